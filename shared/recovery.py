@@ -1,0 +1,107 @@
+"""Keeps jobs moving when a worker, a message or the broker was lost. Compare-and-set: anyone may call it."""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from shared.broker import Hint
+from shared.clock import Now, database_now
+from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.tables import Job
+from shared.transitions import AttemptFailure, change
+
+WORKER_LOST = "worker_lost"
+
+
+def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list[UUID]:
+    """Take running jobs from workers whose lease has expired; returns their ids.
+
+    A job goes back to the queue, at its last recorded epoch, unless it was to be cancelled or has lost
+    `max_crashes` workers.
+    """
+    reaped = []
+    expired = (
+        select(Job.id, Job.attempt, Job.crashes, Job.cancel_requested_at, Job.lease_owner)
+        .where(Job.state == JobState.RUNNING, Job.lease_expires_at < now())
+        .order_by(Job.id)  # so that two reapers never wait for each other
+    )
+    for job in session.execute(expired).all():
+        crashes = job.crashes + 1
+        # said again in the UPDATE: since the SELECT the worker may have renewed
+        guards = (Job.attempt == job.attempt, Job.lease_expires_at < now())
+        failure = AttemptFailure(WORKER_LOST, f"worker {job.lease_owner} stopped renewing its lease")
+        ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST, "failure": failure}
+        if job.cancel_requested_at is not None:
+            row = change(session, EventType.CANCELLED, job.id, *guards, **ended, now=now)
+        elif crashes < max_crashes:
+            row = change(session, EventType.LEASE_EXPIRED, job.id, *guards, **ended, now=now)
+        else:
+            message = f"{crashes} workers were lost while they ran this job; the attempts say which"
+            ended.update(error_code=WORKER_LOST, error_message=message)
+            ended.update(data={"code": WORKER_LOST, "message": message})
+            row = change(session, EventType.FAILED, job.id, *guards, **ended, now=now)
+        if row is not None:
+            reaped.append(job.id)
+    return reaped
+
+
+def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:
+    """End queued jobs whose cancel request met a worker that gave them back; returns their ids."""
+    waiting = select(Job.id).where(Job.state == JobState.QUEUED, Job.cancel_requested_at.is_not(None))
+    ids = session.scalars(waiting.order_by(Job.id)).all()
+    return [
+        id_ for id_ in ids if change(session, EventType.CANCELLED, id_, Job.state == JobState.QUEUED, now=now)
+    ]
+
+
+def take_undispatched(
+    session: Session,
+    queues: Sequence[str],
+    *,
+    lost_after_s: float | None,
+    limit: int = 1_000,
+    now: Now = database_now,
+) -> list[Hint]:
+    """Mark due jobs as dispatched and return a hint for each, the oldest first: the caller sends them.
+
+    Args:
+        lost_after_s: take also jobs that were dispatched so many seconds ago and are still unclaimed; None
+            where the broker is known to hold their messages.
+    """
+    unsent: ColumnElement[bool] = Job.dispatched_at.is_(None)
+    if lost_after_s is not None:
+        unsent = or_(unsent, Job.dispatched_at < now(-lost_after_s))
+    due = (
+        select(Job.id)
+        .where(Job.state == JobState.QUEUED, Job.queue.in_(queues), Job.scheduled_at <= now(), unsent)
+        .order_by(Job.created_at)
+        .limit(limit)
+    )
+    taken = session.execute(
+        update(Job)
+        # said again: since the SELECT another reconciler may have taken them
+        .where(Job.id.in_(due.scalar_subquery()), Job.state == JobState.QUEUED, unsent)
+        .values(dispatched_at=now())
+        .returning(Job.id, Job.queue, Job.priority)
+    )
+    # RETURNING keeps no order; ids sort by the time of their making
+    return [Hint(row.id, row.queue, row.priority) for row in sorted(taken, key=attrgetter("id"))]
+
+
+def mark_undispatched(session: Session, job_ids: Sequence[UUID]) -> None:
+    """Say that sending these jobs failed, so that they are sent again."""
+    session.execute(
+        update(Job).where(Job.id.in_(job_ids), Job.state == JobState.QUEUED).values(dispatched_at=None)
+    )
+
+
+def count_dispatched(session: Session, queues: Sequence[str]) -> int:
+    """How many queued jobs should have a message at the broker."""
+    dispatched = select(func.count()).where(
+        Job.state == JobState.QUEUED, Job.queue.in_(queues), Job.dispatched_at.is_not(None)
+    )
+    return session.scalar(dispatched) or 0
