@@ -1,0 +1,36 @@
+"""A pool process's belongings, in this process."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from shared.db import Database
+from shared.settings import Settings
+from tests.factories import make_worker_info
+from tests.stub_executor import StubExecutor
+from workers.process import Process
+
+MakeProcess = Callable[..., Process]
+
+
+@pytest.fixture
+def make_process(settings: Settings, database_url: str) -> Iterator[MakeProcess]:
+    """Makes a pool process on the test's database; settings can be overridden, the executor replaced."""
+    opened: list[Database] = []
+
+    def make(*, executor: Any = None, **overrides: Any) -> Process:
+        own = settings.model_copy(update={"cancel_poll_s": 0.01, "database_url": database_url, **overrides})
+        databases = [Database(database_url, patience_s=patience) for patience in (2.0, 0.0)]
+        opened.extend(databases)
+        return Process(
+            settings=own,
+            executor=executor or StubExecutor(own),
+            info=make_worker_info(),
+            database=databases[0],
+            heartbeat_database=databases[1],
+        )
+
+    yield make
+    for database in opened:
+        database.dispose()

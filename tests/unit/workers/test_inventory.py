@@ -1,0 +1,36 @@
+"""A worker's row says who it is and that it lives."""
+
+from sqlalchemy import select
+
+from shared.db import Database
+from shared.settings import Settings
+from shared.tables import Worker
+from tests.fakes import FrozenClock
+from workers.inventory import Registration
+
+
+def only_worker(database: Database) -> Worker:
+    [worker] = database.read(lambda session: session.scalars(select(Worker)).all())
+    return worker
+
+
+def test_worker_joins_beats_and_leaves(database: Database, settings: Settings) -> None:
+    clock = FrozenClock()
+    registration = Registration(database, settings, name="host:1", pid=1, devices=["0"], slots=2)
+    registration.register(now=clock)
+    joined = only_worker(database)
+    assert (joined.id, joined.pid, joined.slots, joined.state) == ("host:1", 1, 2, "online")
+    assert joined.queues == ["default"]
+    assert joined.versions["trainshed"]
+    clock.advance(5)
+    registration.beat(now=clock)
+    assert only_worker(database).heartbeat_at == clock.moment
+    registration.leave(now=clock)
+    assert only_worker(database).state == "stopped"
+
+
+def test_worker_that_comes_back_takes_its_row_again(database: Database, settings: Settings) -> None:
+    for slots in (1, 3):
+        registration = Registration(database, settings, name="host:1", pid=1, devices=[], slots=slots)
+        registration.register()
+    assert only_worker(database).slots == 3

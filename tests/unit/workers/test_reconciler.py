@@ -1,0 +1,157 @@
+"""What kills, lost messages and outages left is put right, and nothing else is touched."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+
+from shared import jobs, queries
+from shared.broker import Broker
+from shared.clock import database_now
+from shared.db import Database
+from shared.lifecycle import JobState
+from shared.settings import Settings
+from shared.tables import Job
+from tests.factories import make_new_job, make_worker_info
+from tests.servers import RedisServer
+from workers.reconciler import Reconciler
+
+
+class Monotonic:
+    """A clock for durations that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def monotonic() -> Monotonic:
+    return Monotonic()
+
+
+@pytest.fixture
+def own_broker(live_settings: Settings) -> Iterator[Broker]:
+    broker = Broker(live_settings)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def reconciler(
+    database: Database, own_broker: Broker, live_settings: Settings, monotonic: Monotonic
+) -> Reconciler:
+    return Reconciler(database, own_broker, live_settings, monotonic=monotonic)
+
+
+def submit(database: Database, **overrides: Any) -> UUID:
+    return database.write(lambda session: jobs.submit(session, make_new_job(**overrides)))[0]
+
+
+def put(database: Database, job_id: UUID, **values: Any) -> None:
+    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(**values)))
+
+
+def state(database: Database, job_id: UUID) -> JobState:
+    return database.read(lambda session: queries.job(session, job_id)).state
+
+
+def claim(database: Database, job_id: UUID, lease_s: float) -> None:
+    database.write(
+        lambda session: jobs.claim(session, job_id, worker=make_worker_info(), owner="me", lease_s=lease_s)
+    )
+
+
+def test_job_that_was_never_sent_is_sent(
+    reconciler: Reconciler, database: Database, own_broker: Broker
+) -> None:
+    put(database, submit(database), dispatched_at=None)
+    reconciler.round()
+    assert own_broker.waiting(["default"]) == 1
+    reconciler.round()
+    assert own_broker.waiting(["default"]) == 1
+
+
+def test_message_that_was_lost_is_sent_again_once(
+    reconciler: Reconciler, database: Database, own_broker: Broker
+) -> None:
+    put(database, submit(database), dispatched_at=database_now(-60))
+    reconciler.round()
+    assert own_broker.waiting(["default"]) == 1
+    reconciler.round()
+    assert own_broker.waiting(["default"]) == 1
+
+
+def test_message_that_waits_behind_others_is_not_doubled(
+    reconciler: Reconciler, database: Database, own_broker: Broker
+) -> None:
+    put(database, submit(database), dispatched_at=None)
+    reconciler.round()
+    for job in database.read(lambda session: queries.jobs(session, limit=10)):
+        put(database, job.id, dispatched_at=database_now(-3_600))
+    reconciler.round()
+    assert own_broker.waiting(["default"]) == 1
+
+
+def test_jobs_of_queues_that_this_worker_does_not_serve_are_left_to_others(
+    reconciler: Reconciler, database: Database, own_broker: Broker
+) -> None:
+    put(database, submit(database, queue="elsewhere"), dispatched_at=None)
+    reconciler.round()
+    assert own_broker.waiting(["default", "elsewhere"]) == 0
+
+
+def test_expired_lease_is_reaped_once_the_database_was_up_for_a_lease(
+    reconciler: Reconciler, database: Database, live_settings: Settings, monotonic: Monotonic
+) -> None:
+    job_id = submit(database)
+    claim(database, job_id, lease_s=-1)
+    reconciler.round()
+    monotonic.seconds = live_settings.lease_s - 0.1
+    reconciler.round()
+    assert state(database, job_id) == JobState.RUNNING
+    monotonic.seconds = live_settings.lease_s
+    reconciler.round()
+    assert state(database, job_id) == JobState.QUEUED
+
+
+def test_job_whose_cancel_met_a_stopping_worker_ends(reconciler: Reconciler, database: Database) -> None:
+    job_id = submit(database)
+    put(database, job_id, cancel_requested_at=database_now())
+    reconciler.round()
+    assert state(database, job_id) == JobState.CANCELLED
+
+
+def test_outage_of_redis_leaves_the_jobs_to_a_later_round(
+    reconciler: Reconciler, database: Database, own_broker: Broker, redis: RedisServer
+) -> None:
+    job_id = submit(database)
+    put(database, job_id, dispatched_at=None)
+    redis.stop()
+    reconciler.round()
+    redis.start()
+    reconciler.round()
+    assert own_broker.waiting(["default"]) == 1
+
+
+def test_outage_of_the_database_starts_the_wait_anew(
+    tmp_path_factory: pytest.TempPathFactory,
+    own_broker: Broker,
+    live_settings: Settings,
+    monotonic: Monotonic,
+) -> None:
+    path = tmp_path_factory.mktemp("away") / "trainshed.db"
+    database = Database(f"sqlite:///{path}", patience_s=0)
+    reconciler = Reconciler(database, own_broker, live_settings, monotonic=monotonic)
+    reconciler.round()  # there is no table: as good as no database
+    monotonic.seconds = live_settings.lease_s * 2
+    database.migrate()
+    job_id = submit(database)
+    claim(database, job_id, lease_s=-1)
+    reconciler.round()
+    assert state(database, job_id) == JobState.RUNNING
+    database.dispose()

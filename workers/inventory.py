@@ -1,0 +1,50 @@
+"""The worker's own row in the inventory: who it is, what it serves, when it was last alive."""
+
+import platform
+from functools import partial
+from importlib.metadata import version
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from shared.clock import Now, database_now
+from shared.db import Database, upsert
+from shared.settings import Settings
+from shared.tables import Worker
+
+
+class Registration:
+    """Keeps one worker's row true."""
+
+    def __init__(
+        self, database: Database, settings: Settings, *, name: str, pid: int, devices: list[str], slots: int
+    ) -> None:
+        self._database = database
+        self._row = {
+            "id": name,
+            "host": platform.node(),
+            "pid": pid,
+            "queues": list(settings.queues),
+            "devices": devices,
+            "slots": slots,
+            "versions": {"python": platform.python_version(), "trainshed": version("trainshed")},
+        }
+
+    def register(self, *, now: Now = database_now) -> None:
+        """Say that this worker takes jobs."""
+        row = {**self._row, "state": "online", "started_at": now(), "heartbeat_at": now()}
+        self._database.write(partial(upsert, table=Worker, values=row))
+
+    def beat(self, *, now: Now = database_now) -> None:
+        """Say that this worker is alive."""
+        self._set(heartbeat_at=now())
+
+    def leave(self, *, now: Now = database_now) -> None:
+        """Say that this worker takes no jobs any more."""
+        self._set(heartbeat_at=now(), state="stopped")
+
+    def _set(self, **values: object) -> None:
+        def work(session: Session) -> None:
+            session.execute(update(Worker).where(Worker.id == self._row["id"]).values(**values))
+
+        self._database.write(work)

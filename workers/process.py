@@ -1,0 +1,86 @@
+"""What a pool process keeps from one job to the next: loaded once, warm for every job."""
+
+import importlib
+import os
+import signal
+import socket
+import threading
+from dataclasses import dataclass, field
+
+from billiard.process import current_process
+
+from shared import log
+from shared.db import Database
+from shared.jobs import WorkerInfo
+from shared.settings import Settings, get_settings
+from workers.device import take_gpu, visible_gpus
+from workers.execution import Executor
+
+_log = log.get_logger(__name__)
+
+# sent by the parent when the worker stops; Celery uses the others
+STOP_SIGNAL = signal.SIGUSR2
+
+
+@dataclass(frozen=True)
+class Process:
+    """A pool process.
+
+    Attributes:
+        database: for the thread that runs jobs; patient, since losing work is dear.
+        heartbeat_database: for the heartbeat's thread; impatient.
+        stop: set when the worker is asked to stop.
+    """
+
+    settings: Settings
+    executor: Executor
+    info: WorkerInfo
+    database: Database
+    heartbeat_database: Database
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+_current: Process | None = None
+
+
+def current() -> Process:
+    """This pool process."""
+    if _current is None:
+        raise RuntimeError("this process is not a pool process of a worker")
+    return _current
+
+
+def start() -> None:
+    """Make this process ready for jobs: its GPU, its libraries, its data, its compiled programs."""
+    global _current
+    settings = get_settings()
+    take_gpu(visible_gpus(), _slot())
+    executor = load_executor(settings)
+    executor.warm_up()
+    process = Process(
+        settings=settings,
+        executor=executor,
+        info=WorkerInfo(name=worker_name(os.getppid()), device=executor.device, versions=executor.versions),
+        database=Database(settings.effective_database_url, patience_s=settings.lease_s * 2 / 3),
+        heartbeat_database=Database(settings.effective_database_url, patience_s=0),
+    )
+    signal.signal(STOP_SIGNAL, lambda *_: process.stop.set())
+    _current = process
+    _log.info("ready for jobs", device=executor.device)
+
+
+def _slot() -> int:
+    # billiard's pool numbers its processes, and gives the number of one that died to its successor
+    return int(getattr(current_process(), "index", 0))
+
+
+def load_executor(settings: Settings) -> Executor:
+    """Make the executor that the settings name, as `module:class`."""
+    module, _, name = settings.trainer.partition(":")
+    executor: Executor = getattr(importlib.import_module(module), name)(settings)
+    return executor
+
+
+def worker_name(parent_pid: int) -> str:
+    """The name of a worker: of its host and its parent process."""
+    return f"{socket.gethostname()}:{parent_pid}"

@@ -1,0 +1,232 @@
+"""One attempt at one job, from claim to report."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from uuid import UUID, uuid4
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
+
+from shared import jobs, log, recovery, results
+from shared.db import Database
+from shared.errors import (
+    AttemptError,
+    CancelRequested,
+    LeaseLost,
+    ModelNotFound,
+    StaleAttempt,
+    StopRequested,
+)
+from shared.lifecycle import Phase
+from shared.retry import retry_delay_s
+from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, ModelFormat, TrainSpec
+from shared.transitions import AttemptFailure, AttemptId
+from workers.execution import Checkpoint, Executor, Monitor, StoredModel, TrainedModel
+from workers.heartbeat import Heartbeat
+from workers.process import Process
+
+_log = log.get_logger(__name__)
+
+# a fast GPU finishes an epoch in 3 ms: so often, at most, are epochs committed
+_COMMIT_INTERVAL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model was trained."""
+
+    spec: TrainSpec
+    model: TrainedModel
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A stored model was measured."""
+
+    spec: EvaluateSpec
+    dataset: str
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The attempt failed; another may go better or not."""
+
+    failure: AttemptFailure
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """A user asked for the end."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The worker is being stopped."""
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """The attempt is no longer the job's: whoever has it now reports."""
+
+
+Outcome = Trained | Evaluated | Failed | Cancelled | Stopped | Abandoned
+
+
+def run_attempt(process: Process, job_id: UUID) -> None:
+    """Run one attempt at a job and report how it ended; do nothing if there is nothing to claim."""
+    claim = claim_job(process, job_id)
+    if claim is None:
+        _log.info("nothing to claim", job_id=str(job_id))
+        return
+    with (
+        log.bound(job_id=str(job_id), attempt=claim.attempt.number, worker=process.info.name),
+        Heartbeat(process, claim.attempt, max_runtime_s=claim.max_runtime_s) as heartbeat,
+    ):
+        _log.info("attempt started")
+        recorder = Recorder(process, claim, heartbeat.check)
+        outcome = execute(process.executor, partial(load_work, process.database, claim), recorder)
+        try:
+            process.database.write(partial(report, attempt=claim.attempt, outcome=outcome))
+        except (StaleAttempt, DBAPIError) as error:
+            _log.warning("the outcome was not written: the job goes on elsewhere", error=str(error))
+        _log.info("attempt ended", outcome=type(outcome).__name__)
+
+
+def claim_job(process: Process, job_id: UUID) -> jobs.Claim | None:
+    """Take the job, unless there is nothing to take or this worker is being stopped."""
+    if process.stop.is_set():
+        process.database.write(lambda session: recovery.mark_undispatched(session, [job_id]))
+        return None
+    owner = f"{process.info.name}/{uuid4()}"
+    claim = partial(
+        jobs.claim, job_id=job_id, worker=process.info, owner=owner, lease_s=process.settings.lease_s
+    )
+    return process.database.write(claim)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training job's work."""
+
+    spec: TrainSpec
+    start: Checkpoint | None
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """An evaluation job's work."""
+
+    spec: EvaluateSpec
+    model: StoredModel
+
+
+def load_work(database: Database, claim: jobs.Claim) -> Training | Measuring:
+    """Everything that the executor needs for a claimed job."""
+    if claim.kind == "train":
+        stored = claim.checkpoint
+        start = Checkpoint(stored.next_epoch, stored.state) if stored else None
+        return Training(TrainSpec.model_validate(claim.spec), start)
+    spec = EvaluateSpec.model_validate(claim.spec)
+    model_spec = database.read(partial(results.model_spec, model_id=spec.model_id))
+    file = database.read(partial(results.model_file, model_id=spec.model_id, format_=ModelFormat.KERAS))
+    return Measuring(spec, StoredModel(model_spec, file.content))
+
+
+def execute(executor: Executor, load: Callable[[], Training | Measuring], monitor: Monitor) -> Outcome:
+    """Load the work and do it; whatever happens is an outcome, and no exception leaves."""
+    try:
+        match load():
+            case Training(spec, start):
+                return Trained(spec, executor.train(spec, start, monitor))
+            case Measuring(spec, model):
+                return Evaluated(spec, model.spec.dataset, executor.evaluate(spec, model, monitor))
+    except CancelRequested:
+        return Cancelled()
+    except StopRequested:
+        return Stopped()
+    except (StaleAttempt, LeaseLost, DBAPIError) as error:
+        _log.warning("attempt abandoned", reason=str(error))
+        return Abandoned()
+    except ModelNotFound as error:
+        return Failed(AttemptFailure("model_not_found", str(error)), retryable=False)
+    except AttemptError as error:
+        _log.warning("attempt failed", code=error.code, error=str(error))
+        return Failed(AttemptFailure(error.code, str(error)), error.retryable)
+    except Exception as error:
+        # an error that nobody foresaw may pass; the attempts keep it on record
+        _log.exception("attempt failed")
+        return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
+
+
+def report(session: Session, attempt: AttemptId, outcome: Outcome) -> None:
+    """Write how an attempt ended, in one fenced transaction.
+
+    Raises:
+        StaleAttempt: the job no longer runs under this attempt.
+    """
+    match outcome:
+        case Trained(spec, model):
+            jobs.succeed_training(session, attempt, _new_model(spec, model))
+        case Evaluated(spec, dataset, evaluation):
+            jobs.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation)
+        case Failed(failure, retryable):
+            retry_in_s = retry_delay_s(attempt.number, Random()) if retryable else None
+            jobs.fail(session, attempt, failure, retry_in_s=retry_in_s)
+        case Cancelled():
+            jobs.cancel_attempt(session, attempt)
+        case Stopped():
+            jobs.release(session, attempt)
+        case Abandoned():
+            pass
+
+
+def _new_model(spec: TrainSpec, model: TrainedModel) -> results.NewModel:
+    return results.NewModel(
+        id=uuid7(),
+        spec=spec,
+        layers=model.layers,
+        weights_sha256=model.weights_sha256,
+        files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx},
+        evaluation=model.evaluation,
+    )
+
+
+class Recorder:
+    """The monitor of a real attempt: writes what the training code tells to the database."""
+
+    def __init__(self, process: Process, claim: jobs.Claim, check: Callable[[], None]) -> None:
+        self._database = process.database
+        self._lease_s = process.settings.lease_s
+        self._attempt = claim.attempt
+        self._last_epoch = claim.spec.get("epochs", 0) - 1
+        self._pending: list[EpochMetrics] = []
+        self._committed = float("-inf")
+        self.check = check
+
+    def phase(self, phase: Phase) -> None:
+        """Store what comes next."""
+        self.check()
+        self._write(partial(jobs.enter_phase, attempt=self._attempt, phase=phase))
+
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+        """Store finished epochs with the checkpoint after the last, not more often than makes sense."""
+        self._pending.append(metrics)
+        since = time.monotonic() - self._committed
+        if since >= _COMMIT_INTERVAL_S or metrics.epoch == self._last_epoch:
+            record = partial(jobs.record, attempt=self._attempt, lease_s=self._lease_s)
+            self._write(partial(record, epochs=self._pending, state=state()))
+            self._pending = []
+            self._committed = time.monotonic()
+        self.check()
+
+    def _write(self, work: Callable[[Session], None]) -> None:
+        try:
+            self._database.write(work)
+        except DBAPIError as error:
+            raise LeaseLost(f"the database cannot be written: {error.orig}") from error
