@@ -33,9 +33,11 @@ _POSTGRESQL_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+# a process that stands still in a transaction holds its locks, and with them the reconcilers, no longer
+_POSTGRESQL_IDLE_LIMIT = "10s"
 _MIGRATION_LOCK = 0x7261696E  # any number that no other program takes
-# serialization failure, deadlock, the server going down or coming up, connection lost
-_TRANSIENT_SQLSTATES = ("40001", "40P01", "57P", "08", "53300")
+# serialization failure, deadlock, idle for too long, the server going down or coming up, connection lost
+_TRANSIENT_SQLSTATES = ("40001", "40P01", "25P03", "57P", "08", "53300")
 
 
 class Database:
@@ -53,7 +55,7 @@ class Database:
             self.engine = _sqlite_engine(url)
             self._read_engine = self.engine.execution_options(read_only=True)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True, connect_args=_POSTGRESQL_OPTIONS)
+            self.engine = _postgresql_engine(url)
             self._read_engine = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -138,6 +140,17 @@ def upsert(session: Session, table: type[Base], values: Mapping[str, Any]) -> No
     key = [column.name for column in table.__table__.primary_key]
     rest = {name: value for name, value in values.items() if name not in key}
     session.execute(insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=rest))
+
+
+def _postgresql_engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, connect_args=_POSTGRESQL_OPTIONS)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{_POSTGRESQL_IDLE_LIMIT}'")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite_engine(url: str) -> Engine:

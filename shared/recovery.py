@@ -23,30 +23,34 @@ def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list
     A job goes back to the queue, at its last recorded epoch, unless it was to be cancelled or has lost
     `max_crashes` workers.
     """
-    reaped = []
     expired = (
-        select(Job.id, Job.attempt, Job.crashes, Job.cancel_requested_at, Job.lease_owner)
+        select(Job)
         .where(Job.state == JobState.RUNNING, Job.lease_expires_at < now())
-        .order_by(Job.id)  # so that two reapers never wait for each other
+        .order_by(Job.id)
+        # what a worker, a user or another reaper is changing now is left for the next round, and nobody
+        # changes the rest until this is done; SQLite has one writer at a time anyway
+        .with_for_update(key_share=True, skip_locked=True)
     )
-    for job in session.execute(expired).all():
-        crashes = job.crashes + 1
-        # said again in the UPDATE: since the SELECT the worker may have renewed
-        guards = (Job.attempt == job.attempt, Job.lease_expires_at < now())
-        failure = AttemptFailure(WORKER_LOST, f"worker {job.lease_owner} stopped renewing its lease")
-        ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST, "failure": failure}
-        if job.cancel_requested_at is not None:
-            row = change(session, EventType.CANCELLED, job.id, *guards, **ended, now=now)
-        elif crashes < max_crashes:
-            row = change(session, EventType.LEASE_EXPIRED, job.id, *guards, **ended, now=now)
-        else:
-            message = f"{crashes} workers were lost while they ran this job; the attempts say which"
-            ended.update(error_code=WORKER_LOST, error_message=message)
-            ended.update(data={"code": WORKER_LOST, "message": message})
-            row = change(session, EventType.FAILED, job.id, *guards, **ended, now=now)
-        if row is not None:
-            reaped.append(job.id)
-    return reaped
+    lost = session.scalars(expired).all()
+    for job in lost:
+        _count_crash(session, job, max_crashes, now)
+    return [job.id for job in lost]
+
+
+def _count_crash(session: Session, job: Job, max_crashes: int, now: Now) -> None:
+    crashes = job.crashes + 1
+    failure = AttemptFailure(WORKER_LOST, f"worker {job.lease_owner} stopped renewing its lease")
+    ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST, "failure": failure}
+    if job.cancel_requested_at is not None:
+        event = EventType.CANCELLED
+    elif crashes < max_crashes:
+        event = EventType.LEASE_EXPIRED
+    else:
+        event = EventType.FAILED
+        message = f"{crashes} workers were lost while they ran this job; the attempts say which"
+        ended.update(error_code=WORKER_LOST, error_message=message)
+        ended.update(data={"code": WORKER_LOST, "message": message})
+    change(session, event, job.id, Job.attempt == job.attempt, **ended, now=now)
 
 
 def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:

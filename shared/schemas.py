@@ -6,14 +6,13 @@ Requests refuse unknown fields, so that a misspelt one is an error and not a def
 from datetime import datetime
 from enum import StrEnum
 from math import ceil
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.lifecycle import AttemptOutcome, JobState, Phase
 
-MAX_STEPS = 1_000_000
 DEFAULT_QUEUE = "default"
 
 
@@ -78,14 +77,6 @@ class TrainRequest(Request):
     seed: Seed | None = None
     threshold: Threshold | None = None
 
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if self.train_size is not None and self.epochs * ceil(self.train_size / self.batch_size) > MAX_STEPS:
-            raise ValueError(
-                f"more than {MAX_STEPS:,} training steps: use fewer epochs or a larger batch_size"
-            )
-        return self
-
 
 class TrainSpec(TrainRequest):
     """A training job in full: nothing is left to a default, so that it can be run again exactly."""
@@ -144,6 +135,9 @@ class _JobOptions(Request):
 
 class TrainJobCreate(_JobOptions):
     """A request to train a model and evaluate it."""
+
+    # the default is for callers in Python: over HTTP it tells which of the two forms a request has
+    model_config = ConfigDict(json_schema_extra={"required": ["kind"]})
 
     kind: Literal["train"] = "train"
     spec: TrainRequest = TrainRequest()

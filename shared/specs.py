@@ -16,12 +16,14 @@ from shared.schemas import (
     TrainSpec,
 )
 
+MAX_STEPS = 1_000_000
+
 
 def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
     """A training job in full.
 
     Raises:
-        InvalidSpec: the dataset has not so many images.
+        InvalidSpec: the dataset has not so many images, or the job would take more than `MAX_STEPS` steps.
     """
     return _new_job(request, _train_spec(request.spec, dataset))
 
@@ -43,7 +45,7 @@ def new_evaluation(request: EvaluateJobCreate, model: TrainSpec, dataset: Datase
             "evaluation_size", asked.evaluation_size, model.evaluation_size, dataset.test_rows
         ),
         seed=model.seed if asked.seed is None else asked.seed,
-        threshold=asked.threshold,
+        threshold=model.threshold if asked.threshold is None else asked.threshold,
     )
     return _new_job(request, spec, model_id=asked.model_id)
 
@@ -58,7 +60,14 @@ def _train_spec(asked: TrainRequest, dataset: DatasetInfo) -> TrainSpec:
         )
     }
     seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
-    return TrainSpec.model_validate({**asked.model_dump(), **sizes, "seed": seed})
+    spec = TrainSpec.model_validate({**asked.model_dump(), **sizes, "seed": seed})
+    if spec.epochs * spec.steps_per_epoch > MAX_STEPS:
+        raise InvalidSpec(
+            "epochs",
+            f"{spec.epochs:,} epochs of {spec.steps_per_epoch:,} steps are more than {MAX_STEPS:,} steps: "
+            "use fewer epochs or a larger batch_size",
+        )
+    return spec
 
 
 def _size(field: str, asked: int | None, default: int, rows: int) -> int:

@@ -4,15 +4,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
 import pytest
+import structlog
 
 from api.app import create_app
 from shared.broker import Broker
 from shared.db import Database
 from shared.settings import Settings, get_settings
+from shared.tables import Base
 from tests.servers import PostgresServer, RedisServer, running_app, running_postgres, running_redis
 
 _MNIST = Path(__file__).parents[2] / "shared" / "data"
@@ -34,6 +35,20 @@ def real_mnist() -> dict[str, str]:
             pytest.fail(reason)
         pytest.skip(reason)
     return urls
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_log() -> None:
+    # structlog's own default takes seconds to draw a traceback
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -86,16 +101,10 @@ def _new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], st
 
 
 @pytest.fixture(scope="session")
-def _new_postgresql(postgres_server: PostgresServer) -> Callable[[], str]:
+def _migrated_postgresql(postgres_server: PostgresServer) -> str:
     postgres_server.execute("CREATE DATABASE migrated")
     _migrate(postgres_server.url("migrated"))
-
-    def new() -> str:
-        name = f"test_{uuid4().hex}"
-        postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-        return name
-
-    return new
+    return "migrated"
 
 
 def _migrate(url: str) -> None:
@@ -111,11 +120,15 @@ def sqlite_url(tmp_path: Path, _new_sqlite: Callable[[Path], str]) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgres_server: PostgresServer, _new_postgresql: Callable[[], str]) -> Iterator[str]:
-    """A migrated, empty PostgreSQL database of the test's own."""
-    name = _new_postgresql()
-    yield postgres_server.url(name)
-    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def postgresql_url(postgres_server: PostgresServer, _migrated_postgresql: str) -> str:
+    """A migrated, empty PostgreSQL database: emptied, which takes 10 ms where a new one takes 300."""
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    deletes = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
+    postgres_server.execute(
+        "; ".join([f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}", *deletes]),
+        _migrated_postgresql,
+    )
+    return postgres_server.url(_migrated_postgresql)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -148,11 +148,16 @@ def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 
         )
 
 
+def succeed(database: Database, attempt: AttemptId, model: NewModel) -> None:
+    """Have a training job's attempt end well."""
+    database.write(lambda session: jobs.succeed_training(session, attempt, model))
+
+
 def succeeded(database: Database, **overrides: Any) -> tuple[UUID, NewModel]:
     """Store a training job that has succeeded, with 3 epochs; return its id and its model."""
     attempt, model = running(database, **overrides), make_model()
     record(database, attempt, 3)
-    database.write(lambda session: jobs.succeed_training(session, attempt, model))
+    succeed(database, attempt, model)
     return attempt.job_id, model
 
 

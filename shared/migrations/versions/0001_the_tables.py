@@ -204,8 +204,8 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
         sa.CheckConstraint(
-            "type IN ('cancel_requested', 'cancelled', 'claimed', 'epochs_recorded', 'failed', 'lease_expired', "
-            "'phase_entered', 'released', 'retry_scheduled', 'submitted', 'succeeded')",
+            "type IN ('cancel_requested', 'cancelled', 'claimed', 'epochs_recorded', 'failed', "
+            "'lease_expired', 'phase_entered', 'released', 'retry_scheduled', 'submitted', 'succeeded')",
             name=op.f("ck_job_events_type"),
         ),
         sa.ForeignKeyConstraint(

@@ -1,0 +1,1 @@
+"""The HTTP front end: what comes in, what goes out."""

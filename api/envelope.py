@@ -1,0 +1,83 @@
+"""What is around every request and answer: a request id, safe headers, a bounded body, a last handler."""
+
+import re
+from http import HTTPStatus
+from uuid import uuid4
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from shared import log
+
+MAX_BODY_BYTES = 2**20
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_log = log.get_logger(__name__)
+
+
+class Envelope:
+    """ASGI middleware around the whole app.
+
+    Each answer carries `X-Request-ID`, the client's if it is a sane one; log lines carry it too. A body of
+    more than `MAX_BODY_BYTES` is refused with 413 as soon as that is seen. An error that nothing foresaw is
+    logged, and answered with 500 and nothing of its content.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_labelled(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message).update({**_HEADERS, "X-Request-ID": request_id})
+            await send(message)
+
+        with log.bound(request_id=request_id):
+            try:
+                await self._app(scope, _bounded(receive), send_labelled)
+            except Exception:
+                _log.exception("a request failed", method=scope["method"], path=scope["path"])
+                if started:
+                    raise
+                answer = problems.respond(Request(scope), problems.INTERNAL, problems.INTERNAL.advice)
+                await answer(scope, receive, send_labelled)
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _SANE_REQUEST_ID.fullmatch(given) else str(uuid4())
+
+
+def _bounded(receive: Receive) -> Receive:
+    size = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
+            detail = f"the body has more than {MAX_BODY_BYTES:,} bytes; {problems.TOO_LARGE.advice}"
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+        return message
+
+    return receive_bounded

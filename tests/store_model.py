@@ -1,0 +1,210 @@
+"""The store as it should be, in plain Python: what each operation does to a job, and what must always hold."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState
+from shared.transitions import AttemptId
+from tests.factories import make_epoch
+
+LEASE_S = 30.0
+RETRY_S = 5.0
+MAX_CRASHES = 2
+
+
+@dataclass
+class JobModel:
+    """A job with everything that is stored of it; the tests read the same from the database.
+
+    Attributes:
+        events: type and attempt of each, in order.
+        attempts: worker and outcome of each, in order.
+        epochs: for each recorded epoch, the attempt that recorded it and its loss.
+        checkpoint: the epoch that it leads to.
+        results: how many models, evaluations and measured images.
+    """
+
+    max_attempts: int
+    scheduled_at: datetime
+    dispatched_at: datetime | None
+    state: str = JobState.QUEUED
+    attempt: int = 0
+    version: int = 1
+    failures: int = 0
+    crashes: int = 0
+    cancel_requested: bool = False
+    owner: str | None = None
+    lease_expires_at: datetime | None = None
+    phase: str | None = None
+    events: list[tuple[str, int]] = field(default_factory=lambda: [(EventType.SUBMITTED, 0)])
+    attempts: list[tuple[str, str | None]] = field(default_factory=list)
+    epochs: list[tuple[int, float]] = field(default_factory=list)
+    checkpoint: int | None = None
+    results: tuple[int, int, int] = (0, 0, 0)
+
+    def check(self) -> None:
+        """Assert what must hold of a job at any moment; the numbers are the reliability plan's.
+
+        I1, that every job ends, is for the end of a run.
+        """
+        types = [type_ for type_, _ in self.events]
+        # I2: one terminal event, the last, if and only if the job is over
+        assert [type_ for type_ in types if type_ in TERMINAL] == [self.state] * (self.state in TERMINAL)
+        assert self.state not in TERMINAL or types[-1] == self.state
+        # I3: epochs are contiguous (their order is that of their numbers), each as an undisturbed run has it
+        assert [loss for _, loss in self.epochs] == [make_epoch(n).loss for n in range(len(self.epochs))]
+        # I4: nothing is of an attempt that has not been
+        assert max([0, *(n for _, n in self.events), *(n for n, _ in self.epochs)]) <= self.attempt
+        # I5: attempts count up by claims, one worker each, and all but a running one have ended
+        assert [n for type_, n in self.events if type_ == EventType.CLAIMED] == [*range(1, self.attempt + 1)]
+        assert [n for _, n in self.events] == sorted(n for _, n in self.events)
+        assert [bool(outcome) for _, outcome in self.attempts] == [True] * (
+            self.attempt - self.is_running
+        ) + [False] * self.is_running
+        # I6: results if and only if it has succeeded, and the matrix holds every measured image
+        assert self.results == ((1, 1, 50) if self.state == JobState.SUCCEEDED else (0, 0, 0))
+        self._check_story()
+
+    def _check_story(self) -> None:
+        """The events lead from one to the next as `EVENTS` says, and to the state that the job is in."""
+        state: JobState | None = None
+        for type_, _ in self.events:
+            edge = EVENTS[EventType(type_)]
+            assert state in edge.sources or (state is None and not edge.sources)
+            state = edge.target or state
+        assert (state, self.version) == (self.state, len(self.events))
+        checkpoint = len(self.epochs) if self.epochs and self.state not in TERMINAL else None
+        assert self.checkpoint in (checkpoint, None)
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == JobState.RUNNING
+
+
+class StoreModel:
+    """The whole store. Each method does what the function of its name should do, and returns what it should."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+        self.jobs: dict[UUID, JobModel] = {}
+        self.damaged: set[UUID] = set()
+
+    def _in(self, seconds: float) -> datetime:
+        return self.moment + timedelta(seconds=seconds)
+
+    def submit(self, job_id: UUID, max_attempts: int) -> None:
+        self.jobs[job_id] = JobModel(max_attempts, scheduled_at=self.moment, dispatched_at=self.moment)
+
+    def claim(self, job_id: UUID, worker: str, owner: str) -> AttemptId | None:
+        job = self.jobs[job_id]
+        if job.state != JobState.QUEUED or job.scheduled_at > self.moment or job.cancel_requested:
+            return None
+        job.attempt += 1
+        job.owner, job.lease_expires_at = owner, self._in(LEASE_S)
+        job.attempts.append((worker, None))
+        self._happen(job, EventType.CLAIMED)
+        if job_id in self.damaged:
+            job.epochs, job.checkpoint = [], None
+            self.damaged.discard(job_id)
+        return AttemptId(job_id, job.attempt)
+
+    def is_current(self, attempt: AttemptId) -> bool:
+        """Whether what the attempt writes counts: if not, nothing below may be called for it."""
+        job = self.jobs[attempt.job_id]
+        return job.is_running and job.attempt == attempt.number
+
+    def renew(self, job_id: UUID) -> bool:
+        self.jobs[job_id].lease_expires_at = self._in(LEASE_S)
+        return self.jobs[job_id].cancel_requested
+
+    def enter_phase(self, job_id: UUID, phase: str) -> None:
+        if self.jobs[job_id].phase != phase:
+            self.jobs[job_id].phase = phase
+            self._happen(self.jobs[job_id], EventType.PHASE_ENTERED)
+
+    def record(self, job_id: UUID, count: int) -> None:
+        job = self.jobs[job_id]
+        first = len(job.epochs)
+        job.epochs += [(job.attempt, make_epoch(epoch).loss) for epoch in range(first, first + count)]
+        job.checkpoint, job.lease_expires_at = len(job.epochs), self._in(LEASE_S)
+        self.damaged.discard(job_id)
+        self._happen(job, EventType.EPOCHS_RECORDED)
+
+    def succeed(self, job_id: UUID) -> None:
+        self.jobs[job_id].results = (1, 1, 50)
+        self._happen(self.jobs[job_id], EventType.SUCCEEDED, outcome="succeeded")
+
+    def fail(self, job_id: UUID, *, retry: bool) -> None:
+        job = self.jobs[job_id]
+        job.failures += 1
+        if retry and job.failures < job.max_attempts:
+            job.scheduled_at = self._in(RETRY_S)
+            self._happen(job, EventType.RETRY_SCHEDULED, outcome="failed")
+        else:
+            self._happen(job, EventType.FAILED, outcome="failed")
+
+    def release(self, job_id: UUID) -> None:
+        self._happen(self.jobs[job_id], EventType.RELEASED, outcome="released")
+
+    def cancel_attempt(self, job_id: UUID) -> None:
+        self._happen(self.jobs[job_id], EventType.CANCELLED, outcome="cancelled")
+
+    def request_cancel(self, job_id: UUID) -> bool:
+        """False where the job is over, in another way than this."""
+        job = self.jobs[job_id]
+        if job.state == JobState.QUEUED:
+            job.cancel_requested = True
+            self._happen(job, EventType.CANCELLED)
+        elif job.is_running and not job.cancel_requested:
+            job.cancel_requested = True
+            self._happen(job, EventType.CANCEL_REQUESTED)
+        return job.state not in (JobState.SUCCEEDED, JobState.FAILED)
+
+    def reap(self) -> list[UUID]:
+        reaped = []
+        for job_id, job in self.jobs.items():
+            if job.lease_expires_at is not None and job.lease_expires_at < self.moment:
+                job.crashes += 1
+                failed = EventType.FAILED if job.crashes >= MAX_CRASHES else EventType.LEASE_EXPIRED
+                self._happen(job, EventType.CANCELLED if job.cancel_requested else failed, outcome="lost")
+                reaped.append(job_id)
+        return reaped
+
+    def end_cancelled(self) -> list[UUID]:
+        ended = [
+            job_id
+            for job_id, job in self.jobs.items()
+            if job.state == JobState.QUEUED and job.cancel_requested
+        ]
+        for job_id in ended:
+            self._happen(self.jobs[job_id], EventType.CANCELLED)
+        return ended
+
+    def take_undispatched(self, lost_after_s: float | None) -> list[UUID]:
+        taken = []
+        for job_id, job in self.jobs.items():
+            unsent = job.dispatched_at is None or (
+                lost_after_s is not None and job.dispatched_at < self._in(-lost_after_s)
+            )
+            if job.state == JobState.QUEUED and job.scheduled_at <= self.moment and unsent:
+                job.dispatched_at = self.moment
+                taken.append(job_id)
+        return taken
+
+    def mark_undispatched(self, job_id: UUID) -> None:
+        if self.jobs[job_id].state == JobState.QUEUED:
+            self.jobs[job_id].dispatched_at = None
+
+    def _happen(self, job: JobModel, event: EventType, outcome: str | None = None) -> None:
+        job.events.append((event, job.attempt))
+        job.version += 1
+        job.state = EVENTS[event].target or job.state
+        if outcome is not None:
+            job.attempts[-1] = (job.attempts[-1][0], outcome)
+        if not job.is_running:
+            job.owner = job.lease_expires_at = job.phase = None
+        if job.state == JobState.QUEUED:
+            job.dispatched_at = None
+        if job.state in TERMINAL:
+            job.checkpoint = None

@@ -1,0 +1,60 @@
+from importlib.metadata import version
+
+import httpx
+
+from api.app import create_app
+from shared.settings import Settings
+from tests.servers import RedisServer, running_app
+
+
+def test_the_process_lives_whatever_else_does_not(settings: Settings) -> None:
+    with running_app(create_app(settings)) as client:
+        assert client.get("/livez").json() == {"status": "alive"}
+
+
+def test_it_is_ready_when_database_schema_and_redis_are(api: httpx.Client) -> None:
+    answer = api.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "ready": True,
+        "checks": {name: {"ok": True, "detail": "ok"} for name in ("database", "migrations", "redis")},
+    }
+
+
+def test_it_is_not_ready_without_redis(api: httpx.Client, redis: RedisServer) -> None:
+    redis.stop()
+
+    answer = api.get("/readyz")
+
+    assert answer.status_code == 503
+    checks = answer.json()["checks"]
+    assert [name for name, check in checks.items() if not check["ok"]] == ["redis"]
+    assert "TRAINSHED_REDIS_URL" in checks["redis"]["detail"]
+
+
+def test_it_is_not_ready_before_the_schema_is_made(settings: Settings, redis: RedisServer) -> None:
+    with running_app(create_app(settings.model_copy(update={"redis_url": redis.url}))) as client:
+        answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    checks = answer.json()["checks"]
+    assert [name for name, check in checks.items() if not check["ok"]] == ["migrations"]
+    assert "migrate" in checks["migrations"]["detail"]
+
+
+def test_it_is_not_ready_where_no_database_can_be(settings: Settings) -> None:
+    away = settings.model_copy(
+        update={"database_url": f"postgresql+psycopg://me:hunter2@/x?host={settings.data_dir}"}
+    )
+    with running_app(create_app(away)) as client:
+        answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "TRAINSHED_DATABASE_URL" in answer.json()["checks"]["database"]["detail"]
+    assert not answer.json()["checks"]["migrations"]["ok"]
+    assert "hunter2" not in answer.text
+
+
+def test_the_version_is_the_packages(client: httpx.Client) -> None:
+    assert client.get("/version").json() == {"version": version("trainshed")}

@@ -1,0 +1,375 @@
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from uuid_utils.compat import uuid7
+
+from shared.db import Database
+from tests import factories
+
+UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
+
+
+def _submit(client: httpx.Client, key: str | None = None, **body: Any) -> httpx.Response:
+    headers = {"Idempotency-Key": key} if key else {}
+    return client.post("/v1/jobs", json={"kind": "train", **body}, headers=headers)
+
+
+def test_a_submitted_job_is_accepted_and_can_be_polled(client: httpx.Client) -> None:
+    answer = _submit(client, name="first", tags=["a", "b", "a"], spec={"seed": 7})
+
+    assert answer.status_code == 202
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.headers["ETag"] == '"1"'
+    job = answer.json()
+    assert (job["state"], job["name"], job["tags"], job["spec"]["seed"]) == ("queued", "first", ["a", "b"], 7)
+    polled = client.get(answer.headers["Location"]).json()
+    assert polled == {**job, "attempts": []}
+
+
+def test_an_empty_spec_is_the_codelabs_job(client: httpx.Client) -> None:
+    spec = _submit(client).json()["spec"]
+
+    assert 0 <= spec.pop("seed") < 2**31
+    assert spec == {
+        "dataset": "mnist",
+        "model": "cnn",
+        "train_size": 5500,
+        "validation_size": 1000,
+        "evaluation_size": 500,
+        "epochs": 10,
+        "batch_size": 512,
+        "learning_rate": 0.001,
+        "optimizer": "adam",
+        "threshold": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "words"),
+    [
+        ({"train_size": 55_001}, "train_size", "the dataset has 55,000 training images: ask for fewer"),
+        ({"validation_size": 10_001}, "validation_size", "10,000 test images"),
+        ({"evaluation_size": 10_001}, "evaluation_size", "10,000 test images"),
+        ({"dataset": "digits", "train_size": 1_401}, "train_size", "1,400 training images"),
+        (
+            {"dataset": "cifar"},
+            "dataset",
+            "there is no dataset 'cifar'; the configured ones are: mnist, digits",
+        ),
+    ],
+)
+def test_a_spec_that_the_data_cannot_serve_is_refused(
+    client: httpx.Client, spec: dict[str, Any], field: str, words: str
+) -> None:
+    answer = _submit(client, spec=spec)
+
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/invalid-spec"
+    assert answer.json()["errors"][0]["pointer"] == f"/spec/{field}"
+    assert words in answer.json()["detail"]
+
+
+def test_an_evaluation_of_an_unknown_model_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": UNKNOWN}})
+
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "/problems/model-not-found"
+
+
+def test_an_evaluation_takes_over_what_it_does_not_say(client: httpx.Client, database: Database) -> None:
+    _, model = factories.succeeded(database)
+
+    answer = client.post(
+        "/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": str(model.id), "threshold": 0.5}}
+    )
+
+    assert answer.status_code == 202
+    assert answer.json()["model_id"] == str(model.id)
+    assert answer.json()["spec"] == {
+        "model_id": str(model.id),
+        "evaluation_size": model.spec.evaluation_size,
+        "seed": model.spec.seed,
+        "threshold": 0.5,
+    }
+
+
+def test_an_evaluation_whose_dataset_is_no_longer_configured_is_refused(
+    client: httpx.Client, database: Database
+) -> None:
+    attempt = factories.running(database)
+    model = factories.make_model(spec=factories.make_spec(dataset="gone"))
+    factories.succeed(database, attempt, model)
+
+    answer = client.post("/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": str(model.id)}})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/spec/model_id"
+
+
+def test_a_repeated_request_answers_the_same_job(client: httpx.Client) -> None:
+    first, second = (_submit(client, "key-1", name="once") for _ in range(2))
+
+    assert second.status_code == 202
+    assert second.json() == first.json()
+    assert second.headers["Location"] == first.headers["Location"]
+    assert "Idempotency-Replayed" not in first.headers
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert len(client.get("/v1/jobs").json()["data"]) == 1
+
+
+def test_a_repeated_request_may_be_written_in_another_way(client: httpx.Client) -> None:
+    first = _submit(client, "key-1", spec={"epochs": 5, "seed": None})
+    second = _submit(client, "key-1", name=None, spec={"epochs": 5.0, "batch_size": 512})
+
+    assert second.json()["id"] == first.json()["id"]
+
+
+def test_a_key_with_another_request_is_refused(client: httpx.Client) -> None:
+    _submit(client, "key-1", name="one")
+
+    answer = _submit(client, "key-1", name="another")
+
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/idempotency-key-reused"
+    assert "take a new one" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("key", ["x" * 256, "two words"])
+def test_a_key_that_cannot_be_stored_is_refused(client: httpx.Client, key: str) -> None:
+    answer = _submit(client, key)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] == "Idempotency-Key"
+
+
+def test_requests_without_a_key_are_different_jobs(client: httpx.Client) -> None:
+    assert _submit(client).json()["id"] != _submit(client).json()["id"]
+
+
+def test_jobs_are_listed_newest_first_in_pages(client: httpx.Client, database: Database) -> None:
+    newest_first = [str(factories.submitted(database)) for _ in range(5)][::-1]
+
+    pages: list[list[str]] = []
+    cursor = None
+    while not pages or cursor:
+        answer = client.get("/v1/jobs", params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+        cursor = answer["next_cursor"]
+        pages.append([job["id"] for job in answer["data"]])
+        assert answer["has_more"] == (cursor is not None)
+
+    assert pages == [newest_first[:2], newest_first[2:4], newest_first[4:]]
+
+
+def test_a_full_last_page_has_nothing_after_it(client: httpx.Client, database: Database) -> None:
+    factories.submitted(database)
+
+    page = client.get("/v1/jobs", params={"limit": 1}).json()
+
+    assert (page["has_more"], page["next_cursor"]) == (False, None)
+
+
+def test_jobs_are_listed_by_state(client: httpx.Client, database: Database) -> None:
+    factories.submitted(database)
+    cancelled = factories.cancelled(database)
+
+    jobs = client.get("/v1/jobs", params={"state": "cancelled"}).json()["data"]
+
+    assert [job["id"] for job in jobs] == [str(cancelled)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("limit", "0"), ("limit", "201"), ("limit", "x"), ("cursor", "next"), ("state", "lost")],
+)
+def test_a_list_that_cannot_be_given_is_refused(client: httpx.Client, name: str, value: str) -> None:
+    answer = client.get("/v1/jobs", params={name: value})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] == name
+
+
+def test_a_running_job_shows_its_attempt_and_progress(client: httpx.Client, database: Database) -> None:
+    attempt = factories.running(database)
+    factories.record(database, attempt, 2)
+
+    answer = client.get(f"/v1/jobs/{attempt.job_id}")
+
+    job = answer.json()
+    assert answer.headers["Retry-After"] == "1"
+    assert job["state"] == "running"
+    assert job["progress"] == {
+        "epoch": 2,
+        "epochs": 3,
+        "step": 4,
+        "steps": 6,
+        "percent": pytest.approx(66.7, 0.01),
+    }
+    assert job["metrics"]["loss"] == factories.make_epoch(1).loss
+    assert [one["worker"] for one in job["attempts"]] == ["worker-1"]
+
+
+def test_an_unchanged_job_is_not_sent_again(client: httpx.Client, database: Database) -> None:
+    job_id = factories.submitted(database)
+    tag = client.get(f"/v1/jobs/{job_id}").headers["ETag"]
+
+    answer = client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": tag})
+
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert answer.headers["ETag"] == tag
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_changed_job_is_sent_again(client: httpx.Client, database: Database) -> None:
+    job_id = factories.submitted(database)
+    tag = client.get(f"/v1/jobs/{job_id}").headers["ETag"]
+    factories.claimed(database, job_id)
+
+    answer = client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": tag})
+
+    assert answer.status_code == 200
+    assert answer.headers["ETag"] != tag
+
+
+def test_a_finished_job_need_not_be_polled(client: httpx.Client, database: Database) -> None:
+    answer = client.get(f"/v1/jobs/{factories.failed(database)}")
+
+    assert "Retry-After" not in answer.headers
+    assert answer.json()["error"] == {"code": "internal", "message": "it broke"}
+
+
+def test_a_queued_job_is_cancelled_at_once(client: httpx.Client, database: Database) -> None:
+    answer = client.post(f"/v1/jobs/{factories.submitted(database)}/cancel")
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+
+
+def test_a_running_job_is_asked_to_stop(client: httpx.Client, database: Database) -> None:
+    job_id = factories.running(database).job_id
+
+    first, second = (client.post(f"/v1/jobs/{job_id}/cancel") for _ in range(2))
+
+    assert (first.status_code, first.json()["state"]) == (202, "running")
+    assert first.json()["cancel_requested_at"] is not None
+    assert second.status_code == 202
+    assert second.json() == first.json()
+
+
+def test_a_cancelled_job_stays_cancelled(client: httpx.Client, database: Database) -> None:
+    assert client.post(f"/v1/jobs/{factories.cancelled(database)}/cancel").status_code == 200
+
+
+def test_a_finished_job_cannot_be_cancelled(client: httpx.Client, database: Database) -> None:
+    answer = client.post(f"/v1/jobs/{factories.failed(database)}/cancel")
+
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "/problems/job-already-finished"
+
+
+def test_a_retry_is_a_new_job_with_the_same_spec(client: httpx.Client, database: Database) -> None:
+    job_id = factories.succeeded(
+        database, name="first", tags=("a",), queue="gpu", priority="high", max_attempts=5, max_runtime_s=60.0
+    )[0]
+    old = client.get(f"/v1/jobs/{job_id}").json()
+
+    answer = client.post(f"/v1/jobs/{job_id}/retry")
+
+    new = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/jobs/{new['id']}"
+    assert new["id"] != old["id"]
+    assert (new["state"], new["retry_of"], new["attempt"], new["model_id"]) == ("queued", old["id"], 0, None)
+    kept = ("kind", "spec", "name", "tags", "queue", "priority", "max_attempts", "max_runtime_s")
+    assert {name: new[name] for name in kept} == {name: old[name] for name in kept}
+
+
+def test_a_retried_evaluation_measures_the_same_model(client: httpx.Client, database: Database) -> None:
+    _, model = factories.succeeded(database)
+    spec = factories.make_evaluate_spec(model.id)
+    job_id = factories.cancelled(database, kind="evaluate", spec=spec, model_id=model.id)
+
+    assert client.post(f"/v1/jobs/{job_id}/retry").json()["model_id"] == str(model.id)
+
+
+def test_a_repeated_retry_answers_the_same_job(client: httpx.Client, database: Database) -> None:
+    job_id = factories.failed(database)
+
+    first, second = (
+        client.post(f"/v1/jobs/{job_id}/retry", headers={"Idempotency-Key": "again"}) for _ in range(2)
+    )
+
+    assert first.json()["id"] == second.json()["id"]
+    assert second.headers["Idempotency-Replayed"] == "true"
+
+
+def test_an_unfinished_job_cannot_be_retried(client: httpx.Client, database: Database) -> None:
+    for job_id in (factories.submitted(database), factories.running(database).job_id):
+        answer = client.post(f"/v1/jobs/{job_id}/retry")
+        assert answer.status_code == 409
+        assert "wait for its end, or cancel it first" in answer.json()["detail"]
+
+
+def test_metrics_are_curves_over_epochs(client: httpx.Client, database: Database) -> None:
+    job_id, _ = factories.succeeded(database)
+
+    series = client.get(f"/v1/jobs/{job_id}/metrics").json()["series"]
+
+    assert [one["name"] for one in series] == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert series[0] == {
+        "name": "loss",
+        "resolution": "epoch",
+        "x": [0, 1, 2],
+        "y": [factories.make_epoch(epoch).loss for epoch in range(3)],
+    }
+
+
+def test_metrics_are_curves_over_steps(client: httpx.Client, database: Database) -> None:
+    job_id, _ = factories.succeeded(database)
+
+    series = client.get(f"/v1/jobs/{job_id}/metrics", params={"resolution": "step"}).json()["series"]
+
+    assert [(one["name"], one["x"]) for one in series] == [
+        ("loss", [0, 1, 2, 3, 4, 5]),
+        ("accuracy", [0, 1, 2, 3, 4, 5]),
+    ]
+
+
+def test_an_evaluation_is_told_whole(client: httpx.Client, database: Database) -> None:
+    job_id, model = factories.succeeded(database)
+
+    evaluation = client.get(f"/v1/jobs/{job_id}/evaluation").json()
+
+    told = model.evaluation.model_dump(mode="json")
+    assert evaluation == {
+        **told,
+        "job_id": str(job_id),
+        "model_id": str(model.id),
+        "dataset": "mnist",
+    }
+
+
+def test_an_evaluation_that_is_not_made_yet_is_a_conflict(client: httpx.Client, database: Database) -> None:
+    answer = client.get(f"/v1/jobs/{factories.submitted(database)}/evaluation")
+
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "/problems/not-ready"
+
+
+@pytest.mark.parametrize("path", ["", "/metrics", "/evaluation", "/cancel", "/retry"])
+@pytest.mark.parametrize("job_id", [UNKNOWN, uuid4(), uuid7()], ids=["literal", "v4", "v7"])
+def test_an_unknown_job_is_not_found(client: httpx.Client, path: str, job_id: object) -> None:
+    method = "POST" if path in ("/cancel", "/retry") else "GET"
+
+    answer = client.request(method, f"/v1/jobs/{job_id}{path}")
+
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "/problems/job-not-found"
+
+
+@pytest.mark.parametrize("path", ["", "/metrics", "/evaluation"])
+def test_a_malformed_job_id_is_a_problem(client: httpx.Client, path: str) -> None:
+    answer = client.get(f"/v1/jobs/42{path}")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] == "job_id"

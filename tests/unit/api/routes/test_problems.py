@@ -1,0 +1,19 @@
+import httpx
+import pytest
+
+from api.problems import TYPES
+
+
+@pytest.mark.parametrize("slug", TYPES)
+def test_the_type_of_every_problem_can_be_looked_up(client: httpx.Client, slug: str) -> None:
+    kind = client.get(TYPES[slug].uri).json()
+
+    assert kind["slug"] == slug
+    assert kind["advice"]
+
+
+def test_an_unknown_problem_type_is_a_problem_that_names_the_known_ones(client: httpx.Client) -> None:
+    answer = client.get("/problems/worry")
+
+    assert answer.status_code == 404
+    assert "job-not-found" in answer.json()["detail"]

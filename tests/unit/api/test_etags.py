@@ -1,0 +1,13 @@
+import pytest
+
+from api.etags import etag, is_known
+
+
+@pytest.mark.parametrize("header", ['"3"', 'W/"3"', '"2", "3"', '"2",W/"3"', "*"])
+def test_a_tag_that_the_client_names_is_known(header: str) -> None:
+    assert is_known(header, etag(3))
+
+
+@pytest.mark.parametrize("header", [None, "", '"2"', "3", '"33"'])
+def test_any_other_header_does_not_name_the_tag(header: str | None) -> None:
+    assert not is_known(header, etag(3))

@@ -1,0 +1,50 @@
+"""Every line of the log is one JSON object that says what it is about."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from shared import log
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_line_carries_what_is_bound_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO")
+    with log.bound(job_id="7", attempt=2):
+        log.get_logger("here").info("attempt started", device="CPU")
+    [line] = lines(capsys)
+    assert line["event"] == "attempt started"
+    assert (line["job_id"], line["attempt"], line["device"], line["logger"]) == ("7", 2, "CPU", "here")
+
+
+def test_library_lines_have_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("WARNING")
+    logging.getLogger("some.library").warning("it is %s", "late")
+    logging.getLogger("some.library").info("not important enough")
+    [line] = lines(capsys)
+    assert (line["event"], line["logger"], line["level"]) == ("it is late", "some.library", "warning")
+
+
+def test_exception_is_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO")
+    try:
+        raise ValueError("nonsense")
+    except ValueError:
+        log.get_logger("here").exception("it failed")
+    [line] = lines(capsys)
+    assert "ValueError: nonsense" in str(line["exception"])
