@@ -1,0 +1,173 @@
+"""The local stack as people use it: a real Redis, API and worker, and one demo with the real trainer."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import pytest
+
+from client import Trainshed, ports
+from client.errors import StackRunning
+from client.processes import environment
+from client.stack import LocalStack
+from shared.lifecycle import AttemptOutcome, JobState
+from shared.schemas import TrainJobCreate, TrainRequest
+from shared.settings import Settings
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+HOST = "127.0.0.1"
+START_S = 60.0
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a stack that trains nothing, and that finds again what is lost within seconds."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return Settings(
+        data_dir=tmp_path,
+        port=ports.find_free(HOST),
+        trainer="tests.stub_executor:StubExecutor",
+        lease_s=3.0,
+        heartbeat_s=0.5,
+        reconcile_s=0.5,
+        redispatch_s=1.0,
+    )
+
+
+def job(epochs: int) -> TrainJobCreate:
+    """A job of half a second an epoch."""
+    return TrainJobCreate(spec=TrainRequest(dataset="digits", epochs=epochs, batch_size=32, seed=1))
+
+
+def of_stack(settings: Settings) -> list[psutil.Process]:
+    """The processes of the stack on this data: they carry its folder in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.environ().get("TRAINSHED_DATA_DIR") == str(settings.data_dir)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:  # it is gone, or another user's
+            continue
+    return found
+
+
+def program(settings: Settings, *words: str) -> psutil.Process:
+    """The stack's process whose command line has these words."""
+    (found,) = [one for one in of_stack(settings) if set(words) <= set(one.cmdline())]
+    return found
+
+
+def wait_for_an_epoch(server: Trainshed, job_id: UUID) -> None:
+    for seen in server.watch(job_id, timeout_s=START_S):
+        if seen.progress and seen.progress.epoch:
+            return
+
+
+def trainshed(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "client.cli", *arguments],
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def running_up(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+    """`trainshed up`, once it has said that it is up."""
+    up = trainshed(settings, "up", "--json")
+    assert up.stdout is not None
+    try:
+        document = "".join(iter(up.stdout.readline, "}\n")) + "}"
+        assert json.loads(document) == {
+            "url": f"http://{HOST}:{settings.port}",
+            "pid": up.pid,
+            "data_dir": str(settings.data_dir),
+        }
+        yield up
+    finally:
+        up.terminate()
+        up.communicate(timeout=START_S)
+
+
+def test_a_stack_runs_jobs_alone_on_its_data_and_leaves_nothing_behind(settings: Settings) -> None:
+    with LocalStack(settings) as stack, Trainshed(stack.url) as server:
+        submitted = server.submit(job(epochs=2))
+        assert server.wait(submitted.id, timeout_s=START_S).state is JobState.SUCCEEDED
+        with pytest.raises(StackRunning, match=rf"{stack.url}, process {os.getpid()}"):
+            LocalStack(settings).__enter__()
+        demo = trainshed(settings, "demo", "--json")  # takes the stack that runs
+        out, err = demo.communicate(timeout=START_S)
+        assert demo.returncode == 0, err
+        assert "a stack runs on" in err
+        assert server.job(UUID(json.loads(out)["id"])).name == "demo"
+    assert of_stack(settings) == []
+    assert psutil.Process().children() == []
+    assert ports.is_free(HOST, settings.port)
+
+
+def test_whatever_is_killed_starts_again_and_the_job_goes_on(settings: Settings) -> None:
+    said: list[str] = []
+    with LocalStack(settings, say=said.append) as stack, Trainshed(stack.url) as server:
+        submitted = server.submit(job(epochs=6))
+        wait_for_an_epoch(server, submitted.id)
+        for name, words in (("worker", ("workers",)), ("API", ("client.cli", "api"))):
+            program(settings, *words).kill()
+            restarted = f"the {name} ended with signal SIGKILL: starting it again"
+            wait_until(lambda line=restarted: line in said, f"the {name} is started again")  # type: ignore[misc]
+        finished = server.wait(submitted.id, timeout_s=START_S)
+        assert finished.state is JobState.SUCCEEDED
+        assert [attempt.outcome for attempt in finished.attempts] == [
+            AttemptOutcome.LOST,
+            AttemptOutcome.SUCCEEDED,
+        ]
+        assert [len(series.y) for series in server.metrics(submitted.id).series] == [6] * 4
+
+
+def test_a_killed_stack_takes_its_programs_with_it_and_the_next_one_goes_on(settings: Settings) -> None:
+    with Trainshed(f"http://{HOST}:{settings.port}") as server:
+        with running_up(settings) as up:
+            submitted = server.submit(job(epochs=1_000))
+            wait_for_an_epoch(server, submitted.id)
+            up.kill()
+        with running_up(settings) as up:  # at once: it waits until the other's programs are gone
+            running = (one for one in server.watch(submitted.id) if one.state is JobState.RUNNING)
+            assert next(running).attempts[0].outcome is AttemptOutcome.RELEASED
+            up.send_signal(signal.SIGTERM)
+            assert up.wait(START_S) == 0
+    wait_until(lambda: of_stack(settings) == [], "every process is gone")
+
+
+def test_the_demo_goes_on_with_digits_where_mnist_cannot_be_had(tmp_path: Path) -> None:
+    nowhere = (tmp_path / "nowhere").as_uri()
+    settings = Settings(
+        data_dir=tmp_path, mnist_images_url=nowhere, mnist_labels_url=nowhere, download_attempts=1
+    )
+    with socket.create_server((HOST, 0)) as taken:  # so it chooses another port
+        demo = trainshed(settings.model_copy(update={"port": taken.getsockname()[1]}), "demo")
+        out, err = demo.communicate(timeout=110)
+    assert demo.returncode == 0, err
+    assert "MNIST cannot be fetched: " in err
+    assert nowhere in err
+    closing = (
+        r"10 epochs, 440 batches, validation accuracy 0\.\d{4}, evaluation accuracy (0\.\d{4}) on 197 images"
+    )
+    found = re.search(closing, err)
+    assert found, err
+    assert float(found[1]) > 0.85
+    assert "9 Nine" in out
+    assert sum(line.startswith("epoch ") for line in out.splitlines()) == 10
+    assert max(map(len, out.splitlines())) <= 80
+    wait_until(lambda: of_stack(settings) == [], "every process is gone")

@@ -1,0 +1,82 @@
+"""What a GPU must keep: the same bits in every process, and a CPU's numbers to rounding.
+
+Needs TensorFlow and a GPU, but nothing of the queue. On a machine that has only those:
+`python -m pytest -c /dev/null --rootdir . --noconftest tests/gpu/test_resume.py`.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+
+from shared.schemas import ModelKind, Optimizer, TrainSpec
+from tests.unit.workers.mnist import resumed
+from tests.unit.workers.mnist.synthetic import RecordingMonitor, make_images, make_spec
+from workers.execution import Checkpoint
+from workers.mnist import backend
+from workers.mnist.backend import CPU, GPU, Backend
+from workers.mnist.graphs import Shape
+from workers.mnist.model import initial_weights, intensities, logits
+from workers.mnist.programs import Programs
+from workers.mnist.training import train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(600),  # XLA compiles in each process
+    pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="TensorFlow sees no GPU"),
+]
+
+# the codelab's shape: 11 steps an epoch, the last of them smaller
+SPEC = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1, epochs=4)
+
+
+def test_every_process_trains_and_resumes_to_the_same_bits() -> None:
+    here, states = resumed.run(SPEC, None)
+
+    again = resumed.run_elsewhere(SPEC, None)
+    rest = resumed.run_elsewhere(SPEC, Checkpoint(2, states[1]))
+
+    assert again == here
+    assert rest["history"] == here["history"][2:]
+    assert rest["states"] == here["states"][2:]
+    assert rest["weights"] == here["weights"]
+
+
+def test_every_repeat_in_a_process_gives_the_same_bits() -> None:
+    runs = [resumed.run(SPEC, None)[0] for _ in range(3)]
+
+    assert runs[0] == runs[1] == runs[2]
+
+
+def _scores_and_gradient(device: str, operations: Backend) -> list[npt.NDArray[np.float32]]:
+    images = make_images(make_spec())
+    with tf.device(device), tf.GradientTape() as tape:
+        weights = tf.constant(initial_weights(ModelKind.CNN, 1))
+        tape.watch(weights)
+        scores = logits(ModelKind.CNN, weights, intensities(images.train), operations)
+        total = tf.reduce_mean(tf.square(scores))
+    return [scores.numpy(), tape.gradient(total, weights).numpy()]
+
+
+def test_a_gpus_operations_agree_with_a_cpus() -> None:
+    backend.configure(deterministic=True)
+
+    for ours, theirs in zip(
+        _scores_and_gradient("/GPU:0", GPU), _scores_and_gradient("/CPU:0", CPU), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+@pytest.mark.parametrize("optimizer", Optimizer)
+def test_a_job_on_a_gpu_has_the_losses_of_the_job_on_a_cpu(kind: ModelKind, optimizer: Optimizer) -> None:
+    spec = make_spec(model=kind, optimizer=optimizer)
+    losses = []
+    for device, operations in (("/GPU:0", backend.configure(deterministic=True)), ("/CPU:0", CPU)):
+        monitor = RecordingMonitor()
+        with tf.device(device):
+            program = Programs(operations).epoch(Shape.of(spec))
+            train(spec, make_images(spec), program, None, monitor)
+        losses.append([loss for epoch in monitor.epochs for loss in (epoch.loss, epoch.val_loss)])
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

@@ -1,0 +1,91 @@
+"""Images that can be learned, without a dataset; monitors that remember; and digests to compare runs by.
+
+Needs nothing but what a worker needs, so that a process of its own, and a machine with a GPU, can use it.
+"""
+
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.lifecycle import Phase
+from shared.schemas import EpochMetrics, TrainSpec
+from workers.mnist.graphs import Images
+from workers.mnist.model import Weights
+
+
+def make_spec(**overrides: Any) -> TrainSpec:
+    """A job of a second: 3 epochs of 4 batches, of which the last is smaller."""
+    values: dict[str, Any] = {
+        "train_size": 210,
+        "validation_size": 50,
+        "evaluation_size": 40,
+        "batch_size": 64,
+        "epochs": 3,
+        "seed": 7,
+    }
+    return TrainSpec(**{**values, **overrides})
+
+
+def make_digits(count: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Images (count, 784) of ten patterns with much noise, and their labels (count,)."""
+    patterns = np.random.default_rng(42).integers(0, 2, (10, 784)) * 120
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 10, count).astype(np.uint8)
+    noise = random.integers(0, 136, (count, 784))
+    return (patterns[labels] + noise).astype(np.uint8), labels
+
+
+def make_images(spec: TrainSpec) -> Images:
+    """Images for a job."""
+    return Images(*make_digits(spec.train_size, seed=1), *make_digits(spec.validation_size, seed=2))
+
+
+class RecordingMonitor:
+    """Remembers all that it hears, and takes every state.
+
+    Attributes:
+        on_check: called at each check; may raise.
+    """
+
+    def __init__(self, on_check: Callable[[], None] = lambda: None) -> None:
+        self.phases: list[Phase] = []
+        self.epochs: list[EpochMetrics] = []
+        self.states: list[bytes] = []
+        self.checks = 0
+        self.on_check = on_check
+
+    def phase(self, phase: Phase) -> None:
+        self.phases.append(phase)
+
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+        self.epochs.append(metrics)
+        self.states.append(state())
+
+    def check(self) -> None:
+        self.checks += 1
+        self.on_check()
+
+
+def history(epochs: Iterable[EpochMetrics]) -> list[list[str]]:
+    """Every number of every epoch but its seconds, to the last bit."""
+    return [
+        [
+            number.hex()
+            for number in (
+                epoch.loss,
+                epoch.accuracy,
+                epoch.val_loss,
+                epoch.val_accuracy,
+                *epoch.batch_loss,
+                *epoch.batch_accuracy,
+            )
+        ]
+        for epoch in epochs
+    ]
+
+
+def digest(weights: Weights) -> str:
+    return sha256(weights.tobytes()).hexdigest()

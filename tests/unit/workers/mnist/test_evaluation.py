@@ -1,0 +1,149 @@
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.schemas import Evaluation
+from workers.mnist.evaluation import evaluate
+
+NAMES = ("Zero", "One", "Two")
+
+
+def _evaluate(
+    probabilities: list[list[float]], labels: list[int], threshold: float | None = None
+) -> Evaluation:
+    array = np.array(probabilities, np.float32)
+    losses = -np.log(array[np.arange(len(labels)), labels])
+    return evaluate(
+        array, losses, np.array(labels, np.uint8), np.arange(100, 100 + len(labels)), threshold, NAMES
+    )
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> tuple[list[list[float]], list[int], float | None]:
+    count = draw(st.integers(1, 30))
+    weights = draw(
+        st.lists(st.lists(st.integers(1, 4), min_size=3, max_size=3), min_size=count, max_size=count)
+    )
+    labels = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    threshold = draw(st.none() | st.sampled_from([0.0, 0.4, 0.5, 1.0]))
+    return [[weight / sum(row) for weight in row] for row in weights], labels, threshold
+
+
+def _counted(
+    probabilities: npt.NDArray[np.float32], labels: list[int], threshold: float | None
+) -> dict[str, Any]:
+    """The same, one image after the other."""
+    matrix = [[0] * 3 for _ in range(3)]
+    rejected = [0] * 3
+    misclassified = []
+    for index, (row, label) in enumerate(zip(probabilities.tolist(), labels, strict=True)):
+        best = max(row)
+        if threshold is not None and best < threshold:
+            rejected[label] += 1
+            continue
+        predicted = row.index(best)
+        matrix[label][predicted] += 1
+        if predicted != label:
+            misclassified.append((100 + index, label, predicted, best))
+    return {"matrix": matrix, "rejected": rejected, "misclassified": misclassified}
+
+
+@given(predictions())
+@settings(deadline=None)
+def test_the_tables_are_those_that_counting_image_by_image_gives(
+    case: tuple[list[list[float]], list[int], float | None],
+) -> None:
+    probabilities, labels, threshold = case
+
+    result = _evaluate(probabilities, labels, threshold)
+
+    expected = _counted(np.array(probabilities, np.float32), labels, threshold)
+    matrix = expected["matrix"]
+    assert [list(row) for row in result.confusion_matrix] == matrix
+    assert [(m.index, m.label, m.predicted, m.probability) for m in result.misclassified] == expected[
+        "misclassified"
+    ]
+    assert (result.size, result.rejected) == (len(labels), sum(expected["rejected"]))
+    assert result.accuracy == sum(matrix[label][label] for label in range(3)) / len(labels)
+    for label, row in enumerate(result.per_class):
+        count, correct = labels.count(label), matrix[label][label]
+        predicted = sum(matrix[other][label] for other in range(3))
+        precision = correct / predicted if predicted else None
+        recall = correct / count if count else None
+        assert (row.label, row.name) == (label, NAMES[label])
+        assert (row.count, row.correct, row.rejected) == (count, correct, expected["rejected"][label])
+        assert (row.accuracy, row.recall, row.precision) == (recall, recall, precision)
+        if precision is None or recall is None:
+            assert row.f1 is None
+        elif correct == 0:
+            assert row.f1 == 0
+        else:
+            assert row.f1 == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+def test_a_row_of_the_matrix_sums_to_its_class_less_its_rejected() -> None:
+    result = _evaluate([[0.5, 0.3, 0.2], [0.4, 0.35, 0.25], [0.1, 0.8, 0.1]], [0, 0, 0], threshold=0.45)
+
+    assert result.confusion_matrix[0] == (1, 1, 0)
+    assert (result.per_class[0].count, result.per_class[0].rejected) == (3, 1)
+
+
+def test_a_probability_equal_to_the_threshold_is_accepted() -> None:
+    assert _evaluate([[0.5, 0.25, 0.25]], [0], threshold=0.5).rejected == 0
+
+
+def test_a_probability_that_is_shown_below_the_threshold_is_rejected() -> None:
+    # float32's nearest to 0.9 is 0.8999999762
+    assert _evaluate([[0.9, 0.05, 0.05]], [0], threshold=0.9).rejected == 1
+
+
+def test_threshold_zero_rejects_nothing_and_one_all_that_is_not_certain() -> None:
+    probabilities = [[1.0, 0.0, 0.0], [0.99, 0.01, 0.0]]
+
+    assert _evaluate(probabilities, [0, 0], threshold=0.0).rejected == 0
+    assert _evaluate(probabilities, [0, 0], threshold=1.0).rejected == 1
+
+
+def test_what_is_rejected_is_neither_right_nor_misclassified_nor_in_the_matrix() -> None:
+    result = _evaluate([[0.4, 0.3, 0.3], [0.3, 0.4, 0.3]], [0, 0], threshold=0.5)
+
+    assert (result.accuracy, result.rejected, result.misclassified) == (0.0, 2, ())
+    assert result.confusion_matrix == ((0, 0, 0),) * 3
+
+
+def test_a_class_that_is_not_there_has_no_ratios() -> None:
+    absent = _evaluate([[0.8, 0.1, 0.1]], [0]).per_class[2]
+
+    assert (absent.count, absent.accuracy, absent.precision, absent.recall, absent.f1) == (
+        0,
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_class_that_is_never_predicted_has_no_precision_and_no_f1() -> None:
+    missed = _evaluate([[0.8, 0.1, 0.1]], [1]).per_class[1]
+
+    assert (missed.count, missed.recall, missed.precision, missed.f1) == (1, 0.0, None, None)
+
+
+def test_the_loss_is_the_mean_over_all_images_rejected_ones_too() -> None:
+    result = _evaluate([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]], [0, 0], threshold=0.9)
+
+    assert result.loss == pytest.approx((np.log(2) + np.log(4)) / 2)
+
+
+def test_an_evaluation_is_plain_json() -> None:
+    result = _evaluate([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]], [0, 0], threshold=0.2)
+
+    assert Evaluation.model_validate_json(result.model_dump_json()) == result
+    assert json.loads(result.model_dump_json())["misclassified"] == [
+        {"index": 101, "label": 0, "predicted": 1, "probability": pytest.approx(0.8)}
+    ]

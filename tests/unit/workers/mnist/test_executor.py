@@ -1,0 +1,248 @@
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import pytest
+import tensorflow as tf
+
+from shared import datasets
+from shared.errors import (
+    AttemptError,
+    CancelRequested,
+    DataCorrupt,
+    DataUnavailable,
+    DeviceOutOfMemory,
+    StopRequested,
+)
+from shared.lifecycle import Phase
+from shared.schemas import EvaluateSpec, ModelKind, Optimizer, TrainSpec
+from shared.settings import Settings
+from tests.unit.workers.mnist.synthetic import RecordingMonitor, history
+from workers import execution
+from workers.execution import Checkpoint, StoredModel
+from workers.mnist.executor import Executor
+from workers.mnist.export import from_keras
+
+# Keras itself, when it reads a variable
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def make_spec(**overrides: Any) -> TrainSpec:
+    """A job of a second on real digits."""
+    values: dict[str, Any] = {
+        "dataset": "digits",
+        "train_size": 300,
+        "validation_size": 100,
+        "evaluation_size": 97,
+        "batch_size": 64,
+        "epochs": 2,
+        "learning_rate": 0.01,
+        "seed": 5,
+    }
+    return TrainSpec(**{**values, **overrides})
+
+
+def make_evaluate_spec(**overrides: Any) -> EvaluateSpec:
+    values: dict[str, Any] = {"model_id": UUID(int=1), "evaluation_size": 97, "seed": 5}
+    return EvaluateSpec(**{**values, **overrides})
+
+
+@pytest.fixture(scope="module")
+def worker_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """MNIST is away."""
+    folder = tmp_path_factory.mktemp("data")
+    nowhere = (folder / "nowhere").as_uri()
+    return Settings(data_dir=folder, mnist_images_url=nowhere, mnist_labels_url=nowhere)
+
+
+@pytest.fixture(scope="module")
+def executor(worker_settings: Settings) -> Executor:
+    """One for the whole module, as a worker has one for its whole life."""
+    return Executor(worker_settings)
+
+
+def _paid(executor: Executor) -> tuple[set[str], int, int, int]:
+    """What was imported, traced, loaded and decoded so far."""
+    return set(sys.modules), executor.traces, executor.dataset_loads, datasets.decodes()
+
+
+def test_a_training_job_goes_through_its_phases_in_order(executor: Executor) -> None:
+    monitor = RecordingMonitor()
+
+    executor.train(make_spec(), None, monitor)
+
+    assert monitor.phases == list(Phase)
+    assert [epoch.epoch for epoch in monitor.epochs] == [0, 1]
+
+
+def test_a_trained_model_is_whole(executor: Executor) -> None:
+    model = executor.train(make_spec(), None, RecordingMonitor())
+
+    assert sum(layer.parameters for layer in model.layers) == 5_994
+    weights = from_keras(ModelKind.CNN, model.keras)
+    assert sha256(weights.tobytes()).hexdigest() == model.weights_sha256
+    assert model.onnx
+    assert model.evaluation.size == 97
+    assert [row.name for row in model.evaluation.per_class][:2] == ["Zero", "One"]
+
+
+def test_a_second_job_of_a_shape_imports_traces_loads_and_decodes_nothing(executor: Executor) -> None:
+    executor.train(make_spec(), None, RecordingMonitor())
+    paid = _paid(executor)
+
+    other = make_spec(seed=6, learning_rate=0.02, epochs=3, evaluation_size=60, threshold=0.5)
+    executor.train(other, None, RecordingMonitor())
+
+    assert _paid(executor) == paid
+
+
+def test_after_the_warm_up_the_codelabs_job_has_nothing_more_to_pay(
+    settings: Settings, real_mnist: dict[str, str]
+) -> None:
+    executor = Executor(settings.model_copy(update=real_mnist))
+    executor.warm_up()
+    paid = _paid(executor)
+
+    spec = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, epochs=1, seed=3)
+    executor.train(spec, None, RecordingMonitor())
+
+    assert _paid(executor) == paid
+
+
+def test_a_warm_up_without_data_does_not_fail(executor: Executor) -> None:
+    executor.warm_up()
+
+    with pytest.raises(DataUnavailable):
+        executor.train(make_spec(dataset="mnist"), None, RecordingMonitor())
+
+
+def test_a_resumed_job_ends_with_the_bits_of_an_uninterrupted_one(executor: Executor) -> None:
+    whole = RecordingMonitor()
+    model = executor.train(make_spec(), None, whole)
+
+    for next_epoch in (1, 2):
+        rest = RecordingMonitor()
+        resumed = executor.train(make_spec(), Checkpoint(next_epoch, whole.states[next_epoch - 1]), rest)
+
+        assert resumed.weights_sha256 == model.weights_sha256
+        assert resumed.evaluation == model.evaluation
+        assert resumed.onnx == model.onnx
+        assert history(rest.epochs) == history(whole.epochs)[next_epoch:]
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+def test_evaluating_a_model_with_its_own_seed_and_size_repeats_its_evaluation(
+    executor: Executor, kind: ModelKind
+) -> None:
+    spec = make_spec(model=kind, threshold=0.6, optimizer=Optimizer.RMSPROP)
+    trained = executor.train(spec, None, RecordingMonitor())
+    monitor = RecordingMonitor()
+
+    evaluation = executor.evaluate(
+        make_evaluate_spec(threshold=0.6), StoredModel(spec, trained.keras), monitor
+    )
+
+    assert evaluation == trained.evaluation
+    assert monitor.phases == [Phase.LOADING_DATA, Phase.BUILDING_MODEL, Phase.EVALUATING]
+    assert monitor.checks == 1
+
+
+def test_misclassified_images_are_named_by_their_row_among_the_test_images(
+    executor: Executor, worker_settings: Settings
+) -> None:
+    spec = make_spec(epochs=1)
+    trained = executor.train(spec, None, RecordingMonitor())
+
+    evaluation = executor.evaluate(
+        make_evaluate_spec(evaluation_size=397, seed=11), StoredModel(spec, trained.keras), RecordingMonitor()
+    )
+
+    dataset = datasets.load("digits", worker_settings)
+    assert evaluation.misclassified
+    for wrong in evaluation.misclassified:
+        assert dataset.test_labels[wrong.index] == wrong.label != wrong.predicted
+
+
+class Interrupting(RecordingMonitor):
+    """Asks for the end when a phase is announced."""
+
+    def __init__(self, at: Phase) -> None:
+        super().__init__()
+        self.at = at
+
+    def phase(self, phase: Phase) -> None:
+        if phase is self.at:
+            raise StopRequested
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_an_interruption_in_any_phase_comes_through_and_the_next_job_runs_as_ever(
+    executor: Executor, phase: Phase
+) -> None:
+    expected = executor.train(make_spec(), None, RecordingMonitor())
+
+    with pytest.raises(StopRequested):
+        executor.train(make_spec(seed=99), None, Interrupting(phase))
+
+    after = executor.train(make_spec(), None, RecordingMonitor())
+    assert (after.weights_sha256, after.evaluation) == (expected.weights_sha256, expected.evaluation)
+
+
+def _raiser(error: Exception) -> Callable[[], None]:
+    def check() -> None:
+        raise error
+
+    return check
+
+
+def test_a_cancel_request_ends_an_evaluation_too(executor: Executor) -> None:
+    trained = executor.train(make_spec(epochs=1), None, RecordingMonitor())
+
+    with pytest.raises(CancelRequested):
+        executor.evaluate(
+            make_evaluate_spec(),
+            StoredModel(make_spec(), trained.keras),
+            RecordingMonitor(_raiser(CancelRequested())),
+        )
+
+
+def test_a_device_that_runs_out_of_memory_is_named_and_the_next_job_runs(executor: Executor) -> None:
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    with pytest.raises(DeviceOutOfMemory):
+        executor.train(make_spec(), None, RecordingMonitor(_raiser(error)))
+
+    executor.train(make_spec(), None, RecordingMonitor())
+
+
+def test_a_dataset_that_only_the_api_knows_is_unavailable_here(executor: Executor) -> None:
+    with pytest.raises(DataUnavailable, match="this worker is set up otherwise than the API"):
+        executor.train(make_spec(dataset="fashion"), None, RecordingMonitor())
+
+
+@pytest.mark.parametrize(
+    ("field", "size"), [("train_size", 1_401), ("validation_size", 398), ("evaluation_size", 398)]
+)
+def test_more_images_than_the_dataset_has_are_refused_before_anything_is_built(
+    executor: Executor, field: str, size: int
+) -> None:
+    monitor = RecordingMonitor()
+
+    with pytest.raises(DataCorrupt, match=field):
+        executor.train(make_spec(**{field: size}), None, monitor)
+
+    assert monitor.phases == [Phase.LOADING_DATA]
+
+
+def test_a_damaged_model_is_refused(executor: Executor) -> None:
+    with pytest.raises(AttemptError, match="the stored model is damaged"):
+        executor.evaluate(make_evaluate_spec(), StoredModel(make_spec(), b"?"), RecordingMonitor())
+
+
+def test_an_executor_says_what_its_numbers_depend_on(executor: Executor) -> None:
+    promised: execution.Executor = executor
+
+    assert promised.device
+    assert {"python", "numpy", "tensorflow", "keras"} <= promised.versions.keys()

@@ -1,0 +1,121 @@
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+
+from shared.errors import AttemptError
+from shared.schemas import ModelKind
+from tests.unit.workers.mnist.synthetic import make_digits
+from workers.mnist.backend import CPU
+from workers.mnist.export import from_keras, to_keras, to_onnx
+from workers.mnist.model import Weights, initial_weights
+from workers.mnist.programs import Programs
+
+# Keras itself, when it reads a variable
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def _weights(kind: ModelKind) -> Weights:
+    """Weights that are sure of what they say, as trained ones are: biases not zero, scores far apart."""
+    random = np.random.default_rng(1)
+    weights = initial_weights(kind, 1) * 3
+    return weights + random.normal(size=weights.shape).astype(np.float32) * np.float32(0.05)
+
+
+def _images(count: int) -> npt.NDArray[np.float32]:
+    return np.divide(make_digits(count)[0], 255, dtype=np.float32).reshape(-1, 28, 28, 1)
+
+
+def _run_onnx(file: bytes, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (probabilities,) = session.run(["probabilities"], {"images": images})
+    return np.asarray(probabilities)
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+@pytest.mark.parametrize("count", [1, 64])
+def test_the_onnx_file_predicts_what_keras_predicts_for_any_number_of_images(
+    kind: ModelKind, count: int, tmp_path: Path
+) -> None:
+    weights, images = _weights(kind), _images(count)
+    path = tmp_path / "model.keras"
+    path.write_bytes(to_keras(kind, weights))
+
+    ours = _run_onnx(to_onnx(kind, weights), images)
+
+    theirs = keras.saving.load_model(path, safe_mode=True)(images)
+    assert ours.shape == (count, 10)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_files_predict_what_the_evaluation_measured() -> None:
+    weights, (images, labels) = _weights(ModelKind.CNN), make_digits(30)
+
+    ours, _ = Programs(CPU).prediction(ModelKind.CNN).run(weights, images, labels, lambda: None)
+
+    np.testing.assert_allclose(ours, _run_onnx(to_onnx(ModelKind.CNN, weights), _images(30)), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+def test_the_onnx_file_says_what_goes_in_and_out(kind: ModelKind) -> None:
+    model = onnx.load_from_string(to_onnx(kind, _weights(kind)))
+
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {"images": ["n", 28, 28, 1], "probabilities": ["n", 10]}
+    assert (model.opset_import[0].version, model.ir_version) == (17, 8)
+
+
+def test_equal_weights_are_equal_onnx_files() -> None:
+    assert to_onnx(ModelKind.CNN, _weights(ModelKind.CNN)) == to_onnx(ModelKind.CNN, _weights(ModelKind.CNN))
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+def test_weights_come_back_from_a_keras_file_to_the_last_bit(kind: ModelKind) -> None:
+    file = to_keras(kind, _weights(kind))
+    to_keras(kind, initial_weights(kind, 9))  # no trace of it may be left
+
+    assert from_keras(kind, file).tobytes() == _weights(kind).tobytes()
+
+
+def _flipped(file: bytes, place: int) -> bytes:
+    return file[:place] + bytes([file[place] ^ 0xFF]) + file[place + 1 :]
+
+
+def _without_weights(file: bytes) -> bytes:
+    kept = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(file)) as old, zipfile.ZipFile(kept, "w") as new:
+        for name in old.namelist():
+            if not name.endswith(".h5"):
+                new.writestr(name, old.read(name))
+    return kept.getvalue()
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "foreign": lambda _: b"<html>not found</html>",
+    "short": lambda file: file[:-100],
+    "half": lambda file: file[: len(file) // 2],
+    "flipped": lambda file: _flipped(file, 20_000),
+    "no weights": _without_weights,
+    "other architecture": lambda _: to_keras(ModelKind.DENSE, _weights(ModelKind.DENSE)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_keras_file_that_is_damaged_or_of_another_model_is_refused(
+    damage: Callable[[bytes], bytes],
+) -> None:
+    file = damage(to_keras(ModelKind.CNN, _weights(ModelKind.CNN)))
+
+    with pytest.raises(AttemptError, match=r"^the stored model is damaged, or is no cnn model: [^\n]+$"):
+        from_keras(ModelKind.CNN, file)

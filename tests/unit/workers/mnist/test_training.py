@@ -1,0 +1,238 @@
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+
+from shared.datasets import load
+from shared.errors import AttemptError, CancelRequested, NonFiniteLoss
+from shared.schemas import EpochMetrics, ModelKind, Optimizer, TrainSpec
+from shared.settings import Settings
+from tests.unit.workers.mnist import resumed
+from tests.unit.workers.mnist.synthetic import (
+    RecordingMonitor,
+    digest,
+    history,
+    make_images,
+    make_spec,
+)
+from workers.execution import Checkpoint
+from workers.mnist import backend, checkpoints, selection
+from workers.mnist.graphs import Images, Shape
+from workers.mnist.model import Weights, initial_weights, keras_model, split
+from workers.mnist.programs import Programs
+from workers.mnist.training import train
+
+# Keras itself, when it reads a variable
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+PROGRAMS = Programs(backend.configure(deterministic=True))
+
+
+def _train(
+    spec: TrainSpec,
+    start: Checkpoint | None = None,
+    images: Images | None = None,
+    monitor: RecordingMonitor | None = None,
+) -> tuple[Weights, RecordingMonitor]:
+    monitor = monitor or RecordingMonitor()
+    program = PROGRAMS.epoch(Shape.of(spec))
+    return train(spec, images or make_images(spec), program, start, monitor), monitor
+
+
+def _fit(spec: TrainSpec, images: Images) -> tuple[list[dict[str, float]], Weights]:
+    """What `keras.Model.fit` makes of the same weights and the same order, one epoch at a time."""
+    model = keras_model(spec.model)
+    model.set_weights(split(spec.model, initial_weights(spec.model, spec.seed)))
+    optimizer = keras.optimizers.get(
+        {"class_name": spec.optimizer, "config": {"learning_rate": spec.learning_rate}}
+    )
+    model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
+    x, validation = (
+        part.reshape(-1, 28, 28, 1) / np.float32(255) for part in (images.train, images.validation)
+    )
+    y, expected = (np.eye(10)[labels] for labels in (images.train_labels, images.validation_labels))
+    epochs = []
+    for epoch in range(spec.epochs):
+        order = selection.epoch_order(spec.seed, epoch, spec.train_size)
+        fitted = model.fit(
+            x[order],
+            y[order],
+            batch_size=spec.batch_size,
+            shuffle=False,
+            validation_data=(validation, expected),
+            verbose=0,
+        )
+        epochs.append({name: values[0] for name, values in fitted.history.items()})
+    return epochs, np.concatenate([array.ravel() for array in model.get_weights()])
+
+
+def _assert_same_numbers(ours: list[EpochMetrics], theirs: list[dict[str, float]]) -> None:
+    for epoch, expected in zip(ours, theirs, strict=True):
+        for name, value in expected.items():
+            assert getattr(epoch, name) == pytest.approx(value, abs=1e-4), f"{name} of epoch {epoch.epoch}"
+
+
+def _mnist_images(spec: TrainSpec, settings: Settings) -> Images:
+    dataset = load("mnist", settings)
+    train_rows = selection.train_rows(spec.seed, spec.train_size, dataset.info.train_rows)
+    rows = selection.validation_rows(spec.seed, spec.validation_size, dataset.info.test_rows)
+    return Images(
+        dataset.train_images[train_rows],
+        dataset.train_labels[train_rows],
+        dataset.test_images[rows],
+        dataset.test_labels[rows],
+    )
+
+
+def test_the_codelabs_job_gives_the_numbers_of_keras_fit(
+    settings: Settings, real_mnist: dict[str, str]
+) -> None:
+    spec = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1)
+    images = _mnist_images(spec, settings.model_copy(update=real_mnist))
+
+    weights, monitor = _train(spec, images=images)
+
+    epochs, expected = _fit(spec, images)
+    _assert_same_numbers(monitor.epochs, epochs)
+    np.testing.assert_allclose(weights, expected, atol=1e-4)
+    assert monitor.epochs[-1].val_accuracy > 0.9
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+@pytest.mark.parametrize("optimizer", Optimizer)
+def test_every_optimizer_trains_every_model_as_keras_fit_does(kind: ModelKind, optimizer: Optimizer) -> None:
+    spec = make_spec(model=kind, optimizer=optimizer)
+    images = make_images(spec)
+
+    weights, monitor = _train(spec, images=images)
+
+    epochs, expected = _fit(spec, images)
+    _assert_same_numbers(monitor.epochs, epochs)
+    np.testing.assert_allclose(weights, expected, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
+    (first, heard), (second, heard_again), (other, _) = (
+        _train(make_spec(seed=seed), images=make_images(make_spec())) for seed in (1, 1, 2)
+    )
+
+    assert digest(first) == digest(second) != digest(other)
+    assert history(heard.epochs) == history(heard_again.epochs)
+    assert heard.states == heard_again.states
+
+
+@pytest.mark.parametrize("optimizer", Optimizer)
+def test_a_resume_at_any_epoch_gives_the_bits_of_an_uninterrupted_run(optimizer: Optimizer) -> None:
+    spec = make_spec(optimizer=optimizer, epochs=4)
+    weights, whole = _train(spec)
+
+    for next_epoch in range(1, 5):
+        resumed_weights, rest = _train(spec, Checkpoint(next_epoch, whole.states[next_epoch - 1]))
+
+        assert history(rest.epochs) == history(whole.epochs[next_epoch:])
+        assert [epoch.epoch for epoch in rest.epochs] == list(range(next_epoch, 4))
+        assert rest.states == whole.states[next_epoch:]
+        assert digest(resumed_weights) == digest(weights)
+
+
+def test_a_resume_in_another_process_gives_the_bits_of_an_uninterrupted_run() -> None:
+    spec = make_spec()
+    here, states = resumed.run(spec, None)
+
+    elsewhere = resumed.run_elsewhere(spec, Checkpoint(1, states[0]))
+
+    assert elsewhere["history"] == here["history"][1:]
+    assert elsewhere["states"] == here["states"][1:]
+    assert elsewhere["weights"] == here["weights"]
+
+
+def test_a_longer_job_begins_with_the_epochs_of_a_shorter_one() -> None:
+    (_, short), (_, long) = _train(make_spec(epochs=2)), _train(make_spec(epochs=4))
+
+    assert history(long.epochs)[:2] == history(short.epochs)
+
+
+def test_an_epochs_loss_and_accuracy_are_the_means_over_images_of_its_batches_own() -> None:
+    _, monitor = _train(make_spec())
+
+    for epoch in monitor.epochs:
+        sizes = np.array([64, 64, 64, 18])
+        assert epoch.loss == pytest.approx(np.average(epoch.batch_loss, weights=sizes), abs=1e-12)
+        assert epoch.accuracy == pytest.approx(np.average(epoch.batch_accuracy, weights=sizes), abs=1e-12)
+        assert all(
+            (share * size).is_integer()
+            for share, size in zip(epoch.batch_accuracy, [64, 64, 64, 18], strict=True)
+        )
+        assert epoch.seconds > 0
+
+
+def test_a_state_is_made_only_when_the_monitor_asks() -> None:
+    class Forgetful(RecordingMonitor):
+        def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+            self.epochs.append(metrics)
+            if metrics.epoch == 1:
+                self.states.append(state())
+
+    monitor = Forgetful()
+
+    _train(make_spec(), monitor=monitor)
+
+    _, everything = _train(make_spec())
+    assert monitor.states == [everything.states[1]]
+
+
+def test_a_state_of_another_job_is_refused() -> None:
+    _, monitor = _train(make_spec(optimizer=Optimizer.SGD))
+
+    with pytest.raises(AttemptError, match="1 vectors of 5,994 numbers after 4 steps, not 3 vectors"):
+        _train(make_spec(), Checkpoint(1, monitor.states[0]))
+
+
+def test_a_state_of_another_epoch_is_refused() -> None:
+    _, monitor = _train(make_spec())
+
+    with pytest.raises(AttemptError, match="after 4 steps, not 3 vectors of 5,994 numbers after 8 steps"):
+        _train(make_spec(), Checkpoint(2, monitor.states[0]))
+
+
+def _inflated(spec: TrainSpec, factor: float) -> Checkpoint:
+    """The state after the first epoch of a job whose weights grew out of hand."""
+    weights = initial_weights(spec.model, spec.seed) * np.float32(factor)
+    return Checkpoint(1, checkpoints.pack([weights], Shape.of(spec).steps))
+
+
+def test_a_loss_that_overflows_ends_the_job_and_says_where_and_what_to_try() -> None:
+    spec, monitor = make_spec(optimizer=Optimizer.SGD, learning_rate=0.5), RecordingMonitor()
+    message = "^the loss is not a finite number in epoch 2, step 1 of 4: try a learning_rate below 0.5$"
+
+    with pytest.raises(NonFiniteLoss, match=message):
+        _train(spec, _inflated(spec, 1e20), monitor=monitor)
+
+    assert monitor.epochs == []
+
+
+def test_a_validation_loss_that_overflows_ends_the_job() -> None:
+    spec = make_spec(optimizer=Optimizer.SGD, learning_rate=10, batch_size=512)
+
+    with pytest.raises(
+        NonFiniteLoss, match="on the validation images after epoch 2: try a learning_rate below 10"
+    ):
+        _train(spec, _inflated(spec, 1e10))
+
+
+@pytest.mark.parametrize("checks", [1, 2])
+def test_an_interruption_by_the_monitor_ends_training_at_once(checks: int) -> None:
+    monitor = RecordingMonitor()
+
+    def interrupt() -> None:
+        if monitor.checks == checks:
+            raise CancelRequested
+
+    monitor.on_check = interrupt
+
+    with pytest.raises(CancelRequested):
+        _train(make_spec(), monitor=monitor)
+
+    assert monitor.checks == checks
+    assert len(monitor.epochs) == checks - 1

@@ -1,0 +1,93 @@
+"""What a model's predictions are worth: one pass gives the per-class table and the confusion matrix."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.schemas import ClassResult, Evaluation, Misclassified
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.integer]
+
+
+def evaluate(
+    probabilities: Floats,
+    losses: Floats,
+    labels: Integers,
+    indices: Integers,
+    threshold: float | None,
+    class_names: Sequence[str],
+) -> Evaluation:
+    """Compare predictions with the truth.
+
+    Args:
+        probabilities: (n, classes); the greatest is the prediction, the first of equal ones.
+        losses: (n,), each image's categorical cross-entropy.
+        labels: (n,), the true classes.
+        indices: (n,), where the images stand among the dataset's test images.
+        threshold: predictions with a lower probability are rejected; None rejects none.
+        class_names: one a class.
+    """
+    predicted = probabilities.argmax(axis=1)
+    best = probabilities.max(axis=1).astype(np.float64)
+    rejected = np.zeros(len(labels), bool) if threshold is None else best < threshold
+    confusion = np.zeros((len(class_names), len(class_names)), np.int64)
+    np.add.at(confusion, (labels[~rejected], predicted[~rejected]), 1)
+    per_class = _per_class(confusion, np.bincount(labels[rejected], minlength=len(class_names)), class_names)
+    wrong = np.flatnonzero((predicted != labels) & ~rejected)
+    return Evaluation(
+        size=len(labels),
+        threshold=threshold,
+        loss=float(losses.mean(dtype=np.float64)),
+        accuracy=sum(result.correct for result in per_class) / len(labels),
+        rejected=int(rejected.sum()),
+        per_class=per_class,
+        confusion_matrix=tuple(map(tuple, confusion.tolist())),
+        misclassified=tuple(
+            Misclassified(index=indices[i], label=labels[i], predicted=predicted[i], probability=best[i])
+            for i in wrong
+        ),
+    )
+
+
+def _per_class(
+    confusion: npt.NDArray[np.int64], rejected: npt.NDArray[np.int64], class_names: Sequence[str]
+) -> tuple[ClassResult, ...]:
+    counts = confusion.sum(axis=1) + rejected
+    predicted = confusion.sum(axis=0)
+    return tuple(
+        _class_result(
+            label,
+            name,
+            int(counts[label]),
+            int(rejected[label]),
+            int(confusion[label, label]),
+            int(predicted[label]),
+        )
+        for label, name in enumerate(class_names)
+    )
+
+
+def _class_result(
+    label: int, name: str, count: int, rejected: int, correct: int, predicted: int
+) -> ClassResult:
+    recall = _ratio(correct, count)
+    precision = _ratio(correct, predicted)
+    # the harmonic mean of two ratios with one numerator
+    f1 = None if recall is None or precision is None else 2 * correct / (count + predicted)
+    return ClassResult(
+        label=label,
+        name=name,
+        count=count,
+        correct=correct,
+        rejected=rejected,
+        accuracy=recall,
+        precision=precision,
+        recall=recall,
+        f1=f1,
+    )
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

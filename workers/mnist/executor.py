@@ -1,0 +1,171 @@
+"""The front door: runs jobs, and keeps from one to the next what is costly to make."""
+
+import logging
+import platform
+from collections.abc import Callable
+from hashlib import sha256
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from shared.datasets import Dataset, DatasetInfo, load
+from shared.errors import AttemptError, DatasetNotFound, DataUnavailable
+from shared.lifecycle import Phase
+from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, ModelKind, TrainSpec
+from shared.settings import Settings
+from workers.execution import Checkpoint, Monitor, StoredModel, TrainedModel
+from workers.mnist import backend, export, selection
+from workers.mnist.evaluation import evaluate
+from workers.mnist.graphs import Images, Shape
+from workers.mnist.model import CLASSES, PIXELS, Weights, summary
+from workers.mnist.programs import Programs
+from workers.mnist.training import train
+
+_log = logging.getLogger(__name__)
+
+_CODELAB = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, epochs=1, seed=0)
+
+
+class Executor:
+    """Runs jobs in this process, one at a time; `workers.execution.Executor` says what is promised."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._programs = Programs(backend.configure(settings.deterministic))
+        self._datasets: dict[str, Dataset] = {}
+
+    @property
+    def device(self) -> str:
+        """The first GPU's name, or `CPU`."""
+        return backend.device_name()
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of what the numbers depend on."""
+        return {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            **backend.gpu_versions(),
+        }
+
+    @property
+    def traces(self) -> int:
+        """How many programs were traced so far."""
+        return self._programs.traces
+
+    @property
+    def dataset_loads(self) -> int:
+        """How many datasets were loaded so far."""
+        return len(self._datasets)
+
+    def warm_up(self) -> None:
+        """Map MNIST if it is at hand, and run the codelab's job once, for one epoch on black images."""
+        self._map_mnist()
+        self._run(_CODELAB, _black_images(_CODELAB), None, _Silence())
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        """Train, evaluate and export a model."""
+        monitor.phase(Phase.LOADING_DATA)
+        dataset = self._dataset(spec.dataset)
+        with backend.out_of_memory_named():
+            return self._run(spec, dataset, start, monitor)
+
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+        """Measure a stored model."""
+        monitor.phase(Phase.LOADING_DATA)
+        dataset = self._dataset(model.spec.dataset)
+        rows = selection.evaluation_rows(
+            spec.seed, spec.evaluation_size, dataset.info.test_rows, model.spec.validation_size
+        )
+        with backend.out_of_memory_named():
+            monitor.phase(Phase.BUILDING_MODEL)
+            weights = export.from_keras(model.spec.model, model.keras)
+            monitor.phase(Phase.EVALUATING)
+            return self._measure(model.spec.model, weights, dataset, rows, spec.threshold, monitor)
+
+    def _run(
+        self, spec: TrainSpec, dataset: Dataset, start: Checkpoint | None, monitor: Monitor
+    ) -> TrainedModel:
+        images = _images(spec, dataset)
+        rows = selection.evaluation_rows(
+            spec.seed, spec.evaluation_size, dataset.info.test_rows, spec.validation_size
+        )
+        monitor.phase(Phase.BUILDING_MODEL)
+        program = self._programs.epoch(Shape.of(spec))
+        monitor.phase(Phase.TRAINING)
+        weights = train(spec, images, program, start, monitor)
+        monitor.phase(Phase.EVALUATING)
+        evaluation = self._measure(spec.model, weights, dataset, rows, spec.threshold, monitor)
+        monitor.phase(Phase.SAVING)
+        return TrainedModel(
+            layers=summary(spec.model),
+            weights_sha256=sha256(weights.astype("<f4").tobytes()).hexdigest(),
+            keras=export.to_keras(spec.model, weights),
+            onnx=export.to_onnx(spec.model, weights),
+            evaluation=evaluation,
+        )
+
+    def _measure(
+        self,
+        kind: ModelKind,
+        weights: Weights,
+        dataset: Dataset,
+        rows: selection.Rows,
+        threshold: float | None,
+        monitor: Monitor,
+    ) -> Evaluation:
+        labels = dataset.test_labels[rows]
+        program = self._programs.prediction(kind)
+        probabilities, losses = program.run(weights, dataset.test_images[rows], labels, monitor.check)
+        return evaluate(probabilities, losses, labels, rows, threshold, dataset.info.class_names)
+
+    def _dataset(self, name: str) -> Dataset:
+        if name not in self._datasets:
+            try:
+                self._datasets[name] = load(name, self._settings)
+            except DatasetNotFound as error:
+                # the API knew it when the job was submitted: another worker may know it too
+                raise DataUnavailable(f"this worker is set up otherwise than the API: {error}") from error
+        return self._datasets[name]
+
+    def _map_mnist(self) -> None:
+        impatient = self._settings.model_copy(update={"download_attempts": 1, "download_timeout_s": 2.0})
+        try:
+            self._datasets["mnist"] = load("mnist", impatient)
+        except AttemptError as error:
+            _log.info("MNIST is not at hand; a job that needs it will fetch it: %s", error)
+
+
+def _images(spec: TrainSpec, dataset: Dataset) -> Images:
+    train = selection.train_rows(spec.seed, spec.train_size, dataset.info.train_rows)
+    validation = selection.validation_rows(spec.seed, spec.validation_size, dataset.info.test_rows)
+    return Images(
+        dataset.train_images[train],
+        dataset.train_labels[train],
+        dataset.test_images[validation],
+        dataset.test_labels[validation],
+    )
+
+
+def _black_images(spec: TrainSpec) -> Dataset:
+    train, test = spec.train_size, spec.validation_size + spec.evaluation_size
+    info = DatasetInfo("black", train, test, 0, 0, 0, class_names=("",) * CLASSES)
+    return Dataset(info, _zeros(train, PIXELS), _zeros(train), _zeros(test, PIXELS), _zeros(test))
+
+
+def _zeros(*shape: int) -> npt.NDArray[np.uint8]:
+    return np.zeros(shape, np.uint8)
+
+
+class _Silence:
+    """Hears, and asks for nothing."""
+
+    def phase(self, phase: Phase) -> None: ...
+
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None: ...
+
+    def check(self) -> None: ...
