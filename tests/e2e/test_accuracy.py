@@ -9,7 +9,6 @@ from workers.mnist.executor import Executor
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras reads a variable
 def test_ten_epochs_on_all_of_mnist_read_98_percent_of_the_test_images(
     settings: Settings, real_mnist: dict[str, str]
 ) -> None:

@@ -1,6 +1,8 @@
 """The lease is kept while a job runs, and every reason to end the attempt reaches the thread that runs it."""
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from uuid import UUID
 
@@ -8,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from shared import jobs, queries, recovery
+from shared.db import Database
 from shared.errors import (
     AttemptInterrupted,
     CancelRequested,
@@ -67,6 +70,21 @@ def test_cancel_request_interrupts_the_attempt(make_process: MakeProcess) -> Non
     assert isinstance(error, CancelRequested)
 
 
+def test_cancel_does_not_wait_for_a_step_that_is_slow(make_process: MakeProcess) -> None:
+    process = make_process()
+    attempt = claim(process)
+
+    def state() -> JobState:
+        return process.database.read(lambda session: queries.job(session, attempt.job_id)).state
+
+    with Heartbeat(process, attempt) as heartbeat:
+        process.database.write(lambda session: jobs.request_cancel(session, attempt.job_id))
+        wait_until(lambda: state() == JobState.CANCELLED, "the job is cancelled, with no step finished")
+        assert isinstance(interruption(heartbeat), CancelRequested)
+    process.database.write(lambda session: jobs.cancel_attempt(session, attempt))
+    assert state() == JobState.CANCELLED
+
+
 def test_stop_of_the_worker_interrupts_the_attempt(make_process: MakeProcess) -> None:
     process = make_process()
     with Heartbeat(process, claim(process)) as heartbeat:
@@ -84,11 +102,27 @@ def test_attempt_that_was_taken_over_is_stale(make_process: MakeProcess) -> None
     assert isinstance(error, StaleAttempt)
 
 
-def test_attempt_ends_itself_when_its_lease_cannot_be_renewed(make_process: MakeProcess) -> None:
-    process = make_process(lease_s=0.3, heartbeat_s=10.0)
-    with Heartbeat(process, claim(process)) as heartbeat:
+def test_attempt_ends_itself_when_its_lease_cannot_be_renewed(
+    make_process: MakeProcess, tmp_path: Path
+) -> None:
+    process = make_process(lease_s=0.3, heartbeat_s=0.1)
+    away = Database(f"sqlite:///{tmp_path / 'away.db'}", patience_s=0)  # no table, so as good as no database
+    with Heartbeat(replace(process, heartbeat_database=away), claim(process)) as heartbeat:
         error = wait_until(lambda: interruption(heartbeat), "two thirds of the lease have passed")
     assert isinstance(error, LeaseLost)
+    away.dispose()
+
+
+def test_attempt_that_slept_past_its_lease_and_is_still_the_jobs_goes_on(make_process: MakeProcess) -> None:
+    process = make_process(lease_s=0.3, heartbeat_s=10.0)
+    attempt = claim(process, lease_s=-1)
+    before = lease_end(process, attempt.job_id)
+    with Heartbeat(process, attempt) as heartbeat:
+        wait_until(
+            lambda: interruption(heartbeat) or lease_end(process, attempt.job_id) != before,
+            "the thread that runs the job renews the lease",
+        )
+        heartbeat.check()
 
 
 def test_attempt_that_takes_too_long_is_told_so(make_process: MakeProcess) -> None:

@@ -1,11 +1,12 @@
 """What kills, lost messages and outages left is put right, and nothing else is touched."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 
 from shared import jobs, queries
 from shared.broker import Broker
@@ -19,19 +20,19 @@ from tests.servers import RedisServer
 from workers.reconciler import Reconciler
 
 
-class Monotonic:
-    """A clock for durations that a test moves."""
+class MovableClock:
+    """The database's clock, and so many seconds more."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.ahead_s = 0.0
 
-    def __call__(self) -> float:
-        return self.seconds
+    def __call__(self, offset_s: float = 0.0, /) -> ColumnElement[datetime]:
+        return database_now(self.ahead_s + offset_s)
 
 
 @pytest.fixture
-def monotonic() -> Monotonic:
-    return Monotonic()
+def clock() -> MovableClock:
+    return MovableClock()
 
 
 @pytest.fixture
@@ -43,9 +44,9 @@ def own_broker(live_settings: Settings) -> Iterator[Broker]:
 
 @pytest.fixture
 def reconciler(
-    database: Database, own_broker: Broker, live_settings: Settings, monotonic: Monotonic
+    database: Database, own_broker: Broker, live_settings: Settings, clock: MovableClock
 ) -> Reconciler:
-    return Reconciler(database, own_broker, live_settings, monotonic=monotonic)
+    return Reconciler(database, own_broker, live_settings, now=clock)
 
 
 def submit(database: Database, **overrides: Any) -> UUID:
@@ -105,18 +106,32 @@ def test_jobs_of_queues_that_this_worker_does_not_serve_are_left_to_others(
     assert own_broker.waiting(["default", "elsewhere"]) == 0
 
 
-def test_expired_lease_is_reaped_once_the_database_was_up_for_a_lease(
-    reconciler: Reconciler, database: Database, live_settings: Settings, monotonic: Monotonic
+def test_expired_lease_is_reaped_once_it_was_watched_for_a_lease(
+    reconciler: Reconciler, database: Database, live_settings: Settings, clock: MovableClock
 ) -> None:
     job_id = submit(database)
     claim(database, job_id, lease_s=-1)
-    reconciler.round()
-    monotonic.seconds = live_settings.lease_s - 0.1
-    reconciler.round()
+    for share in (0.0, 0.5, 0.95):
+        clock.ahead_s = live_settings.lease_s * share
+        reconciler.round()
     assert state(database, job_id) == JobState.RUNNING
-    monotonic.seconds = live_settings.lease_s
+    clock.ahead_s = live_settings.lease_s
     reconciler.round()
     assert state(database, job_id) == JobState.QUEUED
+
+
+@pytest.mark.parametrize("leap_s", [3_600.0, -3_600.0])
+def test_leap_of_the_clock_starts_the_wait_anew(
+    reconciler: Reconciler, database: Database, live_settings: Settings, clock: MovableClock, leap_s: float
+) -> None:
+    for share in (0.0, 0.5, 1.0):
+        clock.ahead_s = live_settings.lease_s * share
+        reconciler.round()
+    clock.ahead_s += leap_s
+    job_id = submit(database)
+    claim(database, job_id, lease_s=clock.ahead_s - 1)
+    reconciler.round()
+    assert state(database, job_id) == JobState.RUNNING
 
 
 def test_job_whose_cancel_met_a_stopping_worker_ends(reconciler: Reconciler, database: Database) -> None:
@@ -142,13 +157,13 @@ def test_outage_of_the_database_starts_the_wait_anew(
     tmp_path_factory: pytest.TempPathFactory,
     own_broker: Broker,
     live_settings: Settings,
-    monotonic: Monotonic,
+    clock: MovableClock,
 ) -> None:
     path = tmp_path_factory.mktemp("away") / "trainshed.db"
     database = Database(f"sqlite:///{path}", patience_s=0)
-    reconciler = Reconciler(database, own_broker, live_settings, monotonic=monotonic)
+    reconciler = Reconciler(database, own_broker, live_settings, now=clock)
     reconciler.round()  # there is no table: as good as no database
-    monotonic.seconds = live_settings.lease_s * 2
+    clock.ahead_s = live_settings.lease_s * 2
     database.migrate()
     job_id = submit(database)
     claim(database, job_id, lease_s=-1)

@@ -25,9 +25,6 @@ from workers.execution import Checkpoint, StoredModel
 from workers.mnist.executor import Executor
 from workers.mnist.export import from_keras
 
-# Keras itself, when it reads a variable
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def make_spec(**overrides: Any) -> TrainSpec:
     """A job of a second on real digits."""

@@ -18,9 +18,6 @@ from workers.mnist.export import from_keras, to_keras, to_onnx
 from workers.mnist.model import Weights, initial_weights
 from workers.mnist.programs import Programs
 
-# Keras itself, when it reads a variable
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def _weights(kind: ModelKind) -> Weights:
     """Weights that are sure of what they say, as trained ones are: biases not zero, scores far apart."""

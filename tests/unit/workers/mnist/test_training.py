@@ -23,9 +23,6 @@ from workers.mnist.model import Weights, initial_weights, keras_model, split
 from workers.mnist.programs import Programs
 from workers.mnist.training import train
 
-# Keras itself, when it reads a variable
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 PROGRAMS = Programs(backend.configure(deterministic=True))
 
 
