@@ -1,0 +1,195 @@
+"""The API as typed calls."""
+
+import json
+from uuid import uuid4
+
+import httpx
+import pytest
+from uuid_utils.compat import uuid7
+
+from client import Trainshed, TrainshedApiError
+from client.trainshed import local_url
+from shared.lifecycle import JobState
+from shared.schemas import EvaluateJobCreate, EvaluateRequest, ModelFormat, TrainJobCreate, TrainRequest
+from shared.settings import Settings
+from tests.unit.client.fake_api import FakeApi, make_job, make_life, make_problem
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def server(api: FakeApi) -> Trainshed:
+    return api.connect()
+
+
+def test_a_job_is_submitted_with_what_was_given_and_nothing_else(api: FakeApi, server: Trainshed) -> None:
+    job = server.submit(TrainJobCreate(spec=TrainRequest(epochs=3), tags=("a",)))
+    assert json.loads(api.last.content) == {"kind": "train", "spec": {"epochs": 3}, "tags": ["a"]}
+    assert job.state is JobState.QUEUED
+
+
+def test_an_evaluation_is_submitted_with_its_model(api: FakeApi, server: Trainshed) -> None:
+    model_id = uuid4()
+    server.submit(EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model_id)))
+    assert json.loads(api.last.content) == {"kind": "evaluate", "spec": {"model_id": str(model_id)}}
+
+
+def test_a_submission_that_is_tried_again_has_the_same_idempotency_key(
+    api: FakeApi, server: Trainshed
+) -> None:
+    api.troubles = [httpx.ReadTimeout("timed out"), make_problem(503, "busy")]
+    server.submit(TrainJobCreate())
+    keys = {request.headers["Idempotency-Key"] for request in api.requests}
+    assert len(api.requests) == 3
+    assert len(keys) == 1
+
+
+def test_two_submissions_have_two_idempotency_keys(server: Trainshed) -> None:
+    assert server.submit(TrainJobCreate()).id != server.submit(TrainJobCreate()).id
+
+
+def test_two_submissions_with_one_key_are_one_job(server: Trainshed) -> None:
+    first, second = (server.submit(TrainJobCreate(), idempotency_key="mine") for _ in range(2))
+    assert first.id == second.id
+
+
+def test_a_retry_has_an_idempotency_key_too(api: FakeApi, server: Trainshed) -> None:
+    job_id = api.add(make_job(state=JobState.FAILED))
+    assert server.retry(job_id).retry_of == job_id
+    assert api.last.headers["Idempotency-Key"]
+
+
+def test_jobs_are_listed_over_all_pages(api: FakeApi, server: Trainshed) -> None:
+    ids = [api.add(make_job()) for _ in range(5)]
+    assert [job.id for job in server.jobs(page_size=2)] == ids[::-1]
+    assert len(api.requests) == 3
+
+
+def test_a_page_is_fetched_only_when_it_is_needed(api: FakeApi, server: Trainshed) -> None:
+    newest = [api.add(make_job()) for _ in range(5)][-1]
+    assert next(server.jobs(page_size=2)).id == newest
+    assert len(api.requests) == 1
+
+
+def test_jobs_are_listed_by_state(api: FakeApi, server: Trainshed) -> None:
+    api.add(make_job())
+    failed = api.add(make_job(state=JobState.FAILED))
+    assert [job.id for job in server.jobs(state=JobState.FAILED)] == [failed]
+
+
+def test_a_job_is_watched_through_every_change_to_its_end(api: FakeApi, server: Trainshed) -> None:
+    life = make_life(make_job())
+    assert list(server.watch(api.add(*life))) == life
+
+
+def test_a_job_that_has_not_changed_is_not_seen_again(api: FakeApi, server: Trainshed) -> None:
+    queued, *_, done = make_life(make_job())
+    job_id = api.add(queued, queued, queued, done)
+    assert list(server.watch(job_id)) == [queued, done]
+    assert [request.headers.get("If-None-Match") for request in api.requests] == [None, '"1"', '"1"', '"1"']
+
+
+def test_while_nothing_changes_looks_become_rarer_down_to_one_a_second(
+    api: FakeApi, server: Trainshed
+) -> None:
+    queued, *_, done = make_life(make_job())
+    server.wait(api.add(*[queued] * 10, done))
+    assert api.pauses[0] == pytest.approx(0.2)
+    assert api.pauses == sorted(api.pauses)
+    assert api.pauses[-1] == pytest.approx(1.0)
+
+
+def test_a_watch_outlives_a_server_that_restarts(api: FakeApi, server: Trainshed) -> None:
+    life = make_life(make_job())
+    watch = server.watch(api.add(*life))
+    next(watch)
+    api.troubles = [httpx.ConnectError("[Errno 111] Connection refused") for _ in range(4)]
+    assert list(watch) == life[1:]
+
+
+def test_waiting_gives_the_finished_job(api: FakeApi, server: Trainshed) -> None:
+    life = make_life(make_job())
+    assert server.wait(api.add(*life)) == life[-1]
+
+
+def test_waiting_ends_when_its_time_is_over(api: FakeApi, server: Trainshed) -> None:
+    job_id = api.add(make_job())
+    with pytest.raises(TimeoutError, match=f"job {job_id} is not finished after 0 s"):
+        server.wait(job_id, timeout_s=0)
+
+
+def test_a_job_is_cancelled(api: FakeApi, server: Trainshed) -> None:
+    assert server.cancel(api.add(make_job())).state is JobState.CANCELLED
+
+
+def test_curves_are_read_by_epoch_and_by_step(api: FakeApi, server: Trainshed) -> None:
+    job_id = api.add(make_job())
+    assert {len(series.y) for series in server.metrics(job_id).series} == {3}
+    assert {len(series.y) for series in server.metrics(job_id, "step").series} == {6}
+
+
+def test_an_evaluation_is_read(api: FakeApi, server: Trainshed) -> None:
+    assert server.evaluation(api.add(make_job())).accuracy == 49 / 50
+
+
+def test_the_workers_are_read(server: Trainshed) -> None:
+    assert [worker.id for worker in server.workers()] == ["host:42"]
+
+
+def test_a_model_is_read_and_downloaded(api: FakeApi, server: Trainshed) -> None:
+    job_id = api.add(*make_life(make_job()))
+    model_id = api.lives[job_id][-1].model_id
+    assert model_id is not None
+    assert server.model(model_id).job_id == job_id
+    assert server.download(model_id, ModelFormat.ONNX) == b"the model's file"
+    assert api.last.url.params["format"] == "onnx"
+
+
+def test_a_job_that_is_not_there_is_an_error_with_the_servers_words(server: Trainshed) -> None:
+    with pytest.raises(TrainshedApiError, match="there is no job") as caught:
+        server.job(uuid7())
+    assert caught.value.problem.status == 404
+
+
+def test_a_ready_server_lacks_nothing(server: Trainshed) -> None:
+    assert server.why_not_ready() == ""
+
+
+def test_a_server_that_is_not_ready_says_what_it_lacks(api: FakeApi, server: Trainshed) -> None:
+    checks = {"database": {"ok": True, "detail": "ok"}, "redis": {"ok": False, "detail": "Redis is away"}}
+    api.ready = httpx.Response(503, json={"ready": False, "checks": checks})
+    assert server.why_not_ready() == "Redis is away"
+
+
+def test_a_server_that_fails_is_not_ready(api: FakeApi, server: Trainshed) -> None:
+    api.ready = make_problem(500, "oops")
+    assert server.why_not_ready() == f"{server.url} is not ready"
+
+
+def test_a_server_that_is_away_is_not_ready(api: FakeApi, server: Trainshed) -> None:
+    api.troubles = [httpx.ConnectError("refused")]
+    assert server.why_not_ready() == f"{server.url} does not answer"
+    assert api.pauses == []
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8123"),
+        ("localhost", "http://localhost:8123"),
+        ("0.0.0.0", "http://127.0.0.1:8123"),
+        ("::1", "http://[::1]:8123"),
+        ("::", "http://[::1]:8123"),
+    ],
+)
+def test_the_api_of_these_settings_is_found_on_this_host(host: str, url: str) -> None:
+    assert local_url(Settings(host=host, port=8123)) == url
+
+
+def test_without_a_url_the_server_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSHED_PORT", "8123")
+    with Trainshed() as server:
+        assert server.url == "http://127.0.0.1:8123"
