@@ -24,7 +24,7 @@ up: .venv/installed ## Start Redis, the API and a worker here, until Ctrl-C
 
 .PHONY: test
 test: .venv/installed ## Run the tests, with a real Redis, SQLite and a real PostgreSQL
-	$(BIN)/pytest -m "$(QUICK)"
+	$(BIN)/pytest -n 3 --dist worksteal -m "$(QUICK)"
 
 .PHONY: faults
 faults: .venv/installed ## Run every fault test: about 20 minutes of killing processes

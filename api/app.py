@@ -5,14 +5,36 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
-from api import handlers
+from api import access, handlers, reference
+from api.changes import Changes
 from api.envelope import Envelope
-from api.routes import datasets, health, jobs, models, problems, workers
+from api.gate import Gate
+from api.prometheus import RequestTimes, Timed
+from api.rate_limit import RateLimiter
+from api.routes import (
+    api_keys,
+    datasets,
+    health,
+    job_changes,
+    job_lists,
+    jobs,
+    live,
+    logs,
+    metrics,
+    misclassified,
+    models,
+    problems,
+    prometheus,
+    queues,
+    sweeps,
+    workers,
+)
 from api.services import open_services
 from shared.schemas import Problem
 from shared.settings import Settings, get_settings
@@ -28,6 +50,7 @@ class _Api(FastAPI):
         """The OpenAPI document, with the one schema that no route returns."""
         document = super().openapi()
         document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+        access.document(document)
         return document
 
 
@@ -36,27 +59,79 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Args:
         settings: None: those of the environment.
+
+    Raises:
+        ExposedApi: others than this host's own programs would reach it, and it would ask for no key.
     """
     settings = settings or get_settings()
+    settings.require_guarded()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with open_services(settings) as app.state.services:
-            yield
+        with open_services(settings) as services:
+            app.state.services = services
+            app.state.changes = Changes(services.database, settings)
+            async with app.state.changes.listening():
+                yield
 
+    times = RequestTimes()
     app = _Api(
         title="Trainshed",
         version=version("trainshed"),
         description=_DESCRIPTION,
         lifespan=lifespan,
-        middleware=[Middleware(Envelope)],
+        docs_url=None,
+        redoc_url=None,
+        middleware=_middleware(settings, times),
+        dependencies=[Depends(access.admit)],
         generate_unique_id_function=_function_name,
     )
+    app.state.request_times = times
+    app.state.rate_limiter = RateLimiter(settings.rate_limit)
     handlers.install(app)
-    for routes in (jobs, models, datasets, workers, health, problems):
+    reference.install(app)
+    for routes in (
+        job_lists,  # before jobs: `counts` is no job's id
+        jobs,
+        job_changes,
+        live,
+        models,
+        metrics,
+        misclassified,
+        sweeps,
+        datasets,
+        workers,
+        queues,
+        api_keys,
+        prometheus,
+        logs,
+        health,
+        problems,
+    ):
         app.include_router(routes.router)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app
+
+
+def _middleware(settings: Settings, times: RequestTimes) -> list[Middleware]:
+    inside = [Middleware(Envelope), Middleware(Timed, times), Middleware(Gate, settings)]
+    if settings.cors_origins:
+        inside.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["*"],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    "Idempotency-Key",
+                    "If-None-Match",
+                    "Last-Event-ID",
+                ],
+                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID"],
+            )
+        )
+    return inside
 
 
 def _function_name(route: APIRoute) -> str:

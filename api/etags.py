@@ -1,9 +1,28 @@
 """Entity tags (RFC 9110, part 8.8.3): naming a version, and finding that the client has it."""
 
+import re
+
+from shared.schemas import Job, JobDetail
+
+_JOB_TAG = re.compile(r'(?:^|,)\s*"(\d{1,9})(?:\.[^"]*)?"(?=\s*(?:,|$))')
+
 
 def etag(version: object) -> str:
     """The strong tag of a version."""
     return f'"{version}"'
+
+
+def job_etag(job: Job) -> str:
+    """The tag of a job as it is shown: its version and, while it is queued, how it stands in its queue."""
+    stands = (job.queue_position, job.waiting_for) if isinstance(job, JobDetail) else ()
+    return etag(".".join(str(part) for part in (job.version, *stands) if part is not None))
+
+
+def versions(if_match: str | None) -> frozenset[int] | None:
+    """The versions of jobs that an If-Match header names, by strong tags; None: it takes any."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    return frozenset(int(version) for version in _JOB_TAG.findall(if_match))
 
 
 def is_known(if_none_match: str | None, tag: str) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from api import problems
+from api.access import Refusal
 from shared.db import is_transient
 from shared.errors import InvalidSpec, TrainshedError
 
@@ -23,6 +24,7 @@ def install(app: FastAPI) -> None:
     """Have the app answer every error that can be foreseen as a problem."""
     for error in problems.OF_ERROR:
         app.add_exception_handler(error, _own)
+    app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DBAPIError, _database)
@@ -34,9 +36,14 @@ async def _own(request: Request, error: Exception) -> Response:
     kind = problems.OF_ERROR[type(error)]
     found = None
     if isinstance(error, InvalidSpec):
-        found = [{"pointer": f"/spec/{error.field}", "detail": str(error)}]
+        found = [{"pointer": f"/{error.part}/{error.field}", "detail": str(error)}]
     headers = _RETRY_SOON if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return problems.respond(request, kind, str(error), errors=found, headers=headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return problems.respond(request, error.kind, str(error), headers=error.headers)
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -93,7 +100,7 @@ def _explain(error: Mapping[str, Any], body: Any) -> dict[str, str]:
     detail = str(error["msg"]).removeprefix("Value error, ")
     where, *path = error["loc"]
     if where != "body":
-        return {"parameter": str(path[-1]), "detail": detail}
+        return {"parameter": str(path[0]), "detail": detail}
     if error["type"] in _UNION_TAG_ERRORS:
         path = [*path, error["ctx"]["discriminator"].strip("'")]
     if error["type"] == "union_tag_not_found":

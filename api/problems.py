@@ -39,9 +39,38 @@ class ProblemType:
 
 
 MALFORMED_JSON = ProblemType("malformed-json", 400, "The body is not JSON", "Send one JSON object in UTF-8.")
-TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large", "A job needs less than a kilobyte.")
+TOO_LARGE = ProblemType(
+    "body-too-large",
+    413,
+    "The body is too large",
+    "A job needs less than a kilobyte, and pictures have 5 MiB together.",
+)
 NOT_JSON = ProblemType(
     "unsupported-media-type", 415, "The body has another media type", "Send `Content-Type: application/json`."
+)
+UNAUTHENTICATED = ProblemType(
+    "unauthenticated",
+    401,
+    "An API key is needed",
+    "Send `Authorization: Bearer KEY` with a key that an administrator made: `trainshed keys create`.",
+)
+FORBIDDEN = ProblemType(
+    "forbidden", 403, "The API key may not do this", "Take a key with the scope that `detail` names."
+)
+CROSS_SITE = ProblemType(
+    "cross-site",
+    403,
+    "Pages of other web sites are refused",
+    "Name the site in the setting CORS_ORIGINS if its pages may use this API.",
+)
+WRONG_HOST = ProblemType(
+    "wrong-host",
+    421,
+    "The API has another name",
+    "Ask it by a name that `detail` lists, or add this one to the setting ALLOWED_HOSTS.",
+)
+TOO_MANY_REQUESTS = ProblemType(
+    "too-many-requests", 429, "Too many requests", "Wait for as many seconds as `Retry-After` says."
 )
 INVALID_REQUEST = ProblemType(
     "invalid-request",
@@ -73,6 +102,43 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.DatasetNotFound: ProblemType(
         "dataset-not-found", 404, "There is no such dataset", "`detail` names the datasets there are."
     ),
+    errors.SweepNotFound: ProblemType(
+        "sweep-not-found", 404, "There is no such sweep", "`GET /v1/sweeps` lists the sweeps."
+    ),
+    errors.ModelInUse: ProblemType(
+        "model-in-use",
+        409,
+        "The model is used",
+        "Give its alias to another model, and delete the evaluation jobs that `detail` names.",
+    ),
+    errors.PictureTooLarge: ProblemType(
+        "picture-too-large", 413, "The picture has too many pixels", "Send smaller pictures, or fewer."
+    ),
+    errors.UnsupportedPicture: ProblemType(
+        "unsupported-picture",
+        415,
+        "The body is no picture",
+        "Send a picture with `Content-Type: image/png` or `image/jpeg`, or several in JSON with "
+        "`application/json`.",
+    ),
+    errors.UnreadablePicture: ProblemType(
+        "unreadable-picture", 422, "The picture cannot be read", "Send a whole PNG or JPEG file."
+    ),
+    errors.WorkerNotFound: ProblemType(
+        "worker-not-found", 404, "There is no such worker", "`GET /v1/workers` lists the workers."
+    ),
+    errors.WorkerStopped: ProblemType(
+        "worker-stopped", 409, "The worker has stopped", "Nothing can be asked of it: start another."
+    ),
+    errors.VersionMismatch: ProblemType(
+        "version-mismatch", 412, "The job has changed", "Look at the job again, and send its new ETag."
+    ),
+    errors.InvalidCursor: ProblemType(
+        "invalid-cursor",
+        422,
+        "The cursor is not one of this list's",
+        "Send `next_cursor` of the page before with the same `sort`, or none for the first page.",
+    ),
     errors.NotReady: ProblemType(
         "not-ready",
         409,
@@ -84,6 +150,12 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     ),
     errors.JobAlreadyFinished: ProblemType(
         "job-already-finished", 409, "The job is finished already", "A finished job never changes."
+    ),
+    errors.ApiKeyNotFound: ProblemType(
+        "api-key-not-found", 404, "There is no such API key", "`GET /v1/api-keys` lists the keys."
+    ),
+    errors.NoAdministrator: ProblemType(
+        "no-administrator", 409, "The first key must be an administrator's", "Give it the scope `admin`."
     ),
     errors.InvalidSpec: ProblemType(
         "invalid-spec", 422, "The job cannot be run as specified", "`errors` names the field and its limit."
@@ -106,9 +178,11 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
 }
 
 _ANYWHERE = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE)
+_REFUSALS = (UNAUTHENTICATED, FORBIDDEN, CROSS_SITE, WRONG_HOST, TOO_MANY_REQUESTS)
 
 TYPES: Mapping[str, ProblemType] = {
-    kind.slug: kind for kind in (MALFORMED_JSON, TOO_LARGE, NOT_JSON, *_ANYWHERE, *OF_ERROR.values())
+    kind.slug: kind
+    for kind in (MALFORMED_JSON, TOO_LARGE, NOT_JSON, *_REFUSALS, *_ANYWHERE, *OF_ERROR.values())
 }
 
 

@@ -27,11 +27,12 @@ def _sample(dataset: Dataset, index: int) -> Sample:
         index=index,
         label=label,
         name=dataset.info.class_names[label],
-        image=f"data:image/png;base64,{b64encode(_png(dataset.test_images[index])).decode()}",
+        image=data_url(dataset.test_images[index]),
     )
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def data_url(pixels: NDArray[np.uint8]) -> str:
+    """A 28x28 image, in any shape of 784 pixels, as a PNG within an address."""
     file = BytesIO()
     Image.fromarray(pixels.reshape(_SIDE, _SIDE)).save(file, "PNG")
-    return file.getvalue()
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from api.predictor import Predictor
 from shared.broker import Broker
+from shared.changes import Announcer
 from shared.db import Database
 from shared.settings import Settings
 
@@ -16,14 +18,15 @@ class Services:
     settings: Settings
     database: Database
     broker: Broker
+    predictor: Predictor = field(default_factory=Predictor)
 
 
 @contextmanager
 def open_services(settings: Settings) -> Iterator[Services]:
     """The services, closed at the end. Neither the database nor the broker needs to answer yet."""
-    database = Database(settings.effective_database_url)
-    try:
-        with closing(Broker(settings)) as broker:
+    with closing(Announcer(settings)) as announcer, closing(Broker(settings)) as broker:
+        database = Database(settings.effective_database_url, committed=announcer)
+        try:
             yield Services(settings, database, broker)
-    finally:
-        database.dispose()
+        finally:
+            database.dispose()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
 from uuid_utils.compat import uuid7
 
 from api.services import Services
@@ -13,7 +15,9 @@ from shared.dispatch import dispatch
 from shared.errors import DatasetNotFound, InvalidSpec, JobNotTerminal
 from shared.jobs import Idempotency, NewJob
 from shared.lifecycle import TERMINAL
-from shared.schemas import EvaluateJobCreate, EvaluateSpec, Job, JobCreate, TrainJobCreate
+from shared.schemas import EvaluateJobCreate, EvaluateSpec, Job, JobClone, JobCreate, TrainJobCreate
+
+_ANY_JOB: TypeAdapter[TrainJobCreate | EvaluateJobCreate] = TypeAdapter(JobCreate)
 
 _log = log.get_logger(__name__)
 
@@ -38,11 +42,15 @@ def submit(services: Services, request: JobCreate, key: str | None) -> Submitted
         ModelNotFound: there is no such model to evaluate.
         IdempotencyKeyReused: the key came with another request before.
     """
+    return _submit(services, request, key, request.model_dump_json())
+
+
+def _submit(services: Services, request: JobCreate, key: str | None, told: str) -> Submitted:
     if isinstance(request, TrainJobCreate):
         new = specs.new_training(request, _describe(services, request.spec.dataset, "dataset"))
     else:
         new = _new_evaluation(services, request)
-    return _store(services, new, key, request.model_dump_json())
+    return _store(services, new, key, told)
 
 
 def retry(services: Services, job_id: UUID, key: str | None) -> Submitted:
@@ -59,9 +67,30 @@ def retry(services: Services, job_id: UUID, key: str | None) -> Submitted:
     return _store(services, _again(job), key, f"retry {job_id}")
 
 
+def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None) -> Submitted:
+    """Store a new job that is as another one but for what is overridden, and tell the workers.
+
+    Raises:
+        JobNotFound: there is no such job.
+        RequestValidationError: what is overridden makes no sense.
+        InvalidSpec, ModelNotFound, IdempotencyKeyReused: as in `submit`.
+    """
+    job = services.database.read(lambda session: queries.job(session, job_id))
+    options = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
+    changed = overrides.model_dump(mode="json", exclude_unset=True)
+    asked = {**options, **changed, "spec": {**options["spec"], **overrides.spec}}
+    try:
+        request = _ANY_JOB.validate_python(asked)
+    except ValidationError as error:
+        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(found, body=asked) from error
+    return _submit(services, request, key, f"clone {job_id} {overrides.model_dump_json()}")
+
+
 def _new_evaluation(services: Services, request: EvaluateJobCreate) -> NewJob:
-    model = services.database.read(lambda session: results.model_spec(session, request.spec.model_id))
-    return specs.new_evaluation(request, model, _describe(services, model.dataset, "model_id"))
+    model = services.database.read(lambda session: results.model(session, request.spec.model_id))
+    spec = services.database.read(lambda session: results.model_spec(session, model.id))
+    return specs.new_evaluation(request, model.id, spec, _describe(services, model.dataset, "model_id"))
 
 
 def _describe(services: Services, name: str, field: str) -> datasets.DatasetInfo:

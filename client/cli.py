@@ -5,21 +5,31 @@ cannot be; 3 the job was cancelled; 130 interrupted while following, and the job
 """
 
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from client import keys, options, render, serving, submission
+from client import (
+    capacity,
+    edits,
+    findings,
+    history,
+    job_logs,
+    keys,
+    listing,
+    options,
+    render,
+    serving,
+    submission,
+    sweeps,
+)
 from client.conclusion import detailed, evaluation_of, follow_to_end, take
 from client.errors import UsageError
 from client.exits import CommandGroup
 from client.output import say, show, write_json
 from client.references import find_job, find_model
 from shared.lifecycle import TERMINAL
-
-_PAGE = 200  # jobs that the server gives at once, at most
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -36,30 +46,16 @@ app.command()(submission.evaluate)
 
 @app.callback(invoke_without_command=True)
 def _main(
+    ctx: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-    api_key: options.ApiKey = None,  # read by options.server
+    api_key: options.ApiKey = None,
 ) -> None:
+    ctx.meta[options.API_KEY] = api_key
     if show_version:
         typer.echo(f"trainshed {version('trainshed')}")
 
 
-@app.command()
-def jobs(
-    ctx: typer.Context,
-    state: options.State = None,
-    limit: options.Limit = 20,
-    url: options.Url = None,
-    as_json: options.Json = False,
-) -> None:
-    """List jobs, newest first."""
-    with options.server(ctx, url) as server:
-        found = list(islice(server.jobs(state=state, page_size=min(limit, _PAGE)), limit))
-    if as_json:
-        write_json(found)
-    elif found:
-        show(render.job_table(found))
-    else:
-        say("No jobs." if state is None else f"No jobs are {state}.")
+app.command()(listing.jobs)
 
 
 @app.command(name="show")
@@ -85,6 +81,9 @@ def watch(
     """Follow a job to its end; Ctrl-C leaves it running."""
     with options.server(ctx, url) as server:
         follow_to_end(server, find_job(server, job), as_json=as_json)
+
+
+app.command()(history.events)
 
 
 @app.command()
@@ -114,33 +113,35 @@ def retry(
         take(server, server.retry(find_job(server, job)), detach=detach, as_json=as_json)
 
 
-@app.command()
-def workers(ctx: typer.Context, url: options.Url = None, as_json: options.Json = False) -> None:
-    """List the workers, last heard of first."""
-    with options.server(ctx, url) as server:
-        found = server.workers()
-    if as_json:
-        write_json(found)
-    elif found:
-        show(render.worker_table(found))
-    else:
-        say("No worker was ever here: start one with `trainshed worker`.")
+app.command()(edits.edit)
+app.command()(edits.clone)
+app.command()(edits.delete)
+app.add_typer(capacity.workers_app, name="workers")
+app.add_typer(capacity.queues_app, name="queues")
+app.command()(findings.models)
+app.command()(findings.predict)
+app.command()(findings.compare)
+app.add_typer(sweeps.app, name="sweep")
 
 
 @app.command()
 def model(
     ctx: typer.Context,
     model: options.ModelReference,
+    alias: options.AliasName = None,
+    description: options.Description = None,
     download: options.Download = None,
     output: options.Output = None,
     url: options.Url = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show a trained model's layers, and download it."""
+    """Show a trained model's layers; name it, describe it, download it. --alias "" takes its name away."""
     if output and not download:
         raise UsageError("--output needs --download keras or --download onnx")
     with options.server(ctx, url) as server:
         found = server.model(find_model(server, model))
+        if changes := options.changes_of_model(alias, description):
+            found = server.change_model(found.id, changes)
         if as_json:
             write_json(found)
         elif not download:
@@ -151,6 +152,7 @@ def model(
             say(f"Wrote {file}.")
 
 
+app.command()(job_logs.logs)
 app.add_typer(keys.app, name="keys")
 app.command()(serving.api)
 app.command()(serving.worker)

@@ -85,12 +85,13 @@ class Connection:
         except ValidationError as error:
             raise self._unexpected(response) from error
 
-    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def call(self, method: str, path: str, *, stream: bool = False, **options: Any) -> httpx.Response:
         """Ask once, and again while that may help.
 
         Args:
             method: HTTP's.
             path: from the server's URL on.
+            stream: leave the answer's body to be read, and the answer to be closed, by the caller.
             options: httpx's.
 
         Raises:
@@ -101,7 +102,7 @@ class Connection:
         began, pause = time.monotonic(), _PAUSE_S[0]
         while True:
             try:
-                return self._try(method, path, options)
+                return self._try(self._http.build_request(method, path, **options), stream)
             except _MayPass as failure:
                 pause_s = max(pause * uniform(0.8, 1.2), failure.retry_after_s)
                 patience_s = self._patience_s if self._answered else min(self._patience_s, _FIRST_CONTACT_S)
@@ -110,9 +111,11 @@ class Connection:
             self._sleep(pause_s)
             pause = min(2 * pause, _PAUSE_S[1])
 
-    def _try(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+    def _try(self, request: httpx.Request, stream: bool) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **options)
+            response = self._http.send(request, stream=True)
+            if not (stream and response.is_success):
+                response.read()
         except httpx.TransportError as error:
             raise _MayPass(ServerUnreachable(self.url, _reason(error))) from error
         self._answered = True

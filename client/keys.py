@@ -58,9 +58,7 @@ def list_keys(ctx: typer.Context, url: options.Url = None, as_json: options.Json
 
 
 @app.command()
-def revoke(
-    ctx: typer.Context, key: KeyId, url: options.Url = None, as_json: options.Json = False
-) -> None:
+def revoke(ctx: typer.Context, key: KeyId, url: options.Url = None, as_json: options.Json = False) -> None:
     """End a key, at once and for good."""
     with options.server(ctx, url) as server:
         server.revoke_api_key(key)
@@ -68,4 +66,3 @@ def revoke(
         write_json({"revoked": str(key)})
     else:
         say(f"The key {key} opens nothing any more.")
-

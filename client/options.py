@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from client.trainshed import Trainshed
-from shared.lifecycle import JobState
-from shared.schemas import ModelFormat, ModelKind, Optimizer, Priority, TrainRequest
+from shared.schemas import ModelFormat, ModelKind, ModelPatch, Optimizer, Priority, TrainRequest
 
 
 def _spec(field: str, text: str, default: str = "") -> Any:
@@ -31,6 +30,7 @@ Url = Annotated[
         show_default="http://HOST:PORT of the settings",
     ),
 ]
+API_KEY = f"{__name__}.api_key"  # where the context keeps it for every command
 ApiKey = Annotated[
     str | None,
     typer.Option(
@@ -48,7 +48,7 @@ JobReference = Annotated[
 ]
 ModelReference = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="The model's id, or the job that trained it.", show_default=False),
+    typer.Argument(metavar="MODEL", help="The model's id or alias, or its job.", show_default=False),
 ]
 
 Dataset = Annotated[str | None, _spec("dataset", "`mnist`, `digits`, or one that the server's owner added.")]
@@ -77,8 +77,11 @@ PriorityName = Annotated[Priority | None, _job("Which jobs of a queue go first."
 MaxRuntime = Annotated[float | None, _job("Seconds that one attempt may run.")]
 MaxAttempts = Annotated[int | None, _job("Failed attempts after which it fails.", "3")]
 
-State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.", show_default=False)]
-Limit = Annotated[int, typer.Option(min=1, help="How many jobs at most, newest first.")]
+Limit = Annotated[int, typer.Option(min=1, help="How many jobs at most.")]
+AliasName = Annotated[
+    str | None, typer.Option("--alias", help="Name it, such as `champion`; moved from the one that has it.")
+]
+Description = Annotated[str | None, typer.Option("--description", help="Describe it.")]
 Download = Annotated[
     ModelFormat | None, typer.Option(help="Download the model in this form.", show_default=False)
 ]
@@ -93,7 +96,14 @@ Output = Annotated[
 ]
 
 
+def changes_of_model(alias: str | None, description: str | None) -> ModelPatch | None:
+    """What is to be changed of a model; None if nothing is. An empty text takes away what there is."""
+    given = {"alias": alias, "description": description}
+    changes = {name: value or None for name, value in given.items() if value is not None}
+    return ModelPatch.model_validate(changes) if changes else None
+
+
 def server(ctx: typer.Context, url: str | None) -> Trainshed:
     """The server that `--url` names. Tests hand in what connects to it, as the context's object."""
     connect: Callable[..., Trainshed] = ctx.obj or Trainshed
-    return connect(url, api_key=ctx.find_root().params.get("api_key"))
+    return connect(url, api_key=ctx.meta.get(API_KEY))

@@ -11,6 +11,7 @@ LAST = "last"
 
 _SEARCHED = 1_000  # the newest jobs, among which the end of an id is looked for
 _PART = re.compile(r"[0-9a-f-]{4,35}")
+_ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _NOT_FOUND = 404
 
 
@@ -40,7 +41,7 @@ def find_job(server: Trainshed, reference: str) -> UUID:
 
 
 def find_model(server: Trainshed, reference: str) -> UUID:
-    """The id of the model that is meant: its own, or any reference to the job that trained it.
+    """The id of the model that is meant: its own, its alias, or any reference to the job that trained it.
 
     Raises:
         UsageError: nothing, or a job without a model, is meant.
@@ -48,10 +49,24 @@ def find_model(server: Trainshed, reference: str) -> UUID:
     whole = _uuid(reference.strip().lower())
     if whole and not _is_job(server, whole):
         return whole
+    if aliased := _of_alias(server, reference.strip()):
+        return aliased
     job = server.job(find_job(server, reference))
     if job.model_id is None:
         raise UsageError(f"job {job.id} has no model: it is {job.state}")
     return job.model_id
+
+
+def _of_alias(server: Trainshed, text: str) -> UUID | None:
+    """The id of the model with that alias; None if none has it, or it could be none."""
+    if text == LAST or not _ALIAS.fullmatch(text):
+        return None
+    try:
+        return server.model(text).id
+    except TrainshedApiError as error:
+        if error.problem.status == _NOT_FOUND:
+            return None
+        raise
 
 
 def _newest(server: Trainshed) -> UUID:

@@ -10,7 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.lifecycle import JobState
-from shared.schemas import ApiKey, Attempt, Evaluation, Job, JobDetail, ModelSummary, Worker
+from shared.predictions import Prediction
+from shared.schemas import (
+    ApiKey,
+    Attempt,
+    Comparison,
+    Evaluation,
+    Job,
+    JobDetail,
+    ModelSummary,
+    Priority,
+    Queue,
+    WaitingFor,
+    Worker,
+)
+from shared.sweep_forms import Sweep, SweepDetail
 
 SHORT_ID = 8  # a UUIDv7 begins with the time, so it is the end that tells jobs apart
 
@@ -119,6 +133,7 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
     yield "Tags", _plain(", ".join(job.tags))
     yield "Queue", f"{job.queue}, priority {job.priority}"
     yield job.kind.capitalize(), _plain("  ".join(f"{name}={value}" for name, value in spec.items()))
+    yield "Waiting", _wait(job)
     yield "Progress", _steps(job)
     yield "Metrics", metrics_line(job)
     yield "Model", str(job.model_id or "")
@@ -141,6 +156,23 @@ def _attempts(attempts: Sequence[Attempt]) -> Table:
     return table
 
 
+def queue_table(queues: Iterable[Queue]) -> Table:
+    """Queues, one a row."""
+    table = _table("Queue", "State", "High", "Normal", "Low", "Oldest", "Running", "Workers", "Slots", left=2)
+    for queue in queues:
+        oldest = queue.oldest_waiting_s
+        table.add_row(
+            _word(queue.name),
+            Text("paused", "yellow") if queue.paused else Text("open"),
+            *(f"{queue.queued[priority]:,}" for priority in Priority),
+            _NOTHING if oldest is None else f"{oldest:,.0f} s",
+            f"{queue.running:,}",
+            f"{queue.workers:,}",
+            f"{queue.slots:,}",
+        )
+    return table
+
+
 def worker_table(workers: Iterable[Worker]) -> Table:
     """Workers, one a row."""
     table = _table("Worker", "State", "Queues", "Devices", "Slots", "Heard of", left=4)
@@ -150,7 +182,7 @@ def worker_table(workers: Iterable[Worker]) -> Table:
             worker.state,
             _word(", ".join(worker.queues)),
             _word(", ".join(worker.devices) or "CPU"),
-            str(worker.slots),
+            f"{worker.busy_slots}/{worker.slots}",
             f"{worker.heartbeat_age_s:,.0f} s ago",
         )
     return table
@@ -179,6 +211,63 @@ def model_table(model: ModelSummary) -> Group:
     return Group(_plain(head, "bold"), Text(str(model.job_id), "bold"), Text(), table, Text(), Text(foot))
 
 
+def models_table(models: Iterable[ModelSummary]) -> Table:
+    """Models, one a row."""
+    table = _table("Model", "Alias", "Kind", "Dataset", "Accuracy", "Trained", left=4)
+    for model in models:
+        trained = f"{_local(model.created_at):%Y-%m-%d %H:%M}"
+        words = (_word(model.alias or _NOTHING), model.kind, _word(model.dataset))
+        table.add_row(str(model.id), *words, ratio(model.accuracy), trained)
+    return table
+
+
+def prediction(found: Prediction) -> Group:
+    """What a model says of an image, and how sure it is of each class."""
+    table = _table("Class", "Probability", "")
+    for label, probability in enumerate(found.probabilities):
+        table.add_row(str(label), ratio(probability), ProgressBar(total=1, completed=probability, width=30))
+    why = {"blank": "the picture is blank", "below_threshold": "no class is likely enough", None: ""}
+    said = f"No digit found: {why[found.reason]}" if found.prediction is None else str(found.prediction)
+    return Group(Text(said, "bold"), Text(), table)
+
+
+def comparison(found: Comparison) -> Table:
+    """Jobs side by side: a column a job, a row for what differs and for what came out."""
+    table = _table("", *(short_id(job) for job in found.jobs))
+    table.add_row("state", *(state(job.state) for job in found.jobs))
+    for field, values in found.differing.items():
+        table.add_row(field, *(_NOTHING if value is None else _word(str(value)) for value in values))
+    for field in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        table.add_row(field, *(ratio(getattr(job.metrics, field, None)) for job in found.jobs))
+    for field in ("accuracy", "loss"):
+        measured = (getattr(evaluation, field, None) for evaluation in found.evaluations)
+        table.add_row(f"evaluation {field}", *map(ratio, measured))
+    return table
+
+
+def sweeps_table(sweeps: Iterable[Sweep]) -> Table:
+    """Sweeps, one a row."""
+    table = _table("Sweep", "Name", "Jobs", "Best", left=3)
+    for sweep in sweeps:
+        best = ratio(sweep.best.value if sweep.best else None)
+        table.add_row(str(sweep.id), _word(sweep.name or _NOTHING), states(sweep), best)
+    return table
+
+
+def sweep_sheet(sweep: SweepDetail) -> Group:
+    """A sweep's jobs, one a row, the best first."""
+    table = _table("Job", "State", *sweep.parameters, sweep.objective, left=2)
+    for job in sweep.jobs:
+        values = (_word(str(job.parameters[name])) for name in sweep.parameters)
+        table.add_row(str(job.job_id)[-SHORT_ID:], state(job.state), *values, ratio(job.value))
+    return Group(_plain(f"Sweep {sweep.id} {sweep.name or ''}", "bold"), Text(states(sweep)), Text(), table)
+
+
+def states(sweep: Sweep) -> str:
+    """How many of a sweep's jobs are in each state."""
+    return ", ".join(f"{count:,} {job_state}" for job_state, count in sweep.states.items())
+
+
 def progress(job: JobDetail) -> Group:
     """A job's progress in two lines, for a display that is drawn again and again."""
     line = Table.grid(padding=(0, 2), expand=True)
@@ -205,7 +294,25 @@ def activity(job: Job) -> Text:
 
 def _steps(job: Job) -> str:
     made = job.progress
-    return f"epoch {made.epoch}/{made.epochs}  step {made.step:,}/{made.steps:,}" if made else ""
+    if not made:
+        return ""
+    eta = f"  {made.eta_s:,.0f} s to go" if made.eta_s else ""
+    return f"epoch {made.epoch}/{made.epochs}  step {made.step:,}/{made.steps:,}{eta}"
+
+
+_WAITS = {
+    WaitingFor.PAUSED: "its queue is paused",
+    WaitingFor.NO_WORKER_ONLINE: "no worker of its queue takes jobs",
+    WaitingFor.SCHEDULED: "until it is due",
+    WaitingFor.ALL_BUSY: "every worker is busy",
+}
+
+
+def _wait(job: JobDetail) -> str:
+    if job.queue_position is None:
+        return ""
+    why = f": {_WAITS[job.waiting_for]}" if job.waiting_for else ""
+    return f"number {job.queue_position:,} in its queue{why}"
 
 
 def metrics_line(job: Job) -> str:

@@ -57,11 +57,11 @@ def api() -> None:
     from shared import log
 
     settings = get_settings()
-    log.configure(settings.log_level)
     try:
         settings.require_guarded()
     except ExposedApi as error:
         raise UsageError(str(error)) from error
+    log.configure(settings.log_level, secrets=settings.secrets)
     uvicorn.run(
         "api.app:create_app",
         factory=True,

@@ -3,38 +3,42 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from math import inf
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from client.connection import Connection
-from shared.lifecycle import TERMINAL, JobState
+from client.operations import Operations
+from client.results import Results
+from client.streaming import EventStream
+from shared.lifecycle import TERMINAL
 from shared.schemas import (
     ApiKey,
     ApiKeyCreate,
     ApiKeyList,
     CreatedApiKey,
     EvaluateJobCreate,
+    EventPage,
     Job,
     JobDetail,
     JobEvaluation,
-    JobPage,
+    JobEvent,
+    JobLogLine,
+    JobLogPage,
+    LogLevel,
     Me,
-    Metrics,
-    ModelFormat,
-    ModelSummary,
     TrainJobCreate,
-    Worker,
-    WorkerList,
 )
 from shared.settings import Settings, get_settings
 
-M = TypeVar("M", bound=BaseModel)
+_LOG_POLL_S = 1.0  # between two looks for more lines of a log
 
-_POLL_S = (0.2, 1.0)  # the first pause between two looks at a job, and the longest
+_LONGEST_WAIT_S = 30.0  # that the server answers to
+_POLL_S = (0.2, 1.0)  # of a server that does not wait: the first pause between two looks, and the longest
 
 
 class _Check(BaseModel):
@@ -46,7 +50,7 @@ class _Readiness(BaseModel):
     checks: dict[str, _Check]
 
 
-class Trainshed(AbstractContextManager["Trainshed"]):
+class Trainshed(Operations, Results, AbstractContextManager["Trainshed"]):
     """A Trainshed server.
 
     Every call is tried again while the server cannot be reached or is busy, and none has its effect twice: a
@@ -81,6 +85,7 @@ class Trainshed(AbstractContextManager["Trainshed"]):
             sleep: what passes the time between two tries.
         """
         self._sleep = sleep
+        self._wait_s = min(_LONGEST_WAIT_S, timeout_s * 2 / 3)
         self._connection = Connection(
             url or local_url(get_settings()),
             patience_s=patience_s,
@@ -118,30 +123,18 @@ class Trainshed(AbstractContextManager["Trainshed"]):
         """A job with its attempts."""
         return self._get(JobDetail, f"/v1/jobs/{job_id}")
 
-    def jobs(self, *, state: JobState | None = None, page_size: int = 100) -> Iterator[Job]:
-        """Every job, newest first; pages are fetched as they are needed."""
-        query: dict[str, Any] = {"limit": page_size} | ({"state": state} if state else {})
-        while True:
-            page = self._get(JobPage, "/v1/jobs", params=query)
-            yield from page.data
-            if not page.has_more:
-                return
-            query["cursor"] = page.next_cursor
-
     def watch(self, job_id: UUID, *, timeout_s: float | None = None) -> Iterator[JobDetail]:
         """The job now, and each time it has changed, until it is finished.
 
         Raises:
             TimeoutError: it was not finished in time.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = inf if timeout_s is None else time.monotonic() + timeout_s
         etag, seen, pause_s = "", None, _POLL_S[0]
         while True:
-            headers = {"If-None-Match": etag} if etag else {}
-            response = self._connection.call("GET", f"/v1/jobs/{job_id}", headers=headers)
-            if response.status_code == httpx.codes.NOT_MODIFIED:
-                pause_s = min(pause_s * 1.5, _POLL_S[1])
-            else:
+            asked = time.monotonic()
+            response = self._look(job_id, etag, min(self._wait_s, max(0.0, deadline - asked)))
+            if response.status_code != httpx.codes.NOT_MODIFIED:
                 etag, pause_s = response.headers.get("ETag", ""), _POLL_S[0]
                 job = self._connection.read(JobDetail, response)
                 if job != seen:
@@ -149,9 +142,39 @@ class Trainshed(AbstractContextManager["Trainshed"]):
                     yield job
                 if job.state in TERMINAL:
                     return
-            if deadline is not None and time.monotonic() + pause_s > deadline:
+            elif time.monotonic() - asked < pause_s:  # this server does not wait
+                self._sleep(pause_s)
+                pause_s = min(pause_s * 1.5, _POLL_S[1])
+            if time.monotonic() >= deadline:
                 raise TimeoutError(f"job {job_id} is not finished after {timeout_s:g} s")
-            self._sleep(pause_s)
+
+    def _look(self, job_id: UUID, etag: str, wait_s: float) -> httpx.Response:
+        """The job at once, or if `etag` is given when it is another than that or the time is over."""
+        options: dict[str, Any] = {"headers": {"If-None-Match": etag}, "params": {"wait": wait_s}}
+        return self._connection.call("GET", f"/v1/jobs/{job_id}", **(options if etag else {}))
+
+    def events(self, job_id: UUID, *, after: int = 0) -> Iterator[JobEvent]:
+        """What has happened to a job so far, after the event of that number; fetched in pages."""
+        more = True
+        while more:
+            page = self._get(EventPage, f"/v1/jobs/{job_id}/events", params={"after": after})
+            yield from page.data
+            more = page.has_more
+            after = page.data[-1].seq if page.data else after
+
+    def stream(self, job_id: UUID, *, after: int = 0) -> Iterator[JobEvent]:
+        """A job's events as they happen, after the one of that number, until the job is finished.
+
+        Each comes once, however often the connection is lost or the server restarts. Where no stream comes
+        through, as behind some proxies, the server is asked again and again instead.
+        """
+        stream = EventStream(self._connection, job_id, after, self._sleep)
+        yield from stream
+        if not stream.ended:
+            for _ in self.watch(job_id):
+                for event in self.events(job_id, after=stream.seen):
+                    stream.seen = event.seq
+                    yield event
 
     def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> JobDetail:
         """The job when it is finished.
@@ -170,26 +193,32 @@ class Trainshed(AbstractContextManager["Trainshed"]):
         """Submit a finished job again, as a new one; `idempotency_key` is as in `submit`."""
         return self._create(f"/v1/jobs/{job_id}/retry", idempotency_key)
 
-    def metrics(self, job_id: UUID, resolution: Literal["epoch", "step"] = "epoch") -> Metrics:
-        """A job's curves so far."""
-        return self._get(Metrics, f"/v1/jobs/{job_id}/metrics", params={"resolution": resolution})
-
     def evaluation(self, job_id: UUID) -> JobEvaluation:
         """What a succeeded job measured."""
         return self._get(JobEvaluation, f"/v1/jobs/{job_id}/evaluation")
 
-    def workers(self) -> tuple[Worker, ...]:
-        """The workers, last heard of first."""
-        return self._get(WorkerList, "/v1/workers").data
+    def logs(
+        self, job_id: UUID, *, level: LogLevel = LogLevel.DEBUG, text: str = "", follow: bool = False
+    ) -> Iterator[JobLogLine]:
+        """The lines that a job's attempts logged, oldest first.
 
-    def model(self, model_id: UUID) -> ModelSummary:
-        """A trained model."""
-        return self._get(ModelSummary, f"/v1/models/{model_id}")
-
-    def download(self, model_id: UUID, file_format: ModelFormat = ModelFormat.KERAS) -> bytes:
-        """A model's file."""
-        path = f"/v1/models/{model_id}/download"
-        return self._connection.call("GET", path, params={"format": file_format}).content
+        Args:
+            level: the least important one.
+            text: only lines whose message has it.
+            follow: go on until the job is finished.
+        """
+        query = {"level": level, "q": text, "after": "0.0"}
+        over = not follow
+        while True:
+            page = self._get(JobLogPage, f"/v1/jobs/{job_id}/logs", params=query)
+            yield from page.data
+            query["after"] = page.next_cursor
+            if page.has_more:
+                continue
+            if over:
+                return
+            over = self.job(job_id).state in TERMINAL
+            self._sleep(_LOG_POLL_S)  # also when it is over: its last lines come within a second
 
     def me(self) -> Me:
         """Who the server takes this client for, and what it may do."""
@@ -198,9 +227,7 @@ class Trainshed(AbstractContextManager["Trainshed"]):
     def create_api_key(self, key: ApiKeyCreate) -> CreatedApiKey:
         """Make an API key. A call that was tried again may leave another one, which nobody has."""
         body = key.model_dump(mode="json")
-        return self._connection.read(
-            CreatedApiKey, self._connection.call("POST", "/v1/api-keys", json=body)
-        )
+        return self._connection.read(CreatedApiKey, self._connection.call("POST", "/v1/api-keys", json=body))
 
     def api_keys(self) -> tuple[ApiKey, ...]:
         """Every API key, newest first, without its secret."""
@@ -222,9 +249,6 @@ class Trainshed(AbstractContextManager["Trainshed"]):
         except ValidationError:
             return f"{self.url} is not ready"
         return "; ".join(check.detail for check in checks.values() if not check.ok)
-
-    def _get(self, schema: type[M], path: str, **options: Any) -> M:
-        return self._connection.read(schema, self._connection.call("GET", path, **options))
 
     def _create(self, path: str, idempotency_key: str | None, **options: Any) -> Job:
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}

@@ -8,12 +8,16 @@ a function that gives literals.
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Double
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from shared.tables import UtcDateTime
+
+
+Moment = ColumnElement[datetime] | InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None]
 
 
 class Now(Protocol):
@@ -40,6 +44,30 @@ def _sqlite_now(element: _DatabaseNow, compiler: SQLCompiler, **options: Any) ->
 def _postgresql_now(element: _DatabaseNow, compiler: SQLCompiler, **options: Any) -> str:
     # not now(), which stands still during a transaction that waited for a lock
     return f"(clock_timestamp() + CAST({compiler.process(element.clauses, **options)} AS interval))"
+
+
+class _Seconds(FunctionElement[float]):
+    """Takes two moments."""
+
+    inherit_cache = True
+    type = Double()
+
+
+@compiles(_Seconds, "sqlite")
+def _sqlite_seconds(element: _Seconds, compiler: SQLCompiler, **options: Any) -> str:
+    start, end = (compiler.process(moment, **options) for moment in element.clauses)
+    return f"(julianday({end}) - julianday({start})) * 86400"
+
+
+@compiles(_Seconds, "postgresql")
+def _postgresql_seconds(element: _Seconds, compiler: SQLCompiler, **options: Any) -> str:
+    start, end = (compiler.process(moment, **options) for moment in element.clauses)
+    return f"EXTRACT(EPOCH FROM ({end}) - ({start}))"
+
+
+def seconds_between(start: Moment, end: Moment) -> ColumnElement[float]:
+    """SQL for the seconds from one moment to another, to about 0.1 ms; NULL if either is NULL."""
+    return _Seconds(start, end)
 
 
 def database_now(offset_s: float = 0.0, /) -> ColumnElement[datetime]:

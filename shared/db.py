@@ -43,13 +43,16 @@ _TRANSIENT_SQLSTATES = ("40001", "40P01", "25P03", "57P", "08", "53300")
 class Database:
     """A database that both sides of the system use."""
 
-    def __init__(self, url: str, *, patience_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, patience_s: float = 10.0, committed: Callable[[Session], None] | None = None
+    ) -> None:
         """Prepare to connect.
 
         Args:
             url: SQLAlchemy's; SQLite on a local disk, or PostgreSQL.
             patience_s: for how long a transaction is tried again while the database cannot be reached or is
                 busy, before its error is raised.
+            committed: called with the session of every write after its commit; must neither fail nor wait.
         """
         if make_url(url).get_backend_name() == "sqlite":
             self.engine = _sqlite_engine(url)
@@ -60,6 +63,7 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
         self._patience_s = patience_s
+        self._committed = committed
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
 
@@ -78,7 +82,10 @@ class Database:
     def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
         def once() -> T:
             with sessions.begin() as session:
-                return work(session)
+                result = work(session)
+            if self._committed is not None and sessions is self._writers:
+                self._committed(session)
+            return result
 
         return self._patiently(once)
 

@@ -44,11 +44,15 @@ def like_mnist(digit: NDArray[np.uint8]) -> NDArray[np.uint8]:
     middle (LeCun, Cortes, Burges: "The MNIST database of handwritten digits"). Of Pillow's filters, Lanczos
     brings them nearest to MNIST's: three nearest neighbours among 12,000 of its images read 83 % of them.
     """
-    rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
-    ink = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return placed((digit * (255 / _INK)).round().astype(np.uint8))
+
+
+def placed(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A digit of any size, 0 (paper) to 255 (ink), as `like_mnist` says; it must have some ink."""
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = (max(1, round(side * _BOX / max(ink.shape))) for side in ink.shape)
-    grey = Image.fromarray((ink * (255 / _INK)).round().astype(np.uint8))
-    scaled = np.asarray(grey.resize((width, height), Image.Resampling.LANCZOS))
+    scaled = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.LANCZOS))
     top, left = _offset(scaled.sum(axis=1)), _offset(scaled.sum(axis=0))
     image = np.zeros((_SIDE, _SIDE), np.uint8)
     image[top : top + height, left : left + width] = scaled

@@ -5,11 +5,22 @@ TrainshedError
 │   ├── NotFound
 │   │   ├── JobNotFound
 │   │   ├── ModelNotFound
-│   │   └── DatasetNotFound
+│   │   ├── DatasetNotFound
+│   │   ├── ApiKeyNotFound
+│   │   ├── SweepNotFound
+│   │   └── WorkerNotFound
 │   ├── InvalidSpec
+│   ├── ModelInUse
+│   ├── UnreadablePicture
+│   ├── PictureTooLarge
+│   ├── UnsupportedPicture
+│   ├── InvalidCursor
+│   ├── VersionMismatch
+│   ├── WorkerStopped
 │   ├── NotReady
 │   ├── JobNotTerminal
 │   ├── JobAlreadyFinished
+│   ├── NoAdministrator
 │   └── IdempotencyKeyReused
 ├── AttemptError                why an attempt failed; has a code, and may be worth another try
 │   ├── DataUnavailable
@@ -51,16 +62,58 @@ class DatasetNotFound(NotFound):
     """No dataset of that name is configured."""
 
 
+class ApiKeyNotFound(NotFound):
+    """No API key has that id."""
+
+
+class SweepNotFound(NotFound):
+    """No sweep has that id."""
+
+
+class WorkerNotFound(NotFound):
+    """No worker has that id."""
+
+
 class InvalidSpec(RequestError):
     """The job's specification asks for something that its dataset or model cannot give.
 
     Attributes:
         field: the specification's field that is wrong.
+        part: the part of the request that holds the field.
     """
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, part: str = "spec") -> None:
         super().__init__(message)
         self.field = field
+        self.part = part
+
+
+class ModelInUse(RequestError):
+    """The model has an alias, or an evaluation job measures or has measured it."""
+
+
+class UnreadablePicture(RequestError):
+    """The picture is no PNG or JPEG file, or a damaged one."""
+
+
+class PictureTooLarge(RequestError):
+    """The picture has more pixels than are looked at."""
+
+
+class UnsupportedPicture(RequestError):
+    """What was sent has another media type than pictures of digits have."""
+
+
+class InvalidCursor(RequestError):
+    """The cursor is none, or belongs to a list in another order."""
+
+
+class VersionMismatch(RequestError):
+    """The job has changed since the client saw it."""
+
+
+class WorkerStopped(RequestError):
+    """The worker has ended: nothing can be asked of it."""
 
 
 class NotReady(RequestError):
@@ -73,6 +126,10 @@ class JobNotTerminal(RequestError):
 
 class JobAlreadyFinished(RequestError):
     """The job has succeeded or failed, and cannot be cancelled any more."""
+
+
+class NoAdministrator(RequestError):
+    """With this key as the only one, nobody could make another."""
 
 
 class IdempotencyKeyReused(RequestError):

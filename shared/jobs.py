@@ -5,7 +5,7 @@ it is not known whether the first run was committed: it then finds its own work 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from shared import results
+from shared import admission, labels, log, results
 from shared.clock import Now, database_now
 from shared.db import insert_or_ignore
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, JobNotFound, StaleAttempt
@@ -32,6 +32,8 @@ class NewJob:
         spec: the complete TrainSpec or EvaluateSpec.
         model_id: the model that an evaluation job measures.
         retry_of: the finished job that this one repeats.
+        sweep_id: the sweep that this job is one of.
+        request_id: of the API's request that makes it, which the worker's log lines then carry.
     """
 
     id: UUID
@@ -45,6 +47,8 @@ class NewJob:
     max_runtime_s: float | None = None
     model_id: UUID | None = None
     retry_of: UUID | None = None
+    sweep_id: UUID | None = None
+    request_id: str | None = field(default_factory=log.request_id)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Claim:
     spec: dict[str, Any]
     max_runtime_s: float | None
     checkpoint: results.StoredCheckpoint | None
+    request_id: str | None
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,9 @@ def _insert(session: Session, new: NewJob, now: Now) -> None:
         queue=new.queue,
         priority=new.priority,
         retry_of=new.retry_of,
+        sweep_id=new.sweep_id,
         model_id=new.model_id,
+        request_id=new.request_id,
         version=1,
         attempt=0,
         failures=0,
@@ -141,6 +148,7 @@ def _insert(session: Session, new: NewJob, now: Now) -> None:
     )
     session.add(job)
     session.flush()
+    labels.add_tags(session, new.id, new.tags)
     log_event(session, new.id, 1, EventType.SUBMITTED, 0, {}, now)
 
 
@@ -153,7 +161,8 @@ def claim(
         owner: names this one try to claim, so that the same try, run again, finds what it claimed.
 
     Returns:
-        None if there is nothing to claim: another worker has the job, or it is over, not due or unknown.
+        None if there is nothing to claim: another worker has the job, or it is over, not due or unknown; its
+        queue is paused, or this worker is to take no jobs.
     """
     claimed = change(
         session,
@@ -161,6 +170,7 @@ def claim(
         job_id,
         Job.scheduled_at <= now(),
         Job.cancel_requested_at.is_(None),
+        admission.admits(worker.name),
         attempt=Job.attempt + 1,
         lease_owner=owner,
         lease_expires_at=now(lease_s),
@@ -184,12 +194,15 @@ def claim(
         select(Job).where(Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_owner == owner)
     ).one_or_none()
     if job is None:
+        admission.hand_back_hint(session, job_id, worker.name)
         return None
     checkpoint = results.checkpoint(session, job_id)
     if checkpoint is None or checkpoint.next_epoch != job.next_epoch:
         checkpoint = None
         _start_over(session, job)
-    return Claim(AttemptId(job_id, job.attempt), job.kind, job.spec, job.max_runtime_s, checkpoint)
+    return Claim(
+        AttemptId(job_id, job.attempt), job.kind, job.spec, job.max_runtime_s, checkpoint, job.request_id
+    )
 
 
 def _start_over(session: Session, job: Job) -> None:

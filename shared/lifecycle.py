@@ -39,6 +39,7 @@ class EventType(StrEnum):
     PHASE_ENTERED = "phase_entered"
     EPOCHS_RECORDED = "epochs_recorded"
     CANCEL_REQUESTED = "cancel_requested"
+    EDITED = "edited"
     RELEASED = "released"
     LEASE_EXPIRED = "lease_expired"
     RETRY_SCHEDULED = "retry_scheduled"
@@ -69,6 +70,7 @@ EVENTS: dict[EventType, Edge] = {
     EventType.PHASE_ENTERED: Edge(_RUNNING, None),
     EventType.EPOCHS_RECORDED: Edge(_RUNNING, None),
     EventType.CANCEL_REQUESTED: Edge(_RUNNING, None),
+    EventType.EDITED: Edge(frozenset(JobState), None),  # its name or tags, which decide nothing
     EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # a graceful stop
     EventType.LEASE_EXPIRED: Edge(_RUNNING, JobState.QUEUED),  # a lost worker
     EventType.RETRY_SCHEDULED: Edge(_RUNNING, JobState.QUEUED),  # an error that may pass

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from shared.admission import paused_queues
 from shared.broker import Hint
 from shared.clock import Now, database_now
 from shared.lifecycle import AttemptOutcome, EventType, JobState
@@ -70,7 +71,7 @@ def take_undispatched(
     limit: int = 1_000,
     now: Now = database_now,
 ) -> list[Hint]:
-    """Mark due jobs as dispatched and return a hint for each, the oldest first: the caller sends them.
+    """Mark due jobs of queues that are not paused as dispatched and return a hint for each, the oldest first: the caller sends them.
 
     Args:
         lost_after_s: take also jobs that were dispatched so many seconds ago and are still unclaimed; None
@@ -81,7 +82,13 @@ def take_undispatched(
         unsent = or_(unsent, Job.dispatched_at < now(-lost_after_s))
     due = (
         select(Job.id)
-        .where(Job.state == JobState.QUEUED, Job.queue.in_(queues), Job.scheduled_at <= now(), unsent)
+        .where(
+            Job.state == JobState.QUEUED,
+            Job.queue.in_(queues),
+            ~paused_queues(),
+            Job.scheduled_at <= now(),
+            unsent,
+        )
         .order_by(Job.created_at)
         .limit(limit)
     )

@@ -116,8 +116,8 @@ def epochs(session: Session, job_id: UUID) -> list[schemas.EpochMetrics]:
     return [schemas.EpochMetrics.model_validate(row) for row in rows]
 
 
-def evaluation(session: Session, job_id: UUID) -> schemas.JobEvaluation:
-    """A job's evaluation.
+def evaluation(session: Session, job_id: UUID, *, misclassified: bool = True) -> schemas.JobEvaluation:
+    """A job's evaluation; its misclassified images may be left out.
 
     Raises:
         NotReady: it has none, or none yet.
@@ -138,17 +138,88 @@ def evaluation(session: Session, job_id: UUID) -> schemas.JobEvaluation:
         rejected=row.rejected,
         per_class=tuple(schemas.ClassResult.model_validate(result) for result in row.per_class),
         confusion_matrix=tuple(tuple(counts[i, j] for j in range(size)) for i in range(size)),
-        misclassified=tuple(schemas.Misclassified.model_validate(image) for image in row.misclassified),
+        misclassified=tuple(
+            schemas.Misclassified.model_validate(image)
+            for image in (row.misclassified if misclassified else ())
+        ),
     )
 
 
-def model(session: Session, model_id: UUID) -> schemas.ModelSummary:
+def misclassified(
+    session: Session,
+    job_id: UUID,
+    *,
+    limit: int,
+    after: int | None = None,
+    label: int | None = None,
+    predicted: int | None = None,
+) -> list[schemas.Misclassified]:
+    """Images that an evaluation got wrong, by their index.
+
+    Args:
+        limit: how many at most.
+        after: only those with a greater index.
+        label: only those of this class.
+        predicted: only those that were taken for this class.
+    """
+    table = tables.Misclassified
+    statement = select(table).where(table.job_id == job_id).order_by(table.index).limit(limit)
+    if after is not None:
+        statement = statement.where(table.index > after)
+    if label is not None:
+        statement = statement.where(table.label == label)
+    if predicted is not None:
+        statement = statement.where(table.predicted == predicted)
+    return [schemas.Misclassified.model_validate(row) for row in session.scalars(statement)]
+
+
+def model(session: Session, model_id: schemas.ModelReference) -> schemas.ModelSummary:
     """A model's description.
 
     Raises:
         ModelNotFound: there is no such model.
     """
-    row = _model(session, model_id)
+    return summary(find_model(session, model_id))
+
+
+def model_spec(session: Session, model_id: schemas.ModelReference) -> schemas.TrainSpec:
+    """What a model was trained with.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    return schemas.TrainSpec.model_validate(find_model(session, model_id).spec)
+
+
+def model_file(
+    session: Session, model_id: schemas.ModelReference, format_: schemas.ModelFormat
+) -> tables.ModelFile:
+    """A model's bytes in one format.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    return session.get_one(tables.ModelFile, (find_model(session, model_id).id, format_))
+
+
+def find_model(session: Session, reference: schemas.ModelReference) -> tables.Model:
+    """The model with that id or alias.
+
+    Raises:
+        ModelNotFound: there is none, or it was deleted.
+    """
+    if isinstance(reference, UUID):
+        row = session.get(tables.Model, reference)
+    else:
+        named = select(tables.ModelAlias.model_id).where(tables.ModelAlias.alias == reference)
+        row = session.scalar(select(tables.Model).where(tables.Model.id == named.scalar_subquery()))
+    if row is None or row.deleted_at is not None:
+        raise ModelNotFound(f"there is no model {reference}: GET /v1/models lists the models")
+    return row
+
+
+def summary(row: tables.Model) -> schemas.ModelSummary:
+    """A stored model as the API shows it."""
     spec = schemas.TrainSpec.model_validate(row.spec)
     return schemas.ModelSummary(
         id=row.id,
@@ -160,32 +231,6 @@ def model(session: Session, model_id: UUID) -> schemas.ModelSummary:
         weights_sha256=row.weights_sha256,
         accuracy=row.accuracy,
         created_at=row.created_at,
+        alias=row.alias.alias if row.alias else None,
+        description=row.description,
     )
-
-
-def model_spec(session: Session, model_id: UUID) -> schemas.TrainSpec:
-    """What a model was trained with.
-
-    Raises:
-        ModelNotFound: there is no such model.
-    """
-    return schemas.TrainSpec.model_validate(_model(session, model_id).spec)
-
-
-def model_file(session: Session, model_id: UUID, format_: schemas.ModelFormat) -> tables.ModelFile:
-    """A model's bytes in one format.
-
-    Raises:
-        ModelNotFound: there is no such model.
-    """
-    row = session.get(tables.ModelFile, (model_id, format_))
-    if row is None:
-        raise ModelNotFound(f"there is no model {model_id}")
-    return row
-
-
-def _model(session: Session, model_id: UUID) -> tables.Model:
-    row = session.get(tables.Model, model_id)
-    if row is None:
-        raise ModelNotFound(f"there is no model {model_id}: GET /v1/jobs lists the jobs and their models")
-    return row

@@ -3,16 +3,25 @@
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.addresses import is_loopback
 
 _URL = r"^(https?|file)://"
 _MNIST = "https://storage.googleapis.com/learnjs-data/model-builder"
 
+_ORIGIN = r"^https?://[^/\s]+$"
+_KEY_LENGTH = 16  # below it, a secret can be guessed
+
 # The kernel's limit for the path of a UNIX socket is 108 bytes with the closing NUL.
 _SOCKET_PATH_LIMIT = 107
+
+
+class ExposedApi(ValueError):
+    """The API would listen where anyone may reach it, and ask for no key."""
 
 
 class SpriteSource(BaseModel):
@@ -45,7 +54,9 @@ class Settings(BaseSettings):
     `docs/operations.md` lists them for people.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TRAINSHED_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="TRAINSHED_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     data_dir: Path = Field(
         default=Path(".trainshed"),
@@ -82,6 +93,30 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="The address that the API listens on.")
     port: int = Field(default=8000, ge=1, le=65_535, description="The port that the API listens on.")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description=f"Secrets of at least {_KEY_LENGTH} characters, with commas between them, that may do "
+        "all: the first keys, from which others are made. Needed where `HOST` is not loopback.",
+    )
+    api_key: SecretStr = Field(
+        default=SecretStr(""), description="The key that the command line and the Python client show the API."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Names under which the API is asked besides this host's own, with commas between them; "
+        "empty: any where `HOST` is not loopback.",
+    )
+    cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = Field(
+        default=(),
+        description="Other web sites whose pages may use the API, such as `https://example.org`, with commas "
+        "between them.",
+    )
+    rate_limit: float = Field(
+        default=100.0,
+        ge=0,
+        description="Requests a second that one key may make, or one address without a valid one; ten "
+        "seconds' worth at once. 0: no limit.",
+    )
 
     lease_s: float = Field(
         default=30.0, gt=0, description="Seconds for which a worker may run a job without renewing its lease."
@@ -125,7 +160,15 @@ class Settings(BaseSettings):
     )
     log_level: str = Field(default="INFO", description="The least important level that is logged.")
 
-    @field_validator("queues", mode="before")
+    @field_validator("api_keys")
+    @classmethod
+    def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key) < _KEY_LENGTH for key in value):
+            raise ValueError(f"each needs at least {_KEY_LENGTH} characters: try `openssl rand -hex 32`")
+        return value
+
+    # after _long_enough, so that an error of it names no key: it is given what this made of the text
+    @field_validator("queues", "api_keys", "allowed_hosts", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -151,6 +194,26 @@ class Settings(BaseSettings):
                 "bytes: set DATA_DIR to a shorter path"
             )
         return self
+
+    def require_guarded(self) -> None:
+        """Refuse to serve an API that others than this host's own programs reach, and that asks for no key.
+
+        Raises:
+            ExposedApi: it would be so.
+        """
+        if not self.api_keys and not is_loopback(self.host):
+            raise ExposedApi(
+                f"HOST is {self.host}, which others reach, and no key is set: set TRAINSHED_API_KEYS to a "
+                "secret, such as the output of `openssl rand -hex 32`, or TRAINSHED_HOST to 127.0.0.1"
+            )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every text that must be told to nobody: keys, and the passwords in addresses."""
+        keys = (key.get_secret_value() for key in (self.api_key, *self.api_keys))
+        passwords = (urlsplit(url).password or "" for url in (self.database_url, self.redis_url))
+        known = [*keys, *passwords]
+        return tuple(dict.fromkeys(one for secret in known for one in (secret, unquote(secret)) if one))
 
     @property
     def redis_socket(self) -> Path:

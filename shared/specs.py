@@ -28,10 +28,13 @@ def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
     return _new_job(request, _train_spec(request.spec, dataset))
 
 
-def new_evaluation(request: EvaluateJobCreate, model: TrainSpec, dataset: DatasetInfo) -> NewJob:
+def new_evaluation(
+    request: EvaluateJobCreate, model_id: UUID, model: TrainSpec, dataset: DatasetInfo
+) -> NewJob:
     """An evaluation job in full; what is left out is as in the evaluation at the end of the model's training.
 
     Args:
+        model_id: of the model that the request names by its id or alias.
         model: what the model was trained with.
         dataset: the one it was trained on.
 
@@ -40,14 +43,14 @@ def new_evaluation(request: EvaluateJobCreate, model: TrainSpec, dataset: Datase
     """
     asked = request.spec
     spec = EvaluateSpec(
-        model_id=asked.model_id,
+        model_id=model_id,
         evaluation_size=_size(
             "evaluation_size", asked.evaluation_size, model.evaluation_size, dataset.test_rows
         ),
         seed=model.seed if asked.seed is None else asked.seed,
         threshold=model.threshold if asked.threshold is None else asked.threshold,
     )
-    return _new_job(request, spec, model_id=asked.model_id)
+    return _new_job(request, spec, model_id=model_id)
 
 
 def _train_spec(asked: TrainRequest, dataset: DatasetInfo) -> TrainSpec:

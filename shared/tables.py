@@ -3,12 +3,15 @@
 Only `shared.jobs` changes a job's state and lease; only `shared.results` writes what an attempt produced.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -22,10 +25,12 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy import Sequence as SqlSequence
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from shared.lifecycle import TERMINAL, EventType, JobState, Phase
+from shared.positions import SEQUENCE, NextPosition
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -49,6 +54,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Doubles(TypeDecorator[list[float]]):
+    """Numbers as the bytes of little-endian doubles: exact, and a tenth of the time of JSON to read."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[float] | None, dialect: Dialect) -> bytes | None:
+        """Store eight bytes a number."""
+        return None if value is None else np.asarray(value, "<f8").tobytes()
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> list[float] | None:
+        """Give the numbers back; who wants an array reads the bytes (`shared.curves`)."""
+        return None if value is None else np.frombuffer(value, "<f8").tolist()
+
+
 class Base(DeclarativeBase):
     """Base of all tables."""
 
@@ -68,9 +88,12 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON(),
         dict[str, str]: JSON(),
         list[str]: JSON(),
-        list[float]: JSON(),
+        list[float]: Doubles(),
         list[dict[str, Any]]: JSON(),
     }
+
+
+SqlSequence(SEQUENCE, metadata=Base.metadata)  # what positions are drawn from; SQLite has no sequences
 
 
 def _one_of(column: str, values: type[JobState] | type[Phase] | frozenset[JobState] | tuple[str, ...]) -> str:
@@ -97,6 +120,9 @@ class Job(Base):
     priority: Mapped[str] = mapped_column(String(16))
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     model_id: Mapped[UUID | None]  # trained or evaluated; models point back here, so no foreign key
+    sweep_id: Mapped[UUID | None]  # which it is one of; SQLite cannot add a foreign key to a table
+
+    request_id: Mapped[str | None] = mapped_column(String(128))  # of the API's request that made it
 
     version: Mapped[int]  # 1 at first, +1 with every event: it is the event's seq, and the ETag
     attempt: Mapped[int]  # the fencing token: 0 before the first claim, +1 with each
@@ -112,6 +138,7 @@ class Job(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]  # of the first attempt
     finished_at: Mapped[datetime | None]  # once terminal
+    duration_s: Mapped[float | None]  # from started_at to finished_at, once terminal; so lists sort by it
     cancel_requested_at: Mapped[datetime | None]
 
     next_epoch: Mapped[int]  # epochs that are recorded; where the next attempt goes on
@@ -140,8 +167,15 @@ class Job(Base):
         CheckConstraint("state IN ('queued', 'cancelled') OR attempt > 0", name="ran_has_attempt"),
         CheckConstraint("version > 0 AND attempt >= 0 AND next_epoch >= 0", name="counts"),
         CheckConstraint("failures >= 0 AND crashes >= 0 AND max_attempts > 0", name="failure_counts"),
-        Index("ix_jobs_created_at_id", "created_at", "id"),
-        Index("ix_jobs_state_created_at", "state", "created_at"),
+        # one for each order of a list, with what the filters look at: a list reads no row that it does not show
+        *(
+            Index(f"ix_jobs_by_{key}", key, "id", "state", "kind", "queue", "name")
+            for key in ("created_at", "duration_s", "val_accuracy", "evaluation_accuracy")
+        ),
+        Index("ix_jobs_state_queue_priority", "state", "queue", "priority", "created_at", "id"),
+        Index("ix_jobs_retry_of", "retry_of"),
+        Index("ix_jobs_model_id", "model_id"),
+        Index("ix_jobs_sweep_id", "sweep_id"),
         Index(
             "ix_jobs_lease",
             "lease_expires_at",
@@ -176,7 +210,28 @@ class Attempt(Base):
 
     __table_args__ = (
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="finished_has_outcome"),
+        Index("ix_attempts_worker_job_id", "worker", "job_id"),
     )
+
+
+class JobTag(Base):
+    """One of a job's tags once more, where it is found by."""
+
+    __tablename__ = "job_tags"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+    __table_args__ = (Index("ix_job_tags_tag_job_id", "tag", "job_id"),)
+
+
+class PausedQueue(Base):
+    """A queue whose jobs nobody may claim now."""
+
+    __tablename__ = "paused_queues"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    paused_at: Mapped[datetime]
 
 
 class JobEvent(Base):
@@ -190,9 +245,12 @@ class JobEvent(Base):
     type: Mapped[str] = mapped_column(String(32))
     attempt: Mapped[int]
     data: Mapped[dict[str, Any]]
+    # among all jobs' events; NULL: older than positions are
+    position: Mapped[int | None] = mapped_column(BigInteger, default=NextPosition())
 
     __table_args__ = (
         CheckConstraint(_one_of("type", tuple(EventType)), name="type"),
+        Index("ix_job_events_position_job_id_seq", "position", "job_id", "seq"),
         # a job ends once: the database's own word for it
         Index(
             "uq_job_events_terminal",
@@ -245,7 +303,22 @@ class Model(Base):
     layers: Mapped[list[dict[str, Any]]]
     weights_sha256: Mapped[str] = mapped_column(String(64))
     accuracy: Mapped[float]
+    description: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]  # its files are gone; the row stays, for evaluations point to it
+
+    alias: Mapped["ModelAlias | None"] = relationship(viewonly=True)
+
+    __table_args__ = (Index("ix_models_created_at_id", "created_at", "id"),)
+
+
+class ModelAlias(Base):
+    """A name that people give to one model, and later to another."""
+
+    __tablename__ = "model_aliases"
+
+    alias: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), unique=True)
 
 
 class ModelFile(Base):
@@ -267,7 +340,7 @@ class Evaluation(Base):
     __tablename__ = "evaluations"
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
     dataset: Mapped[str] = mapped_column(String(64))
     size: Mapped[int]
     threshold: Mapped[float | None]
@@ -332,6 +405,33 @@ class Misclassified(Base):
     probability: Mapped[float]
 
 
+class Sweep(Base):
+    """Jobs that differ in some parameters, submitted together; they name it as their `sweep_id`."""
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(200))
+    request: Mapped[dict[str, Any]]  # the SweepCreate, as it came
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_sweeps_created_at_id", "created_at", "id"),)
+
+
+class JobLog(Base):
+    """A line that an attempt logged. Rows are only ever added, each by the process that runs the attempt."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)  # from 1 in each attempt
+    at: Mapped[datetime]
+    level: Mapped[str] = mapped_column(String(16))
+    message: Mapped[str] = mapped_column(Text)
+    fields: Mapped[dict[str, Any]]
+
+
 class Worker(Base):
     """A worker process, as it last described itself."""
 
@@ -347,6 +447,7 @@ class Worker(Base):
     state: Mapped[str] = mapped_column(String(16))
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
+    lost_after_s: Mapped[float | None]  # without a heartbeat; NULL: of a version that did not say
 
     __table_args__ = (CheckConstraint("state IN ('online', 'draining', 'stopped')", name="state"),)
 
@@ -360,7 +461,7 @@ class IdempotencyKey(Base):
     request_sha256: Mapped[str] = mapped_column(String(64))
     # checked at commit: the key is written first, since writing it decides which of two submits is the one
     job_id: Mapped[UUID] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+        ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), index=True
     )
     created_at: Mapped[datetime]
 

@@ -12,10 +12,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, update
 from sqlalchemy.orm import Session
 
-from shared.clock import Now
+from shared.clock import Now, seconds_between
 from shared.errors import StaleAttempt
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
 from shared.tables import Attempt, Checkpoint, Job, JobEvent
+
+_CHANGED = "changed jobs"  # where a session keeps their ids
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def change(
         if edge.target == JobState.QUEUED:
             values.update(dispatched_at=None)
         if edge.target in TERMINAL:
-            values.update(finished_at=now())
+            values.update(finished_at=now(), duration_s=seconds_between(Job.started_at, now()))
     row = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.state.in_(edge.sources), *guards)
@@ -127,5 +129,11 @@ def log_event(
     session: Session, job_id: UUID, seq: int, event: EventType, attempt: int, data: dict[str, Any], now: Now
 ) -> None:
     """Add an event to the job's history."""
+    session.info.setdefault(_CHANGED, set()).add(job_id)
     session.add(JobEvent(job_id=job_id, seq=seq, at=now(), type=event, attempt=attempt, data=data))
     session.flush()
+
+
+def changed_jobs(session: Session) -> frozenset[UUID]:
+    """The jobs to which an event happened in this session."""
+    return frozenset(session.info.get(_CHANGED, ()))

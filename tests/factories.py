@@ -7,6 +7,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from shared import jobs
+from shared.clock import database_now
 from shared.db import Database
 from shared.jobs import Claim, NewJob, WorkerInfo
 from shared.results import NewModel
@@ -20,6 +21,7 @@ from shared.schemas import (
     ModelFormat,
     TrainSpec,
 )
+from shared.tables import Worker
 from shared.transitions import AttemptFailure, AttemptId
 
 NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -173,3 +175,28 @@ def cancelled(database: Database, **overrides: Any) -> UUID:
     job_id = submitted(database, **overrides)
     database.write(lambda session: jobs.request_cancel(session, job_id))
     return job_id
+
+
+def make_worker(**overrides: Any) -> Worker:
+    """A worker's row: online, with one slot, and heard of now."""
+    values: dict[str, Any] = {
+        "id": "worker-1",
+        "host": "host",
+        "pid": 1,
+        "queues": ["default"],
+        "devices": ["CPU"],
+        "slots": 1,
+        "versions": {"trainshed": "0.1.0"},
+        "state": "online",
+        "started_at": database_now(),
+        "heartbeat_at": database_now(),
+        "lost_after_s": 45.0,
+    }
+    return Worker(**{**values, **overrides})
+
+
+def worker(database: Database, **overrides: Any) -> str:
+    """Store a worker and return its id."""
+    row = make_worker(**overrides)
+    database.write(lambda session: session.add(row))
+    return row.id

@@ -179,7 +179,9 @@ def _short_folder() -> Iterator[Path]:
 @contextmanager
 def running_app(app: FastAPI) -> Iterator[httpx.Client]:
     """An app behind a real HTTP server, in a thread of its own, and a client that knows its address."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=1)
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

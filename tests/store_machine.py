@@ -1,20 +1,27 @@
 """Drives the store as clients, workers and reconcilers do, in any order, and compares it with the model.
 
-Three workers hold attempts. Any of them may be stalled: it stops, others go on, and later it wakes and writes under
-its old attempt. Messages are lost, doubled and late. Any transaction may be run twice, because the answer to its
-commit was lost, or be rolled back and run again. The clock moves only when told. After each step everything that is
-stored must be what the model says, and keep the promises.
+Three workers hold attempts. Any of them may be stalled: it stops, others go on, and later it wakes and writes
+under its old attempt. Messages are lost, doubled and late. Any transaction may be run twice, because the
+answer to its commit was lost, or be rolled back and run again. The clock moves only when told. After every
+step everything that is stored must be what the model says, and keep the promises.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from sqlalchemy import delete, func, select, update
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from shared import jobs, recovery
@@ -22,25 +29,30 @@ from shared.db import Database
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
 from shared.jobs import Claim, Idempotency
 from shared.lifecycle import TERMINAL, Phase
-from shared.tables import Attempt, Checkpoint, Confusion, Epoch, Evaluation, Job, JobEvent, Model
+from shared.tables import Checkpoint, Job, Model
 from shared.transitions import AttemptFailure, AttemptId
-from tests.factories import make_epoch, make_model, make_new_job, make_worker_info
+from tests.factories import make_epoch, make_evaluation, make_model, make_new_job, make_worker_info
 from tests.fakes import FrozenClock
-from tests.store_model import LEASE_S, MAX_CRASHES, RETRY_S, JobModel, StoreModel
+from tests.store_model import LEASE_S, MAX_CRASHES, RETRY_S, StoreModel, stored_jobs
 
 T = TypeVar("T")
 
-_JOBS = 4
+_JOBS = 10
+_UNFINISHED = 3
 _WORKERS = 3
 _LOST_AFTER_S = 8.0
+# two classes are enough, and quicker to store than ten
+_EVALUATION = make_evaluation(
+    per_class=make_evaluation().per_class[:2], confusion_matrix=((3, 0), (1, 1)), misclassified=()
+)
 _FAILURE = AttemptFailure("internal", "it broke")
 
 # how a transaction goes: once; committed, unanswered and run again; rolled back and run again
 _RUNS = st.sampled_from(("once", "once", "twice", "again"))
-_PICKS = st.integers(0, 11)
+_SECONDS = st.sampled_from((0, 1, 4.999, 8.001, 30, 31, 31))
 _WRITES = st.sampled_from(
     (
-        *("renew", "record", "record", "record 2", "enter_phase"),
+        *("renew", "record", "record", "record", "record 2", "enter_phase"),
         *("succeed", "fail", "retry", "release", "cancel_attempt"),
     )
 )
@@ -89,26 +101,46 @@ class StoreMachine(RuleBasedStateMachine):
             session.flush()
             raise _Rollback
 
-        try:
+        with suppress(_Rollback):
             self.database.write(undone)
-        except _Rollback:
-            pass
+
+    @initialize()
+    def start(self) -> None:
+        for number in range(_UNFINISHED):
+            self._submit(3 - number, None, "a", "once")
+
+    @rule(data=st.data())
+    def step(self, data: st.DataObject) -> None:
+        """One thing happens, and more often what matters more.
+
+        It is one rule, since Hypothesis leaves rules out of whole runs, and without workers nothing goes on.
+        """
+        likely = {  # Hypothesis prefers the first
+            "receive": 4 * bool(self.messages and None in self.workers),
+            "work": 6 * any(self.workers),
+            "reconcile": 3,
+            "wake": 3 * bool(self.stalled),
+            "stall": 2 * any(self.workers),
+            "submit": 2 * (self.model.count_unfinished() < _UNFINISHED and len(self.model.jobs) < _JOBS),
+            "lose_something": 2,
+            "request_cancel": int(self.model.count_unfinished() > 1),
+        }
+        names = [name for name, times in likely.items() for _ in range(times)]
+        getattr(self, data.draw(st.sampled_from(names), label="what"))(data)
 
     # clients
 
-    @rule(max_attempts=st.integers(1, 3), run=_RUNS)
-    @precondition(lambda self: len(self.model.jobs) < _JOBS)
-    def submit(self, max_attempts: int, run: str) -> None:
-        new = make_new_job(max_attempts=max_attempts)
-        made = self._write(run, lambda session: jobs.submit(session, new, now=self.clock))
-        assert made == (new.id, True)
-        self.model.submit(new.id, max_attempts)
-        self.messages.append(new.id)
+    def submit(self, data: st.DataObject) -> None:
+        self._submit(
+            data.draw(st.integers(1, 3), label="max_attempts"),
+            data.draw(st.sampled_from((None, None, "k", "l")), label="key"),
+            data.draw(st.sampled_from("ab"), label="request"),
+            data.draw(_RUNS),
+        )
 
-    @rule(key=st.sampled_from("kl"), request=st.sampled_from("ab"), run=_RUNS)
-    @precondition(lambda self: len(self.model.jobs) < _JOBS)
-    def submit_with_a_key(self, key: str, request: str, run: str) -> None:
-        new, idempotency = make_new_job(), Idempotency(key, request * 64)
+    def _submit(self, max_attempts: int, key: str | None, request: str, run: str) -> None:
+        new = make_new_job(max_attempts=max_attempts)
+        idempotency = None if key is None else Idempotency(key, request * 64)
 
         def work(session: Session) -> tuple[UUID, bool] | None:
             try:
@@ -117,16 +149,15 @@ class StoreMachine(RuleBasedStateMachine):
                 return None
 
         made = self._write(run, work)
-        first_request, first_id = self.keys.setdefault(key, (request, new.id))
+        first_request, first_id = self.keys.setdefault(key, (request, new.id)) if key else (request, new.id)
         assert made == ((first_id, first_id == new.id) if request == first_request else None)
         if first_id == new.id:
-            self.model.submit(new.id, new.max_attempts)
+            self.model.submit(new.id, max_attempts)
             self.messages.append(new.id)
 
-    @rule(pick=_PICKS, run=_RUNS)
-    @precondition(lambda self: self.model.jobs)
-    def request_cancel(self, pick: int, run: str) -> None:
-        job_id = self._job(pick)
+    def request_cancel(self, data: st.DataObject) -> None:
+        unfinished = [job_id for job_id, job in self.model.jobs.items() if job.state not in TERMINAL]
+        job_id = self._any(data, [*unfinished, *self.model.jobs])
 
         def work(session: Session) -> bool:
             try:
@@ -135,22 +166,43 @@ class StoreMachine(RuleBasedStateMachine):
                 return False
             return True
 
-        assert self._write(run, work) == self.model.request_cancel(job_id)
+        assert self._write(data.draw(_RUNS), work) == self.model.request_cancel(job_id)
 
     # workers
 
-    @rule(worker=st.integers(0, _WORKERS - 1), pick=_PICKS, run=_RUNS)
-    @precondition(lambda self: self.messages and None in self.workers)
-    def receive(self, worker: int, pick: int, run: str) -> None:
+    def receive(self, data: st.DataObject) -> None:
         """A free worker takes a message, and what there is to claim."""
-        while self.workers[worker] is not None:
-            worker = (worker + 1) % _WORKERS
-        job_id = self.messages.pop(pick % len(self.messages))
-        claim = self._claim(job_id, f"worker-{worker}", run)
+        worker, job_id = self.workers.index(None), self._any(data, self.messages)
+        if not data.draw(st.booleans(), label="doubled"):
+            self.messages.remove(job_id)
+        claim = self._claim(job_id, f"worker-{worker}", data.draw(_RUNS))
         if claim is not None:
-            self.workers[worker] = _Held(
-                claim.attempt, claim.checkpoint.next_epoch if claim.checkpoint else 0
-            )
+            self.workers[worker] = _held(claim)
+
+    def work(self, data: st.DataObject) -> None:
+        """A worker writes; it may have lost its job without knowing, and then goes on writing in vain."""
+        worker = self._any(data, [number for number, held in enumerate(self.workers) if held])
+        held = self.workers[worker]
+        assert held is not None
+        is_stale = not self.model.is_current(held.attempt)
+        if self._ends(held, data.draw(_WRITES), data.draw(_RUNS)) or is_stale:
+            self.workers[worker] = None
+        if is_stale:
+            self.stalled.append(held)
+
+    def stall(self, data: st.DataObject) -> None:
+        """A worker stops in the middle of its attempt; another process takes its place."""
+        worker = self._any(data, [number for number, held in enumerate(self.workers) if held])
+        held, self.workers[worker] = self.workers[worker], None
+        assert held is not None
+        self.stalled.append(held)
+
+    def wake(self, data: st.DataObject) -> None:
+        """A stalled worker goes on where it was, most often while another runs its job."""
+        dangerous = [held for held in self.stalled if self.model.jobs[held.attempt.job_id].is_running]
+        held = self._any(data, dangerous + self.stalled)
+        if self._ends(held, data.draw(_WRITES), data.draw(_RUNS)):
+            self.stalled.remove(held)
 
     def _claim(self, job_id: UUID, worker: str, run: str) -> Claim | None:
         self.claims += 1
@@ -168,40 +220,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert found == self.model.jobs[job_id].checkpoint
         return claim
 
-    @rule(pick=_PICKS, write=_WRITES, run=_RUNS)
-    @precondition(lambda self: any(self.workers))
-    def work(self, pick: int, write: str, run: str) -> None:
-        """A worker writes; it may have lost its job without knowing."""
-        busy = [number for number, held in enumerate(self.workers) if held is not None]
-        worker = busy[pick % len(busy)]
-        held = self.workers[worker]
-        assert held is not None
-        if self._is_over_after(held, write, run):
-            self.workers[worker] = None
-
-    @rule(pick=_PICKS)
-    @precondition(lambda self: any(self.workers))
-    def stall(self, pick: int) -> None:
-        """A worker stops in the middle of its attempt; another process takes its place."""
-        busy = [number for number, held in enumerate(self.workers) if held is not None]
-        worker = busy[pick % len(busy)]
-        held, self.workers[worker] = self.workers[worker], None
-        assert held is not None
-        self.stalled.append(held)
-
-    @rule(pick=_PICKS, write=_WRITES, run=_RUNS)
-    @precondition(lambda self: self.stalled)
-    def wake(self, pick: int, write: str, run: str) -> None:
-        """A stalled worker goes on where it was."""
-        held = self.stalled[pick % len(self.stalled)]
-        if self._is_over_after(held, write, run):
-            self.stalled.remove(held)
-
-    def _is_over_after(self, held: _Held, write: str, run: str) -> bool:
-        """Do one write of an attempt; says whether the attempt knows then that it is over."""
+    def _ends(self, held: _Held, write: str, run: str) -> bool:
+        """Do one write of an attempt; says whether the attempt has ended by it."""
         if not self.model.is_current(held.attempt):
             assert self._is_refused(held, write, run), f"{held.attempt} is stale, and could {write}"
-            return True
+            return False
         actual, expected = self._on_store(held, write), self._on_model(held, write)
         assert self._write(run, actual) == expected()
         held.epoch += {"record": 1, "record 2": 2}.get(write, 0)
@@ -218,7 +241,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self._write(run, work)
 
     def _on_store(self, held: _Held, write: str) -> Callable[[Session], Any]:
-        attempt, now, model = held.attempt, self.clock, make_model()
+        attempt, now, model = held.attempt, self.clock, make_model(evaluation=_EVALUATION)
         epochs = [make_epoch(held.epoch), make_epoch(held.epoch + 1)]
         works: dict[str, Callable[[Session], Any]] = {
             "renew": lambda session: jobs.renew(session, attempt, lease_s=LEASE_S, now=now),
@@ -254,75 +277,60 @@ class StoreMachine(RuleBasedStateMachine):
 
     # reconcilers, time and accidents
 
-    @rule()
-    def reap(self) -> None:
-        reaped = self._write(
-            "once", lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, now=self.clock)
+    def reconcile(self, data: st.DataObject) -> None:
+        self._reconcile(
+            data.draw(_SECONDS, label="seconds later"),
+            data.draw(st.sampled_from((None, _LOST_AFTER_S)), label="lost_after_s"),
+        )
+
+    def _reconcile(self, seconds: float, lost_after_s: float | None) -> None:
+        self.clock.advance(seconds)
+        self.model.moment = self.clock.moment
+        ended = self.database.write(lambda session: recovery.end_cancelled(session, now=self.clock))
+        assert ended == self.model.end_cancelled()
+        reaped = self.database.write(
+            lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, now=self.clock)
         )
         assert reaped == self.model.reap()
-
-    @rule()
-    def end_cancelled(self) -> None:
-        ended = self._write("once", lambda session: recovery.end_cancelled(session, now=self.clock))
-        assert ended == self.model.end_cancelled()
-
-    @rule(lost_after_s=st.sampled_from((None, _LOST_AFTER_S)))
-    def take_undispatched(self, lost_after_s: float | None) -> None:
-        hints = self._write(
-            "once",
+        hints = self.database.write(
             lambda session: recovery.take_undispatched(
                 session, ["default"], lost_after_s=lost_after_s, now=self.clock
-            ),
+            )
         )
         taken = [hint.job_id for hint in hints]
         assert taken == self.model.take_undispatched(lost_after_s)
         self.messages += taken
 
-    @rule(pick=_PICKS, run=_RUNS)
-    @precondition(lambda self: self.model.jobs)
-    def mark_undispatched(self, pick: int, run: str) -> None:
-        job_id = self._job(pick)
-        self._write(run, lambda session: recovery.mark_undispatched(session, [job_id]))
-        self.model.mark_undispatched(job_id)
+    def lose_something(self, data: st.DataObject) -> None:
+        what = data.draw(st.sampled_from(("checkpoint", "row", "messages", "sending")), label="what")
+        kept = [job_id for job_id, job in self.model.jobs.items() if job.checkpoint is not None]
+        if what == "messages":
+            self.messages.clear()
+        elif what == "sending":
+            job_id = self._any(data, list(self.model.jobs))
+            self.database.write(lambda session: recovery.mark_undispatched(session, [job_id]))
+            self.model.mark_undispatched(job_id)
+        elif kept:
+            self._damage_checkpoint(self._any(data, kept), missing=what == "row")
 
-    @rule(seconds=st.sampled_from((1, 4.999, 8.001, 30, 31)))
-    def time_passes(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.model.moment = self.clock.moment
-
-    @rule(pick=_PICKS, doubled=st.booleans())
-    @precondition(lambda self: self.messages)
-    def lose_or_double_a_message(self, pick: int, doubled: bool) -> None:
-        job_id = self.messages.pop(pick % len(self.messages))
-        self.messages += [job_id] * 2 * doubled
-
-    @rule(pick=_PICKS, missing=st.booleans())
-    @precondition(lambda self: self._with_checkpoint())
-    def damage_a_checkpoint(self, pick: int, missing: bool) -> None:
-        able = self._with_checkpoint()
-        job_id = able[pick % len(able)]
+    def _damage_checkpoint(self, job_id: UUID, missing: bool) -> None:
         mine = Checkpoint.job_id == job_id
-        damage = (
-            delete(Checkpoint).where(mine) if missing else update(Checkpoint).where(mine).values(state=b"?")
-        )
-        self.database.write(lambda session: session.execute(damage))
-        self.model.damaged.add(job_id)
+        damage: Any = update(Checkpoint).where(mine).values(state=b"?")
         if missing:
-            self.model.jobs[job_id].checkpoint = None
+            damage, self.model.jobs[job_id].checkpoint = delete(Checkpoint).where(mine), None
+        self.model.damaged.add(job_id)
+        self.database.write(lambda session: session.execute(damage))
 
-    def _with_checkpoint(self) -> list[UUID]:
-        return [job_id for job_id, job in self.model.jobs.items() if job.checkpoint is not None]
-
-    def _job(self, pick: int) -> UUID:
-        job_ids = list(self.model.jobs)
-        return job_ids[pick % len(job_ids)]
+    def _any(self, data: st.DataObject, of: Sequence[T]) -> T:
+        # drawn as a place: the things themselves have other names in every run
+        return of[data.draw(st.integers(0, len(of) - 1), label="which")]
 
     # what is compared
 
     @invariant()
     def stored_is_as_modelled_and_as_promised(self) -> None:
         self.as_promised = False
-        stored = self.database.read(stored_jobs)
+        stored = stored_jobs(self.database)
         assert stored == self.model.jobs
         for job in stored.values():
             job.check()
@@ -333,11 +341,8 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.as_promised:
             return
         for _ in range(2):
-            self.time_passes(31)
-            self.reap()
-            self.end_cancelled()
             self.messages.clear()
-            self.take_undispatched(_LOST_AFTER_S)
+            self._reconcile(31, _LOST_AFTER_S)
             self._serve()
         assert {job.state for job in self.model.jobs.values()} <= TERMINAL
         self.stored_is_as_modelled_and_as_promised()
@@ -347,9 +352,12 @@ class StoreMachine(RuleBasedStateMachine):
         for job_id in self.messages:
             claim = self._claim(job_id, "worker-0", "once")
             if claim is not None:
-                epoch = claim.checkpoint.next_epoch if claim.checkpoint else 0
                 for write in ("record", "succeed"):
-                    self._is_over_after(_Held(claim.attempt, epoch), write, "once")
+                    self._ends(_held(claim), write, "once")
+
+
+def _held(claim: Claim) -> _Held:
+    return _Held(claim.attempt, claim.checkpoint.next_epoch if claim.checkpoint else 0)
 
 
 def _forget_everything(session: Session) -> None:
@@ -357,50 +365,14 @@ def _forget_everything(session: Session) -> None:
     session.execute(delete(Job))
 
 
-def stored_jobs(session: Session) -> dict[UUID, JobModel]:
-    """Everything that is stored, in the model's form."""
-    events = _grouped(session, JobEvent.job_id, JobEvent.type, JobEvent.attempt, JobEvent.seq)
-    attempts = _grouped(session, Attempt.job_id, Attempt.worker, Attempt.outcome, Attempt.number)
-    epochs = _grouped(session, Epoch.job_id, Epoch.attempt, Epoch.loss, Epoch.epoch)
-    checkpoints = {
-        row.job_id: row.next_epoch
-        for row in session.execute(select(Checkpoint.job_id, Checkpoint.next_epoch))
-    }
-    models = set(session.scalars(select(Model.job_id)))
-    evaluations = set(session.scalars(select(Evaluation.job_id)))
-    measured = select(Confusion.job_id, func.sum(Confusion.count)).group_by(Confusion.job_id)
-    counts = {job_id: count for job_id, count in session.execute(measured)}
-    stored = {}
-    for job in session.scalars(select(Job).order_by(Job.id)):
-        # a row out of its place shows as another list than the model's
-        assert [row[-1] for row in epochs[job.id]] == list(range(job.next_epoch))
-        assert [row[-1] for row in events[job.id]] == list(range(1, job.version + 1))
-        assert [row[-1] for row in attempts[job.id]] == list(range(1, job.attempt + 1))
-        stored[job.id] = JobModel(
-            max_attempts=job.max_attempts,
-            scheduled_at=job.scheduled_at,
-            dispatched_at=job.dispatched_at,
-            state=job.state,
-            attempt=job.attempt,
-            version=job.version,
-            failures=job.failures,
-            crashes=job.crashes,
-            cancel_requested=job.cancel_requested_at is not None,
-            owner=job.lease_owner,
-            lease_expires_at=job.lease_expires_at,
-            phase=job.phase,
-            events=[row[:-1] for row in events[job.id]],
-            attempts=[row[:-1] for row in attempts[job.id]],
-            epochs=[row[:-1] for row in epochs[job.id]],
-            checkpoint=checkpoints.get(job.id),
-            results=(job.id in models, job.id in evaluations, counts.get(job.id, 0)),
-        )
-    return stored
+def run_machine(database: Database, runs: int) -> None:
+    """Run the machine so many times, 50 steps each, on a migrated database that nobody else uses."""
 
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(database)
 
-def _grouped(session: Session, job_id: Any, *columns: Any) -> dict[UUID, list[Any]]:
-    """Rows by their job, in the order of the last column."""
-    grouped: dict[UUID, list[Any]] = defaultdict(list)
-    for row in session.execute(select(job_id, *columns).order_by(job_id, columns[-1])):
-        grouped[row[0]].append(tuple(row[1:]))
-    return grouped
+    quiet = settings(
+        max_examples=runs, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(Machine, settings=quiet)

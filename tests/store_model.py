@@ -1,16 +1,24 @@
-"""The store as it should be, in plain Python: what each operation does to a job, and what must always hold."""
+"""The store as it should be, in plain Python: what each operation does, and what must always hold."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import func, select
+
+from shared.db import Database
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState
+from shared.tables import Attempt, Checkpoint, Confusion, Epoch, Job, JobEvent, Model
 from shared.transitions import AttemptId
 from tests.factories import make_epoch
 
 LEASE_S = 30.0
 RETRY_S = 5.0
-MAX_CRASHES = 2
+MAX_CRASHES = 3
+SUCCESS = (1, 5)  # one model, and a confusion matrix of five images
 
 
 @dataclass
@@ -22,7 +30,7 @@ class JobModel:
         attempts: worker and outcome of each, in order.
         epochs: for each recorded epoch, the attempt that recorded it and its loss.
         checkpoint: the epoch that it leads to.
-        results: how many models, evaluations and measured images.
+        results: how many models, and how many images were measured.
     """
 
     max_attempts: int
@@ -41,7 +49,7 @@ class JobModel:
     attempts: list[tuple[str, str | None]] = field(default_factory=list)
     epochs: list[tuple[int, float]] = field(default_factory=list)
     checkpoint: int | None = None
-    results: tuple[int, int, int] = (0, 0, 0)
+    results: tuple[int, int] = (0, 0)
 
     def check(self) -> None:
         """Assert what must hold of a job at any moment; the numbers are the reliability plan's.
@@ -63,7 +71,7 @@ class JobModel:
             self.attempt - self.is_running
         ) + [False] * self.is_running
         # I6: results if and only if it has succeeded, and the matrix holds every measured image
-        assert self.results == ((1, 1, 50) if self.state == JobState.SUCCEEDED else (0, 0, 0))
+        assert self.results == (SUCCESS if self.state == JobState.SUCCEEDED else (0, 0))
         self._check_story()
 
     def _check_story(self) -> None:
@@ -83,7 +91,7 @@ class JobModel:
 
 
 class StoreModel:
-    """The whole store. Each method does what the function of its name should do, and returns what it should."""
+    """The whole store. Each method does and returns what the function of its name should."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
@@ -92,6 +100,9 @@ class StoreModel:
 
     def _in(self, seconds: float) -> datetime:
         return self.moment + timedelta(seconds=seconds)
+
+    def count_unfinished(self) -> int:
+        return sum(job.state not in TERMINAL for job in self.jobs.values())
 
     def submit(self, job_id: UUID, max_attempts: int) -> None:
         self.jobs[job_id] = JobModel(max_attempts, scheduled_at=self.moment, dispatched_at=self.moment)
@@ -132,7 +143,7 @@ class StoreModel:
         self._happen(job, EventType.EPOCHS_RECORDED)
 
     def succeed(self, job_id: UUID) -> None:
-        self.jobs[job_id].results = (1, 1, 50)
+        self.jobs[job_id].results = SUCCESS
         self._happen(self.jobs[job_id], EventType.SUCCEEDED, outcome="succeeded")
 
     def fail(self, job_id: UUID, *, retry: bool) -> None:
@@ -208,3 +219,57 @@ class StoreModel:
             job.dispatched_at = None
         if job.state in TERMINAL:
             job.checkpoint = None
+
+
+_EVENTS = select(JobEvent.job_id, JobEvent.type, JobEvent.attempt, JobEvent.seq).order_by(JobEvent.seq)
+_ATTEMPTS = select(Attempt.job_id, Attempt.worker, Attempt.outcome, Attempt.number).order_by(Attempt.number)
+_EPOCHS = select(Epoch.job_id, Epoch.attempt, Epoch.loss, Epoch.epoch).order_by(Epoch.epoch)
+_CHECKPOINTS = select(Checkpoint.job_id, Checkpoint.next_epoch)
+_MODELS = select(Model.job_id)
+_MEASURED = select(Confusion.job_id, func.sum(Confusion.count)).group_by(Confusion.job_id)
+_STORED = select(*Job.__table__.columns).order_by(Job.id)
+
+
+def stored_jobs(database: Database) -> dict[UUID, JobModel]:
+    """Everything that is stored, in the model's form."""
+    with database.engine.connect() as connection:
+        events, attempts, epochs = (
+            _grouped(connection.execute(rows)) for rows in (_EVENTS, _ATTEMPTS, _EPOCHS)
+        )
+        checkpoints = dict(connection.execute(_CHECKPOINTS).all())
+        measured = dict(connection.execute(_MEASURED).all())
+        models = connection.execute(_MODELS).scalars().all()
+        rows = connection.execute(_STORED).all()
+    stored = {}
+    for job in rows:
+        assert [row[-1] for row in epochs[job.id]] == list(range(job.next_epoch))
+        assert [row[-1] for row in events[job.id]] == list(range(1, job.version + 1))
+        assert [row[-1] for row in attempts[job.id]] == list(range(1, job.attempt + 1))
+        stored[job.id] = JobModel(
+            max_attempts=job.max_attempts,
+            scheduled_at=job.scheduled_at,
+            dispatched_at=job.dispatched_at,
+            state=job.state,
+            attempt=job.attempt,
+            version=job.version,
+            failures=job.failures,
+            crashes=job.crashes,
+            cancel_requested=job.cancel_requested_at is not None,
+            owner=job.lease_owner,
+            lease_expires_at=job.lease_expires_at,
+            phase=job.phase,
+            events=[row[:-1] for row in events[job.id]],
+            attempts=[row[:-1] for row in attempts[job.id]],
+            epochs=[row[:-1] for row in epochs[job.id]],
+            checkpoint=checkpoints.get(job.id),
+            results=(models.count(job.id), measured.get(job.id, 0)),
+        )
+    return stored
+
+
+def _grouped(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
+    """Rows by their job."""
+    grouped: dict[UUID, list[Any]] = defaultdict(list)
+    for job_id, *rest in rows:
+        grouped[job_id].append(tuple(rest))
+    return grouped

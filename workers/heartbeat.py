@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,8 @@ _log = log.get_logger(__name__)
 
 # how long a step may still run once the time limit has passed before its process is ended
 _GRACE_S = 5.0
+# how long a step may go on before its cancelled job is reported without it
+_CANCEL_GRACE_S = 0.7
 
 
 class Heartbeat(AbstractContextManager["Heartbeat"]):
@@ -54,7 +57,9 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         self._stop = process.stop
         self._attempt = attempt
         self._exit_process = exit_process
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat of {attempt}", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._beat,), name=f"heartbeat of {attempt}", daemon=True
+        )
         self._done = threading.Event()
         self._interruption: AttemptInterrupted | None = None
         self._started = self._renewed = self._progressed = time.monotonic()
@@ -84,32 +89,47 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
             raise StopRequested("the worker is being stopped")
         # well before the lease ends, so that two attempts never run at once for long
         if self._progressed - self._renewed > self._settings.lease_s * 2 / 3:
-            raise LeaseLost(f"the lease could not be renewed for {self._progressed - self._renewed:.0f} s")
+            self._renew_or_leave()
         if self._overdue() > 0:
             raise self._overtime()
+
+    def _renew_or_leave(self) -> None:
+        # the machine slept, or was too busy for the other thread: the job may still be this attempt's
+        try:
+            self._renew()
+        except DBAPIError as error:
+            overdue = time.monotonic() - self._renewed
+            raise LeaseLost(f"the lease could not be renewed for {overdue:.0f} s") from error
 
     def _beat(self) -> None:
         while not self._done.wait(self._settings.cancel_poll_s):
             try:
-                self._look()
-            except AttemptInterrupted as interruption:
-                self._interruption = interruption
-                return
+                if self._interruption is None:
+                    self._look()
             except DBAPIError as error:
                 _log.warning("the lease was not renewed", error=str(error.orig))
+            except StaleAttempt as error:
+                self._interruption = error
             self._end_if_hung()
 
     def _look(self) -> None:
-        before = time.monotonic()
-        if before - self._renewed >= self._settings.heartbeat_s:
-            cancelled = self._database.write(
-                lambda session: jobs.renew(session, self._attempt, lease_s=self._settings.lease_s)
-            )
-            self._renewed = before
+        if time.monotonic() - self._renewed >= self._settings.heartbeat_s:
+            cancelled = self._renew()
         else:
             cancelled = self._database.read(lambda session: jobs.is_cancel_requested(session, self._attempt))
         if cancelled:
-            raise CancelRequested("a user cancelled the job")
+            self._interruption = CancelRequested("a user cancelled the job")
+            # the user need not wait for a step that is slow to end, such as a download that stalls
+            if not self._done.wait(_CANCEL_GRACE_S):
+                self._database.write(lambda session: jobs.cancel_attempt(session, self._attempt))
+
+    def _renew(self) -> bool:
+        before = time.monotonic()
+        cancelled = self._database.write(
+            lambda session: jobs.renew(session, self._attempt, lease_s=self._settings.lease_s)
+        )
+        self._renewed = before
+        return cancelled
 
     def _overdue(self) -> float:
         if self._max_runtime_s is None:

@@ -4,7 +4,7 @@ import platform
 from functools import partial
 from importlib.metadata import version
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from shared.clock import Now, database_now
@@ -27,6 +27,8 @@ class Registration:
             "queues": list(settings.queues),
             "devices": devices,
             "slots": slots,
+            # three rounds may fail, and the jobs that it ran have been taken from it by then
+            "lost_after_s": 3 * settings.reconcile_s + settings.lease_s,
             "versions": {"python": platform.python_version(), "trainshed": version("trainshed")},
         }
 
@@ -38,6 +40,11 @@ class Registration:
     def beat(self, *, now: Now = database_now) -> None:
         """Say that this worker is alive."""
         self._set(heartbeat_at=now())
+
+    def is_draining(self) -> bool:
+        """Whether an operator wants this worker to take no more jobs."""
+        mine = select(Worker.state).where(Worker.id == self._row["id"])
+        return self._database.read(lambda session: session.scalar(mine)) == "draining"
 
     def leave(self, *, now: Now = database_now) -> None:
         """Say that this worker takes no jobs any more."""

@@ -1,6 +1,7 @@
 """What a pool process keeps from one job to the next: loaded once, warm for every job."""
 
 import importlib
+import logging
 import os
 import signal
 import socket
@@ -10,16 +11,22 @@ from dataclasses import dataclass, field
 from billiard.process import current_process
 
 from shared import log
+from shared.changes import Announcer
 from shared.db import Database
 from shared.jobs import WorkerInfo
 from shared.settings import Settings, get_settings
 from workers.device import take_gpu, visible_gpus
 from workers.execution import Executor
+from workers.job_log import JobLog
 
 _log = log.get_logger(__name__)
 
 # sent by the parent when the worker stops; Celery uses the others
 STOP_SIGNAL = signal.SIGUSR2
+# sent to the parent by a process that cannot run jobs
+BROKEN_SIGNAL = signal.SIGUSR2
+
+_LOG_PATIENCE_S = 2.0  # for how long lines of a job's log wait for the database
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,15 @@ def start() -> None:
     take_gpu(visible_gpus(), _slot())
     executor = load_executor(settings)
     executor.warm_up()
+    url, announcer = settings.effective_database_url, Announcer(settings)
     process = Process(
         settings=settings,
         executor=executor,
         info=WorkerInfo(name=worker_name(os.getppid()), device=executor.device, versions=executor.versions),
-        database=Database(settings.effective_database_url, patience_s=settings.lease_s * 2 / 3),
-        heartbeat_database=Database(settings.effective_database_url, patience_s=0),
+        database=Database(url, patience_s=settings.lease_s * 2 / 3, committed=announcer),
+        heartbeat_database=Database(url, patience_s=0, committed=announcer),
     )
+    logging.getLogger().addHandler(JobLog(Database(url, patience_s=_LOG_PATIENCE_S), hide=log.hide))
     signal.signal(STOP_SIGNAL, lambda *_: process.stop.set())
     _current = process
     _log.info("ready for jobs", device=executor.device)

@@ -3,14 +3,17 @@
 There is no leader: each action is a compare-and-set, so any number of reconcilers do no harm to each other.
 """
 
-import time
-from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
+from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from shared import log, recovery
 from shared.broker import Broker, BrokerUnavailable
+from shared.clock import Now, database_now
 from shared.db import Database
 from shared.dispatch import dispatch
 from shared.settings import Settings
@@ -27,13 +30,14 @@ class Reconciler:
         broker: Broker,
         settings: Settings,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        now: Now = database_now,
     ) -> None:
         self._database = database
         self._broker = broker
         self._settings = settings
-        self._monotonic = monotonic
-        self._reachable_since: float | None = None
+        self._now = now
+        self._seen_at: datetime | None = None
+        self._watching_since: datetime | None = None
 
     def round(self) -> None:
         """Put right what can be put right now; an outage leaves the rest to a later round."""
@@ -41,22 +45,36 @@ class Reconciler:
             self.recover_jobs()
             self.dispatch_jobs()
         except DBAPIError as error:
-            self._reachable_since = None
             _log.warning("the database cannot be reached", error=str(error.orig))
         except BrokerUnavailable as error:
             _log.warning("Redis cannot be reached", error=str(error))
 
     def recover_jobs(self) -> None:
         """Reap and end what no worker will end."""
-        cancelled = self._database.write(recovery.end_cancelled)
-        reaped = []
-        # after an outage of the database every lease has expired, and its holders are about to renew
-        if self._reachable_since is None:
-            self._reachable_since = self._monotonic()
-        if self._monotonic() - self._reachable_since >= self._settings.lease_s:
-            reaped = self._database.write(partial(recovery.reap, max_crashes=self._settings.max_crashes))
+        cancelled, reaped = self._database.write(self._recover)
         if cancelled or reaped:
             _log.info("jobs recovered", reaped=reaped, cancelled=cancelled)
+
+    def _recover(self, session: Session) -> tuple[list[UUID], list[UUID]]:
+        cancelled, reaped = recovery.end_cancelled(session, now=self._now), []
+        if self._has_watched_for_a_lease(session):
+            reaped = recovery.reap(session, max_crashes=self._settings.max_crashes, now=self._now)
+        return cancelled, reaped
+
+    def _has_watched_for_a_lease(self, session: Session) -> bool:
+        """Whether holders of leases could renew them all the while.
+
+        After an outage of the database, a sleep of this machine or a leap of the clock every lease seems to
+        have expired, and its holder is about to renew it. The database's clock shows them all as a gap.
+        """
+        moment = session.execute(select(self._now())).scalar_one()
+        lease = timedelta(seconds=self._settings.lease_s)
+        between_rounds = timedelta(seconds=self._settings.reconcile_s) + lease / 2
+        watched = self._seen_at is not None and timedelta() <= moment - self._seen_at <= between_rounds
+        if self._watching_since is None or not watched:
+            self._watching_since = moment
+        self._seen_at = moment
+        return moment - self._watching_since >= lease
 
     def dispatch_jobs(self) -> None:
         """Send due jobs that were not sent; those that were sent, too, if the broker holds fewer messages."""

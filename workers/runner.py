@@ -33,6 +33,7 @@ _log = log.get_logger(__name__)
 
 # a fast GPU finishes an epoch in 3 ms: so often, at most, are epochs committed
 _COMMIT_INTERVAL_S = 0.25
+_LOGGED = {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,12 @@ def run_attempt(process: Process, job_id: UUID) -> None:
         _log.info("nothing to claim", job_id=str(job_id))
         return
     with (
-        log.bound(job_id=str(job_id), attempt=claim.attempt.number, worker=process.info.name),
+        log.bound(
+            job_id=str(job_id),
+            attempt=claim.attempt.number,
+            worker=process.info.name,
+            request_id=claim.request_id,
+        ),
         Heartbeat(process, claim.attempt, max_runtime_s=claim.max_runtime_s) as heartbeat,
     ):
         _log.info("attempt started")
@@ -212,6 +218,7 @@ class Recorder:
     def phase(self, phase: Phase) -> None:
         """Store what comes next."""
         self.check()
+        _log.info("phase entered", phase=phase)
         self._write(partial(jobs.enter_phase, attempt=self._attempt, phase=phase))
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
@@ -221,6 +228,7 @@ class Recorder:
         if since >= _COMMIT_INTERVAL_S or metrics.epoch == self._last_epoch:
             record = partial(jobs.record, attempt=self._attempt, lease_s=self._lease_s)
             self._write(partial(record, epochs=self._pending, state=state()))
+            _log.info("epoch recorded", epoch=metrics.epoch, **metrics.model_dump(include=_LOGGED))
             self._pending = []
             self._committed = time.monotonic()
         self.check()

@@ -1,15 +1,18 @@
-"""Jobs: submit, list, look at, cancel, retry; their curves and their evaluation."""
+"""Jobs: submit, look at, cancel, retry; and their evaluation."""
 
+from functools import partial
+from time import monotonic
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
 
 from api import submission
-from api.deps import IdempotencyKey, IfNoneMatch, JobId, ServicesDep
-from api.etags import etag, is_known
+from api.answers import accepted, job_headers
+from api.changes import Changes
+from api.deps import ChangesDep, IdempotencyKey, IfNoneMatch, JobId, ServicesDep
+from api.etags import is_known
 from api.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
-from api.series import Resolution, curves
 from shared import jobs, queries, results
 from shared.errors import (
     IdempotencyKeyReused,
@@ -20,12 +23,10 @@ from shared.errors import (
     ModelNotFound,
     NotReady,
 )
-from shared.lifecycle import TERMINAL, JobState
-from shared.schemas import Job, JobCreate, JobDetail, JobEvaluation, JobPage, Metrics
+from shared.lifecycle import TERMINAL
+from shared.schemas import Job, JobCreate, JobDetail, JobEvaluation
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-_POLL_AFTER = {"Retry-After": "1"}
 
 _EXAMPLES = {
     "codelab": {"summary": "The codelab's training job", "value": {"kind": "train"}},
@@ -63,22 +64,7 @@ def submit_job(
     key: IdempotencyKey = None,
 ) -> Job:
     """Submit a job. It is stored when this answers; poll `Location` for its progress."""
-    return _accepted(response, submission.submit(services, request, key))
-
-
-@router.get("", responses=documented())
-def list_jobs(
-    services: ServicesDep,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before.")] = None,
-    state: JobState | None = None,
-) -> JobPage:
-    """Jobs, newest first."""
-    found = services.database.read(
-        lambda session: queries.jobs(session, limit=limit + 1, before=cursor, state=state)
-    )
-    page, has_more = tuple(found[:limit]), len(found) > limit
-    return JobPage(data=page, has_more=has_more, next_cursor=str(page[-1].id) if has_more else None)
+    return accepted(response, submission.submit(services, request, key))
 
 
 @router.get(
@@ -86,16 +72,37 @@ def list_jobs(
     response_model=JobDetail,
     responses={**documented(JobNotFound), 304: {"description": "It is as `If-None-Match` says"}},
 )
-def get_job(
-    services: ServicesDep, job_id: JobId, response: Response, if_none_match: IfNoneMatch = None
+async def get_job(
+    changes: ChangesDep,
+    job_id: JobId,
+    response: Response,
+    if_none_match: IfNoneMatch = None,
+    wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
 ) -> JobDetail | Response:
-    """A job with its attempts. The ETag changes whenever the job does."""
-    job = services.database.read(lambda session: queries.job(session, job_id))
-    headers = _headers(job)
+    """A job with its attempts. The ETag changes whenever the job does.
+
+    With `wait` the answer comes as soon as the job is another than `If-None-Match` names (without it: than it
+    was), or is finished, or the time is over.
+    """
+    job = await _changed_job(changes, job_id, if_none_match, wait)
+    headers = job_headers(job)
     if is_known(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return job
+
+
+async def _changed_job(changes: Changes, job_id: UUID, known: str | None, wait_s: float) -> JobDetail:
+    look, deadline = partial(queries.job, job_id=job_id), monotonic() + wait_s
+    with changes.watch(job_id) as watch:
+        while True:
+            job = await changes.read(look)
+            watch.seen, tag = job.version, job_headers(job)["ETag"]
+            known = known or tag
+            if not wait_s or job.state in TERMINAL or not is_known(known, tag):
+                return job
+            if not await watch.changed(deadline - monotonic()):
+                return await changes.read(look)  # its place in the queue changes without an event
 
 
 @router.post(
@@ -110,7 +117,7 @@ def cancel_job(services: ServicesDep, job_id: JobId, response: Response) -> Job:
     """Cancel a job: a queued one at once, a running one within seconds. Asking twice is asking once."""
     services.database.write(lambda session: jobs.request_cancel(session, job_id))
     job = services.database.read(lambda session: queries.job(session, job_id))
-    response.headers.update(_headers(job))
+    response.headers.update(job_headers(job))
     response.status_code = 200 if job.state in TERMINAL else 202
     return job
 
@@ -122,15 +129,7 @@ def cancel_job(services: ServicesDep, job_id: JobId, response: Response) -> Job:
 )
 def retry_job(services: ServicesDep, job_id: JobId, response: Response, key: IdempotencyKey = None) -> Job:
     """Submit a new job with the same specification, seed included, as one that is over."""
-    return _accepted(response, submission.retry(services, job_id, key))
-
-
-@router.get("/{job_id}/metrics", responses=documented(JobNotFound))
-def get_metrics(services: ServicesDep, job_id: JobId, resolution: Resolution = Resolution.EPOCH) -> Metrics:
-    """A training job's curves so far."""
-    services.database.read(lambda session: queries.job(session, job_id))
-    epochs = services.database.read(lambda session: results.epochs(session, job_id))
-    return curves(epochs, resolution)
+    return accepted(response, submission.retry(services, job_id, key))
 
 
 @router.get("/{job_id}/evaluation", responses=documented(JobNotFound, NotReady))
@@ -138,14 +137,3 @@ def get_evaluation(services: ServicesDep, job_id: JobId) -> JobEvaluation:
     """The per-class results and the confusion matrix of a job that has succeeded."""
     services.database.read(lambda session: queries.job(session, job_id))
     return services.database.read(lambda session: results.evaluation(session, job_id))
-
-
-def _accepted(response: Response, submitted: submission.Submitted) -> Job:
-    response.headers.update({"Location": f"/v1/jobs/{submitted.job.id}", **_headers(submitted.job)})
-    if submitted.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return submitted.job
-
-
-def _headers(job: Job) -> dict[str, str]:
-    return {"ETag": etag(job.version), **({} if job.state in TERMINAL else _POLL_AFTER)}

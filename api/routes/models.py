@@ -1,25 +1,83 @@
-"""Trained models."""
+"""Trained models: list, look at, name, delete, download; and what they say of pictures."""
 
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Body, Query, Response
 
 from api.deps import IfNoneMatch, ModelId, ServicesDep
 from api.etags import etag, is_known
-from api.problems import documented
-from shared import results
-from shared.errors import ModelNotFound
-from shared.schemas import ModelFormat, ModelSummary
+from api.prediction import PICTURE_TYPES, UploadDep, predict
+from api.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
+from shared import models, results
+from shared.errors import (
+    ModelInUse,
+    ModelNotFound,
+    PictureTooLarge,
+    UnreadablePicture,
+    UnsupportedPicture,
+)
+from shared.predictions import Predictions, PredictRequest
+from shared.schemas import ModelDetail, ModelFormat, ModelPage, ModelPatch, Threshold
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
+# a transparent pixel
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+_PREDICT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **dict.fromkeys(PICTURE_TYPES, _BYTES),
+            "application/json": {
+                "schema": PredictRequest.model_json_schema(),
+                "examples": {
+                    "file": {"summary": "A file in base64", "value": {"images": [_PICTURE]}},
+                    "numbers": {"summary": "28 rows of 28 numbers", "value": {"images": [[[0.0] * 28] * 28]}},
+                },
+            },
+        },
+    }
+}
+_PATCHES = {
+    "alias": {"summary": "Name it, or move the name here", "value": {"alias": "champion"}},
+    "description": {"summary": "Describe it", "value": {"description": "the one in production"}},
+    "nothing": {"summary": "Take its alias away", "value": {"alias": None}},
+}
+
+
+@router.get("", responses=documented())
+def list_models(
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> ModelPage:
+    """Models, newest first."""
+    found = services.database.read(lambda session: models.page(session, limit=limit + 1, before=cursor))
+    page, has_more = tuple(found[:limit]), len(found) > limit
+    return ModelPage(data=page, has_more=has_more, next_cursor=str(page[-1].id) if has_more else None)
 
 
 @router.get("/{model_id}", responses=documented(ModelNotFound))
-def get_model(services: ServicesDep, model_id: ModelId) -> ModelSummary:
-    """A model's layers, origin and accuracy."""
-    return services.database.read(lambda session: results.model(session, model_id))
+def get_model(services: ServicesDep, model_id: ModelId) -> ModelDetail:
+    """A model's layers and accuracy, and where it comes from: its job, specification and evaluations."""
+    return services.database.read(lambda session: models.detail(session, model_id))
+
+
+@router.patch("/{model_id}", responses=documented(MALFORMED_JSON, ModelNotFound, TOO_LARGE, NOT_JSON))
+def patch_model(
+    services: ServicesDep, model_id: ModelId, changes: Annotated[ModelPatch, Body(openapi_examples=_PATCHES)]
+) -> ModelDetail:
+    """Name or describe a model. An alias is one model's at a time: it moves here from the one that has it."""
+    changed = services.database.write(lambda session: models.patch(session, model_id, changes))
+    return services.database.read(lambda session: models.detail(session, changed))
+
+
+@router.delete("/{model_id}", status_code=204, responses=documented(ModelNotFound, ModelInUse))
+def delete_model(services: ServicesDep, model_id: ModelId) -> None:
+    """Delete a model's files. Its training job, with curves and evaluation, stays."""
+    services.database.write(lambda session: models.remove(session, model_id))
 
 
 @router.get(
@@ -42,5 +100,25 @@ def download_model(
     headers = {"ETag": etag(file.sha256)}
     if is_known(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    headers["Content-Disposition"] = f'attachment; filename="model-{model_id}.{format_}"'
+    headers["Content-Disposition"] = f'attachment; filename="model-{file.model_id}.{format_}"'
     return Response(file.content, media_type="application/octet-stream", headers=headers)
+
+
+@router.post(
+    "/{model_id}/predict",
+    responses=documented(
+        MALFORMED_JSON, ModelNotFound, TOO_LARGE, PictureTooLarge, UnsupportedPicture, UnreadablePicture
+    ),
+    openapi_extra=_PREDICT_BODY,
+)
+def predict_images(
+    services: ServicesDep,
+    model_id: ModelId,
+    upload: UploadDep,
+    threshold: Annotated[Threshold | None, Query()] = None,
+) -> Predictions:
+    """Read the digit in a picture of any size and colour, or in up to 64 images.
+
+    Without `threshold` that of the model's training holds.
+    """
+    return predict(services, model_id, upload, threshold)

@@ -1,32 +1,42 @@
 """Workers."""
 
-from datetime import datetime
+from typing import Annotated
 
-from fastapi import APIRouter
-from sqlalchemy import select, type_coerce
-from sqlalchemy.orm import Session
+from fastapi import APIRouter, Path
 
 from api.deps import ServicesDep
 from api.problems import documented
-from shared import schemas, tables
-from shared.clock import Now, database_now
+from shared import admission, fleet, schemas
+from shared.errors import WorkerNotFound, WorkerStopped
 
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
+
+WorkerId = Annotated[
+    str,
+    Path(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="The id that the list names."),
+]
 
 
 @router.get("", responses=documented())
 def list_workers(services: ServicesDep) -> schemas.WorkerList:
-    """The workers that have reported, last heard of first."""
-    return schemas.WorkerList(data=services.database.read(find_workers))
+    """The workers that have reported, last heard of first, with the jobs that they run."""
+    return schemas.WorkerList(data=services.database.read(fleet.workers))
 
 
-def find_workers(session: Session, *, now: Now = database_now) -> tuple[schemas.Worker, ...]:
-    """Every known worker with the age of its last heartbeat."""
-    read_at = type_coerce(now(), tables.UtcDateTime())
-    rows = session.execute(select(tables.Worker, read_at).order_by(tables.Worker.heartbeat_at.desc()))
-    return tuple(_describe(worker, at) for worker, at in rows)
+@router.post("/{worker_id}/drain", responses=documented(WorkerNotFound, WorkerStopped))
+def drain_worker(services: ServicesDep, worker_id: WorkerId) -> schemas.Worker:
+    """Let a worker finish the jobs that it runs, and take no others."""
+    services.database.write(lambda session: admission.drain(session, worker_id))
+    return _worker(services, worker_id)
 
 
-def _describe(row: tables.Worker, at: datetime) -> schemas.Worker:
-    stored = {name: getattr(row, name) for name in schemas.Worker.model_fields if hasattr(row, name)}
-    return schemas.Worker(**stored, heartbeat_age_s=max(0.0, (at - row.heartbeat_at).total_seconds()))
+@router.post("/{worker_id}/undrain", responses=documented(WorkerNotFound, WorkerStopped))
+def undrain_worker(services: ServicesDep, worker_id: WorkerId) -> schemas.Worker:
+    """Let a worker take jobs again; it does so within seconds."""
+    services.database.write(lambda session: admission.undrain(session, worker_id))
+    return _worker(services, worker_id)
+
+
+def _worker(services: ServicesDep, worker_id: str) -> schemas.Worker:
+    found = services.database.read(fleet.workers)
+    return next(worker for worker in found if worker.id == worker_id)

@@ -69,7 +69,7 @@ def test_a_submit_has_an_example_of_each_kind_that_is_valid(client: httpx.Client
 def test_problems_are_documented_as_what_they_are(document: dict[str, Any]) -> None:
     responses = document["paths"]["/v1/jobs/{job_id}/evaluation"]["get"]["responses"]
 
-    assert set(responses) == {"200", "404", "409", "422", "500", "503"}
+    assert set(responses) == {"200", "401", "403", "404", "409", "422", "429", "500", "503"}
     assert list(responses["404"]["content"]) == ["application/problem+json"]
     reference = responses["404"]["content"]["application/problem+json"]["schema"]["$ref"]
     assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]

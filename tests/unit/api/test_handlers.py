@@ -109,7 +109,7 @@ def _refused(client: httpx.Client, body: Any) -> dict[str, Any]:
         ({"kind": "train", "name": "a\x00b"}, "/name", "match pattern"),
         ({"kind": "train", "\ud800": 1}, "", "unicode"),
         ({"kind": "evaluate", "spec": {}}, "/spec/model_id", "Field required"),
-        ({"kind": "evaluate", "spec": {"model_id": "x"}}, "/spec/model_id", "valid UUID"),
+        ({"kind": "evaluate", "spec": {"model_id": "X"}}, "/spec/model_id", "or its alias"),
         ({"kind": "evaluate"}, "/spec", "Field required"),
         ({"kind": "deploy"}, "/kind", "'train', 'evaluate'"),
         ({"kind": "\ud800"}, "/kind", "'train', 'evaluate'"),

@@ -13,16 +13,18 @@ from client.trainshed import Trainshed
 from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import (
     Attempt,
+    EventPage,
     Job,
     JobDetail,
     JobError,
     JobEvaluation,
+    JobEvent,
     JobPage,
     LastMetrics,
     LayerSummary,
     Metrics,
+    ModelDetail,
     ModelKind,
-    ModelSummary,
     Problem,
     Progress,
     Series,
@@ -148,11 +150,11 @@ def make_job_evaluation(job_id: UUID, **overrides: Any) -> JobEvaluation:
     return JobEvaluation(**values, job_id=job_id, model_id=uuid7(), dataset="digits")
 
 
-def make_model(model_id: UUID, job_id: UUID) -> ModelSummary:
+def make_model(model_id: UUID, job_id: UUID) -> ModelDetail:
     layer = LayerSummary(
         name="conv2d", type="Conv2D", output_shape=(24, 24, 8), parameters=208, trainable=True
     )
-    return ModelSummary(
+    return ModelDetail(
         id=model_id,
         job_id=job_id,
         dataset="digits",
@@ -162,7 +164,14 @@ def make_model(model_id: UUID, job_id: UUID) -> ModelSummary:
         weights_sha256="0" * 64,
         accuracy=0.98,
         created_at=T0,
+        spec=make_spec(),
+        evaluations=(),
     )
+
+
+def make_event(job_id: UUID, seq: int = 1, **overrides: Any) -> JobEvent:
+    values: dict[str, Any] = {"type": "submitted", "attempt": 0, "data": {}, "at": T0}
+    return JobEvent(**{"job_id": job_id, "seq": seq, **values, **overrides})
 
 
 def make_worker(**overrides: Any) -> Worker:
@@ -221,10 +230,14 @@ class FakeApi:
         requests: every request, in order.
         pauses: how long the client waited each time, instead of waiting.
         ready: what `/readyz` answers.
+        events: what has happened to each job.
+        no_streams: whether something in between lets no stream through.
     """
 
     def __init__(self) -> None:
         self.lives: dict[UUID, list[JobDetail]] = {}
+        self.events: dict[UUID, list[JobEvent]] = {}
+        self.no_streams = False
         self.next_life: Callable[[JobDetail], list[JobDetail]] = make_life
         self.troubles: list[httpx.Response | Exception] = []
         self.requests: list[httpx.Request] = []
@@ -263,7 +276,7 @@ class FakeApi:
             return _json(WorkerList(data=self.workers))
         if path == "/v1/jobs":
             return self._submit(request) if request.method == "POST" else self._list(request)
-        if match := re.fullmatch(r"/v1/(jobs|models)/([^/]+)(/\w+)?", path):
+        if match := re.fullmatch(r"/v1/(jobs|models)/([0-9a-f-]{36})(/\w+)?", path):
             return self._one(request, match[1], UUID(match[2]), match[3] or "")
         return make_problem(404, f"there is nothing at {path}")
 
@@ -279,7 +292,8 @@ class FakeApi:
         jobs = [life[0] for life in reversed(self.lives.values())]
         start = int(query.get("cursor", "0"))
         end = start + int(query["limit"])
-        shown = tuple(Job(**job.model_dump()) for job in jobs if job.state == query.get("state", job.state))
+        states = query.get_list("state") or list(JobState)
+        shown = tuple(Job(**job.model_dump()) for job in jobs if job.state in states)
         more = end < len(shown)
         return _json(JobPage(data=shown[start:end], has_more=more, next_cursor=str(end) if more else None))
 
@@ -295,6 +309,12 @@ class FakeApi:
                 return _json(make_job_evaluation(of))
             case "/retry":
                 return self._submit(request, retry_of=of)
+            case "/events":
+                after = int(request.url.params["after"])
+                found = [event for event in self.events[of] if event.seq > after]
+                return _json(EventPage(data=tuple(found[:2]), has_more=len(found) > 2))
+            case "/stream" if self.no_streams:
+                return httpx.Response(200, headers={"Content-Type": "text/html"}, text="what a proxy says")
             case "/cancel":
                 self.add(make_cancellation(self.lives[of][0]))
         return self._look(request, self.lives[of])

@@ -46,7 +46,7 @@ def test_jobs_are_listed_by_state(cli: CommandLine) -> None:
 def test_no_jobs_are_said_to_be_none_and_nothing_is_on_stdout(cli: CommandLine) -> None:
     result = cli.run("jobs")
     assert (result.stdout, result.stderr) == ("", "No jobs.\n")
-    assert cli.run("jobs", "--state", "failed").stderr == "No jobs are failed.\n"
+    assert cli.run("jobs", "--state", "failed").stderr == "No such jobs.\n"
     assert cli.run("jobs", "--json").stdout == "[]\n"
 
 

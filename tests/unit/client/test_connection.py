@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import httpx
 import pytest
 
-from client.connection import Connection, is_loopback
+from client.connection import Connection
 from client.errors import ServerUnreachable, TrainshedApiError, UnexpectedAnswer, UsageError
 from shared.schemas import WorkerList
 from tests.unit.client.fake_api import URL, make_problem
@@ -154,14 +154,22 @@ def test_what_is_no_servers_url_is_refused(url: str) -> None:
         Connection(url, patience_s=1, timeout_s=1, transport=None, sleep=lambda _: None)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_what_only_this_host_reaches_is_loopback(host: str) -> None:
-    assert is_loopback(host)
+def test_a_key_is_shown_with_every_request_and_none_is_none() -> None:
+    def shown(**key: str) -> str:
+        seen: list[httpx.Request] = []
 
+        def answer(request: httpx.Request) -> httpx.Response:
+            seen.append(request)
+            return httpx.Response(200, json={})
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])
-def test_what_others_may_reach_is_not_loopback(host: str) -> None:
-    assert not is_loopback(host)
+        transport = httpx.MockTransport(answer)
+        Connection(URL, patience_s=1, timeout_s=1, transport=transport, sleep=lambda _: None, **key).call(
+            "GET", "/"
+        )
+        return str(seen[0].headers.get("Authorization", ""))
+
+    assert shown(api_key="ts_1_2") == "Bearer ts_1_2"
+    assert shown() == ""
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_host(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,15 @@ def test_a_child_has_the_same_settings(tmp_path: Path, make: Make) -> None:
     assert json.loads(program.log.read_text()) == settings.model_dump(mode="json")
 
 
+def test_a_child_is_given_the_keys_themselves() -> None:
+    settings = Settings.model_validate(
+        {"api_key": "ts_1_2", "api_keys": "the first of our keys,the second of our keys"}
+    )
+    handed_on = environment(settings)
+    assert handed_on["TRAINSHED_API_KEY"] == "ts_1_2"
+    assert handed_on["TRAINSHED_API_KEYS"] == "the first of our keys,the second of our keys"
+
+
 def test_a_setting_of_the_environment_is_handed_on_unless_it_is_overridden(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -42,7 +42,15 @@ def test_the_api_is_served_until_it_is_asked_to_end(tmp_path: Path) -> None:
     out, err = api.communicate(timeout=30)
     assert out == ""
     assert all(json.loads(line)["level"] for line in err.splitlines())
-    assert "without access control" not in err
+
+
+def test_an_api_that_anyone_could_reach_and_use_is_not_served(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSHED_HOST", "0.0.0.0")
+    result = cli.run("api")
+    assert "set TRAINSHED_API_KEYS to a secret" in result.stderr
+    assert (result.stdout, result.exit_code) == ("", 2)
 
 
 def test_the_worker_command_becomes_the_worker(tmp_path: Path) -> None:
@@ -68,7 +76,7 @@ def test_a_stack_that_cannot_be_started_is_one_line_and_exit_code_1(
     monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("TRAINSHED_HOST", "0.0.0.0")
     result = cli.run(command)
-    assert result.stderr.startswith("Error: the API has no access control yet")
+    assert result.stderr.startswith("Error: HOST is 0.0.0.0, which others reach, and no key is set")
     assert (result.stdout, result.exit_code) == ("", 1)
 
 

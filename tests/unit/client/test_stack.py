@@ -9,10 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from client import ports
 from client.errors import StackError, StackRunning
-from client.stack import LocalStack, migrate, require_loopback
+from client.stack import LocalStack, migrate, require_guarded
 from client.stack_lock import StackLock
 from shared.settings import Settings
 
@@ -57,13 +58,17 @@ def refusal(settings: Settings) -> str:
 
 def test_an_address_that_others_reach_is_refused_with_what_to_set(settings: Settings) -> None:
     open_to_all = settings.model_copy(update={"host": "0.0.0.0"})
-    assert "set TRAINSHED_HOST to 127.0.0.1 (it is 0.0.0.0)" in refusal(open_to_all)
+    assert "set TRAINSHED_API_KEYS to a secret" in refusal(open_to_all)
     assert not settings.data_dir.exists()
 
 
 def test_loopback_addresses_are_allowed(settings: Settings) -> None:
     for host in (HOST, "localhost", "::1"):
-        require_loopback(settings.model_copy(update={"host": host}))
+        require_guarded(settings.model_copy(update={"host": host}))
+
+
+def test_an_address_that_others_reach_is_allowed_with_a_key(settings: Settings) -> None:
+    require_guarded(settings.model_copy(update={"host": "0.0.0.0", "api_keys": (SecretStr("x" * 16),)}))
 
 
 def test_a_port_that_is_taken_is_refused(settings: Settings) -> None:

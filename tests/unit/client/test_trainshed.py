@@ -10,9 +10,16 @@ from uuid_utils.compat import uuid7
 from client import Trainshed, TrainshedApiError
 from client.trainshed import local_url
 from shared.lifecycle import JobState
-from shared.schemas import EvaluateJobCreate, EvaluateRequest, ModelFormat, TrainJobCreate, TrainRequest
+from shared.schemas import (
+    EvaluateJobCreate,
+    EvaluateRequest,
+    JobListQuery,
+    ModelFormat,
+    TrainJobCreate,
+    TrainRequest,
+)
 from shared.settings import Settings
-from tests.unit.client.fake_api import FakeApi, make_job, make_life, make_problem
+from tests.unit.client.fake_api import FakeApi, make_event, make_job, make_life, make_problem
 
 
 @pytest.fixture
@@ -77,7 +84,7 @@ def test_a_page_is_fetched_only_when_it_is_needed(api: FakeApi, server: Trainshe
 def test_jobs_are_listed_by_state(api: FakeApi, server: Trainshed) -> None:
     api.add(make_job())
     failed = api.add(make_job(state=JobState.FAILED))
-    assert [job.id for job in server.jobs(state=JobState.FAILED)] == [failed]
+    assert [job.id for job in server.jobs(JobListQuery(state=(JobState.FAILED,)))] == [failed]
 
 
 def test_a_job_is_watched_through_every_change_to_its_end(api: FakeApi, server: Trainshed) -> None:
@@ -100,6 +107,27 @@ def test_while_nothing_changes_looks_become_rarer_down_to_one_a_second(
     assert api.pauses[0] == pytest.approx(0.2)
     assert api.pauses == sorted(api.pauses)
     assert api.pauses[-1] == pytest.approx(1.0)
+
+
+def test_the_server_is_asked_to_wait_for_a_change(api: FakeApi) -> None:
+    queued, *_, done = make_life(make_job())
+    job_id = api.add(queued, queued, done)
+    api.connect().wait(job_id)
+    assert [request.url.params.get("wait") for request in api.requests] == [None, "10.0", "10.0"]
+
+
+def test_the_server_is_asked_to_wait_no_longer_than_the_caller_does(api: FakeApi) -> None:
+    queued, *_, done = make_life(make_job())
+    api.connect().wait(api.add(queued, done), timeout_s=5)
+    assert float(api.last.url.params["wait"]) == pytest.approx(5, abs=1)
+
+
+def test_events_are_read_over_all_pages(api: FakeApi, server: Trainshed) -> None:
+    job_id = api.add(make_job())
+    api.events[job_id] = [make_event(job_id, seq) for seq in range(1, 6)]
+    assert list(server.events(job_id)) == api.events[job_id]
+    assert list(server.events(job_id, after=4)) == api.events[job_id][4:]
+    assert list(server.events(job_id, after=5)) == []
 
 
 def test_a_watch_outlives_a_server_that_restarts(api: FakeApi, server: Trainshed) -> None:

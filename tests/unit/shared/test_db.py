@@ -18,6 +18,7 @@ from shared.db import Database, insert_or_ignore, is_transient, upsert
 from shared.tables import Checkpoint, Job
 from tests.factories import make_new_job, submitted
 from tests.servers import PostgresServer
+from tests.waiting import wait_until
 
 _COUNT = select(func.count()).select_from(Job)
 
@@ -130,6 +131,29 @@ def test_a_connection_cut_in_a_transaction_is_opened_anew(
     postgresql.write(work)
     assert len(set(runs)) == 2
     assert _count(postgresql) == 1
+
+
+def test_a_process_that_stood_still_in_a_transaction_loses_its_locks_and_begins_again(
+    postgresql: Database,
+) -> None:
+    new, runs = make_new_job(), []
+
+    def work(session: Session) -> None:
+        runs.append(session.scalar(text("SELECT pg_backend_pid()")))
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "10s"
+        if len(runs) == 1:
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1ms'"))
+            wait_until(lambda: not _is_alive(postgresql, runs[0]), "the server has cut the connection")
+        jobs.submit(session, new)
+
+    postgresql.write(work)
+    assert len(set(runs)) == 2
+    assert _count(postgresql) == 1
+
+
+def _is_alive(database: Database, pid: object) -> bool:
+    backends = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+    return bool(database.read(lambda session: session.scalar(backends, {"pid": pid})))
 
 
 def test_a_connection_cut_between_transactions_goes_unnoticed(

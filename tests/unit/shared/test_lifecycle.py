@@ -28,7 +28,8 @@ def test_transitions_are_those_of_the_design() -> None:
 
 @pytest.mark.parametrize(("state", "event"), [*product(TERMINAL, EventType)])
 def test_nothing_leaves_a_terminal_state(state: JobState, event: EventType) -> None:
-    assert state not in EVENTS[event].sources
+    edge = EVENTS[event]
+    assert state not in edge.sources or edge.target is None
 
 
 def test_every_state_can_be_reached_and_those_that_are_not_terminal_can_be_left() -> None:

@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from shared import log
+from shared.api_keys import NewApiKey
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +49,23 @@ def test_exception_is_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
         log.get_logger("here").exception("it failed")
     [line] = lines(capsys)
     assert "ValueError: nonsense" in str(line["exception"])
+
+
+def test_secrets_are_stars_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", secrets=["hunter2", "hunter2 and more", ""])
+    logging.getLogger("some.library").warning("connecting to %s", "redis://:hunter2@host")
+    log.get_logger("here").info("hunter2 and more", why={"password": "hunter2"})
+    first, second = lines(capsys)
+    assert first["event"] == "connecting to redis://:***@host"
+    assert (second["event"], second["why"]) == ("***", {"password": "***"})
+
+
+def test_the_secret_part_of_any_api_key_is_stars() -> None:
+    key = NewApiKey.draw()
+    assert log.hide(f"who shows {key}?") == f"who shows ts_{key.id.hex}_***?"
+
+
+def test_the_request_that_is_being_answered_is_known() -> None:
+    assert log.request_id() is None
+    with log.bound(request_id="trace-7"):
+        assert log.request_id() == "trace-7"

@@ -1,19 +1,18 @@
 """Jobs, as the API shows them."""
 
+from functools import partial
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from shared import jobs, queries, schemas
 from shared.db import Database
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
-from shared.schemas import EvaluateSpec, LastMetrics, Progress
-from shared.tables import Job
-from shared.transitions import AttemptFailure
+from shared.schemas import EvaluateSpec, LastMetrics, Progress, WaitingFor
 from tests.factories import (
+    cancelled,
     claimed,
     failed,
     make_epoch,
@@ -24,18 +23,10 @@ from tests.factories import (
     submitted,
     succeeded,
 )
-from tests.fakes import FrozenClock
 
 
 def _shown(database: Database, job_id: UUID) -> schemas.JobDetail:
     return database.read(lambda session: queries.job(session, job_id))
-
-
-def _listed(
-    database: Database, *, limit: int = 100, before: UUID | None = None, state: JobState | None = None
-) -> list[UUID]:
-    found = database.read(lambda session: queries.jobs(session, limit=limit, before=before, state=state))
-    return [job.id for job in found]
 
 
 def test_a_queued_job_shows_what_was_asked(database: Database) -> None:
@@ -43,7 +34,7 @@ def test_a_queued_job_shows_what_was_asked(database: Database) -> None:
     job = _shown(database, job_id)
     assert (job.state, job.attempt, job.version, job.attempts) == (JobState.QUEUED, 0, 1, ())
     assert (job.name, job.tags, job.spec) == ("first", ("a", "b"), make_spec())
-    assert job.progress == Progress(epoch=0, epochs=3, step=0, steps=6, percent=0)
+    assert job.progress == Progress(epoch=0, epochs=3, step=0, steps=6, percent=0, eta_s=None)
     assert (job.metrics, job.error, job.model_id, job.finished_at) == (None, None, None, None)
 
 
@@ -51,7 +42,7 @@ def test_a_running_job_shows_how_far_it_has_come(database: Database) -> None:
     attempt, last = running(database), make_epoch(1)
     record(database, attempt, 2)
     job = _shown(database, attempt.job_id)
-    assert job.progress == Progress(epoch=2, epochs=3, step=4, steps=6, percent=200 / 3)
+    assert job.progress == Progress(epoch=2, epochs=3, step=4, steps=6, percent=200 / 3, eta_s=0.25)
     assert job.metrics == LastMetrics.model_validate(last, from_attributes=True)
     assert [(row.number, row.worker, row.outcome) for row in job.attempts] == [(1, "worker-1", None)]
 
@@ -72,12 +63,10 @@ def test_a_failed_job_shows_why(database: Database) -> None:
 
 
 def test_attempts_are_shown_in_order(database: Database) -> None:
-    job_id = submitted(database, max_attempts=9)
+    job_id = submitted(database)
     for owner in "123":
         attempt = claimed(database, job_id, owner=owner).attempt
-        database.write(
-            lambda session, a=attempt: jobs.fail(session, a, AttemptFailure("internal", ""), retry_in_s=0)  # type: ignore[misc]
-        )
+        database.write(partial(jobs.release, attempt=attempt))
     assert [row.number for row in _shown(database, job_id).attempts] == [1, 2, 3]
 
 
@@ -96,35 +85,39 @@ def test_an_unknown_job_is_not_found(database: Database) -> None:
         _shown(database, job_id)
 
 
-def test_jobs_are_listed_page_by_page_the_newest_first(database: Database) -> None:
-    newest_first = [submitted(database) for _ in range(5)][::-1]
-    assert _listed(database) == newest_first
-    assert _listed(database, limit=2) == newest_first[:2]
-    assert _listed(database, limit=2, before=newest_first[1]) == newest_first[2:4]
-    assert _listed(database, limit=2, before=newest_first[4]) == []
+def _eta_s(database: Database, job_id: UUID) -> float | None:
+    progress = _shown(database, job_id).progress
+    assert progress is not None
+    return progress.eta_s
 
 
-def test_jobs_of_one_moment_are_neither_skipped_nor_repeated(database: Database) -> None:
-    ids = sorted((submitted(database) for _ in range(4)), reverse=True)
-    moment = FrozenClock().moment
-    database.write(lambda session: session.execute(update(Job).values(created_at=moment)))
-    pages = [_listed(database, limit=1, before=before) for before in (None, *ids)]
-    assert pages == [*([job_id] for job_id in ids), []]
+def test_a_running_job_ends_when_its_pace_of_the_last_five_epochs_lets_it(database: Database) -> None:
+    attempt = running(database, spec=make_spec(epochs=9))
+    assert _eta_s(database, attempt.job_id) is None
+    for epoch, seconds in enumerate((60.0, 1.0, 2.0, 3.0, 4.0, 5.0)):
+        epochs = [make_epoch(epoch, seconds=seconds)]
+        database.write(partial(jobs.record, attempt=attempt, epochs=epochs, state=b"state", lease_s=30.0))
+    assert _eta_s(database, attempt.job_id) == 3 * 3.0
 
 
-def test_a_page_goes_on_where_it_was_though_new_jobs_came(database: Database) -> None:
-    first, second = submitted(database), submitted(database)
-    submitted(database)
-    assert _listed(database, before=second) == [first]
+def test_a_job_that_does_not_run_has_no_expected_end(database: Database) -> None:
+    attempt = running(database)
+    record(database, attempt, 2)
+    database.write(partial(jobs.release, attempt=attempt))
+    done, _ = succeeded(database)
+    assert (_eta_s(database, attempt.job_id), _eta_s(database, done)) == (None, None)
 
 
-def test_jobs_are_listed_by_state(database: Database) -> None:
-    queued, ended = submitted(database), failed(database)
-    assert _listed(database, state=JobState.QUEUED) == [queued]
-    assert _listed(database, state=JobState.FAILED) == [ended]
-    assert _listed(database, state=JobState.RUNNING) == []
+def test_only_a_queued_job_shows_how_it_waits(database: Database) -> None:
+    queued, running_id = _shown(database, submitted(database)), running(database).job_id
+    assert (queued.queue_position, queued.waiting_for) == (1, WaitingFor.NO_WORKER_ONLINE)
+    now_running = _shown(database, running_id)
+    assert (now_running.queue_position, now_running.waiting_for) == (None, None)
 
 
-def test_after_an_unknown_job_there_is_nothing(database: Database) -> None:
-    submitted(database)
-    assert _listed(database, before=uuid7()) == []
+def test_a_finished_job_shows_how_long_it_took(database: Database) -> None:
+    job = _shown(database, succeeded(database)[0])
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    assert job.duration_s == pytest.approx((job.finished_at - job.started_at).total_seconds(), abs=0.002)
+    assert _shown(database, cancelled(database)).duration_s is None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.settings import Settings, get_settings
+from shared.settings import ExposedApi, Settings, get_settings
 
 _SPRITE = '{"images_url": "https://example.org/i.png", "labels_url": "https://example.org/l"}'
 
@@ -72,6 +72,9 @@ def test_socket_path_that_the_kernel_would_refuse_is_refused_unless_another_redi
     [
         {"port": 0},
         {"port": 65_536},
+        {"rate_limit": -1},
+        {"cors_origins": "*"},
+        {"cors_origins": "https://example.org/"},
         {"lease_s": 0},
         {"max_crashes": 0},
         {"queues": ()},
@@ -84,6 +87,52 @@ def test_socket_path_that_the_kernel_would_refuse_is_refused_unless_another_redi
 def test_senseless_values_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(wrong)
+
+
+def test_keys_are_told_apart_by_commas_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSHED_API_KEYS", "the first of our keys, the second of our keys")
+    settings = Settings()
+    assert [key.get_secret_value() for key in settings.api_keys] == [
+        "the first of our keys",
+        "the second of our keys",
+    ]
+    assert "of our keys" not in f"{settings!r} {settings.model_dump_json()}"
+
+
+def test_a_key_that_could_be_guessed_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSHED_API_KEYS", "hunter2")
+    with pytest.raises(ValidationError, match="at least 16 characters") as caught:
+        Settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_its_secrets_are_keys_and_passwords_as_they_are_written_and_as_they_are() -> None:
+    settings = Settings.model_validate(
+        {
+            "api_keys": "the first of our keys,the second of our keys",
+            "api_key": "ts_1_2",
+            "database_url": "postgresql+psycopg://me:p%40ss@db/x",
+            "redis_url": "redis://:swordfish@redis:6379/0",
+        }
+    )
+    assert set(settings.secrets) == {
+        "ts_1_2",
+        "the first of our keys",
+        "the second of our keys",
+        "p%40ss",
+        "p@ss",
+        "swordfish",
+    }
+    assert Settings().secrets == ()
+
+
+def test_an_api_that_others_reach_needs_a_key() -> None:
+    for host in ("127.0.0.1", "::1", "localhost"):
+        Settings(host=host).require_guarded()
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
+        Settings.model_validate({"host": host, "api_keys": "x" * 16}).require_guarded()
+        with pytest.raises(ExposedApi, match="TRAINSHED_API_KEYS"):
+            Settings(host=host).require_guarded()
 
 
 def test_owner_adds_sprites_beside_mnist(monkeypatch: pytest.MonkeyPatch) -> None:

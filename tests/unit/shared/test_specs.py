@@ -43,7 +43,7 @@ def _train_spec(**asked: Any) -> TrainSpec:
 
 def _evaluate_spec(model: TrainSpec, **asked: Any) -> EvaluateSpec:
     request = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=_MODEL_ID, **asked))
-    spec = new_evaluation(request, model, _dataset()).spec
+    spec = new_evaluation(request, _MODEL_ID, model, _dataset()).spec
     assert isinstance(spec, EvaluateSpec)
     return spec
 
@@ -128,6 +128,7 @@ def test_what_concerns_the_queue_is_handed_on() -> None:
     training = new_training(TrainJobCreate(**options), _dataset())
     evaluation = new_evaluation(
         EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=_MODEL_ID), **options),
+        _MODEL_ID,
         make_spec(),
         _dataset(),
     )

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement, select, update
 
 from shared import jobs, queries
 from shared.broker import Broker
@@ -92,8 +92,8 @@ def test_message_that_waits_behind_others_is_not_doubled(
 ) -> None:
     put(database, submit(database), dispatched_at=None)
     reconciler.round()
-    for job in database.read(lambda session: queries.jobs(session, limit=10)):
-        put(database, job.id, dispatched_at=database_now(-3_600))
+    for job_id in database.read(lambda session: session.scalars(select(Job.id)).all()):
+        put(database, job_id, dispatched_at=database_now(-3_600))
     reconciler.round()
     assert own_broker.waiting(["default"]) == 1
 

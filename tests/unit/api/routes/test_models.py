@@ -52,16 +52,18 @@ def test_a_file_that_the_client_has_is_not_sent_again(client: httpx.Client, data
     assert (answer.status_code, answer.content) == (304, b"")
 
 
+@pytest.mark.parametrize("model", [UNKNOWN, "champion"])
 @pytest.mark.parametrize("path", ["", "/download", "/download?format=onnx"])
-def test_an_unknown_model_is_not_found(client: httpx.Client, path: str) -> None:
-    answer = client.get(f"/v1/models/{UNKNOWN}{path}")
+def test_an_unknown_model_is_not_found(client: httpx.Client, model: str, path: str) -> None:
+    answer = client.get(f"/v1/models/{model}{path}")
 
     assert answer.status_code == 404
     assert answer.json()["type"] == "/problems/model-not-found"
 
 
-def test_a_malformed_model_id_is_a_problem(client: httpx.Client) -> None:
-    assert client.get("/v1/models/best").json()["errors"][0]["parameter"] == "model_id"
+@pytest.mark.parametrize("reference", ["Best", "0", "-a", "a%20b", "x" * 65, "b%0A"])
+def test_what_is_neither_an_id_nor_an_alias_is_a_problem(client: httpx.Client, reference: str) -> None:
+    assert client.get(f"/v1/models/{reference}").json()["errors"][0]["parameter"] == "model_id"
 
 
 def test_a_format_that_is_not_kept_is_refused(client: httpx.Client, database: Database) -> None:
@@ -71,3 +73,95 @@ def test_a_format_that_is_not_kept_is_refused(client: httpx.Client, database: Da
 
     assert answer.status_code == 422
     assert "'keras' or 'onnx'" in answer.json()["detail"]
+
+
+def test_models_are_listed_newest_first_in_pages(client: httpx.Client, database: Database) -> None:
+    ids = [str(factories.succeeded(database)[1].id) for _ in range(3)]
+
+    first = client.get("/v1/models", params={"limit": 2}).json()
+    second = client.get("/v1/models", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+
+    assert [model["id"] for model in first["data"]] == [ids[2], ids[1]]
+    assert [model["id"] for model in second["data"]] == [ids[0]]
+    assert (first["has_more"], second["has_more"], second["next_cursor"]) == (True, False, None)
+
+
+def test_a_model_tells_its_specification_and_evaluations(client: httpx.Client, database: Database) -> None:
+    job_id, model = factories.succeeded(database)
+
+    told = client.get(f"/v1/models/{model.id}").json()
+
+    assert told["spec"] == model.spec.model_dump(mode="json")
+    assert [(one["job_id"], one["accuracy"]) for one in told["evaluations"]] == [
+        (str(job_id), model.evaluation.accuracy)
+    ]
+
+
+def test_an_alias_stands_for_the_model_and_moves(client: httpx.Client, database: Database) -> None:
+    first, second = (factories.succeeded(database)[1] for _ in range(2))
+    patched = client.patch(f"/v1/models/{first.id}", json={"alias": "champion", "description": "best"})
+    assert (patched.status_code, patched.json()["alias"]) == (200, "champion")
+
+    moved = client.patch(f"/v1/models/{second.id}", json={"alias": "champion"}).json()
+
+    assert (moved["alias"], moved["description"]) == ("champion", None)
+    assert client.get("/v1/models/champion").json()["id"] == str(second.id)
+    assert (
+        client.get("/v1/models/champion/download")
+        .headers["Content-Disposition"]
+        .endswith(f'"model-{second.id}.keras"')
+    )
+    left = client.get(f"/v1/models/{first.id}").json()
+    assert (left["alias"], left["description"]) == (None, "best")
+    assert [one["alias"] for one in client.get("/v1/models").json()["data"]] == ["champion", None]
+
+
+@pytest.mark.parametrize("alias", ["", "Best", "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f", "a" * 32, "a b"])
+def test_an_alias_that_cannot_be_told_from_an_id_is_refused(
+    client: httpx.Client, database: Database, alias: str
+) -> None:
+    _, model = factories.succeeded(database)
+
+    answer = client.patch(f"/v1/models/{model.id}", json={"alias": alias})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/alias"
+
+
+def test_a_model_with_an_alias_is_not_deleted_and_one_without_is(
+    client: httpx.Client, database: Database
+) -> None:
+    job_id, model = factories.succeeded(database)
+    path = f"/v1/models/{model.id}"
+    client.patch(path, json={"alias": "champion"})
+
+    refused = client.delete(path)
+    client.patch(path, json={"alias": None})
+    deleted = client.delete(path)
+
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/model-in-use")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert client.get(path).status_code == client.delete(path).status_code == 404
+    assert client.get("/v1/models").json()["data"] == []
+    assert client.get(f"/v1/jobs/{job_id}/evaluation").status_code == 200
+
+
+def test_an_evaluation_names_its_model_by_alias_and_keeps_the_id(
+    client: httpx.Client, database: Database
+) -> None:
+    _, model = factories.succeeded(database)
+    client.patch(f"/v1/models/{model.id}", json={"alias": "champion"})
+
+    job = client.post("/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": "champion"}}).json()
+
+    assert job["spec"]["model_id"] == job["model_id"] == str(model.id)
+    client.patch(f"/v1/models/{model.id}", json={"alias": None})
+    refused = client.delete(f"/v1/models/{model.id}")
+    assert refused.status_code == 409
+    assert job["id"] in refused.json()["detail"]
+
+
+def test_an_evaluation_of_an_unknown_alias_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": "champion"}})
+
+    assert answer.json()["type"] == "/problems/model-not-found"

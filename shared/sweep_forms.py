@@ -1,0 +1,114 @@
+"""Sweeps as they cross the border: what clients send, and what the API answers."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, model_validator
+
+from shared.lifecycle import JobState
+from shared.schemas import MetricName, Request, Response, Seed, TrainJobCreate
+
+MAX_JOBS = 1_000
+
+Swept = Literal[
+    "model",
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "optimizer",
+    "train_size",
+    "validation_size",
+    "evaluation_size",
+    "seed",
+]
+Choices = Annotated[
+    tuple[int | float | str, ...], Field(min_length=1, max_length=MAX_JOBS, description="The values.")
+]
+Objective = Literal["evaluation_accuracy", "accuracy", "val_accuracy", "loss", "val_loss"]
+LESS_IS_BETTER = frozenset({MetricName.LOSS.value, MetricName.VAL_LOSS.value})
+
+
+class Range(Request):
+    """Numbers from `min` to `max`, drawn evenly; with `log`, so that each order of magnitude is as likely."""
+
+    min: float
+    max: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max or (self.log and self.min <= 0):
+            raise ValueError("needs min <= max, and with log 0 < min")
+        return self
+
+
+class GridSweepCreate(TrainJobCreate):
+    """Jobs for every combination of the values; the rest of each is as in `spec`."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["strategy", "parameters"]})
+
+    strategy: Literal["grid"]
+    parameters: Annotated[dict[Swept, Choices], Field(min_length=1)]
+
+
+class RandomSweepCreate(TrainJobCreate):
+    """`count` jobs, each with values drawn by chance; the rest of each is as in `spec`."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["strategy", "count", "parameters"]})
+
+    strategy: Literal["random"]
+    count: int = Field(ge=1, le=MAX_JOBS)
+    sweep_seed: Seed | None = Field(default=None, description="The same, the same values; drawn if left out.")
+    parameters: Annotated[dict[Swept, Choices | Range], Field(min_length=1)]
+
+
+SweepCreate = Annotated[GridSweepCreate | RandomSweepCreate, Field(discriminator="strategy")]
+
+
+class SweepResult(Response):
+    """One job of a sweep.
+
+    Attributes:
+        parameters: its values of those that are swept.
+        value: of the objective; None as long as there is none.
+    """
+
+    job_id: UUID
+    state: JobState
+    parameters: dict[str, Any]
+    value: float | None
+
+
+class Sweep(Response):
+    """Some jobs that differ in some parameters.
+
+    Attributes:
+        parameters: what is swept, as it was asked for.
+        states: how many of the jobs are in each state.
+        objective: what the jobs are compared by.
+        best: of the jobs that have a value; None if there is none.
+    """
+
+    id: UUID
+    name: str | None
+    strategy: Literal["grid", "random"]
+    parameters: dict[str, Any]
+    states: dict[JobState, int]
+    objective: Objective
+    best: SweepResult | None
+    created_at: datetime
+
+
+class SweepDetail(Sweep):
+    """A sweep with its jobs, the best first, those without a value last."""
+
+    jobs: tuple[SweepResult, ...]
+
+
+class SweepPage(Response):
+    """A page of sweeps, newest first."""
+
+    data: tuple[Sweep, ...]
+    next_cursor: str | None
+    has_more: bool

@@ -1,0 +1,132 @@
+"""Sweeps: many jobs stored in one transaction, and found again by what they have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from shared import jobs
+from shared.clock import Now, database_now
+from shared.errors import SweepNotFound
+from shared.jobs import Idempotency, NewJob
+from shared.lifecycle import TERMINAL, JobState
+from shared.sweep_forms import LESS_IS_BETTER, Objective, Sweep, SweepDetail, SweepResult
+from shared.tables import Job
+from shared.tables import Sweep as SweepRow
+
+_COLUMNS: dict[Objective, InstrumentedAttribute[float | None]] = {
+    "evaluation_accuracy": Job.evaluation_accuracy,
+    "accuracy": Job.accuracy,
+    "val_accuracy": Job.val_accuracy,
+    "loss": Job.loss,
+    "val_loss": Job.val_loss,
+}
+
+
+@dataclass(frozen=True)
+class NewSweep:
+    """A sweep, to be stored.
+
+    Attributes:
+        id: drawn by the caller (UUIDv7).
+        request: what the client asked for, as JSON.
+        jobs: one or more, each with this sweep's id.
+    """
+
+    id: UUID
+    name: str | None
+    request: dict[str, Any]
+    jobs: Sequence[NewJob]
+
+
+def submit(
+    session: Session, new: NewSweep, *, idempotency: Idempotency | None = None, now: Now = database_now
+) -> tuple[UUID, bool]:
+    """Store a sweep and all its jobs, as `shared.jobs.submit` stores one; the same is returned and raised."""
+    first_id, made = jobs.submit(session, new.jobs[0], idempotency=idempotency, now=now)
+    sweep_id = session.get_one(Job, first_id).sweep_id
+    if made and session.get(SweepRow, new.id) is None:
+        session.add(SweepRow(id=new.id, name=new.name, request=new.request, created_at=now()))
+        for job in new.jobs[1:]:
+            jobs.submit(session, job, now=now)
+    assert sweep_id is not None, "the request that the key stands for was a sweep's"
+    return sweep_id, made
+
+
+def detail(session: Session, sweep_id: UUID, objective: Objective) -> SweepDetail:
+    """A sweep and its jobs, the best first.
+
+    Raises:
+        SweepNotFound: there is no such sweep.
+    """
+    row = session.get(SweepRow, sweep_id)
+    if row is None:
+        raise SweepNotFound(f"there is no sweep {sweep_id}")
+    [sweep] = _described(session, [row], objective)
+    results = _results(session, row, objective)
+    return SweepDetail(**dict(sweep), jobs=results)
+
+
+def page(
+    session: Session, objective: Objective, *, limit: int, before: UUID | None = None
+) -> tuple[Sweep, ...]:
+    """Sweeps, newest first: at most `limit`, and only those that were stored before the sweep `before`."""
+    newest_first = select(SweepRow).order_by(SweepRow.created_at.desc(), SweepRow.id.desc()).limit(limit)
+    if before is not None:
+        anchor = select(SweepRow.created_at, SweepRow.id).where(SweepRow.id == before).subquery()
+        older = select(anchor.c.created_at, anchor.c.id).scalar_subquery()
+        newest_first = newest_first.where(tuple_(SweepRow.created_at, SweepRow.id) < older)
+    return _described(session, session.scalars(newest_first).all(), objective)
+
+
+def unfinished(session: Session, sweep_id: UUID) -> Sequence[UUID]:
+    """A sweep's jobs that are not over, oldest first."""
+    unfinished = (Job.sweep_id == sweep_id, Job.state.not_in(TERMINAL))
+    return session.scalars(select(Job.id).where(*unfinished).order_by(Job.id)).all()
+
+
+def _described(session: Session, rows: Sequence[SweepRow], objective: Objective) -> tuple[Sweep, ...]:
+    counted = session.execute(
+        select(Job.sweep_id, Job.state, func.count())
+        .where(Job.sweep_id.in_([row.id for row in rows]))
+        .group_by(Job.sweep_id, Job.state)
+    ).all()
+    return tuple(
+        Sweep(
+            id=row.id,
+            name=row.name,
+            strategy=row.request["strategy"],
+            parameters=row.request["parameters"],
+            states={JobState(state): count for of, state, count in counted if of == row.id},
+            objective=objective,
+            best=next((one for one in _results(session, row, objective, 1) if one.value is not None), None),
+            created_at=row.created_at,
+        )
+        for row in rows
+    )
+
+
+def _results(
+    session: Session, row: SweepRow, objective: Objective, limit: int | None = None
+) -> tuple[SweepResult, ...]:
+    value = _COLUMNS[objective]
+    best_first = (value if objective in LESS_IS_BETTER else value.desc()).nulls_last()
+    found = session.execute(
+        select(Job.id, Job.state, Job.spec, value.label("value"))
+        .where(Job.sweep_id == row.id)
+        .order_by(best_first, Job.id)
+        .limit(limit)
+    )
+    swept = row.request["parameters"]
+    return tuple(
+        SweepResult(
+            job_id=job.id,
+            state=job.state,
+            parameters={name: job.spec[name] for name in swept},
+            value=job.value,
+        )
+        for job in found
+    )

@@ -1,0 +1,180 @@
+"""Do the tests notice? Breaks one safeguard after the other in a copy, and runs the test that must fail.
+
+`python -m tests.faults.mutations` runs all of them, in about 10 minutes; words as arguments choose by name.
+It prints a table and exits with 1 if a mutation went unnoticed, or no longer applies to the source.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+_SOURCES = ("api", "client", "shared", "tests", "workers", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One safeguard, removed.
+
+    Attributes:
+        name: what is missing.
+        path: the file that is changed.
+        old: text that stands in it once.
+        new: what stands there instead.
+        test: the test that must fail.
+    """
+
+    name: str
+    path: str
+    old: str
+    new: str
+    test: str
+
+
+_KILLS = "tests/faults/test_worker_kills.py"
+_BROKER = "tests/faults/test_broker_faults.py"
+_RACES = "tests/faults/test_reconcilers.py"
+
+MUTATIONS = [
+    Mutation(
+        "the fence without the attempt",
+        "shared/transitions.py",
+        "fence = (Job.attempt == attempt.number, Job.state == JobState.RUNNING)",
+        "fence = (Job.state == JobState.RUNNING,)",
+        f"{_KILLS}::test_attempt_that_wakes_before_its_last_write_leaves_the_job_to_the_next",
+    ),
+    Mutation(
+        "epochs recorded without the fence",
+        "shared/jobs.py",
+        "        Job.attempt == attempt.number,\n        Job.next_epoch == first.epoch,\n",
+        "        Job.next_epoch == first.epoch,\n",
+        "tests/unit/shared/test_jobs_repeated.py",
+    ),
+    Mutation(
+        "claims of jobs that run",
+        "shared/lifecycle.py",
+        "EventType.CLAIMED: Edge(_QUEUED, ",
+        "EventType.CLAIMED: Edge(_QUEUED | _RUNNING, ",
+        f"{_BROKER}::test_twenty_messages_of_one_job_are_one_attempt",
+    ),
+    Mutation(
+        "lost messages are not sent again",
+        "workers/reconciler.py",
+        "self._settings.redispatch_s if lost else None",
+        "None",
+        f"{_BROKER}::test_message_that_dies_with_an_idle_worker_is_sent_again",
+    ),
+    Mutation(
+        "reaping without a lock on what expired",
+        "shared/recovery.py",
+        "        .with_for_update(key_share=True, skip_locked=True)\n",
+        "",
+        f"{_RACES}::test_renewal_that_races_a_reap_wins_if_it_was_first",
+    ),
+    Mutation(
+        "reaping right after an outage",
+        "workers/reconciler.py",
+        "return moment - self._watching_since >= lease",
+        "return True",
+        f"{_KILLS}::test_sleep_of_the_whole_machine_costs_no_attempt",
+    ),
+    Mutation(
+        "the checkpoint outside the epoch's transaction",
+        "shared/jobs.py",
+        "        results.put_checkpoint(session, attempt.job_id, last.epoch + 1, state)\n",
+        "        session.commit()\n"
+        "        results.put_checkpoint(session, attempt.job_id, last.epoch + 1, state)\n",
+        f"{_KILLS}::test_jobs_survive_a_kill_at_every_commit",
+    ),
+    Mutation(
+        "no end of an attempt that cannot renew its lease",
+        "workers/heartbeat.py",
+        "            self._renew_or_leave()\n",
+        "            pass\n",
+        "tests/unit/workers/test_heartbeat.py::test_attempt_ends_itself_when_its_lease_cannot_be_renewed",
+    ),
+    Mutation(
+        "an end whose lost answer is not forgiven",
+        "shared/transitions.py",
+        "    if row is None or row.outcome != outcome:\n",
+        "    if True:\n",
+        "tests/unit/shared/test_jobs_repeated.py",
+    ),
+    Mutation(
+        "no limit on a transaction that stands still",
+        "shared/db.py",
+        '_POSTGRESQL_IDLE_LIMIT = "10s"',
+        '_POSTGRESQL_IDLE_LIMIT = "0"',
+        f"{_KILLS}::test_worker_stopped_before_its_last_commit_does_not_end_the_job_twice",
+    ),
+    Mutation(
+        "crashes without a limit",
+        "shared/recovery.py",
+        "crashes < max_crashes",
+        "True",
+        f"{_KILLS}::test_job_that_kills_its_workers_fails_and_the_next_one_succeeds",
+    ),
+    Mutation(
+        "a stop that counts as a crash",
+        "workers/app.py",
+        "        _parent.stop_jobs()\n",
+        "        pass\n",
+        f"{_KILLS}::test_worker_that_is_asked_to_stop_gives_its_job_back",
+    ),
+    Mutation(
+        "a broken worker that ends as if all were well",
+        "workers/__main__.py",
+        '    celery(["--app", "workers.app", ',
+        "    from workers.app import app\n\n    app.worker_main([",
+        f"{_BROKER}::test_bytes_that_are_no_message_end_the_worker_visibly_and_lose_no_job",
+    ),
+]
+
+
+def main(names: list[str]) -> int:
+    """Run the mutations whose names contain one of the given words, or all; returns the exit status."""
+    chosen = [mutation for mutation in MUTATIONS if not names or any(name in mutation.name for name in names)]
+    verdicts = [_verdict(mutation) for mutation in chosen]
+    return int(any(verdict != "caught" for verdict in verdicts))
+
+
+def _verdict(mutation: Mutation) -> str:
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        copy = Path(folder)
+        _copy_tree(copy)
+        verdict = _run(copy, mutation) if _apply(copy, mutation) else "DOES NOT APPLY"
+    sys.stdout.write(f"{mutation.name:55} {verdict:15} {mutation.test.partition('::')[2] or mutation.test}\n")
+    sys.stdout.flush()
+    return verdict
+
+
+def _copy_tree(copy: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in _SOURCES:
+        source = _ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=ignored)
+        else:
+            shutil.copy(source, copy)
+
+
+def _apply(copy: Path, mutation: Mutation) -> bool:
+    path = copy / mutation.path
+    text = path.read_text()
+    path.write_text(text.replace(mutation.old, mutation.new))
+    return text.count(mutation.old) == 1
+
+
+def _run(copy: Path, mutation: Mutation) -> str:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", mutation.test]
+    ended = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    if "no tests ran" in ended.stdout or ended.returncode not in (0, 1):
+        return "BROKEN TEST"
+    return "caught" if ended.returncode == 1 else "UNNOTICED"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,248 @@
+"""Redis loses, doubles and delays messages, and goes away; every job is run, and none twice."""
+
+import json
+from signal import SIGKILL, SIGSTOP
+from time import monotonic
+from uuid import UUID, uuid4
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from shared.broker import RUN_JOB, Hint, celery_app, list_name
+from shared.lifecycle import EventType, JobState
+from shared.schemas import Priority
+from shared.settings import Settings
+from tests.faults import failpoints
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import NewCluster
+from tests.faults.failpoints import Action, Moment
+from tests.faults.programs import pass_seconds
+from tests.faults.proxy import Proxy
+from tests.servers import RedisServer
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.faults
+
+LIST = list_name("default", Priority.NORMAL)
+
+
+def waiting(redis: RedisServer) -> int:
+    with redis.client() as client:
+        return int(str(client.llen(LIST)))
+
+
+def lose_a_message(cluster: Cluster, redis: RedisServer) -> UUID:
+    """Have Redis hand a job's message to a worker that dies before it knows of it."""
+    victim = cluster.worker()
+    victim.send_all(SIGSTOP)
+    job_id = cluster.submit()
+    with redis.client() as client:
+        assert (client.llen(LIST), client.hlen("unacked")) == (0, 0), "the message waits, so none is lost"
+    victim.kill_all()
+    return job_id
+
+
+@pytest.mark.kills
+def test_message_that_dies_with_an_idle_worker_is_sent_again(
+    sqlite_cluster: Cluster, redis: RedisServer
+) -> None:
+    job_id = lose_a_message(sqlite_cluster, redis)
+    sqlite_cluster.worker()
+    assert sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
+
+
+def test_lost_message_is_sent_again_within_15_s_at_the_default_settings(
+    new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
+) -> None:
+    names = ("lease_s", "heartbeat_s", "reconcile_s", "redispatch_s")
+    defaults = {name: Settings.model_fields[name].default for name in names}
+    with new_cluster(sqlite_url, redis.url, **defaults) as cluster:
+        job_id = lose_a_message(cluster, redis)
+        lost = monotonic()
+        cluster.worker()
+        cluster.wait_for_attempt(job_id, 1)
+        assert monotonic() - lost < 15
+
+
+@pytest.mark.kills
+def test_emptied_redis_loses_no_job(sqlite_cluster: Cluster, redis: RedisServer) -> None:
+    sqlite_cluster.worker(slots=2)
+    job_ids = [sqlite_cluster.submit()]
+    sqlite_cluster.wait_for_epoch(job_ids[0], 1)
+    job_ids += [sqlite_cluster.submit(epochs=1, train_size=2) for _ in range(50)]
+    with redis.client() as client:
+        assert client.llen(LIST) > 30
+        client.flushall()
+    sqlite_cluster.wait_for_all()
+    assert sum(sqlite_cluster.count(job_id, EventType.CLAIMED) for job_id in job_ids) == 51
+
+
+def test_redis_that_was_killed_and_came_back_empty_loses_no_job(cluster: Cluster, redis: RedisServer) -> None:
+    worker = cluster.worker()
+    running = cluster.submit()
+    for _ in range(5):
+        cluster.submit(epochs=1)
+    cluster.wait_for_epoch(running, 1)
+    redis.stop(SIGKILL)
+    cluster.wait_for(running, JobState.SUCCEEDED)
+    redis.start()
+    cluster.wait_for_all()
+    assert worker.code is None
+
+
+def test_redis_that_keeps_everything_doubles_messages_and_no_effect(
+    sqlite_cluster: Cluster, redis: RedisServer
+) -> None:
+    keeps = ("--appendonly", "yes", "--appendfsync", "always")
+    redis.stop()
+    redis.start(*keeps)
+    sqlite_cluster.worker()
+    job_ids = [sqlite_cluster.submit(epochs=2) for _ in range(5)]
+    sqlite_cluster.wait_for_epoch(job_ids[0], 1)
+    redis.stop(SIGKILL)
+    redis.start(*keeps)
+    sqlite_cluster.wait_for_all()
+    assert [sqlite_cluster.count(job_id, EventType.CLAIMED) for job_id in job_ids] == [1] * 5
+
+
+def test_redis_that_is_killed_again_and_again_leaves_workers_that_take_jobs(
+    sqlite_cluster: Cluster, redis: RedisServer
+) -> None:
+    worker = sqlite_cluster.worker()
+    for _ in range(5):
+        sqlite_cluster.submit(epochs=2, send=False)
+        redis.stop(SIGKILL)
+        redis.start()
+        wait_until(lambda: waiting(redis) or claimed_all(sqlite_cluster), "something was dispatched")
+    sqlite_cluster.wait_for_all()
+    assert worker.code is None
+
+
+def claimed_all(cluster: Cluster) -> bool:
+    return all(cluster.job(job_id).attempt for job_id in cluster.expected)
+
+
+def test_redis_that_stops_answering_is_only_late(sqlite_cluster: Cluster, redis: RedisServer) -> None:
+    sqlite_cluster.worker()
+    first = sqlite_cluster.submit()
+    sqlite_cluster.wait_for_epoch(first, 1)
+    redis.hang()
+    sqlite_cluster.submit(send=False)
+    # longer than any timeout with which the reconciler waits for it
+    sqlite_cluster.wait_for(first, JobState.SUCCEEDED)
+    pass_seconds(6)
+    redis.wake()
+
+
+def test_worker_whose_connection_died_without_a_word_takes_jobs_again(
+    new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
+) -> None:
+    with (
+        Proxy(redis.socket) as proxy,
+        new_cluster(sqlite_url, f"redis://127.0.0.1:{proxy.port}/0") as cluster,
+    ):
+        worker = cluster.worker()
+        cluster.wait_for(cluster.submit(epochs=1), JobState.SUCCEEDED)
+        proxy.swallow()
+        job_id = cluster.submit(send=False)
+        pass_seconds(5)
+        proxy.pass_again()
+        cluster.wait_for_attempt(job_id, 1, timeout=45)
+        assert worker.code is None
+
+
+def test_redis_that_is_full_loses_no_job(sqlite_cluster: Cluster, redis: RedisServer) -> None:
+    worker = sqlite_cluster.worker()
+    with redis.client() as client:
+        client.config_set("maxmemory", "1")
+        job_ids = [sqlite_cluster.submit(epochs=1) for _ in range(3)]
+        wait_until(lambda: worker.logged("Redis cannot be reached"), "Redis refuses the reconciler")
+        client.config_set("maxmemory", "0")
+    for job_id in job_ids:
+        sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
+
+
+@pytest.mark.kills
+def test_twenty_messages_of_one_job_are_one_attempt(cluster: Cluster) -> None:
+    workers = cluster.workers(3)
+    job_id = cluster.submit(send=False)
+    for _ in range(20):
+        cluster.broker.send(Hint(job_id, "default", Priority.NORMAL))
+    cluster.wait_for(job_id, JobState.SUCCEEDED)
+
+    def dropped() -> bool:
+        return sum(worker.logged('"nothing to claim"') for worker in workers) >= 19
+
+    wait_until(dropped, "the other messages are dropped", timeout=20)
+    assert cluster.count(job_id, EventType.CLAIMED) == 1
+
+
+def test_messages_that_come_too_late_change_nothing(cluster: Cluster) -> None:
+    worker = cluster.worker()
+    done, cancelled = cluster.submit(epochs=1), cluster.submit(epochs=1, send=False)
+    cluster.cancel(cancelled)
+    cluster.wait_for(done, JobState.SUCCEEDED)
+    before = [cluster.job(job_id).version for job_id in (done, cancelled)]
+    for job_id in (done, cancelled, uuid7(), uuid4()):
+        cluster.broker.send(Hint(job_id, "default", Priority.NORMAL))
+    wait_until(lambda: worker.logged('"nothing to claim"') >= 4, "the messages are dropped")
+    assert [cluster.job(job_id).version for job_id in (done, cancelled)] == before
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [("another.task", []), (RUN_JOB, []), (RUN_JOB, ["no id"]), (RUN_JOB, [1, 2]), (RUN_JOB, [None])],
+)
+def test_message_of_another_version_stops_no_worker(
+    sqlite_cluster: Cluster, redis: RedisServer, task: str, arguments: list[object]
+) -> None:
+    worker = sqlite_cluster.worker()
+    celery_app(sqlite_cluster.settings).send_task(task, args=arguments, queue=LIST)
+    wait_until(lambda: waiting(redis) == 0, "the worker takes it")
+    sqlite_cluster.wait_for(sqlite_cluster.submit(epochs=1), JobState.SUCCEEDED)
+    assert worker.code is None
+
+
+def test_bytes_that_are_no_message_end_the_worker_visibly_and_lose_no_job(
+    sqlite_cluster: Cluster, redis: RedisServer
+) -> None:
+    worker = sqlite_cluster.worker()
+    job_id = sqlite_cluster.submit()
+    sqlite_cluster.wait_for_epoch(job_id, 1)
+    with redis.client() as client:
+        client.lpush(LIST, "no message")
+    assert worker.wait() != 0, "a supervisor would not start another"
+    sqlite_cluster.worker()
+    sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
+
+
+@pytest.mark.parametrize("acks_late", [True, False])
+def test_broker_that_sends_a_long_job_again_starts_it_once(sqlite_cluster: Cluster, acks_late: bool) -> None:
+    options = {"visibility_timeout": 1, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+    conf = {"task_acks_late": acks_late, "broker_transport_options": options}
+    for _ in range(2):
+        sqlite_cluster.worker({failpoints.CELERY: json.dumps(conf)})
+    job_id = sqlite_cluster.submit(epochs=15)
+    sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
+    assert sqlite_cluster.count(job_id, EventType.CLAIMED) == 1
+
+
+def test_worker_that_starts_before_redis_takes_jobs_once_it_is_there(
+    sqlite_cluster: Cluster, redis: RedisServer
+) -> None:
+    redis.stop()
+    worker = sqlite_cluster.start_worker()
+    wait_until(lambda: worker.logged("Cannot connect to redis"), "the worker misses Redis", timeout=30)
+    job_id = sqlite_cluster.submit()  # dispatching it fails, and nobody minds
+    redis.start()
+    sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=40)
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+def test_reconciler_that_is_killed_while_it_dispatches_loses_no_job(cluster: Cluster, moment: Moment) -> None:
+    victim = cluster.worker()
+    failpoint = cluster.arm("dispatched", moment, Action.KILL)
+    job_id = cluster.submit(send=False)
+    assert failpoint.wait() == victim.pid
+    cluster.worker()
+    assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1

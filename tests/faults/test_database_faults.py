@@ -1,0 +1,269 @@
+"""The database stops, loses connections, is locked and is full; no write is lost, and none is done twice."""
+
+import resource
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGINT, SIGQUIT
+from threading import Event, Thread
+from uuid import UUID
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from shared.db import Database
+from shared.lifecycle import JobState
+from shared.tables import Checkpoint
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import NewCluster
+from tests.faults.programs import ROOT, pass_seconds
+from tests.faults.proxy import Proxy
+from tests.servers import PostgresServer, RedisServer, running_postgres
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope="module")
+def _own_postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(_own_postgres: PostgresServer) -> PostgresServer:
+    """A PostgreSQL that a test may stop, with a migrated and empty database."""
+    _own_postgres.execute("DROP DATABASE IF EXISTS faults WITH (FORCE)")
+    _own_postgres.execute("CREATE DATABASE faults")
+    database = Database(_own_postgres.url("faults"))
+    database.migrate()
+    database.dispose()
+    return _own_postgres
+
+
+@pytest.mark.kills
+def test_short_outage_of_postgresql_costs_no_attempt(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    with new_cluster(own_postgres.url("faults"), redis.url, lease_s=8.0) as cluster:
+        cluster.workers(2)
+        job_ids = [cluster.submit(epochs=6) for _ in range(2)]
+        for job_id in job_ids:
+            cluster.wait_for_epoch(job_id, 1)
+        own_postgres.stop(SIGQUIT)
+        pass_seconds(1.5)
+        own_postgres.start()
+        for job_id in job_ids:
+            assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
+
+
+def test_outage_of_postgresql_that_outlasts_the_leases_loses_nothing(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    with new_cluster(own_postgres.url("faults"), redis.url) as cluster:
+        workers = cluster.workers(2)
+        job_ids = [cluster.submit(epochs=6) for _ in range(4)]
+        cluster.wait_for_epoch(job_ids[0], 1)
+        own_postgres.stop(SIGQUIT)
+        pass_seconds(cluster.settings.lease_s * 2)
+        own_postgres.start()
+        cluster.wait_for_all()
+        assert max(cluster.job(job_id).crashes for job_id in job_ids) <= 1
+        assert [worker.code for worker in workers] == [None, None]
+
+
+def test_worker_that_starts_before_the_database_joins_once_it_is_there(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    with new_cluster(own_postgres.url("faults"), redis.url) as cluster:
+        own_postgres.stop(SIGINT)
+        worker = cluster.start_worker()
+        wait_until(lambda: worker.logged("a round of the reconciler failed"), "it misses it", timeout=30)
+        own_postgres.start()
+        cluster.wait_until_ready(worker)
+        # sent by nobody but the reconciler
+        cluster.submit(send=False)
+
+
+def test_connections_that_are_ended_again_and_again_double_nothing(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    with new_cluster(own_postgres.url("faults"), redis.url) as cluster:
+        cluster.workers(2)
+        job_ids = [cluster.submit(epochs=5) for _ in range(4)]
+        while not all(cluster.job(job_id).state == JobState.SUCCEEDED for job_id in job_ids):
+            own_postgres.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'faults'"
+            )
+            pass_seconds(0.4)
+        assert {cluster.job(job_id).attempt for job_id in job_ids} == {1}
+
+
+def test_commits_that_are_not_answered_are_done_once(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    folder = Path(str(Database(own_postgres.url("faults")).engine.url.query["host"]))
+    commits = iter(range(1_000_000))
+
+    def every_third_commit(data: bytes) -> bool:
+        return b"COMMIT" in data and next(commits) % 3 == 2
+
+    with Proxy(folder / ".s.PGSQL.5432") as proxy:
+        url = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/faults"
+        with new_cluster(url, redis.url) as cluster:
+            cluster.workers(2)
+            proxy.cut_answers_to(every_third_commit)
+            job_ids = [cluster.submit(epochs=4) for _ in range(4)]
+            cluster.wait_for_all()
+            proxy.cut_answers_to(lambda _: False)
+            assert {cluster.job(job_id).crashes for job_id in job_ids} == {0}
+
+
+def test_server_that_vanishes_without_a_word_is_noticed(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    folder = Path(str(Database(own_postgres.url("faults")).engine.url.query["host"]))
+    with Proxy(folder / ".s.PGSQL.5432") as proxy:
+        url = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/faults"
+        with new_cluster(own_postgres.url("faults"), redis.url) as cluster:
+            worker = cluster.start_worker({"TRAINSHED_DATABASE_URL": url})
+            cluster.wait_until_ready(worker)
+            job_id = cluster.submit(epochs=6)
+            cluster.wait_for_epoch(job_id, 1)
+            proxy.swallow()
+            cluster.worker()
+            cluster.wait_for_attempt(job_id, 2)
+            proxy.pass_again()
+            cluster.wait_for(job_id, JobState.SUCCEEDED)
+            proxy.cut()
+
+
+def test_sqlite_that_another_program_locks_for_5_s_costs_no_attempt(
+    new_cluster: NewCluster, redis: RedisServer, sqlite_url: str, tmp_path: Path
+) -> None:
+    with new_cluster(sqlite_url, redis.url, lease_s=12.0) as cluster:
+        cluster.workers(2)
+        job_ids = [cluster.submit(epochs=6) for _ in range(2)]
+        for job_id in job_ids:
+            cluster.wait_for_epoch(job_id, 1)
+        other = sqlite3.connect(tmp_path / "trainshed.db", isolation_level=None, timeout=30)
+        other.execute("BEGIN EXCLUSIVE")
+        pass_seconds(5)
+        other.execute("COMMIT")
+        other.close()
+        for job_id in job_ids:
+            assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
+
+
+def test_writers_and_readers_of_sqlite_do_not_hinder_each_other(sqlite_cluster: Cluster) -> None:
+    sqlite_cluster.workers(2, slots=2)
+    job_ids = [sqlite_cluster.submit(epochs=10) for _ in range(12)]
+    ended = Event()
+    errors: list[Exception] = []
+
+    def read_on() -> None:
+        while not ended.is_set():
+            try:
+                for job_id in job_ids:
+                    sqlite_cluster.events(job_id)
+            except DBAPIError as error:
+                errors.append(error)
+
+    readers = [Thread(target=read_on) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    sqlite_cluster.wait_for_all()
+    ended.set()
+    for reader in readers:
+        reader.join()
+    assert not errors
+    assert {sqlite_cluster.job(job_id).attempt for job_id in job_ids} == {1}
+
+
+_WRITER = """
+import sys
+from shared import jobs
+from shared.db import Database
+from tests.factories import make_new_job
+
+database = Database(sys.argv[1])
+while True:
+    new = make_new_job()
+    database.write(lambda session: jobs.submit(session, new))
+    print(new.id, flush=True)
+"""
+
+
+def test_sqlite_keeps_every_commit_that_it_acknowledged_to_a_killed_writer(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    acknowledged: set[UUID] = set()
+    for kill in range(25):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, sqlite_url], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        lines = [writer.stdout.readline() for _ in range(1 + kill % 7)]
+        pass_seconds(0.001 * (kill % 10))
+        writer.kill()
+        lines += writer.stdout.readlines()
+        writer.wait()
+        writer.stdout.close()
+        acknowledged |= {UUID(line.strip()) for line in lines if line.endswith("\n")}
+    connection = sqlite3.connect(tmp_path / "trainshed.db")
+    [[verdict]] = connection.execute("PRAGMA integrity_check").fetchall()
+    stored = {UUID(row[0]) for row in connection.execute("SELECT id FROM jobs")}
+    connection.close()
+    assert verdict == "ok"
+    assert acknowledged <= stored
+    assert len(acknowledged) >= 25
+
+
+@pytest.mark.parametrize("damage", ["bit flipped", "cut short", "gone", "of another epoch"])
+def test_damaged_checkpoint_is_not_used_and_the_job_starts_over(cluster: Cluster, damage: str) -> None:
+    worker = cluster.worker()
+    job_id = cluster.submit()
+    cluster.wait_for_epoch(job_id, 2)
+    worker.kill_all()
+
+    def harm(session: Session) -> None:
+        stored = session.get_one(Checkpoint, job_id)
+        match damage:
+            case "bit flipped":
+                stored.state = bytes([stored.state[0] ^ 1]) + stored.state[1:]
+            case "cut short":
+                stored.state = stored.state[:5]
+            case "of another epoch":
+                stored.next_epoch -= 1
+            case _:
+                session.delete(stored)
+
+    cluster.database.write(harm)
+    cluster.may_start_over = True
+    cluster.worker()
+    ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
+    assert (ended.attempt, ended.crashes) == (2, 1)
+
+
+def test_full_disk_ends_in_a_clean_state_once_there_is_room(
+    new_cluster: NewCluster, redis: RedisServer, sqlite_url: str, tmp_path: Path
+) -> None:
+    with new_cluster(sqlite_url, redis.url, max_crashes=100) as cluster:
+        worker = cluster.worker()
+        job_id = cluster.submit(epochs=8)
+        cluster.wait_for_epoch(job_id, 1)
+        # the write fails as it does on a full disk, and only in this process
+        limit_file_size(worker.pool()[0].pid, tmp_path / "trainshed.db")
+        wait_until(lambda: worker.logged("attempt abandoned"), "the attempt cannot write", timeout=30)
+        worker.kill_all()
+        cluster.worker()
+        cluster.wait_for(job_id, JobState.SUCCEEDED)
+
+
+def limit_file_size(pid: int, database: Path) -> None:
+    """Let a process write no file beyond its present size."""
+    size = max(Path(f"{database}{suffix}").stat().st_size for suffix in ("", "-wal"))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, size))

@@ -1,0 +1,57 @@
+"""The real training code, killed and resumed: the history and the weights are those of an undisturbed run."""
+
+from typing import Any
+
+import pytest
+
+from shared.lifecycle import JobState
+from tests.faults import oracle
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import NewCluster
+from tests.faults.failpoints import Moment
+from tests.servers import RedisServer
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+
+REAL = "workers.mnist.executor:Executor"
+
+
+def real_job(cluster: Cluster, seed: int, **options: Any) -> Any:
+    """A job on real digits whose epochs take long enough to be committed by themselves."""
+    return cluster.submit(
+        dataset="digits",
+        epochs=4,
+        train_size=1_000,
+        validation_size=200,
+        evaluation_size=190,
+        batch_size=4,
+        seed=seed,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_real_training_resumes_bit_for_bit(
+    new_cluster: NewCluster, redis: RedisServer, sqlite_url: str, seed: int
+) -> None:
+    with new_cluster(
+        sqlite_url, redis.url, trainer=REAL, lease_s=6.0, heartbeat_s=1.5, max_crashes=20
+    ) as cluster:
+        worker = cluster.worker()
+        golden_id = real_job(cluster, seed)
+        cluster.wait_for(golden_id, JobState.SUCCEEDED, timeout=120)
+        golden = cluster.database.read(lambda session: oracle.stored_run(session, golden_id))
+        cluster.golden = lambda _: golden
+        for moment in Moment:
+            job_id = real_job(cluster, seed, send=False)
+            failpoint = cluster.arm("epochs_recorded", moment, nth=1, job_id=job_id)
+            cluster.send(job_id)
+            failpoint.wait(timeout=60)
+        for epochs in (1, 2, 3):
+            job_id = real_job(cluster, seed)
+            cluster.wait_for_epoch(job_id, epochs, timeout=90)
+            for child in worker.pool():
+                child.kill()
+        cluster.wait_for_all(timeout=200)
+        crashes = sum(cluster.job(job_id).crashes for job_id in cluster.expected)
+        assert crashes >= 4

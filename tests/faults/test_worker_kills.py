@@ -1,0 +1,291 @@
+"""Workers are killed, stopped and shut down at every moment; each job ends as if nothing had been."""
+
+from itertools import product
+from signal import SIGINT, SIGTERM, Signals
+from time import monotonic
+from uuid import UUID
+
+import pytest
+
+from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.tables import Attempt
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import NewCluster
+from tests.faults.failpoints import Action, Moment
+from tests.faults.programs import pass_seconds
+from tests.servers import RedisServer
+from tests.stub_executor import Behaviour
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.faults
+
+# every commit of an attempt at a job of 4 epochs, each of which is committed by itself
+COMMITS = [
+    ("claimed", 1),
+    ("phase_entered", 1),
+    ("renewed", 1),
+    ("epochs_recorded", 1),
+    ("epochs_recorded", 2),
+    ("epochs_recorded", 4),
+    ("phase_entered", 2),
+    ("succeeded", 1),
+]
+BOUNDARIES = [(*commit, moment) for commit, moment in product(COMMITS, Moment)]
+
+
+def strike_everywhere(cluster: Cluster, action: Action) -> list[UUID]:
+    """Run a job for each commit at which a fault can strike, and have it strike there."""
+    job_ids: list[UUID] = []
+    for transaction, nth, moment in BOUNDARIES:
+        job_id = cluster.submit(send=False, seed=len(job_ids))
+        # a renewal does not tell in its SQL whose it is
+        of_job = None if transaction == "renewed" else job_id
+        failpoint = cluster.arm(transaction, moment, action, nth=nth, job_id=of_job)
+        cluster.send(job_id)
+        failpoint.wait(timeout=60)
+        job_ids.append(job_id)
+    return job_ids
+
+
+def outcomes(cluster: Cluster, job_id: UUID) -> list[str | None]:
+    """How the job's attempts ended, in order."""
+    return cluster.database.read(
+        lambda session: [
+            attempt.outcome
+            for attempt in session.query(Attempt).filter_by(job_id=job_id).order_by(Attempt.number)
+        ]
+    )
+
+
+@pytest.mark.kills
+def test_job_goes_on_within_a_lease_after_its_worker_was_killed(cluster: Cluster) -> None:
+    cluster.workers(2)
+    job_id = cluster.submit()
+    cluster.wait_for_epoch(job_id, 1)
+    cluster.owner(job_id).kill_all()
+    killed = monotonic()
+    cluster.wait_for_attempt(job_id, 2)
+    assert monotonic() - killed < cluster.settings.lease_s + cluster.settings.reconcile_s + 1
+
+
+def test_pool_process_dies_with_its_worker(sqlite_cluster: Cluster) -> None:
+    sqlite_cluster.workers(2)
+    job_id = sqlite_cluster.submit()
+    sqlite_cluster.wait_for_epoch(job_id, 1)
+    sqlite_cluster.owner(job_id).kill()
+    wait_until(lambda: not sqlite_cluster.orphans(), "the pool process dies too", timeout=2)
+
+
+def test_pool_process_that_is_being_started_dies_with_its_worker(sqlite_cluster: Cluster) -> None:
+    starting = sqlite_cluster.start_worker()
+    wait_until(starting.pool, "the pool process is started", timeout=30)
+    starting.kill()
+    wait_until(lambda: not sqlite_cluster.orphans(), "the pool process ends too", timeout=20)
+
+
+@pytest.mark.kills
+def test_worker_whose_pool_process_was_killed_runs_the_job_again(sqlite_cluster: Cluster) -> None:
+    worker = sqlite_cluster.worker()
+    job_id = sqlite_cluster.submit()
+    sqlite_cluster.wait_for_epoch(job_id, 2)
+    [child] = worker.pool()
+    child.kill()
+    ended = sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
+    assert (ended.attempt, ended.crashes) == (2, 1)
+    assert worker.code is None
+
+
+@pytest.mark.kills
+def test_job_that_kills_its_workers_fails_and_the_next_one_succeeds(sqlite_cluster: Cluster) -> None:
+    sqlite_cluster.worker()
+    poison = sqlite_cluster.submit(seed=Behaviour.KILLS_ITS_PROCESS, ends=JobState.FAILED)
+    ended = sqlite_cluster.wait_for(poison, JobState.FAILED)
+    assert (ended.attempt, ended.crashes) == (sqlite_cluster.settings.max_crashes,) * 2
+    assert ended.error_code == "worker_lost"
+    sqlite_cluster.submit()
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize(
+    ("transaction", "nth", "moment"),
+    [("epochs_recorded", 2, Moment.BEFORE), ("succeeded", 1, Moment.AFTER)],
+)
+def test_job_survives_a_kill_at_a_commit(
+    sqlite_cluster: Cluster, transaction: str, nth: int, moment: Moment
+) -> None:
+    sqlite_cluster.worker()
+    failpoint = sqlite_cluster.arm(transaction, moment, nth=nth)
+    sqlite_cluster.submit()
+    failpoint.wait()
+
+
+def test_jobs_survive_a_kill_at_every_commit(cluster: Cluster) -> None:
+    cluster.worker(slots=2)
+    strike_everywhere(cluster, Action.KILL)
+
+
+@pytest.mark.parametrize(("transaction", "nth", "moment"), BOUNDARIES[1::4])
+def test_job_survives_the_kill_of_a_whole_worker_at_a_commit(
+    cluster: Cluster, transaction: str, nth: int, moment: Moment
+) -> None:
+    cluster.workers(2)
+    failpoint = cluster.arm(transaction, moment, Action.KILL_WORKER, nth=nth)
+    cluster.submit()
+    failpoint.wait()
+
+
+def test_commits_whose_answer_was_lost_are_done_once(cluster: Cluster) -> None:
+    cluster.worker(slots=2)
+    job_ids = strike_everywhere(cluster, Action.DISCONNECT)
+    cluster.wait_for_all()
+    assert {cluster.job(job_id).attempt for job_id in job_ids} == {1}
+
+
+def test_reaped_job_survives_a_kill_of_the_reconciler(cluster: Cluster) -> None:
+    cluster.workers(2)
+    job_id = cluster.submit()
+    cluster.wait_for_epoch(job_id, 1)
+    cluster.arm("lease_expired", Moment.BEFORE)
+    cluster.arm("lease_expired", Moment.AFTER)
+    cluster.owner(job_id).kill_all()
+    cluster.workers(2)
+
+
+@pytest.mark.kills
+def test_stopped_worker_that_wakes_after_the_end_writes_nothing(cluster: Cluster) -> None:
+    cluster.workers(2)
+    job_id = cluster.submit()
+    cluster.wait_for_epoch(job_id, 1)
+    sleeper = cluster.owner(job_id)
+    sleeper.send_all(Signals.SIGSTOP)
+    ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
+    sleeper.send_all(Signals.SIGCONT)
+    wait_until(lambda: sleeper.logged("attempt ended"), "the sleeper leaves the job alone", timeout=10)
+    assert cluster.job(job_id).version == ended.version
+    assert sleeper.code is None
+
+
+def test_stopped_worker_that_wakes_while_another_trains_leaves_the_job_to_it(cluster: Cluster) -> None:
+    cluster.workers(2)
+    job_id = cluster.submit(epochs=8)
+    cluster.wait_for_epoch(job_id, 1)
+    sleeper = cluster.owner(job_id)
+    sleeper.send_all(Signals.SIGSTOP)
+    cluster.wait_for_attempt(job_id, 2)
+    sleeper.send_all(Signals.SIGCONT)
+    wait_until(lambda: sleeper.logged("attempt ended"), "the sleeper leaves the job alone", timeout=10)
+    assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 2
+
+
+def test_worker_stopped_before_its_last_commit_does_not_end_the_job_twice(
+    new_cluster: NewCluster, redis: RedisServer, postgresql_url: str
+) -> None:
+    # its transaction is open and holds the job's row: without a limit on that nobody could reap any job
+    with new_cluster(postgresql_url, redis.url) as cluster:
+        cluster.workers(2)
+        failpoint = cluster.arm("succeeded", Moment.BEFORE, Action.STOP)
+        job_id = cluster.submit()
+        failpoint.wait()
+        sleeper = cluster.owner(job_id)
+        sleeper.send_all(Signals.SIGSTOP)
+        other = cluster.submit()
+        cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=40)
+        cluster.wait_for(other, JobState.SUCCEEDED)
+        sleeper.send_all(Signals.SIGCONT)
+        wait_until(lambda: sleeper.logged("attempt ended"), "the sleeper leaves the job alone", timeout=10)
+
+
+def test_attempt_that_wakes_before_its_last_write_leaves_the_job_to_the_next(cluster: Cluster) -> None:
+    cluster.workers(2)
+    job_id = cluster.submit()
+    stopped = cluster.arm("phase_entered", Moment.AFTER, Action.STOP, nth=2, job_id=job_id)
+    stopped.wait()
+    sleeper = cluster.owner(job_id)
+    sleeper.send_all(Signals.SIGSTOP)
+    claimed = cluster.arm("claimed", Moment.AFTER, Action.HOLD)
+    claimed.wait()
+    sleeper.send_all(Signals.SIGCONT)
+    wait_until(lambda: sleeper.logged("attempt ended"), "the sleeper leaves the job alone", timeout=10)
+    assert cluster.job(job_id).state == JobState.RUNNING
+    claimed.release()
+    cluster.wait_for(job_id, JobState.SUCCEEDED)
+
+
+def test_sleep_of_the_whole_machine_costs_no_attempt(cluster: Cluster) -> None:
+    workers = cluster.workers(2)
+    job_id = cluster.submit(epochs=8)
+    cluster.wait_for_epoch(job_id, 2)
+    for worker in workers:
+        worker.send_all(Signals.SIGSTOP)
+    pass_seconds(cluster.settings.lease_s + 1)
+    # who would reap the job wakes before the one who would renew its lease
+    for worker in workers:
+        worker.send(Signals.SIGCONT)
+    pass_seconds(cluster.settings.reconcile_s * 3)
+    for worker in workers:
+        worker.send_all(Signals.SIGCONT)
+    assert cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 0
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
+def test_worker_that_is_asked_to_stop_gives_its_job_back(cluster: Cluster, number: Signals) -> None:
+    first, _ = cluster.workers(2)
+    job_ids = [cluster.submit(epochs=8) for _ in range(2)]
+    for job_id in job_ids:
+        cluster.wait_for_epoch(job_id, 1)
+    first.send(number)
+    assert first.wait() == (0 if number == SIGTERM else 1)
+    [given_back] = [id_ for id_ in job_ids if EventType.RELEASED in {e.type for e in cluster.events(id_)}]
+    ended = cluster.wait_for(given_back, JobState.SUCCEEDED)
+    assert ended.crashes == 0
+    assert outcomes(cluster, given_back) == [AttemptOutcome.RELEASED, AttemptOutcome.SUCCEEDED]
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
+def test_stop_of_the_whole_process_group_loses_nothing(sqlite_cluster: Cluster, number: Signals) -> None:
+    # a service's stop and a terminal's Ctrl-C reach every process of a worker
+    first, _ = sqlite_cluster.workers(2)
+    job_id = sqlite_cluster.submit(epochs=8)
+    sqlite_cluster.submit(epochs=8)
+    sqlite_cluster.wait_for_epoch(job_id, 1)
+    first.send_all(number)
+    first.wait()
+
+
+def test_worker_that_is_asked_twice_stops_and_loses_nothing(sqlite_cluster: Cluster) -> None:
+    first = sqlite_cluster.worker()
+    job_id = sqlite_cluster.submit(epochs=8)
+    sqlite_cluster.wait_for_epoch(job_id, 1)
+    first.send(SIGTERM)
+    first.send(SIGTERM)
+    first.wait()
+    sqlite_cluster.worker()
+
+
+def test_worker_killed_after_its_grace_counts_a_crash(sqlite_cluster: Cluster) -> None:
+    first = sqlite_cluster.worker()
+    job_id = sqlite_cluster.submit()
+    sqlite_cluster.wait_for_epoch(job_id, 1)
+    for child in first.pool():
+        child.suspend()  # it cannot give the job back
+    first.send(SIGTERM)
+    wait_until(lambda: first.logged("Warm shutdown"), "the worker waits for its job", timeout=10)
+    first.kill_all()
+    sqlite_cluster.worker()
+    assert sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 1
+
+
+def test_worker_that_cannot_run_jobs_ends_visibly_and_leaves_them_to_others(sqlite_cluster: Cluster) -> None:
+    sqlite_cluster.worker()
+    broken = sqlite_cluster.start_worker({"TRAINSHED_TRAINER": "tests.no_such_module:Executor"})
+    sqlite_cluster.submit()
+    assert broken.wait(60) != 0
+
+
+def test_kill_of_every_worker_is_made_good_by_a_new_one(cluster: Cluster) -> None:
+    workers = cluster.workers(2)
+    job_ids = [cluster.submit() for _ in range(3)]
+    cluster.wait_for_epoch(job_ids[0], 1)
+    for worker in workers:
+        worker.kill_all()
+    cluster.worker()

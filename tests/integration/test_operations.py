@@ -1,0 +1,147 @@
+"""Managing jobs, workers and queues through the client and the command line, on the API and each database."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from client import Trainshed
+from client.cli import app
+from client.errors import TrainshedApiError
+from shared.broker import list_name
+from shared.db import Database
+from shared.lifecycle import JobState
+from shared.schemas import BatchAction, JobClone, JobListQuery, JobOrder, JobPatch, WaitingFor
+from tests import factories
+from tests.servers import RedisServer
+
+
+@pytest.fixture
+def server(api: httpx.Client) -> Iterator[Trainshed]:
+    with Trainshed(str(api.base_url)) as server:
+        yield server
+
+
+class CommandLine:
+    """Runs commands against that API."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def run(self, *arguments: object) -> Result:
+        result = CliRunner().invoke(app, [str(one) for one in arguments], obj=self._connect)
+        assert result.exit_code == 0, result.output
+        return result
+
+    def json(self, *arguments: object) -> Any:
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def _connect(self, url: str | None, **options: Any) -> Trainshed:
+        return Trainshed(self._url, **options)
+
+
+@pytest.fixture
+def cli(api: httpx.Client) -> CommandLine:
+    return CommandLine(str(api.base_url))
+
+
+def _messages(redis: RedisServer, queue: str = "default") -> int:
+    with redis.client() as client:
+        return int(str(client.llen(list_name(queue, "normal"))))
+
+
+def test_jobs_are_found_edited_cloned_and_deleted(server: Trainshed, database: Database) -> None:
+    ended = factories.failed(database, name="first", tags=("a",))
+    assert server.edit(ended, JobPatch(tags=("b",))).tags == ("b",)
+    clone = server.clone(ended, JobClone(spec={"epochs": 9}, name="second"))
+    query = JobListQuery(tag="b", sort=JobOrder.OLDEST)
+    assert [job.id for job in server.jobs(query, page_size=1)] == [ended, clone.id]
+    server.delete(ended)
+    assert [job.id for job in server.jobs(query)] == [clone.id]
+    assert server.counts().states[JobState.QUEUED] == 1
+
+
+def test_a_batch_tells_what_became_of_each(server: Trainshed, database: Database) -> None:
+    ended, queued = factories.failed(database), factories.submitted(database)
+    first, second = server.batch(BatchAction.RETRY, [ended, queued])
+    assert (first.status, second.status) == (202, 409)
+    assert first.new_id is not None
+    assert server.job(first.new_id).retry_of == ended
+
+
+def test_jobs_of_a_paused_queue_are_sent_the_moment_it_is_resumed(
+    server: Trainshed, database: Database, redis: RedisServer
+) -> None:
+    factories.worker(database)
+    job_id = factories.submitted(database)
+    assert server.pause("default").paused
+    with pytest.raises(AssertionError, match="could not be claimed"):
+        factories.claimed(database, job_id)
+    assert server.job(job_id).waiting_for is WaitingFor.PAUSED
+    assert _messages(redis) == 0
+
+    assert not server.resume("default").paused
+
+    assert _messages(redis) == 1
+    assert server.job(job_id).waiting_for is None
+    factories.claimed(database, job_id)
+
+
+def test_a_worker_is_drained_and_undrained(server: Trainshed, database: Database) -> None:
+    name = factories.worker(database, id="host:1")
+    assert server.drain(name).state == "draining"
+    assert [(one.id, one.state) for one in server.workers()] == [(name, "draining")]
+    assert server.undrain(name).state == "online"
+    with pytest.raises(TrainshedApiError, match="no worker"):
+        server.drain("nobody?")
+
+
+def test_the_command_line_lists_jobs_by_filters(cli: CommandLine, database: Database) -> None:
+    first, second = factories.failed(database, name="Wide"), factories.submitted(database, tags=("t",))
+    assert [job["id"] for job in cli.json("jobs", "--state", "failed", "--name", "wide")] == [str(first)]
+    assert [job["id"] for job in cli.json("jobs", "--tag", "t", "--after", "2020-01-01")] == [str(second)]
+    assert len(cli.json("jobs", "--state", "failed", "--state", "queued", "--sort", "created_at")) == 2
+    assert cli.json("jobs", "--before", "2020-01-01T12:00") == []
+
+
+def test_the_command_line_edits_clones_and_deletes(cli: CommandLine, database: Database) -> None:
+    job_id = factories.failed(database, name="old", tags=("a",))
+    assert cli.json("edit", job_id, "--name", "", "--tag", "b")["tags"] == ["b"]
+    assert "nameless, tags: none" in cli.run("edit", job_id, "--tag", "").stderr
+    changed = ("--set", "epochs=9", "--set", "optimizer=sgd", "-s", "seed=null")
+    clone = cli.json("clone", job_id, *changed, "--name", "new", "--detach")
+    assert (clone["spec"]["epochs"], clone["spec"]["optimizer"], clone["name"]) == (9, "sgd", "new")
+    assert cli.json("delete", job_id) == {"deleted": [str(job_id)]}
+    cancelled = factories.cancelled(database)
+    assert "is deleted" in cli.run("delete", cancelled).stderr
+
+
+def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database: Database) -> None:
+    name = factories.worker(database)
+    job_id = factories.submitted(database)
+    assert "0/1" in cli.run("workers").stdout
+    assert "is draining" in cli.run("workers", "drain", name).stderr
+    assert cli.json("workers")[0]["state"] == "draining"
+    assert "no worker of its queue" in " ".join(cli.run("show", job_id).stdout.split())
+    assert cli.json("workers", "undrain", name)["state"] == "online"
+    assert "1 jobs wait" in cli.run("queues", "pause", "default").stderr
+    assert "paused" in cli.run("queues").stdout
+    assert cli.json("queues")[0]["paused"] is True
+    assert "goes on" in cli.run("queues", "resume", "default").stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shells_completion_is_shown(shell: str) -> None:
+    # the shell asks the program itself, by a variable of the environment
+    result = CliRunner().invoke(app, [], env={"_ROOT_COMPLETE": f"source_{shell}"}, prog_name="root")
+    assert result.exit_code == 0
+    assert "_ROOT_COMPLETE" in result.stdout
+
+
+def test_commands_are_completed() -> None:
+    typed = {"_TRAINSHED_COMPLETE": "complete_bash", "COMP_WORDS": "trainshed work", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(app, [], env=typed, prog_name="trainshed")
+    assert set(result.stdout.split()) == {"worker", "workers"}

@@ -1,0 +1,125 @@
+"""The API reads digits as Keras does, whoever drew them: a model of the real MNIST, trained in seconds."""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageOps
+
+from api.app import create_app
+from shared import datasets
+from shared.db import Database
+from shared.schemas import ModelFormat, TrainSpec
+from shared.settings import Settings
+from tests import factories
+from tests.servers import running_app
+from tests.unit.workers.mnist.synthetic import RecordingMonitor
+from workers.mnist.executor import Executor
+
+Images = npt.NDArray[np.uint8]
+
+_COUNT = 1_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of the real digits, and test images that it has not seen.
+
+    Attributes:
+        client: of an API that has the model as `champion`.
+        keras: the model's file.
+        images: (1000, 28, 28).
+        labels: (1000,).
+    """
+
+    client: httpx.Client
+    keras: Path
+    images: Images
+    labels: Images
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]) -> Iterator[Trained]:
+    folder = tmp_path_factory.mktemp("predict")
+    settings = Settings(data_dir=folder, redis_url=f"unix://{folder / 'redis.sock'}")
+    settings = settings.model_copy(update=real_mnist)
+    spec = TrainSpec(train_size=5_500, validation_size=100, evaluation_size=100, epochs=10, seed=1)
+    model = Executor(settings).train(spec, None, RecordingMonitor())
+    database = Database(settings.effective_database_url)
+    database.migrate()
+    stored = factories.make_model(
+        spec=spec, files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx}
+    )
+    factories.succeed(database, factories.running(database, spec=spec), stored)
+    database.dispose()
+    (folder / "model.keras").write_bytes(model.keras)
+    data = datasets.load("mnist", settings)
+    with running_app(create_app(settings)) as client:
+        client.patch(f"/v1/models/{stored.id}", json={"alias": "champion"}).raise_for_status()
+        yield Trained(
+            client,
+            folder / "model.keras",
+            data.test_images[-_COUNT:].reshape(-1, 28, 28),
+            data.test_labels[-_COUNT:],
+        )
+
+
+def _read(client: httpx.Client, images: Sequence[object]) -> list[dict[str, Any]]:
+    answers = [
+        client.post("/v1/models/champion/predict", json={"images": images[start : start + 64]}).json()
+        for start in range(0, len(images), 64)
+    ]
+    return [one for answer in answers for one in answer["data"]]
+
+
+def _share_right(found: list[dict[str, Any]], labels: Images) -> float:
+    return float(np.mean([one["prediction"] == label for one, label in zip(found, labels, strict=True)]))
+
+
+def _redrawn(image: Images) -> str:
+    """Black on white, ten times as large, somewhere on a larger sheet, as people draw on a canvas."""
+    canvas = Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC)
+    return _base64(ImageOps.invert(canvas))
+
+
+def _base64(picture: Image.Image) -> str:
+    file = BytesIO()
+    picture.save(file, "PNG", compress_level=1)
+    return b64encode(file.getvalue()).decode()
+
+
+def test_predictions_are_those_of_keras(trained: Trained) -> None:
+    images = np.divide(trained.images[:64], 255, dtype=np.float32)
+
+    found = _read(trained.client, images.tolist())
+
+    theirs = keras.saving.load_model(trained.keras, safe_mode=True)(images[..., None])
+    np.testing.assert_allclose([one["probabilities"] for one in found], theirs, atol=1e-5)
+
+
+def test_digits_redrawn_black_on_white_are_read_as_well_as_the_originals(trained: Trained) -> None:
+    originals = np.divide(trained.images, 255, dtype=np.float32).tolist()
+
+    as_they_are = _share_right(_read(trained.client, originals), trained.labels)
+    redrawn = _share_right(
+        _read(trained.client, [_redrawn(image) for image in trained.images]), trained.labels
+    )
+
+    assert as_they_are > 0.9
+    assert redrawn >= as_they_are - 0.01
+
+
+def test_what_the_model_saw_is_the_original_digit(trained: Trained) -> None:
+    [found] = _read(trained.client, [_redrawn(trained.images[0])])
+
+    shown = b64decode(str(found["input"]).removeprefix("data:image/png;base64,"))
+    seen = np.asarray(Image.open(BytesIO(shown))).astype(int)
+    assert np.abs(seen - trained.images[0].astype(int)).mean() < 12

@@ -1,0 +1,82 @@
+"""No log tells a secret: not the API's, not a worker's, not a job's, also where everything is logged."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from client.errors import TrainshedApiError
+from client.ports import find_free
+from client.processes import Program, environment
+from client.trainshed import Trainshed
+from shared.lifecycle import JobState
+from shared.schemas import ApiKeyCreate, Scope, TrainJobCreate, TrainRequest
+from shared.settings import Settings
+from tests.servers import RedisServer
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "correct-horse-battery"
+BOOTSTRAP = "staple-of-the-owner's"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, postgresql_url: str, redis: RedisServer) -> Settings:
+    """Settings with a password and a key in them, under which every line is logged."""
+    return Settings.model_validate(
+        {
+            "data_dir": tmp_path,
+            "port": find_free("127.0.0.1"),
+            # the test's PostgreSQL trusts who reaches it, and does not look at the password
+            "database_url": postgresql_url.replace("postgres@", f"postgres:{PASSWORD}@"),
+            "redis_url": redis.url,
+            "api_keys": BOOTSTRAP,
+            "trainer": "tests.stub_executor:StubExecutor",
+            "log_level": "DEBUG",
+        }
+    )
+
+
+@pytest.fixture
+def programs(settings: Settings) -> Iterator[dict[str, Program]]:
+    """The API and a worker."""
+    variables = {**environment(settings), "PYTHONPATH": str(ROOT)}
+    commands = {"api": ["client.cli", "api"], "worker": ["workers"]}
+    programs = {
+        name: Program(
+            name,
+            [sys.executable, "-m", *command],
+            log=settings.data_dir / f"{name}.log",
+            environment=variables,
+            grace_s=20,
+        )
+        for name, command in commands.items()
+    }
+    for program in programs.values():
+        program.start()
+    yield programs
+    for program in programs.values():
+        program.stop()
+
+
+def test_logs_of_a_whole_job_tell_its_request_and_no_secret(
+    settings: Settings, programs: dict[str, Program]
+) -> None:
+    with Trainshed(f"http://127.0.0.1:{settings.port}", api_key=BOOTSTRAP, patience_s=60) as owner:
+        wait_until(lambda: not owner.why_not_ready(), "the API is ready", 60)
+        key = owner.create_api_key(ApiKeyCreate(name="Ada", scope=Scope.SUBMIT)).key
+    with Trainshed(owner.url, api_key=key) as server:
+        job = server.submit(TrainJobCreate(spec=TrainRequest(dataset="digits", epochs=1)))
+        assert server.wait(job.id, timeout_s=60).state is JobState.SUCCEEDED
+        with Trainshed(owner.url, api_key=key[:-1]) as stranger, pytest.raises(TrainshedApiError):
+            stranger.job(job.id)
+        told = "".join(line.model_dump_json() for line in server.logs(job.id, follow=True))
+    for program in programs.values():
+        program.stop()
+    told += "".join(program.log.read_text() for program in programs.values())
+
+    assert "attempt ended" in told
+    assert '"request_id": "' in programs["worker"].log.read_text()
+    for secret in (PASSWORD, BOOTSTRAP, key, key.rpartition("_")[2]):
+        assert secret not in told

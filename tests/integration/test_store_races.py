@@ -1,0 +1,286 @@
+"""Two writes at the same moment: what they leave is what one after the other leaves, in either order.
+
+The first write holds its transaction open until the second waits for it, which on PostgreSQL is seen and on
+SQLite is certain. That is compared with both done one after the other, on the same rows with the same clock.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import product
+from threading import Barrier
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.orm import Session
+
+from shared import jobs, recovery
+from shared.db import Database
+from shared.errors import IdempotencyKeyReused, TrainshedError
+from shared.jobs import Claim, Idempotency, NewJob
+from shared.lifecycle import Phase
+from shared.tables import Attempt, Base, Job, Model
+from shared.transitions import AttemptFailure, AttemptId
+from tests.factories import claimed, make_epoch, make_model, make_new_job, make_worker_info, submitted
+from tests.fakes import FrozenClock
+from tests.snapshots import everything
+
+Work = Callable[[Session], Any]
+T = TypeVar("T")
+
+_NEW, _OTHER, _MODEL = make_new_job(), make_new_job(), make_model()
+_FAILURE = AttemptFailure("internal", "it broke")
+_ATTEMPT = AttemptId(_NEW.id, 1)
+_EARLIER, _CLOCK = FrozenClock(), FrozenClock()
+_CLOCK.advance(60)
+
+
+def _submit(session: Session, new: NewJob, request: str) -> Any:
+    return jobs.submit(session, new, idempotency=Idempotency("k", request * 64), now=_CLOCK)
+
+
+def _claim(session: Session, owner: str, now: FrozenClock = _CLOCK) -> Claim | None:
+    worker = make_worker_info(name=owner)
+    return jobs.claim(session, _NEW.id, worker=worker, owner=owner, lease_s=30, now=now)
+
+
+def _record(session: Session, epoch: int, now: FrozenClock = _CLOCK) -> None:
+    jobs.record(session, _ATTEMPT, [make_epoch(epoch)], b"the state after it", lease_s=30, now=now)
+
+
+_WORKS: dict[str, Work] = {
+    "renew": lambda session: jobs.renew(session, _ATTEMPT, lease_s=30, now=_CLOCK),
+    "record": lambda session: _record(session, 1),
+    "succeed": lambda session: jobs.succeed_training(session, _ATTEMPT, _MODEL, now=_CLOCK),
+    "retry": lambda session: jobs.fail(session, _ATTEMPT, _FAILURE, retry_in_s=0, now=_CLOCK),
+    "cancel": lambda session: jobs.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
+    "release": lambda session: jobs.release(session, _ATTEMPT, now=_CLOCK),
+    "request": lambda session: jobs.request_cancel(session, _NEW.id, now=_CLOCK),
+    "reap": lambda session: recovery.reap(session, max_crashes=3, now=_CLOCK),
+    "claim": lambda session: _claim(session, "worker-2/1"),
+    "claim too": lambda session: _claim(session, "worker-3/1"),
+    "end": lambda session: recovery.end_cancelled(session, now=_CLOCK),
+    "take": lambda session: recovery.take_undispatched(session, ["default"], lost_after_s=8, now=_CLOCK),
+    "unsend": lambda session: recovery.mark_undispatched(session, [_NEW.id]),
+    "submit": lambda session: _submit(session, _NEW, "a"),
+    "submit again": lambda session: _submit(session, _OTHER, "a"),
+    "submit other": lambda session: _submit(session, _OTHER, "b"),
+}
+
+
+def _look_away(_session: Session) -> list[UUID]:
+    return []
+
+
+def _nothing(session: Session) -> None:
+    session.execute(delete(Model))
+    session.execute(delete(Job))
+
+
+def _queued(session: Session) -> None:
+    _nothing(session)
+    jobs.submit(session, _NEW, now=_EARLIER)
+
+
+def _running(session: Session) -> None:
+    """The lease has expired, and nobody has seen it yet."""
+    _queued(session)
+    _claim(session, "worker-1/1", _EARLIER)
+    _record(session, 0, _EARLIER)
+    session.execute(update(Job).values(lease_expires_at=_EARLIER(30)))
+
+
+def _running_to_be_cancelled(session: Session) -> None:
+    _running(session)
+    jobs.request_cancel(session, _NEW.id, now=_EARLIER)
+
+
+def _queued_to_be_cancelled(session: Session) -> None:
+    _running_to_be_cancelled(session)
+    jobs.release(session, _ATTEMPT, now=_EARLIER)
+
+
+_CASES: dict[str, tuple[Work, str]] = {
+    "nothing": (_nothing, "submit, submit again, submit other"),
+    "queued": (_queued, "claim, claim too, request, take, unsend"),
+    "queued, to be cancelled": (_queued_to_be_cancelled, "claim, request, end, take"),
+    "running": (_running, "renew, record, succeed, retry, release, request, reap, claim"),
+    "running, to be cancelled": (_running_to_be_cancelled, "record, succeed, retry, cancel, release, reap"),
+}
+
+
+def _restore(session: Session, stored: dict[str, list[Any]]) -> None:
+    _nothing(session)
+    for table in Base.metadata.sorted_tables:
+        if rows := stored[table.name]:
+            session.execute(insert(table), [row._mapping for row in rows])
+
+
+def _one_after_the_other(database: Database, works: tuple[Work, Work]) -> Any:
+    with Session(database.engine) as session:  # which is never committed
+        outcomes = []
+        for work in works:
+            try:
+                with session.begin_nested():
+                    outcomes.append(work(session))
+            except TrainshedError as error:
+                outcomes.append(type(error))
+            session.expunge_all()
+        return outcomes, everything(session)
+
+
+def _at_once(database: Database, pool: ThreadPoolExecutor, works: tuple[Work, Work]) -> Any:
+    seconds: list[Future[Any]] = []
+
+    def hold(session: Session) -> Any:
+        result = works[0](session)
+        session.flush()
+        seconds.append(pool.submit(_outcome, database, works[1]))
+        while not (seconds[-1].done() or _somebody_waits(database)):
+            pass  # a few round trips; the test's own time limit ends it
+        return result
+
+    outcomes = [_outcome(database, hold), seconds[-1].result()]
+    return outcomes, database.read(everything)
+
+
+def _outcome(database: Database, work: Work) -> Any:
+    """What a write returns, or the class of the error by which it says that it was too late."""
+    try:
+        return database.write(work)
+    except TrainshedError as error:
+        return type(error)
+
+
+def _somebody_waits(database: Database) -> bool:
+    if database.engine.dialect.name == "sqlite":
+        return True  # its writers are one at a time
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with database.engine.connect() as connection:
+        return bool(connection.scalar(text(waiting)))
+
+
+@pytest.mark.parametrize("state", _CASES)
+def test_two_writes_at_once_leave_what_one_after_the_other_leaves(database: Database, state: str) -> None:
+    prepare, names = _CASES[state]
+    database.write(prepare)
+    before = database.read(everything)
+    pairs = [*product(names.split(", "), repeat=2)]
+    works = {pair: (_WORKS[pair[0]], _WORKS[pair[1]]) for pair in pairs}
+    in_turn = {pair: _one_after_the_other(database, works[pair]) for pair in pairs}
+    with ThreadPoolExecutor(1) as pool:
+        for first, second in pairs:
+            outcomes, stored = in_turn[second, first]
+            allowed = [in_turn[first, second], (outcomes[::-1], stored)]
+            if second == "reap":  # it leaves alone what somebody is changing
+                allowed.append(_one_after_the_other(database, (_WORKS[first], _look_away)))
+            assert _at_once(database, pool, works[first, second]) in allowed, f"{first} and {second}"
+            database.write(lambda session: _restore(session, before))
+
+
+def _all_at_once(count: int, act: Callable[[int], T]) -> list[T]:
+    """Do something in so many threads, which start together."""
+    together = Barrier(count, timeout=10)
+
+    def run(number: int) -> T:
+        together.wait()
+        return act(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+def test_of_many_claims_at_once_one_wins(database: Database) -> None:
+    # one job's message was doubled for every worker there is
+    job_id = submitted(database)
+
+    def claim(number: int) -> Claim | None:
+        return database.write(
+            lambda session: jobs.claim(
+                session, job_id, worker=make_worker_info(), owner=f"worker/{number}", lease_s=30
+            )
+        )
+
+    claims = _all_at_once(20, claim)
+    assert [claim.attempt for claim in claims if claim is not None] == [AttemptId(job_id, 1)]
+    assert database.read(lambda session: session.scalar(select(func.count()).select_from(Attempt))) == 1
+    assert database.read(lambda session: session.get_one(Job, job_id).version) == 2
+
+
+def test_of_many_submits_at_once_with_one_key_one_makes_the_job(database: Database) -> None:
+    def submit(_number: int) -> Any:
+        new = make_new_job()
+        key = Idempotency("k", "a" * 64)
+        return database.write(lambda session: jobs.submit(session, new, idempotency=key))
+
+    answers = _all_at_once(50, submit)
+    assert len({job_id for job_id, _ in answers}) == 1
+    assert sorted(made for _, made in answers) == [False] * 49 + [True]
+    assert database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 1
+
+
+def test_of_many_requests_at_once_with_one_key_one_is_served(database: Database) -> None:
+    def submit(number: int) -> bool:
+        new, key = make_new_job(), Idempotency("k", f"{number:064}")
+        try:
+            return database.write(lambda session: jobs.submit(session, new, idempotency=key))[1]
+        except IdempotencyKeyReused:
+            return False
+
+    assert sum(_all_at_once(10, submit)) == 1
+    assert database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 1
+
+
+def test_reconcilers_at_once_take_each_job_once(database: Database) -> None:
+    waiting = [submitted(database) for _ in range(30)]
+    database.write(lambda session: recovery.mark_undispatched(session, waiting))
+
+    def take(_number: int) -> list[Any]:
+        taken: list[Any] = []
+        while hints := database.write(
+            lambda session: recovery.take_undispatched(session, ["default"], lost_after_s=None, limit=7)
+        ):
+            taken += [hint.job_id for hint in hints]
+        return taken
+
+    taken = [job_id for share in _all_at_once(4, take) for job_id in share]
+    assert sorted(taken) == sorted(waiting)
+
+
+def test_reapers_at_once_count_one_crash(database: Database) -> None:
+    lost = [_expired(database, str(number)) for number in range(10)]
+    reaped = _all_at_once(4, lambda _: database.write(lambda session: recovery.reap(session, max_crashes=3)))
+    assert sorted(job_id for share in reaped for job_id in share) == sorted(lost)
+    assert database.read(lambda session: set(session.scalars(select(Job.crashes)))) == {1}
+
+
+def test_a_worker_that_stands_still_in_a_transaction_does_not_keep_others_from_being_reaped(
+    postgresql_url: str,
+) -> None:
+    database = Database(postgresql_url)
+    frozen, lost = _expired(database, "1"), _expired(database, "2")
+    with database.engine.connect() as connection:
+        connection.execute(update(Job).where(Job.id == frozen).values(phase=Phase.TRAINING))
+        assert database.write(lambda session: recovery.reap(session, max_crashes=3)) == [lost]
+    assert database.write(lambda session: recovery.reap(session, max_crashes=3)) == [frozen]
+    database.dispose()
+
+
+def _expired(database: Database, owner: str) -> UUID:
+    """A running job whose lease has expired."""
+    return claimed(database, submitted(database), owner=owner, lease_s=-1).attempt.job_id
+
+
+def test_writers_and_readers_at_once_never_hear_of_a_lock(database: Database) -> None:
+    def act(number: int) -> int:
+        count = 0
+        for _ in range(10):
+            if number % 2:
+                submitted(database)
+            else:
+                count += len(database.read(everything)["jobs"])
+        return count
+
+    _all_at_once(8, act)
+    assert database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 40

@@ -1,0 +1,79 @@
+from typing import Any
+
+import httpx
+import pytest
+from uuid_utils.compat import uuid7
+
+
+def make(client: httpx.Client, **request: Any) -> httpx.Response:
+    return client.post("/v1/api-keys", json={"name": "Ada", "scope": "admin", **request})
+
+
+@pytest.fixture
+def admin(client: httpx.Client) -> httpx.Client:
+    """A client that shows the first key, an administrator's."""
+    client.headers["Authorization"] = f"Bearer {make(client).json()['key']}"
+    return client
+
+
+def test_a_key_is_shown_once(client: httpx.Client) -> None:
+    answer = make(client)
+    made = answer.json()
+
+    assert answer.status_code == 201
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Location"] == f"/v1/api-keys/{made['id']}"
+    listed = client.get("/v1/api-keys", headers={"Authorization": f"Bearer {made['key']}"})
+    assert listed.json()["data"] == [{name: made[name] for name in made if name != "key"}]
+    assert made["key"].rpartition("_")[2] not in listed.text
+
+
+def test_the_first_key_must_be_an_administrators(client: httpx.Client) -> None:
+    answer = make(client, scope="submit")
+
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/no-administrator")
+    assert client.get("/v1/api-keys").json()["data"] == []
+
+
+def test_a_key_reads_unless_it_says_more(admin: httpx.Client) -> None:
+    made = admin.post("/v1/api-keys", json={"name": "the wall display"}).json()
+
+    me = admin.get("/v1/me", headers={"Authorization": f"Bearer {made['key']}"}).json()
+    assert me == {"key_id": made["id"], "name": "the wall display", "scope": "read", "expires_at": None}
+
+
+def test_a_key_may_expire(admin: httpx.Client) -> None:
+    made = make(admin, expires_in_s=60).json()
+
+    assert made["expires_at"] > made["created_at"]
+    assert admin.get("/v1/me", headers={"Authorization": f"Bearer {made['key']}"}).status_code == 200
+
+
+def test_keys_are_listed_newest_first(admin: httpx.Client) -> None:
+    for name in ("second", "third"):
+        make(admin, name=name)
+
+    assert [key["name"] for key in admin.get("/v1/api-keys").json()["data"]] == ["third", "second", "Ada"]
+
+
+def test_a_revoked_key_opens_nothing(admin: httpx.Client) -> None:
+    made = make(admin, name="Eve").json()
+
+    answers = [admin.delete(f"/v1/api-keys/{made['id']}") for _ in range(2)]
+
+    assert [(answer.status_code, answer.content) for answer in answers] == [(204, b"")] * 2
+    assert admin.get("/v1/me", headers={"Authorization": f"Bearer {made['key']}"}).status_code == 401
+    assert admin.get("/v1/api-keys").json()["data"][0]["revoked_at"]
+
+
+def test_an_unknown_key_cannot_be_revoked(admin: httpx.Client) -> None:
+    answer = admin.delete(f"/v1/api-keys/{uuid7()}")
+
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/api-key-not-found")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": ""}, {"name": "a\nb"}, {"scope": "root"}, {"expires_in_s": 0}, {"scopes": []}], ids=str
+)
+def test_a_senseless_key_is_refused(client: httpx.Client, wrong: dict[str, Any]) -> None:
+    assert make(client, **wrong).status_code == 422

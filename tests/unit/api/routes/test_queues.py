@@ -1,0 +1,49 @@
+from uuid import UUID
+
+import httpx
+import pytest
+
+from shared.db import Database
+from shared.tables import Job
+from tests import factories
+
+
+def test_queues_are_told_with_what_waits(client: httpx.Client, database: Database) -> None:
+    factories.submitted(database, queue="gpu")
+
+    default, gpu = client.get("/v1/queues").json()["data"]
+
+    assert (default["name"], default["queued"]) == ("default", {"high": 0, "normal": 0, "low": 0})
+    assert (gpu["name"], gpu["queued"]["normal"], gpu["paused"], gpu["workers"]) == ("gpu", 1, False, 0)
+
+
+def test_a_job_of_a_paused_queue_says_so(client: httpx.Client, database: Database) -> None:
+    job_id = factories.submitted(database)
+    assert client.post("/v1/queues/default/pause").json()["paused"] is True
+    assert client.get(f"/v1/jobs/{job_id}").json()["waiting_for"] == "paused"
+    assert client.post("/v1/queues/default/resume").json()["paused"] is False
+    assert client.get(f"/v1/jobs/{job_id}").json()["waiting_for"] == "no_worker_online"
+
+
+def test_jobs_that_cannot_be_sent_at_once_are_sent_later(client: httpx.Client, database: Database) -> None:
+    # the broker is away
+    job_id: UUID = factories.submitted(database)
+    client.post("/v1/queues/default/pause")
+    assert client.post("/v1/queues/default/resume").status_code == 200
+    assert database.read(lambda session: session.get_one(Job, job_id).state) == "queued"
+
+
+@pytest.mark.parametrize("name", ["No", "-x", "a" * 65, "a b"])
+def test_what_cannot_be_a_queues_name_is_refused(client: httpx.Client, name: str) -> None:
+    assert client.post(f"/v1/queues/{name}/pause").status_code == 422
+
+
+def test_an_autoscaler_finds_each_queue_under_its_name(client: httpx.Client, database: Database) -> None:
+    factories.worker(database, slots=2)
+    factories.running(database)
+    for _ in range(4):
+        factories.submitted(database)
+
+    loads = client.get("/v1/autoscaling").json()["queues"]
+
+    assert loads == {"default": {"queued": 4, "running": 1, "workers": 1, "desired": 3}}

@@ -1,0 +1,38 @@
+from typing import get_args
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from shared.schemas import TrainRequest
+from shared.sweep_forms import GridSweepCreate, RandomSweepCreate, Range, SweepCreate, Swept
+
+_FORM: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
+
+
+def test_every_parameter_that_can_be_swept_is_one_of_a_training_job() -> None:
+    assert set(get_args(Swept)) < set(TrainRequest.model_fields)
+
+
+def test_the_strategy_tells_the_form() -> None:
+    grid = _FORM.validate_python({"strategy": "grid", "parameters": {"epochs": [1]}})
+    random = _FORM.validate_python(
+        {"strategy": "random", "count": 2, "parameters": {"epochs": {"min": 1, "max": 3}}}
+    )
+
+    assert isinstance(grid, GridSweepCreate)
+    assert isinstance(random, RandomSweepCreate)
+    assert random.parameters["epochs"] == Range(min=1, max=3)
+
+
+@pytest.mark.parametrize(("least", "greatest", "log"), [(2, 1, False), (0, 1, True), (-1, 1, True)])
+def test_a_range_without_numbers_is_refused(least: float, greatest: float, log: bool) -> None:
+    with pytest.raises(ValidationError):
+        Range(min=least, max=greatest, log=log)
+
+
+def test_numbers_and_words_keep_their_types() -> None:
+    grid = _FORM.validate_python(
+        {"strategy": "grid", "parameters": {"learning_rate": [1, 0.5], "optimizer": ["adam"]}}
+    )
+
+    assert grid.parameters == {"learning_rate": (1, 0.5), "optimizer": ("adam",)}
