@@ -16,7 +16,6 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from shared.tables import UtcDateTime
 
-
 Moment = ColumnElement[datetime] | InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None]
 
 

@@ -44,7 +44,7 @@ def _describe(row: tables.Worker, at: datetime, jobs: Sequence[UUID]) -> schemas
     stored = {name: getattr(row, name) for name in schemas.Worker.model_fields if hasattr(row, name)}
     age_s = max(0.0, (at - row.heartbeat_at).total_seconds())
     if row.state != "stopped" and row.lost_after_s is not None and age_s > row.lost_after_s:
-        stored["state"] = "lost"
+        stored |= {"state": "lost"}
     return schemas.Worker(**stored, heartbeat_age_s=age_s, busy_slots=len(jobs), jobs=tuple(jobs))
 
 

@@ -73,6 +73,7 @@ class Claim:
     spec: dict[str, Any]
     max_runtime_s: float | None
     checkpoint: results.StoredCheckpoint | None
+    failures: int
     request_id: str | None
 
 
@@ -201,7 +202,13 @@ def claim(
         checkpoint = None
         _start_over(session, job)
     return Claim(
-        AttemptId(job_id, job.attempt), job.kind, job.spec, job.max_runtime_s, checkpoint, job.request_id
+        attempt=AttemptId(job_id, job.attempt),
+        kind=job.kind,
+        spec=job.spec,
+        max_runtime_s=job.max_runtime_s,
+        checkpoint=checkpoint,
+        failures=job.failures,
+        request_id=job.request_id,
     )
 
 

@@ -71,7 +71,9 @@ def take_undispatched(
     limit: int = 1_000,
     now: Now = database_now,
 ) -> list[Hint]:
-    """Mark due jobs of queues that are not paused as dispatched and return a hint for each, the oldest first: the caller sends them.
+    """Mark due jobs as dispatched and return a hint for each, the oldest first: the caller sends them.
+
+    Those of paused queues are left.
 
     Args:
         lost_after_s: take also jobs that were dispatched so many seconds ago and are still unclaimed; None

@@ -167,7 +167,7 @@ class Job(Base):
         CheckConstraint("state IN ('queued', 'cancelled') OR attempt > 0", name="ran_has_attempt"),
         CheckConstraint("version > 0 AND attempt >= 0 AND next_epoch >= 0", name="counts"),
         CheckConstraint("failures >= 0 AND crashes >= 0 AND max_attempts > 0", name="failure_counts"),
-        # one for each order of a list, with what the filters look at: a list reads no row that it does not show
+        # one for each order of a list, with what filters look at: a list reads no row that it does not show
         *(
             Index(f"ix_jobs_by_{key}", key, "id", "state", "kind", "queue", "name")
             for key in ("created_at", "duration_s", "val_accuracy", "evaluation_accuracy")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from shared import jobs, log, recovery, results
-from shared.db import Database
+from shared.db import Database, is_transient
 from shared.errors import (
     AttemptError,
     CancelRequested,
@@ -24,7 +24,7 @@ from shared.errors import (
 from shared.lifecycle import Phase
 from shared.retry import retry_delay_s
 from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, ModelFormat, TrainSpec
-from shared.transitions import AttemptFailure, AttemptId
+from shared.transitions import AttemptFailure
 from workers.execution import Checkpoint, Executor, Monitor, StoredModel, TrainedModel
 from workers.heartbeat import Heartbeat
 from workers.process import Process
@@ -98,7 +98,7 @@ def run_attempt(process: Process, job_id: UUID) -> None:
         recorder = Recorder(process, claim, heartbeat.check)
         outcome = execute(process.executor, partial(load_work, process.database, claim), recorder)
         try:
-            process.database.write(partial(report, attempt=claim.attempt, outcome=outcome))
+            process.database.write(partial(report, claim=claim, outcome=outcome))
         except (StaleAttempt, DBAPIError) as error:
             _log.warning("the outcome was not written: the job goes on elsewhere", error=str(error))
         _log.info("attempt ended", outcome=type(outcome).__name__)
@@ -156,7 +156,7 @@ def execute(executor: Executor, load: Callable[[], Training | Measuring], monito
         return Cancelled()
     except StopRequested:
         return Stopped()
-    except (StaleAttempt, LeaseLost, DBAPIError) as error:
+    except (StaleAttempt, LeaseLost) as error:
         _log.warning("attempt abandoned", reason=str(error))
         return Abandoned()
     except ModelNotFound as error:
@@ -165,24 +165,29 @@ def execute(executor: Executor, load: Callable[[], Training | Measuring], monito
         _log.warning("attempt failed", code=error.code, error=str(error))
         return Failed(AttemptFailure(error.code, str(error)), error.retryable)
     except Exception as error:
+        if is_transient(error):
+            # the database is away, for longer than it was waited for
+            _log.warning("attempt abandoned", reason=str(error))
+            return Abandoned()
         # an error that nobody foresaw may pass; the attempts keep it on record
         _log.exception("attempt failed")
         return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
 
 
-def report(session: Session, attempt: AttemptId, outcome: Outcome) -> None:
+def report(session: Session, claim: jobs.Claim, outcome: Outcome) -> None:
     """Write how an attempt ended, in one fenced transaction.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
+    attempt = claim.attempt
     match outcome:
         case Trained(spec, model):
             jobs.succeed_training(session, attempt, _new_model(spec, model))
         case Evaluated(spec, dataset, evaluation):
             jobs.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation)
         case Failed(failure, retryable):
-            retry_in_s = retry_delay_s(attempt.number, Random()) if retryable else None
+            retry_in_s = retry_delay_s(claim.failures + 1, Random()) if retryable else None
             jobs.fail(session, attempt, failure, retry_in_s=retry_in_s)
         case Cancelled():
             jobs.cancel_attempt(session, attempt)
@@ -219,7 +224,7 @@ class Recorder:
         """Store what comes next."""
         self.check()
         _log.info("phase entered", phase=phase)
-        self._write(partial(jobs.enter_phase, attempt=self._attempt, phase=phase))
+        self._database.write(partial(jobs.enter_phase, attempt=self._attempt, phase=phase))
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
         """Store finished epochs with the checkpoint after the last, not more often than makes sense."""
@@ -227,14 +232,8 @@ class Recorder:
         since = time.monotonic() - self._committed
         if since >= _COMMIT_INTERVAL_S or metrics.epoch == self._last_epoch:
             record = partial(jobs.record, attempt=self._attempt, lease_s=self._lease_s)
-            self._write(partial(record, epochs=self._pending, state=state()))
+            self._database.write(partial(record, epochs=self._pending, state=state()))
             _log.info("epoch recorded", epoch=metrics.epoch, **metrics.model_dump(include=_LOGGED))
             self._pending = []
             self._committed = time.monotonic()
         self.check()
-
-    def _write(self, work: Callable[[Session], None]) -> None:
-        try:
-            self._database.write(work)
-        except DBAPIError as error:
-            raise LeaseLost(f"the database cannot be written: {error.orig}") from error

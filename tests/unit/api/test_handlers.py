@@ -212,7 +212,7 @@ def test_an_unknown_address_is_a_problem(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
-    [("/v1/workers", "GET"), ("/v1/jobs", "POST, GET"), ("/v1/jobs/1/cancel", "POST"), ("/", "GET")],
+    [("/v1/workers", "GET"), ("/v1/jobs", "GET, POST"), ("/v1/jobs/1/cancel", "POST"), ("/", "GET")],
 )
 def test_a_method_that_is_not_offered_is_a_problem_that_names_those_that_are(
     client: httpx.Client, path: str, allowed: str

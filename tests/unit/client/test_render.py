@@ -162,7 +162,7 @@ def test_a_models_table_has_the_four_columns_of_tfjs_vis() -> None:
 
 def test_a_worker_without_a_gpu_has_a_cpu() -> None:
     row = lines(render.worker_table([make_worker(heartbeat_age_s=12.4)]))[2]
-    assert row.split() == ["host:42", "online", "default", "CPU", "1", "12", "s", "ago"]
+    assert row.split() == ["host:42", "online", "default", "CPU", "0/1", "12", "s", "ago"]
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import ColumnElement, String, cast, literal, select, update
 
-from shared.clock import database_now
+from shared.clock import database_now, seconds_between
 from shared.db import Database
 from shared.tables import Job, UtcDateTime
 from tests.factories import submitted
@@ -108,3 +108,12 @@ def test_it_goes_on_during_a_transaction(database: Database) -> None:
             connection.scalar(select(database_now() > literal(first, UtcDateTime()))) for _ in range(10_000)
         )
         assert any(tries)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.25, 86_400.5, -3.0])
+def test_the_seconds_between_two_moments_are_told(database: Database, seconds: float) -> None:
+    start = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    moments = [literal(start + timedelta(seconds=ahead), UtcDateTime()) for ahead in (0, seconds)]
+    told = database.read(lambda session: session.scalar(select(seconds_between(*moments))))
+    assert told is not None
+    assert float(told) == pytest.approx(seconds, abs=0.001)

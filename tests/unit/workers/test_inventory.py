@@ -1,7 +1,10 @@
 """A worker's row says who it is and that it lives."""
 
+from functools import partial
+
 from sqlalchemy import select
 
+from shared import admission
 from shared.db import Database
 from shared.settings import Settings
 from shared.tables import Worker
@@ -34,3 +37,20 @@ def test_worker_that_comes_back_takes_its_row_again(database: Database, settings
         registration = Registration(database, settings, name="host:1", pid=1, devices=[], slots=slots)
         registration.register()
     assert only_worker(database).slots == 3
+
+
+def test_worker_learns_that_it_drains_until_it_starts_anew(database: Database, settings: Settings) -> None:
+    registration = Registration(database, settings, name="host:1", pid=1, devices=[], slots=1)
+    assert not registration.is_draining()
+    registration.register()
+    database.write(partial(admission.drain, worker="host:1"))
+    registration.beat()
+    assert registration.is_draining()
+    registration.register()
+    assert not registration.is_draining()
+
+
+def test_worker_says_when_it_is_to_be_taken_for_lost(database: Database, settings: Settings) -> None:
+    quick = settings.model_copy(update={"reconcile_s": 2.0, "lease_s": 30.0})
+    Registration(database, quick, name="host:1", pid=1, devices=[], slots=1).register()
+    assert only_worker(database).lost_after_s == 36.0

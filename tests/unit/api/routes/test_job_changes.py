@@ -159,5 +159,5 @@ def test_a_batch_of_no_or_too_many_jobs_is_refused(client: httpx.Client, ids: li
 
 @pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("DELETE", ""), ("POST", "/clone")])
 def test_an_unknown_job_is_not_found(client: httpx.Client, method: str, path: str) -> None:
-    body = None if method == "DELETE" else {}
+    body: dict[str, Any] | None = None if method == "DELETE" else {}
     assert _problem(client.request(method, f"/v1/jobs/{UNKNOWN}{path}", json=body)) == (404, "job-not-found")

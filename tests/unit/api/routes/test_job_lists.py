@@ -23,7 +23,7 @@ def test_jobs_are_listed_page_by_page(client: httpx.Client, database: Database) 
 def test_filters_are_read_from_the_address(client: httpx.Client, database: Database) -> None:
     queued = str(factories.submitted(database, name="Wide", tags=("a",)))
     ended = str(factories.failed(database))
-    params: list[tuple[str, str]] = [("state", "queued"), ("state", "failed")]
+    params = {"state": ["queued", "failed"]}
     assert set(_ids(client.get("/v1/jobs", params=params))) == {queued, ended}
     assert _ids(client.get("/v1/jobs?state=queued&tag=a&q=wide&kind=train")) == [queued]
     assert _ids(client.get("/v1/jobs?worker=worker-1")) == [ended]
