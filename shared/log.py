@@ -18,6 +18,18 @@ _SHARED: list[Any] = [
     structlog.processors.format_exc_info,
 ]
 
+# from the first line on, also in a program that never calls `configure`: a log line is never on stdout
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        *_SHARED,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
+
 
 class _Secrets:
     """The texts that no log may hold, in a pattern that finds them."""
@@ -63,16 +75,6 @@ def configure(level: str, *, secrets: Iterable[str] = ()) -> None:
     root.setLevel(level)
     # it announces itself at every look at the schema's version
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

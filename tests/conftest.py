@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import structlog
 
 from api.app import create_app
 from shared.broker import Broker
@@ -35,20 +34,6 @@ def real_mnist() -> dict[str, str]:
             pytest.fail(reason)
         pytest.skip(reason)
     return urls
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _plain_log() -> None:
-    # structlog's own default takes seconds to draw a traceback
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(),
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
 
 
 @pytest.fixture(autouse=True)

@@ -66,8 +66,8 @@ def test_lost_message_is_sent_again_within_15_s_at_the_default_settings(
 
 @pytest.mark.kills
 def test_emptied_redis_loses_no_job(sqlite_cluster: Cluster, redis: RedisServer) -> None:
-    sqlite_cluster.worker(slots=2)
-    job_ids = [sqlite_cluster.submit()]
+    sqlite_cluster.worker()
+    job_ids = [sqlite_cluster.submit(epochs=20)]
     sqlite_cluster.wait_for_epoch(job_ids[0], 1)
     job_ids += [sqlite_cluster.submit(epochs=1, train_size=2) for _ in range(50)]
     with redis.client() as client:

@@ -222,6 +222,21 @@ def test_of_two_transactions_that_wait_for_each_other_both_are_done_in_the_end(
     assert len(runs) > 2
 
 
+def test_a_write_has_the_write_lock_before_it_reads(sqlite_url: str) -> None:
+    # or another's write in between would make its own impossible
+    database = Database(sqlite_url)
+    other = sqlite3.connect(str(make_url(sqlite_url).database), isolation_level=None, timeout=0)
+
+    def reads(session: Session) -> None:
+        session.scalar(_COUNT)
+        with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+            other.execute("BEGIN IMMEDIATE")
+
+    database.write(reads)
+    other.close()
+    database.dispose()
+
+
 def test_a_write_waits_for_another_programs_lock(sqlite_url: str, exclusive_lock: Callable[[], None]) -> None:
     database = Database(sqlite_url)
     lets_go = Timer(0.2, exclusive_lock)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -188,7 +189,7 @@ def test_a_lost_worker_that_was_to_cancel_leaves_a_cancelled_job(
 def test_queued_jobs_that_were_to_be_cancelled_end(database: Database, clock: FrozenClock) -> None:
     given_back, running_on = _running(database, clock), _running(database, clock)
     for attempt in (given_back, running_on):
-        database.write(lambda session, a=attempt: jobs.request_cancel(session, a.job_id, now=clock))  # type: ignore[misc]
+        database.write(partial(jobs.request_cancel, job_id=attempt.job_id, now=clock))
     database.write(lambda session: jobs.release(session, given_back, now=clock))
     waiting = _submitted(database, clock)
     assert database.write(lambda session: recovery.end_cancelled(session, now=clock)) == [given_back.job_id]
