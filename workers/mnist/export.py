@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,20 @@ def from_keras(kind: ModelKind, file: bytes) -> Weights:
         path = Path(folder) / "model.keras"
         path.write_bytes(file)
         try:
+            _check(path)
             model.load_weights(path)
         except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
             reason = str(error).partition("\n")[0]
             raise AttemptError(f"the stored model is damaged, or is no {kind} model: {reason}") from error
     return np.concatenate([array.ravel() for array in model.get_weights()])
+
+
+def _check(path: Path) -> None:
+    # Keras reads no further than it must, and so may never come to a member's checksum
+    with ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise BadZipFile(f"{damaged} has a wrong checksum")
 
 
 def to_onnx(kind: ModelKind, weights: Weights) -> bytes:
