@@ -2,5 +2,16 @@
 
 from client.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedAnswer
 from client.trainshed import Trainshed
+from shared.schemas import EvaluateJobCreate, EvaluateRequest, TrainJobCreate, TrainRequest
 
-__all__ = ["ClientError", "ServerUnreachable", "Trainshed", "TrainshedApiError", "UnexpectedAnswer"]
+__all__ = [
+    "ClientError",
+    "EvaluateJobCreate",
+    "EvaluateRequest",
+    "ServerUnreachable",
+    "TrainJobCreate",
+    "TrainRequest",
+    "Trainshed",
+    "TrainshedApiError",
+    "UnexpectedAnswer",
+]

@@ -12,6 +12,7 @@ import typer
 
 from client import (
     capacity,
+    curves,
     edits,
     findings,
     history,
@@ -21,6 +22,7 @@ from client import (
     options,
     render,
     serving,
+    status,
     submission,
     sweeps,
 )
@@ -55,6 +57,7 @@ def _main(
         typer.echo(f"trainshed {version('trainshed')}")
 
 
+app.command()(status.status)
 app.command()(listing.jobs)
 
 
@@ -84,6 +87,7 @@ def watch(
 
 
 app.command()(history.events)
+app.command()(curves.metrics)
 
 
 @app.command()
@@ -121,6 +125,7 @@ app.add_typer(capacity.queues_app, name="queues")
 app.command()(findings.models)
 app.command()(findings.predict)
 app.command()(findings.compare)
+app.command()(findings.misclassified)
 app.add_typer(sweeps.app, name="sweep")
 
 

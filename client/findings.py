@@ -79,6 +79,29 @@ def compare(ctx: typer.Context, jobs: Jobs, url: options.Url = None, as_json: op
         show(render.comparison(found))
 
 
+def misclassified(
+    ctx: typer.Context,
+    job: options.JobReference,
+    label: Annotated[int | None, typer.Option(help="Only images of this class.", show_default=False)] = None,
+    predicted: Annotated[
+        int | None, typer.Option(help="Only those taken for this class.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+    url: options.Url = None,
+    as_json: options.Json = False,
+) -> None:
+    """List the test images that a job's evaluation got wrong; with --json, the images too."""
+    with options.server(ctx, url) as server:
+        wrong = server.misclassified(find_job(server, job), label=label, predicted=predicted)
+        found = list(islice(wrong, limit))
+    if as_json:
+        write_json(found)
+    elif found:
+        show(render.misclassified_table(found))
+    else:
+        say("No such images.")
+
+
 def _newest(server: Trainshed) -> ModelReference:
     for model in server.models(page_size=1):
         return model.id

@@ -1,16 +1,24 @@
 """The command that tells what has happened to a job: `trainshed events`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
 from client import options
+from client.errors import UsageError
+from client.exits import ExitCode
 from client.output import say, write_json
 from client.references import find_job
-from client.render import numbers
+from client.render import SHORT_ID, numbers
+from client.trainshed import Trainshed
 from shared.schemas import JobEvent
 
+Job = Annotated[
+    str | None,
+    typer.Argument(metavar="[JOB]", help="As for `show`; none for all jobs.", show_default=False),
+]
 After = Annotated[int, typer.Option(min=0, help="Only events with a greater number.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is finished.")]
 
@@ -19,28 +27,43 @@ _TOLD = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 def events(
     ctx: typer.Context,
-    job: options.JobReference,
+    job: Job = None,
     after: After = 0,
     follow: Follow = False,
     url: options.Url = None,
     as_json: options.Json = False,
 ) -> None:
-    """List what has happened to a job, oldest first; with --follow --json, one JSON document a line."""
+    """List what has happened to a job, oldest first; with --follow --json, one JSON document a line.
+
+    With --follow and no job, everything that happens from now on, to any of them.
+    """
+    if job is None and (after or not follow):
+        raise UsageError("which job? Name one, or give --follow alone to see what happens to all of them")
     with options.server(ctx, url) as server:
-        job_id = find_job(server, job)
-        if as_json and not follow:
+        job_id = find_job(server, job) if job else None
+        if as_json and not follow and job_id:
             write_json(list(server.events(job_id, after=after)))
             return
-        for event in server.stream(job_id, after=after) if follow else server.events(job_id, after=after):
-            typer.echo(event.model_dump_json() if as_json else describe(event))
+        try:
+            for event in _told(server, job_id, after, follow):
+                typer.echo(event.model_dump_json() if as_json else describe(event, named=job_id is None))
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.DETACHED) from None
     if follow and not as_json:
         say("The job is finished.")
 
 
-def describe(event: JobEvent) -> str:
-    """An event in one line."""
+def _told(server: Trainshed, job_id: UUID | None, after: int, follow: bool) -> Iterator[JobEvent]:
+    if job_id is None:
+        return server.stream_all()
+    return server.stream(job_id, after=after) if follow else server.events(job_id, after=after)
+
+
+def describe(event: JobEvent, *, named: bool = False) -> str:
+    """An event in one line; with the end of its job's id if that is to be named."""
     at = event.at.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
-    return f"{event.seq:>4}  {at}  {event.type:16} {_details(event.data)}".rstrip()
+    job = f"{str(event.job_id)[-SHORT_ID:]}  " if named else ""
+    return f"{job}{event.seq:>4}  {at}  {event.type:16} {_details(event.data)}".rstrip()
 
 
 def _details(data: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from shared.schemas import (
     Evaluation,
     Job,
     JobDetail,
+    Misclassified,
     ModelSummary,
     Priority,
     Queue,
@@ -229,6 +230,14 @@ def prediction(found: Prediction) -> Group:
     why = {"blank": "the picture is blank", "below_threshold": "no class is likely enough", None: ""}
     said = f"No digit found: {why[found.reason]}" if found.prediction is None else str(found.prediction)
     return Group(Text(said, "bold"), Text(), table)
+
+
+def misclassified_table(images: Iterable[Misclassified]) -> Table:
+    """Images that were got wrong, one a row."""
+    table = _table("Image", "Class", "Taken for", "Probability", left=0)
+    for image in images:
+        table.add_row(str(image.index), str(image.label), str(image.predicted), ratio(image.probability))
+    return table
 
 
 def comparison(found: Comparison) -> Table:

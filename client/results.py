@@ -62,6 +62,19 @@ class Results:
         query = {"jobs": _listed(job_ids), **_curve_query(resolution, names, max_points)}
         return self._get(ManyMetrics, "/v1/metrics", params=query).data
 
+    def metrics_file(
+        self,
+        job_ids: Sequence[UUID],
+        form: Literal["csv", "ndjson"],
+        resolution: Literal["epoch", "step"] = "epoch",
+        *,
+        names: Sequence[str] = (),
+        max_points: int | None = None,
+    ) -> str:
+        """The same as a text with a line a point."""
+        query = {"jobs": _listed(job_ids), "format": form, **_curve_query(resolution, names, max_points)}
+        return self._connection.call("GET", "/v1/metrics", params=query).text
+
     def compare(self, job_ids: Sequence[UUID]) -> Comparison:
         """Two to ten jobs side by side."""
         return self._get(Comparison, "/v1/compare", params={"jobs": _listed(job_ids)})

@@ -1,8 +1,8 @@
-"""A job's events as the server sends them (server-sent events, HTML Living Standard, part 9.2)."""
+"""Events as the server sends them (server-sent events, HTML Living Standard, part 9.2)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from uuid import UUID
+from dataclasses import dataclass
 
 import httpx
 
@@ -15,21 +15,26 @@ _PAUSE_S = 0.5  # between two connections
 
 
 class EventStream:
-    """The events of a job, over as many connections as it takes.
+    """Jobs' events, over as many connections as it takes.
 
     Attributes:
-        seen: the number of the newest event that was given.
+        seen: the id of the newest event that was given.
         ended: whether the server said that no more will come; if not, no stream comes through from it.
     """
 
-    def __init__(
-        self, connection: Connection, job_id: UUID, after: int, sleep: Callable[[float], None]
-    ) -> None:
-        """Prepare to connect; `after` is the number of an event that is known already."""
+    def __init__(self, connection: Connection, path: str, after: str, sleep: Callable[[float], None]) -> None:
+        """Prepare to connect.
+
+        Args:
+            connection: to the server.
+            path: of the stream.
+            after: the id of an event that is known already; empty to begin where the server does.
+            sleep: what passes the time between two connections.
+        """
         self.seen = after
         self.ended = False
         self._connection = connection
-        self._path = f"/v1/jobs/{job_id}/stream"
+        self._path = path
         self._sleep = sleep
 
     def __iter__(self) -> Iterator[JobEvent]:
@@ -37,24 +42,23 @@ class EventStream:
         alive = True
         while alive:
             alive = False
-            for name, data in self._connect():
+            for block in self._connect():
                 alive = True
-                if name == "end":
+                if block.name == "end":
                     self.ended = True
                     return
-                if data:
-                    event = JobEvent.model_validate_json(data)
-                    self.seen = event.seq
-                    yield event
+                self.seen = block.id or self.seen
+                if block.data:
+                    yield JobEvent.model_validate_json(block.data)
             self._sleep(_PAUSE_S)
 
-    def _connect(self) -> Iterator[tuple[str, str]]:
+    def _connect(self) -> Iterator["Block"]:
         """The blocks that one connection brings until it is lost."""
         response = self._connection.call(
             "GET",
             self._path,
             stream=True,
-            headers={"Last-Event-ID": str(self.seen)},
+            headers={"Last-Event-ID": self.seen} if self.seen else {},
             timeout=httpx.Timeout(_SILENCE_S, connect=_CONNECT_S),
         )
         with closing(response), suppress(httpx.TransportError):
@@ -62,15 +66,23 @@ class EventStream:
                 yield from blocks(response.iter_lines())
 
 
-def blocks(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The name and the data of each block of a stream; a block that was not sent whole is none."""
-    name, data = "", list[str]()
+@dataclass(frozen=True)
+class Block:
+    """What a stream sends at once; a field that it leaves out is empty."""
+
+    name: str
+    data: str
+    id: str
+
+
+def blocks(lines: Iterable[str]) -> Iterator[Block]:
+    """The blocks of a stream; one that was not sent whole is none."""
+    fields: dict[str, list[str]] = {}
     for line in lines:
         field, _, value = line.partition(":")
-        if not line:
-            yield name, "\n".join(data)
-            name, data = "", []
-        elif field == "event":
-            name = value.removeprefix(" ")
-        elif field == "data":
-            data.append(value.removeprefix(" "))
+        if line:
+            fields.setdefault(field, []).append(value.removeprefix(" "))
+            continue
+        name, block_id = (fields.get(one, [""])[-1] for one in ("event", "id"))
+        yield Block(name, "\n".join(fields.get("data", ())), block_id)
+        fields = {}

@@ -134,7 +134,7 @@ def _parameter(text: str) -> tuple[str, Any]:
         raise UsageError(f"--param {text} names no values: write NAME=VALUE,VALUE or NAME=MIN..MAX")
     if ".." in values:
         least, _, greatest = values.removeprefix("log:").partition("..")
-        return name, {"min": least, "max": greatest, "log": values.startswith("log:")}
+        return name, {"min": _value(least), "max": _value(greatest), "log": values.startswith("log:")}
     return name, tuple(map(_value, values.split(",")))
 
 

@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from client.connection import Connection
+from client.errors import UnexpectedAnswer
 from client.operations import Operations
 from client.results import Results
 from client.streaming import EventStream
@@ -168,13 +169,31 @@ class Trainshed(Operations, Results, AbstractContextManager["Trainshed"]):
         Each comes once, however often the connection is lost or the server restarts. Where no stream comes
         through, as behind some proxies, the server is asked again and again instead.
         """
-        stream = EventStream(self._connection, job_id, after, self._sleep)
-        yield from stream
+        stream = EventStream(self._connection, f"/v1/jobs/{job_id}/stream", str(after), self._sleep)
+        for event in stream:
+            after = event.seq
+            yield event
         if not stream.ended:
             for _ in self.watch(job_id):
-                for event in self.events(job_id, after=stream.seen):
-                    stream.seen = event.seq
+                for event in self.events(job_id, after=after):
+                    after = event.seq
                     yield event
+
+    def stream_all(self, *, after: str = "") -> Iterator[JobEvent]:
+        """All jobs' events as they happen, without an end.
+
+        Each comes once, a job's in their order, however often the connection is lost or the server restarts.
+
+        Args:
+            after: `0` for the first event on; empty for what happens from now on.
+
+        Raises:
+            UnexpectedAnswer: no stream comes through, as behind some proxies.
+        """
+        yield from EventStream(self._connection, "/v1/stream", after, self._sleep)
+        raise UnexpectedAnswer(
+            f"no stream comes through from {self.url}: does a proxy in between hold answers back?"
+        )
 
     def wait(self, job_id: UUID, *, timeout_s: float | None = None) -> JobDetail:
         """The job when it is finished.

@@ -15,10 +15,12 @@ import psutil
 
 from shared.schemas import TrainSpec
 from tests.factories import make_spec
+from tests.stub_executor import STEP_S
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-STEPS = 30  # 0.3 s an epoch with the stub: longer than the least time between two commits
+STEPS = 30  # of an epoch
+EPOCH_S = STEPS * STEP_S  # with the stub: longer than the least time between two commits
 
 
 class Program:
@@ -126,7 +128,7 @@ class Api:
 
 
 def training(**overrides: Any) -> TrainSpec:
-    """A job of 4 epochs of about 0.3 s with the stub."""
+    """A job of 4 epochs of about `EPOCH_S` with the stub."""
     return make_spec(**{"epochs": 4, "train_size": STEPS, "batch_size": 1, **overrides})
 
 

@@ -8,8 +8,9 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
+from math import ceil
 from pathlib import Path
 from random import Random
 from signal import SIGCONT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM
@@ -20,14 +21,18 @@ import httpx
 import psutil
 
 from shared.db import Database
+from shared.errors import JobAlreadyFinished
 from shared.lifecycle import TERMINAL, JobState
 from shared.settings import Settings
 from tests.faults.cluster import Cluster, quick_settings
-from tests.faults.programs import Program, pass_seconds
+from tests.faults.programs import EPOCH_S, Program, pass_seconds
 from tests.servers import PostgresServer, RedisServer, running_postgres, running_redis
+from tests.waiting import wait_until
 
 _WORKERS = 3
 _PATIENCE_S = 60.0
+_CANCELLED = 0.15  # for how many jobs, of those submitted, one is cancelled
+_END_S = 300.0
 _LOG_TAIL = 3_000
 
 
@@ -51,18 +56,24 @@ class Soak:
 
     def run(self, seconds: float, jobs: int) -> None:
         """Submit jobs and strike for so long, then wait for the end of every job and ask the oracle."""
+        # so long that the workers are behind most of the time, and a fault rarely strikes an idle one
+        most_epochs = max(8, ceil(2 * _WORKERS * seconds / jobs / EPOCH_S))
         for number in range(jobs):
-            self._submit(number)
+            self._submit(number, self._random.randint(1, most_epochs))
+            if self._random.random() < _CANCELLED:
+                self._cancel_one()
             while monotonic() - self._begun < seconds * (number + 1) / jobs:
                 pass_seconds(self._random.uniform(0.5, 2.0))
                 self._strike(self._random.choice(self._faults))
                 self._restart_what_ended()
         self.say("no more faults; waiting for every job")
-        self._cluster.wait_for_all(timeout=180)
+        self._cluster.wait_for_all(timeout=_END_S)
         for job_id in self._cancelled:
             self._cluster.expected[job_id] = JobState(self._cluster.job(job_id).state)
         assert set(self._cluster.expected) == set(self._cluster.expect_what_is_stored())
         self._cluster.verify()
+        broker, queues = self._cluster.broker, self._cluster.settings.queues
+        wait_until(lambda: broker.waiting(queues) == 0, "no message is left", timeout=30)
         ended = [self._cluster.job(job_id) for job_id in self._cluster.expected]
         self.say(
             f"sound: {len(ended)} jobs, {sum(job.attempt for job in ended)} attempts, "
@@ -77,8 +88,7 @@ class Soak:
     def _strike(self, fault: Callable[[], str]) -> None:
         self.say(fault())
 
-    def _submit(self, number: int) -> None:
-        epochs = self._random.randint(2, 12)
+    def _submit(self, number: int, epochs: int) -> None:
         deadline = monotonic() + _PATIENCE_S
         while (answer := self._try_to_submit(number, epochs)) is None:
             assert monotonic() < deadline, f"job {number} was refused for {_PATIENCE_S:g} s"
@@ -87,12 +97,16 @@ class Soak:
         job_id = UUID(answer.json()["id"])
         self._cluster.expected[job_id] = JobState.SUCCEEDED
         self.say(f"submitted job {number}, {epochs} epochs")
-        if self._random.random() < 0.15:
-            victim = self._random.choice(list(self._cluster.expected))
-            if self._cluster.job(victim).state not in TERMINAL:
-                self._cluster.cancel(victim)
-                self._cancelled.add(victim)
-                self.say("cancelled a job")
+
+    def _cancel_one(self) -> None:
+        live = [one for one in self._cluster.expected if self._cluster.job(one).state not in TERMINAL]
+        if not live:
+            return
+        victim = self._random.choice(live)
+        with suppress(JobAlreadyFinished):
+            self._cluster.cancel(victim)
+        self._cancelled.add(victim)
+        self.say("cancelled a job")
 
     def _try_to_submit(self, number: int, epochs: int) -> httpx.Response | None:
         try:

@@ -83,3 +83,26 @@ def test_jobs_are_shown_side_by_side(url: str, database: Database) -> None:
 
 def test_one_job_is_nothing_to_compare(url: str, database: Database) -> None:
     assert _run(url, "compare", factories.submitted(database)).exit_code == 2
+
+
+def test_images_that_were_got_wrong_are_listed(url: str, database: Database) -> None:
+    model = factories.make_model(spec=factories.make_spec(dataset="digits"))
+    attempt = factories.running(database)
+    factories.record(database, attempt, 3)
+    factories.succeed(database, attempt, model)
+    wrong = model.evaluation.misclassified[0]
+
+    listed = _run(url, "misclassified", attempt.job_id)
+    only = json.loads(_run(url, "misclassified", attempt.job_id, "--label", wrong.label, "--json").stdout)
+
+    assert listed.stdout.splitlines()[2].split()[:3] == [
+        str(wrong.index),
+        str(wrong.label),
+        str(wrong.predicted),
+    ]
+    assert {one["label"] for one in only} == {wrong.label}
+    assert only[0]["image"].startswith("data:image/png;base64,")
+    assert (
+        _run(url, "misclassified", attempt.job_id, "--label", 9, "--predicted", 9).stderr
+        == "No such images.\n"
+    )

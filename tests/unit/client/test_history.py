@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 
 from client.history import describe
@@ -47,6 +48,29 @@ def test_following_ends_when_the_job_is_finished(line: CommandLine) -> None:
     result = line.run("events", _add(line), "-f")
     assert len(result.stdout.splitlines()) == 5
     assert "finished" in result.stderr
+
+
+def test_events_of_all_jobs_are_followed_each_with_its_job(line: CommandLine) -> None:
+    event = make_event(make_job().id, 7, type="claimed")
+    line.api.troubles = [
+        httpx.Response(
+            200,
+            headers={"Content-Type": "text/event-stream"},
+            text=f"data: {event.model_dump_json()}\nid: 9\n\n",
+        )
+    ]
+    result = line.run("events", "--follow")
+    assert result.stdout.split()[:2] == [str(event.job_id)[-8:], "7"]
+    assert "there is nothing at /v1/stream" in result.stderr  # says the fake API to the next connection
+
+
+@pytest.mark.parametrize("options", [(), ("--follow", "--after", 3)])
+def test_events_of_all_jobs_that_are_not_just_followed_are_refused(
+    line: CommandLine, options: tuple[object, ...]
+) -> None:
+    result = line.run("events", *options)
+    assert result.exit_code == 2
+    assert "which job?" in result.stderr
 
 
 @pytest.mark.parametrize(

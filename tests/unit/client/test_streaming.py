@@ -1,13 +1,14 @@
-"""A job's events come once each, over as many connections as it takes."""
+"""Events come once each, over as many connections as it takes."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from client.errors import TrainshedApiError
-from client.streaming import blocks
+from client.errors import TrainshedApiError, UnexpectedAnswer
+from client.streaming import Block, blocks
 from client.trainshed import Trainshed
 from shared.schemas import JobEvent
 from tests.unit.client.fake_api import URL, FakeApi, make_event, make_job, make_life, make_problem
@@ -34,10 +35,12 @@ class Streams:
 
     Attributes:
         asked: the Last-Event-ID of each connection.
+        paths: what each asked for.
     """
 
     def __init__(self, *texts: str) -> None:
-        self.asked: list[str] = []
+        self.asked: list[str | None] = []
+        self.paths: set[str] = set()
         self._texts = list(texts)
 
     def connect(self) -> Trainshed:
@@ -45,8 +48,8 @@ class Streams:
         return Trainshed(URL, transport=transport, sleep=lambda _: None, patience_s=5.0)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        assert request.url.path == f"/v1/jobs/{JOB}/stream"
-        self.asked.append(request.headers["Last-Event-ID"])
+        self.paths.add(request.url.path)
+        self.asked.append(request.headers.get("Last-Event-ID"))
         text = self._texts.pop(0)
         return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Body(text))
 
@@ -61,6 +64,7 @@ def test_events_come_until_the_end() -> None:
     streams = Streams(_sent(*LIFE) + END)
     assert list(streams.connect().stream(JOB)) == LIFE
     assert streams.asked == ["0"]
+    assert streams.paths == {f"/v1/jobs/{JOB}/stream"}
 
 
 def test_a_stream_is_resumed_after_the_newest_event() -> None:
@@ -107,6 +111,18 @@ def test_a_busy_server_is_asked_again() -> None:
     assert list(api.connect().stream(job_id)) == []
 
 
-def test_a_block_has_a_name_and_its_data_lines() -> None:
+def test_a_block_has_a_name_its_data_lines_and_an_id() -> None:
     lines = ["event: a", "data: 1", "data:2", "id: 7", "", ": ping", "", "data: cut off"]
-    assert list(blocks(lines)) == [("a", "1\n2"), ("", "")]
+    assert list(blocks(lines)) == [Block("a", "1\n2", "7"), Block("", "", "")]
+
+
+def test_the_stream_of_all_jobs_is_resumed_after_the_newest_of_its_ids() -> None:
+    opened = "id: 5\nretry: 1000\n\n"
+    told = [f"data: {event.model_dump_json()}\nid: 6-{event.seq}\n\n" for event in LIFE]
+    streams = Streams(opened, opened + told[0] + told[1], opened.replace("5", "6-2") + told[2], "")
+    found = streams.connect().stream_all()
+    assert list(islice(found, 3)) == LIFE[:3]
+    assert streams.asked == [None, "5", "6-2"]
+    assert streams.paths == {"/v1/stream"}
+    with pytest.raises(UnexpectedAnswer, match="no stream comes through"):
+        next(found)

@@ -1,0 +1,159 @@
+"""A client's whole day, with the real trainer: submit, watch, compare, evaluate again, predict, clean up."""
+
+import json
+import subprocess
+import sys
+from base64 import b64decode
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from client import Trainshed, TrainshedApiError, ports
+from client.processes import environment
+from client.stack import LocalStack
+from shared import datasets
+from shared.lifecycle import EventType, JobState
+from shared.schemas import (
+    BatchAction,
+    EvaluateJobCreate,
+    EvaluateRequest,
+    JobClone,
+    JobListQuery,
+    JobOrder,
+    ModelFormat,
+    ModelPatch,
+    TrainJobCreate,
+    TrainRequest,
+)
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 3
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """A stack that runs, and its settings."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    settings = Settings(data_dir=tmp_path, port=ports.find_free("127.0.0.1"))
+    with LocalStack(settings):
+        yield settings
+
+
+@pytest.fixture
+def drawing(stack: Settings) -> bytes:
+    """A test image of a digit as people draw one: black on white, ten times as large."""
+    image = datasets.load("digits", stack).test_images[0].reshape(28, 28)
+    file = BytesIO()
+    Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
+    with Trainshed(f"http://127.0.0.1:{stack.port}") as server:
+        # submit, and once more: the closed laptop's second try
+        spec = TrainRequest(dataset="digits", epochs=EPOCHS, batch_size=64, seed=1)
+        asked = TrainJobCreate(spec=spec, name="first", tags=("day",))
+        first = server.submit(asked, idempotency_key="monday")
+        assert server.submit(asked, idempotency_key="monday").id == first.id
+
+        # watch
+        told = list(server.stream(first.id))
+        assert [event.seq for event in told] == list(range(1, len(told) + 1))
+        assert (told[0].type, told[-1].type) == (EventType.SUBMITTED, EventType.SUCCEEDED)
+        curves = {one.name: one.y for one in server.metrics(first.id).series}
+        assert {name: len(y) for name, y in curves.items()} == dict.fromkeys(curves, EPOCHS)
+
+        # another one, and compare
+        overrides = JobClone(spec={"learning_rate": 0.01}, name="second")
+        second = server.wait(server.clone(first.id, overrides).id, timeout_s=60)
+        compared = server.compare([first.id, second.id])
+        assert compared.differing == {"learning_rate": (0.001, 0.01)}
+        accuracies = [one.accuracy for one in compared.evaluations if one]
+        best = server.job((first.id, second.id)[accuracies.index(max(accuracies))])
+        assert best.model_id is not None
+        assert next(server.jobs(JobListQuery(tag="day", sort=JobOrder.BEST_EVALUATION))).id == best.id
+
+        # evaluate the better one again, more strictly
+        server.change_model(best.model_id, ModelPatch(alias="champion"))
+        strict = EvaluateRequest(model_id="champion", threshold=0.9)
+        again = server.submit(EvaluateJobCreate(kind="evaluate", spec=strict, tags=("day",)))
+        assert server.wait(again.id, timeout_s=60).state is JobState.SUCCEEDED
+        loose, measured = server.evaluation(best.id), server.evaluation(again.id)
+        assert (measured.size, measured.threshold) == (loose.size, 0.9)
+        assert measured.accuracy <= loose.accuracy == max(accuracies)
+        assert sum(map(sum, measured.confusion_matrix)) == measured.size - measured.rejected
+
+        # predict, and the same with the downloaded file
+        [read] = server.predict("champion", drawing).data
+        onnx = onnxruntime.InferenceSession(server.download("champion", ModelFormat.ONNX))
+        [name] = [one.name for one in onnx.get_inputs()]
+        seen = np.asarray(Image.open(BytesIO(b64decode(read.input.partition(",")[2]))), np.float32) / 255
+        [probabilities] = onnx.run(None, {name: seen.reshape(1, 28, 28, 1)})
+        assert np.abs(probabilities[0] - read.probabilities).max() < 1e-5
+
+        # clean up
+        refused, *_ = server.batch(BatchAction.DELETE, [best.id])
+        assert (refused.status, refused.problem and refused.problem.title) == (409, "The model is used")
+        server.change_model("champion", ModelPatch(alias=None))
+        gone = [again.id, first.id, second.id]
+        assert [one.status for one in server.batch(BatchAction.DELETE, gone)] == [204, 204, 204]
+        assert (server.counts().total, list(server.models())) == (0, [])
+        with pytest.raises(TrainshedApiError, match="there is no job"):
+            server.job(first.id)
+
+
+def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: Path) -> None:
+    picture, file = tmp_path / "drawn.png", tmp_path / "model.onnx"
+    picture.write_bytes(drawing)
+
+    def trainshed(*arguments: object, code: int = 0) -> Any:
+        """Run one command; what it wrote, as JSON."""
+        command = [sys.executable, "-m", "client.cli", *map(str, arguments), "--json"]
+        ended = subprocess.run(command, env=environment(stack), capture_output=True, text=True, timeout=90)
+        assert ended.returncode == code, ended.stderr
+        return json.loads(ended.stdout) if ended.stdout else ended.stderr
+
+    training = ("--dataset", "digits", "--epochs", EPOCHS, "--batch-size", 64, "--seed", 1, "--tag", "day")
+    first = trainshed("train", *training, "--name", "first", "--detach")
+    assert trainshed("watch", first["id"])["state"] == "succeeded"
+    assert trainshed("events", "last")[-1]["type"] == "succeeded"
+    [curves] = trainshed("metrics", "last")
+    assert {one["name"]: len(one["y"]) for one in curves["series"]} == {
+        "loss": EPOCHS,
+        "accuracy": EPOCHS,
+        "val_loss": EPOCHS,
+        "val_accuracy": EPOCHS,
+    }
+
+    second = trainshed("clone", first["id"], "--set", "learning_rate=0.01", "--name", "second")
+    compared = trainshed("compare", first["id"], second["id"])
+    assert compared["differing"] == {"learning_rate": [0.001, 0.01]}
+    best, *_ = trainshed("jobs", "--tag", "day", "--sort=-evaluation_accuracy")
+    assert best["evaluation_accuracy"] == max(one["accuracy"] for one in compared["evaluations"])
+
+    assert trainshed("model", best["id"], "--alias", "champion")["job_id"] == best["id"]
+    again = trainshed("evaluate", "champion", "--threshold", 0.9, "--tag", "day")
+    assert (again["state"], again["evaluation"]["threshold"]) == ("succeeded", 0.9)
+    assert again["evaluation"]["accuracy"] <= best["evaluation_accuracy"]
+
+    [read] = trainshed("predict", picture, "--model", "champion")["data"]
+    assert len(read["probabilities"]) == 10
+    trainshed("model", "champion", "--download", "onnx", "--output", file)
+    assert onnxruntime.InferenceSession(file.read_bytes()).get_inputs()
+
+    everything = [again["id"], first["id"], second["id"]]
+    assert "`champion`: give the alias to another model" in trainshed("delete", best["id"], code=2)
+    trainshed("model", "champion", "--alias", "")
+    assert trainshed("delete", *everything) == {"deleted": everything}
+    assert (trainshed("jobs"), trainshed("models")) == ([], [])
+    assert "there is no job" in trainshed("show", first["id"], code=2)
+    assert trainshed("status")["jobs"]["total"] == 0
