@@ -74,6 +74,7 @@ def api() -> None:
 
 def worker() -> None:
     """Run a worker, in the foreground: it takes jobs until it is stopped, and then gives its job back."""
+    get_settings()  # refuses wrong ones in a line, where Celery would show a traceback
     # in this process's place, so that signals reach it; -P as in client.stack
     os.execv(sys.executable, [sys.executable, "-P", "-m", "workers"])
 

@@ -49,7 +49,7 @@ def celery_app(settings: Settings) -> Celery:
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "socket_keepalive": not settings.effective_redis_url.startswith("unix://"),
-            "health_check_interval": 10,
+            "health_check_interval": 4,
         },
         task_acks_late=False,
         task_ignore_result=True,

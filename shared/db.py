@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -23,6 +24,9 @@ from shared.tables import Base
 
 T = TypeVar("T")
 
+BINARY = "trainshed_binary"
+"""An execution option: PostgreSQL sends rows in binary form, a blob not as twice as many hex digits."""
+
 # how long SQLite itself waits for another writer; a `Database` asks again until its patience ends
 _SQLITE_BUSY_S = 1.0
 # a server that vanished without a word is noticed within about 10 s, not after TCP's hours
@@ -33,11 +37,20 @@ _POSTGRESQL_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-# a process that stands still in a transaction holds its locks, and with them the reconcilers, no longer
-_POSTGRESQL_IDLE_LIMIT = "10s"
+_POSTGRESQL_SETTINGS = {
+    # a process that stands still in a transaction holds its locks, and with them the reconcilers, no longer
+    "idle_in_transaction_session_timeout": "'10s'",
+    # to start processes takes longer than they save in statements as short as ours
+    "max_parallel_workers_per_gather": "0",
+    # the indexes that lists and counts are read from are in memory: a scan of the whole table is not quicker
+    "random_page_cost": "1.1",
+}
 _MIGRATION_LOCK = 0x7261696E  # any number that no other program takes
-# serialization failure, deadlock, idle for too long, the server going down or coming up, connection lost
-_TRANSIENT_SQLSTATES = ("40001", "40P01", "25P03", "57P", "08", "53300")
+# serialization failure, deadlock, idle for too long, the server going down or coming up, connection lost, too
+# many connections, a full disk
+_TRANSIENT_SQLSTATES = ("40001", "40P01", "25P03", "57P", "08", "53")
+# SQLite has no codes: another writer, a full disk, and a quota that is used up
+_TRANSIENT_WORDS = ("database is locked", "database or disk is full", "disk I/O error")
 
 
 class Database:
@@ -127,11 +140,12 @@ def is_transient(error: BaseException) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return str(state).startswith(_TRANSIENT_SQLSTATES)
-    # psycopg gives no state where it never reached the server; SQLite's has only words
+    # psycopg gives no state where it never reached the server
     connection_failed = (
         type(error.orig).__module__.startswith("psycopg") and type(error).__name__ == "OperationalError"
     )
-    return error.connection_invalidated or connection_failed or "database is locked" in str(error.orig)
+    words = str(error.orig)
+    return error.connection_invalidated or connection_failed or any(one in words for one in _TRANSIENT_WORDS)
 
 
 def insert_or_ignore(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:
@@ -154,8 +168,16 @@ def _postgresql_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
-        connection.execute(f"SET idle_in_transaction_session_timeout = '{_POSTGRESQL_IDLE_LIMIT}'")
+        for name, value in _POSTGRESQL_SETTINGS.items():
+            connection.execute(f"SET {name} = {value}")
         connection.commit()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _choose_format(
+        _connection: Connection, cursor: Any, _sql: str, _values: Any, context: Any, _many: bool
+    ) -> None:
+        if context.execution_options.get(BINARY):
+            cursor.format = psycopg.pq.Format.BINARY
 
     return engine
 

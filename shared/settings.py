@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import is_loopback
+from shared.schemas import QUEUE_PATTERN
 
 _URL = r"^(https?|file)://"
 _MNIST = "https://storage.googleapis.com/learnjs-data/model-builder"
@@ -144,7 +145,7 @@ class Settings(BaseSettings):
         default=3, ge=1, description="How many workers a job may lose before it ends `failed`, `worker_lost`."
     )
 
-    queues: Annotated[tuple[str, ...], NoDecode] = Field(
+    queues: Annotated[tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)], ...], NoDecode] = Field(
         default=("default",),
         min_length=1,
         description="The queues a worker serves, with commas between them.",

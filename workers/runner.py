@@ -67,16 +67,16 @@ class Cancelled:
 
 
 @dataclass(frozen=True)
-class Stopped:
-    """The worker is being stopped."""
+class Released:
+    """It cannot go on here: the worker is being stopped, or the database was away for too long."""
 
 
 @dataclass(frozen=True)
-class Abandoned:
+class Superseded:
     """The attempt is no longer the job's: whoever has it now reports."""
 
 
-Outcome = Trained | Evaluated | Failed | Cancelled | Stopped | Abandoned
+Outcome = Trained | Evaluated | Failed | Cancelled | Released | Superseded
 
 
 def run_attempt(process: Process, job_id: UUID) -> None:
@@ -97,10 +97,7 @@ def run_attempt(process: Process, job_id: UUID) -> None:
         _log.info("attempt started")
         recorder = Recorder(process, claim, heartbeat.check)
         outcome = execute(process.executor, partial(load_work, process.database, claim), recorder)
-        try:
-            process.database.write(partial(report, claim=claim, outcome=outcome))
-        except (StaleAttempt, DBAPIError) as error:
-            _log.warning("the outcome was not written: the job goes on elsewhere", error=str(error))
+        write_outcome(process, claim, outcome)
         _log.info("attempt ended", outcome=type(outcome).__name__)
 
 
@@ -154,11 +151,12 @@ def execute(executor: Executor, load: Callable[[], Training | Measuring], monito
                 return Evaluated(spec, model.spec.dataset, executor.evaluate(spec, model, monitor))
     except CancelRequested:
         return Cancelled()
-    except StopRequested:
-        return Stopped()
-    except (StaleAttempt, LeaseLost) as error:
-        _log.warning("attempt abandoned", reason=str(error))
-        return Abandoned()
+    except (StopRequested, LeaseLost) as error:
+        _log.info("attempt released", reason=str(error))
+        return Released()
+    except StaleAttempt as error:
+        _log.warning("attempt superseded", reason=str(error))
+        return Superseded()
     except ModelNotFound as error:
         return Failed(AttemptFailure("model_not_found", str(error)), retryable=False)
     except AttemptError as error:
@@ -167,11 +165,27 @@ def execute(executor: Executor, load: Callable[[], Training | Measuring], monito
     except Exception as error:
         if is_transient(error):
             # the database is away, for longer than it was waited for
-            _log.warning("attempt abandoned", reason=str(error))
-            return Abandoned()
+            _log.warning("attempt released", reason=str(error))
+            return Released()
         # an error that nobody foresaw may pass; the attempts keep it on record
         _log.exception("attempt failed")
         return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
+
+
+def write_outcome(process: Process, claim: jobs.Claim, outcome: Outcome) -> None:
+    """Report how an attempt ended, however long the database is away.
+
+    Without it this process could do nothing else, and nobody takes the job before it has been back for a
+    lease: so no result is lost in an outage, and no job counts a crash for one.
+    """
+    while True:
+        try:
+            process.database.write(partial(report, claim=claim, outcome=outcome))
+            return
+        except (StaleAttempt, DBAPIError) as error:
+            _log.warning("the outcome was not written", error=str(error))
+            if not is_transient(error) or process.stop.is_set():
+                return
 
 
 def report(session: Session, claim: jobs.Claim, outcome: Outcome) -> None:
@@ -191,9 +205,9 @@ def report(session: Session, claim: jobs.Claim, outcome: Outcome) -> None:
             jobs.fail(session, attempt, failure, retry_in_s=retry_in_s)
         case Cancelled():
             jobs.cancel_attempt(session, attempt)
-        case Stopped():
+        case Released():
             jobs.release(session, attempt)
-        case Abandoned():
+        case Superseded():
             pass
 
 

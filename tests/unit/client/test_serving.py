@@ -60,6 +60,13 @@ def test_the_worker_command_becomes_the_worker(tmp_path: Path) -> None:
     assert (int(out), worker.returncode) == (worker.pid, 0)
 
 
+def test_a_worker_with_wrong_settings_says_which(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSHED_LEASE_S", "long")
+    result = cli.run("worker")
+    assert result.stderr.startswith("Error: TRAINSHED_LEASE_S long: ")
+    assert (result.stdout, result.exit_code) == ("", 2)
+
+
 def test_the_migrate_command_makes_the_database(
     cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

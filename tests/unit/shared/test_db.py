@@ -295,6 +295,19 @@ def test_only_the_databases_own_troubles_are_transient(database: Database) -> No
     assert not is_transient(wrong.value)
 
 
+def test_a_full_disk_may_have_room_again(sqlite_url: str) -> None:
+    database = Database(sqlite_url, patience_s=0)
+
+    def fill(session: Session) -> None:
+        session.execute(text("PRAGMA max_page_count = 1"))  # none beyond those there are
+        session.execute(text("CREATE TABLE filling AS SELECT zeroblob(1000000) AS room"))
+
+    with pytest.raises(DBAPIError, match="full") as full:
+        database.write(fill)
+    database.dispose()
+    assert is_transient(full.value)
+
+
 def test_a_row_is_inserted_once(database: Database) -> None:
     job_id = submitted(database)
     row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}

@@ -78,6 +78,7 @@ def test_socket_path_that_the_kernel_would_refuse_is_refused_unless_another_redi
         {"lease_s": 0},
         {"max_crashes": 0},
         {"queues": ()},
+        {"queues": ("default", "Not a queue")},
         {"slots": 0},
         {"datasets": {"x": {"images_url": "ftp://example.org/i.png", "labels_url": "file:///l"}}},
         {"datasets": {"x": {"images_url": "file:///i.png"}}},

@@ -1,13 +1,17 @@
 """One attempt, from claim to report, with every way in which it can end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from shared import jobs, queries, results
+from shared.db import Database
 from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, ModelFormat, TrainSpec
@@ -18,6 +22,8 @@ from tests.unit.workers.conftest import MakeProcess
 from workers.execution import Checkpoint, Monitor, TrainedModel
 from workers.process import Process
 from workers.runner import run_attempt
+
+T = TypeVar("T")
 
 
 def submit(process: Process, **overrides: Any) -> UUID:
@@ -200,6 +206,67 @@ def test_attempt_that_lost_its_job_writes_nothing_more(make_process: MakeProcess
         AttemptOutcome.RELEASED,
         AttemptOutcome.SUCCEEDED,
     ]
+
+
+class Outage(Database):
+    """A database that cannot be reached for the next `writes` writes."""
+
+    writes = 0.0
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        if self.writes:
+            self.writes -= 1
+            raise OperationalError("", {}, psycopg.OperationalError("the server is gone"))
+        return super().write(work)
+
+
+@pytest.fixture
+def outage(database_url: str) -> Iterator[Outage]:
+    database = Outage(database_url)
+    yield database
+    database.dispose()
+
+
+def test_result_outlives_an_outage_of_the_database(make_process: MakeProcess, outage: Outage) -> None:
+    def begin() -> None:
+        outage.writes = 3
+
+    process = replace(make_process(), database=outage)
+    process = replace(process, executor=Interfering(process, begin))
+    job_id = submit(process)
+    run_attempt(process, job_id)
+    assert outage.writes == 0
+    assert job(process, job_id).state == JobState.SUCCEEDED
+
+
+def test_outage_in_the_middle_gives_the_job_back_and_counts_no_crash(
+    make_process: MakeProcess, outage: Outage
+) -> None:
+    class Recording(StubExecutor):
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+            outage.writes = 3
+            return super().train(spec, start, monitor)
+
+    process = replace(make_process(), database=outage)
+    job_id = submit(process)
+    run_attempt(replace(process, executor=Recording(process.settings)), job_id)
+    released = job(process, job_id)
+    assert (released.state, released.crashes) == (JobState.QUEUED, 0)
+    assert [attempt.outcome for attempt in released.attempts] == [AttemptOutcome.RELEASED]
+
+
+def test_worker_that_is_stopped_in_an_outage_does_not_wait_for_its_end(
+    make_process: MakeProcess, outage: Outage
+) -> None:
+    process = replace(make_process(), database=outage)
+
+    def begin() -> None:
+        outage.writes = float("inf")
+        process.stop.set()
+
+    job_id = submit(process)
+    run_attempt(replace(process, executor=Interfering(process, begin)), job_id)
+    assert job(process, job_id).state == JobState.RUNNING, "its lease will expire"
 
 
 def test_resumed_job_equals_an_uninterrupted_one(make_process: MakeProcess) -> None:
