@@ -36,6 +36,7 @@ class Mutation:
 
 _KILLS = "tests/faults/test_worker_kills.py"
 _BROKER = "tests/faults/test_broker_faults.py"
+_RESUME = "tests/faults/test_keras_resume.py"
 _RACES = "tests/faults/test_reconcilers.py"
 
 MUTATIONS = [
@@ -123,6 +124,35 @@ MUTATIONS = [
         "        _parent.stop_jobs()\n",
         "        pass\n",
         f"{_KILLS}::test_worker_that_is_asked_to_stop_gives_its_job_back",
+    ),
+    Mutation(
+        "results thrown away in an outage",
+        "workers/runner.py",
+        "            if not is_transient(error) or process.stop.is_set():\n                return\n",
+        "            return\n",
+        "tests/unit/workers/test_runner.py::test_result_outlives_an_outage_of_the_database",
+    ),
+    Mutation(
+        "a checkpoint that is trusted unread",
+        "shared/results.py",
+        "    if row is None or sha256(row.state).hexdigest() != row.sha256:\n",
+        "    if row is None:\n",
+        "tests/faults/test_database_faults.py::test_damaged_checkpoint_is_not_used_and_the_job_starts_over",
+    ),
+    Mutation(
+        "a resume that forgets what the optimizer knew",
+        "workers/mnist/training.py",
+        "        return checkpoints.unpack(start.state, 1 + slots, length, step)\n",
+        "        weights, *rest = checkpoints.unpack(start.state, 1 + slots, length, step)\n"
+        "        return [weights, *(0 * slot for slot in rest)]\n",
+        f"{_RESUME}::test_real_training_resumes_bit_for_bit",
+    ),
+    Mutation(
+        "an order of the images that goes on from epoch to epoch",
+        "workers/mnist/training.py",
+        "        order = epoch_order(spec.seed, epoch, spec.train_size)\n",
+        "        order = epoch_order(spec.seed, epoch - first_epoch, spec.train_size)\n",
+        f"{_RESUME}::test_real_training_resumes_bit_for_bit",
     ),
     Mutation(
         "a broken worker that ends as if all were well",

@@ -8,6 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from client import Trainshed
 from shared.lifecycle import JobState
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
@@ -103,6 +104,28 @@ def test_submits_during_an_outage_of_the_database_are_refused_or_kept(
 def accepted_by(api: Api, key: str) -> dict[str, Any] | None:
     answer = api.submit(key=key, timeout=20)
     return dict(answer.json()) if answer.status_code == 202 else None
+
+
+def test_a_stream_has_no_gap_and_no_repeat_while_the_api_is_restarted(sqlite_cluster: Cluster) -> None:
+    api = sqlite_cluster.api()
+    sqlite_cluster.worker()
+    job_id = sqlite_cluster.submit(epochs=60)
+    told: list[int] = []
+
+    def read() -> None:
+        with Trainshed(api.url, patience_s=60) as server:
+            told.extend(event.seq for event in server.stream(job_id))
+
+    reader = Thread(target=read)
+    reader.start()
+    for _ in range(3):
+        seen = len(told)
+        wait_until(lambda seen=seen: len(told) > seen + 2, "the stream goes on", timeout=30)  # type: ignore[misc]
+        api.program.kill_all()
+        api = sqlite_cluster.api(api.port)
+    ended = sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
+    reader.join(timeout=30)
+    assert told == list(range(1, ended.version + 1))
 
 
 def test_readers_see_no_gap_while_the_api_is_restarted(sqlite_cluster: Cluster) -> None:

@@ -2,9 +2,11 @@
 
 import resource
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 from threading import Event, Thread
@@ -14,12 +16,14 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from shared import jobs
 from shared.db import Database
 from shared.lifecycle import JobState
 from shared.tables import Checkpoint
+from tests.factories import make_new_job
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
-from tests.faults.programs import ROOT, Program, pass_seconds
+from tests.faults.programs import Program, pass_seconds
 from tests.faults.proxy import Proxy
 from tests.servers import PostgresServer, RedisServer, running_postgres
 from tests.waiting import wait_until
@@ -183,43 +187,46 @@ def test_writers_and_readers_of_sqlite_do_not_hinder_each_other(sqlite_cluster: 
     assert {sqlite_cluster.job(job_id).attempt for job_id in job_ids} == {1}
 
 
-_WRITER = """
-import sys
-from shared import jobs
-from shared.db import Database
-from tests.factories import make_new_job
+def submit_for_ever(url: str, acknowledged: Connection) -> None:
+    """Commit job after job, and tell each after its commit."""
+    database = Database(url)
+    while True:
+        new = make_new_job()
+        database.write(lambda session, new=new: jobs.submit(session, new))  # type: ignore[misc]
+        acknowledged.send(new.id)
 
-database = Database(sys.argv[1])
-while True:
-    new = make_new_job()
-    database.write(lambda session: jobs.submit(session, new))
-    print(new.id, flush=True)
-"""
+
+def killed_writer(context: ForkServerContext, url: str, commits: int, more_s: float) -> Iterator[UUID]:
+    """What a writer told that was killed some time after so many commits."""
+    told, tells = context.Pipe(duplex=False)
+    writer = context.Process(target=submit_for_ever, args=[url, tells])
+    writer.start()
+    tells.close()
+    yield from (told.recv() for _ in range(commits))
+    pass_seconds(more_s)
+    writer.kill()
+    with suppress(EOFError):
+        while True:
+            yield told.recv()
+    writer.join()
+    told.close()
 
 
 def test_sqlite_keeps_every_commit_that_it_acknowledged_to_a_killed_writer(
     sqlite_url: str, tmp_path: Path
 ) -> None:
+    context = get_context("forkserver")  # its processes are forked with everything loaded
+    context.set_forkserver_preload([__name__])
     acknowledged: set[UUID] = set()
-    for kill in range(25):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, sqlite_url], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        lines = [writer.stdout.readline() for _ in range(1 + kill % 7)]
-        pass_seconds(0.001 * (kill % 10))
-        writer.kill()
-        lines += writer.stdout.readlines()
-        writer.wait()
-        writer.stdout.close()
-        acknowledged |= {UUID(line.strip()) for line in lines if line.endswith("\n")}
+    for kill in range(200):
+        acknowledged |= set(killed_writer(context, sqlite_url, 1 + kill % 7, 0.001 * (kill % 10)))
     connection = sqlite3.connect(tmp_path / "trainshed.db")
     [[verdict]] = connection.execute("PRAGMA integrity_check").fetchall()
     stored = {UUID(row[0]) for row in connection.execute("SELECT id FROM jobs")}
     connection.close()
     assert verdict == "ok"
     assert acknowledged <= stored
-    assert len(acknowledged) >= 25
+    assert len(acknowledged) >= 800
 
 
 @pytest.mark.parametrize("damage", ["bit flipped", "cut short", "gone", "of another epoch"])
