@@ -10,7 +10,7 @@ from api.services import Services
 from shared.schemas import ModelReference
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 

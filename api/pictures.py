@@ -63,8 +63,10 @@ def _grey(picture: Image.Image) -> NDArray[np.float64]:
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     factor = -(-max(picture.size) // _LARGE)
     rgba = picture.convert("RGBA").reduce(factor) if factor > 1 else picture.convert("RGBA")
-    grey = np.asarray(rgba.convert("L"), np.float64)
-    opacity = np.asarray(rgba.getchannel("A"), np.float64) / 255
+    grey, alpha = np.asarray(rgba.convert("L"), np.float64), rgba.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return grey
+    opacity = np.asarray(alpha, np.float64) / 255
     drawn = float((grey * opacity).sum() / max(float(opacity.sum()), 1.0))
     paper = 255.0 if drawn < 128 else 0.0
     return grey * opacity + paper * (1 - opacity)

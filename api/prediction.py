@@ -22,7 +22,7 @@ from api.services import Services
 from shared import results
 from shared.errors import UnreadablePicture, UnsupportedPicture
 from shared.predictions import EncodedPicture, Prediction, Predictions, PredictRequest, Rows
-from shared.schemas import ModelFormat, ModelReference
+from shared.schemas import ModelFormat, ModelReference, TrainSpec
 
 PICTURE_TYPES = ("image/png", "image/jpeg")
 
@@ -72,23 +72,21 @@ def predict(
         UnreadablePicture: a picture is damaged, or is none.
         PictureTooLarge: the pictures have too many pixels.
     """
-    model_id, spec = services.database.read(
-        lambda session: (results.find_model(session, reference).id, results.model_spec(session, reference))
-    )
+    model = services.database.read(lambda session: results.find_model(session, reference))
     began = perf_counter()
     seen = _seen(upload)
     blank = np.zeros(_SHAPE, np.float32)
     images = np.stack([blank if image is None else image for image in seen])
     probabilities = services.predictor.probabilities(
-        model_id, lambda: _onnx(services, model_id), images.reshape(-1, *_SHAPE, 1)
+        model.id, lambda: _onnx(services, model.id), images.reshape(-1, *_SHAPE, 1)
     )
-    least = spec.threshold if threshold is None else threshold
+    least = TrainSpec.model_validate(model.spec).threshold if threshold is None else threshold
     data = tuple(
         _prediction(image is None, of_image, pixels, least)
         for image, of_image, pixels in zip(seen, probabilities, images, strict=True)
     )
     ms = (perf_counter() - began) * 1_000
-    return Predictions(model_id=model_id, threshold=least, ms=round(ms, 3), data=data)
+    return Predictions(model_id=model.id, threshold=least, ms=round(ms, 3), data=data)
 
 
 def _onnx(services: Services, model_id: UUID) -> bytes:

@@ -1,29 +1,29 @@
 """What Prometheus reads.
 
-Jobs and workers are counted in SQL at each scrape, so that every API process says the same; requests are
-counted by the process that answers them. No label is an id, so that there are never many series.
+Jobs and workers are counted in the database, so that every API process says the same, but for jobs that were
+deleted (`api.totals`); requests are counted by the process that answers them. No label is an id, so that
+there are never many series.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select, type_coerce
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.totals import BOUNDS, Spread, Tally, Totals
 from shared import fleet
-from shared.clock import Now, database_now, seconds_between
+from shared.clock import Now, database_now
 from shared.db import Database
-from shared.lifecycle import TERMINAL, JobState
-from shared.tables import Job
+from shared.lifecycle import JobState
+from shared.tables import Job, UtcDateTime
 
-_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
 _REQUEST_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -76,10 +76,10 @@ class Timed:
         await self._app(scope, receive, send_timed)
 
 
-def jobs_exposition(database: Database, *, now: Now = database_now) -> bytes:
+def jobs_exposition(database: Database, tally: Tally, *, now: Now = database_now) -> bytes:
     """Jobs and workers, in Prometheus's text format, as one state of the database shows them."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Found(database.read(lambda session: list(_families(session, now)))))
+    registry.register(_Found(database.read(lambda session: list(_families(session, tally, now)))))
     return generate_latest(registry)
 
 
@@ -91,65 +91,54 @@ class _Found(Collector):
         return self._families
 
 
-def _families(session: Session, now: Now) -> Iterator[Metric]:
-    yield _jobs(session)
-    yield _submitted(session)
-    yield _finished(session)
-    wait, duration = seconds_between(Job.created_at, Job.started_at), Job.duration_s.expression
-    yield _histogram(session, "trainshed_queue_wait_seconds", "From submit to the first claim.", wait)
-    yield _histogram(session, "trainshed_duration_seconds", "From the first claim to the end.", duration)
-    yield _oldest(session, now)
+def _families(session: Session, tally: Tally, now: Now) -> Iterator[Metric]:
+    yield from _jobs(session, now)
+    totals = tally.totals(session, now=now)
+    yield _submitted(totals)
+    yield _finished(totals)
+    yield _histogram("trainshed_queue_wait_seconds", "From submit to the first claim.", totals.waits)
+    yield _histogram("trainshed_duration_seconds", "From the first claim to the end.", totals.durations)
     yield _workers(session, now)
 
 
-def _jobs(session: Session) -> Metric:
-    family = GaugeMetricFamily("trainshed_jobs", "Jobs in each state.", labels=("state", "queue"))
-    for state, queue, count in session.execute(
-        select(Job.state, Job.queue, func.count()).group_by(Job.state, Job.queue)
-    ):
-        family.add_metric((state, queue), count)
-    return family
-
-
-def _submitted(session: Session) -> Metric:
-    family = CounterMetricFamily("trainshed_jobs_submitted", "Jobs that were submitted.", labels=("kind",))
-    for kind, count in session.execute(select(Job.kind, func.count()).group_by(Job.kind)):
-        family.add_metric((kind,), count)
-    return family
-
-
-def _finished(session: Session) -> Metric:
-    family = CounterMetricFamily(
-        "trainshed_jobs_finished", "Jobs that ended.", labels=("kind", "state", "error_code")
-    )
-    ends = (Job.kind, Job.state, func.coalesce(Job.error_code, ""))
-    for kind, state, code, count in session.execute(
-        select(*ends, func.count()).where(Job.state.in_(TERMINAL)).group_by(*ends)
-    ):
-        family.add_metric((kind, state, code), count)
-    return family
-
-
-def _histogram(session: Session, name: str, text: str, seconds: ColumnElement[Any]) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=("kind",))
-    counts = [func.count().filter(seconds <= bound) for bound in _SECONDS]
-    measured = select(Job.kind, func.count(seconds), func.sum(seconds), *counts).group_by(Job.kind)
-    for kind, count, total, *below in session.execute(measured.where(seconds.is_not(None))):
-        buckets = [(str(bound), number) for bound, number in zip(_SECONDS, below, strict=True)]
-        family.add_metric((kind,), [*buckets, ("+Inf", count)], float(total))
-    return family
-
-
-def _oldest(session: Session, now: Now) -> Metric:
-    family = GaugeMetricFamily(
+def _jobs(session: Session, now: Now) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("trainshed_jobs", "Jobs in each state.", labels=("state", "queue"))
+    oldest = GaugeMetricFamily(
         "trainshed_queue_oldest_age_seconds",
         "For how long the job has waited that has waited longest and might be run.",
         labels=("queue",),
     )
-    age = func.max(seconds_between(Job.scheduled_at, now()))
-    waiting = select(Job.queue, age).where(Job.state == JobState.QUEUED, Job.scheduled_at <= now())
-    for queue, seconds in session.execute(waiting.group_by(Job.queue)):
-        family.add_metric((queue,), seconds or 0.0)
+    measures = (func.count(), func.min(Job.scheduled_at), type_coerce(now(), UtcDateTime()))
+    found = session.execute(select(Job.state, Job.queue, *measures).group_by(Job.state, Job.queue))
+    for state, queue, count, due_at, at in found:
+        jobs.add_metric((state, queue), count)
+        if state == JobState.QUEUED and due_at <= at:
+            oldest.add_metric((queue,), (at - due_at).total_seconds())
+    yield jobs
+    yield oldest
+
+
+def _submitted(totals: Totals) -> Metric:
+    family = CounterMetricFamily("trainshed_jobs_submitted", "Jobs that were submitted.", labels=("kind",))
+    for kind, count in totals.submitted.items():
+        family.add_metric((kind,), count)
+    return family
+
+
+def _finished(totals: Totals) -> Metric:
+    family = CounterMetricFamily(
+        "trainshed_jobs_finished", "Jobs that ended.", labels=("kind", "state", "error_code")
+    )
+    for labels, count in totals.finished.items():
+        family.add_metric(labels, count)
+    return family
+
+
+def _histogram(name: str, text: str, spreads: Mapping[str, Spread]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=("kind",))
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    for kind, spread in spreads.items():
+        family.add_metric((kind,), list(zip(bounds, spread.cumulative(), strict=True)), spread.seconds)
     return family
 
 

@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from api.predictor import Predictor
+from api.totals import Tally
 from shared.broker import Broker
 from shared.changes import Announcer
 from shared.db import Database
@@ -19,6 +20,7 @@ class Services:
     database: Database
     broker: Broker
     predictor: Predictor = field(default_factory=Predictor)
+    tally: Tally = field(default_factory=Tally)
 
 
 @contextmanager

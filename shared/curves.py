@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sqlalchemy import LargeBinary, select, type_coerce
 from sqlalchemy.orm import Session
 
+from shared.db import BINARY
 from shared.errors import JobNotFound
 from shared.schemas import MetricName, Resolution
 from shared.tables import Epoch, Job
@@ -34,7 +35,7 @@ def curves(session: Session, job_id: UUID, resolution: Resolution, names: Collec
         raise JobNotFound(f"there is no job {job_id}")
     if resolution is Resolution.EPOCH:
         return _by_epoch(session, job_id, [name for name in _EPOCHS if name in names])
-    return {name: _by_batch(session, job_id, name) for name in _BATCHES if name in names}
+    return _by_batch(session, job_id, [name for name in _BATCHES if name in names])
 
 
 def _by_epoch(session: Session, job_id: UUID, names: Collection[MetricName]) -> Curves:
@@ -46,7 +47,13 @@ def _by_epoch(session: Session, job_id: UUID, names: Collection[MetricName]) -> 
     return dict(zip(names, table.T, strict=True))
 
 
-def _by_batch(session: Session, job_id: UUID, name: MetricName) -> NDArray[np.float64]:
-    stored = type_coerce(_BATCHES[name], LargeBinary)  # not a list of Python's numbers, of which each costs
-    parts = session.scalars(select(stored).where(Epoch.job_id == job_id).order_by(Epoch.epoch))
-    return np.frombuffer(b"".join(parts), "<f8")
+def _by_batch(session: Session, job_id: UUID, names: Collection[MetricName]) -> Curves:
+    if not names:
+        return {}
+    # as bytes: each of a list of Python's numbers costs
+    columns = [type_coerce(_BATCHES[name], LargeBinary) for name in names]
+    epochs = select(*columns).where(Epoch.job_id == job_id).order_by(Epoch.epoch)
+    rows = session.execute(epochs.execution_options(**{BINARY: True})).all()
+    return {
+        name: np.frombuffer(b"".join(row[place] for row in rows), "<f8") for place, name in enumerate(names)
+    }

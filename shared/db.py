@@ -37,9 +37,10 @@ _POSTGRESQL_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+# a process that stands still in a transaction holds its locks, and with them the reconcilers, no longer
+_POSTGRESQL_IDLE_LIMIT = "10s"
 _POSTGRESQL_SETTINGS = {
-    # a process that stands still in a transaction holds its locks, and with them the reconcilers, no longer
-    "idle_in_transaction_session_timeout": "'10s'",
+    "idle_in_transaction_session_timeout": f"'{_POSTGRESQL_IDLE_LIMIT}'",
     # to start processes takes longer than they save in statements as short as ours
     "max_parallel_workers_per_gather": "0",
     # the indexes that lists and counts are read from are in memory: a scan of the whole table is not quicker

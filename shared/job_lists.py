@@ -6,6 +6,7 @@ sorted by, and its id: what comes after is the same whatever was submitted or de
 """
 
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,14 +107,19 @@ def _conditions(session: Session, query: JobListQuery) -> Iterator[ColumnElement
     if query.worker is not None:
         yield _among(session, Attempt.job_id, Attempt.worker == query.worker)
     if query.q is not None:
-        # SQLite's LIKE ignores the case of ASCII letters by itself
-        on_sqlite = session.get_bind().dialect.name == "sqlite"
-        contains = Job.name.contains if on_sqlite else Job.name.icontains
-        yield contains(query.q, autoescape=True)
+        yield _contains(session, query.q)
     if query.created_after is not None:
         yield Job.created_at >= query.created_after
     if query.created_before is not None:
         yield Job.created_at < query.created_before
+
+
+def _contains(session: Session, part: str) -> ColumnElement[bool]:
+    """SQL for: the job's name has this part, in small or capital letters."""
+    if session.get_bind().dialect.name == "sqlite":  # whose LIKE ignores the case of ASCII letters by itself
+        return Job.name.contains(part, autoescape=True)
+    escaped = re.sub(r"([/%_])", r"/\1", part)  # ILIKE would take twice as long
+    return func.lower(Job.name).contains(func.lower(escaped), escape="/")
 
 
 def _among(
@@ -121,12 +127,14 @@ def _among(
 ) -> ColumnElement[bool]:
     """SQL for: the job is one of those in the rows of another table that meet the condition.
 
-    Few are looked up and then sorted; with many, jobs are read in order and looked up one by one until the
-    page is full. SQLite, which keeps no statistics, cannot tell which is quicker.
+    Few are looked up and then sorted; many are kept aside, and jobs read in order until the page is full.
+    Neither database can tell which is quicker: SQLite keeps no statistics, and PostgreSQL takes it that those
+    jobs lie among the others evenly.
     """
-    few = select(job_id).where(condition)
-    found = session.scalar(select(func.count()).select_from(few.limit(_MANY).subquery())) or 0
-    return Job.id.in_(few) if found < _MANY else few.where(job_id == Job.id).exists()
+    those = select(job_id).where(condition)
+    found = session.scalar(select(func.count()).select_from(those.limit(_MANY).subquery())) or 0
+    among = Job.id.in_(those)
+    return among if found < _MANY else func.coalesce(among, False)  # no join, which would set the order
 
 
 def _encoded(place: _Place, order: JobOrder) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Row, Select, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared import jobs
@@ -89,11 +89,13 @@ def unfinished(session: Session, sweep_id: UUID) -> Sequence[UUID]:
 
 
 def _described(session: Session, rows: Sequence[SweepRow], objective: Objective) -> tuple[Sweep, ...]:
+    ids = [row.id for row in rows]
     counted = session.execute(
         select(Job.sweep_id, Job.state, func.count())
-        .where(Job.sweep_id.in_([row.id for row in rows]))
+        .where(Job.sweep_id.in_(ids))
         .group_by(Job.sweep_id, Job.state)
     ).all()
+    best = _best(session, ids, objective)
     return tuple(
         Sweep(
             id=row.id,
@@ -102,31 +104,40 @@ def _described(session: Session, rows: Sequence[SweepRow], objective: Objective)
             parameters=row.request["parameters"],
             states={JobState(state): count for of, state, count in counted if of == row.id},
             objective=objective,
-            best=next((one for one in _results(session, row, objective, 1) if one.value is not None), None),
+            best=_result(row, best[row.id]) if row.id in best else None,
             created_at=row.created_at,
         )
         for row in rows
     )
 
 
-def _results(
-    session: Session, row: SweepRow, objective: Objective, limit: int | None = None
-) -> tuple[SweepResult, ...]:
+def _best(session: Session, ids: Sequence[UUID], objective: Objective) -> dict[UUID, Row[Any]]:
+    """The best job of each of these sweeps that has any; an index holds what decides it."""
+    of_sweep = (Job.sweep_id == SweepRow.id, _COLUMNS[objective].is_not(None))
+    first = select(Job.id).where(*of_sweep).order_by(*_best_first(objective)).limit(1).scalar_subquery()
+    best = select(first).where(SweepRow.id.in_(ids)).scalar_subquery()
+    found = session.execute(_jobs(objective).add_columns(Job.sweep_id).where(Job.id.in_(best)))
+    return {row.sweep_id: row for row in found}
+
+
+def _results(session: Session, row: SweepRow, objective: Objective) -> tuple[SweepResult, ...]:
+    of_sweep = _jobs(objective).where(Job.sweep_id == row.id)
+    return tuple(_result(row, job) for job in session.execute(of_sweep.order_by(*_best_first(objective))))
+
+
+def _jobs(objective: Objective) -> Select[Any]:
+    return select(Job.id, Job.state, Job.spec, _COLUMNS[objective].label("value"))
+
+
+def _best_first(objective: Objective) -> tuple[Any, ...]:
     value = _COLUMNS[objective]
-    best_first = (value if objective in LESS_IS_BETTER else value.desc()).nulls_last()
-    found = session.execute(
-        select(Job.id, Job.state, Job.spec, value.label("value"))
-        .where(Job.sweep_id == row.id)
-        .order_by(best_first, Job.id)
-        .limit(limit)
-    )
-    swept = row.request["parameters"]
-    return tuple(
-        SweepResult(
-            job_id=job.id,
-            state=job.state,
-            parameters={name: job.spec[name] for name in swept},
-            value=job.value,
-        )
-        for job in found
+    return (value if objective in LESS_IS_BETTER else value.desc()).nulls_last(), Job.id
+
+
+def _result(row: SweepRow, job: Row[Any]) -> SweepResult:
+    return SweepResult(
+        job_id=job.id,
+        state=job.state,
+        parameters={name: job.spec[name] for name in row.request["parameters"]},
+        value=job.value,
     )

@@ -172,10 +172,35 @@ class Job(Base):
             Index(f"ix_jobs_by_{key}", key, "id", "state", "kind", "queue", "name")
             for key in ("created_at", "duration_s", "val_accuracy", "evaluation_accuracy")
         ),
-        Index("ix_jobs_state_queue_priority", "state", "queue", "priority", "created_at", "id"),
+        Index(
+            "ix_jobs_state_queue_priority", "state", "queue", "priority", "created_at", "id", "scheduled_at"
+        ),
+        # what has happened lately
+        *(
+            Index(
+                f"ix_jobs_{moment}",
+                moment,
+                sqlite_where=text(f"{moment} IS NOT NULL"),
+                postgresql_where=text(f"{moment} IS NOT NULL"),
+            )
+            for moment in ("started_at", "finished_at")
+        ),
         Index("ix_jobs_retry_of", "retry_of"),
         Index("ix_jobs_model_id", "model_id"),
-        Index("ix_jobs_sweep_id", "sweep_id"),
+        # with what sweeps are compared by: a list of them counts thousands of jobs, and shows the best ones
+        Index(
+            "ix_jobs_by_sweep",
+            "sweep_id",
+            "state",
+            "evaluation_accuracy",
+            "val_accuracy",
+            "val_loss",
+            "accuracy",
+            "loss",
+            "id",
+            sqlite_where=text("sweep_id IS NOT NULL"),
+            postgresql_where=text("sweep_id IS NOT NULL"),
+        ),
         Index(
             "ix_jobs_lease",
             "lease_expires_at",

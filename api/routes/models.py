@@ -1,9 +1,13 @@
 """Trained models: list, look at, name, delete, download; and what they say of pictures."""
 
+from base64 import b64encode
+from io import BytesIO
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from PIL import Image
 
 from api.deps import IfNoneMatch, ModelId, ServicesDep
 from api.etags import etag, is_known
@@ -23,17 +27,28 @@ from shared.schemas import ModelDetail, ModelFormat, ModelPage, ModelPatch, Thre
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-# a transparent pixel
-_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def _white_pixel(media_type: str) -> str:
+    file = BytesIO()
+    Image.new("L", (1, 1), 255).save(file, media_type.removeprefix("image/"))
+    return b64encode(file.getvalue()).decode()
+
+
+def _picture_body(media_type: str) -> dict[str, Any]:
+    address = f"data:{media_type};base64,{_white_pixel(media_type)}"
+    return {**_BYTES, "examples": {"pixel": {"summary": "A white pixel", "externalValue": address}}}
+
+
 _PREDICT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            **dict.fromkeys(PICTURE_TYPES, _BYTES),
+            **{media_type: _picture_body(media_type) for media_type in PICTURE_TYPES},
             "application/json": {
                 "schema": PredictRequest.model_json_schema(),
                 "examples": {
-                    "file": {"summary": "A file in base64", "value": {"images": [_PICTURE]}},
+                    "file": {"summary": "A file in base64", "value": {"images": [_white_pixel("image/png")]}},
                     "numbers": {"summary": "28 rows of 28 numbers", "value": {"images": [[[0.0] * 28] * 28]}},
                 },
             },
@@ -111,7 +126,7 @@ def download_model(
     ),
     openapi_extra=_PREDICT_BODY,
 )
-def predict_images(
+async def predict_images(
     services: ServicesDep,
     model_id: ModelId,
     upload: UploadDep,
@@ -121,4 +136,5 @@ def predict_images(
 
     Without `threshold` that of the model's training holds.
     """
-    return predict(services, model_id, upload, threshold)
+    # a coroutine, so that FastAPI checks the answer here and not in one more thread
+    return await run_in_threadpool(predict, services, model_id, upload, threshold)

@@ -20,5 +20,5 @@ _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 def scrape(request: Request, services: ServicesDep) -> Response:
     """Jobs, workers and requests in numbers, for Prometheus."""
     times: RequestTimes = request.app.state.request_times
-    body = jobs_exposition(services.database) + times.exposition()
+    body = jobs_exposition(services.database, services.tally) + times.exposition()
     return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)

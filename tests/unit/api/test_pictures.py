@@ -75,6 +75,13 @@ def test_what_is_drawn_on_nothing_is_seen_whatever_its_colour(stroke: int) -> No
     assert (_seen(Image.fromarray(rgba)) == _seen(drawing)).all()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "LA", "RGBA"])
+def test_a_picture_that_nothing_shines_through_is_seen_as_a_grey_one(mode: str) -> None:
+    drawing = Image.fromarray(make_drawing())
+
+    assert (_seen(drawing.convert(mode)) == _seen(drawing)).all()
+
+
 def test_16_bits_a_pixel_are_seen_as_8() -> None:
     deep = (_seven().astype(np.uint16) << 7) + 999
 

@@ -1,6 +1,7 @@
 """The numbers that Prometheus reads are those of the database, whichever process is asked."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -10,11 +11,14 @@ from sqlalchemy import update
 from starlette.middleware import Middleware
 
 from api.prometheus import RequestTimes, Timed, jobs_exposition
+from api.totals import Tally
+from shared import jobs
 from shared.db import Database
 from shared.tables import Job
-from tests.factories import cancelled, failed, make_evaluate_spec, running, submitted, succeeded
+from tests.factories import cancelled, failed, make_evaluate_spec, make_model, running, submitted, succeeded
 from tests.fakes import FrozenClock
 from tests.servers import running_app
+from tests.statements import listening, plan, reads_only
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -48,7 +52,7 @@ def test_jobs_are_counted_by_state_and_by_how_they_ended(database: Database) -> 
     running(database)
     failed(database)
     cancelled(database)
-    samples = read(jobs_exposition(database))
+    samples = read(jobs_exposition(database, Tally()))
     assert value(samples, "jobs", state="queued", queue="gpu") == 1
     assert value(samples, "jobs", state="running", queue="default") == 1
     assert value(samples, "jobs_submitted_total", kind="train") == 5
@@ -61,18 +65,14 @@ def test_jobs_are_counted_by_state_and_by_how_they_ended(database: Database) -> 
 
 @both
 def test_waits_and_durations_are_histograms(database: Database) -> None:
-    clock = FrozenClock()
-    job_id, _ = succeeded(database)
-    moment, started = clock.moment, clock
-    clock.advance(2)
-    began = started.moment
-    database.write(
-        lambda session: session.execute(
-            update(Job).where(Job.id == job_id).values(created_at=moment, started_at=began, duration_s=50.0)
-        )
-    )
+    clock, attempt = FrozenClock(), running(database)
+    submit, claim = clock.moment, clock.moment + timedelta(seconds=2)
+    started = update(Job).where(Job.id == attempt.job_id).values(created_at=submit, started_at=claim)
+    database.write(lambda session: session.execute(started))
+    clock.advance(2 + 50)
+    database.write(lambda session: jobs.succeed_training(session, attempt, make_model(), now=clock))
     submitted(database)
-    samples = read(jobs_exposition(database))
+    samples = read(jobs_exposition(database, Tally()))
     for name, seconds, below, above in (
         ("queue_wait_seconds", 2.0, "1.0", "3.0"),
         ("duration_seconds", 50.0, "30.0", "100.0"),
@@ -93,13 +93,31 @@ def test_the_longest_wait_of_each_queue_is_told(database: Database) -> None:
             for job_id, seconds in zip(jobs, (90.0, 5.0), strict=True)
         ]
     )
-    samples = read(jobs_exposition(database, now=clock))
+    samples = read(jobs_exposition(database, Tally(), now=clock))
     assert value(samples, "queue_oldest_age_seconds", queue="default") == pytest.approx(90, abs=0.001)
 
 
 @both
+def test_a_job_that_is_not_due_yet_does_not_wait(database: Database) -> None:
+    clock, job_id = FrozenClock(), submitted(database)
+    due = update(Job).where(Job.id == job_id).values(scheduled_at=clock(5.0))
+    database.write(lambda session: session.execute(due))
+    samples = read(jobs_exposition(database, Tally(), now=clock))
+    assert value(samples, "queue_oldest_age_seconds", queue="default") is None
+    assert value(samples, "jobs", state="queued", queue="default") == 1
+
+
+@both
+def test_jobs_are_counted_in_an_index(database: Database) -> None:
+    with listening(database) as found:
+        jobs_exposition(database, Tally())
+    gauge = next(statement for statement in found if statement.sql.startswith("SELECT"))
+    assert reads_only(plan(database, gauge), "ix_jobs_state_queue_priority")
+
+
+@both
 def test_an_empty_database_has_no_series(database: Database) -> None:
-    assert read(jobs_exposition(database)) == {}
+    assert read(jobs_exposition(database, Tally())) == {}
 
 
 @pytest.fixture

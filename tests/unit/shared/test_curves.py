@@ -1,6 +1,8 @@
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import event
 
 from shared import jobs
 from shared.curves import Curves, curves
@@ -9,6 +11,7 @@ from shared.errors import JobNotFound
 from shared.schemas import MetricName, Resolution
 from tests import factories
 from tests.factories import make_epoch
+from tests.statements import asked
 
 ALL = tuple(MetricName)
 
@@ -78,3 +81,26 @@ def test_a_job_without_epochs_has_empty_curves(database: Database, resolution: R
 def test_an_unknown_job_is_not_found(database: Database, resolution: Resolution) -> None:
     with pytest.raises(JobNotFound):
         _curves(database, uuid4(), resolution)
+
+
+def test_both_step_curves_are_read_by_one_statement(database: Database) -> None:
+    job_id, _ = factories.succeeded(database)
+
+    _exists, read = asked(database, lambda session: curves(session, job_id, Resolution.STEP, ALL))
+
+    assert "batch_loss" in read.sql
+    assert "batch_accuracy" in read.sql
+
+
+def test_postgresql_sends_batch_metrics_in_binary_form(postgresql_url: str) -> None:
+    database, formats = Database(postgresql_url), []
+    job_id, _ = factories.succeeded(database)
+
+    @event.listens_for(database.engine, "after_cursor_execute")
+    def _note(_connection: Any, cursor: Any, *_rest: Any) -> None:
+        formats.append(cursor.pgresult.fformat(0))
+
+    _curves(database, job_id, Resolution.STEP)
+    database.dispose()
+
+    assert formats == [0, 1]

@@ -326,3 +326,9 @@ def test_a_row_is_replaced(database: Database) -> None:
     database.write(lambda session: upsert(session, Checkpoint, {**row, "next_epoch": 2, "state": b"second"}))
     stored = database.read(lambda session: session.get_one(Checkpoint, job_id))
     assert (stored.next_epoch, stored.state) == (2, b"second")
+
+
+def test_postgresql_starts_no_processes_for_a_statement_and_reads_from_indexes(postgresql: Database) -> None:
+    names = ("max_parallel_workers_per_gather", "random_page_cost")
+    found = postgresql.read(lambda session: [session.scalar(text(f"SHOW {name}")) for name in names])
+    assert found == ["0", "1.1"]

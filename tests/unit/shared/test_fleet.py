@@ -14,6 +14,7 @@ from shared.schemas import Priority, WaitingFor
 from shared.tables import Job
 from tests import factories
 from tests.fakes import FrozenClock
+from tests.statements import asked, plan
 
 
 def _workers(database: Database, clock: FrozenClock | None = None) -> dict[str, schemas.Worker]:
@@ -180,3 +181,10 @@ def test_as_many_workers_are_desired_as_could_run_all_at_once(
     assert fleet.load(queue) == schemas.QueueLoad(
         queued=0 if paused else queued, running=running, workers=workers, desired=desired
     )
+
+
+def test_what_waits_is_counted_in_an_index(database: Database) -> None:
+    *_, loads = asked(database, lambda session: fleet.queues(session, ()))
+    found = plan(database, loads)
+    index = "ix_jobs_state_queue_priority"
+    assert f"COVERING INDEX {index}" in found or f"Index Only Scan using {index}" in found

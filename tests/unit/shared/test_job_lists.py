@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from shared.schemas import JobListQuery, JobOrder
 from shared.tables import Job
 from tests import factories
 from tests.fakes import FrozenClock
+from tests.statements import asked, plan, reads_only
 
 START = FrozenClock().moment
 
@@ -182,3 +184,44 @@ def test_jobs_are_counted_by_state_and_queue(database: Database) -> None:
 def test_without_jobs_the_counts_are_zero(database: Database) -> None:
     counts = database.read(job_lists.counts)
     assert (counts.total, counts.queues, set(counts.states.values())) == (0, {}, {0})
+
+
+@pytest.mark.parametrize("order", JobOrder)
+@pytest.mark.parametrize("filters", [{}, {"state": ["failed"], "kind": "train", "queue": "gpu", "q": "net"}])
+def test_which_jobs_a_page_shows_is_read_from_an_index(
+    database: Database, order: JobOrder, filters: dict[str, Any]
+) -> None:
+    key = {"duration": "duration_s"}.get(order.removeprefix("-"), order.removeprefix("-"))
+
+    places, *_ = asked(database, partial(job_lists.page, query=JobListQuery(sort=order, **filters)))
+
+    assert reads_only(plan(database, places), f"ix_jobs_by_{key}")
+
+
+def test_jobs_are_counted_in_an_index(database: Database) -> None:
+    (counts,) = asked(database, job_lists.counts)
+    found = plan(database, counts)
+    assert "COVERING INDEX" in found or "Index Only Scan" in found
+
+
+def test_a_page_takes_as_many_statements_however_many_jobs_it_shows(database: Database) -> None:
+    def statements() -> int:
+        return len(asked(database, partial(job_lists.page, query=JobListQuery())))
+
+    factories.running(database)
+    of_one = statements()
+    for _ in range(3):
+        factories.running(database)
+        factories.submitted(database)
+
+    assert statements() == of_one
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_filter_finds_the_same_whether_few_or_many_jobs_fit(
+    database: Database, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    monkeypatch.setattr(job_lists, "_MANY", 2)
+    newest_first = [_submitted_at(database, minute, tags=("t",)) for minute in range(jobs)][::-1]
+    factories.submitted(database)
+    assert _listed(database, tag="t") == newest_first

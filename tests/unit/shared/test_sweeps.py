@@ -13,6 +13,7 @@ from shared.jobs import Idempotency
 from shared.sweeps import NewSweep
 from shared.tables import Job, JobEvent
 from tests import factories
+from tests.statements import asked, plan
 
 
 def _new(*rates: float) -> NewSweep:
@@ -100,3 +101,29 @@ def test_only_jobs_that_are_not_over_are_left_to_cancel(database: Database) -> N
 def test_an_unknown_sweep_is_not_found(database: Database) -> None:
     with pytest.raises(SweepNotFound):
         database.read(lambda session: sweeps.detail(session, uuid7(), "loss"))
+
+
+def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
+    two, none, other = _new(0.1, 0.2), _new(0.3, 0.4), _new(0.5)
+    for new in (two, none, other):
+        _submit(database, new)
+    for job, epochs in ((two.jobs[0], 1), (two.jobs[1], 2), (other.jobs[0], 1)):
+        factories.record(database, factories.claimed(database, job.id).attempt, epochs)
+
+    page = {one.id: one for one in database.read(partial(sweeps.page, objective="val_loss", limit=9))}
+
+    best = {sweep_id: one.best and one.best.job_id for sweep_id, one in page.items()}
+    assert best == {two.id: two.jobs[1].id, none.id: None, other.id: other.jobs[0].id}
+
+
+def test_a_page_of_sweeps_takes_three_statements_and_reads_what_it_compares_from_an_index(
+    database: Database,
+) -> None:
+    for _ in range(3):
+        _submit(database, _new(0.1, 0.2))
+
+    _page, counts, best = asked(database, partial(sweeps.page, objective="loss", limit=9))
+
+    for statement in (counts, best):
+        found = plan(database, statement)
+        assert "COVERING INDEX ix_jobs_by_sweep" in found or "Index Only Scan using ix_jobs_by_sweep" in found

@@ -1,0 +1,128 @@
+"""A table of very many jobs, as some weeks of work leave it: the older half is done, the newer half waits."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+from uuid_utils.compat import uuid7
+
+from shared.db import Database
+from shared.lifecycle import TERMINAL, JobState
+from shared.schemas import Priority
+from shared.tables import Attempt, Base, Job, JobTag, Sweep
+from tests import factories
+
+FIRST_AT = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the first job was submitted; the next ones follow every second."""
+
+_ENDS = {JobState.SUCCEEDED: 80, JobState.FAILED: 12, JobState.CANCELLED: 8}
+_RUNNING = 8
+_WORKERS = 20
+_SWEEP = 1_000  # jobs; the most that one can have
+_WORDS = ("baseline", "wide", "deep", "augmented", "final", "again")
+_MADE_AT_ONCE = 5_000
+
+Rows = list[dict[str, Any]]
+
+
+def fill(database: Database, jobs: int) -> None:
+    """Store so many jobs with their tags, attempts and sweeps, and the workers that ran them."""
+    for number in range(_WORKERS):
+        factories.worker(database, id=f"worker-{number}")
+    random = Random(1)
+    with database.engine.begin() as connection:
+        for start in range(0, jobs, _MADE_AT_ONCE):
+            for table, rows in _rows(random, range(start, min(start + _MADE_AT_ONCE, jobs)), jobs):
+                connection.execute(insert(table), rows)
+    if database.engine.dialect.name == "postgresql":  # what autovacuum does within minutes
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
+
+
+def _rows(random: Random, numbers: range, jobs: int) -> Iterator[tuple[type[Base], Rows]]:
+    sweeps = [_sweep(number) for number in numbers if number % _SWEEP == 0]
+    made = [_job(random, number, _state(random, number, jobs)) for number in numbers]
+    for number, job in zip(numbers, made, strict=True):
+        job["sweep_id"] = sweeps[(number - numbers.start) // _SWEEP]["id"]
+    yield Sweep, sweeps
+    yield Job, made
+    yield JobTag, [{"job_id": job["id"], "tag": tag} for job in made for tag in job["tags"]]
+    if attempts := [_attempt(job) for job in made if job["attempt"]]:
+        yield Attempt, attempts
+
+
+def _sweep(number: int) -> dict[str, Any]:
+    request = {"strategy": "random", "parameters": {"learning_rate": {"min": 0.0001, "max": 0.1}}}
+    return {"id": uuid7(), "name": None, "request": request, "created_at": _created_at(number)}
+
+
+def _created_at(number: int) -> datetime:
+    return FIRST_AT + timedelta(seconds=number)
+
+
+def _state(random: Random, number: int, jobs: int) -> JobState:
+    if number < jobs // 2:
+        return random.choices(list(_ENDS), list(_ENDS.values()))[0]
+    return JobState.RUNNING if number < jobs // 2 + _RUNNING else JobState.QUEUED
+
+
+def _job(random: Random, number: int, state: JobState) -> dict[str, Any]:
+    words = [random.choice(_WORDS), str(number), *(["needle"] if number % 20_000 == 7 else [])]
+    queue = "default" if state == JobState.QUEUED else random.choice(("default", "gpu"))
+    return {
+        "id": uuid7(),
+        "kind": "train",
+        "state": state,
+        "spec": factories.make_spec(learning_rate=random.uniform(0.0001, 0.1)).model_dump(mode="json"),
+        "name": " ".join(words),
+        "tags": [tag for tag, share in (("tenth", 10), ("rare", 10_000)) if number % share == 0],
+        "queue": "rare" if number % 20_000 == 3 else queue,
+        "priority": random.choice(list(Priority)),
+        "version": 5,
+        "failures": 0,
+        "crashes": 0,
+        "max_attempts": 3,
+        "scheduled_at": _created_at(number),
+        "created_at": _created_at(number),
+        **_progress(random, number, state),
+    }
+
+
+def _progress(random: Random, number: int, state: JobState) -> dict[str, Any]:
+    created_at, ended = _created_at(number), state in TERMINAL
+    ran = state != JobState.QUEUED and not (state == JobState.CANCELLED and number % 2)
+    measured = ran and state != JobState.CANCELLED
+    duration_s = random.expovariate(1 / 10) if ran and ended else None
+    return {
+        "model_id": UUID(int=number) if state == JobState.SUCCEEDED else None,
+        "attempt": int(ran),
+        "lease_owner": "worker-1/x" if state == JobState.RUNNING else None,
+        "lease_expires_at": created_at + timedelta(days=9_999) if state == JobState.RUNNING else None,
+        "started_at": created_at + timedelta(seconds=random.expovariate(1)) if ran else None,
+        "finished_at": created_at + timedelta(seconds=duration_s or 0) if ended else None,
+        "duration_s": duration_s,
+        "next_epoch": 3 if measured else 0,
+        **{
+            name: random.random() if measured else None
+            for name in ("loss", "accuracy", "val_loss", "val_accuracy")
+        },
+        "evaluation_accuracy": random.random() if state == JobState.SUCCEEDED else None,
+        "error_code": "internal" if state == JobState.FAILED else None,
+    }
+
+
+def _attempt(job: dict[str, Any]) -> dict[str, Any]:
+    ended = job["finished_at"]
+    return {
+        "job_id": job["id"],
+        "number": 1,
+        "worker": f"worker-{job['id'].int % _WORKERS}",
+        "device": "CPU",
+        "versions": {},
+        "started_at": job["started_at"],
+        "finished_at": ended,
+        "outcome": str(job["state"]) if ended else None,
+    }
