@@ -213,12 +213,12 @@ def model_table(model: ModelSummary) -> Group:
 
 
 def models_table(models: Iterable[ModelSummary]) -> Table:
-    """Models, one a row."""
-    table = _table("Model", "Alias", "Kind", "Dataset", "Accuracy", "Trained", left=4)
+    """Models, one a row; each by the end of its job's id, which names it in every command."""
+    table = _table("Of job", "Alias", "Kind", "Dataset", "Accuracy", "Trained", left=4)
     for model in models:
         trained = f"{_local(model.created_at):%Y-%m-%d %H:%M}"
         words = (_word(model.alias or _NOTHING), model.kind, _word(model.dataset))
-        table.add_row(str(model.id), *words, ratio(model.accuracy), trained)
+        table.add_row(str(model.job_id)[-SHORT_ID:], *words, ratio(model.accuracy), trained)
     return table
 
 

@@ -32,7 +32,7 @@ from tests.waiting import wait_until
 _WORKERS = 3
 _PATIENCE_S = 60.0
 _CANCELLED = 0.15  # for how many jobs, of those submitted, one is cancelled
-_END_S = 300.0
+_END_S = 600.0
 _LOG_TAIL = 3_000
 
 

@@ -80,8 +80,8 @@ def test_emptied_redis_loses_no_job(sqlite_cluster: Cluster, redis: RedisServer)
 def test_redis_that_was_killed_and_came_back_empty_loses_no_job(cluster: Cluster, redis: RedisServer) -> None:
     worker = cluster.worker()
     running = cluster.submit()
-    for _ in range(5):
-        cluster.submit(epochs=1)
+    for _ in range(50):
+        cluster.submit(epochs=1, train_size=2)
     cluster.wait_for_epoch(running, 1)
     redis.stop(SIGKILL)
     cluster.wait_for(running, JobState.SUCCEEDED)

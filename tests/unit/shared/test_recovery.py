@@ -226,13 +226,9 @@ def test_only_queued_jobs_that_are_due_are_taken(database: Database, clock: Froz
     _set(database, later, dispatched_at=None, scheduled_at=clock.moment + timedelta(seconds=1))
     elsewhere = _submitted(database, clock, queue="gpu")
     _set(database, elsewhere, dispatched_at=None)
-    for other in (
-        _running(database, clock).job_id,
-        succeeded(database)[0],
-        failed(database),
-        cancelled(database),
-    ):
-        _set(database, other, dispatched_at=None)
+    _set(database, _running(database, clock).job_id, dispatched_at=None)
+    for finish in (succeeded, failed, cancelled):
+        finish(database)
     assert [hint.job_id for hint in _take(database, clock, _LOST_AFTER_S)] == [due]
     clock.advance(1)
     assert [hint.job_id for hint in _take(database, clock, _LOST_AFTER_S)] == [later]

@@ -117,6 +117,20 @@ def test_a_change_of_state_that_the_life_of_a_job_lacks_is_refused(database: Dat
             assert "a job cannot" in _refusal(database, statement), (source, target)
 
 
+def test_a_finished_job_changes_by_edits_only(database: Database) -> None:
+    others = {str: "other", int: 77, float: 0.77, UUID: uuid7()}
+    edits = {"name", "tags", "version"}
+    columns = [column for column in Job.__table__.columns if column.name not in edits | {"id", "retry_of"}]
+    for finished in (succeeded(database)[0], failed(database), cancelled(database)):
+        change = update(Job).where(Job.id == finished)
+        for column in columns:
+            other = _MOMENT if column.name.endswith("_at") else others.get(column.type.python_type, {})
+            refusal = _refusal(database, change.values({column.name: other}))
+            assert "a job cannot change" in refusal, column
+        edit = change.values(name="other", tags=["other"], version=Job.version + 1)
+        database.write(lambda session, edit=edit: session.execute(edit))  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("second", sorted(TERMINAL))
 def test_a_job_that_has_ended_cannot_end_again(database: Database, second: JobState) -> None:
     job_id = failed(database)
