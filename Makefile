@@ -30,6 +30,10 @@ test: .venv/installed ## Run the tests, with a real Redis, SQLite and a real Pos
 faults: .venv/installed ## Run every fault test: about 20 minutes of killing processes
 	$(BIN)/pytest -m faults
 
+.PHONY: contract
+contract: .venv/installed ## Hold the API against its OpenAPI document: about 6 minutes of schemathesis
+	$(BIN)/python -m tests.contract
+
 .PHONY: gpu
 gpu: .venv/installed ## Run the tests that need a GPU
 	$(BIN)/pytest -m gpu tests/gpu

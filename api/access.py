@@ -153,7 +153,7 @@ def admit(request: Request, services: ServicesDep) -> None:
     request.state.caller = caller
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 
@@ -218,8 +218,13 @@ def _forbidden(caller: Caller, needed: Scope) -> Refusal:
     return Refusal(FORBIDDEN, detail, {"WWW-Authenticate": challenge})
 
 
-def document(openapi: dict[str, Any]) -> None:
-    """Say in the OpenAPI document which operations ask for a key, and what that key must be allowed."""
+def document(openapi: dict[str, Any], *, keyed: bool) -> None:
+    """Say in the OpenAPI document which operations ask for a key, and what that key must be allowed.
+
+    Args:
+        keyed: keys are needed whatever the database holds.
+    """
+    with_key: dict[str, list[str]] = {_SECURITY_SCHEME: []}
     openapi["components"]["securitySchemes"] = {
         _SECURITY_SCHEME: {
             "type": "http",
@@ -231,7 +236,7 @@ def document(openapi: dict[str, Any]) -> None:
         for method, operation in operations.items():
             scope = SCOPES.get(f"{method.upper()} {path}", Scope.ADMIN)
             if scope is not None:
-                operation["security"] = [{_SECURITY_SCHEME: []}, {}]
+                operation["security"] = [with_key] if keyed else [with_key, {}]
                 operation["x-scope"] = scope.value
                 for status, response in documented(UNAUTHENTICATED, FORBIDDEN, TOO_MANY_REQUESTS).items():
                     operation["responses"].setdefault(str(status), response)

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api import access, handlers, reference
+from api import access, document, handlers, reference
 from api.changes import Changes
 from api.envelope import Envelope
 from api.gate import Gate
@@ -24,6 +24,7 @@ from api.routes import (
     job_changes,
     job_lists,
     jobs,
+    jobs_together,
     live,
     logs,
     metrics,
@@ -36,7 +37,6 @@ from api.routes import (
     workers,
 )
 from api.services import open_services
-from shared.schemas import Problem
 from shared.settings import Settings, get_settings
 
 _DESCRIPTION = (
@@ -47,11 +47,10 @@ _DESCRIPTION = (
 
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, with the one schema that no route returns."""
-        document = super().openapi()
-        document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
-        access.document(document)
-        return document
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            self.openapi_schema = document.complete(super().openapi(), keyed=self.state.keyed)
+        return self.openapi_schema
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -86,12 +85,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(access.admit)],
         generate_unique_id_function=_function_name,
     )
+    app.state.keyed = bool(settings.api_keys)
     app.state.request_times = times
     app.state.rate_limiter = RateLimiter(settings.rate_limit)
     handlers.install(app)
     reference.install(app)
     for routes in (
-        job_lists,  # before jobs: `counts` is no job's id
+        jobs_together,  # first: `counts` is no job's id
+        job_lists,
         jobs,
         job_changes,
         live,

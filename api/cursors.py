@@ -25,6 +25,7 @@ def _is_cursor(written: str) -> str:
 
 
 _AS_CURSOR = AfterValidator(_is_cursor)
+_DOCUMENTED = {"pattern": events.CURSOR_PATTERN}
 
 
 async def _existing_job(changes: ChangesDep, job_id: JobId) -> UUID:
@@ -44,9 +45,16 @@ async def _tail(
     services: ServicesDep,
     changes: ChangesDep,
     after: Annotated[
-        str | None, _AS_CURSOR, Query(description="The id of an event of this stream, or 0 for the first.")
+        str | None,
+        _AS_CURSOR,
+        Query(
+            description="The id of an event of this stream, or 0 for the first.",
+            json_schema_extra=_DOCUMENTED,
+        ),
     ] = None,
-    last_event_id: Annotated[str | None, _AS_CURSOR, Header(alias="Last-Event-ID")] = None,
+    last_event_id: Annotated[
+        str | None, _AS_CURSOR, Header(alias="Last-Event-ID", json_schema_extra=_DOCUMENTED)
+    ] = None,
 ) -> Tail:
     given = last_event_id or after
     tail = Tail(services.database, Cursor.parse(given) if given else None)

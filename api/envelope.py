@@ -4,6 +4,7 @@ import re
 from http import HTTPStatus
 from uuid import uuid4
 
+from anyio import BrokenResourceError
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -58,12 +59,19 @@ class Envelope:
         with log.bound(request_id=request_id):
             try:
                 await self._app(scope, _bounded(receive, _limit(scope)), send_labelled)
-            except Exception:
+            except Exception as error:
+                if started and _tells_that_the_client_left(error):
+                    return
                 _log.exception("a request failed", method=scope["method"], path=scope["path"])
                 if started:
                     raise
                 answer = problems.respond(Request(scope), problems.INTERNAL, problems.INTERNAL.advice)
                 await answer(scope, receive, send_labelled)
+
+
+def _tells_that_the_client_left(error: Exception) -> bool:
+    """Whether it is what FastAPI raises when an event was on its way as a stream's client went."""
+    return isinstance(error, ExceptionGroup) and error.split(BrokenResourceError)[1] is None
 
 
 def _request_id(scope: Scope) -> str:

@@ -78,6 +78,9 @@ INVALID_REQUEST = ProblemType(
     "The request does not have the right form",
     "`errors` names each field, as a JSON pointer into the body, or parameter, and what is wrong with it.",
 )
+PROBLEM_NOT_FOUND = ProblemType(
+    "problem-not-found", 404, "There is no such kind of problem", "`detail` names the kinds there are."
+)
 INTERNAL = ProblemType(
     "internal",
     500,
@@ -182,7 +185,15 @@ _REFUSALS = (UNAUTHENTICATED, FORBIDDEN, CROSS_SITE, WRONG_HOST, TOO_MANY_REQUES
 
 TYPES: Mapping[str, ProblemType] = {
     kind.slug: kind
-    for kind in (MALFORMED_JSON, TOO_LARGE, NOT_JSON, *_REFUSALS, *_ANYWHERE, *OF_ERROR.values())
+    for kind in (
+        MALFORMED_JSON,
+        TOO_LARGE,
+        NOT_JSON,
+        PROBLEM_NOT_FOUND,
+        *_REFUSALS,
+        *_ANYWHERE,
+        *OF_ERROR.values(),
+    )
 }
 
 

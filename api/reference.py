@@ -102,8 +102,8 @@ def _answer(status: str, response: Mapping[str, Any]) -> Iterator[str]:
 
 def _examples(title: str, examples: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for example in examples.values():
-        summary = _text(example.get("summary", ""))
-        yield f"<details><summary>{escape(title)}: {summary}</summary>{_json(example['value'])}</details>"
+        summary, value = _text(example.get("summary", "")), example.get("value", example.get("externalValue"))
+        yield f"<details><summary>{escape(title)}: {summary}</summary>{_json(value)}</details>"
 
 
 def _json(value: Any) -> str:

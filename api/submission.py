@@ -78,13 +78,13 @@ def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None
     job = services.database.read(lambda session: queries.job(session, job_id))
     options = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
     changed = overrides.model_dump(mode="json", exclude_unset=True)
-    asked = {**options, **changed, "spec": {**options["spec"], **overrides.spec}}
+    asked = {**options, **changed, "spec": {**options["spec"], **changed.get("spec", {})}}
     try:
         request = _ANY_JOB.validate_python(asked)
     except ValidationError as error:
         found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(found, body=asked) from error
-    return _submit(services, request, key, f"clone {job_id} {overrides.model_dump_json()}")
+    return _submit(services, request, key, f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}")
 
 
 def _new_evaluation(services: Services, request: EvaluateJobCreate) -> NewJob:

@@ -74,7 +74,7 @@ def combinations(request: SweepCreate) -> Iterator[Combination]:
     """The values of each job, in an order that the request decides.
 
     Raises:
-        InvalidSpec: there are more than `MAX_JOBS`.
+        InvalidSpec: there are more than `MAX_JOBS`, or a range holds no number.
     """
     if isinstance(request, GridSweepCreate):
         count = math.prod(map(len, request.parameters.values()))
@@ -86,6 +86,9 @@ def combinations(request: SweepCreate) -> Iterator[Combination]:
             dict(zip(request.parameters, values, strict=True))
             for values in product(*request.parameters.values())
         )
+    for name, values in request.parameters.items():
+        if isinstance(values, Range) and not values.is_possible:
+            raise InvalidSpec(name, "needs min <= max, and with log 0 < min", "parameters")
     random = Random(request.sweep_seed)
     return (_drawn(request, random) for _ in range(request.count))
 

@@ -14,7 +14,7 @@ from shared.errors import JobNotFound
 from shared.lifecycle import JobState
 from shared.positions import WRITERS_LOCK
 
-_CURSOR = re.compile(r"(\d{1,18})(?:-([0-9a-f]{32})-(\d{1,9}))?")
+CURSOR_PATTERN = r"^([0-9]{1,18})(?:-([0-9a-f]{32})-([0-9]{1,9}))?$"
 
 _WRITERS = text(
     "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 "
@@ -77,7 +77,7 @@ class Cursor(NamedTuple):
         Raises:
             ValueError: it did not write this.
         """
-        match = _CURSOR.fullmatch(written)
+        match = re.fullmatch(CURSOR_PATTERN, written)
         if match is None:
             raise ValueError("is not the id of an event of this stream")
         position, job_id, seq = match.groups()

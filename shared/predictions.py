@@ -5,11 +5,11 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.schemas import Request, Response
+from shared.schemas import A_NUMBER, Request, Response
 
 MAX_IMAGES = 64
 
-Pixel = Annotated[float, Field(ge=0, le=1)]
+Pixel = Annotated[float, Field(ge=0, le=1), A_NUMBER]
 Row = Annotated[tuple[Pixel, ...], Field(min_length=28, max_length=28)]
 Rows = Annotated[
     tuple[Row, ...],

@@ -47,17 +47,38 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+# of requests in which what is left out stays as it is, whatever the field's default in Python
+_CHANGES = ConfigDict(json_schema_extra=_without_defaults)
+
+
 class Response(BaseModel):
     """Base of everything that the API answers."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="Decides every random choice of the job.")]
+def _not_like_a_number(value: Any) -> Any:
+    # pydantic would take `true` for 1 and "5" for 5, which are no numbers in JSON; 5.0 is 5 there too
+    if isinstance(value, bool | str):
+        raise ValueError("Input should be a valid number")
+    return value
+
+
+A_NUMBER = BeforeValidator(_not_like_a_number)
+
+Seed = Annotated[
+    int, Field(ge=0, le=2**31 - 1, description="Decides every random choice of the job."), A_NUMBER
+]
 Threshold = Annotated[
     float,
     Field(ge=0, le=1, description='Predictions with a lower probability count as "no digit found".'),
 ]
+_Size = Annotated[int, Field(ge=1), A_NUMBER]
 
 
 class TrainRequest(Request):
@@ -65,19 +86,17 @@ class TrainRequest(Request):
 
     dataset: str = Field(default="mnist", min_length=1, max_length=64)
     model: ModelKind = ModelKind.CNN
-    train_size: int | None = Field(
-        default=None, ge=1, description="Training images; None: the dataset's default."
+    train_size: _Size | None = Field(
+        default=None, description="Training images; None: the dataset's default."
     )
-    validation_size: int | None = Field(default=None, ge=1, description="Images measured after each epoch.")
-    evaluation_size: int | None = Field(
-        default=None, ge=1, description="Images of the evaluation at the end."
-    )
-    epochs: int = Field(default=10, ge=1, le=1_000)
-    batch_size: int = Field(default=512, ge=1, le=65_536)
-    learning_rate: float = Field(default=0.001, gt=0, le=10)
+    validation_size: _Size | None = Field(default=None, description="Images measured after each epoch.")
+    evaluation_size: _Size | None = Field(default=None, description="Images of the evaluation at the end.")
+    epochs: Annotated[int, Field(ge=1, le=1_000), A_NUMBER] = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536), A_NUMBER] = 512
+    learning_rate: Annotated[float, Field(gt=0, le=10), A_NUMBER] = 0.001
     optimizer: Optimizer = Optimizer.ADAM
     seed: Seed | None = None
-    threshold: Threshold | None = None
+    threshold: Annotated[Threshold, A_NUMBER] | None = None
 
 
 class TrainSpec(TrainRequest):
@@ -126,9 +145,9 @@ class EvaluateRequest(Request):
     """What a client says of an evaluation job. What is left out is as the model was trained."""
 
     model_id: ModelReference
-    evaluation_size: int | None = Field(default=None, ge=1)
+    evaluation_size: _Size | None = None
     seed: Seed | None = None
-    threshold: Threshold | None = None
+    threshold: Annotated[Threshold, A_NUMBER] | None = None
 
 
 class EvaluateSpec(EvaluateRequest):
@@ -156,11 +175,11 @@ class _JobOptions(Request):
     tags: Tags = ()
     queue: str = Field(default=DEFAULT_QUEUE, pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     priority: Priority = Priority.NORMAL
-    max_attempts: int = Field(
-        default=3, ge=1, le=10, description="Failed attempts after which the job fails."
+    max_attempts: Annotated[int, Field(ge=1, le=10), A_NUMBER] = Field(
+        default=3, description="Failed attempts after which the job fails."
     )
-    max_runtime_s: float | None = Field(
-        default=None, gt=0, le=7 * 86_400, description="Seconds that one attempt may run."
+    max_runtime_s: Annotated[float, Field(gt=0, le=7 * 86_400), A_NUMBER] | None = Field(
+        default=None, description="Seconds that one attempt may run."
     )
 
 
@@ -344,6 +363,8 @@ class ModelPage(Response):
 
 class ModelPatch(Request):
     """What people may change of a model. What is left out stays; null takes it away."""
+
+    model_config = _CHANGES
 
     alias: Alias | None = Field(
         default=None, description="A name that one model has at a time: it is taken from the one that has it."
@@ -702,8 +723,8 @@ class ApiKeyCreate(Request):
         min_length=1, max_length=200, pattern=_PRINTABLE, description="Who or what it is given to."
     )
     scope: Scope = Scope.READ
-    expires_in_s: float | None = Field(
-        default=None, ge=1, le=10 * 365 * 86_400, description="Seconds for which it holds; None: for ever."
+    expires_in_s: Annotated[float, Field(ge=1, le=10 * 365 * 86_400), A_NUMBER] | None = Field(
+        default=None, description="Seconds for which it holds; None: for ever."
     )
 
 
@@ -795,6 +816,13 @@ class JobOrder(StrEnum):
     WORST_EVALUATION = "evaluation_accuracy"
 
 
+def _written(value: Any) -> Any:
+    # pydantic would take a number for seconds since 1970
+    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        raise ValueError("must be a moment as in RFC 3339, such as 2026-01-02T03:04:05Z")
+    return value
+
+
 def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
@@ -802,7 +830,7 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("must be a moment of the years 1 to 9999 in UTC") from None
 
 
-_Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+_Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
 
 
 class JobListQuery(Request):
@@ -843,24 +871,26 @@ class JobCounts(Response):
 class JobPatch(Request):
     """What may change of a job at any time. What is left out stays; a name of null takes it away."""
 
+    model_config = _CHANGES
+
     name: str | None = Field(default=None, min_length=1, max_length=200, pattern=_PRINTABLE)
     tags: Tags = ()
 
 
-class JobClone(Request):
-    """How a new job differs from the one that it is made after. What is left out is as there.
+class SpecChanges(TrainRequest):
+    """Fields of a specification of either kind; null for what is to be drawn or taken from its dataset."""
 
-    Attributes:
-        spec: fields of the specification; null for what is to be drawn or taken from the dataset anew.
-    """
+    model_config = _CHANGES
 
-    spec: dict[str, Any] = {}
-    name: str | None = None
-    tags: tuple[str, ...] | None = None
-    queue: str | None = None
-    priority: Priority | None = None
-    max_attempts: int | None = None
-    max_runtime_s: float | None = None
+    model_id: ModelReference | None = None
+
+
+class JobClone(_JobOptions):
+    """How a new job differs from the one that it is made after. What is left out is as there."""
+
+    model_config = _CHANGES
+
+    spec: SpecChanges = SpecChanges()
 
 
 class BatchAction(StrEnum):

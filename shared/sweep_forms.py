@@ -1,13 +1,13 @@
 """Sweeps as they cross the border: what clients send, and what the API answers."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, Strict
 
 from shared.lifecycle import JobState
-from shared.schemas import MetricName, Request, Response, Seed, TrainJobCreate
+from shared.schemas import A_NUMBER, MetricName, Request, Response, Seed, TrainJobCreate
 
 MAX_JOBS = 1_000
 
@@ -22,9 +22,8 @@ Swept = Literal[
     "evaluation_size",
     "seed",
 ]
-Choices = Annotated[
-    tuple[int | float | str, ...], Field(min_length=1, max_length=MAX_JOBS, description="The values.")
-]
+_Choice = Annotated[int, A_NUMBER] | Annotated[float, A_NUMBER] | str
+Choices = Annotated[tuple[_Choice, ...], Field(min_length=1, max_length=MAX_JOBS, description="The values.")]
 Objective = Literal["evaluation_accuracy", "accuracy", "val_accuracy", "loss", "val_loss"]
 LESS_IS_BETTER = frozenset({MetricName.LOSS.value, MetricName.VAL_LOSS.value})
 
@@ -32,15 +31,14 @@ LESS_IS_BETTER = frozenset({MetricName.LOSS.value, MetricName.VAL_LOSS.value})
 class Range(Request):
     """Numbers from `min` to `max`, drawn evenly; with `log`, so that each order of magnitude is as likely."""
 
-    min: float
-    max: float
-    log: bool = False
+    min: Annotated[float, A_NUMBER]
+    max: Annotated[float, A_NUMBER]
+    log: Annotated[bool, Strict()] = False
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min > self.max or (self.log and self.min <= 0):
-            raise ValueError("needs min <= max, and with log 0 < min")
-        return self
+    @property
+    def is_possible(self) -> bool:
+        """Whether there are such numbers."""
+        return self.min <= self.max and (self.min > 0 or not self.log)
 
 
 class GridSweepCreate(TrainJobCreate):
@@ -58,7 +56,7 @@ class RandomSweepCreate(TrainJobCreate):
     model_config = ConfigDict(json_schema_extra={"required": ["strategy", "count", "parameters"]})
 
     strategy: Literal["random"]
-    count: int = Field(ge=1, le=MAX_JOBS)
+    count: Annotated[int, Field(ge=1, le=MAX_JOBS), A_NUMBER]
     sweep_seed: Seed | None = Field(default=None, description="The same, the same values; drawn if left out.")
     parameters: Annotated[dict[Swept, Choices | Range], Field(min_length=1)]
 

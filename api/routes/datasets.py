@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 @router.get("/{name}/samples", responses=documented(DatasetNotFound, DataCorrupt, DataUnavailable))
 def get_samples(
     services: ServicesDep,
-    name: Annotated[str, Path(description="The dataset's name, such as `mnist` or `digits`.")],
+    name: Annotated[str, Path(description="The dataset's name, such as `mnist`.", examples=["digits"])],
     count: Annotated[int, Query(ge=1, le=200)] = 20,
     seed: Annotated[
         int | None, Query(ge=0, le=2**31 - 1, description="The same seed, the same images.")

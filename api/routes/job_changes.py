@@ -1,10 +1,10 @@
-"""What people do with jobs that are there: rename, delete, clone, and one action for many."""
+"""What people do with a job that is there: rename, delete, clone."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 
-from api import batches, submission
+from api import submission
 from api.answers import accepted, job_headers
 from api.deps import IdempotencyKey, IfMatch, JobId, ServicesDep
 from api.etags import versions
@@ -19,7 +19,7 @@ from shared.errors import (
     ModelNotFound,
     VersionMismatch,
 )
-from shared.schemas import BatchResults, Job, JobBatch, JobClone, JobPatch
+from shared.schemas import Job, JobClone, JobPatch
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -33,22 +33,6 @@ _CLONES = {
     "faster": {"summary": "The same, but faster", "value": {"spec": {"learning_rate": 0.003, "epochs": 20}}},
     "again": {"summary": "With a new seed", "value": {"spec": {"seed": None}, "name": "another draw"}},
 }
-_BATCHES = {
-    "cancel": {
-        "summary": "Cancel a job",
-        "value": {"action": "cancel", "ids": ["0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"]},
-    },
-}
-
-
-@router.post("/batch", responses=documented(*_BODY))
-def change_jobs(
-    services: ServicesDep,
-    request: Annotated[JobBatch, Body(openapi_examples=_BATCHES)],
-    key: IdempotencyKey = None,
-) -> BatchResults:
-    """Cancel, retry or delete up to 200 jobs, each on its own; with a key, none is retried twice."""
-    return batches.run(services, request, key)
 
 
 @router.patch("/{job_id}", response_model=Job, responses=documented(JobNotFound, VersionMismatch, *_BODY))

@@ -1,4 +1,4 @@
-"""Lists of jobs, and how many there are."""
+"""Lists of jobs."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from api.deps import ServicesDep
 from api.problems import documented
 from shared import job_lists
 from shared.errors import InvalidCursor
-from shared.schemas import JobCounts, JobListQuery, JobPage
+from shared.schemas import JobListQuery, JobPage
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -17,9 +17,3 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 def list_jobs(services: ServicesDep, query: Annotated[JobListQuery, Query()]) -> JobPage:
     """The jobs that fit every filter, page by page."""
     return services.database.read(lambda session: job_lists.page(session, query))
-
-
-@router.get("/counts", responses=documented())
-def count_jobs(services: ServicesDep) -> JobCounts:
-    """How many jobs there are in each state, and in each state of each queue."""
-    return services.database.read(job_lists.counts)

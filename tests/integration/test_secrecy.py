@@ -1,10 +1,13 @@
 """No log tells a secret: not the API's, not a worker's, not a job's, also where everything is logged."""
 
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import pytest
+from uuid_utils.compat import uuid7
 
 from client.errors import TrainshedApiError
 from client.ports import find_free
@@ -18,6 +21,7 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct-horse-battery"
+REDIS_PASSWORD = "another-horse"
 BOOTSTRAP = "staple-of-the-owner's"
 
 
@@ -38,26 +42,74 @@ def settings(tmp_path: Path, postgresql_url: str, redis: RedisServer) -> Setting
     )
 
 
+def _program(name: str, command: Sequence[str], settings: Settings) -> Program:
+    return Program(
+        name,
+        [sys.executable, "-m", *command],
+        log=settings.data_dir / f"{name}.log",
+        environment={**environment(settings), "PYTHONPATH": str(ROOT)},
+        grace_s=20,
+    )
+
+
 @pytest.fixture
 def programs(settings: Settings) -> Iterator[dict[str, Program]]:
     """The API and a worker."""
-    variables = {**environment(settings), "PYTHONPATH": str(ROOT)}
     commands = {"api": ["client.cli", "api"], "worker": ["workers"]}
-    programs = {
-        name: Program(
-            name,
-            [sys.executable, "-m", *command],
-            log=settings.data_dir / f"{name}.log",
-            environment=variables,
-            grace_s=20,
-        )
-        for name, command in commands.items()
-    }
+    programs = {name: _program(name, command, settings) for name, command in commands.items()}
     for program in programs.values():
         program.start()
     yield programs
     for program in programs.values():
         program.stop()
+
+
+@pytest.fixture
+def cut_off(tmp_path: Path) -> Iterator[Settings]:
+    """Settings of an API whose database and Redis cannot be reached, with a password in each address."""
+    with socket.socket() as reserved:  # on its port nothing listens
+        reserved.bind(("127.0.0.1", 0))
+        nowhere = f"127.0.0.1:{reserved.getsockname()[1]}"
+        yield Settings.model_validate(
+            {
+                "data_dir": tmp_path,
+                "port": find_free("127.0.0.1"),
+                "database_url": f"postgresql+psycopg://postgres:{PASSWORD}@{nowhere}/trainshed",
+                "redis_url": f"redis://:{REDIS_PASSWORD}@{nowhere}/0",
+                "log_level": "DEBUG",
+            }
+        )
+
+
+def test_an_outage_of_the_database_is_told_without_its_password(cut_off: Settings) -> None:
+    program, told = _program("api", ["client.cli", "api"], cut_off), ""
+    program.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{cut_off.port}", timeout=30) as api:
+            wait_until(lambda: _lives(api), "the API lives", 60)
+            for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", f"/v1/jobs/{uuid7()}")):
+                answer = api.request(method, path, json={"kind": "train"})
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+                assert answer.headers["Content-Type"] == "application/problem+json"
+                assert answer.json()["type"] == "/problems/database-unavailable"
+                told += answer.text
+            ready = api.get("/readyz")
+            assert ready.status_code == 503
+            told += ready.text
+    finally:
+        program.stop()
+    told += program.log.read_text()
+
+    assert "/v1/jobs" in told
+    assert PASSWORD not in told
+    assert REDIS_PASSWORD not in told
+
+
+def _lives(api: httpx.Client) -> bool:
+    try:
+        return api.get("/livez").is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_logs_of_a_whole_job_tell_its_request_and_no_secret(

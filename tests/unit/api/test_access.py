@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from api.access import SCOPES
 from api.app import create_app
@@ -204,3 +205,10 @@ def test_the_document_says_which_operations_ask_for_a_key(settings: Settings) ->
     assert document["paths"]["/v1/jobs"]["post"]["x-scope"] == "submit"
     assert {"401", "403", "429"} <= set(document["paths"]["/v1/jobs"]["post"]["responses"])
     assert "security" not in document["paths"]["/livez"]["get"]
+
+
+def test_where_keys_are_configured_the_document_says_that_one_is_needed(settings: Settings) -> None:
+    document = create_app(settings.model_copy(update={"api_keys": (SecretStr("k" * 16),)})).openapi()
+
+    (scheme,) = document["components"]["securitySchemes"]
+    assert document["paths"]["/v1/jobs"]["post"]["security"] == [{scheme: []}]

@@ -3,6 +3,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from anyio import BrokenResourceError
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from starlette.middleware import Middleware
@@ -35,6 +36,15 @@ def enveloped() -> Iterator[httpx.Client]:
         def parts() -> Iterator[bytes]:
             yield b"the beginning"
             raise RuntimeError("no end")
+
+        return StreamingResponse(parts())
+
+    @app.get("/left")
+    def left() -> StreamingResponse:
+        def parts() -> Iterator[bytes]:
+            yield b"the beginning"
+            # what FastAPI's stream of events raises when its client has gone
+            raise ExceptionGroup("unhandled errors in a TaskGroup", [BrokenResourceError()])
 
         return StreamingResponse(parts())
 
@@ -82,6 +92,18 @@ def test_an_unforeseen_error_is_a_problem_that_leaks_nothing(enveloped: httpx.Cl
 def test_an_answer_that_breaks_off_is_not_taken_for_whole(enveloped: httpx.Client) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         enveloped.get("/cut")
+
+
+def test_a_client_that_leaves_a_stream_is_no_failure(
+    enveloped: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in ("/left", "/cut"):
+        with pytest.raises(httpx.RemoteProtocolError):
+            enveloped.get(path)
+
+    failures = [record.getMessage() for record in caplog.records if "a request failed" in record.getMessage()]
+    assert len(failures) == 1
+    assert "/cut" in failures[0]
 
 
 def test_a_body_of_the_largest_size_is_taken(enveloped: httpx.Client) -> None:

@@ -150,6 +150,14 @@ def test_a_number_that_is_not_finite_is_refused(client: httpx.Client, number: st
     assert "finite number" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("value", [True, False, "5", "0.5"])
+@pytest.mark.parametrize("field", ["epochs", "learning_rate", "seed", "threshold", "train_size"])
+def test_a_truth_value_or_a_text_is_no_number(client: httpx.Client, field: str, value: object) -> None:
+    problem = _refused(client, {"kind": "train", "spec": {field: value}})
+
+    assert problem["errors"] == [{"pointer": f"/spec/{field}", "detail": "Input should be a valid number"}]
+
+
 def test_a_number_of_the_wrong_kind_with_the_same_value_is_taken(client: httpx.Client) -> None:
     answer = client.post("/v1/jobs", json={"kind": "train", "spec": {"epochs": 3.0, "learning_rate": 1}})
 

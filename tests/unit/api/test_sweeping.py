@@ -67,6 +67,14 @@ def test_the_same_seed_draws_the_same_values() -> None:
     assert first == again != other
 
 
+@pytest.mark.parametrize("numbers", [{"min": 2, "max": 1}, {"min": 0, "max": 1, "log": True}])
+def test_a_range_that_holds_no_number_is_refused_by_name(numbers: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSpec, match="needs min <= max") as refused:
+        _random(1, None, learning_rate=numbers)
+
+    assert (refused.value.part, refused.value.field) == ("parameters", "learning_rate")
+
+
 def test_a_range_of_one_number_is_that_number() -> None:
     assert (
         _random(2, None, learning_rate={"min": 0.003, "max": 0.003, "log": True})
@@ -82,12 +90,8 @@ def test_a_range_of_one_number_is_that_number() -> None:
         {"strategy": "grid", "parameters": {"epochs": {"min": 1, "max": 2}}},
         {"strategy": "grid", "parameters": {"dataset": ["mnist"]}},
         {"strategy": "random", "count": 1001, "parameters": {"epochs": [1]}},
-        {"strategy": "random", "count": 1, "parameters": {"learning_rate": {"min": 2, "max": 1}}},
-        {
-            "strategy": "random",
-            "count": 1,
-            "parameters": {"learning_rate": {"min": 0, "max": 1, "log": True}},
-        },
+        {"strategy": "random", "count": True, "parameters": {"epochs": [1]}},
+        {"strategy": "random", "count": 1, "parameters": {"epochs": [True]}},
     ],
 )
 def test_a_request_without_sense_is_refused(request_: dict[str, Any]) -> None:

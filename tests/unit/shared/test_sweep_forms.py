@@ -25,9 +25,14 @@ def test_the_strategy_tells_the_form() -> None:
 
 
 @pytest.mark.parametrize(("least", "greatest", "log"), [(2, 1, False), (0, 1, True), (-1, 1, True)])
-def test_a_range_without_numbers_is_refused(least: float, greatest: float, log: bool) -> None:
+def test_a_range_without_numbers_is_not_possible(least: float, greatest: float, log: bool) -> None:
+    assert not Range(min=least, max=greatest, log=log).is_possible
+
+
+@pytest.mark.parametrize(("field", "value"), [("min", True), ("min", "1"), ("log", 1), ("log", "true")])
+def test_a_range_takes_nothing_else_for_numbers_and_truth(field: str, value: object) -> None:
     with pytest.raises(ValidationError):
-        Range(min=least, max=greatest, log=log)
+        Range.model_validate({"min": 1, "max": 1, field: value})
 
 
 def test_numbers_and_words_keep_their_types() -> None:

@@ -41,6 +41,9 @@ def test_filters_are_read_from_the_address(client: httpx.Client, database: Datab
         ({"tag": "a\nb"}, "tag"),
         ({"q": "\x00"}, "q"),
         ({"created_after": "2026-01-01T00:00:00"}, "created_after"),
+        ({"created_after": "1767225600"}, "created_after"),
+        ({"created_before": "0.5"}, "created_before"),
+        ({"created_after": "2026-01-01"}, "created_after"),
         ({"created_after": "0001-01-01T00:00:00+14:00"}, "created_after"),
     ],
 )

@@ -1,0 +1,1 @@
+"""What the API's OpenAPI document promises, held against the API that runs."""

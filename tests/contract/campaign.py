@@ -1,0 +1,132 @@
+"""Runs schemathesis against the API that answers over HTTP, and tells what came of it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from api.app import create_app
+from shared.db import Database
+from shared.settings import Settings
+from tests.contract.world import World, populate
+from tests.servers import running_app
+from tests.unit.shared.sprite_files import PIXELS, grey_png, make_labels, one_hot
+
+ROOT = Path(__file__).parents[2]
+KEY = "the-key-of-the-contract"
+
+_ROWS = 65_000
+_CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+_SUMMARY = re.compile(r"^  (\d+) generated,", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run showed.
+
+    Attributes:
+        passed: schemathesis found nothing.
+        examples: requests that it made up.
+        answers: how often each operation of the document (`GET /v1/jobs`) was answered with each status.
+        output: what schemathesis printed.
+    """
+
+    passed: bool
+    examples: int
+    answers: Mapping[str, Counter[int]]
+    output: str
+
+    @property
+    def unreached(self) -> list[str]:
+        """The operations that never did what they are for."""
+        return [name for name, found in self.answers.items() if not any(status < 300 for status in found)]
+
+    @property
+    def server_errors(self) -> list[str]:
+        """The operations that failed with 5xx."""
+        return [name for name, found in self.answers.items() if any(status >= 500 for status in found)]
+
+    def __str__(self) -> str:
+        rows = [f"{name:45} {_listed(found)}" for name, found in self.answers.items()]
+        total = sum(map(Counter.total, self.answers.values()))
+        return "\n".join([*rows, f"{self.examples:,} examples, {total:,} answers of the operations"])
+
+
+def run(settings: Settings, *options: str, many: int) -> Outcome:
+    """Fill the database, serve the API and have schemathesis test it.
+
+    Args:
+        settings: of an API whose database is empty and whose Redis answers; its folder gets files.
+        options: of `schemathesis run`.
+        many: things of each kind that the database holds at first.
+    """
+    database = Database(settings.database_url)
+    _write_dictionaries(settings.data_dir, populate(database, many))
+    database.dispose()
+    shutil.copy(_CONFIGURATION, settings.data_dir)
+    keyed = settings.model_copy(
+        update={"api_keys": (SecretStr(KEY),), "rate_limit": 0.0, **_write_blank_mnist(settings.data_dir)}
+    )
+    with running_app(create_app(keyed)) as client:
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        done = _schemathesis(client, settings.data_dir, *options)
+        return _told(done, client.get("/openapi.json").json(), client.get("/metrics").text)
+
+
+def _write_dictionaries(folder: Path, world: World) -> None:
+    for field in fields(world):
+        lines = [f"{json.dumps(str(name))}\n" for name in getattr(world, field.name)]
+        (folder / f"{field.name}.txt").write_text("".join(lines))
+
+
+def _write_blank_mnist(folder: Path) -> dict[str, str]:
+    """A sprite of as many rows as MNIST's, and the settings that name it."""
+    images, labels = folder / "blank.png", folder / "blank.labels"
+    images.write_bytes(grey_png(np.zeros((_ROWS, PIXELS), np.uint8)))
+    labels.write_bytes(one_hot(make_labels(_ROWS)).tobytes())
+    return {"mnist_images_url": images.as_uri(), "mnist_labels_url": labels.as_uri()}
+
+
+def _schemathesis(client: httpx.Client, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("schemathesis")
+    command = [str(program), "run", f"{client.base_url}/openapi.json", "--no-color", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRAINSHED_API_KEY": KEY}
+    return subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def _told(done: subprocess.CompletedProcess[str], document: Mapping[str, Any], metrics: str) -> Outcome:
+    answers: dict[str, Counter[int]] = {
+        f"{method.upper()} {path}": Counter()
+        for path, methods in document["paths"].items()
+        for method in methods
+    }
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            name = "{method} {route}".format_map(defaultdict(str, sample.labels))
+            if sample.name == "trainshed_http_request_seconds_count" and name in answers:
+                answers[name][int(sample.labels["status"])] += int(sample.value)
+    summary = _SUMMARY.search(done.stdout)
+    return Outcome(
+        passed=done.returncode == 0,
+        examples=int(summary[1]) if summary else 0,
+        answers=answers,
+        output=done.stdout,
+    )
+
+
+def _listed(found: Counter[int]) -> str:
+    return "  ".join(f"{status}: {count}" for status, count in sorted(found.items()))

@@ -1,0 +1,37 @@
+"""The API keeps what its OpenAPI document promises; `make contract` asks it ten times as much."""
+
+import pytest
+
+from shared.settings import Settings
+from tests.contract import campaign
+
+# some seconds each, where nothing else runs
+pytestmark = pytest.mark.timeout(400)
+
+# by chance only what is in use may be asked for
+RARE = {"DELETE /v1/jobs/{job_id}", "DELETE /v1/models/{model_id}"}
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database only; `make contract` has both."""
+    return sqlite_url
+
+
+def test_reads_at_the_borders_of_what_is_allowed(live_settings: Settings) -> None:
+    outcome = campaign.run(
+        live_settings, "--seed", "1", "--phases", "coverage", "--include-method", "GET", many=4
+    )
+
+    assert outcome.passed, outcome.output
+    assert outcome.examples > 500
+
+
+def test_requests_drawn_by_chance_and_one_after_another(live_settings: Settings) -> None:
+    outcome = campaign.run(
+        live_settings, "--seed", "1", "-n", "5", "--phases", "examples,fuzzing,stateful", many=8
+    )
+
+    assert outcome.passed, outcome.output
+    assert outcome.server_errors == []
+    assert set(outcome.unreached) <= RARE

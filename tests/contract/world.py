@@ -1,0 +1,95 @@
+"""A database in which every operation has something to find."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared import admission, api_keys, job_logs, sweeps
+from shared.db import Database
+from shared.job_logs import Line
+from shared.models import patch
+from shared.results import NewModel
+from shared.schemas import LogLevel, ModelFormat, ModelPatch, Scope
+from shared.sweeps import NewSweep
+from shared.transitions import AttemptId
+from tests import factories
+from tests.onnx_models import make_counting_onnx
+
+DATASET = "digits"  # which needs no network
+
+
+@dataclass(frozen=True)
+class World:
+    """The names of what is there, by the path parameter that takes them."""
+
+    job_id: tuple[UUID, ...]
+    model_id: tuple[UUID | str, ...]
+    sweep_id: tuple[UUID, ...]
+    key_id: tuple[UUID, ...]
+    worker_id: tuple[str, ...]
+
+
+def populate(database: Database, many: int) -> World:
+    """Store so many jobs in each state, and as many models, sweeps, keys and workers."""
+    finished = [_trained(database, number) for number in range(many)]
+    models = [model.id for _, model in finished]
+    evaluations = [_evaluation_job(database, model_id) for model_id in models[: many // 4]]
+    database.write(lambda session: patch(session, models[0], ModelPatch(alias="champion")))
+    database.write(lambda session: admission.pause(session, "paused"))
+    jobs = [job_id for job_id, _ in finished] + list(_unfinished(database, many))
+    return World(
+        job_id=(*jobs, *evaluations),
+        model_id=(*models, "champion"),
+        sweep_id=tuple(_sweep(database) for _ in range(many)),
+        key_id=tuple(_key(database) for _ in range(many)),
+        worker_id=tuple(factories.worker(database, id=f"worker-{number}") for number in range(many)),
+    )
+
+
+def _trained(database: Database, number: int) -> tuple[UUID, NewModel]:
+    """A training job that has succeeded, with a log and a model that reads digits."""
+    spec = factories.make_spec(dataset=DATASET)
+    attempt = factories.running(database, spec=spec, name=f"job {number}", tags=("contract",))
+    factories.record(database, attempt, spec.epochs)
+    _log(database, attempt)
+    files = {ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: make_counting_onnx()}
+    model = factories.make_model(spec=spec, files=files)
+    factories.succeed(database, attempt, model)
+    return attempt.job_id, model
+
+
+def _log(database: Database, attempt: AttemptId) -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    lines = [Line(number, at, LogLevel.INFO, "an epoch ended", {"epoch": number}) for number in (1, 2, 3)]
+    database.write(lambda session: job_logs.append(session, attempt, lines))
+
+
+def _evaluation_job(database: Database, model_id: UUID) -> UUID:
+    return factories.submitted(
+        database, kind="evaluate", spec=factories.make_evaluate_spec(model_id), model_id=model_id
+    )
+
+
+def _unfinished(database: Database, many: int) -> Iterator[UUID]:
+    for _ in range(many):
+        yield factories.submitted(database, queue="paused")
+        yield factories.running(database).job_id
+        yield factories.failed(database)
+        yield factories.cancelled(database)
+
+
+def _sweep(database: Database) -> UUID:
+    sweep_id = uuid7()
+    jobs = [replace(factories.make_new_job(), sweep_id=sweep_id) for _ in range(2)]
+    request = {"strategy": "grid", "parameters": {"seed": [1, 2]}}
+    new = NewSweep(sweep_id, "a sweep", request, jobs)
+    return database.write(lambda session: sweeps.submit(session, new))[0]
+
+
+def _key(database: Database) -> UUID:
+    drawn = api_keys.NewApiKey.draw()
+    database.write(lambda session: api_keys.create(session, drawn, name="Ada", scope=Scope.READ))
+    return drawn.id
