@@ -18,7 +18,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_all,
+    wait_random_exponential,
+)
 
 from shared.tables import Base
 
@@ -64,8 +71,8 @@ class Database:
 
         Args:
             url: SQLAlchemy's; SQLite on a local disk, or PostgreSQL.
-            patience_s: for how long a transaction is tried again while the database cannot be reached or is
-                busy, before its error is raised.
+            patience_s: for how long a transaction is tried again, but once in any case, while the database
+                cannot be reached or is busy, before its error is raised.
             committed: called with the session of every write after its commit; must neither fail nor wait.
         """
         if make_url(url).get_backend_name() == "sqlite":
@@ -106,7 +113,8 @@ class Database:
     def _patiently(self, once: Callable[[], T]) -> T:
         return Retrying(
             retry=retry_if_exception(is_transient),
-            stop=stop_after_delay(self._patience_s),
+            # at least once: it may be but a connection that died unnoticed while nobody used it
+            stop=stop_all(stop_after_attempt(2), stop_after_delay(self._patience_s)),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             reraise=True,
         )(once)
@@ -165,7 +173,7 @@ def upsert(session: Session, table: type[Base], values: Mapping[str, Any]) -> No
 
 
 def _postgresql_engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, connect_args=_POSTGRESQL_OPTIONS)
+    engine = create_engine(url, connect_args=_POSTGRESQL_OPTIONS)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
