@@ -1,6 +1,6 @@
 """How long the reads of 100,000 jobs take, over HTTP, on SQLite and on PostgreSQL.
 
-    python -m bench.job_lists [--jobs 100000] [--rounds 40]
+    python -m bench.job_lists [--jobs 100000] [--rounds 100]
 
 Lists with each filter and order, counts, and what else reads many jobs. The newer half of the jobs wait, and
 every thousand are a sweep. The limit is a p95 of 50 ms; the exit status says whether it was kept.
@@ -85,7 +85,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Reads of very many jobs.")
     parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=100)
     return parser.parse_args()
 
 

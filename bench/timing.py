@@ -1,5 +1,6 @@
 """How long requests take: measured one after another, and held against a limit."""
 
+import gc
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,8 @@ _WARM_UP = 3  # the connection, the statements' plans, what is loaded once
 
 def times_ms(ask: Callable[[], object], rounds: int) -> list[float]:
     """Milliseconds of each of so many calls, after a few that do not count."""
+    gc.collect()
+    gc.freeze()  # what filled the database is in this process too, and no garbage of the API's
     times = []
     for _ in range(_WARM_UP + rounds):
         began = perf_counter()

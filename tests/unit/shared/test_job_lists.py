@@ -221,7 +221,7 @@ def test_a_page_takes_as_many_statements_however_many_jobs_it_shows(database: Da
 def test_a_filter_finds_the_same_whether_few_or_many_jobs_fit(
     database: Database, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
-    monkeypatch.setattr(job_lists, "_MANY", 2)
+    monkeypatch.setattr(job_lists, "_MANY", {"sqlite": 2, "postgresql": 2})
     newest_first = [_submitted_at(database, minute, tags=("t",)) for minute in range(jobs)][::-1]
     factories.submitted(database)
     assert _listed(database, tag="t") == newest_first
