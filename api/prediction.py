@@ -21,8 +21,16 @@ from api.samples import data_url
 from api.services import Services
 from shared import results
 from shared.errors import UnreadablePicture, UnsupportedPicture
-from shared.predictions import EncodedPicture, Prediction, Predictions, PredictRequest, Rows
-from shared.schemas import ModelFormat, ModelReference, TrainSpec
+from shared.schemas import (
+    EncodedPicture,
+    ModelFormat,
+    ModelReference,
+    Prediction,
+    Predictions,
+    PredictRequest,
+    Rows,
+    TrainSpec,
+)
 
 PICTURE_TYPES = ("image/png", "image/jpeg")
 

@@ -21,8 +21,16 @@ from shared.broker import Hint
 from shared.dispatch import dispatch
 from shared.errors import DatasetNotFound, InvalidSpec, JobAlreadyFinished, JobNotFound
 from shared.jobs import Idempotency, NewJob
-from shared.schemas import TrainJobCreate, TrainRequest
-from shared.sweep_forms import MAX_JOBS, Choices, GridSweepCreate, RandomSweepCreate, Range, SweepCreate
+from shared.schemas import (
+    MAX_SWEEP_JOBS,
+    Choices,
+    GridSweepCreate,
+    RandomSweepCreate,
+    Range,
+    SweepCreate,
+    TrainJobCreate,
+    TrainRequest,
+)
 from shared.sweeps import NewSweep
 
 _CANCELLED_AT_ONCE = 50  # jobs a transaction, so that workers are not kept waiting
@@ -39,7 +47,7 @@ def submit(services: Services, request: SweepCreate, key: str | None) -> tuple[U
         the sweep's id, and whether this call made it; with a key that was used before it did not.
 
     Raises:
-        InvalidSpec: a combination is not possible, or there are more than `MAX_JOBS`.
+        InvalidSpec: a combination is not possible, or there are more than `MAX_SWEEP_JOBS`.
         IdempotencyKeyReused: the key came with another request before.
     """
     sweep_id = uuid7()
@@ -74,13 +82,13 @@ def combinations(request: SweepCreate) -> Iterator[Combination]:
     """The values of each job, in an order that the request decides.
 
     Raises:
-        InvalidSpec: there are more than `MAX_JOBS`, or a range holds no number.
+        InvalidSpec: there are more than `MAX_SWEEP_JOBS`, or a range holds no number.
     """
     if isinstance(request, GridSweepCreate):
         count = math.prod(map(len, request.parameters.values()))
-        if count > MAX_JOBS:
+        if count > MAX_SWEEP_JOBS:
             longest = max(request.parameters, key=lambda name: len(request.parameters[name]))
-            detail = f"the grid has {count:,} combinations, and a sweep has at most {MAX_JOBS:,} jobs"
+            detail = f"the grid has {count:,} combinations, and a sweep has at most {MAX_SWEEP_JOBS:,} jobs"
             raise InvalidSpec(longest, f"{detail}: name fewer values, or draw them by chance", "parameters")
         return (
             dict(zip(request.parameters, values, strict=True))

@@ -27,7 +27,7 @@ from uuid import UUID
 import httpx
 from sqlalchemy.orm import Session
 
-from shared import jobs
+from shared import attempts
 from shared.changes import Announcer
 from shared.db import Database
 from shared.lifecycle import Phase
@@ -112,10 +112,10 @@ class _Client:
         self._thread.start()
 
     def change(self, database: Database) -> None:
-        database.write(lambda session: jobs.enter_phase(session, self._attempt, next(self._phases)))
+        database.write(lambda session: attempts.enter_phase(session, self._attempt, next(self._phases)))
 
     def stop(self, database: Database) -> None:
-        database.write(lambda session: jobs.cancel_attempt(session, self._attempt))
+        database.write(lambda session: attempts.cancel_attempt(session, self._attempt))
         self._thread.join()
 
     def _wait(self, url: str) -> None:

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.lifecycle import JobState
-from shared.predictions import Prediction
 from shared.schemas import (
     ApiKey,
     Attempt,
@@ -20,12 +19,14 @@ from shared.schemas import (
     JobDetail,
     Misclassified,
     ModelSummary,
+    Prediction,
     Priority,
     Queue,
+    Sweep,
+    SweepDetail,
     WaitingFor,
     Worker,
 )
-from shared.sweep_forms import Sweep, SweepDetail
 
 SHORT_ID = 8  # a UUIDv7 begins with the time, so it is the end that tells jobs apart
 

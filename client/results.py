@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel
 
 from client.connection import Connection
-from shared.predictions import Predictions
 from shared.schemas import (
     Comparison,
     JobMetrics,
@@ -22,8 +21,13 @@ from shared.schemas import (
     ModelPatch,
     ModelReference,
     ModelSummary,
+    Objective,
+    Predictions,
+    Sweep,
+    SweepCreate,
+    SweepDetail,
+    SweepPage,
 )
-from shared.sweep_forms import Objective, Sweep, SweepCreate, SweepDetail, SweepPage
 
 M = TypeVar("M", bound=BaseModel)
 

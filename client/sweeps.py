@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from client import options, render
 from client.errors import UsageError
 from client.output import say, show, write_json
-from shared.sweep_forms import Objective, SweepCreate
+from shared.schemas import Objective, SweepCreate
 
 _FORM: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
 _LISTED = 20

@@ -1,7 +1,7 @@
 """The database: one engine, two kinds of transaction, and the migrations.
 
 A transaction is a function of a session. It may be run more than once, when the connection is lost or another
-transaction was in the way, so it must be idempotent: `shared.jobs` says how each of its writes is.
+transaction was in the way, so it must be idempotent: `shared.jobs` and `shared.attempts` say how theirs are.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """The life of a job: its states, and the events that move it from one to another. Standard library only.
 
-`EVENTS` is the whole truth about which change is possible; `shared.jobs` makes the changes, and the
+`EVENTS` is the whole truth about which change is possible; `shared.transitions` makes the changes, and the
 database's triggers and constraints refuse any other.
 """
 

@@ -1,6 +1,6 @@
 """What attempts produce: epochs, checkpoints, models and evaluations, written and read back.
 
-Writing happens inside the fenced transactions of `shared.jobs`, never on its own.
+Writing happens inside the fenced transactions of `shared.attempts`, never on its own.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from shared.clock import Now, database_now
 from shared.errors import SweepNotFound
 from shared.jobs import Idempotency, NewJob
 from shared.lifecycle import TERMINAL, JobState
-from shared.sweep_forms import LESS_IS_BETTER, Objective, Sweep, SweepDetail, SweepResult
+from shared.schemas import LESS_IS_BETTER, Objective, Sweep, SweepDetail, SweepResult
 from shared.tables import Job
 from shared.tables import Sweep as SweepRow
 

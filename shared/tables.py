@@ -1,6 +1,6 @@
 """The tables. Their constraints say what can never be, whoever writes; `shared.migrations` creates them.
 
-Only `shared.jobs` changes a job's state and lease; only `shared.results` writes what an attempt produced.
+Only `shared.transitions` changes a job's state; only `shared.results` writes what an attempt produced.
 """
 
 from collections.abc import Sequence

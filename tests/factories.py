@@ -6,10 +6,11 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from shared import jobs
+from shared import attempts, jobs
+from shared.attempts import Claim, WorkerInfo
 from shared.clock import database_now
 from shared.db import Database
-from shared.jobs import Claim, NewJob, WorkerInfo
+from shared.jobs import NewJob
 from shared.results import NewModel
 from shared.schemas import (
     ClassResult,
@@ -129,7 +130,9 @@ def submitted(database: Database, **overrides: Any) -> UUID:
 def claimed(database: Database, job_id: UUID, *, owner: str = "worker-1/1", lease_s: float = 30.0) -> Claim:
     """Have a worker claim a queued job."""
     claim = database.write(
-        lambda session: jobs.claim(session, job_id, worker=make_worker_info(), owner=owner, lease_s=lease_s)
+        lambda session: attempts.claim(
+            session, job_id, worker=make_worker_info(), owner=owner, lease_s=lease_s
+        )
     )
     assert claim is not None, f"job {job_id} could not be claimed"
     return claim
@@ -144,7 +147,7 @@ def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 
     """Record so many epochs, each on its own."""
     for epoch in map(make_epoch, range(first, first + epochs)):
         database.write(
-            lambda session, epoch=epoch: jobs.record(  # type: ignore[misc]
+            lambda session, epoch=epoch: attempts.record(  # type: ignore[misc]
                 session, attempt, [epoch], b"the state after it", lease_s=30.0
             )
         )
@@ -152,7 +155,7 @@ def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 
 
 def succeed(database: Database, attempt: AttemptId, model: NewModel) -> None:
     """Have a training job's attempt end well."""
-    database.write(lambda session: jobs.succeed_training(session, attempt, model))
+    database.write(lambda session: attempts.succeed_training(session, attempt, model))
 
 
 def succeeded(database: Database, **overrides: Any) -> tuple[UUID, NewModel]:
@@ -166,7 +169,7 @@ def succeeded(database: Database, **overrides: Any) -> tuple[UUID, NewModel]:
 def failed(database: Database, **overrides: Any) -> UUID:
     """Store a job that has failed."""
     attempt, failure = running(database, **overrides), AttemptFailure("internal", "it broke")
-    database.write(lambda session: jobs.fail(session, attempt, failure, retry_in_s=None))
+    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
     return attempt.job_id
 
 

@@ -24,10 +24,11 @@ from hypothesis.stateful import (
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from shared import jobs, recovery
+from shared import attempts, jobs, recovery
+from shared.attempts import Claim
 from shared.db import Database
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
-from shared.jobs import Claim, Idempotency
+from shared.jobs import Idempotency
 from shared.lifecycle import TERMINAL, Phase
 from shared.tables import Checkpoint, Job, Model
 from shared.transitions import AttemptFailure, AttemptId
@@ -209,7 +210,7 @@ class StoreMachine(RuleBasedStateMachine):
         owner, info = f"{worker}/{self.claims}", make_worker_info(name=worker)
         claim = self._write(
             run,
-            lambda session: jobs.claim(
+            lambda session: attempts.claim(
                 session, job_id, worker=info, owner=owner, lease_s=LEASE_S, now=self.clock
             ),
         )
@@ -244,19 +245,19 @@ class StoreMachine(RuleBasedStateMachine):
         attempt, now, model = held.attempt, self.clock, make_model(evaluation=_EVALUATION)
         epochs = [make_epoch(held.epoch), make_epoch(held.epoch + 1)]
         works: dict[str, Callable[[Session], Any]] = {
-            "renew": lambda session: jobs.renew(session, attempt, lease_s=LEASE_S, now=now),
-            "enter_phase": lambda session: jobs.enter_phase(session, attempt, Phase.TRAINING, now=now),
-            "record": lambda session: jobs.record(
+            "renew": lambda session: attempts.renew(session, attempt, lease_s=LEASE_S, now=now),
+            "enter_phase": lambda session: attempts.enter_phase(session, attempt, Phase.TRAINING, now=now),
+            "record": lambda session: attempts.record(
                 session, attempt, epochs[:1], b"state", lease_s=LEASE_S, now=now
             ),
-            "record 2": lambda session: jobs.record(
+            "record 2": lambda session: attempts.record(
                 session, attempt, epochs, b"state", lease_s=LEASE_S, now=now
             ),
-            "succeed": lambda session: jobs.succeed_training(session, attempt, model, now=now),
-            "fail": lambda session: jobs.fail(session, attempt, _FAILURE, retry_in_s=None, now=now),
-            "retry": lambda session: jobs.fail(session, attempt, _FAILURE, retry_in_s=RETRY_S, now=now),
-            "release": lambda session: jobs.release(session, attempt, now=now),
-            "cancel_attempt": lambda session: jobs.cancel_attempt(session, attempt, now=now),
+            "succeed": lambda session: attempts.succeed_training(session, attempt, model, now=now),
+            "fail": lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=None, now=now),
+            "retry": lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=RETRY_S, now=now),
+            "release": lambda session: attempts.release(session, attempt, now=now),
+            "cancel_attempt": lambda session: attempts.cancel_attempt(session, attempt, now=now),
         }
         return works[write]
 

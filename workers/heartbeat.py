@@ -11,7 +11,7 @@ from typing import Self
 
 from sqlalchemy.exc import DBAPIError
 
-from shared import jobs, log
+from shared import attempts, log
 from shared.errors import (
     AttemptInterrupted,
     CancelRequested,
@@ -116,17 +116,19 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         if time.monotonic() - self._renewed >= self._settings.heartbeat_s:
             cancelled = self._renew()
         else:
-            cancelled = self._database.read(lambda session: jobs.is_cancel_requested(session, self._attempt))
+            cancelled = self._database.read(
+                lambda session: attempts.is_cancel_requested(session, self._attempt)
+            )
         if cancelled:
             self._interruption = CancelRequested("a user cancelled the job")
             # the user need not wait for a step that is slow to end, such as a download that stalls
             if not self._done.wait(_CANCEL_GRACE_S):
-                self._database.write(lambda session: jobs.cancel_attempt(session, self._attempt))
+                self._database.write(lambda session: attempts.cancel_attempt(session, self._attempt))
 
     def _renew(self) -> bool:
         before = time.monotonic()
         cancelled = self._database.write(
-            lambda session: jobs.renew(session, self._attempt, lease_s=self._settings.lease_s)
+            lambda session: attempts.renew(session, self._attempt, lease_s=self._settings.lease_s)
         )
         self._renewed = before
         return cancelled
@@ -152,7 +154,9 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         _log.error("a step hangs: this process ends", error=str(error))
         try:
             failure = AttemptFailure(error.code, str(error))
-            self._database.write(lambda session: jobs.fail(session, self._attempt, failure, retry_in_s=None))
+            self._database.write(
+                lambda session: attempts.fail(session, self._attempt, failure, retry_in_s=None)
+            )
         except (DBAPIError, StaleAttempt) as reason:
             _log.warning("the hung attempt was not reported", error=str(reason))
         self._exit_process(os.EX_SOFTWARE)

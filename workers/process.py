@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from billiard.process import current_process
 
 from shared import log
+from shared.attempts import WorkerInfo
 from shared.changes import Announcer
 from shared.db import Database
-from shared.jobs import WorkerInfo
 from shared.settings import Settings, get_settings
 from workers.device import take_gpu, visible_gpus
 from workers.execution import Executor

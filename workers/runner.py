@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from shared import jobs, log, recovery, results
+from shared import attempts, log, recovery, results
 from shared.db import Database, is_transient
 from shared.errors import (
     AttemptError,
@@ -101,14 +101,14 @@ def run_attempt(process: Process, job_id: UUID) -> None:
         _log.info("attempt ended", outcome=type(outcome).__name__)
 
 
-def claim_job(process: Process, job_id: UUID) -> jobs.Claim | None:
+def claim_job(process: Process, job_id: UUID) -> attempts.Claim | None:
     """Take the job, unless there is nothing to take or this worker is being stopped."""
     if process.stop.is_set():
         process.database.write(lambda session: recovery.mark_undispatched(session, [job_id]))
         return None
     owner = f"{process.info.name}/{uuid4()}"
     claim = partial(
-        jobs.claim, job_id=job_id, worker=process.info, owner=owner, lease_s=process.settings.lease_s
+        attempts.claim, job_id=job_id, worker=process.info, owner=owner, lease_s=process.settings.lease_s
     )
     return process.database.write(claim)
 
@@ -129,7 +129,7 @@ class Measuring:
     model: StoredModel
 
 
-def load_work(database: Database, claim: jobs.Claim) -> Training | Measuring:
+def load_work(database: Database, claim: attempts.Claim) -> Training | Measuring:
     """Everything that the executor needs for a claimed job."""
     if claim.kind == "train":
         stored = claim.checkpoint
@@ -172,7 +172,7 @@ def execute(executor: Executor, load: Callable[[], Training | Measuring], monito
         return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
 
 
-def write_outcome(process: Process, claim: jobs.Claim, outcome: Outcome) -> None:
+def write_outcome(process: Process, claim: attempts.Claim, outcome: Outcome) -> None:
     """Report how an attempt ended, however long the database is away.
 
     Without it this process could do nothing else, and nobody takes the job before it has been back for a
@@ -188,7 +188,7 @@ def write_outcome(process: Process, claim: jobs.Claim, outcome: Outcome) -> None
                 return
 
 
-def report(session: Session, claim: jobs.Claim, outcome: Outcome) -> None:
+def report(session: Session, claim: attempts.Claim, outcome: Outcome) -> None:
     """Write how an attempt ended, in one fenced transaction.
 
     Raises:
@@ -197,16 +197,16 @@ def report(session: Session, claim: jobs.Claim, outcome: Outcome) -> None:
     attempt = claim.attempt
     match outcome:
         case Trained(spec, model):
-            jobs.succeed_training(session, attempt, _new_model(spec, model))
+            attempts.succeed_training(session, attempt, _new_model(spec, model))
         case Evaluated(spec, dataset, evaluation):
-            jobs.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation)
+            attempts.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation)
         case Failed(failure, retryable):
             retry_in_s = retry_delay_s(claim.failures + 1, Random()) if retryable else None
-            jobs.fail(session, attempt, failure, retry_in_s=retry_in_s)
+            attempts.fail(session, attempt, failure, retry_in_s=retry_in_s)
         case Cancelled():
-            jobs.cancel_attempt(session, attempt)
+            attempts.cancel_attempt(session, attempt)
         case Released():
-            jobs.release(session, attempt)
+            attempts.release(session, attempt)
         case Superseded():
             pass
 
@@ -225,7 +225,7 @@ def _new_model(spec: TrainSpec, model: TrainedModel) -> results.NewModel:
 class Recorder:
     """The monitor of a real attempt: writes what the training code tells to the database."""
 
-    def __init__(self, process: Process, claim: jobs.Claim, check: Callable[[], None]) -> None:
+    def __init__(self, process: Process, claim: attempts.Claim, check: Callable[[], None]) -> None:
         self._database = process.database
         self._lease_s = process.settings.lease_s
         self._attempt = claim.attempt
@@ -238,14 +238,14 @@ class Recorder:
         """Store what comes next."""
         self.check()
         _log.info("phase entered", phase=phase)
-        self._database.write(partial(jobs.enter_phase, attempt=self._attempt, phase=phase))
+        self._database.write(partial(attempts.enter_phase, attempt=self._attempt, phase=phase))
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
         """Store finished epochs with the checkpoint after the last, not more often than makes sense."""
         self._pending.append(metrics)
         since = time.monotonic() - self._committed
         if since >= _COMMIT_INTERVAL_S or metrics.epoch == self._last_epoch:
-            record = partial(jobs.record, attempt=self._attempt, lease_s=self._lease_s)
+            record = partial(attempts.record, attempt=self._attempt, lease_s=self._lease_s)
             self._database.write(partial(record, epochs=self._pending, state=state()))
             _log.info("epoch recorded", epoch=metrics.epoch, **metrics.model_dump(include=_LOGGED))
             self._pending = []

@@ -21,8 +21,15 @@ from shared.errors import (
     UnreadablePicture,
     UnsupportedPicture,
 )
-from shared.predictions import Predictions, PredictRequest
-from shared.schemas import ModelDetail, ModelFormat, ModelPage, ModelPatch, Threshold
+from shared.schemas import (
+    ModelDetail,
+    ModelFormat,
+    ModelPage,
+    ModelPatch,
+    Predictions,
+    PredictRequest,
+    Threshold,
+)
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

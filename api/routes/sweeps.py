@@ -10,7 +10,7 @@ from api.deps import IdempotencyKey, ServicesDep
 from api.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
 from shared import sweeps
 from shared.errors import IdempotencyKeyReused, InvalidSpec, SweepNotFound
-from shared.sweep_forms import Objective, SweepCreate, SweepDetail, SweepPage
+from shared.schemas import Objective, SweepCreate, SweepDetail, SweepPage
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 

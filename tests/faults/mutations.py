@@ -49,7 +49,7 @@ MUTATIONS = [
     ),
     Mutation(
         "epochs recorded without the fence",
-        "shared/jobs.py",
+        "shared/attempts.py",
         "        Job.attempt == attempt.number,\n        Job.next_epoch == first.epoch,\n",
         "        Job.next_epoch == first.epoch,\n",
         "tests/unit/shared/test_jobs_repeated.py",
@@ -84,7 +84,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the checkpoint outside the epoch's transaction",
-        "shared/jobs.py",
+        "shared/attempts.py",
         "        results.put_checkpoint(session, attempt.job_id, last.epoch + 1, state)\n",
         "        session.commit()\n"
         "        results.put_checkpoint(session, attempt.job_id, last.epoch + 1, state)\n",

@@ -14,7 +14,7 @@ from sqlalchemy import delete
 
 from api.app import create_app
 from client.trainshed import Trainshed
-from shared import jobs
+from shared import attempts
 from shared.changes import Announcer
 from shared.db import Database
 from shared.lifecycle import Phase
@@ -49,7 +49,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 def _succeed(database: Database, job_id: UUID) -> None:
     attempt = factories.claimed(database, job_id).attempt
-    database.write(lambda session: jobs.enter_phase(session, attempt, Phase.TRAINING))
+    database.write(lambda session: attempts.enter_phase(session, attempt, Phase.TRAINING))
     factories.record(database, attempt, 3)
     factories.succeed(database, attempt, factories.make_model())
 
@@ -159,7 +159,7 @@ def test_a_long_poll_without_a_tag_waits_for_the_next_change(
     waiting = threads.submit(api.get, f"/v1/jobs/{attempt.job_id}", params={"wait": 30})
 
     def answered() -> bool:
-        worker.write(lambda session: jobs.enter_phase(session, attempt, next(phases)))
+        worker.write(lambda session: attempts.enter_phase(session, attempt, next(phases)))
         return waiting.done()
 
     wait_until(answered, "a change is told")
@@ -188,16 +188,16 @@ def test_a_finished_job_is_not_waited_for(api: httpx.Client, database: Database)
 
 
 def test_many_wait_at_once_and_the_api_answers_others(live_settings: Settings, worker: Database) -> None:
-    attempts = [factories.running(worker) for _ in range(50)]
+    running = [factories.running(worker) for _ in range(50)]
     with (
         running_app(create_app(live_settings)) as api,
-        ThreadPoolExecutor(len(attempts)) as threads,
+        ThreadPoolExecutor(len(running)) as threads,
         httpx.Client(base_url=api.base_url, limits=httpx.Limits(max_connections=None)) as many,
     ):
-        waiting = [_waiting_for(many, threads, attempt.job_id) for attempt in attempts]
+        waiting = [_waiting_for(many, threads, attempt.job_id) for attempt in running]
         assert api.get("/readyz").status_code == 200
-        for attempt in attempts:
-            worker.write(partial(jobs.cancel_attempt, attempt=attempt))
+        for attempt in running:
+            worker.write(partial(attempts.cancel_attempt, attempt=attempt))
 
         assert {one.result().json()["state"] for one in waiting} == {"cancelled"}
 

@@ -15,10 +15,11 @@ import pytest
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from shared import jobs, recovery
+from shared import attempts, jobs, recovery
+from shared.attempts import Claim
 from shared.db import Database
 from shared.errors import IdempotencyKeyReused, TrainshedError
-from shared.jobs import Claim, Idempotency, NewJob
+from shared.jobs import Idempotency, NewJob
 from shared.lifecycle import Phase
 from shared.tables import Attempt, Base, Job, Model
 from shared.transitions import AttemptFailure, AttemptId
@@ -42,20 +43,20 @@ def _submit(session: Session, new: NewJob, request: str) -> Any:
 
 def _claim(session: Session, owner: str, now: FrozenClock = _CLOCK) -> Claim | None:
     worker = make_worker_info(name=owner)
-    return jobs.claim(session, _NEW.id, worker=worker, owner=owner, lease_s=30, now=now)
+    return attempts.claim(session, _NEW.id, worker=worker, owner=owner, lease_s=30, now=now)
 
 
 def _record(session: Session, epoch: int, now: FrozenClock = _CLOCK) -> None:
-    jobs.record(session, _ATTEMPT, [make_epoch(epoch)], b"the state after it", lease_s=30, now=now)
+    attempts.record(session, _ATTEMPT, [make_epoch(epoch)], b"the state after it", lease_s=30, now=now)
 
 
 _WORKS: dict[str, Work] = {
-    "renew": lambda session: jobs.renew(session, _ATTEMPT, lease_s=30, now=_CLOCK),
+    "renew": lambda session: attempts.renew(session, _ATTEMPT, lease_s=30, now=_CLOCK),
     "record": lambda session: _record(session, 1),
-    "succeed": lambda session: jobs.succeed_training(session, _ATTEMPT, _MODEL, now=_CLOCK),
-    "retry": lambda session: jobs.fail(session, _ATTEMPT, _FAILURE, retry_in_s=0, now=_CLOCK),
-    "cancel": lambda session: jobs.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
-    "release": lambda session: jobs.release(session, _ATTEMPT, now=_CLOCK),
+    "succeed": lambda session: attempts.succeed_training(session, _ATTEMPT, _MODEL, now=_CLOCK),
+    "retry": lambda session: attempts.fail(session, _ATTEMPT, _FAILURE, retry_in_s=0, now=_CLOCK),
+    "cancel": lambda session: attempts.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
+    "release": lambda session: attempts.release(session, _ATTEMPT, now=_CLOCK),
     "request": lambda session: jobs.request_cancel(session, _NEW.id, now=_CLOCK),
     "reap": lambda session: recovery.reap(session, max_crashes=3, now=_CLOCK),
     "claim": lambda session: _claim(session, "worker-2/1"),
@@ -98,7 +99,7 @@ def _running_to_be_cancelled(session: Session) -> None:
 
 def _queued_to_be_cancelled(session: Session) -> None:
     _running_to_be_cancelled(session)
-    jobs.release(session, _ATTEMPT, now=_EARLIER)
+    attempts.release(session, _ATTEMPT, now=_EARLIER)
 
 
 _CASES: dict[str, tuple[Work, str]] = {
@@ -197,7 +198,7 @@ def test_of_many_claims_at_once_one_wins(database: Database) -> None:
 
     def claim(number: int) -> Claim | None:
         return database.write(
-            lambda session: jobs.claim(
+            lambda session: attempts.claim(
                 session, job_id, worker=make_worker_info(), owner=f"worker/{number}", lease_s=30
             )
         )

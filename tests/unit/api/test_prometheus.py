@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 
 from api.prometheus import RequestTimes, Timed, jobs_exposition
 from api.totals import Tally
-from shared import jobs
+from shared import attempts
 from shared.db import Database
 from shared.tables import Job
 from tests.factories import cancelled, failed, make_evaluate_spec, make_model, running, submitted, succeeded
@@ -70,7 +70,7 @@ def test_waits_and_durations_are_histograms(database: Database) -> None:
     started = update(Job).where(Job.id == attempt.job_id).values(created_at=submit, started_at=claim)
     database.write(lambda session: session.execute(started))
     clock.advance(2 + 50)
-    database.write(lambda session: jobs.succeed_training(session, attempt, make_model(), now=clock))
+    database.write(lambda session: attempts.succeed_training(session, attempt, make_model(), now=clock))
     submitted(database)
     samples = read(jobs_exposition(database, Tally()))
     for name, seconds, below, above in (

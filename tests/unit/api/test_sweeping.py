@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.sweeping import combinations
 from shared.errors import InvalidSpec
-from shared.sweep_forms import SweepCreate
+from shared.schemas import SweepCreate
 
 
 def _request(**request: Any) -> SweepCreate:

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from api.totals import Spread, Tally, Totals
-from shared import jobs, removal
+from shared import attempts, jobs, removal
 from shared.db import Database
 from shared.transitions import AttemptFailure
 from tests import factories
@@ -39,12 +39,14 @@ def _failed(database: Database, at: datetime) -> UUID:
     clock.advance(2)
     worker = factories.make_worker_info()
     claim = database.write(
-        lambda session: jobs.claim(session, new.id, worker=worker, owner="worker-1/1", lease_s=99, now=clock)
+        lambda session: attempts.claim(
+            session, new.id, worker=worker, owner="worker-1/1", lease_s=99, now=clock
+        )
     )
     assert claim is not None
     clock.advance(50)
     failure = AttemptFailure("internal", "it broke")
-    database.write(lambda session: jobs.fail(session, claim.attempt, failure, retry_in_s=None, now=clock))
+    database.write(lambda session: attempts.fail(session, claim.attempt, failure, retry_in_s=None, now=clock))
     return new.id
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from api.app import create_app
 from client.cli import app
 from client.trainshed import Trainshed
-from shared import job_logs, jobs
+from shared import attempts, job_logs, jobs
 from shared.db import Database
 from shared.job_logs import Line
 from shared.schemas import LogLevel
@@ -77,7 +77,7 @@ def test_a_log_is_followed_to_the_jobs_end_and_its_last_line(
         nonlocal pauses
         pauses += 1
         if pauses == 2:
-            database.write(partial(jobs.release, attempt=attempt))
+            database.write(partial(attempts.release, attempt=attempt))
             database.write(partial(jobs.request_cancel, job_id=attempt.job_id))
         if pauses == 3:
             log(database, attempt, 3, "the last words")
@@ -91,7 +91,7 @@ def test_a_log_is_followed_to_the_jobs_end_and_its_last_line(
 def test_a_finished_jobs_log_is_followed_as_json_lines(
     url: str, attempt: AttemptId, database: Database
 ) -> None:
-    database.write(partial(jobs.release, attempt=attempt))
+    database.write(partial(attempts.release, attempt=attempt))
     database.write(partial(jobs.request_cancel, job_id=attempt.job_id))
     lines = run(url, attempt.job_id, "--follow", "--json").stdout.splitlines()
     assert [json.loads(line)["cursor"] for line in lines] == ["1.1", "1.2"]

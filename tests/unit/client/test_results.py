@@ -6,8 +6,7 @@ from PIL import Image
 
 from client import Trainshed, TrainshedApiError
 from shared.db import Database
-from shared.schemas import ModelFormat, ModelPatch
-from shared.sweep_forms import GridSweepCreate, RandomSweepCreate, Range
+from shared.schemas import GridSweepCreate, ModelFormat, ModelPatch, RandomSweepCreate, Range
 from tests import factories
 from tests.onnx_models import make_drawing
 

@@ -5,16 +5,18 @@ from uuid import UUID
 
 import pytest
 
-from shared import admission, jobs, recovery
+from shared import admission, attempts, recovery
 from shared.db import Database
 from shared.errors import WorkerNotFound, WorkerStopped
 from shared.tables import Job, PausedQueue, Worker
 from tests import factories
 
 
-def _claim(database: Database, job_id: UUID, worker: str = "worker-1") -> jobs.Claim | None:
+def _claim(database: Database, job_id: UUID, worker: str = "worker-1") -> attempts.Claim | None:
     info = factories.make_worker_info(name=worker)
-    return database.write(partial(jobs.claim, job_id=job_id, worker=info, owner=f"{worker}/1", lease_s=30.0))
+    return database.write(
+        partial(attempts.claim, job_id=job_id, worker=info, owner=f"{worker}/1", lease_s=30.0)
+    )
 
 
 def _is_dispatched(database: Database, job_id: UUID) -> bool:

@@ -4,7 +4,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event
 
-from shared import jobs
+from shared import attempts
 from shared.curves import Curves, curves
 from shared.db import Database
 from shared.errors import JobNotFound
@@ -49,7 +49,7 @@ def test_batch_metrics_are_kept_bit_for_bit(database: Database) -> None:
     awkward = (0.1, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0)
     attempt = factories.running(database)
     epoch = make_epoch(0, batch_loss=awkward, batch_accuracy=awkward)
-    database.write(lambda session: jobs.record(session, attempt, [epoch], b"", lease_s=30.0))
+    database.write(lambda session: attempts.record(session, attempt, [epoch], b"", lease_s=30.0))
 
     found = _curves(database, attempt.job_id, Resolution.STEP)[MetricName.LOSS].tolist()
 

@@ -1,34 +1,26 @@
-"""What each function of the store does when nothing is in its way."""
+"""What each function that clients use does when nothing is in its way."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import delete
 from uuid_utils.compat import uuid7
 
-from shared import jobs, results
+from shared import attempts, jobs
 from shared.clock import Now, database_now
 from shared.db import Database
-from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, JobNotFound, ModelNotFound, StaleAttempt
-from shared.jobs import Claim, Idempotency, NewJob
-from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
-from shared.schemas import ModelFormat, Priority
-from shared.tables import Attempt, Checkpoint, Epoch, IdempotencyKey, Job, JobEvent
-from shared.transitions import AttemptFailure
+from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, JobNotFound
+from shared.jobs import Idempotency, NewJob
+from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.schemas import Priority
+from shared.tables import IdempotencyKey, Job
+from tests import stored
 from tests.factories import (
     cancelled,
-    claimed,
     failed,
-    make_epoch,
-    make_evaluate_spec,
-    make_evaluation,
     make_model,
     make_new_job,
-    make_worker_info,
-    record,
     running,
     submitted,
     succeeded,
@@ -36,29 +28,10 @@ from tests.factories import (
 from tests.fakes import FrozenClock
 from tests.snapshots import everything
 
-_FAILURE = AttemptFailure("internal", "it broke")
-
 
 @pytest.fixture
 def clock() -> FrozenClock:
     return FrozenClock()
-
-
-def _job(database: Database, job_id: UUID) -> Job:
-    return database.read(lambda session: session.get_one(Job, job_id))
-
-
-def _attempt(database: Database, job_id: UUID, number: int) -> Attempt:
-    return database.read(lambda session: session.get_one(Attempt, (job_id, number)))
-
-
-def _events(database: Database, job_id: UUID) -> list[JobEvent]:
-    events = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
-    return database.read(lambda session: list(session.scalars(events)))
-
-
-def _types(database: Database, job_id: UUID) -> list[str]:
-    return [event.type for event in _events(database, job_id)]
 
 
 def _submit(
@@ -67,27 +40,18 @@ def _submit(
     return database.write(lambda session: jobs.submit(session, new, idempotency=key, now=now))
 
 
-def _claim(
-    database: Database, job_id: UUID, *, owner: str = "worker-2/1", now: Now = database_now
-) -> Claim | None:
-    worker = make_worker_info(name="worker-2", device="GPU 0")
-    return database.write(
-        lambda session: jobs.claim(session, job_id, worker=worker, owner=owner, lease_s=30, now=now)
-    )
-
-
 def test_a_submitted_job_is_queued_and_counts_as_dispatched(database: Database, clock: FrozenClock) -> None:
     new = make_new_job(
         name="first", tags=("a", "b"), queue="gpu", priority=Priority.HIGH, max_attempts=2, max_runtime_s=60.0
     )
     assert _submit(database, new, now=clock) == (new.id, True)
-    job = _job(database, new.id)
+    job = stored.job(database, new.id)
     assert (job.state, job.version, job.attempt, job.next_epoch) == (JobState.QUEUED, 1, 0, 0)
     assert {job.created_at, job.scheduled_at, job.dispatched_at} == {clock.moment}
     assert (job.name, job.tags, job.queue, job.priority) == ("first", ["a", "b"], "gpu", "high")
     assert (job.max_attempts, job.max_runtime_s) == (2, 60.0)
     assert job.spec == new.spec.model_dump(mode="json")
-    [event] = _events(database, new.id)
+    [event] = stored.events(database, new.id)
     assert (event.seq, event.type, event.attempt, event.at) == (1, EventType.SUBMITTED, 0, clock.moment)
 
 
@@ -113,258 +77,12 @@ def test_a_key_goes_with_its_job(database: Database) -> None:
     assert database.read(lambda session: session.get(IdempotencyKey, "k")) is None
 
 
-def test_a_claim_gives_a_numbered_lease(database: Database, clock: FrozenClock) -> None:
-    new = make_new_job(max_runtime_s=5.0)
-    _submit(database, new, now=clock)
-    clock.advance(1)
-    claim = _claim(database, new.id, now=clock)
-    assert claim is not None
-    assert (claim.attempt.job_id, claim.attempt.number) == (new.id, 1)
-    assert (claim.kind, claim.spec) == ("train", new.spec.model_dump(mode="json"))
-    assert (claim.max_runtime_s, claim.checkpoint) == (5.0, None)
-    job, attempt = _job(database, new.id), _attempt(database, new.id, 1)
-    assert (job.state, job.lease_owner, job.version) == (JobState.RUNNING, "worker-2/1", 2)
-    assert job.lease_expires_at == clock.moment + timedelta(seconds=30)
-    assert job.started_at == attempt.started_at == clock.moment
-    assert (attempt.worker, attempt.device, attempt.outcome) == ("worker-2", "GPU 0", None)
-    assert _events(database, new.id)[-1].data == {"worker": "worker-2"}
-
-
-def test_a_job_starts_once_however_many_attempts_it_takes(database: Database, clock: FrozenClock) -> None:
-    new = make_new_job()
-    _submit(database, new, now=clock)
-    first, started_at = _claim(database, new.id, now=clock), clock.moment
-    assert first is not None
-    database.write(lambda session: jobs.release(session, first.attempt, now=clock))
-    clock.advance(60)
-    second = _claim(database, new.id, owner="worker-3/1", now=clock)
-    assert second is not None
-    assert second.attempt.number == 2
-    assert _job(database, new.id).started_at == started_at
-    assert _attempt(database, new.id, 2).started_at == clock.moment
-
-
-def test_there_is_nothing_to_claim_of_a_job_that_is_not_queued(database: Database) -> None:
-    ids = [running(database).job_id, succeeded(database)[0], failed(database), cancelled(database), uuid7()]
-    before = database.read(everything)
-    assert [_claim(database, job_id) for job_id in ids] == [None] * 5
-    assert database.read(everything) == before
-
-
-def test_a_job_is_not_claimed_before_it_is_due(database: Database, clock: FrozenClock) -> None:
-    attempt = running(database)
-    database.write(lambda session: jobs.fail(session, attempt, _FAILURE, retry_in_s=10, now=clock))
-    clock.advance(9.999)
-    assert _claim(database, attempt.job_id, now=clock) is None
-    clock.advance(0.001)
-    assert _claim(database, attempt.job_id, now=clock) is not None
-
-
-def test_a_queued_job_that_is_to_be_cancelled_is_not_claimed(database: Database) -> None:
-    attempt = running(database)
-    database.write(lambda session: jobs.request_cancel(session, attempt.job_id))
-    database.write(lambda session: jobs.release(session, attempt))
-    assert _claim(database, attempt.job_id) is None
-
-
-def test_the_next_attempt_goes_on_at_the_last_recorded_epoch(database: Database) -> None:
-    attempt = running(database)
-    record(database, attempt, 2)
-    database.write(lambda session: jobs.release(session, attempt))
-    claim = _claim(database, attempt.job_id)
-    assert claim is not None
-    assert claim.checkpoint == results.StoredCheckpoint(2, b"the state after it")
-    record(database, claim.attempt, 1, first=2)
-    epochs = database.read(lambda session: results.epochs(session, attempt.job_id))
-    assert epochs == [make_epoch(epoch) for epoch in range(3)]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        update(Checkpoint).values(state=b"the state after jt"),
-        update(Checkpoint).values(state=b""),
-        update(Checkpoint).values(sha256="0" * 64),
-        update(Checkpoint).values(next_epoch=1),
-        delete(Checkpoint),
-    ],
-    ids=["a flipped bit", "truncated", "another checksum", "another epoch", "missing"],
-)
-def test_without_a_sound_checkpoint_a_job_starts_over(database: Database, damage: Any) -> None:
-    attempt = running(database)
-    record(database, attempt, 2)
-    database.write(lambda session: jobs.release(session, attempt))
-    database.write(lambda session: session.execute(damage))
-    claim = _claim(database, attempt.job_id)
-    assert claim is not None
-    assert claim.checkpoint is None
-    job = _job(database, attempt.job_id)
-    assert (job.next_epoch, job.loss, job.accuracy, job.val_loss, job.val_accuracy) == (0, *[None] * 4)
-    assert database.read(lambda session: results.epochs(session, attempt.job_id)) == []
-    record(database, claim.attempt, 3)
-    assert database.read(lambda session: results.epochs(session, attempt.job_id)) == [
-        make_epoch(epoch) for epoch in range(3)
-    ]
-
-
-def test_a_renewal_extends_the_lease_and_nothing_else(database: Database, clock: FrozenClock) -> None:
-    attempt = running(database)
-    version = _job(database, attempt.job_id).version
-    assert database.write(lambda session: jobs.renew(session, attempt, lease_s=20, now=clock)) is False
-    job = _job(database, attempt.job_id)
-    assert (job.lease_expires_at, job.version) == (clock.moment + timedelta(seconds=20), version)
-
-
-def test_a_renewal_and_a_look_bring_back_a_cancel_request(database: Database) -> None:
-    attempt = running(database)
-    assert database.read(lambda session: jobs.is_cancel_requested(session, attempt)) is False
-    database.write(lambda session: jobs.request_cancel(session, attempt.job_id))
-    assert database.write(lambda session: jobs.renew(session, attempt, lease_s=20)) is True
-    assert database.read(lambda session: jobs.is_cancel_requested(session, attempt)) is True
-
-
-def test_a_phase_lasts_as_long_as_its_attempt(database: Database) -> None:
-    attempt = running(database)
-
-    def enter_all(session: Session) -> None:
-        for phase in Phase:
-            jobs.enter_phase(session, attempt, phase)
-
-    database.write(enter_all)
-    assert _job(database, attempt.job_id).phase == Phase.SAVING
-    assert [event.data["phase"] for event in _events(database, attempt.job_id)[2:]] == list(Phase)
-    database.write(lambda session: jobs.release(session, attempt))
-    assert _job(database, attempt.job_id).phase is None
-
-
-def test_recorded_epochs_come_with_their_checkpoint_and_a_longer_lease(
-    database: Database, clock: FrozenClock
-) -> None:
-    attempt, epochs = running(database), [make_epoch(0), make_epoch(1)]
-    database.write(lambda session: jobs.record(session, attempt, epochs, b"after 1", lease_s=30, now=clock))
-    job = _job(database, attempt.job_id)
-    assert (job.next_epoch, job.lease_expires_at) == (2, clock.moment + timedelta(seconds=30))
-    assert (job.loss, job.accuracy, job.val_loss, job.val_accuracy) == (
-        epochs[1].loss,
-        epochs[1].accuracy,
-        epochs[1].val_loss,
-        epochs[1].val_accuracy,
-    )
-    assert database.read(lambda session: results.epochs(session, attempt.job_id)) == epochs
-    stored = database.read(lambda session: results.checkpoint(session, attempt.job_id))
-    assert stored == results.StoredCheckpoint(2, b"after 1")
-    event = _events(database, attempt.job_id)[-1]
-    assert event.type == EventType.EPOCHS_RECORDED
-    assert event.data == {"epochs": [epoch.model_dump(mode="json") for epoch in epochs]}
-    rows = database.read(lambda session: session.scalars(select(Epoch.attempt)).all())
-    assert rows == [1, 1]
-
-
-@pytest.mark.parametrize("first", [0, 1, 3])
-def test_epochs_that_are_not_the_next_are_refused(database: Database, first: int) -> None:
-    attempt = running(database)
-    record(database, attempt, 2)
-    before = database.read(everything)
-    epochs = [make_epoch(epoch) for epoch in range(first, first + 3)]
-    with pytest.raises(StaleAttempt, match=f"not at epoch {first}"):
-        database.write(lambda session: jobs.record(session, attempt, epochs, b"y", lease_s=30))
-    assert database.read(everything) == before
-
-
-def test_a_training_job_ends_with_its_model_and_its_evaluation(
-    database: Database, clock: FrozenClock
-) -> None:
-    attempt, model = running(database), make_model()
-    record(database, attempt, 3)
-    database.write(lambda session: jobs.succeed_training(session, attempt, model, now=clock))
-    job, row = _job(database, attempt.job_id), _attempt(database, attempt.job_id, 1)
-    assert (job.state, job.finished_at, job.model_id) == (JobState.SUCCEEDED, clock.moment, model.id)
-    assert job.evaluation_accuracy == model.evaluation.accuracy
-    assert (job.lease_owner, job.lease_expires_at, job.phase) == (None, None, None)
-    assert (row.outcome, row.finished_at) == (AttemptOutcome.SUCCEEDED, clock.moment)
-    assert _events(database, attempt.job_id)[-1].data == {
-        "model_id": str(model.id),
-        "accuracy": model.evaluation.accuracy,
-    }
-    evaluation = database.read(lambda session: results.evaluation(session, attempt.job_id))
-    assert evaluation.confusion_matrix == model.evaluation.confusion_matrix
-    assert database.read(lambda session: results.model(session, model.id)).job_id == attempt.job_id
-
-
-def test_a_model_that_cannot_be_stored_leaves_the_job_running(database: Database) -> None:
-    attempt, model = running(database), make_model()
-    files: Any = {**model.files, "tflite": b"no such format"}
-    before = database.read(everything)
-    with pytest.raises(Exception, match="ck_model_files_format"):
-        database.write(lambda session: jobs.succeed_training(session, attempt, make_model(files=files)))
-    assert database.read(everything) == before
-    with pytest.raises(ModelNotFound):
-        database.read(lambda session: results.model_file(session, model.id, ModelFormat.ONNX))
-
-
-def test_an_evaluation_job_ends_with_its_evaluation(database: Database) -> None:
-    _, model = succeeded(database)
-    attempt = running(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
-    measured = make_evaluation(loss=0.7)
-    database.write(lambda session: jobs.succeed_evaluation(session, attempt, model.id, "mnist", measured))
-    job = _job(database, attempt.job_id)
-    assert (job.state, job.model_id) == (JobState.SUCCEEDED, model.id)
-    evaluation = database.read(lambda session: results.evaluation(session, attempt.job_id))
-    assert (evaluation.loss, evaluation.model_id, evaluation.dataset) == (0.7, model.id, "mnist")
-
-
-def test_a_failure_that_may_pass_is_tried_again_later(database: Database, clock: FrozenClock) -> None:
-    attempt = running(database, max_attempts=2)
-    record(database, attempt, 1)
-    database.write(lambda session: jobs.fail(session, attempt, _FAILURE, retry_in_s=7.5, now=clock))
-    job, row = _job(database, attempt.job_id), _attempt(database, attempt.job_id, 1)
-    assert (job.state, job.failures, job.crashes, job.error_code) == (JobState.QUEUED, 1, 0, None)
-    assert (job.scheduled_at, job.dispatched_at) == (clock.moment + timedelta(seconds=7.5), None)
-    assert (row.outcome, row.error_code, row.error_message) == ("failed", "internal", "it broke")
-    assert job.next_epoch == 1
-    assert _events(database, attempt.job_id)[-1].data == {
-        "code": "internal",
-        "message": "it broke",
-        "retry_in_s": 7.5,
-    }
-
-
-def test_the_last_attempt_that_is_allowed_ends_the_job(database: Database) -> None:
-    first = running(database, max_attempts=2)
-    database.write(lambda session: jobs.fail(session, first, _FAILURE, retry_in_s=0))
-    job_id = first.job_id
-    assert _job(database, job_id).state == JobState.QUEUED
-    second = claimed(database, job_id, owner="worker-1/2").attempt
-    database.write(lambda session: jobs.fail(session, second, _FAILURE, retry_in_s=0))
-    assert _job(database, job_id).state == JobState.FAILED
-    job = _job(database, job_id)
-    assert (job.failures, job.error_code, job.error_message) == (2, "internal", "it broke")
-
-
-def test_a_failure_that_cannot_pass_ends_the_job(database: Database, clock: FrozenClock) -> None:
-    attempt = running(database, max_attempts=3)
-    database.write(lambda session: jobs.fail(session, attempt, _FAILURE, retry_in_s=None, now=clock))
-    job = _job(database, attempt.job_id)
-    assert (job.state, job.failures, job.finished_at) == (JobState.FAILED, 1, clock.moment)
-    assert _types(database, attempt.job_id)[-1] == EventType.FAILED
-
-
-def test_a_released_job_is_queued_and_has_nothing_held_against_it(database: Database) -> None:
-    attempt = running(database)
-    record(database, attempt, 1)
-    database.write(lambda session: jobs.release(session, attempt))
-    job = _job(database, attempt.job_id)
-    assert (job.state, job.failures, job.crashes, job.next_epoch) == (JobState.QUEUED, 0, 0, 1)
-    assert job.dispatched_at is None
-    assert _attempt(database, attempt.job_id, 1).outcome == AttemptOutcome.RELEASED
-
-
 def test_a_queued_job_is_cancelled_at_once(database: Database, clock: FrozenClock) -> None:
     job_id = submitted(database)
     database.write(lambda session: jobs.request_cancel(session, job_id, now=clock))
-    job = _job(database, job_id)
+    job = stored.job(database, job_id)
     assert (job.state, job.cancel_requested_at, job.finished_at) == ("cancelled", clock.moment, clock.moment)
-    assert _types(database, job_id) == ["submitted", "cancelled"]
+    assert stored.event_types(database, job_id) == ["submitted", "cancelled"]
 
 
 def test_a_running_job_is_asked_and_ends_when_its_worker_has_heard(
@@ -372,19 +90,19 @@ def test_a_running_job_is_asked_and_ends_when_its_worker_has_heard(
 ) -> None:
     attempt = running(database)
     database.write(lambda session: jobs.request_cancel(session, attempt.job_id, now=clock))
-    job = _job(database, attempt.job_id)
+    job = stored.job(database, attempt.job_id)
     assert (job.state, job.cancel_requested_at) == (JobState.RUNNING, clock.moment)
-    database.write(lambda session: jobs.cancel_attempt(session, attempt, now=clock))
-    assert _job(database, attempt.job_id).state == JobState.CANCELLED
-    assert _attempt(database, attempt.job_id, 1).outcome == AttemptOutcome.CANCELLED
-    assert _types(database, attempt.job_id)[2:] == ["cancel_requested", "cancelled"]
+    database.write(lambda session: attempts.cancel_attempt(session, attempt, now=clock))
+    assert stored.job(database, attempt.job_id).state == JobState.CANCELLED
+    assert stored.attempt(database, attempt.job_id, 1).outcome == AttemptOutcome.CANCELLED
+    assert stored.event_types(database, attempt.job_id)[2:] == ["cancel_requested", "cancelled"]
 
 
 def test_a_worker_that_was_quicker_than_the_cancel_request_has_succeeded(database: Database) -> None:
     attempt = running(database)
     database.write(lambda session: jobs.request_cancel(session, attempt.job_id))
-    database.write(lambda session: jobs.succeed_training(session, attempt, make_model()))
-    assert _job(database, attempt.job_id).state == JobState.SUCCEEDED
+    database.write(lambda session: attempts.succeed_training(session, attempt, make_model()))
+    assert stored.job(database, attempt.job_id).state == JobState.SUCCEEDED
 
 
 def test_asking_twice_to_cancel_is_asking_once(database: Database, clock: FrozenClock) -> None:
@@ -405,10 +123,10 @@ def test_a_job_that_was_given_back_after_the_request_is_cancelled_by_asking_agai
 ) -> None:
     attempt, asked_at = running(database), clock.moment
     database.write(lambda session: jobs.request_cancel(session, attempt.job_id, now=clock))
-    database.write(lambda session: jobs.release(session, attempt))
+    database.write(lambda session: attempts.release(session, attempt))
     clock.advance(1)
     database.write(lambda session: jobs.request_cancel(session, attempt.job_id, now=clock))
-    job = _job(database, attempt.job_id)
+    job = stored.job(database, attempt.job_id)
     assert (job.state, job.cancel_requested_at, job.finished_at) == ("cancelled", asked_at, clock.moment)
 
 

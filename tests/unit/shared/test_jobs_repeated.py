@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from shared import jobs, recovery
+from shared import attempts, jobs, recovery
 from shared.clock import database_now
 from shared.db import Database
 from shared.errors import StaleAttempt
@@ -36,17 +36,21 @@ _CLOCK = FrozenClock()
 
 # what a worker writes under an attempt that has recorded one epoch
 _WRITES: dict[str, Write] = {
-    "renew": lambda session, attempt: jobs.renew(session, attempt, lease_s=30, now=_CLOCK),
-    "is_cancel_requested": jobs.is_cancel_requested,
-    "enter_phase": lambda session, attempt: jobs.enter_phase(session, attempt, Phase.TRAINING, now=_CLOCK),
-    "record": lambda session, attempt: jobs.record(
+    "renew": lambda session, attempt: attempts.renew(session, attempt, lease_s=30, now=_CLOCK),
+    "is_cancel_requested": attempts.is_cancel_requested,
+    "enter_phase": lambda session, attempt: attempts.enter_phase(
+        session, attempt, Phase.TRAINING, now=_CLOCK
+    ),
+    "record": lambda session, attempt: attempts.record(
         session, attempt, [make_epoch(1)], b"after 1", lease_s=30, now=_CLOCK
     ),
-    "succeed_training": lambda session, attempt: jobs.succeed_training(session, attempt, _MODEL, now=_CLOCK),
-    "fail": lambda session, attempt: jobs.fail(session, attempt, _FAILURE, retry_in_s=None, now=_CLOCK),
-    "retry": lambda session, attempt: jobs.fail(session, attempt, _FAILURE, retry_in_s=5, now=_CLOCK),
-    "cancel_attempt": lambda session, attempt: jobs.cancel_attempt(session, attempt, now=_CLOCK),
-    "release": lambda session, attempt: jobs.release(session, attempt, now=_CLOCK),
+    "succeed_training": lambda session, attempt: attempts.succeed_training(
+        session, attempt, _MODEL, now=_CLOCK
+    ),
+    "fail": lambda session, attempt: attempts.fail(session, attempt, _FAILURE, retry_in_s=None, now=_CLOCK),
+    "retry": lambda session, attempt: attempts.fail(session, attempt, _FAILURE, retry_in_s=5, now=_CLOCK),
+    "cancel_attempt": lambda session, attempt: attempts.cancel_attempt(session, attempt, now=_CLOCK),
+    "release": lambda session, attempt: attempts.release(session, attempt, now=_CLOCK),
 }
 
 
@@ -90,13 +94,13 @@ def _cancelled_by_the_reaper(database: Database, attempt: AttemptId) -> None:
 def _reclaimed_and_succeeded(database: Database, attempt: AttemptId) -> None:
     _reaped(database, attempt)
     second = claimed(database, attempt.job_id, owner="worker-2/1").attempt
-    database.write(lambda session: jobs.succeed_training(session, second, make_model()))
+    database.write(lambda session: attempts.succeed_training(session, second, make_model()))
 
 
 def _reclaimed_and_released(database: Database, attempt: AttemptId) -> None:
     _reaped(database, attempt)
     second = claimed(database, attempt.job_id, owner="worker-2/1").attempt
-    database.write(lambda session: jobs.release(session, second))
+    database.write(lambda session: attempts.release(session, second))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,7 @@ def test_a_submit_that_is_run_again_makes_one_job(database: Database, key: Idemp
 def test_a_claim_that_is_run_again_gives_the_same_attempt(database: Database, epochs: int) -> None:
     earlier = running(database)
     record(database, earlier, epochs)
-    database.write(lambda session: jobs.release(session, earlier))
+    database.write(lambda session: attempts.release(session, earlier))
     first = claimed(database, earlier.job_id, owner="worker-2/1")
     once = database.read(everything)
     assert claimed(database, earlier.job_id, owner="worker-2/1") == first
@@ -172,7 +176,7 @@ def test_an_evaluation_that_is_stored_again_is_one(database: Database) -> None:
     attempt = running(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
 
     def write(session: Session) -> None:
-        jobs.succeed_evaluation(session, attempt, model.id, "mnist", make_evaluation())
+        attempts.succeed_evaluation(session, attempt, model.id, "mnist", make_evaluation())
 
     database.write(write)
     once = database.read(everything)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
-from shared import jobs, models, results
+from shared import attempts, jobs, models, results
 from shared.db import Database
 from shared.errors import ModelInUse, ModelNotFound
 from shared.schemas import ModelDetail, ModelFormat, ModelPatch, ModelReference
@@ -92,7 +92,7 @@ def test_a_model_tells_every_evaluation_of_it(database: Database) -> None:
     trained, model = factories.succeeded(database)
     measuring = factories.claimed(database, _measuring(database, model.id)).attempt
     database.write(
-        lambda session: jobs.succeed_evaluation(
+        lambda session: attempts.succeed_evaluation(
             session, measuring, model.id, "mnist", factories.make_evaluation(accuracy=0.5)
         )
     )
@@ -138,7 +138,7 @@ def test_a_model_that_is_to_be_measured_or_was_is_not_deleted(database: Database
         _remove(database, model_id)
     measuring = factories.claimed(database, job_id).attempt
     database.write(
-        lambda session: jobs.succeed_evaluation(
+        lambda session: attempts.succeed_evaluation(
             session, measuring, model_id, "mnist", factories.make_evaluation()
         )
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared import jobs, queries, schemas
+from shared import attempts, queries, schemas
 from shared.db import Database
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
@@ -66,7 +66,7 @@ def test_attempts_are_shown_in_order(database: Database) -> None:
     job_id = submitted(database)
     for owner in "123":
         attempt = claimed(database, job_id, owner=owner).attempt
-        database.write(partial(jobs.release, attempt=attempt))
+        database.write(partial(attempts.release, attempt=attempt))
     assert [row.number for row in _shown(database, job_id).attempts] == [1, 2, 3]
 
 
@@ -96,14 +96,14 @@ def test_a_running_job_ends_when_its_pace_of_the_last_five_epochs_lets_it(databa
     assert _eta_s(database, attempt.job_id) is None
     for epoch, seconds in enumerate((60.0, 1.0, 2.0, 3.0, 4.0, 5.0)):
         epochs = [make_epoch(epoch, seconds=seconds)]
-        database.write(partial(jobs.record, attempt=attempt, epochs=epochs, state=b"state", lease_s=30.0))
+        database.write(partial(attempts.record, attempt=attempt, epochs=epochs, state=b"state", lease_s=30.0))
     assert _eta_s(database, attempt.job_id) == 3 * 3.0
 
 
 def test_a_job_that_does_not_run_has_no_expected_end(database: Database) -> None:
     attempt = running(database)
     record(database, attempt, 2)
-    database.write(partial(jobs.release, attempt=attempt))
+    database.write(partial(attempts.release, attempt=attempt))
     done, _ = succeeded(database)
     assert (_eta_s(database, attempt.job_id), _eta_s(database, done)) == (None, None)
 

@@ -9,14 +9,15 @@ import pytest
 from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
-from shared import jobs, recovery, results
+from shared import attempts, jobs, recovery, results
+from shared.attempts import Claim
 from shared.broker import Hint
 from shared.db import Database
-from shared.jobs import Claim
 from shared.lifecycle import AttemptOutcome, EventType, JobState
 from shared.schemas import Priority
 from shared.tables import Attempt, Job, JobEvent
 from shared.transitions import AttemptFailure, AttemptId
+from tests import stored
 from tests.factories import (
     cancelled,
     failed,
@@ -49,7 +50,7 @@ def _submitted(database: Database, clock: FrozenClock, **overrides: object) -> U
 def _claimed(database: Database, clock: FrozenClock, job_id: UUID) -> Claim:
     owner = f"worker-1/{uuid7()}"
     claim = database.write(
-        lambda session: jobs.claim(
+        lambda session: attempts.claim(
             session, job_id, worker=make_worker_info(), owner=owner, lease_s=_LEASE_S, now=clock
         )
     )
@@ -80,10 +81,6 @@ def _take(
     )
 
 
-def _job(database: Database, job_id: UUID) -> Job:
-    return database.read(lambda session: session.get_one(Job, job_id))
-
-
 def _attempt(database: Database, attempt: AttemptId) -> Attempt:
     return database.read(lambda session: session.get_one(Attempt, (attempt.job_id, attempt.number)))
 
@@ -103,13 +100,13 @@ def test_a_job_whose_worker_was_lost_goes_back_to_its_last_epoch(
 ) -> None:
     attempt = _running(database, clock)
     database.write(
-        lambda session: jobs.record(
+        lambda session: attempts.record(
             session, attempt, [make_epoch(0)], b"after 0", lease_s=_LEASE_S, now=clock
         )
     )
     clock.advance(_LEASE_S + 0.001)
     assert _reap(database, clock) == [attempt.job_id]
-    job, row = _job(database, attempt.job_id), _attempt(database, attempt)
+    job, row = stored.job(database, attempt.job_id), _attempt(database, attempt)
     assert (job.state, job.crashes, job.failures, job.next_epoch) == (JobState.QUEUED, 1, 0, 1)
     assert (job.lease_owner, job.lease_expires_at, job.dispatched_at) == (None, None, None)
     assert (row.outcome, row.error_code, row.finished_at) == ("lost", "worker_lost", clock.moment)
@@ -121,7 +118,7 @@ def test_a_lease_holds_until_its_last_moment(database: Database, clock: FrozenCl
     attempt = _running(database, clock)
     clock.advance(_LEASE_S)
     assert _reap(database, clock) == []
-    database.write(lambda session: jobs.renew(session, attempt, lease_s=_LEASE_S, now=clock))
+    database.write(lambda session: attempts.renew(session, attempt, lease_s=_LEASE_S, now=clock))
     clock.advance(_LEASE_S)
     assert _reap(database, clock) == []
     clock.advance(0.001)
@@ -145,7 +142,7 @@ def test_every_expired_lease_is_reaped_and_no_other(database: Database, clock: F
     alive = _running(database, clock).job_id
     clock.advance(15)
     assert _reap(database, clock) == expired
-    assert _job(database, alive).state == JobState.RUNNING
+    assert stored.job(database, alive).state == JobState.RUNNING
 
 
 def test_a_job_that_loses_every_worker_ends(database: Database, clock: FrozenClock) -> None:
@@ -154,9 +151,9 @@ def test_a_job_that_loses_every_worker_ends(database: Database, clock: FrozenClo
         attempt = _claimed(database, clock, job_id).attempt
         clock.advance(_LEASE_S + 1)
         _reap(database, clock, max_crashes=3)
-        states.append(_job(database, job_id).state)
+        states.append(stored.job(database, job_id).state)
     assert states == [JobState.QUEUED, JobState.QUEUED, JobState.FAILED]
-    job = _job(database, job_id)
+    job = stored.job(database, job_id)
     assert (job.crashes, job.error_code, job.finished_at) == (3, "worker_lost", clock.moment)
     assert job.error_message == "3 workers were lost while they ran this job; the attempts say which"
     assert _attempt(database, attempt).outcome == AttemptOutcome.LOST
@@ -169,8 +166,8 @@ def test_crashes_and_failures_are_counted_apart(database: Database, clock: Froze
     clock.advance(_LEASE_S + 1)
     _reap(database, clock, max_crashes=2)
     attempt = _claimed(database, clock, job_id).attempt
-    database.write(lambda session: jobs.fail(session, attempt, failure, retry_in_s=0, now=clock))
-    job = _job(database, job_id)
+    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=0, now=clock))
+    job = stored.job(database, job_id)
     assert (job.state, job.crashes, job.failures) == (JobState.QUEUED, 1, 1)
 
 
@@ -181,7 +178,7 @@ def test_a_lost_worker_that_was_to_cancel_leaves_a_cancelled_job(
     database.write(lambda session: jobs.request_cancel(session, attempt.job_id, now=clock))
     clock.advance(_LEASE_S + 1)
     assert _reap(database, clock) == [attempt.job_id]
-    job = _job(database, attempt.job_id)
+    job = stored.job(database, attempt.job_id)
     assert (job.state, job.crashes) == (JobState.CANCELLED, 1)
     assert _attempt(database, attempt).outcome == AttemptOutcome.LOST
 
@@ -190,12 +187,12 @@ def test_queued_jobs_that_were_to_be_cancelled_end(database: Database, clock: Fr
     given_back, running_on = _running(database, clock), _running(database, clock)
     for attempt in (given_back, running_on):
         database.write(partial(jobs.request_cancel, job_id=attempt.job_id, now=clock))
-    database.write(lambda session: jobs.release(session, given_back, now=clock))
+    database.write(lambda session: attempts.release(session, given_back, now=clock))
     waiting = _submitted(database, clock)
     assert database.write(lambda session: recovery.end_cancelled(session, now=clock)) == [given_back.job_id]
-    assert _job(database, given_back.job_id).state == JobState.CANCELLED
-    assert _job(database, running_on.job_id).state == JobState.RUNNING
-    assert _job(database, waiting).state == JobState.QUEUED
+    assert stored.job(database, given_back.job_id).state == JobState.CANCELLED
+    assert stored.job(database, running_on.job_id).state == JobState.RUNNING
+    assert stored.job(database, waiting).state == JobState.QUEUED
     assert database.write(lambda session: recovery.end_cancelled(session, now=clock)) == []
 
 
@@ -204,7 +201,7 @@ def test_what_was_never_sent_is_taken_once(database: Database, clock: FrozenCloc
     _set(database, job_id, dispatched_at=None)
     clock.advance(1)
     assert _take(database, clock, queues=("default", "gpu")) == [Hint(job_id, "gpu", "high")]
-    assert _job(database, job_id).dispatched_at == clock.moment
+    assert stored.job(database, job_id).dispatched_at == clock.moment
     assert _take(database, clock, queues=("default", "gpu")) == []
 
 
@@ -245,11 +242,11 @@ def test_the_oldest_are_taken_first(database: Database, clock: FrozenClock) -> N
 
 def test_what_could_not_be_sent_is_taken_again(database: Database, clock: FrozenClock) -> None:
     job_id, claimed_meanwhile = _submitted(database, clock), _running(database, clock).job_id
-    dispatched_at = _job(database, claimed_meanwhile).dispatched_at
+    dispatched_at = stored.job(database, claimed_meanwhile).dispatched_at
     unsent = [job_id, claimed_meanwhile]
     database.write(lambda session: recovery.mark_undispatched(session, unsent))
     assert [hint.job_id for hint in _take(database, clock)] == [job_id]
-    assert _job(database, claimed_meanwhile).dispatched_at == dispatched_at
+    assert stored.job(database, claimed_meanwhile).dispatched_at == dispatched_at
 
 
 def test_the_messages_that_should_be_waiting_are_counted(database: Database, clock: FrozenClock) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
-from shared import jobs, removal
+from shared import attempts, removal
 from shared.db import Database
 from shared.errors import JobNotFound, JobNotTerminal, ModelInUse
 from shared.schemas import EvaluateSpec
@@ -33,7 +33,7 @@ def _evaluated(database: Database, model_id: UUID) -> UUID:
     spec: EvaluateSpec = factories.make_evaluate_spec(model_id)
     attempt = factories.running(database, kind="evaluate", spec=spec, model_id=model_id)
     database.write(
-        lambda session: jobs.succeed_evaluation(
+        lambda session: attempts.succeed_evaluation(
             session, attempt, model_id, "mnist", factories.make_evaluation()
         )
     )

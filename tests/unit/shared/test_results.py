@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from shared import jobs, results
+from shared import attempts, results
 from shared.db import Database
 from shared.errors import ModelNotFound, NotReady
 from shared.results import StoredCheckpoint
@@ -39,7 +39,7 @@ def test_an_epoch_comes_back_bit_for_bit(database: Database) -> None:
         batch_loss=_AWKWARD,
         batch_accuracy=_AWKWARD,
     )
-    database.write(lambda session: jobs.record(session, attempt, [epoch], b"x", lease_s=30))
+    database.write(lambda session: attempts.record(session, attempt, [epoch], b"x", lease_s=30))
     [stored] = database.read(lambda session: results.epochs(session, attempt.job_id))
     assert repr(stored) == repr(epoch)
 
@@ -86,7 +86,7 @@ def test_an_evaluation_comes_back_as_it_was(database: Database) -> None:
     per_class = (nothing, *make_evaluation().per_class[1:])
     evaluation = make_evaluation(per_class=per_class, threshold=0.4, loss=_AWKWARD[0], rejected=2)
     attempt, model = running(database), make_model(evaluation=evaluation)
-    database.write(lambda session: jobs.succeed_training(session, attempt, model))
+    database.write(lambda session: attempts.succeed_training(session, attempt, model))
     stored = database.read(lambda session: results.evaluation(session, attempt.job_id))
     assert stored.model_dump(include=set(evaluation.model_dump())) == evaluation.model_dump()
     assert (stored.job_id, stored.model_id, stored.dataset) == (attempt.job_id, model.id, "mnist")
@@ -96,7 +96,7 @@ def test_misclassified_images_come_back_by_their_index(database: Database) -> No
     [wrong] = make_evaluation().misclassified
     images = tuple(wrong.model_copy(update={"index": index}) for index in (9, 3, 7))
     attempt, model = running(database), make_model(evaluation=make_evaluation(misclassified=images))
-    database.write(lambda session: jobs.succeed_training(session, attempt, model))
+    database.write(lambda session: attempts.succeed_training(session, attempt, model))
     stored = database.read(lambda session: results.evaluation(session, attempt.job_id))
     assert [image.index for image in stored.misclassified] == [3, 7, 9]
 
@@ -117,7 +117,7 @@ def test_a_job_that_has_not_succeeded_has_no_evaluation(database: Database) -> N
 
 def test_a_model_comes_back_as_it_was(database: Database) -> None:
     attempt, model = running(database), make_model(spec=make_spec(model=ModelKind.DENSE, dataset="digits"))
-    database.write(lambda session: jobs.succeed_training(session, attempt, model))
+    database.write(lambda session: attempts.succeed_training(session, attempt, model))
     stored = database.read(lambda session: results.model(session, model.id))
     assert (stored.id, stored.job_id) == (model.id, attempt.job_id)
     assert (stored.dataset, stored.kind) == ("digits", ModelKind.DENSE)

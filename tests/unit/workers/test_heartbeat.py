@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from shared import jobs, queries, recovery
+from shared import attempts, jobs, queries, recovery
 from shared.db import Database
 from shared.errors import (
     AttemptInterrupted,
@@ -32,7 +32,7 @@ from workers.process import Process
 def claim(process: Process, *, lease_s: float = 30.0) -> AttemptId:
     job_id, _ = process.database.write(lambda session: jobs.submit(session, make_new_job()))
     claimed = process.database.write(
-        lambda session: jobs.claim(session, job_id, worker=process.info, owner="me", lease_s=lease_s)
+        lambda session: attempts.claim(session, job_id, worker=process.info, owner="me", lease_s=lease_s)
     )
     assert claimed is not None
     return claimed.attempt
@@ -81,7 +81,7 @@ def test_cancel_does_not_wait_for_a_step_that_is_slow(make_process: MakeProcess)
         process.database.write(lambda session: jobs.request_cancel(session, attempt.job_id))
         wait_until(lambda: state() == JobState.CANCELLED, "the job is cancelled, with no step finished")
         assert isinstance(interruption(heartbeat), CancelRequested)
-    process.database.write(lambda session: jobs.cancel_attempt(session, attempt))
+    process.database.write(lambda session: attempts.cancel_attempt(session, attempt))
     assert state() == JobState.CANCELLED
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import ColumnElement, select, update
 
-from shared import jobs, queries
+from shared import attempts, jobs, queries
 from shared.broker import Broker
 from shared.clock import database_now
 from shared.db import Database
@@ -63,7 +63,9 @@ def state(database: Database, job_id: UUID) -> JobState:
 
 def claim(database: Database, job_id: UUID, lease_s: float) -> None:
     database.write(
-        lambda session: jobs.claim(session, job_id, worker=make_worker_info(), owner="me", lease_s=lease_s)
+        lambda session: attempts.claim(
+            session, job_id, worker=make_worker_info(), owner="me", lease_s=lease_s
+        )
     )
 
 

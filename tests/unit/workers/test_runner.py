@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from shared import jobs, queries, results
+from shared import attempts, jobs, queries, results
 from shared.db import Database
 from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState
@@ -194,7 +194,7 @@ def test_attempt_that_lost_its_job_writes_nothing_more(make_process: MakeProcess
 
     def lose() -> None:
         claimed = AttemptId(job_id, 1)
-        other.database.write(lambda session: jobs.release(session, claimed))
+        other.database.write(lambda session: attempts.release(session, claimed))
         run_attempt(other, job_id)
 
     process = replace(process, executor=Interfering(process, lose))

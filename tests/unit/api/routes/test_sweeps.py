@@ -5,7 +5,7 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared import jobs
+from shared import attempts
 from shared.db import Database
 from shared.tables import Job
 from tests import factories
@@ -32,7 +32,7 @@ def _finish(database: Database, job_id: str, accuracy: float) -> None:
     """Have a worker run a job to such an end."""
     attempt = factories.claimed(database, UUID(job_id)).attempt
     model = factories.make_model(evaluation=factories.make_evaluation(accuracy=accuracy))
-    database.write(lambda session: jobs.succeed_training(session, attempt, model))
+    database.write(lambda session: attempts.succeed_training(session, attempt, model))
 
 
 def test_a_grid_is_a_job_for_each_combination(client: httpx.Client) -> None:

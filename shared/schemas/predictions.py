@@ -5,10 +5,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.schemas import A_NUMBER, Request, Response
+from shared.schemas.base import A_NUMBER, Request, Response
 
 MAX_IMAGES = 64
-
 Pixel = Annotated[float, Field(ge=0, le=1), A_NUMBER]
 Row = Annotated[tuple[Pixel, ...], Field(min_length=28, max_length=28)]
 Rows = Annotated[
@@ -19,6 +18,8 @@ Rows = Annotated[
         description="28 rows of 28 numbers, 0 (black) to 1 (white): taken as they are, so in MNIST's form.",
     ),
 ]
+
+
 EncodedPicture = Annotated[
     str,
     Field(

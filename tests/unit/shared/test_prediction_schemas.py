@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.predictions import PredictRequest
+from shared.schemas import PredictRequest
 
 
 def test_numbers_and_files_may_be_mixed() -> None:

@@ -7,10 +7,12 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, Strict
 
 from shared.lifecycle import JobState
-from shared.schemas import A_NUMBER, MetricName, Request, Response, Seed, TrainJobCreate
+from shared.schemas.base import A_NUMBER, Request, Response
+from shared.schemas.curves import MetricName
+from shared.schemas.job_requests import TrainJobCreate
+from shared.schemas.specs import Seed
 
-MAX_JOBS = 1_000
-
+MAX_SWEEP_JOBS = 1_000
 Swept = Literal[
     "model",
     "learning_rate",
@@ -22,8 +24,14 @@ Swept = Literal[
     "evaluation_size",
     "seed",
 ]
+
+
 _Choice = Annotated[int, A_NUMBER] | Annotated[float, A_NUMBER] | str
-Choices = Annotated[tuple[_Choice, ...], Field(min_length=1, max_length=MAX_JOBS, description="The values.")]
+Choices = Annotated[
+    tuple[_Choice, ...], Field(min_length=1, max_length=MAX_SWEEP_JOBS, description="The values.")
+]
+
+
 Objective = Literal["evaluation_accuracy", "accuracy", "val_accuracy", "loss", "val_loss"]
 LESS_IS_BETTER = frozenset({MetricName.LOSS.value, MetricName.VAL_LOSS.value})
 
@@ -56,7 +64,7 @@ class RandomSweepCreate(TrainJobCreate):
     model_config = ConfigDict(json_schema_extra={"required": ["strategy", "count", "parameters"]})
 
     strategy: Literal["random"]
-    count: Annotated[int, Field(ge=1, le=MAX_JOBS), A_NUMBER]
+    count: Annotated[int, Field(ge=1, le=MAX_SWEEP_JOBS), A_NUMBER]
     sweep_seed: Seed | None = Field(default=None, description="The same, the same values; drawn if left out.")
     parameters: Annotated[dict[Swept, Choices | Range], Field(min_length=1)]
 

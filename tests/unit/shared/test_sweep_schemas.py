@@ -3,8 +3,7 @@ from typing import get_args
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shared.schemas import TrainRequest
-from shared.sweep_forms import GridSweepCreate, RandomSweepCreate, Range, SweepCreate, Swept
+from shared.schemas import GridSweepCreate, RandomSweepCreate, Range, SweepCreate, Swept, TrainRequest
 
 _FORM: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
 
