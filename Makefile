@@ -28,7 +28,7 @@ test: .venv/installed ## Run the tests, with a real Redis, SQLite and a real Pos
 
 .PHONY: faults
 faults: .venv/installed ## Run every fault test: about 20 minutes of killing processes
-	$(BIN)/pytest -m faults
+	$(BIN)/pytest -n 2 --dist worksteal -m faults
 
 .PHONY: contract
 contract: .venv/installed ## Hold the API against its OpenAPI document: about 6 minutes of schemathesis

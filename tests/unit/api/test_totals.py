@@ -126,6 +126,8 @@ def test_a_transaction_that_is_run_again_counts_nothing_twice(
 
 
 def test_what_is_new_is_found_by_indexes(database: Database, tally: Tally, clock: FrozenClock) -> None:
+    for _ in range(30):
+        _failed(database, clock.moment - timedelta(hours=1))
     _totals(database, tally, clock)
     _, *news = asked(database, lambda session: tally.totals(session, now=clock))
     used = [
