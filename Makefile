@@ -52,7 +52,7 @@ fix: .venv/installed ## Mend what ruff can mend
 
 .PHONY: bench
 bench: .venv/installed ## Run the benchmarks; bench/results.md keeps what they printed
-	@for module in bench/[a-z]*.py; do $(BIN)/python -m bench.$$(basename $$module .py) || exit; done
+	@for module in $$(grep -l __main__ bench/*.py); do $(BIN)/python -m bench.$$(basename $$module .py) || exit; done
 
 # uv is quicker where it is there; pip does the same
 .venv/installed: pyproject.toml constraints.txt
