@@ -61,6 +61,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
             target=copy_context().run, args=(self._beat,), name=f"heartbeat of {attempt}", daemon=True
         )
         self._done = threading.Event()
+        self._in_steps = True
         self._interruption: AttemptInterrupted | None = None
         self._started = self._renewed = self._progressed = time.monotonic()
         self._max_runtime_s = max_runtime_s
@@ -93,6 +94,10 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         if self._overdue() > 0:
             raise self._overtime()
 
+    def no_more_steps(self) -> None:
+        """Say that only the report is left, which takes as long as the database is away: it is no hang."""
+        self._in_steps = False
+
     def _renew_or_leave(self) -> None:
         # the machine slept, or was too busy for the other thread: the job may still be this attempt's
         try:
@@ -110,7 +115,8 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
                 _log.warning("the lease was not renewed", error=str(error.orig))
             except StaleAttempt as error:
                 self._interruption = error
-            self._end_if_hung()
+            if self._in_steps:
+                self._end_if_hung()
 
     def _look(self) -> None:
         if time.monotonic() - self._renewed >= self._settings.heartbeat_s:

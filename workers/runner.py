@@ -97,6 +97,7 @@ def run_attempt(process: Process, job_id: UUID) -> None:
         _log.info("attempt started")
         recorder = Recorder(process, claim, heartbeat.check)
         outcome = execute(process.executor, partial(load_work, process.database, claim), recorder)
+        heartbeat.no_more_steps()
         write_outcome(process, claim, outcome)
         _log.info("attempt ended", outcome=type(outcome).__name__)
 

@@ -152,6 +152,17 @@ def test_process_whose_step_hangs_reports_it_and_ends(make_process: MakeProcess)
     assert job.error.code == "timeout"
 
 
+def test_report_that_takes_long_is_no_hang(make_process: MakeProcess) -> None:
+    process = make_process(no_progress_s=0.1, heartbeat_s=0.05)
+    exited = Event()
+    attempt = claim(process, lease_s=-1)
+    before = lease_end(process, attempt.job_id)
+    with Heartbeat(process, attempt, exit_process=lambda _: exited.set()) as heartbeat:
+        heartbeat.no_more_steps()
+        assert not exited.wait(0.5)
+        wait_until(lambda: lease_end(process, attempt.job_id) != before, "the lease is renewed all the same")
+
+
 def test_process_that_makes_progress_goes_on(make_process: MakeProcess) -> None:
     process = make_process(no_progress_s=0.2)
     exited = Event()
