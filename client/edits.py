@@ -82,8 +82,7 @@ def clone(
     as_json: options.Json = False,
 ) -> None:
     """Submit a job again with some things changed, whatever its state, and follow it."""
-    given = {"name": name, "tags": tag, "queue": queue}
-    changes = {field: value for field, value in given.items() if value is not None}
+    changes = options.given(name=name, tags=tag, queue=queue)
     spec = dict(map(_override, override or ()))
     with options.server(ctx, url) as server:
         source = find_job(server, job)

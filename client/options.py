@@ -96,6 +96,11 @@ Output = Annotated[
 ]
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """The options that were given; the server knows the others' defaults."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def changes_of_model(alias: str | None, description: str | None) -> ModelPatch | None:
     """What is to be changed of a model; None if nothing is. An empty text takes away what there is."""
     given = {"alias": alias, "description": description}

@@ -34,7 +34,7 @@ def train(
     as_json: options.Json = False,
 ) -> None:
     """Submit a training job and follow it. Without options it is the codelab's job."""
-    spec = _given(
+    spec = options.given(
         dataset=dataset,
         model=model,
         epochs=epochs,
@@ -70,7 +70,7 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Submit an evaluation of a trained model and follow it."""
-    spec = _given(evaluation_size=evaluation_size, seed=seed, threshold=threshold)
+    spec = options.given(evaluation_size=evaluation_size, seed=seed, threshold=threshold)
     job = _of_job(name, tag, queue, priority, max_attempts, max_runtime)
     with options.server(ctx, url) as server:
         measured = EvaluateRequest(model_id=find_model(server, model), **spec)
@@ -87,7 +87,7 @@ def _of_job(
     max_runtime_s: float | None,
 ) -> dict[str, Any]:
     """Of the options that jobs of every kind have, those that were given."""
-    return _given(
+    return options.given(
         name=name,
         tags=tags,
         queue=queue,
@@ -95,8 +95,3 @@ def _of_job(
         max_attempts=max_attempts,
         max_runtime_s=max_runtime_s,
     )
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """The options that were given; the server knows the others' defaults."""
-    return {name: value for name, value in values.items() if value is not None}

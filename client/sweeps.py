@@ -57,7 +57,7 @@ def submit(
     as_json: options.Json = False,
 ) -> None:
     """Submit a training job for every combination of values, or for some drawn by chance."""
-    spec = _given(
+    spec = options.given(
         dataset=dataset,
         model=model,
         epochs=epochs,
@@ -67,7 +67,7 @@ def submit(
         seed=seed,
     )
     strategy = {"strategy": "grid"} if count is None else {"strategy": "random", "count": count}
-    asked = _given(name=name, tags=tag, queue=queue, priority=priority)
+    asked = options.given(name=name, tags=tag, queue=queue, priority=priority)
     request = _FORM.validate_python(
         {**strategy, **asked, "spec": spec, "parameters": dict(map(_parameter, param))}
     )
@@ -143,7 +143,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
