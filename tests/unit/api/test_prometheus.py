@@ -18,7 +18,7 @@ from shared.tables import Job
 from tests.factories import cancelled, failed, make_evaluate_spec, make_model, running, submitted, succeeded
 from tests.fakes import FrozenClock
 from tests.servers import running_app
-from tests.statements import listening, plan, reads_only
+from tests.statements import ON_SQLITE, listening, plan, reads_only
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -107,7 +107,7 @@ def test_a_job_that_is_not_due_yet_does_not_wait(database: Database) -> None:
     assert value(samples, "jobs", state="queued", queue="default") == 1
 
 
-@both
+@ON_SQLITE
 def test_jobs_are_counted_in_an_index(database: Database) -> None:
     with listening(database) as found:
         jobs_exposition(database, Tally())

@@ -11,7 +11,7 @@ from shared.db import Database
 from shared.transitions import AttemptFailure
 from tests import factories
 from tests.fakes import FrozenClock
-from tests.statements import asked, plan
+from tests.statements import ON_SQLITE, asked, plan
 
 MINUTE_S = 60.0
 
@@ -125,6 +125,7 @@ def test_a_transaction_that_is_run_again_counts_nothing_twice(
     assert [_ended(totals) for totals in found] == [[1] * 4] * 2
 
 
+@ON_SQLITE
 def test_what_is_new_is_found_by_indexes(database: Database, tally: Tally, clock: FrozenClock) -> None:
     for _ in range(30):
         _failed(database, clock.moment - timedelta(hours=1))

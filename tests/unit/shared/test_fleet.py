@@ -14,7 +14,7 @@ from shared.schemas import Priority, WaitingFor
 from shared.tables import Job
 from tests import factories
 from tests.fakes import FrozenClock
-from tests.statements import asked, plan
+from tests.statements import ON_SQLITE, asked, plan
 
 
 def _workers(database: Database, clock: FrozenClock | None = None) -> dict[str, schemas.Worker]:
@@ -183,6 +183,7 @@ def test_as_many_workers_are_desired_as_could_run_all_at_once(
     )
 
 
+@ON_SQLITE
 def test_what_waits_is_counted_in_an_index(database: Database) -> None:
     *_, loads = asked(database, lambda session: fleet.queues(session, ()))
     found = plan(database, loads)

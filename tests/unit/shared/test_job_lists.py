@@ -17,7 +17,7 @@ from shared.schemas import JobListQuery, JobOrder
 from shared.tables import Job
 from tests import factories
 from tests.fakes import FrozenClock
-from tests.statements import asked, plan, reads_only
+from tests.statements import ON_SQLITE, asked, plan, reads_only
 
 START = FrozenClock().moment
 
@@ -188,6 +188,7 @@ def test_without_jobs_the_counts_are_zero(database: Database) -> None:
 
 @pytest.mark.parametrize("order", JobOrder)
 @pytest.mark.parametrize("filters", [{}, {"state": ["failed"], "kind": "train", "queue": "gpu", "q": "net"}])
+@ON_SQLITE
 def test_which_jobs_a_page_shows_is_read_from_an_index(
     database: Database, order: JobOrder, filters: dict[str, Any]
 ) -> None:
@@ -198,6 +199,7 @@ def test_which_jobs_a_page_shows_is_read_from_an_index(
     assert reads_only(plan(database, places), f"ix_jobs_by_{key}")
 
 
+@ON_SQLITE
 def test_jobs_are_counted_in_an_index(database: Database) -> None:
     (counts,) = asked(database, job_lists.counts)
     found = plan(database, counts)

@@ -13,7 +13,7 @@ from shared.jobs import Idempotency
 from shared.sweeps import NewSweep
 from shared.tables import Job, JobEvent
 from tests import factories
-from tests.statements import asked, plan
+from tests.statements import ON_SQLITE, asked, plan
 
 
 def _new(*rates: float) -> NewSweep:
@@ -116,6 +116,7 @@ def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
     assert best == {two.id: two.jobs[1].id, none.id: None, other.id: other.jobs[0].id}
 
 
+@ON_SQLITE
 def test_a_page_of_sweeps_takes_three_statements_and_reads_what_it_compares_from_an_index(
     database: Database,
 ) -> None:
