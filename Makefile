@@ -27,11 +27,11 @@ test: .venv/installed ## Run the tests, with a real Redis, SQLite and a real Pos
 	$(BIN)/pytest -n 3 --dist worksteal -m "$(QUICK)"
 
 .PHONY: faults
-faults: .venv/installed ## Run every fault test: about 20 minutes of killing processes
+faults: .venv/installed ## Run every fault test: half an hour of killing processes
 	$(BIN)/pytest -n 2 --dist worksteal -m faults
 
 .PHONY: contract
-contract: .venv/installed ## Hold the API against its OpenAPI document: about 6 minutes of schemathesis
+contract: .venv/installed ## Hold the API against its OpenAPI document: about 9 minutes of schemathesis
 	$(BIN)/python -m tests.contract
 
 .PHONY: gpu
