@@ -2,9 +2,10 @@
 
 import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from random import Random
@@ -75,7 +76,7 @@ def cancel(services: Services, sweep_id: UUID) -> None:
     unfinished = services.database.read(lambda session: sweeps.unfinished(session, sweep_id))
     for start in range(0, len(unfinished), _CANCELLED_AT_ONCE):
         some = unfinished[start : start + _CANCELLED_AT_ONCE]
-        services.database.write(lambda session, some=some: _cancel(session, some))  # type: ignore[misc]
+        services.database.write(partial(_cancel, job_ids=some))
 
 
 def combinations(request: SweepCreate) -> Iterator[Combination]:
@@ -143,7 +144,7 @@ def _new_job(
         raise InvalidSpec(error.field, str(error), part) from error
 
 
-def _cancel(session: Session, job_ids: list[UUID]) -> None:
+def _cancel(session: Session, job_ids: Sequence[UUID]) -> None:
     for job_id in job_ids:
         with suppress(JobAlreadyFinished, JobNotFound):  # meanwhile
             jobs.request_cancel(session, job_id)

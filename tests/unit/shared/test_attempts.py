@@ -14,7 +14,6 @@ from shared.attempts import Claim
 from shared.clock import Now, database_now
 from shared.db import Database
 from shared.errors import ModelNotFound, StaleAttempt
-from shared.jobs import Idempotency, NewJob
 from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
 from shared.schemas import ModelFormat
 from shared.tables import Checkpoint, Epoch
@@ -45,12 +44,6 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-def _submit(
-    database: Database, new: NewJob, key: Idempotency | None = None, now: Now = database_now
-) -> tuple[UUID, bool]:
-    return database.write(lambda session: jobs.submit(session, new, idempotency=key, now=now))
-
-
 def _claim(
     database: Database, job_id: UUID, *, owner: str = "worker-2/1", now: Now = database_now
 ) -> Claim | None:
@@ -62,7 +55,7 @@ def _claim(
 
 def test_a_claim_gives_a_numbered_lease(database: Database, clock: FrozenClock) -> None:
     new = make_new_job(max_runtime_s=5.0)
-    _submit(database, new, now=clock)
+    database.write(lambda session: jobs.submit(session, new, now=clock))
     clock.advance(1)
     claim = _claim(database, new.id, now=clock)
     assert claim is not None
@@ -79,7 +72,7 @@ def test_a_claim_gives_a_numbered_lease(database: Database, clock: FrozenClock) 
 
 def test_a_job_starts_once_however_many_attempts_it_takes(database: Database, clock: FrozenClock) -> None:
     new = make_new_job()
-    _submit(database, new, now=clock)
+    database.write(lambda session: jobs.submit(session, new, now=clock))
     first, started_at = _claim(database, new.id, now=clock), clock.moment
     assert first is not None
     database.write(lambda session: attempts.release(session, first.attempt, now=clock))
