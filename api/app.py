@@ -11,27 +11,24 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api import access, document, handlers, reference
-from api.changes import Changes
-from api.envelope import Envelope
-from api.gate import Gate
-from api.prometheus import RequestTimes, Timed
-from api.rate_limit import RateLimiter
+from api.http import auth, docs_page, error_handlers, openapi
+from api.http.cross_site import CrossSiteGuard
+from api.http.middleware import RequestContext, Timed
+from api.http.rate_limit import RateLimiter
+from api.jobs.watching import JobWatcher
+from api.monitoring.prometheus import RequestTimes
 from api.routes import (
     api_keys,
     datasets,
+    evaluations,
+    events,
     health,
-    job_changes,
-    job_lists,
+    job_edits,
     jobs,
-    jobs_together,
-    live,
     logs,
     metrics,
-    misclassified,
     models,
     problems,
-    prometheus,
     queues,
     sweeps,
     workers,
@@ -49,7 +46,7 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = document.complete(super().openapi(), keyed=self.state.keyed)
+            self.openapi_schema = openapi.complete(super().openapi(), keyed=self.state.keyed)
         return self.openapi_schema
 
 
@@ -69,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_services(settings) as services:
             app.state.services = services
-            app.state.changes = Changes(services.database, settings)
+            app.state.changes = JobWatcher(services.database, settings)
             async with app.state.changes.listening():
                 yield
 
@@ -82,30 +79,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         middleware=_middleware(settings, times),
-        dependencies=[Depends(access.admit)],
+        dependencies=[Depends(auth.authorize)],
         generate_unique_id_function=_function_name,
     )
     app.state.keyed = bool(settings.api_keys)
     app.state.request_times = times
     app.state.rate_limiter = RateLimiter(settings.rate_limit)
-    handlers.install(app)
-    reference.install(app)
+    error_handlers.install(app)
+    docs_page.install(app)
     for routes in (
-        jobs_together,  # first: `counts` is no job's id
-        job_lists,
         jobs,
-        job_changes,
-        live,
-        models,
+        job_edits,
+        events,
+        evaluations,
+        logs,
         metrics,
-        misclassified,
+        models,
         sweeps,
         datasets,
         workers,
         queues,
         api_keys,
-        prometheus,
-        logs,
         health,
         problems,
     ):
@@ -115,7 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _middleware(settings: Settings, times: RequestTimes) -> list[Middleware]:
-    inside = [Middleware(Envelope), Middleware(Timed, times), Middleware(Gate, settings)]
+    inside = [Middleware(RequestContext), Middleware(Timed, times), Middleware(CrossSiteGuard, settings)]
     if settings.cors_origins:
         inside.append(
             Middleware(

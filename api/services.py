@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
-from api.predictor import Predictor
-from api.totals import Tally
+from api.monitoring.job_counters import JobCounters
+from api.prediction.onnx_models import OnnxModels
 from shared.broker import Broker
-from shared.changes import Announcer
-from shared.db import Database
+from shared.db.engine import Database
 from shared.settings import Settings
+from shared.store.change_feed import ChangePublisher
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Services:
     settings: Settings
     database: Database
     broker: Broker
-    predictor: Predictor = field(default_factory=Predictor)
-    tally: Tally = field(default_factory=Tally)
+    predictor: OnnxModels = field(default_factory=OnnxModels)
+    tally: JobCounters = field(default_factory=JobCounters)
 
 
 @contextmanager
 def open_services(settings: Settings) -> Iterator[Services]:
     """The services, closed at the end. Neither the database nor the broker needs to answer yet."""
-    with closing(Announcer(settings)) as announcer, closing(Broker(settings)) as broker:
+    with closing(ChangePublisher(settings)) as announcer, closing(Broker(settings)) as broker:
         database = Database(settings.effective_database_url, committed=announcer)
         try:
             yield Services(settings, database, broker)

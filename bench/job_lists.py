@@ -18,9 +18,9 @@ import httpx
 from api.app import create_app
 from bench.many_jobs import fill
 from bench.timing import report, times_ms
-from shared.db import Database
+from shared.db.engine import Database
 from shared.settings import Settings
-from tests.servers import running_app, running_postgres
+from tests.support.servers import running_app, running_postgres
 
 _LIMIT_MS = 50.0
 

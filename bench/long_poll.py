@@ -27,15 +27,15 @@ from uuid import UUID
 import httpx
 from sqlalchemy.orm import Session
 
-from shared import attempts
-from shared.changes import Announcer
-from shared.db import Database
+from shared.db.engine import Database
 from shared.lifecycle import Phase
 from shared.settings import Settings
-from shared.transitions import AttemptId
-from tests import factories
-from tests.servers import running_postgres, running_redis
-from tests.waiting import wait_until
+from shared.store import attempts
+from shared.store.change_feed import ChangePublisher
+from shared.store.transitions import AttemptId
+from tests.support import factories
+from tests.support.servers import running_postgres, running_redis
+from tests.support.waiting import wait_until
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def _report(name: str, seconds: list[float]) -> None:
 
 
 def _measure(settings: Settings, waiters: int, changes: int) -> list[float]:
-    announcer, committed_at = Announcer(settings), list[float]()
+    announcer, committed_at = ChangePublisher(settings), list[float]()
 
     def committed(session: Session) -> None:
         committed_at.append(perf_counter())

@@ -9,11 +9,11 @@ from uuid import UUID
 from sqlalchemy import insert
 from uuid_utils.compat import uuid7
 
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Attempt, Base, Job, JobTag, Sweep
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import Priority
-from shared.tables import Attempt, Base, Job, JobTag, Sweep
-from tests import factories
+from tests.support import factories
 
 FIRST_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first job was submitted; the next ones follow every second."""

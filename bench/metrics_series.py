@@ -21,11 +21,11 @@ from sqlalchemy import insert
 
 from api.app import create_app
 from bench.timing import report, times_ms
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Epoch
 from shared.settings import Settings
-from shared.tables import Epoch
-from tests import factories
-from tests.servers import running_app, running_postgres
+from tests.support import factories
+from tests.support.servers import running_app, running_postgres
 
 _LIMIT_MS = 100.0
 _EPOCHS = 100

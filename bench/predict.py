@@ -21,12 +21,12 @@ from PIL import Image
 
 from api.app import create_app
 from bench.timing import report, times_ms
-from shared.db import Database
+from shared.db.engine import Database
 from shared.schemas import ModelFormat, ModelKind
 from shared.settings import Settings
-from tests import factories
-from tests.onnx_models import make_drawing
-from tests.servers import running_app, running_postgres
+from tests.support import factories
+from tests.support.onnx_models import make_drawing
+from tests.support.servers import running_app, running_postgres
 from workers.mnist.export import to_onnx
 from workers.mnist.model import initial_weights
 

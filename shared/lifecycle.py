@@ -1,7 +1,7 @@
 """The life of a job: its states, and the events that move it from one to another. Standard library only.
 
-`EVENTS` is the whole truth about which change is possible; `shared.transitions` makes the changes, and the
-database's triggers and constraints refuse any other.
+`EVENTS` is the whole truth about which change is possible; `shared.store.transitions` makes the changes, and
+the database's triggers and constraints refuse any other.
 """
 
 from dataclasses import dataclass

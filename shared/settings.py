@@ -1,6 +1,8 @@
 """The one place that reads the environment: every setting, frozen, with its default."""
 
+import os
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -8,7 +10,6 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.addresses import is_loopback
 from shared.schemas import QUEUE_PATTERN
 
 _URL = r"^(https?|file)://"
@@ -155,8 +156,8 @@ class Settings(BaseSettings):
     deterministic: bool = Field(
         default=True, description="Same seed, same device: same bits. Costs some speed on a GPU."
     )
-    trainer: str = Field(
-        default="workers.mnist.executor:Executor",
+    executor: str = Field(
+        default="workers.mnist.executor:MnistExecutor",
         description="What runs a job, as `module:class`; another class is for tests.",
     )
     log_level: str = Field(default="INFO", description="The least important level that is logged.")
@@ -181,6 +182,12 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         # processes of one stack must agree on it, whatever folder each was started in
         return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _renamed(self) -> Self:
+        if "TRAINSHED_TRAINER" in os.environ:  # noqa: TID251 (this is the module that reads it)
+            raise ValueError("TRAINSHED_TRAINER has a new name: set TRAINSHED_EXECUTOR instead")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -242,3 +249,11 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """The process's settings, read from the environment once."""
     return Settings()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host's own programs reach that address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -10,10 +10,10 @@ import pytest
 
 from api.app import create_app
 from shared.broker import Broker
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Base
 from shared.settings import Settings, get_settings
-from shared.tables import Base
-from tests.servers import PostgresServer, RedisServer, running_app, running_postgres, running_redis
+from tests.support.servers import PostgresServer, RedisServer, running_app, running_postgres, running_redis
 
 _MNIST = Path(__file__).parents[2] / "shared" / "data"
 

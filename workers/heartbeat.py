@@ -11,7 +11,7 @@ from typing import Self
 
 from sqlalchemy.exc import DBAPIError
 
-from shared import attempts, log
+from shared import log
 from shared.errors import (
     AttemptInterrupted,
     CancelRequested,
@@ -20,8 +20,9 @@ from shared.errors import (
     StaleAttempt,
     StopRequested,
 )
-from shared.transitions import AttemptFailure, AttemptId
-from workers.process import Process
+from shared.store import attempts
+from shared.store.transitions import AttemptFailure, AttemptId
+from workers.pool_process import PoolProcess
 
 _log = log.get_logger(__name__)
 
@@ -40,7 +41,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
 
     def __init__(
         self,
-        process: Process,
+        process: PoolProcess,
         attempt: AttemptId,
         *,
         max_runtime_s: float | None = None,

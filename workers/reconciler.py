@@ -11,12 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from shared import log, recovery
+from shared import log
 from shared.broker import Broker, BrokerUnavailable
-from shared.clock import Now, database_now
-from shared.db import Database
-from shared.dispatch import dispatch
+from shared.db.clock import Now, database_now
+from shared.db.engine import Database
 from shared.settings import Settings
+from shared.store import dispatch, recovery
 
 _log = log.get_logger(__name__)
 
@@ -79,13 +79,13 @@ class Reconciler:
     def dispatch_jobs(self) -> None:
         """Send due jobs that were not sent; those that were sent, too, if the broker holds fewer messages."""
         queues = self._settings.queues
-        expected = self._database.read(partial(recovery.count_dispatched, queues=queues))
+        expected = self._database.read(partial(dispatch.count_dispatched, queues=queues))
         lost = self._broker.waiting(queues) < expected
         lost_after_s = self._settings.redispatch_s if lost else None
         hints = self._database.write(
-            partial(recovery.take_undispatched, queues=queues, lost_after_s=lost_after_s)
+            partial(dispatch.take_undispatched, queues=queues, lost_after_s=lost_after_s)
         )
-        unavailable = dispatch(self._database, self._broker, hints)
+        unavailable = dispatch.send(self._database, self._broker, hints)
         if unavailable is not None:
             raise unavailable
         if hints:

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from shared import attempts, log, recovery, results
-from shared.db import Database, is_transient
+from shared import log
+from shared.db.engine import Database, is_transient
 from shared.errors import (
     AttemptError,
     CancelRequested,
@@ -24,10 +24,11 @@ from shared.errors import (
 from shared.lifecycle import Phase
 from shared.retry import retry_delay_s
 from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, ModelFormat, TrainSpec
-from shared.transitions import AttemptFailure
-from workers.execution import Checkpoint, Executor, Monitor, StoredModel, TrainedModel
+from shared.store import attempts, dispatch, models, results
+from shared.store.transitions import AttemptFailure
+from workers.executor import Checkpoint, Executor, Monitor, StoredModel, TrainedModel
 from workers.heartbeat import Heartbeat
-from workers.process import Process
+from workers.pool_process import PoolProcess
 
 _log = log.get_logger(__name__)
 
@@ -79,7 +80,7 @@ class Superseded:
 Outcome = Trained | Evaluated | Failed | Cancelled | Released | Superseded
 
 
-def run_attempt(process: Process, job_id: UUID) -> None:
+def run_attempt(process: PoolProcess, job_id: UUID) -> None:
     """Run one attempt at a job and report how it ended; do nothing if there is nothing to claim."""
     claim = claim_job(process, job_id)
     if claim is None:
@@ -102,10 +103,10 @@ def run_attempt(process: Process, job_id: UUID) -> None:
         _log.info("attempt ended", outcome=type(outcome).__name__)
 
 
-def claim_job(process: Process, job_id: UUID) -> attempts.Claim | None:
+def claim_job(process: PoolProcess, job_id: UUID) -> attempts.Claim | None:
     """Take the job, unless there is nothing to take or this worker is being stopped."""
     if process.stop.is_set():
-        process.database.write(lambda session: recovery.mark_undispatched(session, [job_id]))
+        process.database.write(lambda session: dispatch.mark_undispatched(session, [job_id]))
         return None
     owner = f"{process.info.name}/{uuid4()}"
     claim = partial(
@@ -137,8 +138,8 @@ def load_work(database: Database, claim: attempts.Claim) -> Training | Measuring
         start = Checkpoint(stored.next_epoch, stored.state) if stored else None
         return Training(TrainSpec.model_validate(claim.spec), start)
     spec = EvaluateSpec.model_validate(claim.spec)
-    model_spec = database.read(partial(results.model_spec, model_id=spec.model_id))
-    file = database.read(partial(results.model_file, model_id=spec.model_id, format_=ModelFormat.KERAS))
+    model_spec = database.read(partial(models.spec, model_id=spec.model_id))
+    file = database.read(partial(models.file, model_id=spec.model_id, format_=ModelFormat.KERAS))
     return Measuring(spec, StoredModel(model_spec, file.content))
 
 
@@ -173,7 +174,7 @@ def execute(executor: Executor, load: Callable[[], Training | Measuring], monito
         return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
 
 
-def write_outcome(process: Process, claim: attempts.Claim, outcome: Outcome) -> None:
+def write_outcome(process: PoolProcess, claim: attempts.Claim, outcome: Outcome) -> None:
     """Report how an attempt ended, however long the database is away.
 
     Without it this process could do nothing else, and nobody takes the job before it has been back for a
@@ -226,7 +227,7 @@ def _new_model(spec: TrainSpec, model: TrainedModel) -> results.NewModel:
 class Recorder:
     """The monitor of a real attempt: writes what the training code tells to the database."""
 
-    def __init__(self, process: Process, claim: attempts.Claim, check: Callable[[], None]) -> None:
+    def __init__(self, process: PoolProcess, claim: attempts.Claim, check: Callable[[], None]) -> None:
         self._database = process.database
         self._lease_s = process.settings.lease_s
         self._attempt = claim.attempt

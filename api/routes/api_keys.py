@@ -6,11 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Path, Response
 from sqlalchemy.orm import Session
 
-from api.access import CallerDep
 from api.deps import ServicesDep
-from api.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
-from shared import api_keys, schemas, tables
+from api.http.auth import CallerDep
+from api.http.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
+from shared import schemas
+from shared.db import tables
 from shared.errors import ApiKeyNotFound, NoAdministrator
+from shared.store import api_keys
 
 router = APIRouter(prefix="/v1", tags=["access"])
 

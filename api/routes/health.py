@@ -3,13 +3,16 @@
 from importlib.metadata import version
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.deps import ServicesDep
+from api.http.problems import documented
+from api.monitoring.prometheus import RequestTimes, jobs_exposition
 from shared.broker import Broker, BrokerUnavailable
-from shared.db import Database
+from shared.db.engine import Database
 
 router = APIRouter(tags=["health"])
 
@@ -82,3 +85,18 @@ def _check_redis(broker: Broker) -> Check:
         down = "Redis does not answer: start it, or correct TRAINSHED_REDIS_URL; jobs are taken, and wait"
         return Check(ok=False, detail=down)
     return Check(ok=True)
+
+
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={**documented(), 200: {"description": "Prometheus's text format", "content": _TEXT}},
+)
+def scrape(request: Request, services: ServicesDep) -> Response:
+    """Jobs, workers and requests in numbers, for Prometheus."""
+    times: RequestTimes = request.app.state.request_times
+    body = jobs_exposition(services.database, services.tally) + times.exposition()
+    return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -7,24 +7,23 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
 
-from api import submission
-from api.answers import accepted, job_headers
-from api.changes import Changes
-from api.deps import ChangesDep, IdempotencyKey, IfNoneMatch, JobId, ServicesDep
-from api.etags import is_known
-from api.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
-from shared import jobs, queries, results
+from api.deps import IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
+from api.http.headers import accepted, is_known, job_headers
+from api.http.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
+from api.jobs import submission
+from api.jobs.watching import JobWatcher
 from shared.errors import (
     IdempotencyKeyReused,
+    InvalidCursor,
     InvalidSpec,
     JobAlreadyFinished,
     JobNotFound,
     JobNotTerminal,
     ModelNotFound,
-    NotReady,
 )
 from shared.lifecycle import TERMINAL
-from shared.schemas import Job, JobCreate, JobDetail, JobEvaluation
+from shared.schemas import Job, JobCounts, JobCreate, JobDetail, JobListQuery, JobPage
+from shared.store import job_edits, job_lists, job_queries
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -68,12 +67,12 @@ def submit_job(
 
 
 @router.get(
-    "/{job_id}",
+    "/{job_id:uuid}",
     response_model=JobDetail,
     responses={**documented(JobNotFound), 304: {"description": "It is as `If-None-Match` says"}},
 )
 async def get_job(
-    changes: ChangesDep,
+    changes: WatcherDep,
     job_id: JobId,
     response: Response,
     if_none_match: IfNoneMatch = None,
@@ -92,8 +91,8 @@ async def get_job(
     return job
 
 
-async def _changed_job(changes: Changes, job_id: UUID, known: str | None, wait_s: float) -> JobDetail:
-    look, deadline = partial(queries.job, job_id=job_id), monotonic() + wait_s
+async def _changed_job(changes: JobWatcher, job_id: UUID, known: str | None, wait_s: float) -> JobDetail:
+    look, deadline = partial(job_queries.get, job_id=job_id), monotonic() + wait_s
     with changes.watch(job_id) as watch:
         while True:
             job = await changes.read(look)
@@ -106,7 +105,7 @@ async def _changed_job(changes: Changes, job_id: UUID, known: str | None, wait_s
 
 
 @router.post(
-    "/{job_id}/cancel",
+    "/{job_id:uuid}/cancel",
     response_model=Job,
     responses={
         **documented(JobNotFound, JobAlreadyFinished),
@@ -115,15 +114,15 @@ async def _changed_job(changes: Changes, job_id: UUID, known: str | None, wait_s
 )
 def cancel_job(services: ServicesDep, job_id: JobId, response: Response) -> Job:
     """Cancel a job: a queued one at once, a running one within seconds. Asking twice is asking once."""
-    services.database.write(lambda session: jobs.request_cancel(session, job_id))
-    job = services.database.read(lambda session: queries.job(session, job_id))
+    services.database.write(lambda session: job_edits.request_cancel(session, job_id))
+    job = services.database.read(lambda session: job_queries.get(session, job_id))
     response.headers.update(job_headers(job))
     response.status_code = 200 if job.state in TERMINAL else 202
     return job
 
 
 @router.post(
-    "/{job_id}/retry",
+    "/{job_id:uuid}/retry",
     status_code=202,
     responses=documented(JobNotFound, JobNotTerminal, IdempotencyKeyReused),
 )
@@ -132,8 +131,13 @@ def retry_job(services: ServicesDep, job_id: JobId, response: Response, key: Ide
     return accepted(response, submission.retry(services, job_id, key))
 
 
-@router.get("/{job_id}/evaluation", responses=documented(JobNotFound, NotReady))
-def get_evaluation(services: ServicesDep, job_id: JobId) -> JobEvaluation:
-    """The per-class results and the confusion matrix of a job that has succeeded."""
-    services.database.read(lambda session: queries.job(session, job_id))
-    return services.database.read(lambda session: results.evaluation(session, job_id))
+@router.get("", responses=documented(InvalidCursor))
+def list_jobs(services: ServicesDep, query: Annotated[JobListQuery, Query()]) -> JobPage:
+    """The jobs that fit every filter, page by page."""
+    return services.database.read(lambda session: job_lists.page(session, query))
+
+
+@router.get("/counts", responses=documented())
+def count_jobs(services: ServicesDep) -> JobCounts:
+    """How many jobs there are in each state, and in each state of each queue."""
+    return services.database.read(job_lists.counts)

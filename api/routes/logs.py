@@ -7,10 +7,11 @@ from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.orm import Session
 
 from api.deps import JobId, ServicesDep
-from api.problems import documented
-from shared import job_logs, queries, tables
+from api.http.problems import documented
+from shared.db import tables
 from shared.errors import JobNotFound
 from shared.schemas import JobLogLine, JobLogPage, LogLevel
+from shared.store import job_logs, job_queries
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -18,7 +19,7 @@ _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
 @router.get(
-    "/{job_id}/logs",
+    "/{job_id:uuid}/logs",
     response_model=JobLogPage,
     responses={
         **documented(JobNotFound),
@@ -46,7 +47,7 @@ def get_logs(
     as_text = "text/plain" in accept
 
     def read(session: Session) -> list[JobLogLine]:
-        queries.job(session, job_id)
+        job_queries.get(session, job_id)
         found = job_logs.lines(
             session,
             job_id,

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator, Field
 from sqlalchemy.orm import Session
 
-from api.comparison import compare
 from api.deps import JobId, ServicesDep
-from api.problems import documented
-from api.series import series, to_csv, to_ndjson
-from shared.curves import curves
+from api.http.problems import documented
+from api.jobs.comparison import compare
+from api.jobs.metric_series import series, to_csv, to_ndjson
 from shared.errors import JobNotFound
 from shared.schemas import Comparison, JobMetrics, ManyMetrics, MetricName, Metrics, Resolution
+from shared.store import metrics
 
 router = APIRouter(prefix="/v1", tags=["metrics"])
 
@@ -63,7 +63,7 @@ _TABLES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/jobs/{job_id}/metrics",
+    "/jobs/{job_id:uuid}/metrics",
     response_model=Metrics,
     responses={**documented(JobNotFound), **_TABLES},
 )
@@ -116,7 +116,7 @@ def compare_jobs(
 def _metrics(
     session: Session, job_id: UUID, resolution: Resolution, names: tuple[MetricName, ...], max_points: int
 ) -> JobMetrics:
-    found = curves(session, job_id, resolution, names or tuple(MetricName))
+    found = metrics.read(session, job_id, resolution, names or tuple(MetricName))
     return JobMetrics(job_id=job_id, series=series(found, resolution, max_points))
 
 

@@ -10,10 +10,9 @@ from fastapi.concurrency import run_in_threadpool
 from PIL import Image
 
 from api.deps import IfNoneMatch, ModelId, ServicesDep
-from api.etags import etag, is_known
-from api.prediction import PICTURE_TYPES, UploadDep, predict
-from api.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
-from shared import models, results
+from api.http.headers import etag, is_known
+from api.http.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
+from api.prediction.predict import PICTURE_TYPES, UploadDep, predict
 from shared.errors import (
     ModelInUse,
     ModelNotFound,
@@ -30,6 +29,7 @@ from shared.schemas import (
     PredictRequest,
     Threshold,
 )
+from shared.store import models
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -99,7 +99,7 @@ def patch_model(
 @router.delete("/{model_id}", status_code=204, responses=documented(ModelNotFound, ModelInUse))
 def delete_model(services: ServicesDep, model_id: ModelId) -> None:
     """Delete a model's files. Its training job, with curves and evaluation, stays."""
-    services.database.write(lambda session: models.remove(session, model_id))
+    services.database.write(lambda session: models.delete_model(session, model_id))
 
 
 @router.get(
@@ -118,7 +118,7 @@ def download_model(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """A model's bytes. The ETag is their SHA-256."""
-    file = services.database.read(lambda session: results.model_file(session, model_id, format_))
+    file = services.database.read(lambda session: models.file(session, model_id, format_))
     headers = {"ETag": etag(file.sha256)}
     if is_known(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)

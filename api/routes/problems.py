@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from api.problems import PROBLEM_NOT_FOUND, TYPES, ProblemType, documented, respond
+from api.http.problems import PROBLEM_NOT_FOUND, TYPES, ProblemType, documented, respond
 
 router = APIRouter(prefix="/problems", tags=["problems"])
 

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from api.deps import ServicesDep
-from api.problems import documented
+from api.http.problems import documented
 from api.services import Services
-from shared import admission, fleet, log, recovery
-from shared.dispatch import dispatch
+from shared import log
 from shared.schemas import QUEUE_PATTERN, Autoscaling, Queue, QueueList
+from shared.store import dispatch, queues
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 
@@ -27,33 +27,33 @@ def list_queues(services: ServicesDep) -> QueueList:
 @router.get("/autoscaling", responses=documented())
 def get_autoscaling(services: ServicesDep) -> Autoscaling:
     """The load of each queue, and how many workers it wants."""
-    return Autoscaling(queues={queue.name: fleet.load(queue) for queue in _queues(services)})
+    return Autoscaling(queues={queue.name: queues.load(queue) for queue in _queues(services)})
 
 
 @router.post("/queues/{name}/pause", responses=documented())
 def pause_queue(services: ServicesDep, name: QueueName) -> Queue:
     """Let no job of the queue be started; those that run go on. Jobs may still be submitted."""
-    services.database.write(lambda session: admission.pause(session, name))
+    services.database.write(lambda session: queues.pause(session, name))
     return _queue(services, name)
 
 
 @router.post("/queues/{name}/resume", responses=documented())
 def resume_queue(services: ServicesDep, name: QueueName) -> Queue:
     """Let the queue's jobs be started again, and send at once those that wait."""
-    services.database.write(lambda session: admission.resume(session, name))
+    services.database.write(lambda session: queues.resume(session, name))
     hints = services.database.write(
-        lambda session: recovery.take_undispatched(session, [name], lost_after_s=None)
+        lambda session: dispatch.take_undispatched(session, [name], lost_after_s=None)
     )
-    unsent = dispatch(services.database, services.broker, hints)
+    unsent = dispatch.send(services.database, services.broker, hints)
     if unsent is not None:
         _log.warning("jobs wait for the broker to answer again", queue=name, reason=str(unsent))
     return _queue(services, name)
 
 
 def _queue(services: Services, name: str) -> Queue:
-    found = services.database.read(lambda session: fleet.queues(session, {name}))
+    found = services.database.read(lambda session: queues.every(session, {name}))
     return next(queue for queue in found if queue.name == name)
 
 
 def _queues(services: Services) -> tuple[Queue, ...]:
-    return services.database.read(lambda session: fleet.queues(session, services.settings.queues))
+    return services.database.read(lambda session: queues.every(session, services.settings.queues))

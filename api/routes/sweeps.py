@@ -5,12 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Query, Response
 
-from api import sweeping
 from api.deps import IdempotencyKey, ServicesDep
-from api.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
-from shared import sweeps
+from api.http.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
+from api.jobs.sweeps import cancel, submit
 from shared.errors import IdempotencyKeyReused, InvalidSpec, SweepNotFound
 from shared.schemas import Objective, SweepCreate, SweepDetail, SweepPage
+from shared.store import sweeps
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
@@ -54,7 +54,7 @@ def submit_sweep(
     key: IdempotencyKey = None,
 ) -> SweepDetail:
     """Submit up to 1,000 training jobs, all or none; one seed for all, unless seeds are swept."""
-    sweep_id, made = sweeping.submit(services, request, key)
+    sweep_id, made = submit(services, request, key)
     response.headers["Location"] = f"/v1/sweeps/{sweep_id}"
     if not made:
         response.headers["Idempotency-Replayed"] = "true"
@@ -86,7 +86,7 @@ def get_sweep(services: ServicesDep, sweep_id: SweepId, metric: By = "evaluation
 def cancel_sweep(services: ServicesDep, sweep_id: SweepId) -> SweepDetail:
     """Cancel every job of a sweep that is not over: queued ones at once, running ones within seconds."""
     _detail(services, sweep_id, "evaluation_accuracy")
-    sweeping.cancel(services, sweep_id)
+    cancel(services, sweep_id)
     return _detail(services, sweep_id, "evaluation_accuracy")
 
 

@@ -6,17 +6,6 @@ from here; each is defined in the module that is named for what it is about.
 
 from shared.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyList, CreatedApiKey, Me, Scope
 from shared.schemas.base import A_NUMBER, CHANGES, PRINTABLE, Request, Response
-from shared.schemas.curves import (
-    AlignedSeries,
-    Comparison,
-    EpochMetrics,
-    JobMetrics,
-    ManyMetrics,
-    MetricName,
-    Metrics,
-    Resolution,
-    Series,
-)
 from shared.schemas.datasets import DatasetSamples, Sample
 from shared.schemas.evaluations import (
     ClassResult,
@@ -27,7 +16,6 @@ from shared.schemas.evaluations import (
     MisclassifiedPage,
 )
 from shared.schemas.events import EventPage, JobEvent, StreamEnd
-from shared.schemas.fleet import Autoscaling, Queue, QueueList, QueueLoad, Worker, WorkerList
 from shared.schemas.job_logs import JobLogLine, JobLogPage, LogLevel
 from shared.schemas.job_requests import (
     DEFAULT_QUEUE,
@@ -57,6 +45,17 @@ from shared.schemas.jobs import (
     LastMetrics,
     Progress,
     WaitingFor,
+)
+from shared.schemas.metrics import (
+    AlignedSeries,
+    Comparison,
+    EpochMetrics,
+    JobMetrics,
+    ManyMetrics,
+    MetricName,
+    Metrics,
+    Resolution,
+    Series,
 )
 from shared.schemas.models import (
     LayerSummary,
@@ -106,3 +105,4 @@ from shared.schemas.sweeps import (
     SweepResult,
     Swept,
 )
+from shared.schemas.workers import Autoscaling, Queue, QueueList, QueueLoad, Worker, WorkerList

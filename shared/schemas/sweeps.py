@@ -8,8 +8,8 @@ from pydantic import ConfigDict, Field, Strict
 
 from shared.lifecycle import JobState
 from shared.schemas.base import A_NUMBER, Request, Response
-from shared.schemas.curves import MetricName
 from shared.schemas.job_requests import TrainJobCreate
+from shared.schemas.metrics import MetricName
 from shared.schemas.specs import Seed
 
 MAX_SWEEP_JOBS = 1_000

@@ -4,10 +4,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shared.db import Database
+from shared.db.engine import Database
 from shared.settings import Settings
 from tests.contract import campaign
-from tests.servers import running_postgres, running_redis
+from tests.support.servers import running_postgres, running_redis
 
 # as many of each operation where they are drawn by chance; 0.2 s each for those of the streams
 _OPTIONS = ("--seed", "1", "--max-examples", "60")

@@ -18,13 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from api.app import create_app
-from shared.db import Database
+from shared.db.engine import Database
 from shared.settings import Settings
 from tests.contract.world import World, populate
-from tests.servers import running_app
-from tests.unit.shared.sprite_files import PIXELS, grey_png, make_labels, one_hot
+from tests.support.paths import ROOT
+from tests.support.servers import running_app
+from tests.support.sprite_files import PIXELS, grey_png, make_labels, one_hot
 
-ROOT = Path(__file__).parents[2]
 KEY = "the-key-of-the-contract"
 
 _ROWS = 65_000

@@ -13,8 +13,8 @@ from schemathesis.core.failures import Failure
 from schemathesis.core.transport import Response
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from api.prediction import PICTURE_TYPES
-from tests.onnx_models import make_drawing
+from api.prediction.predict import PICTURE_TYPES
+from tests.support.onnx_models import make_drawing
 
 # Valid by every schema, and refused all the same for what the database or the rest of the request holds.
 # Whatever else is refused of valid data is a failure.

@@ -5,8 +5,8 @@ from threading import Barrier
 
 import httpx
 
-from shared.db import Database
-from shared.tables import Job
+from shared.db.engine import Database
+from shared.db.tables import Job
 
 MANY = 50
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.problems import TYPES
+from api.http.problems import TYPES
 from shared.settings import Settings
 
 # what each parameter of a path is to be, and the problem when nothing has that name

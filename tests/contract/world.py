@@ -7,16 +7,16 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from shared import admission, api_keys, job_logs, sweeps
-from shared.db import Database
-from shared.job_logs import Line
-from shared.models import patch
-from shared.results import NewModel
+from shared.db.engine import Database
 from shared.schemas import LogLevel, ModelFormat, ModelPatch, Scope
-from shared.sweeps import NewSweep
-from shared.transitions import AttemptId
-from tests import factories
-from tests.onnx_models import make_counting_onnx
+from shared.store import api_keys, job_logs, queues, sweeps
+from shared.store.job_logs import Line
+from shared.store.models import patch
+from shared.store.results import NewModel
+from shared.store.sweeps import NewSweep
+from shared.store.transitions import AttemptId
+from tests.support import factories
+from tests.support.onnx_models import make_counting_onnx
 
 DATASET = "digits"  # which needs no network
 
@@ -38,7 +38,7 @@ def populate(database: Database, many: int) -> World:
     models = [model.id for _, model in finished]
     evaluations = [_evaluation_job(database, model_id) for model_id in models[: many // 4]]
     database.write(lambda session: patch(session, models[0], ModelPatch(alias="champion")))
-    database.write(lambda session: admission.pause(session, "paused"))
+    database.write(lambda session: queues.pause(session, "paused"))
     jobs = [job_id for job_id, _ in finished] + list(_unfinished(database, many))
     return World(
         job_id=(*jobs, *evaluations),

@@ -4,15 +4,15 @@ import pytest
 
 from shared.schemas import TrainSpec
 from shared.settings import Settings
-from tests.unit.workers.mnist.synthetic import RecordingMonitor
-from workers.mnist.executor import Executor
+from tests.support.synthetic import RecordingMonitor
+from workers.mnist.executor import MnistExecutor
 
 
 @pytest.mark.timeout(400)
 def test_ten_epochs_on_all_of_mnist_read_98_percent_of_the_test_images(
     settings: Settings, real_mnist: dict[str, str]
 ) -> None:
-    executor, monitor = Executor(settings.model_copy(update=real_mnist)), RecordingMonitor()
+    executor, monitor = MnistExecutor(settings.model_copy(update=real_mnist)), RecordingMonitor()
     spec = TrainSpec(train_size=55_000, validation_size=10_000, evaluation_size=10_000, seed=1)
 
     model = executor.train(spec, None, monitor)

@@ -14,10 +14,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from client import Trainshed, TrainshedApiError, ports
-from client.processes import environment
-from client.stack import LocalStack
-from shared import datasets
+from shared.datasets import catalog
 from shared.lifecycle import EventType, JobState
 from shared.schemas import (
     BatchAction,
@@ -32,8 +29,12 @@ from shared.schemas import (
     TrainRequest,
 )
 from shared.settings import Settings
+from tests.support.paths import ROOT
+from trainshed import Client, TrainshedApiError
+from trainshed.local import ports
+from trainshed.local.processes import environment
+from trainshed.local.stack import LocalStack
 
-ROOT = Path(__file__).parents[2]
 EPOCHS = 3
 
 pytestmark = pytest.mark.timeout(240)
@@ -51,14 +52,14 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]
 @pytest.fixture
 def drawing(stack: Settings) -> bytes:
     """A test image of a digit as people draw one: black on white, ten times as large."""
-    image = datasets.load("digits", stack).test_images[0].reshape(28, 28)
+    image = catalog.load("digits", stack).test_images[0].reshape(28, 28)
     file = BytesIO()
     Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC).save(file, "PNG")
     return file.getvalue()
 
 
 def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
-    with Trainshed(f"http://127.0.0.1:{stack.port}") as server:
+    with Client(f"http://127.0.0.1:{stack.port}") as server:
         # submit, and once more: the closed laptop's second try
         spec = TrainRequest(dataset="digits", epochs=EPOCHS, batch_size=64, seed=1)
         asked = TrainJobCreate(spec=spec, name="first", tags=("day",))
@@ -117,7 +118,7 @@ def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: 
 
     def trainshed(*arguments: object, code: int = 0) -> Any:
         """Run one command; what it wrote, as JSON."""
-        command = [sys.executable, "-m", "client.cli", *map(str, arguments), "--json"]
+        command = [sys.executable, "-m", "trainshed.cli.main", *map(str, arguments), "--json"]
         ended = subprocess.run(command, env=environment(stack), capture_output=True, text=True, timeout=90)
         assert ended.returncode == code, ended.stderr
         return json.loads(ended.stdout) if ended.stdout else ended.stderr

@@ -15,16 +15,17 @@ from uuid import UUID
 import psutil
 import pytest
 
-from client import Trainshed, ports
-from client.errors import StackRunning
-from client.processes import environment
-from client.stack import LocalStack
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import TrainJobCreate, TrainRequest
 from shared.settings import Settings
-from tests.waiting import wait_until
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
+from trainshed import Client
+from trainshed.errors import StackRunning
+from trainshed.local import ports
+from trainshed.local.processes import environment
+from trainshed.local.stack import LocalStack
 
-ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 START_S = 60.0
 
@@ -36,7 +37,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(
         data_dir=tmp_path,
         port=ports.find_free(HOST),
-        trainer="tests.stub_executor:StubExecutor",
+        executor="tests.support.stub_executor:StubExecutor",
         lease_s=3.0,
         heartbeat_s=0.5,
         reconcile_s=0.5,
@@ -68,7 +69,7 @@ def program(settings: Settings, *words: str) -> psutil.Process:
     return found
 
 
-def wait_for_an_epoch(server: Trainshed, job_id: UUID) -> None:
+def wait_for_an_epoch(server: Client, job_id: UUID) -> None:
     for seen in server.watch(job_id, timeout_s=START_S):
         if seen.progress and seen.progress.epoch:
             return
@@ -76,7 +77,7 @@ def wait_for_an_epoch(server: Trainshed, job_id: UUID) -> None:
 
 def trainshed(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "client.cli", *arguments],
+        [sys.executable, "-m", "trainshed.cli.main", *arguments],
         env=environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -104,7 +105,7 @@ def running_up(settings: Settings) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_stack_runs_jobs_alone_on_its_data_and_leaves_nothing_behind(settings: Settings) -> None:
     before = psutil.Process().children()
-    with LocalStack(settings) as stack, Trainshed(stack.url) as server:
+    with LocalStack(settings) as stack, Client(stack.url) as server:
         submitted = server.submit(job(epochs=2))
         assert server.wait(submitted.id, timeout_s=START_S).state is JobState.SUCCEEDED
         with pytest.raises(StackRunning, match=rf"{stack.url}, process {os.getpid()}"):
@@ -121,10 +122,10 @@ def test_a_stack_runs_jobs_alone_on_its_data_and_leaves_nothing_behind(settings:
 
 def test_whatever_is_killed_starts_again_and_the_job_goes_on(settings: Settings) -> None:
     said: list[str] = []
-    with LocalStack(settings, say=said.append) as stack, Trainshed(stack.url) as server:
+    with LocalStack(settings, say=said.append) as stack, Client(stack.url) as server:
         submitted = server.submit(job(epochs=6))
         wait_for_an_epoch(server, submitted.id)
-        for name, words in (("worker", ("workers",)), ("API", ("client.cli", "api"))):
+        for name, words in (("worker", ("workers",)), ("API", ("trainshed.cli.main", "api"))):
             program(settings, *words).kill()
             restarted = f"the {name} ended with signal SIGKILL: starting it again"
             wait_until(lambda line=restarted: line in said, f"the {name} is started again")  # type: ignore[misc]
@@ -138,7 +139,7 @@ def test_whatever_is_killed_starts_again_and_the_job_goes_on(settings: Settings)
 
 
 def test_a_killed_stack_takes_its_programs_with_it_and_the_next_one_goes_on(settings: Settings) -> None:
-    with Trainshed(f"http://{HOST}:{settings.port}") as server:
+    with Client(f"http://{HOST}:{settings.port}") as server:
         with running_up(settings) as up:
             submitted = server.submit(job(epochs=1_000))
             wait_for_an_epoch(server, submitted.id)

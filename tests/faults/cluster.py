@@ -14,22 +14,22 @@ from uuid import UUID
 import psutil
 from sqlalchemy import select
 
-from shared import jobs
 from shared.broker import Broker, Hint
-from shared.clock import database_now
-from shared.db import Database
-from shared.dispatch import dispatch
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.db.tables import Job, JobEvent, Worker
 from shared.lifecycle import EventType, JobState
 from shared.schemas import TrainSpec
 from shared.settings import Settings
-from shared.tables import Job, JobEvent, Worker
-from tests.factories import make_new_job
+from shared.store import dispatch, job_edits
+from shared.store.submit import submit_job
 from tests.faults import oracle
 from tests.faults.failpoints import FOLDER, Action, Armed, Failpoint, Moment, arm
 from tests.faults.programs import Api, Program, free_port, training
-from tests.waiting import wait_until
+from tests.support.factories import make_new_job
+from tests.support.waiting import wait_until
 
-STUB = "tests.stub_executor:StubExecutor"
+STUB = "tests.support.stub_executor:StubExecutor"
 
 
 def quick_settings(**overrides: Any) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def quick_settings(**overrides: Any) -> dict[str, Any]:
         "cancel_poll_s": 0.1,
         "reconcile_s": 0.3,
         "redispatch_s": 1.0,
-        "trainer": STUB,
+        "executor": STUB,
     }
     return {**quick, **overrides}
 
@@ -191,7 +191,7 @@ class Cluster:
         """
         new = make_new_job(spec=training(**spec), **(options or {}))
         self.expected[new.id] = ends
-        self.database.write(lambda session: jobs.submit(session, new))
+        self.database.write(lambda session: submit_job(session, new))
         if send:
             self.send(new.id)
         return new.id
@@ -199,7 +199,7 @@ class Cluster:
     def send(self, job_id: UUID) -> None:
         """Send a job's message, as the API does after the commit."""
         job = self.job(job_id)
-        dispatch(self.database, self.broker, [Hint(job_id, job.queue, job.priority)])
+        dispatch.send(self.database, self.broker, [Hint(job_id, job.queue, job.priority)])
 
     def job(self, job_id: UUID) -> Job:
         """A job's row as it is now."""
@@ -219,7 +219,7 @@ class Cluster:
     def cancel(self, job_id: UUID) -> None:
         """Ask for a job's end, as a user does."""
         self.expected[job_id] = JobState.CANCELLED
-        self.database.write(lambda session: jobs.request_cancel(session, job_id))
+        self.database.write(lambda session: job_edits.request_cancel(session, job_id))
 
     def wait_for(self, job_id: UUID, *states: JobState, timeout: float = 30.0) -> Job:
         """Wait until a job is in one of the given states."""

@@ -9,7 +9,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.faults.cluster import Cluster, quick_settings
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 NewCluster = Callable[..., AbstractContextManager[Cluster]]
 

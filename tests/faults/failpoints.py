@@ -21,8 +21,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from shared.tables import JobEvent
-from tests.waiting import wait_until
+from shared.db.tables import JobEvent
+from tests.support.waiting import wait_until
 
 # environment variables of the processes under test: where their failpoints are, and Celery settings as JSON
 FOLDER = "FAULTS_FAILPOINTS"

@@ -11,8 +11,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-_ROOT = Path(__file__).parents[2]
-_SOURCES = ("api", "client", "shared", "tests", "workers", "pyproject.toml")
+from tests.support.paths import ROOT
+
+_SOURCES = ("api", "trainshed", "shared", "tests", "workers", "pyproject.toml")
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ _RACES = "tests/faults/test_reconcilers.py"
 MUTATIONS = [
     Mutation(
         "the fence without the attempt",
-        "shared/transitions.py",
+        "shared/store/transitions.py",
         "fence = (Job.attempt == attempt.number, Job.state == JobState.RUNNING)",
         "fence = (Job.state == JobState.RUNNING,)",
         f"{_KILLS}::test_attempt_that_wakes_before_its_last_write_leaves_the_job_to_the_next",
     ),
     Mutation(
         "epochs recorded without the fence",
-        "shared/attempts.py",
+        "shared/store/attempts.py",
         "        Job.attempt == attempt.number,\n        Job.next_epoch == first.epoch,\n",
         "        Job.next_epoch == first.epoch,\n",
-        "tests/unit/shared/test_jobs_repeated.py",
+        "tests/unit/shared/store/test_repeated.py",
     ),
     Mutation(
         "claims of jobs that run",
@@ -70,7 +71,7 @@ MUTATIONS = [
     ),
     Mutation(
         "reaping without a lock on what expired",
-        "shared/recovery.py",
+        "shared/store/recovery.py",
         "        .with_for_update(key_share=True, skip_locked=True)\n",
         "",
         f"{_RACES}::test_renewal_that_races_a_reap_wins_if_it_was_first",
@@ -84,7 +85,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the checkpoint outside the epoch's transaction",
-        "shared/attempts.py",
+        "shared/store/attempts.py",
         "        results.put_checkpoint(session, attempt.job_id, last.epoch + 1, state)\n",
         "        session.commit()\n"
         "        results.put_checkpoint(session, attempt.job_id, last.epoch + 1, state)\n",
@@ -99,21 +100,21 @@ MUTATIONS = [
     ),
     Mutation(
         "an end whose lost answer is not forgiven",
-        "shared/transitions.py",
+        "shared/store/transitions.py",
         "    if row is None or row.outcome != outcome:\n",
         "    if True:\n",
-        "tests/unit/shared/test_jobs_repeated.py",
+        "tests/unit/shared/store/test_repeated.py",
     ),
     Mutation(
         "no limit on a transaction that stands still",
-        "shared/db.py",
+        "shared/db/engine.py",
         '_POSTGRESQL_IDLE_LIMIT = "10s"',
         '_POSTGRESQL_IDLE_LIMIT = "0"',
         f"{_KILLS}::test_worker_stopped_before_its_last_commit_does_not_end_the_job_twice",
     ),
     Mutation(
         "crashes without a limit",
-        "shared/recovery.py",
+        "shared/store/recovery.py",
         "crashes < max_crashes",
         "True",
         f"{_KILLS}::test_job_that_kills_its_workers_fails_and_the_next_one_succeeds",
@@ -134,7 +135,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a checkpoint that is trusted unread",
-        "shared/results.py",
+        "shared/store/results.py",
         "    if row is None or sha256(row.state).hexdigest() != row.sha256:\n",
         "    if row is None:\n",
         "tests/faults/test_database_faults.py::test_damaged_checkpoint_is_not_used_and_the_job_starts_over",
@@ -184,7 +185,7 @@ def _verdict(mutation: Mutation) -> str:
 def _copy_tree(copy: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     for name in _SOURCES:
-        source = _ROOT / name
+        source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=ignored)
         else:

@@ -12,14 +12,15 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared import results
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Attempt, Checkpoint, Epoch, Job, JobEvent, Model
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
 from shared.schemas import EpochMetrics, ModelFormat, TrainSpec
 from shared.settings import Settings
-from shared.tables import Attempt, Checkpoint, Epoch, Job, JobEvent, Model
-from tests.stub_executor import StubExecutor
-from workers.execution import Executor, TrainedModel
+from shared.store import evaluations, results
+from shared.store import models as stored_models
+from tests.support.stub_executor import StubExecutor
+from workers.executor import Executor, TrainedModel
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ def stored_run(session: Session, job_id: UUID) -> Golden:
     trained = TrainedModel(
         layers=(),
         weights_sha256=model.weights_sha256,
-        keras=results.model_file(session, model.id, ModelFormat.KERAS).content,
-        onnx=results.model_file(session, model.id, ModelFormat.ONNX).content,
-        evaluation=results.evaluation(session, job_id),
+        keras=stored_models.file(session, model.id, ModelFormat.KERAS).content,
+        onnx=stored_models.file(session, model.id, ModelFormat.ONNX).content,
+        evaluation=evaluations.get(session, job_id),
     )
     return Golden(tuple(results.epochs(session, job_id)), trained)
 
@@ -187,7 +188,7 @@ def _of_progress(events: list[JobEvent]) -> Iterator[str]:
 
 
 def _of_results(session: Session, job: Job, golden: Callable[[TrainSpec], Golden]) -> Iterator[str]:
-    evaluation = results.evaluation(session, job.id)
+    evaluation = evaluations.get(session, job.id)
     if sum(map(sum, evaluation.confusion_matrix)) + evaluation.rejected != evaluation.size:
         yield "its confusion matrix does not sum up to the size of the evaluation"
     if job.kind != "train":
@@ -199,7 +200,7 @@ def _of_results(session: Session, job: Job, golden: Callable[[TrainSpec], Golden
     models = session.scalars(select(Model).where(Model.job_id == job.id)).all()
     if [model.weights_sha256 for model in models] != [undisturbed.model.weights_sha256]:
         yield f"it has {len(models)} models, or one with other weights than an undisturbed run's"
-    elif results.model_file(session, models[0].id, ModelFormat.ONNX).content != undisturbed.model.onnx:
+    elif stored_models.file(session, models[0].id, ModelFormat.ONNX).content != undisturbed.model.onnx:
         yield "its ONNX file is not that of an undisturbed run"
     if evaluation.model_dump(
         include={"confusion_matrix", "loss", "accuracy", "rejected", "misclassified"}

@@ -14,11 +14,11 @@ import httpx
 import psutil
 
 from shared.schemas import TrainSpec
-from tests.factories import make_spec
-from tests.stub_executor import STEP_S
-from tests.waiting import wait_until
+from tests.support.factories import make_spec
+from tests.support.paths import ROOT
+from tests.support.stub_executor import STEP_S
+from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 STEPS = 30  # of an epoch
 EPOCH_S = STEPS * STEP_S  # with the stub: longer than the least time between two commits
 

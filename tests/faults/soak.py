@@ -20,14 +20,14 @@ from uuid import UUID
 import httpx
 import psutil
 
-from shared.db import Database
+from shared.db.engine import Database
 from shared.errors import JobAlreadyFinished
 from shared.lifecycle import TERMINAL, JobState
 from shared.settings import Settings
 from tests.faults.cluster import Cluster, quick_settings
 from tests.faults.programs import EPOCH_S, Program, pass_seconds
-from tests.servers import PostgresServer, RedisServer, running_postgres, running_redis
-from tests.waiting import wait_until
+from tests.support.servers import PostgresServer, RedisServer, running_postgres, running_redis
+from tests.support.waiting import wait_until
 
 _WORKERS = 3
 _PATIENCE_S = 60.0

@@ -8,14 +8,14 @@ from uuid import UUID
 import httpx
 import pytest
 
-from client import Trainshed
 from shared.lifecycle import JobState
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Moment
 from tests.faults.programs import Api
-from tests.servers import RedisServer, running_postgres
-from tests.waiting import wait_until
+from tests.support.servers import RedisServer, running_postgres
+from tests.support.waiting import wait_until
+from trainshed import Client
 
 pytestmark = pytest.mark.faults
 
@@ -113,7 +113,7 @@ def test_a_stream_has_no_gap_and_no_repeat_while_the_api_is_restarted(sqlite_clu
     told: list[int] = []
 
     def read() -> None:
-        with Trainshed(api.url, patience_s=60) as server:
+        with Client(api.url, patience_s=60) as server:
             told.extend(event.seq for event in server.stream(job_id))
 
     reader = Thread(target=read)

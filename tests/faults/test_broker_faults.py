@@ -18,8 +18,8 @@ from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
 from tests.faults.programs import pass_seconds
 from tests.faults.proxy import Proxy
-from tests.servers import RedisServer
-from tests.waiting import wait_until
+from tests.support.servers import RedisServer
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 

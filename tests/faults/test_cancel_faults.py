@@ -7,14 +7,14 @@ from time import monotonic
 
 import pytest
 
-from shared import jobs
 from shared.errors import JobAlreadyFinished
 from shared.lifecycle import JobState
+from shared.store import job_edits
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
-from tests.servers import RedisServer
-from tests.stub_executor import Behaviour
+from tests.support.servers import RedisServer
+from tests.support.stub_executor import Behaviour
 
 pytestmark = pytest.mark.faults
 
@@ -96,7 +96,7 @@ def test_cancel_that_races_the_end_has_one_winner(
         if moment == Moment.BEFORE:
             failpoint.release()
         try:
-            cluster.database.write(lambda session: jobs.request_cancel(session, job_id))
+            cluster.database.write(lambda session: job_edits.request_cancel(session, job_id))
         except JobAlreadyFinished:
             failpoint.release()
         ended = cluster.wait_for(job_id, JobState.SUCCEEDED, JobState.CANCELLED)

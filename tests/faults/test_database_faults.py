@@ -16,17 +16,17 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from shared import jobs
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Checkpoint
 from shared.lifecycle import JobState
-from shared.tables import Checkpoint
-from tests.factories import make_new_job
+from shared.store.submit import submit_job
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Program, pass_seconds
 from tests.faults.proxy import Proxy
-from tests.servers import PostgresServer, RedisServer, running_postgres
-from tests.waiting import wait_until
+from tests.support.factories import make_new_job
+from tests.support.servers import PostgresServer, RedisServer, running_postgres
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -192,7 +192,7 @@ def submit_for_ever(url: str, acknowledged: Connection) -> None:
     database = Database(url)
     while True:
         new = make_new_job()
-        database.write(lambda session, new=new: jobs.submit(session, new))  # type: ignore[misc]
+        database.write(lambda session, new=new: submit_job(session, new))  # type: ignore[misc]
         acknowledged.send(new.id)
 
 

@@ -5,11 +5,11 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
-from shared import admission
+from shared.db.tables import Attempt, Worker
 from shared.lifecycle import JobState
-from shared.tables import Attempt, Worker
+from shared.store import queues, workers
 from tests.faults.cluster import Cluster
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.kills]
 
@@ -28,14 +28,14 @@ def test_jobs_go_to_others_while_a_worker_drains_and_to_it_again_afterwards(clus
     drained, other = wait_until(
         lambda: found if len(found := _workers(cluster)) == 2 else None, "both are online"
     )
-    cluster.database.write(partial(admission.drain, worker=drained))
+    cluster.database.write(partial(workers.drain, worker=drained))
     first = [cluster.submit(epochs=1) for _ in range(6)]
     for job_id in first:
         cluster.wait_for(job_id, JobState.SUCCEEDED)
     assert _ran(cluster) == {other}
 
-    cluster.database.write(partial(admission.undrain, worker=drained))
-    cluster.database.write(partial(admission.drain, worker=other))
+    cluster.database.write(partial(workers.undrain, worker=drained))
+    cluster.database.write(partial(workers.drain, worker=other))
     cluster.wait_for(cluster.submit(epochs=1), JobState.SUCCEEDED)
     assert _ran(cluster) == {drained, other}
 
@@ -45,9 +45,9 @@ def test_a_paused_queue_starts_nothing_and_goes_on_when_it_is_resumed(sqlite_clu
     cluster.workers(1)
     running = cluster.submit(epochs=2)
     cluster.wait_for_attempt(running, 1)
-    cluster.database.write(partial(admission.pause, queue="default"))
+    cluster.database.write(partial(queues.pause, queue="default"))
     waiting = cluster.submit(epochs=1)
     cluster.wait_for(running, JobState.SUCCEEDED)
     assert cluster.job(waiting).state == JobState.QUEUED
-    cluster.database.write(partial(admission.resume, queue="default"))
+    cluster.database.write(partial(queues.resume, queue="default"))
     cluster.wait_for(waiting, JobState.SUCCEEDED)

@@ -9,11 +9,11 @@ from tests.faults import oracle
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Moment
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
-REAL = "workers.mnist.executor:Executor"
+REAL = "workers.mnist.executor:MnistExecutor"
 
 
 def real_job(cluster: Cluster, seed: int, **options: Any) -> Any:
@@ -35,7 +35,7 @@ def test_real_training_resumes_bit_for_bit(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str, seed: int
 ) -> None:
     with new_cluster(
-        sqlite_url, redis.url, trainer=REAL, lease_s=6.0, heartbeat_s=1.5, max_crashes=20
+        sqlite_url, redis.url, executor=REAL, lease_s=6.0, heartbeat_s=1.5, max_crashes=20
     ) as cluster:
         worker = cluster.worker()
         golden_id = real_job(cluster, seed)

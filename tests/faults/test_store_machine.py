@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.db import Database
-from tests.store_machine import run_machine
+from shared.db.engine import Database
+from tests.support.store_machine import run_machine
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

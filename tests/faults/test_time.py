@@ -9,8 +9,8 @@ import pytest
 from shared.lifecycle import JobState
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
-from tests.servers import RedisServer
-from tests.stub_executor import Behaviour
+from tests.support.servers import RedisServer
+from tests.support.stub_executor import Behaviour
 
 pytestmark = pytest.mark.faults
 

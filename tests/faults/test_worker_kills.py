@@ -7,15 +7,15 @@ from uuid import UUID
 
 import pytest
 
+from shared.db.tables import Attempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState
-from shared.tables import Attempt
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
 from tests.faults.programs import pass_seconds
-from tests.servers import RedisServer
-from tests.stub_executor import Behaviour
-from tests.waiting import wait_until
+from tests.support.servers import RedisServer
+from tests.support.stub_executor import Behaviour
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -277,7 +277,7 @@ def test_worker_killed_after_its_grace_counts_a_crash(sqlite_cluster: Cluster) -
 
 def test_worker_that_cannot_run_jobs_ends_visibly_and_leaves_them_to_others(sqlite_cluster: Cluster) -> None:
     sqlite_cluster.worker()
-    broken = sqlite_cluster.start_worker({"TRAINSHED_TRAINER": "tests.no_such_module:Executor"})
+    broken = sqlite_cluster.start_worker({"TRAINSHED_EXECUTOR": "tests.no_such_module:NoExecutor"})
     sqlite_cluster.submit()
     assert broken.wait(60) != 0
 

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from shared.schemas import ModelKind, Optimizer, TrainSpec
-from tests.unit.workers.mnist import resumed
-from tests.unit.workers.mnist.synthetic import RecordingMonitor, make_images, make_spec
-from workers.execution import Checkpoint
+from tests.support import resumed
+from tests.support.synthetic import RecordingMonitor, make_images, make_spec
+from workers.executor import Checkpoint
 from workers.mnist import backend
 from workers.mnist.backend import CPU, GPU, Backend
 from workers.mnist.graphs import Shape

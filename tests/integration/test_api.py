@@ -16,11 +16,11 @@ from sqlalchemy import select
 
 from api.app import create_app
 from shared.broker import list_name
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Job
 from shared.settings import Settings
-from shared.tables import Job
-from tests import factories
-from tests.servers import RedisServer, running_app, running_postgres
+from tests.support import factories
+from tests.support.servers import RedisServer, running_app, running_postgres
 
 ANSWER_S = 3.0  # within which a submit is answered, whatever the broker does
 

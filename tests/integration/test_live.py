@@ -13,17 +13,17 @@ import pytest
 from sqlalchemy import delete
 
 from api.app import create_app
-from client.trainshed import Trainshed
-from shared import attempts
-from shared.changes import Announcer
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Job
 from shared.lifecycle import Phase
 from shared.settings import Settings
-from shared.tables import Job
-from tests import factories
-from tests.servers import RedisServer, running_app
-from tests.streams import Sent, open_stream
-from tests.waiting import wait_until
+from shared.store import attempts
+from shared.store.change_feed import ChangePublisher
+from tests.support import factories
+from tests.support.servers import RedisServer, running_app
+from tests.support.streams import Sent, open_stream
+from tests.support.waiting import wait_until
+from trainshed.client import Client
 
 LIFE = [
     "submitted", "claimed", "phase_entered", "epochs_recorded", "epochs_recorded", "epochs_recorded",
@@ -34,7 +34,7 @@ LIFE = [
 @pytest.fixture
 def worker(live_settings: Settings) -> Iterator[Database]:
     """The database as a worker has it, which tells Redis what changes."""
-    announcer = Announcer(live_settings)
+    announcer = ChangePublisher(live_settings)
     database = Database(live_settings.effective_database_url, committed=announcer)
     yield database
     announcer.close()
@@ -108,7 +108,7 @@ def test_a_stream_is_resumed_from_another_api_process_after_a_restart(
 
 def test_the_clients_stream_tells_a_jobs_life(api: httpx.Client, worker: Database) -> None:
     job_id = factories.submitted(worker)
-    with Trainshed(str(api.base_url)) as server:
+    with Client(str(api.base_url)) as server:
         told = server.stream(job_id)
         seqs = [next(told).seq]
         _succeed(worker, job_id)

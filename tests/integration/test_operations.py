@@ -8,20 +8,20 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from client import Trainshed
-from client.cli import app
-from client.errors import TrainshedApiError
 from shared.broker import list_name
-from shared.db import Database
+from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import BatchAction, JobClone, JobListQuery, JobOrder, JobPatch, WaitingFor
-from tests import factories
-from tests.servers import RedisServer
+from tests.support import factories
+from tests.support.servers import RedisServer
+from trainshed import Client
+from trainshed.cli.main import app
+from trainshed.errors import TrainshedApiError
 
 
 @pytest.fixture
-def server(api: httpx.Client) -> Iterator[Trainshed]:
-    with Trainshed(str(api.base_url)) as server:
+def server(api: httpx.Client) -> Iterator[Client]:
+    with Client(str(api.base_url)) as server:
         yield server
 
 
@@ -39,8 +39,8 @@ class CommandLine:
     def json(self, *arguments: object) -> Any:
         return json.loads(self.run(*arguments, "--json").stdout)
 
-    def _connect(self, url: str | None, **options: Any) -> Trainshed:
-        return Trainshed(self._url, **options)
+    def _connect(self, url: str | None, **options: Any) -> Client:
+        return Client(self._url, **options)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def _messages(redis: RedisServer, queue: str = "default") -> int:
         return int(str(client.llen(list_name(queue, "normal"))))
 
 
-def test_jobs_are_found_edited_cloned_and_deleted(server: Trainshed, database: Database) -> None:
+def test_jobs_are_found_edited_cloned_and_deleted(server: Client, database: Database) -> None:
     ended = factories.failed(database, name="first", tags=("a",))
     assert server.edit(ended, JobPatch(tags=("b",))).tags == ("b",)
     clone = server.clone(ended, JobClone(spec={"epochs": 9}, name="second"))
@@ -64,7 +64,7 @@ def test_jobs_are_found_edited_cloned_and_deleted(server: Trainshed, database: D
     assert server.counts().states[JobState.QUEUED] == 1
 
 
-def test_a_batch_tells_what_became_of_each(server: Trainshed, database: Database) -> None:
+def test_a_batch_tells_what_became_of_each(server: Client, database: Database) -> None:
     ended, queued = factories.failed(database), factories.submitted(database)
     first, second = server.batch(BatchAction.RETRY, [ended, queued])
     assert (first.status, second.status) == (202, 409)
@@ -73,7 +73,7 @@ def test_a_batch_tells_what_became_of_each(server: Trainshed, database: Database
 
 
 def test_jobs_of_a_paused_queue_are_sent_the_moment_it_is_resumed(
-    server: Trainshed, database: Database, redis: RedisServer
+    server: Client, database: Database, redis: RedisServer
 ) -> None:
     factories.worker(database)
     job_id = factories.submitted(database)
@@ -90,7 +90,7 @@ def test_jobs_of_a_paused_queue_are_sent_the_moment_it_is_resumed(
     factories.claimed(database, job_id)
 
 
-def test_a_worker_is_drained_and_undrained(server: Trainshed, database: Database) -> None:
+def test_a_worker_is_drained_and_undrained(server: Client, database: Database) -> None:
     name = factories.worker(database, id="host:1")
     assert server.drain(name).state == "draining"
     assert [(one.id, one.state) for one in server.workers()] == [(name, "draining")]

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image, ImageOps
 
 from api.app import create_app
-from shared import datasets
-from shared.db import Database
+from shared.datasets import catalog
+from shared.db.engine import Database
 from shared.schemas import ModelFormat, TrainSpec
 from shared.settings import Settings
-from tests import factories
-from tests.servers import running_app
-from tests.unit.workers.mnist.synthetic import RecordingMonitor
-from workers.mnist.executor import Executor
+from tests.support import factories
+from tests.support.servers import running_app
+from tests.support.synthetic import RecordingMonitor
+from workers.mnist.executor import MnistExecutor
 
 Images = npt.NDArray[np.uint8]
 
@@ -52,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]
     settings = Settings(data_dir=folder, redis_url=f"unix://{folder / 'redis.sock'}")
     settings = settings.model_copy(update=real_mnist)
     spec = TrainSpec(train_size=5_500, validation_size=100, evaluation_size=100, epochs=10, seed=1)
-    model = Executor(settings).train(spec, None, RecordingMonitor())
+    model = MnistExecutor(settings).train(spec, None, RecordingMonitor())
     database = Database(settings.effective_database_url)
     database.migrate()
     stored = factories.make_model(
@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]
     factories.succeed(database, factories.running(database, spec=spec), stored)
     database.dispose()
     (folder / "model.keras").write_bytes(model.keras)
-    data = datasets.load("mnist", settings)
+    data = catalog.load("mnist", settings)
     with running_app(create_app(settings)) as client:
         client.patch(f"/v1/models/{stored.id}", json={"alias": "champion"}).raise_for_status()
         yield Trained(

@@ -9,17 +9,17 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from client.errors import TrainshedApiError
-from client.ports import find_free
-from client.processes import Program, environment
-from client.trainshed import Trainshed
 from shared.lifecycle import JobState
 from shared.schemas import ApiKeyCreate, Scope, TrainJobCreate, TrainRequest
 from shared.settings import Settings
-from tests.servers import RedisServer
-from tests.waiting import wait_until
+from tests.support.paths import ROOT
+from tests.support.servers import RedisServer
+from tests.support.waiting import wait_until
+from trainshed.client import Client
+from trainshed.errors import TrainshedApiError
+from trainshed.local.ports import find_free
+from trainshed.local.processes import Program, environment
 
-ROOT = Path(__file__).parents[2]
 PASSWORD = "correct-horse-battery"
 REDIS_PASSWORD = "another-horse"
 BOOTSTRAP = "staple-of-the-owner's"
@@ -36,7 +36,7 @@ def settings(tmp_path: Path, postgresql_url: str, redis: RedisServer) -> Setting
             "database_url": postgresql_url.replace("postgres@", f"postgres:{PASSWORD}@"),
             "redis_url": redis.url,
             "api_keys": BOOTSTRAP,
-            "trainer": "tests.stub_executor:StubExecutor",
+            "executor": "tests.support.stub_executor:StubExecutor",
             "log_level": "DEBUG",
         }
     )
@@ -55,7 +55,7 @@ def _program(name: str, command: Sequence[str], settings: Settings) -> Program:
 @pytest.fixture
 def programs(settings: Settings) -> Iterator[dict[str, Program]]:
     """The API and a worker."""
-    commands = {"api": ["client.cli", "api"], "worker": ["workers"]}
+    commands = {"api": ["trainshed.cli.main", "api"], "worker": ["workers"]}
     programs = {name: _program(name, command, settings) for name, command in commands.items()}
     for program in programs.values():
         program.start()
@@ -82,7 +82,7 @@ def cut_off(tmp_path: Path) -> Iterator[Settings]:
 
 
 def test_an_outage_of_the_database_is_told_without_its_password(cut_off: Settings) -> None:
-    program, told = _program("api", ["client.cli", "api"], cut_off), ""
+    program, told = _program("api", ["trainshed.cli.main", "api"], cut_off), ""
     program.start()
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{cut_off.port}", timeout=30) as api:
@@ -115,13 +115,13 @@ def _lives(api: httpx.Client) -> bool:
 def test_logs_of_a_whole_job_tell_its_request_and_no_secret(
     settings: Settings, programs: dict[str, Program]
 ) -> None:
-    with Trainshed(f"http://127.0.0.1:{settings.port}", api_key=BOOTSTRAP, patience_s=60) as owner:
+    with Client(f"http://127.0.0.1:{settings.port}", api_key=BOOTSTRAP, patience_s=60) as owner:
         wait_until(lambda: not owner.why_not_ready(), "the API is ready", 60)
         key = owner.create_api_key(ApiKeyCreate(name="Ada", scope=Scope.SUBMIT)).key
-    with Trainshed(owner.url, api_key=key) as server:
+    with Client(owner.url, api_key=key) as server:
         job = server.submit(TrainJobCreate(spec=TrainRequest(dataset="digits", epochs=1)))
         assert server.wait(job.id, timeout_s=60).state is JobState.SUCCEEDED
-        with Trainshed(owner.url, api_key=key[:-1]) as stranger, pytest.raises(TrainshedApiError):
+        with Client(owner.url, api_key=key[:-1]) as stranger, pytest.raises(TrainshedApiError):
             stranger.job(job.id)
         told = "".join(line.model_dump_json() for line in server.logs(job.id, follow=True))
     for program in programs.values():

@@ -15,17 +15,17 @@ import pytest
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from shared import attempts, jobs, recovery
-from shared.attempts import Claim
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Attempt, Base, Job, Model
 from shared.errors import IdempotencyKeyReused, TrainshedError
-from shared.jobs import Idempotency, NewJob
 from shared.lifecycle import Phase
-from shared.tables import Attempt, Base, Job, Model
-from shared.transitions import AttemptFailure, AttemptId
-from tests.factories import claimed, make_epoch, make_model, make_new_job, make_worker_info, submitted
-from tests.fakes import FrozenClock
-from tests.snapshots import everything
+from shared.store import attempts, dispatch, job_edits, recovery
+from shared.store.attempts import Claim
+from shared.store.submit import Idempotency, NewJob, submit_job
+from shared.store.transitions import AttemptFailure, AttemptId
+from tests.support.factories import claimed, make_epoch, make_model, make_new_job, make_worker_info, submitted
+from tests.support.fakes import FrozenClock
+from tests.support.snapshots import everything
 
 Work = Callable[[Session], Any]
 T = TypeVar("T")
@@ -38,7 +38,7 @@ _CLOCK.advance(60)
 
 
 def _submit(session: Session, new: NewJob, request: str) -> Any:
-    return jobs.submit(session, new, idempotency=Idempotency("k", request * 64), now=_CLOCK)
+    return submit_job(session, new, idempotency=Idempotency("k", request * 64), now=_CLOCK)
 
 
 def _claim(session: Session, owner: str, now: FrozenClock = _CLOCK) -> Claim | None:
@@ -57,13 +57,13 @@ _WORKS: dict[str, Work] = {
     "retry": lambda session: attempts.fail(session, _ATTEMPT, _FAILURE, retry_in_s=0, now=_CLOCK),
     "cancel": lambda session: attempts.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
     "release": lambda session: attempts.release(session, _ATTEMPT, now=_CLOCK),
-    "request": lambda session: jobs.request_cancel(session, _NEW.id, now=_CLOCK),
+    "request": lambda session: job_edits.request_cancel(session, _NEW.id, now=_CLOCK),
     "reap": lambda session: recovery.reap(session, max_crashes=3, now=_CLOCK),
     "claim": lambda session: _claim(session, "worker-2/1"),
     "claim too": lambda session: _claim(session, "worker-3/1"),
     "end": lambda session: recovery.end_cancelled(session, now=_CLOCK),
-    "take": lambda session: recovery.take_undispatched(session, ["default"], lost_after_s=8, now=_CLOCK),
-    "unsend": lambda session: recovery.mark_undispatched(session, [_NEW.id]),
+    "take": lambda session: dispatch.take_undispatched(session, ["default"], lost_after_s=8, now=_CLOCK),
+    "unsend": lambda session: dispatch.mark_undispatched(session, [_NEW.id]),
     "submit": lambda session: _submit(session, _NEW, "a"),
     "submit again": lambda session: _submit(session, _OTHER, "a"),
     "submit other": lambda session: _submit(session, _OTHER, "b"),
@@ -81,7 +81,7 @@ def _nothing(session: Session) -> None:
 
 def _queued(session: Session) -> None:
     _nothing(session)
-    jobs.submit(session, _NEW, now=_EARLIER)
+    submit_job(session, _NEW, now=_EARLIER)
 
 
 def _running(session: Session) -> None:
@@ -94,7 +94,7 @@ def _running(session: Session) -> None:
 
 def _running_to_be_cancelled(session: Session) -> None:
     _running(session)
-    jobs.request_cancel(session, _NEW.id, now=_EARLIER)
+    job_edits.request_cancel(session, _NEW.id, now=_EARLIER)
 
 
 def _queued_to_be_cancelled(session: Session) -> None:
@@ -213,7 +213,7 @@ def test_of_many_submits_at_once_with_one_key_one_makes_the_job(database: Databa
     def submit(_number: int) -> Any:
         new = make_new_job()
         key = Idempotency("k", "a" * 64)
-        return database.write(lambda session: jobs.submit(session, new, idempotency=key))
+        return database.write(lambda session: submit_job(session, new, idempotency=key))
 
     answers = _all_at_once(50, submit)
     assert len({job_id for job_id, _ in answers}) == 1
@@ -225,7 +225,7 @@ def test_of_many_requests_at_once_with_one_key_one_is_served(database: Database)
     def submit(number: int) -> bool:
         new, key = make_new_job(), Idempotency("k", f"{number:064}")
         try:
-            return database.write(lambda session: jobs.submit(session, new, idempotency=key))[1]
+            return database.write(lambda session: submit_job(session, new, idempotency=key))[1]
         except IdempotencyKeyReused:
             return False
 
@@ -235,12 +235,12 @@ def test_of_many_requests_at_once_with_one_key_one_is_served(database: Database)
 
 def test_reconcilers_at_once_take_each_job_once(database: Database) -> None:
     waiting = [submitted(database) for _ in range(30)]
-    database.write(lambda session: recovery.mark_undispatched(session, waiting))
+    database.write(lambda session: dispatch.mark_undispatched(session, waiting))
 
     def take(_number: int) -> list[Any]:
         taken: list[Any] = []
         while hints := database.write(
-            lambda session: recovery.take_undispatched(session, ["default"], lost_after_s=None, limit=7)
+            lambda session: dispatch.take_undispatched(session, ["default"], lost_after_s=None, limit=7)
         ):
             taken += [hint.job_id for hint in hints]
         return taken

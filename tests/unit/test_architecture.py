@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("api", "workers", "shared", "client")
+from tests.support.paths import ROOT
+
+PACKAGES = ("api", "workers", "shared", "trainshed")
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "core", "misc"}
 
 
@@ -69,7 +70,7 @@ def test_only_an_insert_and_the_transitions_set_a_jobs_state() -> None:
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef) and any(map(_sets_a_jobs_state, ast.walk(function)))
     }
-    assert writers == {("shared/jobs.py", "_insert"), ("shared/transitions.py", "change")}
+    assert writers == {("shared/store/submit.py", "_insert"), ("shared/store/transitions.py", "change")}
 
 
 def _sets_a_jobs_state(node: ast.AST) -> bool:

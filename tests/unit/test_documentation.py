@@ -1,11 +1,9 @@
 """What the documentation says of the code is true."""
 
 import re
-from pathlib import Path
 
 from shared.settings import Settings
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 def settings_rows() -> list[str]:

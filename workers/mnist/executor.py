@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from shared.datasets import Dataset, DatasetInfo, load
+from shared.datasets.catalog import Dataset, DatasetInfo, load
 from shared.errors import AttemptError, DatasetNotFound, DataUnavailable
 from shared.lifecycle import Phase
 from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, ModelKind, TrainSpec
 from shared.settings import Settings
-from workers.execution import Checkpoint, Monitor, StoredModel, TrainedModel
-from workers.mnist import backend, export, selection
+from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
+from workers.mnist import backend, export, splits
 from workers.mnist.evaluation import evaluate
 from workers.mnist.graphs import Images, Shape
 from workers.mnist.model import CLASSES, PIXELS, Weights, summary
@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 _CODELAB = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, epochs=1, seed=0)
 
 
-class Executor:
-    """Runs jobs in this process, one at a time; `workers.execution.Executor` says what is promised."""
+class MnistExecutor:
+    """Runs jobs in this process, one at a time; `workers.executor.Executor` says what is promised."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -78,7 +78,7 @@ class Executor:
         """Measure a stored model."""
         monitor.phase(Phase.LOADING_DATA)
         dataset = self._dataset(model.spec.dataset)
-        rows = selection.evaluation_rows(
+        rows = splits.evaluation_rows(
             spec.seed, spec.evaluation_size, dataset.info.test_rows, model.spec.validation_size
         )
         with backend.out_of_memory_named():
@@ -91,7 +91,7 @@ class Executor:
         self, spec: TrainSpec, dataset: Dataset, start: Checkpoint | None, monitor: Monitor
     ) -> TrainedModel:
         images = _images(spec, dataset)
-        rows = selection.evaluation_rows(
+        rows = splits.evaluation_rows(
             spec.seed, spec.evaluation_size, dataset.info.test_rows, spec.validation_size
         )
         monitor.phase(Phase.BUILDING_MODEL)
@@ -114,7 +114,7 @@ class Executor:
         kind: ModelKind,
         weights: Weights,
         dataset: Dataset,
-        rows: selection.Rows,
+        rows: splits.Rows,
         threshold: float | None,
         monitor: Monitor,
     ) -> Evaluation:
@@ -141,8 +141,8 @@ class Executor:
 
 
 def _images(spec: TrainSpec, dataset: Dataset) -> Images:
-    train = selection.train_rows(spec.seed, spec.train_size, dataset.info.train_rows)
-    validation = selection.validation_rows(spec.seed, spec.validation_size, dataset.info.test_rows)
+    train = splits.train_rows(spec.seed, spec.train_size, dataset.info.train_rows)
+    validation = splits.validation_rows(spec.seed, spec.validation_size, dataset.info.test_rows)
     return Images(
         dataset.train_images[train],
         dataset.train_labels[train],

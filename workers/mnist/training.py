@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from shared.errors import NonFiniteLoss
 from shared.schemas import EpochMetrics, TrainSpec
-from workers.execution import Checkpoint, Monitor
+from workers.executor import Checkpoint, Monitor
 from workers.mnist import checkpoints
 from workers.mnist.graphs import VALIDATION_BATCH, Images
 from workers.mnist.model import Weights, initial_weights, parameters
 from workers.mnist.optimizers import SLOTS, Variables
 from workers.mnist.programs import EpochProgram, Measured
-from workers.mnist.selection import epoch_order
+from workers.mnist.splits import epoch_order
 
 
 def train(

@@ -5,7 +5,7 @@ import pytest
 
 from api.app import create_app
 from shared.settings import Settings
-from tests.servers import running_app
+from tests.support.servers import running_app
 
 METHODS = ("get", "post")
 

@@ -1,6 +1,6 @@
 from api.services import open_services
-from shared import job_lists
 from shared.settings import Settings
+from shared.store import job_lists
 
 
 def test_services_use_the_settings_database(settings: Settings, database_url: str) -> None:

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from shared.broker import RUN_JOB, Broker, BrokerUnavailable, Hint, celery_app, list_name, list_names
 from shared.schemas import Priority
 from shared.settings import Settings
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 # what a submit may take while Redis is away, with room for everything else that it does
 _PATIENCE_S = 3.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared import log
-from shared.api_keys import NewApiKey
+from shared.store.api_keys import NewApiKey
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.settings import ExposedApi, Settings, get_settings
+from shared.settings import ExposedApi, Settings, get_settings, is_loopback
 
 _SPRITE = '{"images_url": "https://example.org/i.png", "labels_url": "https://example.org/l"}'
 
@@ -149,3 +149,13 @@ def test_owner_adds_sprites_beside_mnist(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_socket_path_with_a_blank_is_quoted_in_the_url(tmp_path: Path) -> None:
     folder = tmp_path / "a b"
     assert Settings(data_dir=folder).effective_redis_url == f"unix://{tmp_path}/a%20b/redis.sock"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_what_only_this_host_reaches_is_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", ""])
+def test_what_others_may_reach_is_not_loopback(host: str) -> None:
+    assert not is_loopback(host)

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from shared.db import Database
+from shared.db.engine import Database
 from shared.settings import Settings
-from tests.factories import make_worker_info
-from tests.stub_executor import StubExecutor
-from workers.process import Process
+from tests.support.factories import make_worker_info
+from tests.support.stub_executor import StubExecutor
+from workers.pool_process import PoolProcess
 
-MakeProcess = Callable[..., Process]
+MakeProcess = Callable[..., PoolProcess]
 
 
 @pytest.fixture
@@ -19,11 +19,11 @@ def make_process(settings: Settings, database_url: str) -> Iterator[MakeProcess]
     """Makes a pool process on the test's database; settings can be overridden, the executor replaced."""
     opened: list[Database] = []
 
-    def make(*, executor: Any = None, **overrides: Any) -> Process:
+    def make(*, executor: Any = None, **overrides: Any) -> PoolProcess:
         own = settings.model_copy(update={"cancel_poll_s": 0.01, "database_url": database_url, **overrides})
         databases = [Database(database_url, patience_s=patience) for patience in (2.0, 0.0)]
         opened.extend(databases)
-        return Process(
+        return PoolProcess(
             settings=own,
             executor=executor or StubExecutor(own),
             info=make_worker_info(),

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from shared import attempts, jobs, queries, recovery
-from shared.db import Database
+from shared.db.engine import Database
+from shared.db.tables import Job
 from shared.errors import (
     AttemptInterrupted,
     CancelRequested,
@@ -20,17 +20,18 @@ from shared.errors import (
     StopRequested,
 )
 from shared.lifecycle import JobState
-from shared.tables import Job
-from shared.transitions import AttemptId
-from tests.factories import make_new_job
+from shared.store import attempts, job_edits, job_queries, recovery
+from shared.store.submit import submit_job
+from shared.store.transitions import AttemptId
+from tests.support.factories import make_new_job
+from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
-from tests.waiting import wait_until
 from workers.heartbeat import Heartbeat
-from workers.process import Process
+from workers.pool_process import PoolProcess
 
 
-def claim(process: Process, *, lease_s: float = 30.0) -> AttemptId:
-    job_id, _ = process.database.write(lambda session: jobs.submit(session, make_new_job()))
+def claim(process: PoolProcess, *, lease_s: float = 30.0) -> AttemptId:
+    job_id, _ = process.database.write(lambda session: submit_job(session, make_new_job()))
     claimed = process.database.write(
         lambda session: attempts.claim(session, job_id, worker=process.info, owner="me", lease_s=lease_s)
     )
@@ -46,7 +47,7 @@ def interruption(heartbeat: Heartbeat) -> Exception | None:
     return None
 
 
-def lease_end(process: Process, job_id: UUID) -> object:
+def lease_end(process: PoolProcess, job_id: UUID) -> object:
     return process.database.read(
         lambda session: session.scalar(select(Job.lease_expires_at).where(Job.id == job_id))
     )
@@ -65,7 +66,7 @@ def test_cancel_request_interrupts_the_attempt(make_process: MakeProcess) -> Non
     process = make_process()
     attempt = claim(process)
     with Heartbeat(process, attempt) as heartbeat:
-        process.database.write(lambda session: jobs.request_cancel(session, attempt.job_id))
+        process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
         error = wait_until(lambda: interruption(heartbeat), "the cancel request arrives")
     assert isinstance(error, CancelRequested)
 
@@ -75,10 +76,10 @@ def test_cancel_does_not_wait_for_a_step_that_is_slow(make_process: MakeProcess)
     attempt = claim(process)
 
     def state() -> JobState:
-        return process.database.read(lambda session: queries.job(session, attempt.job_id)).state
+        return process.database.read(lambda session: job_queries.get(session, attempt.job_id)).state
 
     with Heartbeat(process, attempt) as heartbeat:
-        process.database.write(lambda session: jobs.request_cancel(session, attempt.job_id))
+        process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
         wait_until(lambda: state() == JobState.CANCELLED, "the job is cancelled, with no step finished")
         assert isinstance(interruption(heartbeat), CancelRequested)
     process.database.write(lambda session: attempts.cancel_attempt(session, attempt))
@@ -145,7 +146,7 @@ def test_process_whose_step_hangs_reports_it_and_ends(make_process: MakeProcess)
 
     with Heartbeat(process, attempt, exit_process=exit_process):
         assert exited.wait(10)
-    job = process.database.read(lambda session: queries.job(session, attempt.job_id))
+    job = process.database.read(lambda session: job_queries.get(session, attempt.job_id))
     assert ended[0] == os.EX_SOFTWARE
     assert job.state == JobState.FAILED
     assert job.error is not None

@@ -8,15 +8,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import ColumnElement, select, update
 
-from shared import attempts, jobs, queries
 from shared.broker import Broker
-from shared.clock import database_now
-from shared.db import Database
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.db.tables import Job
 from shared.lifecycle import JobState
 from shared.settings import Settings
-from shared.tables import Job
-from tests.factories import make_new_job, make_worker_info
-from tests.servers import RedisServer
+from shared.store import attempts, job_queries
+from shared.store.submit import submit_job
+from tests.support.factories import make_new_job, make_worker_info
+from tests.support.servers import RedisServer
 from workers.reconciler import Reconciler
 
 
@@ -50,7 +51,7 @@ def reconciler(
 
 
 def submit(database: Database, **overrides: Any) -> UUID:
-    return database.write(lambda session: jobs.submit(session, make_new_job(**overrides)))[0]
+    return database.write(lambda session: submit_job(session, make_new_job(**overrides)))[0]
 
 
 def put(database: Database, job_id: UUID, **values: Any) -> None:
@@ -58,7 +59,7 @@ def put(database: Database, job_id: UUID, **values: Any) -> None:
 
 
 def state(database: Database, job_id: UUID) -> JobState:
-    return database.read(lambda session: queries.job(session, job_id)).state
+    return database.read(lambda session: job_queries.get(session, job_id)).state
 
 
 def claim(database: Database, job_id: UUID, lease_s: float) -> None:

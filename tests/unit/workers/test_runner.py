@@ -10,34 +10,35 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from shared import attempts, jobs, queries, results
-from shared.db import Database
+from shared.db.engine import Database
 from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, ModelFormat, TrainSpec
-from shared.transitions import AttemptId
-from tests.factories import make_evaluate_spec, make_new_job, make_spec
-from tests.stub_executor import Behaviour, StubExecutor
+from shared.store import attempts, evaluations, job_edits, job_queries, models, results
+from shared.store.submit import submit_job
+from shared.store.transitions import AttemptId
+from tests.support.factories import make_evaluate_spec, make_new_job, make_spec
+from tests.support.stub_executor import Behaviour, StubExecutor
 from tests.unit.workers.conftest import MakeProcess
-from workers.execution import Checkpoint, Monitor, TrainedModel
-from workers.process import Process
+from workers.executor import Checkpoint, Monitor, TrainedModel
+from workers.pool_process import PoolProcess
 from workers.runner import run_attempt
 
 T = TypeVar("T")
 
 
-def submit(process: Process, **overrides: Any) -> UUID:
-    return process.database.write(lambda session: jobs.submit(session, make_new_job(**overrides)))[0]
+def submit(process: PoolProcess, **overrides: Any) -> UUID:
+    return process.database.write(lambda session: submit_job(session, make_new_job(**overrides)))[0]
 
 
-def job(process: Process, job_id: UUID) -> JobDetail:
-    return process.database.read(lambda session: queries.job(session, job_id))
+def job(process: PoolProcess, job_id: UUID) -> JobDetail:
+    return process.database.read(lambda session: job_queries.get(session, job_id))
 
 
 class Interfering(StubExecutor):
     """Does something in the middle of the training."""
 
-    def __init__(self, process: Process, interfere: Callable[[], None]) -> None:
+    def __init__(self, process: PoolProcess, interfere: Callable[[], None]) -> None:
         super().__init__(process.settings)
         self._interfere = interfere
 
@@ -62,8 +63,8 @@ def test_training_job_leaves_history_model_and_evaluation(make_process: MakeProc
     assert [len(epoch.batch_loss) for epoch in epochs] == [2, 2, 2]
     model_id = done.model_id
     assert model_id is not None
-    assert process.database.read(lambda session: results.model(session, model_id)).job_id == job_id
-    assert process.database.read(lambda session: results.evaluation(session, job_id)).size == 50
+    assert process.database.read(lambda session: models.get(session, model_id)).job_id == job_id
+    assert process.database.read(lambda session: evaluations.get(session, job_id)).size == 50
 
 
 def test_evaluation_job_measures_the_stored_model(make_process: MakeProcess) -> None:
@@ -76,7 +77,7 @@ def test_evaluation_job_measures_the_stored_model(make_process: MakeProcess) -> 
     evaluated = submit(process, kind="evaluate", spec=spec, model_id=model_id)
     run_attempt(process, evaluated)
     assert job(process, evaluated).state == JobState.SUCCEEDED
-    evaluation = process.database.read(lambda session: results.evaluation(session, evaluated))
+    evaluation = process.database.read(lambda session: evaluations.get(session, evaluated))
     assert (evaluation.size, evaluation.threshold, evaluation.model_id) == (20, 0.5, model_id)
 
 
@@ -179,7 +180,7 @@ def test_cancelled_job_ends_cancelled(make_process: MakeProcess) -> None:
 
     class Cancelling(StubExecutor):
         def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
-            canceller.database.write(lambda session: jobs.request_cancel(session, job_id))
+            canceller.database.write(lambda session: job_edits.request_cancel(session, job_id))
             return super().train(spec, start, monitor)
 
     run_attempt(replace(process, executor=Cancelling(process.settings)), job_id)
@@ -285,7 +286,7 @@ def test_resumed_job_equals_an_uninterrupted_one(make_process: MakeProcess) -> N
 
 
 class StopsAfterTwoEpochs(StubExecutor):
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: PoolProcess) -> None:
         super().__init__(process.settings)
         self._process = process
 
@@ -294,7 +295,7 @@ class StopsAfterTwoEpochs(StubExecutor):
 
 
 class _StopAfter:
-    def __init__(self, monitor: Monitor, process: Process) -> None:
+    def __init__(self, monitor: Monitor, process: PoolProcess) -> None:
         self._monitor, self._process = monitor, process
         self.phase, self.check = monitor.phase, monitor.check
 
@@ -304,13 +305,13 @@ class _StopAfter:
         self._monitor.epoch(metrics, state)
 
 
-def history(process: Process, job_id: UUID) -> list[tuple[str, ...]]:
+def history(process: PoolProcess, job_id: UUID) -> list[tuple[str, ...]]:
     epochs = process.database.read(lambda session: results.epochs(session, job_id))
     return [(epoch.loss.hex(), epoch.val_accuracy.hex(), str(epoch.batch_loss)) for epoch in epochs]
 
 
-def keras_file(process: Process, job_id: UUID) -> bytes:
+def keras_file(process: PoolProcess, job_id: UUID) -> bytes:
     model_id = job(process, job_id).model_id
     assert model_id is not None
-    file = process.database.read(lambda session: results.model_file(session, model_id, ModelFormat.KERAS))
+    file = process.database.read(lambda session: models.file(session, model_id, ModelFormat.KERAS))
     return file.content

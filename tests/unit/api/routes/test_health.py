@@ -1,10 +1,13 @@
 from importlib.metadata import version
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
+from shared.db.engine import Database
 from shared.settings import Settings
-from tests.servers import RedisServer, running_app
+from tests.support.factories import submitted
+from tests.support.servers import RedisServer, running_app
 
 
 def test_the_process_lives_whatever_else_does_not(settings: Settings) -> None:
@@ -58,3 +61,15 @@ def test_it_is_not_ready_where_no_database_can_be(settings: Settings) -> None:
 
 def test_the_version_is_the_packages(client: httpx.Client) -> None:
     assert client.get("/version").json() == {"version": version("trainshed")}
+
+
+def test_a_scrape_tells_of_jobs_and_requests(client: httpx.Client, database: Database) -> None:
+    job_id = submitted(database)
+    client.get(f"/v1/jobs/{job_id}")
+
+    answer = client.get("/metrics")
+
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    families = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"trainshed_jobs", "trainshed_jobs_submitted", "trainshed_http_request_seconds"} <= families
+    assert str(job_id) not in answer.text

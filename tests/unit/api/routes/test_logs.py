@@ -6,11 +6,11 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared import job_logs
-from shared.db import Database
-from shared.job_logs import Line
+from shared.db.engine import Database
 from shared.schemas import LogLevel
-from tests.factories import running
+from shared.store import job_logs
+from shared.store.job_logs import Line
+from tests.support.factories import running
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared.db import Database
-from tests import factories
+from shared.db.engine import Database
+from tests.support import factories
 
 
 def _trained(database: Database, epochs: int, **spec: Any) -> UUID:

@@ -3,8 +3,8 @@ from hashlib import sha256
 import httpx
 import pytest
 
-from shared.db import Database
-from tests import factories
+from shared.db.engine import Database
+from tests.support import factories
 
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from api.envelope import MAX_PICTURES_BYTES
-from shared.db import Database
+from api.http.middleware import MAX_PICTURES_BYTES
+from shared.db.engine import Database
 from shared.schemas import ModelFormat
-from tests import factories
-from tests.onnx_models import make_counting_onnx, make_drawing
+from tests.support import factories
+from tests.support.onnx_models import make_counting_onnx, make_drawing
 
 JSON = {"Content-Type": "application/json"}
 

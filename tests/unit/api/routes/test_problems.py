@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from api.problems import TYPES
+from api.http.problems import TYPES
 
 
 @pytest.mark.parametrize("slug", TYPES)

@@ -3,9 +3,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from shared.db import Database
-from shared.tables import Job
-from tests import factories
+from shared.db.engine import Database
+from shared.db.tables import Job
+from tests.support import factories
 
 
 def test_queues_are_told_with_what_waits(client: httpx.Client, database: Database) -> None:

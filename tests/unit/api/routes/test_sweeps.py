@@ -5,10 +5,10 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared import attempts
-from shared.db import Database
-from shared.tables import Job
-from tests import factories
+from shared.db.engine import Database
+from shared.db.tables import Job
+from shared.store import attempts
+from tests.support import factories
 
 GRID: dict[str, Any] = {
     "strategy": "grid",

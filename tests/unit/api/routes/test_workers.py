@@ -3,8 +3,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from shared.db import Database
-from tests import factories
+from shared.db.engine import Database
+from tests.support import factories
 
 
 def test_workers_are_told_with_what_they_run(client: httpx.Client, database: Database) -> None:

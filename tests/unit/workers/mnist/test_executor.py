@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 import tensorflow as tf
 
-from shared import datasets
+from shared.datasets import catalog
 from shared.errors import (
     AttemptError,
     CancelRequested,
@@ -19,10 +19,9 @@ from shared.errors import (
 from shared.lifecycle import Phase
 from shared.schemas import EvaluateSpec, ModelKind, Optimizer, TrainSpec
 from shared.settings import Settings
-from tests.unit.workers.mnist.synthetic import RecordingMonitor, history
-from workers import execution
-from workers.execution import Checkpoint, StoredModel
-from workers.mnist.executor import Executor
+from tests.support.synthetic import RecordingMonitor, history
+from workers.executor import Checkpoint, Executor, StoredModel
+from workers.mnist.executor import MnistExecutor
 from workers.mnist.export import from_keras
 
 
@@ -55,17 +54,17 @@ def worker_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def executor(worker_settings: Settings) -> Executor:
+def executor(worker_settings: Settings) -> MnistExecutor:
     """One for the whole module, as a worker has one for its whole life."""
-    return Executor(worker_settings)
+    return MnistExecutor(worker_settings)
 
 
-def _paid(executor: Executor) -> tuple[set[str], int, int, int]:
+def _paid(executor: MnistExecutor) -> tuple[set[str], int, int, int]:
     """What was imported, traced, loaded and decoded so far."""
-    return set(sys.modules), executor.traces, executor.dataset_loads, datasets.decodes()
+    return set(sys.modules), executor.traces, executor.dataset_loads, catalog.decodes()
 
 
-def test_a_training_job_goes_through_its_phases_in_order(executor: Executor) -> None:
+def test_a_training_job_goes_through_its_phases_in_order(executor: MnistExecutor) -> None:
     monitor = RecordingMonitor()
 
     executor.train(make_spec(), None, monitor)
@@ -74,7 +73,7 @@ def test_a_training_job_goes_through_its_phases_in_order(executor: Executor) -> 
     assert [epoch.epoch for epoch in monitor.epochs] == [0, 1]
 
 
-def test_a_trained_model_is_whole(executor: Executor) -> None:
+def test_a_trained_model_is_whole(executor: MnistExecutor) -> None:
     model = executor.train(make_spec(), None, RecordingMonitor())
 
     assert sum(layer.parameters for layer in model.layers) == 5_994
@@ -85,7 +84,7 @@ def test_a_trained_model_is_whole(executor: Executor) -> None:
     assert [row.name for row in model.evaluation.per_class][:2] == ["Zero", "One"]
 
 
-def test_a_second_job_of_a_shape_imports_traces_loads_and_decodes_nothing(executor: Executor) -> None:
+def test_a_second_job_of_a_shape_imports_traces_loads_and_decodes_nothing(executor: MnistExecutor) -> None:
     executor.train(make_spec(), None, RecordingMonitor())
     paid = _paid(executor)
 
@@ -98,7 +97,7 @@ def test_a_second_job_of_a_shape_imports_traces_loads_and_decodes_nothing(execut
 def test_after_the_warm_up_the_codelabs_job_has_nothing_more_to_pay(
     settings: Settings, real_mnist: dict[str, str]
 ) -> None:
-    executor = Executor(settings.model_copy(update=real_mnist))
+    executor = MnistExecutor(settings.model_copy(update=real_mnist))
     executor.warm_up()
     paid = _paid(executor)
 
@@ -108,14 +107,14 @@ def test_after_the_warm_up_the_codelabs_job_has_nothing_more_to_pay(
     assert _paid(executor) == paid
 
 
-def test_a_warm_up_without_data_does_not_fail(executor: Executor) -> None:
+def test_a_warm_up_without_data_does_not_fail(executor: MnistExecutor) -> None:
     executor.warm_up()
 
     with pytest.raises(DataUnavailable):
         executor.train(make_spec(dataset="mnist"), None, RecordingMonitor())
 
 
-def test_a_resumed_job_ends_with_the_bits_of_an_uninterrupted_one(executor: Executor) -> None:
+def test_a_resumed_job_ends_with_the_bits_of_an_uninterrupted_one(executor: MnistExecutor) -> None:
     whole = RecordingMonitor()
     model = executor.train(make_spec(), None, whole)
 
@@ -131,7 +130,7 @@ def test_a_resumed_job_ends_with_the_bits_of_an_uninterrupted_one(executor: Exec
 
 @pytest.mark.parametrize("kind", ModelKind)
 def test_evaluating_a_model_with_its_own_seed_and_size_repeats_its_evaluation(
-    executor: Executor, kind: ModelKind
+    executor: MnistExecutor, kind: ModelKind
 ) -> None:
     spec = make_spec(model=kind, threshold=0.6, optimizer=Optimizer.RMSPROP)
     trained = executor.train(spec, None, RecordingMonitor())
@@ -147,7 +146,7 @@ def test_evaluating_a_model_with_its_own_seed_and_size_repeats_its_evaluation(
 
 
 def test_misclassified_images_are_named_by_their_row_among_the_test_images(
-    executor: Executor, worker_settings: Settings
+    executor: MnistExecutor, worker_settings: Settings
 ) -> None:
     spec = make_spec(epochs=1)
     trained = executor.train(spec, None, RecordingMonitor())
@@ -156,7 +155,7 @@ def test_misclassified_images_are_named_by_their_row_among_the_test_images(
         make_evaluate_spec(evaluation_size=397, seed=11), StoredModel(spec, trained.keras), RecordingMonitor()
     )
 
-    dataset = datasets.load("digits", worker_settings)
+    dataset = catalog.load("digits", worker_settings)
     assert evaluation.misclassified
     for wrong in evaluation.misclassified:
         assert dataset.test_labels[wrong.index] == wrong.label != wrong.predicted
@@ -176,7 +175,7 @@ class Interrupting(RecordingMonitor):
 
 @pytest.mark.parametrize("phase", Phase)
 def test_an_interruption_in_any_phase_comes_through_and_the_next_job_runs_as_ever(
-    executor: Executor, phase: Phase
+    executor: MnistExecutor, phase: Phase
 ) -> None:
     expected = executor.train(make_spec(), None, RecordingMonitor())
 
@@ -194,7 +193,7 @@ def _raiser(error: Exception) -> Callable[[], None]:
     return check
 
 
-def test_a_cancel_request_ends_an_evaluation_too(executor: Executor) -> None:
+def test_a_cancel_request_ends_an_evaluation_too(executor: MnistExecutor) -> None:
     trained = executor.train(make_spec(epochs=1), None, RecordingMonitor())
 
     with pytest.raises(CancelRequested):
@@ -205,7 +204,7 @@ def test_a_cancel_request_ends_an_evaluation_too(executor: Executor) -> None:
         )
 
 
-def test_a_device_that_runs_out_of_memory_is_named_and_the_next_job_runs(executor: Executor) -> None:
+def test_a_device_that_runs_out_of_memory_is_named_and_the_next_job_runs(executor: MnistExecutor) -> None:
     error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     with pytest.raises(DeviceOutOfMemory):
@@ -214,7 +213,7 @@ def test_a_device_that_runs_out_of_memory_is_named_and_the_next_job_runs(executo
     executor.train(make_spec(), None, RecordingMonitor())
 
 
-def test_a_dataset_that_only_the_api_knows_is_unavailable_here(executor: Executor) -> None:
+def test_a_dataset_that_only_the_api_knows_is_unavailable_here(executor: MnistExecutor) -> None:
     with pytest.raises(DataUnavailable, match="this worker is set up otherwise than the API"):
         executor.train(make_spec(dataset="fashion"), None, RecordingMonitor())
 
@@ -223,7 +222,7 @@ def test_a_dataset_that_only_the_api_knows_is_unavailable_here(executor: Executo
     ("field", "size"), [("train_size", 1_401), ("validation_size", 398), ("evaluation_size", 398)]
 )
 def test_more_images_than_the_dataset_has_are_refused_before_anything_is_built(
-    executor: Executor, field: str, size: int
+    executor: MnistExecutor, field: str, size: int
 ) -> None:
     monitor = RecordingMonitor()
 
@@ -233,13 +232,13 @@ def test_more_images_than_the_dataset_has_are_refused_before_anything_is_built(
     assert monitor.phases == [Phase.LOADING_DATA]
 
 
-def test_a_damaged_model_is_refused(executor: Executor) -> None:
+def test_a_damaged_model_is_refused(executor: MnistExecutor) -> None:
     with pytest.raises(AttemptError, match="the stored model is damaged"):
         executor.evaluate(make_evaluate_spec(), StoredModel(make_spec(), b"?"), RecordingMonitor())
 
 
-def test_an_executor_says_what_its_numbers_depend_on(executor: Executor) -> None:
-    promised: execution.Executor = executor
+def test_an_executor_says_what_its_numbers_depend_on(executor: MnistExecutor) -> None:
+    promised: Executor = executor
 
     assert promised.device
     assert {"python", "numpy", "tensorflow", "keras"} <= promised.versions.keys()

@@ -12,7 +12,7 @@ import pytest
 
 from shared.errors import AttemptError
 from shared.schemas import ModelKind
-from tests.unit.workers.mnist.synthetic import make_digits
+from tests.support.synthetic import make_digits
 from workers.mnist.backend import CPU
 from workers.mnist.export import from_keras, to_keras, to_onnx
 from workers.mnist.model import Weights, initial_weights

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from shared.schemas import ModelKind, Optimizer
-from tests.unit.workers.mnist.synthetic import make_images, make_spec
+from tests.support.synthetic import make_images, make_spec
 from workers.mnist import graphs
 from workers.mnist.backend import CPU
 from workers.mnist.graphs import Shape

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from shared.schemas import ModelKind
-from tests.unit.workers.mnist.synthetic import make_digits
+from tests.support.synthetic import make_digits
 from workers.mnist.backend import CPU, GPU, Backend
 from workers.mnist.model import (
     SHAPES,

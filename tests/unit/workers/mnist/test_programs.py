@@ -5,13 +5,13 @@ import pytest
 import tensorflow as tf
 
 from shared.schemas import ModelKind, Optimizer
-from tests.unit.workers.mnist.synthetic import make_digits, make_images, make_spec
+from tests.support.synthetic import make_digits, make_images, make_spec
 from workers.mnist.backend import CPU, GPU, Backend
 from workers.mnist.graphs import Shape
 from workers.mnist.model import initial_weights
 from workers.mnist.optimizers import SLOTS, Variables
 from workers.mnist.programs import KEPT_PROGRAMS, EpochProgram, Measured, Programs
-from workers.mnist.selection import epoch_order
+from workers.mnist.splits import epoch_order
 
 
 class Counter:

@@ -4,20 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from shared.datasets import load
+from shared.datasets.catalog import load
 from shared.errors import AttemptError, CancelRequested, NonFiniteLoss
 from shared.schemas import EpochMetrics, ModelKind, Optimizer, TrainSpec
 from shared.settings import Settings
-from tests.unit.workers.mnist import resumed
-from tests.unit.workers.mnist.synthetic import (
-    RecordingMonitor,
-    digest,
-    history,
-    make_images,
-    make_spec,
-)
-from workers.execution import Checkpoint
-from workers.mnist import backend, checkpoints, selection
+from tests.support import resumed
+from tests.support.synthetic import RecordingMonitor, digest, history, make_images, make_spec
+from workers.executor import Checkpoint
+from workers.mnist import backend, checkpoints, splits
 from workers.mnist.graphs import Images, Shape
 from workers.mnist.model import Weights, initial_weights, keras_model, split
 from workers.mnist.programs import Programs
@@ -51,7 +45,7 @@ def _fit(spec: TrainSpec, images: Images) -> tuple[list[dict[str, float]], Weigh
     y, expected = (np.eye(10)[labels] for labels in (images.train_labels, images.validation_labels))
     epochs = []
     for epoch in range(spec.epochs):
-        order = selection.epoch_order(spec.seed, epoch, spec.train_size)
+        order = splits.epoch_order(spec.seed, epoch, spec.train_size)
         fitted = model.fit(
             x[order],
             y[order],
@@ -72,8 +66,8 @@ def _assert_same_numbers(ours: list[EpochMetrics], theirs: list[dict[str, float]
 
 def _mnist_images(spec: TrainSpec, settings: Settings) -> Images:
     dataset = load("mnist", settings)
-    train_rows = selection.train_rows(spec.seed, spec.train_size, dataset.info.train_rows)
-    rows = selection.validation_rows(spec.seed, spec.validation_size, dataset.info.test_rows)
+    train_rows = splits.train_rows(spec.seed, spec.train_size, dataset.info.train_rows)
+    rows = splits.validation_rows(spec.seed, spec.validation_size, dataset.info.test_rows)
     return Images(
         dataset.train_images[train_rows],
         dataset.train_labels[train_rows],

@@ -1,0 +1,1 @@
+"""What the API does with jobs, without HTTP: submit, sweep, compare, watch."""

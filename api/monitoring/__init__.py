@@ -1,0 +1,1 @@
+"""Metrics of jobs, workers and requests for Prometheus."""

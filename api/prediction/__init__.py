@@ -1,0 +1,1 @@
+"""Predictions by stored models: images to MNIST's form, and ONNX Runtime."""

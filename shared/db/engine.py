@@ -1,0 +1,225 @@
+"""The database: one engine, two kinds of transaction, and the migrations.
+
+A transaction is a function of a session. It may be run more than once, when the connection is lost or another
+transaction was in the way, so it must be idempotent: the modules of `shared.store` say how theirs are.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_all,
+    wait_random_exponential,
+)
+
+from shared.db.tables import Base
+
+T = TypeVar("T")
+
+BINARY = "trainshed_binary"
+"""An execution option: PostgreSQL sends rows in binary form, a blob not as twice as many hex digits."""
+
+# how long SQLite itself waits for another writer; a `Database` asks again until its patience ends
+_SQLITE_BUSY_S = 1.0
+# a server that vanished without a word is noticed within about 10 s, not after TCP's hours
+_POSTGRESQL_OPTIONS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+# a process that stands still in a transaction holds its locks, and with them the reconcilers, no longer
+_POSTGRESQL_IDLE_LIMIT = "10s"
+_POSTGRESQL_SETTINGS = {
+    "idle_in_transaction_session_timeout": f"'{_POSTGRESQL_IDLE_LIMIT}'",
+    # to start processes takes longer than they save in statements as short as ours
+    "max_parallel_workers_per_gather": "0",
+    # the indexes that lists and counts are read from are in memory: a scan of the whole table is not quicker
+    "random_page_cost": "1.1",
+}
+_MIGRATION_LOCK = 0x7261696E  # any number that no other program takes
+# serialization failure, deadlock, idle for too long, the server going down or coming up, connection lost, too
+# many connections, a full disk
+_TRANSIENT_SQLSTATES = ("40001", "40P01", "25P03", "57P", "08", "53")
+# SQLite has no codes: another writer, a full disk, and a quota that is used up
+_TRANSIENT_WORDS = ("database is locked", "database or disk is full", "disk I/O error")
+
+
+class Database:
+    """A database that both sides of the system use."""
+
+    def __init__(
+        self, url: str, *, patience_s: float = 10.0, committed: Callable[[Session], None] | None = None
+    ) -> None:
+        """Prepare to connect.
+
+        Args:
+            url: SQLAlchemy's; SQLite on a local disk, or PostgreSQL.
+            patience_s: for how long a transaction is tried again, but once in any case, while the database
+                cannot be reached or is busy, before its error is raised.
+            committed: called with the session of every write after its commit; must neither fail nor wait.
+        """
+        if make_url(url).get_backend_name() == "sqlite":
+            self.engine = _sqlite_engine(url)
+            self._read_engine = self.engine.execution_options(read_only=True)
+        else:
+            self.engine = _postgresql_engine(url)
+            self._read_engine = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        self._patience_s = patience_s
+        self._committed = committed
+        self._writers = sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in a transaction of its own and commit it.
+
+        It is run again, whole, when the database says that this may help; also when the connection was lost
+        during the commit, whose outcome is then unknown.
+        """
+        return self._run(self._writers, work)
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run `work` on one consistent state of the database, which refuses every write."""
+        return self._run(self._readers, work)
+
+    def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
+        def once() -> T:
+            with sessions.begin() as session:
+                result = work(session)
+            if self._committed is not None and sessions is self._writers:
+                self._committed(session)
+            return result
+
+        return self._patiently(once)
+
+    def _patiently(self, once: Callable[[], T]) -> T:
+        return Retrying(
+            retry=retry_if_exception(is_transient),
+            # at least once: it may be but a connection that died unnoticed while nobody used it
+            stop=stop_all(stop_after_attempt(2), stop_after_delay(self._patience_s)),
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            reraise=True,
+        )(once)
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest version; safe to call from several processes at once."""
+        self._patiently(self._migrate)
+
+    def _migrate(self) -> None:
+        with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def is_migrated(self) -> bool:
+        """Whether the schema is the one that this code was written for."""
+        with self._read_engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+        return current == ScriptDirectory.from_config(_alembic_config()).get_current_head()
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction may succeed if it is run again."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_TRANSIENT_SQLSTATES)
+    # psycopg gives no state where it never reached the server
+    connection_failed = (
+        type(error.orig).__module__.startswith("psycopg") and type(error).__name__ == "OperationalError"
+    )
+    words = str(error.orig)
+    return error.connection_invalidated or connection_failed or any(one in words for one in _TRANSIENT_WORDS)
+
+
+def insert_or_ignore(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:
+    """Insert a row unless its key is taken; says whether it was inserted."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table).values(**values).on_conflict_do_nothing()
+    return session.execute(statement.returning(*table.__table__.primary_key)).first() is not None
+
+
+def upsert(session: Session, table: type[Base], values: Mapping[str, Any]) -> None:
+    """Insert a row, or replace the one that has its primary key."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    key = [column.name for column in table.__table__.primary_key]
+    rest = {name: value for name, value in values.items() if name not in key}
+    session.execute(insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=rest))
+
+
+def _postgresql_engine(url: str) -> Engine:
+    engine = create_engine(url, connect_args=_POSTGRESQL_OPTIONS)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
+        for name, value in _POSTGRESQL_SETTINGS.items():
+            connection.execute(f"SET {name} = {value}")
+        connection.commit()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _choose_format(
+        _connection: Connection, cursor: Any, _sql: str, _values: Any, context: Any, _many: bool
+    ) -> None:
+        if context.execution_options.get(BINARY):
+            cursor.format = psycopg.pq.Format.BINARY
+
+    return engine
+
+
+def _sqlite_engine(url: str) -> Engine:
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": _SQLITE_BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
+        # the driver must not begin transactions by itself: see _begin
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut, not only a kill
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # a transaction that reads and then writes fails at once, whatever its timeout, if another wrote
+        # between; so those that may write take the lock at the start
+        reads = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {reads:d}")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "shared:migrations")
+    config.set_main_option("path_separator", "os")
+    return config

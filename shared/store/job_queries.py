@@ -1,0 +1,76 @@
+"""Reads of jobs, in the form in which the API shows them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session, selectinload
+
+from shared import schemas
+from shared.db import tables
+from shared.db.clock import Now, database_now
+from shared.db.tables import Epoch, Job
+from shared.errors import JobNotFound
+from shared.lifecycle import JobState
+from shared.store import queues
+
+_RECENT_EPOCHS = 5  # a job's pace is that of its last ones: the first includes the compiling
+
+
+def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.JobDetail:
+    """One job with its attempts and, while it is queued, why it waits.
+
+    Raises:
+        JobNotFound: there is no such job.
+    """
+    row = session.get(tables.Job, job_id, options=[selectinload(tables.Job.attempts)])
+    if row is None:
+        raise JobNotFound(f"there is no job {job_id}")
+    attempts = tuple(schemas.Attempt.model_validate(attempt) for attempt in row.attempts)
+    fields = _fields(row, _seconds_an_epoch(session, [row]).get(row.id))
+    waits = asdict(queues.waiting(session, row, now=now)) if row.state == JobState.QUEUED else {}
+    return schemas.JobDetail(**fields, attempts=attempts, **waits)
+
+
+def describe(session: Session, rows: Sequence[tables.Job]) -> list[schemas.Job]:
+    """Jobs as lists show them, in the order of the rows."""
+    pace = _seconds_an_epoch(session, rows)
+    return [schemas.Job(**_fields(row, pace.get(row.id))) for row in rows]
+
+
+def _seconds_an_epoch(session: Session, rows: Sequence[tables.Job]) -> dict[UUID, float]:
+    """How long the last recorded epochs of those jobs took that run and have recorded some."""
+    running = [row.id for row in rows if row.state == JobState.RUNNING and row.next_epoch > 0]
+    if not running:
+        return {}
+    recent = and_(Epoch.job_id == Job.id, Epoch.epoch >= Job.next_epoch - _RECENT_EPOCHS)
+    statement = select(Job.id, func.avg(Epoch.seconds)).join(Epoch, recent).where(Job.id.in_(running))
+    return dict(session.execute(statement.group_by(Job.id)).all())
+
+
+def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
+    fields = {name: getattr(row, name) for name in schemas.Job.model_fields if hasattr(row, name)}
+    spec = schemas.TrainSpec.model_validate(row.spec) if row.kind == "train" else None
+    return {
+        **fields,
+        "spec": spec or schemas.EvaluateSpec.model_validate(row.spec),
+        "tags": tuple(row.tags),
+        "progress": _progress(row, spec, epoch_s) if spec else None,
+        "metrics": None if row.loss is None else schemas.LastMetrics.model_validate(row),
+        "error": None
+        if row.error_code is None
+        else schemas.JobError(code=row.error_code, message=row.error_message or ""),
+    }
+
+
+def _progress(row: tables.Job, spec: schemas.TrainSpec, epoch_s: float | None) -> schemas.Progress:
+    return schemas.Progress(
+        epoch=row.next_epoch,
+        epochs=spec.epochs,
+        step=row.next_epoch * spec.steps_per_epoch,
+        steps=spec.epochs * spec.steps_per_epoch,
+        percent=100 * row.next_epoch / spec.epochs,
+        eta_s=None if epoch_s is None else (spec.epochs - row.next_epoch) * epoch_s,
+    )

@@ -1,0 +1,59 @@
+"""Keeps jobs moving when a worker, a message or the broker was lost. Compare-and-set: anyone may call it."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.db.clock import Now, database_now
+from shared.db.tables import Job
+from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.store.transitions import AttemptFailure, change
+
+WORKER_LOST = "worker_lost"
+
+
+def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list[UUID]:
+    """Take running jobs from workers whose lease has expired; returns their ids.
+
+    A job goes back to the queue, at its last recorded epoch, unless it was to be cancelled or has lost
+    `max_crashes` workers.
+    """
+    expired = (
+        select(Job)
+        .where(Job.state == JobState.RUNNING, Job.lease_expires_at < now())
+        .order_by(Job.id)
+        # what a worker, a user or another reaper is changing now is left for the next round, and nobody
+        # changes the rest until this is done; SQLite has one writer at a time anyway
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    lost = session.scalars(expired).all()
+    for job in lost:
+        _count_crash(session, job, max_crashes, now)
+    return [job.id for job in lost]
+
+
+def _count_crash(session: Session, job: Job, max_crashes: int, now: Now) -> None:
+    crashes = job.crashes + 1
+    failure = AttemptFailure(WORKER_LOST, f"worker {job.lease_owner} stopped renewing its lease")
+    ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST, "failure": failure}
+    if job.cancel_requested_at is not None:
+        event = EventType.CANCELLED
+    elif crashes < max_crashes:
+        event = EventType.LEASE_EXPIRED
+    else:
+        event = EventType.FAILED
+        message = f"{crashes} workers were lost while they ran this job; the attempts say which"
+        ended.update(error_code=WORKER_LOST, error_message=message)
+        ended.update(data={"code": WORKER_LOST, "message": message})
+    change(session, event, job.id, Job.attempt == job.attempt, **ended, now=now)
+
+
+def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:
+    """End queued jobs whose cancel request met a worker that gave them back; returns their ids."""
+    waiting = select(Job.id).where(Job.state == JobState.QUEUED, Job.cancel_requested_at.is_not(None))
+    ids = session.scalars(waiting.order_by(Job.id)).all()
+    return [
+        id_ for id_ in ids if change(session, EventType.CANCELLED, id_, Job.state == JobState.QUEUED, now=now)
+    ]

@@ -1,0 +1,142 @@
+"""Sweeps: many jobs stored in one transaction, and found again by what they have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, func, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from shared.db.clock import Now, database_now
+from shared.db.tables import Job
+from shared.db.tables import Sweep as SweepRow
+from shared.errors import SweepNotFound
+from shared.lifecycle import TERMINAL, JobState
+from shared.schemas import LESS_IS_BETTER, Objective, Sweep, SweepDetail, SweepResult
+from shared.store.submit import Idempotency, NewJob, submit_job
+
+_COLUMNS: dict[Objective, InstrumentedAttribute[float | None]] = {
+    "evaluation_accuracy": Job.evaluation_accuracy,
+    "accuracy": Job.accuracy,
+    "val_accuracy": Job.val_accuracy,
+    "loss": Job.loss,
+    "val_loss": Job.val_loss,
+}
+
+
+@dataclass(frozen=True)
+class NewSweep:
+    """A sweep, to be stored.
+
+    Attributes:
+        id: drawn by the caller (UUIDv7).
+        request: what the client asked for, as JSON.
+        jobs: one or more, each with this sweep's id.
+    """
+
+    id: UUID
+    name: str | None
+    request: dict[str, Any]
+    jobs: Sequence[NewJob]
+
+
+def submit(
+    session: Session, new: NewSweep, *, idempotency: Idempotency | None = None, now: Now = database_now
+) -> tuple[UUID, bool]:
+    """Store a sweep and all its jobs, as `submit_job` stores one; the same is returned and raised."""
+    first_id, made = submit_job(session, new.jobs[0], idempotency=idempotency, now=now)
+    sweep_id = session.get_one(Job, first_id).sweep_id
+    if made and session.get(SweepRow, new.id) is None:
+        session.add(SweepRow(id=new.id, name=new.name, request=new.request, created_at=now()))
+        for job in new.jobs[1:]:
+            submit_job(session, job, now=now)
+    assert sweep_id is not None, "the request that the key stands for was a sweep's"
+    return sweep_id, made
+
+
+def detail(session: Session, sweep_id: UUID, objective: Objective) -> SweepDetail:
+    """A sweep and its jobs, the best first.
+
+    Raises:
+        SweepNotFound: there is no such sweep.
+    """
+    row = session.get(SweepRow, sweep_id)
+    if row is None:
+        raise SweepNotFound(f"there is no sweep {sweep_id}")
+    [sweep] = _described(session, [row], objective)
+    results = _results(session, row, objective)
+    return SweepDetail(**dict(sweep), jobs=results)
+
+
+def page(
+    session: Session, objective: Objective, *, limit: int, before: UUID | None = None
+) -> tuple[Sweep, ...]:
+    """Sweeps, newest first: at most `limit`, and only those that were stored before the sweep `before`."""
+    newest_first = select(SweepRow).order_by(SweepRow.created_at.desc(), SweepRow.id.desc()).limit(limit)
+    if before is not None:
+        anchor = select(SweepRow.created_at, SweepRow.id).where(SweepRow.id == before).subquery()
+        older = select(anchor.c.created_at, anchor.c.id).scalar_subquery()
+        newest_first = newest_first.where(tuple_(SweepRow.created_at, SweepRow.id) < older)
+    return _described(session, session.scalars(newest_first).all(), objective)
+
+
+def unfinished(session: Session, sweep_id: UUID) -> Sequence[UUID]:
+    """A sweep's jobs that are not over, oldest first."""
+    unfinished = (Job.sweep_id == sweep_id, Job.state.not_in(TERMINAL))
+    return session.scalars(select(Job.id).where(*unfinished).order_by(Job.id)).all()
+
+
+def _described(session: Session, rows: Sequence[SweepRow], objective: Objective) -> tuple[Sweep, ...]:
+    ids = [row.id for row in rows]
+    counted = session.execute(
+        select(Job.sweep_id, Job.state, func.count())
+        .where(Job.sweep_id.in_(ids))
+        .group_by(Job.sweep_id, Job.state)
+    ).all()
+    best = _best(session, ids, objective)
+    return tuple(
+        Sweep(
+            id=row.id,
+            name=row.name,
+            strategy=row.request["strategy"],
+            parameters=row.request["parameters"],
+            states={JobState(state): count for of, state, count in counted if of == row.id},
+            objective=objective,
+            best=_result(row, best[row.id]) if row.id in best else None,
+            created_at=row.created_at,
+        )
+        for row in rows
+    )
+
+
+def _best(session: Session, ids: Sequence[UUID], objective: Objective) -> dict[UUID, Row[Any]]:
+    """The best job of each of these sweeps that has any; an index holds what decides it."""
+    of_sweep = (Job.sweep_id == SweepRow.id, _COLUMNS[objective].is_not(None))
+    first = select(Job.id).where(*of_sweep).order_by(*_best_first(objective)).limit(1).scalar_subquery()
+    best = select(first).where(SweepRow.id.in_(ids)).scalar_subquery()
+    found = session.execute(_jobs(objective).add_columns(Job.sweep_id).where(Job.id.in_(best)))
+    return {row.sweep_id: row for row in found}
+
+
+def _results(session: Session, row: SweepRow, objective: Objective) -> tuple[SweepResult, ...]:
+    of_sweep = _jobs(objective).where(Job.sweep_id == row.id)
+    return tuple(_result(row, job) for job in session.execute(of_sweep.order_by(*_best_first(objective))))
+
+
+def _jobs(objective: Objective) -> Select[Any]:
+    return select(Job.id, Job.state, Job.spec, _COLUMNS[objective].label("value"))
+
+
+def _best_first(objective: Objective) -> tuple[Any, ...]:
+    value = _COLUMNS[objective]
+    return (value if objective in LESS_IS_BETTER else value.desc()).nulls_last(), Job.id
+
+
+def _result(row: SweepRow, job: Row[Any]) -> SweepResult:
+    return SweepResult(
+        job_id=job.id,
+        state=job.state,
+        parameters={name: job.spec[name] for name in row.request["parameters"]},
+        value=job.value,
+    )

@@ -1,0 +1,205 @@
+"""Valid objects with sensible contents; a test overrides what it is about."""
+
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.db.tables import Worker
+from shared.schemas import (
+    ClassResult,
+    EpochMetrics,
+    EvaluateSpec,
+    Evaluation,
+    LayerSummary,
+    Misclassified,
+    ModelFormat,
+    TrainSpec,
+)
+from shared.store import attempts, job_edits
+from shared.store.attempts import Claim, WorkerInfo
+from shared.store.results import NewModel
+from shared.store.submit import NewJob, submit_job
+from shared.store.transitions import AttemptFailure, AttemptId
+
+NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+
+
+def make_spec(**overrides: Any) -> TrainSpec:
+    """A short training job of 3 epochs with 2 steps each, in full."""
+    values: dict[str, Any] = {
+        "epochs": 3,
+        "train_size": 100,
+        "validation_size": 20,
+        "evaluation_size": 50,
+        "batch_size": 50,
+        "seed": 1,
+    }
+    return TrainSpec(**{**values, **overrides})
+
+
+def make_evaluate_spec(model_id: UUID, **overrides: Any) -> EvaluateSpec:
+    values: dict[str, Any] = {"model_id": model_id, "evaluation_size": 50, "seed": 1}
+    return EvaluateSpec(**{**values, **overrides})
+
+
+def make_new_job(**overrides: Any) -> NewJob:
+    """A training job, not submitted yet."""
+    return NewJob(**{"id": uuid7(), "kind": "train", "spec": make_spec(), **overrides})
+
+
+def make_worker_info(**overrides: Any) -> WorkerInfo:
+    values: dict[str, Any] = {"name": "worker-1", "device": "CPU", "versions": {"tensorflow": "2.20.0"}}
+    return WorkerInfo(**{**values, **overrides})
+
+
+def make_epoch(epoch: int = 0, **overrides: Any) -> EpochMetrics:
+    """An epoch of 2 steps, a little better than the one before."""
+    values: dict[str, Any] = {
+        "epoch": epoch,
+        "loss": 1.0 / (epoch + 1),
+        "accuracy": 1 - 0.5 / (epoch + 1),
+        "val_loss": 1.1 / (epoch + 1),
+        "val_accuracy": 1 - 0.6 / (epoch + 1),
+        "seconds": 0.25,
+        "batch_loss": (1.2 / (epoch + 1), 0.8 / (epoch + 1)),
+        "batch_accuracy": (1 - 0.6 / (epoch + 1), 1 - 0.4 / (epoch + 1)),
+    }
+    return EpochMetrics(**{**values, **overrides})
+
+
+def make_evaluation(**overrides: Any) -> Evaluation:
+    """50 images, 5 of each class, all right but one Nine that was taken for a Four."""
+    matrix = [[5 if label == predicted else 0 for predicted in range(10)] for label in range(10)]
+    matrix[9][9], matrix[9][4] = 4, 1
+    values: dict[str, Any] = {
+        "size": 50,
+        "threshold": None,
+        "loss": 0.2,
+        "accuracy": 49 / 50,
+        "rejected": 0,
+        "per_class": tuple(_class_result(label, matrix) for label in range(10)),
+        "confusion_matrix": tuple(map(tuple, matrix)),
+        "misclassified": (Misclassified(index=7, label=9, predicted=4, probability=0.6),),
+    }
+    return Evaluation(**{**values, **overrides})
+
+
+def _class_result(label: int, matrix: list[list[int]]) -> ClassResult:
+    count, correct = sum(matrix[label]), matrix[label][label]
+    precision, recall = correct / sum(row[label] for row in matrix), correct / count
+    return ClassResult(
+        label=label,
+        name=NAMES[label],
+        count=count,
+        correct=correct,
+        rejected=0,
+        accuracy=recall,
+        precision=precision,
+        recall=recall,
+        f1=2 * precision * recall / (precision + recall),
+    )
+
+
+def make_model(**overrides: Any) -> NewModel:
+    """A trained model, not stored yet; its files are not real ones."""
+    values: dict[str, Any] = {
+        "id": uuid7(),
+        "spec": make_spec(),
+        "layers": (
+            LayerSummary(name="flatten", type="Flatten", output_shape=(784,), parameters=0, trainable=True),
+            LayerSummary(name="dense", type="Dense", output_shape=(10,), parameters=7_850, trainable=True),
+        ),
+        "weights_sha256": sha256(b"weights").hexdigest(),
+        "files": {ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: b"an ONNX file"},
+        "evaluation": make_evaluation(),
+    }
+    return NewModel(**{**values, **overrides})
+
+
+def submitted(database: Database, **overrides: Any) -> UUID:
+    """Store a queued job and return its id."""
+    new = make_new_job(**overrides)
+    database.write(lambda session: submit_job(session, new))
+    return new.id
+
+
+def claimed(database: Database, job_id: UUID, *, owner: str = "worker-1/1", lease_s: float = 30.0) -> Claim:
+    """Have a worker claim a queued job."""
+    claim = database.write(
+        lambda session: attempts.claim(
+            session, job_id, worker=make_worker_info(), owner=owner, lease_s=lease_s
+        )
+    )
+    assert claim is not None, f"job {job_id} could not be claimed"
+    return claim
+
+
+def running(database: Database, **overrides: Any) -> AttemptId:
+    """Store a job and have a worker claim it."""
+    return claimed(database, submitted(database, **overrides)).attempt
+
+
+def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 0) -> None:
+    """Record so many epochs, each on its own."""
+    for epoch in map(make_epoch, range(first, first + epochs)):
+        database.write(
+            lambda session, epoch=epoch: attempts.record(  # type: ignore[misc]
+                session, attempt, [epoch], b"the state after it", lease_s=30.0
+            )
+        )
+
+
+def succeed(database: Database, attempt: AttemptId, model: NewModel) -> None:
+    """Have a training job's attempt end well."""
+    database.write(lambda session: attempts.succeed_training(session, attempt, model))
+
+
+def succeeded(database: Database, **overrides: Any) -> tuple[UUID, NewModel]:
+    """Store a training job that has succeeded, with 3 epochs; return its id and its model."""
+    attempt, model = running(database, **overrides), make_model()
+    record(database, attempt, 3)
+    succeed(database, attempt, model)
+    return attempt.job_id, model
+
+
+def failed(database: Database, **overrides: Any) -> UUID:
+    """Store a job that has failed."""
+    attempt, failure = running(database, **overrides), AttemptFailure("internal", "it broke")
+    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
+    return attempt.job_id
+
+
+def cancelled(database: Database, **overrides: Any) -> UUID:
+    """Store a job that was cancelled while it was queued."""
+    job_id = submitted(database, **overrides)
+    database.write(lambda session: job_edits.request_cancel(session, job_id))
+    return job_id
+
+
+def make_worker(**overrides: Any) -> Worker:
+    """A worker's row: online, with one slot, and heard of now."""
+    values: dict[str, Any] = {
+        "id": "worker-1",
+        "host": "host",
+        "pid": 1,
+        "queues": ["default"],
+        "devices": ["CPU"],
+        "slots": 1,
+        "versions": {"trainshed": "0.1.0"},
+        "state": "online",
+        "started_at": database_now(),
+        "heartbeat_at": database_now(),
+        "lost_after_s": 45.0,
+    }
+    return Worker(**{**values, **overrides})
+
+
+def worker(database: Database, **overrides: Any) -> str:
+    """Store a worker and return its id."""
+    row = make_worker(**overrides)
+    database.write(lambda session: session.add(row))
+    return row.id

@@ -1,0 +1,5 @@
+"""Where the tests find the checkout."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]

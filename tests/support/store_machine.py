@@ -1,0 +1,379 @@
+"""Drives the store as clients, workers and reconcilers do, in any order, and compares it with the model.
+
+Three workers hold attempts. Any of them may be stalled: it stops, others go on, and later it wakes and writes
+under its old attempt. Messages are lost, doubled and late. Any transaction may be run twice, because the
+answer to its commit was lost, or be rolled back and run again. The clock moves only when told. After every
+step everything that is stored must be what the model says, and keep the promises.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
+
+from shared.db.engine import Database
+from shared.db.tables import Checkpoint, Job, Model
+from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
+from shared.lifecycle import TERMINAL, Phase
+from shared.store import attempts, dispatch, job_edits, recovery
+from shared.store.attempts import Claim
+from shared.store.submit import Idempotency, submit_job
+from shared.store.transitions import AttemptFailure, AttemptId
+from tests.support.factories import make_epoch, make_evaluation, make_model, make_new_job, make_worker_info
+from tests.support.fakes import FrozenClock
+from tests.support.store_model import LEASE_S, MAX_CRASHES, RETRY_S, StoreModel, stored_jobs
+
+T = TypeVar("T")
+
+_JOBS = 10
+_UNFINISHED = 3
+_WORKERS = 3
+_LOST_AFTER_S = 8.0
+# two classes are enough, and quicker to store than ten
+_EVALUATION = make_evaluation(
+    per_class=make_evaluation().per_class[:2], confusion_matrix=((3, 0), (1, 1)), misclassified=()
+)
+_FAILURE = AttemptFailure("internal", "it broke")
+
+# how a transaction goes: once; committed, unanswered and run again; rolled back and run again
+_RUNS = st.sampled_from(("once", "once", "twice", "again"))
+_SECONDS = st.sampled_from((0, 1, 4.999, 8.001, 30, 31, 31))
+_WRITES = st.sampled_from(
+    (
+        *("renew", "record", "record", "record", "record 2", "enter_phase"),
+        *("succeed", "fail", "retry", "release", "cancel_attempt"),
+    )
+)
+
+
+@dataclass
+class _Held:
+    """An attempt in the hands of a worker, and the epoch that it trains next."""
+
+    attempt: AttemptId
+    epoch: int
+
+
+class _Rollback(Exception):
+    """Undoes a transaction that was about to be committed."""
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """One run: a few jobs from submit to their ends."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.database = database
+        database.write(_forget_everything)
+        self.clock = FrozenClock()
+        self.model = StoreModel(self.clock.moment)
+        self.messages: list[UUID] = []
+        self.workers: list[_Held | None] = [None] * _WORKERS
+        self.stalled: list[_Held] = []
+        self.keys: dict[str, tuple[str, UUID]] = {}
+        self.claims = 0
+        self.as_promised = True
+
+    def _write(self, run: str, work: Callable[[Session], T]) -> T:
+        """Run a transaction; whatever the run, its outcome must be that of running it once."""
+        if run == "again":
+            self._roll_back(work)
+        outcome = self.database.write(work)
+        if run == "twice":
+            assert self.database.write(work) == outcome
+        return outcome
+
+    def _roll_back(self, work: Callable[[Session], Any]) -> None:
+        def undone(session: Session) -> None:
+            work(session)
+            session.flush()
+            raise _Rollback
+
+        with suppress(_Rollback):
+            self.database.write(undone)
+
+    @initialize()
+    def start(self) -> None:
+        for number in range(_UNFINISHED):
+            self._submit(3 - number, None, "a", "once")
+
+    @rule(data=st.data())
+    def step(self, data: st.DataObject) -> None:
+        """One thing happens, and more often what matters more.
+
+        It is one rule, since Hypothesis leaves rules out of whole runs, and without workers nothing goes on.
+        """
+        likely = {  # Hypothesis prefers the first
+            "receive": 4 * bool(self.messages and None in self.workers),
+            "work": 6 * any(self.workers),
+            "reconcile": 3,
+            "wake": 3 * bool(self.stalled),
+            "stall": 2 * any(self.workers),
+            "submit": 2 * (self.model.count_unfinished() < _UNFINISHED and len(self.model.jobs) < _JOBS),
+            "lose_something": 2,
+            "request_cancel": int(self.model.count_unfinished() > 1),
+        }
+        names = [name for name, times in likely.items() for _ in range(times)]
+        getattr(self, data.draw(st.sampled_from(names), label="what"))(data)
+
+    # clients
+
+    def submit(self, data: st.DataObject) -> None:
+        self._submit(
+            data.draw(st.integers(1, 3), label="max_attempts"),
+            data.draw(st.sampled_from((None, None, "k", "l")), label="key"),
+            data.draw(st.sampled_from("ab"), label="request"),
+            data.draw(_RUNS),
+        )
+
+    def _submit(self, max_attempts: int, key: str | None, request: str, run: str) -> None:
+        new = make_new_job(max_attempts=max_attempts)
+        idempotency = None if key is None else Idempotency(key, request * 64)
+
+        def work(session: Session) -> tuple[UUID, bool] | None:
+            try:
+                return submit_job(session, new, idempotency=idempotency, now=self.clock)
+            except IdempotencyKeyReused:
+                return None
+
+        made = self._write(run, work)
+        first_request, first_id = self.keys.setdefault(key, (request, new.id)) if key else (request, new.id)
+        assert made == ((first_id, first_id == new.id) if request == first_request else None)
+        if first_id == new.id:
+            self.model.submit(new.id, max_attempts)
+            self.messages.append(new.id)
+
+    def request_cancel(self, data: st.DataObject) -> None:
+        unfinished = [job_id for job_id, job in self.model.jobs.items() if job.state not in TERMINAL]
+        job_id = self._any(data, [*unfinished, *self.model.jobs])
+
+        def work(session: Session) -> bool:
+            try:
+                job_edits.request_cancel(session, job_id, now=self.clock)
+            except JobAlreadyFinished:
+                return False
+            return True
+
+        assert self._write(data.draw(_RUNS), work) == self.model.request_cancel(job_id)
+
+    # workers
+
+    def receive(self, data: st.DataObject) -> None:
+        """A free worker takes a message, and what there is to claim."""
+        worker, job_id = self.workers.index(None), self._any(data, self.messages)
+        if not data.draw(st.booleans(), label="doubled"):
+            self.messages.remove(job_id)
+        claim = self._claim(job_id, f"worker-{worker}", data.draw(_RUNS))
+        if claim is not None:
+            self.workers[worker] = _held(claim)
+
+    def work(self, data: st.DataObject) -> None:
+        """A worker writes; it may have lost its job without knowing, and then goes on writing in vain."""
+        worker = self._any(data, [number for number, held in enumerate(self.workers) if held])
+        held = self.workers[worker]
+        assert held is not None
+        is_stale = not self.model.is_current(held.attempt)
+        if self._ends(held, data.draw(_WRITES), data.draw(_RUNS)) or is_stale:
+            self.workers[worker] = None
+        if is_stale:
+            self.stalled.append(held)
+
+    def stall(self, data: st.DataObject) -> None:
+        """A worker stops in the middle of its attempt; another process takes its place."""
+        worker = self._any(data, [number for number, held in enumerate(self.workers) if held])
+        held, self.workers[worker] = self.workers[worker], None
+        assert held is not None
+        self.stalled.append(held)
+
+    def wake(self, data: st.DataObject) -> None:
+        """A stalled worker goes on where it was, most often while another runs its job."""
+        dangerous = [held for held in self.stalled if self.model.jobs[held.attempt.job_id].is_running]
+        held = self._any(data, dangerous + self.stalled)
+        if self._ends(held, data.draw(_WRITES), data.draw(_RUNS)):
+            self.stalled.remove(held)
+
+    def _claim(self, job_id: UUID, worker: str, run: str) -> Claim | None:
+        self.claims += 1
+        owner, info = f"{worker}/{self.claims}", make_worker_info(name=worker)
+        claim = self._write(
+            run,
+            lambda session: attempts.claim(
+                session, job_id, worker=info, owner=owner, lease_s=LEASE_S, now=self.clock
+            ),
+        )
+        expected = self.model.claim(job_id, worker, owner)
+        assert (claim and claim.attempt) == expected
+        if claim is not None:
+            found = claim.checkpoint.next_epoch if claim.checkpoint else None
+            assert found == self.model.jobs[job_id].checkpoint
+        return claim
+
+    def _ends(self, held: _Held, write: str, run: str) -> bool:
+        """Do one write of an attempt; says whether the attempt has ended by it."""
+        if not self.model.is_current(held.attempt):
+            assert self._is_refused(held, write, run), f"{held.attempt} is stale, and could {write}"
+            return False
+        actual, expected = self._on_store(held, write), self._on_model(held, write)
+        assert self._write(run, actual) == expected()
+        held.epoch += {"record": 1, "record 2": 2}.get(write, 0)
+        return not self.model.is_current(held.attempt)
+
+    def _is_refused(self, held: _Held, write: str, run: str) -> bool:
+        def work(session: Session) -> bool:
+            try:
+                self._on_store(held, write)(session)
+            except StaleAttempt:
+                return True
+            return False
+
+        return self._write(run, work)
+
+    def _on_store(self, held: _Held, write: str) -> Callable[[Session], Any]:
+        attempt, now, model = held.attempt, self.clock, make_model(evaluation=_EVALUATION)
+        epochs = [make_epoch(held.epoch), make_epoch(held.epoch + 1)]
+        works: dict[str, Callable[[Session], Any]] = {
+            "renew": lambda session: attempts.renew(session, attempt, lease_s=LEASE_S, now=now),
+            "enter_phase": lambda session: attempts.enter_phase(session, attempt, Phase.TRAINING, now=now),
+            "record": lambda session: attempts.record(
+                session, attempt, epochs[:1], b"state", lease_s=LEASE_S, now=now
+            ),
+            "record 2": lambda session: attempts.record(
+                session, attempt, epochs, b"state", lease_s=LEASE_S, now=now
+            ),
+            "succeed": lambda session: attempts.succeed_training(session, attempt, model, now=now),
+            "fail": lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=None, now=now),
+            "retry": lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=RETRY_S, now=now),
+            "release": lambda session: attempts.release(session, attempt, now=now),
+            "cancel_attempt": lambda session: attempts.cancel_attempt(session, attempt, now=now),
+        }
+        return works[write]
+
+    def _on_model(self, held: _Held, write: str) -> Callable[[], Any]:
+        job_id, model = held.attempt.job_id, self.model
+        works: dict[str, Callable[[], Any]] = {
+            "renew": lambda: model.renew(job_id),
+            "enter_phase": lambda: model.enter_phase(job_id, Phase.TRAINING),
+            "record": lambda: model.record(job_id, 1),
+            "record 2": lambda: model.record(job_id, 2),
+            "succeed": lambda: model.succeed(job_id),
+            "fail": lambda: model.fail(job_id, retry=False),
+            "retry": lambda: model.fail(job_id, retry=True),
+            "release": lambda: model.release(job_id),
+            "cancel_attempt": lambda: model.cancel_attempt(job_id),
+        }
+        return works[write]
+
+    # reconcilers, time and accidents
+
+    def reconcile(self, data: st.DataObject) -> None:
+        self._reconcile(
+            data.draw(_SECONDS, label="seconds later"),
+            data.draw(st.sampled_from((None, _LOST_AFTER_S)), label="lost_after_s"),
+        )
+
+    def _reconcile(self, seconds: float, lost_after_s: float | None) -> None:
+        self.clock.advance(seconds)
+        self.model.moment = self.clock.moment
+        ended = self.database.write(lambda session: recovery.end_cancelled(session, now=self.clock))
+        assert ended == self.model.end_cancelled()
+        reaped = self.database.write(
+            lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, now=self.clock)
+        )
+        assert reaped == self.model.reap()
+        hints = self.database.write(
+            lambda session: dispatch.take_undispatched(
+                session, ["default"], lost_after_s=lost_after_s, now=self.clock
+            )
+        )
+        taken = [hint.job_id for hint in hints]
+        assert taken == self.model.take_undispatched(lost_after_s)
+        self.messages += taken
+
+    def lose_something(self, data: st.DataObject) -> None:
+        what = data.draw(st.sampled_from(("checkpoint", "row", "messages", "sending")), label="what")
+        kept = [job_id for job_id, job in self.model.jobs.items() if job.checkpoint is not None]
+        if what == "messages":
+            self.messages.clear()
+        elif what == "sending":
+            job_id = self._any(data, list(self.model.jobs))
+            self.database.write(lambda session: dispatch.mark_undispatched(session, [job_id]))
+            self.model.mark_undispatched(job_id)
+        elif kept:
+            self._damage_checkpoint(self._any(data, kept), missing=what == "row")
+
+    def _damage_checkpoint(self, job_id: UUID, missing: bool) -> None:
+        mine = Checkpoint.job_id == job_id
+        damage: Any = update(Checkpoint).where(mine).values(state=b"?")
+        if missing:
+            damage, self.model.jobs[job_id].checkpoint = delete(Checkpoint).where(mine), None
+        self.model.damaged.add(job_id)
+        self.database.write(lambda session: session.execute(damage))
+
+    def _any(self, data: st.DataObject, of: Sequence[T]) -> T:
+        # drawn as a place: the things themselves have other names in every run
+        return of[data.draw(st.integers(0, len(of) - 1), label="which")]
+
+    # what is compared
+
+    @invariant()
+    def stored_is_as_modelled_and_as_promised(self) -> None:
+        self.as_promised = False
+        stored = stored_jobs(self.database)
+        assert stored == self.model.jobs
+        for job in stored.values():
+            job.check()
+        self.as_promised = True
+
+    def teardown(self) -> None:
+        """I1: once the accidents end, every accepted job ends, within two rounds of the reconciler."""
+        if not self.as_promised:
+            return
+        for _ in range(2):
+            self.messages.clear()
+            self._reconcile(31, _LOST_AFTER_S)
+            self._serve()
+        assert {job.state for job in self.model.jobs.values()} <= TERMINAL
+        self.stored_is_as_modelled_and_as_promised()
+
+    def _serve(self) -> None:
+        """A good worker does all that waits."""
+        for job_id in self.messages:
+            claim = self._claim(job_id, "worker-0", "once")
+            if claim is not None:
+                for write in ("record", "succeed"):
+                    self._ends(_held(claim), write, "once")
+
+
+def _held(claim: Claim) -> _Held:
+    return _Held(claim.attempt, claim.checkpoint.next_epoch if claim.checkpoint else 0)
+
+
+def _forget_everything(session: Session) -> None:
+    session.execute(delete(Model))
+    session.execute(delete(Job))
+
+
+def run_machine(database: Database, runs: int) -> None:
+    """Run the machine so many times, 50 steps each, on a migrated database that nobody else uses."""
+
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(database)
+
+    quiet = settings(
+        max_examples=runs, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(Machine, settings=quiet)

@@ -1,0 +1,275 @@
+"""The store as it should be, in plain Python: what each operation does, and what must always hold."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from shared.db.engine import Database
+from shared.db.tables import Attempt, Checkpoint, Confusion, Epoch, Job, JobEvent, Model
+from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState
+from shared.store.transitions import AttemptId
+from tests.support.factories import make_epoch
+
+LEASE_S = 30.0
+RETRY_S = 5.0
+MAX_CRASHES = 3
+SUCCESS = (1, 5)  # one model, and a confusion matrix of five images
+
+
+@dataclass
+class JobModel:
+    """A job with everything that is stored of it; the tests read the same from the database.
+
+    Attributes:
+        events: type and attempt of each, in order.
+        attempts: worker and outcome of each, in order.
+        epochs: for each recorded epoch, the attempt that recorded it and its loss.
+        checkpoint: the epoch that it leads to.
+        results: how many models, and how many images were measured.
+    """
+
+    max_attempts: int
+    scheduled_at: datetime
+    dispatched_at: datetime | None
+    state: str = JobState.QUEUED
+    attempt: int = 0
+    version: int = 1
+    failures: int = 0
+    crashes: int = 0
+    cancel_requested: bool = False
+    owner: str | None = None
+    lease_expires_at: datetime | None = None
+    phase: str | None = None
+    events: list[tuple[str, int]] = field(default_factory=lambda: [(EventType.SUBMITTED, 0)])
+    attempts: list[tuple[str, str | None]] = field(default_factory=list)
+    epochs: list[tuple[int, float]] = field(default_factory=list)
+    checkpoint: int | None = None
+    results: tuple[int, int] = (0, 0)
+
+    def check(self) -> None:
+        """Assert what must hold of a job at any moment; the numbers are the reliability plan's.
+
+        I1, that every job ends, is for the end of a run.
+        """
+        types = [type_ for type_, _ in self.events]
+        # I2: one terminal event, the last, if and only if the job is over
+        assert [type_ for type_ in types if type_ in TERMINAL] == [self.state] * (self.state in TERMINAL)
+        assert self.state not in TERMINAL or types[-1] == self.state
+        # I3: epochs are contiguous (their order is that of their numbers), each as an undisturbed run has it
+        assert [loss for _, loss in self.epochs] == [make_epoch(n).loss for n in range(len(self.epochs))]
+        # I4: nothing is of an attempt that has not been
+        assert max([0, *(n for _, n in self.events), *(n for n, _ in self.epochs)]) <= self.attempt
+        # I5: attempts count up by claims, one worker each, and all but a running one have ended
+        assert [n for type_, n in self.events if type_ == EventType.CLAIMED] == [*range(1, self.attempt + 1)]
+        assert [n for _, n in self.events] == sorted(n for _, n in self.events)
+        assert [bool(outcome) for _, outcome in self.attempts] == [True] * (
+            self.attempt - self.is_running
+        ) + [False] * self.is_running
+        # I6: results if and only if it has succeeded, and the matrix holds every measured image
+        assert self.results == (SUCCESS if self.state == JobState.SUCCEEDED else (0, 0))
+        self._check_story()
+
+    def _check_story(self) -> None:
+        """The events lead from one to the next as `EVENTS` says, and to the state that the job is in."""
+        state: JobState | None = None
+        for type_, _ in self.events:
+            edge = EVENTS[EventType(type_)]
+            assert state in edge.sources or (state is None and not edge.sources)
+            state = edge.target or state
+        assert (state, self.version) == (self.state, len(self.events))
+        checkpoint = len(self.epochs) if self.epochs and self.state not in TERMINAL else None
+        assert self.checkpoint in (checkpoint, None)
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == JobState.RUNNING
+
+
+class StoreModel:
+    """The whole store. Each method does and returns what the function of its name should."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+        self.jobs: dict[UUID, JobModel] = {}
+        self.damaged: set[UUID] = set()
+
+    def _in(self, seconds: float) -> datetime:
+        return self.moment + timedelta(seconds=seconds)
+
+    def count_unfinished(self) -> int:
+        return sum(job.state not in TERMINAL for job in self.jobs.values())
+
+    def submit(self, job_id: UUID, max_attempts: int) -> None:
+        self.jobs[job_id] = JobModel(max_attempts, scheduled_at=self.moment, dispatched_at=self.moment)
+
+    def claim(self, job_id: UUID, worker: str, owner: str) -> AttemptId | None:
+        job = self.jobs[job_id]
+        if job.state != JobState.QUEUED or job.scheduled_at > self.moment or job.cancel_requested:
+            return None
+        job.attempt += 1
+        job.owner, job.lease_expires_at = owner, self._in(LEASE_S)
+        job.attempts.append((worker, None))
+        self._happen(job, EventType.CLAIMED)
+        if job_id in self.damaged:
+            job.epochs, job.checkpoint = [], None
+            self.damaged.discard(job_id)
+        return AttemptId(job_id, job.attempt)
+
+    def is_current(self, attempt: AttemptId) -> bool:
+        """Whether what the attempt writes counts: if not, nothing below may be called for it."""
+        job = self.jobs[attempt.job_id]
+        return job.is_running and job.attempt == attempt.number
+
+    def renew(self, job_id: UUID) -> bool:
+        self.jobs[job_id].lease_expires_at = self._in(LEASE_S)
+        return self.jobs[job_id].cancel_requested
+
+    def enter_phase(self, job_id: UUID, phase: str) -> None:
+        if self.jobs[job_id].phase != phase:
+            self.jobs[job_id].phase = phase
+            self._happen(self.jobs[job_id], EventType.PHASE_ENTERED)
+
+    def record(self, job_id: UUID, count: int) -> None:
+        job = self.jobs[job_id]
+        first = len(job.epochs)
+        job.epochs += [(job.attempt, make_epoch(epoch).loss) for epoch in range(first, first + count)]
+        job.checkpoint, job.lease_expires_at = len(job.epochs), self._in(LEASE_S)
+        self.damaged.discard(job_id)
+        self._happen(job, EventType.EPOCHS_RECORDED)
+
+    def succeed(self, job_id: UUID) -> None:
+        self.jobs[job_id].results = SUCCESS
+        self._happen(self.jobs[job_id], EventType.SUCCEEDED, outcome="succeeded")
+
+    def fail(self, job_id: UUID, *, retry: bool) -> None:
+        job = self.jobs[job_id]
+        job.failures += 1
+        if retry and job.failures < job.max_attempts:
+            job.scheduled_at = self._in(RETRY_S)
+            self._happen(job, EventType.RETRY_SCHEDULED, outcome="failed")
+        else:
+            self._happen(job, EventType.FAILED, outcome="failed")
+
+    def release(self, job_id: UUID) -> None:
+        self._happen(self.jobs[job_id], EventType.RELEASED, outcome="released")
+
+    def cancel_attempt(self, job_id: UUID) -> None:
+        self._happen(self.jobs[job_id], EventType.CANCELLED, outcome="cancelled")
+
+    def request_cancel(self, job_id: UUID) -> bool:
+        """False where the job is over, in another way than this."""
+        job = self.jobs[job_id]
+        if job.state == JobState.QUEUED:
+            job.cancel_requested = True
+            self._happen(job, EventType.CANCELLED)
+        elif job.is_running and not job.cancel_requested:
+            job.cancel_requested = True
+            self._happen(job, EventType.CANCEL_REQUESTED)
+        return job.state not in (JobState.SUCCEEDED, JobState.FAILED)
+
+    def reap(self) -> list[UUID]:
+        reaped = []
+        for job_id, job in self.jobs.items():
+            if job.lease_expires_at is not None and job.lease_expires_at < self.moment:
+                job.crashes += 1
+                failed = EventType.FAILED if job.crashes >= MAX_CRASHES else EventType.LEASE_EXPIRED
+                self._happen(job, EventType.CANCELLED if job.cancel_requested else failed, outcome="lost")
+                reaped.append(job_id)
+        return reaped
+
+    def end_cancelled(self) -> list[UUID]:
+        ended = [
+            job_id
+            for job_id, job in self.jobs.items()
+            if job.state == JobState.QUEUED and job.cancel_requested
+        ]
+        for job_id in ended:
+            self._happen(self.jobs[job_id], EventType.CANCELLED)
+        return ended
+
+    def take_undispatched(self, lost_after_s: float | None) -> list[UUID]:
+        taken = []
+        for job_id, job in self.jobs.items():
+            unsent = job.dispatched_at is None or (
+                lost_after_s is not None and job.dispatched_at < self._in(-lost_after_s)
+            )
+            if job.state == JobState.QUEUED and job.scheduled_at <= self.moment and unsent:
+                job.dispatched_at = self.moment
+                taken.append(job_id)
+        return taken
+
+    def mark_undispatched(self, job_id: UUID) -> None:
+        if self.jobs[job_id].state == JobState.QUEUED:
+            self.jobs[job_id].dispatched_at = None
+
+    def _happen(self, job: JobModel, event: EventType, outcome: str | None = None) -> None:
+        job.events.append((event, job.attempt))
+        job.version += 1
+        job.state = EVENTS[event].target or job.state
+        if outcome is not None:
+            job.attempts[-1] = (job.attempts[-1][0], outcome)
+        if not job.is_running:
+            job.owner = job.lease_expires_at = job.phase = None
+        if job.state == JobState.QUEUED:
+            job.dispatched_at = None
+        if job.state in TERMINAL:
+            job.checkpoint = None
+
+
+_EVENTS = select(JobEvent.job_id, JobEvent.type, JobEvent.attempt, JobEvent.seq).order_by(JobEvent.seq)
+_ATTEMPTS = select(Attempt.job_id, Attempt.worker, Attempt.outcome, Attempt.number).order_by(Attempt.number)
+_EPOCHS = select(Epoch.job_id, Epoch.attempt, Epoch.loss, Epoch.epoch).order_by(Epoch.epoch)
+_CHECKPOINTS = select(Checkpoint.job_id, Checkpoint.next_epoch)
+_MODELS = select(Model.job_id)
+_MEASURED = select(Confusion.job_id, func.sum(Confusion.count)).group_by(Confusion.job_id)
+_STORED = select(*Job.__table__.columns).order_by(Job.id)
+
+
+def stored_jobs(database: Database) -> dict[UUID, JobModel]:
+    """Everything that is stored, in the model's form."""
+    with database.engine.connect() as connection:
+        events, attempts, epochs = (
+            _grouped(connection.execute(rows)) for rows in (_EVENTS, _ATTEMPTS, _EPOCHS)
+        )
+        checkpoints = dict(connection.execute(_CHECKPOINTS).all())
+        measured = dict(connection.execute(_MEASURED).all())
+        models = connection.execute(_MODELS).scalars().all()
+        rows = connection.execute(_STORED).all()
+    stored = {}
+    for job in rows:
+        assert [row[-1] for row in epochs[job.id]] == list(range(job.next_epoch))
+        assert [row[-1] for row in events[job.id]] == list(range(1, job.version + 1))
+        assert [row[-1] for row in attempts[job.id]] == list(range(1, job.attempt + 1))
+        stored[job.id] = JobModel(
+            max_attempts=job.max_attempts,
+            scheduled_at=job.scheduled_at,
+            dispatched_at=job.dispatched_at,
+            state=job.state,
+            attempt=job.attempt,
+            version=job.version,
+            failures=job.failures,
+            crashes=job.crashes,
+            cancel_requested=job.cancel_requested_at is not None,
+            owner=job.lease_owner,
+            lease_expires_at=job.lease_expires_at,
+            phase=job.phase,
+            events=[row[:-1] for row in events[job.id]],
+            attempts=[row[:-1] for row in attempts[job.id]],
+            epochs=[row[:-1] for row in epochs[job.id]],
+            checkpoint=checkpoints.get(job.id),
+            results=(models.count(job.id), measured.get(job.id, 0)),
+        )
+    return stored
+
+
+def _grouped(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
+    """Rows by their job."""
+    grouped: dict[UUID, list[Any]] = defaultdict(list)
+    for job_id, *rest in rows:
+        grouped[job_id].append(tuple(rest))
+    return grouped

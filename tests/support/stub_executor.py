@@ -1,0 +1,144 @@
+"""An executor without TensorFlow, for tests of the queue in real worker processes.
+
+Named by `TRAINSHED_EXECUTOR=tests.support.stub_executor:StubExecutor`. Its numbers follow from the seed
+alone, and its state is all that an epoch depends on, so that a resumed job must equal an uninterrupted one
+bit for bit. Some seeds make it misbehave: see `Behaviour`.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import threading
+from enum import IntEnum
+
+from shared.errors import DataUnavailable
+from shared.lifecycle import Phase
+from shared.schemas import (
+    ClassResult,
+    EpochMetrics,
+    EvaluateSpec,
+    Evaluation,
+    LayerSummary,
+    Misclassified,
+    TrainSpec,
+)
+from shared.settings import Settings
+from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
+
+STEP_S = 0.01
+
+
+class Behaviour(IntEnum):
+    """Seeds with a meaning of their own; any other trains well."""
+
+    KILLS_ITS_PROCESS = 1_000_001
+    DATA_IS_AWAY = 1_000_002
+    RAISES = 1_000_003
+    HANGS = 1_000_004
+
+
+class StubExecutor:
+    """Trains nothing, at a speed of 100 steps a second."""
+
+    device = "stub"
+    versions = {"stub": "1"}  # noqa: RUF012 (a constant)
+
+    def __init__(self, settings: Settings, step_s: float = STEP_S) -> None:
+        self._step_s = step_s
+
+    def warm_up(self) -> None:
+        """Nothing costs anything here."""
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        monitor.phase(Phase.TRAINING)
+        state = start.state if start else hashlib.sha256(str(spec.seed).encode()).digest()
+        for epoch in range(start.next_epoch if start else 0, spec.epochs):
+            losses = []
+            pace = threading.Event()
+            for step in range(spec.steps_per_epoch):
+                _misbehave(spec.seed, epoch)
+                state = hashlib.sha256(state + bytes([epoch % 256, step % 256])).digest()
+                losses.append(_fraction(state))
+                pace.wait(self._step_s)
+                monitor.check()
+            metrics = EpochMetrics(
+                epoch=epoch,
+                loss=sum(losses) / len(losses),
+                accuracy=_fraction(state[8:]),
+                val_loss=_fraction(state[16:]),
+                val_accuracy=_fraction(state[24:]),
+                seconds=STEP_S * len(losses),
+                batch_loss=tuple(losses),
+                batch_accuracy=tuple(losses),
+            )
+            final = state
+            monitor.epoch(metrics, lambda final=final: final)  # type: ignore[misc]
+        monitor.phase(Phase.EVALUATING)
+        evaluation = _evaluation(spec.evaluation_size, spec.threshold)
+        return TrainedModel(
+            layers=(
+                LayerSummary(name="stub", type="Stub", output_shape=(10,), parameters=1, trainable=True),
+            ),
+            weights_sha256=hashlib.sha256(state).hexdigest(),
+            keras=json.dumps({"state": state.hex()}).encode(),
+            onnx=state,
+            evaluation=evaluation,
+        )
+
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+        monitor.phase(Phase.EVALUATING)
+        json.loads(model.keras)
+        return _evaluation(spec.evaluation_size, spec.threshold)
+
+
+def _fraction(state: bytes) -> float:
+    return int.from_bytes(state[:6], "big") / 2**48
+
+
+def _misbehave(seed: int, epoch: int) -> None:
+    match seed:
+        case Behaviour.KILLS_ITS_PROCESS:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case Behaviour.DATA_IS_AWAY:
+            raise DataUnavailable("http://127.0.0.1:9/mnist_images.png: connection refused")
+        case Behaviour.RAISES:
+            raise RuntimeError("a surprise")
+        case Behaviour.HANGS if epoch == 1:
+            threading.Event().wait()
+        case _:
+            pass
+
+
+def _evaluation(size: int, threshold: float | None) -> Evaluation:
+    counts = [size // 10 + (label < size % 10) for label in range(10)]
+    wrong = [(0, 1)] if counts[0] else []
+    return Evaluation(
+        size=size,
+        threshold=threshold,
+        loss=0.1,
+        accuracy=(size - len(wrong)) / size,
+        rejected=0,
+        per_class=tuple(
+            ClassResult(
+                label=label,
+                name=str(label),
+                count=count,
+                correct=count - (label == 0 and bool(wrong)),
+                rejected=0,
+                accuracy=None,
+                precision=None,
+                recall=None,
+                f1=None,
+            )
+            for label, count in enumerate(counts)
+        ),
+        confusion_matrix=tuple(
+            tuple(counts[i] - ((i, 1) in wrong) if i == j else int((i, j) in wrong) for j in range(10))
+            for i in range(10)
+        ),
+        misclassified=tuple(
+            Misclassified(index=0, label=label, predicted=predicted, probability=0.5)
+            for label, predicted in wrong
+        ),
+    )

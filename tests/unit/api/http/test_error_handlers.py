@@ -1,0 +1,238 @@
+import json
+from collections.abc import Iterator
+from sqlite3 import OperationalError as DriverError
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, HTTPException
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.middleware import Middleware
+
+from api.app import create_app
+from api.http import error_handlers
+from api.http.middleware import RequestContext
+from shared.db.engine import Database
+from shared.settings import Settings
+from tests.support.servers import running_app
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of one API for all tests here: refused requests leave nothing behind."""
+    folder = tmp_path_factory.mktemp("api")
+    settings = Settings(
+        data_dir=folder,
+        database_url=f"sqlite:///{folder / 'trainshed.db'}",
+        redis_url=f"unix://{folder / 'redis.sock'}",
+    )
+    database = Database(settings.database_url)
+    database.migrate()
+    database.dispose()
+    with running_app(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def failing() -> Iterator[httpx.Client]:
+    """A client of an app whose routes fail in known ways."""
+    app = FastAPI(middleware=[Middleware(RequestContext)])
+    error_handlers.install(app)
+    errors: dict[str, Exception] = {
+        "locked": OperationalError("SELECT secret", {}, DriverError("database is locked")),
+        "missing": OperationalError("SELECT secret", {}, DriverError("no such table: jobs")),
+        "exhausted": PoolTimeout(),
+        "teapot": HTTPException(418, "short and stout", {"X-Spout": "left"}),
+    }
+
+    @app.get("/{name}")
+    def fail(name: str) -> None:
+        raise errors[name]
+
+    with running_app(app) as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", ["locked", "exhausted"])
+def test_a_busy_database_is_a_problem_to_try_again(failing: httpx.Client, name: str) -> None:
+    answer = failing.get(f"/{name}")
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json()["type"] == "/problems/database-unavailable"
+    assert "secret" not in answer.text
+
+
+def test_any_other_database_error_is_the_servers_fault(failing: httpx.Client) -> None:
+    answer = failing.get("/missing")
+
+    assert answer.status_code == 500
+    assert "no such table" not in answer.text
+
+
+def test_any_other_http_error_is_a_problem_without_a_type(failing: httpx.Client) -> None:
+    answer = failing.get("/teapot")
+
+    assert (answer.status_code, answer.headers["X-Spout"]) == (418, "left")
+    assert answer.json()["type"] == "about:blank"
+    assert (answer.json()["title"], answer.json()["detail"]) == ("I'm a Teapot", "short and stout")
+
+
+def _refused(client: httpx.Client, body: Any) -> dict[str, Any]:
+    # encoded here: httpx would refuse to send a lone surrogate
+    answer = client.post("/v1/jobs", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["type"] == "/problems/invalid-request"
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "words"),
+    [
+        ({"kind": "train", "spec": {"epochs": 0}}, "/spec/epochs", "greater than or equal to 1"),
+        ({"kind": "train", "spec": {"epochs": 10**9}}, "/spec/epochs", "less than or equal to 1000"),
+        ({"kind": "train", "spec": {"epochs": 10**40}}, "/spec/epochs", "less than or equal to 1000"),
+        ({"kind": "train", "spec": {"epochs": 2.5}}, "/spec/epochs", "valid integer"),
+        ({"kind": "train", "spec": {"epochs": None}}, "/spec/epochs", "valid integer"),
+        ({"kind": "train", "spec": {"learning_rate": -1}}, "/spec/learning_rate", "greater than 0"),
+        ({"kind": "train", "spec": {"learning_rate": "fast"}}, "/spec/learning_rate", "valid number"),
+        ({"kind": "train", "spec": {"optimiser": "adam"}}, "/spec/optimiser", "Extra inputs"),
+        ({"kind": "train", "spec": {"optimizer": "lion"}}, "/spec/optimizer", "'adam', 'sgd' or 'rmsprop'"),
+        ({"kind": "train", "spec": {"train_size": 0}}, "/spec/train_size", "greater than or equal to 1"),
+        ({"kind": "train", "spec": []}, "/spec", "valid dictionary"),
+        ({"kind": "train", "priority": "urgent"}, "/priority", "'high', 'normal' or 'low'"),
+        ({"kind": "train", "tags": ["good", ""]}, "/tags/1", "at least 1 character"),
+        ({"kind": "train", "a/b~c": 1}, "/a~1b~0c", "Extra inputs"),
+        ({"kind": "train", "name": "\ud800"}, "/name", "unicode"),
+        ({"kind": "train", "name": "a\x00b"}, "/name", "match pattern"),
+        ({"kind": "train", "\ud800": 1}, "", "unicode"),
+        ({"kind": "evaluate", "spec": {}}, "/spec/model_id", "Field required"),
+        ({"kind": "evaluate", "spec": {"model_id": "X"}}, "/spec/model_id", "or its alias"),
+        ({"kind": "evaluate"}, "/spec", "Field required"),
+        ({"kind": "deploy"}, "/kind", "'train', 'evaluate'"),
+        ({"kind": "\ud800"}, "/kind", "'train', 'evaluate'"),
+        ({"spec": {}}, "/kind", "Field required"),
+        ({}, "/kind", "Field required"),
+        ([], "", "valid dictionary"),
+        ("train", "", "valid dictionary"),
+        (None, "", "valid dictionary"),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_is_wrong(
+    client: httpx.Client, body: Any, pointer: str, words: str
+) -> None:
+    problem = _refused(client, body)
+
+    assert [error["pointer"] for error in problem["errors"]] == [pointer]
+    assert words in problem["errors"][0]["detail"]
+    assert problem["detail"].startswith(pointer or "the body")
+    assert words in problem["detail"]
+
+
+def test_a_missing_body_is_asked_for(client: httpx.Client) -> None:
+    answer = client.post("/v1/jobs")
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "the body: Field required"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["learning_rate", "epochs"])
+def test_a_number_that_is_not_finite_is_refused(client: httpx.Client, number: str, field: str) -> None:
+    body = f'{{"kind": "train", "spec": {{"{field}": {number}}}}}'
+
+    answer = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == f"/spec/{field}"
+    assert "finite number" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("value", [True, False, "5", "0.5"])
+@pytest.mark.parametrize("field", ["epochs", "learning_rate", "seed", "threshold", "train_size"])
+def test_a_truth_value_or_a_text_is_no_number(client: httpx.Client, field: str, value: object) -> None:
+    problem = _refused(client, {"kind": "train", "spec": {field: value}})
+
+    assert problem["errors"] == [{"pointer": f"/spec/{field}", "detail": "Input should be a valid number"}]
+
+
+def test_a_number_of_the_wrong_kind_with_the_same_value_is_taken(client: httpx.Client) -> None:
+    answer = client.post("/v1/jobs", json={"kind": "train", "spec": {"epochs": 3.0, "learning_rate": 1}})
+
+    assert answer.status_code == 202
+    assert answer.json()["spec"]["epochs"] == 3
+
+
+def test_many_errors_are_counted_and_some_are_named(client: httpx.Client) -> None:
+    problem = _refused(client, {"kind": "train", **{f"field_{i}": 1 for i in range(1000)}})
+
+    assert len(problem["errors"]) == 20
+    assert "(and 999 more)" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"{'kind': 'train'}",
+        b'{"kind": "train",}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"seed": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["cut", "quotes", "comma", "bytes", "deep", "long"],
+)
+def test_a_body_that_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
+    answer = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "/problems/malformed-json"
+
+
+@pytest.mark.parametrize("sent", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_another_media_type_is_refused(client: httpx.Client, sent: str | None) -> None:
+    headers = {"Content-Type": sent} if sent else {}
+
+    answer = client.post("/v1/jobs", content=b'{"kind": "train"}', headers=headers)
+
+    assert answer.status_code == 415
+    assert "application/json" in answer.json()["detail"]
+
+
+def test_a_wrong_parameter_is_named(client: httpx.Client) -> None:
+    answer = client.get("/v1/jobs", params={"limit": 0})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] == "limit"
+    assert answer.json()["detail"].startswith("limit: ")
+
+
+def test_an_unknown_address_is_a_problem(client: httpx.Client) -> None:
+    answer = client.get("/v1/nothing")
+
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "about:blank"
+    assert answer.json()["instance"] == "/v1/nothing"
+    assert "/docs" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/workers", "GET"),
+        ("/v1/jobs", "GET, POST"),
+        ("/v1/jobs/0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f/cancel", "POST"),
+        ("/", "GET"),
+    ],
+)
+def test_a_method_that_is_not_offered_is_a_problem_that_names_those_that_are(
+    client: httpx.Client, path: str, allowed: str
+) -> None:
+    answer = client.delete(path)
+
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == allowed
+    assert answer.json()["title"] == "Method Not Allowed"
+    assert answer.json()["detail"] == f"DELETE is not offered here; {allowed} is"

@@ -1,0 +1,131 @@
+from collections.abc import Iterator
+from uuid import UUID
+
+import httpx
+import pytest
+from anyio import BrokenResourceError
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from starlette.middleware import Middleware
+
+from api.http import error_handlers
+from api.http.middleware import MAX_BODY_BYTES, RequestContext
+from tests.support.servers import running_app
+
+
+@pytest.fixture
+def enveloped() -> Iterator[httpx.Client]:
+    """A client of a small app inside the envelope."""
+    app = FastAPI(middleware=[Middleware(RequestContext)])
+    error_handlers.install(app)
+
+    @app.get("/fine")
+    def fine() -> str:
+        return "fine"
+
+    @app.post("/length")
+    def length(body: dict[str, str]) -> int:
+        return len(body["text"])
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise RuntimeError("the password is hunter2")
+
+    @app.get("/cut")
+    def cut() -> StreamingResponse:
+        def parts() -> Iterator[bytes]:
+            yield b"the beginning"
+            raise RuntimeError("no end")
+
+        return StreamingResponse(parts())
+
+    @app.get("/left")
+    def left() -> StreamingResponse:
+        def parts() -> Iterator[bytes]:
+            yield b"the beginning"
+            # what FastAPI's stream of events raises when its client has gone
+            raise ExceptionGroup("unhandled errors in a TaskGroup", [BrokenResourceError()])
+
+        return StreamingResponse(parts())
+
+    with running_app(app) as client:
+        yield client
+
+
+def test_every_answer_has_a_request_id_of_its_own(enveloped: httpx.Client) -> None:
+    ids = {enveloped.get(path).headers["X-Request-ID"] for path in ("/fine", "/fine", "/nowhere", "/broken")}
+
+    assert len({UUID(one) for one in ids}) == 4
+
+
+def test_a_clients_request_id_is_kept(enveloped: httpx.Client) -> None:
+    answer = enveloped.get("/nowhere", headers={"X-Request-ID": "trace-7.a/b:c"})
+
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == "trace-7.a/b:c"
+
+
+@pytest.mark.parametrize("given", ["", "two words", "x" * 129, "<script>", 'a"b', "\xe9"])
+def test_a_strange_request_id_is_replaced(enveloped: httpx.Client, given: str) -> None:
+    answer = enveloped.get("/fine", headers={b"X-Request-ID": given.encode("latin-1")})
+
+    assert UUID(answer.headers["X-Request-ID"])
+
+
+def test_answers_forbid_sniffing_and_framing(enveloped: httpx.Client) -> None:
+    for path in ("/fine", "/nowhere", "/broken"):
+        headers = enveloped.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"].startswith("default-src 'self'; ")
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+def test_an_unforeseen_error_is_a_problem_that_leaks_nothing(enveloped: httpx.Client) -> None:
+    answer = enveloped.get("/broken")
+
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["type"] == "/problems/internal"
+    assert "hunter2" not in answer.text
+    assert "RuntimeError" not in answer.text
+
+
+def test_an_answer_that_breaks_off_is_not_taken_for_whole(enveloped: httpx.Client) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        enveloped.get("/cut")
+
+
+def test_a_client_that_leaves_a_stream_is_no_failure(
+    enveloped: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in ("/left", "/cut"):
+        with pytest.raises(httpx.RemoteProtocolError):
+            enveloped.get(path)
+
+    failures = [record.getMessage() for record in caplog.records if "a request failed" in record.getMessage()]
+    assert len(failures) == 1
+    assert "/cut" in failures[0]
+
+
+def test_a_body_of_the_largest_size_is_taken(enveloped: httpx.Client) -> None:
+    text = "x" * (MAX_BODY_BYTES - len('{"text":""}'))
+
+    assert enveloped.post("/length", json={"text": text}).json() == len(text)
+
+
+def test_a_larger_body_is_refused(enveloped: httpx.Client) -> None:
+    answer = enveloped.post("/length", json={"text": "x" * MAX_BODY_BYTES})
+
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "/problems/body-too-large"
+
+
+def test_a_larger_body_of_undeclared_length_is_refused(enveloped: httpx.Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b'{"text":"'
+        for _ in range(20):
+            yield b"x" * (MAX_BODY_BYTES // 16)
+        yield b'"}'
+
+    answer = enveloped.post("/length", content=chunks(), headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 413

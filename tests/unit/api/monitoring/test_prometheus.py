@@ -1,0 +1,166 @@
+"""The numbers that Prometheus reads are those of the database, whichever process is asked."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
+from starlette.middleware import Middleware
+
+from api.http.middleware import Timed
+from api.monitoring.job_counters import JobCounters
+from api.monitoring.prometheus import RequestTimes, jobs_exposition
+from shared.db.engine import Database
+from shared.db.tables import Job
+from shared.store import attempts
+from tests.support.factories import (
+    cancelled,
+    failed,
+    make_evaluate_spec,
+    make_model,
+    running,
+    submitted,
+    succeeded,
+)
+from tests.support.fakes import FrozenClock
+from tests.support.servers import running_app
+from tests.support.statements import ON_SQLITE, listening, plan, reads_only
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def read(exposition: bytes) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(exposition.decode())
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float | None:
+    return samples.get((f"trainshed_{name}", frozenset(labels.items())))
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Both kinds of database, for what is computed in SQL."""
+    return str(request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_url"))
+
+
+both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@both
+def test_jobs_are_counted_by_state_and_by_how_they_ended(database: Database) -> None:
+    _, model = succeeded(database)
+    submitted(database, queue="gpu")
+    submitted(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
+    running(database)
+    failed(database)
+    cancelled(database)
+    samples = read(jobs_exposition(database, JobCounters()))
+    assert value(samples, "jobs", state="queued", queue="gpu") == 1
+    assert value(samples, "jobs", state="running", queue="default") == 1
+    assert value(samples, "jobs_submitted_total", kind="train") == 5
+    assert value(samples, "jobs_submitted_total", kind="evaluate") == 1
+    ended = {"kind": "train", "error_code": ""}
+    assert value(samples, "jobs_finished_total", **ended, state="succeeded") == 1
+    assert value(samples, "jobs_finished_total", **ended, state="cancelled") == 1
+    assert value(samples, "jobs_finished_total", kind="train", error_code="internal", state="failed") == 1
+
+
+@both
+def test_waits_and_durations_are_histograms(database: Database) -> None:
+    clock, attempt = FrozenClock(), running(database)
+    submit, claim = clock.moment, clock.moment + timedelta(seconds=2)
+    started = update(Job).where(Job.id == attempt.job_id).values(created_at=submit, started_at=claim)
+    database.write(lambda session: session.execute(started))
+    clock.advance(2 + 50)
+    database.write(lambda session: attempts.succeed_training(session, attempt, make_model(), now=clock))
+    submitted(database)
+    samples = read(jobs_exposition(database, JobCounters()))
+    for name, seconds, below, above in (
+        ("queue_wait_seconds", 2.0, "1.0", "3.0"),
+        ("duration_seconds", 50.0, "30.0", "100.0"),
+    ):
+        assert value(samples, f"{name}_count", kind="train") == 1
+        assert value(samples, f"{name}_sum", kind="train") == pytest.approx(seconds, abs=0.001)
+        assert value(samples, f"{name}_bucket", kind="train", le=below) == 0
+        assert value(samples, f"{name}_bucket", kind="train", le=above) == 1
+        assert value(samples, f"{name}_bucket", kind="train", le="+Inf") == 1
+
+
+@both
+def test_the_longest_wait_of_each_queue_is_told(database: Database) -> None:
+    clock, jobs = FrozenClock(), [submitted(database), submitted(database)]
+    database.write(
+        lambda session: [
+            session.execute(update(Job).where(Job.id == job_id).values(scheduled_at=clock(-seconds)))
+            for job_id, seconds in zip(jobs, (90.0, 5.0), strict=True)
+        ]
+    )
+    samples = read(jobs_exposition(database, JobCounters(), now=clock))
+    assert value(samples, "queue_oldest_age_seconds", queue="default") == pytest.approx(90, abs=0.001)
+
+
+@both
+def test_a_job_that_is_not_due_yet_does_not_wait(database: Database) -> None:
+    clock, job_id = FrozenClock(), submitted(database)
+    due = update(Job).where(Job.id == job_id).values(scheduled_at=clock(5.0))
+    database.write(lambda session: session.execute(due))
+    samples = read(jobs_exposition(database, JobCounters(), now=clock))
+    assert value(samples, "queue_oldest_age_seconds", queue="default") is None
+    assert value(samples, "jobs", state="queued", queue="default") == 1
+
+
+@ON_SQLITE
+def test_jobs_are_counted_in_an_index(database: Database) -> None:
+    with listening(database) as found:
+        jobs_exposition(database, JobCounters())
+    gauge = next(statement for statement in found if statement.sql.startswith("SELECT"))
+    assert reads_only(plan(database, gauge), "ix_jobs_state_queue_priority")
+
+
+@both
+def test_an_empty_database_has_no_series(database: Database) -> None:
+    assert read(jobs_exposition(database, JobCounters())) == {}
+
+
+@pytest.fixture
+def times() -> RequestTimes:
+    return RequestTimes()
+
+
+@pytest.fixture
+def timed(times: RequestTimes) -> Iterator[httpx.Client]:
+    """A client of a small app whose requests are counted."""
+    app = FastAPI(middleware=[Middleware(Timed, times)])
+
+    @app.get("/things/{thing_id}")
+    def thing(thing_id: int) -> int:
+        return thing_id
+
+    with running_app(app) as client:
+        yield client
+
+
+def test_requests_are_counted_by_route_and_never_by_id(timed: httpx.Client, times: RequestTimes) -> None:
+    for thing_id in range(3):
+        timed.get(f"/things/{thing_id}")
+    timed.get("/things/x")
+    samples = read(times.exposition())
+    counted = {"route": "/things/{thing_id}", "method": "GET"}
+    assert value(samples, "http_request_seconds_count", **counted, status="200") == 3
+    assert value(samples, "http_request_seconds_count", **counted, status="422") == 1
+
+
+def test_what_is_not_ours_is_one_series(timed: httpx.Client, times: RequestTimes) -> None:
+    for path in ("/a", "/b"):
+        timed.get(path)
+        timed.request("PURGE", path)
+    samples = read(times.exposition())
+    assert value(samples, "http_request_seconds_count", route="none", method="GET", status="404") == 2
+    assert value(samples, "http_request_seconds_count", route="none", method="other", status="404") == 2

@@ -1,0 +1,416 @@
+"""A dataset is fetched and decoded once, for every process, and nothing that is not whole is ever kept."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+
+from shared.datasets import catalog
+from shared.datasets.downloads import downloads
+from shared.errors import DataCorrupt, DatasetNotFound, DataUnavailable
+from shared.settings import Settings, SpriteSource
+from tests.support.file_server import Answer, FileServer, running_file_server
+from tests.support.full_disk import files_limited_to
+from tests.support.paths import ROOT
+from tests.support.sprite_files import grey_png, make_images, make_labels, one_hot
+from tests.support.waiting import wait_until
+
+TRAIN, TEST = 8, 4
+IMAGES = make_images(TRAIN + TEST)
+LABELS = make_labels(TRAIN + TEST)
+PNG = grey_png(IMAGES)
+ONE_HOT = one_hot(LABELS).tobytes()
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with running_file_server() as server:
+        server.serve("/images", Answer(PNG))
+        server.serve("/labels", Answer(ONE_HOT))
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture
+def small(server: FileServer, tmp_path: Path) -> Settings:
+    """Settings with the server's dataset, `small`, of 8 training and 4 test images."""
+    return small_settings(tmp_path, server.url("/images"), server.url("/labels"))
+
+
+def small_settings(data_dir: Path, images_url: str, labels_url: str, **rows: int) -> Settings:
+    source = SpriteSource(
+        images_url=images_url, labels_url=labels_url, **{"train_rows": TRAIN, "test_rows": TEST, **rows}
+    )
+    return Settings(data_dir=data_dir, datasets={"small": source}, download_timeout_s=5, download_attempts=2)
+
+
+def assert_is_small(dataset: catalog.Dataset) -> None:
+    np.testing.assert_array_equal(dataset.train_images, IMAGES[:TRAIN])
+    np.testing.assert_array_equal(dataset.train_labels, LABELS[:TRAIN])
+    np.testing.assert_array_equal(dataset.test_images, IMAGES[TRAIN:])
+    np.testing.assert_array_equal(dataset.test_labels, LABELS[TRAIN:])
+
+
+def kept(settings: Settings) -> list[str]:
+    """What is on the disk besides locks."""
+    folder = settings.data_dir / "datasets"
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+def cache_folder(settings: Settings) -> Path:
+    [name] = kept(settings)
+    return settings.data_dir / "datasets" / name
+
+
+def test_digits_and_every_sprite_have_a_name(small: Settings) -> None:
+    assert catalog.dataset_names(small) == ("mnist", "small", "digits")
+
+
+def test_mnist_has_the_codelabs_sizes() -> None:
+    info = catalog.describe("mnist", Settings())
+    assert (info.train_rows, info.test_rows) == (55_000, 10_000)
+    assert (info.default_train_size, info.default_validation_size, info.default_evaluation_size) == (
+        5_500,
+        1_000,
+        500,
+    )
+    assert info.class_names[7] == "Seven"
+
+
+def test_digits_have_sizes_that_use_them_all(small: Settings) -> None:
+    info = catalog.describe("digits", small)
+    assert (info.train_rows, info.test_rows) == (1_400, 397)
+    assert info.default_train_size == 1_400
+    assert info.default_validation_size + info.default_evaluation_size == info.test_rows
+    assert len(info.class_names) == 10
+
+
+@pytest.mark.parametrize(
+    ("test_rows", "validation", "evaluation"),
+    [(10_000, 1_000, 500), (1_500, 1_000, 500), (1_499, 1_000, 499), (300, 200, 100), (4, 3, 1), (2, 1, 1)],
+)
+def test_default_sizes_never_exceed_the_test_rows(test_rows: int, validation: int, evaluation: int) -> None:
+    settings = small_settings(Path(), "file:///a", "file:///b", test_rows=test_rows)
+    info = catalog.describe("small", settings)
+    assert info.default_train_size == TRAIN
+    assert (info.default_validation_size, info.default_evaluation_size) == (validation, evaluation)
+
+
+def test_an_unknown_dataset_is_refused_with_the_names_there_are(small: Settings) -> None:
+    for ask in (catalog.describe, catalog.load):
+        with pytest.raises(DatasetNotFound, match=r"no dataset 'cifar'.*: mnist, small, digits"):
+            ask("cifar", small)
+
+
+def test_describing_fetches_nothing(small: Settings, server: FileServer) -> None:
+    catalog.describe("small", small)
+    assert server.requests == []
+    assert list(small.data_dir.iterdir()) == []
+
+
+def test_rows_are_divided_into_training_and_test(small: Settings) -> None:
+    dataset = catalog.load("small", small)
+    assert dataset.info == catalog.describe("small", small)
+    assert_is_small(dataset)
+
+
+def test_arrays_are_mapped_and_read_only(small: Settings) -> None:
+    dataset = catalog.load("small", small)
+    for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
+        assert isinstance(array, np.memmap)
+        assert array.dtype == np.uint8
+        assert not array.flags.writeable
+
+
+def test_second_load_decodes_nothing_and_downloads_nothing(small: Settings, server: FileServer) -> None:
+    catalog.load("small", small)
+    before = catalog.decodes(), downloads(), len(server.requests)
+    assert_is_small(catalog.load("small", small))
+    assert (catalog.decodes(), downloads(), len(server.requests)) == before
+
+
+def test_first_load_decodes_once_and_downloads_two_files(small: Settings, server: FileServer) -> None:
+    before = catalog.decodes(), downloads()
+    catalog.load("small", small)
+    assert (catalog.decodes(), downloads()) == (before[0] + 1, before[1] + 2)
+    assert [request.path for request in server.requests] == ["/images", "/labels"]
+
+
+def test_only_the_arrays_are_kept(small: Settings) -> None:
+    catalog.load("small", small)
+    assert kept(small) == [cache_folder(small).name]
+    assert sorted(path.name for path in cache_folder(small).iterdir()) == ["images.npy", "labels.npy"]
+
+
+def test_files_are_read_in_place_from_a_file_url(tmp_path: Path) -> None:
+    (tmp_path / "images").write_bytes(PNG)
+    (tmp_path / "labels").write_bytes(ONE_HOT)
+    urls = (tmp_path / "images").as_uri(), (tmp_path / "labels").as_uri()
+    assert_is_small(catalog.load("small", small_settings(tmp_path / "data", *urls)))
+
+
+def test_rows_beyond_training_and_test_are_not_used(small: Settings, server: FileServer) -> None:
+    images, labels = make_images(20), make_labels(20)
+    images[: len(IMAGES)], labels[: len(LABELS)] = IMAGES, LABELS
+    server.serve("/images", Answer(grey_png(images)))
+    server.serve("/labels", Answer(one_hot(labels).tobytes()))
+    assert_is_small(catalog.load("small", small))
+
+
+def test_another_division_of_the_same_files_decodes_nothing(small: Settings) -> None:
+    catalog.load("small", small)
+    before = catalog.decodes()
+    source = small.datasets["small"].model_copy(update={"train_rows": 5, "test_rows": 3})
+    dataset = catalog.load("small", small.model_copy(update={"datasets": {"small": source}}))
+    np.testing.assert_array_equal(dataset.test_images, IMAGES[5:8])
+    assert catalog.decodes() == before
+
+
+def test_another_address_is_another_dataset(small: Settings, server: FileServer) -> None:
+    catalog.load("small", small)
+    other_labels = (LABELS + 1) % 10
+    source = small.datasets["small"].model_copy(
+        update={"labels_url": server.serve("/other", Answer(one_hot(other_labels).tobytes()))}
+    )
+    dataset = catalog.load("small", small.model_copy(update={"datasets": {"small": source}}))
+    np.testing.assert_array_equal(dataset.train_labels, other_labels[:TRAIN])
+
+
+def test_a_name_never_leads_out_of_the_cache(small: Settings) -> None:
+    name = "../../out"
+    settings = small.model_copy(update={"datasets": {name: small.datasets["small"]}})
+    assert_is_small(catalog.load(name, settings))
+    assert [path.name for path in small.data_dir.iterdir()] == ["datasets"]
+
+
+CORRUPT = {
+    "truncated PNG": ("/images", PNG[: len(PNG) // 2]),
+    "HTML page for images": ("/images", b"<!DOCTYPE html><html>Please sign in</html>"),
+    "JSON for images": ("/images", b'{"error": "quota"}'),
+    "783 columns": ("/images", grey_png(IMAGES[:, 1:])),
+    "one row too few": ("/images", grey_png(IMAGES[1:])),
+    "one row more than labels": ("/images", grey_png(make_images(13))),
+    "labels short by a byte": ("/labels", ONE_HOT[:-1]),
+    "labels long by a byte": ("/labels", ONE_HOT + b"\0"),
+    "two ones": ("/labels", b"\1\1" + ONE_HOT[2:]),
+    "HTML page for labels": ("/labels", b"<html>"),
+}
+
+
+@pytest.mark.parametrize("case", CORRUPT)
+def test_what_is_corrupt_is_refused_by_its_address_and_nothing_is_cached(
+    case: str, small: Settings, server: FileServer
+) -> None:
+    path, content = CORRUPT[case]
+    good = {"/images": PNG, "/labels": ONE_HOT}[path]
+    server.serve(path, Answer(content))
+    blamed = "/labels" if case == "one row more than labels" else path
+    with pytest.raises(DataCorrupt, match=server.url(blamed)):
+        catalog.load("small", small)
+    assert kept(small) == []
+
+    server.serve(path, Answer(good))
+    assert_is_small(catalog.load("small", small))
+
+
+@pytest.mark.parametrize("path", ["/images", "/labels"])
+def test_what_is_unavailable_is_refused_by_its_address_and_nothing_is_cached(
+    path: str, small: Settings, server: FileServer
+) -> None:
+    server.serve(path, Answer(status=404))
+    with pytest.raises(DataUnavailable, match=f"{server.url(path)}: HTTP 404 Not Found"):
+        catalog.load("small", small)
+    assert kept(small) == []
+
+
+def test_a_disk_full_in_a_download_is_said_to_be_the_disk_and_nothing_is_cached(small: Settings) -> None:
+    with files_limited_to(len(PNG) // 2), pytest.raises(DataUnavailable, match="the disk cannot keep"):
+        catalog.load("small", small)
+    assert kept(small) == []
+    assert_is_small(catalog.load("small", small))
+
+
+def test_a_disk_full_in_the_cache_is_said_to_be_the_disk_and_nothing_is_cached(tmp_path: Path) -> None:
+    (tmp_path / "images").write_bytes(PNG)
+    (tmp_path / "labels").write_bytes(ONE_HOT)
+    urls = (tmp_path / "images").as_uri(), (tmp_path / "labels").as_uri()
+    settings = small_settings(tmp_path / "data", *urls)
+    with files_limited_to(IMAGES.nbytes), pytest.raises(DataUnavailable, match="the disk cannot keep"):
+        catalog.load("small", settings)
+    assert kept(settings) == []
+    assert_is_small(catalog.load("small", settings))
+
+
+def test_a_data_folder_that_cannot_be_written_is_said_to_be_the_disk(small: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        DataUnavailable, match=r"the disk cannot keep .*: Not a directory.*TRAINSHED_DATA_DIR"
+    ):
+        catalog.load("small", small.model_copy(update={"data_dir": tmp_path / "file"}))
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "short", "garbage", "header", "shape", "type"])
+def test_a_damaged_cache_is_noticed_and_built_again(
+    name: str, damage: str, small: Settings, server: FileServer
+) -> None:
+    catalog.load("small", small)
+    path = cache_folder(small) / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "shape":
+        np.save(path, np.zeros((3, 784), np.uint8))
+    elif damage == "type":
+        np.save(path, np.load(path).astype(np.int8))
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "short": content[:-1],
+                "garbage": b"\0" * len(content),
+                "header": content[:10] + b"(((" + content[13:],
+            }[damage]
+        )
+    assert_is_small(catalog.load("small", small))
+    assert server.count("/images") == 2
+    assert_is_small(catalog.load("small", small))
+    assert server.count("/images") == 2
+
+
+def test_an_array_in_use_outlives_the_rebuilding_of_its_cache(small: Settings) -> None:
+    dataset = catalog.load("small", small)
+    (cache_folder(small) / "labels.npy").unlink()
+    catalog.load("small", small)
+    assert_is_small(dataset)
+
+
+def test_what_a_killed_process_left_is_thrown_away(small: Settings) -> None:
+    catalog.load("small", small)
+    work = cache_folder(small).rename(cache_folder(small).with_name(f"{cache_folder(small).name}.part"))
+    np.save(work / "images.npy", np.zeros((TRAIN + TEST, 784), np.uint8))
+    assert_is_small(catalog.load("small", small))
+    assert kept(small) == [work.name.removesuffix(".part")]
+
+
+LOADER = """
+from shared.datasets import catalog
+from shared.settings import Settings
+print("ready", flush=True)
+print(catalog.load("small", Settings()).train_images.sum())
+"""
+
+Start = Callable[[], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start_loader(small: Settings) -> Iterator[Start]:
+    """Starts a process that loads the dataset, and returns when it is about to."""
+    processes: list[subprocess.Popen[str]] = []
+    source = small.datasets["small"].model_dump_json()
+    environment = {
+        **os.environ,
+        "TRAINSHED_DATA_DIR": str(small.data_dir),
+        "TRAINSHED_DATASETS": f'{{"small": {source}}}',
+    }
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOADER], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def assert_has_loaded(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, f"{IMAGES[:TRAIN].sum()}\n")
+
+
+def test_two_processes_that_need_it_at_once_download_it_once(server: FileServer, start_loader: Start) -> None:
+    resume = Event()
+    server.serve("/images", Answer(PNG, pause_after=1_000, resume=resume))
+    first = start_loader()
+    wait_until(lambda: server.count("/images"), "the first process downloads")
+    second = start_loader()
+    resume.set()
+    assert_has_loaded(first)
+    assert_has_loaded(second)
+    assert [request.path for request in server.requests] == ["/images", "/labels"]
+
+
+def test_two_threads_that_need_it_at_once_download_it_once(small: Settings, server: FileServer) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for dataset in threads.map(lambda _: catalog.load("small", small), range(2)):
+            assert_is_small(dataset)
+    assert len(server.requests) == 2
+
+
+def test_who_waits_for_a_download_goes_on_when_its_process_is_killed(
+    small: Settings, server: FileServer, start_loader: Start
+) -> None:
+    server.serve("/images", Answer(PNG, pause_after=1_000), Answer(PNG))
+    first = start_loader()
+    wait_until(lambda: server.count("/images"), "the first process downloads")
+    second = start_loader()
+    assert server.count("/images") == 1
+    first.kill()
+    assert_has_loaded(second)
+    assert server.count("/images") == 2
+    assert kept(small) == [cache_folder(small).name]
+
+
+def test_a_killed_download_leaves_no_bytes(small: Settings, server: FileServer, start_loader: Start) -> None:
+    server.serve("/images", Answer(PNG, pause_after=1_000))
+    process = start_loader()
+    wait_until(lambda: server.count("/images"), "the process downloads")
+    process.kill()
+    process.wait()
+    files = [path for path in small.data_dir.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) == 0
+
+
+def test_digits_load_without_any_address_and_are_decoded_once(settings: Settings) -> None:
+    before = catalog.decodes(), downloads()
+    dataset = catalog.load("digits", settings)
+    assert dataset.train_images.shape == (1_400, 784)
+    assert dataset.test_images.shape == (397, 784)
+    assert dataset.train_labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    catalog.load("digits", settings)
+    assert (catalog.decodes(), downloads()) == (before[0] + 1, before[1])
+
+
+def test_a_sprite_that_is_named_digits_takes_their_place(small: Settings) -> None:
+    settings = small.model_copy(update={"datasets": {"digits": small.datasets["small"]}})
+    assert catalog.dataset_names(settings) == ("mnist", "digits")
+    assert_is_small(catalog.load("digits", settings))
+
+
+def test_the_real_sprite_is_mnist(settings: Settings, real_mnist: dict[str, str]) -> None:
+    dataset = catalog.load("mnist", settings.model_copy(update=real_mnist))
+    images, labels = dataset.train_images, dataset.train_labels
+    assert (images.shape, dataset.test_images.shape) == ((55_000, 784), (10_000, 784))
+    assert np.bincount(labels, minlength=10).min() > 4_500
+    assert np.bincount(dataset.test_labels, minlength=10).min() > 800
+    assert 32 < images.mean() < 35
+    # what tells that each image has its own label: the nearest of ten mean images is right four times in five
+    means = np.stack([images[:10_000][labels[:10_000] == label].mean(axis=0) for label in range(10)])
+    distances = ((dataset.test_images[:1_000, None].astype(np.float32) - means) ** 2).sum(axis=2)
+    assert (distances.argmin(axis=1) == dataset.test_labels[:1_000]).mean() > 0.75

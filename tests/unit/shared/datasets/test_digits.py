@@ -1,0 +1,88 @@
+"""The bundled digits are scikit-learn's, brought to MNIST's form."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from shared.datasets import digits
+from shared.errors import DataUnavailable
+from tests.support.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def decoded() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    images, labels = digits.decode()
+    return images.reshape(-1, 28, 28), labels
+
+
+def test_shapes_and_types_are_a_sprites(decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+    images, labels = decoded
+    assert images.shape == (digits.TRAIN_ROWS + digits.TEST_ROWS, 28, 28)
+    assert labels.shape == (1_797,)
+    assert images.dtype == labels.dtype == np.uint8
+
+
+def test_labels_and_images_are_those_that_scikit_learn_gives(
+    decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+) -> None:
+    images, labels = decoded
+    original = load_digits()
+    np.testing.assert_array_equal(labels, original.target)
+    expected = [digits.like_mnist(image.astype(np.uint8)) for image in original.images[::100]]
+    np.testing.assert_array_equal(images[::100], expected)
+
+
+def test_every_class_is_in_both_parts(decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+    _, labels = decoded
+    assert np.bincount(labels[: digits.TRAIN_ROWS], minlength=10).min() > 130
+    assert np.bincount(labels[digits.TRAIN_ROWS :], minlength=10).min() > 35
+
+
+def test_each_centre_of_mass_is_where_mnists_is(
+    decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+) -> None:
+    images, _ = decoded
+    mass = images.sum(axis=(1, 2))
+    for axis in (1, 2):
+        centres = images.sum(axis=axis) @ np.arange(28) / mass
+        assert np.abs(centres - 14).max() <= 0.5 + 1e-9
+
+
+def test_each_digit_fills_a_box_of_20_pixels_with_its_proportions_kept(
+    decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+) -> None:
+    images, _ = decoded
+    for original, image in zip(load_digits().images[::50], images[::50], strict=True):
+        before, after = _extent(original), _extent(image)
+        assert max(after) <= 20
+        # faint edges may be rounded to black
+        np.testing.assert_allclose(after, np.array(before) * 20 / max(before), atol=1.5)
+
+
+def _extent(image: NDArray[np.generic]) -> tuple[int, int]:
+    rows, columns = np.nonzero(image)
+    return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+
+
+def test_digits_are_white_on_black(decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+    images, _ = decoded
+    assert images[:, ::27, ::27].max() == 0  # the corners
+    assert (images.reshape(len(images), -1).max(axis=1) > 200).all()
+    assert 25 < images.mean() < 50  # MNIST's is 33
+
+
+def test_decoding_does_not_import_scikit_learn() -> None:
+    code = (
+        "import sys; from shared.datasets import digits; digits.decode(); sys.exit('sklearn' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_without_scikit_learn_the_digits_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(DataUnavailable, match="scikit-learn"):
+        digits.decode()

@@ -1,0 +1,162 @@
+"""What the database refuses, whoever writes: each CHECK, the trigger, and the second end of a job."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import CheckConstraint, insert, literal, select, text, update
+from sqlalchemy.exc import IntegrityError, StatementError
+from uuid_utils.compat import uuid7
+
+from shared.db.engine import Database
+from shared.db.tables import Base, Job, JobEvent, UtcDateTime, Worker
+from shared.lifecycle import TERMINAL, TRANSITIONS, EventType, JobState
+from tests.support.factories import cancelled, failed, running, submitted, succeeded
+
+_MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+# a job in this state, and a change to it that breaks this constraint and no other
+_BAD_JOBS: list[tuple[str, JobState, dict[str, Any]]] = [
+    ("ck_jobs_kind", JobState.QUEUED, {"kind": "predict"}),
+    ("ck_jobs_state", JobState.QUEUED, {"state": "paused", "attempt": 1}),
+    ("ck_jobs_phase", JobState.RUNNING, {"phase": "thinking"}),
+    ("ck_jobs_priority", JobState.QUEUED, {"priority": "urgent"}),
+    ("ck_jobs_terminal_has_finished_at", JobState.SUCCEEDED, {"finished_at": None}),
+    ("ck_jobs_terminal_has_finished_at", JobState.QUEUED, {"finished_at": _MOMENT}),
+    ("ck_jobs_running_has_lease", JobState.RUNNING, {"lease_expires_at": None}),
+    ("ck_jobs_running_has_lease", JobState.QUEUED, {"lease_expires_at": _MOMENT}),
+    ("ck_jobs_running_has_owner", JobState.RUNNING, {"lease_owner": None}),
+    ("ck_jobs_running_has_owner", JobState.CANCELLED, {"lease_owner": "worker-1"}),
+    ("ck_jobs_phase_while_running", JobState.QUEUED, {"phase": "training"}),
+    ("ck_jobs_failed_has_error", JobState.FAILED, {"error_code": None}),
+    ("ck_jobs_failed_has_error", JobState.SUCCEEDED, {"error_code": "internal"}),
+    ("ck_jobs_succeeded_has_model", JobState.SUCCEEDED, {"model_id": None}),
+    ("ck_jobs_ran_has_attempt", JobState.RUNNING, {"attempt": 0}),
+    ("ck_jobs_ran_has_attempt", JobState.FAILED, {"attempt": 0}),
+    ("ck_jobs_counts", JobState.QUEUED, {"version": 0}),
+    ("ck_jobs_counts", JobState.QUEUED, {"attempt": -1}),
+    ("ck_jobs_counts", JobState.QUEUED, {"next_epoch": -1}),
+    ("ck_jobs_failure_counts", JobState.QUEUED, {"failures": -1}),
+    ("ck_jobs_failure_counts", JobState.QUEUED, {"crashes": -1}),
+    ("ck_jobs_failure_counts", JobState.QUEUED, {"max_attempts": 0}),
+]
+_BAD_UPDATES = [
+    ("ck_attempts_finished_has_outcome", "UPDATE attempts SET outcome = 'lost' WHERE outcome IS NULL"),
+    ("ck_attempts_finished_has_outcome", "UPDATE attempts SET outcome = NULL"),
+    ("ck_job_events_type", "UPDATE job_events SET type = 'paused' WHERE type = 'claimed'"),
+    ("ck_model_files_format", "UPDATE model_files SET format = 'tflite'"),
+    ("ck_class_results_counts", "UPDATE class_results SET rejected = count"),
+    ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
+]
+
+
+def _one_of_each(database: Database) -> dict[JobState, UUID]:
+    return {
+        JobState.QUEUED: submitted(database),
+        JobState.RUNNING: running(database).job_id,
+        JobState.SUCCEEDED: succeeded(database)[0],
+        JobState.FAILED: failed(database),
+        JobState.CANCELLED: cancelled(database),
+    }
+
+
+def _row(database: Database, job_id: UUID) -> dict[str, Any]:
+    """The job's columns, as they are stored."""
+    statement = select(*Job.__table__.columns).where(Job.id == job_id)
+    return dict(database.read(lambda session: session.execute(statement).one()._mapping))
+
+
+def _refusal(database: Database, statement: Any, *rows: dict[str, Any]) -> str:
+    with pytest.raises(IntegrityError) as refused:
+        database.write(lambda session: session.execute(statement, *rows))
+    return str(refused.value.orig)
+
+
+def test_each_constraint_has_a_case_here() -> None:
+    constraints = {
+        constraint.name
+        for table in Base.metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
+    }
+    assert {name for name, *_ in [*_BAD_JOBS, *_BAD_UPDATES]} == constraints
+
+
+def test_a_job_that_cannot_be_is_refused(database: Database) -> None:
+    valid = {state: _row(database, job_id) for state, job_id in _one_of_each(database).items()}
+    same = [{**row, "id": uuid7()} for row in valid.values()]
+    database.write(lambda session: session.execute(insert(Job), same))
+    for constraint, state, change in _BAD_JOBS:
+        refusal = _refusal(database, insert(Job), {**valid[state], "id": uuid7(), **change})
+        assert constraint in refusal, (state, change)
+
+
+def test_other_rows_that_cannot_be_are_refused(database: Database) -> None:
+    running(database)
+    succeeded(database)
+    worker = {"id": "w", "host": "h", "pid": 1, "queues": [], "devices": [], "slots": 1, "versions": {}}
+    moments = {"started_at": _MOMENT, "heartbeat_at": _MOMENT}
+    database.write(lambda session: session.execute(insert(Worker), {**worker, **moments, "state": "online"}))
+    for constraint, statement in _BAD_UPDATES:
+        assert constraint in _refusal(database, text(statement)), statement
+
+
+def test_a_change_of_state_that_the_life_of_a_job_lacks_is_refused(database: Database) -> None:
+    jobs_by_state = _one_of_each(database)
+    # with all columns as the new state needs them, so that no CHECK is in the way
+    rows = {state: _row(database, job_id) for state, job_id in jobs_by_state.items()}
+    for source, target in product(JobState, JobState):
+        values = {name: value for name, value in rows[target].items() if name != "id"}
+        statement = update(Job).where(Job.id == jobs_by_state[source]).values(values)
+        if (source, target) in TRANSITIONS or source == target:
+            with database.engine.connect() as connection:  # never committed
+                connection.execute(statement)
+        else:
+            assert "a job cannot" in _refusal(database, statement), (source, target)
+
+
+def test_a_finished_job_changes_by_edits_only(database: Database) -> None:
+    others = {str: "other", int: 77, float: 0.77, UUID: uuid7()}
+    edits = {"name", "tags", "version"}
+    columns = [column for column in Job.__table__.columns if column.name not in edits | {"id", "retry_of"}]
+    for finished in (succeeded(database)[0], failed(database), cancelled(database)):
+        change = update(Job).where(Job.id == finished)
+        for column in columns:
+            other = _MOMENT if column.name.endswith("_at") else others.get(column.type.python_type, {})
+            refusal = _refusal(database, change.values({column.name: other}))
+            assert "a job cannot change" in refusal, column
+        edit = change.values(name="other", tags=["other"], version=Job.version + 1)
+        database.write(lambda session, edit=edit: session.execute(edit))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("second", sorted(TERMINAL))
+def test_a_job_that_has_ended_cannot_end_again(database: Database, second: JobState) -> None:
+    job_id = failed(database)
+    event = {"job_id": job_id, "seq": 100, "at": _MOMENT, "attempt": 1, "data": {}}
+    refusal = _refusal(database, insert(JobEvent), {**event, "type": second})
+    assert "uq_job_events_terminal" in refusal or "UNIQUE constraint failed: job_events.job_id" in refusal
+    other = {**event, "type": EventType.CANCEL_REQUESTED}
+    database.write(lambda session: session.execute(insert(JobEvent), other))
+
+
+def test_what_a_job_left_cannot_stay_without_it(database: Database) -> None:
+    event = {"seq": 1, "at": _MOMENT, "attempt": 0, "data": {}, "type": EventType.SUBMITTED}
+    assert "FOREIGN KEY" in _refusal(database, insert(JobEvent), {**event, "job_id": uuid7()}).upper()
+
+
+def test_a_moment_without_a_time_zone_is_refused(database: Database) -> None:
+    naive = literal(_MOMENT.replace(tzinfo=None), UtcDateTime())
+    with pytest.raises(StatementError, match="needs a time zone"):
+        database.read(lambda session: session.scalar(select(naive)))
+
+
+def test_a_moment_comes_back_in_utc_to_the_microsecond(database: Database) -> None:
+    job_id = submitted(database)
+    elsewhere = _MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45)))
+    values = {"created_at": elsewhere, "started_at": None}
+    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(values)))
+    row = _row(database, job_id)
+    assert (row["created_at"], row["created_at"].utcoffset()) == (_MOMENT, timedelta(0))
+    assert row["started_at"] is None

@@ -1,0 +1,189 @@
+"""A job's name and tags may change at any time, and nothing else does."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+from uuid_utils.compat import uuid7
+
+from shared.db.engine import Database
+from shared.db.tables import Base, Job, JobEvent, JobTag, ModelAlias
+from shared.errors import JobNotFound, JobNotTerminal, ModelInUse, VersionMismatch
+from shared.lifecycle import EventType
+from shared.schemas import EvaluateSpec
+from shared.store import attempts, job_edits
+from tests.support import factories
+
+
+def _edit(database: Database, job_id: UUID, versions: set[int] | None = None, **changes: Any) -> None:
+    database.write(lambda session: job_edits.edit(session, job_id, changes, versions=versions))
+
+
+def _stored(database: Database, job_id: UUID) -> tuple[str | None, list[str], int]:
+    job = database.read(lambda session: session.get_one(Job, job_id))
+    return job.name, job.tags, job.version
+
+
+def _found_by(database: Database, tag: str) -> list[UUID]:
+    return list(
+        database.read(lambda session: session.scalars(select(JobTag.job_id).where(JobTag.tag == tag)).all())
+    )
+
+
+def test_an_edit_is_one_event(database: Database) -> None:
+    job_id = factories.submitted(database, name="old", tags=("a",))
+    _edit(database, job_id, name="new", tags=["b", "c"])
+    assert _stored(database, job_id) == ("new", ["b", "c"], 2)
+    event = database.read(lambda session: session.get_one(JobEvent, (job_id, 2)))
+    assert (event.type, event.data) == (EventType.EDITED, {"name": "new", "tags": ["b", "c"]})
+
+
+def test_what_an_edit_does_not_name_stays(database: Database) -> None:
+    job_id = factories.submitted(database, name="old", tags=("a",))
+    _edit(database, job_id, tags=[])
+    assert _stored(database, job_id) == ("old", [], 2)
+    _edit(database, job_id, name=None)
+    assert _stored(database, job_id) == (None, [], 3)
+
+
+def test_an_edit_that_changes_nothing_is_no_event(database: Database) -> None:
+    job_id = factories.submitted(database, name="same")
+    for _ in range(2):
+        _edit(database, job_id, name="other")
+    _edit(database, job_id)
+    assert _stored(database, job_id) == ("other", [], 2)
+
+
+def test_a_job_that_is_over_can_be_edited_and_stays_over(database: Database) -> None:
+    job_id, _ = factories.succeeded(database)
+    before = database.read(lambda session: session.get_one(Job, job_id))
+    _edit(database, job_id, name="kept")
+    after = database.read(lambda session: session.get_one(Job, job_id))
+    assert (after.state, after.finished_at, after.version) == (
+        "succeeded",
+        before.finished_at,
+        before.version + 1,
+    )
+
+
+def test_a_running_job_that_is_edited_goes_on(database: Database) -> None:
+    attempt = factories.running(database)
+    _edit(database, attempt.job_id, name="runs")
+    factories.record(database, attempt, 3)
+    factories.succeed(database, attempt, factories.make_model())
+
+
+def test_a_job_is_found_by_the_tags_that_it_has_now(database: Database) -> None:
+    job_id = factories.submitted(database, tags=("a", "b"))
+    _edit(database, job_id, tags=["b", "c"])
+    assert [_found_by(database, tag) for tag in "abc"] == [[], [job_id], [job_id]]
+
+
+def test_an_edit_of_another_version_is_refused(database: Database) -> None:
+    job_id = factories.submitted(database)
+    _edit(database, job_id, {1}, name="first")
+    with pytest.raises(VersionMismatch, match="version 2"):
+        _edit(database, job_id, {1}, name="second")
+    assert _stored(database, job_id) == ("first", [], 2)
+
+
+def test_an_edit_that_was_made_already_is_not_refused(database: Database) -> None:
+    # its first answer was lost with the connection
+    job_id = factories.submitted(database)
+    for _ in range(2):
+        _edit(database, job_id, {1}, name="first")
+    assert _stored(database, job_id) == ("first", [], 2)
+
+
+def test_an_unknown_job_cannot_be_edited(database: Database) -> None:
+    with pytest.raises(JobNotFound):
+        _edit(database, uuid7(), name="x")
+
+
+def _delete(database: Database, job_id: UUID) -> None:
+    database.write(lambda session: job_edits.delete_job(session, job_id))
+
+
+def _rows(database: Database) -> dict[str, int]:
+    return database.read(
+        lambda session: {
+            table.name: session.scalar(select(func.count()).select_from(table)) or 0
+            for table in Base.metadata.sorted_tables
+        }
+    )
+
+
+def _evaluated(database: Database, model_id: UUID) -> UUID:
+    """A job that has evaluated the model."""
+    spec: EvaluateSpec = factories.make_evaluate_spec(model_id)
+    attempt = factories.running(database, kind="evaluate", spec=spec, model_id=model_id)
+    database.write(
+        lambda session: attempts.succeed_evaluation(
+            session, attempt, model_id, "mnist", factories.make_evaluation()
+        )
+    )
+    return attempt.job_id
+
+
+def test_nothing_of_a_deleted_job_is_left(database: Database) -> None:
+    before = _rows(database)
+    job_id, _ = factories.succeeded(database, tags=("a",))
+    _delete(database, job_id)
+    assert _rows(database) == before
+
+
+def test_other_jobs_keep_what_they_have(database: Database) -> None:
+    factories.succeeded(database, tags=("a",))
+    before = _rows(database)
+    _delete(database, factories.succeeded(database, tags=("a",))[0])
+    assert _rows(database) == before
+
+
+@pytest.mark.parametrize("make", [factories.failed, factories.cancelled])
+def test_a_job_without_a_result_is_deleted(database: Database, make: Callable[[Database], UUID]) -> None:
+    job_id = make(database)
+    _delete(database, job_id)
+    assert database.read(lambda session: session.get(Job, job_id)) is None
+
+
+def test_a_job_that_is_not_over_is_kept(database: Database) -> None:
+    for job_id in (factories.submitted(database), factories.running(database).job_id):
+        with pytest.raises(JobNotTerminal):
+            _delete(database, job_id)
+
+
+def test_a_job_whose_model_others_have_evaluated_is_kept_until_they_are_deleted(database: Database) -> None:
+    job_id, model = factories.succeeded(database)
+    evaluation = _evaluated(database, model.id)
+    with pytest.raises(ModelInUse, match=str(evaluation)):
+        _delete(database, job_id)
+    _delete(database, evaluation)
+    _delete(database, job_id)
+    assert _rows(database)["models"] == 0
+
+
+def test_deleting_an_evaluation_keeps_the_model(database: Database) -> None:
+    _, model = factories.succeeded(database)
+    _delete(database, _evaluated(database, model.id))
+    assert _rows(database)["model_files"] == 2
+
+
+def test_a_job_whose_model_has_an_alias_is_kept(database: Database) -> None:
+    job_id, model = factories.succeeded(database)
+    database.write(lambda session: session.add(ModelAlias(alias="champion", model_id=model.id)))
+    with pytest.raises(ModelInUse, match="champion"):
+        _delete(database, job_id)
+
+
+def test_a_retry_outlives_what_it_repeats(database: Database) -> None:
+    job_id = factories.failed(database)
+    retry = factories.submitted(database, retry_of=job_id)
+    _delete(database, job_id)
+    assert database.read(lambda session: session.get_one(Job, retry).retry_of) is None
+
+
+def test_an_unknown_job_cannot_be_deleted(database: Database) -> None:
+    with pytest.raises(JobNotFound):
+        _delete(database, uuid7())

@@ -1,0 +1,97 @@
+"""`trainshed logs`, against a real API."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from api.app import create_app
+from shared.db.engine import Database
+from shared.schemas import LogLevel
+from shared.settings import Settings
+from shared.store import attempts, job_edits, job_logs
+from shared.store.job_logs import Line
+from shared.store.transitions import AttemptId
+from tests.support.factories import running
+from tests.support.servers import running_app
+from trainshed.cli.main import app
+from trainshed.client import Client
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
+def url(settings: Settings, sqlite_url: str) -> Iterator[str]:
+    with running_app(create_app(settings.model_copy(update={"database_url": sqlite_url}))) as client:
+        yield str(client.base_url)
+
+
+@pytest.fixture
+def attempt(database: Database) -> AttemptId:
+    """One that has logged a line of information and a warning."""
+    attempt = running(database)
+    log(database, attempt, 1, "attempt started")
+    log(database, attempt, 2, "it \x1b[31mcreaks", LogLevel.WARNING)
+    return attempt
+
+
+def log(
+    database: Database, attempt: AttemptId, number: int, message: str, level: LogLevel = LogLevel.INFO
+) -> None:
+    line = Line(number, datetime.now(UTC), level, message, {"epoch": number})
+    database.write(partial(job_logs.append, attempt=attempt, lines=[line]))
+
+
+def run(url: str, *arguments: object) -> Result:
+    return CliRunner().invoke(app, ["logs", *map(str, arguments), "--url", url])
+
+
+def test_a_log_is_shown_without_what_steers_a_terminal(url: str, attempt: AttemptId) -> None:
+    first, second = run(url, attempt.job_id).stdout.splitlines()
+    assert first.endswith("info     attempt started epoch=1")
+    assert second.endswith("warning  it ?[31mcreaks epoch=2")
+
+
+def test_a_log_is_filtered(url: str, attempt: AttemptId) -> None:
+    for arguments in (("--level", "warning"), ("--grep", "CREAKS")):
+        assert len(run(url, attempt.job_id, *arguments).stdout.splitlines()) == 1
+
+
+def test_a_log_is_written_as_json(url: str, attempt: AttemptId) -> None:
+    lines = json.loads(run(url, attempt.job_id, "--json").stdout)
+    assert [line["message"] for line in lines] == ["attempt started", "it \x1b[31mcreaks"]
+
+
+def test_a_log_is_followed_to_the_jobs_end_and_its_last_line(
+    url: str, attempt: AttemptId, database: Database
+) -> None:
+    pauses = 0
+
+    def go_on(_seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 2:
+            database.write(partial(attempts.release, attempt=attempt))
+            database.write(partial(job_edits.request_cancel, job_id=attempt.job_id))
+        if pauses == 3:
+            log(database, attempt, 3, "the last words")
+
+    with Client(url, sleep=go_on) as server:
+        followed = [line.message for line in server.logs(attempt.job_id, follow=True)]
+    assert followed[-1] == "the last words"
+    assert len(followed) == 3
+
+
+def test_a_finished_jobs_log_is_followed_as_json_lines(
+    url: str, attempt: AttemptId, database: Database
+) -> None:
+    database.write(partial(attempts.release, attempt=attempt))
+    database.write(partial(job_edits.request_cancel, job_id=attempt.job_id))
+    lines = run(url, attempt.job_id, "--follow", "--json").stdout.splitlines()
+    assert [json.loads(line)["cursor"] for line in lines] == ["1.1", "1.2"]

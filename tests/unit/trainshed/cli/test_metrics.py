@@ -1,0 +1,70 @@
+"""Curves on the command line, from a real API."""
+
+import csv
+import json
+from io import StringIO
+from uuid import UUID
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from shared.db.engine import Database
+from tests.support import factories
+from trainshed.cli.main import app
+from trainshed.cli.metrics import drawn
+
+
+@pytest.fixture
+def job_id(database: Database) -> UUID:
+    """A job that has trained three epochs."""
+    return factories.succeeded(database)[0]
+
+
+def _run(url: str, *arguments: object) -> Result:
+    result = CliRunner().invoke(app, ["metrics", *map(str, arguments), "--url", url])
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def test_each_curve_is_drawn_with_its_ends_and_extremes(url: str, job_id: UUID) -> None:
+    table = _run(url, job_id).stdout
+    rows = {line.split()[1]: line.split() for line in table.splitlines()[2:]}
+    assert set(rows) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert rows["loss"][0] == str(job_id)[-8:]
+    assert rows["loss"][3:] == ["1.0000", "0.3333", "0.3333", "1.0000"]
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_curves_of_several_jobs_are_one_document(url: str, database: Database, job_id: UUID) -> None:
+    other = factories.succeeded(database)[0]
+    found = json.loads(_run(url, other, job_id, "--name", "loss", "--json").stdout)
+    assert [one["job_id"] for one in found] == [str(other), str(job_id)]
+    assert [series["name"] for one in found for series in one["series"]] == ["loss", "loss"]
+
+
+def test_points_are_written_as_csv_and_as_ndjson(url: str, job_id: UUID) -> None:
+    options = (job_id, "--resolution", "step", "--max-points", 2)
+    rows = list(csv.DictReader(StringIO(_run(url, *options, "--format", "csv").stdout)))
+    lines = [json.loads(line) for line in _run(url, *options, "--format", "ndjson").stdout.splitlines()]
+    assert (
+        [row["name"] for row in rows] == [line["name"] for line in lines] == ["loss"] * 2 + ["accuracy"] * 2
+    )
+    assert [float(row["y"]) for row in rows] == [line["y"] for line in lines]
+
+
+def test_a_job_without_points_has_no_row(url: str, database: Database) -> None:
+    assert len(_run(url, factories.submitted(database)).stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "bars"),
+    [
+        ([0.0, 0.5, 1.0], "▁▅█"),
+        ([1.0, 0.0], "█▁"),
+        ([2.0], "▁"),
+        ([1.0, 1.0], "▁▁"),
+        ([step // 100 for step in range(300)], "▁" * 10 + "▅" * 10 + "█" * 10),
+    ],
+)
+def test_a_curve_is_drawn_from_its_least_value_to_its_greatest(values: list[float], bars: str) -> None:
+    assert drawn(values).replace("▄", "▅") == bars

@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from shared.db.engine import Database
+from tests.support import factories
+from tests.support.onnx_models import make_drawing
+from trainshed.cli.main import app
+
+
+@pytest.fixture
+def drawing(tmp_path: Path) -> Path:
+    file = tmp_path / "drawing.png"
+    Image.fromarray(make_drawing()).save(file)
+    return file
+
+
+def _run(url: str, *arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments), "--url", url])
+
+
+@pytest.mark.usefixtures("model_id")
+def test_the_newest_model_reads_a_picture(url: str, drawing: Path) -> None:
+    result = _run(url, "predict", drawing)
+
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "3")
+    [found] = json.loads(_run(url, "predict", drawing, "--json").stdout)["data"]
+    assert found["prediction"] == 3
+
+
+def test_a_model_is_named_and_meant_by_its_name(url: str, model_id: UUID, drawing: Path) -> None:
+    named = _run(url, "model", model_id, "--alias", "champion", "--description", "best", "--json")
+    assert json.loads(named.stdout)["alias"] == "champion"
+    assert "champion" in _run(url, "models").stdout
+    read = json.loads(_run(url, "predict", drawing, "--model", "champion", "--json").stdout)
+    assert read["model_id"] == str(model_id)
+
+    unnamed = json.loads(_run(url, "model", "champion", "--alias", "", "--json").stdout)
+
+    assert (unnamed["alias"], unnamed["description"]) == (None, "best")
+
+
+@pytest.mark.usefixtures("model_id")
+def test_a_blank_picture_shows_no_digit(url: str, tmp_path: Path) -> None:
+    blank = tmp_path / "blank.png"
+    Image.new("L", (30, 30)).save(blank)
+
+    assert _run(url, "predict", blank).stdout.startswith("No digit found: the picture is blank")
+
+
+@pytest.mark.usefixtures("model_id")
+def test_a_file_that_is_not_there_or_no_picture_is_a_usage_error(url: str, tmp_path: Path) -> None:
+    words = tmp_path / "words.png"
+    words.write_text("no picture")
+
+    assert _run(url, "predict", tmp_path / "none.png").exit_code == 2
+    assert _run(url, "predict", words).exit_code == 2
+
+
+def test_without_a_model_nothing_is_read(url: str, drawing: Path) -> None:
+    assert _run(url, "predict", drawing).exit_code == 2
+    assert _run(url, "models").stdout == ""
+    assert _run(url, "models", "--json").stdout == "[]\n"
+
+
+def test_jobs_are_shown_side_by_side(url: str, database: Database) -> None:
+    fast, _ = factories.succeeded(database)
+    slow = factories.submitted(database, spec=factories.make_spec(learning_rate=0.5))
+
+    result = _run(url, "compare", fast, slow)
+
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert rows["learning_rate"] == ["0.001", "0.5"]
+    assert rows["state"] == ["succeeded", "queued"]
+    assert "epochs" not in rows
+    differing = json.loads(_run(url, "compare", fast, slow, "--json").stdout)["differing"]
+    assert differing == {"learning_rate": [0.001, 0.5]}
+
+
+def test_one_job_is_nothing_to_compare(url: str, database: Database) -> None:
+    assert _run(url, "compare", factories.submitted(database)).exit_code == 2
+
+
+def test_images_that_were_got_wrong_are_listed(url: str, database: Database) -> None:
+    model = factories.make_model(spec=factories.make_spec(dataset="digits"))
+    attempt = factories.running(database)
+    factories.record(database, attempt, 3)
+    factories.succeed(database, attempt, model)
+    wrong = model.evaluation.misclassified[0]
+
+    listed = _run(url, "misclassified", attempt.job_id)
+    only = json.loads(_run(url, "misclassified", attempt.job_id, "--label", wrong.label, "--json").stdout)
+
+    assert listed.stdout.splitlines()[2].split()[:3] == [
+        str(wrong.index),
+        str(wrong.label),
+        str(wrong.predicted),
+    ]
+    assert {one["label"] for one in only} == {wrong.label}
+    assert only[0]["image"].startswith("data:image/png;base64,")
+    assert (
+        _run(url, "misclassified", attempt.job_id, "--label", 9, "--predicted", 9).stderr
+        == "No such images.\n"
+    )

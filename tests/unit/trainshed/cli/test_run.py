@@ -1,0 +1,97 @@
+"""Commands that run things on this host. (`up` and `demo`: tests/e2e.)"""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.settings import Settings
+from tests.support.command_line import CommandLine
+from tests.support.fake_api import FakeApi
+from tests.support.waiting import wait_until
+from trainshed import Client
+from trainshed.local import ports
+from trainshed.local.processes import environment
+
+HOST = "127.0.0.1"
+
+
+def trainshed(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainshed.cli.main", *arguments],
+        env={**environment(Settings()), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def cli() -> CommandLine:
+    return CommandLine(FakeApi())
+
+
+def test_the_api_is_served_until_it_is_asked_to_end(tmp_path: Path) -> None:
+    port = ports.find_free(HOST)
+    api = trainshed("api", TRAINSHED_PORT=str(port), TRAINSHED_DATA_DIR=str(tmp_path))
+    with Client(f"http://{HOST}:{port}") as server:
+        wait_until(lambda: "schema" in server.why_not_ready(), "the API answers that it lacks its schema", 30)
+    api.send_signal(signal.SIGTERM)
+    out, err = api.communicate(timeout=30)
+    assert out == ""
+    assert all(json.loads(line)["level"] for line in err.splitlines())
+
+
+def test_an_api_that_anyone_could_reach_and_use_is_not_served(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSHED_HOST", "0.0.0.0")
+    result = cli.run("api")
+    assert "set TRAINSHED_API_KEYS to a secret" in result.stderr
+    assert (result.stdout, result.exit_code) == ("", 2)
+
+
+def test_the_worker_command_becomes_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "workers.py").write_text("import os; print(os.getpid())")
+    worker = trainshed("worker", PYTHONPATH=str(tmp_path))
+    out, _ = worker.communicate(timeout=30)
+    assert (int(out), worker.returncode) == (worker.pid, 0)
+
+
+def test_a_worker_with_wrong_settings_says_which(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSHED_LEASE_S", "long")
+    result = cli.run("worker")
+    assert result.stderr.startswith("Error: TRAINSHED_LEASE_S long: ")
+    assert (result.stdout, result.exit_code) == ("", 2)
+
+
+def test_the_migrate_command_makes_the_database(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
+    assert cli.run("migrate").stderr == "The database is up to date.\n"
+    assert json.loads(cli.run("migrate", "--json").stdout) == {"migrated": True}
+    assert (tmp_path / "trainshed.db").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_stack_that_cannot_be_started_is_one_line_and_exit_code_1(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("TRAINSHED_HOST", "0.0.0.0")
+    result = cli.run(command)
+    assert result.stderr.startswith("Error: HOST is 0.0.0.0, which others reach, and no key is set")
+    assert (result.stdout, result.exit_code) == ("", 1)
+
+
+def test_signals_are_handled_as_before_after_a_stack(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSHED_HOST", "0.0.0.0")
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    cli.run("up")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before

@@ -1,0 +1,50 @@
+"""What the command line says of a server as a whole."""
+
+import json
+
+from typer.testing import CliRunner, Result
+
+from api.app import create_app
+from shared.db.engine import Database
+from shared.settings import Settings
+from tests.support import factories
+from tests.support.command_line import CommandLine
+from tests.support.fake_api import FakeApi, make_problem
+from tests.support.servers import RedisServer, running_app
+from trainshed.cli.main import app
+
+
+def _run(url: str, *arguments: object) -> Result:
+    return CliRunner().invoke(app, ["status", *map(str, arguments), "--url", url])
+
+
+def test_a_ready_server_tells_what_waits_and_what_runs(
+    settings: Settings, database_url: str, database: Database, redis: RedisServer
+) -> None:
+    factories.submitted(database)
+    factories.running(database)
+    whole = settings.model_copy(update={"database_url": database_url, "redis_url": redis.url})
+    with running_app(create_app(whole)) as api:
+        result = _run(str(api.base_url))
+        found = json.loads(_run(str(api.base_url), "--json").stdout)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Jobs: 1 queued, 1 running" in result.stdout
+    assert (found["lacks"], found["jobs"]["total"], found["queues"][0]["running"]) == ("", 2, 1)
+
+
+def test_a_server_that_is_not_ready_says_what_it_lacks_and_what_it_knows(
+    url: str, database: Database
+) -> None:
+    factories.submitted(database)
+    result = _run(url)  # its Redis does not run
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Not ready: Redis does not answer: start it")
+    assert "Jobs: 1 queued" in result.stdout
+
+
+def test_a_server_that_knows_nothing_says_why() -> None:
+    api = FakeApi()
+    api.ready = make_problem(503, "no database")
+    result = CommandLine(api).run("status")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Not ready: {api.connect().url} is not ready")

@@ -1,0 +1,48 @@
+"""A real API on SQLite, for what the fake one does not know."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from api.app import create_app
+from shared.db.engine import Database
+from shared.schemas import ModelFormat
+from shared.settings import Settings
+from tests.support import factories
+from tests.support.onnx_models import make_counting_onnx
+from tests.support.servers import running_app
+from trainshed import Client
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database only."""
+    return sqlite_url
+
+
+@pytest.fixture
+def url(settings: Settings, database_url: str) -> Iterator[str]:
+    """The address of a real API."""
+    with running_app(create_app(settings.model_copy(update={"database_url": database_url}))) as client:
+        yield str(client.base_url)
+
+
+@pytest.fixture
+def server(url: str) -> Iterator[Client]:
+    """A client of that API."""
+    with Client(url) as server:
+        yield server
+
+
+@pytest.fixture
+def model_id(database: Database) -> UUID:
+    """A model that says 3, and the surer the more ink there is."""
+    model = factories.make_model(
+        files={ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: make_counting_onnx()},
+        spec=factories.make_spec(dataset="digits"),
+    )
+    attempt = factories.running(database)
+    factories.record(database, attempt, 3)
+    factories.succeed(database, attempt, model)
+    return model.id

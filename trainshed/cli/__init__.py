@@ -1,0 +1,1 @@
+"""The command line, `trainshed`: one module a group of commands."""
