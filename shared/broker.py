@@ -1,9 +1,10 @@
-"""The broker: sends a job's id to the workers, as a hint that there is something to claim.
+"""The broker: Celery messages over Redis that wake workers up, each a hint that a job can be claimed.
 
-What it holds may be lost or doubled at any time; the jobs table is the truth.
+Hints may be lost or duplicated at any time: the jobs table, not the broker, says which jobs there are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -18,13 +19,13 @@ from shared.settings import Settings
 
 RUN_JOB = "workers.tasks.run_job"
 
-# A submit must be answered within 3 s also while Redis hangs, and kombu may wait for three of these in a row.
-_PATIENCE_S = 0.5
+# A submit must be answered within 3 s even if Redis hangs, and kombu may wait for three of these in a row.
+_SEND_TIMEOUT_S = 0.5
 
 
 @dataclass(frozen=True)
 class Hint:
-    """Says that a job may be claimed."""
+    """A message to the workers of a queue that a job can be claimed."""
 
     job_id: UUID
     queue: str
@@ -32,19 +33,19 @@ class Hint:
 
 
 class BrokerUnavailable(Exception):
-    """Redis cannot be reached; the reconciler will dispatch later."""
+    """Redis cannot be reached; the reconciler sends the hints later."""
 
 
 def celery_app(settings: Settings) -> Celery:
-    """The Celery application, as the sender and the workers configure it."""
+    """Create the Celery application with the configuration that sender and workers share."""
     url = settings.effective_redis_url.replace("unix://", "redis+socket://", 1)
     app = Celery("trainshed", broker=url)
     app.conf.update(
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # for ever
+        broker_connection_max_retries=None,  # no limit
         broker_pool_acquire_timeout=3,
         broker_transport_options={
-            # kombu keeps the lists in a set; their sorted names are the order of priority
+            # kombu reads the lists in the order of their names, which is that of the priorities
             "queue_order_strategy": "sorted",
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
@@ -74,70 +75,73 @@ def celery_app(settings: Settings) -> Celery:
 
 
 def list_name(queue: str, priority: str) -> str:
-    """The Redis list that holds a queue's messages of one priority; sorts before those of lower ones."""
+    """Return the name of the Redis list of a queue's hints of one priority; a higher one sorts first."""
     return f"{list(Priority).index(Priority(priority))}-{priority}.{queue}"
 
 
 def list_names(queue: str) -> list[str]:
-    """A queue's lists, from the first that workers look into to the last."""
+    """Return the names of a queue's Redis lists, from the highest priority to the lowest."""
     return [list_name(queue, priority) for priority in Priority]
 
 
 class Broker:
-    """Sends hints, and tells whether those sent may have been lost."""
+    """A connection to Redis that sends hints, and counts those that no worker has taken yet."""
 
     def __init__(self, settings: Settings) -> None:
         self._celery = celery_app(settings)
-        self._celery.conf.update(  # a worker may wait for Redis as long as it takes; a sender may not
-            broker_connection_timeout=_PATIENCE_S,
-            broker_pool_acquire_timeout=_PATIENCE_S,
+        self._celery.conf.update(  # unlike a worker, a sender does not wait until Redis is back
+            broker_connection_timeout=_SEND_TIMEOUT_S,
+            broker_pool_acquire_timeout=_SEND_TIMEOUT_S,
             broker_transport_options={
                 **self._celery.conf.broker_transport_options,
-                "socket_timeout": _PATIENCE_S,
-                "socket_connect_timeout": _PATIENCE_S,
+                "socket_timeout": _SEND_TIMEOUT_S,
+                "socket_connect_timeout": _SEND_TIMEOUT_S,
                 "max_retries": 0,
             },
         )
         self._redis: Redis = Redis.from_url(
             settings.effective_redis_url,
-            socket_timeout=_PATIENCE_S,
-            socket_connect_timeout=_PATIENCE_S,
+            socket_timeout=_SEND_TIMEOUT_S,
+            socket_connect_timeout=_SEND_TIMEOUT_S,
             decode_responses=True,
         )
 
     def send(self, hint: Hint) -> None:
-        """Hand a job's id to the workers.
+        """Send a hint to the workers.
 
         Raises:
-            BrokerUnavailable: it was not sent, or it is not known whether it was.
+            BrokerUnavailable: it was not sent, or it is unknown whether it was.
         """
-        try:
-            self._celery.send_task(
-                RUN_JOB, args=[str(hint.job_id)], queue=list_name(hint.queue, hint.priority)
-            )
-        except (BrokerError, RedisError, OSError) as error:
-            raise BrokerUnavailable(str(error)) from error
+        name = list_name(hint.queue, hint.priority)
+        with _unavailability_raised():
+            self._celery.send_task(RUN_JOB, args=[str(hint.job_id)], queue=name)
 
-    def waiting(self, queues: Iterable[str]) -> int:
-        """How many messages wait in the given queues.
+    def count_hints(self, queues: Iterable[str]) -> int:
+        """Return how many hints of these queues no worker has taken yet.
 
         Raises:
-            BrokerUnavailable: Redis does not answer.
+            BrokerUnavailable: Redis does not respond.
         """
         names = [name for queue in queues for name in list_names(queue)]
-        try:
+        with _unavailability_raised():
             return sum(int(str(self._redis.llen(name))) for name in names)
-        except (RedisError, OSError) as error:
-            raise BrokerUnavailable(str(error)) from error
 
     def ping(self) -> None:
-        """Raises BrokerUnavailable unless Redis answers."""
-        try:
+        """Check that Redis responds; raises BrokerUnavailable if it does not."""
+        with _unavailability_raised():
             self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise BrokerUnavailable(str(error)) from error
 
     def close(self) -> None:
         """Close every connection."""
         self._redis.close()
+        # `Celery.close` leaves the connections of its pool open
+        self._celery.pool.force_close_all()  # type: ignore[attr-defined]
         self._celery.close()
+
+
+@contextmanager
+def _unavailability_raised() -> Iterator[None]:
+    try:
+        yield
+    except (BrokerError, RedisError, OSError) as error:
+        raise BrokerUnavailable(str(error)) from error

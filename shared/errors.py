@@ -1,7 +1,7 @@
-"""Every error of Trainshed's own, in one tree.
+"""Errors of requests and of attempts, in one tree.
 
 TrainshedError
-├── RequestError                what a client asked for cannot be done
+├── RequestError                a request cannot be carried out
 │   ├── NotFound
 │   │   ├── JobNotFound
 │   │   ├── ModelNotFound
@@ -11,9 +11,9 @@ TrainshedError
 │   │   └── WorkerNotFound
 │   ├── InvalidSpec
 │   ├── ModelInUse
-│   ├── UnreadablePicture
-│   ├── PictureTooLarge
-│   ├── UnsupportedPicture
+│   ├── UnreadableImage
+│   ├── ImageTooLarge
+│   ├── UnsupportedImage
 │   ├── InvalidCursor
 │   ├── VersionMismatch
 │   ├── WorkerStopped
@@ -22,13 +22,13 @@ TrainshedError
 │   ├── JobAlreadyFinished
 │   ├── NoAdministrator
 │   └── IdempotencyKeyReused
-├── AttemptError                why an attempt failed; has a code, and may be worth another try
+├── AttemptError                an attempt failed; has a code, and may be worth a retry
 │   ├── DataUnavailable
 │   ├── DataCorrupt
 │   ├── NonFiniteLoss
 │   ├── DeviceOutOfMemory
 │   └── MaxRuntimeExceeded
-└── AttemptInterrupted          the attempt must end without a result of its own
+└── AttemptInterrupted          an attempt must end without a result
     ├── CancelRequested
     ├── StopRequested
     ├── LeaseLost
@@ -43,43 +43,43 @@ class TrainshedError(Exception):
 
 
 class RequestError(TrainshedError):
-    """What a client asked for cannot be done; the message says what to do instead."""
+    """A request cannot be carried out; the message says why, and what to do instead."""
 
 
 class NotFound(RequestError):
-    """Nothing has that name."""
+    """The requested resource does not exist."""
 
 
 class JobNotFound(NotFound):
-    """No job has that id."""
+    """No job has the requested id."""
 
 
 class ModelNotFound(NotFound):
-    """No model has that id."""
+    """No model has the requested id."""
 
 
 class DatasetNotFound(NotFound):
-    """No dataset of that name is configured."""
+    """No dataset of the requested name is configured."""
 
 
 class ApiKeyNotFound(NotFound):
-    """No API key has that id."""
+    """No API key has the requested id."""
 
 
 class SweepNotFound(NotFound):
-    """No sweep has that id."""
+    """No sweep has the requested id."""
 
 
 class WorkerNotFound(NotFound):
-    """No worker has that id."""
+    """No worker has the requested id."""
 
 
 class InvalidSpec(RequestError):
-    """The job's specification asks for something that its dataset or model cannot give.
+    """The job's spec does not fit its dataset or model, such as more images than there are.
 
     Attributes:
-        field: the specification's field that is wrong.
-        part: the part of the request that holds the field.
+        field: the name of the invalid field.
+        part: the name of the request's object that contains the field.
     """
 
     def __init__(self, field: str, message: str, part: str = "spec") -> None:
@@ -89,47 +89,47 @@ class InvalidSpec(RequestError):
 
 
 class ModelInUse(RequestError):
-    """The model has an alias, or an evaluation job measures or has measured it."""
+    """The model cannot be deleted, because it has an alias or an evaluation job refers to it."""
 
 
-class UnreadablePicture(RequestError):
-    """The picture is no PNG or JPEG file, or a damaged one."""
+class UnreadableImage(RequestError):
+    """The image is not a PNG or JPEG file, or it is damaged."""
 
 
-class PictureTooLarge(RequestError):
-    """The picture has more pixels than are looked at."""
+class ImageTooLarge(RequestError):
+    """The image has more pixels than the API decodes."""
 
 
-class UnsupportedPicture(RequestError):
-    """What was sent has another media type than pictures of digits have."""
+class UnsupportedImage(RequestError):
+    """The body's media type is not one of an image, nor JSON."""
 
 
 class InvalidCursor(RequestError):
-    """The cursor is none, or belongs to a list in another order."""
+    """The page cursor is malformed, or belongs to a list with another order."""
 
 
 class VersionMismatch(RequestError):
-    """The job has changed since the client saw it."""
+    """The job has changed since the client read the version that it sent in `If-Match`."""
 
 
 class WorkerStopped(RequestError):
-    """The worker has ended: nothing can be asked of it."""
+    """The worker has ended, so it can be neither drained nor resumed."""
 
 
 class NotReady(RequestError):
-    """The job has not come so far yet that what was asked for exists."""
+    """The requested result does not exist yet, because the job has not progressed far enough."""
 
 
 class JobNotTerminal(RequestError):
-    """The job is still queued or running, and the operation is for finished jobs."""
+    """The job is queued or running, and the operation is for finished jobs only."""
 
 
 class JobAlreadyFinished(RequestError):
-    """The job has succeeded or failed, and cannot be cancelled any more."""
+    """The job has succeeded or failed, so it can no longer be cancelled."""
 
 
 class NoAdministrator(RequestError):
-    """With this key as the only one, nobody could make another."""
+    """The first API key must be an administrator's, or nobody could create or revoke keys."""
 
 
 class IdempotencyKeyReused(RequestError):
@@ -140,8 +140,8 @@ class AttemptError(TrainshedError):
     """An attempt failed.
 
     Attributes:
-        code: stands in the job's `error_code`.
-        retryable: whether another attempt may go better, so that retrying is worth its cost.
+        code: the job's `error_code` if it fails with this error.
+        retryable: whether another attempt may succeed.
     """
 
     code: ClassVar[str] = "internal"
@@ -149,52 +149,52 @@ class AttemptError(TrainshedError):
 
 
 class DataUnavailable(AttemptError):
-    """The dataset's files could not be fetched."""
+    """The dataset's files could not be downloaded or stored."""
 
     code = "data_unavailable"
     retryable = True
 
 
 class DataCorrupt(AttemptError):
-    """The dataset's files were fetched, and are not what they should be."""
+    """The dataset's files are not what they should be."""
 
     code = "data_corrupt"
 
 
 class NonFiniteLoss(AttemptError):
-    """The loss became infinite or not a number."""
+    """The training loss became infinite or not a number."""
 
     code = "non_finite_loss"
 
 
 class DeviceOutOfMemory(AttemptError):
-    """The device had not enough memory."""
+    """The device ran out of memory."""
 
     code = "gpu_oom"
     retryable = True
 
 
 class MaxRuntimeExceeded(AttemptError):
-    """The job ran longer than its time limit, or made no progress for too long."""
+    """The job ran for longer than its time limit, or made no progress for too long."""
 
     code = "timeout"
 
 
 class AttemptInterrupted(TrainshedError):
-    """The attempt must end without a result of its own."""
+    """The attempt must end without a result."""
 
 
 class CancelRequested(AttemptInterrupted):
-    """A user asked for the job to be cancelled."""
+    """A user requested that the job be cancelled."""
 
 
 class StopRequested(AttemptInterrupted):
-    """The worker is being stopped, and gives the job back."""
+    """The worker is being stopped, so it releases the job."""
 
 
 class LeaseLost(AttemptInterrupted):
-    """The lease could not be renewed in time, so another worker may soon run the job."""
+    """The lease could not be renewed in time, so another worker may soon claim the job."""
 
 
 class StaleAttempt(AttemptInterrupted):
-    """The job is no longer running under this attempt: whatever it wanted to write was not written."""
+    """The job is no longer running under this attempt; what the attempt tried to write was not written."""

@@ -1,28 +1,37 @@
-"""The life of a job: its states, and the events that move it from one to another. Standard library only.
+"""The job state machine: states, and the events that change them. Standard library only.
 
-`EVENTS` is the whole truth about which change is possible; `shared.store.transitions` makes the changes, and
-the database's triggers and constraints refuse any other.
+`EVENTS` defines which changes are possible; `shared.store.transitions` makes them, and the database's
+triggers and constraints refuse any other.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
-class JobState(StrEnum):
-    """Where a job is. Each comment says who moves it out of there."""
+class JobKind(StrEnum):
+    """What a job does."""
 
-    QUEUED = "queued"  # waits for a worker: leaves by a worker's claim, or by a user's cancel
-    RUNNING = "running"  # one worker holds its lease: leaves by that worker's report, or by the reconciler
-    SUCCEEDED = "succeeded"  # final: its results are stored
-    FAILED = "failed"  # final: an error that another attempt cannot cure, or no attempt was left
-    CANCELLED = "cancelled"  # final: a user asked for it
+    TRAIN = "train"  # trains a model and evaluates it
+    EVALUATE = "evaluate"  # evaluates a stored model
+
+    __repr__ = str.__repr__  # pydantic's error messages show it
+
+
+class JobState(StrEnum):
+    """The state of a job."""
+
+    QUEUED = "queued"  # waits for a worker's claim or a user's cancel request
+    RUNNING = "running"  # a worker holds its lease; that worker reports its end, or the reconciler reaps it
+    SUCCEEDED = "succeeded"  # terminal: its results are stored
+    FAILED = "failed"  # terminal: a retry would not help, or no attempt was left
+    CANCELLED = "cancelled"  # terminal: a user requested it
 
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class Phase(StrEnum):
-    """What a running job is doing, for people to read. Nothing is decided by it."""
+    """What a running job is doing; for display only."""
 
     LOADING_DATA = "loading_data"
     BUILDING_MODEL = "building_model"
@@ -32,7 +41,7 @@ class Phase(StrEnum):
 
 
 class EventType(StrEnum):
-    """A dated fact about a job. Every change of a job's row is one event."""
+    """The type of a recorded event of a job; every change of a job's row is one event."""
 
     SUBMITTED = "submitted"
     CLAIMED = "claimed"
@@ -50,11 +59,11 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True)
 class Edge:
-    """What an event needs, and where it leads.
+    """The state change that an event makes.
 
     Attributes:
-        sources: the states that the job may be in; empty for the event that creates it.
-        target: the state that the job is in afterwards; None leaves it as it was.
+        sources: the states in which the event is possible; empty for the event that creates the job.
+        target: the state after the event; None if the state stays the same.
     """
 
     sources: frozenset[JobState]
@@ -70,10 +79,10 @@ EVENTS: dict[EventType, Edge] = {
     EventType.PHASE_ENTERED: Edge(_RUNNING, None),
     EventType.EPOCHS_RECORDED: Edge(_RUNNING, None),
     EventType.CANCEL_REQUESTED: Edge(_RUNNING, None),
-    EventType.EDITED: Edge(frozenset(JobState), None),  # its name or tags, which decide nothing
-    EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # a graceful stop
-    EventType.LEASE_EXPIRED: Edge(_RUNNING, JobState.QUEUED),  # a lost worker
-    EventType.RETRY_SCHEDULED: Edge(_RUNNING, JobState.QUEUED),  # an error that may pass
+    EventType.EDITED: Edge(frozenset(JobState), None),  # its name or tags
+    EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # the worker was stopped
+    EventType.LEASE_EXPIRED: Edge(_RUNNING, JobState.QUEUED),  # the worker was lost
+    EventType.RETRY_SCHEDULED: Edge(_RUNNING, JobState.QUEUED),  # a transient error
     EventType.SUCCEEDED: Edge(_RUNNING, JobState.SUCCEEDED),
     EventType.FAILED: Edge(_RUNNING, JobState.FAILED),
     EventType.CANCELLED: Edge(_QUEUED | _RUNNING, JobState.CANCELLED),
@@ -93,5 +102,17 @@ class AttemptOutcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    RELEASED = "released"  # given back by a worker that was asked to stop
+    RELEASED = "released"  # the worker was stopped
     LOST = "lost"  # its lease expired
+
+
+class WorkerState(StrEnum):
+    """What a worker does with new jobs."""
+
+    ONLINE = "online"  # takes jobs
+    DRAINING = "draining"  # finishes its running jobs and takes no more
+    STOPPED = "stopped"  # has ended
+    LOST = "lost"  # never stored: its last heartbeat is too old
+
+
+STORED_WORKER_STATES = frozenset(WorkerState) - {WorkerState.LOST}

@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line on stderr, with the job, attempt and worker that it is about."""
+"""Logging as JSON lines on stderr, with the bound context (job, attempt, worker, request) and no secrets."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ import structlog
 
 _API_KEY = r"(?P<id>ts_[0-9a-f]{32}_)[0-9a-f]+"
 
-_SHARED: list[Any] = [
+_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -18,11 +18,11 @@ _SHARED: list[Any] = [
     structlog.processors.format_exc_info,
 ]
 
-# from the first line on, also in a program that never calls `configure`: a log line is never on stdout
+# on import, because structlog's default, for programs that never call `configure`, writes to stdout
 structlog.configure(
     processors=[
         structlog.stdlib.filter_by_level,
-        *_SHARED,
+        *_PROCESSORS,
         structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
     ],
     logger_factory=structlog.stdlib.LoggerFactory(),
@@ -32,19 +32,19 @@ structlog.configure(
 
 
 class _Secrets:
-    """The texts that no log may hold, in a pattern that finds them."""
+    """Texts that must not appear in logs, and the pattern that finds them."""
 
     def __init__(self) -> None:
-        self.learn(())
+        self.replace(())
 
-    def learn(self, secrets: Iterable[str]) -> None:
-        """Know these from now on, instead of others."""
-        known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-        self._pattern = re.compile("|".join([_API_KEY, *map(re.escape, known)]))
+    def replace(self, secrets: Iterable[str]) -> None:
+        """Hide these texts from now on, instead of the former ones."""
+        longest_first = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._pattern = re.compile("|".join([_API_KEY, *map(re.escape, longest_first)]))
 
     def hide(self, text: str) -> str:
-        """The text with stars for every secret in it, and for the secret part of every API key."""
-        return self._pattern.sub(lambda found: f"{found['id'] or ''}***", text)
+        """Replace every secret in a text by stars, and the secret part of every API key."""
+        return self._pattern.sub(lambda match: f"{match['id'] or ''}***", text)
 
 
 _secrets = _Secrets()
@@ -52,17 +52,17 @@ hide = _secrets.hide
 
 
 def configure(level: str, *, secrets: Iterable[str] = ()) -> None:
-    """Send every log line of this process, libraries' too, to stderr as JSON.
+    """Write all logs of this process, those of libraries too, to stderr as JSON lines.
 
     Args:
-        level: the least important level that is logged, such as `INFO`.
-        secrets: texts that stand in no line, such as passwords; stars do instead.
+        level: the least severe level that is logged, such as `INFO`.
+        secrets: texts that are replaced by stars in every line, such as passwords.
     """
-    _secrets.learn(secrets)
+    _secrets.replace(secrets)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
+            foreign_pre_chain=_PROCESSORS,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(default=str),
@@ -73,20 +73,20 @@ def configure(level: str, *, secrets: Iterable[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # it announces itself at every look at the schema's version
+    # it logs two lines at INFO whenever the schema's version is read
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger whose keyword arguments become fields of the line."""
+    """Return a logger whose keyword arguments become fields of the JSON line."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
 def request_id() -> str | None:
-    """The id of the API's request that is being answered, where one is bound."""
-    found = structlog.contextvars.get_contextvars().get("request_id")
-    return None if found is None else str(found)
+    """Return the id of the HTTP request that is being handled, or None outside of one."""
+    bound_id = structlog.contextvars.get_contextvars().get("request_id")
+    return None if bound_id is None else str(bound_id)
 
 
 bound = structlog.contextvars.bound_contextvars

@@ -1,4 +1,4 @@
-"""The one place that reads the environment: every setting, frozen, with its default."""
+"""Every setting with its default, read from the environment here and nowhere else."""
 
 import os
 from functools import cache
@@ -12,28 +12,41 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.schemas import QUEUE_PATTERN
 
+DIGIT_NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+
 _URL = r"^(https?|file)://"
+_ORIGIN = r"^https?://[^/\s]+$"
+_MIN_KEY_LENGTH = 16  # a shorter secret can be guessed
+_MAX_SOCKET_PATH_BYTES = 107  # the kernel's limit for the path of a UNIX socket is 108 with the closing NUL
+
 _MNIST = "https://storage.googleapis.com/learnjs-data/model-builder"
 
-_ORIGIN = r"^https?://[^/\s]+$"
-_KEY_LENGTH = 16  # below it, a secret can be guessed
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{64})?$")]
+"""A SHA-256 checksum as 64 hexadecimal digits; empty if none is known."""
 
-# The kernel's limit for the path of a UNIX socket is 108 bytes with the closing NUL.
-_SOCKET_PATH_LIMIT = 107
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address can be reached from its own host only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class ExposedApi(ValueError):
-    """The API would listen where anyone may reach it, and ask for no key."""
+    """Other hosts could reach the API, and it would require no key."""
 
 
 class SpriteSource(BaseModel):
-    """Where a sprite dataset lies, and how its rows divide.
+    """The files of a sprite dataset, and how its rows are divided into training and test images.
 
     Attributes:
-        images_url: `http(s)://` or `file://`: a PNG with one 28x28 image a row, 784 columns.
-        labels_url: one-hot labels, `classes` bytes of 0 or 1 a row.
-        train_rows: the first rows of the sprite, for training.
-        test_rows: the rows after them, for validation and evaluation.
+        images_url: `http(s)://` or `file://`: a PNG of 784 columns, one 28x28 image a row.
+        labels_url: one-hot labels, ten bytes of 0 or 1 a row.
+        images_sha256: the checksum that the images' file must have; empty: any.
+        labels_sha256: the checksum that the labels' file must have; empty: any.
+        train_rows: how many rows, the first ones, are for training.
+        test_rows: how many rows, those after them, are for validation and evaluation.
         class_names: what people call each class, in label order.
     """
 
@@ -41,135 +54,135 @@ class SpriteSource(BaseModel):
 
     images_url: str = Field(pattern=_URL)
     labels_url: str = Field(pattern=_URL)
+    images_sha256: Sha256 = ""
+    labels_sha256: Sha256 = ""
     train_rows: int = Field(default=55_000, ge=1)
     test_rows: int = Field(default=10_000, ge=2)
-    class_names: tuple[str, ...] = Field(
-        default=("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"),
-        min_length=10,
-        max_length=10,
-    )
+    class_names: tuple[str, ...] = Field(default=DIGIT_NAMES, min_length=10, max_length=10)
 
 
 class Settings(BaseSettings):
-    """Every setting of Trainshed; each is read from `TRAINSHED_` and its name in capitals.
+    """Settings of one process; each is read from the variable `TRAINSHED_` and its name in capitals.
 
-    `docs/operations.md` lists them for people.
+    The text below each is its description in `docs/operations.md`.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="TRAINSHED_", frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="TRAINSHED_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
-    data_dir: Path = Field(
-        default=Path(".trainshed"),
-        description="Where the embedded servers and the dataset cache keep their files.",
-    )
-    database_url: str = Field(
-        default="",
-        description="SQLAlchemy URL of the database: `sqlite:///...` or `postgresql+psycopg://...`. "
-        "Empty: SQLite under `DATA_DIR`.",
-    )
-    redis_url: str = Field(
-        default="",
-        description="Redis: `redis://host:port/db` or `unix:///path`. Empty: the embedded one's socket under "
-        "`DATA_DIR`.",
-    )
+    data_dir: Path = Path(".trainshed")
+    """Folder for the dataset cache, the embedded Redis and SQLite database, and the local stack's logs. A
+    relative path starts at the folder in which the process is started. All processes of a local stack need
+    the same one."""
+    database_url: str = ""
+    """SQLAlchemy URL of the database: `postgresql+psycopg://user:password@host/name` or `sqlite:///path`.
+    Empty: an SQLite file in `DATA_DIR`, which is for one host only; several hosts need PostgreSQL."""
+    redis_url: str = ""
+    """URL of Redis: `redis://:password@host:port/db` or `unix:///path`. Empty: the socket of the embedded
+    Redis in `DATA_DIR`, which is for one host only."""
 
-    mnist_images_url: str = Field(
-        default=f"{_MNIST}/mnist_images.png", pattern=_URL, description="The MNIST sprite."
-    )
-    mnist_labels_url: str = Field(
-        default=f"{_MNIST}/mnist_labels_uint8", pattern=_URL, description="Its one-hot labels."
-    )
-    datasets: dict[str, SpriteSource] = Field(
-        default_factory=dict,
-        description="More sprite datasets, as JSON: "
-        '`{"fashion": {"images_url": "...", "labels_url": "..."}}`.',
-    )
-    download_timeout_s: float = Field(
-        default=30.0,
-        gt=0,
-        description="Seconds without a byte after which a download is given up and retried.",
-    )
-    download_attempts: int = Field(default=3, ge=1, description="How often one download is tried.")
+    mnist_images_url: str = Field(default=f"{_MNIST}/mnist_images.png", pattern=_URL)
+    """Address of the images of the dataset `mnist` (`http(s)://` or `file://`): a PNG of 784 columns, one
+    28x28 image a row. Change it to use a mirror or a local copy."""
+    mnist_labels_url: str = Field(default=f"{_MNIST}/mnist_labels_uint8", pattern=_URL)
+    """Address of the labels of the dataset `mnist`: ten bytes an image, 1 at the image's class and 0
+    elsewhere. Change it together with `MNIST_IMAGES_URL`."""
+    mnist_images_sha256: Sha256 = ""
+    """SHA-256 checksum, 64 hexadecimal digits, that the file at `MNIST_IMAGES_URL` must have; jobs fail with
+    `data_corrupt` if it has another. Empty: any. Set it to be sure that the file never changes."""
+    mnist_labels_sha256: Sha256 = ""
+    """SHA-256 checksum that the file at `MNIST_LABELS_URL` must have, as for `MNIST_IMAGES_SHA256`."""
+    datasets: dict[str, SpriteSource] = Field(default_factory=dict)
+    """More sprite datasets by name, as a JSON object: `{"fashion": {"images_url": "...", "labels_url":
+    "..."}}`. Each may also have `images_sha256`, `labels_sha256`, `train_rows` (55000), `test_rows` (10000)
+    and `class_names` (ten). The API and all workers need the same ones."""
+    download_timeout_s: float = Field(default=30.0, gt=0)
+    """Seconds without data after which a dataset's download is broken off and retried. Increase it where a
+    server or proxy is slow to respond."""
+    download_attempts: int = Field(default=3, ge=1)
+    """Number of times that a dataset's file is requested before the job's attempt fails with
+    `data_unavailable`; 0.25 s to 5 s pass in between."""
 
-    host: str = Field(default="127.0.0.1", description="The address that the API listens on.")
-    port: int = Field(default=8000, ge=1, le=65_535, description="The port that the API listens on.")
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(),
-        description=f"Secrets of at least {_KEY_LENGTH} characters, with commas between them, that may do "
-        "all: the first keys, from which others are made. Needed where `HOST` is not loopback.",
-    )
-    api_key: SecretStr = Field(
-        default=SecretStr(""), description="The key that the command line and the Python client show the API."
-    )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(),
-        description="Names under which the API is asked besides this host's own, with commas between them; "
-        "empty: any where `HOST` is not loopback.",
-    )
-    cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = Field(
-        default=(),
-        description="Other web sites whose pages may use the API, such as `https://example.org`, with commas "
-        "between them.",
-    )
-    rate_limit: float = Field(
-        default=100.0,
-        ge=0,
-        description="Requests a second that one key may make, or one address without a valid one; ten "
-        "seconds' worth at once. 0: no limit.",
-    )
+    host: str = "127.0.0.1"
+    """Address that the API listens on. The default can be reached from its own host only; `0.0.0.0` means all
+    network interfaces, and requires `API_KEYS`."""
+    port: int = Field(default=8000, ge=1, le=65_535)
+    """TCP port that the API listens on."""
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Administrators' keys, separated by commas, of at least 16 characters each, such as the output of
+    `openssl rand -hex 32`; other keys are created with them. Required if `HOST` is not a loopback address."""
+    url: str = ""
+    """The server that the command line and the Python client use, such as `https://trainshed.example.org`;
+    `--url` overrides it. Empty: the API of these settings on this host."""
+    api_key: SecretStr = SecretStr("")
+    """The key that the command line and the Python client send."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names, separated by commas, that requests to the API may use besides `localhost` and `HOST`.
+    Empty: no others if `HOST` is a loopback address, else any."""
+    cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = ()
+    """Origins of other web sites whose pages may use the API, such as `https://example.org`, separated by
+    commas. Empty: none."""
+    rate_limit: float = Field(default=100.0, ge=0)
+    """Requests per second that each API process accepts for one key, or for one client address without a
+    valid key; ten seconds' worth may come at once. 0: no limit."""
 
-    lease_s: float = Field(
-        default=30.0, gt=0, description="Seconds for which a worker may run a job without renewing its lease."
-    )
-    heartbeat_s: float = Field(
-        default=10.0,
-        gt=0,
-        description="Seconds between two renewals of a lease; at most a third of `LEASE_S`.",
-    )
-    cancel_poll_s: float = Field(
-        default=0.5, gt=0, description="Seconds between two looks for a cancel request while a job runs."
-    )
-    reconcile_s: float = Field(default=5.0, gt=0, description="Seconds between two rounds of the reconciler.")
-    redispatch_s: float = Field(
-        default=8.0,
-        gt=0,
-        description="Seconds after which a dispatched job that nobody claimed counts as lost by the broker.",
-    )
-    no_progress_s: float = Field(
-        default=600.0,
-        gt=0,
-        description="Seconds without a finished step after which an attempt counts as hung.",
-    )
-    max_crashes: int = Field(
-        default=3, ge=1, description="How many workers a job may lose before it ends `failed`, `worker_lost`."
-    )
+    lease_s: float = Field(default=30.0, gt=0)
+    """Seconds for which a worker keeps a job without renewing its lease. The job of a worker that was killed
+    returns to the queue after this time. Decrease it to recover sooner; increase it where workers or the
+    database may stall for longer."""
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    """Seconds between two renewals of a lease; at most a third of `LEASE_S`, so that a failed renewal can be
+    repeated in time."""
+    cancel_poll_s: float = Field(default=0.5, gt=0)
+    """Seconds between two checks of a running job for a cancel request, and of a worker for a drain request.
+    Each check is a query: increase it to relieve the database."""
+    reconcile_s: float = Field(default=5.0, gt=0)
+    """Seconds between two rounds of each worker's reconciler, which requeues jobs of lost workers and
+    dispatches jobs that are due."""
+    redispatch_s: float = Field(default=8.0, gt=0)
+    """Seconds after which a dispatched job that no worker has claimed is dispatched again, if Redis holds
+    fewer messages than it should."""
+    no_progress_s: float = Field(default=600.0, gt=0)
+    """Seconds without a completed step after which a running job counts as hung: it fails with `timeout`, and
+    its process is replaced. Increase it if a download may take longer."""
+    max_crashes: int = Field(default=3, ge=1)
+    """Number of lost workers after which the job that they ran fails with `worker_lost` instead of being
+    retried."""
+    worker_retention_s: float = Field(default=86_400.0, gt=0)
+    """Seconds for which a worker that has stopped or was lost is still listed. Decrease it where workers come
+    and go often."""
 
     queues: Annotated[tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)], ...], NoDecode] = Field(
-        default=("default",),
-        min_length=1,
-        description="The queues a worker serves, with commas between them.",
+        default=("default",), min_length=1
     )
-    slots: int = Field(default=1, ge=1, description="Jobs that one worker runs at once where it has no GPU.")
-    slots_per_gpu: int = Field(default=1, ge=1, description="Jobs that one worker runs at once on each GPU.")
-    deterministic: bool = Field(
-        default=True, description="Same seed, same device: same bits. Costs some speed on a GPU."
-    )
-    executor: str = Field(
-        default="workers.mnist.executor:MnistExecutor",
-        description="What runs a job, as `module:class`; another class is for tests.",
-    )
-    log_level: str = Field(default="INFO", description="The least important level that is logged.")
+    """Queues that a worker serves, separated by commas. The API lists these queues even before they are
+    used."""
+    slots: int = Field(default=1, ge=1)
+    """Number of jobs that a worker on a host without GPUs runs at the same time."""
+    slots_per_gpu: int = Field(default=1, ge=1)
+    """Number of jobs that a worker runs at the same time on each GPU. Increase it while jobs leave the GPU
+    partly idle; each needs memory of its own."""
+    deterministic: bool = True
+    """Whether jobs with the same spec and seed give identical bits on the same device and versions. `False`
+    trains faster on a GPU."""
+    executor: str = "workers.mnist.executor:MnistExecutor"
+    """Class that runs jobs, as `module:class`. Only tests use another."""
+    log_level: str = "INFO"
+    """Least severe level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."""
 
     @field_validator("api_keys")
     @classmethod
     def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(key) < _KEY_LENGTH for key in value):
-            raise ValueError(f"each needs at least {_KEY_LENGTH} characters: try `openssl rand -hex 32`")
+        if any(len(key) < _MIN_KEY_LENGTH for key in value):
+            raise ValueError(f"each needs at least {_MIN_KEY_LENGTH} characters: try `openssl rand -hex 32`")
         return value
 
-    # after _long_enough, so that an error of it names no key: it is given what this made of the text
+    # it runs before `_long_enough`, whose errors then never contain the keys as text
     @field_validator("queues", "api_keys", "allowed_hosts", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -180,13 +193,13 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        # processes of one stack must agree on it, whatever folder each was started in
+        # other processes of the stack, which may run in other folders, are given this value
         return value.expanduser().absolute()
 
     @model_validator(mode="after")
     def _renamed(self) -> Self:
         if "TRAINSHED_TRAINER" in os.environ:  # noqa: TID251 (this is the module that reads it)
-            raise ValueError("TRAINSHED_TRAINER has a new name: set TRAINSHED_EXECUTOR instead")
+            raise ValueError("TRAINSHED_TRAINER was renamed: unset it, and set TRAINSHED_EXECUTOR instead")
         return self
 
     @model_validator(mode="after")
@@ -194,66 +207,64 @@ class Settings(BaseSettings):
         if self.heartbeat_s > self.lease_s / 3:
             raise ValueError(
                 f"HEARTBEAT_S ({self.heartbeat_s:g}) must be at most a third of LEASE_S ({self.lease_s:g}), "
-                "or one slow renewal loses the lease"
+                "or one failed renewal loses the lease: decrease HEARTBEAT_S or increase LEASE_S"
             )
-        if not self.redis_url and len(bytes(self.redis_socket)) > _SOCKET_PATH_LIMIT:
+        if not self.redis_url and len(bytes(self.redis_socket)) > _MAX_SOCKET_PATH_BYTES:
             raise ValueError(
-                f"the path of Redis's socket, {self.redis_socket}, is longer than {_SOCKET_PATH_LIMIT} "
+                f"the path of Redis's socket, {self.redis_socket}, is longer than {_MAX_SOCKET_PATH_BYTES} "
                 "bytes: set DATA_DIR to a shorter path"
             )
         return self
 
     def require_guarded(self) -> None:
-        """Refuse to serve an API that others than this host's own programs reach, and that asks for no key.
+        """Refuse to serve an API that other hosts can reach without a key.
 
         Raises:
-            ExposedApi: it would be so.
+            ExposedApi: `host` is not a loopback address, and `api_keys` is empty.
         """
         if not self.api_keys and not is_loopback(self.host):
             raise ExposedApi(
-                f"HOST is {self.host}, which others reach, and no key is set: set TRAINSHED_API_KEYS to a "
-                "secret, such as the output of `openssl rand -hex 32`, or TRAINSHED_HOST to 127.0.0.1"
+                f"HOST is {self.host}, which other hosts can reach, and there is no key: set "
+                "TRAINSHED_API_KEYS to a secret, such as the output of `openssl rand -hex 32`, or "
+                "TRAINSHED_HOST to 127.0.0.1"
             )
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every text that must be told to nobody: keys, and the passwords in addresses."""
+        """Texts that no log may contain: keys, and the passwords in URLs, both quoted and unquoted."""
         keys = (key.get_secret_value() for key in (self.api_key, *self.api_keys))
-        passwords = (urlsplit(url).password or "" for url in (self.database_url, self.redis_url))
-        known = [*keys, *passwords]
-        return tuple(dict.fromkeys(one for secret in known for one in (secret, unquote(secret)) if one))
+        passwords = (urlsplit(url).password or "" for url in (self.database_url, self.redis_url, self.url))
+        written = [secret for secret in (*keys, *passwords) if secret]
+        return tuple(dict.fromkeys(text for secret in written for text in (secret, unquote(secret))))
 
     @property
     def redis_socket(self) -> Path:
-        """The embedded Redis's socket."""
+        """Path of the embedded Redis's UNIX socket."""
         return self.data_dir / "redis.sock"
 
     @property
     def effective_database_url(self) -> str:
-        """`database_url`, or that of the SQLite file under `data_dir`."""
+        """`database_url`, or by default the URL of the SQLite file in `data_dir`."""
         return self.database_url or f"sqlite:///{self.data_dir / 'trainshed.db'}"
 
     @property
     def effective_redis_url(self) -> str:
-        """`redis_url`, or that of the embedded Redis's socket."""
+        """`redis_url`, or by default the URL of the embedded Redis's socket."""
         return self.redis_url or f"unix://{quote(str(self.redis_socket))}"
 
     @property
     def sprites(self) -> dict[str, SpriteSource]:
-        """The sprite datasets by name: `mnist`, and what the owner added."""
-        mnist = SpriteSource(images_url=self.mnist_images_url, labels_url=self.mnist_labels_url)
+        """The sprite datasets by name: `mnist`, and those of `datasets`."""
+        mnist = SpriteSource(
+            images_url=self.mnist_images_url,
+            labels_url=self.mnist_labels_url,
+            images_sha256=self.mnist_images_sha256,
+            labels_sha256=self.mnist_labels_sha256,
+        )
         return {"mnist": mnist, **self.datasets}
 
 
 @cache
 def get_settings() -> Settings:
-    """The process's settings, read from the environment once."""
+    """Return the settings of this process, which are read from the environment once."""
     return Settings()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this host's own programs reach that address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

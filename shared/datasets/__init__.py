@@ -1,1 +1,1 @@
-"""The datasets: where each comes from, how it is downloaded, decoded and cached."""
+"""Datasets: sources, downloads, decoding and cache."""

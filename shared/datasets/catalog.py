@@ -1,13 +1,12 @@
-"""The datasets: what is known of each, and how it comes into memory.
+"""The catalog of datasets: their names and sizes, and a cache of their decoded images and labels.
 
-A dataset is fetched and decoded once a host. The result is a folder of two arrays under `DATA_DIR/datasets`,
-which every process maps. It is written beside its place and put there by one rename, so it is there whole or
-not at all, and its images and labels are always of one build. To fetch a dataset anew, delete its folder.
+A dataset is downloaded and decoded once per host. The cache entry is a folder of two arrays in
+`DATA_DIR/datasets`, which every process maps into its memory. It is built in another folder and renamed, so
+it is never incomplete. To download a dataset again, delete its folder.
 """
 
 import os
 import shutil
-from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,35 +20,32 @@ from numpy.typing import NDArray
 
 from shared.datasets import digits, sprites
 from shared.datasets.downloads import open_url, public
+from shared.datasets.mnist_form import PIXELS
 from shared.errors import DatasetNotFound, DataUnavailable
-from shared.settings import Settings, SpriteSource
+from shared.settings import DIGIT_NAMES, Settings, SpriteSource
 
 _TRAIN_SIZE = 5_500
 _VALIDATION_SIZE = 1_000
 _EVALUATION_SIZE = 500
 
-_CACHE_FORMAT = 1  # part of each folder's name: count it up when the same sources decode to other arrays
+_CACHE_FORMAT = 1  # part of each folder's name: increment it when the same files decode to other arrays
 
 _IMAGES = "images.npy"
 _LABELS = "labels.npy"
-
-_decoded: Counter[str] = Counter()
 
 _Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a dataset before anything is fetched.
+    """A dataset's name, sizes and classes, which are known without downloading it.
 
     Attributes:
-        name: what clients call it.
-        train_rows: images that there are for training.
-        test_rows: images that there are for validation and evaluation together.
-        default_train_size: training images of a job that names no number.
-        default_validation_size: likewise.
-        default_evaluation_size: likewise; with the validation images, never more than `test_rows`.
-        class_names: what people call each class, in label order.
+        train_rows: number of images for training.
+        test_rows: number of images for validation and evaluation together.
+        default_train_size: training images of a job whose spec does not set their number; the next two sizes
+            are together at most `test_rows`.
+        class_names: in label order.
     """
 
     name: str
@@ -63,10 +59,9 @@ class DatasetInfo:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset in memory: arrays that are mapped from the cache, read-only, and shared by every process.
+    """A dataset's images and labels: read-only arrays, mapped from the cache and shared by processes.
 
     Attributes:
-        info: what is known of it.
         train_images: (train_rows, 784), a 28x28 image a row, row by row; 0 is black, 255 white.
         train_labels: (train_rows,), the index of each image's class.
         test_images: (test_rows, 784).
@@ -87,20 +82,20 @@ _DIGITS = DatasetInfo(
     default_train_size=1_400,
     default_validation_size=200,
     default_evaluation_size=197,
-    class_names=digits.CLASS_NAMES,
+    class_names=DIGIT_NAMES,
 )
 
 
 def dataset_names(settings: Settings) -> tuple[str, ...]:
-    """Every dataset that a job may name."""
+    """Return the names of the datasets that a job may use."""
     return tuple(dict.fromkeys((*settings.sprites, digits.NAME)))
 
 
 def describe(name: str, settings: Settings) -> DatasetInfo:
-    """What is known of a dataset; nothing is fetched for it.
+    """Return a dataset's sizes and classes, without downloading it.
 
     Raises:
-        DatasetNotFound: none of that name is configured.
+        DatasetNotFound: no dataset of that name is configured.
     """
     if name in settings.sprites:
         return _describe_sprite(name, settings.sprites[name])
@@ -111,15 +106,15 @@ def describe(name: str, settings: Settings) -> DatasetInfo:
 
 
 def load(name: str, settings: Settings) -> Dataset:
-    """A dataset's arrays: from the cache, which is filled first if it must be.
+    """Return a dataset from the cache, and download and decode it first if it is not there.
 
-    One process at a time fills it; the others wait, and find it filled. A sprite's first `train_rows` rows
-    are for training, the next `test_rows` for testing; more rows are not used, but must have their labels.
+    One process at a time downloads it, and others wait. A sprite's first `train_rows` rows are for training,
+    the next `test_rows` for testing; further rows are not used, but must have their labels.
 
     Raises:
-        DatasetNotFound: none of that name is configured.
-        DataUnavailable: it cannot be fetched, or not be kept on the disk; another time may go better.
-        DataCorrupt: what was fetched is not what it should be. Nothing is kept of it.
+        DatasetNotFound: no dataset of that name is configured.
+        DataUnavailable: it cannot be downloaded, or the disk cannot keep it; a retry may succeed.
+        DataCorrupt: its files are invalid, and nothing was cached.
     """
     info = describe(name, settings)
     folder = _folder(name, settings)
@@ -137,13 +132,8 @@ def load(name: str, settings: Settings) -> Dataset:
     return Dataset(info, images[train], labels[train], images[test], labels[test])
 
 
-def decodes() -> int:
-    """How many datasets this process has decoded since it started; what comes from the cache adds nothing."""
-    return _decoded.total()
-
-
 def _describe_sprite(name: str, source: SpriteSource) -> DatasetInfo:
-    # few test images are divided two to one, as the codelab's numbers are
+    # few test images are divided two to one, as in the codelab
     evaluation = max(1, min(_EVALUATION_SIZE, source.test_rows // 3))
     return DatasetInfo(
         name=name,
@@ -157,35 +147,40 @@ def _describe_sprite(name: str, source: SpriteSource) -> DatasetInfo:
 
 
 def _folder(name: str, settings: Settings) -> Path:
-    sprite = settings.sprites.get(name)
-    origin = (sprite.images_url, sprite.labels_url) if sprite else ("scikit-learn",)
-    key = sha256("\n".join((str(_CACHE_FORMAT), *origin)).encode()).hexdigest()[:16]
+    """Return the folder of a dataset's cache entry; its name depends on the addresses and checksums."""
+    origins = ["scikit-learn"]
+    if source := settings.sprites.get(name):
+        images = f"{source.images_url} {source.images_sha256}"
+        labels = f"{source.labels_url} {source.labels_sha256}"
+        origins = [images, labels]
+    # stripped, so that files without checksums keep the entries of versions that knew no checksums
+    key = sha256("\n".join((str(_CACHE_FORMAT), *map(str.strip, origins))).encode()).hexdigest()[:16]
     return settings.data_dir / "datasets" / f"{quote(name, safe='')}-{key}"
 
 
 def _mapped(folder: Path, min_rows: int) -> _Arrays | None:
-    """The cached arrays; None where there are none, or they are damaged or too few."""
+    """Return the cached arrays, or None if there are none, or if they are damaged or too short."""
     try:
         images = npy.open_memmap(folder / _IMAGES, mode="r")
         labels = npy.open_memmap(folder / _LABELS, mode="r")
-    except (OSError, ValueError, EOFError, TokenError):  # what numpy raises for files that are not its own
+    except (OSError, ValueError, EOFError, TokenError):  # NumPy's errors for damaged files
         return None
     rows = len(labels) if labels.ndim == 1 else 0
-    fitting = images.shape == (rows, sprites.PIXELS) and images.dtype == labels.dtype == np.uint8
+    fitting = images.shape == (rows, PIXELS) and images.dtype == labels.dtype == np.uint8
     return (images, labels) if fitting and rows >= min_rows else None
 
 
 def _build(info: DatasetInfo, folder: Path, settings: Settings) -> _Arrays:
-    """Fill the cache, whose lock the caller holds."""
+    """Build a dataset's cache entry; the caller holds its lock."""
     work = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(work, ignore_errors=True)  # left behind by a process that was killed
     work.mkdir()
     try:
         images, labels = _decode(info, work, settings)
         _save(images, work / _IMAGES)
         _save(labels, work / _LABELS)
         _sync(work)
-        shutil.rmtree(folder, ignore_errors=True)  # damaged; a process that has mapped it keeps what it has
+        shutil.rmtree(folder, ignore_errors=True)  # damaged; processes that have mapped its files keep them
         work.replace(folder)
         _sync(folder.parent)
     finally:
@@ -196,23 +191,19 @@ def _build(info: DatasetInfo, folder: Path, settings: Settings) -> _Arrays:
 def _decode(info: DatasetInfo, work: Path, settings: Settings) -> _Arrays:
     source = settings.sprites.get(info.name)
     if source is None:
-        images, labels = digits.decode()
-    else:
-        with (
-            open_url(source.images_url, work, settings) as images_file,
-            open_url(source.labels_url, work, settings) as labels_file,
-        ):
-            rows = info.train_rows + info.test_rows
-            images = sprites.decode_images(images_file, public(source.images_url), rows)
-            labels = sprites.decode_labels(
-                labels_file, public(source.labels_url), len(images), len(info.class_names)
-            )
-    _decoded[info.name] += 1
+        return digits.decode()
+    images_url, labels_url = public(source.images_url), public(source.labels_url)
+    with open_url(source.images_url, work, settings) as file:
+        sprites.verify_sha256(file, images_url, source.images_sha256)
+        images = sprites.decode_images(file, images_url, info.train_rows + info.test_rows)
+    with open_url(source.labels_url, work, settings) as file:
+        sprites.verify_sha256(file, labels_url, source.labels_sha256)
+        labels = sprites.decode_labels(file, labels_url, len(images), len(info.class_names))
     return images, labels
 
 
 def _save(array: NDArray[np.uint8], path: Path) -> None:
-    # not `np.save`, whose error does not say that the disk is full; not a map, where that kills the process
+    # `np.save` does not report a full disk as such, and a full disk kills a process that writes to a map
     with path.open("xb") as file:
         npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
         file.write(array.data)
@@ -221,7 +212,7 @@ def _save(array: NDArray[np.uint8], path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a folder's entries outlive a power cut."""
+    """Flush a folder's entries to the disk, so that they survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

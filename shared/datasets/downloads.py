@@ -1,9 +1,7 @@
-"""One file from an address: `http(s)://` by a download that survives a bad line, `file://` in place."""
+"""Download of a dataset's files, with retries and resume; `file://` URLs are opened in place."""
 
 import logging
 import re
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from shared.errors import DataCorrupt, DataUnavailable
 from shared.settings import Settings
@@ -21,33 +20,31 @@ MAX_BYTES = 2**30
 BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 5.0
 
-_PASSING = frozenset({408, 425, 429})  # the 4xx answers that a later try may not get
+_TRANSIENT_STATUSES = frozenset({408, 425, 429})  # below 500; a retry may succeed
 _ADVICE = "Check the address, and that this machine can reach it; the dataset `digits` needs no network."
-
-_downloaded: Counter[str] = Counter()
 
 _log = logging.getLogger(__name__)
 
 
-class _TryAgain(Exception):
-    """This try failed in a way that may pass; the message says how."""
+class _TransientError(Exception):
+    """A failed request that is worth a retry; the message is the reason."""
 
 
 def public(url: str) -> str:
-    """The address as messages may show it: without its user, password, query and fragment, often secret."""
+    """Return a URL without its user, password, query and fragment, which may be secret, for messages."""
     return re.sub(r"(?<=://)[^/?#]*@|[?#].*", "", url)
 
 
 @contextmanager
 def open_url(url: str, folder: Path, settings: Settings) -> Iterator[BinaryIO]:
-    """The file at an address, whole, open at its first byte.
+    """Open the complete file at a URL, at its first byte.
 
-    A download goes into a file without a name in `folder`: the kernel frees it when it is closed or its
-    process is killed, so that no half of it is ever left, or taken for the whole.
+    A download goes into a file without a name in `folder`, which the kernel frees when it is closed or its
+    process is killed, so an incomplete file is never left behind.
 
     Raises:
-        DataUnavailable: it cannot be had; the message names the address and the reason.
-        DataCorrupt: it is larger than `MAX_BYTES`.
+        DataUnavailable: the file cannot be downloaded or read; the message has the URL and the reason.
+        DataCorrupt: the file is larger than `MAX_BYTES`.
         OSError: the disk did not take the download.
     """
     if url.startswith("file:"):
@@ -56,21 +53,15 @@ def open_url(url: str, folder: Path, settings: Settings) -> Iterator[BinaryIO]:
     else:
         with TemporaryFile(dir=folder) as copy:
             _download(url, copy, settings)
-            _downloaded[url] += 1
             copy.seek(0)
             yield copy
-
-
-def downloads() -> int:
-    """How many files this process has downloaded since it started."""
-    return _downloaded.total()
 
 
 def _open_file(url: str) -> BinaryIO:
     try:
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost"):
-            raise ValueError(f"`{parts.netloc}` is taken for a host: the address needs a third slash")
+            raise ValueError(f"`{parts.netloc}` is read as a host: write a third slash before the path")
         return Path(url2pathname(parts.path)).open("rb")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -78,85 +69,90 @@ def _open_file(url: str) -> BinaryIO:
 
 
 def _download(url: str, copy: BinaryIO, settings: Settings) -> None:
-    file = _Incoming(url, copy)
-    tries = settings.download_attempts
-    reason: str | None = None
+    attempts = settings.download_attempts
+
+    def log_failure(state: RetryCallState) -> None:
+        reason, number = state.outcome and state.outcome.exception(), state.attempt_number
+        _log.warning("attempt %d of %d to download %s failed: %s", number, attempts, public(url), reason)
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(_TransientError),
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential(multiplier=BACKOFF_BASE_S, max=BACKOFF_CAP_S),
+        after=log_failure,
+        reraise=True,
+    )
     # `identity`, so that lengths and ranges count the file's own bytes
     with httpx.Client(
         timeout=settings.download_timeout_s, follow_redirects=True, headers={"Accept-Encoding": "identity"}
     ) as client:
-        for number in range(1, tries + 1):
-            reason = _failure(file, client)
-            if reason is None:
-                return
-            _log.warning("try %d of %d to fetch %s failed: %s", number, tries, public(url), reason)
-            if number < tries:
-                time.sleep(min(BACKOFF_BASE_S * 2 ** (number - 1), BACKOFF_CAP_S))
-    raise DataUnavailable(f"cannot fetch {public(url)}: {reason} (the last of {tries} tries). {_ADVICE}")
+        try:
+            retrying(_Download(url, copy).resume, client)
+        except _TransientError as error:
+            raise DataUnavailable(
+                f"cannot download {public(url)}: {error} (the last of {attempts} attempts). {_ADVICE}"
+            ) from error
 
 
-class _Incoming:
-    """What has come of a file so far; goes on where it broke off if the server vouches for the same bytes."""
+class _Download:
+    """An incomplete file, which is resumed if the server guarantees that its bytes are still the same."""
 
     def __init__(self, url: str, file: BinaryIO) -> None:
         self._url = url
         self._file = file
-        self._etag: str | None = None  # of what is in the file
+        self._etag: str | None = None  # of the bytes in `file`
 
-    def receive(self, client: httpx.Client) -> None:
-        """Get what is missing; a body shorter than its declared length is an `httpx.RemoteProtocolError`."""
+    def resume(self, client: httpx.Client) -> None:
+        """Request the missing bytes and write them to the file; a transient error is a `_TransientError`."""
+        try:
+            self._receive(client)
+        except httpx.TimeoutException as error:
+            raise _TransientError(f"no data was received for {client.timeout.read:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _TransientError(str(error) or type(error).__name__) from error
+
+    def _receive(self, client: httpx.Client) -> None:
         with client.stream("GET", self._url, headers=self._range()) as response:
             self._accept(response)
             for chunk in response.iter_bytes():
                 self._file.write(chunk)
                 if self._file.tell() > MAX_BYTES:
                     raise DataCorrupt(
-                        f"{public(self._url)} is larger than {MAX_BYTES:,} bytes: it is no dataset's file. "
-                        "Correct the address in the settings."
+                        f"{public(self._url)} is larger than {MAX_BYTES:,} bytes, the most that a dataset's "
+                        "file may have. Correct the address in the settings."
                     )
         self._file.flush()
 
     def _range(self) -> dict[str, str]:
-        have = self._file.tell()
-        return {"Range": f"bytes={have}-", "If-Range": self._etag} if have and self._etag else {}
+        received = self._file.tell()
+        return {"Range": f"bytes={received}-", "If-Range": self._etag} if received and self._etag else {}
 
     def _accept(self, response: httpx.Response) -> None:
-        """Place the file where the response's body belongs, or refuse the response."""
+        """Move to the place in the file where the response's body belongs, or refuse the response."""
         status = response.status_code
-        if status == 206 and self._continued_by(response):
+        if status == 206 and self._is_continued_by(response):
             return
         if status in (200, 206, 416):
             self._start_over(response)
         if status in (206, 416):
-            raise _TryAgain("the server answered with another part of the file than was asked for")
+            raise _TransientError("the server returned another range of the file than was requested")
         if status != 200:
-            answer = f"HTTP {status} {response.reason_phrase}"
-            if status >= 500 or status in _PASSING:
-                raise _TryAgain(answer)
-            raise DataUnavailable(f"cannot fetch {public(self._url)}: {answer}. {_ADVICE}")
+            reason = f"HTTP {status} {response.reason_phrase}"
+            if status >= 500 or status in _TRANSIENT_STATUSES:
+                raise _TransientError(reason)
+            raise DataUnavailable(f"cannot download {public(self._url)}: {reason}. {_ADVICE}")
 
-    def _continued_by(self, response: httpx.Response) -> bool:
-        part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
-        if part is None or response.headers.get("ETag") != self._etag:
+    def _is_continued_by(self, response: httpx.Response) -> bool:
+        content_range = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+        if content_range is None or response.headers.get("ETag") != self._etag:
             return False
-        start, last, total = map(int, part.groups())
+        start, last, total = map(int, content_range.groups())
         return start == self._file.tell() and last == total - 1
 
     def _start_over(self, response: httpx.Response) -> None:
         self._file.seek(0)
         self._file.truncate()
         etag = response.headers.get("ETag", "W/")
-        # only a strong validator promises the same bytes (RFC 9110, 13.1.5), and a range counts encoded ones
+        # only a strong ETag guarantees the same bytes (RFC 9110, 13.1.5), and a range counts encoded bytes
         resumable = not etag.startswith("W/") and "Content-Encoding" not in response.headers
         self._etag = etag if resumable else None
-
-
-def _failure(file: _Incoming, client: httpx.Client) -> str | None:
-    """Try once; why it failed, or None if the file is there."""
-    try:
-        file.receive(client)
-    except httpx.TimeoutException:
-        return f"nothing came for {client.timeout.read:g} s"
-    except (httpx.HTTPError, httpx.InvalidURL, _TryAgain) as error:
-        return str(error) or type(error).__name__
-    return None

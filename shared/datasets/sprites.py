@@ -1,8 +1,9 @@
-"""A sprite as the TensorFlow.js codelab lays it out: a PNG with one 28x28 image a row, and one-hot labels."""
+"""Sprites, in the TensorFlow.js codelab's layout: a PNG with one 28x28 image a row, and one-hot labels."""
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from io import SEEK_END
 from typing import BinaryIO
 
 import numpy as np
@@ -10,22 +11,48 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from shared.datasets.mnist_form import PIXELS
 from shared.errors import DataCorrupt
 
-PIXELS = 28 * 28
-MAX_ROWS = 300_000  # of an RGBA sprite, Pillow holds 940 MB
+MAX_ROWS = 300_000  # Pillow needs 940 MB for that many rows of RGBA
 
 _BAND_ROWS = 1_024
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by a PNG's colour type
+_CHUNK_BYTES = 2**20
+
+
+def verify_sha256(file: BinaryIO, source: str, expected: str) -> None:
+    """Verify a file's SHA-256 checksum, and return to the file's first byte.
+
+    Args:
+        file: open at its first byte.
+        source: the file's name in error messages.
+        expected: 64 hexadecimal digits; empty: any checksum is accepted.
+
+    Raises:
+        DataCorrupt: the checksums differ.
+    """
+    if not expected:
+        return
+    digest = sha256()
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    size = file.tell()
+    file.seek(0)
+    if digest.hexdigest() != expected.lower():
+        actual = f"SHA-256 {digest.hexdigest()} ({size:,} bytes: {_kind(file.read(64))})"
+        raise _corrupt(source, f"SHA-256 {expected.lower()}", actual)
 
 
 def decode_images(file: BinaryIO, source: str, min_rows: int) -> NDArray[np.uint8]:
-    """The images of a sprite, (rows, 784): grey as it is, of colours the red channel, of 16 bits the upper 8.
+    """Return the images of a sprite, (rows, 784): its grey values or red channel, of 16 bits the upper 8.
+
+    A truncated PNG is refused. Not detected is compressed data that is complete but contains fewer rows than
+    the header declares, which Pillow does not report: the missing rows are black.
 
     Args:
-        file: the PNG, of any colour type and depth, seekable.
-        source: what errors call it.
-        min_rows: how many rows it must have at least.
+        file: a PNG of any colour type and depth, open at its first byte.
+        source: the file's name in error messages.
+        min_rows: the least number of rows.
 
     Raises:
         DataCorrupt: it is not such a PNG, or it is damaged.
@@ -33,28 +60,28 @@ def decode_images(file: BinaryIO, source: str, min_rows: int) -> NDArray[np.uint
     expected = f"a PNG of {PIXELS} columns and at least {min_rows:,} rows"
     head = file.read(64)
     if not head.startswith(b"\x89PNG"):
-        raise _corrupt(source, expected, _seeming(head))
-    with _damage_refused(source, expected):
-        png = _checked(file)
+        raise _corrupt(source, expected, _kind(head))
+    with _corrupt_if_damaged(source, expected):
+        # not Image.open: it tries other decoders, and its limit of the size is global and only a warning
+        file.seek(0)
+        PngImageFile(file).verify()
+        file.seek(0)
+        png = PngImageFile(file)
     columns, rows = png.size
     if columns != PIXELS or not min_rows <= rows <= MAX_ROWS:
         limit = f", more than the {MAX_ROWS:,} that are allowed" if rows > MAX_ROWS else ""
         raise _corrupt(source, expected, f"{columns:,} columns and {rows:,} rows{limit}")
-    with _damage_refused(source, expected):
+    with _corrupt_if_damaged(source, expected):
         png.load()
-        if png.crop((0, rows - 1, columns, rows)).getbbox() is None:
-            _count_pixels(file, columns, rows)
     return _grey(png)
 
 
 def decode_labels(file: BinaryIO, source: str, rows: int, classes: int) -> NDArray[np.uint8]:
-    """The labels of a sprite, (rows,), each the index of the one among its `classes` bytes of 0 or 1.
+    """Return the labels of a sprite, (rows,): the index of the byte that is 1 in each row of `classes` bytes.
 
     Args:
-        file: the one-hot labels, seekable.
-        source: what errors call it.
-        rows: how many images there are.
-        classes: bytes a row.
+        file: open at its first byte.
+        source: the file's name in error messages.
 
     Raises:
         DataCorrupt: there are not `rows` one-hot labels.
@@ -64,8 +91,8 @@ def decode_labels(file: BinaryIO, source: str, rows: int, classes: int) -> NDArr
     )
     raw = file.read(rows * classes + 1)
     if len(raw) != rows * classes:
-        size = file.seek(0, 2)
-        raise _corrupt(source, expected, f"{size:,} bytes: {_seeming(raw[:64])}")
+        size = file.seek(0, SEEK_END)
+        raise _corrupt(source, expected, f"{size:,} bytes: {_kind(raw[:64])}")
     one_hot = np.frombuffer(raw, np.uint8).reshape(rows, classes)
     wrong = np.flatnonzero((one_hot.max(axis=1) != 1) | (one_hot.sum(axis=1) != 1))
     if wrong.size:
@@ -75,8 +102,8 @@ def decode_labels(file: BinaryIO, source: str, rows: int, classes: int) -> NDArr
     return labels
 
 
-def _seeming(head: bytes) -> str:
-    """What a file seems to be by its first bytes, in words for an error message."""
+def _kind(head: bytes) -> str:
+    """Describe a file for an error message, by its first bytes."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not head:
         return "an empty file"
@@ -89,42 +116,10 @@ def _seeming(head: bytes) -> str:
     return f"a file that begins with {head[:16]!r}"
 
 
-def _checked(file: BinaryIO) -> PngImageFile:
-    """The PNG, not decoded yet, after every checksum in it held.
-
-    Made directly, and not by `Image.open`: only PNG's decoder ever sees the bytes, and the size is ours to
-    limit (Pillow's own limit is a warning, and global).
-    """
-    file.seek(0)
-    PngImageFile(file).verify()
-    file.seek(0)
-    return PngImageFile(file)
-
-
-def _count_pixels(file: BinaryIO, columns: int, rows: int) -> None:
-    """Raise `ValueError` if a PNG's data ends before its last row.
-
-    Pillow says nothing then, and leaves the missing rows 0: so this is for a PNG whose last row is 0. An
-    interlaced one is not counted, because its last row is not its last data.
-    """
-    file.seek(24)
-    depth, colour, _, _, interlaced = file.read(5)
-    line = 1 + -(-columns * depth * _CHANNELS[colour] // 8)
-    missing = 0 if interlaced else rows * line
-    inflater = zlib.decompressobj()
-    file.seek(8)
-    while missing > 0 and (head := file.read(8))[4:] != b"IEND":
-        data = file.read(int.from_bytes(head[:4]) + 4)[:-4]
-        if head[4:] == b"IDAT":
-            missing -= len(inflater.decompress(data, missing))
-    if missing:
-        raise ValueError(f"its data ends {-(-missing // line):,} rows early")
-
-
 def _grey(png: Image.Image) -> NDArray[np.uint8]:
     columns, rows = png.size
     images = np.empty((rows, columns), np.uint8)
-    for top in range(0, rows, _BAND_ROWS):  # by bands, so that what conversions need stays small
+    for top in range(0, rows, _BAND_ROWS):  # in bands, to bound the memory that conversions need
         band = png.crop((0, top, columns, min(top + _BAND_ROWS, rows)))
         images[top : top + _BAND_ROWS] = _grey_band(band)
     return images
@@ -139,14 +134,15 @@ def _grey_band(band: Image.Image) -> NDArray[np.integer]:
 
 
 @contextmanager
-def _damage_refused(source: str, expected: str) -> Iterator[None]:
+def _corrupt_if_damaged(source: str, expected: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # Pillow has no error of its own for a damaged PNG, and raises a dozen others
+    except Exception as error:  # Pillow raises a dozen types for damaged PNGs
         raise _corrupt(source, expected, f"a damaged PNG ({error})") from error
 
 
-def _corrupt(source: str, expected: str, found: str) -> DataCorrupt:
+def _corrupt(source: str, expected: str, actual: str) -> DataCorrupt:
     return DataCorrupt(
-        f"{source}: expected {expected}; found {found}. Correct the file, or its address in the settings."
+        f"{source}: expected {expected}; found {actual}. Correct the file, or its address or SHA-256 in the "
+        "settings."
     )

@@ -1,8 +1,8 @@
-"""Time, as the database tells it.
+"""The database's clock, as SQL expressions.
 
-Processes on several hosts compare leases, so they must read one clock: the database's. A `Now` is a
-function that gives the SQL expression for "now, and so many seconds"; production passes `database_now`, tests
-a function that gives literals.
+Processes on several hosts compare leases, so all of them use one clock: the database's. A `Now` is a function
+that returns the SQL expression for the present plus an offset; production passes `database_now`, tests a
+function that returns literals.
 """
 
 from datetime import datetime
@@ -20,14 +20,14 @@ Moment = ColumnElement[datetime] | InstrumentedAttribute[datetime] | Instrumente
 
 
 class Now(Protocol):
-    """Gives the SQL expression for the present moment plus an offset in seconds."""
+    """A function that returns the SQL expression for the present plus an offset in seconds."""
 
     def __call__(self, offset_s: float = 0.0, /) -> ColumnElement[datetime]:
-        """The moment that lies `offset_s` seconds ahead (negative: behind)."""
+        """Return the moment `offset_s` seconds from now; negative values are in the past."""
 
 
 class _DatabaseNow(FunctionElement[datetime]):
-    """Takes one argument, a text such as `+30.000000 seconds`; bound, so that statements stay cached."""
+    """The present plus an offset, a text such as `+30.000000 seconds`; bound, so statements are cached."""
 
     inherit_cache = True
     type = UtcDateTime()
@@ -35,18 +35,18 @@ class _DatabaseNow(FunctionElement[datetime]):
 
 @compiles(_DatabaseNow, "sqlite")
 def _sqlite_now(element: _DatabaseNow, compiler: SQLCompiler, **options: Any) -> str:
-    # the text that SQLAlchemy stores, so that comparing texts compares times; SQLite knows milliseconds
+    # the text format in which SQLAlchemy stores datetimes, so that texts compare as times; SQLite has ms
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {compiler.process(element.clauses, **options)})"
 
 
 @compiles(_DatabaseNow, "postgresql")
 def _postgresql_now(element: _DatabaseNow, compiler: SQLCompiler, **options: Any) -> str:
-    # not now(), which stands still during a transaction that waited for a lock
+    # not now(), which is the transaction's start, also after a wait for a lock
     return f"(clock_timestamp() + CAST({compiler.process(element.clauses, **options)} AS interval))"
 
 
 class _Seconds(FunctionElement[float]):
-    """Takes two moments."""
+    """The seconds between two moments."""
 
     inherit_cache = True
     type = Double()
@@ -65,10 +65,10 @@ def _postgresql_seconds(element: _Seconds, compiler: SQLCompiler, **options: Any
 
 
 def seconds_between(start: Moment, end: Moment) -> ColumnElement[float]:
-    """SQL for the seconds from one moment to another, to about 0.1 ms; NULL if either is NULL."""
+    """Return SQL for the seconds from `start` to `end`, precise to about 0.1 ms; NULL if either is NULL."""
     return _Seconds(start, end)
 
 
 def database_now(offset_s: float = 0.0, /) -> ColumnElement[datetime]:
-    """The database's own clock, in UTC."""
+    """Return SQL for the database's time in UTC plus `offset_s` seconds."""
     return _DatabaseNow(f"{offset_s:+.6f} seconds")

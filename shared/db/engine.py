@@ -1,7 +1,7 @@
-"""The database: one engine, two kinds of transaction, and the migrations.
+"""The database engine: read and write transactions with retries, and the migrations.
 
-A transaction is a function of a session. It may be run more than once, when the connection is lost or another
-transaction was in the way, so it must be idempotent: the modules of `shared.store` say how theirs are.
+A transaction is a function of a session. It is run again when the connection is lost or another transaction
+conflicts with it, so it must be idempotent, as the functions of `shared.store` are.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import (
@@ -32,11 +32,11 @@ from shared.db.tables import Base
 T = TypeVar("T")
 
 BINARY = "trainshed_binary"
-"""An execution option: PostgreSQL sends rows in binary form, a blob not as twice as many hex digits."""
+"""Execution option: PostgreSQL sends the rows in binary, which halves the bytes of a blob (no hex digits)."""
 
-# how long SQLite itself waits for another writer; a `Database` asks again until its patience ends
+# how long SQLite waits for another writer; then the transaction is retried while the patience lasts
 _SQLITE_BUSY_S = 1.0
-# a server that vanished without a word is noticed within about 10 s, not after TCP's hours
+# an unreachable server is noticed within about 10 s instead of TCP's default of hours
 _POSTGRESQL_OPTIONS = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -44,25 +44,25 @@ _POSTGRESQL_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-# a process that stands still in a transaction holds its locks, and with them the reconcilers, no longer
+# bounds how long a stopped process can hold row locks, which would block the reconcilers
 _POSTGRESQL_IDLE_LIMIT = "10s"
 _POSTGRESQL_SETTINGS = {
     "idle_in_transaction_session_timeout": f"'{_POSTGRESQL_IDLE_LIMIT}'",
-    # to start processes takes longer than they save in statements as short as ours
+    # starting parallel workers takes longer than they save in short statements
     "max_parallel_workers_per_gather": "0",
-    # the indexes that lists and counts are read from are in memory: a scan of the whole table is not quicker
+    # the indexes of lists and counts are cached in memory, so index scans are cheap
     "random_page_cost": "1.1",
 }
-_MIGRATION_LOCK = 0x7261696E  # any number that no other program takes
-# serialization failure, deadlock, idle for too long, the server going down or coming up, connection lost, too
-# many connections, a full disk
+_MIGRATION_LOCK = 0x7261696E  # an arbitrary advisory lock number
+# serialization failure, deadlock, idle in transaction, shutdown or startup, connection lost, too many
+# connections, full disk
 _TRANSIENT_SQLSTATES = ("40001", "40P01", "25P03", "57P", "08", "53")
-# SQLite has no codes: another writer, a full disk, and a quota that is used up
+# SQLite has no SQLSTATE: another writer, a full disk, an exhausted quota
 _TRANSIENT_WORDS = ("database is locked", "database or disk is full", "disk I/O error")
 
 
 class Database:
-    """A database that both sides of the system use."""
+    """The database that API and workers share. Thread-safe."""
 
     def __init__(
         self, url: str, *, patience_s: float = 10.0, committed: Callable[[Session], None] | None = None
@@ -70,10 +70,10 @@ class Database:
         """Prepare to connect.
 
         Args:
-            url: SQLAlchemy's; SQLite on a local disk, or PostgreSQL.
-            patience_s: for how long a transaction is tried again, but once in any case, while the database
-                cannot be reached or is busy, before its error is raised.
-            committed: called with the session of every write after its commit; must neither fail nor wait.
+            url: an SQLAlchemy URL: SQLite on a local disk, or PostgreSQL.
+            patience_s: seconds for which a transaction is retried, at least once, while the database is
+                unavailable or busy, before its error is raised.
+            committed: called with the session of every write after its commit; must neither fail nor block.
         """
         if make_url(url).get_backend_name() == "sqlite":
             self.engine = _sqlite_engine(url)
@@ -91,13 +91,13 @@ class Database:
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction of its own and commit it.
 
-        It is run again, whole, when the database says that this may help; also when the connection was lost
-        during the commit, whose outcome is then unknown.
+        It is run again as a whole after a transient error, also when the connection was lost during the
+        commit, whose outcome is then unknown.
         """
         return self._run(self._writers, work)
 
     def read(self, work: Callable[[Session], T]) -> T:
-        """Run `work` on one consistent state of the database, which refuses every write."""
+        """Run `work` in a read-only transaction that sees one snapshot of the database."""
         return self._run(self._readers, work)
 
     def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
@@ -113,14 +113,14 @@ class Database:
     def _patiently(self, once: Callable[[], T]) -> T:
         return Retrying(
             retry=retry_if_exception(is_transient),
-            # at least once: it may be but a connection that died unnoticed while nobody used it
+            # at least one retry: an idle connection may have been closed unnoticed
             stop=stop_all(stop_after_attempt(2), stop_after_delay(self._patience_s)),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             reraise=True,
         )(once)
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; safe to call from several processes at once."""
+        """Upgrade the schema to the newest version. Safe to call from several processes at once."""
         self._patiently(self._migrate)
 
     def _migrate(self) -> None:
@@ -132,7 +132,7 @@ class Database:
             command.upgrade(config, "head")
 
     def is_migrated(self) -> bool:
-        """Whether the schema is the one that this code was written for."""
+        """Return whether the schema has the version that this code needs."""
         with self._read_engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
         return current == ScriptDirectory.from_config(_alembic_config()).get_current_head()
@@ -143,29 +143,27 @@ class Database:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same transaction may succeed if it is run again."""
+    """Return whether the same transaction may succeed if it is run again."""
     if not isinstance(error, DBAPIError):
         return False
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return str(state).startswith(_TRANSIENT_SQLSTATES)
-    # psycopg gives no state where it never reached the server
-    connection_failed = (
-        type(error.orig).__module__.startswith("psycopg") and type(error).__name__ == "OperationalError"
-    )
-    words = str(error.orig)
-    return error.connection_invalidated or connection_failed or any(one in words for one in _TRANSIENT_WORDS)
+    # psycopg has no SQLSTATE if it never reached the server
+    unreachable = isinstance(error, OperationalError) and isinstance(error.orig, psycopg.Error)
+    message = str(error.orig)
+    return error.connection_invalidated or unreachable or any(words in message for words in _TRANSIENT_WORDS)
 
 
 def insert_or_ignore(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:
-    """Insert a row unless its key is taken; says whether it was inserted."""
+    """Insert a row unless its key exists; return whether it was inserted."""
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     statement = insert(table).values(**values).on_conflict_do_nothing()
     return session.execute(statement.returning(*table.__table__.primary_key)).first() is not None
 
 
 def upsert(session: Session, table: type[Base], values: Mapping[str, Any]) -> None:
-    """Insert a row, or replace the one that has its primary key."""
+    """Insert a row, or replace the row with the same primary key."""
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     key = [column.name for column in table.__table__.primary_key]
     rest = {name: value for name, value in values.items() if name not in key}
@@ -199,7 +197,7 @@ def _sqlite_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
-        # the driver must not begin transactions by itself: see _begin
+        # the driver must not begin transactions itself: see _begin
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
@@ -209,8 +207,8 @@ def _sqlite_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # a transaction that reads and then writes fails at once, whatever its timeout, if another wrote
-        # between; so those that may write take the lock at the start
+        # a transaction that reads first and writes later fails at once, regardless of the timeout, if another
+        # one wrote in between; so write transactions take the lock at their start
         reads = connection.get_execution_options().get("read_only", False)
         connection.exec_driver_sql(f"PRAGMA query_only = {reads:d}")
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

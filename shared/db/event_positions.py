@@ -1,11 +1,11 @@
-"""Positions: the one order of all jobs' events, in which a stream of them can be read without a gap.
+"""Positions of events: a total order of all jobs' events that can be read as a stream without gaps.
 
-A position is drawn when an event is written, and seen when its transaction is committed; in between, later
-positions may be seen already. So whoever reads must know which positions can still appear. SQLite has one
-writer at a time: none can. On PostgreSQL a writer takes a shared lock before it draws, and keeps it until its
-transaction ends: `shared.store.events` asks who holds it. Nobody ever waits for that lock.
+A position is drawn when an event is inserted and becomes visible when its transaction commits. In between,
+greater positions may be visible already, so a reader must know which lower ones can still appear. On SQLite,
+which has one writer at a time, none can. On PostgreSQL each writer takes a shared advisory lock before it
+draws and keeps it until its transaction ends; `shared.store.events` reads who holds it. Nobody waits for it.
 
-Events that one statement wrote together may share a position; (position, job, seq) is the whole order.
+Events that one statement inserts may share a position; the order is (position, job, seq).
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ from sqlalchemy.sql.functions import FunctionElement
 
 SEQUENCE = "job_event_positions"
 
-# pg_locks shows the pair as (classid, objid); any numbers that no other program takes
+# shown by pg_locks as (classid, objid); arbitrary numbers that no other program should use
 WRITERS_LOCK = (0x7261696E, 1)
 
 
 class NextPosition(FunctionElement[int]):
-    """SQL for the position of an event that is being written."""
+    """SQL expression for the position of an event that is being inserted."""
 
     inherit_cache = True
     type = BigInteger()
@@ -30,7 +30,7 @@ class NextPosition(FunctionElement[int]):
 
 @compiles(NextPosition, "sqlite")
 def _sqlite_position(_element: NextPosition, _compiler: SQLCompiler, **_options: Any) -> str:
-    # one more than the last; and not below the clock's microseconds, since the last may have been deleted
+    # above the last one, and not below the clock in microseconds, because the last one may have been deleted
     last = "(SELECT max(position) FROM job_events)"
     clock = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
     return f"max(coalesce({last}, 0) + 1, {clock})"
@@ -39,5 +39,5 @@ def _sqlite_position(_element: NextPosition, _compiler: SQLCompiler, **_options:
 @compiles(NextPosition, "postgresql")
 def _postgresql_position(_element: NextPosition, _compiler: SQLCompiler, **_options: Any) -> str:
     space, number = WRITERS_LOCK
-    # the lock first: what stands after FROM is there before a row is made of it
+    # the lock comes first: FROM is evaluated before the select list
     return f"(SELECT nextval('{SEQUENCE}') FROM pg_advisory_xact_lock_shared({space}, {number}))"

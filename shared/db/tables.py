@@ -1,10 +1,10 @@
-"""The tables. Their constraints say what can never be, whoever writes; `shared.migrations` creates them.
+"""The tables. Their constraints refuse invalid rows whoever writes; `shared.migrations` creates them.
 
 Only `shared.store.transitions` changes a job's state; only `shared.store.results` writes what an attempt
 produced.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -31,42 +31,43 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from shared.db.event_positions import SEQUENCE, NextPosition
-from shared.lifecycle import TERMINAL, EventType, JobState, Phase
+from shared.lifecycle import STORED_WORKER_STATES, TERMINAL, EventType, JobKind, JobState, Phase
+from shared.schemas import ModelFormat, Priority, Scope
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, always aware and in UTC, also on SQLite, which keeps no time zone."""
+    """A timezone-aware datetime in UTC, also on SQLite, which stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive moment, and store UTC."""
+        """Convert to UTC; raise ValueError for a naive datetime."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"a moment needs a time zone: {value}")
+            raise ValueError(f"the datetime has no time zone: {value}")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the moment its time zone back."""
+        """Return an aware datetime in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Doubles(TypeDecorator[list[float]]):
-    """Numbers as the bytes of little-endian doubles: exact, and a tenth of the time of JSON to read."""
+    """A list of floats stored as little-endian doubles: exact, and ten times as fast to read as JSON."""
 
     impl = LargeBinary
     cache_ok = True
 
     def process_bind_param(self, value: Sequence[float] | None, dialect: Dialect) -> bytes | None:
-        """Store eight bytes a number."""
+        """Return eight bytes for each number."""
         return None if value is None else np.asarray(value, "<f8").tobytes()
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> list[float] | None:
-        """Give the numbers back; who wants an array reads the bytes (`shared.store.metrics`)."""
+        """Return a list of floats; `shared.store.metrics` reads the bytes as an array instead."""
         return None if value is None else np.frombuffer(value, "<f8").tolist()
 
 
@@ -94,71 +95,76 @@ class Base(DeclarativeBase):
     }
 
 
-SqlSequence(SEQUENCE, metadata=Base.metadata)  # what positions are drawn from; SQLite has no sequences
+SqlSequence(SEQUENCE, metadata=Base.metadata)  # event positions; SQLite has no sequences
 
 
-def _one_of(column: str, values: type[JobState] | type[Phase] | frozenset[JobState] | tuple[str, ...]) -> str:
+def _one_of(column: str, values: Iterable[str]) -> str:
     listed = ", ".join(sorted(f"'{value}'" for value in values))
     return f"{column} IN ({listed})"
+
+
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """Return an index of the rows that meet a condition."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 _TERMINAL = _one_of("state", TERMINAL)
 
 
 class Job(Base):
-    """What a user asked for, and how far it has come."""
+    """A job: what a user submitted, its state and its progress."""
 
     __tablename__ = "jobs"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDv7: ids sort by the time of their making
+    id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDv7: sorts by creation time
     kind: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
-    phase: Mapped[str | None] = mapped_column(String(32))  # while running
-    spec: Mapped[dict[str, Any]]  # TrainSpec or EvaluateSpec, in full
+    phase: Mapped[str | None] = mapped_column(String(32))  # set while running
+    spec: Mapped[dict[str, Any]]  # a complete TrainSpec or EvaluateSpec
     name: Mapped[str | None] = mapped_column(String(200))
     tags: Mapped[list[str]]
     queue: Mapped[str] = mapped_column(String(64))
     priority: Mapped[str] = mapped_column(String(16))
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
-    model_id: Mapped[UUID | None]  # trained or evaluated; models point back here, so no foreign key
-    sweep_id: Mapped[UUID | None]  # which it is one of; SQLite cannot add a foreign key to a table
+    model_id: Mapped[UUID | None]  # trained or evaluated; models refer to jobs, so no foreign key
+    sweep_id: Mapped[UUID | None]  # without a foreign key: SQLite cannot add one to a table
 
-    request_id: Mapped[str | None] = mapped_column(String(128))  # of the API's request that made it
+    request_id: Mapped[str | None] = mapped_column(String(128))  # of the API request that submitted it
 
-    version: Mapped[int]  # 1 at first, +1 with every event: it is the event's seq, and the ETag
-    attempt: Mapped[int]  # the fencing token: 0 before the first claim, +1 with each
+    version: Mapped[int]  # starts at 1, +1 with every event: the event's seq, and the ETag
+    attempt: Mapped[int]  # the fencing token: 0 before the first claim, +1 with every claim
     failures: Mapped[int]  # attempts that ended with an error
     crashes: Mapped[int]  # attempts whose lease expired
-    max_attempts: Mapped[int]  # failures that end the job
+    max_attempts: Mapped[int]  # the job fails when `failures` reaches it
     max_runtime_s: Mapped[float | None]
 
-    lease_owner: Mapped[str | None] = mapped_column(String(200))  # while running
-    lease_expires_at: Mapped[datetime | None]  # while running
-    scheduled_at: Mapped[datetime]  # not to be claimed before
-    dispatched_at: Mapped[datetime | None]  # when its id was last given to the broker; None: to be sent
+    lease_owner: Mapped[str | None] = mapped_column(String(200))  # set while running
+    lease_expires_at: Mapped[datetime | None]  # set while running
+    scheduled_at: Mapped[datetime]  # cannot be claimed before
+    dispatched_at: Mapped[datetime | None]  # when its hint was last sent to the broker; NULL: to be sent
     created_at: Mapped[datetime]
-    started_at: Mapped[datetime | None]  # of the first attempt
-    finished_at: Mapped[datetime | None]  # once terminal
-    duration_s: Mapped[float | None]  # from started_at to finished_at, once terminal; so lists sort by it
+    started_at: Mapped[datetime | None]  # start of the first attempt
+    finished_at: Mapped[datetime | None]  # set when terminal
+    duration_s: Mapped[float | None]  # finished_at - started_at, stored so that lists can sort by it
     cancel_requested_at: Mapped[datetime | None]
 
-    next_epoch: Mapped[int]  # epochs that are recorded; where the next attempt goes on
-    loss: Mapped[float | None]  # the last recorded epoch's, so that lists need no join; so the next three
+    next_epoch: Mapped[int]  # number of recorded epochs: where the next attempt resumes
+    loss: Mapped[float | None]  # of the last recorded epoch, copied so that lists need no join
     accuracy: Mapped[float | None]
     val_loss: Mapped[float | None]
     val_accuracy: Mapped[float | None]
     evaluation_accuracy: Mapped[float | None]
 
-    error_code: Mapped[str | None] = mapped_column(String(64))  # once failed
+    error_code: Mapped[str | None] = mapped_column(String(64))  # set when failed
     error_message: Mapped[str | None] = mapped_column(Text)
 
     attempts: Mapped[list["Attempt"]] = relationship(order_by="Attempt.number", viewonly=True)
 
     __table_args__ = (
-        CheckConstraint("kind IN ('train', 'evaluate')", name="kind"),
+        CheckConstraint(_one_of("kind", JobKind), name="kind"),
         CheckConstraint(_one_of("state", JobState), name="state"),
         CheckConstraint(f"phase IS NULL OR {_one_of('phase', Phase)}", name="phase"),
-        CheckConstraint(_one_of("priority", ("high", "normal", "low")), name="priority"),
+        CheckConstraint(_one_of("priority", Priority), name="priority"),
         CheckConstraint(f"({_TERMINAL}) = (finished_at IS NOT NULL)", name="terminal_has_finished_at"),
         CheckConstraint("(state = 'running') = (lease_expires_at IS NOT NULL)", name="running_has_lease"),
         CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="running_has_owner"),
@@ -168,7 +174,7 @@ class Job(Base):
         CheckConstraint("state IN ('queued', 'cancelled') OR attempt > 0", name="ran_has_attempt"),
         CheckConstraint("version > 0 AND attempt >= 0 AND next_epoch >= 0", name="counts"),
         CheckConstraint("failures >= 0 AND crashes >= 0 AND max_attempts > 0", name="failure_counts"),
-        # one for each order of a list, with what filters look at: a list reads no row that it does not show
+        # one for each sort order of job lists, covering their filters: a page reads only the rows it returns
         *(
             Index(f"ix_jobs_by_{key}", key, "id", "state", "kind", "queue", "name")
             for key in ("created_at", "duration_s", "val_accuracy", "evaluation_accuracy")
@@ -176,50 +182,35 @@ class Job(Base):
         Index(
             "ix_jobs_state_queue_priority", "state", "queue", "priority", "created_at", "id", "scheduled_at"
         ),
-        # what has happened lately
+        # for job counters: what started or finished since the last scrape
         *(
-            Index(
-                f"ix_jobs_{moment}",
-                moment,
-                sqlite_where=text(f"{moment} IS NOT NULL"),
-                postgresql_where=text(f"{moment} IS NOT NULL"),
-            )
+            _partial_index(f"ix_jobs_{moment}", moment, where=f"{moment} IS NOT NULL")
             for moment in ("started_at", "finished_at")
         ),
         Index("ix_jobs_retry_of", "retry_of"),
         Index("ix_jobs_model_id", "model_id"),
-        # with what sweeps are compared by: a list of them counts thousands of jobs, and shows the best ones
-        Index(
+        # covers all objectives: a page of sweeps counts thousands of jobs and finds the best ones
+        _partial_index(
             "ix_jobs_by_sweep",
-            "sweep_id",
-            "state",
-            "evaluation_accuracy",
-            "val_accuracy",
-            "val_loss",
-            "accuracy",
-            "loss",
-            "id",
-            sqlite_where=text("sweep_id IS NOT NULL"),
-            postgresql_where=text("sweep_id IS NOT NULL"),
+            *(
+                "sweep_id",
+                "state",
+                "evaluation_accuracy",
+                "val_accuracy",
+                "val_loss",
+                "accuracy",
+                "loss",
+                "id",
+            ),
+            where="sweep_id IS NOT NULL",
         ),
-        Index(
-            "ix_jobs_lease",
-            "lease_expires_at",
-            sqlite_where=text("state = 'running'"),
-            postgresql_where=text("state = 'running'"),
-        ),
-        Index(
-            "ix_jobs_due",
-            "dispatched_at",
-            "scheduled_at",
-            sqlite_where=text("state = 'queued'"),
-            postgresql_where=text("state = 'queued'"),
-        ),
+        _partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
+        _partial_index("ix_jobs_due", "dispatched_at", "scheduled_at", where="state = 'queued'"),
     )
 
 
 class Attempt(Base):
-    """One try to run a job, by one worker."""
+    """An attempt of a worker to run a job."""
 
     __tablename__ = "attempts"
 
@@ -241,7 +232,7 @@ class Attempt(Base):
 
 
 class JobTag(Base):
-    """One of a job's tags once more, where it is found by."""
+    """The index of jobs by tag."""
 
     __tablename__ = "job_tags"
 
@@ -252,7 +243,7 @@ class JobTag(Base):
 
 
 class PausedQueue(Base):
-    """A queue whose jobs nobody may claim now."""
+    """A paused queue: its jobs cannot be claimed."""
 
     __tablename__ = "paused_queues"
 
@@ -261,30 +252,24 @@ class PausedQueue(Base):
 
 
 class JobEvent(Base):
-    """A dated fact about a job. Rows are only ever added."""
+    """An event of a job. Append-only."""
 
     __tablename__ = "job_events"
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    seq: Mapped[int] = mapped_column(primary_key=True)  # the job's version that this event made
+    seq: Mapped[int] = mapped_column(primary_key=True)  # the job's version after this event
     at: Mapped[datetime]
     type: Mapped[str] = mapped_column(String(32))
     attempt: Mapped[int]
     data: Mapped[dict[str, Any]]
-    # among all jobs' events; NULL: older than positions are
+    # in the order of all jobs' events; NULL: written before positions existed
     position: Mapped[int | None] = mapped_column(BigInteger, default=NextPosition())
 
     __table_args__ = (
-        CheckConstraint(_one_of("type", tuple(EventType)), name="type"),
+        CheckConstraint(_one_of("type", EventType), name="type"),
         Index("ix_job_events_position_job_id_seq", "position", "job_id", "seq"),
-        # a job ends once: the database's own word for it
-        Index(
-            "uq_job_events_terminal",
-            "job_id",
-            unique=True,
-            sqlite_where=text(_one_of("type", TERMINAL)),
-            postgresql_where=text(_one_of("type", TERMINAL)),
-        ),
+        # at most one terminal event for each job
+        _partial_index("uq_job_events_terminal", "job_id", where=_one_of("type", TERMINAL), unique=True),
     )
 
 
@@ -295,7 +280,7 @@ class Epoch(Base):
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)  # from 0
-    attempt: Mapped[int]  # who recorded it
+    attempt: Mapped[int]  # the attempt that recorded it
     loss: Mapped[float]
     accuracy: Mapped[float]
     val_loss: Mapped[float]
@@ -306,7 +291,7 @@ class Epoch(Base):
 
 
 class Checkpoint(Base):
-    """Where a training job goes on from. Replaced in the transaction that records its epoch."""
+    """The state from which a training job resumes. Replaced in the transaction that records its epoch."""
 
     __tablename__ = "checkpoints"
 
@@ -324,14 +309,14 @@ class Model(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), unique=True)
     dataset: Mapped[str] = mapped_column(String(64))
-    spec: Mapped[dict[str, Any]]  # the TrainSpec
+    spec: Mapped[dict[str, Any]]  # a TrainSpec
     parameters: Mapped[int]
     layers: Mapped[list[dict[str, Any]]]
     weights_sha256: Mapped[str] = mapped_column(String(64))
     accuracy: Mapped[float]
     description: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
-    deleted_at: Mapped[datetime | None]  # its files are gone; the row stays, for evaluations point to it
+    deleted_at: Mapped[datetime | None]  # without files then; the row stays for its evaluations
 
     alias: Mapped["ModelAlias | None"] = relationship(viewonly=True)
 
@@ -339,7 +324,7 @@ class Model(Base):
 
 
 class ModelAlias(Base):
-    """A name that people give to one model, and later to another."""
+    """A name for a model, which can be moved to another model."""
 
     __tablename__ = "model_aliases"
 
@@ -348,7 +333,7 @@ class ModelAlias(Base):
 
 
 class ModelFile(Base):
-    """A model in one of the forms in which it can be downloaded."""
+    """A model in one file format."""
 
     __tablename__ = "model_files"
 
@@ -357,11 +342,11 @@ class ModelFile(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
-    __table_args__ = (CheckConstraint("format IN ('keras', 'onnx')", name="format"),)
+    __table_args__ = (CheckConstraint(_one_of("format", ModelFormat), name="format"),)
 
 
 class Evaluation(Base):
-    """One job's measurement of one model."""
+    """An evaluation of a model by a job."""
 
     __tablename__ = "evaluations"
 
@@ -390,7 +375,7 @@ def _evaluation_key() -> Mapped[UUID]:
 
 
 class ClassResult(Base):
-    """How one class was recognised in one evaluation."""
+    """The results of a class in an evaluation."""
 
     __tablename__ = "class_results"
 
@@ -400,7 +385,7 @@ class ClassResult(Base):
     count: Mapped[int]
     correct: Mapped[int]
     rejected: Mapped[int]
-    accuracy: Mapped[float | None]  # None where there is nothing to divide by; so the next three
+    accuracy: Mapped[float | None]  # NULL, like the next three, where the divisor is 0
     precision: Mapped[float | None]
     recall: Mapped[float | None]
     f1: Mapped[float | None]
@@ -409,7 +394,7 @@ class ClassResult(Base):
 
 
 class Confusion(Base):
-    """How many images of one class were taken for another in one evaluation."""
+    """A cell of an evaluation's confusion matrix: images of class `label` predicted as `predicted`."""
 
     __tablename__ = "confusion"
 
@@ -420,7 +405,7 @@ class Confusion(Base):
 
 
 class Misclassified(Base):
-    """One test image that one evaluation got wrong."""
+    """A test image that was misclassified in an evaluation."""
 
     __tablename__ = "misclassified"
 
@@ -432,20 +417,20 @@ class Misclassified(Base):
 
 
 class Sweep(Base):
-    """Jobs that differ in some parameters, submitted together; they name it as their `sweep_id`."""
+    """A sweep: jobs that differ in some parameters and were submitted together."""
 
     __tablename__ = "sweeps"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str | None] = mapped_column(String(200))
-    request: Mapped[dict[str, Any]]  # the SweepCreate, as it came
+    request: Mapped[dict[str, Any]]  # the SweepCreate as received
     created_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_sweeps_created_at_id", "created_at", "id"),)
 
 
 class JobLog(Base):
-    """A line that an attempt logged. Rows are only ever added, each by the process that runs the attempt."""
+    """A line of an attempt's log. Append-only, written by the process that runs the attempt."""
 
     __tablename__ = "job_logs"
 
@@ -459,7 +444,7 @@ class JobLog(Base):
 
 
 class Worker(Base):
-    """A worker process, as it last described itself."""
+    """A worker, as it last registered itself."""
 
     __tablename__ = "workers"
 
@@ -473,19 +458,22 @@ class Worker(Base):
     state: Mapped[str] = mapped_column(String(16))
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
-    lost_after_s: Mapped[float | None]  # without a heartbeat; NULL: of a version that did not say
+    lost_after_s: Mapped[float | None]  # counts as lost after this long without a heartbeat; NULL: unknown
 
-    __table_args__ = (CheckConstraint("state IN ('online', 'draining', 'stopped')", name="state"),)
+    __table_args__ = (
+        CheckConstraint(_one_of("state", STORED_WORKER_STATES), name="state"),
+        Index("ix_workers_state_heartbeat_at", "state", "heartbeat_at", "lost_after_s"),
+    )
 
 
 class IdempotencyKey(Base):
-    """A submit that must not be done twice."""
+    """An idempotency key and the job that was submitted with it."""
 
     __tablename__ = "idempotency_keys"
 
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
-    # checked at commit: the key is written first, since writing it decides which of two submits is the one
+    # checked at commit, because the key is inserted first: its insertion decides between concurrent submits
     job_id: Mapped[UUID] = mapped_column(
         ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), index=True
     )
@@ -493,14 +481,16 @@ class IdempotencyKey(Base):
 
 
 class ApiKey(Base):
-    """A credential; its secret is shown once and never stored."""
+    """An API key. Its secret is shown once and only its hash is stored."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
-    scopes: Mapped[list[str]]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    scope: Mapped[str] = mapped_column(String(16))
+
+    __table_args__ = (CheckConstraint(_one_of("scope", Scope), name="scope"),)

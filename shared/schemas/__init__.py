@@ -1,11 +1,7 @@
-"""The forms that cross a border: what clients send, what the API answers, what an attempt produces.
+"""Schemas of requests, responses and the results of attempts, for import from here."""
 
-Requests refuse unknown fields, so that a misspelt one is an error and not a default. All forms are imported
-from here; each is defined in the module that is named for what it is about.
-"""
-
-from shared.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyList, CreatedApiKey, Me, Scope
-from shared.schemas.base import A_NUMBER, CHANGES, PRINTABLE, Request, Response
+from shared.schemas.api_keys import ApiKey, ApiKeyCreate, CreatedApiKey, Me, Scope
+from shared.schemas.base import PRINTABLE, Page
 from shared.schemas.datasets import DatasetSamples, Sample
 from shared.schemas.evaluations import (
     ClassResult,
@@ -13,12 +9,11 @@ from shared.schemas.evaluations import (
     JobEvaluation,
     Misclassified,
     MisclassifiedImage,
-    MisclassifiedPage,
 )
-from shared.schemas.events import EventPage, JobEvent, StreamEnd
-from shared.schemas.job_logs import JobLogLine, JobLogPage, LogLevel
+from shared.schemas.events import JobEvent, StreamEnd
+from shared.schemas.health import Check, Dependency, Live, Readiness, Version
+from shared.schemas.job_logs import JobLogLine, LogLevel
 from shared.schemas.job_requests import (
-    DEFAULT_QUEUE,
     QUEUE_PATTERN,
     BatchAction,
     BatchResult,
@@ -34,6 +29,7 @@ from shared.schemas.job_requests import (
     Tag,
     Tags,
     TrainJobCreate,
+    UtcTime,
 )
 from shared.schemas.jobs import (
     Attempt,
@@ -41,7 +37,6 @@ from shared.schemas.jobs import (
     JobCounts,
     JobDetail,
     JobError,
-    JobPage,
     LastMetrics,
     Progress,
     WaitingFor,
@@ -62,19 +57,16 @@ from shared.schemas.models import (
     ModelDetail,
     ModelEvaluation,
     ModelFormat,
-    ModelPage,
     ModelPatch,
     ModelSummary,
 )
 from shared.schemas.predictions import (
-    MAX_IMAGES,
-    EncodedPicture,
-    Pixel,
+    EncodedImage,
+    NoDigitReason,
+    PixelRows,
     Prediction,
     Predictions,
     PredictRequest,
-    Row,
-    Rows,
 )
 from shared.schemas.problems import Problem
 from shared.schemas.specs import (
@@ -85,13 +77,11 @@ from shared.schemas.specs import (
     ModelReference,
     Optimizer,
     Seed,
-    SpecChanges,
     Threshold,
     TrainRequest,
     TrainSpec,
 )
 from shared.schemas.sweeps import (
-    LESS_IS_BETTER,
     MAX_SWEEP_JOBS,
     Choices,
     GridSweepCreate,
@@ -101,8 +91,6 @@ from shared.schemas.sweeps import (
     Sweep,
     SweepCreate,
     SweepDetail,
-    SweepPage,
     SweepResult,
-    Swept,
 )
-from shared.schemas.workers import Autoscaling, Queue, QueueList, QueueLoad, Worker, WorkerList
+from shared.schemas.workers import Autoscaling, Queue, QueueLoad, Worker

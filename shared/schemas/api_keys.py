@@ -1,4 +1,4 @@
-"""API keys, and what they allow."""
+"""API keys and their scopes."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -7,31 +7,31 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.schemas.base import A_NUMBER, PRINTABLE, Request, Response
+from shared.schemas.base import PRINTABLE, Request, Response, StrictNumber
 
 
 class Scope(StrEnum):
-    """What the holder of an API key may do; each includes the ones before it."""
+    """What an API key permits; each scope includes those before it."""
 
     READ = "read"
     SUBMIT = "submit"
     ADMIN = "admin"
 
     def includes(self, needed: "Scope") -> bool:
-        """Whether what `needed` allows is allowed."""
+        """Return whether this scope permits what `needed` does."""
         order = list(Scope)
         return order.index(self) >= order.index(needed)
 
 
 class ApiKeyCreate(Request):
-    """A request for an API key."""
+    """A request to create an API key."""
 
     name: str = Field(
-        min_length=1, max_length=200, pattern=PRINTABLE, description="Who or what it is given to."
+        min_length=1, max_length=200, pattern=PRINTABLE, description="The person or program that will use it."
     )
     scope: Scope = Scope.READ
-    expires_in_s: Annotated[float, Field(ge=1, le=10 * 365 * 86_400), A_NUMBER] | None = Field(
-        default=None, description="Seconds for which it holds; None: for ever."
+    expires_in_s: Annotated[float, Field(ge=1, le=10 * 365 * 86_400), StrictNumber] | None = Field(
+        default=None, description="Seconds until the key expires; null: it does not expire."
     )
 
 
@@ -47,26 +47,20 @@ class ApiKey(Response):
 
 
 class CreatedApiKey(ApiKey):
-    """An API key that was just made.
+    """A newly created API key with its secret.
 
     Attributes:
-        key: what its holder sends as `Authorization: Bearer`; it is shown here and never again.
+        key: the value for `Authorization: Bearer`; no later response contains it.
     """
 
     key: str = Field(repr=False)
 
 
-class ApiKeyList(Response):
-    """The API keys, newest first; those that were revoked or have expired too."""
-
-    data: tuple[ApiKey, ...]
-
-
 class Me(Response):
-    """Who the API takes the client for.
+    """The identity and scope of the client that made the request.
 
     Attributes:
-        key_id: None where no key is needed, or the key is one of the setting `API_KEYS`.
+        key_id: None if no key is required, or the key is one of the setting `API_KEYS`.
     """
 
     key_id: UUID | None

@@ -1,38 +1,61 @@
-"""What all forms have in common."""
+"""Base classes and field types that all schemas share."""
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+T = TypeVar("T")
+
 
 class Request(BaseModel):
-    """Base of everything that a client sends."""
+    """Base of all request schemas. Unknown fields are refused, so that a misspelt one is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _without_defaults(schema: dict[str, Any]) -> None:
+def _remove_defaults(schema: dict[str, Any]) -> None:
     for field in schema["properties"].values():
         field.pop("default", None)
 
 
-# of requests in which what is left out stays as it is, whatever the field's default in Python
-CHANGES = ConfigDict(json_schema_extra=_without_defaults)
+PARTIAL_UPDATE = ConfigDict(json_schema_extra=_remove_defaults)
+"""Config of requests whose omitted fields stay unchanged: the JSON schema has no Python defaults."""
 
 
 class Response(BaseModel):
-    """Base of everything that the API answers."""
+    """Base of all response schemas."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-def _not_like_a_number(value: Any) -> Any:
-    # pydantic would take `true` for 1 and "5" for 5, which are no numbers in JSON; 5.0 is 5 there too
+class Page(Response, Generic[T]):
+    """A page of a list.
+
+    Attributes:
+        data: the items, in the list's order.
+        next_cursor: the `cursor` of the next page. None after the last page, except in lists that grow at
+            their end (a job's events and its log): there it is always set, so that they can be followed.
+        has_more: whether the next page has items already.
+    """
+
+    data: tuple[T, ...]
+    next_cursor: str | None
+    has_more: bool
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """Return the schema's title in the OpenAPI document, such as `JobPage`."""
+        return f"{params[0].__name__}Page"
+
+
+def _refuse_bool_and_str(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise ValueError("Input should be a valid number")
     return value
 
 
-A_NUMBER = BeforeValidator(_not_like_a_number)
-# PostgreSQL's texts cannot hold a NUL, nor do people's lists want a newline
+StrictNumber = BeforeValidator(_refuse_bool_and_str)
+"""Refuses `true` and `"5"`, which pydantic would convert; `5.0` is accepted for an int, as JSON has it."""
+
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+"""Pattern of names and tags: PostgreSQL cannot store a NUL, and a newline would break lists in a terminal."""

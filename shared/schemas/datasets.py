@@ -1,16 +1,15 @@
-"""Images of a dataset."""
+"""Images of datasets."""
 
 from shared.schemas.base import Response
 
 
 class Sample(Response):
-    """One test image of a dataset.
+    """A test image of a dataset.
 
     Attributes:
-        index: its row among the test images.
-        label: its class.
-        name: what people call the class.
-        image: `data:image/png;base64,...`, 28x28, grey.
+        index: its row among the test images, from 0.
+        name: the name of its class.
+        image: a 28x28 grey PNG as `data:image/png;base64,...`.
     """
 
     index: int
@@ -20,7 +19,7 @@ class Sample(Response):
 
 
 class DatasetSamples(Response):
-    """Some test images of a dataset."""
+    """Test images drawn from a dataset."""
 
     dataset: str
     data: tuple[Sample, ...]

@@ -1,4 +1,4 @@
-"""What was measured of a model."""
+"""Evaluations: how well a model classifies the test images of a dataset."""
 
 from uuid import UUID
 
@@ -6,18 +6,16 @@ from shared.schemas.base import Response
 
 
 class ClassResult(Response):
-    """How one class was recognised.
+    """The results of an evaluation for one class.
 
     Attributes:
-        label: the class, counted from 0.
-        name: what people call it.
+        label: the class, from 0.
         count: images of this class.
-        correct: of them, those predicted right with a probability of at least the threshold.
-        rejected: of them, those whose best probability was below the threshold.
-        accuracy: correct / count; None where count is 0 (for each ratio alike).
+        correct: those predicted correctly, with a probability not below the threshold.
+        rejected: those whose highest probability is below the threshold.
+        accuracy: correct / count. Like the other ratios, None if its denominator is 0.
         precision: correct / images predicted to be of this class.
         recall: correct / count.
-        f1: harmonic mean of precision and recall.
     """
 
     label: int
@@ -32,13 +30,11 @@ class ClassResult(Response):
 
 
 class Misclassified(Response):
-    """One test image that the model got wrong.
+    """A test image that was predicted incorrectly.
 
     Attributes:
         index: its row among the dataset's test images, from 0.
-        label: what it is.
-        predicted: what the model said.
-        probability: how sure the model was, 0 to 1.
+        probability: of the predicted class, 0 to 1.
     """
 
     index: int
@@ -48,18 +44,18 @@ class Misclassified(Response):
 
 
 class Evaluation(Response):
-    """One measurement of a model: the per-class table and the confusion matrix describe the same test images.
+    """The results of evaluating a model on test images.
 
     Attributes:
-        size: images measured.
-        threshold: predictions below it are rejected; None rejects none.
+        size: number of images.
+        threshold: predictions with a lower probability are rejected; None: none are.
         loss: mean categorical cross-entropy.
-        accuracy: share predicted right and not rejected.
-        rejected: images whose best probability was below the threshold.
-        per_class: one entry a class, in label order.
-        confusion_matrix: rows are true classes, columns predicted ones; rejected images are in no cell, so a
-            row sums to its class's count less its rejected.
-        misclassified: every image that was predicted wrong and not rejected.
+        accuracy: share of images predicted correctly and not rejected.
+        rejected: images whose highest probability is below the threshold.
+        per_class: one entry for each class, in label order.
+        confusion_matrix: one row for each true class, one column for each predicted class. Rejected images
+            are not counted, so a row sums to its class's count - rejected.
+        misclassified: every image predicted incorrectly and not rejected.
     """
 
     size: int
@@ -73,7 +69,7 @@ class Evaluation(Response):
 
 
 class JobEvaluation(Evaluation):
-    """A job's evaluation, with what it measured."""
+    """The evaluation that a job made, with its model and dataset."""
 
     job_id: UUID
     model_id: UUID
@@ -81,18 +77,10 @@ class JobEvaluation(Evaluation):
 
 
 class MisclassifiedImage(Misclassified):
-    """One test image that the model got wrong, to be looked at.
+    """A test image that was predicted incorrectly, with its pixels.
 
     Attributes:
-        image: `data:image/png;base64,...`, 28x28, grey.
+        image: a 28x28 grey PNG as `data:image/png;base64,...`.
     """
 
     image: str
-
-
-class MisclassifiedPage(Response):
-    """A page of an evaluation's misclassified images, by their index."""
-
-    data: tuple[MisclassifiedImage, ...]
-    next_cursor: int | None
-    has_more: bool

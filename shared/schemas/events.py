@@ -1,4 +1,4 @@
-"""What has happened to jobs."""
+"""Events: the history of jobs."""
 
 from datetime import datetime
 from typing import Any
@@ -9,13 +9,13 @@ from shared.schemas.base import Response
 
 
 class JobEvent(Response):
-    """A dated fact about a job.
+    """A change of a job.
 
     Attributes:
-        seq: 1, 2, 3, ... for each job: the job's `version` that it made.
-        at: by the database's clock.
-        attempt: during which it happened; 0 before the first.
-        data: what it tells beyond its type, such as `phase`, or the `epochs` that were recorded.
+        seq: 1, 2, 3, ... within the job; equals the job's `version` after the change.
+        at: the time by the database's clock.
+        attempt: the attempt that was running; 0 before the first attempt.
+        data: details, depending on the type, such as `phase` or the recorded `epochs`.
     """
 
     job_id: UUID
@@ -26,14 +26,7 @@ class JobEvent(Response):
     data: dict[str, Any]
 
 
-class EventPage(Response):
-    """A job's next events, in order."""
-
-    data: tuple[JobEvent, ...]
-    has_more: bool
-
-
 class StreamEnd(Response):
-    """Why a job's stream has ended: the state that it is in for good; None if it was deleted."""
+    """The last message of a job's event stream: the job's final state, or None if the job was deleted."""
 
     state: JobState | None

@@ -1,4 +1,4 @@
-"""What a job's attempts logged."""
+"""Log lines of jobs."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -8,7 +8,7 @@ from shared.schemas.base import Response
 
 
 class LogLevel(StrEnum):
-    """How important a line of a log is, least first."""
+    """The severity of a log line, least severe first."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -18,13 +18,13 @@ class LogLevel(StrEnum):
 
 
 class JobLogLine(Response):
-    """One line of a job's log.
+    """A line of a job's log.
 
     Attributes:
-        cursor: names the line; `after` it come the later ones.
-        attempt: which attempt logged it.
-        at: when, by the worker's clock.
-        fields: what the message is about.
+        cursor: the position after this line, for `cursor` or `after`.
+        attempt: the attempt that logged it.
+        at: the time by the worker's clock.
+        fields: structured details of the message.
     """
 
     cursor: str
@@ -33,15 +33,3 @@ class JobLogLine(Response):
     level: LogLevel
     message: str
     fields: dict[str, Any]
-
-
-class JobLogPage(Response):
-    """Some lines of a job's log, oldest first.
-
-    Attributes:
-        next_cursor: where the next page begins; also after the last line, since more may come.
-    """
-
-    data: tuple[JobLogLine, ...]
-    next_cursor: str
-    has_more: bool

@@ -1,4 +1,4 @@
-"""What clients ask of jobs: to make them, list them, change them."""
+"""Request schemas for jobs: submit, list, edit, clone, batch."""
 
 import re
 from datetime import UTC, datetime
@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field
 
-from shared.lifecycle import JobState
-from shared.schemas.base import A_NUMBER, CHANGES, PRINTABLE, Request, Response
+from shared.lifecycle import JobKind, JobState
+from shared.schemas.base import PARTIAL_UPDATE, PRINTABLE, Request, Response, StrictNumber
 from shared.schemas.problems import Problem
 from shared.schemas.specs import EvaluateRequest, SpecChanges, TrainRequest
 
@@ -18,19 +18,20 @@ QUEUE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
 class Priority(StrEnum):
-    """Which jobs of a queue go first."""
+    """The order of a queue's jobs: all high ones first, then normal, then low."""
 
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
 
 
-def _unique(tags: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(tags))
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE)]
-Tags = Annotated[tuple[Tag, ...], Field(max_length=16), AfterValidator(_unique)]
+_SearchText = Annotated[str, Field(max_length=200, pattern=PRINTABLE)]
+Tags = Annotated[tuple[Tag, ...], Field(max_length=16), AfterValidator(_distinct)]
 
 
 class _JobOptions(Request):
@@ -38,28 +39,28 @@ class _JobOptions(Request):
     tags: Tags = ()
     queue: str = Field(default=DEFAULT_QUEUE, pattern=QUEUE_PATTERN)
     priority: Priority = Priority.NORMAL
-    max_attempts: Annotated[int, Field(ge=1, le=10), A_NUMBER] = Field(
-        default=3, description="Failed attempts after which the job fails."
+    max_attempts: Annotated[int, Field(ge=1, le=10), StrictNumber] = Field(
+        default=3, description="Number of failed attempts after which the job fails."
     )
-    max_runtime_s: Annotated[float, Field(gt=0, le=7 * 86_400), A_NUMBER] | None = Field(
-        default=None, description="Seconds that one attempt may run."
+    max_runtime_s: Annotated[float, Field(gt=0, le=7 * 86_400), StrictNumber] | None = Field(
+        default=None, description="Seconds after which an attempt is ended."
     )
 
 
 class TrainJobCreate(_JobOptions):
     """A request to train a model and evaluate it."""
 
-    # the default is for callers in Python: over HTTP it tells which of the two forms a request has
+    # the default is for Python; in JSON `kind` is required, since it selects the schema of the request
     model_config = ConfigDict(json_schema_extra={"required": ["kind"]})
 
-    kind: Literal["train"] = "train"
+    kind: Literal[JobKind.TRAIN] = JobKind.TRAIN
     spec: TrainRequest = TrainRequest()
 
 
 class EvaluateJobCreate(_JobOptions):
     """A request to evaluate a stored model."""
 
-    kind: Literal["evaluate"]
+    kind: Literal[JobKind.EVALUATE]
     spec: EvaluateRequest
 
 
@@ -67,7 +68,7 @@ JobCreate = Annotated[TrainJobCreate | EvaluateJobCreate, Field(discriminator="k
 
 
 class JobOrder(StrEnum):
-    """How a list of jobs is sorted: `-` for descending. Jobs without such a value come last, newest first."""
+    """The order of a job list; `-` means descending. Jobs without the value come last, newest first."""
 
     NEWEST = "-created_at"
     OLDEST = "created_at"
@@ -79,93 +80,81 @@ class JobOrder(StrEnum):
     WORST_EVALUATION = "evaluation_accuracy"
 
 
-def _written(value: Any) -> Any:
+def _require_rfc_3339(value: Any) -> Any:
     # pydantic would take a number for seconds since 1970
     if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
-        raise ValueError("must be a moment as in RFC 3339, such as 2026-01-02T03:04:05Z")
+        raise ValueError("must be a time as in RFC 3339, such as 2026-01-02T03:04:05Z")
     return value
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _to_utc(time: datetime) -> datetime:
     try:
-        return moment.astimezone(UTC)
+        return time.astimezone(UTC)
     except OverflowError:
-        raise ValueError("must be a moment of the years 1 to 9999 in UTC") from None
+        raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
 
 
-_Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_require_rfc_3339), AfterValidator(_to_utc)]
+"""A time with a time zone, converted to UTC."""
 
 
 class JobListQuery(Request):
-    """Which jobs are listed, in which order, and how many at once. A job must fit every filter."""
+    """The filters and the order of a job list. A job must match every filter."""
 
     state: tuple[JobState, ...] = Field(
-        default=(), max_length=len(JobState), description="Any of these; may be given more than once."
+        default=(), max_length=len(JobState), description="In one of these states; may be repeated."
     )
-    kind: Literal["train", "evaluate"] | None = None
+    kind: JobKind | None = None
     tag: Tag | None = None
     queue: str | None = Field(default=None, pattern=QUEUE_PATTERN)
-    worker: str | None = Field(
-        default=None,
-        max_length=200,
-        pattern=PRINTABLE,
-        description="The id of a worker that ran it, or runs it.",
-    )
-    q: str | None = Field(
-        default=None, max_length=200, pattern=PRINTABLE, description="A part of its name, in whatever case."
-    )
-    created_after: _Moment | None = Field(default=None, description="Then or later.")
-    created_before: _Moment | None = Field(default=None, description="Earlier than then.")
+    worker: _SearchText | None = Field(default=None, description="Id of a worker that runs or ran the job.")
+    q: _SearchText | None = Field(default=None, description="A part of the name, ignoring case.")
+    created_after: UtcTime | None = Field(default=None, description="Submitted at this time or later.")
+    created_before: UtcTime | None = Field(default=None, description="Submitted before this time.")
     sort: JobOrder = JobOrder.NEWEST
-    limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(
-        default=None, max_length=1_000, description="`next_cursor` of the page before, with the same `sort`."
-    )
+    limit: int = Field(default=50, ge=1, le=200, description="Maximum number of jobs in the page.")
+    cursor: str | None = Field(default=None, description="`next_cursor` of the previous page (same `sort`).")
 
 
 class JobPatch(Request):
-    """What may change of a job at any time. What is left out stays; a name of null takes it away."""
+    """Changes of a job in any state. Omitted fields stay unchanged; null removes the name."""
 
-    model_config = CHANGES
+    model_config = PARTIAL_UPDATE
 
     name: str | None = Field(default=None, min_length=1, max_length=200, pattern=PRINTABLE)
     tags: Tags = ()
 
 
 class JobClone(_JobOptions):
-    """How a new job differs from the one that it is made after. What is left out is as there."""
+    """The differences between a new job and the job that it copies. Omitted fields are copied."""
 
-    model_config = CHANGES
+    model_config = PARTIAL_UPDATE
 
     spec: SpecChanges = SpecChanges()
 
 
 class BatchAction(StrEnum):
-    """What is done to each job of a batch."""
+    """An action that can be applied to several jobs at once."""
 
     CANCEL = "cancel"
     RETRY = "retry"
     DELETE = "delete"
 
 
-def _distinct(ids: tuple[UUID, ...]) -> tuple[UUID, ...]:
-    return tuple(dict.fromkeys(ids))
-
-
 class JobBatch(Request):
-    """One action for many jobs, each on its own: what fails for one is done for the others."""
+    """A request to apply one action to several jobs. Each job succeeds or fails on its own."""
 
     action: BatchAction
     ids: Annotated[tuple[UUID, ...], Field(min_length=1, max_length=200), AfterValidator(_distinct)]
 
 
 class BatchResult(Response):
-    """What became of one job of a batch.
+    """The result of a batch for one job.
 
     Attributes:
-        status: as the same request for this job alone is answered.
-        new_id: of the job that a retry made.
-        problem: why it was not done.
+        status: the HTTP status that the same request for this job alone would have.
+        new_id: the id of the job that a retry submitted.
+        problem: why the action failed.
     """
 
     id: UUID
@@ -175,6 +164,6 @@ class BatchResult(Response):
 
 
 class BatchResults(Response):
-    """What became of each job, in the order in which they were named."""
+    """The results of a batch, in the order of the request's ids."""
 
     data: tuple[BatchResult, ...]

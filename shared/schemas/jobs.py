@@ -1,20 +1,19 @@
-"""Jobs, as the API shows them."""
+"""Jobs, as the API returns them."""
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from shared.lifecycle import AttemptOutcome, JobState, Phase
+from shared.lifecycle import AttemptOutcome, JobKind, JobState, Phase
 from shared.schemas.base import Response
 from shared.schemas.job_requests import Priority
 from shared.schemas.specs import EvaluateSpec, TrainSpec
 
 
 class LastMetrics(Response):
-    """The newest epoch's numbers."""
+    """The metrics of a training job's last recorded epoch."""
 
     loss: float
     accuracy: float
@@ -23,11 +22,11 @@ class LastMetrics(Response):
 
 
 class Progress(Response):
-    """How far a job has come. Epochs count those that are recorded.
+    """A training job's progress, in recorded epochs and their steps.
 
     Attributes:
-        eta_s: seconds that the epochs to come will take at the pace of the last five; None unless it
-            runs and has recorded one.
+        eta_s: estimated seconds until the last epoch, at the pace of the last five; None unless the job is
+            running and has recorded an epoch.
     """
 
     epoch: int
@@ -39,7 +38,7 @@ class Progress(Response):
 
 
 class Attempt(Response):
-    """One try to run a job."""
+    """An attempt of a worker to run a job."""
 
     number: int
     worker: str
@@ -60,10 +59,10 @@ class JobError(Response):
 
 
 class Job(Response):
-    """A job, as the API shows it."""
+    """A training or evaluation job."""
 
     id: UUID
-    kind: Literal["train", "evaluate"]
+    kind: JobKind
     state: JobState
     phase: Phase | None
     name: str | None
@@ -88,26 +87,24 @@ class Job(Response):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    duration_s: float | None = Field(
-        default=None, description="From the first attempt's start to the job's end."
-    )
+    duration_s: float | None = Field(default=None, description="Seconds from its first start to its end.")
 
 
 class WaitingFor(StrEnum):
-    """Why a queued job is not run: the first of these that is so."""
+    """Why a queued job is not running: the first of these reasons that applies."""
 
     PAUSED = "paused"  # its queue is paused
-    NO_WORKER_ONLINE = "no_worker_online"  # that serves its queue and takes jobs
-    SCHEDULED = "scheduled"  # it is not to be started before `scheduled_at`, as after a failed attempt
-    ALL_BUSY = "all_busy"  # every worker of its queue has its slots full
+    NO_WORKER_ONLINE = "no_worker_online"  # no online worker serves its queue
+    SCHEDULED = "scheduled"  # it must not start before `scheduled_at`, as after a failed attempt
+    ALL_BUSY = "all_busy"  # no online worker of its queue has a free slot
 
 
 class JobDetail(Job):
-    """A job with its attempts.
+    """A job with its attempts and its position in the queue.
 
     Attributes:
-        queue_position: 1 for the job that its queue gives next; None unless it is queued.
-        waiting_for: None where it is about to run, or not queued.
+        queue_position: from 1, the next job to start; None unless the job is queued.
+        waiting_for: None if the job is about to start, or not queued.
     """
 
     attempts: tuple[Attempt, ...]
@@ -115,16 +112,8 @@ class JobDetail(Job):
     waiting_for: WaitingFor | None = None
 
 
-class JobPage(Response):
-    """A page of jobs, newest first."""
-
-    data: tuple[Job, ...]
-    next_cursor: str | None
-    has_more: bool
-
-
 class JobCounts(Response):
-    """How many jobs there are, in each state, and in each state of each queue."""
+    """The number of jobs: in total, in each state, and in each state of each queue."""
 
     total: int
     states: dict[JobState, int]

@@ -1,7 +1,7 @@
-"""How a training went, and jobs side by side."""
+"""Training metrics, and comparisons of jobs."""
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from shared.schemas.base import Response
@@ -10,17 +10,17 @@ from shared.schemas.jobs import Job
 
 
 class EpochMetrics(Response):
-    """What one epoch of training showed.
+    """The metrics of one training epoch.
 
     Attributes:
-        epoch: counted from 0.
-        loss: mean categorical cross-entropy over the epoch's training images, as they were trained on.
-        accuracy: share of them that were predicted right, 0 to 1.
-        val_loss: the same over the validation images, after the epoch.
-        val_accuracy: share of validation images predicted right.
+        epoch: from 0.
+        loss: mean categorical cross-entropy over the training images, each measured in its own training step.
+        accuracy: share of the training images predicted correctly in their training step, 0 to 1.
+        val_loss: mean loss over the validation images, after the epoch.
+        val_accuracy: share of the validation images predicted correctly, after the epoch.
         seconds: wall time.
         batch_loss: each batch's own loss, in order, as TensorFlow.js reports it (not a running mean).
-        batch_accuracy: each batch's own accuracy.
+        batch_accuracy: each batch's own accuracy, in order.
     """
 
     epoch: int
@@ -34,14 +34,14 @@ class EpochMetrics(Response):
 
 
 class Resolution(StrEnum):
-    """What a curve's x counts."""
+    """The unit of a series' x axis."""
 
     EPOCH = "epoch"
     STEP = "step"
 
 
 class MetricName(StrEnum):
-    """What a curve shows. The last two are measured once an epoch."""
+    """A training metric. The validation metrics have the resolution `epoch` only."""
 
     LOSS = "loss"
     ACCURACY = "accuracy"
@@ -50,21 +50,18 @@ class MetricName(StrEnum):
 
 
 class Series(Response):
-    """One curve.
+    """The values of one metric over a training.
 
     Attributes:
-        name: `loss`, `accuracy`, `val_loss` or `val_accuracy`.
-        resolution: what x counts.
-        x: 0-based epochs, or 0-based steps over all epochs.
-        y: the values.
-        total_points: that there are; with more than were asked for, each point here stands for several.
-        downsampled: whether it is so: then x and y are the last of the points that each stands for.
-        min: the least of them; only where it is so.
-        max: the greatest of them; likewise.
+        x: epochs from 0, or steps over all epochs from 0.
+        total_points: number of points before downsampling.
+        downsampled: whether each point stands for several, of which x and y are the last.
+        min: the least y that each point stands for; only if downsampled.
+        max: the greatest y that each point stands for; only if downsampled.
     """
 
-    name: str
-    resolution: Literal["epoch", "step"]
+    name: MetricName
+    resolution: Resolution
     x: tuple[int, ...]
     y: tuple[float, ...]
     total_points: int = 0
@@ -74,46 +71,45 @@ class Series(Response):
 
 
 class Metrics(Response):
-    """A job's curves so far."""
+    """A job's training metrics recorded so far."""
 
     series: tuple[Series, ...]
 
 
 class JobMetrics(Metrics):
-    """The curves of one of several jobs."""
+    """The training metrics of one of several jobs."""
 
     job_id: UUID
 
 
 class ManyMetrics(Response):
-    """Several jobs' curves, in the order in which they were asked for."""
+    """The training metrics of several jobs, in the order in which the request names them."""
 
     data: tuple[JobMetrics, ...]
 
 
 class AlignedSeries(Response):
-    """One curve of several jobs over the same epochs.
+    """The values of one metric for several jobs over the same epochs.
 
     Attributes:
-        name: as in `Series`.
-        x: 0-based epochs, as many as the longest of the jobs has.
-        y: a list a job, in the jobs' order; null where the job has no such epoch.
+        x: epochs from 0, up to the last epoch of the longest job.
+        y: one list for each job, in the jobs' order; null where the job has no such epoch.
     """
 
-    name: str
+    name: MetricName
     x: tuple[int, ...]
     y: tuple[tuple[float | None, ...], ...]
 
 
 class Comparison(Response):
-    """Some jobs side by side; every list has an entry a job, in the order in which they were asked for.
+    """Jobs side by side; every list has one entry for each job, in the order in which the request names them.
 
     Attributes:
-        jobs: as they are now.
-        differing: the fields of their specifications that are not the same in all; null where a job's kind
-            has no such field.
-        series: curves of the training jobs among them; an evaluation job's are empty.
-        evaluations: null where there is none; without the misclassified images.
+        jobs: their present state.
+        differing: the fields of their specs that differ, with each job's value; null if its kind has no such
+            field.
+        series: training metrics by epoch; empty lists for evaluation jobs.
+        evaluations: null if the job has none; without the misclassified images.
     """
 
     jobs: tuple[Job, ...]

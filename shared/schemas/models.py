@@ -6,19 +6,18 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.schemas.base import CHANGES, Request, Response
+from shared.schemas.base import PARTIAL_UPDATE, Request, Response
 from shared.schemas.specs import Alias, ModelKind, TrainSpec
 
 
 class LayerSummary(Response):
-    """One row of a model's summary, with tfjs-vis's four columns.
+    """A layer of a model, with the four columns of tfjs-vis's model summary.
 
     Attributes:
-        name: the layer's name.
-        type: its class.
+        type: the layer's class.
         output_shape: without the batch dimension.
-        parameters: how many weights it has.
-        trainable: whether training changes them.
+        parameters: number of weights.
+        trainable: whether training changes the weights.
     """
 
     name: str
@@ -29,7 +28,7 @@ class LayerSummary(Response):
 
 
 class ModelFormat(StrEnum):
-    """The forms in which a model can be downloaded."""
+    """The file formats in which a model can be downloaded."""
 
     KERAS = "keras"
     ONNX = "onnx"
@@ -44,7 +43,7 @@ class ModelSummary(Response):
     kind: ModelKind
     parameters: int
     layers: tuple[LayerSummary, ...]
-    weights_sha256: str = Field(description="Of the weights' bytes in layer order: equal for equal models.")
+    weights_sha256: str = Field(description="SHA-256 of the weights' bytes in layer order.")
     accuracy: float = Field(description="Of the evaluation at the end of its training.")
     created_at: datetime
     alias: str | None = None
@@ -52,7 +51,7 @@ class ModelSummary(Response):
 
 
 class ModelEvaluation(Response):
-    """One measurement of a model, by the job that made it."""
+    """An evaluation of a model, and the job that made it."""
 
     job_id: UUID
     dataset: str
@@ -63,26 +62,16 @@ class ModelEvaluation(Response):
 
 
 class ModelDetail(ModelSummary):
-    """A trained model with what it was trained with, and every evaluation of it, oldest first."""
+    """A trained model with the spec of its training and all its evaluations, oldest first."""
 
     spec: TrainSpec
     evaluations: tuple[ModelEvaluation, ...]
 
 
-class ModelPage(Response):
-    """A page of models, newest first."""
-
-    data: tuple[ModelSummary, ...]
-    next_cursor: str | None
-    has_more: bool
-
-
 class ModelPatch(Request):
-    """What people may change of a model. What is left out stays; null takes it away."""
+    """Changes of a model. Omitted fields stay unchanged; null removes the value."""
 
-    model_config = CHANGES
+    model_config = PARTIAL_UPDATE
 
-    alias: Alias | None = Field(
-        default=None, description="A name that one model has at a time: it is taken from the one that has it."
-    )
+    alias: Alias | None = Field(default=None, description="Unique: it is taken from the model that has it.")
     description: str | None = Field(default=None, max_length=2_000, pattern=r"^[^\x00]*$")

@@ -1,63 +1,65 @@
-"""What clients send to have digits read, and what the API answers."""
+"""Predictions: the digits that a model finds in images."""
 
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
 
-from shared.schemas.base import A_NUMBER, Request, Response
+from shared.schemas.base import Request, Response, StrictNumber
 
 MAX_IMAGES = 64
-Pixel = Annotated[float, Field(ge=0, le=1), A_NUMBER]
-Row = Annotated[tuple[Pixel, ...], Field(min_length=28, max_length=28)]
-Rows = Annotated[
-    tuple[Row, ...],
-    Field(
-        min_length=28,
-        max_length=28,
-        description="28 rows of 28 numbers, 0 (black) to 1 (white): taken as they are, so in MNIST's form.",
-    ),
+
+_Pixel = Annotated[float, Field(ge=0, le=1), StrictNumber]
+_PixelRow = Annotated[tuple[_Pixel, ...], Field(min_length=28, max_length=28)]
+PixelRows = Annotated[
+    tuple[_PixelRow, ...],
+    Field(min_length=28, max_length=28),
+    Field(description="An image in MNIST's form: 28 rows of 28 numbers, 0 (black) to 1 (white), used as is."),
 ]
 
-
-EncodedPicture = Annotated[
+EncodedImage = Annotated[
     str,
-    Field(
-        min_length=1,
-        description="A PNG or JPEG file in base64, also as a `data:` address: brought to MNIST's form.",
-    ),
+    Field(min_length=1, description="A PNG or JPEG in base64 or a `data:` URL; converted to MNIST's form."),
 ]
 
 
 class PredictRequest(Request):
-    """Images of digits to be read."""
+    """Images of digits to classify."""
 
-    images: Annotated[tuple[Rows | EncodedPicture, ...], Field(min_length=1, max_length=MAX_IMAGES)]
+    images: Annotated[tuple[PixelRows | EncodedImage, ...], Field(min_length=1, max_length=MAX_IMAGES)]
+
+
+class NoDigitReason(StrEnum):
+    """Why no digit was found in an image."""
+
+    BLANK = "blank"
+    BELOW_THRESHOLD = "below_threshold"  # of the most probable class
 
 
 class Prediction(Response):
-    """What the model says of one image.
+    """The prediction for one image.
 
     Attributes:
-        prediction: the class; None if none was found.
-        reason: why none was found.
+        prediction: the predicted class; None if no digit was found.
+        reason: why no digit was found.
         probabilities: of each class, in label order.
-        input: the image as the model saw it, `data:image/png;base64,...`, 28x28, white on black.
+        input: the image as the model received it: 28x28, white on black, as `data:image/png;base64,...`.
     """
 
     prediction: int | None
-    reason: Literal["blank", "below_threshold"] | None
+    reason: NoDigitReason | None
     probabilities: tuple[float, ...]
     input: str
 
 
 class Predictions(Response):
-    """What a model says of some images.
+    """The predictions for the images of a request.
 
     Attributes:
-        threshold: below which a prediction counts as "no digit found"; None: there is none.
-        ms: milliseconds that the pictures and the model took in the API.
-        data: one entry an image, in the images' order.
+        threshold: predictions with a lower probability count as "no digit found"; None: no threshold.
+        ms: milliseconds that the API spent on decoding the images and running the model.
+        data: one entry for each image, in the images' order.
     """
 
     model_id: UUID

@@ -1,4 +1,4 @@
-"""Errors."""
+"""Error responses."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 lays it out."""
+    """An error response, in the format of RFC 9457."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""What is trained, and what is measured."""
+"""Specs: the parameters of training and evaluation jobs."""
 
 import re
 from contextlib import suppress
@@ -9,18 +9,18 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from shared.schemas.base import A_NUMBER, CHANGES, Request
+from shared.schemas.base import PARTIAL_UPDATE, Request, StrictNumber
 
 
 class ModelKind(StrEnum):
-    """The codelab's two architectures."""
+    """The architecture of a model: the codelab's two."""
 
     CNN = "cnn"
     DENSE = "dense"
 
 
 class Optimizer(StrEnum):
-    """How weights follow their gradients; each with Keras's defaults but for the learning rate."""
+    """An optimizer, with Keras's defaults except for the learning rate."""
 
     ADAM = "adam"
     SGD = "sgd"
@@ -28,39 +28,34 @@ class Optimizer(StrEnum):
 
 
 Seed = Annotated[
-    int, Field(ge=0, le=2**31 - 1, description="Decides every random choice of the job."), A_NUMBER
+    int, Field(ge=0, le=2**31 - 1, description="Determines every random choice of the job."), StrictNumber
 ]
-
 
 Threshold = Annotated[
-    float,
-    Field(ge=0, le=1, description='Predictions with a lower probability count as "no digit found".'),
+    float, Field(ge=0, le=1, description='Predictions with a lower probability count as "no digit found".')
 ]
 
-
-_Size = Annotated[int, Field(ge=1), A_NUMBER]
+_Size = Annotated[int, Field(ge=1), StrictNumber]
 
 
 class TrainRequest(Request):
-    """What a client says of a training job. An empty one is the codelab's job."""
+    """The spec of a training job as submitted. Without any field it is the codelab's job."""
 
     dataset: str = Field(default="mnist", min_length=1, max_length=64)
     model: ModelKind = ModelKind.CNN
-    train_size: _Size | None = Field(
-        default=None, description="Training images; None: the dataset's default."
-    )
-    validation_size: _Size | None = Field(default=None, description="Images measured after each epoch.")
+    train_size: _Size | None = Field(default=None, description="Training images; default: the dataset's.")
+    validation_size: _Size | None = Field(default=None, description="Images evaluated after each epoch.")
     evaluation_size: _Size | None = Field(default=None, description="Images of the evaluation at the end.")
-    epochs: Annotated[int, Field(ge=1, le=1_000), A_NUMBER] = 10
-    batch_size: Annotated[int, Field(ge=1, le=65_536), A_NUMBER] = 512
-    learning_rate: Annotated[float, Field(gt=0, le=10), A_NUMBER] = 0.001
+    epochs: Annotated[int, Field(ge=1, le=1_000), StrictNumber] = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536), StrictNumber] = 512
+    learning_rate: Annotated[float, Field(gt=0, le=10), StrictNumber] = 0.001
     optimizer: Optimizer = Optimizer.ADAM
     seed: Seed | None = None
-    threshold: Annotated[Threshold, A_NUMBER] | None = None
+    threshold: Annotated[Threshold, StrictNumber] | None = None
 
 
 class TrainSpec(TrainRequest):
-    """A training job in full: nothing is left to a default, so that it can be run again exactly."""
+    """The complete spec of a training job, without defaults to fill in: it can be repeated exactly."""
 
     train_size: int
     validation_size: int
@@ -69,51 +64,50 @@ class TrainSpec(TrainRequest):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer updates in one epoch, the last partial batch's among them."""
+        """Number of optimizer updates in an epoch, including the last partial batch's."""
         return ceil(self.train_size / self.batch_size)
 
 
-_ALIAS = r"^[a-z][a-z0-9_-]{0,63}$"
+_ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
-def _model_reference(value: Any) -> UUID | str:
+def _parse_model_reference(value: Any) -> UUID | str:
     if isinstance(value, UUID):
         return value
     text = str(value)
     with suppress(ValueError):
         return UUID(text)
-    if not re.fullmatch(_ALIAS, text):
+    if not re.fullmatch(_ALIAS_PATTERN, text):
         raise ValueError("must be a model's id, or its alias such as `champion`")
     return text
 
 
-def _alias(value: str) -> str:
-    if isinstance(_model_reference(value), UUID):
+def _refuse_id(value: str) -> str:
+    if isinstance(_parse_model_reference(value), UUID):
         raise ValueError("must not look like an id")
     return value
 
 
 ModelReference = Annotated[
-    UUID | Annotated[str, Field(pattern=_ALIAS)],
-    BeforeValidator(_model_reference),
+    UUID | Annotated[str, Field(pattern=_ALIAS_PATTERN)],
+    BeforeValidator(_parse_model_reference),
     Field(description="A model's id, or its alias."),
 ]
 
-
-Alias = Annotated[str, Field(pattern=_ALIAS), AfterValidator(_alias)]
+Alias = Annotated[str, Field(pattern=_ALIAS_PATTERN), AfterValidator(_refuse_id)]
 
 
 class EvaluateRequest(Request):
-    """What a client says of an evaluation job. What is left out is as the model was trained."""
+    """The spec of an evaluation job as submitted. Omitted fields are taken from the model's training."""
 
     model_id: ModelReference
     evaluation_size: _Size | None = None
     seed: Seed | None = None
-    threshold: Annotated[Threshold, A_NUMBER] | None = None
+    threshold: Annotated[Threshold, StrictNumber] | None = None
 
 
 class EvaluateSpec(EvaluateRequest):
-    """An evaluation job in full: an alias has become the id of the model that had it."""
+    """The complete spec of an evaluation job; an alias has been replaced by the model's id."""
 
     model_id: UUID
     evaluation_size: int
@@ -121,8 +115,8 @@ class EvaluateSpec(EvaluateRequest):
 
 
 class SpecChanges(TrainRequest):
-    """Fields of a specification of either kind; null for what is to be drawn or taken from its dataset."""
+    """Changes of a spec of either kind; null restores a default, or draws a new seed."""
 
-    model_config = CHANGES
+    model_config = PARTIAL_UPDATE
 
     model_id: ModelReference | None = None

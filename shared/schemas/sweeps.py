@@ -1,19 +1,20 @@
-"""Sweeps as they cross the border: what clients send, and what the API answers."""
+"""Sweeps: training jobs that differ in some parameters."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, Strict
 
 from shared.lifecycle import JobState
-from shared.schemas.base import A_NUMBER, Request, Response
+from shared.schemas.base import Request, Response, StrictNumber
 from shared.schemas.job_requests import TrainJobCreate
-from shared.schemas.metrics import MetricName
 from shared.schemas.specs import Seed
 
 MAX_SWEEP_JOBS = 1_000
-Swept = Literal[
+
+SweptField = Literal[
     "model",
     "learning_rate",
     "batch_size",
@@ -25,59 +26,70 @@ Swept = Literal[
     "seed",
 ]
 
-
-_Choice = Annotated[int, A_NUMBER] | Annotated[float, A_NUMBER] | str
+_Choice = Annotated[int, StrictNumber] | Annotated[float, StrictNumber] | str
 Choices = Annotated[
-    tuple[_Choice, ...], Field(min_length=1, max_length=MAX_SWEEP_JOBS, description="The values.")
+    tuple[_Choice, ...],
+    Field(min_length=1, max_length=MAX_SWEEP_JOBS, description="The values to choose from."),
 ]
 
 
-Objective = Literal["evaluation_accuracy", "accuracy", "val_accuracy", "loss", "val_loss"]
-LESS_IS_BETTER = frozenset({MetricName.LOSS.value, MetricName.VAL_LOSS.value})
+class Objective(StrEnum):
+    """The value by which a sweep's jobs are ranked."""
+
+    EVALUATION_ACCURACY = "evaluation_accuracy"
+    ACCURACY = "accuracy"
+    VAL_ACCURACY = "val_accuracy"
+    LOSS = "loss"
+    VAL_LOSS = "val_loss"
+
+    @property
+    def is_minimized(self) -> bool:
+        """Whether smaller values are better."""
+        return self in (Objective.LOSS, Objective.VAL_LOSS)
 
 
 class Range(Request):
-    """Numbers from `min` to `max`, drawn evenly; with `log`, so that each order of magnitude is as likely."""
+    """A range of numbers to draw from: uniformly, or with `log` uniformly on a logarithmic scale."""
 
-    min: Annotated[float, A_NUMBER]
-    max: Annotated[float, A_NUMBER]
+    min: Annotated[float, StrictNumber]
+    max: Annotated[float, StrictNumber]
     log: Annotated[bool, Strict()] = False
 
     @property
     def is_possible(self) -> bool:
-        """Whether there are such numbers."""
+        """Whether a number can be drawn from it."""
         return self.min <= self.max and (self.min > 0 or not self.log)
 
 
 class GridSweepCreate(TrainJobCreate):
-    """Jobs for every combination of the values; the rest of each is as in `spec`."""
+    """A request for one job for each combination of the parameters' values; `spec` holds the other fields."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["strategy", "parameters"]})
 
     strategy: Literal["grid"]
-    parameters: Annotated[dict[Swept, Choices], Field(min_length=1)]
+    parameters: Annotated[dict[SweptField, Choices], Field(min_length=1)]
 
 
 class RandomSweepCreate(TrainJobCreate):
-    """`count` jobs, each with values drawn by chance; the rest of each is as in `spec`."""
+    """A request for `count` jobs with randomly drawn parameters; `spec` holds the other fields."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["strategy", "count", "parameters"]})
 
     strategy: Literal["random"]
-    count: Annotated[int, Field(ge=1, le=MAX_SWEEP_JOBS), A_NUMBER]
-    sweep_seed: Seed | None = Field(default=None, description="The same, the same values; drawn if left out.")
-    parameters: Annotated[dict[Swept, Choices | Range], Field(min_length=1)]
+    count: Annotated[int, Field(ge=1, le=MAX_SWEEP_JOBS), StrictNumber]
+    sweep_seed: Seed | None = Field(default=None, description="Determines the drawn values; default: random.")
+    parameters: Annotated[dict[SweptField, Choices | Range], Field(min_length=1)]
 
 
 SweepCreate = Annotated[GridSweepCreate | RandomSweepCreate, Field(discriminator="strategy")]
 
 
 class SweepResult(Response):
-    """One job of a sweep.
+    """A job of a sweep, with its parameters and its value of the objective.
 
     Attributes:
-        parameters: its values of those that are swept.
-        value: of the objective; None as long as there is none.
+        parameters: its values of the swept fields.
+        value: of the objective; None while there is none.
     """
 
     job_id: UUID
@@ -87,13 +99,12 @@ class SweepResult(Response):
 
 
 class Sweep(Response):
-    """Some jobs that differ in some parameters.
+    """A sweep, with its best job.
 
     Attributes:
-        parameters: what is swept, as it was asked for.
-        states: how many of the jobs are in each state.
-        objective: what the jobs are compared by.
-        best: of the jobs that have a value; None if there is none.
+        parameters: the swept fields with their choices or ranges, as requested.
+        states: number of jobs in each state.
+        best: the best job; None while no job has a value of the objective.
     """
 
     id: UUID
@@ -107,14 +118,6 @@ class Sweep(Response):
 
 
 class SweepDetail(Sweep):
-    """A sweep with its jobs, the best first, those without a value last."""
+    """A sweep with all its jobs, best first; jobs without a value of the objective come last."""
 
     jobs: tuple[SweepResult, ...]
-
-
-class SweepPage(Response):
-    """A page of sweeps, newest first."""
-
-    data: tuple[Sweep, ...]
-    next_cursor: str | None
-    has_more: bool

@@ -1,22 +1,20 @@
 """Workers and queues."""
 
 from datetime import datetime
-from typing import Literal
 from uuid import UUID
 
+from shared.lifecycle import WorkerState
 from shared.schemas.base import Response
 from shared.schemas.job_requests import Priority
 
 
 class Worker(Response):
-    """A worker, as it last described itself.
+    """A worker.
 
     Attributes:
-        slots: jobs that it can run at once.
-        busy_slots: jobs that it runs.
-        jobs: which.
-        state: `online`, `draining` (takes no more jobs), `stopped`, or `lost` (not heard of for too long).
-        heartbeat_age_s: seconds since it was last heard of, by the database's clock.
+        slots: jobs that it can run at the same time.
+        busy_slots: number of jobs that it is running; `jobs` has their ids.
+        heartbeat_age_s: seconds since its last heartbeat, by the database's clock.
     """
 
     id: str
@@ -26,7 +24,7 @@ class Worker(Response):
     devices: tuple[str, ...]
     slots: int
     versions: dict[str, str]
-    state: Literal["online", "draining", "stopped", "lost"]
+    state: WorkerState
     started_at: datetime
     heartbeat_at: datetime
     heartbeat_age_s: float
@@ -34,20 +32,14 @@ class Worker(Response):
     jobs: tuple[UUID, ...] = ()
 
 
-class WorkerList(Response):
-    """The workers, last heard of first."""
-
-    data: tuple[Worker, ...]
-
-
 class Queue(Response):
-    """A queue that has jobs or workers, is paused, or is named in the API's settings.
+    """A queue that has unfinished jobs or workers, is paused, or is named in the API's settings.
 
     Attributes:
-        queued: jobs that wait, by priority.
-        oldest_waiting_s: for how long the oldest of them has waited.
-        workers: that serve it and take jobs now.
-        slots: that these have.
+        queued: queued jobs by priority.
+        oldest_waiting_s: how long the oldest queued job has waited; None if none is queued.
+        workers: online workers that serve it.
+        slots: the sum of those workers' slots.
     """
 
     name: str
@@ -59,19 +51,14 @@ class Queue(Response):
     slots: int
 
 
-class QueueList(Response):
-    """The queues by name."""
-
-    data: tuple[Queue, ...]
-
-
 class QueueLoad(Response):
-    """What an autoscaler needs to know of a queue.
+    """A queue's load, for an autoscaler.
 
     Attributes:
-        queued: jobs that wait and may be started; of a paused queue, none may.
-        workers: that take jobs now.
-        desired: workers that could run them all at once, with as many slots each as those have.
+        queued: queued jobs that may be started; 0 if the queue is paused.
+        workers: online workers that serve it.
+        desired: workers needed to run all of its jobs at the same time, each with as many slots as the online
+            workers have on average.
     """
 
     queued: int
@@ -81,6 +68,6 @@ class QueueLoad(Response):
 
 
 class Autoscaling(Response):
-    """The load of each queue."""
+    """The load of each queue, for an autoscaler."""
 
     queues: dict[str, QueueLoad]

@@ -1,7 +1,7 @@
-"""The keys with which clients show who they are, and what each may do.
+"""API keys: create, list, revoke, find.
 
-A key is `ts_<id>_<secret>`. Only the secret's SHA-256 is stored: the secret is random and long, so that a
-slow hash would protect nothing more.
+A key is `ts_<id>_<secret>`. Only the secret's SHA-256 is stored. The secret has 256 random bits, so a slow
+hash would add no protection.
 """
 
 import hmac
@@ -14,10 +14,12 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
+from shared import schemas
 from shared.db.clock import Now, database_now
 from shared.db.tables import ApiKey
 from shared.errors import ApiKeyNotFound
 from shared.schemas import Scope
+from shared.store.keyset import CreationKey, newest_first
 
 _PREFIX = "ts"
 _SECRET_BYTES = 32
@@ -25,11 +27,11 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class NewApiKey:
-    """A key that was just drawn, and is to be shown once.
+    """The parts of a key's text.
 
     Attributes:
-        id: names it, in public.
-        secret: proves that its holder was given it.
+        id: identifies the key; not secret.
+        secret: authenticates its holder.
     """
 
     id: UUID
@@ -37,7 +39,7 @@ class NewApiKey:
 
     @classmethod
     def draw(cls) -> "NewApiKey":
-        """One that nobody can guess: 256 random bits."""
+        """Return a new random key."""
         return cls(uuid7(), secrets.token_hex(_SECRET_BYTES))
 
     def __str__(self) -> str:
@@ -48,7 +50,7 @@ class NewApiKey:
 
 
 def parse(text: str) -> NewApiKey | None:
-    """The two parts of a key that a client showed; None if it has not a key's form."""
+    """Parse the text of a key; None if it is malformed."""
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
     if prefix != _PREFIX or not secret:
@@ -68,65 +70,67 @@ def create(
     lifetime_s: float | None = None,
     now: Now = database_now,
 ) -> ApiKey:
-    """Store a key, without its secret; storing it twice is storing it once.
+    """Store a key, without its secret. Idempotent.
 
     Args:
-        name: what people call it.
-        lifetime_s: seconds until it expires; None: it never does.
+        lifetime_s: seconds until it expires; None for never.
     """
-    stored = session.get(ApiKey, key.id)
-    if stored is None:
-        stored = ApiKey(
+    row = session.get(ApiKey, key.id)
+    if row is None:
+        row = ApiKey(
             id=key.id,
             name=name,
             sha256=_sha256(key.secret),
-            scopes=[scope],
+            scope=scope,
             created_at=now(),
             expires_at=None if lifetime_s is None else now(lifetime_s),
         )
-        session.add(stored)
+        session.add(row)
         session.flush()
-        session.refresh(stored)
-    return stored
+        session.refresh(row)
+    return row
 
 
-def every(session: Session) -> list[ApiKey]:
-    """All keys, revoked and expired ones too, newest first."""
-    return list(session.scalars(select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id.desc())))
+def page(
+    session: Session, *, after: CreationKey | None = None, limit: int
+) -> list[tuple[CreationKey, schemas.ApiKey]]:
+    """Return up to `limit` API keys with their sort keys, newest first, revoked and expired ones included."""
+    rows = newest_first(session, select(ApiKey), ApiKey, after=after, limit=limit)
+    return [(key, schemas.ApiKey.model_validate(row)) for key, row in rows]
 
 
 def revoke(session: Session, key_id: UUID, *, now: Now = database_now) -> None:
-    """End a key for good; doing it twice is doing it once.
+    """Revoke a key permanently. Idempotent.
 
     Raises:
         ApiKeyNotFound: there is no such key.
     """
     revoked_at = func.coalesce(ApiKey.revoked_at, now())
-    changed = session.execute(
+    updated = session.execute(
         update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=revoked_at).returning(ApiKey.id)
     ).one_or_none()
-    if changed is None:
+    if updated is None:
         raise ApiKeyNotFound(f"there is no API key {key_id}")
 
 
-def find(session: Session, shown: NewApiKey, *, now: Now = database_now) -> ApiKey | None:
-    """The stored key that a client showed; None if it is unknown, wrong, revoked or expired."""
+def find(session: Session, key: NewApiKey, *, now: Now = database_now) -> ApiKey | None:
+    """Return the row of a key; None if it is unknown, revoked or expired, or its secret is wrong."""
     unexpired = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now())
-    valid = select(ApiKey).where(ApiKey.id == shown.id, ApiKey.revoked_at.is_(None), unexpired)
-    stored = session.scalars(valid).one_or_none()
-    if stored is None or not hmac.compare_digest(stored.sha256, _sha256(shown.secret)):
+    valid = select(ApiKey).where(ApiKey.id == key.id, ApiKey.revoked_at.is_(None), unexpired)
+    row = session.scalars(valid).one_or_none()
+    if row is None or not hmac.compare_digest(row.sha256, _sha256(key.secret)):
         return None
-    return stored
+    return row
 
 
 def any_exists(session: Session) -> bool:
-    """Whether a key was made that is not revoked. An expired one counts: its end must open no door."""
+    """Return whether any key is not revoked. Expired keys count: expiry must not open the API to everyone."""
     return session.scalar(select(ApiKey.id).where(ApiKey.revoked_at.is_(None)).limit(1)) is not None
 
 
-def same_secret(one: str, other: str) -> bool:
-    """Whether two secrets are equal, in a time that tells nothing about them."""
-    return hmac.compare_digest(_sha256(one), _sha256(other))
+def same_secret(first: str, second: str) -> bool:
+    """Return whether two secrets are equal, in a time that reveals nothing about them."""
+    return hmac.compare_digest(_sha256(first), _sha256(second))
 
 
 def _sha256(secret: str) -> str:

@@ -1,32 +1,36 @@
-"""What workers do with attempts at jobs: claim, renew, record, report. Each write is fenced by its attempt.
+"""The life of an attempt: claim, renew, record, report. Every write is fenced by the attempt.
 
-Every function takes an open transaction (`Database.write`) and may be run again after a lost connection, when
-it is not known whether the first run was committed: it then finds its own work done, and does nothing.
+Every function takes an open transaction (`Database.write`) and is idempotent: a transaction whose commit was
+not confirmed is run again, finds its own work done and changes nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import Attempt, Checkpoint, Epoch, Job
+from shared.db.tables import Attempt, Job
 from shared.errors import StaleAttempt
-from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
+from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState, Phase
 from shared.schemas import EpochMetrics, Evaluation
 from shared.store import dispatch, queues, results
 from shared.store.transitions import AttemptFailure, AttemptId, change, end_attempt
+from shared.store.workers import WorkerInfo
+
+_BATCHES = {"batch_loss", "batch_accuracy"}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to run a job, and what is needed for it."""
+    """A claimed job: the attempt that holds the lease, and what it needs to run."""
 
     attempt: AttemptId
-    kind: str
+    kind: JobKind
     spec: dict[str, Any]
     max_runtime_s: float | None
     checkpoint: results.StoredCheckpoint | None
@@ -34,27 +38,43 @@ class Claim:
     request_id: str | None
 
 
-@dataclass(frozen=True)
-class WorkerInfo:
-    """Who runs an attempt, and on what."""
-
-    name: str
-    device: str
-    versions: dict[str, str]
-
-
 def claim(
     session: Session, job_id: UUID, *, worker: WorkerInfo, owner: str, lease_s: float, now: Now = database_now
 ) -> Claim | None:
-    """Take a queued job that is due, for `lease_s` seconds.
+    """Claim a queued job that is due, with a lease of `lease_s` seconds.
 
     Args:
-        owner: names this one try to claim, so that the same try, run again, finds what it claimed.
+        owner: unique for each call, so that a transaction that is run again finds its own claim.
 
     Returns:
-        None if there is nothing to claim: another worker has the job, or it is over, not due or unknown; its
-        queue is paused, or this worker is to take no jobs.
+        None if the job cannot be claimed: it is not queued, not due or unknown, its queue is paused, or this
+        worker is draining.
     """
+    _start_attempt(session, job_id, worker, owner, lease_s, now)
+    job = session.scalars(
+        select(Job).where(Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_owner == owner)
+    ).one_or_none()
+    if job is None:
+        dispatch.hand_back_hint(session, job_id, worker.name)
+        return None
+    checkpoint = results.checkpoint(session, job_id)
+    if checkpoint is None or checkpoint.next_epoch != job.next_epoch:
+        checkpoint = None
+        _train_from_the_start(session, job)
+    return Claim(
+        attempt=AttemptId(job_id, job.attempt),
+        kind=JobKind(job.kind),
+        spec=job.spec,
+        max_runtime_s=job.max_runtime_s,
+        checkpoint=checkpoint,
+        failures=job.failures,
+        request_id=job.request_id,
+    )
+
+
+def _start_attempt(
+    session: Session, job_id: UUID, worker: WorkerInfo, owner: str, lease_s: float, now: Now
+) -> None:
     claimed = change(
         session,
         EventType.CLAIMED,
@@ -70,82 +90,56 @@ def claim(
         now=now,
     )
     if claimed is not None:
-        session.add(
-            Attempt(
-                job_id=job_id,
-                number=claimed.attempt,
-                worker=worker.name,
-                device=worker.device,
-                versions=worker.versions,
-                started_at=now(),
-            )
-        )
+        attempt = {"job_id": job_id, "number": claimed.attempt, "started_at": now(), "worker": worker.name}
+        session.add(Attempt(**attempt, device=worker.device, versions=worker.versions))
         session.flush()
-    job = session.scalars(
-        select(Job).where(Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_owner == owner)
-    ).one_or_none()
-    if job is None:
-        dispatch.hand_back_hint(session, job_id, worker.name)
-        return None
-    checkpoint = results.checkpoint(session, job_id)
-    if checkpoint is None or checkpoint.next_epoch != job.next_epoch:
-        checkpoint = None
-        _start_over(session, job)
-    return Claim(
-        attempt=AttemptId(job_id, job.attempt),
-        kind=job.kind,
-        spec=job.spec,
-        max_runtime_s=job.max_runtime_s,
-        checkpoint=checkpoint,
-        failures=job.failures,
-        request_id=job.request_id,
-    )
 
 
-def _start_over(session: Session, job: Job) -> None:
-    """Without a sound checkpoint the epochs are trained again; seeds make them the same as before."""
+def _train_from_the_start(session: Session, job: Job) -> None:
+    """Drop the epochs of a job without a valid checkpoint; they are trained again, from the same seeds."""
     if job.next_epoch > 0:
-        session.execute(delete(Epoch).where(Epoch.job_id == job.id))
-        session.execute(delete(Checkpoint).where(Checkpoint.job_id == job.id))
+        results.delete_epochs(session, job.id)
         job.next_epoch = 0
         job.loss = job.accuracy = job.val_loss = job.val_accuracy = None
 
 
 def renew(session: Session, attempt: AttemptId, *, lease_s: float, now: Now = database_now) -> bool:
-    """Extend the attempt's lease; says whether a user asked for the job to be cancelled.
+    """Extend the attempt's lease; return whether a cancel was requested.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
     row = session.execute(
         update(Job)
-        .where(Job.id == attempt.job_id, Job.attempt == attempt.number, Job.state == JobState.RUNNING)
+        .where(*_fence(attempt))
         .values(lease_expires_at=now(lease_s))
         .returning(Job.cancel_requested_at)
     ).one_or_none()
-    if row is None:
-        raise StaleAttempt(f"{attempt} is over: the job no longer runs under it")
-    return row.cancel_requested_at is not None
+    return _is_cancel_requested(attempt, row)
 
 
 def is_cancel_requested(session: Session, attempt: AttemptId) -> bool:
-    """Whether a user asked for the job to be cancelled; reads only.
+    """Return whether a cancel was requested. Reads only.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    row = session.execute(
-        select(Job.cancel_requested_at).where(
-            Job.id == attempt.job_id, Job.attempt == attempt.number, Job.state == JobState.RUNNING
-        )
-    ).one_or_none()
+    row = session.execute(select(Job.cancel_requested_at).where(*_fence(attempt))).one_or_none()
+    return _is_cancel_requested(attempt, row)
+
+
+def _fence(attempt: AttemptId) -> tuple[ColumnElement[bool], ...]:
+    return (Job.id == attempt.job_id, Job.attempt == attempt.number, Job.state == JobState.RUNNING)
+
+
+def _is_cancel_requested(attempt: AttemptId, row: Row[datetime | None] | None) -> bool:
     if row is None:
-        raise StaleAttempt(f"{attempt} is over: the job no longer runs under it")
+        raise StaleAttempt(f"{attempt} has ended: the job no longer runs under it")
     return row.cancel_requested_at is not None
 
 
 def enter_phase(session: Session, attempt: AttemptId, phase: Phase, *, now: Now = database_now) -> None:
-    """Say what the attempt does next.
+    """Record the phase that the attempt enters.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -160,8 +154,8 @@ def enter_phase(session: Session, attempt: AttemptId, phase: Phase, *, now: Now 
         data={"phase": phase},
         now=now,
     )
-    if entered is None:
-        is_cancel_requested(session, attempt)  # raises unless the attempt was in this phase before
+    if entered is None:  # the attempt was already in this phase, or it is stale
+        is_cancel_requested(session, attempt)
 
 
 def record(
@@ -173,7 +167,7 @@ def record(
     lease_s: float,
     now: Now = database_now,
 ) -> None:
-    """Store finished epochs with the checkpoint after the last of them, and extend the lease.
+    """Store finished epochs and the checkpoint after the last one, and extend the lease.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -191,7 +185,8 @@ def record(
         val_loss=last.val_loss,
         val_accuracy=last.val_accuracy,
         lease_expires_at=now(lease_s),
-        data={"epochs": [epoch.model_dump(mode="json") for epoch in epochs]},
+        # without the batches' values, which are in the epochs' rows: they would double what a job stores
+        data={"epochs": [epoch.model_dump(mode="json", exclude=_BATCHES) for epoch in epochs]},
         now=now,
     )
     if changed is not None:
@@ -206,7 +201,7 @@ def record(
 def succeed_training(
     session: Session, attempt: AttemptId, model: results.NewModel, *, now: Now = database_now
 ) -> None:
-    """End a training job well: its model, its evaluation and its state, all or nothing.
+    """Report that a training job succeeded: store its model and evaluation and end the job.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -217,20 +212,14 @@ def succeed_training(
 
 
 def succeed_evaluation(
-    session: Session,
-    attempt: AttemptId,
-    model_id: UUID,
-    dataset: str,
-    evaluation: Evaluation,
-    *,
-    now: Now = database_now,
+    session: Session, attempt: AttemptId, model_id: UUID, dataset: str, evaluation: Evaluation
 ) -> None:
-    """End an evaluation job well.
+    """Report that an evaluation job succeeded: store its evaluation and end the job.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    if _succeed(session, attempt, model_id, evaluation, now):
+    if _succeed(session, attempt, model_id, evaluation, database_now):
         results.add_evaluation(session, attempt.job_id, model_id, dataset, evaluation)
 
 
@@ -255,7 +244,7 @@ def fail(
     retry_in_s: float | None,
     now: Now = database_now,
 ) -> None:
-    """End an attempt that failed: the job is queued again if `retry_in_s` is given and it has attempts left.
+    """Report that an attempt failed; the job is queued again if `retry_in_s` is given and attempts are left.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -292,7 +281,7 @@ def fail(
 
 
 def cancel_attempt(session: Session, attempt: AttemptId, *, now: Now = database_now) -> None:
-    """End a running job that a user asked to cancel.
+    """Report that a running job stopped because a cancel was requested.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -301,7 +290,7 @@ def cancel_attempt(session: Session, attempt: AttemptId, *, now: Now = database_
 
 
 def release(session: Session, attempt: AttemptId, *, now: Now = database_now) -> None:
-    """Give a running job back to the queue, at its last recorded epoch; counts neither failure nor crash.
+    """Return a running job to its queue at its last recorded epoch; counts neither a failure nor a crash.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.

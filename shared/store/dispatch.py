@@ -1,4 +1,4 @@
-"""Sends hints for jobs that are marked as dispatched, and takes the mark back where that fails."""
+"""Dispatch of jobs: hints to workers that a job can be claimed, and the record of which were sent."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from shared import log
 from shared.broker import BrokerUnavailable, Hint
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
@@ -16,36 +17,39 @@ from shared.db.tables import Job
 from shared.lifecycle import JobState
 from shared.store.queues import admits, paused_queues
 
+_log = log.get_logger(__name__)
+
 
 class Sender(Protocol):
-    """What hands hints to the workers: the broker, or a fake."""
+    """Sends hints to the workers: the broker, or a fake."""
 
     def send(self, hint: Hint) -> None:
-        """Hand a job's id to the workers; raises BrokerUnavailable."""
+        """Send a hint; raises BrokerUnavailable."""
 
 
-def send(database: Database, sender: Sender, hints: Sequence[Hint]) -> BrokerUnavailable | None:
-    """Send every hint, in order.
+def send(database: Database, sender: Sender, hints: Sequence[Hint]) -> bool:
+    """Send hints in order, and return whether all were sent.
 
-    If this process dies before it is done, the reconciler finds the rest unclaimed and sends them again.
-
-    Returns:
-        why the rest could not be sent; None if all were. Those not sent are marked so.
+    If the broker is unavailable, the rest are logged and marked as not dispatched. If this process dies
+    before the last one, the reconciler finds the rest unclaimed. It sends either again.
     """
-    for done, hint in enumerate(hints):
+    for sent, hint in enumerate(hints):
         try:
             sender.send(hint)
         except BrokerUnavailable as error:
-            unsent = [hint.job_id for hint in hints[done:]]
+            unsent = [hint.job_id for hint in hints[sent:]]
             database.write(partial(mark_undispatched, job_ids=unsent))
-            return error
-    return None
+            _log.warning(
+                "jobs wait for the broker", jobs=len(unsent), job_id=str(unsent[0]), reason=str(error)
+            )
+            return False
+    return True
 
 
 def hand_back_hint(session: Session, job_id: UUID, worker: str) -> None:
-    """Have a job sent again whose hint was used up by a claim that was not admitted.
+    """Mark a queued job for dispatch again whose hint met a draining worker or a paused queue.
 
-    If that changed since the claim, the reconcilers notice that the broker holds fewer hints than it should.
+    If neither is so any more, the reconcilers will notice that the broker holds fewer hints than expected.
     """
     session.execute(
         update(Job)
@@ -63,13 +67,13 @@ def take_undispatched(
     limit: int = 1_000,
     now: Now = database_now,
 ) -> list[Hint]:
-    """Mark due jobs as dispatched and return a hint for each, the oldest first: the caller sends them.
+    """Mark due jobs as dispatched and return a hint for each, oldest first, for the caller to send.
 
-    Those of paused queues are left.
+    Jobs of paused queues are left out.
 
     Args:
-        lost_after_s: take also jobs that were dispatched so many seconds ago and are still unclaimed; None
-            where the broker is known to hold their messages.
+        lost_after_s: include jobs that were dispatched longer ago than this and are still unclaimed; None if
+            the broker is known to hold their hints.
     """
     unsent: ColumnElement[bool] = Job.dispatched_at.is_(None)
     if lost_after_s is not None:
@@ -88,24 +92,24 @@ def take_undispatched(
     )
     taken = session.execute(
         update(Job)
-        # said again: since the SELECT another reconciler may have taken them
+        # repeated, because another reconciler may have taken them since the SELECT
         .where(Job.id.in_(due.scalar_subquery()), Job.state == JobState.QUEUED, unsent)
         .values(dispatched_at=now())
         .returning(Job.id, Job.queue, Job.priority)
     )
-    # RETURNING keeps no order; ids sort by the time of their making
+    # RETURNING has no order; ids sort by creation time
     return [Hint(row.id, row.queue, row.priority) for row in sorted(taken, key=attrgetter("id"))]
 
 
 def mark_undispatched(session: Session, job_ids: Sequence[UUID]) -> None:
-    """Say that sending these jobs failed, so that they are sent again."""
+    """Record that the hints of these jobs were not sent, so that the reconciler sends them."""
     session.execute(
         update(Job).where(Job.id.in_(job_ids), Job.state == JobState.QUEUED).values(dispatched_at=None)
     )
 
 
 def count_dispatched(session: Session, queues: Sequence[str]) -> int:
-    """How many queued jobs should have a message at the broker."""
+    """Return how many queued jobs should have a hint at the broker."""
     dispatched = select(func.count()).where(
         Job.state == JobState.QUEUED, Job.queue.in_(queues), Job.dispatched_at.is_not(None)
     )

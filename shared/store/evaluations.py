@@ -1,24 +1,29 @@
-"""Evaluations as they are read: the per-class table, the confusion matrix, the misclassified images."""
+"""Reads of evaluations: the per-class results, the confusion matrix, the misclassified images."""
 
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db import tables
 from shared.errors import NotReady
+from shared.store import job_queries
+
+ImageKey = tuple[Annotated[int, Field(ge=0, le=2**31 - 1)]]
+"""The sort key of a misclassified image: its index."""
 
 
 def get(session: Session, job_id: UUID, *, misclassified: bool = True) -> schemas.JobEvaluation:
-    """A job's evaluation; its misclassified images may be left out.
+    """Return a job's evaluation, with or without its misclassified images.
 
     Raises:
-        NotReady: it has none, or none yet.
+        JobNotFound: there is no such job.
+        NotReady: it has no evaluation, or not yet.
     """
-    row = session.get(tables.Evaluation, job_id)
-    if row is None:
-        raise NotReady(f"job {job_id} has no evaluation: it is made at the end of a job that succeeds")
+    row = _row(session, job_id)
     size = len(row.per_class)
     counts = {(cell.label, cell.predicted): cell.count for cell in row.confusion}
     return schemas.JobEvaluation(
@@ -32,36 +37,53 @@ def get(session: Session, job_id: UUID, *, misclassified: bool = True) -> schema
         rejected=row.rejected,
         per_class=tuple(schemas.ClassResult.model_validate(result) for result in row.per_class),
         confusion_matrix=tuple(tuple(counts[i, j] for j in range(size)) for i in range(size)),
-        misclassified=tuple(
-            schemas.Misclassified.model_validate(image)
-            for image in (row.misclassified if misclassified else ())
-        ),
+        misclassified=tuple(map(schemas.Misclassified.model_validate, row.misclassified))
+        if misclassified
+        else (),
     )
+
+
+def dataset(session: Session, job_id: UUID) -> str:
+    """Return the name of the dataset that a job's model was evaluated on.
+
+    Raises:
+        JobNotFound: there is no such job.
+        NotReady: it has no evaluation, or not yet.
+    """
+    return _row(session, job_id).dataset
+
+
+def _row(session: Session, job_id: UUID) -> tables.Evaluation:
+    row = session.get(tables.Evaluation, job_id)
+    if row is None:
+        job_queries.state(session, job_id)  # raises JobNotFound
+        raise NotReady(f"job {job_id} has no evaluation: only a job that has succeeded has one")
+    return row
 
 
 def misclassified(
     session: Session,
     job_id: UUID,
     *,
+    after: ImageKey | None = None,
     limit: int,
-    after: int | None = None,
     label: int | None = None,
     predicted: int | None = None,
-) -> list[schemas.Misclassified]:
-    """Images that an evaluation got wrong, by their index.
+) -> list[tuple[ImageKey, schemas.Misclassified]]:
+    """Return up to `limit` images that a job's evaluation misclassified, with their keys, by index.
 
     Args:
-        limit: how many at most.
-        after: only those with a greater index.
-        label: only those of this class.
-        predicted: only those that were taken for this class.
+        after: the key of the last image of the page before; None: from the beginning.
+        label: only images of this class.
+        predicted: only images predicted to be of this class.
     """
     table = tables.Misclassified
     statement = select(table).where(table.job_id == job_id).order_by(table.index).limit(limit)
     if after is not None:
-        statement = statement.where(table.index > after)
+        statement = statement.where(table.index > after[0])
     if label is not None:
         statement = statement.where(table.label == label)
     if predicted is not None:
         statement = statement.where(table.predicted == predicted)
-    return [schemas.Misclassified.model_validate(row) for row in session.scalars(statement)]
+    rows = session.scalars(statement)
+    return [((row.index,), schemas.Misclassified.model_validate(row)) for row in rows]

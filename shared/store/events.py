@@ -1,4 +1,4 @@
-"""Events as they are read: of one job by their numbers, of all jobs by their positions, each once."""
+"""Reads of events: one job's by sequence number, all jobs' by position, without a gap or a duplicate."""
 
 import re
 from functools import partial
@@ -12,8 +12,8 @@ from shared import schemas
 from shared.db import tables
 from shared.db.engine import Database
 from shared.db.event_positions import WRITERS_LOCK
-from shared.errors import JobNotFound
 from shared.lifecycle import JobState
+from shared.store import job_queries
 
 CURSOR_PATTERN = r"^([0-9]{1,18})(?:-([0-9a-f]{32})-([0-9]{1,9}))?$"
 
@@ -24,43 +24,22 @@ _WRITERS = text(
 )
 
 
-def page(session: Session, job_id: UUID, *, after: int = 0, limit: int) -> list[schemas.JobEvent]:
-    """A job's events with a number greater than `after`, in order.
-
-    Raises:
-        JobNotFound: there is no such job.
-    """
-    return page_and_state(session, job_id, after=after, limit=limit)[0]
-
-
-def page_and_state(
-    session: Session, job_id: UUID, *, after: int, limit: int
+def page(
+    session: Session, job_id: UUID, *, after: int = 0, limit: int
 ) -> tuple[list[schemas.JobEvent], JobState]:
-    """The same, and the state that the job is in.
+    """Return up to `limit` of a job's events whose `seq` is greater than `after`, in order, and its state.
 
     Raises:
         JobNotFound: there is no such job.
     """
-    now = job_state(session, job_id)
+    state = job_queries.state(session, job_id)
     table = tables.JobEvent
-    numbered = select(table).where(table.job_id == job_id, table.seq > after).order_by(table.seq).limit(limit)
-    return [schemas.JobEvent.model_validate(row) for row in session.scalars(numbered)], now
-
-
-def job_state(session: Session, job_id: UUID) -> JobState:
-    """The state that a job is in.
-
-    Raises:
-        JobNotFound: there is no such job.
-    """
-    found = session.scalar(select(tables.Job.state).where(tables.Job.id == job_id))
-    if found is None:
-        raise JobNotFound(f"there is no job {job_id}")
-    return JobState(found)
+    events = select(table).where(table.job_id == job_id, table.seq > after).order_by(table.seq).limit(limit)
+    return [schemas.JobEvent.model_validate(row) for row in session.scalars(events)], state
 
 
 class Cursor(NamedTuple):
-    """A place among all jobs' events: right behind one of them, or behind all of a position."""
+    """A place in the order of all jobs' events: after one event, or after all events of a position."""
 
     position: int
     job_id: UUID = UUID(int=2**128 - 1)
@@ -72,97 +51,101 @@ class Cursor(NamedTuple):
         return f"{self.position}-{self.job_id.hex}-{self.seq}"
 
     @classmethod
-    def parse(cls, written: str) -> "Cursor":
-        """The cursor that `str` wrote.
+    def parse(cls, text: str) -> "Cursor":
+        """Parse the text form of a cursor.
 
         Raises:
-            ValueError: it did not write this.
+            ValueError: the text is not a cursor.
         """
-        match = re.fullmatch(CURSOR_PATTERN, written)
+        match = re.fullmatch(CURSOR_PATTERN, text)
         if match is None:
             raise ValueError("is not the id of an event of this stream")
         position, job_id, seq = match.groups()
         return cls(int(position)) if job_id is None else cls(int(position), UUID(job_id), int(seq))
 
 
-class Horizon:
-    """Up to which position no event can appear any more.
+class Watermark:
+    """The position up to which all events are visible: none with a lower or equal one can appear later.
 
-    Of a position that was seen, each lower one was drawn before, by a writer that has ended or holds the
-    lock of `shared.db.event_positions` still. So once all that held it then have ended, everything up to
-    there is there, or never will be.
+    Every position below a visible one was drawn before it, by a writer that has ended or still holds the
+    writers' lock (`shared.db.event_positions`). So once all writers that held the lock at that moment have
+    ended, each event up to that position is visible or was rolled back.
 
     Attributes:
-        settled: that position; None before the first look is settled.
+        settled: the position; None until the first one is known.
     """
 
     def __init__(self) -> None:
         self.settled: int | None = None
-        self._seen: int | None = None
+        self._newest: int | None = None
         self._awaited: frozenset[str] = frozenset()
 
     @property
     def pending(self) -> bool:
-        """Whether more was seen than is settled, so that it is worth to look again soon."""
+        """Whether events above the watermark are visible, so that it is worth reading again soon."""
         return bool(self._awaited)
 
-    def advance(self, seen: int, writers: frozenset[str]) -> None:
-        """Take note of a look.
+    def advance(self, newest: int, writers: frozenset[str]) -> None:
+        """Raise the watermark as far as an observation allows.
 
         Args:
-            seen: the greatest position in a snapshot.
-            writers: who held the lock at a moment after that snapshot was taken.
+            newest: the greatest position in a snapshot.
+            writers: the transactions that held the writers' lock after that snapshot was taken.
         """
         if self._awaited.isdisjoint(writers):
-            self.settled, self._seen, self._awaited = self._seen, seen, writers
+            self.settled, self._newest, self._awaited = self._newest, newest, writers
         if not self._awaited:
-            self.settled = self._seen
+            self.settled = self._newest
 
 
 class Tail:
-    """All jobs' events as they happen: each once, a job's in order. For one reader at a time."""
+    """A reader of all jobs' events as they are committed: each once, a job's in order. Not thread-safe.
+
+    Attributes:
+        cursor: the place after the last event that was returned; None until the start is known.
+    """
 
     def __init__(self, database: Database, after: Cursor | None = None) -> None:
         """Prepare to read.
 
         Args:
-            database: where the events are.
-            after: the place to begin at; None: where the end is when `read` first finds it.
+            database: the database that holds the events.
+            after: where to start; None starts at the watermark of the first successful `read`.
         """
         self.cursor = after
         self._database = database
-        self._horizon = Horizon()
+        self._watermark = Watermark()
 
     @property
     def pending(self) -> bool:
-        """Whether events may be there that could not be returned yet: to be asked again soon."""
-        return self._horizon.pending
+        """Whether there may be events that `read` could not return yet."""
+        return self._watermark.pending
 
     def read(self, limit: int) -> list[tuple[Cursor, schemas.JobEvent]]:
-        """The next events, with the place behind each; fewer than `limit` are all there are."""
-        self._horizon.advance(*self._database.read(_look))
-        if self._horizon.settled is None:
+        """Return up to `limit` next events, each with the cursor after it; fewer if there are no more."""
+        self._watermark.advance(*self._database.read(_observe))
+        if self._watermark.settled is None:
             return []
-        settled = Cursor(self._horizon.settled)
+        settled = Cursor(self._watermark.settled)
         if self.cursor is None:
             self.cursor = settled
             return []
-        found = self._database.read(partial(_between, after=self.cursor, to=settled, limit=limit))
-        self.cursor = found[-1][0] if found else self.cursor
-        return found
+        events = self._database.read(partial(_between, after=self.cursor, to=settled, limit=limit))
+        self.cursor = events[-1][0] if events else self.cursor
+        return events
 
 
 def newest_position(session: Session) -> int:
-    """The greatest position that is to be seen; 0 if there is none."""
+    """Return the greatest visible position; 0 if there is none."""
     return session.scalar(select(func.max(tables.JobEvent.position))) or 0
 
 
-def _look(session: Session) -> tuple[int, frozenset[str]]:
-    seen = newest_position(session)
+def _observe(session: Session) -> tuple[int, frozenset[str]]:
+    newest = newest_position(session)
     if session.get_bind().dialect.name == "sqlite":
-        return seen, frozenset()
+        return newest, frozenset()
     space, number = WRITERS_LOCK
-    return seen, frozenset(session.scalars(_WRITERS, {"space": space, "number": number}))
+    return newest, frozenset(session.scalars(_WRITERS, {"space": space, "number": number}))
 
 
 def _between(

@@ -1,12 +1,12 @@
-"""What attempts log, kept with the job: appended in groups while they run, read page by page."""
+"""Logs of jobs: lines that attempts append while they run, read page by page."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
+from pydantic import Field
 from sqlalchemy import ColumnElement, and_, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
@@ -14,18 +14,22 @@ from shared.db.tables import Job, JobLog
 from shared.schemas import LogLevel
 from shared.store.transitions import AttemptId
 
-MAX_LINES = 2_000  # of one job; a job that logs more has its last lines in the worker's own log only
+MAX_LINES = 2_000  # of one job; the worker's own log has the rest
 
 _FULL = f"a job keeps {MAX_LINES:,} lines: what follows is in the worker's own log"
+
+_Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+LineKey = tuple[_Count, _Count]
+"""The sort key of a line: its attempt, and its number in that attempt."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of an attempt's log.
+    """A line of an attempt's log.
 
     Attributes:
-        number: counts the attempt's lines from 1.
-        at: when it was logged, by the worker's clock.
+        number: from 1 in each attempt.
+        at: the time by the worker's clock.
     """
 
     number: int
@@ -36,10 +40,9 @@ class Line:
 
 
 def append(session: Session, attempt: AttemptId, lines: Sequence[Line]) -> None:
-    """Store lines of an attempt, in order; those that are stored already are passed over.
+    """Store lines of an attempt, except those stored already. Lines of a deleted job are dropped.
 
-    It changes nothing else, so it needs no fence: an attempt that is over may still say why.
-    Lines of a job that was deleted go nowhere.
+    There is no fence: a stale attempt changes nothing else by it, and may still log why it ended.
     """
     if session.scalar(select(Job.id).where(Job.id == attempt.job_id)) is None:
         return
@@ -59,29 +62,25 @@ def lines(
     session: Session,
     job_id: UUID,
     *,
+    after: LineKey = (0, 0),
     limit: int,
-    after: tuple[int, int] = (0, 0),
     level: LogLevel = LogLevel.DEBUG,
     text: str = "",
 ) -> Sequence[JobLog]:
-    """A job's lines, oldest first.
+    """Return up to `limit` lines of a job, oldest first.
 
     Args:
-        limit: how many at most.
-        after: only lines after this one of this attempt.
-        level: the least important level.
-        text: only lines whose message has it, in either case.
+        after: the key of the last line of the page before.
+        level: only lines of this severity or a greater one.
+        text: only lines whose message contains it, ignoring case.
     """
-    wanted: list[ColumnElement[bool]] = [
+    levels = list(LogLevel)
+    conditions: list[ColumnElement[bool]] = [
         JobLog.job_id == job_id,
         tuple_(JobLog.attempt, JobLog.number) > after,
-        JobLog.level.in_([one for one in LogLevel if _rank(one) >= _rank(level)]),
+        JobLog.level.in_(levels[levels.index(level) :]),
     ]
     if text:
-        wanted.append(JobLog.message.icontains(text, autoescape=True))
-    found = select(JobLog).where(*wanted).order_by(JobLog.attempt, JobLog.number).limit(limit)
-    return session.scalars(found).all()
-
-
-def _rank(level: LogLevel) -> int:
-    return logging.getLevelNamesMapping()[level.upper()]
+        conditions.append(JobLog.message.icontains(text, autoescape=True))
+    rows = select(JobLog).where(*conditions).order_by(JobLog.attempt, JobLog.number).limit(limit)
+    return session.scalars(rows).all()

@@ -1,4 +1,4 @@
-"""Reads of jobs, in the form in which the API shows them."""
+"""Reads of jobs as API schemas."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,14 +13,14 @@ from shared.db import tables
 from shared.db.clock import Now, database_now
 from shared.db.tables import Epoch, Job
 from shared.errors import JobNotFound
-from shared.lifecycle import JobState
+from shared.lifecycle import JobKind, JobState
 from shared.store import queues
 
-_RECENT_EPOCHS = 5  # a job's pace is that of its last ones: the first includes the compiling
+_RECENT_EPOCHS = 5  # the ETA is computed from these: a job's first epoch includes compilation
 
 
 def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.JobDetail:
-    """One job with its attempts and, while it is queued, why it waits.
+    """Return a job with its attempts and, while it is queued, its position and why it waits.
 
     Raises:
         JobNotFound: there is no such job.
@@ -34,14 +34,26 @@ def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.J
     return schemas.JobDetail(**fields, attempts=attempts, **waits)
 
 
+def state(session: Session, job_id: UUID) -> JobState:
+    """Return the state that a job is in.
+
+    Raises:
+        JobNotFound: there is no such job.
+    """
+    state = session.scalar(select(Job.state).where(Job.id == job_id))
+    if state is None:
+        raise JobNotFound(f"there is no job {job_id}")
+    return JobState(state)
+
+
 def describe(session: Session, rows: Sequence[tables.Job]) -> list[schemas.Job]:
-    """Jobs as lists show them, in the order of the rows."""
+    """Return jobs as API schemas, in the order of the rows."""
     pace = _seconds_an_epoch(session, rows)
     return [schemas.Job(**_fields(row, pace.get(row.id))) for row in rows]
 
 
 def _seconds_an_epoch(session: Session, rows: Sequence[tables.Job]) -> dict[UUID, float]:
-    """How long the last recorded epochs of those jobs took that run and have recorded some."""
+    """Return the mean duration of the last recorded epochs of each running job that has any."""
     running = [row.id for row in rows if row.state == JobState.RUNNING and row.next_epoch > 0]
     if not running:
         return {}
@@ -52,7 +64,7 @@ def _seconds_an_epoch(session: Session, rows: Sequence[tables.Job]) -> dict[UUID
 
 def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
     fields = {name: getattr(row, name) for name in schemas.Job.model_fields if hasattr(row, name)}
-    spec = schemas.TrainSpec.model_validate(row.spec) if row.kind == "train" else None
+    spec = schemas.TrainSpec.model_validate(row.spec) if row.kind == JobKind.TRAIN else None
     return {
         **fields,
         "spec": spec or schemas.EvaluateSpec.model_validate(row.spec),

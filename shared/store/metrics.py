@@ -1,4 +1,4 @@
-"""Recorded epochs as arrays: what a curve is drawn from, a million points as quick as ten."""
+"""Reads of recorded metrics as arrays, fast enough for a million steps."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -9,12 +9,12 @@ from sqlalchemy import LargeBinary, select, type_coerce
 from sqlalchemy.orm import Session
 
 from shared.db.engine import BINARY
-from shared.db.tables import Epoch, Job
-from shared.errors import JobNotFound
+from shared.db.tables import Epoch
 from shared.schemas import MetricName, Resolution
+from shared.store import job_queries
 
 MetricArrays = dict[MetricName, NDArray[np.float64]]
-"""A value an epoch, or a batch, in order; by name."""
+"""For each metric an array of shape (epochs,) or (steps,), in order."""
 
 _BATCHES = {MetricName.LOSS: Epoch.batch_loss, MetricName.ACCURACY: Epoch.batch_accuracy}
 _EPOCHS = {
@@ -28,13 +28,12 @@ _EPOCHS = {
 def read(
     session: Session, job_id: UUID, resolution: Resolution, names: Collection[MetricName]
 ) -> MetricArrays:
-    """A job's curves so far, of those among `names` that there are at this resolution; empty ones too.
+    """Return a job's recorded metrics, those of `names` that exist at this resolution; arrays may be empty.
 
     Raises:
         JobNotFound: there is no such job.
     """
-    if session.scalar(select(Job.id).where(Job.id == job_id)) is None:
-        raise JobNotFound(f"there is no job {job_id}")
+    job_queries.state(session, job_id)  # raises JobNotFound
     if resolution is Resolution.EPOCH:
         return _by_epoch(session, job_id, [name for name in _EPOCHS if name in names])
     return _by_batch(session, job_id, [name for name in _BATCHES if name in names])
@@ -52,7 +51,7 @@ def _by_epoch(session: Session, job_id: UUID, names: Collection[MetricName]) -> 
 def _by_batch(session: Session, job_id: UUID, names: Collection[MetricName]) -> MetricArrays:
     if not names:
         return {}
-    # as bytes: each of a list of Python's numbers costs
+    # as raw bytes: decoding each value to a Python float would dominate the cost
     columns = [type_coerce(_BATCHES[name], LargeBinary) for name in names]
     epochs = select(*columns).where(Epoch.job_id == job_id).order_by(Epoch.epoch)
     rows = session.execute(epochs.execution_options(**{BINARY: True})).all()

@@ -1,9 +1,9 @@
-"""What people do with trained models: list them, trace them, name them, delete them."""
+"""Trained models: listing, finding, describing, naming and deleting them."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from shared import schemas
@@ -12,43 +12,39 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import upsert
 from shared.db.tables import Evaluation, Job, Model, ModelAlias, ModelFile
 from shared.errors import ModelInUse, ModelNotFound
-from shared.lifecycle import TERMINAL
+from shared.lifecycle import TERMINAL, JobKind
+from shared.store.keyset import CreationKey, newest_first
 
-_NAMED = 3  # evaluations that an error names
+_MAX_JOBS_IN_ERROR = 3
 
 
-def page(session: Session, *, limit: int, before: UUID | None = None) -> list[schemas.ModelSummary]:
-    """Models, newest first: at most `limit`, and only those that were stored before the model `before`."""
-    newest_first = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
-    newest_first = newest_first.order_by(Model.created_at.desc(), Model.id.desc()).limit(limit)
-    if before is not None:
-        anchor = select(Model.created_at, Model.id).where(Model.id == before).subquery()
-        newest_first = newest_first.where(
-            tuple_(Model.created_at, Model.id) < select(anchor.c.created_at, anchor.c.id).scalar_subquery()
-        )
-    return [summary(row) for row in session.scalars(newest_first)]
+def page(
+    session: Session, *, after: CreationKey | None = None, limit: int
+) -> list[tuple[CreationKey, schemas.ModelSummary]]:
+    """Return up to `limit` models with their keys, newest first."""
+    statement = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
+    rows = newest_first(session, statement, Model, after=after, limit=limit)
+    return [(key, _summary(row)) for key, row in rows]
 
 
 def detail(session: Session, reference: schemas.ModelReference) -> schemas.ModelDetail:
-    """A model, what it was trained with, and every evaluation of it.
+    """Return a model with the spec of its training and all its evaluations, oldest first.
 
     Raises:
         ModelNotFound: there is no such model.
     """
     row = find(session, reference)
-    # jobs' ids sort by the time of their making
-    evaluations = session.scalars(
-        select(Evaluation).where(Evaluation.model_id == row.id).order_by(Evaluation.job_id)
-    )
+    # UUIDv7: sorts by creation time
+    evaluations = select(Evaluation).where(Evaluation.model_id == row.id).order_by(Evaluation.job_id)
     return schemas.ModelDetail(
-        **dict(summary(row)),
+        **dict(_summary(row)),
         spec=schemas.TrainSpec.model_validate(row.spec),
-        evaluations=tuple(map(schemas.ModelEvaluation.model_validate, evaluations)),
+        evaluations=tuple(map(schemas.ModelEvaluation.model_validate, session.scalars(evaluations))),
     )
 
 
 def patch(session: Session, reference: schemas.ModelReference, changes: schemas.ModelPatch) -> UUID:
-    """Change what was given of a model; returns its id. An alias that another model has moves here at once.
+    """Change a model and return its id. An alias is taken from the model that has it. Idempotent.
 
     Raises:
         ModelNotFound: there is no such model.
@@ -65,43 +61,43 @@ def patch(session: Session, reference: schemas.ModelReference, changes: schemas.
 
 
 def delete_model(session: Session, reference: schemas.ModelReference, *, now: Now = database_now) -> None:
-    """Delete a model and its files; its job and their evaluation stay. Done twice, it is done once.
+    """Delete a model and its files; its job and the job's evaluation stay.
 
     Raises:
         ModelNotFound: there is no such model.
-        ModelInUse: it has an alias, or an evaluation job measures or has measured it.
+        ModelInUse: it has an alias, or an evaluation job uses or has used it.
     """
     model = _locked(session, reference)
     if model.alias is not None:
         raise ModelInUse(f"model {model.id} is `{model.alias.alias}`: give that alias to another model first")
     if used_by := _evaluation_jobs(session, model.id):
-        shown = ", ".join(map(str, used_by[:_NAMED]))
-        more = " and more" if len(used_by) > _NAMED else ""
-        raise ModelInUse(f"model {model.id} is measured by evaluation job {shown}{more}")
+        shown = ", ".join(map(str, used_by[:_MAX_JOBS_IN_ERROR]))
+        more = " and more" if len(used_by) > _MAX_JOBS_IN_ERROR else ""
+        raise ModelInUse(f"model {model.id} is used by evaluation job {shown}{more}")
     session.execute(delete(ModelFile).where(ModelFile.model_id == model.id))
     session.execute(update(Model).where(Model.id == model.id).values(deleted_at=now()))
 
 
 def _locked(session: Session, reference: schemas.ModelReference) -> Model:
-    """The model, that nobody else changes until the end of the transaction."""
+    """Find a model and lock its row until the end of the transaction."""
     model = find(session, reference)
     session.refresh(model, with_for_update=True)
-    return find(session, model.id)  # it may have been deleted meanwhile
+    return find(session, model.id)  # raises if it was deleted before the lock was acquired
 
 
 def _evaluation_jobs(session: Session, model_id: UUID) -> Sequence[UUID]:
-    measured = select(Evaluation.job_id).where(Evaluation.job_id == Job.id).exists()
+    evaluated = select(Evaluation.job_id).where(Evaluation.job_id == Job.id).exists()
     unfinished = Job.state.not_in(TERMINAL)
     return session.scalars(
         select(Job.id)
-        .where(Job.model_id == model_id, Job.kind == "evaluate", measured | unfinished)
+        .where(Job.model_id == model_id, Job.kind == JobKind.EVALUATE, evaluated | unfinished)
         .order_by(Job.id)
-        .limit(_NAMED + 1)
+        .limit(_MAX_JOBS_IN_ERROR + 1)
     ).all()
 
 
 def spec(session: Session, model_id: schemas.ModelReference) -> schemas.TrainSpec:
-    """What a model was trained with.
+    """Return the spec of a model's training.
 
     Raises:
         ModelNotFound: there is no such model.
@@ -112,7 +108,7 @@ def spec(session: Session, model_id: schemas.ModelReference) -> schemas.TrainSpe
 def file(
     session: Session, model_id: schemas.ModelReference, format_: schemas.ModelFormat
 ) -> tables.ModelFile:
-    """A model's bytes in one format.
+    """Return a model's file in a format.
 
     Raises:
         ModelNotFound: there is no such model.
@@ -121,10 +117,10 @@ def file(
 
 
 def find(session: Session, reference: schemas.ModelReference) -> tables.Model:
-    """The model with that id or alias.
+    """Return the model with an id or alias.
 
     Raises:
-        ModelNotFound: there is none, or it was deleted.
+        ModelNotFound: there is no such model, or it was deleted.
     """
     if isinstance(reference, UUID):
         row = session.get(tables.Model, reference)
@@ -136,8 +132,8 @@ def find(session: Session, reference: schemas.ModelReference) -> tables.Model:
     return row
 
 
-def summary(row: tables.Model) -> schemas.ModelSummary:
-    """A stored model as the API shows it."""
+def _summary(row: tables.Model) -> schemas.ModelSummary:
+    """Return a row as an API schema."""
     spec = schemas.TrainSpec.model_validate(row.spec)
     return schemas.ModelSummary(
         id=row.id,
@@ -152,12 +148,3 @@ def summary(row: tables.Model) -> schemas.ModelSummary:
         alias=row.alias.alias if row.alias else None,
         description=row.description,
     )
-
-
-def get(session: Session, model_id: schemas.ModelReference) -> schemas.ModelSummary:
-    """A model's description.
-
-    Raises:
-        ModelNotFound: there is no such model.
-    """
-    return summary(find(session, model_id))

@@ -1,39 +1,38 @@
-"""The workers and the queues that they serve: who is there, what they run, and why a job waits."""
+"""Queues: their load, pausing them, and why a queued job waits."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
-from typing import Any
+from typing import Annotated, Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, or_, select, tuple_
+from pydantic import Field
+from sqlalchemy import ColumnElement, Row, Select, TableValuedAlias, and_, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.clock import Now, database_now
 from shared.db.engine import insert_or_ignore
 from shared.db.tables import Job, PausedQueue, Worker
-from shared.lifecycle import JobState
-from shared.schemas import Priority, WaitingFor
+from shared.lifecycle import JobState, WorkerState
+from shared.schemas import QUEUE_PATTERN, Priority, WaitingFor
 from shared.store import workers
-from shared.store.workers import read_at
 
-
-def _serving(queue: str, known: Iterable[schemas.Worker]) -> list[schemas.Worker]:
-    return [worker for worker in known if worker.state == "online" and queue in worker.queues]
+QueueKey = tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)]]
+"""The sort key of a queue: its name."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Where a queued job stands, and why it is not run."""
+    """A queued job's position in its queue, and why it is not running."""
 
     queue_position: int
     waiting_for: WaitingFor | None
 
 
 def waiting(session: Session, job: Job, *, now: Now = database_now) -> Waiting:
-    """How a queued job stands in its queue: jobs of a higher priority and older ones of its own go first."""
+    """Return a queued job's position: jobs of higher priority come first, then older ones of its own."""
     above = list(Priority)[: list(Priority).index(Priority(job.priority))]
     older = tuple_(Job.created_at, Job.id) < (job.created_at, job.id)
     ahead = select(func.count()).where(
@@ -41,50 +40,90 @@ def waiting(session: Session, job: Job, *, now: Now = database_now) -> Waiting:
         Job.state == JobState.QUEUED,
         or_(Job.priority.in_(above), and_(Job.priority == job.priority, older)),
     )
-    return Waiting(1 + (session.scalar(ahead) or 0), _reason(session, job, now))
+    return Waiting(1 + (session.scalar(ahead) or 0), _waiting_for(session, job, now))
 
 
-def _reason(session: Session, job: Job, now: Now) -> WaitingFor | None:
+def _waiting_for(session: Session, job: Job, now: Now) -> WaitingFor | None:
     if session.get(PausedQueue, job.queue) is not None:
         return WaitingFor.PAUSED
-    serving = _serving(job.queue, workers.every(session, now=now))
-    if not serving:
+    served, busy = _queues_of_workers(session), workers.busy_slots()
+    free_slots: ColumnElement[int | None] = func.max(Worker.slots - func.coalesce(busy.c.jobs, 0))
+    most_free, read_time = session.execute(
+        select(free_slots, now())
+        .select_from(Worker)
+        .outerjoin(busy, busy.c.worker == Worker.id)
+        .where(workers.in_state(WorkerState.ONLINE, now=now), served.c.value == job.queue)
+    ).one()
+    if most_free is None:
         return WaitingFor.NO_WORKER_ONLINE
-    if job.scheduled_at > session.execute(select(read_at(now))).scalar_one():
+    if job.scheduled_at > read_time:
         return WaitingFor.SCHEDULED
-    if all(worker.busy_slots >= worker.slots for worker in serving):
-        return WaitingFor.ALL_BUSY
-    return None
+    return WaitingFor.ALL_BUSY if most_free <= 0 else None
 
 
-def every(session: Session, named: Collection[str], *, now: Now = database_now) -> tuple[schemas.Queue, ...]:
-    """Every queue that has unfinished jobs or workers, is paused, or is `named`, by name."""
+def _queues_of_workers(session: Session) -> TableValuedAlias:
+    """SQL for the elements of `Worker.queues`, a JSON list: one row for each queue of each worker."""
+    sqlite = session.get_bind().dialect.name == "sqlite"
+    elements = func.json_each if sqlite else func.json_array_elements_text
+    return elements(Worker.queues).table_valued("value", joins_implicitly=True)
+
+
+def page(
+    session: Session,
+    named: Collection[str],
+    *,
+    after: QueueKey | None = None,
+    limit: int | None = None,
+    now: Now = database_now,
+) -> list[tuple[QueueKey, schemas.Queue]]:
+    """Return up to `limit` queues with their keys, by name.
+
+    Args:
+        named: queues to list even if they have no unfinished jobs and no workers, and are not paused.
+        after: the key of the last queue of the page before; None: from the beginning.
+        limit: None: no limit.
+    """
     paused = set(session.scalars(select(PausedQueue.name)))
-    known = workers.every(session, now=now)
-    served = {queue for worker in known if worker.state in ("online", "draining") for queue in worker.queues}
+    services = {row.queue: row for row in session.execute(_services(session, now))}
     loads: dict[str, list[Row[Any]]] = defaultdict(list)
     for load in session.execute(_loads(now)):
         loads[load.queue].append(load)
-    names = sorted({*named, *paused, *served, *loads})
-    return tuple(_queue(name, name in paused, loads[name], _serving(name, known)) for name in names)
+    names = sorted({*named, *paused, *services, *loads})
+    wanted = [name for name in names if after is None or (name,) > after][:limit]
+    return [((name,), _queue(name, name in paused, loads[name], services.get(name))) for name in wanted]
 
 
-def _loads(now: Now) -> Any:
+def get(session: Session, name: str, *, now: Now = database_now) -> schemas.Queue:
+    """Return a queue, whether it was ever used or not."""
+    return next(queue for _, queue in page(session, {name}, now=now) if queue.name == name)
+
+
+def _services(session: Session, now: Now) -> Select[Any]:
+    """SELECT of the queues that draining or online workers serve, with the online workers and their slots."""
+    served, online = _queues_of_workers(session), Worker.state == WorkerState.ONLINE
+    return (
+        select(
+            served.c.value.label("queue"),
+            func.count().filter(online).label("workers"),
+            func.coalesce(func.sum(Worker.slots).filter(online), 0).label("slots"),
+        )
+        .select_from(Worker)
+        .where(workers.in_state(WorkerState.ONLINE, WorkerState.DRAINING, now=now))
+        .group_by(served.c.value)
+    )
+
+
+def _loads(now: Now) -> Select[*tuple[Any, ...]]:
     unfinished = Job.state.in_((JobState.QUEUED, JobState.RUNNING))
     by = (Job.queue, Job.state, Job.priority)
-    measures = (
-        func.count().label("jobs"),
-        func.min(Job.created_at).label("oldest"),
-        read_at(now).label("at"),
-    )
+    oldest = func.min(Job.created_at).label("oldest")
+    measures = (func.count().label("jobs"), oldest, now().label("read_at"))
     return select(*by, *measures).where(unfinished).group_by(*by)
 
 
-def _queue(
-    name: str, paused: bool, loads: Sequence[Row[Any]], serving: Sequence[schemas.Worker]
-) -> schemas.Queue:
+def _queue(name: str, paused: bool, loads: Sequence[Row[Any]], service: Row[Any] | None) -> schemas.Queue:
     queued = [load for load in loads if load.state == JobState.QUEUED]
-    ages = [load.at - load.oldest for load in queued]
+    ages = [load.read_at - load.oldest for load in queued]
     by_priority = {load.priority: load.jobs for load in queued}
     return schemas.Queue(
         name=name,
@@ -92,13 +131,13 @@ def _queue(
         queued={priority: by_priority.get(priority, 0) for priority in Priority},
         oldest_waiting_s=max(max(ages), timedelta()).total_seconds() if ages else None,
         running=sum(load.jobs for load in loads if load.state == JobState.RUNNING),
-        workers=len(serving),
-        slots=sum(worker.slots for worker in serving),
+        workers=service.workers if service else 0,
+        slots=service.slots if service else 0,
     )
 
 
 def load(queue: schemas.Queue) -> schemas.QueueLoad:
-    """What an autoscaler needs to know of a queue."""
+    """Return a queue's load, for an autoscaler."""
     queued = 0 if queue.paused else sum(queue.queued.values())
     slots_each = queue.slots / queue.workers if queue.workers else 1.0
     return schemas.QueueLoad(
@@ -110,21 +149,21 @@ def load(queue: schemas.Queue) -> schemas.QueueLoad:
 
 
 def paused_queues() -> ColumnElement[bool]:
-    """SQL for: the job's queue is paused."""
+    """SQL for whether a job's queue is paused."""
     return Job.queue.in_(select(PausedQueue.name))
 
 
 def admits(worker: str) -> ColumnElement[bool]:
-    """SQL for: the worker may take jobs, and the job's queue gives them."""
-    draining = select(Worker.id).where(Worker.id == worker, Worker.state == "draining").exists()
-    return and_(~paused_queues(), ~draining)
+    """SQL for whether a worker may claim a job: the worker is not draining, nor the job's queue paused."""
+    draining = Worker.id == worker, Worker.state == WorkerState.DRAINING
+    return and_(~paused_queues(), ~select(Worker.id).where(*draining).exists())
 
 
 def pause(session: Session, queue: str, *, now: Now = database_now) -> None:
-    """Let nobody claim jobs of the queue; those that run go on. Pausing twice is pausing once."""
+    """Pause a queue: its jobs cannot be claimed; running ones continue. Idempotent."""
     insert_or_ignore(session, PausedQueue, {"name": queue, "paused_at": now()})
 
 
 def resume(session: Session, queue: str) -> None:
-    """Let the queue's jobs be claimed again."""
+    """Resume a paused queue. Idempotent."""
     session.execute(delete(PausedQueue).where(PausedQueue.name == queue))

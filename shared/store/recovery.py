@@ -1,4 +1,4 @@
-"""Keeps jobs moving when a worker, a message or the broker was lost. Compare-and-set: anyone may call it."""
+"""Recovery of jobs whose worker was lost. Each change is a compare-and-set, so any reconciler may call it."""
 
 from typing import Any
 from uuid import UUID
@@ -15,17 +15,17 @@ WORKER_LOST = "worker_lost"
 
 
 def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list[UUID]:
-    """Take running jobs from workers whose lease has expired; returns their ids.
+    """Take running jobs whose lease has expired from their workers; return the jobs' ids.
 
-    A job goes back to the queue, at its last recorded epoch, unless it was to be cancelled or has lost
-    `max_crashes` workers.
+    A job returns to its queue at its last recorded epoch. It ends `cancelled` if a cancel was requested, and
+    `failed` once it has lost `max_crashes` workers.
     """
     expired = (
         select(Job)
         .where(Job.state == JobState.RUNNING, Job.lease_expires_at < now())
         .order_by(Job.id)
-        # what a worker, a user or another reaper is changing now is left for the next round, and nobody
-        # changes the rest until this is done; SQLite has one writer at a time anyway
+        # rows that a worker, a user or another reconciler is changing now are left to the next round; the
+        # others are locked until this is done (SQLite has one writer at a time anyway)
         .with_for_update(key_share=True, skip_locked=True)
     )
     lost = session.scalars(expired).all()
@@ -51,9 +51,7 @@ def _count_crash(session: Session, job: Job, max_crashes: int, now: Now) -> None
 
 
 def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:
-    """End queued jobs whose cancel request met a worker that gave them back; returns their ids."""
+    """Cancel queued jobs whose worker released them after a cancel request; return the jobs' ids."""
     waiting = select(Job.id).where(Job.state == JobState.QUEUED, Job.cancel_requested_at.is_not(None))
-    ids = session.scalars(waiting.order_by(Job.id)).all()
-    return [
-        id_ for id_ in ids if change(session, EventType.CANCELLED, id_, Job.state == JobState.QUEUED, now=now)
-    ]
+    ids, queued = session.scalars(waiting.order_by(Job.id)).all(), Job.state == JobState.QUEUED
+    return [job_id for job_id in ids if change(session, EventType.CANCELLED, job_id, queued, now=now)]

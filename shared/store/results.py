@@ -1,6 +1,6 @@
-"""What attempts produce: epochs, checkpoints, models and evaluations, written and read back.
+"""Writes of what an attempt produces: epochs, checkpoints, models, evaluations.
 
-Writing happens inside the fenced transactions of `shared.store.attempts`, never on its own.
+They are only called inside the fenced transactions of `shared.store.attempts`.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from shared import schemas
@@ -19,7 +19,7 @@ from shared.db.engine import upsert
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """Where a training job goes on from; its checksum was right."""
+    """The state from which a training job resumes; its checksum has been verified."""
 
     next_epoch: int
     state: bytes
@@ -27,12 +27,12 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True)
 class NewModel:
-    """A trained model, to be stored.
+    """A trained model that is to be stored.
 
     Attributes:
-        id: drawn by the caller (UUIDv7).
-        spec: what it was trained with.
-        files: its bytes in each format.
+        id: a UUIDv7 drawn by the caller.
+        spec: the specification that it was trained with.
+        files: the model in each file format.
     """
 
     id: UUID
@@ -44,9 +44,15 @@ class NewModel:
 
 
 def add_epochs(session: Session, job_id: UUID, attempt: int, epochs: Sequence[schemas.EpochMetrics]) -> None:
-    """Add epoch rows."""
+    """Insert the rows of recorded epochs."""
     rows = [{"job_id": job_id, "attempt": attempt, **epoch.model_dump(mode="json")} for epoch in epochs]
     session.execute(insert(tables.Epoch), rows)
+
+
+def delete_epochs(session: Session, job_id: UUID) -> None:
+    """Delete a job's recorded epochs and its checkpoint."""
+    session.execute(delete(tables.Epoch).where(tables.Epoch.job_id == job_id))
+    session.execute(delete(tables.Checkpoint).where(tables.Checkpoint.job_id == job_id))
 
 
 def put_checkpoint(session: Session, job_id: UUID, next_epoch: int, state: bytes) -> None:
@@ -56,7 +62,7 @@ def put_checkpoint(session: Session, job_id: UUID, next_epoch: int, state: bytes
 
 
 def checkpoint(session: Session, job_id: UUID) -> StoredCheckpoint | None:
-    """A job's checkpoint; None if there is none or its bytes are not those that were written."""
+    """Return a job's checkpoint; None if there is none or its checksum is wrong."""
     row = session.get(tables.Checkpoint, job_id)
     if row is None or sha256(row.state).hexdigest() != row.sha256:
         return None
@@ -64,7 +70,7 @@ def checkpoint(session: Session, job_id: UUID) -> StoredCheckpoint | None:
 
 
 def add_model(session: Session, job_id: UUID, model: NewModel, *, now: Now) -> None:
-    """Add a model and its files."""
+    """Insert a model and its files."""
     session.add(
         tables.Model(
             id=model.id,
@@ -90,7 +96,7 @@ def add_model(session: Session, job_id: UUID, model: NewModel, *, now: Now) -> N
 def add_evaluation(
     session: Session, job_id: UUID, model_id: UUID, dataset: str, evaluation: schemas.Evaluation
 ) -> None:
-    """Add an evaluation with its per-class results, confusion matrix and misclassified images."""
+    """Insert an evaluation with its per-class results, confusion matrix and misclassified images."""
     session.add(
         tables.Evaluation(
             job_id=job_id,
@@ -106,11 +112,3 @@ def add_evaluation(
             misclassified=[tables.Misclassified(**image.model_dump()) for image in evaluation.misclassified],
         )
     )
-
-
-def epochs(session: Session, job_id: UUID) -> list[schemas.EpochMetrics]:
-    """A job's recorded epochs, in order."""
-    rows = session.scalars(
-        select(tables.Epoch).where(tables.Epoch.job_id == job_id).order_by(tables.Epoch.epoch)
-    )
-    return [schemas.EpochMetrics.model_validate(row) for row in rows]

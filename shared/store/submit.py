@@ -1,12 +1,13 @@
-"""What clients do with jobs: submit them, and ask for their end.
+"""Submission: completes a request to a full specification and stores the job.
 
-Every function takes an open transaction (`Database.write`) and may be run again after a lost connection, when
-it is not known whether the first run was committed: it then finds its own work done, and does nothing.
+What the client left out is filled in here and stored, a drawn seed too, so that every job can be run again
+exactly.
 """
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -19,37 +20,29 @@ from shared.datasets.catalog import DatasetInfo
 from shared.db.clock import Now, database_now
 from shared.db.engine import insert_or_ignore
 from shared.db.tables import IdempotencyKey, Job, JobTag
-from shared.errors import (
-    IdempotencyKeyReused,
-    InvalidSpec,
-)
-from shared.lifecycle import EventType, JobState
-from shared.schemas import (
-    EvaluateJobCreate,
-    EvaluateSpec,
-    Priority,
-    TrainJobCreate,
-    TrainRequest,
-    TrainSpec,
-)
+from shared.errors import IdempotencyKeyReused, InvalidSpec
+from shared.lifecycle import EventType, JobKind, JobState
+from shared.schemas import EvaluateJobCreate, EvaluateSpec, Priority, TrainJobCreate, TrainRequest, TrainSpec
 from shared.store.transitions import log_event
+
+MAX_STEPS = 1_000_000  # optimizer updates of one job
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """What a job is made of, before it has a life.
+    """A job that is to be stored.
 
     Attributes:
-        id: drawn by the caller (UUIDv7), so that submitting twice makes one job.
+        id: a UUIDv7 drawn by the caller, so that a transaction that is run again stores one job.
         spec: the complete TrainSpec or EvaluateSpec.
         model_id: the model that an evaluation job measures.
-        retry_of: the finished job that this one repeats.
-        sweep_id: the sweep that this job is one of.
-        request_id: of the API's request that makes it, which the worker's log lines then carry.
+        retry_of: the finished job that this one retries.
+        sweep_id: the sweep that the job belongs to.
+        request_id: id of the API request, which the worker's log lines carry too.
     """
 
     id: UUID
-    kind: str
+    kind: JobKind
     spec: BaseModel
     name: str | None = None
     tags: tuple[str, ...] = ()
@@ -65,7 +58,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A client's promise that requests with one key are one request.
+    """An idempotency key and the request that it stands for.
 
     Attributes:
         key: the client's.
@@ -75,35 +68,31 @@ class Idempotency:
     key: str
     request_sha256: str
 
+    @classmethod
+    def of(cls, key: str | None, request: str) -> "Idempotency | None":
+        """Return the idempotency of a request, given as text; None if the client sent no key."""
+        return None if key is None else cls(key, sha256(request.encode()).hexdigest())
+
 
 def submit_job(
     session: Session, new: NewJob, *, idempotency: Idempotency | None = None, now: Now = database_now
 ) -> tuple[UUID, bool]:
-    """Store a job, `queued` and marked as dispatched: the caller sends it to the broker after the commit.
+    """Store a queued job, marked as dispatched: the caller sends its hint after the commit. Idempotent.
 
     Returns:
-        the job's id, and whether this call made it: with an idempotency key that was used before, the id is
-        the first one's.
+        The job's id, and whether this call stored it. With an idempotency key that was used before, the id is
+        that of the first job.
 
     Raises:
-        IdempotencyKeyReused: the key came with another request before.
+        IdempotencyKeyReused: the key was used for a different request.
     """
     if idempotency is not None:
-        taken = not insert_or_ignore(
-            session,
-            IdempotencyKey,
-            {
-                "key": idempotency.key,
-                "request_sha256": idempotency.request_sha256,
-                "job_id": new.id,
-                "created_at": now(),
-            },
-        )
-        if taken:
+        row = {**asdict(idempotency), "job_id": new.id, "created_at": now()}
+        if not insert_or_ignore(session, IdempotencyKey, row):
             first = session.get_one(IdempotencyKey, idempotency.key)
             if first.request_sha256 != idempotency.request_sha256:
                 raise IdempotencyKeyReused(
-                    f"idempotency key {idempotency.key!r} came with another request before: take a new one"
+                    f"idempotency key {idempotency.key!r} was used for a different request: send a new key"
                 )
             return first.job_id, first.job_id == new.id
     elif session.get(Job, new.id) is not None:
@@ -143,14 +132,11 @@ def _insert(session: Session, new: NewJob, now: Now) -> None:
     log_event(session, new.id, 1, EventType.SUBMITTED, 0, {}, now)
 
 
-MAX_STEPS = 1_000_000
-
-
 def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
-    """A training job in full.
+    """Complete a request for a training job with the defaults of its dataset and a drawn seed.
 
     Raises:
-        InvalidSpec: the dataset has not so many images, or the job would take more than `MAX_STEPS` steps.
+        InvalidSpec: the dataset has fewer images, or the job would take more than `MAX_STEPS` steps.
     """
     return _new_job(request, _train_spec(request.spec, dataset))
 
@@ -158,39 +144,37 @@ def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
 def new_evaluation(
     request: EvaluateJobCreate, model_id: UUID, model: TrainSpec, dataset: DatasetInfo
 ) -> NewJob:
-    """An evaluation job in full; what is left out is as in the evaluation at the end of the model's training.
+    """Complete a request for an evaluation job with the settings that the model was trained with.
 
     Args:
-        model_id: of the model that the request names by its id or alias.
-        model: what the model was trained with.
-        dataset: the one it was trained on.
+        model_id: id of the model that the request names by id or alias.
+        model: the specification that the model was trained with.
+        dataset: the dataset that the model was trained on.
 
     Raises:
-        InvalidSpec: the dataset has not so many images.
+        InvalidSpec: the dataset has fewer images.
     """
-    asked = request.spec
+    given, rows = request.spec, dataset.test_rows
     spec = EvaluateSpec(
         model_id=model_id,
-        evaluation_size=_size(
-            "evaluation_size", asked.evaluation_size, model.evaluation_size, dataset.test_rows
-        ),
-        seed=model.seed if asked.seed is None else asked.seed,
-        threshold=model.threshold if asked.threshold is None else asked.threshold,
+        evaluation_size=_size("evaluation_size", given.evaluation_size, model.evaluation_size, rows),
+        seed=model.seed if given.seed is None else given.seed,
+        threshold=model.threshold if given.threshold is None else given.threshold,
     )
     return _new_job(request, spec, model_id=model_id)
 
 
-def _train_spec(asked: TrainRequest, dataset: DatasetInfo) -> TrainSpec:
+def _train_spec(request: TrainRequest, dataset: DatasetInfo) -> TrainSpec:
     sizes = {
-        field: _size(field, getattr(asked, field), default, rows)
+        field: _size(field, getattr(request, field), default, rows)
         for field, default, rows in (
             ("train_size", dataset.default_train_size, dataset.train_rows),
             ("validation_size", dataset.default_validation_size, dataset.test_rows),
             ("evaluation_size", dataset.default_evaluation_size, dataset.test_rows),
         )
     }
-    seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
-    spec = TrainSpec.model_validate({**asked.model_dump(), **sizes, "seed": seed})
+    seed = secrets.randbelow(2**31) if request.seed is None else request.seed
+    spec = TrainSpec.model_validate({**request.model_dump(), **sizes, "seed": seed})
     if spec.epochs * spec.steps_per_epoch > MAX_STEPS:
         raise InvalidSpec(
             "epochs",
@@ -200,13 +184,13 @@ def _train_spec(asked: TrainRequest, dataset: DatasetInfo) -> TrainSpec:
     return spec
 
 
-def _size(field: str, asked: int | None, default: int, rows: int) -> int:
-    if asked is not None and asked > rows:
+def _size(field: str, requested: int | None, default: int, rows: int) -> int:
+    if requested is not None and requested > rows:
         kind = "training" if field == "train_size" else "test"
         raise InvalidSpec(
-            field, f"{field} is {asked:,}, and the dataset has {rows:,} {kind} images: ask for fewer"
+            field, f"{field} is {requested:,}, and the dataset has {rows:,} {kind} images: request fewer"
         )
-    return default if asked is None else asked
+    return default if requested is None else requested
 
 
 def _new_job(
@@ -227,6 +211,6 @@ def _new_job(
 
 
 def add_tags(session: Session, job_id: UUID, tags: Sequence[str]) -> None:
-    """Let a job be found by tags that it has not had."""
+    """Add rows to the index of jobs by tag."""
     if tags:
         session.execute(insert(JobTag), [{"job_id": job_id, "tag": tag} for tag in tags])

@@ -1,11 +1,11 @@
-"""Sweeps: many jobs stored in one transaction, and found again by what they have in common."""
+"""Sweeps: submitting their jobs in one transaction, and ranking them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select, tuple_
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.db.clock import Now, database_now
@@ -13,25 +13,26 @@ from shared.db.tables import Job
 from shared.db.tables import Sweep as SweepRow
 from shared.errors import SweepNotFound
 from shared.lifecycle import TERMINAL, JobState
-from shared.schemas import LESS_IS_BETTER, Objective, Sweep, SweepDetail, SweepResult
+from shared.schemas import Objective, Sweep, SweepDetail, SweepResult
+from shared.store.keyset import CreationKey, newest_first
 from shared.store.submit import Idempotency, NewJob, submit_job
 
 _COLUMNS: dict[Objective, InstrumentedAttribute[float | None]] = {
-    "evaluation_accuracy": Job.evaluation_accuracy,
-    "accuracy": Job.accuracy,
-    "val_accuracy": Job.val_accuracy,
-    "loss": Job.loss,
-    "val_loss": Job.val_loss,
+    Objective.EVALUATION_ACCURACY: Job.evaluation_accuracy,
+    Objective.ACCURACY: Job.accuracy,
+    Objective.VAL_ACCURACY: Job.val_accuracy,
+    Objective.LOSS: Job.loss,
+    Objective.VAL_LOSS: Job.val_loss,
 }
 
 
 @dataclass(frozen=True)
 class NewSweep:
-    """A sweep, to be stored.
+    """A sweep to store.
 
     Attributes:
-        id: drawn by the caller (UUIDv7).
-        request: what the client asked for, as JSON.
+        id: a new UUIDv7.
+        request: the client's request, as JSON.
         jobs: one or more, each with this sweep's id.
     """
 
@@ -44,7 +45,14 @@ class NewSweep:
 def submit(
     session: Session, new: NewSweep, *, idempotency: Idempotency | None = None, now: Now = database_now
 ) -> tuple[UUID, bool]:
-    """Store a sweep and all its jobs, as `submit_job` stores one; the same is returned and raised."""
+    """Store a sweep and all its jobs, once for each idempotency key.
+
+    Returns:
+        the sweep's id, and whether this call stored it.
+
+    Raises:
+        IdempotencyKeyReused: the key belongs to a different request.
+    """
     first_id, made = submit_job(session, new.jobs[0], idempotency=idempotency, now=now)
     sweep_id = session.get_one(Job, first_id).sweep_id
     if made and session.get(SweepRow, new.id) is None:
@@ -56,7 +64,7 @@ def submit(
 
 
 def detail(session: Session, sweep_id: UUID, objective: Objective) -> SweepDetail:
-    """A sweep and its jobs, the best first.
+    """Return a sweep with its jobs, best first.
 
     Raises:
         SweepNotFound: there is no such sweep.
@@ -64,32 +72,29 @@ def detail(session: Session, sweep_id: UUID, objective: Objective) -> SweepDetai
     row = session.get(SweepRow, sweep_id)
     if row is None:
         raise SweepNotFound(f"there is no sweep {sweep_id}")
-    [sweep] = _described(session, [row], objective)
+    [sweep] = _describe(session, [row], objective)
     results = _results(session, row, objective)
     return SweepDetail(**dict(sweep), jobs=results)
 
 
 def page(
-    session: Session, objective: Objective, *, limit: int, before: UUID | None = None
-) -> tuple[Sweep, ...]:
-    """Sweeps, newest first: at most `limit`, and only those that were stored before the sweep `before`."""
-    newest_first = select(SweepRow).order_by(SweepRow.created_at.desc(), SweepRow.id.desc()).limit(limit)
-    if before is not None:
-        anchor = select(SweepRow.created_at, SweepRow.id).where(SweepRow.id == before).subquery()
-        older = select(anchor.c.created_at, anchor.c.id).scalar_subquery()
-        newest_first = newest_first.where(tuple_(SweepRow.created_at, SweepRow.id) < older)
-    return _described(session, session.scalars(newest_first).all(), objective)
+    session: Session, objective: Objective, *, after: CreationKey | None = None, limit: int
+) -> list[tuple[CreationKey, Sweep]]:
+    """Return up to `limit` sweeps with their keys and their best jobs, newest first."""
+    rows = newest_first(session, select(SweepRow), SweepRow, after=after, limit=limit)
+    sweeps = _describe(session, [row for _, row in rows], objective)
+    return [(key, sweep) for (key, _), sweep in zip(rows, sweeps, strict=True)]
 
 
 def unfinished(session: Session, sweep_id: UUID) -> Sequence[UUID]:
-    """A sweep's jobs that are not over, oldest first."""
+    """Return the ids of a sweep's unfinished jobs, oldest first."""
     unfinished = (Job.sweep_id == sweep_id, Job.state.not_in(TERMINAL))
     return session.scalars(select(Job.id).where(*unfinished).order_by(Job.id)).all()
 
 
-def _described(session: Session, rows: Sequence[SweepRow], objective: Objective) -> tuple[Sweep, ...]:
+def _describe(session: Session, rows: Sequence[SweepRow], objective: Objective) -> tuple[Sweep, ...]:
     ids = [row.id for row in rows]
-    counted = session.execute(
+    counts = session.execute(
         select(Job.sweep_id, Job.state, func.count())
         .where(Job.sweep_id.in_(ids))
         .group_by(Job.sweep_id, Job.state)
@@ -101,7 +106,7 @@ def _described(session: Session, rows: Sequence[SweepRow], objective: Objective)
             name=row.name,
             strategy=row.request["strategy"],
             parameters=row.request["parameters"],
-            states={JobState(state): count for of, state, count in counted if of == row.id},
+            states={JobState(state): count for sweep_id, state, count in counts if sweep_id == row.id},
             objective=objective,
             best=_result(row, best[row.id]) if row.id in best else None,
             created_at=row.created_at,
@@ -111,12 +116,12 @@ def _described(session: Session, rows: Sequence[SweepRow], objective: Objective)
 
 
 def _best(session: Session, ids: Sequence[UUID], objective: Objective) -> dict[UUID, Row[Any]]:
-    """The best job of each of these sweeps that has any; an index holds what decides it."""
+    """Return the best job of each sweep in which a job has a value; read from a covering index."""
     of_sweep = (Job.sweep_id == SweepRow.id, _COLUMNS[objective].is_not(None))
     first = select(Job.id).where(*of_sweep).order_by(*_best_first(objective)).limit(1).scalar_subquery()
     best = select(first).where(SweepRow.id.in_(ids)).scalar_subquery()
-    found = session.execute(_jobs(objective).add_columns(Job.sweep_id).where(Job.id.in_(best)))
-    return {row.sweep_id: row for row in found}
+    rows = session.execute(_jobs(objective).add_columns(Job.sweep_id).where(Job.id.in_(best)))
+    return {row.sweep_id: row for row in rows}
 
 
 def _results(session: Session, row: SweepRow, objective: Objective) -> tuple[SweepResult, ...]:
@@ -130,7 +135,7 @@ def _jobs(objective: Objective) -> Select[Any]:
 
 def _best_first(objective: Objective) -> tuple[Any, ...]:
     value = _COLUMNS[objective]
-    return (value if objective in LESS_IS_BETTER else value.desc()).nulls_last(), Job.id
+    return (value if objective.is_minimized else value.desc()).nulls_last(), Job.id
 
 
 def _result(row: SweepRow, job: Row[Any]) -> SweepResult:

@@ -1,8 +1,8 @@
-"""The one place where a job's row changes: one conditional UPDATE for every event.
+"""State transitions: the only place where a job's state changes, by one conditional UPDATE for each event.
 
-Its WHERE names the states that the event may start from and, for whatever a worker writes, the attempt.
-Where it changes no row the writer was too late, and its transaction leaves nothing behind. Each change is one
-event, and the event's number is the job's version.
+Its WHERE names the states that the event may start from and, for all that a worker writes, the attempt (the
+fence). If it matches no row, the writer was too late and its transaction writes nothing. Each change records
+one event, whose sequence number is the job's new version.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from shared.db.tables import Attempt, Checkpoint, Job, JobEvent
 from shared.errors import StaleAttempt
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
 
-_CHANGED = "changed jobs"  # where a session keeps their ids
+_CHANGED = "changed jobs"  # key of `Session.info`
 
 
 @dataclass(frozen=True)
 class AttemptId:
-    """Names one attempt at one job; the number is the fencing token of all that it writes."""
+    """Identifies an attempt at a job; the number is the fencing token of everything that it writes."""
 
     job_id: UUID
     number: int
@@ -33,7 +33,7 @@ class AttemptId:
 
 @dataclass(frozen=True)
 class AttemptFailure:
-    """Why an attempt failed, in a word for programs and a sentence for people."""
+    """Why an attempt failed: a code for programs and a message for people."""
 
     code: str
     message: str
@@ -41,7 +41,7 @@ class AttemptFailure:
 
 @dataclass(frozen=True)
 class Change:
-    """What an event left: the job's version, which is the event's number, and its attempt."""
+    """The result of an event: the job's new version, which is the event's `seq`, and its attempt."""
 
     version: int
     attempt: int
@@ -50,21 +50,21 @@ class Change:
 def end_attempt(
     session: Session, event: EventType, attempt: AttemptId, outcome: AttemptOutcome, **values: Any
 ) -> bool:
-    """Make an event happen that ends an attempt, and that only this attempt itself may cause.
+    """Apply an event that ends an attempt and that only this attempt may cause. Idempotent.
 
     Returns:
-        False if it has ended so before, in a run whose commit was not answered: nothing is left to do.
+        False if the attempt has already ended in this way, by a transaction whose commit was not confirmed.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    # the state too: a job that was taken from the attempt keeps its number until the next claim
+    # the state as well: a job that was taken from the attempt keeps its number until the next claim
     fence = (Job.attempt == attempt.number, Job.state == JobState.RUNNING)
     if change(session, event, attempt.job_id, *fence, outcome=outcome, **values):
         return True
     row = session.get(Attempt, (attempt.job_id, attempt.number))
     if row is None or row.outcome != outcome:
-        raise StaleAttempt(f"{attempt} is over: the job no longer runs under it")
+        raise StaleAttempt(f"{attempt} has ended: the job no longer runs under it")
     return False
 
 
@@ -79,26 +79,22 @@ def change(
     data: dict[str, Any] | None = None,
     **values: Any,
 ) -> Change | None:
-    """Make one event happen to one job, if it is in a state from which it can and the guards hold.
+    """Apply an event to a job if the job's state allows the event and the guards hold.
 
     Args:
+        guards: further conditions of the UPDATE.
         outcome: how the job's attempt ended, for events that end it.
-        failure: what the attempt failed of.
-        data: what the event tells beyond its type.
-        values: the other columns that change.
+        failure: why the attempt failed.
+        data: details of the event.
+        values: further columns that change.
 
     Returns:
-        None if nothing was changed.
+        None if nothing changed.
     """
     edge = EVENTS[event]
     if edge.target is not None:
         values["state"] = edge.target
-        if edge.target != JobState.RUNNING:
-            values.update(lease_owner=None, lease_expires_at=None, phase=None)
-        if edge.target == JobState.QUEUED:
-            values.update(dispatched_at=None)
-        if edge.target in TERMINAL:
-            values.update(finished_at=now(), duration_s=seconds_between(Job.started_at, now()))
+        values |= _columns_of(edge.target, now)
     row = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.state.in_(edge.sources), *guards)
@@ -112,28 +108,46 @@ def change(
         session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))
     log_event(session, job_id, row.version, event, row.attempt, data or {}, now)
     if outcome is not None:
-        session.execute(
-            update(Attempt)
-            .where(Attempt.job_id == job_id, Attempt.number == row.attempt)
-            .values(
-                finished_at=now(),
-                outcome=outcome,
-                error_code=failure.code if failure else None,
-                error_message=failure.message if failure else None,
-            )
-        )
+        _finish_attempt(session, AttemptId(job_id, row.attempt), outcome, failure, now)
     return Change(row.version, row.attempt)
+
+
+def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
+    """Return the columns that change when a job enters a state."""
+    values: dict[str, Any] = {}
+    if state != JobState.RUNNING:
+        values |= {"lease_owner": None, "lease_expires_at": None, "phase": None}
+    if state == JobState.QUEUED:
+        values |= {"dispatched_at": None}
+    if state in TERMINAL:
+        values |= {"finished_at": now(), "duration_s": seconds_between(Job.started_at, now())}
+    return values
+
+
+def _finish_attempt(
+    session: Session, attempt: AttemptId, outcome: AttemptOutcome, failure: AttemptFailure | None, now: Now
+) -> None:
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == attempt.job_id, Attempt.number == attempt.number)
+        .values(
+            finished_at=now(),
+            outcome=outcome,
+            error_code=failure.code if failure else None,
+            error_message=failure.message if failure else None,
+        )
+    )
 
 
 def log_event(
     session: Session, job_id: UUID, seq: int, event: EventType, attempt: int, data: dict[str, Any], now: Now
 ) -> None:
-    """Add an event to the job's history."""
+    """Insert an event of a job."""
     session.info.setdefault(_CHANGED, set()).add(job_id)
     session.add(JobEvent(job_id=job_id, seq=seq, at=now(), type=event, attempt=attempt, data=data))
     session.flush()
 
 
 def changed_jobs(session: Session) -> frozenset[UUID]:
-    """The jobs to which an event happened in this session."""
+    """Return the ids of the jobs that have events from this session."""
     return frozenset(session.info.get(_CHANGED, ()))

@@ -1,7 +1,6 @@
-"""The broker on a real Redis, and without one."""
+"""The broker with a real Redis, and while Redis is unavailable."""
 
 import json
-import socket
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +16,10 @@ from uuid_utils.compat import uuid7
 from shared.broker import RUN_JOB, Broker, BrokerUnavailable, Hint, celery_app, list_name, list_names
 from shared.schemas import Priority
 from shared.settings import Settings
+from tests.support.ports import closed_port, silent_port
 from tests.support.servers import RedisServer
 
-# what a submit may take while Redis is away, with room for everything else that it does
-_PATIENCE_S = 3.0
+_SUBMIT_TIMEOUT_S = 3.0
 
 
 def _hint(queue: str = "default", priority: str = "normal") -> Hint:
@@ -28,7 +27,7 @@ def _hint(queue: str = "default", priority: str = "normal") -> Hint:
 
 
 def _consumed(settings: Settings, count: int) -> list[UUID]:
-    """The jobs of the next so many messages, in the order in which a worker gets them."""
+    """The jobs of the next `count` messages, in the order in which a worker receives them."""
     app, received = celery_app(settings), []
 
     def receive(body: Any, message: Any) -> None:
@@ -37,7 +36,7 @@ def _consumed(settings: Settings, count: int) -> list[UUID]:
 
     with app.connection() as connection:
         queues = list(app.amqp.queues.consume_from.values())
-        # one at a time, as a worker that takes a message only when a process is free
+        # like a worker, which receives a message only when a pool process is free
         with Consumer(connection.channel(), queues, callbacks=[receive], prefetch_count=1):
             for _ in range(count):
                 connection.drain_events(timeout=5)
@@ -46,28 +45,27 @@ def _consumed(settings: Settings, count: int) -> list[UUID]:
 
 
 @pytest.fixture
-def unanswering() -> Iterator[str]:
-    """A Redis that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+def unresponsive() -> Iterator[str]:
+    """URL of a Redis that accepts connections and never responds."""
+    with silent_port() as port:
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 @pytest.fixture
-def refusing() -> str:
-    """A Redis that is not there."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    return f"redis://127.0.0.1:{port}/0"
+def refusing() -> Iterator[str]:
+    """URL of a port that refuses connections."""
+    with closed_port() as port:
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 @pytest.fixture
-def gone(tmp_path: Path) -> str:
-    """A Redis whose socket is gone."""
+def missing(tmp_path: Path) -> str:
+    """URL of a socket that does not exist."""
     return f"unix://{tmp_path / 'redis.sock'}"
 
 
 @pytest.mark.parametrize("priority", list(Priority))
-def test_a_hint_is_a_message_with_nothing_but_the_jobs_id(
+def test_a_hint_is_sent_as_a_message_that_contains_only_the_job_id(
     broker: Broker, redis: RedisServer, priority: Priority
 ) -> None:
     hint = _hint("gpu", priority)
@@ -82,7 +80,7 @@ def test_a_hint_is_a_message_with_nothing_but_the_jobs_id(
     assert message["headers"]["task"] == RUN_JOB
 
 
-def test_nothing_is_left_in_redis_but_the_message(broker: Broker, redis: RedisServer) -> None:
+def test_a_sent_hint_adds_only_its_message_to_redis(broker: Broker, redis: RedisServer) -> None:
     # no result, no reply queue: Celery's own states are never read
     broker.send(_hint())
     with redis.client() as client:
@@ -90,7 +88,7 @@ def test_nothing_is_left_in_redis_but_the_message(broker: Broker, redis: RedisSe
     assert {key for key in keys if not key.startswith("_kombu.")} == {list_name("default", "normal")}
 
 
-def test_higher_priorities_go_first_and_within_one_the_first_come(
+def test_messages_are_consumed_by_priority_and_then_oldest_first(
     broker: Broker, redis: RedisServer, settings: Settings
 ) -> None:
     hints = [_hint(priority=priority) for priority in ("low", "normal", "high") for _ in range(3)]
@@ -101,7 +99,7 @@ def test_higher_priorities_go_first_and_within_one_the_first_come(
     assert _consumed(live, len(hints)) == order
 
 
-def test_a_high_priority_goes_first_in_whatever_queue(
+def test_priority_takes_precedence_over_the_order_of_queues(
     broker: Broker, redis: RedisServer, settings: Settings
 ) -> None:
     low, high = _hint("alpha", "low"), _hint("zulu", "high")
@@ -111,7 +109,7 @@ def test_a_high_priority_goes_first_in_whatever_queue(
     assert _consumed(live, 2) == [high.job_id, low.job_id]
 
 
-def test_a_worker_takes_only_what_is_in_its_queues(
+def test_a_worker_consumes_messages_of_its_own_queues_only(
     broker: Broker, redis: RedisServer, settings: Settings
 ) -> None:
     other, own = _hint("gpu"), _hint("default")
@@ -119,46 +117,46 @@ def test_a_worker_takes_only_what_is_in_its_queues(
     broker.send(own)
     live = settings.model_copy(update={"redis_url": redis.url})
     assert _consumed(live, 1) == [own.job_id]
-    assert broker.waiting(["gpu"]) == 1
+    assert broker.count_hints(["gpu"]) == 1
 
 
-def test_the_messages_that_wait_are_counted_by_queue(broker: Broker) -> None:
+def test_hints_are_counted_by_queue(broker: Broker) -> None:
     for priority in Priority:
         broker.send(_hint("default", priority))
     broker.send(_hint("gpu"))
-    assert broker.waiting(["default"]) == 3
-    assert broker.waiting(["default", "gpu"]) == 4
-    assert broker.waiting(["other"]) == 0
+    assert broker.count_hints(["default"]) == 3
+    assert broker.count_hints(["default", "gpu"]) == 4
+    assert broker.count_hints(["other"]) == 0
 
 
-def test_the_names_of_lists_sort_by_priority() -> None:
+def test_names_of_redis_lists_sort_by_priority() -> None:
     names = list_names("default")
     assert names == sorted(names)
     assert len(set(names)) == len(Priority)
 
 
-def test_a_redis_that_answers_is_noticed(broker: Broker) -> None:
+def test_ping_succeeds_while_redis_responds(broker: Broker) -> None:
     broker.ping()
 
 
-@pytest.mark.parametrize("away", ["unanswering", "refusing", "gone"])
+@pytest.mark.parametrize("outage", ["unresponsive", "refusing", "missing"])
 @pytest.mark.parametrize(
     "use",
-    [lambda broker: broker.send(_hint()), lambda broker: broker.waiting(["default"]), Broker.ping],
-    ids=["send", "waiting", "ping"],
+    [lambda broker: broker.send(_hint()), lambda broker: broker.count_hints(["default"]), Broker.ping],
+    ids=["send", "count_hints", "ping"],
 )
-def test_a_redis_that_is_away_is_noticed_in_time(
-    settings: Settings, request: pytest.FixtureRequest, away: str, use: Callable[[Broker], object]
+def test_an_unavailable_redis_raises_broker_unavailable_within_3_s(
+    settings: Settings, request: pytest.FixtureRequest, outage: str, use: Callable[[Broker], object]
 ) -> None:
-    broker = Broker(settings.model_copy(update={"redis_url": request.getfixturevalue(away)}))
+    broker = Broker(settings.model_copy(update={"redis_url": request.getfixturevalue(outage)}))
     started = monotonic()
     with pytest.raises(BrokerUnavailable):
         use(broker)
-    assert monotonic() - started < _PATIENCE_S
+    assert monotonic() - started < _SUBMIT_TIMEOUT_S
     broker.close()
 
 
-def test_it_works_again_once_redis_is_back(broker: Broker, redis: RedisServer) -> None:
+def test_the_broker_recovers_when_redis_is_restarted(broker: Broker, redis: RedisServer) -> None:
     broker.send(_hint())
     redis.stop()
     with pytest.raises(BrokerUnavailable):
@@ -166,10 +164,10 @@ def test_it_works_again_once_redis_is_back(broker: Broker, redis: RedisServer) -
     redis.start()
     broker.ping()
     broker.send(_hint())
-    assert broker.waiting(["default"]) == 1  # it came back empty
+    assert broker.count_hints(["default"]) == 1  # Redis was empty after the restart
 
 
-def test_a_socket_in_a_folder_with_a_blank_is_found(redis: RedisServer) -> None:
+def test_a_socket_path_may_contain_spaces(redis: RedisServer) -> None:
     with TemporaryDirectory(prefix="a b ") as folder:
         settings = Settings(data_dir=Path(folder))
         settings.redis_socket.symlink_to(redis.socket)

@@ -1,4 +1,4 @@
-"""The tree of errors."""
+"""The error classes: the tree in the module's docstring, their codes, and which of them are retryable."""
 
 import inspect
 import re
@@ -13,34 +13,34 @@ _CLASSES = [
 ]
 
 
-def _drawn() -> list[tuple[int, str]]:
+def _documented_tree() -> list[tuple[int, str]]:
     """The tree in the module's docstring: each class with its depth."""
     lines = (errors.__doc__ or "").splitlines()
-    found = [re.match(r"((?:[├└│ ][─ ]{2} )*)([A-Z]\w+)", line) for line in lines[2:]]
-    return [(len(match[1]) // 4, match[2]) for match in found if match]
+    matches = [re.match(r"((?:[├└│ ][─ ]{2} )*)([A-Z]\w+)", line) for line in lines[2:]]
+    return [(len(match[1]) // 4, match[2]) for match in matches if match]
 
 
-def test_the_drawn_tree_is_the_real_one() -> None:
-    drawn: dict[str, str] = {}
-    above: list[str] = []
-    for depth, name in _drawn():
-        above[depth:] = [name]
-        drawn[name] = above[depth - 1] if depth else "Exception"
-    assert drawn == {error.__name__: error.__mro__[1].__name__ for error in _CLASSES}
+def test_the_documented_error_tree_matches_the_classes() -> None:
+    documented: dict[str, str] = {}
+    ancestors: list[str] = []
+    for depth, name in _documented_tree():
+        ancestors[depth:] = [name]
+        documented[name] = ancestors[depth - 1] if depth else "Exception"
+    assert documented == {error.__name__: error.__mro__[1].__name__ for error in _CLASSES}
 
 
 @pytest.mark.parametrize("error", _CLASSES, ids=lambda error: error.__name__)
-def test_each_error_says_in_a_sentence_what_it_means(error: type[TrainshedError]) -> None:
-    assert (error.__doc__ or "").splitlines()[0].endswith((".", "was not written"))
+def test_each_error_has_a_docstring_that_begins_with_a_sentence(error: type[TrainshedError]) -> None:
+    assert (error.__doc__ or "").partition("\n\n")[0].endswith(".")
 
 
-def test_attempt_errors_have_codes_that_tell_them_apart() -> None:
+def test_attempt_errors_have_distinct_codes() -> None:
     codes = [error.code for error in _CLASSES if issubclass(error, AttemptError)]
     assert len(codes) == len(set(codes))
     assert all(len(code) <= 64 and re.fullmatch(r"[a-z_]+", code) for code in codes)
 
 
-def test_only_what_may_pass_is_retryable() -> None:
+def test_only_transient_errors_are_retryable() -> None:
     retryable = {error.__name__ for error in _CLASSES if issubclass(error, AttemptError) and error.retryable}
     assert retryable == {"DataUnavailable", "DeviceOutOfMemory"}
 

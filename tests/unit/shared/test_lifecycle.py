@@ -1,12 +1,9 @@
-"""The rules of a job's life, apart from any database."""
+"""The state machine of jobs, without a database."""
 
-import ast
 from itertools import product
-from pathlib import Path
 
 import pytest
 
-from shared import lifecycle
 from shared.lifecycle import EVENTS, TERMINAL, TRANSITIONS, AttemptOutcome, EventType, JobState
 
 
@@ -27,12 +24,12 @@ def test_transitions_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize(("state", "event"), [*product(TERMINAL, EventType)])
-def test_nothing_leaves_a_terminal_state(state: JobState, event: EventType) -> None:
+def test_no_event_leaves_a_terminal_state(state: JobState, event: EventType) -> None:
     edge = EVENTS[event]
     assert state not in edge.sources or edge.target is None
 
 
-def test_every_state_can_be_reached_and_those_that_are_not_terminal_can_be_left() -> None:
+def test_every_state_is_reachable_and_every_unfinished_state_can_be_left() -> None:
     reached = {edge.target for edge in EVENTS.values()}
     left = {source for source, _ in TRANSITIONS}
     assert set(JobState) <= reached
@@ -49,13 +46,7 @@ def test_each_terminal_state_has_the_event_of_its_name() -> None:
     }
 
 
-def test_each_end_of_a_run_has_an_outcome() -> None:
-    # every event that leaves `running` ends an attempt; a retry and a failure have one outcome between them
+def test_each_event_that_ends_an_attempt_has_an_outcome() -> None:
+    # every event that leaves `running` ends an attempt; a retry and a failure have the same outcome
     ends = [event for event, edge in EVENTS.items() if JobState.RUNNING in edge.sources and edge.target]
     assert len(ends) == len(AttemptOutcome) + 1
-
-
-def test_the_rules_need_only_the_standard_library() -> None:
-    tree = ast.parse(Path(lifecycle.__file__).read_text())
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"dataclasses", "enum"}

@@ -1,4 +1,4 @@
-"""Every line of the log is one JSON object that says what it is about."""
+"""Each line of the log is a JSON object with the bound context, and without secrets."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from shared.store.api_keys import NewApiKey
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
+def _logging_restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
@@ -22,7 +22,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_line_carries_what_is_bound_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_contains_the_bound_context(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("INFO")
     with log.bound(job_id="7", attempt=2):
         log.get_logger("here").info("attempt started", device="CPU")
@@ -31,7 +31,7 @@ def test_line_carries_what_is_bound_to_it(capsys: pytest.CaptureFixture[str]) ->
     assert (line["job_id"], line["attempt"], line["device"], line["logger"]) == ("7", 2, "CPU", "here")
 
 
-def test_library_lines_have_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_libraries_are_json_too(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("WARNING")
     logging.getLogger("some.library").warning("it is %s", "late")
     logging.getLogger("some.library").info("not important enough")
@@ -39,7 +39,7 @@ def test_library_lines_have_the_same_form(capsys: pytest.CaptureFixture[str]) ->
     assert (line["event"], line["logger"], line["level"]) == ("it is late", "some.library", "warning")
 
 
-def test_exception_is_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_contains_the_exception_that_was_logged(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("INFO")
     try:
         raise ValueError("nonsense")
@@ -49,7 +49,7 @@ def test_exception_is_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ValueError: nonsense" in str(line["exception"])
 
 
-def test_secrets_are_stars_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_replaced_by_stars_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("INFO", secrets=["hunter2", "hunter2 and more", ""])
     logging.getLogger("some.library").warning("connecting to %s", "redis://:hunter2@host")
     log.get_logger("here").info("hunter2 and more", why={"password": "hunter2"})
@@ -58,12 +58,12 @@ def test_secrets_are_stars_wherever_they_stand(capsys: pytest.CaptureFixture[str
     assert (second["event"], second["why"]) == ("***", {"password": "***"})
 
 
-def test_the_secret_part_of_any_api_key_is_stars() -> None:
+def test_the_secret_part_of_any_api_key_is_replaced_by_stars() -> None:
     key = NewApiKey.draw()
-    assert log.hide(f"who shows {key}?") == f"who shows ts_{key.id.hex}_***?"
+    assert log.hide(f"Bearer {key}!") == f"Bearer ts_{key.id.hex}_***!"
 
 
-def test_the_request_that_is_being_answered_is_known() -> None:
+def test_request_id_returns_the_id_that_is_bound() -> None:
     assert log.request_id() is None
     with log.bound(request_id="trace-7"):
         assert log.request_id() == "trace-7"

@@ -1,4 +1,4 @@
-"""How long a failed job waits."""
+"""The backoff between the attempts of a failed job."""
 
 from random import Random
 
@@ -8,26 +8,26 @@ from hypothesis import strategies as st
 from shared.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, JITTER, retry_delay_s
 
 
-class _Middle(Random):
-    """Draws the middle of every range, so that no jitter is left."""
+class _NoJitter(Random):
+    """Always draws the middle of the range."""
 
     def uniform(self, a: float, b: float) -> float:
         return (a + b) / 2
 
 
 def test_delay_doubles_with_each_failure_up_to_the_cap() -> None:
-    delays = [retry_delay_s(failures, _Middle()) for failures in range(1, 12)]
+    delays = [retry_delay_s(failures, _NoJitter()) for failures in range(1, 12)]
     assert delays[:9] == [BACKOFF_BASE_S * 2**n for n in range(9)]
     assert delays[9:] == [BACKOFF_CAP_S, BACKOFF_CAP_S]
 
 
 @given(failures=st.integers(1, 10**9), seed=st.integers(0, 2**32))
-def test_delay_stays_within_the_jitter_of_its_middle(failures: int, seed: int) -> None:
-    middle = retry_delay_s(failures, _Middle())
+def test_delay_varies_by_at_most_the_jitter(failures: int, seed: int) -> None:
+    middle = retry_delay_s(failures, _NoJitter())
     assert middle * (1 - JITTER) <= retry_delay_s(failures, Random(seed)) <= middle * (1 + JITTER)
 
 
-def test_jobs_that_failed_together_come_back_apart() -> None:
+def test_jobs_that_failed_together_are_retried_at_different_times() -> None:
     rng = Random(1)
     delays = {retry_delay_s(1, rng) for _ in range(100)}
     assert len(delays) == 100

@@ -1,4 +1,4 @@
-"""What the environment may say."""
+"""Settings: their defaults, the environment, and the values that are refused."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from shared.settings import ExposedApi, Settings, get_settings, is_loopback
 _SPRITE = '{"images_url": "https://example.org/i.png", "labels_url": "https://example.org/l"}'
 
 
-def test_without_an_environment_the_stack_lives_under_one_folder(
+def test_the_database_and_redis_are_in_the_data_dir_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -45,7 +45,7 @@ def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-def test_data_dir_is_absolute_and_knows_the_home_folder(
+def test_data_dir_is_made_absolute_and_may_start_at_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -58,7 +58,7 @@ def test_heartbeat_longer_than_a_third_of_the_lease_is_refused() -> None:
         Settings(lease_s=3, heartbeat_s=1.1)
 
 
-def test_socket_path_that_the_kernel_would_refuse_is_refused_unless_another_redis_is_named() -> None:
+def test_a_socket_path_that_the_kernel_would_refuse_is_refused_unless_redis_url_is_set() -> None:
     longest = Path("/" + "ü" * 47 + "x")  # 96 bytes, with the socket's name 107
     assert Settings(data_dir=longest).data_dir == longest
     longer = Path(f"{longest}x")
@@ -67,8 +67,13 @@ def test_socket_path_that_the_kernel_would_refuse_is_refused_unless_another_redi
     assert Settings(data_dir=longer, redis_url="redis://localhost").data_dir == longer
 
 
+def test_a_socket_path_with_a_space_is_percent_encoded_in_the_url(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    assert Settings(data_dir=folder).effective_redis_url == f"unix://{tmp_path}/a%20b/redis.sock"
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"port": 0},
         {"port": 65_536},
@@ -82,15 +87,18 @@ def test_socket_path_that_the_kernel_would_refuse_is_refused_unless_another_redi
         {"slots": 0},
         {"datasets": {"x": {"images_url": "ftp://example.org/i.png", "labels_url": "file:///l"}}},
         {"datasets": {"x": {"images_url": "file:///i.png"}}},
+        {"datasets": {"x": {"images_url": "file:///i", "labels_url": "file:///l", "images_sha256": "abc"}}},
+        {"mnist_images_sha256": "0" * 63},
+        {"mnist_labels_sha256": "x" * 64},
     ],
     ids=str,
 )
-def test_senseless_values_are_refused(wrong: dict[str, object]) -> None:
+def test_invalid_values_are_refused(invalid: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Settings.model_validate(wrong)
+        Settings.model_validate(invalid)
 
 
-def test_keys_are_told_apart_by_commas_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_keys_are_separated_by_commas_and_absent_from_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINSHED_API_KEYS", "the first of our keys, the second of our keys")
     settings = Settings()
     assert [key.get_secret_value() for key in settings.api_keys] == [
@@ -100,14 +108,16 @@ def test_keys_are_told_apart_by_commas_and_never_shown(monkeypatch: pytest.Monke
     assert "of our keys" not in f"{settings!r} {settings.model_dump_json()}"
 
 
-def test_a_key_that_could_be_guessed_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_api_key_is_refused_without_repeating_it_in_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TRAINSHED_API_KEYS", "hunter2")
-    with pytest.raises(ValidationError, match="at least 16 characters") as caught:
+    with pytest.raises(ValidationError, match="at least 16 characters") as error:
         Settings()
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(error.value)
 
 
-def test_its_secrets_are_keys_and_passwords_as_they_are_written_and_as_they_are() -> None:
+def test_secrets_include_keys_and_passwords_both_percent_encoded_and_decoded() -> None:
     settings = Settings.model_validate(
         {
             "api_keys": "the first of our keys,the second of our keys",
@@ -127,16 +137,7 @@ def test_its_secrets_are_keys_and_passwords_as_they_are_written_and_as_they_are(
     assert Settings().secrets == ()
 
 
-def test_an_api_that_others_reach_needs_a_key() -> None:
-    for host in ("127.0.0.1", "::1", "localhost"):
-        Settings(host=host).require_guarded()
-    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
-        Settings.model_validate({"host": host, "api_keys": "x" * 16}).require_guarded()
-        with pytest.raises(ExposedApi, match="TRAINSHED_API_KEYS"):
-            Settings(host=host).require_guarded()
-
-
-def test_owner_adds_sprites_beside_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_datasets_are_added_to_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINSHED_DATASETS", f'{{"fashion": {_SPRITE}}}')
     monkeypatch.setenv("TRAINSHED_MNIST_IMAGES_URL", "file:///mnist.png")
     sprites = Settings().sprites
@@ -146,16 +147,36 @@ def test_owner_adds_sprites_beside_mnist(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(sprites["fashion"].class_names) == 10
 
 
-def test_socket_path_with_a_blank_is_quoted_in_the_url(tmp_path: Path) -> None:
-    folder = tmp_path / "a b"
-    assert Settings(data_dir=folder).effective_redis_url == f"unix://{tmp_path}/a%20b/redis.sock"
+def test_mnist_has_checksums_only_if_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    mnist = Settings().sprites["mnist"]
+    assert (mnist.images_sha256, mnist.labels_sha256) == ("", "")
+
+    monkeypatch.setenv("TRAINSHED_MNIST_IMAGES_SHA256", "AB" * 32)
+    monkeypatch.setenv("TRAINSHED_MNIST_LABELS_SHA256", "0" * 64)
+    mnist = Settings().sprites["mnist"]
+    assert (mnist.images_sha256, mnist.labels_sha256) == ("AB" * 32, "0" * 64)
+
+
+def test_the_former_setting_trainer_is_refused_with_its_new_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSHED_TRAINER", "workers.mnist.executor:Executor")
+    with pytest.raises(ValidationError, match=r"TRAINSHED_TRAINER was renamed.*set TRAINSHED_EXECUTOR"):
+        Settings()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_what_only_this_host_reaches_is_loopback(host: str) -> None:
+def test_an_address_that_only_its_own_host_can_reach_is_loopback(host: str) -> None:
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", ""])
-def test_what_others_may_reach_is_not_loopback(host: str) -> None:
+def test_an_address_that_other_hosts_can_reach_is_not_loopback(host: str) -> None:
     assert not is_loopback(host)
+
+
+def test_an_api_that_other_hosts_can_reach_needs_a_key() -> None:
+    for host in ("127.0.0.1", "::1", "localhost"):
+        Settings(host=host).require_guarded()
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
+        Settings.model_validate({"host": host, "api_keys": "x" * 16}).require_guarded()
+        with pytest.raises(ExposedApi, match="TRAINSHED_API_KEYS"):
+            Settings(host=host).require_guarded()

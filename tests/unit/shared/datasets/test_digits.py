@@ -1,4 +1,4 @@
-"""The bundled digits are scikit-learn's, brought to MNIST's form."""
+"""The dataset `digits` contains scikit-learn's digits in the format of MNIST."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from shared.datasets import digits
+from shared.datasets.mnist_form import to_mnist_form
 from shared.errors import DataUnavailable
 from tests.support.paths import ROOT
 
@@ -19,30 +20,33 @@ def decoded() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return images.reshape(-1, 28, 28), labels
 
 
-def test_shapes_and_types_are_a_sprites(decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+def test_shapes_and_types_are_those_of_a_sprite(decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
     images, labels = decoded
     assert images.shape == (digits.TRAIN_ROWS + digits.TEST_ROWS, 28, 28)
     assert labels.shape == (1_797,)
     assert images.dtype == labels.dtype == np.uint8
 
 
-def test_labels_and_images_are_those_that_scikit_learn_gives(
+def test_labels_and_images_are_those_of_scikit_learn(
     decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> None:
     images, labels = decoded
     original = load_digits()
     np.testing.assert_array_equal(labels, original.target)
-    expected = [digits.like_mnist(image.astype(np.uint8)) for image in original.images[::100]]
+    inks = (original.images[::100] * (255 / 16)).round().astype(np.uint8)
+    expected = [to_mnist_form(ink) for ink in inks]
     np.testing.assert_array_equal(images[::100], expected)
 
 
-def test_every_class_is_in_both_parts(decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+def test_every_class_is_in_the_training_and_in_the_test_rows(
+    decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+) -> None:
     _, labels = decoded
     assert np.bincount(labels[: digits.TRAIN_ROWS], minlength=10).min() > 130
     assert np.bincount(labels[digits.TRAIN_ROWS :], minlength=10).min() > 35
 
 
-def test_each_centre_of_mass_is_where_mnists_is(
+def test_each_centre_of_mass_is_in_the_middle(
     decoded: tuple[NDArray[np.uint8], NDArray[np.uint8]],
 ) -> None:
     images, _ = decoded

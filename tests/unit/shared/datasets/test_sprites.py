@@ -1,8 +1,9 @@
-"""Every PNG of a sprite decodes to the same bytes, and whatever is not a sprite is refused with a reason."""
+"""Each kind of PNG decodes to the same bytes, and a file that is not a sprite is refused with a reason."""
 
 import re
 import warnings
 from collections.abc import Callable
+from hashlib import sha256
 from io import BytesIO
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.datasets.sprites import MAX_ROWS, decode_images, decode_labels
+from shared.datasets.sprites import MAX_ROWS, decode_images, decode_labels, verify_sha256
 from shared.errors import DataCorrupt
-from tests.support.sprite_files import grey_png, make_images, make_labels, one_hot, raw_png, saved
+from tests.support.sprite_files import grey_png, make_images, make_labels, one_hot, pillow_png, raw_png
 
 SOURCE = "http://example.test/file"
 ROWS = 12
@@ -20,11 +21,11 @@ IMAGES = make_images(ROWS)
 LABELS = make_labels(ROWS)
 
 
-def decoded(png: bytes, min_rows: int = ROWS) -> NDArray[np.uint8]:
+def decode(png: bytes, min_rows: int = ROWS) -> NDArray[np.uint8]:
     return decode_images(BytesIO(png), SOURCE, min_rows)
 
 
-def labelled(raw: bytes, rows: int = ROWS) -> NDArray[np.uint8]:
+def labels_of(raw: bytes, rows: int = ROWS) -> NDArray[np.uint8]:
     return decode_labels(BytesIO(raw), SOURCE, rows, 10)
 
 
@@ -46,10 +47,10 @@ def sixteen_bits(values: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 KINDS: dict[str, Callable[[NDArray[np.uint8]], bytes]] = {
     "grey": grey_png,
-    "grey and alpha": lambda grey: saved(Image.fromarray(np.stack([grey, 255 - grey], axis=-1), "LA")),
-    "grey, 16 bits": lambda grey: saved(Image.fromarray(sixteen_bits(grey))),
-    "RGB": lambda red: saved(Image.fromarray(colours(red))),
-    "RGBA": lambda red: saved(Image.fromarray(np.dstack([colours(red), red // 3]))),
+    "grey and alpha": lambda grey: pillow_png(Image.fromarray(np.stack([grey, 255 - grey], axis=-1), "LA")),
+    "grey, 16 bits": lambda grey: pillow_png(Image.fromarray(sixteen_bits(grey))),
+    "RGB": lambda red: pillow_png(Image.fromarray(colours(red))),
+    "RGBA": lambda red: pillow_png(Image.fromarray(np.dstack([colours(red), red // 3]))),
     "RGB, 16 bits": lambda red: raw_png(
         784, len(red), 16, 2, [line.astype(">u2").tobytes() for line in sixteen_bits(colours(red))]
     ),
@@ -60,57 +61,59 @@ KINDS: dict[str, Callable[[NDArray[np.uint8]], bytes]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_png_decodes_to_the_same_bytes(kind: str) -> None:
-    images = decoded(KINDS[kind](IMAGES))
+    images = decode(KINDS[kind](IMAGES))
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, IMAGES)
 
 
 @pytest.mark.parametrize(("depth", "levels"), [(1, 2), (2, 4), (4, 16)])
-def test_grey_of_fewer_bits_is_spread_from_black_to_white(depth: int, levels: int) -> None:
+def test_grey_of_fewer_bits_is_scaled_to_0_to_255(depth: int, levels: int) -> None:
     values = IMAGES % levels
     bits = np.unpackbits(values[..., None], axis=-1)[..., -depth:].reshape(ROWS, -1)
     png = raw_png(784, ROWS, depth, 0, [line.tobytes() for line in np.packbits(bits, axis=-1)])
-    np.testing.assert_array_equal(decoded(png), values * (255 // (levels - 1)))
+    np.testing.assert_array_equal(decode(png), values * (255 // (levels - 1)))
 
 
 def test_black_and_white_becomes_0_and_255() -> None:
-    np.testing.assert_array_equal(decoded(saved(Image.fromarray(IMAGES > 99))), np.where(IMAGES > 99, 255, 0))
+    np.testing.assert_array_equal(
+        decode(pillow_png(Image.fromarray(IMAGES > 99))), np.where(IMAGES > 99, 255, 0)
+    )
 
 
 def test_rows_that_span_several_bands_keep_their_places() -> None:
     images = make_images(2_500)
-    np.testing.assert_array_equal(decoded(grey_png(images), 2_500), images)
+    np.testing.assert_array_equal(decode(grey_png(images), 2_500), images)
 
 
-def test_more_rows_than_needed_are_all_given() -> None:
-    assert decoded(grey_png(IMAGES), min_rows=5).shape == (ROWS, 784)
+def test_rows_beyond_the_minimum_are_returned_too() -> None:
+    assert decode(grey_png(IMAGES), min_rows=5).shape == (ROWS, 784)
 
 
-def test_a_sprite_larger_than_pillows_limit_for_warnings_is_decoded_without_one() -> None:
+def test_a_sprite_above_pillows_warning_limit_is_decoded_without_a_warning() -> None:
     rows = (Image.MAX_IMAGE_PIXELS or 0) // 784 + 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert decoded(raw_png(784, rows, 1, 0, [bytes(98)] * rows), rows).shape == (rows, 784)
+        assert decode(raw_png(784, rows, 1, 0, [bytes(98)] * rows), rows).shape == (rows, 784)
 
 
 def test_too_many_rows_are_refused_before_they_are_decoded() -> None:
     with pytest.raises(DataCorrupt, match=r"300,001 rows, more than the 300,000 that are allowed"):
-        decoded(raw_png(784, MAX_ROWS + 1, 8, 0, []))
+        decode(raw_png(784, MAX_ROWS + 1, 8, 0, []))
 
 
 @pytest.mark.parametrize("columns", [783, 785])
 def test_another_number_of_columns_is_refused(columns: int) -> None:
     with pytest.raises(DataCorrupt, match=f"found {columns} columns and 2 rows"):
-        decoded(raw_png(columns, 2, 8, 0, [bytes(columns)] * 2), 2)
+        decode(raw_png(columns, 2, 8, 0, [bytes(columns)] * 2), 2)
 
 
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(DataCorrupt, match=r"784 columns and at least 13 rows; found 784 columns and 12 rows"):
-        decoded(grey_png(IMAGES), ROWS + 1)
+        decode(grey_png(IMAGES), ROWS + 1)
 
 
 @pytest.mark.parametrize(
-    ("content", "seeming"),
+    ("content", "kind"),
     [
         (b"", "an empty file"),
         (b"\n" * 20 + b"<!DOCTYPE html><html>Sign in</html>", "an HTML page"),
@@ -121,29 +124,29 @@ def test_too_few_rows_are_refused() -> None:
         (b"\x89PNG\r\n\x1a\n", "a damaged PNG"),
     ],
 )
-def test_what_is_not_a_png_is_refused_and_named(content: bytes, seeming: str) -> None:
-    with pytest.raises(DataCorrupt, match=f"^{SOURCE}: expected a PNG of .*found {re.escape(seeming)}"):
-        decoded(content)
+def test_a_file_that_is_not_a_png_is_refused_with_its_kind(content: bytes, kind: str) -> None:
+    with pytest.raises(DataCorrupt, match=f"^{SOURCE}: expected a PNG of .*found {re.escape(kind)}"):
+        decode(content)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_truncated_png_is_refused(share: float) -> None:
     png = grey_png(IMAGES)
     with pytest.raises(DataCorrupt, match="found a damaged PNG"):
-        decoded(png[: int(len(png) * share)])
+        decode(png[: int(len(png) * share)])
 
 
-def test_a_png_whose_data_ends_early_is_refused_though_every_checksum_holds() -> None:
-    with pytest.raises(DataCorrupt, match=r"found a damaged PNG \(its data ends 3 rows early\)"):
-        decoded(raw_png(784, ROWS, 8, 2, [b"\7" * 784 * 3] * (ROWS - 3)))
+def test_a_png_whose_compressed_data_is_truncated_is_refused_though_every_checksum_holds() -> None:
+    with pytest.raises(DataCorrupt, match=r"found a damaged PNG \(image file is truncated"):
+        decode(raw_png(784, ROWS, 8, 0, [line.tobytes() for line in IMAGES], cut_bytes=2_000))
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
 def test_black_images_at_the_end_are_accepted(colour: int, channels: int) -> None:
-    assert not decoded(raw_png(784, ROWS, 16, colour, [bytes(784 * 2 * channels)] * ROWS)).any()
+    assert not decode(raw_png(784, ROWS, 16, colour, [bytes(784 * 2 * channels)] * ROWS)).any()
 
 
-def test_no_changed_or_missing_byte_ever_gives_other_pixels() -> None:
+def test_damaged_bytes_are_refused_or_leave_the_pixels_unchanged() -> None:
     images = np.zeros((2, 784), np.uint8)
     images[:, ::97] = 255
     png = grey_png(images)
@@ -152,20 +155,47 @@ def test_no_changed_or_missing_byte_ever_gives_other_pixels() -> None:
     refused = 0
     for content in damaged:
         try:
-            np.testing.assert_array_equal(decoded(content, 2), images)
+            np.testing.assert_array_equal(decode(content, 2), images)
         except DataCorrupt:
             refused += 1
-    assert refused > len(damaged) - 20  # what stays are the bytes of the end mark, after the pixels
+    assert refused > len(damaged) - 20  # accepted: damage to the IEND chunk, which follows the pixels
 
 
-def test_labels_are_the_places_of_the_ones() -> None:
-    labels = labelled(one_hot(LABELS).tobytes())
+CONTENT = b"the content of a file"
+CHECKSUM = sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("expected", [CHECKSUM, CHECKSUM.upper(), ""])
+def test_verifying_the_expected_checksum_rewinds_the_file(expected: str) -> None:
+    file = BytesIO(CONTENT)
+    verify_sha256(file, SOURCE, expected)
+    assert file.read() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (CONTENT[:-1], "20 bytes: a file that begins with b'the content of a'"),
+        (b"<html>Sign in</html>", "20 bytes: an HTML page"),
+        (b"", "0 bytes: an empty file"),
+    ],
+)
+def test_a_file_with_another_checksum_is_refused_with_both_checksums_and_its_kind(
+    content: bytes, kind: str
+) -> None:
+    actual = re.escape(f"{sha256(content).hexdigest()} ({kind})")
+    with pytest.raises(DataCorrupt, match=f"^{SOURCE}: expected SHA-256 {CHECKSUM}; found SHA-256 {actual}"):
+        verify_sha256(BytesIO(content), SOURCE, CHECKSUM)
+
+
+def test_labels_are_the_indices_of_the_ones() -> None:
+    labels = labels_of(one_hot(LABELS).tobytes())
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, LABELS)
 
 
 @pytest.mark.parametrize(
-    ("raw", "found"),
+    ("raw", "problem"),
     [
         (one_hot(LABELS).tobytes()[:-1], "found 119 bytes"),
         (one_hot(LABELS).tobytes() + b"\0", "found 121 bytes"),
@@ -175,10 +205,10 @@ def test_labels_are_the_places_of_the_ones() -> None:
         (b"", "found 0 bytes: an empty file"),
     ],
 )
-def test_labels_of_another_length_are_refused(raw: bytes, found: str) -> None:
+def test_labels_of_another_length_are_refused(raw: bytes, problem: str) -> None:
     expected = "expected 120 bytes, 10 for each of 12 images, one of them 1 and the others 0"
-    with pytest.raises(DataCorrupt, match=f"^{SOURCE}: {expected}; .*{found}"):
-        labelled(raw)
+    with pytest.raises(DataCorrupt, match=f"^{SOURCE}: {expected}; .*{problem}"):
+        labels_of(raw)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +220,10 @@ def test_labels_of_another_length_are_refused(raw: bytes, found: str) -> None:
         [1, 255, 0, 0, 0, 0, 0, 0, 0, 0],
     ],
 )
-def test_labels_that_are_not_one_hot_are_refused_and_the_first_is_shown(label: list[int]) -> None:
+def test_labels_that_are_not_one_hot_are_refused_with_the_first_of_them(label: list[int]) -> None:
     rows = one_hot(LABELS)
     rows[7] = label
     with pytest.raises(
         DataCorrupt, match=re.escape(f"found {label} for image 7, the first of 1 wrong labels")
     ):
-        labelled(rows.tobytes())
+        labels_of(rows.tobytes())

@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import ColumnElement, String, cast, literal, select, update
+from sqlalchemy import ColumnElement, String, cast, literal, select
 
 from shared.db.clock import database_now, seconds_between
 from shared.db.engine import Database
 from shared.db.tables import Job, UtcDateTime
-from tests.support.factories import submitted
+from tests.support.databases import open_database
+from tests.support.factories import set_columns, submitted
 
 
 @pytest.fixture
-def in_odd_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Moves this process, and what connects from it, to a place 12:45 or 13:45 hours east of UTC."""
+def set_odd_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Sets the time zone of this process and its new connections to 12:45 or 13:45 hours east of UTC."""
 
     def move() -> None:
         monkeypatch.setenv("TZ", "Pacific/Chatham")
@@ -28,41 +29,40 @@ def in_odd_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], N
 
 
 def _stored_now(database: Database) -> datetime:
-    """Have the database store its present moment, and read it back."""
+    """Store the time of the database's clock in a job, and read it back."""
     job_id = submitted(database)
-    stamp = update(Job).where(Job.id == job_id).values(scheduled_at=database_now())
-    database.write(lambda session: session.execute(stamp))
+    set_columns(database, job_id, scheduled_at=database_now())
     return database.read(lambda session: session.get_one(Job, job_id).scheduled_at)
 
 
-def _holds(database: Database, *conditions: ColumnElement[bool]) -> list[bool]:
+def _evaluate(database: Database, *conditions: ColumnElement[bool]) -> list[bool]:
     return database.read(lambda session: list(session.execute(select(*conditions)).one()))
 
 
-def test_it_tells_the_time_in_utc(database: Database) -> None:
-    told = _stored_now(database)
-    assert told.utcoffset() == timedelta(0)
-    assert abs(datetime.now(UTC) - told) < timedelta(seconds=10)
+def test_the_clock_returns_the_time_in_utc(database: Database) -> None:
+    now = _stored_now(database)
+    assert now.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - now) < timedelta(seconds=10)
 
 
-def test_the_time_zone_of_a_process_changes_nothing(
-    database: Database, in_odd_time_zone: Callable[[], None]
+def test_the_clock_does_not_depend_on_the_time_zone_of_the_process(
+    database: Database, set_odd_time_zone: Callable[[], None]
 ) -> None:
     before = _stored_now(database)
     database.dispose()
-    in_odd_time_zone()
+    set_odd_time_zone()
     after = _stored_now(database)
     assert timedelta(0) <= after - before < timedelta(seconds=10)
-    assert _holds(
+    assert _evaluate(
         database,
         literal(before, UtcDateTime()) < database_now(),
         database_now(-10) < literal(before, UtcDateTime()),
     ) == [True, True]
 
 
-def test_an_offset_looks_ahead_or_back(database: Database) -> None:
+def test_an_offset_in_seconds_is_added_to_the_time(database: Database) -> None:
     assert (
-        _holds(
+        _evaluate(
             database,
             database_now(30) > database_now(29),
             database_now(-30) < database_now(-29),
@@ -74,46 +74,42 @@ def test_an_offset_looks_ahead_or_back(database: Database) -> None:
     )
 
 
-def test_it_compares_rightly_with_moments_that_were_stored(database: Database) -> None:
-    told = _stored_now(database)
+def test_stored_times_compare_correctly_with_the_clock(database: Database) -> None:
+    now = _stored_now(database)
     moments = {
-        told - timedelta(microseconds=1): True,
-        told - timedelta(days=400): True,
-        told.replace(microsecond=0): True,
-        (told - timedelta(seconds=1)).astimezone(timezone(timedelta(hours=-11))): True,
-        told + timedelta(hours=1): False,
-        (told + timedelta(hours=1)).replace(microsecond=0): False,
-        (told + timedelta(hours=1)).astimezone(timezone(timedelta(hours=14))): False,
+        now - timedelta(microseconds=1): True,
+        now - timedelta(days=400): True,
+        now.replace(microsecond=0): True,
+        (now - timedelta(seconds=1)).astimezone(timezone(timedelta(hours=-11))): True,
+        now + timedelta(hours=1): False,
+        (now + timedelta(hours=1)).replace(microsecond=0): False,
+        (now + timedelta(hours=1)).astimezone(timezone(timedelta(hours=14))): False,
     }
-    past = _holds(database, *(literal(moment, UtcDateTime()) <= database_now() for moment in moments))
+    past = _evaluate(database, *(literal(moment, UtcDateTime()) <= database_now() for moment in moments))
     assert dict(zip(moments, past, strict=True)) == moments
 
 
-def test_sqlites_text_is_the_one_that_sqlalchemy_stores(sqlite_url: str) -> None:
-    database = Database(sqlite_url)
+def test_sqlites_clock_has_the_text_format_that_sqlalchemy_stores(sqlite_url: str) -> None:
     stored = literal(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), UtcDateTime())
-    row = database.read(
-        lambda session: session.execute(select(cast(database_now(), String), cast(stored, String))).one()
-    )
-    database.dispose()
+    texts = select(cast(database_now(), String), cast(stored, String))
+    with open_database(sqlite_url) as database:
+        row = database.read(lambda session: session.execute(texts).one())
     assert [(len(text), text[10], text[19], text[26:]) for text in row] == [(26, " ", ".", "")] * 2
 
 
-def test_it_goes_on_during_a_transaction(database: Database) -> None:
+def test_the_clock_advances_during_a_transaction(database: Database) -> None:
     # a transaction may wait for a lock, and a lease must not start in the past because of it
     with database.engine.connect() as connection:
         first = connection.scalar(select(database_now()))
         assert first is not None
-        tries = (
-            connection.scalar(select(database_now() > literal(first, UtcDateTime()))) for _ in range(10_000)
-        )
-        assert any(tries)
+        later = select(database_now() > literal(first, UtcDateTime()))
+        assert any(connection.scalar(later) for _ in range(10_000))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.25, 86_400.5, -3.0])
-def test_the_seconds_between_two_moments_are_told(database: Database, seconds: float) -> None:
+def test_seconds_between_returns_the_difference_of_two_times(database: Database, seconds: float) -> None:
     start = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     moments = [literal(start + timedelta(seconds=ahead), UtcDateTime()) for ahead in (0, seconds)]
-    told = database.read(lambda session: session.scalar(select(seconds_between(*moments))))
-    assert told is not None
-    assert float(told) == pytest.approx(seconds, abs=0.001)
+    difference = database.read(lambda session: session.scalar(select(seconds_between(*moments))))
+    assert difference is not None
+    assert float(difference) == pytest.approx(seconds, abs=0.001)

@@ -1,4 +1,4 @@
-"""Transactions: they are whole, they wait, they are tried again, and they give up in time."""
+"""Transactions are atomic, wait for locks, are retried after transient errors, and end after a time limit."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from shared.db.engine import Database, insert_or_ignore, is_transient, upsert
 from shared.db.tables import Checkpoint, Job
 from shared.store.submit import submit_job
+from tests.support.databases import migrate, open_database
 from tests.support.factories import make_new_job, submitted
 from tests.support.servers import PostgresServer
 from tests.support.waiting import wait_until
@@ -33,33 +34,32 @@ def _submit(session: Session) -> UUID:
 
 @pytest.fixture
 def impatient_sqlite(sqlite_url: str) -> Iterator[Database]:
-    database = Database(sqlite_url, patience_s=0.2)
-    yield database
-    database.dispose()
+    """The SQLite database, opened with a patience of 0.2 s."""
+    with open_database(sqlite_url, patience_s=0.2) as database:
+        yield database
 
 
 @pytest.fixture
-def postgresql(postgresql_url: str) -> Iterator[Database]:
-    database = Database(postgresql_url)
-    yield database
-    database.dispose()
+def sqlite(sqlite_url: str) -> Iterator[Database]:
+    with open_database(sqlite_url) as database:
+        yield database
 
 
 @pytest.fixture
 def exclusive_lock(sqlite_url: str) -> Iterator[Callable[[], None]]:
-    """Another program has locked the SQLite file; calling the fixture lets it go."""
+    """Another program has locked the SQLite file; calling the fixture releases the lock."""
     other = sqlite3.connect(str(make_url(sqlite_url).database), isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
     yield other.rollback
     other.close()
 
 
-def test_a_write_is_committed_and_returns_what_the_work_returns(database: Database) -> None:
+def test_a_write_is_committed_and_returns_the_result_of_its_function(database: Database) -> None:
     job_id = database.write(_submit)
     assert database.read(lambda session: session.get_one(Job, job_id).id) == job_id
 
 
-def test_work_that_fails_leaves_nothing_and_is_not_run_again(database: Database) -> None:
+def test_a_write_that_raises_is_rolled_back_and_not_retried(database: Database) -> None:
     runs = []
 
     def fails(session: Session) -> None:
@@ -71,14 +71,14 @@ def test_work_that_fails_leaves_nothing_and_is_not_run_again(database: Database)
     assert (len(runs), _count(database)) == (1, 0)
 
 
-def test_an_error_that_would_come_again_is_raised_at_once(database: Database) -> None:
+def test_a_permanent_error_is_not_retried(database: Database) -> None:
     new = make_new_job(max_attempts=0)
     with pytest.raises(IntegrityError):
         database.write(lambda session: submit_job(session, new))
     assert _count(database) == 0
 
 
-def test_a_read_sees_one_state_and_does_not_hold_up_a_writer(database: Database) -> None:
+def test_a_read_sees_one_snapshot_and_does_not_block_writers(database: Database) -> None:
     submitted(database)
 
     def reads(session: Session) -> list[int | None]:
@@ -97,16 +97,16 @@ def test_a_read_that_writes_is_refused(database: Database) -> None:
     assert _count(database) == 1
 
 
-def test_a_commit_whose_answer_was_lost_is_run_again(database: Database) -> None:
+def test_a_commit_whose_reply_was_lost_is_retried(database: Database) -> None:
     new, runs = make_new_job(), []
 
     def work(session: Session) -> UUID:
         runs.append(session)
         if len(runs) == 1:
-            event.listen(session, "after_commit", lose_the_answer)
+            event.listen(session, "after_commit", lose_the_reply)
         return submit_job(session, new)[0]
 
-    def lose_the_answer(_session: Session) -> None:
+    def lose_the_reply(_session: Session) -> None:
         raise OperationalError("COMMIT", {}, Exception(), connection_invalidated=True)
 
     assert database.write(work) == new.id
@@ -114,10 +114,10 @@ def test_a_commit_whose_answer_was_lost_is_run_again(database: Database) -> None
 
 
 @pytest.mark.parametrize("wrote_before", [False, True])
-def test_a_connection_cut_in_a_transaction_is_opened_anew(
+def test_a_transaction_whose_connection_was_cut_is_retried_on_a_new_connection(
     postgresql: Database, postgres_server: PostgresServer, wrote_before: bool
 ) -> None:
-    # pg_terminate_backend is what a failover, a restart and an impatient administrator look like
+    # a failover, a restart and an administrator end connections as pg_terminate_backend does
     new, runs = make_new_job(), []
 
     def work(session: Session) -> None:
@@ -133,7 +133,7 @@ def test_a_connection_cut_in_a_transaction_is_opened_anew(
     assert _count(postgresql) == 1
 
 
-def test_a_process_that_stood_still_in_a_transaction_loses_its_locks_and_begins_again(
+def test_a_transaction_that_was_idle_for_too_long_is_ended_by_the_server_and_retried(
     postgresql: Database,
 ) -> None:
     new, runs = make_new_job(), []
@@ -156,7 +156,7 @@ def _is_alive(database: Database, pid: object) -> bool:
     return bool(database.read(lambda session: session.scalar(backends, {"pid": pid})))
 
 
-def test_a_connection_cut_between_transactions_goes_unnoticed(
+def test_a_connection_cut_between_transactions_is_replaced_without_a_retry(
     postgresql: Database, postgres_server: PostgresServer
 ) -> None:
     pid = postgresql.read(lambda session: session.scalar(text("SELECT pg_backend_pid()")))
@@ -170,23 +170,22 @@ def _terminate(server: PostgresServer, pid: object) -> None:
     server.execute(f"SELECT pg_terminate_backend({pid}, 5000)")  # waits until it has ended
 
 
-def test_patience_with_a_database_that_keeps_cutting_connections_ends(postgresql_url: str) -> None:
-    database = Database(postgresql_url, patience_s=0.3)
+def test_retries_end_after_the_patience_when_every_connection_is_cut(postgresql_url: str) -> None:
     runs = []
 
     def work(session: Session) -> None:
         runs.append(session)
         session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    started = monotonic()
-    with pytest.raises(DBAPIError):
-        database.write(work)
-    database.dispose()
+    with open_database(postgresql_url, patience_s=0.3) as database:
+        started = monotonic()
+        with pytest.raises(DBAPIError):
+            database.write(work)
     assert len(runs) > 1
     assert 0.3 <= monotonic() - started < 3
 
 
-def test_patience_with_a_server_that_is_away_ends(tmp_path: Path) -> None:
+def test_retries_end_after_the_patience_when_the_server_is_unreachable(tmp_path: Path) -> None:
     database = Database(f"postgresql+psycopg://postgres@/postgres?host={tmp_path}", patience_s=0.3)
     started = monotonic()
     with pytest.raises(OperationalError):
@@ -194,10 +193,10 @@ def test_patience_with_a_server_that_is_away_ends(tmp_path: Path) -> None:
     assert 0.3 <= monotonic() - started < 3
 
 
-def test_of_two_transactions_that_wait_for_each_other_both_are_done_in_the_end(
+def test_both_transactions_of_a_deadlock_are_committed_in_the_end(
     postgresql: Database,
 ) -> None:
-    ids, both_hold_one = (submitted(postgresql), submitted(postgresql)), Barrier(2, timeout=10)
+    ids, both_hold_a_lock = (submitted(postgresql), submitted(postgresql)), Barrier(2, timeout=10)
     runs = []
 
     def work(session: Session, first: UUID, second: UUID) -> None:
@@ -206,7 +205,7 @@ def test_of_two_transactions_that_wait_for_each_other_both_are_done_in_the_end(
         session.get_one(Job, first, with_for_update=True).failures += 1
         session.flush()
         if runs.count(first) == 1:
-            both_hold_one.wait()
+            both_hold_a_lock.wait()
         session.get_one(Job, second, with_for_update=True).failures += 1
 
     threads = [
@@ -222,9 +221,8 @@ def test_of_two_transactions_that_wait_for_each_other_both_are_done_in_the_end(
     assert len(runs) > 2
 
 
-def test_a_write_has_the_write_lock_before_it_reads(sqlite_url: str) -> None:
-    # or another's write in between would make its own impossible
-    database = Database(sqlite_url)
+def test_a_write_locks_sqlite_before_its_first_read(sqlite_url: str, sqlite: Database) -> None:
+    # without the lock, a write of another connection after the read would make this write fail
     other = sqlite3.connect(str(make_url(sqlite_url).database), isolation_level=None, timeout=0)
 
     def reads(session: Session) -> None:
@@ -232,22 +230,22 @@ def test_a_write_has_the_write_lock_before_it_reads(sqlite_url: str) -> None:
         with pytest.raises(sqlite3.OperationalError, match="database is locked"):
             other.execute("BEGIN IMMEDIATE")
 
-    database.write(reads)
+    sqlite.write(reads)
     other.close()
-    database.dispose()
 
 
-def test_a_write_waits_for_another_programs_lock(sqlite_url: str, exclusive_lock: Callable[[], None]) -> None:
-    database = Database(sqlite_url)
-    lets_go = Timer(0.2, exclusive_lock)
-    lets_go.start()
-    database.write(_submit)
-    lets_go.join()
-    assert _count(database) == 1
-    database.dispose()
+def test_a_write_waits_for_another_programs_lock(
+    sqlite: Database, exclusive_lock: Callable[[], None]
+) -> None:
+    release = Timer(0.2, exclusive_lock)
+    release.start()
+    sqlite.write(_submit)
+    release.join()
+    assert _count(sqlite) == 1
 
 
-def test_a_write_gives_up_when_another_programs_lock_outlasts_its_patience(
+@pytest.mark.slow
+def test_a_write_fails_when_another_program_holds_the_lock_beyond_the_patience(
     impatient_sqlite: Database, exclusive_lock: Callable[[], None]
 ) -> None:
     started = monotonic()
@@ -265,61 +263,57 @@ def test_a_read_does_not_wait_for_another_programs_lock(impatient_sqlite: Databa
     assert impatient_sqlite.is_migrated()
 
 
-def test_sqlite_is_configured_on_every_connection(sqlite_url: str) -> None:
-    database = Database(sqlite_url, patience_s=0)
+def test_sqlite_is_configured_on_every_connection(sqlite: Database) -> None:
     pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
 
     def configured(connection: Connection) -> list[object]:
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
 
     with (
-        database.engine.connect() as first,
-        database.engine.execution_options(read_only=True).connect() as other,
+        sqlite.engine.connect() as first,
+        sqlite.engine.execution_options(read_only=True).connect() as other,
     ):
         # synchronous 2 is FULL
         assert configured(other) == configured(first) == ["wal", 2, 1, 1_000]
-    database.dispose()
 
 
-def test_sqlites_folder_is_made(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/new/folder/trainshed.db")
-    database.migrate()
-    database.dispose()
+def test_the_folder_of_the_sqlite_file_is_created(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path}/new/folder/trainshed.db")
     assert (tmp_path / "new" / "folder" / "trainshed.db").is_file()
 
 
-def test_only_the_databases_own_troubles_are_transient(database: Database) -> None:
+def test_errors_of_the_caller_are_not_transient(database: Database) -> None:
     assert not is_transient(LookupError())
-    with pytest.raises(DBAPIError) as wrong:
+    with pytest.raises(DBAPIError) as error:
         database.write(lambda session: session.execute(text("SELECT * FROM no_such_table")))
-    assert not is_transient(wrong.value)
+    assert not is_transient(error.value)
 
 
-def test_a_full_disk_may_have_room_again(sqlite_url: str) -> None:
-    database = Database(sqlite_url, patience_s=0)
-
+def test_a_full_disk_is_a_transient_error(sqlite_url: str) -> None:
     def fill(session: Session) -> None:
-        session.execute(text("PRAGMA max_page_count = 1"))  # none beyond those there are
+        session.execute(text("PRAGMA max_page_count = 1"))  # no more than there are already
         session.execute(text("CREATE TABLE filling AS SELECT zeroblob(1000000) AS room"))
 
-    with pytest.raises(DBAPIError, match="full") as full:
+    with (
+        open_database(sqlite_url, patience_s=0) as database,
+        pytest.raises(DBAPIError, match="full") as error,
+    ):
         database.write(fill)
-    database.dispose()
-    assert is_transient(full.value)
+    assert is_transient(error.value)
 
 
-def test_a_row_is_inserted_once(database: Database) -> None:
+def test_insert_or_ignore_keeps_the_existing_row(database: Database) -> None:
     job_id = submitted(database)
     row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}
-    insert = [
+    inserted = [
         database.write(lambda session: insert_or_ignore(session, Checkpoint, row)),
         database.write(lambda session: insert_or_ignore(session, Checkpoint, {**row, "state": b"second"})),
     ]
-    assert insert == [True, False]
+    assert inserted == [True, False]
     assert database.read(lambda session: session.get_one(Checkpoint, job_id).state) == b"first"
 
 
-def test_a_row_is_replaced(database: Database) -> None:
+def test_upsert_replaces_the_existing_row(database: Database) -> None:
     job_id = submitted(database)
     row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}
     database.write(lambda session: upsert(session, Checkpoint, row))
@@ -328,7 +322,7 @@ def test_a_row_is_replaced(database: Database) -> None:
     assert (stored.next_epoch, stored.state) == (2, b"second")
 
 
-def test_postgresql_starts_no_processes_for_a_statement_and_reads_from_indexes(postgresql: Database) -> None:
+def test_postgresql_starts_no_parallel_workers_and_prefers_indexes(postgresql: Database) -> None:
     names = ("max_parallel_workers_per_gather", "random_page_cost")
-    found = postgresql.read(lambda session: [session.scalar(text(f"SHOW {name}")) for name in names])
-    assert found == ["0", "1.1"]
+    values = postgresql.read(lambda session: [session.scalar(text(f"SHOW {name}")) for name in names])
+    assert values == ["0", "1.1"]

@@ -1,4 +1,4 @@
-"""The order of all jobs' events is the order in which they are written."""
+"""Positions of events: the order in which the events of all jobs were written."""
 
 from sqlalchemy import delete, insert, select
 
@@ -10,14 +10,12 @@ from tests.support.fakes import FrozenClock
 
 
 def _positions(database: Database) -> list[int]:
-    table = JobEvent
-    found = database.read(
-        lambda session: session.scalars(select(table.position).order_by(table.position, table.seq)).all()
-    )
-    return [position for position in found if position is not None]
+    ordered = select(JobEvent.position).order_by(JobEvent.position, JobEvent.seq)
+    positions = database.read(lambda session: session.scalars(ordered).all())
+    return [position for position in positions if position is not None]
 
 
-def test_each_event_has_a_greater_position_than_the_one_before(database: Database) -> None:
+def test_each_event_has_a_greater_position_than_its_predecessor(database: Database) -> None:
     attempt = running(database)
     record(database, attempt, 3)
     submitted(database)
@@ -33,7 +31,7 @@ def test_each_event_has_a_greater_position_than_the_one_before(database: Databas
     assert in_order == [1, 2, 3, 4, 5]
 
 
-def test_a_position_is_not_given_again_when_its_event_was_deleted(database: Database) -> None:
+def test_the_position_of_a_deleted_event_is_not_reused(database: Database) -> None:
     job_id = cancelled(database)
     last = _positions(database)[-1]
     database.write(lambda session: session.execute(delete(Job).where(Job.id == job_id)))
@@ -43,7 +41,7 @@ def test_a_position_is_not_given_again_when_its_event_was_deleted(database: Data
     assert _positions(database)[0] > last
 
 
-def test_events_that_are_written_by_one_statement_all_have_a_position(database: Database) -> None:
+def test_events_written_by_one_statement_all_have_a_position(database: Database) -> None:
     job_id, now = submitted(database), FrozenClock().moment
     rows = [
         {"job_id": job_id, "seq": seq, "at": now, "type": EventType.PHASE_ENTERED, "attempt": 1, "data": {}}

@@ -1,4 +1,4 @@
-"""What the database refuses, whoever writes: each CHECK, the trigger, and the second end of a job."""
+"""Constraints of the tables: CHECKs, foreign keys, the trigger on jobs, and one terminal event per job."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
@@ -13,7 +13,18 @@ from uuid_utils.compat import uuid7
 from shared.db.engine import Database
 from shared.db.tables import Base, Job, JobEvent, UtcDateTime, Worker
 from shared.lifecycle import TERMINAL, TRANSITIONS, EventType, JobState
-from tests.support.factories import cancelled, failed, running, submitted, succeeded
+from shared.schemas import Scope
+from shared.store import api_keys
+from shared.store.api_keys import NewApiKey
+from tests.support.factories import (
+    cancelled,
+    failed,
+    one_of_each_state,
+    running,
+    set_columns,
+    submitted,
+    succeeded,
+)
 
 _MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -43,6 +54,7 @@ _BAD_JOBS: list[tuple[str, JobState, dict[str, Any]]] = [
     ("ck_jobs_failure_counts", JobState.QUEUED, {"max_attempts": 0}),
 ]
 _BAD_UPDATES = [
+    ("ck_api_keys_scope", "UPDATE api_keys SET scope = 'owner'"),
     ("ck_attempts_finished_has_outcome", "UPDATE attempts SET outcome = 'lost' WHERE outcome IS NULL"),
     ("ck_attempts_finished_has_outcome", "UPDATE attempts SET outcome = NULL"),
     ("ck_job_events_type", "UPDATE job_events SET type = 'paused' WHERE type = 'claimed'"),
@@ -52,16 +64,6 @@ _BAD_UPDATES = [
 ]
 
 
-def _one_of_each(database: Database) -> dict[JobState, UUID]:
-    return {
-        JobState.QUEUED: submitted(database),
-        JobState.RUNNING: running(database).job_id,
-        JobState.SUCCEEDED: succeeded(database)[0],
-        JobState.FAILED: failed(database),
-        JobState.CANCELLED: cancelled(database),
-    }
-
-
 def _row(database: Database, job_id: UUID) -> dict[str, Any]:
     """The job's columns, as they are stored."""
     statement = select(*Job.__table__.columns).where(Job.id == job_id)
@@ -69,12 +71,12 @@ def _row(database: Database, job_id: UUID) -> dict[str, Any]:
 
 
 def _refusal(database: Database, statement: Any, *rows: dict[str, Any]) -> str:
-    with pytest.raises(IntegrityError) as refused:
+    with pytest.raises(IntegrityError) as error:
         database.write(lambda session: session.execute(statement, *rows))
-    return str(refused.value.orig)
+    return str(error.value.orig)
 
 
-def test_each_constraint_has_a_case_here() -> None:
+def test_every_check_constraint_has_a_test_case() -> None:
     constraints = {
         constraint.name
         for table in Base.metadata.tables.values()
@@ -84,8 +86,8 @@ def test_each_constraint_has_a_case_here() -> None:
     assert {name for name, *_ in [*_BAD_JOBS, *_BAD_UPDATES]} == constraints
 
 
-def test_a_job_that_cannot_be_is_refused(database: Database) -> None:
-    valid = {state: _row(database, job_id) for state, job_id in _one_of_each(database).items()}
+def test_invalid_jobs_are_refused_by_their_constraints(database: Database) -> None:
+    valid = {state: _row(database, job_id) for state, job_id in one_of_each_state(database).items()}
     same = [{**row, "id": uuid7()} for row in valid.values()]
     database.write(lambda session: session.execute(insert(Job), same))
     for constraint, state, change in _BAD_JOBS:
@@ -93,9 +95,10 @@ def test_a_job_that_cannot_be_is_refused(database: Database) -> None:
         assert constraint in refusal, (state, change)
 
 
-def test_other_rows_that_cannot_be_are_refused(database: Database) -> None:
+def test_invalid_rows_of_other_tables_are_refused_by_their_constraints(database: Database) -> None:
     running(database)
     succeeded(database)
+    database.write(lambda session: api_keys.create(session, NewApiKey.draw(), name="key", scope=Scope.READ))
     worker = {"id": "w", "host": "h", "pid": 1, "queues": [], "devices": [], "slots": 1, "versions": {}}
     moments = {"started_at": _MOMENT, "heartbeat_at": _MOMENT}
     database.write(lambda session: session.execute(insert(Worker), {**worker, **moments, "state": "online"}))
@@ -103,9 +106,9 @@ def test_other_rows_that_cannot_be_are_refused(database: Database) -> None:
         assert constraint in _refusal(database, text(statement)), statement
 
 
-def test_a_change_of_state_that_the_life_of_a_job_lacks_is_refused(database: Database) -> None:
-    jobs_by_state = _one_of_each(database)
-    # with all columns as the new state needs them, so that no CHECK is in the way
+def test_a_change_of_state_outside_the_lifecycle_is_refused(database: Database) -> None:
+    jobs_by_state = one_of_each_state(database)
+    # all columns have values that the new state needs, so that no CHECK fails
     rows = {state: _row(database, job_id) for state, job_id in jobs_by_state.items()}
     for source, target in product(JobState, JobState):
         values = {name: value for name, value in rows[target].items() if name != "id"}
@@ -117,7 +120,7 @@ def test_a_change_of_state_that_the_life_of_a_job_lacks_is_refused(database: Dat
             assert "a job cannot" in _refusal(database, statement), (source, target)
 
 
-def test_a_finished_job_changes_by_edits_only(database: Database) -> None:
+def test_only_name_tags_and_version_of_a_finished_job_can_change(database: Database) -> None:
     others = {str: "other", int: 77, float: 0.77, UUID: uuid7()}
     edits = {"name", "tags", "version"}
     columns = [column for column in Job.__table__.columns if column.name not in edits | {"id", "retry_of"}]
@@ -132,7 +135,7 @@ def test_a_finished_job_changes_by_edits_only(database: Database) -> None:
 
 
 @pytest.mark.parametrize("second", sorted(TERMINAL))
-def test_a_job_that_has_ended_cannot_end_again(database: Database, second: JobState) -> None:
+def test_a_job_cannot_have_a_second_terminal_event(database: Database, second: JobState) -> None:
     job_id = failed(database)
     event = {"job_id": job_id, "seq": 100, "at": _MOMENT, "attempt": 1, "data": {}}
     refusal = _refusal(database, insert(JobEvent), {**event, "type": second})
@@ -141,22 +144,21 @@ def test_a_job_that_has_ended_cannot_end_again(database: Database, second: JobSt
     database.write(lambda session: session.execute(insert(JobEvent), other))
 
 
-def test_what_a_job_left_cannot_stay_without_it(database: Database) -> None:
+def test_an_event_of_a_job_that_does_not_exist_is_refused(database: Database) -> None:
     event = {"seq": 1, "at": _MOMENT, "attempt": 0, "data": {}, "type": EventType.SUBMITTED}
     assert "FOREIGN KEY" in _refusal(database, insert(JobEvent), {**event, "job_id": uuid7()}).upper()
 
 
-def test_a_moment_without_a_time_zone_is_refused(database: Database) -> None:
+def test_a_time_without_a_time_zone_is_refused(database: Database) -> None:
     naive = literal(_MOMENT.replace(tzinfo=None), UtcDateTime())
-    with pytest.raises(StatementError, match="needs a time zone"):
+    with pytest.raises(StatementError, match="has no time zone"):
         database.read(lambda session: session.scalar(select(naive)))
 
 
-def test_a_moment_comes_back_in_utc_to_the_microsecond(database: Database) -> None:
+def test_times_are_read_back_in_utc_with_microseconds(database: Database) -> None:
     job_id = submitted(database)
     elsewhere = _MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45)))
     values = {"created_at": elsewhere, "started_at": None}
-    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(values)))
-    row = _row(database, job_id)
+    row = _row(database, set_columns(database, job_id, **values))
     assert (row["created_at"], row["created_at"].utcoffset()) == (_MOMENT, timedelta(0))
     assert row["started_at"] is None

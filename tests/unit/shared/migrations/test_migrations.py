@@ -1,9 +1,12 @@
-"""The migrations make the tables that the code describes, whoever runs them and how often."""
+"""The migrations create the tables that `shared.db.tables` defines, also when they run repeatedly."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,15 +17,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, inspect, select, text
+from sqlalchemy import JSON, Connection, Engine, Uuid, column, insert, inspect, select, table, text
 from sqlalchemy.schema import CreateSchema
 
 from shared.db.engine import Database
-from shared.db.tables import Base, Job
+from shared.db.tables import Base, Job, JobEvent, UtcDateTime
+from shared.lifecycle import EventType
+from shared.store import api_keys
+from tests.support.databases import open_database
 from tests.support.factories import submitted
 from tests.support.servers import PostgresServer
 
-_MIGRATES_WHEN_TOLD = """
+_MIGRATION_ON_SIGNAL = """
 import sys
 from shared.db.engine import Database
 database = Database(sys.argv[1])
@@ -53,17 +59,17 @@ def empty_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def empty(empty_url: str) -> Iterator[Database]:
-    database = Database(empty_url)
-    yield database
-    database.dispose()
+    """That database, open."""
+    with open_database(empty_url) as database:
+        yield database
 
 
-def _downgrade(connection: Connection) -> None:
+def _config(connection: Connection | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", "shared:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.downgrade(config, "base")
+    return config
 
 
 def _differences(database: Database) -> list[Any]:
@@ -73,9 +79,9 @@ def _differences(database: Database) -> list[Any]:
 
 
 def _described(engine: Engine, schema: str | None = None) -> dict[str, Any]:
-    """All that the database knows of each table, in an order of its own and without the schema's name."""
+    """Return the database's description of each table, sorted and without the name of the schema."""
     inspector = inspect(engine)
-    looks = (
+    inspections = (
         inspector.get_columns,
         inspector.get_pk_constraint,
         inspector.get_foreign_keys,
@@ -84,40 +90,44 @@ def _described(engine: Engine, schema: str | None = None) -> dict[str, Any]:
         inspector.get_indexes,
     )
     return {
-        f"{table}: {look.__name__}": _plain(look(table, schema=schema))
+        f"{table}: {inspected.__name__}": _normalized(inspected(table, schema=schema))
         for table in Base.metadata.tables
-        for look in looks
+        for inspected in inspections
     }
 
 
-def _plain(found: Any) -> list[str]:
-    rows = found if isinstance(found, list) else [found]
+def _normalized(description: Any) -> list[str]:
+    rows = description if isinstance(description, list) else [description]
     named = [{key: value for key, value in row.items() if key != "referred_schema"} for row in rows]
-    return sorted(json.dumps(row, sort_keys=True, default=str) for row in named)
+    return sorted(_with_sorted_texts(json.dumps(row, sort_keys=True, default=str)) for row in named)
 
 
-def _as_the_tables_say(database: Database, tmp_path: Path) -> dict[str, Any]:
-    """What a database looks like that was made from the tables, without migrations."""
+def _with_sorted_texts(description: str) -> str:
+    """Sort the SQL texts of a description: the order of the values of `IN` has no meaning."""
+    texts = iter(sorted(re.findall(r"'\w+'", description)))
+    return re.sub(r"'\w+'", lambda _: next(texts), description)
+
+
+def _described_by_the_tables(database: Database, tmp_path: Path) -> dict[str, Any]:
+    """Return the description of a database that was created from the tables, without migrations."""
     if database.engine.dialect.name == "sqlite":
-        other = Database(f"sqlite:///{tmp_path}/by_tables.db")
-        Base.metadata.create_all(other.engine)
-        described = _described(other.engine)
-        other.dispose()
-        return described
+        with open_database(f"sqlite:///{tmp_path}/by_tables.db") as other:
+            Base.metadata.create_all(other.engine)
+            return _described(other.engine)
     with database.engine.begin() as connection:
         connection.execute(CreateSchema("by_tables"))
     Base.metadata.create_all(database.engine.execution_options(schema_translate_map={None: "by_tables"}))
     return _described(database.engine, "by_tables")
 
 
-def test_the_migrations_make_the_tables_that_the_code_describes(empty: Database, tmp_path: Path) -> None:
+def test_the_migrations_create_the_tables_that_the_code_defines(empty: Database, tmp_path: Path) -> None:
     empty.migrate()
     assert _differences(empty) == []
     # alembic compares no CHECK and no index's condition
-    assert _described(empty.engine) == _as_the_tables_say(empty, tmp_path)
+    assert _described(empty.engine) == _described_by_the_tables(empty, tmp_path)
 
 
-def test_a_database_is_migrated_once_it_has_been(empty: Database) -> None:
+def test_is_migrated_is_true_only_after_the_migrations(empty: Database) -> None:
     assert not empty.is_migrated()
     empty.migrate()
     assert empty.is_migrated()
@@ -132,10 +142,11 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
     assert database.read(lambda session: session.scalars(select(Job.id)).all()) == [job_id]
 
 
-def test_two_processes_may_migrate_at_once(empty: Database, empty_url: str) -> None:
+@pytest.mark.slow
+def test_two_processes_can_migrate_concurrently(empty: Database, empty_url: str) -> None:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", _MIGRATES_WHEN_TOLD, empty_url],
+            [sys.executable, "-c", _MIGRATION_ON_SIGNAL, empty_url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -156,11 +167,11 @@ def test_two_processes_may_migrate_at_once(empty: Database, empty_url: str) -> N
     assert _differences(empty) == []
 
 
-def test_a_downgrade_leaves_nothing_and_can_be_undone(empty: Database) -> None:
+def test_a_downgrade_removes_everything_and_can_be_reversed(empty: Database) -> None:
     empty.migrate()
     before = _described(empty.engine)
     with empty.engine.begin() as connection:
-        _downgrade(connection)
+        command.downgrade(_config(connection), "base")
         assert inspect(connection).get_table_names() == ["alembic_version"]
         if connection.dialect.name == "postgresql":
             functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
@@ -170,7 +181,7 @@ def test_a_downgrade_leaves_nothing_and_can_be_undone(empty: Database) -> None:
     assert submitted(empty)
 
 
-def test_a_migration_that_fails_leaves_nothing_behind(empty: Database) -> None:
+def test_a_failed_migration_is_rolled_back(empty: Database) -> None:
     with empty.engine.begin() as connection:
         connection.execute(text("CREATE TABLE workers (id INTEGER)"))  # in the way of the third table
     with pytest.raises(Exception, match="already exists"):
@@ -179,9 +190,50 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty: Database) -> None:
     assert not empty.is_migrated()
 
 
-def test_the_migrations_are_one_chain() -> None:
-    config = Config()
-    config.set_main_option("script_location", "shared:migrations")
-    config.set_main_option("path_separator", "os")
-    script = ScriptDirectory.from_config(config)
+def test_the_migrations_form_a_single_chain() -> None:
+    script = ScriptDirectory.from_config(_config())
     assert len(script.get_heads()) == len(script.get_bases()) == 1
+
+
+def test_migration_0008_keeps_the_scope_of_api_keys(empty: Database) -> None:
+    key_id = uuid4()
+    keys = table(
+        "api_keys",
+        column("id", Uuid()),
+        column("name"),
+        column("sha256"),
+        column("created_at", UtcDateTime()),
+        column("scopes", JSON()),
+        column("scope"),
+    )
+    key = {"id": key_id, "name": "Ada", "sha256": "0" * 64, "created_at": datetime.now(UTC)}
+    with empty.engine.begin() as connection:
+        command.upgrade(_config(connection), "0007")
+        connection.execute(insert(keys).values(scopes=["submit"], **key))
+        command.upgrade(_config(connection), "0008")
+        assert connection.execute(select(keys.c.id, keys.c.scope)).all() == [(key_id, "submit")]
+        command.downgrade(_config(connection), "0007")
+        assert connection.execute(select(keys.c.id, keys.c.scopes)).all() == [(key_id, ["submit"])]
+    empty.migrate()
+    assert [row.scope for _, row in empty.read(partial(api_keys.page, limit=2))] == ["submit"]
+
+
+def test_migration_0010_removes_batch_values_from_events(database: Database) -> None:
+    recorded = {"type": EventType.EPOCHS_RECORDED, "at": datetime.now(UTC), "attempt": 1}
+    epoch = {"epoch": 0, "loss": 0.5}
+    events = [
+        {
+            **recorded,
+            "job_id": job_id,
+            "seq": seq,
+            "data": {"epochs": [{**epoch, "batch_loss": [0.75, 0.25]}]},
+        }
+        for job_id in (submitted(database), submitted(database))
+        for seq in range(2, 302)  # more than the migration reads at once
+    ]
+    with database.engine.begin() as connection:
+        command.downgrade(_config(connection), "0009")
+        connection.execute(insert(JobEvent), events)
+        command.upgrade(_config(connection), "0010")
+        stored = connection.scalars(select(JobEvent.data).where(JobEvent.type == recorded["type"])).all()
+    assert stored == [{"epochs": [epoch]}] * len(events)

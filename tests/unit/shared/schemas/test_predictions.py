@@ -1,3 +1,5 @@
+"""Validation of the images of prediction requests."""
+
 from typing import Any
 
 import pytest
@@ -6,7 +8,7 @@ from pydantic import ValidationError
 from shared.schemas import PredictRequest
 
 
-def test_numbers_and_files_may_be_mixed() -> None:
+def test_a_request_may_contain_both_pixels_and_files() -> None:
     request = PredictRequest.model_validate({"images": [[[0, 1] * 14] * 28, "iVBORw0KGgo="]})
 
     assert request.images[0][0] == (0.0, 1.0) * 14
@@ -26,6 +28,6 @@ def test_numbers_and_files_may_be_mixed() -> None:
         ["a"] * 65,
     ],
 )
-def test_images_of_another_form_are_refused(images: Any) -> None:
+def test_invalid_images_are_refused(images: Any) -> None:
     with pytest.raises(ValidationError):
         PredictRequest.model_validate({"images": images})

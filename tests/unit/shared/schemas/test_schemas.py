@@ -1,4 +1,4 @@
-"""What clients may send."""
+"""Validation of job requests and of specifications."""
 
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ from tests.support.factories import make_spec
 _MODEL_ID = UUID(int=1)
 
 
-def test_an_empty_request_is_the_codelabs_job() -> None:
+def test_an_empty_request_has_the_defaults_of_the_codelab() -> None:
     request = TrainRequest()
     assert (request.dataset, request.model, request.optimizer) == ("mnist", ModelKind.CNN, Optimizer.ADAM)
     assert (request.epochs, request.batch_size, request.learning_rate) == (10, 512, 0.001)
@@ -30,7 +30,7 @@ def test_an_empty_request_is_the_codelabs_job() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"epoch": 5},  # misspelt
         {"epochs": 0},
@@ -51,15 +51,15 @@ def test_an_empty_request_is_the_codelabs_job() -> None:
     ],
     ids=str,
 )
-def test_training_request_refuses(wrong: dict[str, Any]) -> None:
+def test_invalid_training_requests_are_refused(invalid: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        TrainRequest.model_validate(wrong)
+        TrainRequest.model_validate(invalid)
 
 
-def test_a_spec_leaves_nothing_out() -> None:
-    with pytest.raises(ValidationError) as refused:
+def test_a_complete_spec_has_no_defaults() -> None:
+    with pytest.raises(ValidationError) as error:
         TrainSpec.model_validate({})
-    assert {error["loc"][0] for error in refused.value.errors()} == {
+    assert {problem["loc"][0] for problem in error.value.errors()} == {
         "train_size",
         "validation_size",
         "evaluation_size",
@@ -69,7 +69,7 @@ def test_a_spec_leaves_nothing_out() -> None:
         EvaluateSpec.model_validate({"model_id": _MODEL_ID})
 
 
-def test_a_stored_spec_reads_back_as_it_was() -> None:
+def test_a_spec_survives_a_round_trip_through_json() -> None:
     spec = make_spec(threshold=0.5, learning_rate=0.1)
     assert TrainSpec.model_validate(spec.model_dump(mode="json")) == spec
 
@@ -79,19 +79,19 @@ def test_the_last_partial_batch_is_a_step(train_size: int, steps: int) -> None:
     assert make_spec(train_size=train_size, batch_size=50).steps_per_epoch == steps
 
 
-def test_kind_decides_which_request_it_is() -> None:
+def test_the_kind_selects_the_schema_of_a_request() -> None:
     adapter: TypeAdapter[TrainJobCreate | EvaluateJobCreate] = TypeAdapter(JobCreate)
     assert adapter.validate_python({"kind": "train"}) == TrainJobCreate()
     evaluation = adapter.validate_python({"kind": "evaluate", "spec": {"model_id": str(_MODEL_ID)}})
     assert isinstance(evaluation, EvaluateJobCreate)
     with pytest.raises(ValidationError):
         adapter.validate_python({"kind": "evaluate"})
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="expected tags: 'train', 'evaluate'"):
         adapter.validate_python({"kind": "predict"})
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"name": ""},
         {"name": "x" * 201},
@@ -110,14 +110,14 @@ def test_kind_decides_which_request_it_is() -> None:
     ],
     ids=str,
 )
-def test_job_request_refuses(wrong: dict[str, Any]) -> None:
+def test_invalid_job_options_are_refused(invalid: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        TrainJobCreate.model_validate(wrong)
+        TrainJobCreate.model_validate(invalid)
 
 
-def test_doubled_tags_count_once() -> None:
+def test_repeated_tags_are_removed() -> None:
     assert TrainJobCreate(tags=("b", "a", "b")).tags == ("b", "a")
 
 
-def test_priorities_are_listed_in_the_order_in_which_they_go() -> None:
+def test_priorities_are_defined_in_the_order_in_which_jobs_start() -> None:
     assert list(Priority) == ["high", "normal", "low"]

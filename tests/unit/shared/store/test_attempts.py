@@ -1,4 +1,4 @@
-"""What each function that workers use does when nothing is in its way."""
+"""Attempts without races or repeats: claims, leases, recorded epochs, and the ends of attempts."""
 
 from datetime import timedelta
 from typing import Any
@@ -35,14 +35,9 @@ from tests.support.factories import (
     succeeded,
 )
 from tests.support.fakes import FrozenClock
-from tests.support.snapshots import everything
+from tests.support.stored import all_rows
 
 _FAILURE = AttemptFailure("internal", "it broke")
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
 
 
 def _claim(
@@ -54,7 +49,7 @@ def _claim(
     )
 
 
-def test_a_claim_gives_a_numbered_lease(database: Database, clock: FrozenClock) -> None:
+def test_a_claim_starts_a_numbered_attempt_with_a_lease(database: Database, clock: FrozenClock) -> None:
     new = make_new_job(max_runtime_s=5.0)
     database.write(lambda session: submit_job(session, new, now=clock))
     clock.advance(1)
@@ -71,7 +66,7 @@ def test_a_claim_gives_a_numbered_lease(database: Database, clock: FrozenClock) 
     assert stored.events(database, new.id)[-1].data == {"worker": "worker-2"}
 
 
-def test_a_job_starts_once_however_many_attempts_it_takes(database: Database, clock: FrozenClock) -> None:
+def test_a_later_attempt_does_not_change_when_its_job_started(database: Database, clock: FrozenClock) -> None:
     new = make_new_job()
     database.write(lambda session: submit_job(session, new, now=clock))
     first, started_at = _claim(database, new.id, now=clock), clock.moment
@@ -85,11 +80,11 @@ def test_a_job_starts_once_however_many_attempts_it_takes(database: Database, cl
     assert stored.attempt(database, new.id, 2).started_at == clock.moment
 
 
-def test_there_is_nothing_to_claim_of_a_job_that_is_not_queued(database: Database) -> None:
+def test_only_queued_jobs_can_be_claimed(database: Database) -> None:
     ids = [running(database).job_id, succeeded(database)[0], failed(database), cancelled(database), uuid7()]
-    before = database.read(everything)
+    before = database.read(all_rows)
     assert [_claim(database, job_id) for job_id in ids] == [None] * 5
-    assert database.read(everything) == before
+    assert database.read(all_rows) == before
 
 
 def test_a_job_is_not_claimed_before_it_is_due(database: Database, clock: FrozenClock) -> None:
@@ -101,14 +96,14 @@ def test_a_job_is_not_claimed_before_it_is_due(database: Database, clock: Frozen
     assert _claim(database, attempt.job_id, now=clock) is not None
 
 
-def test_a_queued_job_that_is_to_be_cancelled_is_not_claimed(database: Database) -> None:
+def test_a_queued_job_with_a_cancel_request_is_not_claimed(database: Database) -> None:
     attempt = running(database)
     database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
     database.write(lambda session: attempts.release(session, attempt))
     assert _claim(database, attempt.job_id) is None
 
 
-def test_the_next_attempt_goes_on_at_the_last_recorded_epoch(database: Database) -> None:
+def test_the_next_attempt_resumes_after_the_last_recorded_epoch(database: Database) -> None:
     attempt = running(database)
     record(database, attempt, 2)
     database.write(lambda session: attempts.release(session, attempt))
@@ -116,7 +111,7 @@ def test_the_next_attempt_goes_on_at_the_last_recorded_epoch(database: Database)
     assert claim is not None
     assert claim.checkpoint == results.StoredCheckpoint(2, b"the state after it")
     record(database, claim.attempt, 1, first=2)
-    epochs = database.read(lambda session: results.epochs(session, attempt.job_id))
+    epochs = database.read(lambda session: stored.epochs(session, attempt.job_id))
     assert epochs == [make_epoch(epoch) for epoch in range(3)]
 
 
@@ -131,7 +126,7 @@ def test_the_next_attempt_goes_on_at_the_last_recorded_epoch(database: Database)
     ],
     ids=["a flipped bit", "truncated", "another checksum", "another epoch", "missing"],
 )
-def test_without_a_sound_checkpoint_a_job_starts_over(database: Database, damage: Any) -> None:
+def test_a_job_without_a_valid_checkpoint_starts_over(database: Database, damage: Any) -> None:
     attempt = running(database)
     record(database, attempt, 2)
     database.write(lambda session: attempts.release(session, attempt))
@@ -141,9 +136,9 @@ def test_without_a_sound_checkpoint_a_job_starts_over(database: Database, damage
     assert claim.checkpoint is None
     job = stored.job(database, attempt.job_id)
     assert (job.next_epoch, job.loss, job.accuracy, job.val_loss, job.val_accuracy) == (0, *[None] * 4)
-    assert database.read(lambda session: results.epochs(session, attempt.job_id)) == []
+    assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == []
     record(database, claim.attempt, 3)
-    assert database.read(lambda session: results.epochs(session, attempt.job_id)) == [
+    assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == [
         make_epoch(epoch) for epoch in range(3)
     ]
 
@@ -156,7 +151,7 @@ def test_a_renewal_extends_the_lease_and_nothing_else(database: Database, clock:
     assert (job.lease_expires_at, job.version) == (clock.moment + timedelta(seconds=20), version)
 
 
-def test_a_renewal_and_a_look_bring_back_a_cancel_request(database: Database) -> None:
+def test_a_renewal_and_a_check_report_a_cancel_request(database: Database) -> None:
     attempt = running(database)
     assert database.read(lambda session: attempts.is_cancel_requested(session, attempt)) is False
     database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
@@ -164,7 +159,7 @@ def test_a_renewal_and_a_look_bring_back_a_cancel_request(database: Database) ->
     assert database.read(lambda session: attempts.is_cancel_requested(session, attempt)) is True
 
 
-def test_a_phase_lasts_as_long_as_its_attempt(database: Database) -> None:
+def test_the_phase_is_cleared_when_the_attempt_ends(database: Database) -> None:
     attempt = running(database)
 
     def enter_all(session: Session) -> None:
@@ -178,7 +173,7 @@ def test_a_phase_lasts_as_long_as_its_attempt(database: Database) -> None:
     assert stored.job(database, attempt.job_id).phase is None
 
 
-def test_recorded_epochs_come_with_their_checkpoint_and_a_longer_lease(
+def test_recording_epochs_stores_a_checkpoint_and_extends_the_lease(
     database: Database, clock: FrozenClock
 ) -> None:
     attempt, epochs = running(database), [make_epoch(0), make_epoch(1)]
@@ -193,28 +188,32 @@ def test_recorded_epochs_come_with_their_checkpoint_and_a_longer_lease(
         epochs[1].val_loss,
         epochs[1].val_accuracy,
     )
-    assert database.read(lambda session: results.epochs(session, attempt.job_id)) == epochs
+    assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == epochs
     checkpoint = database.read(lambda session: results.checkpoint(session, attempt.job_id))
     assert checkpoint == results.StoredCheckpoint(2, b"after 1")
     event = stored.events(database, attempt.job_id)[-1]
     assert event.type == EventType.EPOCHS_RECORDED
-    assert event.data == {"epochs": [epoch.model_dump(mode="json") for epoch in epochs]}
+    # the values of the batches are in the epochs' rows only
+    summaries = [epoch.model_dump(mode="json", exclude={"batch_loss", "batch_accuracy"}) for epoch in epochs]
+    assert event.data == {"epochs": summaries}
     rows = database.read(lambda session: session.scalars(select(Epoch.attempt)).all())
     assert rows == [1, 1]
 
 
 @pytest.mark.parametrize("first", [0, 1, 3])
-def test_epochs_that_are_not_the_next_are_refused(database: Database, first: int) -> None:
+def test_epochs_that_do_not_follow_the_last_recorded_epoch_are_refused(
+    database: Database, first: int
+) -> None:
     attempt = running(database)
     record(database, attempt, 2)
-    before = database.read(everything)
+    before = database.read(all_rows)
     epochs = [make_epoch(epoch) for epoch in range(first, first + 3)]
     with pytest.raises(StaleAttempt, match=f"not at epoch {first}"):
         database.write(lambda session: attempts.record(session, attempt, epochs, b"y", lease_s=30))
-    assert database.read(everything) == before
+    assert database.read(all_rows) == before
 
 
-def test_a_training_job_ends_with_its_model_and_its_evaluation(
+def test_success_of_a_training_job_stores_its_model_and_its_evaluation(
     database: Database, clock: FrozenClock
 ) -> None:
     attempt, model = running(database), make_model()
@@ -231,21 +230,21 @@ def test_a_training_job_ends_with_its_model_and_its_evaluation(
     }
     evaluation = database.read(lambda session: evaluations.get(session, attempt.job_id))
     assert evaluation.confusion_matrix == model.evaluation.confusion_matrix
-    assert database.read(lambda session: models.get(session, model.id)).job_id == attempt.job_id
+    assert database.read(lambda session: models.find(session, model.id)).job_id == attempt.job_id
 
 
 def test_a_model_that_cannot_be_stored_leaves_the_job_running(database: Database) -> None:
     attempt, model = running(database), make_model()
     files: Any = {**model.files, "tflite": b"no such format"}
-    before = database.read(everything)
+    before = database.read(all_rows)
     with pytest.raises(Exception, match="ck_model_files_format"):
         database.write(lambda session: attempts.succeed_training(session, attempt, make_model(files=files)))
-    assert database.read(everything) == before
+    assert database.read(all_rows) == before
     with pytest.raises(ModelNotFound):
         database.read(lambda session: models.file(session, model.id, ModelFormat.ONNX))
 
 
-def test_an_evaluation_job_ends_with_its_evaluation(database: Database) -> None:
+def test_success_of_an_evaluation_job_stores_its_evaluation(database: Database) -> None:
     _, model = succeeded(database)
     attempt = running(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
     measured = make_evaluation(loss=0.7)
@@ -256,7 +255,7 @@ def test_an_evaluation_job_ends_with_its_evaluation(database: Database) -> None:
     assert (evaluation.loss, evaluation.model_id, evaluation.dataset) == (0.7, model.id, "mnist")
 
 
-def test_a_failure_that_may_pass_is_tried_again_later(database: Database, clock: FrozenClock) -> None:
+def test_a_retryable_failure_schedules_a_retry(database: Database, clock: FrozenClock) -> None:
     attempt = running(database, max_attempts=2)
     record(database, attempt, 1)
     database.write(lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=7.5, now=clock))
@@ -272,7 +271,7 @@ def test_a_failure_that_may_pass_is_tried_again_later(database: Database, clock:
     }
 
 
-def test_the_last_attempt_that_is_allowed_ends_the_job(database: Database) -> None:
+def test_a_retryable_failure_of_the_last_allowed_attempt_ends_the_job(database: Database) -> None:
     first = running(database, max_attempts=2)
     database.write(lambda session: attempts.fail(session, first, _FAILURE, retry_in_s=0))
     job_id = first.job_id
@@ -284,7 +283,7 @@ def test_the_last_attempt_that_is_allowed_ends_the_job(database: Database) -> No
     assert (job.failures, job.error_code, job.error_message) == (2, "internal", "it broke")
 
 
-def test_a_failure_that_cannot_pass_ends_the_job(database: Database, clock: FrozenClock) -> None:
+def test_a_permanent_failure_ends_the_job(database: Database, clock: FrozenClock) -> None:
     attempt = running(database, max_attempts=3)
     database.write(lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=None, now=clock))
     job = stored.job(database, attempt.job_id)
@@ -292,7 +291,7 @@ def test_a_failure_that_cannot_pass_ends_the_job(database: Database, clock: Froz
     assert stored.event_types(database, attempt.job_id)[-1] == EventType.FAILED
 
 
-def test_a_released_job_is_queued_and_has_nothing_held_against_it(database: Database) -> None:
+def test_a_released_job_is_queued_without_counting_a_failure_or_a_crash(database: Database) -> None:
     attempt = running(database)
     record(database, attempt, 1)
     database.write(lambda session: attempts.release(session, attempt))

@@ -1,6 +1,7 @@
-"""Changes of jobs are told after the commit, and never at the cost of who made them."""
+"""Changes of jobs are published after their commit, which does not wait for Redis."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from shared.settings import Settings
 from shared.store import change_feed
 from shared.store.change_feed import CHANNEL, ChangePublisher
 from shared.store.submit import submit_job
+from tests.support.databases import open_database
 from tests.support.factories import make_new_job, record, running, submitted
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -20,120 +22,116 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """One kind of database only: what is told does not depend on it."""
+    """SQLite only: what is published does not depend on the database."""
     return sqlite_url
 
 
 @pytest.fixture
-def announcer(live_settings: Settings) -> Iterator[ChangePublisher]:
-    announcer = ChangePublisher(live_settings)
-    yield announcer
-    announcer.close()
-
-
-@pytest.fixture
-def telling(database_url: str, announcer: ChangePublisher) -> Iterator[Database]:
-    """The database, with every change told."""
-    database = Database(database_url, committed=announcer)
-    yield database
-    database.dispose()
-
-
-@pytest.fixture
 def channel(redis: RedisServer) -> Iterator[PubSub]:
+    """A subscription to the published changes."""
+    with _subscribed(redis) as channel:
+        yield channel
+
+
+@contextmanager
+def _subscribed(redis: RedisServer) -> Iterator[PubSub]:
     with redis.client() as client, client.pubsub() as channel:
         channel.subscribe(CHANNEL)
         wait_until(lambda: channel.get_message(timeout=1), "the subscription is confirmed")
         yield channel
 
 
-def _told(channel: PubSub) -> frozenset[UUID]:
-    message = wait_until(lambda: channel.get_message(timeout=1), "a change is told")
+def _published(channel: PubSub) -> frozenset[UUID]:
+    message = wait_until(lambda: channel.get_message(timeout=1), "a change is published")
     return change_feed.parse_message(message["data"].encode())
 
 
-def test_a_change_is_told_after_its_commit(telling: Database, channel: PubSub) -> None:
-    job_id = submitted(telling)
-    assert _told(channel) == {job_id}
+def test_a_change_is_published_after_its_commit(publishing_database: Database, channel: PubSub) -> None:
+    job_id = submitted(publishing_database)
+    assert _published(channel) == {job_id}
 
 
-def test_jobs_that_one_transaction_changes_are_told_together(
-    announcer: ChangePublisher, database: Database, channel: PubSub
+def test_jobs_changed_by_one_transaction_are_published_in_one_message(
+    publisher: ChangePublisher, database: Database, channel: PubSub
 ) -> None:
-
     pair = make_new_job(), make_new_job()
     with Session(database.engine) as session:
         for new in pair:
             submit_job(session, new)
         session.commit()
-        announcer(session)
-    assert _told(channel) == {new.id for new in pair}
+        publisher(session)
+    assert _published(channel) == {new.id for new in pair}
 
 
-def test_what_a_worker_writes_is_told(telling: Database, channel: PubSub) -> None:
-    attempt = running(telling)
-    record(telling, attempt, 2)
-    assert _told(channel) == {attempt.job_id}
+def test_changes_written_by_a_worker_are_published(publishing_database: Database, channel: PubSub) -> None:
+    attempt = running(publishing_database)
+    record(publishing_database, attempt, 2)
+    assert _published(channel) == {attempt.job_id}
 
 
-def test_what_was_not_committed_is_not_told(telling: Database, channel: PubSub) -> None:
-    def refuse(session: Session) -> None:
-
+def test_a_change_that_was_rolled_back_is_not_published(
+    publishing_database: Database, channel: PubSub
+) -> None:
+    def submit_and_raise(session: Session) -> None:
         submit_job(session, make_new_job())
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        telling.write(refuse)
-    job_id = submitted(telling)
-    assert _told(channel) == {job_id}
+        publishing_database.write(submit_and_raise)
+    job_id = submitted(publishing_database)
+    assert _published(channel) == {job_id}
 
 
-def test_a_write_that_changes_no_job_tells_nothing(telling: Database, channel: PubSub) -> None:
-    telling.write(lambda _: None)
-    job_id = submitted(telling)
-    assert _told(channel) == {job_id}
-
-
-@pytest.mark.parametrize("away", ["stopped", "hanging"])
-def test_a_commit_does_not_wait_for_redis(
-    announcer: ChangePublisher, database: Database, redis: RedisServer, away: str
+def test_a_write_that_changes_no_job_publishes_nothing(
+    publishing_database: Database, channel: PubSub
 ) -> None:
-    {"stopped": redis.stop, "hanging": redis.hang}[away]()
+    publishing_database.write(lambda _: None)
+    job_id = submitted(publishing_database)
+    assert _published(channel) == {job_id}
+
+
+@pytest.mark.parametrize("outage", ["stopped", "hanging"])
+def test_a_commit_does_not_wait_for_redis(
+    publisher: ChangePublisher, database: Database, redis: RedisServer, outage: str
+) -> None:
+    {"stopped": redis.stop, "hanging": redis.hang}[outage]()
     with Session(database.engine) as session:
         submit_job(session, make_new_job())
         session.commit()
-        began = monotonic()
+        started_at = monotonic()
         for _ in range(1_000):
-            announcer(session)
-        assert monotonic() - began < 0.5  # one timeout of a connection, of a thousand
-    announcer.close()
+            publisher(session)
+        assert monotonic() - started_at < 0.5  # one timeout of a connection, of a thousand
+    publisher.close()
 
 
-def test_changes_are_told_again_when_redis_is_back(telling: Database, redis: RedisServer) -> None:
+@pytest.mark.slow
+def test_changes_are_published_again_when_redis_is_restarted(
+    publishing_database: Database, redis: RedisServer
+) -> None:
     redis.stop()
-    submitted(telling)
+    submitted(publishing_database)
     redis.start()
-    with redis.client() as client, client.pubsub() as channel:
-        channel.subscribe(CHANNEL)
-        wait_until(lambda: channel.get_message(timeout=1), "the subscription is confirmed")
+    with _subscribed(redis) as channel:
 
-        def tell() -> bool:
-            submitted(telling)
+        def submit_until_published() -> bool:
+            submitted(publishing_database)
             return channel.get_message(timeout=0.2) is not None
 
-        wait_until(tell, "a change is told")
+        wait_until(submit_until_published, "a change is published")
 
 
-def test_closing_tells_what_is_left(live_settings: Settings, database_url: str, channel: PubSub) -> None:
-    announcer = ChangePublisher(live_settings)
-    database = Database(database_url, committed=announcer)
-    job_id = submitted(database)
-    announcer.close()
-    database.dispose()
-    assert _told(channel) == {job_id}
+def test_closing_publishes_pending_changes(
+    live_settings: Settings, database_url: str, channel: PubSub
+) -> None:
+    publisher = ChangePublisher(live_settings)
+    with open_database(database_url, committed=publisher) as database:
+        job_id = submitted(database)
+    publisher.close()
+    assert _published(channel) == {job_id}
 
 
 @pytest.mark.parametrize("message", [b"x", b"\xff", b"1 2"])
-def test_a_message_that_is_not_ours_is_refused(message: bytes) -> None:
+def test_a_malformed_message_is_refused(message: bytes) -> None:
     with pytest.raises(ValueError, match=r"badly formed|codec"):
         change_feed.parse_message(message)

@@ -1,4 +1,4 @@
-"""A job's name and tags may change at any time, and nothing else does."""
+"""Edits of a job's name and tags, and the deletion of jobs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,13 +26,13 @@ def _stored(database: Database, job_id: UUID) -> tuple[str | None, list[str], in
     return job.name, job.tags, job.version
 
 
-def _found_by(database: Database, tag: str) -> list[UUID]:
+def _ids_with_tag(database: Database, tag: str) -> list[UUID]:
     return list(
         database.read(lambda session: session.scalars(select(JobTag.job_id).where(JobTag.tag == tag)).all())
     )
 
 
-def test_an_edit_is_one_event(database: Database) -> None:
+def test_an_edit_writes_one_event(database: Database) -> None:
     job_id = factories.submitted(database, name="old", tags=("a",))
     _edit(database, job_id, name="new", tags=["b", "c"])
     assert _stored(database, job_id) == ("new", ["b", "c"], 2)
@@ -40,7 +40,7 @@ def test_an_edit_is_one_event(database: Database) -> None:
     assert (event.type, event.data) == (EventType.EDITED, {"name": "new", "tags": ["b", "c"]})
 
 
-def test_what_an_edit_does_not_name_stays(database: Database) -> None:
+def test_omitted_fields_of_an_edit_stay_unchanged(database: Database) -> None:
     job_id = factories.submitted(database, name="old", tags=("a",))
     _edit(database, job_id, tags=[])
     assert _stored(database, job_id) == ("old", [], 2)
@@ -48,7 +48,7 @@ def test_what_an_edit_does_not_name_stays(database: Database) -> None:
     assert _stored(database, job_id) == (None, [], 3)
 
 
-def test_an_edit_that_changes_nothing_is_no_event(database: Database) -> None:
+def test_an_edit_that_changes_nothing_writes_no_event(database: Database) -> None:
     job_id = factories.submitted(database, name="same")
     for _ in range(2):
         _edit(database, job_id, name="other")
@@ -56,7 +56,7 @@ def test_an_edit_that_changes_nothing_is_no_event(database: Database) -> None:
     assert _stored(database, job_id) == ("other", [], 2)
 
 
-def test_a_job_that_is_over_can_be_edited_and_stays_over(database: Database) -> None:
+def test_a_finished_job_can_be_edited_and_stays_finished(database: Database) -> None:
     job_id, _ = factories.succeeded(database)
     before = database.read(lambda session: session.get_one(Job, job_id))
     _edit(database, job_id, name="kept")
@@ -68,17 +68,17 @@ def test_a_job_that_is_over_can_be_edited_and_stays_over(database: Database) -> 
     )
 
 
-def test_a_running_job_that_is_edited_goes_on(database: Database) -> None:
+def test_a_running_job_can_be_edited_and_continues(database: Database) -> None:
     attempt = factories.running(database)
     _edit(database, attempt.job_id, name="runs")
     factories.record(database, attempt, 3)
     factories.succeed(database, attempt, factories.make_model())
 
 
-def test_a_job_is_found_by_the_tags_that_it_has_now(database: Database) -> None:
+def test_an_edit_of_tags_updates_the_index_of_tags(database: Database) -> None:
     job_id = factories.submitted(database, tags=("a", "b"))
     _edit(database, job_id, tags=["b", "c"])
-    assert [_found_by(database, tag) for tag in "abc"] == [[], [job_id], [job_id]]
+    assert [_ids_with_tag(database, tag) for tag in "abc"] == [[], [job_id], [job_id]]
 
 
 def test_an_edit_of_another_version_is_refused(database: Database) -> None:
@@ -89,8 +89,8 @@ def test_an_edit_of_another_version_is_refused(database: Database) -> None:
     assert _stored(database, job_id) == ("first", [], 2)
 
 
-def test_an_edit_that_was_made_already_is_not_refused(database: Database) -> None:
-    # its first answer was lost with the connection
+def test_a_repeated_edit_is_not_refused_for_its_version(database: Database) -> None:
+    # as after a lost response
     job_id = factories.submitted(database)
     for _ in range(2):
         _edit(database, job_id, {1}, name="first")
@@ -127,14 +127,14 @@ def _evaluated(database: Database, model_id: UUID) -> UUID:
     return attempt.job_id
 
 
-def test_nothing_of_a_deleted_job_is_left(database: Database) -> None:
+def test_deleting_a_job_deletes_all_its_rows(database: Database) -> None:
     before = _rows(database)
     job_id, _ = factories.succeeded(database, tags=("a",))
     _delete(database, job_id)
     assert _rows(database) == before
 
 
-def test_other_jobs_keep_what_they_have(database: Database) -> None:
+def test_deleting_a_job_keeps_the_rows_of_other_jobs(database: Database) -> None:
     factories.succeeded(database, tags=("a",))
     before = _rows(database)
     _delete(database, factories.succeeded(database, tags=("a",))[0])
@@ -142,19 +142,21 @@ def test_other_jobs_keep_what_they_have(database: Database) -> None:
 
 
 @pytest.mark.parametrize("make", [factories.failed, factories.cancelled])
-def test_a_job_without_a_result_is_deleted(database: Database, make: Callable[[Database], UUID]) -> None:
+def test_failed_and_cancelled_jobs_can_be_deleted(
+    database: Database, make: Callable[[Database], UUID]
+) -> None:
     job_id = make(database)
     _delete(database, job_id)
     assert database.read(lambda session: session.get(Job, job_id)) is None
 
 
-def test_a_job_that_is_not_over_is_kept(database: Database) -> None:
+def test_unfinished_jobs_cannot_be_deleted(database: Database) -> None:
     for job_id in (factories.submitted(database), factories.running(database).job_id):
         with pytest.raises(JobNotTerminal):
             _delete(database, job_id)
 
 
-def test_a_job_whose_model_others_have_evaluated_is_kept_until_they_are_deleted(database: Database) -> None:
+def test_a_job_cannot_be_deleted_while_evaluations_of_its_model_exist(database: Database) -> None:
     job_id, model = factories.succeeded(database)
     evaluation = _evaluated(database, model.id)
     with pytest.raises(ModelInUse, match=str(evaluation)):
@@ -170,14 +172,14 @@ def test_deleting_an_evaluation_keeps_the_model(database: Database) -> None:
     assert _rows(database)["model_files"] == 2
 
 
-def test_a_job_whose_model_has_an_alias_is_kept(database: Database) -> None:
+def test_a_job_whose_model_has_an_alias_cannot_be_deleted(database: Database) -> None:
     job_id, model = factories.succeeded(database)
     database.write(lambda session: session.add(ModelAlias(alias="champion", model_id=model.id)))
     with pytest.raises(ModelInUse, match="champion"):
         _delete(database, job_id)
 
 
-def test_a_retry_outlives_what_it_repeats(database: Database) -> None:
+def test_a_retry_is_kept_when_the_retried_job_is_deleted(database: Database) -> None:
     job_id = factories.failed(database)
     retry = factories.submitted(database, retry_of=job_id)
     _delete(database, job_id)

@@ -1,4 +1,4 @@
-"""A job's log: stored in order and once, bounded, and found again."""
+"""Job logs: lines are stored once and in order, limited in number, and filtered."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -28,13 +28,13 @@ def append(database: Database, attempt: AttemptId, *lines: Line) -> None:
 
 
 def stored(database: Database, attempt: AttemptId, **filters: Any) -> list[str]:
-    found = database.read(
+    rows = database.read(
         lambda session: job_logs.lines(session, attempt.job_id, **{"limit": 9_999, **filters})
     )
-    return [row.message for row in found]
+    return [row.message for row in rows]
 
 
-def test_lines_come_back_whole_and_in_order(database: Database) -> None:
+def test_lines_are_read_as_they_were_stored_and_in_order(database: Database) -> None:
     attempt = running(database)
     append(database, attempt, make_line(1), make_line(2, level=LogLevel.ERROR, fields={"epoch": 3}))
     append(database, attempt, make_line(3))
@@ -46,14 +46,16 @@ def test_lines_come_back_whole_and_in_order(database: Database) -> None:
     ]
 
 
-def test_lines_that_are_written_again_are_there_once(database: Database) -> None:
+def test_appending_lines_again_is_idempotent(database: Database) -> None:
     attempt = running(database)
     for _ in range(2):
         append(database, attempt, make_line(1), make_line(2))
     assert stored(database, attempt) == ["line 1", "line 2"]
 
 
-def test_a_job_keeps_so_many_lines_and_says_so(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_ends_with_a_notice_at_the_limit_of_lines(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job_logs, "MAX_LINES", 3)
     attempt = running(database)
     append(database, attempt, make_line(1), make_line(2))
@@ -64,7 +66,7 @@ def test_a_job_keeps_so_many_lines_and_says_so(database: Database, monkeypatch: 
     assert full.endswith("what follows is in the worker's own log")
 
 
-def test_lines_of_a_deleted_job_go_nowhere(database: Database) -> None:
+def test_lines_of_a_deleted_job_are_discarded(database: Database) -> None:
     attempt = running(database)
     append(database, attempt, make_line(1))
     database.write(lambda session: session.execute(delete(Job).where(Job.id == attempt.job_id)))
@@ -72,7 +74,7 @@ def test_lines_of_a_deleted_job_go_nowhere(database: Database) -> None:
     assert stored(database, attempt) == []
 
 
-def test_lines_are_found_by_level_text_and_place(database: Database) -> None:
+def test_lines_are_filtered_by_level_text_and_position(database: Database) -> None:
     attempt = running(database)
     later = AttemptId(attempt.job_id, 2)
     append(database, attempt, make_line(1, level=LogLevel.DEBUG), make_line(2, message="100% of ü"))

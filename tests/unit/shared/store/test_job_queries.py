@@ -1,4 +1,4 @@
-"""Jobs, as the API shows them."""
+"""Details of a job, as the API returns them."""
 
 from functools import partial
 from uuid import UUID
@@ -26,54 +26,54 @@ from tests.support.factories import (
 )
 
 
-def _shown(database: Database, job_id: UUID) -> schemas.JobDetail:
+def _detail(database: Database, job_id: UUID) -> schemas.JobDetail:
     return database.read(lambda session: job_queries.get(session, job_id))
 
 
-def test_a_queued_job_shows_what_was_asked(database: Database) -> None:
+def test_a_queued_job_has_its_requested_options_and_no_results(database: Database) -> None:
     job_id = submitted(database, name="first", tags=("a", "b"))
-    job = _shown(database, job_id)
+    job = _detail(database, job_id)
     assert (job.state, job.attempt, job.version, job.attempts) == (JobState.QUEUED, 0, 1, ())
     assert (job.name, job.tags, job.spec) == ("first", ("a", "b"), make_spec())
     assert job.progress == Progress(epoch=0, epochs=3, step=0, steps=6, percent=0, eta_s=None)
     assert (job.metrics, job.error, job.model_id, job.finished_at) == (None, None, None, None)
 
 
-def test_a_running_job_shows_how_far_it_has_come(database: Database) -> None:
+def test_a_running_job_has_its_progress_and_last_metrics(database: Database) -> None:
     attempt, last = running(database), make_epoch(1)
     record(database, attempt, 2)
-    job = _shown(database, attempt.job_id)
+    job = _detail(database, attempt.job_id)
     assert job.progress == Progress(epoch=2, epochs=3, step=4, steps=6, percent=200 / 3, eta_s=0.25)
     assert job.metrics == LastMetrics.model_validate(last, from_attributes=True)
     assert [(row.number, row.worker, row.outcome) for row in job.attempts] == [(1, "worker-1", None)]
 
 
-def test_a_job_that_has_succeeded_shows_its_model(database: Database) -> None:
+def test_a_succeeded_job_has_its_model_and_accuracy(database: Database) -> None:
     job_id, model = succeeded(database)
-    job = _shown(database, job_id)
+    job = _detail(database, job_id)
     assert (job.state, job.model_id, job.evaluation_accuracy) == ("succeeded", model.id, 49 / 50)
     assert job.progress is not None
     assert job.progress.percent == 100
     assert job.finished_at is not None
 
 
-def test_a_failed_job_shows_why(database: Database) -> None:
-    job = _shown(database, failed(database))
+def test_a_failed_job_has_its_error(database: Database) -> None:
+    job = _detail(database, failed(database))
     assert job.error == schemas.JobError(code="internal", message="it broke")
     assert [(row.outcome, row.error_code) for row in job.attempts] == [("failed", "internal")]
 
 
-def test_attempts_are_shown_in_order(database: Database) -> None:
+def test_attempts_are_ordered_by_number(database: Database) -> None:
     job_id = submitted(database)
     for owner in "123":
         attempt = claimed(database, job_id, owner=owner).attempt
         database.write(partial(attempts.release, attempt=attempt))
-    assert [row.number for row in _shown(database, job_id).attempts] == [1, 2, 3]
+    assert [row.number for row in _detail(database, job_id).attempts] == [1, 2, 3]
 
 
-def test_an_evaluation_job_counts_no_epochs(database: Database) -> None:
+def test_an_evaluation_job_has_no_progress(database: Database) -> None:
     _, model = succeeded(database)
-    job = _shown(
+    job = _detail(
         database, submitted(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
     )
     assert isinstance(job.spec, EvaluateSpec)
@@ -83,16 +83,16 @@ def test_an_evaluation_job_counts_no_epochs(database: Database) -> None:
 def test_an_unknown_job_is_not_found(database: Database) -> None:
     job_id = uuid7()
     with pytest.raises(JobNotFound, match=str(job_id)):
-        _shown(database, job_id)
+        _detail(database, job_id)
 
 
 def _eta_s(database: Database, job_id: UUID) -> float | None:
-    progress = _shown(database, job_id).progress
+    progress = _detail(database, job_id).progress
     assert progress is not None
     return progress.eta_s
 
 
-def test_a_running_job_ends_when_its_pace_of_the_last_five_epochs_lets_it(database: Database) -> None:
+def test_the_eta_uses_the_average_duration_of_the_last_five_epochs(database: Database) -> None:
     attempt = running(database, spec=make_spec(epochs=9))
     assert _eta_s(database, attempt.job_id) is None
     for epoch, seconds in enumerate((60.0, 1.0, 2.0, 3.0, 4.0, 5.0)):
@@ -101,7 +101,7 @@ def test_a_running_job_ends_when_its_pace_of_the_last_five_epochs_lets_it(databa
     assert _eta_s(database, attempt.job_id) == 3 * 3.0
 
 
-def test_a_job_that_does_not_run_has_no_expected_end(database: Database) -> None:
+def test_a_job_that_is_not_running_has_no_eta(database: Database) -> None:
     attempt = running(database)
     record(database, attempt, 2)
     database.write(partial(attempts.release, attempt=attempt))
@@ -109,16 +109,16 @@ def test_a_job_that_does_not_run_has_no_expected_end(database: Database) -> None
     assert (_eta_s(database, attempt.job_id), _eta_s(database, done)) == (None, None)
 
 
-def test_only_a_queued_job_shows_how_it_waits(database: Database) -> None:
-    queued, running_id = _shown(database, submitted(database)), running(database).job_id
+def test_only_a_queued_job_has_a_queue_position_and_a_reason_to_wait(database: Database) -> None:
+    queued, running_id = _detail(database, submitted(database)), running(database).job_id
     assert (queued.queue_position, queued.waiting_for) == (1, WaitingFor.NO_WORKER_ONLINE)
-    now_running = _shown(database, running_id)
+    now_running = _detail(database, running_id)
     assert (now_running.queue_position, now_running.waiting_for) == (None, None)
 
 
-def test_a_finished_job_shows_how_long_it_took(database: Database) -> None:
-    job = _shown(database, succeeded(database)[0])
+def test_a_finished_job_has_its_duration(database: Database) -> None:
+    job = _detail(database, succeeded(database)[0])
     assert job.started_at is not None
     assert job.finished_at is not None
     assert job.duration_s == pytest.approx((job.finished_at - job.started_at).total_seconds(), abs=0.002)
-    assert _shown(database, cancelled(database)).duration_s is None
+    assert _detail(database, cancelled(database)).duration_s is None

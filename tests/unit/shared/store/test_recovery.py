@@ -1,17 +1,14 @@
-"""What is done about lost workers, lost messages and jobs that were cancelled meanwhile."""
+"""Recovery from lost workers and lost messages, and the end of queued jobs with a cancel request."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-import pytest
-from sqlalchemy import select, update
 from uuid_utils.compat import uuid7
 
 from shared.broker import Hint
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Job, JobEvent
 from shared.lifecycle import AttemptOutcome, EventType, JobState
 from shared.schemas import Priority
 from shared.store import attempts, dispatch, job_edits, recovery, results
@@ -27,19 +24,15 @@ from tests.support.factories import (
     make_worker_info,
     record,
     running,
+    set_columns,
     submitted,
     succeeded,
 )
 from tests.support.fakes import FrozenClock
-from tests.support.snapshots import everything
+from tests.support.stored import all_rows
 
 _LEASE_S = 30.0
 _LOST_AFTER_S = 8.0
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
 
 
 def _submitted(database: Database, clock: FrozenClock, **overrides: object) -> UUID:
@@ -82,21 +75,7 @@ def _take(
     )
 
 
-def _attempt(database: Database, attempt: AttemptId) -> Attempt:
-    return database.read(lambda session: session.get_one(Attempt, (attempt.job_id, attempt.number)))
-
-
-def _last_event(database: Database, job_id: UUID) -> JobEvent:
-    events = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq.desc()).limit(1)
-    return database.read(lambda session: session.scalars(events).one())
-
-
-def _set(database: Database, job_id: UUID, **values: object) -> UUID:
-    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(**values)))
-    return job_id
-
-
-def test_a_job_whose_worker_was_lost_goes_back_to_its_last_epoch(
+def test_a_job_of_a_lost_worker_is_queued_and_resumes_from_its_checkpoint(
     database: Database, clock: FrozenClock
 ) -> None:
     attempt = _running(database, clock)
@@ -107,15 +86,15 @@ def test_a_job_whose_worker_was_lost_goes_back_to_its_last_epoch(
     )
     clock.advance(_LEASE_S + 0.001)
     assert _reap(database, clock) == [attempt.job_id]
-    job, row = stored.job(database, attempt.job_id), _attempt(database, attempt)
+    job, row = stored.job(database, attempt.job_id), stored.attempt(database, attempt.job_id, attempt.number)
     assert (job.state, job.crashes, job.failures, job.next_epoch) == (JobState.QUEUED, 1, 0, 1)
     assert (job.lease_owner, job.lease_expires_at, job.dispatched_at) == (None, None, None)
     assert (row.outcome, row.error_code, row.finished_at) == ("lost", "worker_lost", clock.moment)
-    assert _last_event(database, attempt.job_id).type == EventType.LEASE_EXPIRED
+    assert stored.events(database, attempt.job_id)[-1].type == EventType.LEASE_EXPIRED
     assert _claimed(database, clock, attempt.job_id).checkpoint == results.StoredCheckpoint(1, b"after 0")
 
 
-def test_a_lease_holds_until_its_last_moment(database: Database, clock: FrozenClock) -> None:
+def test_a_lease_is_valid_until_its_expiry_inclusive(database: Database, clock: FrozenClock) -> None:
     attempt = _running(database, clock)
     clock.advance(_LEASE_S)
     assert _reap(database, clock) == []
@@ -131,10 +110,10 @@ def test_only_running_jobs_are_reaped(database: Database, clock: FrozenClock) ->
     succeeded(database)
     failed(database)
     cancelled(database)
-    before = database.read(everything)
+    before = database.read(all_rows)
     clock.advance(10**9)
     assert _reap(database, clock) == []
-    assert database.read(everything) == before
+    assert database.read(all_rows) == before
 
 
 def test_every_expired_lease_is_reaped_and_no_other(database: Database, clock: FrozenClock) -> None:
@@ -146,7 +125,7 @@ def test_every_expired_lease_is_reaped_and_no_other(database: Database, clock: F
     assert stored.job(database, alive).state == JobState.RUNNING
 
 
-def test_a_job_that_loses_every_worker_ends(database: Database, clock: FrozenClock) -> None:
+def test_a_job_fails_after_the_maximum_number_of_crashes(database: Database, clock: FrozenClock) -> None:
     job_id, states = _submitted(database, clock), []
     for _ in range(3):
         attempt = _claimed(database, clock, job_id).attempt
@@ -157,11 +136,11 @@ def test_a_job_that_loses_every_worker_ends(database: Database, clock: FrozenClo
     job = stored.job(database, job_id)
     assert (job.crashes, job.error_code, job.finished_at) == (3, "worker_lost", clock.moment)
     assert job.error_message == "3 workers were lost while they ran this job; the attempts say which"
-    assert _attempt(database, attempt).outcome == AttemptOutcome.LOST
-    assert _last_event(database, job_id).data["code"] == "worker_lost"
+    assert stored.attempt(database, attempt.job_id, attempt.number).outcome == AttemptOutcome.LOST
+    assert stored.events(database, job_id)[-1].data["code"] == "worker_lost"
 
 
-def test_crashes_and_failures_are_counted_apart(database: Database, clock: FrozenClock) -> None:
+def test_crashes_and_failures_are_counted_separately(database: Database, clock: FrozenClock) -> None:
     job_id, failure = _submitted(database, clock, max_attempts=2), AttemptFailure("internal", "it broke")
     _claimed(database, clock, job_id)
     clock.advance(_LEASE_S + 1)
@@ -172,7 +151,7 @@ def test_crashes_and_failures_are_counted_apart(database: Database, clock: Froze
     assert (job.state, job.crashes, job.failures) == (JobState.QUEUED, 1, 1)
 
 
-def test_a_lost_worker_that_was_to_cancel_leaves_a_cancelled_job(
+def test_a_job_with_a_cancel_request_is_cancelled_when_its_worker_is_lost(
     database: Database, clock: FrozenClock
 ) -> None:
     attempt = _running(database, clock)
@@ -181,32 +160,32 @@ def test_a_lost_worker_that_was_to_cancel_leaves_a_cancelled_job(
     assert _reap(database, clock) == [attempt.job_id]
     job = stored.job(database, attempt.job_id)
     assert (job.state, job.crashes) == (JobState.CANCELLED, 1)
-    assert _attempt(database, attempt).outcome == AttemptOutcome.LOST
+    assert stored.attempt(database, attempt.job_id, attempt.number).outcome == AttemptOutcome.LOST
 
 
-def test_queued_jobs_that_were_to_be_cancelled_end(database: Database, clock: FrozenClock) -> None:
-    given_back, running_on = _running(database, clock), _running(database, clock)
-    for attempt in (given_back, running_on):
+def test_queued_jobs_with_a_cancel_request_are_cancelled(database: Database, clock: FrozenClock) -> None:
+    released, running_on = _running(database, clock), _running(database, clock)
+    for attempt in (released, running_on):
         database.write(partial(job_edits.request_cancel, job_id=attempt.job_id, now=clock))
-    database.write(lambda session: attempts.release(session, given_back, now=clock))
+    database.write(lambda session: attempts.release(session, released, now=clock))
     waiting = _submitted(database, clock)
-    assert database.write(lambda session: recovery.end_cancelled(session, now=clock)) == [given_back.job_id]
-    assert stored.job(database, given_back.job_id).state == JobState.CANCELLED
+    assert database.write(lambda session: recovery.end_cancelled(session, now=clock)) == [released.job_id]
+    assert stored.job(database, released.job_id).state == JobState.CANCELLED
     assert stored.job(database, running_on.job_id).state == JobState.RUNNING
     assert stored.job(database, waiting).state == JobState.QUEUED
     assert database.write(lambda session: recovery.end_cancelled(session, now=clock)) == []
 
 
-def test_what_was_never_sent_is_taken_once(database: Database, clock: FrozenClock) -> None:
+def test_an_undispatched_job_is_taken_once(database: Database, clock: FrozenClock) -> None:
     job_id = _submitted(database, clock, queue="gpu", priority=Priority.HIGH)
-    _set(database, job_id, dispatched_at=None)
+    set_columns(database, job_id, dispatched_at=None)
     clock.advance(1)
     assert _take(database, clock, queues=("default", "gpu")) == [Hint(job_id, "gpu", "high")]
     assert stored.job(database, job_id).dispatched_at == clock.moment
     assert _take(database, clock, queues=("default", "gpu")) == []
 
 
-def test_what_was_sent_is_taken_again_only_when_it_may_be_lost(
+def test_a_dispatched_job_is_taken_again_only_after_lost_after_s(
     database: Database, clock: FrozenClock
 ) -> None:
     job_id = _submitted(database, clock)
@@ -219,12 +198,12 @@ def test_what_was_sent_is_taken_again_only_when_it_may_be_lost(
 
 
 def test_only_queued_jobs_that_are_due_are_taken(database: Database, clock: FrozenClock) -> None:
-    due = _set(database, _submitted(database, clock), dispatched_at=None)
+    due = set_columns(database, _submitted(database, clock), dispatched_at=None)
     later = _submitted(database, clock)
-    _set(database, later, dispatched_at=None, scheduled_at=clock.moment + timedelta(seconds=1))
+    set_columns(database, later, dispatched_at=None, scheduled_at=clock.moment + timedelta(seconds=1))
     elsewhere = _submitted(database, clock, queue="gpu")
-    _set(database, elsewhere, dispatched_at=None)
-    _set(database, _running(database, clock).job_id, dispatched_at=None)
+    set_columns(database, elsewhere, dispatched_at=None)
+    set_columns(database, _running(database, clock).job_id, dispatched_at=None)
     for finish in (succeeded, failed, cancelled):
         finish(database)
     assert [hint.job_id for hint in _take(database, clock, _LOST_AFTER_S)] == [due]
@@ -232,29 +211,29 @@ def test_only_queued_jobs_that_are_due_are_taken(database: Database, clock: Froz
     assert [hint.job_id for hint in _take(database, clock, _LOST_AFTER_S)] == [later]
 
 
-def test_the_oldest_are_taken_first(database: Database, clock: FrozenClock) -> None:
+def test_the_oldest_jobs_are_taken_first(database: Database, clock: FrozenClock) -> None:
     waiting = []
     for _ in range(5):
-        waiting.append(_set(database, _submitted(database, clock), dispatched_at=None))
+        waiting.append(set_columns(database, _submitted(database, clock), dispatched_at=None))
         clock.advance(1)
     rounds = [[hint.job_id for hint in _take(database, clock, limit=2)] for _ in range(4)]
     assert rounds == [waiting[:2], waiting[2:4], waiting[4:], []]
 
 
-def test_what_could_not_be_sent_is_taken_again(database: Database, clock: FrozenClock) -> None:
-    job_id, claimed_meanwhile = _submitted(database, clock), _running(database, clock).job_id
-    dispatched_at = stored.job(database, claimed_meanwhile).dispatched_at
-    unsent = [job_id, claimed_meanwhile]
+def test_a_job_marked_undispatched_is_taken_again(database: Database, clock: FrozenClock) -> None:
+    job_id, claimed = _submitted(database, clock), _running(database, clock).job_id
+    dispatched_at = stored.job(database, claimed).dispatched_at
+    unsent = [job_id, claimed]
     database.write(lambda session: dispatch.mark_undispatched(session, unsent))
     assert [hint.job_id for hint in _take(database, clock)] == [job_id]
-    assert stored.job(database, claimed_meanwhile).dispatched_at == dispatched_at
+    assert stored.job(database, claimed).dispatched_at == dispatched_at
 
 
-def test_the_messages_that_should_be_waiting_are_counted(database: Database, clock: FrozenClock) -> None:
+def test_dispatched_queued_jobs_are_counted_by_queue(database: Database, clock: FrozenClock) -> None:
     for _ in range(2):
         _submitted(database, clock)
     _submitted(database, clock, queue="gpu")
-    _set(database, _submitted(database, clock), dispatched_at=None)
+    set_columns(database, _submitted(database, clock), dispatched_at=None)
     running(database)
     record(database, running(database), 1)
     cancelled(database)

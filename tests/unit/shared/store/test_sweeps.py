@@ -1,3 +1,5 @@
+"""Sweeps: their submission with all jobs, rankings of their jobs, and lists."""
+
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -9,11 +11,12 @@ from uuid_utils.compat import uuid7
 from shared.db.engine import Database
 from shared.db.tables import Job, JobEvent
 from shared.errors import IdempotencyKeyReused, SweepNotFound
+from shared.schemas import Objective
 from shared.store import sweeps
 from shared.store.submit import Idempotency
 from shared.store.sweeps import NewSweep
 from tests.support import factories
-from tests.support.statements import ON_SQLITE, asked, plan
+from tests.support.statements import ON_SQLITE, plan, selects
 
 
 def _new(*rates: float) -> NewSweep:
@@ -39,13 +42,13 @@ def test_a_sweep_is_stored_with_all_its_jobs_and_their_first_events(database: Da
 
     assert _submit(database, new) == (new.id, True)
 
-    found = database.read(lambda session: sweeps.detail(session, new.id, "loss"))
-    assert [job.parameters for job in found.jobs] == [{"learning_rate": rate} for rate in (0.1, 0.2, 0.3)]
-    assert (found.name, found.states, found.best) == ("rates", {"queued": 3}, None)
+    sweep = database.read(lambda session: sweeps.detail(session, new.id, Objective.LOSS))
+    assert [job.parameters for job in sweep.jobs] == [{"learning_rate": rate} for rate in (0.1, 0.2, 0.3)]
+    assert (sweep.name, sweep.states, sweep.best) == ("rates", {"queued": 3}, None)
     assert _count(database, JobEvent) == 3
 
 
-def test_a_transaction_that_is_run_again_stores_nothing_twice(database: Database) -> None:
+def test_a_repeated_submission_stores_nothing_twice(database: Database) -> None:
     new, key = _new(0.1, 0.2), Idempotency("k", "0" * 64)
 
     assert [_submit(database, new, idempotency=key) for _ in range(2)] == [(new.id, True)] * 2
@@ -54,7 +57,7 @@ def test_a_transaction_that_is_run_again_stores_nothing_twice(database: Database
     assert _count(database, Job) == 4
 
 
-def test_a_key_that_was_used_gives_the_first_sweep(database: Database) -> None:
+def test_a_used_idempotency_key_returns_the_first_sweep(database: Database) -> None:
     first, second, key = _new(0.1, 0.2), _new(0.1, 0.2), Idempotency("k", "0" * 64)
     _submit(database, first, idempotency=key)
 
@@ -64,43 +67,41 @@ def test_a_key_that_was_used_gives_the_first_sweep(database: Database) -> None:
         _submit(database, second, idempotency=Idempotency("k", "1" * 64))
 
 
-@pytest.mark.parametrize(("objective", "order"), [("loss", [1, 2, 0]), ("accuracy", [1, 2, 0])])
-def test_jobs_are_ordered_by_what_is_better(database: Database, objective: Any, order: list[int]) -> None:
+@pytest.mark.parametrize("objective", [Objective.LOSS, Objective.ACCURACY])
+def test_the_job_with_the_best_value_comes_first(database: Database, objective: Objective) -> None:
     new = _new(0.1, 0.2, 0.3)
     _submit(database, new)
     for at, epochs in ((1, 3), (2, 1)):
         factories.record(database, factories.claimed(database, new.jobs[at].id).attempt, epochs)
 
-    found = database.read(lambda session: sweeps.detail(session, new.id, objective))
+    sweep = database.read(lambda session: sweeps.detail(session, new.id, objective))
 
-    assert [job.job_id for job in found.jobs] == [new.jobs[at].id for at in order]
-    assert found.best == found.jobs[0]
+    assert [job.job_id for job in sweep.jobs] == [new.jobs[at].id for at in (1, 2, 0)]
+    assert sweep.best == sweep.jobs[0]
 
 
-def test_sweeps_come_newest_first_in_pages(database: Database) -> None:
+def test_sweeps_are_listed_newest_first_each_once(database: Database) -> None:
     ids = [_submit(database, _new(0.1))[0] for _ in range(3)]
-    first, second = (
-        [one.id for one in database.read(partial(sweeps.page, objective="loss", limit=2, before=before))]
-        for before in (None, ids[1])
-    )
+    first = database.read(partial(sweeps.page, objective=Objective.LOSS, limit=2))
+    second = database.read(partial(sweeps.page, objective=Objective.LOSS, limit=2, after=first[-1][0]))
 
-    assert first + second == ids[::-1]
+    assert [sweep.id for _, sweep in first + second] == ids[::-1]
 
 
-def test_only_jobs_that_are_not_over_are_left_to_cancel(database: Database) -> None:
+def test_queued_and_running_jobs_are_unfinished(database: Database) -> None:
     new = _new(0.1, 0.2, 0.3)
     _submit(database, new)
     factories.succeed(database, factories.claimed(database, new.jobs[0].id).attempt, factories.make_model())
     factories.claimed(database, new.jobs[1].id)
 
-    left = database.read(lambda session: sweeps.unfinished(session, new.id))
+    unfinished = database.read(lambda session: sweeps.unfinished(session, new.id))
 
-    assert list(left) == [new.jobs[1].id, new.jobs[2].id]
+    assert list(unfinished) == [new.jobs[1].id, new.jobs[2].id]
 
 
 def test_an_unknown_sweep_is_not_found(database: Database) -> None:
     with pytest.raises(SweepNotFound):
-        database.read(lambda session: sweeps.detail(session, uuid7(), "loss"))
+        database.read(lambda session: sweeps.detail(session, uuid7(), Objective.LOSS))
 
 
 def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
@@ -110,21 +111,20 @@ def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
     for job, epochs in ((two.jobs[0], 1), (two.jobs[1], 2), (other.jobs[0], 1)):
         factories.record(database, factories.claimed(database, job.id).attempt, epochs)
 
-    page = {one.id: one for one in database.read(partial(sweeps.page, objective="val_loss", limit=9))}
+    page = database.read(partial(sweeps.page, objective=Objective.VAL_LOSS, limit=9))
 
-    best = {sweep_id: one.best and one.best.job_id for sweep_id, one in page.items()}
+    best = {sweep.id: sweep.best and sweep.best.job_id for _, sweep in page}
     assert best == {two.id: two.jobs[1].id, none.id: None, other.id: other.jobs[0].id}
 
 
 @ON_SQLITE
-def test_a_page_of_sweeps_takes_three_statements_and_reads_what_it_compares_from_an_index(
+def test_a_page_of_sweeps_takes_three_statements_and_ranks_jobs_in_an_index(
     database: Database,
 ) -> None:
     for _ in range(3):
         _submit(database, _new(0.1, 0.2))
 
-    _page, counts, best = asked(database, partial(sweeps.page, objective="loss", limit=9))
+    _page, counts, best = selects(database, partial(sweeps.page, objective=Objective.LOSS, limit=9))
 
     for statement in (counts, best):
-        found = plan(database, statement)
-        assert "COVERING INDEX ix_jobs_by_sweep" in found or "Index Only Scan using ix_jobs_by_sweep" in found
+        assert "COVERING INDEX ix_jobs_by_sweep" in plan(database, statement)

@@ -1,4 +1,4 @@
-"""The one UPDATE that changes a job: every state with every event."""
+"""The UPDATE that applies an event to a job: every event in every state, and the end of attempts."""
 
 from itertools import product
 from typing import Any
@@ -15,13 +15,13 @@ from shared.db.tables import Attempt, Checkpoint, Job, JobEvent
 from shared.errors import StaleAttempt
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
 from shared.store.transitions import AttemptFailure, AttemptId, Change, change, end_attempt
-from tests.support.factories import cancelled, failed, record, running, submitted, succeeded
+from tests.support.factories import one_of_each_state, record, running, submitted
 from tests.support.fakes import FrozenClock
 
 _CLOCK = FrozenClock()
 
-# what the constraints want of the state that the event leads to
-_NEEDED: dict[EventType, dict[str, Any]] = {
+# the columns that constraints require in the state to which the event leads
+_REQUIRED: dict[EventType, dict[str, Any]] = {
     EventType.CLAIMED: {"lease_owner": "w", "lease_expires_at": _CLOCK(30), "attempt": Job.attempt + 1},
     EventType.SUCCEEDED: {"model_id": uuid7()},
     EventType.FAILED: {"error_code": "internal"},
@@ -29,7 +29,7 @@ _NEEDED: dict[EventType, dict[str, Any]] = {
 
 
 def _snapshot(session: Session, job_id: UUID) -> list[Any]:
-    """Everything that is stored of a job."""
+    """All rows of a job."""
     keys = (Job.id, Attempt.job_id, JobEvent.job_id, Checkpoint.job_id)
     return [session.execute(select(key.class_.__table__).where(key == job_id)).all() for key in keys]
 
@@ -38,20 +38,13 @@ def _events(session: Session, job_id: UUID) -> list[JobEvent]:
     return list(session.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)))
 
 
-def test_each_event_happens_from_its_sources_and_from_nowhere_else(database: Database) -> None:
-    jobs_by_state = {
-        JobState.QUEUED: submitted(database),
-        JobState.RUNNING: running(database).job_id,
-        JobState.SUCCEEDED: succeeded(database)[0],
-        JobState.FAILED: failed(database),
-        JobState.CANCELLED: cancelled(database),
-    }
-    for (state, job_id), event in product(jobs_by_state.items(), EventType):
+def test_each_event_is_accepted_only_in_its_source_states(database: Database) -> None:
+    for (state, job_id), event in product(one_of_each_state(database).items(), EventType):
         session = Session(database.engine)
         before = _snapshot(session, job_id)
-        changed = change(session, event, job_id, now=_CLOCK, **_NEEDED.get(event, {}))
+        changed = change(session, event, job_id, now=_CLOCK, **_REQUIRED.get(event, {}))
         if state in EVENTS[event].sources:
-            _assert_happened(session, job_id, event, before[0][0], changed)
+            _assert_applied(session, job_id, event, before[0][0], changed)
         else:
             assert changed is None, (state, event)
             assert _snapshot(session, job_id) == before, (state, event)
@@ -59,7 +52,7 @@ def test_each_event_happens_from_its_sources_and_from_nowhere_else(database: Dat
         session.close()
 
 
-def _assert_happened(
+def _assert_applied(
     session: Session, job_id: UUID, event: EventType, before: Any, changed: Change | None
 ) -> None:
     job, last = session.get_one(Job, job_id), _events(session, job_id)[-1]
@@ -70,10 +63,10 @@ def _assert_happened(
     assert (job.finished_at is not None) == (target in TERMINAL)
     assert (job.lease_owner is not None) == (target == JobState.RUNNING)
     if EVENTS[event].target == JobState.QUEUED:
-        assert job.dispatched_at is None  # so that it is sent again
+        assert job.dispatched_at is None  # it will be dispatched again
 
 
-def test_a_guard_that_does_not_hold_leaves_everything_as_it_was(database: Database) -> None:
+def test_a_change_whose_condition_is_false_changes_nothing(database: Database) -> None:
     job_id = submitted(database)
     before = database.read(lambda session: _snapshot(session, job_id))
     changed = database.write(
@@ -88,14 +81,14 @@ def test_an_unknown_job_is_not_changed(database: Database) -> None:
     assert database.write(lambda session: change(session, EventType.CANCELLED, job_id, now=_CLOCK)) is None
 
 
-def test_only_the_job_that_is_named_changes(database: Database) -> None:
+def test_a_change_does_not_affect_other_jobs(database: Database) -> None:
     job_id, other = submitted(database), submitted(database)
     before = database.read(lambda session: _snapshot(session, other))
     database.write(lambda session: change(session, EventType.CANCELLED, job_id, now=_CLOCK))
     assert database.read(lambda session: _snapshot(session, other)) == before
 
 
-def test_an_event_that_ends_an_attempt_says_how_in_its_row(database: Database) -> None:
+def test_an_event_that_ends_an_attempt_stores_its_outcome_and_error(database: Database) -> None:
     attempt, failure = running(database), AttemptFailure("internal", "it broke")
     database.write(
         lambda session: change(
@@ -113,11 +106,11 @@ def test_an_event_that_ends_an_attempt_says_how_in_its_row(database: Database) -
 
 
 @pytest.mark.parametrize("event", sorted(set(EventType) & set(map(EventType, TERMINAL))))
-def test_every_end_drops_the_checkpoint(database: Database, event: EventType) -> None:
+def test_every_terminal_event_deletes_the_checkpoint(database: Database, event: EventType) -> None:
     attempt = running(database)
     record(database, attempt, 1)
     database.write(
-        lambda session: change(session, event, attempt.job_id, now=_CLOCK, **_NEEDED.get(event, {}))
+        lambda session: change(session, event, attempt.job_id, now=_CLOCK, **_REQUIRED.get(event, {}))
     )
     assert database.read(lambda session: session.get(Checkpoint, attempt.job_id)) is None
 
@@ -126,7 +119,7 @@ def _end(session: Session, attempt: AttemptId, event: EventType) -> bool:
     return end_attempt(session, event, attempt, AttemptOutcome(event), now=_CLOCK)
 
 
-def test_an_attempt_ends_once_and_says_so_the_second_time(database: Database) -> None:
+def test_ending_an_attempt_again_returns_false_and_changes_nothing(database: Database) -> None:
     attempt = running(database)
     assert database.write(lambda session: _end(session, attempt, EventType.RELEASED))
     once = database.read(lambda session: _snapshot(session, attempt.job_id))
@@ -134,7 +127,7 @@ def test_an_attempt_ends_once_and_says_so_the_second_time(database: Database) ->
     assert database.read(lambda session: _snapshot(session, attempt.job_id)) == once
 
 
-def test_an_attempt_that_ended_in_another_way_is_stale(database: Database) -> None:
+def test_an_attempt_that_ended_with_another_outcome_is_stale(database: Database) -> None:
     # its job is queued and may be cancelled, and still has its number
     attempt = running(database)
     database.write(lambda session: _end(session, attempt, EventType.RELEASED))
@@ -142,7 +135,7 @@ def test_an_attempt_that_ended_in_another_way_is_stale(database: Database) -> No
         database.write(lambda session: _end(session, attempt, EventType.CANCELLED))
 
 
-def test_an_attempt_that_never_was_is_stale(database: Database) -> None:
+def test_an_attempt_that_does_not_exist_is_stale(database: Database) -> None:
     attempt = AttemptId(running(database).job_id, 2)
     with pytest.raises(StaleAttempt):
         database.write(lambda session: _end(session, attempt, EventType.CANCELLED))

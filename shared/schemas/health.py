@@ -1,0 +1,40 @@
+"""The health of the API: liveness, readiness, version."""
+
+from enum import StrEnum
+from typing import Literal
+
+from shared.schemas.base import Response
+
+
+class Live(Response):
+    """The process responds."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Dependency(StrEnum):
+    """A service or a state that the API needs to serve every request."""
+
+    DATABASE = "database"
+    MIGRATIONS = "migrations"  # the database has this version's schema
+    REDIS = "redis"
+
+
+class Check(Response):
+    """Whether one dependency is available; `detail` says what to do if it is not."""
+
+    ok: bool
+    detail: str = "ok"
+
+
+class Readiness(Response):
+    """Whether requests can be served."""
+
+    ready: bool
+    checks: dict[Dependency, Check]
+
+
+class Version(Response):
+    """The version of the API's code."""
+
+    version: str
