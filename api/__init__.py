@@ -1,1 +1,1 @@
-"""The HTTP front end: what comes in, what goes out."""
+"""The HTTP API: a FastAPI application."""

@@ -2,21 +2,24 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
-from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from api.http import auth, docs_page, error_handlers, openapi
 from api.http.cross_site import CrossSiteGuard
-from api.http.middleware import RequestContext, Timed
+from api.http.middleware import RequestContext, RequestTiming
 from api.http.rate_limit import RateLimiter
 from api.jobs.watching import JobWatcher
+from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes
+from api.prediction.onnx_models import OnnxModels
 from api.routes import (
     api_keys,
     datasets,
@@ -38,96 +41,88 @@ from shared.settings import Settings, get_settings
 
 _DESCRIPTION = (
     "A queue of training and evaluation jobs. Every error is a problem document (RFC 9457) whose `type` is "
-    "an address of this API that explains it."
+    "a path of this API that explains it."
 )
+# in the order of the documentation
+_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics)
+_ROUTES = (*_JOB_ROUTES, models, sweeps, datasets, workers, queues, api_keys, health, problems)
+
+_CONDITIONAL_HEADERS = ("If-Match", "If-None-Match", "Last-Event-ID")
+_CORS_REQUEST_HEADERS = ("Authorization", "Idempotency-Key", "X-Request-ID", *_CONDITIONAL_HEADERS)
+_CORS_RESPONSE_HEADERS = ("ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID")
 
 
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = openapi.complete(super().openapi(), keyed=self.state.keyed)
+            self.openapi_schema = openapi.complete(super().openapi(), needs_key=self.state.needs_key)
         return self.openapi_schema
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The API.
-
-    Args:
-        settings: None: those of the environment.
+    """Return the API, configured by the environment unless settings are given.
 
     Raises:
-        ExposedApi: others than this host's own programs would reach it, and it would ask for no key.
+        ExposedApi: other hosts could reach the API, and it would need no key.
     """
     settings = settings or get_settings()
     settings.require_guarded()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with open_services(settings) as services:
-            app.state.services = services
-            app.state.changes = JobWatcher(services.database, settings)
-            async with app.state.changes.listening():
-                yield
-
-    times = RequestTimes()
+    request_times = RequestTimes()
     app = _Api(
         title="Trainshed",
         version=version("trainshed"),
         description=_DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, settings=settings, request_times=request_times),
         docs_url=None,
         redoc_url=None,
-        middleware=_middleware(settings, times),
-        dependencies=[Depends(auth.authorize)],
-        generate_unique_id_function=_function_name,
+        middleware=_middleware(settings, request_times),
+        dependencies=[Depends(auth.refuse_undeclared)],
+        generate_unique_id_function=attrgetter("name"),
     )
-    app.state.keyed = bool(settings.api_keys)
-    app.state.request_times = times
-    app.state.rate_limiter = RateLimiter(settings.rate_limit)
+    app.state.needs_key = bool(settings.api_keys)
     error_handlers.install(app)
     docs_page.install(app)
-    for routes in (
-        jobs,
-        job_edits,
-        events,
-        evaluations,
-        logs,
-        metrics,
-        models,
-        sweeps,
-        datasets,
-        workers,
-        queues,
-        api_keys,
-        health,
-        problems,
-    ):
-        app.include_router(routes.router)
-    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
+    for module in _ROUTES:
+        app.include_router(module.router)
+    app.add_api_route("/", _redirect_to_docs, dependencies=[auth.OPEN], include_in_schema=False)
     return app
 
 
-def _middleware(settings: Settings, times: RequestTimes) -> list[Middleware]:
-    inside = [Middleware(RequestContext), Middleware(Timed, times), Middleware(CrossSiteGuard, settings)]
-    if settings.cors_origins:
-        inside.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_origins,
-                allow_methods=["*"],
-                allow_headers=[
-                    "Authorization",
-                    "Content-Type",
-                    "Idempotency-Key",
-                    "If-None-Match",
-                    "Last-Event-ID",
-                ],
-                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID"],
-            )
-        )
-    return inside
+@asynccontextmanager
+async def _lifespan(
+    _app: FastAPI, settings: Settings, request_times: RequestTimes
+) -> AsyncIterator[dict[str, object]]:
+    """Create the objects that all requests share, under the names by which `api.deps` reads them."""
+    with open_services(settings) as services:
+        watcher = JobWatcher(services.database, settings)
+        async with watcher.running():
+            yield {
+                "services": services,
+                "watcher": watcher,
+                "models": OnnxModels(),
+                "job_counters": JobCounters(),
+                "request_times": request_times,
+                "rate_limiter": RateLimiter(settings.rate_limit),
+            }
 
 
-def _function_name(route: APIRoute) -> str:
-    return route.name
+def _middleware(settings: Settings, request_times: RequestTimes) -> list[Middleware]:
+    """Return the middleware, outermost first."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["*"],
+        allow_headers=_CORS_REQUEST_HEADERS,
+        expose_headers=_CORS_RESPONSE_HEADERS,
+    )
+    return [
+        Middleware(RequestContext),
+        Middleware(RequestTiming, request_times),
+        Middleware(CrossSiteGuard, settings),
+        *([cors] if settings.cors_origins else []),
+    ]
+
+
+async def _redirect_to_docs() -> RedirectResponse:
+    return RedirectResponse("/docs")

@@ -1,38 +1,40 @@
-"""What routes ask for: the services, and the headers and path parts that several of them read."""
+"""Dependencies of routes: the process's state, path parameters and headers, event streams."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import anyio
 from fastapi import Depends, Header, Path, Query, Request
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from api.jobs.watching import JobWatcher
+from api.monitoring.job_counters import JobCounters
+from api.monitoring.prometheus import RequestTimes
+from api.prediction.onnx_models import OnnxModels
 from api.services import Services
 from shared.schemas import ModelReference
-from shared.store import events
-from shared.store.events import Cursor, Tail
+from shared.store import job_queries
+from shared.store.events import CURSOR_PATTERN, Cursor, Tail
 
 
-async def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
+def from_state(name: str) -> Any:
+    """Return a dependency on an object that the app's lifespan created under this name."""
+
+    async def get(request: Request) -> Any:
+        return getattr(request.state, name)
+
+    return Depends(get)
 
 
-async def _changes(request: Request) -> JobWatcher:
-    changes: JobWatcher = request.app.state.changes
-    return changes
+ServicesDep = Annotated[Services, from_state("services")]
+WatcherDep = Annotated[JobWatcher, from_state("watcher")]
+ModelsDep = Annotated[OnnxModels, from_state("models")]
+JobCountersDep = Annotated[JobCounters, from_state("job_counters")]
+RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]
 
-
-ServicesDep = Annotated[Services, Depends(_services)]
-WatcherDep = Annotated[JobWatcher, Depends(_changes)]
-
-JobId = Annotated[UUID, Path(description="The job's id, as POST /v1/jobs answered it.")]
-ModelId = Annotated[
-    ModelReference,
-    Path(description="The model's id, which a finished training job names as `model_id`, or its alias."),
-]
+JobId = Annotated[UUID, Path(description="The job's id.")]
+ModelId = Annotated[ModelReference, Path(description="The model's id or alias.")]
 
 IdempotencyKey = Annotated[
     str | None,
@@ -41,71 +43,66 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="Any text that no other request has, such as a UUID. Sent again with the same request, "
-        "it answers the first one's job instead of making another.",
+        description="A text that no other request uses, such as a UUID. Repeating a request with its key is "
+        "safe: the response is that of the first, and nothing is submitted again.",
     ),
 ]
 IfMatch = Annotated[
     str | None,
-    Header(alias="If-Match", description="An ETag of the job's: 412 if the job has changed since."),
+    Header(alias="If-Match", description="The job's ETag. If the job has changed since: 412."),
 ]
 IfNoneMatch = Annotated[
     str | None,
-    Header(alias="If-None-Match", description="An ETag that was answered before: 304 if it holds."),
+    Header(alias="If-None-Match", description="An earlier ETag. If nothing has changed since: 304."),
 ]
 
-UNSETTLED_S = 0.02  # between two looks while a writer has not ended
+POLL_UNSETTLED_S = 0.02  # between two reads while a transaction holds back events
 
-_LAST_SEQ = 2**31 - 1
+_MAX_SEQ = 2**31 - 1
 
-Seq = Annotated[int, Query(ge=0, le=_LAST_SEQ, description="Only events with a greater `seq`.")]
-
-
-def _is_cursor(written: str) -> str:
-    Cursor.parse(written)
-    return written
+AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="Return only events with a greater `seq`.")]
 
 
-_AS_CURSOR = AfterValidator(_is_cursor)
-_DOCUMENTED = {"pattern": events.CURSOR_PATTERN}
+def _check_cursor(text: str) -> str:
+    Cursor.parse(text)
+    return text
 
 
-async def _existing_job(changes: WatcherDep, job_id: JobId) -> UUID:
-    await changes.read(partial(events.job_state, job_id=job_id))
+_StreamCursor = Annotated[
+    str, AfterValidator(_check_cursor), WithJsonSchema({"type": "string", "pattern": CURSOR_PATTERN})
+]
+
+
+async def _existing_job(watcher: WatcherDep, job_id: JobId) -> UUID:
+    await watcher.read(partial(job_queries.state, job_id=job_id))
     return job_id
 
 
-async def _after(
-    after: Seq = 0,
-    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=_LAST_SEQ)] = None,
+async def _resume_after(
+    after: AfterSeq = 0,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=_MAX_SEQ)] = None,
 ) -> int:
-    # the newer one: a browser that connects again sends the header beside the address that it was given
+    # a browser that reconnects sends the header, and the original `after` again
     return after if last_event_id is None else last_event_id
 
 
 async def _tail(
     services: ServicesDep,
-    changes: WatcherDep,
+    watcher: WatcherDep,
     after: Annotated[
-        str | None,
-        _AS_CURSOR,
-        Query(
-            description="The id of an event of this stream, or 0 for the first.",
-            json_schema_extra=_DOCUMENTED,
-        ),
+        _StreamCursor | None,
+        Query(description="The id of an event of this stream to resume after; 0: before the first event."),
     ] = None,
-    last_event_id: Annotated[
-        str | None, _AS_CURSOR, Header(alias="Last-Event-ID", json_schema_extra=_DOCUMENTED)
-    ] = None,
+    last_event_id: Annotated[_StreamCursor | None, Header(alias="Last-Event-ID")] = None,
 ) -> Tail:
-    given = last_event_id or after
-    tail = Tail(services.database, Cursor.parse(given) if given else None)
-    while tail.cursor is None:  # it is fixed before the answer begins: who lists jobs then misses nothing
-        await changes.call(partial(tail.read, 1))
-        await anyio.sleep(0 if tail.cursor else UNSETTLED_S)
+    cursor = last_event_id or after
+    tail = Tail(services.database, Cursor.parse(cursor) if cursor else None)
+    while tail.cursor is None:  # set before the response begins, so that jobs listed afterwards miss nothing
+        await watcher.run(partial(tail.read, 1))
+        await anyio.sleep(0 if tail.cursor else POLL_UNSETTLED_S)
     return tail
 
 
 ExistingJobId = Annotated[UUID, Depends(_existing_job)]
-AfterDep = Annotated[int, Depends(_after)]
+ResumeAfterDep = Annotated[int, Depends(_resume_after)]
 TailDep = Annotated[Tail, Depends(_tail)]

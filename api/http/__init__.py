@@ -1,1 +1,1 @@
-"""The HTTP side of the API that no single route owns: middleware, keys, errors, headers, documentation."""
+"""The HTTP layer that all routes share: middleware, authorization, errors, headers, documentation."""

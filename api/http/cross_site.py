@@ -1,7 +1,7 @@
-"""Keeps other web sites out: a page that a user visits must not use the API on that user's host.
+"""Protection against other web sites: a page that a user visits must not use the API on that user's host.
 
-Two ways lead a browser here: a name of the attacker's that resolves to this host (DNS rebinding), which the
-Host header tells; and a form or `fetch` that needs no answer, which `Sec-Fetch-Site` or `Origin` tells.
+A malicious page has two ways: a name of its own that resolves to this host (DNS rebinding), which shows in
+`Host`; and a form or `fetch` whose response it need not read, which shows in `Sec-Fetch-Site` or `Origin`.
 """
 
 from collections.abc import Sequence
@@ -16,56 +16,47 @@ from api.http.problems import ProblemType
 from shared.settings import Settings, is_loopback
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OWN = frozenset({"same-origin", "none"})  # none: a user typed the address
-_FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")  # what a form sends, and nothing else
+_OWN_SITES = frozenset({"same-origin", "none"})  # none: the user entered the URL
+_FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")  # only HTML forms send these
 
 
 class CrossSiteGuard:
-    """ASGI middleware that refuses what a page of another web site sends; goes inside the envelope."""
+    """ASGI middleware that refuses requests from pages of other web sites. Needs `RequestContext` outside."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._hosts = _Hosts(settings)
         self._origins = settings.cors_origins
+        own = ("localhost", "127.0.0.1", "::1", settings.host)
+        self._host_names = tuple(dict.fromkeys(map(str.lower, (*own, *settings.allowed_hosts))))
+        self._accepts_any_host = not is_loopback(settings.host) and not settings.allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, or refuse it."""
-        refused = self._refusal(scope) if scope["type"] == "http" else None
-        if refused is None:
+        """Pass a request on, or refuse it."""
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
             await self._app(scope, receive, send)
         else:
-            kind, detail = refused
+            kind, detail = refusal
             await problems.respond(Request(scope), kind, detail)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[ProblemType, str] | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not self._hosts.know(host):
-            names = ", ".join(self._hosts.names)
-            return problems.WRONG_HOST, f"{host!r} is no name of this API, which is {names}"
+        if not self._accepts_any_host and _host_name(host) not in self._host_names:
+            names = ", ".join(self._host_names)
+            return problems.WRONG_HOST, f"{host!r} is not a name of this API; its names are {names}"
         if scope["method"] in _SAFE_METHODS:
             return None
         if _is_cross_site(headers, host, self._origins):
-            return problems.CROSS_SITE, f"a page of {headers.get('origin', 'another site')} may not do this"
+            site = headers.get("origin", "another site")
+            return problems.CROSS_SITE, f"pages of {site} may not change anything here"
         if headers.get("content-type", "").partition(";")[0].strip().lower() in _FORM_TYPES:
-            return problems.NOT_JSON, f"no operation takes a form. {problems.NOT_JSON.advice}"
+            return problems.NOT_JSON, f"HTML forms are not accepted. {problems.NOT_JSON.advice}"
         return None
 
 
-class _Hosts:
-    """The names under which the API is asked."""
-
-    def __init__(self, settings: Settings) -> None:
-        own = ("localhost", "127.0.0.1", "::1", settings.host)
-        self.names = tuple(dict.fromkeys(name.lower() for name in (*own, *settings.allowed_hosts)))
-        self._any = not is_loopback(settings.host) and not settings.allowed_hosts
-
-    def know(self, host: str) -> bool:
-        """Whether a Host header names this API; its port is not looked at."""
-        return self._any or _name(host) in self.names
-
-
-def _name(host: str) -> str:
+def _host_name(host: str) -> str:
+    """Return a `Host` header without its port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -78,5 +69,5 @@ def _is_cross_site(headers: Headers, host: str, allowed: Sequence[str]) -> bool:
         return False
     site = headers.get("sec-fetch-site")
     if site is not None:
-        return site not in _OWN
+        return site not in _OWN_SITES
     return origin is not None and urlsplit(origin).netloc.lower() != host.lower()

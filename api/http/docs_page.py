@@ -1,4 +1,4 @@
-"""The API's reference as plain HTML, made from its OpenAPI document: no script, nothing from elsewhere."""
+"""The reference documentation: static HTML rendered from the OpenAPI document, without scripts."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
+
+from api.http.auth import OPEN
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -21,21 +23,19 @@ details { margin: .5rem 0; }
 
 
 def install(app: FastAPI) -> None:
-    """Serve the reference at `/docs`."""
-    app.add_api_route("/docs", lambda: HTMLResponse(page(app.openapi())), include_in_schema=False)
-    app.add_api_route("/docs/style.css", _style, include_in_schema=False)
+    """Serve the documentation at `/docs`."""
+
+    @app.get("/docs", dependencies=[OPEN], include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(render(app.openapi()))
+
+    @app.get("/docs/style.css", dependencies=[OPEN], include_in_schema=False)
+    async def docs_style() -> Response:
+        return Response(_STYLE, media_type="text/css")
 
 
-def _style() -> Response:
-    return Response(_STYLE, media_type="text/css")
-
-
-def page(document: Mapping[str, Any]) -> str:
-    """The reference of a whole API.
-
-    Args:
-        document: OpenAPI's.
-    """
+def render(document: Mapping[str, Any]) -> str:
+    """Return an OpenAPI document as an HTML page."""
     title, version = escape(document["info"]["title"]), escape(document["info"]["version"])
     return "".join(
         [
@@ -43,26 +43,26 @@ def page(document: Mapping[str, Any]) -> str:
             '<meta name="viewport" content="width=device-width">',
             f'<title>{title}</title><link rel="stylesheet" href="/docs/style.css"></head><body><main>',
             f"<h1>{title} {version}</h1><p>{_text(document['info'].get('description', ''))}</p>",
-            '<p>The same for programs: <a href="/openapi.json">openapi.json</a></p>',
-            *_nouns(document),
+            '<p>Machine-readable: <a href="/openapi.json">openapi.json</a></p>',
+            *_sections(document),
             "</main></body></html>",
         ]
     )
 
 
-def _nouns(document: Mapping[str, Any]) -> Iterator[str]:
-    nouns: dict[str, list[str]] = {}
+def _sections(document: Mapping[str, Any]) -> Iterator[str]:
+    sections: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            noun = nouns.setdefault(operation["tags"][0], [])
-            noun.append("".join(_operation(f"{method.upper()} {path}", operation)))
-    links = [f'<li><a href="#{noun}">{noun}</a></li>' for noun in nouns]
+            articles = sections.setdefault(operation["tags"][0], [])
+            articles.append("".join(_operation(f"{method.upper()} {path}", operation)))
+    links = [f'<li><a href="#{tag}">{tag}</a></li>' for tag in sections]
     yield f"<nav><ul>{''.join(links)}</ul></nav>"
-    for name, described in nouns.items():
-        yield f'<section id="{name}"><h2>{name}</h2>'
-        yield from described
+    for tag, articles in sections.items():
+        yield f'<section id="{tag}"><h2>{tag}</h2>'
+        yield from articles
         yield "</section>"
-    yield "<section><h2>Forms</h2>"
+    yield "<section><h2>Schemas</h2>"
     for name, schema in document["components"]["schemas"].items():
         yield f'<details id="{name}"><summary>{name}</summary>{_json(schema)}</details>'
     yield "</section>"
@@ -72,30 +72,30 @@ def _operation(title: str, operation: Mapping[str, Any]) -> Iterator[str]:
     yield f'<article id="{operation["operationId"]}"><h3>{escape(title)}</h3>'
     yield f"<p>{_text(operation.get('description', ''))}</p>"
     if scope := operation.get("x-scope"):
-        yield f"<p>Needs a key that may <strong>{scope}</strong>, where keys are needed.</p>"
+        yield f"<p>Needs an API key with the scope <strong>{scope}</strong>, once a key exists.</p>"
     if parameters := operation.get("parameters"):
         yield f"<table>{''.join(map(_parameter, parameters))}</table>"
     for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
         yield from _examples(f"Request, {media_type}", body.get("examples", {}))
     for status, response in operation["responses"].items():
-        yield from _answer(status, response)
+        yield from _response(status, response)
     yield "</article>"
 
 
 def _parameter(parameter: Mapping[str, Any]) -> str:
-    needed = " (required)" if parameter.get("required") else ""
+    required = " (required)" if parameter.get("required") else ""
     return (
         f"<tr><th scope='row'><code>{escape(parameter['name'])}</code></th>"
-        f"<td>{parameter['in']}{needed}</td><td>{_text(parameter.get('description', ''))}</td></tr>"
+        f"<td>{parameter['in']}{required}</td><td>{_text(parameter.get('description', ''))}</td></tr>"
     )
 
 
-def _answer(status: str, response: Mapping[str, Any]) -> Iterator[str]:
+def _response(status: str, response: Mapping[str, Any]) -> Iterator[str]:
     yield f"<details><summary>{status} {_text(response['description'])}</summary>"
     for media_type, body in response.get("content", {}).items():
         name = body.get("schema", {}).get("$ref", "").rpartition("/")[2]
-        form = f': <a href="#{name}">{name}</a>' if name else ""
-        yield f"<p>{escape(media_type)}{form}</p>"
+        schema = f': <a href="#{name}">{name}</a>' if name else ""
+        yield f"<p>{escape(media_type)}{schema}</p>"
         yield from _examples("Example", body.get("examples", {}))
     yield "</details>"
 
@@ -111,6 +111,6 @@ def _json(value: Any) -> str:
 
 
 def _text(markdown: str) -> str:
-    """Words with `code` in them."""
+    """Return the HTML of a text with `code` in backquotes."""
     parts = escape(markdown).split("`")
     return "".join(f"<code>{part}</code>" if odd % 2 else part for odd, part in enumerate(parts))

@@ -1,7 +1,6 @@
-"""What is around every request and answer: a request id, safe headers, a bounded body, a last handler."""
+"""Middleware around every request: ids, security headers, body size limits, unexpected errors, timing."""
 
 import re
-from collections.abc import Callable
 from http import HTTPStatus
 from time import perf_counter
 from uuid import uuid4
@@ -17,11 +16,11 @@ from api.monitoring.prometheus import RequestTimes
 from shared import log
 
 MAX_BODY_BYTES = 2**20
-MAX_PICTURES_BYTES = 5 * 2**20  # where pictures are sent to be read
+MAX_IMAGES_BYTES = 5 * 2**20  # of a body that holds images to classify
 
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
-_HEADERS = {
-    # pictures of digits stand in the documents as data: addresses
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+_SECURITY_HEADERS = {
+    # pages show images of digits as data: URLs
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -33,92 +32,89 @@ _log = log.get_logger(__name__)
 
 
 class RequestContext:
-    """ASGI middleware around the whole app.
+    """The outermost ASGI middleware: request ids, security headers, body size limits, unexpected errors.
 
-    Each answer carries `X-Request-ID`, the client's if it is a sane one; log lines carry it too. A body of
-    more than `MAX_BODY_BYTES`, or `MAX_PICTURES_BYTES`, is refused with 413 as soon as that is seen. An error
-    that nothing foresaw is logged, and answered with 500 and nothing of its content.
+    Gives each response and log line an `X-Request-ID`, the client's if it is well-formed. Refuses a body of
+    more than `MAX_BODY_BYTES`, or `MAX_IMAGES_BYTES`, with 413 as soon as the limit is passed. Logs an
+    unexpected error, and responds with a 500 that reveals nothing of it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
+        max_bytes = MAX_IMAGES_BYTES if scope["path"].endswith("/predict") else MAX_BODY_BYTES
         started = False
 
-        async def send_labelled(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message).update({**_HEADERS, "X-Request-ID": request_id})
+                MutableHeaders(scope=message).update({**_SECURITY_HEADERS, "X-Request-ID": request_id})
             await send(message)
 
         with log.bound(request_id=request_id):
             try:
-                await self._app(scope, _bounded(receive, _limit(scope)), send_labelled)
+                await self._app(scope, _limited(receive, max_bytes), send_with_headers)
             except Exception as error:
-                if started and _tells_that_the_client_left(error):
+                if started and _is_disconnect(error):
                     return
                 _log.exception("a request failed", method=scope["method"], path=scope["path"])
                 if started:
                     raise
-                answer = problems.respond(Request(scope), problems.INTERNAL, problems.INTERNAL.advice)
-                await answer(scope, receive, send_labelled)
+                response = problems.respond(Request(scope), problems.INTERNAL, problems.INTERNAL.advice)
+                await response(scope, receive, send_with_headers)
 
 
-def _tells_that_the_client_left(error: Exception) -> bool:
-    """Whether it is what FastAPI raises when an event was on its way as a stream's client went."""
+def _is_disconnect(error: Exception) -> bool:
+    """Return whether an error is what FastAPI's event streams raise when their client disconnects."""
     return isinstance(error, ExceptionGroup) and error.split(BrokenResourceError)[1] is None
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _SANE_REQUEST_ID.fullmatch(given) else str(uuid4())
+    request_id = Headers(scope=scope).get("x-request-id", "")
+    return request_id if _REQUEST_ID.fullmatch(request_id) else str(uuid4())
 
 
-def _limit(scope: Scope) -> int:
-    return MAX_PICTURES_BYTES if scope["path"].endswith("/predict") else MAX_BODY_BYTES
-
-
-def _bounded(receive: Receive, limit: int) -> Receive:
+def _limited(receive: Receive, max_bytes: int) -> Receive:
     size = 0
 
-    async def receive_bounded() -> Message:
+    async def receive_limited() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > limit:
-            detail = f"the body has more than {limit:,} bytes; {problems.TOO_LARGE.advice}"
+        if size > max_bytes:
+            detail = f"the body has more than {max_bytes:,} bytes. {problems.TOO_LARGE.advice}"
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         return message
 
-    return receive_bounded
+    return receive_limited
 
 
-class Timed:
-    """ASGI middleware that counts every request."""
+class RequestTiming:
+    """ASGI middleware that records how long each request takes until its response begins."""
 
-    def __init__(self, app: ASGIApp, times: RequestTimes, now: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, app: ASGIApp, times: RequestTimes) -> None:
         self._app = app
         self._times = times
-        self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = self._now()
+        started = perf_counter()
 
         async def send_timed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._times.observe(scope, message["status"], self._now() - began)
+                route = getattr(scope.get("route"), "path_format", None)
+                self._times.observe(route, scope["method"], message["status"], perf_counter() - started)
             await send(message)
 
         await self._app(scope, receive, send_timed)

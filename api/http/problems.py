@@ -1,12 +1,13 @@
-"""Problems (RFC 9457): every kind of error that the API answers, its status and what to do about it.
+"""Problem types (RFC 9457): every error that the API responds with, its status and its remedy.
 
-A problem's `type` is an address of this API, `/problems/{slug}`, that explains it.
+A problem's `type` is a path of this API, `/problems/{slug}`, that explains it.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any
 
 from fastapi import Request, Response
@@ -18,13 +19,13 @@ from shared.schemas import Problem
 
 @dataclass(frozen=True)
 class ProblemType:
-    """One kind of error.
+    """A kind of error.
 
     Attributes:
-        slug: names it in its address.
-        status: HTTP's.
-        title: what it is, the same each time.
-        advice: what a client can do.
+        slug: identifies it, as the end of its `type`.
+        status: the HTTP status.
+        title: a summary, the same for each occurrence.
+        advice: what a client can do about it.
     """
 
     slug: str
@@ -34,166 +35,189 @@ class ProblemType:
 
     @property
     def uri(self) -> str:
-        """Its address."""
-        return f"/problems/{self.slug}"
+        """The `type` of problems of this kind."""
+        return f"/problems/{self.slug}" if self.slug else "about:blank"
+
+    def problem(self, detail: str, **members: Any) -> Problem:
+        """Return a problem of this kind; `members` are the optional fields of its schema."""
+        return Problem(type=self.uri, title=self.title, status=self.status, detail=detail, **members)
 
 
-MALFORMED_JSON = ProblemType("malformed-json", 400, "The body is not JSON", "Send one JSON object in UTF-8.")
+def unexplained(status: int) -> ProblemType:
+    """Return the problem type of an HTTP status that needs no explanation."""
+    return ProblemType("", status, HTTPStatus(status).phrase, "")
+
+
+def _not_found(noun: str) -> ProblemType:
+    slug = noun.lower().replace(" ", "-")
+    advice = f"`GET /v1/{slug}s` lists the {noun}s."
+    return ProblemType(f"{slug}-not-found", 404, f"No such {noun}", advice)
+
+
+MALFORMED_JSON = ProblemType(
+    "malformed-json", 400, "The body is not valid JSON", "Send one JSON object, encoded in UTF-8."
+)
 TOO_LARGE = ProblemType(
     "body-too-large",
     413,
     "The body is too large",
-    "A job needs less than a kilobyte, and pictures have 5 MiB together.",
+    "A body may have 1 MiB, or 5 MiB where it holds images: send fewer or smaller images.",
 )
 NOT_JSON = ProblemType(
-    "unsupported-media-type", 415, "The body has another media type", "Send `Content-Type: application/json`."
+    "unsupported-media-type",
+    415,
+    "The body's media type is not supported",
+    "Send JSON, with `Content-Type: application/json`.",
 )
 UNAUTHENTICATED = ProblemType(
     "unauthenticated",
     401,
-    "An API key is needed",
-    "Send `Authorization: Bearer KEY` with a key that an administrator made: `trainshed keys create`.",
+    "A valid API key is required",
+    "Send `Authorization: Bearer KEY`. An administrator creates keys with `trainshed keys create`.",
 )
 FORBIDDEN = ProblemType(
-    "forbidden", 403, "The API key may not do this", "Take a key with the scope that `detail` names."
+    "forbidden", 403, "The API key lacks a scope", "Use a key with the scope that `detail` names."
 )
 CROSS_SITE = ProblemType(
     "cross-site",
     403,
-    "Pages of other web sites are refused",
-    "Name the site in the setting CORS_ORIGINS if its pages may use this API.",
+    "Requests from other web sites are refused",
+    "To let a site's pages use this API, add its origin to the setting `CORS_ORIGINS`.",
 )
 WRONG_HOST = ProblemType(
     "wrong-host",
     421,
-    "The API has another name",
-    "Ask it by a name that `detail` lists, or add this one to the setting ALLOWED_HOSTS.",
+    "The host name is not one of this API",
+    "Use a name that `detail` lists, or add this one to the setting `ALLOWED_HOSTS`.",
 )
 TOO_MANY_REQUESTS = ProblemType(
-    "too-many-requests", 429, "Too many requests", "Wait for as many seconds as `Retry-After` says."
+    "too-many-requests",
+    429,
+    "The rate limit is exceeded",
+    "Wait for the number of seconds in the header `Retry-After`.",
 )
 INVALID_REQUEST = ProblemType(
     "invalid-request",
     422,
-    "The request does not have the right form",
-    "`errors` names each field, as a JSON pointer into the body, or parameter, and what is wrong with it.",
+    "The request is invalid",
+    "`errors` names each invalid parameter, and each invalid field as a JSON pointer into the body.",
 )
 PROBLEM_NOT_FOUND = ProblemType(
-    "problem-not-found", 404, "There is no such kind of problem", "`detail` names the kinds there are."
+    "problem-not-found", 404, "No such problem type", "`detail` lists the problem types."
 )
 INTERNAL = ProblemType(
     "internal",
     500,
-    "The server failed",
-    "This is a fault of the server's: its log says more under the same `request_id`.",
+    "Internal server error",
+    "Report it with the `request_id`: the server's log has the details under that id.",
 )
 DATABASE_UNAVAILABLE = ProblemType(
     "database-unavailable",
     503,
-    "The database does not answer",
-    "Try again after a moment, with the same Idempotency-Key if there was one; `/readyz` tells when.",
+    "The database is unavailable",
+    "Retry after a moment, with the same `Idempotency-Key` if there was one. `/readyz` shows when the "
+    "database is back.",
 )
 
-# The one table of Trainshed's own errors; an error that is not here is the server's fault.
+# the problem type of each of Trainshed's own errors; an error that is missing here is a 500
 OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
-    errors.JobNotFound: ProblemType(
-        "job-not-found", 404, "There is no such job", "`GET /v1/jobs` lists the jobs."
-    ),
-    errors.ModelNotFound: ProblemType(
-        "model-not-found", 404, "There is no such model", "A job that succeeded names its model: `model_id`."
-    ),
+    errors.JobNotFound: _not_found("job"),
+    errors.ModelNotFound: _not_found("model"),
     errors.DatasetNotFound: ProblemType(
-        "dataset-not-found", 404, "There is no such dataset", "`detail` names the datasets there are."
+        "dataset-not-found", 404, "No such dataset", "`detail` lists the configured datasets."
     ),
-    errors.SweepNotFound: ProblemType(
-        "sweep-not-found", 404, "There is no such sweep", "`GET /v1/sweeps` lists the sweeps."
-    ),
+    errors.SweepNotFound: _not_found("sweep"),
     errors.ModelInUse: ProblemType(
         "model-in-use",
         409,
-        "The model is used",
-        "Give its alias to another model, and delete the evaluation jobs that `detail` names.",
+        "The model is in use",
+        "Move its alias to another model, and delete the evaluation jobs that `detail` names.",
     ),
-    errors.PictureTooLarge: ProblemType(
-        "picture-too-large", 413, "The picture has too many pixels", "Send smaller pictures, or fewer."
+    errors.ImageTooLarge: ProblemType(
+        "image-too-large",
+        413,
+        "The images have too many pixels",
+        "Send fewer or smaller images: the images of one request may have 16,777,216 pixels together.",
     ),
-    errors.UnsupportedPicture: ProblemType(
-        "unsupported-picture",
+    errors.UnsupportedImage: ProblemType(
+        "unsupported-image",
         415,
-        "The body is no picture",
-        "Send a picture with `Content-Type: image/png` or `image/jpeg`, or several in JSON with "
-        "`application/json`.",
+        "The body is not an image",
+        "Send one image with `Content-Type: image/png` or `image/jpeg`, or up to 64 in JSON with "
+        "`Content-Type: application/json`.",
     ),
-    errors.UnreadablePicture: ProblemType(
-        "unreadable-picture", 422, "The picture cannot be read", "Send a whole PNG or JPEG file."
+    errors.UnreadableImage: ProblemType(
+        "unreadable-image", 422, "The image cannot be decoded", "Send a complete PNG or JPEG file."
     ),
-    errors.WorkerNotFound: ProblemType(
-        "worker-not-found", 404, "There is no such worker", "`GET /v1/workers` lists the workers."
-    ),
+    errors.WorkerNotFound: _not_found("worker"),
     errors.WorkerStopped: ProblemType(
-        "worker-stopped", 409, "The worker has stopped", "Nothing can be asked of it: start another."
+        "worker-stopped", 409, "The worker has stopped", "Start another worker: a stopped one never returns."
     ),
     errors.VersionMismatch: ProblemType(
-        "version-mismatch", 412, "The job has changed", "Look at the job again, and send its new ETag."
+        "version-mismatch",
+        412,
+        "The job has changed",
+        "Fetch the job again, and repeat the request with its new ETag.",
     ),
     errors.InvalidCursor: ProblemType(
         "invalid-cursor",
         422,
-        "The cursor is not one of this list's",
-        "Send `next_cursor` of the page before with the same `sort`, or none for the first page.",
+        "The cursor does not belong to this list",
+        "Send `next_cursor` of the previous page with the same `sort`, or no cursor for the first page.",
     ),
     errors.NotReady: ProblemType(
         "not-ready",
         409,
-        "The job has not come so far",
-        "Ask again when the job has succeeded; if it has failed or was cancelled, retry it.",
+        "The result does not exist yet",
+        "Wait until the job has succeeded. If it failed or was cancelled, retry it.",
     ),
     errors.JobNotTerminal: ProblemType(
-        "job-not-finished", 409, "The job is not finished", "Wait for its end, or cancel it first."
+        "job-not-finished", 409, "The job is not finished", "Wait until it has finished, or cancel it first."
     ),
     errors.JobAlreadyFinished: ProblemType(
-        "job-already-finished", 409, "The job is finished already", "A finished job never changes."
+        "job-already-finished",
+        409,
+        "The job has already finished",
+        "A finished job cannot be cancelled; it can be deleted.",
     ),
-    errors.ApiKeyNotFound: ProblemType(
-        "api-key-not-found", 404, "There is no such API key", "`GET /v1/api-keys` lists the keys."
-    ),
+    errors.ApiKeyNotFound: _not_found("API key"),
     errors.NoAdministrator: ProblemType(
-        "no-administrator", 409, "The first key must be an administrator's", "Give it the scope `admin`."
+        "no-administrator",
+        409,
+        "The first API key must be an administrator's",
+        "Create a key with the scope `admin` first.",
     ),
     errors.InvalidSpec: ProblemType(
-        "invalid-spec", 422, "The job cannot be run as specified", "`errors` names the field and its limit."
+        "invalid-spec", 422, "The job cannot run as specified", "`errors` names the field and its limit."
     ),
     errors.IdempotencyKeyReused: ProblemType(
         "idempotency-key-reused",
         422,
-        "The idempotency key belongs to another request",
-        "Take a new key for a new request.",
+        "The idempotency key was used for a different request",
+        "Use a new key for each new request.",
     ),
     errors.DataCorrupt: ProblemType(
-        "data-corrupt", 502, "The dataset's files are damaged", "`detail` names the address to be mended."
+        "data-corrupt",
+        502,
+        "The dataset's files are corrupt",
+        "An operator must replace the file at the URL that `detail` names.",
     ),
     errors.DataUnavailable: ProblemType(
         "data-unavailable",
         503,
-        "The dataset cannot be fetched",
-        "Check the address that `detail` names, or use the dataset `digits`, which needs no network.",
+        "The dataset cannot be downloaded",
+        "Check the URL that `detail` names, or use the dataset `digits`, which needs no network.",
     ),
 }
 
-_ANYWHERE = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE)
+BODY = (MALFORMED_JSON, TOO_LARGE, NOT_JSON)
+"""The problems of operations whose request has a JSON body."""
+
+_COMMON = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE)
 _REFUSALS = (UNAUTHENTICATED, FORBIDDEN, CROSS_SITE, WRONG_HOST, TOO_MANY_REQUESTS)
 
 TYPES: Mapping[str, ProblemType] = {
-    kind.slug: kind
-    for kind in (
-        MALFORMED_JSON,
-        TOO_LARGE,
-        NOT_JSON,
-        PROBLEM_NOT_FOUND,
-        *_REFUSALS,
-        *_ANYWHERE,
-        *OF_ERROR.values(),
-    )
+    kind.slug: kind for kind in (*BODY, PROBLEM_NOT_FOUND, *_REFUSALS, *_COMMON, *OF_ERROR.values())
 }
 
 
@@ -201,52 +225,38 @@ class _ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
     def render(self, content: Any) -> bytes:
-        # in ASCII: what a client sent and is told again may hold characters that have no UTF-8 form
+        # in ASCII: what a client sent, and a detail quotes, may hold characters that UTF-8 cannot encode
         return json.dumps(content, allow_nan=False).encode("ascii")
 
 
 def respond(
     request: Request,
-    kind: ProblemType | HTTPStatus,
+    kind: ProblemType,
     detail: str,
     *,
     errors: Sequence[Mapping[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer to a request that met a problem.
+    """Return the response to a request that met a problem; `detail` explains what happened this time.
 
     Args:
-        kind: of this API, or a plain HTTP status that says all there is to say.
-        detail: what happened this time, and what to do.
-        errors: the parts of the request that are wrong.
-        headers: of the answer, beyond its own.
+        errors: the invalid parts of the request.
+        headers: additional headers of the response.
     """
-    if isinstance(kind, HTTPStatus):
-        uri, title, status = "about:blank", kind.phrase, kind.value
-    else:
-        uri, title, status = kind.uri, kind.title, kind.status
-    problem = Problem(
-        type=uri,
-        title=title,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-        request_id=request.state.request_id,
-        errors=[dict(error) for error in errors] if errors else None,
-    )
-    return _ProblemResponse(problem.model_dump(exclude_none=True), status, headers)
+    members = {"instance": request.url.path, "request_id": request.state.request_id, "errors": errors}
+    problem = kind.problem(detail, **members)
+    return _ProblemResponse(problem.model_dump(exclude_none=True), kind.status, headers)
 
 
 def documented(*kinds: ProblemType | type[errors.TrainshedError]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` for an operation that may meet these problems, and those that any may meet."""
+    """Return OpenAPI's `responses` of an operation: the given problems, and those common to all."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for kind in (*(OF_ERROR[kind] if isinstance(kind, type) else kind for kind in kinds), *_ANYWHERE):
-        example = Problem(type=kind.uri, title=kind.title, status=kind.status, detail=kind.advice)
+    types = (OF_ERROR[kind] if isinstance(kind, type) else kind for kind in kinds)
+    for kind in sorted((*types, *_COMMON), key=attrgetter("status")):
         response = responses.setdefault(kind.status, _empty_response(kind))
-        response["content"]["application/problem+json"]["examples"][kind.slug] = {
-            "summary": kind.title,
-            "value": example.model_dump(exclude_none=True),
-        }
+        value = kind.problem(kind.advice).model_dump(exclude_none=True)
+        examples = response["content"]["application/problem+json"]["examples"]
+        examples[kind.slug] = {"summary": kind.title, "value": value}
     return responses
 
 

@@ -1,1 +1,1 @@
-"""What the API does with jobs, without HTTP: submit, sweep, compare, watch."""
+"""Operations on jobs, without HTTP: submission, sweeps, batches, comparison, watching."""

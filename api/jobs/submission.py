@@ -1,107 +1,111 @@
-"""From a client's request to a stored and dispatched job."""
+"""Submission of jobs: from a client's request to a stored and dispatched job."""
 
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
 from uuid import UUID
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
 from uuid_utils.compat import uuid7
 
 from api.services import Services
-from shared import log
 from shared.broker import Hint
 from shared.datasets import catalog
 from shared.errors import DatasetNotFound, InvalidSpec, JobNotTerminal
-from shared.lifecycle import TERMINAL
-from shared.schemas import EvaluateJobCreate, EvaluateSpec, Job, JobClone, JobCreate, TrainJobCreate
+from shared.lifecycle import TERMINAL, JobKind
+from shared.schemas import (
+    EvaluateJobCreate,
+    EvaluateSpec,
+    Job,
+    JobClone,
+    JobCreate,
+    TrainJobCreate,
+    TrainSpec,
+)
+from shared.settings import Settings
 from shared.store import dispatch, job_queries, models
 from shared.store.submit import Idempotency, NewJob, new_evaluation, new_training, submit_job
 
-_ANY_JOB: TypeAdapter[TrainJobCreate | EvaluateJobCreate] = TypeAdapter(JobCreate)
-
-_log = log.get_logger(__name__)
-
 
 @dataclass(frozen=True)
-class Submitted:
-    """A job that was submitted.
+class Submission:
+    """A submitted job.
 
     Attributes:
-        replayed: an earlier request with the same idempotency key made it, not this one.
+        replayed: an earlier request with the same idempotency key has submitted it.
     """
 
     job: Job
     replayed: bool
 
 
-def submit(services: Services, request: JobCreate, key: str | None) -> Submitted:
-    """Store the job that a client asks for, and tell the workers.
+def submit(services: Services, request: JobCreate, key: str | None) -> Submission:
+    """Store and dispatch the job that a client requests.
 
     Raises:
-        InvalidSpec: the dataset does not exist or has not so many images.
-        ModelNotFound: there is no such model to evaluate.
-        IdempotencyKeyReused: the key came with another request before.
+        InvalidSpec: the dataset does not exist, or has fewer images.
+        ModelNotFound: the model to evaluate does not exist.
+        IdempotencyKeyReused: the key was used for a different request.
     """
-    return _submit(services, request, key, request.model_dump_json())
+    return _submit(services, request, Idempotency.of(key, request.model_dump_json()))
 
 
-def _submit(services: Services, request: JobCreate, key: str | None, told: str) -> Submitted:
-    if isinstance(request, TrainJobCreate):
-        new = new_training(request, _describe(services, request.spec.dataset, "dataset"))
-    else:
-        new = _new_evaluation(services, request)
-    return _store(services, new, key, told)
-
-
-def retry(services: Services, job_id: UUID, key: str | None) -> Submitted:
-    """Store a new job with the specification of one that is over, and tell the workers.
+def retry(services: Services, job_id: UUID, key: str | None) -> Submission:
+    """Store and dispatch a new job with the specification of a finished one.
 
     Raises:
-        JobNotFound: there is no such job.
-        JobNotTerminal: it is not over.
-        IdempotencyKeyReused: the key came with another request before.
+        JobNotFound: the job does not exist.
+        JobNotTerminal: it is not finished.
+        IdempotencyKeyReused: the key was used for a different request.
     """
     job = services.database.read(lambda session: job_queries.get(session, job_id))
     if job.state not in TERMINAL:
-        raise JobNotTerminal(f"job {job_id} is {job.state}: wait for its end, or cancel it first")
-    return _store(services, _again(job), key, f"retry {job_id}")
+        raise JobNotTerminal(f"job {job_id} is {job.state}: wait until it has finished, or cancel it first")
+    return _store(services, _retry_of(job), Idempotency.of(key, f"retry {job_id}"))
 
 
-def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None) -> Submitted:
-    """Store a new job that is as another one but for what is overridden, and tell the workers.
+def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None) -> Submission:
+    """Store and dispatch a new job that differs from an existing one by the overrides.
 
     Raises:
-        JobNotFound: there is no such job.
-        RequestValidationError: what is overridden makes no sense.
+        JobNotFound: the job does not exist.
+        ValidationError: an override is not possible for a job of this kind.
         InvalidSpec, ModelNotFound, IdempotencyKeyReused: as in `submit`.
     """
     job = services.database.read(lambda session: job_queries.get(session, job_id))
-    options = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
-    changed = overrides.model_dump(mode="json", exclude_unset=True)
-    asked = {**options, **changed, "spec": {**options["spec"], **changed.get("spec", {})}}
+    source = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
+    changes = overrides.model_dump(mode="json", exclude_unset=True)
+    spec = {**source["spec"], **changes.get("spec", {})}
+    schema = TrainJobCreate if job.kind == JobKind.TRAIN else EvaluateJobCreate
+    request = schema.model_validate({**source, **changes, "spec": spec})
+    payload = f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}"
+    return _submit(services, request, Idempotency.of(key, payload))
+
+
+def describe_dataset(settings: Settings, name: str, *, field: str) -> catalog.DatasetInfo:
+    """Return a dataset's sizes and classes.
+
+    Args:
+        field: the field of the job's specification that names the dataset, for the error.
+
+    Raises:
+        InvalidSpec: no such dataset is configured.
+    """
     try:
-        request = _ANY_JOB.validate_python(asked)
-    except ValidationError as error:
-        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
-        raise RequestValidationError(found, body=asked) from error
-    return _submit(services, request, key, f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}")
-
-
-def _new_evaluation(services: Services, request: EvaluateJobCreate) -> NewJob:
-    model = services.database.read(lambda session: models.get(session, request.spec.model_id))
-    spec = services.database.read(lambda session: models.spec(session, model.id))
-    return new_evaluation(request, model.id, spec, _describe(services, model.dataset, "model_id"))
-
-
-def _describe(services: Services, name: str, field: str) -> catalog.DatasetInfo:
-    try:
-        return catalog.describe(name, services.settings)
+        return catalog.describe(name, settings)
     except DatasetNotFound as error:
         raise InvalidSpec(field, str(error)) from error
 
 
-def _again(job: Job) -> NewJob:
+def _submit(services: Services, request: JobCreate, idempotency: Idempotency | None) -> Submission:
+    if isinstance(request, TrainJobCreate):
+        dataset = describe_dataset(services.settings, request.spec.dataset, field="dataset")
+        return _store(services, new_training(request, dataset), idempotency)
+    model = services.database.read(lambda session: models.find(session, request.spec.model_id))
+    dataset = describe_dataset(services.settings, model.dataset, field="model_id")
+    new = new_evaluation(request, model.id, TrainSpec.model_validate(model.spec), dataset)
+    return _store(services, new, idempotency)
+
+
+def _retry_of(job: Job) -> NewJob:
     return NewJob(
         id=uuid7(),
         kind=job.kind,
@@ -117,12 +121,9 @@ def _again(job: Job) -> NewJob:
     )
 
 
-def _store(services: Services, new: NewJob, key: str | None, request: str) -> Submitted:
-    idempotency = Idempotency(key, sha256(request.encode()).hexdigest()) if key is not None else None
-    job_id, made = services.database.write(lambda session: submit_job(session, new, idempotency=idempotency))
-    if made:
-        unsent = dispatch.send(services.database, services.broker, [Hint(job_id, new.queue, new.priority)])
-        if unsent is not None:
-            _log.warning("a job waits for the broker to answer again", job_id=str(job_id), reason=str(unsent))
+def _store(services: Services, new: NewJob, idempotency: Idempotency | None) -> Submission:
+    job_id, stored = services.database.write(partial(submit_job, new=new, idempotency=idempotency))
+    if stored:
+        dispatch.send(services.database, services.broker, [Hint(job_id, new.queue, new.priority)])
     job = services.database.read(lambda session: job_queries.get(session, job_id))
-    return Submitted(job, replayed=not made)
+    return Submission(job, replayed=not stored)

@@ -1,7 +1,7 @@
-"""Wakes the requests of this process that wait for a job to change; they hold neither thread nor connection.
+"""Waiting for jobs to change: a waiting request uses neither a thread nor a connection.
 
-Redis tells which jobs have changed, at once. It may be away, or lose what was told, so one query from time to
-time looks for all that is waited for.
+Redis announces changes at once (`shared.store.change_feed`). As it may be unavailable and messages may be
+lost, one query for all waiting requests polls the database as well.
 """
 
 import asyncio
@@ -27,34 +27,35 @@ from shared.store import change_feed, events
 
 T = TypeVar("T")
 
-_LOOK_S = 1.0  # between two looks at the table while Redis tells what changes
-_LOOK_ALONE_S = 0.25  # and while it does not
-_CONNECT_S = 1.0  # for a connection to Redis, and between two tries
-_SILENCE_S = 5.0  # after it Redis is asked whether it is still there
-_THREADS = 8  # reads at once; the endpoints that are no coroutines have threads of their own
-_MOST_IDS = 500  # in one query
+_POLL_INTERVAL_S = 1.0  # while Redis announces changes
+_POLL_INTERVAL_WITHOUT_REDIS_S = 0.25
+_CONNECT_TIMEOUT_S = 1.0  # to Redis
+_RECONNECT_INTERVAL_S = 1.0
+_PING_AFTER_S = 5.0  # without a message, to notice a dead connection
+_MAX_CONCURRENT_READS = 8  # beside the threads of routes that are not coroutines
+_MAX_IDS_PER_QUERY = 500
 
 _log = log.get_logger(__name__)
 
 
 class Watch:
-    """One waiter.
+    """A request's wait for changes of one job, or of any job.
 
     Attributes:
-        seen: the version of the job that the waiter knows, or the newest position if it waits for any job's
-            event; to be kept up to date by the waiter.
+        seen: the newest version of the job that the request has read or was woken for; if it waits for any
+            job, the newest position of an event.
     """
 
-    def __init__(self) -> None:
-        self.seen: int | None = None
+    def __init__(self, seen: int | None) -> None:
+        self.seen = seen
         self._event = asyncio.Event()
 
     def wake(self) -> None:
-        """Say that something may have changed."""
+        """Wake the request."""
         self._event.set()
 
     async def changed(self, timeout_s: float | None = None) -> bool:
-        """Wait until something may have changed since the last time; False if it took too long."""
+        """Wait until something may have changed since the last call; return False after the timeout."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()
@@ -65,20 +66,20 @@ class Watch:
 
 
 class JobWatcher:
-    """The waiters of this process, and the one subscriber and the one query that wake them."""
+    """Wakes the waiting requests of this process, with one subscription and one poll for all of them."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        """Prepare to listen; to be used in one event loop."""
+        """Prepare to run in one event loop."""
         self._database = database
         self._url = settings.effective_redis_url
         self._watches: dict[UUID | None, set[Watch]] = {}
-        self._hears = False
-        self._limiter = CapacityLimiter(_THREADS)
+        self._is_subscribed = False
+        self._limiter = CapacityLimiter(_MAX_CONCURRENT_READS)
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Wake waiters until the end of the block."""
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._look())]
+    async def running(self) -> AsyncIterator[None]:
+        """Wake waiting requests until the end of the block."""
+        tasks = [asyncio.create_task(self._subscribe()), asyncio.create_task(self._poll())]
         try:
             yield
         finally:
@@ -87,9 +88,14 @@ class JobWatcher:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     @contextmanager
-    def watch(self, job_id: UUID | None) -> Iterator[Watch]:
-        """Wait for changes of a job, or for any job's event. What changes from here on wakes the waiter."""
-        watch = Watch()
+    def watch(self, job_id: UUID | None, seen: int | None = None) -> Iterator[Watch]:
+        """Watch a job, or all jobs: what changes from here on, or is newer than `seen`, wakes the request.
+
+        Args:
+            job_id: None for all jobs.
+            seen: the job's version, or the position among all events, that the request knows.
+        """
+        watch = Watch(seen)
         self._watches.setdefault(job_id, set()).add(watch)
         try:
             yield watch
@@ -99,11 +105,11 @@ class JobWatcher:
                 del self._watches[job_id]
 
     async def read(self, work: Callable[[Session], T]) -> T:
-        """What `work` reads from the database, in a thread that is only then needed."""
-        return await self.call(partial(self._database.read, work))
+        """Run `work` in a read transaction, in a thread of the watcher's limited number."""
+        return await self.run(partial(self._database.read, work))
 
-    async def call(self, work: Callable[[], T]) -> T:
-        """What `work` gives, in such a thread."""
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread of the watcher's limited number."""
         return await to_thread.run_sync(work, limiter=self._limiter)
 
     def _wake(self, job_ids: Collection[UUID | None]) -> None:
@@ -111,52 +117,53 @@ class JobWatcher:
             for watch in self._watches.get(job_id, ()):
                 watch.wake()
 
-    async def _listen(self) -> None:
-        client = redis.Redis.from_url(self._url, socket_connect_timeout=_CONNECT_S, retry=None)
+    async def _subscribe(self) -> None:
+        client = redis.Redis.from_url(self._url, socket_connect_timeout=_CONNECT_TIMEOUT_S, retry=None)
         async with client:
             while True:
                 with suppress(RedisError, OSError):
                     async with client.pubsub() as pubsub:
                         await pubsub.subscribe(change_feed.CHANNEL)
-                        await self._hear(pubsub)
-                if self._hears:
-                    _log.warning("Redis is away: changes of jobs are noticed by looking at the table")
-                self._hears = False
-                await asyncio.sleep(_CONNECT_S)
+                        await self._receive(pubsub)
+                if self._is_subscribed:
+                    _log.warning("Redis is unavailable: changes of jobs are noticed by polling the database")
+                self._is_subscribed = False
+                await asyncio.sleep(_RECONNECT_INTERVAL_S)
 
-    async def _hear(self, pubsub: PubSub) -> None:
-        """Wake who waits for what Redis tells, until it is silent."""
-        asked = False
-        while (message := await pubsub.get_message(timeout=_SILENCE_S)) or not asked:
-            asked = message is None
+    async def _receive(self, pubsub: PubSub) -> None:
+        """Wake the requests that wait for announced jobs, until Redis no longer responds to a ping."""
+        has_pinged = False
+        while (message := await pubsub.get_message(timeout=_PING_AFTER_S)) or not has_pinged:
+            has_pinged = message is None
             if message is None:
                 await pubsub.ping()
             elif message["type"] == "subscribe":
-                self._hears = True
-                self._wake(list(self._watches))  # for what was told before
+                self._is_subscribed = True
+                self._wake(list(self._watches))  # for what was announced before
             elif message["type"] == "message":
                 with suppress(ValueError):
                     self._wake([*change_feed.parse_message(message["data"]), None])
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_S if self._hears else _LOOK_ALONE_S)
+            await asyncio.sleep(_POLL_INTERVAL_S if self._is_subscribed else _POLL_INTERVAL_WITHOUT_REDIS_S)
             ids = [job_id for job_id in self._watches if job_id is not None]
-            for start in range(0, len(ids), _MOST_IDS):
-                await self._compare(partial(_versions, ids=ids[start : start + _MOST_IDS]))
+            for start in range(0, len(ids), _MAX_IDS_PER_QUERY):
+                await self._wake_outdated(partial(_versions, ids=ids[start : start + _MAX_IDS_PER_QUERY]))
             if None in self._watches:
-                await self._compare(lambda session: {None: events.newest_position(session)})
+                await self._wake_outdated(lambda session: {None: events.newest_position(session)})
 
-    async def _compare(self, look: Callable[[Session], dict[UUID | None, int | None]]) -> None:
-        # while the database is away nobody could read what changed
+    async def _wake_outdated(self, read: Callable[[Session], dict[UUID | None, int | None]]) -> None:
+        # while the database is unavailable, a request could not read what has changed either
         with suppress(SQLAlchemyError):
-            for job_id, version in (await self.read(look)).items():
+            for job_id, version in (await self.read(read)).items():
                 for watch in self._watches.get(job_id, ()):
                     if watch.seen != version:
+                        watch.seen = version
                         watch.wake()
 
 
 def _versions(session: Session, ids: list[UUID]) -> dict[UUID | None, int | None]:
-    """The version of each job; None of those that are gone."""
-    found = session.execute(select(Job.id, Job.version).where(Job.id.in_(ids)))
-    return {**dict.fromkeys(ids), **{row.id: row.version for row in found}}
+    """Return the version of each job; None for a deleted one."""
+    rows = session.execute(select(Job.id, Job.version).where(Job.id.in_(ids)))
+    return {**dict.fromkeys(ids), **{row.id: row.version for row in rows}}

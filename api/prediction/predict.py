@@ -1,154 +1,105 @@
-"""Reads digits: from a request's body to what a model says of them."""
+"""Predictions: images of digits, as clients send them, are classified by a stored model."""
 
 import binascii
-import json
 from base64 import b64decode
-from dataclasses import dataclass
-from http import HTTPStatus
+from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
-from typing import Annotated, Any
 from uuid import UUID
 
 import numpy as np
-from fastapi import Depends, Request
-from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 
 from api.prediction import mnist_images
-from api.prediction.mnist_images import data_url
-from api.services import Services
-from shared.errors import UnreadablePicture, UnsupportedPicture
+from api.prediction.onnx_models import OnnxModels
+from shared.db.engine import Database
+from shared.errors import UnreadableImage
 from shared.schemas import (
-    EncodedPicture,
+    EncodedImage,
     ModelFormat,
     ModelReference,
+    NoDigitReason,
+    PixelRows,
     Prediction,
     Predictions,
-    PredictRequest,
-    Rows,
     TrainSpec,
 )
 from shared.store import models
 
-PICTURE_TYPES = ("image/png", "image/jpeg")
-
-_SHAPE = (28, 28)
-
-
-@dataclass(frozen=True)
-class Upload:
-    """What a client wants read: one file, or the images of a JSON document."""
-
-    images: tuple[Rows | EncodedPicture | bytes, ...]
-
-
-async def read_upload(request: Request) -> Upload:
-    """What the body holds, by its media type.
-
-    Raises:
-        UnsupportedPicture: the body has another media type.
-        RequestValidationError: the body is JSON, and not of `PredictRequest`'s form.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in PICTURE_TYPES:
-        return Upload((await request.body(),))
-    if media_type == "application/json":
-        return _from_json(await request.body())
-    raise UnsupportedPicture(
-        f"the body's media type is {media_type or 'not named'}: send one of {', '.join(PICTURE_TYPES)}, or "
-        "application/json"
-    )
-
-
-UploadDep = Annotated[Upload, Depends(read_upload)]
+ImageInput = PixelRows | EncodedImage | bytes
+"""An image that a client sends: pixels in MNIST's form, a file in base64, or a file."""
 
 
 def predict(
-    services: Services, reference: ModelReference, upload: Upload, threshold: float | None
+    database: Database,
+    loaded_models: OnnxModels,
+    reference: ModelReference,
+    images: Sequence[ImageInput],
+    threshold: float | None,
 ) -> Predictions:
-    """What a model says of images.
+    """Classify images.
 
     Args:
         reference: the model's id or alias.
-        upload: the images.
-        threshold: None: as the model was trained with.
+        threshold: predictions with a lower probability count as "no digit found"; None: the threshold that
+            the model was trained with.
 
     Raises:
         ModelNotFound: there is no such model.
-        UnreadablePicture: a picture is damaged, or is none.
-        PictureTooLarge: the pictures have too many pixels.
+        UnreadableImage: a file is damaged, or is not an image.
+        ImageTooLarge: the images have too many pixels.
     """
-    model = services.database.read(lambda session: models.find(session, reference))
-    began = perf_counter()
-    seen = _seen(upload)
-    blank = np.zeros(_SHAPE, np.float32)
-    images = np.stack([blank if image is None else image for image in seen])
-    probabilities = services.predictor.probabilities(
-        model.id, lambda: _onnx(services, model.id), images.reshape(-1, *_SHAPE, 1)
-    )
-    least = TrainSpec.model_validate(model.spec).threshold if threshold is None else threshold
-    data = tuple(
-        _prediction(image is None, of_image, pixels, least)
-        for image, of_image, pixels in zip(seen, probabilities, images, strict=True)
-    )
-    ms = (perf_counter() - began) * 1_000
-    return Predictions(model_id=model.id, threshold=least, ms=round(ms, 3), data=data)
+    model = database.read(lambda session: models.find(session, reference))
+    started = perf_counter()
+    inputs = _to_inputs(images)
+    load = partial(_onnx, database, model.id)
+    probabilities = loaded_models.probabilities(model.id, load, inputs[..., np.newaxis])
+    if threshold is None:
+        threshold = TrainSpec.model_validate(model.spec).threshold
+    predictions = tuple(map(partial(_prediction, threshold=threshold), probabilities, inputs))
+    ms = (perf_counter() - started) * 1_000
+    return Predictions(model_id=model.id, threshold=threshold, ms=round(ms, 3), data=predictions)
 
 
-def _onnx(services: Services, model_id: UUID) -> bytes:
-    return services.database.read(lambda session: models.file(session, model_id, ModelFormat.ONNX)).content
+def _onnx(database: Database, model_id: UUID) -> bytes:
+    return database.read(lambda session: models.file(session, model_id, ModelFormat.ONNX)).content
 
 
 def _prediction(
-    is_blank: bool, probabilities: NDArray[np.float32], image: NDArray[np.float32], threshold: float | None
+    probabilities: NDArray[np.float32], pixels: NDArray[np.float32], *, threshold: float | None
 ) -> Prediction:
     best = int(probabilities.argmax())
-    unsure = threshold is not None and probabilities[best] < threshold
+    reason = None
+    if not pixels.any():
+        reason = NoDigitReason.BLANK
+    elif threshold is not None and probabilities[best] < threshold:
+        reason = NoDigitReason.BELOW_THRESHOLD
     return Prediction(
-        prediction=None if is_blank or unsure else best,
-        reason="blank" if is_blank else "below_threshold" if unsure else None,
+        prediction=best if reason is None else None,
+        reason=reason,
         probabilities=tuple(probabilities.tolist()),
-        input=data_url((image * 255).round().astype(np.uint8)),
+        input=mnist_images.data_url((pixels * 255).round().astype(np.uint8)),
     )
 
 
-def _seen(upload: Upload) -> list[NDArray[np.float32] | None]:
-    """Each image as the model is to see it, 0 to 1; None where there is nothing to see."""
-    seen: list[NDArray[np.float32] | None] = []
+def _to_inputs(images: Sequence[ImageInput]) -> NDArray[np.float32]:
+    """Return the model's input, shape (n, 28, 28) from 0 to 1; a blank image is 0 everywhere."""
+    inputs: list[NDArray[np.float32]] = []
     pixels_left = mnist_images.MAX_PIXELS
-    for image in upload.images:
+    for image in images:
         if isinstance(image, tuple):
-            numbers = np.array(image, np.float32)
-            seen.append(numbers if numbers.any() else None)
+            inputs.append(np.array(image, np.float32))
             continue
-        picture = mnist_images.read(image if isinstance(image, bytes) else _decoded(image), pixels_left)
-        pixels_left -= picture.width * picture.height
-        found = mnist_images.like_mnist(picture)
-        seen.append(None if found is None else np.divide(found, 255, dtype=np.float32))
-    return seen
+        decoded = mnist_images.decode(image if isinstance(image, bytes) else _from_base64(image), pixels_left)
+        pixels_left -= decoded.width * decoded.height
+        inputs.append(np.divide(mnist_images.convert(decoded), 255, dtype=np.float32))
+    return np.stack(inputs)
 
 
-def _decoded(text: str) -> bytes:
+def _from_base64(text: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise UnreadablePicture("a picture in JSON must be a PNG or JPEG file in base64") from error
-
-
-def _from_json(body: bytes) -> Upload:
-    try:
-        document: Any = json.loads(body)
-    except json.JSONDecodeError as error:
-        found = {"type": "json_invalid", "loc": ("body", error.pos), "msg": "", "ctx": {"error": error.msg}}
-        raise RequestValidationError([found], body=error.doc) from error
-    except (RecursionError, UnicodeDecodeError) as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST) from error  # as FastAPI answers them
-    try:
-        return Upload(PredictRequest.model_validate(document).images)
-    except ValidationError as error:
-        errors = [{**found, "loc": ("body", *found["loc"])} for found in error.errors(include_context=False)]
-        raise RequestValidationError(errors, body=document) from error
+        raise UnreadableImage("an image in JSON must be a PNG or JPEG file in base64") from error

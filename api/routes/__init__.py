@@ -1,1 +1,1 @@
-"""One module a noun of the REST API."""
+"""The operations of the REST API, one module per noun."""

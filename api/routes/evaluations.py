@@ -1,66 +1,51 @@
-"""The test images that an evaluation got wrong, to be looked at."""
+"""Evaluations of models, and the test images that they misclassified."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from api.deps import JobId, ServicesDep
+from api.http.auth import READ
+from api.http.paging import Cursors, PageDep
 from api.http.problems import documented
 from api.prediction.mnist_images import data_url
 from shared.datasets import catalog
-from shared.errors import DataCorrupt, DataUnavailable, JobNotFound, NotReady
-from shared.schemas import (
-    JobEvaluation,
-    Misclassified,
-    MisclassifiedImage,
-    MisclassifiedPage,
-)
-from shared.store import evaluations, job_queries
+from shared.errors import DataCorrupt, DataUnavailable, InvalidCursor, JobNotFound, NotReady
+from shared.schemas import JobEvaluation, Misclassified, MisclassifiedImage, Page
+from shared.store import evaluations
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 
-_MAX_INT = 2**31 - 1  # PostgreSQL's
-Class = Annotated[int | None, Query(ge=0, le=_MAX_INT)]
+_CURSORS = Cursors("misclassified images", evaluations.ImageKey)
+_MAX_INT = 2**31 - 1  # of PostgreSQL
+Label = Annotated[int | None, Query(ge=0, le=_MAX_INT)]
 
 
 @router.get(
-    "/{job_id:uuid}/misclassified", responses=documented(JobNotFound, NotReady, DataCorrupt, DataUnavailable)
+    "/{job_id:uuid}/misclassified",
+    responses=documented(JobNotFound, NotReady, DataCorrupt, DataUnavailable, InvalidCursor),
 )
 def list_misclassified(
-    services: ServicesDep,
-    job_id: JobId,
-    label: Class = None,
-    predicted: Class = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[
-        int | None, Query(ge=0, le=_MAX_INT, description="`next_cursor` of the page before.")
-    ] = None,
-) -> MisclassifiedPage:
-    """Images that were predicted wrong and not rejected; of one class, or taken for one, if that is asked."""
+    services: ServicesDep, job_id: JobId, query: PageDep, label: Label = None, predicted: Label = None
+) -> Page[MisclassifiedImage]:
+    """List the misclassified images, by default those of every `label` and every `predicted` class."""
+    after = _CURSORS.parse(query.cursor)
 
-    def read(session: Session) -> tuple[JobEvaluation, list[Misclassified]]:
-        evaluation = _evaluation(session, job_id)
-        wrong = evaluations.misclassified(
-            session, job_id, limit=limit + 1, after=cursor, label=label, predicted=predicted
+    def read(session: Session) -> tuple[str, list[tuple[evaluations.ImageKey, Misclassified]]]:
+        dataset = evaluations.dataset(session, job_id)
+        rows = evaluations.misclassified(
+            session, job_id, after=after, limit=query.limit + 1, label=label, predicted=predicted
         )
-        return evaluation, wrong
+        return dataset, rows
 
-    evaluation, wrong = services.database.read(read)
-    images = catalog.load(evaluation.dataset, services.settings).test_images if wrong else ()
-    page = tuple(MisclassifiedImage(**dict(one), image=data_url(images[one.index])) for one in wrong[:limit])
-    has_more = len(wrong) > limit
-    return MisclassifiedPage(data=page, has_more=has_more, next_cursor=page[-1].index if has_more else None)
-
-
-def _evaluation(session: Session, job_id: UUID) -> JobEvaluation:
-    job_queries.get(session, job_id)
-    return evaluations.get(session, job_id, misclassified=False)
+    dataset, rows = services.database.read(read)
+    pixels = catalog.load(dataset, services.settings).test_images if rows else ()
+    images = [(key, MisclassifiedImage(**dict(row), image=data_url(pixels[row.index]))) for key, row in rows]
+    return _CURSORS.page(images, query.limit)
 
 
 @router.get("/{job_id:uuid}/evaluation", responses=documented(JobNotFound, NotReady))
 def get_evaluation(services: ServicesDep, job_id: JobId) -> JobEvaluation:
-    """The per-class results and the confusion matrix of a job that has succeeded."""
-    services.database.read(lambda session: job_queries.get(session, job_id))
+    """Get the per-class results and the confusion matrix of a job that has succeeded."""
     return services.database.read(lambda session: evaluations.get(session, job_id))

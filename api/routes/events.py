@@ -1,45 +1,50 @@
-"""What happens to jobs, as it happens: events in pages, and as server-sent events."""
+"""Events: a job's in pages, and a job's or all jobs' as streams of server-sent events."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api.deps import UNSETTLED_S, AfterDep, ExistingJobId, JobId, Seq, TailDep, WatcherDep
+from api.deps import POLL_UNSETTLED_S, AfterSeq, ExistingJobId, JobId, ResumeAfterDep, TailDep, WatcherDep
+from api.http.auth import READ
+from api.http.paging import Cursors, LongPageDep
 from api.http.problems import documented
-from shared.errors import JobNotFound
-from shared.lifecycle import TERMINAL, EventType
-from shared.schemas import EventPage, JobEvent, StreamEnd
+from shared.errors import InvalidCursor, JobNotFound
+from shared.lifecycle import TERMINAL
+from shared.schemas import JobEvent, Page, StreamEnd
 from shared.store import events
 
-router = APIRouter(prefix="/v1", tags=["events"])
+router = APIRouter(prefix="/v1", tags=["events"], dependencies=[READ])
 
-_RECONNECT_MS = 1_000
-_BATCH = 200
-_GATHER_S = 0.05  # events of all jobs are read together that come so soon after another
-_DATABASE_AWAY = (DBAPIError, PoolTimeout)  # ends a stream: who connects again is told why
+_CURSORS = Cursors("events of a job", tuple[AfterSeq])
+_RECONNECT_MS = 1_000  # after which a browser connects again
+_MAX_EVENTS_PER_READ = 200
+_COLLECT_S = 0.05  # all jobs' events that follow another within this time are read together
+# end a stream; the response to the client's next connection explains why
+_DATABASE_ERRORS = (DBAPIError, PoolTimeout)
 
 
 def _example(*lines: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {"text/event-stream": {"example": "\n".join(lines) + "\n\n"}}}}
 
 
-@router.get("/jobs/{job_id:uuid}/events", responses=documented(JobNotFound))
+@router.get("/jobs/{job_id:uuid}/events", responses=documented(JobNotFound, InvalidCursor))
 async def list_events(
-    changes: WatcherDep,
-    job_id: JobId,
-    after: Seq = 0,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-) -> EventPage:
-    """What has happened to a job, oldest first. The last `seq` of a page is `after` of the next one."""
-    found = await changes.read(partial(events.page, job_id=job_id, after=after, limit=limit + 1))
-    return EventPage(data=tuple(found[:limit]), has_more=len(found) > limit)
+    watcher: WatcherDep, job_id: JobId, query: LongPageDep, after: AfterSeq = 0
+) -> Page[JobEvent]:
+    """List a job's events, oldest first. Every page has a `next_cursor`, with which the job can be followed.
+
+    `after` starts after an event; `cursor` takes precedence.
+    """
+    start = _CURSORS.parse(query.cursor) or (after,)
+    rows, _ = await watcher.read(partial(events.page, job_id=job_id, after=start[0], limit=query.limit + 1))
+    return _CURSORS.page([((event.seq,), event) for event in rows], query.limit, start=start)
 
 
 @router.get(
@@ -56,30 +61,30 @@ async def list_events(
     },
 )
 async def stream_job(
-    changes: WatcherDep, job_id: ExistingJobId, seen: AfterDep
+    watcher: WatcherDep, job_id: ExistingJobId, after: ResumeAfterDep
 ) -> AsyncIterator[ServerSentEvent]:
-    """A job's events from the first one on, or after `Last-Event-ID` or `after`, as they happen.
+    """Stream a job's events from the first one, or after `Last-Event-ID` or `after`, as they happen.
 
-    Each is named by its type, and its id is its `seq`. When the job is over `event: end` follows: a browser's
-    EventSource must be closed then, or it connects again.
+    Each is named by its type, and its id is its `seq`. When the job has finished, `event: end` follows: close
+    a browser's `EventSource` then, or it connects again.
     """
     yield ServerSentEvent(retry=_RECONNECT_MS)
-    with suppress(*_DATABASE_AWAY), changes.watch(job_id) as watch:
+    with suppress(*_DATABASE_ERRORS), watcher.watch(job_id, after) as watch:
         while True:
             try:
-                found, state = await changes.read(
-                    partial(events.page_and_state, job_id=job_id, after=seen, limit=_BATCH)
+                page, state = await watcher.read(
+                    partial(events.page, job_id=job_id, after=after, limit=_MAX_EVENTS_PER_READ)
                 )
             except JobNotFound:
                 yield ServerSentEvent(event="end", data=StreamEnd(state=None))
                 return
-            for event in found:
+            for event in page:
                 yield ServerSentEvent(event=event.type, id=str(event.seq), data=event)
-                watch.seen = seen = event.seq
-            if not found and state in TERMINAL:
+                watch.seen = after = event.seq
+            if not page and state in TERMINAL:
                 yield ServerSentEvent(event="end", data=StreamEnd(state=state))
                 return
-            if not found:
+            if not page:
                 await watch.changed()
 
 
@@ -96,31 +101,24 @@ async def stream_job(
         ),
     },
 )
-async def stream_all(changes: WatcherDep, tail: TailDep) -> AsyncIterator[ServerSentEvent]:
-    """All jobs' events from now on, or after `Last-Event-ID` or `after`; epochs come without their batches.
+async def stream_all(watcher: WatcherDep, tail: TailDep) -> AsyncIterator[ServerSentEvent]:
+    """Stream all jobs' events from now on, or after `Last-Event-ID` or `after`, as they happen.
 
-    Each event comes once, and a job's events in their order. Connect first, and list the jobs then: nothing
-    lies between.
+    Each event comes once, and a job's events in order. To miss nothing, connect first and list the jobs then.
     """
     yield ServerSentEvent(id=str(tail.cursor), retry=_RECONNECT_MS)
-    with suppress(*_DATABASE_AWAY), changes.watch(None) as watch:
+    with suppress(*_DATABASE_ERRORS), watcher.watch(None, _position(tail)) as watch:
         while True:
-            found = await changes.call(partial(tail.read, _BATCH))
-            for cursor, event in found:
-                yield ServerSentEvent(event=event.type, id=str(cursor), data=_brief(event))
-            watch.seen = tail.cursor.position if tail.cursor else None
+            batch = await watcher.run(partial(tail.read, _MAX_EVENTS_PER_READ))
+            for cursor, event in batch:
+                yield ServerSentEvent(event=event.type, id=str(cursor), data=event)
+            watch.seen = _position(tail)
             if tail.pending:
-                await anyio.sleep(UNSETTLED_S)
-            elif len(found) < _BATCH:
+                await anyio.sleep(POLL_UNSETTLED_S)
+            elif len(batch) < _MAX_EVENTS_PER_READ:
                 await watch.changed()
-                await anyio.sleep(_GATHER_S)
+                await anyio.sleep(_COLLECT_S)
 
 
-def _brief(event: JobEvent) -> JobEvent:
-    if event.type != EventType.EPOCHS_RECORDED:
-        return event
-    epochs = [
-        {name: value for name, value in epoch.items() if not name.startswith("batch_")}
-        for epoch in event.data["epochs"]
-    ]
-    return event.model_copy(update={"data": {**event.data, "epochs": epochs}})
+def _position(tail: events.Tail) -> int | None:
+    return tail.cursor.position if tail.cursor else None

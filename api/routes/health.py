@@ -1,102 +1,80 @@
-"""What operators and orchestrators ask: does it live, is it ready, which version is it."""
+"""Health of the process for orchestrators, and metrics for Prometheus."""
 
 from importlib.metadata import version
-from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.deps import ServicesDep
+from api.deps import JobCountersDep, RequestTimesDep, ServicesDep
+from api.http.auth import OPEN, READ
 from api.http.problems import documented
-from api.monitoring.prometheus import RequestTimes, jobs_exposition
+from api.monitoring.prometheus import jobs_exposition
 from shared.broker import Broker, BrokerUnavailable
 from shared.db.engine import Database
+from shared.schemas import Check, Dependency, Live, Readiness, Version
 
 router = APIRouter(tags=["health"])
 
-
-class Live(BaseModel):
-    """The process answers."""
-
-    status: Literal["alive"] = "alive"
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
-class Check(BaseModel):
-    """Whether one thing that the API needs is there; `detail` says what to do if not."""
-
-    ok: bool
-    detail: str = "ok"
-
-
-class Readiness(BaseModel):
-    """Whether requests can be served."""
-
-    ready: bool
-    checks: dict[Literal["database", "migrations", "redis"], Check]
-
-
-class Version(BaseModel):
-    """Which code answers."""
-
-    version: str
-
-
-@router.get("/livez")
-def livez() -> Live:
-    """Whether the process lives; nothing else is looked at."""
+# a coroutine, as is its authorization: it responds even while every thread is busy
+@router.get("/livez", dependencies=[OPEN])
+async def livez() -> Live:
+    """Report that the process is alive; nothing else is checked."""
     return Live()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready; `checks` says why"}})
+@router.get(
+    "/readyz",
+    dependencies=[OPEN],
+    responses={503: {"model": Readiness, "description": "Not ready: `checks` has the reasons"}},
+)
 def readyz(services: ServicesDep, response: Response) -> Readiness:
-    """Whether the database answers and has this version's schema, and Redis answers."""
-    checks = {**_check_database(services.database), "redis": _check_redis(services.broker)}
+    """Check that the database is available and has this version's schema, and that Redis is available."""
+    checks = {**_check_database(services.database), Dependency.REDIS: _check_redis(services.broker)}
     ready = all(check.ok for check in checks.values())
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, checks=checks)
 
 
-@router.get("/version")
-def get_version() -> Version:
-    """The version of the code that answers."""
+@router.get("/version", dependencies=[OPEN])
+async def get_version() -> Version:
+    """Get the version of the API."""
     return Version(version=version("trainshed"))
 
 
-def _check_database(database: Database) -> dict[Literal["database", "migrations", "redis"], Check]:
+def _check_database(database: Database) -> dict[Dependency, Check]:
     try:
         migrated = database.is_migrated()
     except SQLAlchemyError:
-        down = "the database does not answer: start it, or correct TRAINSHED_DATABASE_URL"
+        unavailable = "the database is unavailable: start it, or correct TRAINSHED_DATABASE_URL"
         return {
-            "database": Check(ok=False, detail=down),
-            "migrations": Check(ok=False, detail="unknown until the database answers"),
+            Dependency.DATABASE: Check(ok=False, detail=unavailable),
+            Dependency.MIGRATIONS: Check(ok=False, detail="unknown while the database is unavailable"),
         }
-    outdated = "the schema is not this version's: run `trainshed migrate`"
+    outdated = "the schema is that of another version: run `trainshed migrate`"
     migrations = Check(ok=True) if migrated else Check(ok=False, detail=outdated)
-    return {"database": Check(ok=True), "migrations": migrations}
+    return {Dependency.DATABASE: Check(ok=True), Dependency.MIGRATIONS: migrations}
 
 
 def _check_redis(broker: Broker) -> Check:
     try:
         broker.ping()
     except BrokerUnavailable:
-        down = "Redis does not answer: start it, or correct TRAINSHED_REDIS_URL; jobs are taken, and wait"
-        return Check(ok=False, detail=down)
+        unavailable = "Redis is unavailable: start it, or correct TRAINSHED_REDIS_URL; submitted jobs wait"
+        return Check(ok=False, detail=unavailable)
     return Check(ok=True)
-
-
-_TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
 @router.get(
     "/metrics",
+    dependencies=[READ],
     response_class=Response,
     responses={**documented(), 200: {"description": "Prometheus's text format", "content": _TEXT}},
 )
-def scrape(request: Request, services: ServicesDep) -> Response:
-    """Jobs, workers and requests in numbers, for Prometheus."""
-    times: RequestTimes = request.app.state.request_times
-    body = jobs_exposition(services.database, services.tally) + times.exposition()
+def scrape(services: ServicesDep, counters: JobCountersDep, times: RequestTimesDep) -> Response:
+    """Get metrics of jobs, workers and requests for Prometheus."""
+    body = jobs_exposition(services.database, counters) + times.exposition()
     return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,13 +1,19 @@
-"""What people do with a job that is there: rename, delete, clone."""
+"""Changes of existing jobs: edit, delete, clone, and batches of actions."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Body, Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from api.deps import IdempotencyKey, IfMatch, JobId, ServicesDep
-from api.http.headers import accepted, job_headers, versions
-from api.http.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
+from api.http.auth import SUBMIT
+from api.http.bodies import validation_error
+from api.http.headers import accept, job_headers, job_versions
+from api.http.problems import BODY, OF_ERROR, documented
 from api.jobs import batches, submission
+from api.services import Services
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidSpec,
@@ -15,68 +21,25 @@ from shared.errors import (
     JobNotTerminal,
     ModelInUse,
     ModelNotFound,
+    RequestError,
     VersionMismatch,
 )
-from shared.schemas import BatchResults, Job, JobBatch, JobClone, JobPatch
+from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
 from shared.store import job_edits, job_queries
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-_BODY = (MALFORMED_JSON, TOO_LARGE, NOT_JSON)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[SUBMIT])
 
 _PATCHES = {
-    "both": {"summary": "Another name and other tags", "value": {"name": "the best", "tags": ["kept"]}},
-    "nameless": {"summary": "No name any more", "value": {"name": None}},
+    "both": {"summary": "Change the name and the tags", "value": {"name": "the best", "tags": ["kept"]}},
+    "nameless": {"summary": "Remove the name", "value": {"name": None}},
 }
 _CLONES = {
-    "faster": {"summary": "The same, but faster", "value": {"spec": {"learning_rate": 0.003, "epochs": 20}}},
-    "again": {"summary": "With a new seed", "value": {"spec": {"seed": None}, "name": "another draw"}},
+    "faster": {
+        "summary": "With another learning rate",
+        "value": {"spec": {"learning_rate": 0.003, "epochs": 20}},
+    },
+    "again": {"summary": "With a new seed", "value": {"spec": {"seed": None}, "name": "another seed"}},
 }
-
-
-@router.patch(
-    "/{job_id:uuid}", response_model=Job, responses=documented(JobNotFound, VersionMismatch, *_BODY)
-)
-def edit_job(
-    services: ServicesDep,
-    job_id: JobId,
-    patch: Annotated[JobPatch, Body(openapi_examples=_PATCHES)],
-    response: Response,
-    if_match: IfMatch = None,
-) -> Job:
-    """Give a job, also one that is over, another name or other tags."""
-    changes = patch.model_dump(mode="json", exclude_unset=True)
-    known = versions(if_match)
-    services.database.write(lambda session: job_edits.edit(session, job_id, changes, versions=known))
-    job = services.database.read(lambda session: job_queries.get(session, job_id))
-    response.headers.update(job_headers(job))
-    return job
-
-
-@router.delete(
-    "/{job_id:uuid}", status_code=204, responses=documented(JobNotFound, JobNotTerminal, ModelInUse)
-)
-def delete_job(services: ServicesDep, job_id: JobId) -> None:
-    """Delete a job that is over, with its model, unless that has an alias or other jobs evaluate it."""
-    services.database.write(lambda session: job_edits.delete_job(session, job_id))
-
-
-@router.post(
-    "/{job_id:uuid}/clone",
-    status_code=202,
-    responses=documented(JobNotFound, ModelNotFound, InvalidSpec, IdempotencyKeyReused, *_BODY),
-)
-def clone_job(
-    services: ServicesDep,
-    job_id: JobId,
-    overrides: Annotated[JobClone, Body(openapi_examples=_CLONES)],
-    response: Response,
-    key: IdempotencyKey = None,
-) -> Job:
-    """Submit a new job that is as another one, whatever that one's state, but for what the body names."""
-    return accepted(response, submission.clone(services, job_id, overrides, key))
-
-
 _BATCHES = {
     "cancel": {
         "summary": "Cancel a job",
@@ -85,11 +48,69 @@ _BATCHES = {
 }
 
 
-@router.post("/batch", responses=documented(MALFORMED_JSON, TOO_LARGE, NOT_JSON))
+@router.patch("/{job_id:uuid}", response_model=Job, responses=documented(JobNotFound, VersionMismatch, *BODY))
+def edit_job(
+    services: ServicesDep,
+    job_id: JobId,
+    patch: Annotated[JobPatch, Body(openapi_examples=_PATCHES)],
+    response: Response,
+    if_match: IfMatch = None,
+) -> Job:
+    """Change the name or the tags of a job, whatever its state."""
+    changes = patch.model_dump(mode="json", exclude_unset=True)
+    versions = job_versions(if_match)
+
+    def edit(session: Session) -> Job:
+        job_edits.edit(session, job_id, changes, versions=versions)
+        session.expire_all()  # the rows that the edit has read
+        return job_queries.get(session, job_id)
+
+    job = services.database.write(edit)
+    response.headers.update(job_headers(job))
+    return job
+
+
+@router.delete(
+    "/{job_id:uuid}", status_code=204, responses=documented(JobNotFound, JobNotTerminal, ModelInUse)
+)
+def delete_job(services: ServicesDep, job_id: JobId) -> None:
+    """Delete a finished job and its model, unless the model has an alias or other jobs evaluate it."""
+    services.database.write(lambda session: job_edits.delete_job(session, job_id))
+
+
+@router.post(
+    "/{job_id:uuid}/clone",
+    status_code=202,
+    responses=documented(JobNotFound, ModelNotFound, InvalidSpec, IdempotencyKeyReused, *BODY),
+)
+def clone_job(
+    services: ServicesDep,
+    job_id: JobId,
+    overrides: Annotated[JobClone, Body(openapi_examples=_CLONES)],
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Job:
+    """Submit a new job like an existing one, whatever its state; the body names the differences."""
+    try:
+        return accept(response, submission.clone(services, job_id, overrides, key))
+    except ValidationError as error:
+        raise validation_error(error, overrides.model_dump(exclude_unset=True)) from error
+
+
+@router.post("/batch", responses=documented(*BODY))
 def change_jobs(
     services: ServicesDep,
     request: Annotated[JobBatch, Body(openapi_examples=_BATCHES)],
     key: IdempotencyKey = None,
 ) -> BatchResults:
-    """Cancel, retry or delete up to 200 jobs, each on its own; with a key, none is retried twice."""
-    return batches.run(services, request, key)
+    """Cancel, retry or delete up to 200 jobs, each independently; with a key, no job is retried twice."""
+    return BatchResults(data=tuple(_change(services, request.action, job_id, key) for job_id in request.ids))
+
+
+def _change(services: Services, action: BatchAction, job_id: UUID, key: str | None) -> BatchResult:
+    try:
+        return batches.apply(services, action, job_id, key)
+    except RequestError as error:
+        kind = OF_ERROR[type(error)]
+        problem = kind.problem(str(error), instance=f"/v1/jobs/{job_id}")
+        return BatchResult(id=job_id, status=kind.status, problem=problem)

@@ -1,4 +1,4 @@
-"""Jobs: submit, look at, cancel, retry; and their evaluation."""
+"""Jobs: submit, get, list, count, cancel, retry."""
 
 from functools import partial
 from time import monotonic
@@ -6,10 +6,13 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
+from sqlalchemy.orm import Session
 
 from api.deps import IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
-from api.http.headers import accepted, is_known, job_headers
-from api.http.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
+from api.http.auth import READ, SUBMIT
+from api.http.headers import accept, is_current, job_headers
+from api.http.paging import Cursors
+from api.http.problems import BODY, documented
 from api.jobs import submission
 from api.jobs.watching import JobWatcher
 from shared.errors import (
@@ -22,10 +25,12 @@ from shared.errors import (
     ModelNotFound,
 )
 from shared.lifecycle import TERMINAL
-from shared.schemas import Job, JobCounts, JobCreate, JobDetail, JobListQuery, JobPage
+from shared.schemas import Job, JobCounts, JobCreate, JobDetail, JobListQuery, JobOrder, Page
 from shared.store import job_edits, job_lists, job_queries
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_CURSORS = {order: Cursors(f"jobs sorted by {order}", job_lists.key_type(order)) for order in JobOrder}
 
 _EXAMPLES = {
     "codelab": {"summary": "The codelab's training job", "value": {"kind": "train"}},
@@ -40,7 +45,7 @@ _EXAMPLES = {
         },
     },
     "evaluate": {
-        "summary": "An evaluation of a model; unsure predictions count as no digit found",
+        "summary": "An evaluation job; predictions below the threshold count as no digit found",
         "value": {
             "kind": "evaluate",
             "spec": {"model_id": "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f", "threshold": 0.5},
@@ -51,10 +56,9 @@ _EXAMPLES = {
 
 @router.post(
     "",
+    dependencies=[SUBMIT],
     status_code=202,
-    responses=documented(
-        MALFORMED_JSON, ModelNotFound, TOO_LARGE, NOT_JSON, InvalidSpec, IdempotencyKeyReused
-    ),
+    responses=documented(*BODY, ModelNotFound, InvalidSpec, IdempotencyKeyReused),
 )
 def submit_job(
     services: ServicesDep,
@@ -62,60 +66,66 @@ def submit_job(
     response: Response,
     key: IdempotencyKey = None,
 ) -> Job:
-    """Submit a job. It is stored when this answers; poll `Location` for its progress."""
-    return accepted(response, submission.submit(services, request, key))
+    """Submit a job. The response means that it is stored; poll `Location` for its progress."""
+    return accept(response, submission.submit(services, request, key))
 
 
 @router.get(
     "/{job_id:uuid}",
+    dependencies=[READ],
     response_model=JobDetail,
-    responses={**documented(JobNotFound), 304: {"description": "It is as `If-None-Match` says"}},
+    responses={**documented(JobNotFound), 304: {"description": "Unchanged since `If-None-Match`"}},
 )
 async def get_job(
-    changes: WatcherDep,
+    watcher: WatcherDep,
     job_id: JobId,
     response: Response,
     if_none_match: IfNoneMatch = None,
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
 ) -> JobDetail | Response:
-    """A job with its attempts. The ETag changes whenever the job does.
+    """Get a job with its attempts. The ETag changes whenever the job does.
 
-    With `wait` the answer comes as soon as the job is another than `If-None-Match` names (without it: than it
-    was), or is finished, or the time is over.
+    With `wait`, the response comes as soon as the job's ETag differs from `If-None-Match` (without that
+    header: from the present ETag), or the job has finished, or the time has passed.
     """
-    job = await _changed_job(changes, job_id, if_none_match, wait)
+    job = await _changed_job(watcher, job_id, if_none_match, wait)
     headers = job_headers(job)
-    if is_known(if_none_match, headers["ETag"]):
+    if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return job
 
 
-async def _changed_job(changes: JobWatcher, job_id: UUID, known: str | None, wait_s: float) -> JobDetail:
-    look, deadline = partial(job_queries.get, job_id=job_id), monotonic() + wait_s
-    with changes.watch(job_id) as watch:
+async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_s: float) -> JobDetail:
+    read, deadline = partial(job_queries.get, job_id=job_id), monotonic() + wait_s
+    with watcher.watch(job_id) as watch:
         while True:
-            job = await changes.read(look)
-            watch.seen, tag = job.version, job_headers(job)["ETag"]
-            known = known or tag
-            if not wait_s or job.state in TERMINAL or not is_known(known, tag):
+            job = await watcher.read(read)
+            watch.seen, current = job.version, job_headers(job)["ETag"]
+            tag = tag or current
+            if not wait_s or job.state in TERMINAL or not is_current(tag, current):
                 return job
             if not await watch.changed(deadline - monotonic()):
-                return await changes.read(look)  # its place in the queue changes without an event
+                return await watcher.read(read)  # its place in the queue changes without an event
 
 
 @router.post(
     "/{job_id:uuid}/cancel",
+    dependencies=[SUBMIT],
     response_model=Job,
     responses={
         **documented(JobNotFound, JobAlreadyFinished),
-        202: {"model": Job, "description": "It runs, and its worker was asked to stop"},
+        202: {"model": Job, "description": "The job is running; its worker will stop it"},
     },
 )
 def cancel_job(services: ServicesDep, job_id: JobId, response: Response) -> Job:
-    """Cancel a job: a queued one at once, a running one within seconds. Asking twice is asking once."""
-    services.database.write(lambda session: job_edits.request_cancel(session, job_id))
-    job = services.database.read(lambda session: job_queries.get(session, job_id))
+    """Cancel a job: a queued one at once, a running one within seconds. Idempotent."""
+
+    def cancel(session: Session) -> Job:
+        job_edits.request_cancel(session, job_id)
+        return job_queries.get(session, job_id)
+
+    job = services.database.write(cancel)
     response.headers.update(job_headers(job))
     response.status_code = 200 if job.state in TERMINAL else 202
     return job
@@ -123,21 +133,22 @@ def cancel_job(services: ServicesDep, job_id: JobId, response: Response) -> Job:
 
 @router.post(
     "/{job_id:uuid}/retry",
+    dependencies=[SUBMIT],
     status_code=202,
     responses=documented(JobNotFound, JobNotTerminal, IdempotencyKeyReused),
 )
 def retry_job(services: ServicesDep, job_id: JobId, response: Response, key: IdempotencyKey = None) -> Job:
-    """Submit a new job with the same specification, seed included, as one that is over."""
-    return accepted(response, submission.retry(services, job_id, key))
+    """Submit a new job with the specification of a finished one, including its seed."""
+    return accept(response, submission.retry(services, job_id, key))
 
 
-@router.get("", responses=documented(InvalidCursor))
-def list_jobs(services: ServicesDep, query: Annotated[JobListQuery, Query()]) -> JobPage:
-    """The jobs that fit every filter, page by page."""
-    return services.database.read(lambda session: job_lists.page(session, query))
+@router.get("", dependencies=[READ], responses=documented(InvalidCursor))
+def list_jobs(services: ServicesDep, query: Annotated[JobListQuery, Query()]) -> Page[Job]:
+    """List the jobs that match every filter."""
+    return _CURSORS[query.sort].read(services.database, query, partial(job_lists.page, query=query))
 
 
-@router.get("/counts", responses=documented())
+@router.get("/counts", dependencies=[READ], responses=documented())
 def count_jobs(services: ServicesDep) -> JobCounts:
-    """How many jobs there are in each state, and in each state of each queue."""
+    """Count the jobs in each state, and in each state of each queue."""
     return services.database.read(job_lists.counts)

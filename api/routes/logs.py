@@ -1,74 +1,72 @@
-"""What a job's attempts logged: page by page, or as one text."""
+"""The log of a job: in pages, or as one text."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy.orm import Session
 
 from api.deps import JobId, ServicesDep
+from api.http.auth import READ
+from api.http.paging import Cursors, LongPageDep
 from api.http.problems import documented
 from shared.db import tables
-from shared.errors import JobNotFound
-from shared.schemas import JobLogLine, JobLogPage, LogLevel
+from shared.errors import InvalidCursor, JobNotFound
+from shared.schemas import JobLogLine, LogLevel, Page
 from shared.store import job_logs, job_queries
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 
+_CURSORS = Cursors("log lines of a job", job_logs.LineKey)
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
 @router.get(
     "/{job_id:uuid}/logs",
-    response_model=JobLogPage,
+    response_model=Page[JobLogLine],
     responses={
-        **documented(JobNotFound),
-        200: {"description": "A page, or the whole as text", "content": _TEXT},
+        **documented(JobNotFound, InvalidCursor),
+        200: {"description": "A page, or the whole log as text", "content": _TEXT},
     },
 )
 def get_logs(
     services: ServicesDep,
     job_id: JobId,
-    level: Annotated[LogLevel, Query(description="The least important level.")] = LogLevel.DEBUG,
+    query: LongPageDep,
+    level: Annotated[LogLevel, Query(description="The lowest level to include.")] = LogLevel.DEBUG,
     q: Annotated[
-        str, Query(max_length=200, pattern=r"^[^\x00]*$", description="What a message must have.")
+        str, Query(max_length=200, pattern=r"^[^\x00]*$", description="A part of the message, in any case.")
     ] = "",
     after: Annotated[
-        str, Query(pattern=r"^\d{1,9}\.\d{1,9}$", description="`next_cursor` of the page before.")
-    ] = "0.0",
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+        str | None, Query(description="The `cursor` of a line: return only later lines.")
+    ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
-) -> JobLogPage | Response:
-    """A job's log, oldest line first; ask again with `after` to follow it.
+) -> Page[JobLogLine] | Response:
+    """Get a job's log, oldest line first. Every page has a `next_cursor`, with which the log can be followed.
 
-    With `Accept: text/plain` it is a download of all its lines.
+    `cursor` takes precedence over `after`. With `Accept: text/plain`, the response is a download of all
+    lines.
     """
-    attempt, _, number = after.partition(".")
+    start = _CURSORS.parse(after if query.cursor is None else query.cursor) or (0, 0)
     as_text = "text/plain" in accept
 
-    def read(session: Session) -> list[JobLogLine]:
-        job_queries.get(session, job_id)
-        found = job_logs.lines(
-            session,
-            job_id,
-            limit=job_logs.MAX_LINES if as_text else limit + 1,
-            after=(int(attempt), int(number)),
-            level=level,
-            text=q,
-        )
-        return [_describe(row) for row in found]
+    def read(session: Session) -> Sequence[tables.JobLog]:
+        job_queries.state(session, job_id)  # raises JobNotFound
+        limit = job_logs.MAX_LINES if as_text else query.limit + 1
+        return job_logs.lines(session, job_id, after=start, limit=limit, level=level, text=q)
 
-    found = services.database.read(read)
+    lines = [((row.attempt, row.number), _to_schema(row)) for row in services.database.read(read)]
     if as_text:
         headers = {"Content-Disposition": f'attachment; filename="job-{job_id}.log"'}
-        return Response("".join(map(_as_text, found)), media_type="text/plain", headers=headers)
-    page = tuple(found[:limit])
-    return JobLogPage(data=page, next_cursor=page[-1].cursor if page else after, has_more=len(found) > limit)
+        text = "".join(_to_text(line) for _, line in lines)
+        return Response(text, media_type="text/plain", headers=headers)
+    return _CURSORS.page(lines, query.limit, start=start)
 
 
-def _describe(row: tables.JobLog) -> JobLogLine:
+def _to_schema(row: tables.JobLog) -> JobLogLine:
     return JobLogLine(
-        cursor=f"{row.attempt}.{row.number}",
+        cursor=_CURSORS.format((row.attempt, row.number)),
         attempt=row.attempt,
         at=row.at,
         level=LogLevel(row.level),
@@ -77,6 +75,6 @@ def _describe(row: tables.JobLog) -> JobLogLine:
     )
 
 
-def _as_text(line: JobLogLine) -> str:
+def _to_text(line: JobLogLine) -> str:
     fields = "".join(f" {name}={json.dumps(value)}" for name, value in line.fields.items())
     return f"{line.at:%Y-%m-%dT%H:%M:%S.%fZ} {line.level.upper():8} {line.attempt} {line.message}{fields}\n"

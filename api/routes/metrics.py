@@ -1,4 +1,4 @@
-"""Curves: of one job, of several, and several jobs side by side."""
+"""Metrics of jobs, and comparisons of jobs."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -9,18 +9,19 @@ from pydantic import BeforeValidator, Field
 from sqlalchemy.orm import Session
 
 from api.deps import JobId, ServicesDep
+from api.http.auth import READ
 from api.http.problems import documented
 from api.jobs.comparison import compare
-from api.jobs.metric_series import series, to_csv, to_ndjson
+from api.jobs.metric_series import downsample, to_csv, to_ndjson
 from shared.errors import JobNotFound
 from shared.schemas import Comparison, JobMetrics, ManyMetrics, MetricName, Metrics, Resolution
 from shared.store import metrics
 
-router = APIRouter(prefix="/v1", tags=["metrics"])
+router = APIRouter(prefix="/v1", tags=["metrics"], dependencies=[READ])
 
 
 class Format(StrEnum):
-    """How curves are written."""
+    """The format of metrics."""
 
     JSON = "json"
     CSV = "csv"
@@ -28,7 +29,7 @@ class Format(StrEnum):
 
 
 def _split(values: Any) -> Any:
-    """`a,b` as two values, as well as `a` and `b`."""
+    """Split `a,b` into two values, as if both had been given."""
     if not isinstance(values, list):
         return values
     return list(dict.fromkeys(part for value in values for part in str(value).split(",")))
@@ -37,23 +38,25 @@ def _split(values: Any) -> Any:
 Names = Annotated[
     tuple[MetricName, ...],
     BeforeValidator(_split),
-    Query(description="Which curves, with commas between them; all where none is named."),
+    Query(description="The metrics to return, separated by commas; all by default."),
 ]
 MaxPoints = Annotated[
     int,
     Query(
         ge=1,
         le=100_000,
-        description="Of each curve. Where it has more, each point here is the last of several, and `min` and "
-        "`max` are theirs.",
+        description="The number of points of each metric. If it has more, each point in the response is the "
+        "last of several, with their `min` and `max`.",
     ),
 ]
-AskedFormat = Annotated[Format, Query(alias="format", description="CSV and NDJSON have a line a point.")]
-_JOBS = "Jobs' ids, with commas between them."
+FormatQuery = Annotated[Format, Query(alias="format", description="CSV and NDJSON have one line a point.")]
+JobIds = Annotated[
+    list[UUID], BeforeValidator(_split), Query(description="The ids of the jobs, separated by commas.")
+]
 
 _TABLES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The curves",
+        "description": "The metrics",
         "content": {
             "text/csv": {"schema": {"type": "string"}},
             "application/x-ndjson": {"schema": {"type": "string"}},
@@ -63,9 +66,7 @@ _TABLES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/jobs/{job_id:uuid}/metrics",
-    response_model=Metrics,
-    responses={**documented(JobNotFound), **_TABLES},
+    "/jobs/{job_id:uuid}/metrics", response_model=Metrics, responses={**documented(JobNotFound), **_TABLES}
 )
 def get_metrics(
     services: ServicesDep,
@@ -73,51 +74,42 @@ def get_metrics(
     resolution: Resolution = Resolution.EPOCH,
     names: Names = (),
     max_points: MaxPoints = 10_000,
-    format_: AskedFormat = Format.JSON,
+    format_: FormatQuery = Format.JSON,
 ) -> Metrics | Response:
-    """A training job's curves so far."""
-    found = services.database.read(lambda session: _metrics(session, job_id, resolution, names, max_points))
-    return Metrics(series=found.series) if format_ is Format.JSON else _table([found], format_)
+    """Get the metrics that a training job has recorded so far."""
+    job = services.database.read(lambda session: _metrics(session, job_id, resolution, names, max_points))
+    return Metrics(series=job.series) if format_ is Format.JSON else _table([job], format_)
 
 
-@router.get(
-    "/metrics",
-    response_model=ManyMetrics,
-    responses={**documented(JobNotFound), **_TABLES},
-)
+@router.get("/metrics", response_model=ManyMetrics, responses={**documented(JobNotFound), **_TABLES})
 def get_many_metrics(
     services: ServicesDep,
-    jobs: Annotated[
-        list[UUID], BeforeValidator(_split), Field(min_length=1, max_length=50), Query(description=_JOBS)
-    ],
+    jobs: Annotated[JobIds, Field(min_length=1, max_length=50)],
     resolution: Resolution = Resolution.EPOCH,
     names: Names = (),
     max_points: MaxPoints = 1_000,
-    format_: AskedFormat = Format.JSON,
+    format_: FormatQuery = Format.JSON,
 ) -> ManyMetrics | Response:
-    """The curves of up to 50 jobs."""
-    found = services.database.read(
+    """Get the metrics of up to 50 jobs."""
+    job_metrics = services.database.read(
         lambda session: [_metrics(session, job_id, resolution, names, max_points) for job_id in jobs]
     )
-    return ManyMetrics(data=tuple(found)) if format_ is Format.JSON else _table(found, format_)
+    return ManyMetrics(data=tuple(job_metrics)) if format_ is Format.JSON else _table(job_metrics, format_)
 
 
 @router.get("/compare", responses=documented(JobNotFound))
 def compare_jobs(
-    services: ServicesDep,
-    jobs: Annotated[
-        list[UUID], BeforeValidator(_split), Field(min_length=2, max_length=10), Query(description=_JOBS)
-    ],
+    services: ServicesDep, jobs: Annotated[JobIds, Field(min_length=2, max_length=10)]
 ) -> Comparison:
-    """Two to ten jobs side by side: what differs in their specifications, their curves and evaluations."""
+    """Compare two to ten jobs: how their specifications differ, their metrics, their evaluations."""
     return services.database.read(lambda session: compare(session, jobs))
 
 
 def _metrics(
     session: Session, job_id: UUID, resolution: Resolution, names: tuple[MetricName, ...], max_points: int
 ) -> JobMetrics:
-    found = metrics.read(session, job_id, resolution, names or tuple(MetricName))
-    return JobMetrics(job_id=job_id, series=series(found, resolution, max_points))
+    arrays = metrics.read(session, job_id, resolution, names or tuple(MetricName))
+    return JobMetrics(job_id=job_id, series=downsample(arrays, resolution, max_points))
 
 
 def _table(metrics: list[JobMetrics], format_: Format) -> Response:

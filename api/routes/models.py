@@ -1,37 +1,45 @@
-"""Trained models: list, look at, name, delete, download; and what they say of pictures."""
+"""Trained models: list, get, name, delete, download, predict."""
 
 from base64 import b64encode
 from io import BytesIO
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from PIL import Image
+from sqlalchemy.orm import Session
 
-from api.deps import IfNoneMatch, ModelId, ServicesDep
-from api.http.headers import etag, is_known
-from api.http.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
-from api.prediction.predict import PICTURE_TYPES, UploadDep, predict
+from api.deps import IfNoneMatch, ModelId, ModelsDep, ServicesDep
+from api.http.auth import READ, SUBMIT
+from api.http.bodies import IMAGE_TYPES, ImagesDep
+from api.http.headers import etag, is_current
+from api.http.paging import Cursors, PageDep
+from api.http.problems import BODY, MALFORMED_JSON, TOO_LARGE, documented
+from api.prediction.predict import predict
 from shared.errors import (
+    ImageTooLarge,
+    InvalidCursor,
     ModelInUse,
     ModelNotFound,
-    PictureTooLarge,
-    UnreadablePicture,
-    UnsupportedPicture,
+    UnreadableImage,
+    UnsupportedImage,
 )
 from shared.schemas import (
     ModelDetail,
     ModelFormat,
-    ModelPage,
     ModelPatch,
+    ModelSummary,
+    Page,
     Predictions,
     PredictRequest,
     Threshold,
 )
 from shared.store import models
+from shared.store.keyset import CreationKey
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+
+_CURSORS = Cursors("models", CreationKey)
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
@@ -42,16 +50,16 @@ def _white_pixel(media_type: str) -> str:
     return b64encode(file.getvalue()).decode()
 
 
-def _picture_body(media_type: str) -> dict[str, Any]:
-    address = f"data:{media_type};base64,{_white_pixel(media_type)}"
-    return {**_BYTES, "examples": {"pixel": {"summary": "A white pixel", "externalValue": address}}}
+def _image_body(media_type: str) -> dict[str, Any]:
+    url = f"data:{media_type};base64,{_white_pixel(media_type)}"
+    return {**_BYTES, "examples": {"pixel": {"summary": "A white pixel", "externalValue": url}}}
 
 
 _PREDICT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            **{media_type: _picture_body(media_type) for media_type in PICTURE_TYPES},
+            **{media_type: _image_body(media_type) for media_type in IMAGE_TYPES},
             "application/json": {
                 "schema": PredictRequest.model_json_schema(),
                 "examples": {
@@ -63,52 +71,54 @@ _PREDICT_BODY: dict[str, Any] = {
     }
 }
 _PATCHES = {
-    "alias": {"summary": "Name it, or move the name here", "value": {"alias": "champion"}},
-    "description": {"summary": "Describe it", "value": {"description": "the one in production"}},
-    "nothing": {"summary": "Take its alias away", "value": {"alias": None}},
+    "alias": {"summary": "Set the alias, or move it here", "value": {"alias": "champion"}},
+    "description": {"summary": "Set the description", "value": {"description": "in production"}},
+    "remove": {"summary": "Remove the alias", "value": {"alias": None}},
 }
 
 
-@router.get("", responses=documented())
-def list_models(
-    services: ServicesDep,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before.")] = None,
-) -> ModelPage:
-    """Models, newest first."""
-    found = services.database.read(lambda session: models.page(session, limit=limit + 1, before=cursor))
-    page, has_more = tuple(found[:limit]), len(found) > limit
-    return ModelPage(data=page, has_more=has_more, next_cursor=str(page[-1].id) if has_more else None)
+@router.get("", dependencies=[READ], responses=documented(InvalidCursor))
+def list_models(services: ServicesDep, query: PageDep) -> Page[ModelSummary]:
+    """List the models, newest first."""
+    return _CURSORS.read(services.database, query, models.page)
 
 
-@router.get("/{model_id}", responses=documented(ModelNotFound))
+@router.get("/{model_id}", dependencies=[READ], responses=documented(ModelNotFound))
 def get_model(services: ServicesDep, model_id: ModelId) -> ModelDetail:
-    """A model's layers and accuracy, and where it comes from: its job, specification and evaluations."""
+    """Get a model: its layers and accuracy, the job and specification that trained it, its evaluations."""
     return services.database.read(lambda session: models.detail(session, model_id))
 
 
-@router.patch("/{model_id}", responses=documented(MALFORMED_JSON, ModelNotFound, TOO_LARGE, NOT_JSON))
+@router.patch("/{model_id}", dependencies=[SUBMIT], responses=documented(*BODY, ModelNotFound))
 def patch_model(
     services: ServicesDep, model_id: ModelId, changes: Annotated[ModelPatch, Body(openapi_examples=_PATCHES)]
 ) -> ModelDetail:
-    """Name or describe a model. An alias is one model's at a time: it moves here from the one that has it."""
-    changed = services.database.write(lambda session: models.patch(session, model_id, changes))
-    return services.database.read(lambda session: models.detail(session, changed))
+    """Change a model's alias or description. If another model has the alias, it moves here at once."""
+
+    def patch(session: Session) -> ModelDetail:
+        changed_id = models.patch(session, model_id, changes)
+        session.expire_all()  # the rows that the patch has read
+        return models.detail(session, changed_id)
+
+    return services.database.write(patch)
 
 
-@router.delete("/{model_id}", status_code=204, responses=documented(ModelNotFound, ModelInUse))
+@router.delete(
+    "/{model_id}", dependencies=[SUBMIT], status_code=204, responses=documented(ModelNotFound, ModelInUse)
+)
 def delete_model(services: ServicesDep, model_id: ModelId) -> None:
-    """Delete a model's files. Its training job, with curves and evaluation, stays."""
+    """Delete a model's files. The job that trained it keeps its metrics and its evaluation."""
     services.database.write(lambda session: models.delete_model(session, model_id))
 
 
 @router.get(
     "/{model_id}/download",
+    dependencies=[READ],
     response_class=Response,
     responses={
         **documented(ModelNotFound),
         200: {"description": "The file", "content": {"application/octet-stream": _BYTES}},
-        304: {"description": "It is as `If-None-Match` says"},
+        304: {"description": "Unchanged since `If-None-Match`"},
     },
 )
 def download_model(
@@ -117,10 +127,10 @@ def download_model(
     format_: Annotated[ModelFormat, Query(alias="format")] = ModelFormat.KERAS,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """A model's bytes. The ETag is their SHA-256."""
+    """Download a model. The ETag is the SHA-256 of the file."""
     file = services.database.read(lambda session: models.file(session, model_id, format_))
     headers = {"ETag": etag(file.sha256)}
-    if is_known(if_none_match, headers["ETag"]):
+    if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     headers["Content-Disposition"] = f'attachment; filename="model-{file.model_id}.{format_}"'
     return Response(file.content, media_type="application/octet-stream", headers=headers)
@@ -128,20 +138,22 @@ def download_model(
 
 @router.post(
     "/{model_id}/predict",
+    dependencies=[SUBMIT],
     responses=documented(
-        MALFORMED_JSON, ModelNotFound, TOO_LARGE, PictureTooLarge, UnsupportedPicture, UnreadablePicture
+        MALFORMED_JSON, ModelNotFound, TOO_LARGE, ImageTooLarge, UnsupportedImage, UnreadableImage
     ),
     openapi_extra=_PREDICT_BODY,
 )
 async def predict_images(
     services: ServicesDep,
+    loaded_models: ModelsDep,
     model_id: ModelId,
-    upload: UploadDep,
-    threshold: Annotated[Threshold | None, Query()] = None,
+    images: ImagesDep,
+    threshold: Annotated[
+        Threshold | None,
+        Query(description="Overrides the threshold that the model was trained with."),
+    ] = None,
 ) -> Predictions:
-    """Read the digit in a picture of any size and colour, or in up to 64 images.
-
-    Without `threshold` that of the model's training holds.
-    """
-    # a coroutine, so that FastAPI checks the answer here and not in one more thread
-    return await run_in_threadpool(predict, services, model_id, upload, threshold)
+    """Predict the digit in an image of any size and colour, or in up to 64 images."""
+    # a coroutine, so that FastAPI validates the response here and not in another thread
+    return await run_in_threadpool(predict, services.database, loaded_models, model_id, images, threshold)

@@ -1,59 +1,56 @@
-"""Queues: what waits in them, pausing them, and what an autoscaler reads."""
+"""Queues: list, pause, resume; and their load, for autoscalers."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
 from api.deps import ServicesDep
+from api.http.auth import ADMIN, READ
+from api.http.paging import Cursors, PageDep
 from api.http.problems import documented
 from api.services import Services
-from shared import log
-from shared.schemas import QUEUE_PATTERN, Autoscaling, Queue, QueueList
+from shared.errors import InvalidCursor
+from shared.schemas import QUEUE_PATTERN, Autoscaling, Page, Queue
 from shared.store import dispatch, queues
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 
+_CURSORS = Cursors("queues", queues.QueueKey)
+
 QueueName = Annotated[str, Path(pattern=QUEUE_PATTERN, description="The queue's name, such as `default`.")]
 
-_log = log.get_logger(__name__)
+
+@router.get("/queues", dependencies=[READ], responses=documented(InvalidCursor))
+def list_queues(services: ServicesDep, query: PageDep) -> Page[Queue]:
+    """List the queues by name: waiting jobs by priority, the age of the oldest, running jobs, workers."""
+    return _CURSORS.read(services.database, query, partial(queues.page, named=services.settings.queues))
 
 
-@router.get("/queues", responses=documented())
-def list_queues(services: ServicesDep) -> QueueList:
-    """The queues: how many jobs wait by priority, how long the oldest has, and who serves them."""
-    return QueueList(data=_queues(services))
-
-
-@router.get("/autoscaling", responses=documented())
+@router.get("/autoscaling", dependencies=[READ], responses=documented())
 def get_autoscaling(services: ServicesDep) -> Autoscaling:
-    """The load of each queue, and how many workers it wants."""
-    return Autoscaling(queues={queue.name: queues.load(queue) for queue in _queues(services)})
+    """Get the load of each queue, and the number of workers that it needs."""
+    rows = services.database.read(lambda session: queues.page(session, services.settings.queues))
+    return Autoscaling(queues={queue.name: queues.load(queue) for _, queue in rows})
 
 
-@router.post("/queues/{name}/pause", responses=documented())
+@router.post("/queues/{name}/pause", dependencies=[ADMIN], responses=documented())
 def pause_queue(services: ServicesDep, name: QueueName) -> Queue:
-    """Let no job of the queue be started; those that run go on. Jobs may still be submitted."""
+    """Start no more jobs of a queue. Running jobs continue, and jobs may still be submitted. Idempotent."""
     services.database.write(lambda session: queues.pause(session, name))
     return _queue(services, name)
 
 
-@router.post("/queues/{name}/resume", responses=documented())
+@router.post("/queues/{name}/resume", dependencies=[ADMIN], responses=documented())
 def resume_queue(services: ServicesDep, name: QueueName) -> Queue:
-    """Let the queue's jobs be started again, and send at once those that wait."""
+    """Start jobs of a paused queue again, beginning with those that wait. Idempotent."""
     services.database.write(lambda session: queues.resume(session, name))
     hints = services.database.write(
         lambda session: dispatch.take_undispatched(session, [name], lost_after_s=None)
     )
-    unsent = dispatch.send(services.database, services.broker, hints)
-    if unsent is not None:
-        _log.warning("jobs wait for the broker to answer again", queue=name, reason=str(unsent))
+    dispatch.send(services.database, services.broker, hints)
     return _queue(services, name)
 
 
 def _queue(services: Services, name: str) -> Queue:
-    found = services.database.read(lambda session: queues.every(session, {name}))
-    return next(queue for queue in found if queue.name == name)
-
-
-def _queues(services: Services) -> tuple[Queue, ...]:
-    return services.database.read(lambda session: queues.every(session, services.settings.queues))
+    return services.database.read(lambda session: queues.get(session, name))

@@ -1,34 +1,41 @@
-"""Sweeps: many training jobs that differ in some parameters, submitted, compared and cancelled together."""
+"""Sweeps of training jobs: submit, list, get, cancel."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Query, Response
 
 from api.deps import IdempotencyKey, ServicesDep
-from api.http.problems import MALFORMED_JSON, NOT_JSON, TOO_LARGE, documented
+from api.http.auth import READ, SUBMIT
+from api.http.headers import REPLAYED
+from api.http.paging import Cursors, PageDep
+from api.http.problems import BODY, documented
 from api.jobs.sweeps import cancel, submit
-from shared.errors import IdempotencyKeyReused, InvalidSpec, SweepNotFound
-from shared.schemas import Objective, SweepCreate, SweepDetail, SweepPage
+from shared.errors import IdempotencyKeyReused, InvalidCursor, InvalidSpec, SweepNotFound
+from shared.schemas import Objective, Page, Sweep, SweepCreate, SweepDetail
 from shared.store import sweeps
+from shared.store.keyset import CreationKey
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
-SweepId = Annotated[UUID, Path(description="The sweep's id, as POST /v1/sweeps answered it.")]
-By = Annotated[Objective, Query(alias="metric", description="What the jobs are compared by.")]
+_CURSORS = Cursors("sweeps", CreationKey)
+
+SweepId = Annotated[UUID, Path(description="The sweep's id.")]
+RankedBy = Annotated[Objective, Query(alias="metric", description="What the jobs are ranked by.")]
 
 _EXAMPLES = {
     "grid": {
-        "summary": "Every combination",
+        "summary": "Every combination of values",
         "value": {
             "strategy": "grid",
             "parameters": {"learning_rate": [0.0003, 0.001, 0.003], "batch_size": [128, 512]},
             "spec": {"epochs": 5},
-            "name": "how fast may it learn",
+            "name": "learning rates",
         },
     },
     "random": {
-        "summary": "Twenty drawn by chance",
+        "summary": "Twenty random combinations",
         "value": {
             "strategy": "random",
             "count": 20,
@@ -44,8 +51,9 @@ _EXAMPLES = {
 
 @router.post(
     "",
+    dependencies=[SUBMIT],
     status_code=202,
-    responses=documented(MALFORMED_JSON, TOO_LARGE, NOT_JSON, InvalidSpec, IdempotencyKeyReused),
+    responses=documented(*BODY, InvalidSpec, IdempotencyKeyReused),
 )
 def submit_sweep(
     services: ServicesDep,
@@ -53,41 +61,34 @@ def submit_sweep(
     response: Response,
     key: IdempotencyKey = None,
 ) -> SweepDetail:
-    """Submit up to 1,000 training jobs, all or none; one seed for all, unless seeds are swept."""
-    sweep_id, made = submit(services, request, key)
-    response.headers["Location"] = f"/v1/sweeps/{sweep_id}"
-    if not made:
-        response.headers["Idempotency-Replayed"] = "true"
-    return _detail(services, sweep_id, "evaluation_accuracy")
+    """Submit up to 1,000 training jobs, all or none. They share one seed, unless the seed is swept."""
+    sweep_id, stored = submit(services, request, key)
+    response.headers.update({"Location": f"/v1/sweeps/{sweep_id}", **({} if stored else REPLAYED)})
+    return _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)
 
 
-@router.get("", responses=documented())
+@router.get("", dependencies=[READ], responses=documented(InvalidCursor))
 def list_sweeps(
-    services: ServicesDep,
-    metric: By = "evaluation_accuracy",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[UUID | None, Query(description="`next_cursor` of the page before.")] = None,
-) -> SweepPage:
-    """Sweeps, newest first, each with its best job."""
-    found = services.database.read(
-        lambda session: sweeps.page(session, metric, limit=limit + 1, before=cursor)
-    )
-    page, has_more = found[:limit], len(found) > limit
-    return SweepPage(data=page, has_more=has_more, next_cursor=str(page[-1].id) if has_more else None)
+    services: ServicesDep, query: PageDep, metric: RankedBy = Objective.EVALUATION_ACCURACY
+) -> Page[Sweep]:
+    """List the sweeps, newest first, each with its best job."""
+    return _CURSORS.read(services.database, query, partial(sweeps.page, objective=metric))
 
 
-@router.get("/{sweep_id}", responses=documented(SweepNotFound))
-def get_sweep(services: ServicesDep, sweep_id: SweepId, metric: By = "evaluation_accuracy") -> SweepDetail:
-    """A sweep and its jobs, the best first."""
+@router.get("/{sweep_id}", dependencies=[READ], responses=documented(SweepNotFound))
+def get_sweep(
+    services: ServicesDep, sweep_id: SweepId, metric: RankedBy = Objective.EVALUATION_ACCURACY
+) -> SweepDetail:
+    """Get a sweep and its jobs, best first."""
     return _detail(services, sweep_id, metric)
 
 
-@router.post("/{sweep_id}/cancel", responses=documented(SweepNotFound))
+@router.post("/{sweep_id}/cancel", dependencies=[SUBMIT], responses=documented(SweepNotFound))
 def cancel_sweep(services: ServicesDep, sweep_id: SweepId) -> SweepDetail:
-    """Cancel every job of a sweep that is not over: queued ones at once, running ones within seconds."""
-    _detail(services, sweep_id, "evaluation_accuracy")
+    """Cancel the unfinished jobs of a sweep: queued ones at once, running ones within seconds. Idempotent."""
+    _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)
     cancel(services, sweep_id)
-    return _detail(services, sweep_id, "evaluation_accuracy")
+    return _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)
 
 
 def _detail(services: ServicesDep, sweep_id: UUID, metric: Objective) -> SweepDetail:

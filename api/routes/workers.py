@@ -1,43 +1,48 @@
-"""Workers."""
+"""Workers: list, drain, undrain."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
 from api.deps import ServicesDep
+from api.http.auth import ADMIN, READ
+from api.http.paging import Cursors, PageDep
 from api.http.problems import documented
-from shared import schemas
-from shared.errors import WorkerNotFound, WorkerStopped
+from shared.errors import InvalidCursor, WorkerNotFound, WorkerStopped
+from shared.schemas import Page, Worker
 from shared.store import workers
 
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
 
+_CURSORS = Cursors("workers", workers.WorkerKey)
+
 WorkerId = Annotated[
     str,
-    Path(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="The id that the list names."),
+    Path(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="The worker's id."),
 ]
 
 
-@router.get("", responses=documented())
-def list_workers(services: ServicesDep) -> schemas.WorkerList:
-    """The workers that have reported, last heard of first, with the jobs that they run."""
-    return schemas.WorkerList(data=services.database.read(workers.every))
+@router.get("", dependencies=[READ], responses=documented(InvalidCursor))
+def list_workers(services: ServicesDep, query: PageDep) -> Page[Worker]:
+    """List the workers with the jobs that they are running, the latest heartbeat first."""
+    return _CURSORS.read(services.database, query, workers.page)
 
 
-@router.post("/{worker_id}/drain", responses=documented(WorkerNotFound, WorkerStopped))
-def drain_worker(services: ServicesDep, worker_id: WorkerId) -> schemas.Worker:
-    """Let a worker finish the jobs that it runs, and take no others."""
+@router.post("/{worker_id}/drain", dependencies=[ADMIN], responses=documented(WorkerNotFound, WorkerStopped))
+def drain_worker(services: ServicesDep, worker_id: WorkerId) -> Worker:
+    """Let a worker finish its running jobs and take no more. Idempotent."""
     services.database.write(lambda session: workers.drain(session, worker_id))
     return _worker(services, worker_id)
 
 
-@router.post("/{worker_id}/undrain", responses=documented(WorkerNotFound, WorkerStopped))
-def undrain_worker(services: ServicesDep, worker_id: WorkerId) -> schemas.Worker:
-    """Let a worker take jobs again; it does so within seconds."""
+@router.post(
+    "/{worker_id}/undrain", dependencies=[ADMIN], responses=documented(WorkerNotFound, WorkerStopped)
+)
+def undrain_worker(services: ServicesDep, worker_id: WorkerId) -> Worker:
+    """Let a draining worker take jobs again, within seconds. Idempotent."""
     services.database.write(lambda session: workers.undrain(session, worker_id))
     return _worker(services, worker_id)
 
 
-def _worker(services: ServicesDep, worker_id: str) -> schemas.Worker:
-    found = services.database.read(workers.every)
-    return next(worker for worker in found if worker.id == worker_id)
+def _worker(services: ServicesDep, worker_id: str) -> Worker:
+    return services.database.read(lambda session: workers.get(session, worker_id))

@@ -9,13 +9,13 @@ from shared.settings import Settings
 from tests.contract import campaign
 from tests.support.servers import running_postgres, running_redis
 
-# as many of each operation where they are drawn by chance; 0.2 s each for those of the streams
+# objects of each kind; every operation draws ids from them
 _OPTIONS = ("--seed", "1", "--max-examples", "60")
-_MANY = 60
+_PER_KIND = 60
 
 
 def main() -> int:
-    """Print what the runs showed; 1 if one found something."""
+    """Run the campaign on both databases and print the results; return 1 if a check failed."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_redis() as redis,
@@ -32,7 +32,7 @@ def _run(folder: Path, name: str, url: str, redis_url: str) -> bool:
     database.migrate()
     database.dispose()
     settings = Settings(data_dir=folder, database_url=url, redis_url=redis_url)
-    outcome = campaign.run(settings, *_OPTIONS, many=_MANY)
+    outcome = campaign.run(settings, *_OPTIONS, count=_PER_KIND)
     sys.stdout.write(f"{outcome.output}\n{name}\n{outcome}\n")
     sys.stdout.write(f"never reached: {', '.join(outcome.unreached) or 'none'}\n")
     sys.stdout.flush()

@@ -64,16 +64,16 @@ class Outcome:
         return "\n".join([*rows, f"{self.examples:,} examples, {total:,} answers of the operations"])
 
 
-def run(settings: Settings, *options: str, many: int) -> Outcome:
+def run(settings: Settings, *options: str, count: int) -> Outcome:
     """Fill the database, serve the API and have schemathesis test it.
 
     Args:
         settings: of an API whose database is empty and whose Redis answers; its folder gets files.
         options: of `schemathesis run`.
-        many: things of each kind that the database holds at first.
+        count: objects of each kind that the database contains at first.
     """
     database = Database(settings.database_url)
-    _write_dictionaries(settings.data_dir, populate(database, many))
+    _write_dictionaries(settings.data_dir, populate(database, count))
     database.dispose()
     shutil.copy(_CONFIGURATION, settings.data_dir)
     keyed = settings.model_copy(

@@ -13,7 +13,7 @@ from schemathesis.core.failures import Failure
 from schemathesis.core.transport import Response
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from api.prediction.predict import PICTURE_TYPES
+from api.http.bodies import IMAGE_TYPES
 from tests.support.onnx_models import make_drawing
 
 # Valid by every schema, and refused all the same for what the database or the rest of the request holds.
@@ -23,7 +23,7 @@ REASONS_BEYOND_SCHEMAS = frozenset(
         "/problems/idempotency-key-reused",
         "/problems/invalid-cursor",  # of another list
         "/problems/invalid-spec",  # more images than the dataset has, a grid of too many jobs
-        "/problems/unreadable-picture",  # a text that is no base64, or bytes that are no picture
+        "/problems/unreadable-image",  # a text that is no base64, or bytes that are no picture
         "/problems/version-mismatch",
     }
 )
@@ -37,7 +37,7 @@ def _drawing(media_type: str) -> bytes:
     return file.getvalue()
 
 
-for media_type in PICTURE_TYPES:
+for media_type in IMAGE_TYPES:
     schemathesis.openapi.media_type(media_type, strategies.just(_drawing(media_type)))
 
 

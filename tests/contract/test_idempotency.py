@@ -1,4 +1,4 @@
-"""One key, one job: however many ask for it, and however near to one another."""
+"""An idempotency key creates one job, however many requests with it are concurrent."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier

@@ -20,7 +20,7 @@ def database_url(sqlite_url: str) -> str:
 
 def test_reads_at_the_borders_of_what_is_allowed(live_settings: Settings) -> None:
     outcome = campaign.run(
-        live_settings, "--seed", "1", "--phases", "coverage", "--include-method", "GET", many=4
+        live_settings, "--seed", "1", "--phases", "coverage", "--include-method", "GET", count=4
     )
 
     assert outcome.passed, outcome.output
@@ -29,7 +29,7 @@ def test_reads_at_the_borders_of_what_is_allowed(live_settings: Settings) -> Non
 
 def test_requests_drawn_by_chance_and_one_after_another(live_settings: Settings) -> None:
     outcome = campaign.run(
-        live_settings, "--seed", "1", "-n", "5", "--phases", "examples,fuzzing,stateful", many=8
+        live_settings, "--seed", "1", "-n", "5", "--phases", "examples,fuzzing,stateful", count=8
     )
 
     assert outcome.passed, outcome.output

@@ -23,7 +23,7 @@ DATASET = "digits"  # which needs no network
 
 @dataclass(frozen=True)
 class World:
-    """The names of what is there, by the path parameter that takes them."""
+    """Identifiers of the stored objects, by the path parameter that takes them."""
 
     job_id: tuple[UUID, ...]
     model_id: tuple[UUID | str, ...]
@@ -32,20 +32,20 @@ class World:
     worker_id: tuple[str, ...]
 
 
-def populate(database: Database, many: int) -> World:
-    """Store so many jobs in each state, and as many models, sweeps, keys and workers."""
-    finished = [_trained(database, number) for number in range(many)]
+def populate(database: Database, count: int) -> World:
+    """Store `count` jobs in each state, and as many models, sweeps, keys and workers."""
+    finished = [_trained(database, number) for number in range(count)]
     models = [model.id for _, model in finished]
-    evaluations = [_evaluation_job(database, model_id) for model_id in models[: many // 4]]
+    evaluations = [_evaluation_job(database, model_id) for model_id in models[: count // 4]]
     database.write(lambda session: patch(session, models[0], ModelPatch(alias="champion")))
     database.write(lambda session: queues.pause(session, "paused"))
-    jobs = [job_id for job_id, _ in finished] + list(_unfinished(database, many))
+    jobs = [job_id for job_id, _ in finished] + list(_unfinished(database, count))
     return World(
         job_id=(*jobs, *evaluations),
         model_id=(*models, "champion"),
-        sweep_id=tuple(_sweep(database) for _ in range(many)),
-        key_id=tuple(_key(database) for _ in range(many)),
-        worker_id=tuple(factories.worker(database, id=f"worker-{number}") for number in range(many)),
+        sweep_id=tuple(_sweep(database) for _ in range(count)),
+        key_id=tuple(_key(database) for _ in range(count)),
+        worker_id=tuple(factories.worker(database, id=f"worker-{number}") for number in range(count)),
     )
 
 
@@ -73,8 +73,8 @@ def _evaluation_job(database: Database, model_id: UUID) -> UUID:
     )
 
 
-def _unfinished(database: Database, many: int) -> Iterator[UUID]:
-    for _ in range(many):
+def _unfinished(database: Database, count: int) -> Iterator[UUID]:
+    for _ in range(count):
         yield factories.submitted(database, queue="paused")
         yield factories.running(database).job_id
         yield factories.failed(database)

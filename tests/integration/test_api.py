@@ -1,11 +1,8 @@
-"""The API over HTTP, on each database, with a real Redis; workers are played by the store's functions."""
+"""The API over HTTP, on each database, with a real Redis; the store's functions simulate workers."""
 
 import json
-import socket
 from base64 import b64decode
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -20,9 +17,11 @@ from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.settings import Settings
 from tests.support import factories
+from tests.support.databases import migrate
+from tests.support.ports import closed_port, silent_port
 from tests.support.servers import RedisServer, running_app, running_postgres
 
-ANSWER_S = 3.0  # within which a submit is answered, whatever the broker does
+RESPONSE_S = 3.0  # the limit for a submit, in whatever state the broker is
 
 
 def _messages(redis: RedisServer, queue: str = "default", priority: str = "normal") -> list[str]:
@@ -37,43 +36,43 @@ def _submit(api: httpx.Client, key: str | None = None, **body: Any) -> httpx.Res
     return api.post("/v1/jobs", json={"kind": "train", **body}, headers=headers)
 
 
-def test_a_submitted_job_is_sent_to_its_list_once(api: httpx.Client, redis: RedisServer) -> None:
+def test_a_submitted_job_is_sent_once_to_the_list_of_its_queue(api: httpx.Client, redis: RedisServer) -> None:
     job = _submit(api, queue="gpu", priority="high").json()
 
     assert _messages(redis, "gpu", "high") == [job["id"]]
 
 
-def test_requests_with_one_key_make_one_job_also_at_the_same_moment(
+def test_concurrent_requests_with_one_idempotency_key_create_one_job(
     api: httpx.Client, redis: RedisServer
 ) -> None:
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda _: _submit(api, "key"), range(16)))
+        responses = list(threads.map(lambda _: _submit(api, "key"), range(16)))
 
-    assert {answer.status_code for answer in answers} == {202}
-    assert len({answer.json()["id"] for answer in answers}) == 1
-    assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
-    assert _messages(redis) == [answers[0].json()["id"]]
+    assert {response.status_code for response in responses} == {202}
+    assert len({response.json()["id"] for response in responses}) == 1
+    assert sum("Idempotency-Replayed" not in response.headers for response in responses) == 1
+    assert _messages(redis) == [responses[0].json()["id"]]
 
 
-def test_a_jobs_life_is_told_from_submit_to_result(api: httpx.Client, database: Database) -> None:
+def test_each_state_of_a_job_is_returned_from_submit_to_result(api: httpx.Client, database: Database) -> None:
     job = _submit(api, spec={"epochs": 3, "train_size": 100, "batch_size": 50, "seed": 1}).json()
     path, tags = f"/v1/jobs/{job['id']}", set()
 
-    def look() -> dict[str, Any]:
-        answer = api.get(path)
-        tags.add(answer.headers["ETag"])
-        assert api.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
-        told: dict[str, Any] = answer.json()
-        return told
+    def get_job() -> dict[str, Any]:
+        response = api.get(path)
+        tags.add(response.headers["ETag"])
+        assert api.get(path, headers={"If-None-Match": response.headers["ETag"]}).status_code == 304
+        job: dict[str, Any] = response.json()
+        return job
 
-    assert look()["state"] == "queued"
+    assert get_job()["state"] == "queued"
     attempt = factories.claimed(database, UUID(job["id"])).attempt
-    assert look()["state"] == "running"
+    assert get_job()["state"] == "running"
     factories.record(database, attempt, 3)
-    assert look()["progress"]["percent"] == 100
+    assert get_job()["progress"]["percent"] == 100
     model = factories.make_model()
     factories.succeed(database, attempt, model)
-    done = look()
+    done = get_job()
 
     assert (done["state"], done["model_id"], done["evaluation_accuracy"]) == (
         "succeeded",
@@ -83,15 +82,17 @@ def test_a_jobs_life_is_told_from_submit_to_result(api: httpx.Client, database: 
     assert done["attempts"][0]["outcome"] == "succeeded"
     assert len(tags) == 4
     series = api.get(f"{path}/metrics", params={"resolution": "step"}).json()["series"]
-    assert [len(one["y"]) for one in series] == [6, 6]
+    assert [len(metric["y"]) for metric in series] == [6, 6]
     evaluation = api.get(f"{path}/evaluation").json()
     assert evaluation["confusion_matrix"] == [list(row) for row in model.evaluation.confusion_matrix]
-    assert [one["name"] for one in evaluation["per_class"]] == list(factories.NAMES)
+    assert [result["name"] for result in evaluation["per_class"]] == list(factories.NAMES)
     assert api.get(f"/v1/models/{model.id}").json()["job_id"] == job["id"]
     assert api.get(f"/v1/models/{model.id}/download?format=onnx").content == b"an ONNX file"
 
 
-def test_pages_hold_every_job_once_while_others_arrive(api: httpx.Client, database: Database) -> None:
+def test_pages_contain_every_job_once_while_others_are_submitted(
+    api: httpx.Client, database: Database
+) -> None:
     expected = {str(factories.submitted(database)) for _ in range(7)}
     page = api.get("/v1/jobs", params={"limit": 3}).json()
     seen = [job["id"] for job in page["data"]]
@@ -104,22 +105,13 @@ def test_pages_hold_every_job_once_while_others_arrive(api: httpx.Client, databa
     assert set(seen) == expected
 
 
-def test_states_are_listed_apart(api: httpx.Client, database: Database) -> None:
-    made = {
-        "queued": factories.submitted(database),
-        "running": factories.running(database).job_id,
-        "succeeded": factories.succeeded(database)[0],
-        "failed": factories.failed(database),
-        "cancelled": factories.cancelled(database),
-    }
-    listed = {state: api.get("/v1/jobs", params={"state": state}).json()["data"] for state in made}
-
-    assert {state: [job["id"] for job in jobs] for state, jobs in listed.items()} == {
-        state: [str(job_id)] for state, job_id in made.items()
-    }
+def test_jobs_are_listed_by_state(api: httpx.Client, database: Database) -> None:
+    for state, job_id in factories.one_of_each_state(database).items():
+        listed = api.get("/v1/jobs", params={"state": state}).json()["data"]
+        assert [job["id"] for job in listed] == [str(job_id)]
 
 
-def test_a_cancelled_job_is_retried_as_another(api: httpx.Client, redis: RedisServer) -> None:
+def test_a_cancelled_job_is_retried_as_a_new_job(api: httpx.Client, redis: RedisServer) -> None:
     first = _submit(api).json()
     assert api.post(f"/v1/jobs/{first['id']}/cancel").json()["state"] == "cancelled"
 
@@ -129,60 +121,46 @@ def test_a_cancelled_job_is_retried_as_another(api: httpx.Client, redis: RedisSe
     assert sorted(_messages(redis)) == sorted([first["id"], second["id"]])
 
 
-def test_a_text_that_postgresql_cannot_hold_is_refused(api: httpx.Client) -> None:
+def test_text_with_a_null_character_is_refused(api: httpx.Client) -> None:
     assert _submit(api, name="a\x00b").status_code == 422
     assert _submit(api, tags=["a\x00b"]).status_code == 422
     assert _submit(api, spec={"dataset": "a\x00b"}).status_code == 422
 
 
-def test_it_is_ready_and_knows_no_workers(api: httpx.Client) -> None:
+def test_a_new_api_is_ready_and_lists_no_workers(api: httpx.Client) -> None:
     assert api.get("/readyz").status_code == 200
-    assert api.get("/v1/workers").json() == {"data": []}
+    assert api.get("/v1/workers").json()["data"] == []
 
 
-def test_the_codelabs_twenty_examples_are_shown(
+def test_samples_of_mnist_are_twenty_labelled_images(
     settings: Settings, sqlite_url: str, real_mnist: dict[str, str]
 ) -> None:
     configured = settings.model_copy(update={"database_url": sqlite_url, **real_mnist})
     with running_app(create_app(configured)) as api:
         samples = api.get("/v1/datasets/mnist/samples", params={"seed": 1}).json()["data"]
 
-    assert len({one["index"] for one in samples}) == 20
-    assert all(0 <= one["index"] < 10_000 and one["name"] == factories.NAMES[one["label"]] for one in samples)
+    assert len({sample["index"] for sample in samples}) == 20
+    assert all(0 <= sample["index"] < 10_000 for sample in samples)
+    assert all(sample["name"] == factories.NAMES[sample["label"]] for sample in samples)
 
 
-@contextmanager
-def _silent_port() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        yield listener.getsockname()[1]
-
-
-@contextmanager
-def _closed_port() -> Iterator[int]:
-    """A port on which nothing listens, and that nothing else gets meanwhile."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        yield reserved.getsockname()[1]
-
-
-@pytest.mark.parametrize("port", [_closed_port, _silent_port], ids=["closed", "silent"])
-def test_a_submit_is_answered_in_time_while_the_broker_is_away(
+@pytest.mark.parametrize("port", [closed_port, silent_port], ids=["closed", "silent"])
+def test_a_submit_succeeds_within_3_s_while_the_broker_is_unavailable(
     live_settings: Settings, database: Database, port: Any
 ) -> None:
     with port() as number:
-        away = live_settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{number}/0"})
-        with running_app(create_app(away)) as api:
-            _assert_taken_in_time(api, database)
+        unavailable = live_settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{number}/0"})
+        with running_app(create_app(unavailable)) as api:
+            _assert_accepted_in_time(api, database)
 
 
-def test_a_submit_is_answered_in_time_when_the_broker_begins_to_hang(
+def test_a_submit_succeeds_within_3_s_when_its_open_connection_to_the_broker_hangs(
     api: httpx.Client, redis: RedisServer, database: Database
 ) -> None:
     assert _submit(api).status_code == 202  # with a connection that is open from now on
     redis.hang()
 
-    _assert_taken_in_time(api, database)
+    _assert_accepted_in_time(api, database)
 
     redis.stop()
     redis.start()
@@ -190,36 +168,34 @@ def test_a_submit_is_answered_in_time_when_the_broker_begins_to_hang(
     assert _messages(redis) == [job["id"]]
 
 
-def _assert_taken_in_time(api: httpx.Client, database: Database) -> None:
+def _assert_accepted_in_time(api: httpx.Client, database: Database) -> None:
     with ThreadPoolExecutor(16) as threads:
-        answers = list(threads.map(lambda _: _submit_timed(api), range(16)))
-    assert max(seconds for _, seconds in answers) < ANSWER_S
-    for job_id, _ in answers:
+        submits = list(threads.map(lambda _: _submit_timed(api), range(16)))
+    assert max(seconds for _, seconds in submits) < RESPONSE_S
+    for job_id, _ in submits:
         assert api.get(f"/v1/jobs/{job_id}").json()["state"] == "queued"
     unsent = select(Job.id).where(Job.dispatched_at.is_(None))
-    assert set(database.read(lambda session: session.scalars(unsent).all())) == {id_ for id_, _ in answers}
+    assert set(database.read(lambda session: session.scalars(unsent).all())) == {id_ for id_, _ in submits}
 
 
 def _submit_timed(api: httpx.Client) -> tuple[UUID, float]:
     started = monotonic()
-    answer = _submit(api)
-    assert answer.status_code == 202
-    return UUID(answer.json()["id"]), monotonic() - started
+    response = _submit(api)
+    assert response.status_code == 202
+    return UUID(response.json()["id"]), monotonic() - started
 
 
-def test_requests_are_problems_while_the_database_is_away_and_fine_afterwards(settings: Settings) -> None:
+def test_requests_fail_with_503_during_a_database_outage_and_succeed_afterwards(settings: Settings) -> None:
     with running_postgres() as server:
-        database = Database(server.url())
-        database.migrate()
-        database.dispose()
-        with running_app(create_app(settings.model_copy(update={"database_url": server.url()}))) as api:
+        configured = settings.model_copy(update={"database_url": migrate(server.url())})
+        with running_app(create_app(configured)) as api:
             job = _submit(api).json()
             server.stop()
 
-            lost, ready = api.get(f"/v1/jobs/{job['id']}"), api.get("/readyz")
+            failed, ready = api.get(f"/v1/jobs/{job['id']}"), api.get("/readyz")
 
-            assert (lost.status_code, lost.headers["Retry-After"]) == (503, "1")
-            assert lost.json()["type"] == "/problems/database-unavailable"
+            assert (failed.status_code, failed.headers["Retry-After"]) == (503, "1")
+            assert failed.json()["type"] == "/problems/database-unavailable"
             assert ready.status_code == 503
             assert not ready.json()["checks"]["database"]["ok"]
             server.start()

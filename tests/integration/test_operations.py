@@ -1,4 +1,4 @@
-"""Managing jobs, workers and queues through the client and the command line, on the API and each database."""
+"""Jobs, workers and queues managed with the client and the command line, on the API and each database."""
 
 import json
 from collections.abc import Iterator
@@ -26,13 +26,13 @@ def server(api: httpx.Client) -> Iterator[Client]:
 
 
 class CommandLine:
-    """Runs commands against that API."""
+    """Runs commands against the API of the test."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def run(self, *arguments: object) -> Result:
-        result = CliRunner().invoke(app, [str(one) for one in arguments], obj=self._connect)
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], obj=self._connect)
         assert result.exit_code == 0, result.output
         return result
 
@@ -53,7 +53,7 @@ def _messages(redis: RedisServer, queue: str = "default") -> int:
         return int(str(client.llen(list_name(queue, "normal"))))
 
 
-def test_jobs_are_found_edited_cloned_and_deleted(server: Client, database: Database) -> None:
+def test_jobs_are_edited_cloned_listed_and_deleted(server: Client, database: Database) -> None:
     ended = factories.failed(database, name="first", tags=("a",))
     assert server.edit(ended, JobPatch(tags=("b",))).tags == ("b",)
     clone = server.clone(ended, JobClone(spec={"epochs": 9}, name="second"))
@@ -64,7 +64,7 @@ def test_jobs_are_found_edited_cloned_and_deleted(server: Client, database: Data
     assert server.counts().states[JobState.QUEUED] == 1
 
 
-def test_a_batch_tells_what_became_of_each(server: Client, database: Database) -> None:
+def test_a_batch_returns_the_status_of_each_job(server: Client, database: Database) -> None:
     ended, queued = factories.failed(database), factories.submitted(database)
     first, second = server.batch(BatchAction.RETRY, [ended, queued])
     assert (first.status, second.status) == (202, 409)
@@ -72,7 +72,7 @@ def test_a_batch_tells_what_became_of_each(server: Client, database: Database) -
     assert server.job(first.new_id).retry_of == ended
 
 
-def test_jobs_of_a_paused_queue_are_sent_the_moment_it_is_resumed(
+def test_resuming_a_queue_sends_its_queued_jobs(
     server: Client, database: Database, redis: RedisServer
 ) -> None:
     factories.worker(database)
@@ -93,7 +93,7 @@ def test_jobs_of_a_paused_queue_are_sent_the_moment_it_is_resumed(
 def test_a_worker_is_drained_and_undrained(server: Client, database: Database) -> None:
     name = factories.worker(database, id="host:1")
     assert server.drain(name).state == "draining"
-    assert [(one.id, one.state) for one in server.workers()] == [(name, "draining")]
+    assert [(worker.id, worker.state) for worker in server.workers()] == [(name, "draining")]
     assert server.undrain(name).state == "online"
     with pytest.raises(TrainshedApiError, match="no worker"):
         server.drain("nobody?")
@@ -110,13 +110,13 @@ def test_the_command_line_lists_jobs_by_filters(cli: CommandLine, database: Data
 def test_the_command_line_edits_clones_and_deletes(cli: CommandLine, database: Database) -> None:
     job_id = factories.failed(database, name="old", tags=("a",))
     assert cli.json("edit", job_id, "--name", "", "--tag", "b")["tags"] == ["b"]
-    assert "nameless, tags: none" in cli.run("edit", job_id, "--tag", "").stderr
+    assert "has name (none), tags (none)" in cli.run("edit", job_id, "--tag", "").stderr
     changed = ("--set", "epochs=9", "--set", "optimizer=sgd", "-s", "seed=null")
     clone = cli.json("clone", job_id, *changed, "--name", "new", "--detach")
     assert (clone["spec"]["epochs"], clone["spec"]["optimizer"], clone["name"]) == (9, "sgd", "new")
     assert cli.json("delete", job_id) == {"deleted": [str(job_id)]}
     cancelled = factories.cancelled(database)
-    assert "is deleted" in cli.run("delete", cancelled).stderr
+    assert "Deleted job" in cli.run("delete", cancelled).stderr
 
 
 def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database: Database) -> None:
@@ -125,23 +125,23 @@ def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database:
     assert "0/1" in cli.run("workers").stdout
     assert "is draining" in cli.run("workers", "drain", name).stderr
     assert cli.json("workers")[0]["state"] == "draining"
-    assert "no worker of its queue" in " ".join(cli.run("show", job_id).stdout.split())
+    assert "no worker serves the queue" in " ".join(cli.run("show", job_id).stdout.split())
     assert cli.json("workers", "undrain", name)["state"] == "online"
-    assert "1 jobs wait" in cli.run("queues", "pause", "default").stderr
+    assert "1 queued job" in cli.run("queues", "pause", "default").stderr
     assert "paused" in cli.run("queues").stdout
     assert cli.json("queues")[0]["paused"] is True
-    assert "goes on" in cli.run("queues", "resume", "default").stderr
+    assert "is resumed" in cli.run("queues", "resume", "default").stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shells_completion_is_shown(shell: str) -> None:
-    # the shell asks the program itself, by a variable of the environment
+def test_the_completion_script_of_each_shell_is_printed(shell: str) -> None:
+    # the shell requests it from the program, with an environment variable
     result = CliRunner().invoke(app, [], env={"_ROOT_COMPLETE": f"source_{shell}"}, prog_name="root")
     assert result.exit_code == 0
     assert "_ROOT_COMPLETE" in result.stdout
 
 
 def test_commands_are_completed() -> None:
-    typed = {"_TRAINSHED_COMPLETE": "complete_bash", "COMP_WORDS": "trainshed work", "COMP_CWORD": "1"}
-    result = CliRunner().invoke(app, [], env=typed, prog_name="trainshed")
+    environment = {"_TRAINSHED_COMPLETE": "complete_bash", "COMP_WORDS": "trainshed work", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(app, [], env=environment, prog_name="trainshed")
     assert set(result.stdout.split()) == {"worker", "workers"}

@@ -1,4 +1,4 @@
-"""The API reads digits as Keras does, whoever drew them: a model of the real MNIST, trained in seconds."""
+"""Predictions over HTTP by a model of the real MNIST equal those of Keras, also for redrawn digits."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from PIL import Image, ImageOps
 
 from api.app import create_app
 from shared.datasets import catalog
-from shared.db.engine import Database
 from shared.schemas import ModelFormat, TrainSpec
 from shared.settings import Settings
 from tests.support import factories
+from tests.support.databases import migrate, open_database
 from tests.support.servers import running_app
 from tests.support.synthetic import RecordingMonitor
 from workers.mnist.executor import MnistExecutor
@@ -53,13 +53,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]
     settings = settings.model_copy(update=real_mnist)
     spec = TrainSpec(train_size=5_500, validation_size=100, evaluation_size=100, epochs=10, seed=1)
     model = MnistExecutor(settings).train(spec, None, RecordingMonitor())
-    database = Database(settings.effective_database_url)
-    database.migrate()
     stored = factories.make_model(
         spec=spec, files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx}
     )
-    factories.succeed(database, factories.running(database, spec=spec), stored)
-    database.dispose()
+    with open_database(migrate(settings.effective_database_url)) as database:
+        factories.succeed(database, factories.running(database, spec=spec), stored)
     (folder / "model.keras").write_bytes(model.keras)
     data = catalog.load("mnist", settings)
     with running_app(create_app(settings)) as client:
@@ -72,54 +70,55 @@ def trained(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]
         )
 
 
-def _read(client: httpx.Client, images: Sequence[object]) -> list[dict[str, Any]]:
-    answers = [
+def _predict(client: httpx.Client, images: Sequence[object]) -> list[dict[str, Any]]:
+    responses = [
         client.post("/v1/models/champion/predict", json={"images": images[start : start + 64]}).json()
         for start in range(0, len(images), 64)
     ]
-    return [one for answer in answers for one in answer["data"]]
+    return [prediction for response in responses for prediction in response["data"]]
 
 
-def _share_right(found: list[dict[str, Any]], labels: Images) -> float:
-    return float(np.mean([one["prediction"] == label for one, label in zip(found, labels, strict=True)]))
+def _accuracy(predictions: list[dict[str, Any]], labels: Images) -> float:
+    predicted = [prediction["prediction"] for prediction in predictions]
+    return float(np.mean(np.equal(predicted, labels)))
 
 
 def _redrawn(image: Images) -> str:
-    """Black on white, ten times as large, somewhere on a larger sheet, as people draw on a canvas."""
+    """The digit in black on white and ten times as large, as drawn on a canvas; a PNG in base64."""
     canvas = Image.fromarray(image).resize((280, 280), Image.Resampling.BICUBIC)
     return _base64(ImageOps.invert(canvas))
 
 
-def _base64(picture: Image.Image) -> str:
+def _base64(image: Image.Image) -> str:
     file = BytesIO()
-    picture.save(file, "PNG", compress_level=1)
+    image.save(file, "PNG", compress_level=1)
     return b64encode(file.getvalue()).decode()
 
 
 def test_predictions_are_those_of_keras(trained: Trained) -> None:
     images = np.divide(trained.images[:64], 255, dtype=np.float32)
 
-    found = _read(trained.client, images.tolist())
+    predictions = _predict(trained.client, images.tolist())
 
-    theirs = keras.saving.load_model(trained.keras, safe_mode=True)(images[..., None])
-    np.testing.assert_allclose([one["probabilities"] for one in found], theirs, atol=1e-5)
+    expected = keras.saving.load_model(trained.keras, safe_mode=True)(images[..., None])
+    probabilities = [prediction["probabilities"] for prediction in predictions]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
-def test_digits_redrawn_black_on_white_are_read_as_well_as_the_originals(trained: Trained) -> None:
+def test_digits_redrawn_black_on_white_are_predicted_as_well_as_the_originals(trained: Trained) -> None:
     originals = np.divide(trained.images, 255, dtype=np.float32).tolist()
+    redrawn = [_redrawn(image) for image in trained.images]
 
-    as_they_are = _share_right(_read(trained.client, originals), trained.labels)
-    redrawn = _share_right(
-        _read(trained.client, [_redrawn(image) for image in trained.images]), trained.labels
-    )
+    accuracy = _accuracy(_predict(trained.client, originals), trained.labels)
+    redrawn_accuracy = _accuracy(_predict(trained.client, redrawn), trained.labels)
 
-    assert as_they_are > 0.9
-    assert redrawn >= as_they_are - 0.01
+    assert accuracy > 0.9
+    assert redrawn_accuracy >= accuracy - 0.01
 
 
-def test_what_the_model_saw_is_the_original_digit(trained: Trained) -> None:
-    [found] = _read(trained.client, [_redrawn(trained.images[0])])
+def test_the_returned_input_resembles_the_original_digit(trained: Trained) -> None:
+    [prediction] = _predict(trained.client, [_redrawn(trained.images[0])])
 
-    shown = b64decode(str(found["input"]).removeprefix("data:image/png;base64,"))
-    seen = np.asarray(Image.open(BytesIO(shown))).astype(int)
-    assert np.abs(seen - trained.images[0].astype(int)).mean() < 12
+    png = b64decode(str(prediction["input"]).removeprefix("data:image/png;base64,"))
+    returned = np.asarray(Image.open(BytesIO(png))).astype(int)
+    assert np.abs(returned - trained.images[0].astype(int)).mean() < 12

@@ -1,6 +1,5 @@
-"""No log tells a secret: not the API's, not a worker's, not a job's, also where everything is logged."""
+"""No log contains a secret, even at log level DEBUG: neither the API's, nor a worker's, nor a job's."""
 
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from shared.lifecycle import JobState
 from shared.schemas import ApiKeyCreate, Scope, TrainJobCreate, TrainRequest
 from shared.settings import Settings
 from tests.support.paths import ROOT
+from tests.support.ports import closed_port
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 from trainshed.client import Client
@@ -27,12 +27,12 @@ BOOTSTRAP = "staple-of-the-owner's"
 
 @pytest.fixture
 def settings(tmp_path: Path, postgresql_url: str, redis: RedisServer) -> Settings:
-    """Settings with a password and a key in them, under which every line is logged."""
+    """Settings that contain a password and an API key, at log level DEBUG."""
     return Settings.model_validate(
         {
             "data_dir": tmp_path,
             "port": find_free("127.0.0.1"),
-            # the test's PostgreSQL trusts who reaches it, and does not look at the password
+            # the test's PostgreSQL trusts all connections, and ignores the password
             "database_url": postgresql_url.replace("postgres@", f"postgres:{PASSWORD}@"),
             "redis_url": redis.url,
             "api_keys": BOOTSTRAP,
@@ -65,54 +65,52 @@ def programs(settings: Settings) -> Iterator[dict[str, Program]]:
 
 
 @pytest.fixture
-def cut_off(tmp_path: Path) -> Iterator[Settings]:
+def unreachable(tmp_path: Path) -> Iterator[Settings]:
     """Settings of an API whose database and Redis cannot be reached, with a password in each address."""
-    with socket.socket() as reserved:  # on its port nothing listens
-        reserved.bind(("127.0.0.1", 0))
-        nowhere = f"127.0.0.1:{reserved.getsockname()[1]}"
+    with closed_port() as closed:
         yield Settings.model_validate(
             {
                 "data_dir": tmp_path,
                 "port": find_free("127.0.0.1"),
-                "database_url": f"postgresql+psycopg://postgres:{PASSWORD}@{nowhere}/trainshed",
-                "redis_url": f"redis://:{REDIS_PASSWORD}@{nowhere}/0",
+                "database_url": f"postgresql+psycopg://postgres:{PASSWORD}@127.0.0.1:{closed}/trainshed",
+                "redis_url": f"redis://:{REDIS_PASSWORD}@127.0.0.1:{closed}/0",
                 "log_level": "DEBUG",
             }
         )
 
 
-def test_an_outage_of_the_database_is_told_without_its_password(cut_off: Settings) -> None:
-    program, told = _program("api", ["trainshed.cli.main", "api"], cut_off), ""
+def test_reports_of_a_database_outage_contain_no_password(unreachable: Settings) -> None:
+    program, output = _program("api", ["trainshed.cli.main", "api"], unreachable), ""
     program.start()
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{cut_off.port}", timeout=30) as api:
-            wait_until(lambda: _lives(api), "the API lives", 60)
+        with httpx.Client(base_url=f"http://127.0.0.1:{unreachable.port}", timeout=30) as api:
+            wait_until(lambda: _is_live(api), "the API is live", 60)
             for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", f"/v1/jobs/{uuid7()}")):
-                answer = api.request(method, path, json={"kind": "train"})
-                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-                assert answer.headers["Content-Type"] == "application/problem+json"
-                assert answer.json()["type"] == "/problems/database-unavailable"
-                told += answer.text
+                response = api.request(method, path, json={"kind": "train"})
+                assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+                assert response.headers["Content-Type"] == "application/problem+json"
+                assert response.json()["type"] == "/problems/database-unavailable"
+                output += response.text
             ready = api.get("/readyz")
             assert ready.status_code == 503
-            told += ready.text
+            output += ready.text
     finally:
         program.stop()
-    told += program.log.read_text()
+    output += program.log.read_text()
 
-    assert "/v1/jobs" in told
-    assert PASSWORD not in told
-    assert REDIS_PASSWORD not in told
+    assert "/v1/jobs" in output
+    assert PASSWORD not in output
+    assert REDIS_PASSWORD not in output
 
 
-def _lives(api: httpx.Client) -> bool:
+def _is_live(api: httpx.Client) -> bool:
     try:
         return api.get("/livez").is_success
     except httpx.TransportError:
         return False
 
 
-def test_logs_of_a_whole_job_tell_its_request_and_no_secret(
+def test_logs_of_a_job_contain_its_request_id_and_no_secret(
     settings: Settings, programs: dict[str, Program]
 ) -> None:
     with Client(f"http://127.0.0.1:{settings.port}", api_key=BOOTSTRAP, patience_s=60) as owner:
@@ -123,12 +121,12 @@ def test_logs_of_a_whole_job_tell_its_request_and_no_secret(
         assert server.wait(job.id, timeout_s=60).state is JobState.SUCCEEDED
         with Client(owner.url, api_key=key[:-1]) as stranger, pytest.raises(TrainshedApiError):
             stranger.job(job.id)
-        told = "".join(line.model_dump_json() for line in server.logs(job.id, follow=True))
+        output = "".join(line.model_dump_json() for line in server.logs(job.id, follow=True))
     for program in programs.values():
         program.stop()
-    told += "".join(program.log.read_text() for program in programs.values())
+    output += "".join(program.log.read_text() for program in programs.values())
 
-    assert "attempt ended" in told
+    assert "attempt ended" in output
     assert '"request_id": "' in programs["worker"].log.read_text()
     for secret in (PASSWORD, BOOTSTRAP, key, key.rpartition("_")[2]):
-        assert secret not in told
+        assert secret not in output

@@ -1,7 +1,7 @@
-"""Two writes at the same moment: what they leave is what one after the other leaves, in either order.
+"""Concurrent writes have the effect of the same writes in sequence, in either order.
 
-The first write holds its transaction open until the second waits for it, which on PostgreSQL is seen and on
-SQLite is certain. That is compared with both done one after the other, on the same rows with the same clock.
+The first write holds its transaction open until the second waits for it, which is observed on PostgreSQL and
+certain on SQLite. The result is compared with that of both in sequence, on the same rows with the same clock.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from shared.store.submit import Idempotency, NewJob, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import claimed, make_epoch, make_model, make_new_job, make_worker_info, submitted
 from tests.support.fakes import FrozenClock
-from tests.support.snapshots import everything
+from tests.support.stored import all_rows
 
 Work = Callable[[Session], Any]
 T = TypeVar("T")
@@ -57,35 +57,37 @@ _WORKS: dict[str, Work] = {
     "retry": lambda session: attempts.fail(session, _ATTEMPT, _FAILURE, retry_in_s=0, now=_CLOCK),
     "cancel": lambda session: attempts.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
     "release": lambda session: attempts.release(session, _ATTEMPT, now=_CLOCK),
-    "request": lambda session: job_edits.request_cancel(session, _NEW.id, now=_CLOCK),
+    "request cancel": lambda session: job_edits.request_cancel(session, _NEW.id, now=_CLOCK),
     "reap": lambda session: recovery.reap(session, max_crashes=3, now=_CLOCK),
     "claim": lambda session: _claim(session, "worker-2/1"),
-    "claim too": lambda session: _claim(session, "worker-3/1"),
-    "end": lambda session: recovery.end_cancelled(session, now=_CLOCK),
-    "take": lambda session: dispatch.take_undispatched(session, ["default"], lost_after_s=8, now=_CLOCK),
-    "unsend": lambda session: dispatch.mark_undispatched(session, [_NEW.id]),
+    "claim by another": lambda session: _claim(session, "worker-3/1"),
+    "end cancelled": lambda session: recovery.end_cancelled(session, now=_CLOCK),
+    "take undispatched": lambda session: dispatch.take_undispatched(
+        session, ["default"], lost_after_s=8, now=_CLOCK
+    ),
+    "mark undispatched": lambda session: dispatch.mark_undispatched(session, [_NEW.id]),
     "submit": lambda session: _submit(session, _NEW, "a"),
     "submit again": lambda session: _submit(session, _OTHER, "a"),
     "submit other": lambda session: _submit(session, _OTHER, "b"),
 }
 
 
-def _look_away(_session: Session) -> list[UUID]:
+def _skip(_session: Session) -> list[UUID]:
     return []
 
 
-def _nothing(session: Session) -> None:
+def _delete_all(session: Session) -> None:
     session.execute(delete(Model))
     session.execute(delete(Job))
 
 
 def _queued(session: Session) -> None:
-    _nothing(session)
+    _delete_all(session)
     submit_job(session, _NEW, now=_EARLIER)
 
 
 def _running(session: Session) -> None:
-    """The lease has expired, and nobody has seen it yet."""
+    """A running job whose lease has expired and which has not been reaped yet."""
     _queued(session)
     _claim(session, "worker-1/1", _EARLIER)
     _record(session, 0, _EARLIER)
@@ -103,23 +105,26 @@ def _queued_to_be_cancelled(session: Session) -> None:
 
 
 _CASES: dict[str, tuple[Work, str]] = {
-    "nothing": (_nothing, "submit, submit again, submit other"),
-    "queued": (_queued, "claim, claim too, request, take, unsend"),
-    "queued, to be cancelled": (_queued_to_be_cancelled, "claim, request, end, take"),
-    "running": (_running, "renew, record, succeed, retry, release, request, reap, claim"),
+    "nothing": (_delete_all, "submit, submit again, submit other"),
+    "queued": (_queued, "claim, claim by another, request cancel, take undispatched, mark undispatched"),
+    "queued, to be cancelled": (
+        _queued_to_be_cancelled,
+        "claim, request cancel, end cancelled, take undispatched",
+    ),
+    "running": (_running, "renew, record, succeed, retry, release, request cancel, reap, claim"),
     "running, to be cancelled": (_running_to_be_cancelled, "record, succeed, retry, cancel, release, reap"),
 }
 
 
 def _restore(session: Session, stored: dict[str, list[Any]]) -> None:
-    _nothing(session)
+    _delete_all(session)
     for table in Base.metadata.sorted_tables:
         if rows := stored[table.name]:
             session.execute(insert(table), [row._mapping for row in rows])
 
 
-def _one_after_the_other(database: Database, works: tuple[Work, Work]) -> Any:
-    with Session(database.engine) as session:  # which is never committed
+def _run_in_sequence(database: Database, works: tuple[Work, Work]) -> Any:
+    with Session(database.engine) as session:  # never committed
         outcomes = []
         for work in works:
             try:
@@ -128,72 +133,72 @@ def _one_after_the_other(database: Database, works: tuple[Work, Work]) -> Any:
             except TrainshedError as error:
                 outcomes.append(type(error))
             session.expunge_all()
-        return outcomes, everything(session)
+        return outcomes, all_rows(session)
 
 
-def _at_once(database: Database, pool: ThreadPoolExecutor, works: tuple[Work, Work]) -> Any:
-    seconds: list[Future[Any]] = []
+def _run_concurrently(database: Database, pool: ThreadPoolExecutor, works: tuple[Work, Work]) -> Any:
+    second_writes: list[Future[Any]] = []
 
     def hold(session: Session) -> Any:
         result = works[0](session)
         session.flush()
-        seconds.append(pool.submit(_outcome, database, works[1]))
-        while not (seconds[-1].done() or _somebody_waits(database)):
+        second_writes.append(pool.submit(_outcome, database, works[1]))
+        while not (second_writes[-1].done() or _is_waiting_for_a_lock(database)):
             pass  # a few round trips; the test's own time limit ends it
         return result
 
-    outcomes = [_outcome(database, hold), seconds[-1].result()]
-    return outcomes, database.read(everything)
+    outcomes = [_outcome(database, hold), second_writes[-1].result()]
+    return outcomes, database.read(all_rows)
 
 
 def _outcome(database: Database, work: Work) -> Any:
-    """What a write returns, or the class of the error by which it says that it was too late."""
+    """Return the result of a write, or the class of its error."""
     try:
         return database.write(work)
     except TrainshedError as error:
         return type(error)
 
 
-def _somebody_waits(database: Database) -> bool:
+def _is_waiting_for_a_lock(database: Database) -> bool:
     if database.engine.dialect.name == "sqlite":
-        return True  # its writers are one at a time
+        return True  # SQLite has one writer at a time
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     with database.engine.connect() as connection:
         return bool(connection.scalar(text(waiting)))
 
 
 @pytest.mark.parametrize("state", _CASES)
-def test_two_writes_at_once_leave_what_one_after_the_other_leaves(database: Database, state: str) -> None:
+def test_two_concurrent_writes_have_the_effect_of_a_sequence(database: Database, state: str) -> None:
     prepare, names = _CASES[state]
     database.write(prepare)
-    before = database.read(everything)
+    before = database.read(all_rows)
     pairs = [*product(names.split(", "), repeat=2)]
     works = {pair: (_WORKS[pair[0]], _WORKS[pair[1]]) for pair in pairs}
-    in_turn = {pair: _one_after_the_other(database, works[pair]) for pair in pairs}
+    in_sequence = {pair: _run_in_sequence(database, works[pair]) for pair in pairs}
     with ThreadPoolExecutor(1) as pool:
         for first, second in pairs:
-            outcomes, stored = in_turn[second, first]
-            allowed = [in_turn[first, second], (outcomes[::-1], stored)]
-            if second == "reap":  # it leaves alone what somebody is changing
-                allowed.append(_one_after_the_other(database, (_WORKS[first], _look_away)))
-            assert _at_once(database, pool, works[first, second]) in allowed, f"{first} and {second}"
+            outcomes, stored = in_sequence[second, first]
+            allowed = [in_sequence[first, second], (outcomes[::-1], stored)]
+            if second == "reap":  # it skips rows that another transaction is changing
+                allowed.append(_run_in_sequence(database, (_WORKS[first], _skip)))
+            assert _run_concurrently(database, pool, works[first, second]) in allowed, f"{first} and {second}"
             database.write(lambda session: _restore(session, before))
 
 
-def _all_at_once(count: int, act: Callable[[int], T]) -> list[T]:
-    """Do something in so many threads, which start together."""
-    together = Barrier(count, timeout=10)
+def _in_threads(count: int, act: Callable[[int], T]) -> list[T]:
+    """Call a function with each number below `count`, in threads that start together."""
+    barrier = Barrier(count, timeout=10)
 
     def run(number: int) -> T:
-        together.wait()
+        barrier.wait()
         return act(number)
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(run, range(count)))
 
 
-def test_of_many_claims_at_once_one_wins(database: Database) -> None:
-    # one job's message was doubled for every worker there is
+def test_one_of_many_concurrent_claims_succeeds(database: Database) -> None:
+    # as when the message of a job was delivered to every worker
     job_id = submitted(database)
 
     def claim(number: int) -> Claim | None:
@@ -203,25 +208,25 @@ def test_of_many_claims_at_once_one_wins(database: Database) -> None:
             )
         )
 
-    claims = _all_at_once(20, claim)
+    claims = _in_threads(20, claim)
     assert [claim.attempt for claim in claims if claim is not None] == [AttemptId(job_id, 1)]
     assert database.read(lambda session: session.scalar(select(func.count()).select_from(Attempt))) == 1
     assert database.read(lambda session: session.get_one(Job, job_id).version) == 2
 
 
-def test_of_many_submits_at_once_with_one_key_one_makes_the_job(database: Database) -> None:
+def test_concurrent_submits_with_one_idempotency_key_create_one_job(database: Database) -> None:
     def submit(_number: int) -> Any:
         new = make_new_job()
         key = Idempotency("k", "a" * 64)
         return database.write(lambda session: submit_job(session, new, idempotency=key))
 
-    answers = _all_at_once(50, submit)
-    assert len({job_id for job_id, _ in answers}) == 1
-    assert sorted(made for _, made in answers) == [False] * 49 + [True]
+    results = _in_threads(50, submit)
+    assert len({job_id for job_id, _ in results}) == 1
+    assert sorted(created for _, created in results) == [False] * 49 + [True]
     assert database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 1
 
 
-def test_of_many_requests_at_once_with_one_key_one_is_served(database: Database) -> None:
+def test_one_of_many_concurrent_requests_that_differ_wins_their_idempotency_key(database: Database) -> None:
     def submit(number: int) -> bool:
         new, key = make_new_job(), Idempotency("k", f"{number:064}")
         try:
@@ -229,11 +234,11 @@ def test_of_many_requests_at_once_with_one_key_one_is_served(database: Database)
         except IdempotencyKeyReused:
             return False
 
-    assert sum(_all_at_once(10, submit)) == 1
+    assert sum(_in_threads(10, submit)) == 1
     assert database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 1
 
 
-def test_reconcilers_at_once_take_each_job_once(database: Database) -> None:
+def test_concurrent_reconcilers_take_each_job_once(database: Database) -> None:
     waiting = [submitted(database) for _ in range(30)]
     database.write(lambda session: dispatch.mark_undispatched(session, waiting))
 
@@ -245,27 +250,25 @@ def test_reconcilers_at_once_take_each_job_once(database: Database) -> None:
             taken += [hint.job_id for hint in hints]
         return taken
 
-    taken = [job_id for share in _all_at_once(4, take) for job_id in share]
+    taken = [job_id for share in _in_threads(4, take) for job_id in share]
     assert sorted(taken) == sorted(waiting)
 
 
-def test_reapers_at_once_count_one_crash(database: Database) -> None:
+def test_concurrent_reaps_count_one_crash_per_job(database: Database) -> None:
     lost = [_expired(database, str(number)) for number in range(10)]
-    reaped = _all_at_once(4, lambda _: database.write(lambda session: recovery.reap(session, max_crashes=3)))
+    reaped = _in_threads(4, lambda _: database.write(lambda session: recovery.reap(session, max_crashes=3)))
     assert sorted(job_id for share in reaped for job_id in share) == sorted(lost)
     assert database.read(lambda session: set(session.scalars(select(Job.crashes)))) == {1}
 
 
-def test_a_worker_that_stands_still_in_a_transaction_does_not_keep_others_from_being_reaped(
-    postgresql_url: str,
+def test_an_open_transaction_of_one_job_does_not_block_the_reaping_of_others(
+    postgresql: Database,
 ) -> None:
-    database = Database(postgresql_url)
-    frozen, lost = _expired(database, "1"), _expired(database, "2")
-    with database.engine.connect() as connection:
-        connection.execute(update(Job).where(Job.id == frozen).values(phase=Phase.TRAINING))
-        assert database.write(lambda session: recovery.reap(session, max_crashes=3)) == [lost]
-    assert database.write(lambda session: recovery.reap(session, max_crashes=3)) == [frozen]
-    database.dispose()
+    locked, lost = _expired(postgresql, "1"), _expired(postgresql, "2")
+    with postgresql.engine.connect() as connection:
+        connection.execute(update(Job).where(Job.id == locked).values(phase=Phase.TRAINING))
+        assert postgresql.write(lambda session: recovery.reap(session, max_crashes=3)) == [lost]
+    assert postgresql.write(lambda session: recovery.reap(session, max_crashes=3)) == [locked]
 
 
 def _expired(database: Database, owner: str) -> UUID:
@@ -273,15 +276,15 @@ def _expired(database: Database, owner: str) -> UUID:
     return claimed(database, submitted(database), owner=owner, lease_s=-1).attempt.job_id
 
 
-def test_writers_and_readers_at_once_never_hear_of_a_lock(database: Database) -> None:
+def test_concurrent_writers_and_readers_get_no_lock_errors(database: Database) -> None:
     def act(number: int) -> int:
         count = 0
         for _ in range(10):
             if number % 2:
                 submitted(database)
             else:
-                count += len(database.read(everything)["jobs"])
+                count += len(database.read(all_rows)["jobs"])
         return count
 
-    _all_at_once(8, act)
+    _in_threads(8, act)
     assert database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 40

@@ -28,20 +28,20 @@ def test_settings_come_from_the_environment_unless_given(
         assert client.get("/v1/jobs").json()["data"] == []
 
 
-def test_it_starts_and_answers_without_a_database_server(settings: Settings) -> None:
+def test_app_starts_and_responds_without_a_database_server(settings: Settings) -> None:
     away = settings.model_copy(update={"database_url": f"postgresql+psycopg://@/x?host={settings.data_dir}"})
     with running_app(create_app(away)) as client:
         assert client.get("/livez").status_code == 200
 
 
-def test_the_root_leads_to_the_documentation(client: httpx.Client) -> None:
+def test_root_redirects_to_the_documentation(client: httpx.Client) -> None:
     answer = client.get("/")
 
     assert (answer.status_code, answer.headers["Location"]) == (307, "/docs")
     assert client.get("/docs").status_code == 200
 
 
-def test_operations_are_named_as_their_functions(document: dict[str, Any]) -> None:
+def test_operation_ids_are_function_names(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for operation in _operations(document)]
 
     assert len(names) == len(set(names))
@@ -52,13 +52,13 @@ def test_every_operation_has_a_tag_and_a_description(document: dict[str, Any]) -
     assert all(operation["tags"] and operation["description"] for operation in _operations(document))
 
 
-def test_a_submit_has_an_example_of_each_kind_that_is_valid(client: httpx.Client) -> None:
+def test_examples_of_a_submit_are_valid(client: httpx.Client) -> None:
     body = client.get("/openapi.json").json()["paths"]["/v1/jobs"]["post"]["requestBody"]
     examples = body["content"]["application/json"]["examples"]
 
-    answers = {name: client.post("/v1/jobs", json=one["value"]) for name, one in examples.items()}
+    answers = {name: client.post("/v1/jobs", json=example["value"]) for name, example in examples.items()}
 
-    # the evaluation's model does not exist, which is found only when all else is well
+    # 404: the evaluation's model does not exist, which is checked last
     assert {name: answer.status_code for name, answer in answers.items()} == {
         "codelab": 202,
         "train": 202,
@@ -66,7 +66,7 @@ def test_a_submit_has_an_example_of_each_kind_that_is_valid(client: httpx.Client
     }
 
 
-def test_problems_are_documented_as_what_they_are(document: dict[str, Any]) -> None:
+def test_problems_are_documented_as_problem_documents(document: dict[str, Any]) -> None:
     responses = document["paths"]["/v1/jobs/{job_id}/evaluation"]["get"]["responses"]
 
     assert set(responses) == {"200", "401", "403", "404", "409", "422", "429", "500", "503"}

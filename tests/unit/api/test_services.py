@@ -1,16 +1,47 @@
+"""The API's connections are opened together and closed together."""
+
+import psutil
+import pytest
+
 from api.services import open_services
+from shared.broker import Hint
 from shared.settings import Settings
 from shared.store import job_lists
+from tests.support import factories
+from tests.support.servers import RedisServer
+from tests.support.waiting import wait_until
 
 
-def test_services_use_the_settings_database(settings: Settings, database_url: str) -> None:
-    with open_services(settings.model_copy(update={"database_url": database_url})) as services:
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """A database of the test's own, whose files no other API has open."""
+    return sqlite_url
+
+
+def _open_database_files(settings: Settings) -> list[str]:
+    files = (file.path for file in psutil.Process().open_files())
+    return [path for path in files if path.startswith(str(settings.data_dir))]
+
+
+def _redis_clients(redis: RedisServer) -> int:
+    """Connections to Redis besides the one that counts them."""
+    with redis.client() as client:
+        return len(client.client_list()) - 1
+
+
+def test_services_use_the_settings_database(live_settings: Settings) -> None:
+    with open_services(live_settings) as services:
         assert services.database.read(job_lists.counts).total == 0
 
 
-def test_services_are_closed_at_the_end(settings: Settings, database_url: str) -> None:
-    with open_services(settings.model_copy(update={"database_url": database_url})) as services:
-        services.database.read(job_lists.counts)
-        before = services.database.engine.pool.status()
+def test_no_connection_is_left_when_the_services_are_closed(
+    live_settings: Settings, redis: RedisServer
+) -> None:
+    with open_services(live_settings) as services:
+        job_id = factories.submitted(services.database)
+        services.broker.send(Hint(job_id, "default", "normal"))
+        assert _open_database_files(live_settings)
+        assert _redis_clients(redis) > 0
 
-    assert services.database.engine.pool.status() != before
+    assert not _open_database_files(live_settings)
+    wait_until(lambda: _redis_clients(redis) == 0, "Redis has no connection left")

@@ -1,4 +1,4 @@
-"""The reference shows the whole API, and loads nothing from elsewhere."""
+"""The documentation covers the whole API, and loads nothing from other hosts."""
 
 import re
 from html.parser import HTMLParser
@@ -7,17 +7,17 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.http.docs_page import page
+from api.http.docs_page import render
 from shared.settings import Settings
 
 
 class Outline(HTMLParser):
-    """What a page has: its tags, the addresses it names, its ids."""
+    """The tags, URLs and ids of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.addresses: list[str] = []
+        self.urls: list[str] = []
         self.ids: list[str] = []
         self.inline_styles = 0
         self.open: list[str] = []
@@ -29,7 +29,7 @@ class Outline(HTMLParser):
             self.open.append(tag)
         for name, value in attrs:
             if name in ("href", "src"):
-                self.addresses.append(value or "")
+                self.urls.append(value or "")
             self.inline_styles += name == "style"
             if name == "id":
                 self.ids.append(value or "")
@@ -43,30 +43,34 @@ def outline(client: httpx.Client) -> Outline:
     return Outline(client.get("/docs").text)
 
 
-def test_it_has_no_script_and_loads_nothing_from_elsewhere(client: httpx.Client, outline: Outline) -> None:
+def test_page_has_no_script_and_loads_nothing_from_other_hosts(
+    client: httpx.Client, outline: Outline
+) -> None:
     assert "script" not in outline.tags
     assert (outline.tags.count("style"), outline.inline_styles, outline.open) == (0, 0, [])
-    assert [one for one in outline.addresses if not one.startswith(("#", "/"))] == []
+    assert [url for url in outline.urls if not url.startswith(("#", "/"))] == []
     assert "default-src 'self'" in client.get("/docs").headers["Content-Security-Policy"]
 
 
-def test_every_link_leads_somewhere(client: httpx.Client, outline: Outline) -> None:
-    for address in set(outline.addresses):
-        if address.startswith("#"):
-            assert address[1:] in outline.ids
+def test_every_link_works(client: httpx.Client, outline: Outline) -> None:
+    for url in set(outline.urls):
+        if url.startswith("#"):
+            assert url[1:] in outline.ids
         else:
-            assert client.get(address).status_code == 200, address
+            assert client.get(url).status_code == 200, url
     assert len(outline.ids) == len(set(outline.ids))
 
 
-def test_every_operation_and_every_form_is_there(settings: Settings, outline: Outline) -> None:
+def test_page_has_every_operation_and_every_schema(settings: Settings, outline: Outline) -> None:
     document = create_app(settings).openapi()
-    operations = {one["operationId"] for methods in document["paths"].values() for one in methods.values()}
+    operations = {
+        operation["operationId"] for methods in document["paths"].values() for operation in methods.values()
+    }
     assert operations | set(document["components"]["schemas"]) <= set(outline.ids)
 
 
-def test_what_the_document_says_is_text_and_not_markup() -> None:
-    text = page(
+def test_text_of_the_document_is_escaped() -> None:
+    text = render(
         {
             "info": {"title": "<b>", "version": "1", "description": "a `<i>` b"},
             "paths": {},
@@ -76,6 +80,6 @@ def test_what_the_document_says_is_text_and_not_markup() -> None:
     assert "<h1>&lt;b&gt; 1</h1><p>a <code>&lt;i&gt;</code> b</p>" in text
 
 
-def test_no_other_page_of_documentation_is_served(client: httpx.Client) -> None:
+def test_no_other_documentation_is_served(client: httpx.Client) -> None:
     assert client.get("/redoc").status_code == 404
     assert not re.search(r"https?://", client.get("/docs/style.css").text)

@@ -20,7 +20,7 @@ from tests.support.servers import running_app
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of one API for all tests here: refused requests leave nothing behind."""
+    """A client of one API for all tests here: refused requests change nothing."""
     folder = tmp_path_factory.mktemp("api")
     settings = Settings(
         data_dir=folder,
@@ -55,7 +55,7 @@ def failing() -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("name", ["locked", "exhausted"])
-def test_a_busy_database_is_a_problem_to_try_again(failing: httpx.Client, name: str) -> None:
+def test_busy_database_is_a_problem_to_retry(failing: httpx.Client, name: str) -> None:
     answer = failing.get(f"/{name}")
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -63,14 +63,14 @@ def test_a_busy_database_is_a_problem_to_try_again(failing: httpx.Client, name: 
     assert "secret" not in answer.text
 
 
-def test_any_other_database_error_is_the_servers_fault(failing: httpx.Client) -> None:
+def test_other_database_error_is_an_internal_error(failing: httpx.Client) -> None:
     answer = failing.get("/missing")
 
     assert answer.status_code == 500
     assert "no such table" not in answer.text
 
 
-def test_any_other_http_error_is_a_problem_without_a_type(failing: httpx.Client) -> None:
+def test_other_http_error_is_a_problem_without_a_type(failing: httpx.Client) -> None:
     answer = failing.get("/teapot")
 
     assert (answer.status_code, answer.headers["X-Spout"]) == (418, "left")
@@ -120,7 +120,7 @@ def _refused(client: httpx.Client, body: Any) -> dict[str, Any]:
         (None, "", "valid dictionary"),
     ],
 )
-def test_a_wrong_field_is_named_with_what_is_wrong(
+def test_invalid_field_is_named_with_its_error(
     client: httpx.Client, body: Any, pointer: str, words: str
 ) -> None:
     problem = _refused(client, body)
@@ -131,7 +131,7 @@ def test_a_wrong_field_is_named_with_what_is_wrong(
     assert words in problem["detail"]
 
 
-def test_a_missing_body_is_asked_for(client: httpx.Client) -> None:
+def test_missing_body_is_required(client: httpx.Client) -> None:
     answer = client.post("/v1/jobs")
 
     assert answer.status_code == 422
@@ -140,7 +140,7 @@ def test_a_missing_body_is_asked_for(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("field", ["learning_rate", "epochs"])
-def test_a_number_that_is_not_finite_is_refused(client: httpx.Client, number: str, field: str) -> None:
+def test_number_that_is_not_finite_is_refused(client: httpx.Client, number: str, field: str) -> None:
     body = f'{{"kind": "train", "spec": {{"{field}": {number}}}}}'
 
     answer = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
@@ -152,20 +152,20 @@ def test_a_number_that_is_not_finite_is_refused(client: httpx.Client, number: st
 
 @pytest.mark.parametrize("value", [True, False, "5", "0.5"])
 @pytest.mark.parametrize("field", ["epochs", "learning_rate", "seed", "threshold", "train_size"])
-def test_a_truth_value_or_a_text_is_no_number(client: httpx.Client, field: str, value: object) -> None:
+def test_boolean_or_text_is_not_a_number(client: httpx.Client, field: str, value: object) -> None:
     problem = _refused(client, {"kind": "train", "spec": {field: value}})
 
     assert problem["errors"] == [{"pointer": f"/spec/{field}", "detail": "Input should be a valid number"}]
 
 
-def test_a_number_of_the_wrong_kind_with_the_same_value_is_taken(client: httpx.Client) -> None:
+def test_integral_float_is_accepted_as_an_integer_and_an_integer_as_a_float(client: httpx.Client) -> None:
     answer = client.post("/v1/jobs", json={"kind": "train", "spec": {"epochs": 3.0, "learning_rate": 1}})
 
     assert answer.status_code == 202
     assert answer.json()["spec"]["epochs"] == 3
 
 
-def test_many_errors_are_counted_and_some_are_named(client: httpx.Client) -> None:
+def test_many_errors_are_counted_and_the_first_are_listed(client: httpx.Client) -> None:
     problem = _refused(client, {"kind": "train", **{f"field_{i}": 1 for i in range(1000)}})
 
     assert len(problem["errors"]) == 20
@@ -184,7 +184,7 @@ def test_many_errors_are_counted_and_some_are_named(client: httpx.Client) -> Non
     ],
     ids=["cut", "quotes", "comma", "bytes", "deep", "long"],
 )
-def test_a_body_that_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
+def test_body_that_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
     answer = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 400
@@ -192,7 +192,7 @@ def test_a_body_that_is_not_json_is_refused(client: httpx.Client, body: bytes) -
 
 
 @pytest.mark.parametrize("sent", ["text/plain", "application/x-www-form-urlencoded", None])
-def test_another_media_type_is_refused(client: httpx.Client, sent: str | None) -> None:
+def test_other_media_type_is_refused(client: httpx.Client, sent: str | None) -> None:
     headers = {"Content-Type": sent} if sent else {}
 
     answer = client.post("/v1/jobs", content=b'{"kind": "train"}', headers=headers)
@@ -201,7 +201,7 @@ def test_another_media_type_is_refused(client: httpx.Client, sent: str | None) -
     assert "application/json" in answer.json()["detail"]
 
 
-def test_a_wrong_parameter_is_named(client: httpx.Client) -> None:
+def test_invalid_parameter_is_named(client: httpx.Client) -> None:
     answer = client.get("/v1/jobs", params={"limit": 0})
 
     assert answer.status_code == 422
@@ -209,7 +209,7 @@ def test_a_wrong_parameter_is_named(client: httpx.Client) -> None:
     assert answer.json()["detail"].startswith("limit: ")
 
 
-def test_an_unknown_address_is_a_problem(client: httpx.Client) -> None:
+def test_unknown_path_is_a_problem(client: httpx.Client) -> None:
     answer = client.get("/v1/nothing")
 
     assert answer.status_code == 404
@@ -227,7 +227,7 @@ def test_an_unknown_address_is_a_problem(client: httpx.Client) -> None:
         ("/", "GET"),
     ],
 )
-def test_a_method_that_is_not_offered_is_a_problem_that_names_those_that_are(
+def test_method_that_is_not_allowed_is_a_problem_that_names_the_allowed_ones(
     client: httpx.Client, path: str, allowed: str
 ) -> None:
     answer = client.delete(path)
@@ -235,4 +235,4 @@ def test_a_method_that_is_not_offered_is_a_problem_that_names_those_that_are(
     assert answer.status_code == 405
     assert answer.headers["Allow"] == allowed
     assert answer.json()["title"] == "Method Not Allowed"
-    assert answer.json()["detail"] == f"DELETE is not offered here; {allowed} is"
+    assert answer.json()["detail"] == f"DELETE is not allowed here; allowed: {allowed}"

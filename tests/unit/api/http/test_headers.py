@@ -1,16 +1,16 @@
 import pytest
 
-from api.http.headers import etag, is_known, versions
+from api.http.headers import etag, is_current, job_versions
 
 
 @pytest.mark.parametrize("header", ['"3"', 'W/"3"', '"2", "3"', '"2",W/"3"', "*"])
-def test_a_tag_that_the_client_names_is_known(header: str) -> None:
-    assert is_known(header, etag(3))
+def test_tag_that_the_client_names_is_current(header: str) -> None:
+    assert is_current(header, etag(3))
 
 
 @pytest.mark.parametrize("header", [None, "", '"2"', "3", '"33"'])
-def test_any_other_header_does_not_name_the_tag(header: str | None) -> None:
-    assert not is_known(header, etag(3))
+def test_tag_that_the_client_does_not_name_is_not_current(header: str | None) -> None:
+    assert not is_current(header, etag(3))
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ def test_any_other_header_does_not_name_the_tag(header: str | None) -> None:
         ("", set()),
     ],
 )
-def test_an_if_match_names_versions_by_strong_tags(header: str | None, expected: set[int] | None) -> None:
-    assert versions(header) == expected
+def test_if_match_names_versions_by_strong_tags(header: str | None, expected: set[int] | None) -> None:
+    assert job_versions(header) == expected

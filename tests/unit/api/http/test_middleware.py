@@ -14,8 +14,8 @@ from tests.support.servers import running_app
 
 
 @pytest.fixture
-def enveloped() -> Iterator[httpx.Client]:
-    """A client of a small app inside the envelope."""
+def client() -> Iterator[httpx.Client]:
+    """A client of a small app inside the middleware."""
     app = FastAPI(middleware=[Middleware(RequestContext)])
     error_handlers.install(app)
 
@@ -43,7 +43,7 @@ def enveloped() -> Iterator[httpx.Client]:
     def left() -> StreamingResponse:
         def parts() -> Iterator[bytes]:
             yield b"the beginning"
-            # what FastAPI's stream of events raises when its client has gone
+            # as FastAPI's event streams do when their client has disconnected
             raise ExceptionGroup("unhandled errors in a TaskGroup", [BrokenResourceError()])
 
         return StreamingResponse(parts())
@@ -52,35 +52,35 @@ def enveloped() -> Iterator[httpx.Client]:
         yield client
 
 
-def test_every_answer_has_a_request_id_of_its_own(enveloped: httpx.Client) -> None:
-    ids = {enveloped.get(path).headers["X-Request-ID"] for path in ("/fine", "/fine", "/nowhere", "/broken")}
+def test_every_response_has_a_request_id_of_its_own(client: httpx.Client) -> None:
+    ids = {client.get(path).headers["X-Request-ID"] for path in ("/fine", "/fine", "/nowhere", "/broken")}
 
-    assert len({UUID(one) for one in ids}) == 4
+    assert len({UUID(request_id) for request_id in ids}) == 4
 
 
-def test_a_clients_request_id_is_kept(enveloped: httpx.Client) -> None:
-    answer = enveloped.get("/nowhere", headers={"X-Request-ID": "trace-7.a/b:c"})
+def test_request_id_of_the_client_is_kept(client: httpx.Client) -> None:
+    answer = client.get("/nowhere", headers={"X-Request-ID": "trace-7.a/b:c"})
 
     assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == "trace-7.a/b:c"
 
 
 @pytest.mark.parametrize("given", ["", "two words", "x" * 129, "<script>", 'a"b', "\xe9"])
-def test_a_strange_request_id_is_replaced(enveloped: httpx.Client, given: str) -> None:
-    answer = enveloped.get("/fine", headers={b"X-Request-ID": given.encode("latin-1")})
+def test_malformed_request_id_is_replaced(client: httpx.Client, given: str) -> None:
+    answer = client.get("/fine", headers={b"X-Request-ID": given.encode("latin-1")})
 
     assert UUID(answer.headers["X-Request-ID"])
 
 
-def test_answers_forbid_sniffing_and_framing(enveloped: httpx.Client) -> None:
+def test_responses_forbid_sniffing_and_framing(client: httpx.Client) -> None:
     for path in ("/fine", "/nowhere", "/broken"):
-        headers = enveloped.get(path).headers
+        headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Content-Security-Policy"].startswith("default-src 'self'; ")
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
-def test_an_unforeseen_error_is_a_problem_that_leaks_nothing(enveloped: httpx.Client) -> None:
-    answer = enveloped.get("/broken")
+def test_unexpected_error_is_a_problem_that_reveals_nothing(client: httpx.Client) -> None:
+    answer = client.get("/broken")
 
     assert answer.status_code == 500
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -89,43 +89,43 @@ def test_an_unforeseen_error_is_a_problem_that_leaks_nothing(enveloped: httpx.Cl
     assert "RuntimeError" not in answer.text
 
 
-def test_an_answer_that_breaks_off_is_not_taken_for_whole(enveloped: httpx.Client) -> None:
+def test_response_that_breaks_off_is_a_protocol_error(client: httpx.Client) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
-        enveloped.get("/cut")
+        client.get("/cut")
 
 
-def test_a_client_that_leaves_a_stream_is_no_failure(
-    enveloped: httpx.Client, caplog: pytest.LogCaptureFixture
+def test_disconnected_client_of_a_stream_is_not_logged_as_a_failure(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     for path in ("/left", "/cut"):
         with pytest.raises(httpx.RemoteProtocolError):
-            enveloped.get(path)
+            client.get(path)
 
     failures = [record.getMessage() for record in caplog.records if "a request failed" in record.getMessage()]
     assert len(failures) == 1
     assert "/cut" in failures[0]
 
 
-def test_a_body_of_the_largest_size_is_taken(enveloped: httpx.Client) -> None:
+def test_body_of_the_largest_size_is_accepted(client: httpx.Client) -> None:
     text = "x" * (MAX_BODY_BYTES - len('{"text":""}'))
 
-    assert enveloped.post("/length", json={"text": text}).json() == len(text)
+    assert client.post("/length", json={"text": text}).json() == len(text)
 
 
-def test_a_larger_body_is_refused(enveloped: httpx.Client) -> None:
-    answer = enveloped.post("/length", json={"text": "x" * MAX_BODY_BYTES})
+def test_larger_body_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/length", json={"text": "x" * MAX_BODY_BYTES})
 
     assert answer.status_code == 413
     assert answer.json()["type"] == "/problems/body-too-large"
 
 
-def test_a_larger_body_of_undeclared_length_is_refused(enveloped: httpx.Client) -> None:
+def test_larger_body_of_undeclared_length_is_refused(client: httpx.Client) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"text":"'
         for _ in range(20):
             yield b"x" * (MAX_BODY_BYTES // 16)
         yield b'"}'
 
-    answer = enveloped.post("/length", content=chunks(), headers={"Content-Type": "application/json"})
+    answer = client.post("/length", content=chunks(), headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 413

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what is so, and shows what to send and what may go wrong."""
+"""The OpenAPI document is correct, and has examples of requests and of problems."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,14 +28,14 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _bodies(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each form of each request's body."""
+    """The body of each operation, by media type."""
     for name, operation in _operations(document):
         for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
             yield f"{name}, {media_type}", body
 
 
 def _problems(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each operation's problems: its name, the status, the content."""
+    """The problems of each operation: its name, the status, the content."""
     for name, operation in _operations(document):
         for status, response in operation["responses"].items():
             if PROBLEM in response.get("content", {}):
@@ -47,35 +47,35 @@ def _is_valid(document: dict[str, Any], schema: dict[str, Any], value: object) -
     return bool(validator_for(whole, validate_formats=True).is_valid(value))
 
 
-def test_every_requests_body_has_examples(document: dict[str, Any]) -> None:
+def test_every_request_body_has_examples(document: dict[str, Any]) -> None:
     without = [name for name, body in _bodies(document) if not body.get("examples")]
 
     assert without == []
 
 
-def test_every_example_of_a_request_is_valid(document: dict[str, Any]) -> None:
+def test_every_example_of_a_request_body_is_valid(document: dict[str, Any]) -> None:
     wrong = [
         (name, example)
         for name, body in _bodies(document)
-        for example, shown in body["examples"].items()
-        if "value" in shown and not _is_valid(document, body["schema"], shown["value"])
+        for example, content in body["examples"].items()
+        if "value" in content and not _is_valid(document, body["schema"], content["value"])
     ]
 
     assert wrong == []
 
 
-def test_every_example_of_a_picture_is_one(document: dict[str, Any]) -> None:
+def test_every_example_of_an_image_can_be_decoded(document: dict[str, Any]) -> None:
     addresses = [
-        shown["externalValue"]
+        content["externalValue"]
         for _, body in _bodies(document)
-        for shown in body["examples"].values()
-        if "externalValue" in shown
+        for content in body["examples"].values()
+        if "externalValue" in content
     ]
 
     assert len(addresses) == 2
     for address in addresses:
         with urlopen(address) as file:
-            assert mnist_images.read(file.read()).size == (1, 1)
+            assert mnist_images.decode(file.read()).size == (1, 1)
 
 
 def test_every_problem_has_an_example_of_its_type_and_status(document: dict[str, Any]) -> None:
@@ -89,7 +89,7 @@ def test_every_problem_has_an_example_of_its_type_and_status(document: dict[str,
             assert (example["value"]["type"], example["value"]["status"]) == (TYPES[slug].uri, int(status))
 
 
-def test_every_error_is_a_documented_problem(document: dict[str, Any]) -> None:
+def test_every_error_response_is_a_problem(document: dict[str, Any]) -> None:
     others = [
         (name, status)
         for name, operation in _operations(document)
@@ -97,32 +97,34 @@ def test_every_error_is_a_documented_problem(document: dict[str, Any]) -> None:
         if status >= "400" and PROBLEM not in response.get("content", {})
     ]
 
-    # which tells what it is that is not ready
+    # its body names what is not ready
     assert others == [("GET /readyz", "503")]
 
 
-def test_no_parameter_can_be_null(document: dict[str, Any]) -> None:
-    parameters = [one for _, operation in _operations(document) for one in operation.get("parameters", ())]
+def test_no_parameter_is_nullable(document: dict[str, Any]) -> None:
+    parameters = [
+        parameter for _, operation in _operations(document) for parameter in operation.get("parameters", ())
+    ]
 
     assert parameters
-    assert "'null'" not in str([one["schema"] for one in parameters])
+    assert "'null'" not in str([parameter["schema"] for parameter in parameters])
 
 
-def test_a_parameter_of_several_forms_keeps_those_that_are_not_null() -> None:
-    forms = [{"type": "integer"}, {"type": "string"}]
-    parameter = {"schema": {"anyOf": [*forms, {"type": "null"}], "title": "A"}}
+def test_parameter_of_several_types_keeps_all_but_null() -> None:
+    types = [{"type": "integer"}, {"type": "string"}]
+    parameter = {"schema": {"anyOf": [*types, {"type": "null"}], "title": "A"}}
     openapi = {
         "components": {"schemas": {}},
         "paths": {"/livez": {"get": {"parameters": [parameter], "responses": {}}}},
     }
 
-    complete(openapi, keyed=False)
+    complete(openapi, needs_key=False)
 
-    assert parameter["schema"] == {"anyOf": forms, "title": "A"}
+    assert parameter["schema"] == {"anyOf": types, "title": "A"}
 
 
-def test_what_a_change_leaves_out_has_no_default(document: dict[str, Any]) -> None:
+def test_fields_of_partial_updates_have_no_default(document: dict[str, Any]) -> None:
     for name in ("JobPatch", "JobClone", "ModelPatch"):
         properties = document["components"]["schemas"][name]["properties"]
         assert properties
-        assert not any("default" in one for one in properties.values())
+        assert not any("default" in schema for schema in properties.values())

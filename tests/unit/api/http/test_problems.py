@@ -13,20 +13,20 @@ def test_every_request_error_has_a_problem_type() -> None:
     assert _leaves(errors.RequestError) <= set(OF_ERROR)
 
 
-def test_no_two_problem_types_share_an_address() -> None:
+def test_problem_types_have_distinct_slugs() -> None:
     kinds = list(OF_ERROR.values())
     assert len({kind.slug for kind in kinds}) == len(kinds)
     assert all(slug == kind.slug for slug, kind in TYPES.items())
 
 
 @pytest.mark.parametrize("kind", TYPES.values(), ids=lambda kind: kind.slug)
-def test_a_problem_type_says_what_to_do(kind: object) -> None:
+def test_problem_type_has_advice(kind: object) -> None:
     advice = str(getattr(kind, "advice", ""))
     assert advice.endswith(".")
     assert advice[0].isupper() or advice[0] == "`"
 
 
-def test_documented_responses_keep_kinds_of_one_status_apart() -> None:
+def test_documented_response_has_an_example_of_each_problem_type_of_its_status() -> None:
     responses = documented(errors.InvalidSpec, errors.JobNotFound)
 
     examples = responses[422]["content"]["application/problem+json"]["examples"]

@@ -14,7 +14,7 @@ def _request(**request: Any) -> SweepCreate:
     return adapter.validate_python(request)
 
 
-def test_a_grid_has_every_combination_once() -> None:
+def test_grid_has_every_combination_once() -> None:
     request = _request(strategy="grid", parameters={"epochs": [1, 2], "optimizer": ["adam", "sgd"]})
 
     assert list(combinations(request)) == [
@@ -25,7 +25,7 @@ def test_a_grid_has_every_combination_once() -> None:
     ]
 
 
-def test_a_grid_of_too_many_combinations_is_refused_before_it_is_made() -> None:
+def test_grid_of_too_many_combinations_is_refused_before_it_is_expanded() -> None:
     request = _request(
         strategy="grid",
         parameters={"seed": list(range(1000)), "epochs": list(range(1, 1001)), "model": ["cnn"]},
@@ -41,8 +41,8 @@ def _random(count: int, seed: int | None, **parameters: Any) -> list[dict[str, A
     )
 
 
-def test_values_are_drawn_from_their_ranges_and_lists() -> None:
-    drawn = _random(
+def test_random_values_are_from_their_ranges_and_lists() -> None:
+    jobs = _random(
         300,
         1,
         learning_rate={"min": 1e-4, "max": 1e-1, "log": True},
@@ -50,16 +50,16 @@ def test_values_are_drawn_from_their_ranges_and_lists() -> None:
         optimizer=["adam", "sgd"],
     )
 
-    rates = [log10(values["learning_rate"]) for values in drawn]
+    rates = [log10(values["learning_rate"]) for values in jobs]
     assert min(rates) >= -4
     assert max(rates) <= -1
     assert sum(rate < -2.5 for rate in rates) == pytest.approx(150, abs=40)
-    assert {type(values["batch_size"]) for values in drawn} == {int}
-    assert {values["optimizer"] for values in drawn} == {"adam", "sgd"}
-    assert min(values["batch_size"] for values in drawn) >= 8
+    assert {type(values["batch_size"]) for values in jobs} == {int}
+    assert {values["optimizer"] for values in jobs} == {"adam", "sgd"}
+    assert min(values["batch_size"] for values in jobs) >= 8
 
 
-def test_the_same_seed_draws_the_same_values() -> None:
+def test_same_sweep_seed_draws_the_same_values() -> None:
     learning_rate = {"min": 0.1, "max": 1.0}
 
     first, again, other = (_random(9, seed, learning_rate=learning_rate) for seed in (1, 1, 2))
@@ -68,14 +68,14 @@ def test_the_same_seed_draws_the_same_values() -> None:
 
 
 @pytest.mark.parametrize("numbers", [{"min": 2, "max": 1}, {"min": 0, "max": 1, "log": True}])
-def test_a_range_that_holds_no_number_is_refused_by_name(numbers: dict[str, Any]) -> None:
+def test_empty_range_is_refused_by_name(numbers: dict[str, Any]) -> None:
     with pytest.raises(InvalidSpec, match="needs min <= max") as refused:
         _random(1, None, learning_rate=numbers)
 
     assert (refused.value.part, refused.value.field) == ("parameters", "learning_rate")
 
 
-def test_a_range_of_one_number_is_that_number() -> None:
+def test_range_of_one_number_is_that_number() -> None:
     assert (
         _random(2, None, learning_rate={"min": 0.003, "max": 0.003, "log": True})
         == [{"learning_rate": 0.003}] * 2
@@ -94,6 +94,6 @@ def test_a_range_of_one_number_is_that_number() -> None:
         {"strategy": "random", "count": 1, "parameters": {"epochs": [True]}},
     ],
 )
-def test_a_request_without_sense_is_refused(request_: dict[str, Any]) -> None:
+def test_invalid_sweep_is_refused(request_: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         _request(**request_)

@@ -1,4 +1,4 @@
-"""Waiters are woken by what Redis tells, and without it by one look at the table for all of them."""
+"""Waiting requests are woken by Redis, and without it by one poll of the database for all of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +18,7 @@ from shared.store.events import newest_position
 from tests.support.factories import claimed, submitted
 from tests.support.servers import RedisServer
 
-IN_TIME_S = 10.0
+TIMEOUT_S = 10.0
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def database(sqlite_url: str) -> Iterator[Database]:
 
 
 @asynccontextmanager
-async def _listening(database: Database, settings: Settings) -> AsyncIterator[JobWatcher]:
-    changes = JobWatcher(database, settings)
-    async with changes.listening():
-        yield changes
+async def _running(database: Database, settings: Settings) -> AsyncIterator[JobWatcher]:
+    watcher = JobWatcher(database, settings)
+    async with watcher.running():
+        yield watcher
 
 
-async def _told(redis: RedisServer, message: str) -> None:
-    """Publish, once somebody listens."""
+async def _publish(redis: RedisServer, message: str) -> None:
+    """Publish a message once there is a subscriber."""
 
     def publish() -> bool:
         with redis.client() as client:
@@ -46,61 +46,73 @@ async def _told(redis: RedisServer, message: str) -> None:
         pass
 
 
-def test_without_redis_a_change_is_seen_in_the_table(database: Database, settings: Settings) -> None:
+def test_without_redis_a_change_of_the_job_wakes(database: Database, settings: Settings) -> None:
     job_id = submitted(database)
 
     async def work() -> None:
-        async with _listening(database, settings) as changes:
-            with changes.watch(job_id) as watch:
-                watch.seen = 1
-                await changes.call(lambda: claimed(database, job_id))
-                assert await watch.changed(IN_TIME_S)
+        async with _running(database, settings) as watcher:
+            with watcher.watch(job_id, seen=1) as watch:
+                await watcher.run(lambda: claimed(database, job_id))
+                assert await watch.changed(TIMEOUT_S)
 
     asyncio.run(work())
 
 
-def test_without_redis_any_jobs_event_is_seen_in_the_table(database: Database, settings: Settings) -> None:
+def test_without_redis_an_event_of_any_job_wakes(database: Database, settings: Settings) -> None:
     async def work() -> None:
-        async with _listening(database, settings) as changes:
-            with changes.watch(None) as watch:
-                watch.seen = 0
-                await changes.call(lambda: submitted(database))
-                assert await watch.changed(IN_TIME_S)
+        async with _running(database, settings) as watcher:
+            with watcher.watch(None, seen=0) as watch:
+                await watcher.run(lambda: submitted(database))
+                assert await watch.changed(TIMEOUT_S)
 
     asyncio.run(work())
 
 
-def test_a_job_that_is_deleted_wakes_who_waits_for_it(database: Database, settings: Settings) -> None:
+def test_deletion_of_the_job_wakes(database: Database, settings: Settings) -> None:
     job_id = submitted(database)
 
     def remove(session: Session) -> None:
         session.execute(delete(Job).where(Job.id == job_id))
 
     async def work() -> None:
-        async with _listening(database, settings) as changes:
-            with changes.watch(job_id) as watch:
-                watch.seen = 1
-                await changes.call(lambda: database.write(remove))
-                assert await watch.changed(IN_TIME_S)
+        async with _running(database, settings) as watcher:
+            with watcher.watch(job_id, seen=1) as watch:
+                await watcher.run(lambda: database.write(remove))
+                assert await watch.changed(TIMEOUT_S)
 
     asyncio.run(work())
 
 
-def test_who_is_up_to_date_is_not_woken(database: Database, settings: Settings) -> None:
+def test_request_that_knows_the_newest_version_is_not_woken(database: Database, settings: Settings) -> None:
     first, second = submitted(database), submitted(database)
 
     async def work() -> None:
-        async with _listening(database, settings) as changes:
-            with changes.watch(first) as still, changes.watch(second) as moved:
-                still.seen = moved.seen = 1
-                await changes.call(lambda: claimed(database, second))
-                assert await moved.changed(IN_TIME_S)
-                assert not await still.changed(0)
+        async with _running(database, settings) as watcher:
+            with watcher.watch(first, seen=1) as unchanged, watcher.watch(second, seen=1) as changed:
+                await watcher.run(lambda: claimed(database, second))
+                assert await changed.changed(TIMEOUT_S)
+                assert not await unchanged.changed(0)
 
     asyncio.run(work())
 
 
-def test_redis_wakes_who_waits_for_that_job_or_for_any(
+def test_poll_wakes_once_for_a_version_whatever_the_request_says_it_has_seen(
+    database: Database, settings: Settings
+) -> None:
+    first, second = submitted(database), submitted(database)
+
+    async def work() -> None:
+        async with _running(database, settings) as watcher:
+            with watcher.watch(first, seen=99) as ahead, watcher.watch(second, seen=1) as changed:
+                assert await ahead.changed(TIMEOUT_S)
+                await watcher.run(lambda: claimed(database, second))
+                assert await changed.changed(TIMEOUT_S)  # by a later poll
+                assert not await ahead.changed(0)
+
+    asyncio.run(work())
+
+
+def test_redis_wakes_the_watches_of_that_job_and_of_all_jobs(
     database: Database, settings: Settings, redis: RedisServer
 ) -> None:
     first, second = submitted(database), submitted(database)
@@ -108,32 +120,33 @@ def test_redis_wakes_who_waits_for_that_job_or_for_any(
     live = settings.model_copy(update={"redis_url": redis.url})
 
     async def work() -> None:
-        async with _listening(database, live) as changes:
-            with changes.watch(first) as one, changes.watch(second) as other, changes.watch(None) as any_:
-                one.seen = other.seen = 1
-                any_.seen = position
-                await _told(redis, "not ours")
-                await _settle(one, other, any_)
-                await _told(redis, str(first))
-                assert await one.changed(IN_TIME_S)
-                assert await any_.changed(IN_TIME_S)
+        async with _running(database, live) as watcher:
+            with (
+                watcher.watch(first, seen=1) as watch,
+                watcher.watch(second, seen=1) as other,
+                watcher.watch(None, seen=position) as all_jobs,
+            ):
+                await _publish(redis, "malformed")
+                await _consume_subscription_wake(watch, other, all_jobs)
+                await _publish(redis, str(first))
+                assert await watch.changed(TIMEOUT_S)
+                assert await all_jobs.changed(TIMEOUT_S)
                 assert not await other.changed(0)
 
     asyncio.run(work())
 
 
-def test_a_waiter_that_has_left_is_forgotten(database: Database, settings: Settings) -> None:
+def test_watch_that_has_ended_is_removed(database: Database, settings: Settings) -> None:
     async def work() -> None:
-        changes = JobWatcher(database, settings)
-        with changes.watch(UUID(int=1)), changes.watch(UUID(int=1)):
+        watcher = JobWatcher(database, settings)
+        with watcher.watch(UUID(int=1)), watcher.watch(UUID(int=1)):
             pass
-        with changes.watch(UUID(int=1)) as watch:
+        with watcher.watch(UUID(int=1)) as watch:
             assert not await watch.changed(0)
 
     asyncio.run(work())
 
 
-async def _settle(*watches: Watch) -> None:
-    """Have the wake-up of a new subscription done with."""
+async def _consume_subscription_wake(*watches: Watch) -> None:
     for watch in watches:
         await watch.changed(0.5)

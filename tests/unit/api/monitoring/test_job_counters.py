@@ -1,35 +1,30 @@
-"""Totals grow as jobs come, are claimed and end, and never fall."""
+"""Job counters grow as jobs are submitted, claimed and finished, and never fall."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
 
-from api.monitoring.job_counters import Counts, Durations, JobCounters
+from api.monitoring.job_counters import DurationHistogram, JobCounters, JobTotals
 from shared.db.engine import Database
 from shared.store import attempts, job_edits
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure
 from tests.support import factories
 from tests.support.fakes import FrozenClock
-from tests.support.statements import ON_SQLITE, asked, plan
+from tests.support.statements import ON_SQLITE, plan, selects
 
 MINUTE_S = 60.0
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Both kinds of database: what is new is told by their times."""
+    """Both kinds of database: new jobs are selected by their times."""
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture
-def tally() -> JobCounters:
+def counters() -> JobCounters:
     return JobCounters()
 
 
@@ -51,11 +46,11 @@ def _failed(database: Database, at: datetime) -> UUID:
     return new.id
 
 
-def _totals(database: Database, tally: JobCounters, clock: FrozenClock) -> Counts:
-    return database.read(lambda session: tally.totals(session, now=clock))
+def _totals(database: Database, counters: JobCounters, clock: FrozenClock) -> JobTotals:
+    return database.read(lambda session: counters.totals(session, now=clock))
 
 
-def _ended(totals: Counts) -> list[int]:
+def _ended(totals: JobTotals) -> list[int]:
     """How often each thing was counted that happens to a job that fails."""
     return [
         totals.submitted["train"],
@@ -65,83 +60,87 @@ def _ended(totals: Counts) -> list[int]:
     ]
 
 
-def test_waits_and_durations_are_added_up(database: Database, tally: JobCounters, clock: FrozenClock) -> None:
+def test_waits_and_durations_are_summed(
+    database: Database, counters: JobCounters, clock: FrozenClock
+) -> None:
     for _ in range(2):
         _failed(database, clock.moment)
-    totals = _totals(database, tally, clock)
+    totals = _totals(database, counters, clock)
     assert totals.waits["train"].seconds == pytest.approx(4, abs=0.001)
     assert totals.durations["train"].seconds == pytest.approx(100, abs=0.001)
 
 
-def test_a_job_is_counted_once_however_often_it_is_asked(
-    database: Database, tally: JobCounters, clock: FrozenClock
+def test_job_is_counted_once_by_any_number_of_scrapes(
+    database: Database, counters: JobCounters, clock: FrozenClock
 ) -> None:
     _failed(database, clock.moment)
     for seconds in (0.0, 1.0, MINUTE_S, 1.0, 10 * MINUTE_S):
         clock.advance(seconds)
-        assert _ended(_totals(database, tally, clock)) == [1] * 4
+        assert _ended(_totals(database, counters, clock)) == [1] * 4
 
 
-def test_new_jobs_are_added_to_those_that_were_counted(
-    database: Database, tally: JobCounters, clock: FrozenClock
+def test_new_jobs_are_added_to_the_counted_ones(
+    database: Database, counters: JobCounters, clock: FrozenClock
 ) -> None:
     for number in range(3):
         _failed(database, clock.moment)
-        assert _ended(_totals(database, tally, clock)) == [number + 1] * 4
+        assert _ended(_totals(database, counters, clock)) == [number + 1] * 4
         clock.advance(2 * MINUTE_S)
 
 
-def test_what_is_seen_late_is_counted_all_the_same(
-    database: Database, tally: JobCounters, clock: FrozenClock
+def test_job_of_a_slow_transaction_is_counted(
+    database: Database, counters: JobCounters, clock: FrozenClock
 ) -> None:
-    assert _ended(_totals(database, tally, clock)) == [0] * 4
+    assert _ended(_totals(database, counters, clock)) == [0] * 4
     _failed(database, clock.moment - timedelta(seconds=30))  # by a transaction that took so long
     clock.advance(1)
-    assert _ended(_totals(database, tally, clock)) == [1] * 4
+    assert _ended(_totals(database, counters, clock)) == [1] * 4
 
 
-def test_the_count_does_not_fall_when_a_job_is_deleted(
-    database: Database, tally: JobCounters, clock: FrozenClock
+def test_counters_do_not_fall_when_a_job_is_deleted(
+    database: Database, counters: JobCounters, clock: FrozenClock
 ) -> None:
     job_id = _failed(database, clock.moment - timedelta(minutes=5))
-    _totals(database, tally, clock)
+    _totals(database, counters, clock)
     database.write(lambda session: job_edits.delete_job(session, job_id))
-    assert _ended(_totals(database, tally, clock)) == [1] * 4
+    assert _ended(_totals(database, counters, clock)) == [1] * 4
 
 
-def test_jobs_that_wait_or_were_never_claimed_have_no_wait_and_no_duration(
-    database: Database, tally: JobCounters, clock: FrozenClock
+def test_jobs_that_were_never_claimed_have_no_wait_and_no_duration(
+    database: Database, counters: JobCounters, clock: FrozenClock
 ) -> None:
     factories.submitted(database)
     factories.cancelled(database)
-    totals = _totals(database, tally, clock)
+    totals = _totals(database, counters, clock)
     assert (totals.submitted["train"], dict(totals.waits), dict(totals.durations)) == (2, {}, {})
 
 
-def test_a_transaction_that_is_run_again_counts_nothing_twice(
-    database: Database, tally: JobCounters, clock: FrozenClock
+def test_transaction_that_is_run_again_counts_nothing_twice(
+    database: Database, counters: JobCounters, clock: FrozenClock
 ) -> None:
     _failed(database, clock.moment - timedelta(minutes=5))
-    found = database.read(lambda session: [tally.totals(session, now=clock) for _ in range(2)])
-    assert [_ended(totals) for totals in found] == [[1] * 4] * 2
+    totals_of_scrapes = database.read(lambda session: [counters.totals(session, now=clock) for _ in range(2)])
+    assert [_ended(totals) for totals in totals_of_scrapes] == [[1] * 4] * 2
 
 
 @ON_SQLITE
-def test_what_is_new_is_found_by_indexes(database: Database, tally: JobCounters, clock: FrozenClock) -> None:
+def test_new_jobs_are_selected_by_indexes(
+    database: Database, counters: JobCounters, clock: FrozenClock
+) -> None:
     for _ in range(30):
         _failed(database, clock.moment - timedelta(hours=1))
-    _totals(database, tally, clock)
-    _, *news = asked(database, lambda session: tally.totals(session, now=clock))
+    _totals(database, counters, clock)
+    _, *statements = selects(database, lambda session: counters.totals(session, now=clock))
     used = [
         [name for name in ("by_created_at", "started_at", "finished_at") if f"ix_jobs_{name} " in plan_]
-        for plan_ in (f"{plan(database, statement)} " for statement in news)
+        for plan_ in (f"{plan(database, statement)} " for statement in statements)
     ]
     assert used == [["by_created_at"], ["started_at"], ["finished_at"]]
 
 
-def test_a_time_falls_under_the_first_bound_that_it_does_not_exceed() -> None:
-    spread = Durations()
+def test_duration_is_in_the_bucket_of_the_first_bound_that_it_does_not_exceed() -> None:
+    histogram = DurationHistogram()
     for seconds in (0.01, 0.011, 20_000.0):
-        spread.observe(seconds)
-    assert spread.cumulative() == [1, *[2] * 12, 3]
-    assert spread.seconds == pytest.approx(20_000.021)
+        histogram.observe(seconds)
+    assert histogram.cumulative() == [1, *[2] * 12, 3]
+    assert histogram.seconds == pytest.approx(20_000.021)

@@ -1,4 +1,4 @@
-"""The numbers that Prometheus reads are those of the database, whichever process is asked."""
+"""Metrics for Prometheus are those of the database, whichever API process reports them."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from starlette.middleware import Middleware
 
-from api.http.middleware import Timed
+from api.http.middleware import RequestTiming
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes, jobs_exposition
 from shared.db.engine import Database
@@ -27,7 +27,7 @@ from tests.support.factories import (
 )
 from tests.support.fakes import FrozenClock
 from tests.support.servers import running_app
-from tests.support.statements import ON_SQLITE, listening, plan, reads_only
+from tests.support.statements import ON_SQLITE, plan, reads_only, recorded_statements
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -54,7 +54,7 @@ both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirec
 
 
 @both
-def test_jobs_are_counted_by_state_and_by_how_they_ended(database: Database) -> None:
+def test_jobs_are_counted_by_state_and_by_outcome(database: Database) -> None:
     _, model = succeeded(database)
     submitted(database, queue="gpu")
     submitted(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
@@ -94,7 +94,7 @@ def test_waits_and_durations_are_histograms(database: Database) -> None:
 
 
 @both
-def test_the_longest_wait_of_each_queue_is_told(database: Database) -> None:
+def test_longest_wait_of_each_queue_is_reported(database: Database) -> None:
     clock, jobs = FrozenClock(), [submitted(database), submitted(database)]
     database.write(
         lambda session: [
@@ -107,7 +107,7 @@ def test_the_longest_wait_of_each_queue_is_told(database: Database) -> None:
 
 
 @both
-def test_a_job_that_is_not_due_yet_does_not_wait(database: Database) -> None:
+def test_job_that_is_not_due_does_not_count_as_waiting(database: Database) -> None:
     clock, job_id = FrozenClock(), submitted(database)
     due = update(Job).where(Job.id == job_id).values(scheduled_at=clock(5.0))
     database.write(lambda session: session.execute(due))
@@ -118,14 +118,14 @@ def test_a_job_that_is_not_due_yet_does_not_wait(database: Database) -> None:
 
 @ON_SQLITE
 def test_jobs_are_counted_in_an_index(database: Database) -> None:
-    with listening(database) as found:
+    with recorded_statements(database) as statements:
         jobs_exposition(database, JobCounters())
-    gauge = next(statement for statement in found if statement.sql.startswith("SELECT"))
+    gauge = next(statement for statement in statements if statement.sql.startswith("SELECT"))
     assert reads_only(plan(database, gauge), "ix_jobs_state_queue_priority")
 
 
 @both
-def test_an_empty_database_has_no_series(database: Database) -> None:
+def test_empty_database_has_no_time_series(database: Database) -> None:
     assert read(jobs_exposition(database, JobCounters())) == {}
 
 
@@ -137,7 +137,7 @@ def times() -> RequestTimes:
 @pytest.fixture
 def timed(times: RequestTimes) -> Iterator[httpx.Client]:
     """A client of a small app whose requests are counted."""
-    app = FastAPI(middleware=[Middleware(Timed, times)])
+    app = FastAPI(middleware=[Middleware(RequestTiming, times)])
 
     @app.get("/things/{thing_id}")
     def thing(thing_id: int) -> int:
@@ -147,7 +147,7 @@ def timed(times: RequestTimes) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_requests_are_counted_by_route_and_never_by_id(timed: httpx.Client, times: RequestTimes) -> None:
+def test_requests_are_counted_by_route_and_not_by_id(timed: httpx.Client, times: RequestTimes) -> None:
     for thing_id in range(3):
         timed.get(f"/things/{thing_id}")
     timed.get("/things/x")
@@ -157,7 +157,7 @@ def test_requests_are_counted_by_route_and_never_by_id(timed: httpx.Client, time
     assert value(samples, "http_request_seconds_count", **counted, status="422") == 1
 
 
-def test_what_is_not_ours_is_one_series(timed: httpx.Client, times: RequestTimes) -> None:
+def test_unknown_paths_and_methods_share_one_time_series(timed: httpx.Client, times: RequestTimes) -> None:
     for path in ("/a", "/b"):
         timed.get(path)
         timed.request("PURGE", path)

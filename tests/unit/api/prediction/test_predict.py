@@ -1,23 +1,23 @@
 import numpy as np
 
-from api.prediction.predict import Upload, predict
-from api.services import open_services
+from api.prediction.onnx_models import OnnxModels
+from api.prediction.predict import predict
+from shared.db.engine import Database
 from shared.schemas import ModelFormat
-from shared.settings import Settings
 from tests.support import factories
 from tests.support.onnx_models import make_counting_onnx
-from tests.support.statements import listening
+from tests.support.statements import recorded_statements
 
 
-def test_a_model_that_is_loaded_is_looked_up_by_one_statement(settings: Settings, sqlite_url: str) -> None:
+def test_prediction_by_a_loaded_model_reads_the_database_once(database: Database) -> None:
     image = tuple(map(tuple, np.full((28, 28), 0.5).tolist()))
-    with open_services(settings.model_copy(update={"database_url": sqlite_url})) as services:
-        model = factories.make_model(files={ModelFormat.ONNX: make_counting_onnx()})
-        factories.succeed(services.database, factories.running(services.database), model)
-        predict(services, model.id, Upload((image,)), None)
+    model = factories.make_model(files={ModelFormat.ONNX: make_counting_onnx()})
+    factories.succeed(database, factories.running(database), model)
+    loaded_models = OnnxModels()
+    predict(database, loaded_models, model.id, (image,), None)
 
-        with listening(services.database) as found:
-            told = predict(services, model.id, Upload((image,)), None)
+    with recorded_statements(database) as statements:
+        predictions = predict(database, loaded_models, model.id, (image,), None)
 
-    assert [one.prediction for one in told.data] == [3]
-    assert len([statement for statement in found if statement.sql.startswith("SELECT")]) == 1
+    assert [prediction.prediction for prediction in predictions.data] == [3]
+    assert len([statement for statement in statements if statement.sql.startswith("SELECT")]) == 1

@@ -11,12 +11,12 @@ def make(client: httpx.Client, **request: Any) -> httpx.Response:
 
 @pytest.fixture
 def admin(client: httpx.Client) -> httpx.Client:
-    """A client that shows the first key, an administrator's."""
+    """A client that sends the first key, an administrator's."""
     client.headers["Authorization"] = f"Bearer {make(client).json()['key']}"
     return client
 
 
-def test_a_key_is_shown_once(client: httpx.Client) -> None:
+def test_text_of_a_key_is_returned_only_once(client: httpx.Client) -> None:
     answer = make(client)
     made = answer.json()
 
@@ -35,11 +35,11 @@ def test_the_first_key_must_be_an_administrators(client: httpx.Client) -> None:
     assert client.get("/v1/api-keys").json()["data"] == []
 
 
-def test_a_key_reads_unless_it_says_more(admin: httpx.Client) -> None:
-    made = admin.post("/v1/api-keys", json={"name": "the wall display"}).json()
+def test_scope_of_a_key_is_read_by_default(admin: httpx.Client) -> None:
+    made = admin.post("/v1/api-keys", json={"name": "wall display"}).json()
 
     me = admin.get("/v1/me", headers={"Authorization": f"Bearer {made['key']}"}).json()
-    assert me == {"key_id": made["id"], "name": "the wall display", "scope": "read", "expires_at": None}
+    assert me == {"key_id": made["id"], "name": "wall display", "scope": "read", "expires_at": None}
 
 
 def test_a_key_may_expire(admin: httpx.Client) -> None:
@@ -56,7 +56,7 @@ def test_keys_are_listed_newest_first(admin: httpx.Client) -> None:
     assert [key["name"] for key in admin.get("/v1/api-keys").json()["data"]] == ["third", "second", "Ada"]
 
 
-def test_a_revoked_key_opens_nothing(admin: httpx.Client) -> None:
+def test_revoked_key_is_refused(admin: httpx.Client) -> None:
     made = make(admin, name="Eve").json()
 
     answers = [admin.delete(f"/v1/api-keys/{made['id']}") for _ in range(2)]
@@ -75,5 +75,5 @@ def test_an_unknown_key_cannot_be_revoked(admin: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"name": ""}, {"name": "a\nb"}, {"scope": "root"}, {"expires_in_s": 0}, {"scopes": []}], ids=str
 )
-def test_a_senseless_key_is_refused(client: httpx.Client, wrong: dict[str, Any]) -> None:
+def test_invalid_key_request_is_refused(client: httpx.Client, wrong: dict[str, Any]) -> None:
     assert make(client, **wrong).status_code == 422

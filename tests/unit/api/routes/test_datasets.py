@@ -1,7 +1,50 @@
-import httpx
-import pytest
+"""Samples of datasets: how they are drawn, and over HTTP."""
 
-from shared.settings import Settings
+import re
+from base64 import b64decode
+from io import BytesIO
+from random import Random
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from api.routes.datasets import draw
+from shared.datasets.catalog import Dataset, DatasetInfo
+from tests.support import factories
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    images = np.random.default_rng(0).integers(0, 256, (30, 784), dtype=np.uint8)
+    labels = (np.arange(30) % 10).astype(np.uint8)
+    info = DatasetInfo("tiny", 10, 20, 10, 10, 10, factories.NAMES)
+    return Dataset(info, images[:10], labels[:10], images[10:], labels[10:])
+
+
+def test_a_sample_is_the_test_image_and_its_label(dataset: Dataset) -> None:
+    for sample in draw(dataset, 5, Random(1)).data:
+        prefix, encoded = sample.image.split(",")
+        pixels = np.asarray(Image.open(BytesIO(b64decode(encoded))))
+
+        assert prefix == "data:image/png;base64"
+        assert pixels.shape == (28, 28)
+        assert (pixels.reshape(784) == dataset.test_images[sample.index]).all()
+        assert sample.label == dataset.test_labels[sample.index]
+        assert sample.name == factories.NAMES[sample.label]
+
+
+def test_no_image_is_drawn_twice(dataset: Dataset) -> None:
+    assert sorted(sample.index for sample in draw(dataset, 20, Random(1)).data) == list(range(20))
+
+
+def test_all_images_are_drawn_where_there_are_fewer_than_asked_for(dataset: Dataset) -> None:
+    assert len(draw(dataset, 200, Random(1)).data) == 20
+
+
+def test_the_same_seed_draws_the_same_images(dataset: Dataset) -> None:
+    assert draw(dataset, 5, Random(1)) == draw(dataset, 5, Random(1)) != draw(dataset, 5, Random(2))
 
 
 def test_samples_are_labelled_images(client: httpx.Client) -> None:
@@ -9,14 +52,14 @@ def test_samples_are_labelled_images(client: httpx.Client) -> None:
 
     assert samples["dataset"] == "digits"
     assert len(samples["data"]) == 20
-    assert all(one["image"].startswith("data:image/png;base64,") for one in samples["data"])
-    assert {one["label"] for one in samples["data"]} <= set(range(10))
+    assert all(sample["image"].startswith("data:image/png;base64,") for sample in samples["data"])
+    assert {sample["label"] for sample in samples["data"]} <= set(range(10))
 
 
 def test_samples_are_others_at_each_call_unless_a_seed_is_given(client: httpx.Client) -> None:
     def indices(**params: int) -> list[int]:
         answer = client.get("/v1/datasets/digits/samples", params={"count": 50, **params})
-        return [one["index"] for one in answer.json()["data"]]
+        return [sample["index"] for sample in answer.json()["data"]]
 
     assert indices() != indices()
     assert indices(seed=3) == indices(seed=3) != indices(seed=4)
@@ -39,19 +82,17 @@ def test_an_unknown_dataset_is_not_found(client: httpx.Client, name: str) -> Non
     assert answer.status_code == 404
 
 
-def test_an_unknown_dataset_is_answered_with_those_there_are(client: httpx.Client) -> None:
+def test_unknown_dataset_is_a_problem_that_names_the_configured_ones(client: httpx.Client) -> None:
     answer = client.get("/v1/datasets/cifar/samples")
 
     assert answer.json()["type"] == "/problems/dataset-not-found"
     assert "mnist, digits" in answer.json()["detail"]
 
 
-def test_data_that_cannot_be_fetched_is_a_problem_that_names_the_address(
-    client: httpx.Client, settings: Settings
-) -> None:
+def test_data_that_cannot_be_downloaded_is_a_problem_that_names_the_url(client: httpx.Client) -> None:
     answer = client.get("/v1/datasets/mnist/samples")
 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
     assert answer.json()["type"] == "/problems/data-unavailable"
-    assert settings.mnist_images_url in answer.json()["detail"]
+    assert re.search(r"file:///\S+/missing", answer.json()["detail"])

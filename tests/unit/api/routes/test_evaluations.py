@@ -1,5 +1,8 @@
+"""Evaluations over HTTP: the results, and the misclassified images."""
+
 from base64 import b64decode
 from io import BytesIO
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -32,17 +35,37 @@ def job_id(database: Database) -> UUID:
     return attempt.job_id
 
 
-def test_what_was_taken_for_another_is_shown(client: httpx.Client, job_id: UUID, settings: Settings) -> None:
-    told = client.get(f"/v1/jobs/{job_id}/misclassified").json()
+def test_an_evaluation_is_complete(client: httpx.Client, database: Database) -> None:
+    job_id, model = factories.succeeded(database)
 
-    assert [(one["index"], one["label"], one["predicted"]) for one in told["data"]] == WRONG
-    assert (told["has_more"], told["next_cursor"]) == (False, None)
-    shown = Image.open(BytesIO(b64decode(told["data"][1]["image"].partition(",")[2])))
-    assert (np.asarray(shown).ravel() == catalog.load("digits", settings).test_images[7]).all()
+    evaluation = client.get(f"/v1/jobs/{job_id}/evaluation").json()
+
+    assert evaluation == {
+        **model.evaluation.model_dump(mode="json"),
+        "job_id": str(job_id),
+        "model_id": str(model.id),
+        "dataset": "mnist",
+    }
+
+
+def test_evaluation_of_an_unfinished_job_is_a_conflict(client: httpx.Client, database: Database) -> None:
+    answer = client.get(f"/v1/jobs/{factories.submitted(database)}/evaluation")
+
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "/problems/not-ready"
+
+
+def test_misclassified_images_are_returned(client: httpx.Client, job_id: UUID, settings: Settings) -> None:
+    page = client.get(f"/v1/jobs/{job_id}/misclassified").json()
+
+    assert [(image["index"], image["label"], image["predicted"]) for image in page["data"]] == WRONG
+    assert (page["has_more"], page["next_cursor"]) == (False, None)
+    image = Image.open(BytesIO(b64decode(page["data"][1]["image"].partition(",")[2])))
+    assert (np.asarray(image).ravel() == catalog.load("digits", settings).test_images[7]).all()
 
 
 @pytest.mark.parametrize(
-    ("asked", "indices"),
+    ("params", "indices"),
     [
         ({"label": 9}, [3, 7, 30]),
         ({"predicted": 7}, [12, 30, 41]),
@@ -50,27 +73,30 @@ def test_what_was_taken_for_another_is_shown(client: httpx.Client, job_id: UUID,
         ({"label": 0}, []),
     ],
 )
-def test_one_class_or_one_mistake_is_looked_at(
-    client: httpx.Client, job_id: UUID, asked: dict[str, int], indices: list[int]
+def test_misclassified_images_are_filtered_by_class(
+    client: httpx.Client, job_id: UUID, params: dict[str, int], indices: list[int]
 ) -> None:
-    told = client.get(f"/v1/jobs/{job_id}/misclassified", params=asked).json()
+    page = client.get(f"/v1/jobs/{job_id}/misclassified", params=params).json()
 
-    assert [one["index"] for one in told["data"]] == indices
+    assert [image["index"] for image in page["data"]] == indices
 
 
-def test_pages_follow_each_other(client: httpx.Client, job_id: UUID) -> None:
-    path, found, cursor = f"/v1/jobs/{job_id}/misclassified", [], 0
+def test_misclassified_images_are_listed_page_by_page(client: httpx.Client, job_id: UUID) -> None:
+    indices: list[int] = []
+    query: dict[str, Any] = {"limit": 2}
     while True:
-        page = client.get(path, params={"limit": 2, "cursor": cursor}).json()
-        found += [one["index"] for one in page["data"]]
-        cursor = page["next_cursor"]
+        page = client.get(f"/v1/jobs/{job_id}/misclassified", params=query).json()
+        indices += [image["index"] for image in page["data"]]
+        query["cursor"] = page["next_cursor"]
         if not page["has_more"]:
             break
 
-    assert found == [index for index, _, _ in WRONG]
+    assert indices == [index for index, _, _ in WRONG]
 
 
-def test_a_job_without_an_evaluation_has_none_yet(client: httpx.Client, database: Database) -> None:
+def test_misclassified_images_of_an_unfinished_job_are_a_conflict(
+    client: httpx.Client, database: Database
+) -> None:
     answer = client.get(f"/v1/jobs/{factories.submitted(database)}/misclassified")
 
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-ready")

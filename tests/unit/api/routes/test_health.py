@@ -1,3 +1,5 @@
+"""Liveness, readiness, version and Prometheus metrics over HTTP."""
+
 from importlib.metadata import version
 
 import httpx
@@ -10,12 +12,12 @@ from tests.support.factories import submitted
 from tests.support.servers import RedisServer, running_app
 
 
-def test_the_process_lives_whatever_else_does_not(settings: Settings) -> None:
+def test_the_process_is_alive_without_database_and_redis(settings: Settings) -> None:
     with running_app(create_app(settings)) as client:
         assert client.get("/livez").json() == {"status": "alive"}
 
 
-def test_it_is_ready_when_database_schema_and_redis_are(api: httpx.Client) -> None:
+def test_it_is_ready_with_a_migrated_database_and_redis(api: httpx.Client) -> None:
     answer = api.get("/readyz")
 
     assert answer.status_code == 200
@@ -36,7 +38,7 @@ def test_it_is_not_ready_without_redis(api: httpx.Client, redis: RedisServer) ->
     assert "TRAINSHED_REDIS_URL" in checks["redis"]["detail"]
 
 
-def test_it_is_not_ready_before_the_schema_is_made(settings: Settings, redis: RedisServer) -> None:
+def test_it_is_not_ready_before_the_migrations(settings: Settings, redis: RedisServer) -> None:
     with running_app(create_app(settings.model_copy(update={"redis_url": redis.url}))) as client:
         answer = client.get("/readyz")
 
@@ -46,11 +48,11 @@ def test_it_is_not_ready_before_the_schema_is_made(settings: Settings, redis: Re
     assert "migrate" in checks["migrations"]["detail"]
 
 
-def test_it_is_not_ready_where_no_database_can_be(settings: Settings) -> None:
-    away = settings.model_copy(
+def test_it_is_not_ready_without_a_database_and_does_not_show_its_password(settings: Settings) -> None:
+    unavailable = settings.model_copy(
         update={"database_url": f"postgresql+psycopg://me:hunter2@/x?host={settings.data_dir}"}
     )
-    with running_app(create_app(away)) as client:
+    with running_app(create_app(unavailable)) as client:
         answer = client.get("/readyz")
 
     assert answer.status_code == 503
@@ -63,7 +65,7 @@ def test_the_version_is_the_packages(client: httpx.Client) -> None:
     assert client.get("/version").json() == {"version": version("trainshed")}
 
 
-def test_a_scrape_tells_of_jobs_and_requests(client: httpx.Client, database: Database) -> None:
+def test_the_metrics_are_of_jobs_and_requests(client: httpx.Client, database: Database) -> None:
     job_id = submitted(database)
     client.get(f"/v1/jobs/{job_id}")
 

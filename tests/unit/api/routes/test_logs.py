@@ -30,26 +30,46 @@ def test_a_log_is_read_line_by_line(client: httpx.Client, job_id: UUID) -> None:
 
     assert [line["message"] for line in page["data"]] == [f"line {number}" for number in range(1, 6)]
     assert page["data"][2] == {
-        "cursor": "1.3",
+        "cursor": page["data"][2]["cursor"],
         "attempt": 1,
         "at": "2026-01-02T03:04:05.678000Z",
         "level": "error",
         "message": "line 3",
         "fields": {"epoch": 3},
     }
-    assert (page["next_cursor"], page["has_more"]) == ("1.5", False)
+    assert (page["next_cursor"], page["has_more"]) == (page["data"][-1]["cursor"], False)
 
 
 def test_a_log_is_read_page_by_page(client: httpx.Client, job_id: UUID) -> None:
-    seen, cursor = [], "0.0"
+    pages, query = [], {"limit": 2}
     for _ in range(3):
-        page = client.get(f"/v1/jobs/{job_id}/logs", params={"limit": 2, "after": cursor}).json()
-        seen.append(([line["message"] for line in page["data"]], page["has_more"]))
-        cursor = page["next_cursor"]
+        page = client.get(f"/v1/jobs/{job_id}/logs", params=query).json()
+        pages.append(([line["message"] for line in page["data"]], page["has_more"]))
+        query["cursor"] = page["next_cursor"]
 
-    assert seen == [(["line 1", "line 2"], True), (["line 3", "line 4"], True), (["line 5"], False)]
-    rest = client.get(f"/v1/jobs/{job_id}/logs", params={"after": cursor}).json()
-    assert rest == {"data": [], "next_cursor": cursor, "has_more": False}
+    assert pages == [(["line 1", "line 2"], True), (["line 3", "line 4"], True), (["line 5"], False)]
+    rest = client.get(f"/v1/jobs/{job_id}/logs", params=query).json()
+    assert rest == {"data": [], "next_cursor": query["cursor"], "has_more": False}
+
+
+def test_an_empty_log_has_a_cursor_with_which_it_is_followed(
+    client: httpx.Client, database: Database
+) -> None:
+    attempt = running(database)
+    page = client.get(f"/v1/jobs/{attempt.job_id}/logs").json()
+    assert (page["data"], page["has_more"]) == ([], False)
+
+    line = Line(1, AT, LogLevel.INFO, "line 1", {})
+    database.write(partial(job_logs.append, attempt=attempt, lines=[line]))
+
+    page = client.get(f"/v1/jobs/{attempt.job_id}/logs", params={"cursor": page["next_cursor"]}).json()
+    assert [line["message"] for line in page["data"]] == ["line 1"]
+
+
+def test_lines_after_a_line_are_read(client: httpx.Client, job_id: UUID) -> None:
+    lines = client.get(f"/v1/jobs/{job_id}/logs").json()["data"]
+    later = client.get(f"/v1/jobs/{job_id}/logs", params={"after": lines[2]["cursor"]}).json()["data"]
+    assert later == lines[3:]
 
 
 def test_a_log_is_filtered_by_level_and_text(client: httpx.Client, job_id: UUID) -> None:
@@ -76,5 +96,5 @@ def test_an_unknown_job_has_no_log(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "query", [{"level": "loud"}, {"after": "5"}, {"after": "-1.0"}, {"limit": 0}, {"q": "a\0"}], ids=str
 )
-def test_a_senseless_question_is_refused(client: httpx.Client, job_id: UUID, query: dict[str, str]) -> None:
+def test_invalid_query_is_refused(client: httpx.Client, job_id: UUID, query: dict[str, str]) -> None:
     assert client.get(f"/v1/jobs/{job_id}/logs", params=query).status_code == 422

@@ -1,3 +1,5 @@
+"""Metrics over HTTP: of one job, of several, and compared."""
+
 import csv
 import json
 from io import StringIO
@@ -18,30 +20,59 @@ def _trained(database: Database, epochs: int, **spec: Any) -> UUID:
     return attempt.job_id
 
 
-def _listed(*ids: object) -> str:
+def _comma_separated(*ids: object) -> str:
     return ",".join(map(str, ids))
 
 
-def test_only_the_named_curves_are_told(client: httpx.Client, database: Database) -> None:
+def test_metrics_are_series_over_epochs(client: httpx.Client, database: Database) -> None:
+    job_id, _ = factories.succeeded(database)
+
+    series = client.get(f"/v1/jobs/{job_id}/metrics").json()["series"]
+
+    assert [metric["name"] for metric in series] == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert series[0] == {
+        "name": "loss",
+        "resolution": "epoch",
+        "x": [0, 1, 2],
+        "y": [factories.make_epoch(epoch).loss for epoch in range(3)],
+        "total_points": 3,
+        "downsampled": False,
+        "min": None,
+        "max": None,
+    }
+
+
+def test_metrics_are_series_over_steps(client: httpx.Client, database: Database) -> None:
+    job_id, _ = factories.succeeded(database)
+
+    series = client.get(f"/v1/jobs/{job_id}/metrics", params={"resolution": "step"}).json()["series"]
+
+    assert [(metric["name"], metric["x"]) for metric in series] == [
+        ("loss", [0, 1, 2, 3, 4, 5]),
+        ("accuracy", [0, 1, 2, 3, 4, 5]),
+    ]
+
+
+def test_only_the_named_metrics_are_returned(client: httpx.Client, database: Database) -> None:
     job_id = _trained(database, 2)
 
-    told = client.get(f"/v1/jobs/{job_id}/metrics", params={"names": "val_loss,loss"}).json()
+    body = client.get(f"/v1/jobs/{job_id}/metrics", params={"names": "val_loss,loss"}).json()
 
-    assert [one["name"] for one in told["series"]] == ["loss", "val_loss"]
+    assert [series["name"] for series in body["series"]] == ["loss", "val_loss"]
 
 
-def test_a_long_curve_is_told_in_few_points(client: httpx.Client, database: Database) -> None:
+def test_metric_of_many_points_is_downsampled(client: httpx.Client, database: Database) -> None:
     job_id = _trained(database, 3)
 
-    told = client.get(f"/v1/jobs/{job_id}/metrics", params={"resolution": "step", "max_points": 2}).json()
+    body = client.get(f"/v1/jobs/{job_id}/metrics", params={"resolution": "step", "max_points": 2}).json()
 
-    loss = told["series"][0]
+    loss = body["series"][0]
     assert (loss["x"], loss["total_points"], loss["downsampled"]) == ([2, 5], 6, True)
     assert len(loss["min"]) == len(loss["max"]) == 2
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs/{0}/metrics", "/v1/metrics?jobs={0}"])
-def test_curves_are_told_as_tables(client: httpx.Client, database: Database, path: str) -> None:
+def test_metrics_are_returned_as_tables(client: httpx.Client, database: Database, path: str) -> None:
     job_id = _trained(database, 2)
     url = path.format(job_id)
 
@@ -56,42 +87,44 @@ def test_curves_are_told_as_tables(client: httpx.Client, database: Database, pat
     assert [float(row["y"]) for row in rows] == [json.loads(line)["y"] for line in lines.text.splitlines()]
 
 
-def test_several_jobs_curves_come_in_the_order_asked_for(client: httpx.Client, database: Database) -> None:
+def test_metrics_of_several_jobs_are_in_the_requested_order(client: httpx.Client, database: Database) -> None:
     first, second = _trained(database, 1), _trained(database, 2)
 
-    told = client.get("/v1/metrics", params={"jobs": _listed(second, first), "names": "loss"}).json()["data"]
+    jobs = client.get(
+        "/v1/metrics", params={"jobs": _comma_separated(second, first), "names": "loss"}
+    ).json()["data"]
 
-    assert [one["job_id"] for one in told] == [str(second), str(first)]
-    assert [len(one["series"][0]["x"]) for one in told] == [2, 1]
+    assert [job["job_id"] for job in jobs] == [str(second), str(first)]
+    assert [len(job["series"][0]["x"]) for job in jobs] == [2, 1]
 
 
 def test_jobs_are_compared(client: httpx.Client, database: Database) -> None:
     fast, slow = _trained(database, 3, learning_rate=0.01), _trained(database, 2, learning_rate=0.001)
     evaluated, model = factories.succeeded(database)
 
-    told = client.get("/v1/compare", params={"jobs": _listed(fast, slow, evaluated)}).json()
+    comparison = client.get("/v1/compare", params={"jobs": _comma_separated(fast, slow, evaluated)}).json()
 
-    assert [job["id"] for job in told["jobs"]] == [str(fast), str(slow), str(evaluated)]
-    assert told["differing"] == {"learning_rate": [0.01, 0.001, 0.001]}
-    loss = told["series"][0]
+    assert [job["id"] for job in comparison["jobs"]] == [str(fast), str(slow), str(evaluated)]
+    assert comparison["differing"] == {"learning_rate": [0.01, 0.001, 0.001]}
+    loss = comparison["series"][0]
     assert (loss["name"], loss["x"]) == ("loss", [0, 1, 2])
     assert [len(y) for y in loss["y"]] == [3, 3, 3]
     assert (loss["y"][0][2] is None, loss["y"][1][2]) == (False, None)
-    assert told["evaluations"][:2] == [None, None]
-    assert told["evaluations"][2]["accuracy"] == model.evaluation.accuracy
-    assert told["evaluations"][2]["misclassified"] == []
+    assert comparison["evaluations"][:2] == [None, None]
+    assert comparison["evaluations"][2]["accuracy"] == model.evaluation.accuracy
+    assert comparison["evaluations"][2]["misclassified"] == []
 
 
 def test_jobs_of_different_kinds_are_compared(client: httpx.Client, database: Database) -> None:
     trained, model = factories.succeeded(database)
     spec = factories.make_evaluate_spec(model.id, threshold=0.5)
-    measuring = factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
+    evaluating = factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
 
-    told = client.get("/v1/compare", params={"jobs": _listed(trained, measuring)}).json()
+    comparison = client.get("/v1/compare", params={"jobs": _comma_separated(trained, evaluating)}).json()
 
-    assert told["differing"]["threshold"] == [None, 0.5]
-    assert told["differing"]["epochs"] == [3, None]
-    assert told["series"][0]["y"][1] == [None, None, None]
+    assert comparison["differing"]["threshold"] == [None, 0.5]
+    assert comparison["differing"]["epochs"] == [3, None]
+    assert comparison["series"][0]["y"][1] == [None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -117,13 +150,16 @@ def test_an_unknown_job_is_not_found(client: httpx.Client, database: Database, p
         "/v1/metrics?jobs={0}&format=xml",
     ],
 )
-def test_what_cannot_be_asked_for_is_refused(client: httpx.Client, path: str) -> None:
+def test_invalid_request_is_refused(client: httpx.Client, path: str) -> None:
     answer = client.get(path.format(uuid7()))
 
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
 
 
-def test_no_more_than_ten_jobs_are_compared(client: httpx.Client) -> None:
+def test_comparison_of_more_than_ten_jobs_is_refused(client: httpx.Client) -> None:
     assert (
-        client.get("/v1/compare", params={"jobs": _listed(*(uuid7() for _ in range(11)))}).status_code == 422
+        client.get(
+            "/v1/compare", params={"jobs": _comma_separated(*(uuid7() for _ in range(11)))}
+        ).status_code
+        == 422
     )

@@ -9,32 +9,32 @@ from tests.support import factories
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 
 
-def test_a_model_tells_its_layers_and_where_it_comes_from(client: httpx.Client, database: Database) -> None:
+def test_model_has_its_layers_and_its_job(client: httpx.Client, database: Database) -> None:
     job_id, model = factories.succeeded(database)
 
-    told = client.get(f"/v1/models/{model.id}").json()
+    body = client.get(f"/v1/models/{model.id}").json()
 
-    assert (told["id"], told["job_id"], told["dataset"], told["kind"]) == (
+    assert (body["id"], body["job_id"], body["dataset"], body["kind"]) == (
         str(model.id),
         str(job_id),
         "mnist",
         "cnn",
     )
-    assert told["parameters"] == 7_850
-    assert [layer["name"] for layer in told["layers"]] == ["flatten", "dense"]
-    assert told["accuracy"] == model.evaluation.accuracy
+    assert body["parameters"] == 7_850
+    assert [layer["name"] for layer in body["layers"]] == ["flatten", "dense"]
+    assert body["accuracy"] == model.evaluation.accuracy
 
 
 @pytest.mark.parametrize(
-    ("asked", "format_"), [({}, "keras"), ({"format": "keras"}, "keras"), ({"format": "onnx"}, "onnx")]
+    ("params", "format_"), [({}, "keras"), ({"format": "keras"}, "keras"), ({"format": "onnx"}, "onnx")]
 )
 def test_a_model_is_downloaded_as_a_file(
-    client: httpx.Client, database: Database, asked: dict[str, str], format_: str
+    client: httpx.Client, database: Database, params: dict[str, str], format_: str
 ) -> None:
     _, model = factories.succeeded(database)
     content = next(content for name, content in model.files.items() if name == format_)
 
-    answer = client.get(f"/v1/models/{model.id}/download", params=asked)
+    answer = client.get(f"/v1/models/{model.id}/download", params=params)
 
     assert answer.status_code == 200
     assert answer.content == content
@@ -43,7 +43,7 @@ def test_a_model_is_downloaded_as_a_file(
     assert answer.headers["ETag"] == f'"{sha256(content).hexdigest()}"'
 
 
-def test_a_file_that_the_client_has_is_not_sent_again(client: httpx.Client, database: Database) -> None:
+def test_unchanged_file_is_not_sent_again(client: httpx.Client, database: Database) -> None:
     _, model = factories.succeeded(database)
     path = f"/v1/models/{model.id}/download"
 
@@ -62,11 +62,11 @@ def test_an_unknown_model_is_not_found(client: httpx.Client, model: str, path: s
 
 
 @pytest.mark.parametrize("reference", ["Best", "0", "-a", "a%20b", "x" * 65, "b%0A"])
-def test_what_is_neither_an_id_nor_an_alias_is_a_problem(client: httpx.Client, reference: str) -> None:
+def test_invalid_model_reference_is_a_problem(client: httpx.Client, reference: str) -> None:
     assert client.get(f"/v1/models/{reference}").json()["errors"][0]["parameter"] == "model_id"
 
 
-def test_a_format_that_is_not_kept_is_refused(client: httpx.Client, database: Database) -> None:
+def test_unknown_format_is_refused(client: httpx.Client, database: Database) -> None:
     _, model = factories.succeeded(database)
 
     answer = client.get(f"/v1/models/{model.id}/download", params={"format": "h5"})
@@ -75,7 +75,7 @@ def test_a_format_that_is_not_kept_is_refused(client: httpx.Client, database: Da
     assert "'keras' or 'onnx'" in answer.json()["detail"]
 
 
-def test_models_are_listed_newest_first_in_pages(client: httpx.Client, database: Database) -> None:
+def test_models_are_listed_page_by_page(client: httpx.Client, database: Database) -> None:
     ids = [str(factories.succeeded(database)[1].id) for _ in range(3)]
 
     first = client.get("/v1/models", params={"limit": 2}).json()
@@ -86,18 +86,18 @@ def test_models_are_listed_newest_first_in_pages(client: httpx.Client, database:
     assert (first["has_more"], second["has_more"], second["next_cursor"]) == (True, False, None)
 
 
-def test_a_model_tells_its_specification_and_evaluations(client: httpx.Client, database: Database) -> None:
+def test_model_has_its_specification_and_evaluations(client: httpx.Client, database: Database) -> None:
     job_id, model = factories.succeeded(database)
 
-    told = client.get(f"/v1/models/{model.id}").json()
+    body = client.get(f"/v1/models/{model.id}").json()
 
-    assert told["spec"] == model.spec.model_dump(mode="json")
-    assert [(one["job_id"], one["accuracy"]) for one in told["evaluations"]] == [
+    assert body["spec"] == model.spec.model_dump(mode="json")
+    assert [(evaluation["job_id"], evaluation["accuracy"]) for evaluation in body["evaluations"]] == [
         (str(job_id), model.evaluation.accuracy)
     ]
 
 
-def test_an_alias_stands_for_the_model_and_moves(client: httpx.Client, database: Database) -> None:
+def test_alias_refers_to_a_model_and_can_be_moved(client: httpx.Client, database: Database) -> None:
     first, second = (factories.succeeded(database)[1] for _ in range(2))
     patched = client.patch(f"/v1/models/{first.id}", json={"alias": "champion", "description": "best"})
     assert (patched.status_code, patched.json()["alias"]) == (200, "champion")
@@ -113,13 +113,11 @@ def test_an_alias_stands_for_the_model_and_moves(client: httpx.Client, database:
     )
     left = client.get(f"/v1/models/{first.id}").json()
     assert (left["alias"], left["description"]) == (None, "best")
-    assert [one["alias"] for one in client.get("/v1/models").json()["data"]] == ["champion", None]
+    assert [model["alias"] for model in client.get("/v1/models").json()["data"]] == ["champion", None]
 
 
 @pytest.mark.parametrize("alias", ["", "Best", "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f", "a" * 32, "a b"])
-def test_an_alias_that_cannot_be_told_from_an_id_is_refused(
-    client: httpx.Client, database: Database, alias: str
-) -> None:
+def test_alias_in_the_form_of_an_id_is_refused(client: httpx.Client, database: Database, alias: str) -> None:
     _, model = factories.succeeded(database)
 
     answer = client.patch(f"/v1/models/{model.id}", json={"alias": alias})

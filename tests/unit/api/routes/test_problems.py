@@ -5,7 +5,7 @@ from api.http.problems import TYPES
 
 
 @pytest.mark.parametrize("slug", TYPES)
-def test_the_type_of_every_problem_can_be_looked_up(client: httpx.Client, slug: str) -> None:
+def test_type_of_every_problem_is_explained(client: httpx.Client, slug: str) -> None:
     kind = client.get(TYPES[slug].uri).json()
 
     assert kind["slug"] == slug

@@ -8,7 +8,7 @@ from shared.db.tables import Job
 from tests.support import factories
 
 
-def test_queues_are_told_with_what_waits(client: httpx.Client, database: Database) -> None:
+def test_queues_are_listed_with_their_queued_jobs(client: httpx.Client, database: Database) -> None:
     factories.submitted(database, queue="gpu")
 
     default, gpu = client.get("/v1/queues").json()["data"]
@@ -17,7 +17,7 @@ def test_queues_are_told_with_what_waits(client: httpx.Client, database: Databas
     assert (gpu["name"], gpu["queued"]["normal"], gpu["paused"], gpu["workers"]) == ("gpu", 1, False, 0)
 
 
-def test_a_job_of_a_paused_queue_says_so(client: httpx.Client, database: Database) -> None:
+def test_a_job_of_a_paused_queue_waits_for_that(client: httpx.Client, database: Database) -> None:
     job_id = factories.submitted(database)
     assert client.post("/v1/queues/default/pause").json()["paused"] is True
     assert client.get(f"/v1/jobs/{job_id}").json()["waiting_for"] == "paused"
@@ -25,8 +25,7 @@ def test_a_job_of_a_paused_queue_says_so(client: httpx.Client, database: Databas
     assert client.get(f"/v1/jobs/{job_id}").json()["waiting_for"] == "no_worker_online"
 
 
-def test_jobs_that_cannot_be_sent_at_once_are_sent_later(client: httpx.Client, database: Database) -> None:
-    # the broker is away
+def test_a_queue_is_resumed_while_the_broker_is_unavailable(client: httpx.Client, database: Database) -> None:
     job_id: UUID = factories.submitted(database)
     client.post("/v1/queues/default/pause")
     assert client.post("/v1/queues/default/resume").status_code == 200
@@ -34,11 +33,11 @@ def test_jobs_that_cannot_be_sent_at_once_are_sent_later(client: httpx.Client, d
 
 
 @pytest.mark.parametrize("name", ["No", "-x", "a" * 65, "a b"])
-def test_what_cannot_be_a_queues_name_is_refused(client: httpx.Client, name: str) -> None:
+def test_an_invalid_queue_name_is_refused(client: httpx.Client, name: str) -> None:
     assert client.post(f"/v1/queues/{name}/pause").status_code == 422
 
 
-def test_an_autoscaler_finds_each_queue_under_its_name(client: httpx.Client, database: Database) -> None:
+def test_the_load_of_each_queue_is_returned_by_its_name(client: httpx.Client, database: Database) -> None:
     factories.worker(database, slots=2)
     factories.running(database)
     for _ in range(4):

@@ -29,7 +29,7 @@ def _submit(client: httpx.Client, **changes: Any) -> dict[str, Any]:
 
 
 def _finish(database: Database, job_id: str, accuracy: float) -> None:
-    """Have a worker run a job to such an end."""
+    """Have a worker finish a job with this accuracy."""
     attempt = factories.claimed(database, UUID(job_id)).attempt
     model = factories.make_model(evaluation=factories.make_evaluation(accuracy=accuracy))
     database.write(lambda session: attempts.succeed_training(session, attempt, model))
@@ -54,13 +54,13 @@ def test_a_grid_is_a_job_for_each_combination(client: httpx.Client) -> None:
     assert len({job["spec"]["seed"] for job in stored}) == 1
 
 
-def test_swept_seeds_are_the_jobs(client: httpx.Client) -> None:
+def test_swept_seeds_are_those_of_the_jobs(client: httpx.Client) -> None:
     sweep = _submit(client, parameters={"seed": [1, 2, 3]})
 
     assert [job["parameters"]["seed"] for job in sweep["jobs"]] == [1, 2, 3]
 
 
-def test_a_random_sweep_has_so_many_jobs(client: httpx.Client) -> None:
+def test_random_sweep_has_the_requested_number_of_jobs(client: httpx.Client) -> None:
     sweep = _submit(
         client,
         strategy="random",
@@ -72,6 +72,7 @@ def test_a_random_sweep_has_so_many_jobs(client: httpx.Client) -> None:
     assert len({job["parameters"]["learning_rate"] for job in sweep["jobs"]}) == 7
 
 
+@pytest.mark.slow
 def test_a_thousand_jobs_are_submitted_in_one_call(client: httpx.Client) -> None:
     sweep = _submit(client, parameters={"seed": list(range(1_000))})
 
@@ -103,7 +104,7 @@ def test_one_impossible_combination_stores_nothing(client: httpx.Client, databas
         ({"strategy": "bayes"}, "/strategy"),
     ],
 )
-def test_what_cannot_be_swept_is_refused_by_name(
+def test_invalid_sweep_is_refused_with_the_field(
     client: httpx.Client, changes: dict[str, Any], pointer: str
 ) -> None:
     answer = client.post("/v1/sweeps", json={**GRID, **changes})
@@ -120,7 +121,7 @@ def test_the_same_key_and_request_is_the_same_sweep(client: httpx.Client) -> Non
     assert len(client.get("/v1/sweeps").json()["data"]) == 1
 
 
-def test_a_key_of_another_request_is_refused(client: httpx.Client) -> None:
+def test_key_of_a_different_request_is_refused(client: httpx.Client) -> None:
     headers = {"Idempotency-Key": "k"}
     client.post("/v1/jobs", json={"kind": "train"}, headers=headers)
 
@@ -129,40 +130,38 @@ def test_a_key_of_another_request_is_refused(client: httpx.Client) -> None:
     assert answer.json()["type"] == "/problems/idempotency-key-reused"
 
 
-def test_the_best_job_comes_first_and_those_without_a_value_last(
-    client: httpx.Client, database: Database
-) -> None:
+def test_jobs_are_ranked_and_those_without_a_value_are_last(client: httpx.Client, database: Database) -> None:
     sweep = _submit(client)
     ids = [job["job_id"] for job in sweep["jobs"]]
     _finish(database, ids[1], 0.8)
     _finish(database, ids[2], 0.9)
 
-    told = client.get(f"/v1/sweeps/{sweep['id']}").json()
+    detail = client.get(f"/v1/sweeps/{sweep['id']}").json()
 
-    assert [job["job_id"] for job in told["jobs"]] == [ids[2], ids[1], ids[0], ids[3]]
-    assert (told["best"]["job_id"], told["best"]["value"]) == (ids[2], 0.9)
-    assert told["states"] == {"queued": 2, "succeeded": 2}
+    assert [job["job_id"] for job in detail["jobs"]] == [ids[2], ids[1], ids[0], ids[3]]
+    assert (detail["best"]["job_id"], detail["best"]["value"]) == (ids[2], 0.9)
+    assert detail["states"] == {"queued": 2, "succeeded": 2}
     [listed] = client.get("/v1/sweeps").json()["data"]
-    assert listed == {name: value for name, value in told.items() if name != "jobs"}
+    assert listed == {name: value for name, value in detail.items() if name != "jobs"}
 
 
-def test_of_losses_the_least_is_best(client: httpx.Client, database: Database) -> None:
+def test_least_loss_is_best(client: httpx.Client, database: Database) -> None:
     sweep = _submit(client)
     ids = [job["job_id"] for job in sweep["jobs"]]
     for job_id, epochs in ((ids[0], 1), (ids[3], 3)):
         factories.record(database, factories.claimed(database, UUID(job_id)).attempt, epochs)
 
-    told = client.get(f"/v1/sweeps/{sweep['id']}", params={"metric": "val_loss"}).json()
+    detail = client.get(f"/v1/sweeps/{sweep['id']}", params={"metric": "val_loss"}).json()
 
-    assert [job["job_id"] for job in told["jobs"]][:2] == [ids[3], ids[0]]
-    assert (told["objective"], told["best"]["job_id"]) == ("val_loss", ids[3])
+    assert [job["job_id"] for job in detail["jobs"]][:2] == [ids[3], ids[0]]
+    assert (detail["objective"], detail["best"]["job_id"]) == ("val_loss", ids[3])
 
 
 def test_a_sweep_without_any_value_has_no_best_job(client: httpx.Client) -> None:
     assert _submit(client)["best"] is None
 
 
-def test_sweeps_are_listed_newest_first_in_pages(client: httpx.Client) -> None:
+def test_sweeps_are_listed_page_by_page(client: httpx.Client) -> None:
     ids = [_submit(client)["id"] for _ in range(3)]
 
     first = client.get("/v1/sweeps", params={"limit": 2}).json()
@@ -178,10 +177,10 @@ def test_all_jobs_of_a_sweep_are_cancelled(client: httpx.Client, database: Datab
     _finish(database, ids[0], 0.8)
     factories.claimed(database, UUID(ids[1]))
 
-    told = client.post(f"/v1/sweeps/{sweep['id']}/cancel")
+    answer = client.post(f"/v1/sweeps/{sweep['id']}/cancel")
 
-    assert told.status_code == 200
-    assert told.json()["states"] == {"succeeded": 1, "running": 1, "cancelled": 2}
+    assert answer.status_code == 200
+    assert answer.json()["states"] == {"succeeded": 1, "running": 1, "cancelled": 2}
     assert client.get(f"/v1/jobs/{ids[1]}").json()["cancel_requested_at"]
     assert client.get(f"/v1/sweeps/{other['id']}").json()["states"] == {"queued": 4}
     assert client.post(f"/v1/sweeps/{sweep['id']}/cancel").status_code == 200

@@ -7,16 +7,28 @@ from shared.db.engine import Database
 from tests.support import factories
 
 
-def test_workers_are_told_with_what_they_run(client: httpx.Client, database: Database) -> None:
-    assert client.get("/v1/workers").json() == {"data": []}
+def test_workers_are_listed_with_their_running_jobs(client: httpx.Client, database: Database) -> None:
+    assert client.get("/v1/workers").json() == {"data": [], "next_cursor": None, "has_more": False}
     factories.worker(database)
     job_id = factories.running(database).job_id
 
     (worker,) = client.get("/v1/workers").json()["data"]
 
     assert (worker["id"], worker["devices"], worker["state"]) == ("worker-1", ["CPU"], "online")
-    assert (worker["busy_slots"], [UUID(one) for one in worker["jobs"]]) == (1, [job_id])
+    assert (worker["busy_slots"], [UUID(job) for job in worker["jobs"]]) == (1, [job_id])
     assert worker["heartbeat_age_s"] >= 0
+
+
+def test_workers_are_listed_page_by_page(client: httpx.Client, database: Database) -> None:
+    for name in "abc":
+        factories.worker(database, id=name)
+
+    first = client.get("/v1/workers", params={"limit": 2}).json()
+    second = client.get("/v1/workers", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+
+    assert [worker["id"] for worker in first["data"]] == ["a", "b"]
+    assert [worker["id"] for worker in second["data"]] == ["c"]
+    assert (first["has_more"], second["has_more"]) == (True, False)
 
 
 def test_a_worker_is_drained_and_takes_jobs_again(client: httpx.Client, database: Database) -> None:
@@ -27,7 +39,7 @@ def test_a_worker_is_drained_and_takes_jobs_again(client: httpx.Client, database
 
 
 @pytest.mark.parametrize("action", ["drain", "undrain"])
-def test_nothing_can_be_asked_of_a_worker_that_is_not_there(
+def test_an_unknown_or_stopped_worker_cannot_be_drained(
     client: httpx.Client, database: Database, action: str
 ) -> None:
     factories.worker(database, id="stopped", state="stopped")

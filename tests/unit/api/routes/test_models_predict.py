@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from api.http.middleware import MAX_PICTURES_BYTES
+from api.http.middleware import MAX_IMAGES_BYTES
 from shared.db.engine import Database
 from shared.schemas import ModelFormat
 from tests.support import factories
@@ -39,74 +39,74 @@ def model_id(database: Database) -> UUID:
 
 
 @pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "IMAGE/PNG; a=b"])
-def test_an_uploaded_picture_is_read(client: httpx.Client, model_id: UUID, media_type: str) -> None:
+def test_uploaded_image_is_classified(client: httpx.Client, model_id: UUID, media_type: str) -> None:
     answer = client.post(
         f"/v1/models/{model_id}/predict", content=DRAWING, headers={"Content-Type": media_type}
     ).json()
 
-    [found] = answer["data"]
+    [prediction] = answer["data"]
     assert (answer["model_id"], answer["threshold"]) == (str(model_id), 0.5)
-    assert (found["prediction"], found["reason"]) == (3, None)
-    assert len(found["probabilities"]) == 10
-    assert sum(found["probabilities"]) == pytest.approx(1)
+    assert (prediction["prediction"], prediction["reason"]) == (3, None)
+    assert len(prediction["probabilities"]) == 10
+    assert sum(prediction["probabilities"]) == pytest.approx(1)
     assert answer["ms"] > 0
 
 
-def test_what_the_model_saw_is_returned(client: httpx.Client, model_id: UUID) -> None:
-    [found] = client.post(
+def test_input_of_the_model_is_returned(client: httpx.Client, model_id: UUID) -> None:
+    [prediction] = client.post(
         f"/v1/models/{model_id}/predict", content=DRAWING, headers={"Content-Type": "image/png"}
     ).json()["data"]
 
-    prefix, encoded = found["input"].split(",")
+    prefix, encoded = prediction["input"].split(",")
     seen = np.asarray(Image.open(BytesIO(b64decode(encoded))))
     assert (prefix, seen.shape) == ("data:image/png;base64", (28, 28))
     assert (np.flatnonzero(seen.any(axis=1)).size, seen.max()) == (20, 255)
 
 
-def test_numbers_and_files_are_read_in_one_request(client: httpx.Client, model_id: UUID) -> None:
+def test_pixels_and_files_are_classified_in_one_request(client: httpx.Client, model_id: UUID) -> None:
     file = b64encode(DRAWING).decode()
     images = [WHITE, file, f"data:image/png;base64,{file}", BLACK]
 
-    found = client.post(f"/v1/models/{model_id}/predict", json={"images": images}).json()["data"]
+    predictions = client.post(f"/v1/models/{model_id}/predict", json={"images": images}).json()["data"]
 
-    assert [one["prediction"] for one in found] == [3, 3, 3, None]
-    assert [one["reason"] for one in found] == [None, None, None, "blank"]
-    assert found[1]["input"] == found[2]["input"]
+    assert [prediction["prediction"] for prediction in predictions] == [3, 3, 3, None]
+    assert [prediction["reason"] for prediction in predictions] == [None, None, None, "blank"]
+    assert predictions[1]["input"] == predictions[2]["input"]
 
 
-def test_below_the_threshold_no_digit_is_found(client: httpx.Client, model_id: UUID) -> None:
+def test_prediction_below_the_threshold_has_no_digit(client: httpx.Client, model_id: UUID) -> None:
     faint = [[0.01] * 28] * 28
     path = f"/v1/models/{model_id}/predict"
 
     [by_default] = client.post(path, json={"images": [faint]}).json()["data"]
-    [asked] = client.post(path, json={"images": [faint]}, params={"threshold": 0.1}).json()["data"]
+    [overridden] = client.post(path, json={"images": [faint]}, params={"threshold": 0.1}).json()["data"]
 
     assert (by_default["prediction"], by_default["reason"]) == (None, "below_threshold")
-    assert asked["prediction"] == 3
+    assert overridden["prediction"] == 3
 
 
 @pytest.mark.parametrize("paper", [0, 128, 255])
-def test_a_blank_picture_shows_no_digit(client: httpx.Client, model_id: UUID, paper: int) -> None:
-    picture = _png(make_drawing(ink=paper, paper=paper))
+def test_blank_image_has_no_digit(client: httpx.Client, model_id: UUID, paper: int) -> None:
+    image = _png(make_drawing(ink=paper, paper=paper))
 
-    [found] = client.post(
-        f"/v1/models/{model_id}/predict", content=picture, headers={"Content-Type": "image/png"}
+    [prediction] = client.post(
+        f"/v1/models/{model_id}/predict", content=image, headers={"Content-Type": "image/png"}
     ).json()["data"]
 
-    assert (found["prediction"], found["reason"]) == (None, "blank")
+    assert (prediction["prediction"], prediction["reason"]) == (None, "blank")
 
 
 @pytest.mark.parametrize(
     ("body", "headers", "status", "slug"),
     [
-        (b"GIF89a", {"Content-Type": "image/gif"}, 415, "unsupported-picture"),
-        (b"x", {}, 415, "unsupported-picture"),
-        (b"no picture", {"Content-Type": "image/png"}, 422, "unreadable-picture"),
-        (b"", {"Content-Type": "image/jpeg"}, 422, "unreadable-picture"),
-        (DRAWING[:80], {"Content-Type": "image/png"}, 422, "unreadable-picture"),
-        (_png(np.zeros((4_097, 4_096), bool)), {"Content-Type": "image/png"}, 413, "picture-too-large"),
-        (b'{"images": ["!"]}', JSON, 422, "unreadable-picture"),
-        (b'{"images": ["\xc3\xa9"]}', JSON, 422, "unreadable-picture"),
+        (b"GIF89a", {"Content-Type": "image/gif"}, 415, "unsupported-image"),
+        (b"x", {}, 415, "unsupported-image"),
+        (b"not an image", {"Content-Type": "image/png"}, 422, "unreadable-image"),
+        (b"", {"Content-Type": "image/jpeg"}, 422, "unreadable-image"),
+        (DRAWING[:80], {"Content-Type": "image/png"}, 422, "unreadable-image"),
+        (_png(np.zeros((4_097, 4_096), bool)), {"Content-Type": "image/png"}, 413, "image-too-large"),
+        (b'{"images": ["!"]}', JSON, 422, "unreadable-image"),
+        (b'{"images": ["\xc3\xa9"]}', JSON, 422, "unreadable-image"),
         (b"", JSON, 400, "malformed-json"),
         (b"{", JSON, 400, "malformed-json"),
         (b"\xff", JSON, 400, "malformed-json"),
@@ -116,10 +116,10 @@ def test_a_blank_picture_shows_no_digit(client: httpx.Client, model_id: UUID, pa
         (b'{"images": []}', JSON, 422, "invalid-request"),
         (b'{"images": [1], "x": 1}', JSON, 422, "invalid-request"),
         (b'{"images": [[[NaN]]]}', JSON, 422, "invalid-request"),
-        (b" " * (MAX_PICTURES_BYTES + 1), JSON, 413, "body-too-large"),
+        (b" " * (MAX_IMAGES_BYTES + 1), JSON, 413, "body-too-large"),
     ],
 )
-def test_what_cannot_be_read_is_a_problem(
+def test_unreadable_image_is_a_problem(
     client: httpx.Client, model_id: UUID, body: bytes, headers: dict[str, str], status: int, slug: str
 ) -> None:
     answer = client.post(f"/v1/models/{model_id}/predict", content=body, headers=headers)
@@ -131,30 +131,30 @@ def test_what_cannot_be_read_is_a_problem(
     "images",
     [[BLACK] * 65, [[[0.5] * 28] * 27], [[[0.5] * 27] * 28], [[[255] * 28] * 28], [[[-0.1] * 28] * 28]],
 )
-def test_numbers_of_another_form_are_refused(client: httpx.Client, model_id: UUID, images: Any) -> None:
+def test_pixels_of_another_shape_are_refused(client: httpx.Client, model_id: UUID, images: Any) -> None:
     answer = client.post(f"/v1/models/{model_id}/predict", json={"images": images})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"].startswith("/images")
 
 
-def test_the_pictures_of_one_request_may_not_have_too_many_pixels_together(
+def test_images_of_one_request_with_too_many_pixels_together_are_refused(
     client: httpx.Client, model_id: UUID
 ) -> None:
     file = b64encode(_png(np.zeros((3_000, 3_000), bool))).decode()
 
     answer = client.post(f"/v1/models/{model_id}/predict", json={"images": [file, file]})
 
-    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/picture-too-large")
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/image-too-large")
 
 
-def test_an_unknown_model_predicts_nothing(client: httpx.Client) -> None:
+def test_unknown_model_is_not_found(client: httpx.Client) -> None:
     answer = client.post("/v1/models/champion/predict", json={"images": [WHITE]})
 
     assert answer.json()["type"] == "/problems/model-not-found"
 
 
-def test_a_deleted_model_predicts_nothing_even_if_it_is_loaded(client: httpx.Client, model_id: UUID) -> None:
+def test_deleted_model_is_not_found_even_if_it_is_loaded(client: httpx.Client, model_id: UUID) -> None:
     path = f"/v1/models/{model_id}"
     assert client.post(f"{path}/predict", json={"images": [WHITE]}).status_code == 200
 

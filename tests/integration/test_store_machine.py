@@ -1,0 +1,13 @@
+"""The store compared with its model in random orders of operations; `tests/faults` has longer runs."""
+
+import pytest
+
+from tests.support.databases import open_database
+from tests.support.store_machine import run_machine
+
+
+@pytest.mark.timeout(600)  # a failure is shrunk to its shortest form, which takes minutes
+def test_the_store_behaves_like_its_model() -> None:
+    with open_database("sqlite://") as database:  # in memory
+        database.migrate()
+        run_machine(database, runs=40)
