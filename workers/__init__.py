@@ -1,1 +1,1 @@
-"""Takes jobs from the queue and runs them."""
+"""Workers: Celery processes that claim jobs and run attempts at them."""

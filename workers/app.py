@@ -1,4 +1,4 @@
-"""The Celery application of a worker, and what its parent and pool processes do as they come and go.
+"""Celery application of a worker: its configuration, and the handlers of Celery's signals.
 
 Start it with `python -m workers` (or `trainshed worker`).
 """
@@ -14,9 +14,9 @@ from shared import log
 from shared.broker import celery_app
 from shared.settings import get_settings
 from workers import pool_process
-from workers.draining import GateStep
+from workers.draining import DrainStep
 from workers.gpus import slot_count, visible_gpus
-from workers.parent import Parent
+from workers.parent import ParentProcess
 
 _log = log.get_logger(__name__)
 
@@ -26,10 +26,9 @@ slots = slot_count(gpus, slots=settings.slots, slots_per_gpu=settings.slots_per_
 
 app = celery_app(settings)
 app.conf.update(include=["workers.app", "workers.tasks"], worker_concurrency=slots)
-app.steps["consumer"].add(GateStep)
+app.steps["consumer"].add(DrainStep)
 
-
-_parent: Parent | None = None
+_parent: ParentProcess | None = None
 
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator, unused-ignore]
@@ -37,10 +36,15 @@ def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_level, secrets=settings.secrets)
 
 
+@signals.worker_init.connect  # type: ignore[untyped-decorator, unused-ignore]
+def _handle_failed_starts(**_: Any) -> None:
+    signal.signal(pool_process.START_FAILED_SIGNAL, _exit_with_failure)
+
+
 @signals.worker_ready.connect  # type: ignore[untyped-decorator, unused-ignore]
 def _start_parent(**_: Any) -> None:
     global _parent
-    _parent = Parent(settings, gpus, slots)
+    _parent = ParentProcess(settings, gpus, slots)
     _parent.start()
 
 
@@ -51,20 +55,9 @@ def _stop_jobs(**_: Any) -> None:
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator, unused-ignore]
-def _leave(**_: Any) -> None:
+def _stop_parent(**_: Any) -> None:
     if _parent is not None:
-        _parent.leave()
-
-
-@signals.worker_init.connect  # type: ignore[untyped-decorator, unused-ignore]
-def _listen_to_pool(**_: Any) -> None:
-    signal.signal(pool_process.BROKEN_SIGNAL, _end_broken)
-
-
-def _end_broken(*_: object) -> None:
-    _stop_jobs()
-    # how a Celery worker is asked to end with a status
-    vars(state).update(should_stop=os.EX_SOFTWARE)
+        _parent.stop()
 
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator, unused-ignore]
@@ -72,6 +65,12 @@ def _start_pool_process(**_: Any) -> None:
     try:
         pool_process.start()
     except Exception:
-        # Celery goes on with the process, which would take every message at once and run no job
-        _log.exception("this process cannot run jobs: its worker ends")
-        os.kill(os.getppid(), pool_process.BROKEN_SIGNAL)
+        # Celery would keep the process in the pool, where it would consume every message and run no job
+        _log.exception("pool process failed to start, stopping the worker")
+        os.kill(os.getppid(), pool_process.START_FAILED_SIGNAL)
+
+
+def _exit_with_failure(*_: object) -> None:
+    _stop_jobs()
+    # this is how a Celery worker is stopped with an exit status
+    vars(state).update(should_stop=os.EX_SOFTWARE)

@@ -1,7 +1,7 @@
-"""The border between the queue and the training code: plain values and callbacks, nothing heavy.
+"""Interface between the queue and the training code: plain values and callbacks, no heavy imports.
 
-The runner calls an `Executor` and hands it a `Monitor`. The training code calls the monitor; it knows no job,
-no database and no broker. Tests put a fake on either side.
+The runner passes an `Executor` a `Monitor`, which the training code calls. The training code knows no job,
+no database and no broker. Tests use a fake on either side.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, LayerSummary,
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where training can go on from, bit for bit.
+    """State of a training run between two epochs; training resumes from it bit for bit.
 
     Attributes:
-        next_epoch: the first epoch that is still to be trained.
-        state: every weight and optimizer variable, as `train` gave it to `Monitor.epoch`.
+        next_epoch: the first epoch, counted from 0, that is still to be trained.
+        state: every weight and optimizer variable, as `train` passed it to `Monitor.epoch`.
     """
 
     next_epoch: int
@@ -27,14 +27,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a training job leaves behind.
+    """Result of a training job.
 
     Attributes:
-        layers: the model's summary.
         weights_sha256: of the weights' bytes in layer order; equal for equal models.
         keras: the model as a `.keras` file.
         onnx: the same model as an ONNX file, whose outputs equal Keras's within 1e-5.
-        evaluation: the measurement at the end.
+        evaluation: the trained model's evaluation on the test images.
     """
 
     layers: tuple[LayerSummary, ...]
@@ -46,68 +45,63 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model that an evaluation job measures.
-
-    Attributes:
-        spec: what it was trained with, in full.
-        keras: its `.keras` file.
-    """
+    """A model that an evaluation job evaluates: the spec of its training, and its `.keras` file."""
 
     spec: TrainSpec
     keras: bytes
 
 
 class Monitor(Protocol):
-    """What running code tells the queue, and hears from it."""
+    """Callbacks from running training code to the queue.
+
+    Each of them raises `AttemptInterrupted` if the attempt must end now.
+    """
 
     def phase(self, phase: Phase) -> None:
-        """Say what comes next."""
+        """Report that the next phase begins."""
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
-        """Hand over a finished epoch.
+        """Report a finished epoch.
 
-        Args:
-            metrics: what the epoch showed.
-            state: gives the state after this epoch; called only if it is stored, before this returns.
-
-        Raises:
-            AttemptInterrupted: the attempt must end now.
+        `state` returns the state after it; it is called only if that is stored, and before this returns.
         """
 
     def check(self) -> None:
-        """Say that a step is done; called at least once a second or so of work.
+        """Report that a step is finished; called about once a second of work, or more often."""
 
-        Raises:
-            AttemptInterrupted: the attempt must end now.
-        """
+
+class SilentMonitor:
+    """A monitor that ignores every report and never interrupts."""
+
+    def phase(self, phase: Phase) -> None:
+        """Ignore the phase."""
+
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+        """Ignore the epoch; its state is not made."""
+
+    def check(self) -> None:
+        """Do not interrupt."""
 
 
 class Executor(Protocol):
-    """Runs jobs in this process; made once and kept, so that what is costly is paid once."""
+    """Runs jobs in this process; keeps compiled programs and loaded data from one job to the next.
+
+    `train` and `evaluate` raise `AttemptError` if the attempt failed, or the monitor's `AttemptInterrupted`.
+    """
 
     @property
     def device(self) -> str:
-        """What it runs on, such as `CPU` or `NVIDIA H100 80GB HBM3`."""
+        """The device that jobs run on, such as `CPU` or `NVIDIA H100 80GB HBM3`."""
 
     @property
     def versions(self) -> dict[str, str]:
-        """The versions of what the numbers depend on."""
+        """Versions of the software that results depend on."""
 
     def warm_up(self) -> None:
-        """Pay every fixed cost now that a job would otherwise pay: imports, tracing, mapping the data."""
+        """Import, compile and load in advance what the first job would otherwise wait for."""
 
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
-        """Train, evaluate and export a model, from the start or from a checkpoint.
-
-        Raises:
-            AttemptError: the attempt failed.
-            AttemptInterrupted: the monitor asked for the end.
-        """
+        """Train, evaluate and export a model, from the beginning or from a checkpoint."""
 
     def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
-        """Measure a stored model on its dataset's test images.
-
-        Raises:
-            AttemptError: the attempt failed.
-            AttemptInterrupted: the monitor asked for the end.
-        """
+        """Evaluate a stored model on its dataset's test images."""

@@ -1,14 +1,14 @@
-"""Which GPUs this host has, and which one a slot takes."""
+"""The host's GPUs: detection, the number of slots, and the GPU of each slot."""
 
 import os
 import subprocess
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this worker may use, as CUDA names them; empty where there is none."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 (CUDA's setting, not ours)
-    if chosen is not None:
-        return [name for name in chosen.split(",") if name and name != "-1"]
+    """Return the GPUs that this worker may use, as CUDA names them; empty if there is none."""
+    configured = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 (CUDA's setting, not ours)
+    if configured is not None:
+        return [name for name in configured.split(",") if name and name != "-1"]
     try:
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -17,16 +17,14 @@ def visible_gpus() -> list[str]:
 
 
 def slot_count(gpus: list[str], *, slots: int, slots_per_gpu: int) -> int:
-    """How many jobs a worker runs at once."""
+    """Return how many jobs a worker runs at once: `slots` without GPUs, else `slots_per_gpu` each."""
     return len(gpus) * slots_per_gpu if gpus else slots
 
 
-def take_gpu(gpus: list[str], slot: int) -> None:
-    """Make one GPU the only one that this process sees; must be called before CUDA is loaded.
+def select_gpu(gpus: list[str], slot: int) -> None:
+    """Limit this process to the GPU of its slot, counted from 0; must be called before CUDA is loaded.
 
-    Args:
-        gpus: of the worker.
-        slot: this process's number in the worker, from 0; neighbours get different GPUs.
+    Consecutive slots get different GPUs. Without GPUs nothing is changed.
     """
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]  # noqa: TID251 (CUDA reads nothing else)

@@ -1,9 +1,8 @@
-"""The parent process of a worker: it reconciles, keeps the worker's row, and passes a stop on to the pool."""
+"""The parent process of a worker: runs the reconciler, updates the worker's row, stops the pool's jobs."""
 
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import billiard
@@ -14,80 +13,78 @@ from shared.broker import Broker
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store.change_feed import ChangePublisher
-from workers import pool_process
-from workers.draining import gate
+from workers.draining import DrainStep
+from workers.pool_process import STOP_SIGNAL, worker_name
 from workers.reconciler import Reconciler
 from workers.registration import Registration
 
 _log = log.get_logger(__name__)
 
 
-class Parent:
-    """What the parent process of a worker does beside handing messages to its pool."""
+class ParentProcess:
+    """The work of a worker's parent process, besides passing messages to its pool, which Celery does."""
 
     def __init__(self, settings: Settings, gpus: list[str], slots: int) -> None:
         self._settings = settings
-        self._announcer = ChangePublisher(settings)
-        self._database = Database(settings.effective_database_url, committed=self._announcer)
+        self._publisher = ChangePublisher(settings)
+        self._database = Database(settings.effective_database_url, committed=self._publisher)
         self._broker = Broker(settings)
         self._reconciler = Reconciler(self._database, self._broker, settings)
+        pid = os.getpid()
         self._registration = Registration(
-            self._database,
-            settings,
-            name=pool_process.worker_name(os.getpid()),
-            pid=os.getpid(),
-            devices=gpus,
-            slots=slots,
+            self._database, settings, name=worker_name(pid), pid=pid, devices=gpus, slots=slots
         )
-        self._announce: Callable[[], None] = self._registration.register
-        self._draining = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="reconciler", daemon=True)
+        self._registered = False
+        self._stop_requested = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
-        """Start to reconcile; the first round joins the inventory, as soon as the database is there."""
+        """Start the reconciler's thread; its first round that reaches the database registers the worker."""
         self._thread.start()
 
-    def _work(self) -> None:
-        due = time.monotonic()
-        while True:
-            if self._drain_has_changed() or time.monotonic() >= due:
-                due = time.monotonic() + self._settings.reconcile_s
-                self._round()
-            if self._stop.wait(min(self._settings.cancel_poll_s, self._settings.reconcile_s)):
-                return
-
-    def _drain_has_changed(self) -> bool:
-        """Look whether this worker is to take jobs; the next round sends what it has refused."""
-        before = self._draining
-        with suppress(SQLAlchemyError):
-            self._draining = self._registration.is_draining()
-        gate.closed = self._draining
-        return self._draining != before
-
-    def _round(self) -> None:
-        try:
-            self._announce()
-            self._announce = self._registration.beat
-            self._reconciler.round()
-        except Exception:
-            # a thread that dies of a surprise would leave every later loss unrepaired
-            _log.exception("a round of the reconciler failed")
-
     def stop_jobs(self) -> None:
-        """Ask every pool process to give its job back."""
+        """Signal every pool process to release its job."""
         for child in billiard.active_children():
-            # one that was killed a moment ago must not keep the others from hearing of the stop
+            # a process that was killed a moment ago must not keep the signal from the others
             with suppress(ProcessLookupError):
                 if child.pid is not None:
-                    os.kill(child.pid, pool_process.STOP_SIGNAL)
+                    os.kill(child.pid, STOP_SIGNAL)
 
-    def leave(self) -> None:
-        """Hand over what the pool gave back, and leave the inventory."""
-        self._stop.set()
+    def stop(self) -> None:
+        """Dispatch the jobs that the pool has released, mark the worker as stopped, close all connections."""
+        self._stop_requested.set()
         self._thread.join()
-        self._round()
-        self._registration.leave()
-        self._announcer.close()
+        self._run_round()
+        self._registration.mark_stopped()
+        self._publisher.close()
         self._broker.close()
         self._database.dispose()
+
+    def _run(self) -> None:
+        next_round_at = time.monotonic()
+        while True:
+            # when draining begins or ends, a round at once dispatches the jobs whose hints it left unread
+            if self._update_drain_state() or time.monotonic() >= next_round_at:
+                next_round_at = time.monotonic() + self._settings.reconcile_s
+                self._run_round()
+            if self._stop_requested.wait(min(self._settings.cancel_poll_s, self._settings.reconcile_s)):
+                return
+
+    def _update_drain_state(self) -> bool:
+        """Read whether this worker drains; return whether that has changed."""
+        before = DrainStep.draining
+        with suppress(SQLAlchemyError):
+            DrainStep.draining = self._registration.is_draining()
+        return DrainStep.draining != before
+
+    def _run_round(self) -> None:
+        try:
+            if self._registered:
+                self._registration.heartbeat()
+            else:
+                self._registration.register()
+                self._registered = True
+            self._reconciler.reconcile()
+        except Exception:
+            # an unexpected error must not end this thread: later losses would stay unrepaired
+            _log.exception("reconciler round failed")

@@ -1,4 +1,4 @@
-"""The worker's own row in the inventory: who it is, what it serves, when it was last alive."""
+"""The worker's own row in the `workers` table: its identity, its heartbeat and its state."""
 
 import platform
 from functools import partial
@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database, upsert
 from shared.db.tables import Worker
+from shared.lifecycle import WorkerState
 from shared.settings import Settings
+
+_MISSED_ROUNDS = 3  # heartbeats that a worker may miss before it counts as lost
 
 
 class Registration:
-    """Keeps one worker's row true."""
+    """Writes and reads a worker's own row."""
 
     def __init__(
         self, database: Database, settings: Settings, *, name: str, pid: int, devices: list[str], slots: int
@@ -24,34 +27,41 @@ class Registration:
             "id": name,
             "host": platform.node(),
             "pid": pid,
-            "queues": list(settings.queues),
+            "queues": list(dict.fromkeys(settings.queues)),
             "devices": devices,
             "slots": slots,
-            # three rounds may fail, and the jobs that it ran have been taken from it by then
-            "lost_after_s": 3 * settings.reconcile_s + settings.lease_s,
+            # with a lease on top, so that a lost worker's jobs are reaped before it is listed as lost
+            "lost_after_s": _MISSED_ROUNDS * settings.reconcile_s + settings.lease_s,
             "versions": {"python": platform.python_version(), "trainshed": version("trainshed")},
         }
 
     def register(self, *, now: Now = database_now) -> None:
-        """Say that this worker takes jobs."""
-        row = {**self._row, "state": "online", "started_at": now(), "heartbeat_at": now()}
-        self._database.write(partial(upsert, table=Worker, values=row))
+        """Write the whole row, in state online; replaces the row of an earlier worker of this name."""
+        self._database.write(partial(self._upsert, now=now))
 
-    def beat(self, *, now: Now = database_now) -> None:
-        """Say that this worker is alive."""
-        self._set(heartbeat_at=now())
+    def heartbeat(self, *, now: Now = database_now) -> None:
+        """Record that this worker is alive; register it again if its row was pruned meanwhile."""
+
+        def write(session: Session) -> None:
+            if not self._update(session, heartbeat_at=now()):
+                self._upsert(session, now)
+
+        self._database.write(write)
 
     def is_draining(self) -> bool:
-        """Whether an operator wants this worker to take no more jobs."""
-        mine = select(Worker.state).where(Worker.id == self._row["id"])
-        return self._database.read(lambda session: session.scalar(mine)) == "draining"
+        """Return whether an operator has drained this worker."""
+        own_state = select(Worker.state).where(Worker.id == self._row["id"])
+        return self._database.read(lambda session: session.scalar(own_state)) == WorkerState.DRAINING
 
-    def leave(self, *, now: Now = database_now) -> None:
-        """Say that this worker takes no jobs any more."""
-        self._set(heartbeat_at=now(), state="stopped")
+    def mark_stopped(self, *, now: Now = database_now) -> None:
+        """Record that this worker has stopped."""
+        self._database.write(partial(self._update, heartbeat_at=now(), state=WorkerState.STOPPED))
 
-    def _set(self, **values: object) -> None:
-        def work(session: Session) -> None:
-            session.execute(update(Worker).where(Worker.id == self._row["id"]).values(**values))
+    def _upsert(self, session: Session, now: Now) -> None:
+        moments = {"started_at": now(), "heartbeat_at": now()}
+        upsert(session, Worker, {**self._row, "state": WorkerState.ONLINE, **moments})
 
-        self._database.write(work)
+    def _update(self, session: Session, **values: object) -> bool:
+        """Update the row; return whether it exists."""
+        own_row = update(Worker).where(Worker.id == self._row["id"])
+        return session.scalar(own_row.values(**values).returning(Worker.id)) is not None

@@ -1,87 +1,29 @@
-"""One attempt at one job, from claim to report."""
+"""Runs an attempt at a job, from its claim to its report."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from random import Random
 from uuid import UUID, uuid4
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from uuid_utils.compat import uuid7
 
 from shared import log
-from shared.db.engine import Database, is_transient
-from shared.errors import (
-    AttemptError,
-    CancelRequested,
-    LeaseLost,
-    ModelNotFound,
-    StaleAttempt,
-    StopRequested,
-)
-from shared.lifecycle import Phase
-from shared.retry import retry_delay_s
-from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, ModelFormat, TrainSpec
-from shared.store import attempts, dispatch, models, results
+from shared.db.engine import is_transient
+from shared.errors import AttemptError, CancelRequested, LeaseLost, ModelNotFound, StaleAttempt, StopRequested
+from shared.lifecycle import JobKind
+from shared.schemas import EvaluateSpec, ModelFormat, TrainSpec
+from shared.store import attempts, dispatch, models
 from shared.store.transitions import AttemptFailure
-from workers.executor import Checkpoint, Executor, Monitor, StoredModel, TrainedModel
+from workers import outcomes
+from workers.executor import Checkpoint, Monitor, StoredModel
 from workers.heartbeat import Heartbeat
 from workers.pool_process import PoolProcess
+from workers.recorder import Recorder
 
 _log = log.get_logger(__name__)
 
-# a fast GPU finishes an epoch in 3 ms: so often, at most, are epochs committed
-_COMMIT_INTERVAL_S = 0.25
-_LOGGED = {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A model was trained."""
-
-    spec: TrainSpec
-    model: TrainedModel
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A stored model was measured."""
-
-    spec: EvaluateSpec
-    dataset: str
-    evaluation: Evaluation
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The attempt failed; another may go better or not."""
-
-    failure: AttemptFailure
-    retryable: bool
-
-
-@dataclass(frozen=True)
-class Cancelled:
-    """A user asked for the end."""
-
-
-@dataclass(frozen=True)
-class Released:
-    """It cannot go on here: the worker is being stopped, or the database was away for too long."""
-
-
-@dataclass(frozen=True)
-class Superseded:
-    """The attempt is no longer the job's: whoever has it now reports."""
-
-
-Outcome = Trained | Evaluated | Failed | Cancelled | Released | Superseded
-
 
 def run_attempt(process: PoolProcess, job_id: UUID) -> None:
-    """Run one attempt at a job and report how it ended; do nothing if there is nothing to claim."""
+    """Run one attempt at a job and report its outcome; do nothing if the job cannot be claimed."""
     claim = claim_job(process, job_id)
     if claim is None:
         _log.info("nothing to claim", job_id=str(job_id))
@@ -97,14 +39,14 @@ def run_attempt(process: PoolProcess, job_id: UUID) -> None:
     ):
         _log.info("attempt started")
         recorder = Recorder(process, claim, heartbeat.check)
-        outcome = execute(process.executor, partial(load_work, process.database, claim), recorder)
-        heartbeat.no_more_steps()
+        outcome = execute(process, claim, recorder)
+        heartbeat.begin_report()
         write_outcome(process, claim, outcome)
         _log.info("attempt ended", outcome=type(outcome).__name__)
 
 
 def claim_job(process: PoolProcess, job_id: UUID) -> attempts.Claim | None:
-    """Take the job, unless there is nothing to take or this worker is being stopped."""
+    """Claim a job; return None if it cannot be claimed, or this worker is being stopped."""
     if process.stop.is_set():
         process.database.write(lambda session: dispatch.mark_undispatched(session, [job_id]))
         return None
@@ -115,141 +57,67 @@ def claim_job(process: PoolProcess, job_id: UUID) -> attempts.Claim | None:
     return process.database.write(claim)
 
 
-@dataclass(frozen=True)
-class Training:
-    """A training job's work."""
-
-    spec: TrainSpec
-    start: Checkpoint | None
-
-
-@dataclass(frozen=True)
-class Measuring:
-    """An evaluation job's work."""
-
-    spec: EvaluateSpec
-    model: StoredModel
-
-
-def load_work(database: Database, claim: attempts.Claim) -> Training | Measuring:
-    """Everything that the executor needs for a claimed job."""
-    if claim.kind == "train":
-        stored = claim.checkpoint
-        start = Checkpoint(stored.next_epoch, stored.state) if stored else None
-        return Training(TrainSpec.model_validate(claim.spec), start)
-    spec = EvaluateSpec.model_validate(claim.spec)
-    model_spec = database.read(partial(models.spec, model_id=spec.model_id))
-    file = database.read(partial(models.file, model_id=spec.model_id, format_=ModelFormat.KERAS))
-    return Measuring(spec, StoredModel(model_spec, file.content))
-
-
-def execute(executor: Executor, load: Callable[[], Training | Measuring], monitor: Monitor) -> Outcome:
-    """Load the work and do it; whatever happens is an outcome, and no exception leaves."""
+def execute(process: PoolProcess, claim: attempts.Claim, monitor: Monitor) -> outcomes.Outcome:
+    """Do the work of a claimed job; every exception becomes an outcome."""
     try:
-        match load():
-            case Training(spec, start):
-                return Trained(spec, executor.train(spec, start, monitor))
-            case Measuring(spec, model):
-                return Evaluated(spec, model.spec.dataset, executor.evaluate(spec, model, monitor))
+        run = _train if claim.kind == JobKind.TRAIN else _evaluate
+        return run(process, claim, monitor)
     except CancelRequested:
-        return Cancelled()
+        return outcomes.Cancelled()
     except (StopRequested, LeaseLost) as error:
         _log.info("attempt released", reason=str(error))
-        return Released()
+        return outcomes.Released()
     except StaleAttempt as error:
         _log.warning("attempt superseded", reason=str(error))
-        return Superseded()
+        return outcomes.Superseded()
     except ModelNotFound as error:
-        return Failed(AttemptFailure("model_not_found", str(error)), retryable=False)
+        return outcomes.Failed(AttemptFailure("model_not_found", str(error)), retryable=False)
     except AttemptError as error:
         _log.warning("attempt failed", code=error.code, error=str(error))
-        return Failed(AttemptFailure(error.code, str(error)), error.retryable)
+        return outcomes.Failed(AttemptFailure(error.code, str(error)), error.retryable)
     except Exception as error:
         if is_transient(error):
-            # the database is away, for longer than it was waited for
+            # the database has been unavailable for longer than its operations are retried
             _log.warning("attempt released", reason=str(error))
-            return Released()
-        # an error that nobody foresaw may pass; the attempts keep it on record
+            return outcomes.Released()
         _log.exception("attempt failed")
-        return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
+        return outcomes.unexpected_failure(error)
 
 
-def write_outcome(process: PoolProcess, claim: attempts.Claim, outcome: Outcome) -> None:
-    """Report how an attempt ended, however long the database is away.
+def _train(process: PoolProcess, claim: attempts.Claim, monitor: Monitor) -> outcomes.Trained:
+    spec, stored = TrainSpec.model_validate(claim.spec), claim.checkpoint
+    start = Checkpoint(stored.next_epoch, stored.state) if stored else None
+    return outcomes.Trained(spec, process.executor.train(spec, start, monitor))
 
-    Without it this process could do nothing else, and nobody takes the job before it has been back for a
-    lease: so no result is lost in an outage, and no job counts a crash for one.
+
+def _evaluate(process: PoolProcess, claim: attempts.Claim, monitor: Monitor) -> outcomes.Evaluated:
+    spec = EvaluateSpec.model_validate(claim.spec)
+    model = process.database.read(partial(_stored_model, model_id=spec.model_id))
+    return outcomes.Evaluated(spec, model.spec.dataset, process.executor.evaluate(spec, model, monitor))
+
+
+def _stored_model(session: Session, model_id: UUID) -> StoredModel:
+    file = models.file(session, model_id, ModelFormat.KERAS)
+    return StoredModel(models.spec(session, model_id), file.content)
+
+
+def write_outcome(process: PoolProcess, claim: attempts.Claim, outcome: outcomes.Outcome) -> None:
+    """Report an outcome; while the database is unavailable, retry until it is back or this worker is stopped.
+
+    No reconciler reaps the job before the database has been back for the length of a lease. So an outage
+    loses no result, and counts as no crash.
     """
     while True:
         try:
-            process.database.write(partial(report, claim=claim, outcome=outcome))
+            process.database.write(partial(outcomes.report, claim=claim, outcome=outcome))
             return
         except (StaleAttempt, DBAPIError) as error:
-            _log.warning("the outcome was not written", error=str(error))
+            _log.warning("attempt outcome not written", error=str(error))
             if not is_transient(error) or process.stop.is_set():
                 return
-
-
-def report(session: Session, claim: attempts.Claim, outcome: Outcome) -> None:
-    """Write how an attempt ended, in one fenced transaction.
-
-    Raises:
-        StaleAttempt: the job no longer runs under this attempt.
-    """
-    attempt = claim.attempt
-    match outcome:
-        case Trained(spec, model):
-            attempts.succeed_training(session, attempt, _new_model(spec, model))
-        case Evaluated(spec, dataset, evaluation):
-            attempts.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation)
-        case Failed(failure, retryable):
-            retry_in_s = retry_delay_s(claim.failures + 1, Random()) if retryable else None
-            attempts.fail(session, attempt, failure, retry_in_s=retry_in_s)
-        case Cancelled():
-            attempts.cancel_attempt(session, attempt)
-        case Released():
-            attempts.release(session, attempt)
-        case Superseded():
-            pass
-
-
-def _new_model(spec: TrainSpec, model: TrainedModel) -> results.NewModel:
-    return results.NewModel(
-        id=uuid7(),
-        spec=spec,
-        layers=model.layers,
-        weights_sha256=model.weights_sha256,
-        files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx},
-        evaluation=model.evaluation,
-    )
-
-
-class Recorder:
-    """The monitor of a real attempt: writes what the training code tells to the database."""
-
-    def __init__(self, process: PoolProcess, claim: attempts.Claim, check: Callable[[], None]) -> None:
-        self._database = process.database
-        self._lease_s = process.settings.lease_s
-        self._attempt = claim.attempt
-        self._last_epoch = claim.spec.get("epochs", 0) - 1
-        self._pending: list[EpochMetrics] = []
-        self._committed = float("-inf")
-        self.check = check
-
-    def phase(self, phase: Phase) -> None:
-        """Store what comes next."""
-        self.check()
-        _log.info("phase entered", phase=phase)
-        self._database.write(partial(attempts.enter_phase, attempt=self._attempt, phase=phase))
-
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
-        """Store finished epochs with the checkpoint after the last, not more often than makes sense."""
-        self._pending.append(metrics)
-        since = time.monotonic() - self._committed
-        if since >= _COMMIT_INTERVAL_S or metrics.epoch == self._last_epoch:
-            record = partial(attempts.record, attempt=self._attempt, lease_s=self._lease_s)
-            self._database.write(partial(record, epochs=self._pending, state=state()))
-            _log.info("epoch recorded", epoch=metrics.epoch, **metrics.model_dump(include=_LOGGED))
-            self._pending = []
-            self._committed = time.monotonic()
-        self.check()
+        except Exception as error:
+            if isinstance(outcome, outcomes.Failed):
+                raise
+            # without any report the job would stay running until its lease expires
+            _log.exception("attempt result cannot be stored")
+            outcome = outcomes.unexpected_failure(error)

@@ -1,4 +1,4 @@
-"""The Celery task: a hint arrives, an attempt is run."""
+"""Celery task that runs an attempt at a job; every message of the broker names it."""
 
 from uuid import UUID
 
@@ -12,8 +12,10 @@ _log = log.get_logger(__name__)
 
 @shared_task(name=broker.RUN_JOB, ignore_result=True)  # type: ignore[untyped-decorator, unused-ignore]
 def run_job(job_id: str) -> None:
-    """Run one attempt at the job, if it is there to be claimed."""
+    """Run one attempt at a job, if it can be claimed."""
     try:
-        runner.run_attempt(pool_process.current(), UUID(job_id))
+        id_ = UUID(job_id)
     except ValueError:
-        _log.error("a message named no job", job_id=job_id)
+        _log.error("message without a valid job id", job_id=job_id)
+        return
+    runner.run_attempt(pool_process.current(), id_)

@@ -1,6 +1,6 @@
-"""What a GPU must keep: the same bits in every process, and a CPU's numbers to rounding.
+"""Training on a GPU gives the same bits in every process, and a CPU's results up to rounding.
 
-Needs TensorFlow and a GPU, but nothing of the queue. On a machine that has only those:
+Needs TensorFlow and a GPU, but no database and no Redis. On a machine that has only those:
 `python -m pytest -c /dev/null --rootdir . --noconftest tests/gpu/test_resume.py`.
 """
 
@@ -26,20 +26,20 @@ pytestmark = [
     pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="TensorFlow sees no GPU"),
 ]
 
-# the codelab's shape: 11 steps an epoch, the last of them smaller
+# the codelab's shape: 11 steps per epoch, the last one smaller
 SPEC = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1, epochs=4)
 
 
 def test_every_process_trains_and_resumes_to_the_same_bits() -> None:
-    here, states = resumed.run(SPEC, None)
+    complete, states = resumed.run(SPEC, None)
 
-    again = resumed.run_elsewhere(SPEC, None)
-    rest = resumed.run_elsewhere(SPEC, Checkpoint(2, states[1]))
+    repeated = resumed.run_in_new_process(SPEC, None)
+    rest = resumed.run_in_new_process(SPEC, Checkpoint(2, states[1]))
 
-    assert again == here
-    assert rest["history"] == here["history"][2:]
-    assert rest["states"] == here["states"][2:]
-    assert rest["weights"] == here["weights"]
+    assert repeated == complete
+    assert rest["history"] == complete["history"][2:]
+    assert rest["states"] == complete["states"][2:]
+    assert rest["weights"] == complete["weights"]
 
 
 def test_every_repeat_in_a_process_gives_the_same_bits() -> None:
@@ -58,18 +58,19 @@ def _scores_and_gradient(device: str, operations: Backend) -> list[npt.NDArray[n
     return [scores.numpy(), tape.gradient(total, weights).numpy()]
 
 
-def test_a_gpus_operations_agree_with_a_cpus() -> None:
+def test_the_gpu_backends_operations_agree_with_the_cpu_backends() -> None:
     backend.configure(deterministic=True)
 
-    for ours, theirs in zip(
-        _scores_and_gradient("/GPU:0", GPU), _scores_and_gradient("/CPU:0", CPU), strict=True
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    on_gpu, on_cpu = _scores_and_gradient("/GPU:0", GPU), _scores_and_gradient("/CPU:0", CPU)
+    for actual, expected in zip(on_gpu, on_cpu, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ModelKind)
 @pytest.mark.parametrize("optimizer", Optimizer)
-def test_a_job_on_a_gpu_has_the_losses_of_the_job_on_a_cpu(kind: ModelKind, optimizer: Optimizer) -> None:
+def test_a_job_on_a_gpu_has_the_losses_of_the_same_job_on_a_cpu(
+    kind: ModelKind, optimizer: Optimizer
+) -> None:
     spec = make_spec(model=kind, optimizer=optimizer)
     losses = []
     for device, operations in (("/GPU:0", backend.configure(deterministic=True)), ("/CPU:0", CPU)):

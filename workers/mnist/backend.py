@@ -1,8 +1,8 @@
-"""What differs between devices: how the two costly operations are written, and what is compiled.
+"""Device-dependent implementations: convolution and pooling, and whether XLA compiles the programs.
 
-As measured: on a GPU a job is bound by kernel launches, so XLA's fusion pays, with convolution as a matrix
-product and pooling by slices, whose bits are the same in every run. On a CPU oneDNN's own operations are four
-times as fast as these, and XLA is ten times slower.
+Measured: on a GPU a job is bound by kernel launches, so XLA's fusion pays off, with convolution as a matrix
+product and pooling by slices, which give the same bits in every run. On a CPU oneDNN's own operations are
+four times as fast as these, and XLA is ten times slower.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,12 +18,15 @@ Tensor = Any  # TensorFlow has no type information
 
 
 def convolve_directly(images: Tensor, kernel: Tensor) -> Tensor:
-    """Slide a kernel (rows, columns, channels, filters) over images (n, height, width, channels)."""
+    """Convolve images (n, height, width, channels) with a kernel (rows, columns, channels, filters).
+
+    Without padding, stride 1; returns (n, height - rows + 1, width - columns + 1, filters).
+    """
     return tf.nn.conv2d(images, kernel, strides=1, padding="VALID")
 
 
 def convolve_by_matmul(images: Tensor, kernel: Tensor) -> Tensor:
-    """The same as `convolve_directly`: every patch becomes a row, and the kernel a matrix."""
+    """Convolve as `convolve_directly` does, by a matrix product: each patch is a row, the kernel a matrix."""
     rows, columns, channels, filters = kernel.shape
     height, width = images.shape[1] - rows + 1, images.shape[2] - columns + 1
     shifted = [images[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)]
@@ -33,14 +36,15 @@ def convolve_by_matmul(images: Tensor, kernel: Tensor) -> Tensor:
 
 
 def pool_directly(images: Tensor) -> Tensor:
-    """The maximum of every 2x2 square of images (n, height, width, channels)."""
+    """Return the maximum of each 2x2 square of images (n, height, width, channels)."""
     return tf.nn.max_pool2d(images, ksize=2, strides=2, padding="VALID")
 
 
 def pool_by_slices(images: Tensor) -> Tensor:
-    """The same as `pool_directly`.
+    """Pool as `pool_directly` does, by maxima of slices.
 
-    Columns come first, so that the gradient goes, of equal values, to the first in reading order, as there.
+    Pairs of columns come first, so that among equal values the gradient goes to the first in reading order,
+    as it does in `pool_directly`.
     """
     columns = tf.maximum(images[:, :, 0::2], images[:, :, 1::2])
     return tf.maximum(columns[:, 0::2], columns[:, 1::2])
@@ -48,15 +52,15 @@ def pool_by_slices(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Backend:
-    """How programs are built for one kind of device.
+    """Implementation choices for one kind of device.
 
     Attributes:
-        convolve: an unpadded convolution.
+        convolve: an unpadded convolution with stride 1.
         pool: 2x2 max pooling.
-        jit_compile: whether XLA compiles programs.
-        images_per_call: how many images a program trains on in about half a second, so that a job can be
-            interrupted between two calls.
-        step_overhead: what a training step costs beside its images, in images.
+        jit_compile: whether XLA compiles the programs.
+        images_per_call: how many images a program trains on in about half a second; a job can be interrupted
+            between two calls.
+        step_overhead: fixed cost of a training step, in the time of one image.
     """
 
     convolve: Callable[[Tensor, Tensor], Tensor]
@@ -73,14 +77,15 @@ GPU = Backend(
 
 
 def configure(deterministic: bool) -> Backend:
-    """Set TensorFlow up, before its first operation, and say how programs are built here.
+    """Configure TensorFlow, before its first operation; return the backend of this process's device.
 
-    Memory of a GPU is taken as it is needed, so that processes can share it. Float32 means float32: with
-    TensorFloat-32 the numbers would differ from a CPU's, and the job is too small to be faster by it.
+    GPU memory is allocated as needed, so that processes can share a GPU. TensorFloat-32 is disabled: results
+    would differ from a CPU's, and jobs are too small to gain from it. With `deterministic` TensorFlow's
+    operations give the same bits in every run.
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        if not tf.config.experimental.get_memory_growth(gpu):  # it may be set only once
+        if not tf.config.experimental.get_memory_growth(gpu):  # raises if it is set a second time
             tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(False)
     if deterministic:
@@ -89,14 +94,14 @@ def configure(deterministic: bool) -> Backend:
 
 
 def device_name() -> str:
-    """The first GPU's name, such as `NVIDIA H100 80GB HBM3`, or `CPU`."""
+    """Return the first GPU's name, such as `NVIDIA H100 80GB HBM3`, or `CPU`."""
     for gpu in tf.config.list_physical_devices("GPU"):
         return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
     return "CPU"
 
 
 def gpu_versions() -> dict[str, str]:
-    """The versions of the GPU's libraries; nothing where there is no GPU."""
+    """Return the versions of the GPU libraries `cuda` and `cudnn`; empty without a GPU."""
     if not tf.config.list_physical_devices("GPU"):
         return {}
     build = tf.sysconfig.get_build_info()
@@ -104,22 +109,19 @@ def gpu_versions() -> dict[str, str]:
 
 
 @contextmanager
-def out_of_memory_named() -> Iterator[None]:
-    """Turn TensorFlow's ways to say that memory ran out into ours.
+def translate_out_of_memory() -> Iterator[None]:
+    """Translate TensorFlow's out-of-memory errors; others pass unchanged.
 
     Raises:
-        DeviceOutOfMemory: it did.
+        DeviceOutOfMemory: the device ran out of memory.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        # what XLA runs out of arrives as an internal error, with the status in its text
-        if (
-            not isinstance(error, tf.errors.ResourceExhaustedError)
-            and "RESOURCE_EXHAUSTED" not in error.message
-        ):
+        # XLA raises an internal error, with the status in its text
+        is_exhausted = isinstance(error, tf.errors.ResourceExhaustedError)
+        if not is_exhausted and "RESOURCE_EXHAUSTED" not in error.message:
             raise
         reason = error.message.partition("\n")[0]
-        raise DeviceOutOfMemory(
-            f"{device_name()} ran out of memory; a smaller batch_size needs less: {reason}"
-        ) from error
+        message = f"{device_name()} ran out of memory; a smaller batch_size needs less: {reason}"
+        raise DeviceOutOfMemory(message) from error

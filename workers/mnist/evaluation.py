@@ -1,4 +1,4 @@
-"""What a model's predictions are worth: one pass gives the per-class table and the confusion matrix."""
+"""Evaluation of predictions: overall and per-class metrics, confusion matrix, misclassified images."""
 
 from collections.abc import Sequence
 
@@ -19,15 +19,15 @@ def evaluate(
     threshold: float | None,
     class_names: Sequence[str],
 ) -> Evaluation:
-    """Compare predictions with the truth.
+    """Return the evaluation of predictions: per-class results, confusion matrix, misclassified images.
 
     Args:
-        probabilities: (n, classes); the greatest is the prediction, the first of equal ones.
+        probabilities: (n, classes); the prediction is the most probable class, on a tie the first.
         losses: (n,), each image's categorical cross-entropy.
-        labels: (n,), the true classes.
-        indices: (n,), where the images stand among the dataset's test images.
+        labels: (n,).
+        indices: (n,), the images' rows among the dataset's test images.
         threshold: predictions with a lower probability are rejected; None rejects none.
-        class_names: one a class.
+        class_names: in label order.
     """
     predicted = probabilities.argmax(axis=1)
     best = probabilities.max(axis=1).astype(np.float64)
@@ -56,16 +56,10 @@ def _per_class(
 ) -> tuple[ClassResult, ...]:
     counts = confusion.sum(axis=1) + rejected
     predicted = confusion.sum(axis=0)
+    columns = np.stack([counts, rejected, confusion.diagonal(), predicted], axis=1)
     return tuple(
-        _class_result(
-            label,
-            name,
-            int(counts[label]),
-            int(rejected[label]),
-            int(confusion[label, label]),
-            int(predicted[label]),
-        )
-        for label, name in enumerate(class_names)
+        _class_result(label, name, *row)
+        for label, (name, row) in enumerate(zip(class_names, columns.tolist(), strict=True))
     )
 
 
@@ -74,7 +68,7 @@ def _class_result(
 ) -> ClassResult:
     recall = _ratio(correct, count)
     precision = _ratio(correct, predicted)
-    # the harmonic mean of two ratios with one numerator
+    # the harmonic mean of two ratios with the same numerator
     f1 = None if recall is None or precision is None else 2 * correct / (count + predicted)
     return ClassResult(
         label=label,

@@ -1,21 +1,19 @@
-"""The front door: runs jobs, and keeps from one to the next what is costly to make."""
+"""Executor of training and evaluation jobs; keeps datasets and compiled programs between jobs."""
 
 import logging
 import platform
-from collections.abc import Callable
 from hashlib import sha256
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from shared.datasets.catalog import Dataset, DatasetInfo, load
 from shared.errors import AttemptError, DatasetNotFound, DataUnavailable
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, ModelKind, TrainSpec
+from shared.schemas import EvaluateSpec, Evaluation, ModelKind, TrainSpec
 from shared.settings import Settings
-from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
+from workers.executor import Checkpoint, Monitor, SilentMonitor, StoredModel, TrainedModel
 from workers.mnist import backend, export, splits
 from workers.mnist.evaluation import evaluate
 from workers.mnist.graphs import Images, Shape
@@ -29,7 +27,7 @@ _CODELAB = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=50
 
 
 class MnistExecutor:
-    """Runs jobs in this process, one at a time; `workers.executor.Executor` says what is promised."""
+    """Runs one job at a time in this process. Implements `workers.executor.Executor`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -43,7 +41,7 @@ class MnistExecutor:
 
     @property
     def versions(self) -> dict[str, str]:
-        """The versions of what the numbers depend on."""
+        """Versions of the software that results depend on."""
         return {
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -52,45 +50,35 @@ class MnistExecutor:
             **backend.gpu_versions(),
         }
 
-    @property
-    def traces(self) -> int:
-        """How many programs were traced so far."""
-        return self._programs.traces
-
-    @property
-    def dataset_loads(self) -> int:
-        """How many datasets were loaded so far."""
-        return len(self._datasets)
-
     def warm_up(self) -> None:
-        """Map MNIST if it is at hand, and run the codelab's job once, for one epoch on black images."""
+        """Map MNIST if it is available, and run the codelab's job for one epoch on black images."""
         self._map_mnist()
-        self._run(_CODELAB, _black_images(_CODELAB), None, _Silence())
+        self._run(_CODELAB, _black_images(_CODELAB), None, SilentMonitor())
 
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
         """Train, evaluate and export a model."""
         monitor.phase(Phase.LOADING_DATA)
         dataset = self._dataset(spec.dataset)
-        with backend.out_of_memory_named():
+        with backend.translate_out_of_memory():
             return self._run(spec, dataset, start, monitor)
 
     def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
-        """Measure a stored model."""
+        """Evaluate a stored model."""
         monitor.phase(Phase.LOADING_DATA)
         dataset = self._dataset(model.spec.dataset)
         rows = splits.evaluation_rows(
             spec.seed, spec.evaluation_size, dataset.info.test_rows, model.spec.validation_size
         )
-        with backend.out_of_memory_named():
+        with backend.translate_out_of_memory():
             monitor.phase(Phase.BUILDING_MODEL)
             weights = export.from_keras(model.spec.model, model.keras)
             monitor.phase(Phase.EVALUATING)
-            return self._measure(model.spec.model, weights, dataset, rows, spec.threshold, monitor)
+            return self._evaluate(model.spec.model, weights, dataset, rows, spec.threshold, monitor)
 
     def _run(
         self, spec: TrainSpec, dataset: Dataset, start: Checkpoint | None, monitor: Monitor
     ) -> TrainedModel:
-        images = _images(spec, dataset)
+        images = select_images(spec, dataset)
         rows = splits.evaluation_rows(
             spec.seed, spec.evaluation_size, dataset.info.test_rows, spec.validation_size
         )
@@ -99,7 +87,7 @@ class MnistExecutor:
         monitor.phase(Phase.TRAINING)
         weights = train(spec, images, program, start, monitor)
         monitor.phase(Phase.EVALUATING)
-        evaluation = self._measure(spec.model, weights, dataset, rows, spec.threshold, monitor)
+        evaluation = self._evaluate(spec.model, weights, dataset, rows, spec.threshold, monitor)
         monitor.phase(Phase.SAVING)
         return TrainedModel(
             layers=summary(spec.model),
@@ -109,7 +97,7 @@ class MnistExecutor:
             evaluation=evaluation,
         )
 
-    def _measure(
+    def _evaluate(
         self,
         kind: ModelKind,
         weights: Weights,
@@ -128,19 +116,24 @@ class MnistExecutor:
             try:
                 self._datasets[name] = load(name, self._settings)
             except DatasetNotFound as error:
-                # the API knew it when the job was submitted: another worker may know it too
-                raise DataUnavailable(f"this worker is set up otherwise than the API: {error}") from error
+                # the API accepted the job, so it knows the dataset, and another worker may know it too
+                raise DataUnavailable(f"this worker's settings differ from the API's: {error}") from error
         return self._datasets[name]
 
     def _map_mnist(self) -> None:
-        impatient = self._settings.model_copy(update={"download_attempts": 1, "download_timeout_s": 2.0})
+        quickly = {"download_attempts": 1, "download_timeout_s": 2.0}
         try:
-            self._datasets["mnist"] = load("mnist", impatient)
+            self._datasets["mnist"] = load("mnist", self._settings.model_copy(update=quickly))
         except AttemptError as error:
-            _log.info("MNIST is not at hand; a job that needs it will fetch it: %s", error)
+            _log.info("MNIST is not available yet, the first job that needs it will fetch it: %s", error)
 
 
-def _images(spec: TrainSpec, dataset: Dataset) -> Images:
+def select_images(spec: TrainSpec, dataset: Dataset) -> Images:
+    """Return the training and validation images of a job.
+
+    Raises:
+        DataCorrupt: the dataset has fewer images than the job needs.
+    """
     train = splits.train_rows(spec.seed, spec.train_size, dataset.info.train_rows)
     validation = splits.validation_rows(spec.seed, spec.validation_size, dataset.info.test_rows)
     return Images(
@@ -154,18 +147,5 @@ def _images(spec: TrainSpec, dataset: Dataset) -> Images:
 def _black_images(spec: TrainSpec) -> Dataset:
     train, test = spec.train_size, spec.validation_size + spec.evaluation_size
     info = DatasetInfo("black", train, test, 0, 0, 0, class_names=("",) * CLASSES)
-    return Dataset(info, _zeros(train, PIXELS), _zeros(train), _zeros(test, PIXELS), _zeros(test))
-
-
-def _zeros(*shape: int) -> npt.NDArray[np.uint8]:
-    return np.zeros(shape, np.uint8)
-
-
-class _Silence:
-    """Hears, and asks for nothing."""
-
-    def phase(self, phase: Phase) -> None: ...
-
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None: ...
-
-    def check(self) -> None: ...
+    images, labels = np.zeros((train + test, PIXELS), np.uint8), np.zeros(train + test, np.uint8)
+    return Dataset(info, images[:train], labels[:train], images[train:], labels[train:])

@@ -1,4 +1,4 @@
-"""The files of a trained model: `.keras` for people, ONNX for serving."""
+"""Files of a trained model: `.keras` for Keras users, ONNX for serving."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from shared.errors import AttemptError
 from shared.schemas import ModelKind
 from workers.mnist.model import CLASSES, IMAGE_SHAPE, Weights, keras_model, split
 
-# Old enough for every runtime of the last years.
+# old enough for the ONNX runtimes of recent years
 OPSET = 17
 IR_VERSION = 8
 INPUT = "images"
@@ -22,7 +22,7 @@ OUTPUT = "probabilities"
 
 
 def to_keras(kind: ModelKind, weights: Weights) -> bytes:
-    """The model as a `.keras` file."""
+    """Return the model as a `.keras` file."""
     model = keras_model(kind)
     model.set_weights(split(kind, weights))
     with TemporaryDirectory() as folder:
@@ -32,36 +32,34 @@ def to_keras(kind: ModelKind, weights: Weights) -> bytes:
 
 
 def from_keras(kind: ModelKind, file: bytes) -> Weights:
-    """The weights in a `.keras` file of this architecture.
+    """Return the weights in a `.keras` file of this architecture.
 
-    Only numbers are read from the file, never a configuration, so that a forged one can do no harm.
+    Only arrays are read from the file, not its model configuration, so a forged file can do no harm.
 
     Raises:
-        AttemptError: it is damaged, or holds another architecture.
+        AttemptError: the file is damaged, or holds another architecture.
     """
     model = keras_model(kind)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(file)
         try:
-            _check(path)
+            with ZipFile(path) as archive:
+                # Keras does not read the whole file, and may not notice a wrong checksum
+                if damaged := archive.testzip():
+                    raise BadZipFile(f"{damaged} has a wrong checksum")
             model.load_weights(path)
         except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
             reason = str(error).partition("\n")[0]
-            raise AttemptError(f"the stored model is damaged, or is no {kind} model: {reason}") from error
+            raise AttemptError(f"the stored model is damaged or not a {kind} model: {reason}") from error
     return np.concatenate([array.ravel() for array in model.get_weights()])
 
 
-def _check(path: Path) -> None:
-    # Keras reads no further than it must, and so may never come to a member's checksum
-    with ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise BadZipFile(f"{damaged} has a wrong checksum")
-
-
 def to_onnx(kind: ModelKind, weights: Weights) -> bytes:
-    """The model as an ONNX file: `images` (n, 28, 28, 1) from 0 to 1 in, `probabilities` (n, 10) out."""
+    """Return the model as an ONNX file.
+
+    Its input is `images` (n, 28, 28, 1) from 0 to 1, its output `probabilities` (n, 10).
+    """
     arrays = split(kind, weights)
     nodes, constants = _cnn(arrays) if kind is ModelKind.CNN else _dense(arrays)
     graph = helper.make_graph(
@@ -81,11 +79,11 @@ Graph = tuple[list[onnx.NodeProto], dict[str, npt.NDArray[Any]]]
 
 
 def _cnn(arrays: list[Weights]) -> Graph:
-    # ONNX has channels first, Keras last: kernels are turned, and features turned back to be flattened
+    # ONNX has channels first, Keras last: kernels are transposed, and features transposed back before Flatten
     node = helper.make_node
     kernel_1, bias_1, kernel_2, bias_2, kernel_3, bias_3 = arrays
     nodes = [
-        node("Reshape", [INPUT, "channels_first"], ["input"]),  # one channel: nothing moves
+        node("Reshape", [INPUT, "channels_first"], ["input"]),  # one channel: no values move
         node("Conv", ["input", "kernel_1", "bias_1"], ["convolved_1"]),
         node("Relu", ["convolved_1"], ["active_1"]),
         node("MaxPool", ["active_1"], ["pooled_1"], kernel_shape=[2, 2], strides=[2, 2]),

@@ -1,4 +1,4 @@
-"""What the compiled programs compute, as pure functions of tensors."""
+"""Computations of the compiled programs, as pure functions of tensors: train, validate, predict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ VALIDATION_BATCH = 1_000
 
 @dataclass(frozen=True)
 class Shape:
-    """What a training program is compiled for. All else is its input."""
+    """Static properties that a training program is compiled for; everything else is its input."""
 
     model: ModelKind
     optimizer: Optimizer
@@ -27,20 +27,20 @@ class Shape:
 
     @classmethod
     def of(cls, spec: TrainSpec) -> "Shape":
-        """The shape of a job."""
+        """Return the shape of a job; a batch is never larger than the training set."""
         batch_size = min(spec.batch_size, spec.train_size)
         return cls(spec.model, spec.optimizer, spec.train_size, spec.validation_size, batch_size)
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch; the last may be smaller."""
+        """Number of batches in an epoch; the last may be smaller."""
         return ceil(self.train_size / self.batch_size)
 
 
 class Images(NamedTuple):
-    """A job's images (n, 784) and labels (n,).
+    """A job's training and validation images (n, 784) and their labels (n,).
 
-    On the host these are arrays of bytes; on the device tensors, the images scaled to 0 to 1.
+    On the host these are uint8 arrays; on the device tensors, with the images scaled to 0 to 1.
     """
 
     train: Any
@@ -49,7 +49,7 @@ class Images(NamedTuple):
     validation_labels: Any
 
     def on_device(self) -> "Images":
-        """A copy in the device's memory."""
+        """Return a copy in the device's memory."""
         return Images(
             intensities(self.train),
             tf.constant(self.train_labels),
@@ -58,29 +58,29 @@ class Images(NamedTuple):
         )
 
 
-def train(
-    shape: Shape,
-    backend: Backend,
-    variables: Variables,
-    done: Tensor,
-    learning_rate: Tensor,
-    images: Images,
-    order: Tensor,
-) -> tuple[Variables, Tensor]:
-    """Train on the images in `order`, whose number is static, with one step a batch.
+class Inputs(NamedTuple):
+    """Inputs of a training program besides the variables.
 
-    Args:
-        shape: of the job.
-        backend: how operations are done.
-        variables: the weights and the optimizer's vectors.
-        done: steps made before, as a float.
+    Attributes:
+        steps_done: training steps before the first one of this call, as a float.
         learning_rate: of these steps.
-        images: on the device.
-        order: rows of the training images.
-
-    Returns:
-        the variables after the last step, and for each batch a row: its mean loss, how many it got right.
+        images: the job's images, on the device.
+        order: rows of the training images to train on, in this order; their number is static.
     """
+
+    steps_done: Tensor
+    learning_rate: Tensor
+    images: Images
+    order: Tensor
+
+
+def train(shape: Shape, backend: Backend, variables: Variables, inputs: Inputs) -> tuple[Variables, Tensor]:
+    """Train on the images in `inputs.order`, one step per batch.
+
+    Returns the variables after the last step, and for each batch a row of its mean loss and its number of
+    correct predictions, both before its step.
+    """
+    steps_done, learning_rate, images, order = inputs
 
     def step(variables: Variables, first: Tensor, size: int) -> tuple[Variables, Tensor]:
         rows = tf.slice(order, [first], [size])
@@ -90,42 +90,36 @@ def train(
             scores = logits(shape.model, variables[0], tf.gather(images.train, rows), backend)
             loss = tf.reduce_mean(_losses(scores, labels))
         gradient = tape.gradient(loss, variables[0])
-        number = done + tf.cast(first // shape.batch_size + 1, tf.float32)
+        number = steps_done + tf.cast(first // shape.batch_size + 1, tf.float32)
         return update(shape.optimizer, variables, gradient, learning_rate, number), _row(loss, scores, labels)
 
     return _over_batches(order.shape[0], shape.batch_size, step, variables)
 
 
 def validate(shape: Shape, backend: Backend, weights: Tensor, images: Images) -> Tensor:
-    """Measure a model on the validation images; returns rows as `train` does, one a `VALIDATION_BATCH`."""
+    """Evaluate a model on the validation images; return a row as of `train` for each `VALIDATION_BATCH`."""
 
-    def measure(nothing: Variables, first: Tensor, size: int) -> tuple[Variables, Tensor]:
+    def step(nothing: Variables, first: Tensor, size: int) -> tuple[Variables, Tensor]:
         labels = tf.slice(images.validation_labels, [first], [size])
         batch = tf.slice(images.validation, [first, 0], [size, PIXELS])
         scores = logits(shape.model, weights, batch, backend)
         return nothing, _row(tf.reduce_mean(_losses(scores, labels)), scores, labels)
 
-    return _over_batches(shape.validation_size, VALIDATION_BATCH, measure, ())[1]
+    return _over_batches(shape.validation_size, VALIDATION_BATCH, step, ())[1]
 
 
 def train_and_validate(
-    shape: Shape,
-    backend: Backend,
-    variables: Variables,
-    done: Tensor,
-    learning_rate: Tensor,
-    images: Images,
-    order: Tensor,
+    shape: Shape, backend: Backend, variables: Variables, inputs: Inputs
 ) -> tuple[Variables, Tensor, Tensor]:
-    """`train`, and then `validate`: the end of an epoch."""
-    variables, rows = train(shape, backend, variables, done, learning_rate, images, order)
-    return variables, rows, validate(shape, backend, variables[0], images)
+    """Finish an epoch: `train`, then `validate`; returns the variables and the rows of both."""
+    variables, rows = train(shape, backend, variables, inputs)
+    return variables, rows, validate(shape, backend, variables[0], inputs.images)
 
 
 def predict(
     kind: ModelKind, backend: Backend, weights: Tensor, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The probabilities (n, 10) of images (n, 784), and their losses (n,) given their labels (n,)."""
+    """Return the probabilities (n, 10) for images (n, 784), and the losses (n,) for their labels (n,)."""
     scores = logits(kind, weights, images, backend)
     return tf.nn.softmax(scores), _losses(scores, labels)
 
@@ -135,8 +129,8 @@ def _losses(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def _row(loss: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
-    right = tf.argmax(scores, axis=1, output_type=tf.int32) == tf.cast(labels, tf.int32)
-    return tf.stack([loss, tf.reduce_sum(tf.cast(right, tf.float32))])
+    correct = tf.argmax(scores, axis=1, output_type=tf.int32) == tf.cast(labels, tf.int32)
+    return tf.stack([loss, tf.reduce_sum(tf.cast(correct, tf.float32))])
 
 
 def _over_batches(
@@ -145,10 +139,10 @@ def _over_batches(
     batch: Callable[[Variables, Tensor, int], tuple[Variables, Tensor]],
     carried: Variables,
 ) -> tuple[Variables, Tensor]:
-    """Go over `count` items in batches of `size`, the last one smaller if it does not come out even.
+    """Loop over `count` items in batches of `size`; the last batch has the remainder.
 
-    `batch` gets what is carried, the first item and the number of items, and returns what is carried on and a
-    row. Returns what was carried last, and all rows.
+    `batch` is called with the carried variables, the index of its first item and its number of items; it
+    returns the variables for the next batch and a row. Return the last variables and the rows of all batches.
     """
     full, rest = divmod(count, size)
     tables = []

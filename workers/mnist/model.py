@@ -1,7 +1,7 @@
-"""The two architectures of the TensorFlow.js codelab and its family.
+"""The two model architectures: the CNN of the TensorFlow.js codelab, and the dense model of its example.
 
-Each stands here twice: as a Keras model, for people, and as a pure function of a flat vector of weights, for
-the compiled programs. A test holds them equal.
+Each is defined twice: as a Keras model, which is exported, and as a pure function of a flat vector of
+weights, for the compiled programs. A test compares the two.
 """
 
 from functools import cache
@@ -21,24 +21,24 @@ PIXELS = prod(IMAGE_SHAPE)
 CLASSES = 10
 
 Weights = npt.NDArray[np.float32]
-"""All weights of a model in one flat vector: layer by layer, each layer's kernel and then its bias."""
+"""All weights of a model as one flat vector: layer by layer, each layer's kernel, then its bias."""
 
 SHAPES: dict[ModelKind, tuple[tuple[int, ...], ...]] = {
     ModelKind.CNN: ((5, 5, 1, 8), (8,), (5, 5, 8, 16), (16,), (256, CLASSES), (CLASSES,)),
     ModelKind.DENSE: ((PIXELS, 42), (42,), (42, CLASSES), (CLASSES,)),
 }
 
-# Standard deviation of a normal distribution cut off at two standard deviations.
+# standard deviation of the standard normal distribution truncated at two standard deviations
 _TRUNCATED_DEVIATION = 0.87962566103423978
 
 
-def parameters(kind: ModelKind) -> int:
-    """How many weights the architecture has."""
+def parameter_count(kind: ModelKind) -> int:
+    """Return the number of weights of the architecture."""
     return sum(prod(shape) for shape in SHAPES[kind])
 
 
 def initial_weights(kind: ModelKind, seed: int) -> Weights:
-    """Where training begins: kernels by Keras's `VarianceScaling()`, biases zero, from the seed alone."""
+    """Return the weights before training: kernels as Keras's `VarianceScaling()`, biases zero."""
     random = generator(seed, Purpose.WEIGHTS)
     parts = [_kernel(random, shape) if len(shape) > 1 else np.zeros(shape) for shape in SHAPES[kind]]
     return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
@@ -52,30 +52,23 @@ def _kernel(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[
 
 
 def split(kind: ModelKind, weights: Weights) -> list[Weights]:
-    """The flat vector as Keras's list of arrays, for `set_weights`."""
+    """Split the flat vector into the list of arrays that Keras's `set_weights` takes."""
     ends = np.cumsum([prod(shape) for shape in SHAPES[kind]])
     pieces = np.split(weights, ends[:-1])
     return [piece.reshape(shape) for piece, shape in zip(pieces, SHAPES[kind], strict=True)]
 
 
 def intensities(images: npt.NDArray[np.uint8]) -> Tensor:
-    """Images of bytes as float32 from 0 to 1, on the device.
+    """Return images of bytes (n, 784) as float32 from 0 to 1, on the device.
 
-    They travel as bytes, and are divided here once and not in each step: a compiled program would multiply by
-    1/255, which is not the same in the last bit.
+    They are copied as bytes, and divided here once instead of in each step: a compiled program would multiply
+    by 1/255, whose result differs in the last bit.
     """
     return tf.cast(tf.constant(images), tf.float32) / 255
 
 
 def logits(kind: ModelKind, weights: Tensor, images: Tensor, backend: Backend) -> Tensor:
-    """What the model says of each image, before the softmax.
-
-    Args:
-        kind: the architecture.
-        weights: a flat vector.
-        images: (n, 784), as `intensities` gives them.
-        backend: how the operations are done.
-    """
+    """Return the model's outputs (n, 10) before the softmax, for images (n, 784) from 0 to 1."""
     pieces = tf.split(weights, [prod(shape) for shape in SHAPES[kind]])
     arrays = [tf.reshape(piece, shape) for piece, shape in zip(pieces, SHAPES[kind], strict=True)]
     return _cnn(arrays, images, backend) if kind is ModelKind.CNN else _dense(arrays, images)
@@ -90,7 +83,7 @@ def _cnn(arrays: list[Tensor], images: Tensor, backend: Backend) -> Tensor:
 
 
 def _convolution(x: Tensor, kernel: Tensor, bias: Tensor, backend: Backend) -> Tensor:
-    # pooling first would be a little faster; in Keras's order a CPU gives Keras's numbers to the last bit
+    # pooling before the ReLU would be slightly faster; in this order a CPU gives the same bits as Keras
     return backend.pool(tf.nn.relu(tf.nn.bias_add(backend.convolve(x, kernel), bias)))
 
 
@@ -102,7 +95,7 @@ def _dense(arrays: list[Tensor], images: Tensor) -> Tensor:
 
 @cache
 def keras_model(kind: ModelKind) -> keras.Model:
-    """The architecture in Keras. One object a process, so set its weights before use."""
+    """Return the architecture as a Keras model; one object per process, so set its weights before use."""
     return keras.Sequential([keras.Input(IMAGE_SHAPE, name="images"), *_LAYERS[kind]()], name=kind.value)
 
 
@@ -135,7 +128,7 @@ _LAYERS = {ModelKind.CNN: _cnn_layers, ModelKind.DENSE: _dense_layers}
 
 
 def summary(kind: ModelKind) -> tuple[LayerSummary, ...]:
-    """The model's layers, in order."""
+    """Return a summary of each of the model's layers, in order."""
     return tuple(
         LayerSummary(
             name=layer.name,

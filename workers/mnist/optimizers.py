@@ -1,7 +1,7 @@
-"""Adam, SGD and RMSprop as pure functions, equal to Keras 3's with its defaults.
+"""Adam, SGD and RMSprop as pure functions, equal to those of Keras 3 with their default parameters.
 
-All weights of a model are one flat vector, and so is each of an optimizer's variables for them: every rule
-here works on each number by itself.
+All weights of a model are one flat vector, and so is each of the optimizer's slots: every update rule here
+works elementwise.
 """
 
 import tensorflow as tf
@@ -10,6 +10,7 @@ from shared.schemas import Optimizer
 from workers.mnist.backend import Tensor
 
 Variables = tuple[Tensor, ...]
+"""The weights, and the optimizer's slots after them: float32 vectors of equal length."""
 
 EPSILON = 1e-7
 ADAM_BETA_1 = 0.9
@@ -17,13 +18,13 @@ ADAM_BETA_2 = 0.999
 RMSPROP_RHO = 0.9
 
 SLOTS = {Optimizer.ADAM: 2, Optimizer.SGD: 0, Optimizer.RMSPROP: 1}
-"""How many vectors an optimizer keeps beside the weights; each begins as zeros."""
+"""How many slots, vectors besides the weights, an optimizer keeps; each starts as zeros."""
 
 
 def update(
     optimizer: Optimizer, variables: Variables, gradient: Tensor, learning_rate: Tensor, step: Tensor
 ) -> Variables:
-    """The weights, and the optimizer's vectors after them, after one step; steps count from 1, as a float."""
+    """Return the variables after one step, whose number counts from 1 and is a float."""
     match optimizer:
         case Optimizer.ADAM:
             return _adam(variables, gradient, learning_rate, step)

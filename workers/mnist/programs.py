@@ -1,4 +1,4 @@
-"""The compiled programs: one trains, one predicts. Made once, they serve every job of their shape."""
+"""Compiled programs for training and prediction, created once for each shape and reused by later jobs."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -11,12 +11,12 @@ import tensorflow as tf
 from shared.schemas import ModelKind
 from workers.mnist import graphs
 from workers.mnist.backend import Backend
-from workers.mnist.graphs import Images, Shape
-from workers.mnist.model import PIXELS, Weights, intensities, parameters
+from workers.mnist.graphs import Images, Inputs, Shape
+from workers.mnist.model import PIXELS, Weights, intensities, parameter_count
 from workers.mnist.optimizers import SLOTS, Variables
 
 PREDICTION_BATCH = 500
-KEPT_PROGRAMS = 32
+MAX_CACHED_PROGRAMS = 32
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -24,36 +24,35 @@ Order = npt.NDArray[np.int32]
 Check = Callable[[], None]
 
 
-class Measured(NamedTuple):
-    """What an epoch showed: (n, 2), for each batch the mean loss of its images and how many it got right."""
+class BatchMetrics(NamedTuple):
+    """Metrics of an epoch's batches: (n, 2), each batch's mean loss and number of correct predictions."""
 
     train: Floats
     validation: Floats
 
 
 class EpochProgram:
-    """Trains a model for an epoch and measures it on the validation images.
+    """Trains a model for one epoch and evaluates it on the validation images.
 
-    Weights, optimizer variables, learning rate, images and order are its inputs, and it keeps nothing. An
-    epoch that takes long is cut into calls of about half a second, without effect on what comes out.
+    It keeps no state: weights, optimizer slots, learning rate, images and order are its inputs. A long epoch
+    is cut into calls of about half a second, which does not change its results.
+
+    Attributes:
+        calls: number of calls that an epoch is cut into.
     """
 
-    def __init__(self, shape: Shape, backend: Backend, traced: Check) -> None:
+    def __init__(self, shape: Shape, backend: Backend) -> None:
         self.shape = shape
-        self._train = _compiled(partial(graphs.train, shape, backend), backend, traced)
-        self._finish = _compiled(partial(graphs.train_and_validate, shape, backend), backend, traced)
+        self._train = _compiled(partial(graphs.train, shape, backend), backend)
+        self._finish = _compiled(partial(graphs.train_and_validate, shape, backend), backend)
         steps = max(1, backend.images_per_call // (shape.batch_size + backend.step_overhead))
         self._cuts = range(0, shape.train_size, steps * shape.batch_size)
-
-    @property
-    def calls(self) -> int:
-        """Into how many calls an epoch is cut."""
-        return len(self._cuts)
+        self.calls = len(self._cuts)
 
     def prepare(self) -> None:
-        """Trace and compile what an epoch calls, by calling it on zeros."""
+        """Trace and compile everything that an epoch calls, by calling it on zeros."""
         shape = self.shape
-        variables = tuple(tf.zeros(parameters(shape.model)) for _ in range(1 + SLOTS[shape.optimizer]))
+        variables = tuple(tf.zeros(parameter_count(shape.model)) for _ in range(1 + SLOTS[shape.optimizer]))
         images = Images(
             tf.zeros([shape.train_size, PIXELS]),
             tf.zeros([shape.train_size], tf.uint8),
@@ -62,8 +61,8 @@ class EpochProgram:
         )
         order = np.zeros(shape.train_size, np.int32)
         if self.calls > 1:
-            self._train(variables, *self._inputs(0, 0.0, images, order, self._cuts[0]))
-        self._finish(variables, *self._inputs(0, 0.0, images, order, self._cuts[-1]))
+            self._train(variables, self._inputs(0, 0.0, images, order, self._cuts[0]))
+        self._finish(variables, self._inputs(0, 0.0, images, order, self._cuts[-1]))
 
     def run(
         self,
@@ -73,44 +72,43 @@ class EpochProgram:
         images: Images,
         order: Order,
         check: Check,
-    ) -> tuple[Variables, Measured]:
-        """Train one epoch.
+    ) -> tuple[Variables, BatchMetrics]:
+        """Train for one epoch; return the variables after it and the metrics of its batches.
 
         Args:
-            variables: the weights and the optimizer's vectors.
-            step: how many steps were made before this epoch.
-            learning_rate: of this epoch.
+            step: number of training steps before this epoch.
             images: on the device.
-            order: in which the epoch goes through the training images.
+            order: rows of the training images, in the order in which they are used.
             check: called after each call of a program.
         """
-        trained: list[Floats] = []
+        train_rows: list[Floats] = []
         for cut in self._cuts[:-1]:
-            variables, rows = self._train(variables, *self._inputs(step, learning_rate, images, order, cut))
-            trained.append(rows.numpy())
+            variables, rows = self._train(variables, self._inputs(step, learning_rate, images, order, cut))
+            train_rows.append(rows.numpy())
             check()
         inputs = self._inputs(step, learning_rate, images, order, self._cuts[-1])
-        variables, rows, validation = self._finish(variables, *inputs)
-        measured = Measured(np.concatenate([*trained, rows.numpy()]), validation.numpy())
+        variables, rows, validation = self._finish(variables, inputs)
+        batches = BatchMetrics(np.concatenate([*train_rows, rows.numpy()]), validation.numpy())
         check()
-        return variables, measured
+        return variables, batches
 
-    def _inputs(
-        self, step: int, learning_rate: float, images: Images, order: Order, cut: int
-    ) -> tuple[Any, ...]:
-        done = tf.constant(step + cut // self.shape.batch_size, tf.float32)
-        rows = tf.constant(order[cut : cut + self._cuts.step])
-        return done, tf.constant(learning_rate, tf.float32), images, rows
+    def _inputs(self, step: int, learning_rate: float, images: Images, order: Order, cut: int) -> Inputs:
+        return Inputs(
+            steps_done=tf.constant(step + cut // self.shape.batch_size, tf.float32),
+            learning_rate=tf.constant(learning_rate, tf.float32),
+            images=images,
+            order=tf.constant(order[cut : cut + self._cuts.step]),
+        )
 
 
 class PredictionProgram:
-    """Says what a model makes of images, a fixed number at a time, so that memory is bounded."""
+    """Predicts the classes of images, in batches of a fixed size, so that memory is bounded."""
 
-    def __init__(self, kind: ModelKind, backend: Backend, traced: Check) -> None:
-        self._call = _compiled(partial(graphs.predict, kind, backend), backend, traced)
+    def __init__(self, kind: ModelKind, backend: Backend) -> None:
+        self._predict = _compiled(partial(graphs.predict, kind, backend), backend)
 
     def run(self, weights: Weights, images: Bytes, labels: Bytes, check: Check) -> tuple[Floats, Floats]:
-        """Predict images (n, 784) with labels (n,): their probabilities (n, 10) and losses (n,).
+        """Return probabilities (n, 10) and losses (n,) for images (n, 784) with labels (n,).
 
         `check` is called after each batch.
         """
@@ -118,10 +116,10 @@ class PredictionProgram:
         probabilities, losses = [], []
         for first in range(0, len(images), PREDICTION_BATCH):
             batch = slice(first, first + PREDICTION_BATCH)
-            fill = max(0, first + PREDICTION_BATCH - len(images))
-            batch_images = np.pad(images[batch], ((0, fill), (0, 0)))
-            batch_labels = np.pad(labels[batch], (0, fill))
-            result = self._call(on_device, intensities(batch_images), tf.constant(batch_labels))
+            padding = max(0, first + PREDICTION_BATCH - len(images))
+            batch_images = np.pad(images[batch], ((0, padding), (0, 0)))
+            batch_labels = np.pad(labels[batch], (0, padding))
+            result = self._predict(on_device, intensities(batch_images), tf.constant(batch_labels))
             probabilities.append(result[0].numpy())
             losses.append(result[1].numpy())
             check()
@@ -129,37 +127,24 @@ class PredictionProgram:
 
 
 class Programs:
-    """The programs of this process.
+    """The process's cache of programs; the least recently used are dropped.
 
     Attributes:
-        traces: how often TensorFlow had to trace one; it stands still while jobs of known shapes come.
+        epoch: returns the prepared program for a shape.
+        prediction: returns the program for a model.
     """
 
     def __init__(self, backend: Backend) -> None:
-        self.traces = 0
         self._backend = backend
-        self.epoch = lru_cache(KEPT_PROGRAMS)(self._epoch)
-        self.prediction = lru_cache(KEPT_PROGRAMS)(self._prediction)
+        self.epoch = lru_cache(MAX_CACHED_PROGRAMS)(self._prepared)
+        self.prediction = lru_cache(MAX_CACHED_PROGRAMS)(partial(PredictionProgram, backend=backend))
 
-    def _epoch(self, shape: Shape) -> EpochProgram:
-        program = EpochProgram(shape, self._backend, self._traced)
+    def _prepared(self, shape: Shape) -> EpochProgram:
+        program = EpochProgram(shape, self._backend)
         program.prepare()
         return program
 
-    def _prediction(self, kind: ModelKind) -> PredictionProgram:
-        return PredictionProgram(kind, self._backend, self._traced)
 
-    def _traced(self) -> None:
-        self.traces += 1
-
-
-def _compiled(computation: Callable[..., Any], backend: Backend, traced: Check) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = tf.function(
-        partial(_traced, computation, traced), autograph=False, jit_compile=backend.jit_compile
-    )
+def _compiled(computation: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = tf.function(computation, autograph=False, jit_compile=backend.jit_compile)
     return compiled
-
-
-def _traced(computation: Callable[..., Any], traced: Check, *inputs: Any) -> Any:
-    traced()  # only tracing comes here, not a call of what was traced
-    return computation(*inputs)

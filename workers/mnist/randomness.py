@@ -1,4 +1,4 @@
-"""Every random choice of a job, derived from its seed: nothing random is ever stored."""
+"""Random number generators of a job, all derived from its seed, so that no generator state is stored."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a random choice is for. The numbers are part of what a seed means: never change one."""
+    """Purpose of a random choice. The values determine the results of every seed: never change one."""
 
     WEIGHTS = 1
     TRAIN_ROWS = 2
@@ -15,5 +15,5 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
-    """The random numbers of one seed for one purpose; independent of those for any other purpose or epoch."""
+    """Return the generator for a seed, purpose and epoch; independent of that of any other combination."""
     return np.random.default_rng([seed, purpose, epoch])

@@ -1,4 +1,4 @@
-"""Which images a job uses, and in which order."""
+"""Selection of a job's images: training, validation and evaluation rows, and the order of each epoch."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,41 +10,41 @@ Rows = npt.NDArray[np.int64]
 
 
 def train_rows(seed: int, size: int, available: int) -> Rows:
-    """The training images of a job: the first `size` of all, shuffled.
+    """Return the rows of a job's training images: the first `size` of all `available`, shuffled.
 
     Raises:
-        DataCorrupt: the dataset has fewer.
+        DataCorrupt: the dataset has fewer images.
     """
-    _require("train_size", size, available)
+    _require_available("train_size", size, available)
     return generator(seed, Purpose.TRAIN_ROWS).permutation(available)[:size]
 
 
 def validation_rows(seed: int, size: int, available: int) -> Rows:
-    """The test images measured after each epoch: the first `size` of all, shuffled.
+    """Return the rows of the test images evaluated after each epoch: the first `size` of all, shuffled.
 
     Raises:
-        DataCorrupt: the dataset has fewer.
+        DataCorrupt: the dataset has fewer images.
     """
-    _require("validation_size", size, available)
+    _require_available("validation_size", size, available)
     return _test_order(seed, available)[:size]
 
 
 def evaluation_rows(seed: int, size: int, available: int, validation_size: int) -> Rows:
-    """The test images of an evaluation: of all, shuffled, those after the validation images.
+    """Return the rows of an evaluation's test images: of all, shuffled, those after the validation images.
 
-    At the end it goes on from the start, as the codelab's `nextTestBatch` does: no image comes twice, and one
-    that was validated on comes only where no other is left.
+    At the end it wraps around, as the codelab's `nextTestBatch` does: no image is selected twice, and
+    validation images only if no others are left.
 
     Raises:
-        DataCorrupt: the dataset has fewer.
+        DataCorrupt: the dataset has fewer images.
     """
-    _require("evaluation_size", size, available)
-    places = np.arange(validation_size, validation_size + size) % available
-    return _test_order(seed, available)[places]
+    _require_available("evaluation_size", size, available)
+    positions = np.arange(validation_size, validation_size + size) % available
+    return _test_order(seed, available)[positions]
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> npt.NDArray[np.int32]:
-    """The order in which an epoch, counted from 0, goes through the training images."""
+    """Return the order in which an epoch, counted from 0, uses its `size` training images."""
     return generator(seed, Purpose.EPOCH_ORDER, epoch).permutation(size).astype(np.int32)
 
 
@@ -52,7 +52,7 @@ def _test_order(seed: int, available: int) -> Rows:
     return generator(seed, Purpose.TEST_ROWS).permutation(available)
 
 
-def _require(field: str, size: int, available: int) -> None:
+def _require_available(field: str, size: int, available: int) -> None:
     if size > available:
         raise DataCorrupt(
             f"the job's {field} is {size:,}, but this worker's dataset has {available:,} such images"

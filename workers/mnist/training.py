@@ -1,4 +1,4 @@
-"""Training: the loop over epochs, from the start or from a checkpoint."""
+"""Training: the loop over epochs, from the beginning or from a checkpoint."""
 
 from functools import partial
 from time import perf_counter
@@ -12,9 +12,9 @@ from shared.schemas import EpochMetrics, TrainSpec
 from workers.executor import Checkpoint, Monitor
 from workers.mnist import checkpoints
 from workers.mnist.graphs import VALIDATION_BATCH, Images
-from workers.mnist.model import Weights, initial_weights, parameters
+from workers.mnist.model import Weights, initial_weights, parameter_count
 from workers.mnist.optimizers import SLOTS, Variables
-from workers.mnist.programs import EpochProgram, Measured
+from workers.mnist.programs import BatchMetrics, EpochProgram
 from workers.mnist.splits import epoch_order
 
 
@@ -24,35 +24,34 @@ def train(
     """Train a model and return its weights.
 
     Args:
-        spec: the job. It decides every number, together with the images and the device.
+        spec: determines every result, together with the images and the device.
         images: on the host.
-        program: of the job's shape.
-        start: where to go on. What follows is what would have followed there, bit for bit.
-        monitor: hears of each epoch, and is asked about twice a second whether to go on.
+        start: the checkpoint to resume from; the results are, bit for bit, those of an uninterrupted run.
+        monitor: receives each epoch, and is checked about twice a second.
 
     Raises:
         NonFiniteLoss: the loss became infinite or not a number.
-        AttemptError: the checkpoint does not fit the job.
-        AttemptInterrupted: the monitor asked for the end.
+        AttemptError: the checkpoint does not match the job.
+        AttemptInterrupted: raised by the monitor.
     """
     steps = program.shape.steps
     first_epoch = start.next_epoch if start else 0
-    variables = tuple(tf.constant(vector) for vector in _vectors(spec, start, first_epoch * steps))
+    variables = tuple(tf.constant(vector) for vector in _start_vectors(spec, start, first_epoch * steps))
     on_device = images.on_device()
     for epoch in range(first_epoch, spec.epochs):
-        began = perf_counter()
+        started_at = perf_counter()
         order = epoch_order(spec.seed, epoch, spec.train_size)
-        variables, measured = program.run(
+        variables, batches = program.run(
             variables, epoch * steps, spec.learning_rate, on_device, order, monitor.check
         )
-        _require_finite(measured, epoch, spec)
-        metrics = _metrics(spec, program.shape.batch_size, epoch, measured, perf_counter() - began)
+        _require_finite(batches, epoch, spec)
+        metrics = _epoch_metrics(spec, program.shape.batch_size, epoch, batches, perf_counter() - started_at)
         monitor.epoch(metrics, partial(_pack, variables, (epoch + 1) * steps))
     return _on_host(variables)[0]
 
 
-def _vectors(spec: TrainSpec, start: Checkpoint | None, step: int) -> list[Weights]:
-    length, slots = parameters(spec.model), SLOTS[spec.optimizer]
+def _start_vectors(spec: TrainSpec, start: Checkpoint | None, step: int) -> list[Weights]:
+    length, slots = parameter_count(spec.model), SLOTS[spec.optimizer]
     if start:
         return checkpoints.unpack(start.state, 1 + slots, length, step)
     return [initial_weights(spec.model, spec.seed), *(np.zeros(length, np.float32) for _ in range(slots))]
@@ -66,12 +65,12 @@ def _on_host(variables: Variables) -> list[Weights]:
     return [vector.numpy() for vector in variables]
 
 
-def _metrics(
-    spec: TrainSpec, batch_size: int, epoch: int, measured: Measured, seconds: float
+def _epoch_metrics(
+    spec: TrainSpec, batch_size: int, epoch: int, batches: BatchMetrics, seconds: float
 ) -> EpochMetrics:
     sizes = _batch_sizes(spec.train_size, batch_size)
-    loss, accuracy = _means(measured.train, sizes)
-    val_loss, val_accuracy = _means(measured.validation, _batch_sizes(spec.validation_size, VALIDATION_BATCH))
+    loss, accuracy = _means(batches.train, sizes)
+    val_loss, val_accuracy = _means(batches.validation, _batch_sizes(spec.validation_size, VALIDATION_BATCH))
     return EpochMetrics(
         epoch=epoch,
         loss=loss,
@@ -79,8 +78,8 @@ def _metrics(
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         seconds=seconds,
-        batch_loss=tuple(measured.train[:, 0].tolist()),
-        batch_accuracy=tuple((measured.train[:, 1] / sizes).tolist()),
+        batch_loss=tuple(batches.train[:, 0].tolist()),
+        batch_accuracy=tuple((batches.train[:, 1] / sizes).tolist()),
     )
 
 
@@ -89,15 +88,15 @@ def _batch_sizes(count: int, batch_size: int) -> npt.NDArray[np.float64]:
 
 
 def _means(rows: npt.NDArray[np.float32], sizes: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The loss and accuracy over all images, from those of the batches."""
+    """Return the mean loss and accuracy over all images, from the rows of their batches."""
     return float(rows[:, 0] @ sizes / sizes.sum()), float(rows[:, 1].sum() / sizes.sum())
 
 
-def _require_finite(measured: Measured, epoch: int, spec: TrainSpec) -> None:
-    steps = np.flatnonzero(~np.isfinite(measured.train[:, 0]))
+def _require_finite(batches: BatchMetrics, epoch: int, spec: TrainSpec) -> None:
+    steps = np.flatnonzero(~np.isfinite(batches.train[:, 0]))
     if len(steps):
-        place = f"in epoch {epoch + 1}, step {steps[0] + 1} of {len(measured.train)}"
-    elif not np.isfinite(measured.validation[:, 0]).all():
+        place = f"in epoch {epoch + 1}, step {steps[0] + 1} of {len(batches.train)}"
+    elif not np.isfinite(batches.validation[:, 0]).all():
         place = f"on the validation images after epoch {epoch + 1}"
     else:
         return

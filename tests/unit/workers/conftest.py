@@ -1,4 +1,4 @@
-"""A pool process's belongings, in this process."""
+"""Pool process state for tests that run attempts in the test's own process."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ MakeProcess = Callable[..., PoolProcess]
 
 @pytest.fixture
 def make_process(settings: Settings, database_url: str) -> Iterator[MakeProcess]:
-    """Makes a pool process on the test's database; settings can be overridden, the executor replaced."""
+    """Return a factory of pool process state on the test's database, with the stub executor by default."""
     opened: list[Database] = []
 
     def make(*, executor: Any = None, **overrides: Any) -> PoolProcess:

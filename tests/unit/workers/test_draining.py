@@ -1,61 +1,74 @@
-"""What a worker that drains asks the broker for."""
+"""A worker that drains leaves messages at the broker, and keeps what it has already requested."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
+from kombu import Connection, Producer, Queue
 
-from workers.draining import GateStep, gate
+from tests.support.servers import RedisServer
+from workers.draining import DrainStep
 
-
-@dataclass
-class FakeQos:
-    free: bool = True
-
-    def can_consume(self) -> bool:
-        return self.free
+QUEUE = Queue("jobs", routing_key="jobs")
 
 
-@dataclass
-class FakeChannel:
-    qos: FakeQos = field(default_factory=FakeQos)
-    _in_poll: object = None
+class Worker:
+    """The broker connection of a worker, with the drain step, and the messages that it has consumed."""
 
+    def __init__(self, connection: Connection) -> None:
+        self.received: list[str] = []
+        self._connection = connection
+        consumer = connection.Consumer(QUEUE, callbacks=[self._receive], no_ack=True)
+        consumer.consume()
+        celery_consumer = SimpleNamespace(task_consumer=consumer, steps=[])
+        DrainStep(celery_consumer).start(celery_consumer)
 
-@dataclass
-class FakeTaskConsumer:
-    channel: FakeChannel = field(default_factory=FakeChannel)
+    def poll(self, timeout: float) -> list[str]:
+        """Wait for a message until the timeout; return all that were consumed so far."""
+        with suppress(TimeoutError):
+            self._connection.drain_events(timeout=timeout)
+        return self.received
 
-
-@dataclass
-class FakeConsumer:
-    task_consumer: FakeTaskConsumer = field(default_factory=FakeTaskConsumer)
-    steps: list[object] = field(default_factory=list)
+    def _receive(self, body: str, _message: object) -> None:
+        self.received.append(body)
 
 
 @pytest.fixture
-def channel(monkeypatch: pytest.MonkeyPatch) -> FakeChannel:
-    """The channel of a consumer whose gate is open."""
-    monkeypatch.setattr(gate, "closed", False)
-    consumer = FakeConsumer()
-    GateStep(consumer).start(consumer)
-    return consumer.task_consumer.channel
+def url(redis: RedisServer) -> str:
+    return redis.url.replace("unix://", "redis+socket://")
 
 
-def test_an_open_gate_leaves_the_limit_as_it_is(channel: FakeChannel) -> None:
-    assert channel.qos.can_consume()
-    channel.qos.free = False
-    assert not channel.qos.can_consume()
+@pytest.fixture
+def worker(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    """A worker that does not drain yet; a request to Redis stays pending for longer than a test takes."""
+    monkeypatch.setattr(DrainStep, "draining", False)
+    with Connection(url, transport_options={"brpop_timeout": 60}) as connection:
+        yield Worker(connection)
 
 
-def test_a_closed_gate_asks_for_nothing_more(channel: FakeChannel) -> None:
-    gate.closed = True
-    assert not channel.qos.can_consume()
-    gate.closed = False
-    assert channel.qos.can_consume()
+def send(url: str, body: str) -> None:
+    with Connection(url) as connection:
+        Producer(connection).publish(body, routing_key="jobs", declare=[QUEUE])
 
 
-def test_an_answer_that_is_under_way_is_read_though_the_gate_is_closed(channel: FakeChannel) -> None:
-    gate.closed, channel._in_poll = True, object()
-    assert channel.qos.can_consume()
-    channel._in_poll = None
-    assert not channel.qos.can_consume()
+def test_a_worker_that_does_not_drain_consumes_messages(worker: Worker, url: str) -> None:
+    send(url, "first")
+    assert worker.poll(timeout=10) == ["first"]
+
+
+def test_a_draining_worker_leaves_messages_until_it_is_undrained(worker: Worker, url: str) -> None:
+    DrainStep.draining = True
+    send(url, "first")
+    assert worker.poll(timeout=0.1) == []
+    DrainStep.draining = False
+    assert worker.poll(timeout=10) == ["first"]
+
+
+def test_a_message_that_was_requested_before_draining_is_consumed(worker: Worker, url: str) -> None:
+    assert worker.poll(timeout=0.1) == []
+    DrainStep.draining = True
+    for body in ("first", "second"):
+        send(url, body)
+    assert worker.poll(timeout=10) == ["first"]
+    assert worker.poll(timeout=0.1) == ["first"]

@@ -1,4 +1,4 @@
-"""The lease is kept while a job runs, and every reason to end the attempt reaches the thread that runs it."""
+"""The heartbeat renews the lease, and interrupts the attempt for each reason for which it must end."""
 
 import os
 from dataclasses import replace
@@ -71,7 +71,7 @@ def test_cancel_request_interrupts_the_attempt(make_process: MakeProcess) -> Non
     assert isinstance(error, CancelRequested)
 
 
-def test_cancel_does_not_wait_for_a_step_that_is_slow(make_process: MakeProcess) -> None:
+def test_cancel_does_not_wait_for_a_slow_step(make_process: MakeProcess) -> None:
     process = make_process()
     attempt = claim(process)
 
@@ -80,13 +80,15 @@ def test_cancel_does_not_wait_for_a_step_that_is_slow(make_process: MakeProcess)
 
     with Heartbeat(process, attempt) as heartbeat:
         process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
-        wait_until(lambda: state() == JobState.CANCELLED, "the job is cancelled, with no step finished")
+        wait_until(
+            lambda: state() == JobState.CANCELLED, "the job is cancelled although no step has finished"
+        )
         assert isinstance(interruption(heartbeat), CancelRequested)
     process.database.write(lambda session: attempts.cancel_attempt(session, attempt))
     assert state() == JobState.CANCELLED
 
 
-def test_stop_of_the_worker_interrupts_the_attempt(make_process: MakeProcess) -> None:
+def test_worker_stop_interrupts_the_attempt(make_process: MakeProcess) -> None:
     process = make_process()
     with Heartbeat(process, claim(process)) as heartbeat:
         process.stop.set()
@@ -94,12 +96,12 @@ def test_stop_of_the_worker_interrupts_the_attempt(make_process: MakeProcess) ->
             heartbeat.check()
 
 
-def test_attempt_that_was_taken_over_is_stale(make_process: MakeProcess) -> None:
+def test_attempt_whose_job_was_reaped_is_stale(make_process: MakeProcess) -> None:
     process = make_process()
     attempt = claim(process, lease_s=-1)
     process.database.write(lambda session: recovery.reap(session, max_crashes=3))
     with Heartbeat(process, attempt) as heartbeat:
-        error = wait_until(lambda: interruption(heartbeat), "the attempt is found stale")
+        error = wait_until(lambda: interruption(heartbeat), "the attempt is stale")
     assert isinstance(error, StaleAttempt)
 
 
@@ -107,14 +109,16 @@ def test_attempt_ends_itself_when_its_lease_cannot_be_renewed(
     make_process: MakeProcess, tmp_path: Path
 ) -> None:
     process = make_process(lease_s=0.3, heartbeat_s=0.1)
-    away = Database(f"sqlite:///{tmp_path / 'away.db'}", patience_s=0)  # no table, so as good as no database
-    with Heartbeat(replace(process, heartbeat_database=away), claim(process)) as heartbeat:
+    unavailable = Database(
+        f"sqlite:///{tmp_path / 'empty.db'}", patience_s=0
+    )  # has no tables: every read fails
+    with Heartbeat(replace(process, heartbeat_database=unavailable), claim(process)) as heartbeat:
         error = wait_until(lambda: interruption(heartbeat), "two thirds of the lease have passed")
     assert isinstance(error, LeaseLost)
-    away.dispose()
+    unavailable.dispose()
 
 
-def test_attempt_that_slept_past_its_lease_and_is_still_the_jobs_goes_on(make_process: MakeProcess) -> None:
+def test_attempt_continues_if_it_can_renew_an_expired_lease_itself(make_process: MakeProcess) -> None:
     process = make_process(lease_s=0.3, heartbeat_s=10.0)
     attempt = claim(process, lease_s=-1)
     before = lease_end(process, attempt.job_id)
@@ -126,7 +130,7 @@ def test_attempt_that_slept_past_its_lease_and_is_still_the_jobs_goes_on(make_pr
         heartbeat.check()
 
 
-def test_attempt_that_takes_too_long_is_told_so(make_process: MakeProcess) -> None:
+def test_attempt_that_exceeds_its_time_limit_is_interrupted(make_process: MakeProcess) -> None:
     process = make_process()
     with Heartbeat(process, claim(process), max_runtime_s=0.05) as heartbeat:
         error = wait_until(lambda: interruption(heartbeat), "the time limit has passed")
@@ -134,37 +138,37 @@ def test_attempt_that_takes_too_long_is_told_so(make_process: MakeProcess) -> No
     assert "max_runtime_s" in str(error)
 
 
-def test_process_whose_step_hangs_reports_it_and_ends(make_process: MakeProcess) -> None:
+def test_process_whose_step_hangs_reports_the_failure_and_exits(make_process: MakeProcess) -> None:
     process = make_process(no_progress_s=0.1)
     attempt = claim(process)
-    ended: list[int] = []
+    statuses: list[int] = []
     exited = Event()
 
     def exit_process(status: int) -> None:
-        ended.append(status)
+        statuses.append(status)
         exited.set()
 
     with Heartbeat(process, attempt, exit_process=exit_process):
         assert exited.wait(10)
     job = process.database.read(lambda session: job_queries.get(session, attempt.job_id))
-    assert ended[0] == os.EX_SOFTWARE
+    assert statuses[0] == os.EX_SOFTWARE
     assert job.state == JobState.FAILED
     assert job.error is not None
     assert job.error.code == "timeout"
 
 
-def test_report_that_takes_long_is_no_hang(make_process: MakeProcess) -> None:
+def test_long_report_is_not_treated_as_a_hung_step(make_process: MakeProcess) -> None:
     process = make_process(no_progress_s=0.1, heartbeat_s=0.05)
     exited = Event()
     attempt = claim(process, lease_s=-1)
     before = lease_end(process, attempt.job_id)
     with Heartbeat(process, attempt, exit_process=lambda _: exited.set()) as heartbeat:
-        heartbeat.no_more_steps()
+        heartbeat.begin_report()
         assert not exited.wait(0.5)
-        wait_until(lambda: lease_end(process, attempt.job_id) != before, "the lease is renewed all the same")
+        wait_until(lambda: lease_end(process, attempt.job_id) != before, "the lease is still renewed")
 
 
-def test_process_that_makes_progress_goes_on(make_process: MakeProcess) -> None:
+def test_process_whose_steps_finish_in_time_does_not_exit(make_process: MakeProcess) -> None:
     process = make_process(no_progress_s=0.2)
     exited = Event()
     attempt = claim(process)

@@ -1,4 +1,4 @@
-"""What an attempt logs, and nothing else, is kept with its job."""
+"""Lines logged during an attempt, and no others, are stored with its job."""
 
 import logging
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from workers.runner import run_attempt
 
 @pytest.fixture
 def job_log(database: Database) -> Iterator[JobLogHandler]:
-    """A handler of the root logger, as in a pool process."""
+    """A handler attached to the root logger, as in a pool process."""
     handler, root = (
         JobLogHandler(database, hide=lambda text: text.replace("hunter2", "***")),
         logging.getLogger(),
@@ -37,15 +37,15 @@ def job_log(database: Database) -> Iterator[JobLogHandler]:
     handler.close()
 
 
-def rows(database: Database, attempt: AttemptId) -> list[Row]:
+def stored_lines(database: Database, attempt: AttemptId) -> list[Row]:
     return list(database.read(partial(job_logs.lines, job_id=attempt.job_id, limit=100)))
 
 
-def logged(database: Database, attempt: AttemptId) -> str:
-    return "\n".join(row.message for row in rows(database, attempt))
+def stored_messages(database: Database, attempt: AttemptId) -> str:
+    return "\n".join(row.message for row in stored_lines(database, attempt))
 
 
-def test_lines_of_an_attempt_are_kept_and_others_are_not(database: Database, job_log: JobLogHandler) -> None:
+def test_only_lines_logged_during_an_attempt_are_stored(database: Database, job_log: JobLogHandler) -> None:
     attempt, library = running(database), logging.getLogger("a.library")
     library.warning("before")
     with log.bound(job_id=str(attempt.job_id), attempt=attempt.number):
@@ -53,12 +53,14 @@ def test_lines_of_an_attempt_are_kept_and_others_are_not(database: Database, job
         library.debug("too much")
     library.warning("after")
     job_log.close()
-    assert [(row.attempt, row.number, row.level, row.message) for row in rows(database, attempt)] == [
+    assert [(row.attempt, row.number, row.level, row.message) for row in stored_lines(database, attempt)] == [
         (1, 1, "warning", "it says 7")
     ]
 
 
-def test_our_own_lines_keep_their_fields(database: Database, job_log: JobLogHandler) -> None:
+def test_fields_of_a_structured_line_are_stored_without_secrets_and_invalid_values(
+    database: Database, job_log: JobLogHandler
+) -> None:
     attempt = running(database)
     record = logging.LogRecord("ours", logging.ERROR, "file", 1, {}, None, None)
     record.msg = {  # what structlog hands to a handler
@@ -72,24 +74,24 @@ def test_our_own_lines_keep_their_fields(database: Database, job_log: JobLogHand
     with log.bound(job_id=str(attempt.job_id), attempt=attempt.number):
         job_log.handle(record)
     job_log.close()
-    (row,) = rows(database, attempt)
+    (row,) = stored_lines(database, attempt)
     assert (row.level, row.message) == (LogLevel.ERROR, "it broke?")
     assert row.fields == {"epoch": 3, "loss": "nan", "why": "***"}
 
 
 @pytest.mark.usefixtures("job_log")
-def test_a_whole_attempt_is_kept(make_process: MakeProcess, database: Database) -> None:
+def test_every_event_of_an_attempt_is_stored(make_process: MakeProcess, database: Database) -> None:
     process = make_process()
     new = make_new_job()
     process.database.write(lambda session: submit_job(session, new))
     run_attempt(process, new.id)
     attempt = AttemptId(new.id, 1)
-    wait_until(lambda: "attempt ended" in logged(database, attempt), "the log is whole")
-    for what in ("attempt started", "phase entered", "epoch recorded"):
-        assert what in logged(database, attempt)
+    wait_until(lambda: "attempt ended" in stored_messages(database, attempt), "the last line is stored")
+    for message in ("attempt started", "phase entered", "epoch recorded"):
+        assert message in stored_messages(database, attempt)
 
 
-def test_a_database_that_is_away_costs_lines_and_no_attempt(
+def test_an_unavailable_database_loses_lines_and_raises_nothing(
     database: Database, job_log: JobLogHandler
 ) -> None:
     attempt = running(database)
@@ -98,10 +100,10 @@ def test_a_database_that_is_away_costs_lines_and_no_attempt(
         logging.getLogger("a.library").warning("nobody will read this")
     job_log.close()
     database.write(lambda session: session.execute(text("ALTER TABLE elsewhere RENAME TO job_logs")))
-    assert rows(database, attempt) == []
+    assert stored_lines(database, attempt) == []
 
 
-def test_an_attempt_that_logs_without_end_is_bounded(
+def test_lines_beyond_the_limit_of_a_job_are_dropped(
     database: Database, job_log: JobLogHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_logs, "MAX_LINES", 5)
@@ -110,4 +112,4 @@ def test_an_attempt_that_logs_without_end_is_bounded(
         for number in range(20):
             logging.getLogger("a.library").warning("line %d", number)
     job_log.close()
-    assert len(rows(database, attempt)) == 5
+    assert len(stored_lines(database, attempt)) == 5

@@ -42,7 +42,7 @@ def test_both_poolings_agree_to_the_last_bit() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_of_equal_values_both_poolings_give_the_gradient_to_the_same() -> None:
+def test_both_poolings_give_the_gradient_to_the_same_of_equal_values() -> None:
     images = tf.constant(random.integers(0, 2, size=(40, 8, 8, 3)), tf.float32)
 
     for ours, theirs in zip(
@@ -51,7 +51,7 @@ def test_of_equal_values_both_poolings_give_the_gradient_to_the_same() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_machine_without_a_gpu_gets_keras_own_operations_and_no_xla() -> None:
+def test_a_machine_without_a_gpu_uses_tensorflows_own_operations_and_no_xla() -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("there is a GPU here")
 
@@ -69,16 +69,16 @@ def test_a_machine_without_a_gpu_gets_keras_own_operations_and_no_xla() -> None:
     ],
     ids=["tensorflow", "xla"],
 )
-def test_running_out_of_memory_becomes_an_error_that_says_what_helps(error: tf.errors.OpError) -> None:
+def test_an_out_of_memory_error_is_translated_and_says_what_helps(error: tf.errors.OpError) -> None:
     message = r"ran out of memory; a smaller batch_size needs less: .*OOM when allocating"
 
-    with pytest.raises(DeviceOutOfMemory, match=message) as raised, backend.out_of_memory_named():
+    with pytest.raises(DeviceOutOfMemory, match=message) as raised, backend.translate_out_of_memory():
         raise error
 
     assert raised.value.retryable
     assert "\n" not in str(raised.value)
 
 
-def test_any_other_error_of_tensorflow_stays_what_it_is() -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError), backend.out_of_memory_named():
+def test_any_other_error_of_tensorflow_is_not_translated() -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError), backend.translate_out_of_memory():
         tf.reshape(tf.zeros([3]), [2])

@@ -37,7 +37,7 @@ def predictions(draw: st.DrawFn) -> tuple[list[list[float]], list[int], float | 
 def _counted(
     probabilities: npt.NDArray[np.float32], labels: list[int], threshold: float | None
 ) -> dict[str, Any]:
-    """The same, one image after the other."""
+    """Count image by image what `evaluate` computes."""
     matrix = [[0] * 3 for _ in range(3)]
     rejected = [0] * 3
     misclassified = []
@@ -55,7 +55,7 @@ def _counted(
 
 @given(predictions())
 @settings(deadline=None)
-def test_the_tables_are_those_that_counting_image_by_image_gives(
+def test_the_results_equal_those_of_counting_image_by_image(
     case: tuple[list[list[float]], list[int], float | None],
 ) -> None:
     probabilities, labels, threshold = case
@@ -86,7 +86,7 @@ def test_the_tables_are_those_that_counting_image_by_image_gives(
             assert row.f1 == pytest.approx(2 * precision * recall / (precision + recall))
 
 
-def test_a_row_of_the_matrix_sums_to_its_class_less_its_rejected() -> None:
+def test_a_row_of_the_confusion_matrix_sums_to_the_classs_accepted_images() -> None:
     result = _evaluate([[0.5, 0.3, 0.2], [0.4, 0.35, 0.25], [0.1, 0.8, 0.1]], [0, 0, 0], threshold=0.45)
 
     assert result.confusion_matrix[0] == (1, 1, 0)
@@ -97,26 +97,26 @@ def test_a_probability_equal_to_the_threshold_is_accepted() -> None:
     assert _evaluate([[0.5, 0.25, 0.25]], [0], threshold=0.5).rejected == 0
 
 
-def test_a_probability_that_is_shown_below_the_threshold_is_rejected() -> None:
+def test_a_probability_whose_float32_value_is_below_the_threshold_is_rejected() -> None:
     # float32's nearest to 0.9 is 0.8999999762
     assert _evaluate([[0.9, 0.05, 0.05]], [0], threshold=0.9).rejected == 1
 
 
-def test_threshold_zero_rejects_nothing_and_one_all_that_is_not_certain() -> None:
+def test_threshold_0_rejects_nothing_and_threshold_1_everything_uncertain() -> None:
     probabilities = [[1.0, 0.0, 0.0], [0.99, 0.01, 0.0]]
 
     assert _evaluate(probabilities, [0, 0], threshold=0.0).rejected == 0
     assert _evaluate(probabilities, [0, 0], threshold=1.0).rejected == 1
 
 
-def test_what_is_rejected_is_neither_right_nor_misclassified_nor_in_the_matrix() -> None:
+def test_a_rejected_image_is_neither_correct_nor_misclassified_nor_in_the_confusion_matrix() -> None:
     result = _evaluate([[0.4, 0.3, 0.3], [0.3, 0.4, 0.3]], [0, 0], threshold=0.5)
 
     assert (result.accuracy, result.rejected, result.misclassified) == (0.0, 2, ())
     assert result.confusion_matrix == ((0, 0, 0),) * 3
 
 
-def test_a_class_that_is_not_there_has_no_ratios() -> None:
+def test_a_class_without_images_has_no_ratios() -> None:
     absent = _evaluate([[0.8, 0.1, 0.1]], [0]).per_class[2]
 
     assert (absent.count, absent.accuracy, absent.precision, absent.recall, absent.f1) == (
@@ -134,13 +134,13 @@ def test_a_class_that_is_never_predicted_has_no_precision_and_no_f1() -> None:
     assert (missed.count, missed.recall, missed.precision, missed.f1) == (1, 0.0, None, None)
 
 
-def test_the_loss_is_the_mean_over_all_images_rejected_ones_too() -> None:
+def test_the_loss_is_the_mean_over_all_images_including_rejected_ones() -> None:
     result = _evaluate([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]], [0, 0], threshold=0.9)
 
     assert result.loss == pytest.approx((np.log(2) + np.log(4)) / 2)
 
 
-def test_an_evaluation_is_plain_json() -> None:
+def test_an_evaluation_can_be_written_as_json_and_read_back() -> None:
     result = _evaluate([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]], [0, 0], threshold=0.2)
 
     assert Evaluation.model_validate_json(result.model_dump_json()) == result

@@ -19,14 +19,14 @@ from shared.errors import (
 from shared.lifecycle import Phase
 from shared.schemas import EvaluateSpec, ModelKind, Optimizer, TrainSpec
 from shared.settings import Settings
-from tests.support.synthetic import RecordingMonitor, history
+from tests.support.synthetic import CallCounter, RecordingMonitor, history
 from workers.executor import Checkpoint, Executor, StoredModel
 from workers.mnist.executor import MnistExecutor
 from workers.mnist.export import from_keras
 
 
 def make_spec(**overrides: Any) -> TrainSpec:
-    """A job of a second on real digits."""
+    """Return the spec of a job on real digits that takes a second."""
     values: dict[str, Any] = {
         "dataset": "digits",
         "train_size": 300,
@@ -47,7 +47,7 @@ def make_evaluate_spec(**overrides: Any) -> EvaluateSpec:
 
 @pytest.fixture(scope="module")
 def worker_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """MNIST is away."""
+    """Settings with which MNIST is unavailable."""
     folder = tmp_path_factory.mktemp("data")
     nowhere = (folder / "nowhere").as_uri()
     return Settings(data_dir=folder, mnist_images_url=nowhere, mnist_labels_url=nowhere)
@@ -55,16 +55,11 @@ def worker_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def executor(worker_settings: Settings) -> MnistExecutor:
-    """One for the whole module, as a worker has one for its whole life."""
+    """One executor for the whole module, as a pool process has one for all its jobs."""
     return MnistExecutor(worker_settings)
 
 
-def _paid(executor: MnistExecutor) -> tuple[set[str], int, int, int]:
-    """What was imported, traced, loaded and decoded so far."""
-    return set(sys.modules), executor.traces, executor.dataset_loads, catalog.decodes()
-
-
-def test_a_training_job_goes_through_its_phases_in_order(executor: MnistExecutor) -> None:
+def test_a_training_job_enters_every_phase_in_order(executor: MnistExecutor) -> None:
     monitor = RecordingMonitor()
 
     executor.train(make_spec(), None, monitor)
@@ -73,7 +68,7 @@ def test_a_training_job_goes_through_its_phases_in_order(executor: MnistExecutor
     assert [epoch.epoch for epoch in monitor.epochs] == [0, 1]
 
 
-def test_a_trained_model_is_whole(executor: MnistExecutor) -> None:
+def test_a_trained_model_has_summary_weights_files_and_evaluation(executor: MnistExecutor) -> None:
     model = executor.train(make_spec(), None, RecordingMonitor())
 
     assert sum(layer.parameters for layer in model.layers) == 5_994
@@ -84,37 +79,41 @@ def test_a_trained_model_is_whole(executor: MnistExecutor) -> None:
     assert [row.name for row in model.evaluation.per_class][:2] == ["Zero", "One"]
 
 
-def test_a_second_job_of_a_shape_imports_traces_loads_and_decodes_nothing(executor: MnistExecutor) -> None:
+def test_a_second_job_of_the_same_shape_imports_traces_and_loads_nothing(
+    executor: MnistExecutor, traces: CallCounter, loads: CallCounter
+) -> None:
     executor.train(make_spec(), None, RecordingMonitor())
-    paid = _paid(executor)
+    before = set(sys.modules), traces.count, loads.count
 
     other = make_spec(seed=6, learning_rate=0.02, epochs=3, evaluation_size=60, threshold=0.5)
     executor.train(other, None, RecordingMonitor())
 
-    assert _paid(executor) == paid
+    assert (set(sys.modules), traces.count, loads.count) == before
 
 
-def test_after_the_warm_up_the_codelabs_job_has_nothing_more_to_pay(
-    settings: Settings, real_mnist: dict[str, str]
+def test_after_the_warm_up_the_codelabs_job_imports_traces_and_loads_nothing(
+    settings: Settings, real_mnist: dict[str, str], traces: CallCounter, loads: CallCounter
 ) -> None:
     executor = MnistExecutor(settings.model_copy(update=real_mnist))
     executor.warm_up()
-    paid = _paid(executor)
+    before = set(sys.modules), traces.count, loads.count
+    assert traces.count > 0
+    assert loads.count == 1
 
     spec = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, epochs=1, seed=3)
     executor.train(spec, None, RecordingMonitor())
 
-    assert _paid(executor) == paid
+    assert (set(sys.modules), traces.count, loads.count) == before
 
 
-def test_a_warm_up_without_data_does_not_fail(executor: MnistExecutor) -> None:
+def test_a_warm_up_without_mnist_does_not_fail(executor: MnistExecutor) -> None:
     executor.warm_up()
 
     with pytest.raises(DataUnavailable):
         executor.train(make_spec(dataset="mnist"), None, RecordingMonitor())
 
 
-def test_a_resumed_job_ends_with_the_bits_of_an_uninterrupted_one(executor: MnistExecutor) -> None:
+def test_a_resumed_job_has_bit_for_bit_the_results_of_an_uninterrupted_one(executor: MnistExecutor) -> None:
     whole = RecordingMonitor()
     model = executor.train(make_spec(), None, whole)
 
@@ -129,7 +128,7 @@ def test_a_resumed_job_ends_with_the_bits_of_an_uninterrupted_one(executor: Mnis
 
 
 @pytest.mark.parametrize("kind", ModelKind)
-def test_evaluating_a_model_with_its_own_seed_and_size_repeats_its_evaluation(
+def test_an_evaluation_job_with_the_training_jobs_seed_and_size_repeats_its_evaluation(
     executor: MnistExecutor, kind: ModelKind
 ) -> None:
     spec = make_spec(model=kind, threshold=0.6, optimizer=Optimizer.RMSPROP)
@@ -145,7 +144,7 @@ def test_evaluating_a_model_with_its_own_seed_and_size_repeats_its_evaluation(
     assert monitor.checks == 1
 
 
-def test_misclassified_images_are_named_by_their_row_among_the_test_images(
+def test_misclassified_images_are_identified_by_their_row_among_the_test_images(
     executor: MnistExecutor, worker_settings: Settings
 ) -> None:
     spec = make_spec(epochs=1)
@@ -162,7 +161,7 @@ def test_misclassified_images_are_named_by_their_row_among_the_test_images(
 
 
 class Interrupting(RecordingMonitor):
-    """Asks for the end when a phase is announced."""
+    """Interrupts the attempt when it enters a given phase."""
 
     def __init__(self, at: Phase) -> None:
         super().__init__()
@@ -174,7 +173,7 @@ class Interrupting(RecordingMonitor):
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_an_interruption_in_any_phase_comes_through_and_the_next_job_runs_as_ever(
+def test_an_interruption_in_any_phase_is_raised_and_does_not_affect_the_next_job(
     executor: MnistExecutor, phase: Phase
 ) -> None:
     expected = executor.train(make_spec(), None, RecordingMonitor())
@@ -193,7 +192,7 @@ def _raiser(error: Exception) -> Callable[[], None]:
     return check
 
 
-def test_a_cancel_request_ends_an_evaluation_too(executor: MnistExecutor) -> None:
+def test_a_cancel_request_ends_an_evaluation(executor: MnistExecutor) -> None:
     trained = executor.train(make_spec(epochs=1), None, RecordingMonitor())
 
     with pytest.raises(CancelRequested):
@@ -204,7 +203,7 @@ def test_a_cancel_request_ends_an_evaluation_too(executor: MnistExecutor) -> Non
         )
 
 
-def test_a_device_that_runs_out_of_memory_is_named_and_the_next_job_runs(executor: MnistExecutor) -> None:
+def test_running_out_of_device_memory_is_reported_and_the_next_job_runs(executor: MnistExecutor) -> None:
     error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     with pytest.raises(DeviceOutOfMemory):
@@ -213,15 +212,15 @@ def test_a_device_that_runs_out_of_memory_is_named_and_the_next_job_runs(executo
     executor.train(make_spec(), None, RecordingMonitor())
 
 
-def test_a_dataset_that_only_the_api_knows_is_unavailable_here(executor: MnistExecutor) -> None:
-    with pytest.raises(DataUnavailable, match="this worker is set up otherwise than the API"):
+def test_a_dataset_that_the_worker_does_not_know_is_unavailable(executor: MnistExecutor) -> None:
+    with pytest.raises(DataUnavailable, match="this worker's settings differ from the API's"):
         executor.train(make_spec(dataset="fashion"), None, RecordingMonitor())
 
 
 @pytest.mark.parametrize(
     ("field", "size"), [("train_size", 1_401), ("validation_size", 398), ("evaluation_size", 398)]
 )
-def test_more_images_than_the_dataset_has_are_refused_before_anything_is_built(
+def test_a_job_with_more_images_than_the_dataset_fails_before_anything_is_built(
     executor: MnistExecutor, field: str, size: int
 ) -> None:
     monitor = RecordingMonitor()
@@ -232,13 +231,13 @@ def test_more_images_than_the_dataset_has_are_refused_before_anything_is_built(
     assert monitor.phases == [Phase.LOADING_DATA]
 
 
-def test_a_damaged_model_is_refused(executor: MnistExecutor) -> None:
+def test_a_damaged_stored_model_fails_the_evaluation(executor: MnistExecutor) -> None:
     with pytest.raises(AttemptError, match="the stored model is damaged"):
         executor.evaluate(make_evaluate_spec(), StoredModel(make_spec(), b"?"), RecordingMonitor())
 
 
-def test_an_executor_says_what_its_numbers_depend_on(executor: MnistExecutor) -> None:
-    promised: Executor = executor
+def test_an_executor_reports_its_device_and_versions(executor: MnistExecutor) -> None:
+    as_promised: Executor = executor
 
-    assert promised.device
-    assert {"python", "numpy", "tensorflow", "keras"} <= promised.versions.keys()
+    assert as_promised.device
+    assert {"python", "numpy", "tensorflow", "keras"} <= as_promised.versions.keys()

@@ -20,7 +20,7 @@ from workers.mnist.programs import Programs
 
 
 def _weights(kind: ModelKind) -> Weights:
-    """Weights that are sure of what they say, as trained ones are: biases not zero, scores far apart."""
+    """Return weights like trained ones: biases not zero, scores far apart."""
     random = np.random.default_rng(1)
     weights = initial_weights(kind, 1) * 3
     return weights + random.normal(size=weights.shape).astype(np.float32) * np.float32(0.05)
@@ -52,7 +52,7 @@ def test_the_onnx_file_predicts_what_keras_predicts_for_any_number_of_images(
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_the_files_predict_what_the_evaluation_measured() -> None:
+def test_the_onnx_file_predicts_what_the_prediction_program_predicts() -> None:
     weights, (images, labels) = _weights(ModelKind.CNN), make_digits(30)
 
     ours, _ = Programs(CPU).prediction(ModelKind.CNN).run(weights, images, labels, lambda: None)
@@ -61,7 +61,7 @@ def test_the_files_predict_what_the_evaluation_measured() -> None:
 
 
 @pytest.mark.parametrize("kind", ModelKind)
-def test_the_onnx_file_says_what_goes_in_and_out(kind: ModelKind) -> None:
+def test_the_onnx_file_declares_its_input_and_output(kind: ModelKind) -> None:
     model = onnx.load_from_string(to_onnx(kind, _weights(kind)))
 
     shapes = {
@@ -72,14 +72,14 @@ def test_the_onnx_file_says_what_goes_in_and_out(kind: ModelKind) -> None:
     assert (model.opset_import[0].version, model.ir_version) == (17, 8)
 
 
-def test_equal_weights_are_equal_onnx_files() -> None:
+def test_equal_weights_give_equal_onnx_files() -> None:
     assert to_onnx(ModelKind.CNN, _weights(ModelKind.CNN)) == to_onnx(ModelKind.CNN, _weights(ModelKind.CNN))
 
 
 @pytest.mark.parametrize("kind", ModelKind)
-def test_weights_come_back_from_a_keras_file_to_the_last_bit(kind: ModelKind) -> None:
+def test_a_keras_file_holds_the_weights_bit_for_bit(kind: ModelKind) -> None:
     file = to_keras(kind, _weights(kind))
-    to_keras(kind, initial_weights(kind, 9))  # no trace of it may be left
+    to_keras(kind, initial_weights(kind, 9))  # the model object is shared: none of these may be left
 
     assert from_keras(kind, file).tobytes() == _weights(kind).tobytes()
 
@@ -114,5 +114,5 @@ def test_a_keras_file_that_is_damaged_or_of_another_model_is_refused(
 ) -> None:
     file = damage(to_keras(ModelKind.CNN, _weights(ModelKind.CNN)))
 
-    with pytest.raises(AttemptError, match=r"^the stored model is damaged, or is no cnn model: [^\n]+$"):
+    with pytest.raises(AttemptError, match=r"^the stored model is damaged or not a cnn model: [^\n]+$"):
         from_keras(ModelKind.CNN, file)

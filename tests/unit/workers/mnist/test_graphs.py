@@ -16,25 +16,24 @@ def _start(shape: Shape) -> Variables:
     return tuple(tf.constant(weights * (slot == 0)) for slot in range(1 + SLOTS[shape.optimizer]))
 
 
-def test_a_batch_larger_than_the_training_images_is_all_of_them() -> None:
+def test_a_batch_is_at_most_all_training_images() -> None:
     shape = Shape.of(make_spec(train_size=100, batch_size=512))
 
     assert (shape.batch_size, shape.steps) == (100, 1)
 
 
 @pytest.mark.parametrize(("train_size", "steps"), [(5_500, 11), (5_632, 11), (5_633, 12)])
-def test_a_last_partial_batch_is_a_step(train_size: int, steps: int) -> None:
+def test_a_partial_last_batch_counts_as_a_step(train_size: int, steps: int) -> None:
     assert Shape.of(make_spec(train_size=train_size, batch_size=512)).steps == steps
 
 
-def test_each_row_is_the_loss_and_the_hits_of_that_batch_alone_before_its_step() -> None:
+def test_each_row_has_the_loss_and_correct_predictions_of_its_batch_before_its_step() -> None:
     spec = make_spec(train_size=150, batch_size=64, optimizer=Optimizer.SGD, learning_rate=0.1)
     shape, images, order = Shape.of(spec), make_images(spec).on_device(), np.arange(150, dtype=np.int32)[::-1]
 
     variables = _start(shape)
-    _, rows = graphs.train(
-        shape, CPU, variables, tf.constant(0.0), tf.constant(0.1), images, tf.constant(order)
-    )
+    inputs = graphs.Inputs(tf.constant(0.0), tf.constant(0.1), images, tf.constant(order))
+    _, rows = graphs.train(shape, CPU, variables, inputs)
 
     assert rows.shape == (3, 2)
     for number, batch in enumerate((order[:64], order[64:128], order[128:])):
@@ -50,7 +49,7 @@ def test_each_row_is_the_loss_and_the_hits_of_that_batch_alone_before_its_step()
         variables = (variables[0] - 0.1 * tape.gradient(loss, variables)[0],)
 
 
-def test_validation_goes_through_every_image_once() -> None:
+def test_validation_uses_every_image_once() -> None:
     spec = make_spec(validation_size=2_300, model=ModelKind.DENSE)
     shape, images = Shape.of(spec), make_images(spec).on_device()
     weights = tf.constant(initial_weights(shape.model, 1))
@@ -60,9 +59,9 @@ def test_validation_goes_through_every_image_once() -> None:
     probabilities, losses = graphs.predict(
         shape.model, CPU, weights, images.validation, images.validation_labels
     )
-    right = np.count_nonzero(probabilities.numpy().argmax(axis=1) == images.validation_labels.numpy())
+    correct = np.count_nonzero(probabilities.numpy().argmax(axis=1) == images.validation_labels.numpy())
     assert rows.shape == (3, 2)
-    assert rows[:, 1].sum() == right
+    assert rows[:, 1].sum() == correct
     assert rows[:, 0] @ [1_000, 1_000, 300] / 2_300 == pytest.approx(losses.numpy().mean(), rel=1e-5)
 
 
@@ -74,6 +73,6 @@ def test_probabilities_sum_to_one_and_the_loss_is_their_cross_entropy() -> None:
         ModelKind.CNN, CPU, weights, images.validation, images.validation_labels
     )
 
-    right = probabilities.numpy()[np.arange(50), images.validation_labels.numpy()]
+    of_labels = probabilities.numpy()[np.arange(50), images.validation_labels.numpy()]
     np.testing.assert_allclose(probabilities.numpy().sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(losses, -np.log(right), rtol=1e-4)
+    np.testing.assert_allclose(losses, -np.log(of_labels), rtol=1e-4)

@@ -13,7 +13,7 @@ from workers.mnist.model import (
     intensities,
     keras_model,
     logits,
-    parameters,
+    parameter_count,
     split,
     summary,
 )
@@ -28,7 +28,7 @@ def test_the_cnn_is_the_codelabs() -> None:
         ("Flatten", (256,), 0),
         ("Dense", (10,), 2_570),
     ]
-    assert parameters(ModelKind.CNN) == 5_994
+    assert parameter_count(ModelKind.CNN) == 5_994
 
 
 def test_the_dense_model_is_that_of_the_tensorflow_js_example() -> None:
@@ -37,11 +37,11 @@ def test_the_dense_model_is_that_of_the_tensorflow_js_example() -> None:
         ("Dense", (42,), 32_970),
         ("Dense", (10,), 430),
     ]
-    assert parameters(ModelKind.DENSE) == 33_400
+    assert parameter_count(ModelKind.DENSE) == 33_400
 
 
 @pytest.mark.parametrize("kind", ModelKind)
-def test_layers_have_names_of_their_own_and_can_be_trained(kind: ModelKind) -> None:
+def test_layers_have_distinct_names_and_are_trainable(kind: ModelKind) -> None:
     layers = summary(kind)
 
     assert len({layer.name for layer in layers}) == len(layers)
@@ -68,19 +68,19 @@ def test_the_pure_function_predicts_what_the_keras_model_predicts(kind: ModelKin
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_bytes_become_exactly_what_numpys_division_gives() -> None:
+def test_intensities_equal_numpys_division_bit_for_bit() -> None:
     image = np.arange(256, dtype=np.uint8)
 
     assert intensities(image).numpy().tobytes() == (image / np.float32(255)).astype(np.float32).tobytes()
 
 
-def test_initial_weights_come_from_the_seed_alone() -> None:
+def test_initial_weights_are_determined_by_the_seed() -> None:
     assert initial_weights(ModelKind.CNN, 1).tobytes() == initial_weights(ModelKind.CNN, 1).tobytes()
     assert initial_weights(ModelKind.CNN, 1).tobytes() != initial_weights(ModelKind.CNN, 2).tobytes()
 
 
 @pytest.mark.parametrize("kind", ModelKind)
-def test_initial_kernels_are_variance_scaled_and_cut_off_and_biases_are_zero(kind: ModelKind) -> None:
+def test_initial_kernels_are_variance_scaled_and_truncated_and_biases_are_zero(kind: ModelKind) -> None:
     draws = [split(kind, initial_weights(kind, seed)) for seed in range(30)]
 
     for position, shape in enumerate(SHAPES[kind]):

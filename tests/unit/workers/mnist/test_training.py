@@ -12,6 +12,7 @@ from tests.support import resumed
 from tests.support.synthetic import RecordingMonitor, digest, history, make_images, make_spec
 from workers.executor import Checkpoint
 from workers.mnist import backend, checkpoints, splits
+from workers.mnist.executor import select_images
 from workers.mnist.graphs import Images, Shape
 from workers.mnist.model import Weights, initial_weights, keras_model, split
 from workers.mnist.programs import Programs
@@ -32,7 +33,7 @@ def _train(
 
 
 def _fit(spec: TrainSpec, images: Images) -> tuple[list[dict[str, float]], Weights]:
-    """What `keras.Model.fit` makes of the same weights and the same order, one epoch at a time."""
+    """Train with `keras.Model.fit`, from the same weights in the same order, one epoch at a time."""
     model = keras_model(spec.model)
     model.set_weights(split(spec.model, initial_weights(spec.model, spec.seed)))
     optimizer = keras.optimizers.get(
@@ -58,34 +59,22 @@ def _fit(spec: TrainSpec, images: Images) -> tuple[list[dict[str, float]], Weigh
     return epochs, np.concatenate([array.ravel() for array in model.get_weights()])
 
 
-def _assert_same_numbers(ours: list[EpochMetrics], theirs: list[dict[str, float]]) -> None:
+def _assert_same_metrics(ours: list[EpochMetrics], theirs: list[dict[str, float]]) -> None:
     for epoch, expected in zip(ours, theirs, strict=True):
         for name, value in expected.items():
             assert getattr(epoch, name) == pytest.approx(value, abs=1e-4), f"{name} of epoch {epoch.epoch}"
 
 
-def _mnist_images(spec: TrainSpec, settings: Settings) -> Images:
-    dataset = load("mnist", settings)
-    train_rows = splits.train_rows(spec.seed, spec.train_size, dataset.info.train_rows)
-    rows = splits.validation_rows(spec.seed, spec.validation_size, dataset.info.test_rows)
-    return Images(
-        dataset.train_images[train_rows],
-        dataset.train_labels[train_rows],
-        dataset.test_images[rows],
-        dataset.test_labels[rows],
-    )
-
-
-def test_the_codelabs_job_gives_the_numbers_of_keras_fit(
+def test_the_codelabs_job_has_the_metrics_and_weights_of_keras_fit(
     settings: Settings, real_mnist: dict[str, str]
 ) -> None:
     spec = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1)
-    images = _mnist_images(spec, settings.model_copy(update=real_mnist))
+    images = select_images(spec, load("mnist", settings.model_copy(update=real_mnist)))
 
     weights, monitor = _train(spec, images=images)
 
     epochs, expected = _fit(spec, images)
-    _assert_same_numbers(monitor.epochs, epochs)
+    _assert_same_metrics(monitor.epochs, epochs)
     np.testing.assert_allclose(weights, expected, atol=1e-4)
     assert monitor.epochs[-1].val_accuracy > 0.9
 
@@ -99,18 +88,18 @@ def test_every_optimizer_trains_every_model_as_keras_fit_does(kind: ModelKind, o
     weights, monitor = _train(spec, images=images)
 
     epochs, expected = _fit(spec, images)
-    _assert_same_numbers(monitor.epochs, epochs)
+    _assert_same_metrics(monitor.epochs, epochs)
     np.testing.assert_allclose(weights, expected, atol=1e-4)
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
-    (first, heard), (second, heard_again), (other, _) = (
+def test_equal_seeds_give_equal_bits_and_different_seeds_do_not() -> None:
+    (first, recorded), (second, recorded_again), (other, _) = (
         _train(make_spec(seed=seed), images=make_images(make_spec())) for seed in (1, 1, 2)
     )
 
     assert digest(first) == digest(second) != digest(other)
-    assert history(heard.epochs) == history(heard_again.epochs)
-    assert heard.states == heard_again.states
+    assert history(recorded.epochs) == history(recorded_again.epochs)
+    assert recorded.states == recorded_again.states
 
 
 @pytest.mark.parametrize("optimizer", Optimizer)
@@ -131,7 +120,7 @@ def test_a_resume_in_another_process_gives_the_bits_of_an_uninterrupted_run() ->
     spec = make_spec()
     here, states = resumed.run(spec, None)
 
-    elsewhere = resumed.run_elsewhere(spec, Checkpoint(1, states[0]))
+    elsewhere = resumed.run_in_new_process(spec, Checkpoint(1, states[0]))
 
     assert elsewhere["history"] == here["history"][1:]
     assert elsewhere["states"] == here["states"][1:]
@@ -144,7 +133,7 @@ def test_a_longer_job_begins_with_the_epochs_of_a_shorter_one() -> None:
     assert history(long.epochs)[:2] == history(short.epochs)
 
 
-def test_an_epochs_loss_and_accuracy_are_the_means_over_images_of_its_batches_own() -> None:
+def test_an_epochs_loss_and_accuracy_are_means_over_the_images_of_its_batches() -> None:
     _, monitor = _train(make_spec())
 
     for epoch in monitor.epochs:
@@ -158,7 +147,7 @@ def test_an_epochs_loss_and_accuracy_are_the_means_over_images_of_its_batches_ow
         assert epoch.seconds > 0
 
 
-def test_a_state_is_made_only_when_the_monitor_asks() -> None:
+def test_a_state_is_made_only_if_the_monitor_requests_it() -> None:
     class Forgetful(RecordingMonitor):
         def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
             self.epochs.append(metrics)
@@ -176,24 +165,26 @@ def test_a_state_is_made_only_when_the_monitor_asks() -> None:
 def test_a_state_of_another_job_is_refused() -> None:
     _, monitor = _train(make_spec(optimizer=Optimizer.SGD))
 
-    with pytest.raises(AttemptError, match="1 vectors of 5,994 numbers after 4 steps, not 3 vectors"):
+    with pytest.raises(AttemptError, match="1 vectors of 5,994 numbers after 4 steps instead of 3 vectors"):
         _train(make_spec(), Checkpoint(1, monitor.states[0]))
 
 
 def test_a_state_of_another_epoch_is_refused() -> None:
     _, monitor = _train(make_spec())
 
-    with pytest.raises(AttemptError, match="after 4 steps, not 3 vectors of 5,994 numbers after 8 steps"):
+    with pytest.raises(
+        AttemptError, match="after 4 steps instead of 3 vectors of 5,994 numbers after 8 steps"
+    ):
         _train(make_spec(), Checkpoint(2, monitor.states[0]))
 
 
 def _inflated(spec: TrainSpec, factor: float) -> Checkpoint:
-    """The state after the first epoch of a job whose weights grew out of hand."""
+    """Return the state after the first epoch of a job whose weights have become too large."""
     weights = initial_weights(spec.model, spec.seed) * np.float32(factor)
     return Checkpoint(1, checkpoints.pack([weights], Shape.of(spec).steps))
 
 
-def test_a_loss_that_overflows_ends_the_job_and_says_where_and_what_to_try() -> None:
+def test_a_loss_that_overflows_ends_the_job_with_the_place_and_advice() -> None:
     spec, monitor = make_spec(optimizer=Optimizer.SGD, learning_rate=0.5), RecordingMonitor()
     message = "^the loss is not a finite number in epoch 2, step 1 of 4: try a learning_rate below 0.5$"
 

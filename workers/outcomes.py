@@ -1,0 +1,95 @@
+"""Outcomes of an attempt, and the transaction that reports an outcome."""
+
+from dataclasses import dataclass
+from random import Random
+
+from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
+
+from shared.retry import retry_delay_s
+from shared.schemas import EvaluateSpec, Evaluation, ModelFormat, TrainSpec
+from shared.store import attempts, results
+from shared.store.transitions import AttemptFailure
+from workers.executor import TrainedModel
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training job has succeeded."""
+
+    spec: TrainSpec
+    model: TrainedModel
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation job has succeeded."""
+
+    spec: EvaluateSpec
+    dataset: str
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The attempt has failed; if `retryable`, another attempt may succeed."""
+
+    failure: AttemptFailure
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """A user cancelled the job."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """The job returns to the queue: the worker is being stopped, or the database was unavailable too long."""
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """The job no longer runs under this attempt, which reports nothing."""
+
+
+Outcome = Trained | Evaluated | Failed | Cancelled | Released | Superseded
+
+
+def unexpected_failure(error: Exception) -> Failed:
+    """Return the outcome of an attempt that ended with an unexpected error; the job is retried."""
+    return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
+
+
+def report(session: Session, claim: attempts.Claim, outcome: Outcome) -> None:
+    """Write how an attempt ended, in one fenced transaction.
+
+    Raises:
+        StaleAttempt: the job no longer runs under this attempt.
+    """
+    attempt = claim.attempt
+    match outcome:
+        case Trained(spec, model):
+            attempts.succeed_training(session, attempt, _new_model(spec, model))
+        case Evaluated(spec, dataset, evaluation):
+            attempts.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation)
+        case Failed(failure, retryable):
+            retry_in_s = retry_delay_s(claim.failures + 1, Random()) if retryable else None
+            attempts.fail(session, attempt, failure, retry_in_s=retry_in_s)
+        case Cancelled():
+            attempts.cancel_attempt(session, attempt)
+        case Released():
+            attempts.release(session, attempt)
+        case Superseded():
+            pass
+
+
+def _new_model(spec: TrainSpec, model: TrainedModel) -> results.NewModel:
+    return results.NewModel(
+        id=uuid7(),
+        spec=spec,
+        layers=model.layers,
+        weights_sha256=model.weights_sha256,
+        files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx},
+        evaluation=model.evaluation,
+    )
