@@ -1,1 +1,1 @@
-"""Benchmarks: one module each, run by `make bench`; results in results.md."""
+"""Benchmarks, one module each. `make bench` runs all of them; results.md has their output."""

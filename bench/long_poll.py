@@ -1,16 +1,15 @@
-"""From the commit of a job's change to the answer of a client that waits for it.
+"""Benchmark of long polling: the time from the commit of a job's change to the response of a waiting client.
 
     python -m bench.long_poll [--waiters 50] [--changes 500]
 
-The API is a process of its own; the clients and the one who changes jobs share another. Each client waits for
-its own job, and the jobs are changed in turn, so that all others wait meanwhile. The clock starts when the
-commit is done, and stops when the answer is read. Once with Redis, and once without: then a look at the table
-every 250 ms finds the changes.
+The API has its own process; the clients and the writer that changes jobs share another. Each client waits for
+its own job, and the jobs are changed in turn while all others wait. The time starts after the commit, and
+ends when the response has been read. It is measured with Redis and without: then the API polls the database
+every 250 ms.
 """
 
 import argparse
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -27,59 +26,57 @@ from uuid import UUID
 import httpx
 from sqlalchemy.orm import Session
 
+from bench.databases import database_urls
+from bench.timing import machine
 from shared.db.engine import Database
-from shared.lifecycle import Phase
+from shared.lifecycle import JobState, Phase
 from shared.settings import Settings
 from shared.store import attempts
 from shared.store.change_feed import ChangePublisher
 from shared.store.transitions import AttemptId
 from tests.support import factories
-from tests.support.servers import running_postgres, running_redis
+from tests.support.servers import running_redis
 from tests.support.waiting import wait_until
 
 
 def main() -> None:
     """Run the benchmark and print its table."""
     options = _options()
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(machine())
     print(f"{options.waiters} clients wait; {options.changes} changes, a tenth as many without Redis")
-    print(f"{'ms from commit to answer':28}{'median':>10}{'p99':>10}{'most':>10}")
+    print(f"{'ms from commit to response':28}{'median':>10}{'p99':>10}{'max':>10}")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
         redis = stack.enter_context(running_redis()).url
-        nowhere = f"unix://{folder / 'nowhere.sock'}"
-        databases = {
-            "SQLite": f"sqlite:///{folder / 'trainshed.db'}",
-            "PostgreSQL": stack.enter_context(running_postgres()).url(),
-        }
-        for name, database_url in databases.items():
-            for words, redis_url, changes in (
+        no_redis = f"unix://{folder / 'no-redis.sock'}"
+        for name, database_url in stack.enter_context(database_urls(folder)).items():
+            for suffix, redis_url, changes in (
                 ("", redis, options.changes),
-                (", no Redis", nowhere, options.changes // 10),
+                (", no Redis", no_redis, options.changes // 10),
             ):
                 settings = Settings(data_dir=folder, database_url=database_url, redis_url=redis_url)
-                _report(name + words, _measure(settings, options.waiters, changes))
+                _report(name + suffix, _measure(settings, options.waiters, changes))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="How soon a long poll is answered.")
+    parser = argparse.ArgumentParser(description="Time from a job's change to the response of a long poll.")
     parser.add_argument("--waiters", type=int, default=50)
     parser.add_argument("--changes", type=int, default=500)
     return parser.parse_args()
 
 
 def _report(name: str, seconds: list[float]) -> None:
-    ordered = sorted(1_000 * one for one in seconds)
-    shown = (ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)], ordered[-1])
-    print(f"{name:28}" + "".join(f"{one:10.1f}" for one in shown))
+    ordered = sorted(1_000 * time for time in seconds)
+    columns = (ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)], ordered[-1])
+    print(f"{name:28}" + "".join(f"{time:10.1f}" for time in columns))
 
 
 def _measure(settings: Settings, waiters: int, changes: int) -> list[float]:
-    announcer, committed_at = ChangePublisher(settings), list[float]()
+    publisher, committed_at = ChangePublisher(settings), list[float]()
 
     def committed(session: Session) -> None:
         committed_at.append(perf_counter())
-        announcer(session)
+        publisher(session)
 
     database = Database(settings.effective_database_url, committed=committed)
     database.migrate()
@@ -88,26 +85,26 @@ def _measure(settings: Settings, waiters: int, changes: int) -> list[float]:
         seconds = []
         for _, client in zip(range(changes + waiters), cycle(clients), strict=False):
             client.change(database)
-            seconds.append(client.answered.get() - committed_at[-1])
+            seconds.append(client.response_times.get() - committed_at[-1])
         for client in clients:
             client.stop(database)
-    announcer.close()
+    publisher.close()
     database.dispose()
-    return seconds[waiters:]  # the first of each opened its connection
+    return seconds[waiters:]  # the first request of each client also opens its connection
 
 
 class _Client:
-    """Waits for a job's changes, one after another, in a thread.
+    """A client that waits for one change of a job after another, in its own thread.
 
     Attributes:
-        answered: when each was told.
+        response_times: when the response to each change was read, by `perf_counter`.
     """
 
     def __init__(self, url: str, attempt: AttemptId) -> None:
-        self.answered: SimpleQueue[float] = SimpleQueue()
+        self.response_times: SimpleQueue[float] = SimpleQueue()
         self._attempt = attempt
         self._phases = cycle([Phase.TRAINING, Phase.EVALUATING])
-        self._etag = _look(url, attempt.job_id)
+        self._etag = _etag(url, attempt.job_id)
         self._thread = Thread(target=self._wait, args=(url,), daemon=True)
         self._thread.start()
 
@@ -120,19 +117,19 @@ class _Client:
 
     def _wait(self, url: str) -> None:
         with httpx.Client(base_url=url, timeout=40) as http:
-            state = "running"
-            while state == "running":
-                answer = http.get(
+            state = JobState.RUNNING
+            while state == JobState.RUNNING:
+                response = http.get(
                     f"/v1/jobs/{self._attempt.job_id}",
                     params={"wait": 30},
                     headers={"If-None-Match": self._etag},
                 )
-                if answer.status_code == httpx.codes.OK:
-                    self.answered.put(perf_counter())
-                    self._etag, state = answer.headers["ETag"], answer.json()["state"]
+                if response.status_code == httpx.codes.OK:
+                    self.response_times.put(perf_counter())
+                    self._etag, state = response.headers["ETag"], JobState(response.json()["state"])
 
 
-def _look(url: str, job_id: UUID) -> str:
+def _etag(url: str, job_id: UUID) -> str:
     return str(httpx.get(f"{url}/v1/jobs/{job_id}").headers["ETag"])
 
 
@@ -151,21 +148,21 @@ def _serving(settings: Settings) -> Iterator[str]:
     process = subprocess.Popen([*command, "--log-level", "error"], env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(_answers(url), "the API answers", 60)
+        wait_until(_responds(url), "the API responds", 60)
         yield url
     finally:
         process.terminate()
         process.wait()
 
 
-def _answers(url: str) -> Callable[[], bool]:
-    def ask() -> bool:
+def _responds(url: str) -> Callable[[], bool]:
+    def check() -> bool:
         try:
             return httpx.get(f"{url}/livez").is_success
         except httpx.TransportError:
             return False
 
-    return ask
+    return check
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A table of very many jobs, as some weeks of work leave it: the older half is done, the newer half waits."""
+"""A database with many jobs, as after some weeks of use: the older half finished, the newer half queued."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,46 +11,47 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Base, Job, JobTag, Sweep
-from shared.lifecycle import TERMINAL, JobState
-from shared.schemas import Priority
+from shared.lifecycle import TERMINAL, JobKind, JobState
+from shared.schemas import MetricName, Priority
+from shared.schemas.job_requests import DEFAULT_QUEUE
 from tests.support import factories
 
 FIRST_AT = datetime(2026, 1, 1, tzinfo=UTC)
-"""When the first job was submitted; the next ones follow every second."""
+"""When the first job was submitted; the others follow one second apart."""
 
-_ENDS = {JobState.SUCCEEDED: 80, JobState.FAILED: 12, JobState.CANCELLED: 8}
-_RUNNING = 8
+_END_WEIGHTS = {JobState.SUCCEEDED: 80, JobState.FAILED: 12, JobState.CANCELLED: 8}
+_RUNNING_JOBS = 8
 _WORKERS = 20
-_SWEEP = 1_000  # jobs; the most that one can have
+_JOBS_PER_SWEEP = 1_000  # the maximum
 _WORDS = ("baseline", "wide", "deep", "augmented", "final", "again")
-_MADE_AT_ONCE = 5_000
+_JOBS_PER_INSERT = 5_000
 
 Rows = list[dict[str, Any]]
 
 
-def fill(database: Database, jobs: int) -> None:
-    """Store so many jobs with their tags, attempts and sweeps, and the workers that ran them."""
+def store_jobs(database: Database, count: int) -> None:
+    """Store jobs with their tags, attempts and sweeps, and the workers that ran them."""
     for number in range(_WORKERS):
         factories.worker(database, id=f"worker-{number}")
     random = Random(1)
     with database.engine.begin() as connection:
-        for start in range(0, jobs, _MADE_AT_ONCE):
-            for table, rows in _rows(random, range(start, min(start + _MADE_AT_ONCE, jobs)), jobs):
+        for start in range(0, count, _JOBS_PER_INSERT):
+            for table, rows in _rows(random, range(start, min(start + _JOBS_PER_INSERT, count)), count):
                 connection.execute(insert(table), rows)
-    if database.engine.dialect.name == "postgresql":  # what autovacuum does within minutes
+    if database.engine.dialect.name == "postgresql":  # which autovacuum does within minutes
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
 
 
-def _rows(random: Random, numbers: range, jobs: int) -> Iterator[tuple[type[Base], Rows]]:
-    sweeps = [_sweep(number) for number in numbers if number % _SWEEP == 0]
-    made = [_job(random, number, _state(random, number, jobs)) for number in numbers]
-    for number, job in zip(numbers, made, strict=True):
-        job["sweep_id"] = sweeps[(number - numbers.start) // _SWEEP]["id"]
+def _rows(random: Random, numbers: range, count: int) -> Iterator[tuple[type[Base], Rows]]:
+    sweeps = [_sweep(number) for number in numbers if number % _JOBS_PER_SWEEP == 0]
+    jobs = [_job(random, number, _state(random, number, count)) for number in numbers]
+    for number, job in zip(numbers, jobs, strict=True):
+        job["sweep_id"] = sweeps[(number - numbers.start) // _JOBS_PER_SWEEP]["id"]
     yield Sweep, sweeps
-    yield Job, made
-    yield JobTag, [{"job_id": job["id"], "tag": tag} for job in made for tag in job["tags"]]
-    if attempts := [_attempt(job) for job in made if job["attempt"]]:
+    yield Job, jobs
+    yield JobTag, [{"job_id": job["id"], "tag": tag} for job in jobs for tag in job["tags"]]
+    if attempts := [_attempt(job) for job in jobs if job["attempt"]]:
         yield Attempt, attempts
 
 
@@ -63,18 +64,18 @@ def _created_at(number: int) -> datetime:
     return FIRST_AT + timedelta(seconds=number)
 
 
-def _state(random: Random, number: int, jobs: int) -> JobState:
-    if number < jobs // 2:
-        return random.choices(list(_ENDS), list(_ENDS.values()))[0]
-    return JobState.RUNNING if number < jobs // 2 + _RUNNING else JobState.QUEUED
+def _state(random: Random, number: int, count: int) -> JobState:
+    if number < count // 2:
+        return random.choices(list(_END_WEIGHTS), list(_END_WEIGHTS.values()))[0]
+    return JobState.RUNNING if number < count // 2 + _RUNNING_JOBS else JobState.QUEUED
 
 
 def _job(random: Random, number: int, state: JobState) -> dict[str, Any]:
     words = [random.choice(_WORDS), str(number), *(["needle"] if number % 20_000 == 7 else [])]
-    queue = "default" if state == JobState.QUEUED else random.choice(("default", "gpu"))
+    queue = DEFAULT_QUEUE if state == JobState.QUEUED else random.choice((DEFAULT_QUEUE, "gpu"))
     return {
         "id": uuid7(),
-        "kind": "train",
+        "kind": JobKind.TRAIN,
         "state": state,
         "spec": factories.make_spec(learning_rate=random.uniform(0.0001, 0.1)).model_dump(mode="json"),
         "name": " ".join(words),
@@ -105,10 +106,7 @@ def _progress(random: Random, number: int, state: JobState) -> dict[str, Any]:
         "finished_at": created_at + timedelta(seconds=duration_s or 0) if ended else None,
         "duration_s": duration_s,
         "next_epoch": 3 if measured else 0,
-        **{
-            name: random.random() if measured else None
-            for name in ("loss", "accuracy", "val_loss", "val_accuracy")
-        },
+        **{name: random.random() if measured else None for name in MetricName},
         "evaluation_accuracy": random.random() if state == JobState.SUCCEEDED else None,
         "error_code": "internal" if state == JobState.FAILED else None,
     }

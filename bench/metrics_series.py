@@ -1,17 +1,15 @@
-"""A million metric points as curves of 500, over HTTP, on SQLite and on PostgreSQL.
+"""Benchmark of a million metric points, downsampled to 500, over HTTP, on SQLite and on PostgreSQL.
 
     python -m bench.metrics_series [--steps 1000000] [--rounds 30]
 
-One job has so many steps over 100 epochs, with a loss and an accuracy each, so that both curves have twice as
-many points; ten other jobs have a tenth each. The limit is a p95 of 100 ms; the exit status says whether it
-was kept.
+One job has a million steps in 100 epochs, each with a loss and an accuracy, so that its two metrics have
+twice as many points; ten other jobs have a tenth of the steps each. The limit is a p95 of 100 ms; the exit
+status is 1 if it is exceeded.
 """
 
 import argparse
 import sys
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,13 +17,11 @@ import httpx
 import numpy as np
 from sqlalchemy import insert
 
-from api.app import create_app
+from bench.databases import Times, measure_api
 from bench.timing import report, times_ms
 from shared.db.engine import Database
 from shared.db.tables import Epoch
-from shared.settings import Settings
 from tests.support import factories
-from tests.support.servers import running_app, running_postgres
 
 _LIMIT_MS = 100.0
 _EPOCHS = 100
@@ -34,46 +30,40 @@ _POINTS = 500
 
 
 def main() -> None:
-    """Print the table."""
+    """Run the benchmark and print its table."""
     options = _options()
     print(f"{options.steps:,} steps as {_POINTS} points; {options.rounds} requests each, over HTTP")
-    columns = {}
-    with tempfile.TemporaryDirectory() as folder:
-        columns["SQLite"] = _measure(f"sqlite:///{folder}/curves.db", Path(folder), options)
-        with running_postgres() as server:
-            server.execute("CREATE DATABASE curves")
-            columns["PostgreSQL"] = _measure(server.url("curves"), Path(folder), options)
-    sys.exit(not report(columns, percent=95, limit_ms=_LIMIT_MS))
+    times = measure_api(
+        lambda database: _store_jobs(database, options.steps),
+        lambda api, job_ids: _measure(api, job_ids, options),
+    )
+    sys.exit(not report(times, percent=95, limit_ms=_LIMIT_MS))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="A million metric points as curves of 500.")
+    parser = argparse.ArgumentParser(description="A million metric points, downsampled to 500.")
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=30)
     return parser.parse_args()
 
 
-def _measure(url: str, folder: Path, options: argparse.Namespace) -> dict[str, list[float]]:
-    database = Database(url)
-    database.migrate()
-    one = _job(database, options.steps)
-    several = ",".join(str(_job(database, options.steps // _JOBS)) for _ in range(_JOBS))
-    database.dispose()
-    settings = Settings(
-        data_dir=folder, database_url=url, redis_url=f"unix://{folder}/redis.sock", rate_limit=0
-    )
-    with running_app(create_app(settings)) as api:
-        asked: dict[str, tuple[str, dict[str, Any]]] = {
-            "one curve of a job": (f"/v1/jobs/{one}/metrics", {"names": "loss"}),
-            "both curves of a job": (f"/v1/jobs/{one}/metrics", {}),
-            f"one curve of {_JOBS} jobs": ("/v1/metrics", {"names": "loss", "jobs": several}),
-        }
-        _check(api, *asked["one curve of a job"], options.steps)
-        return {case: times_ms(partial(_ask, api, *of), options.rounds) for case, of in asked.items()}
+def _store_jobs(database: Database, steps: int) -> list[UUID]:
+    return [_job(database, count) for count in (steps, *[steps // _JOBS] * _JOBS)]
+
+
+def _measure(api: httpx.Client, job_ids: list[UUID], options: argparse.Namespace) -> Times:
+    path, others = f"/v1/jobs/{job_ids[0]}/metrics", ",".join(map(str, job_ids[1:]))
+    cases: dict[str, tuple[str, dict[str, Any]]] = {
+        "one metric of a job": (path, {"names": "loss"}),
+        "two metrics of a job": (path, {}),
+        f"one metric of {_JOBS} jobs": ("/v1/metrics", {"names": "loss", "jobs": others}),
+    }
+    _check(api, *cases["one metric of a job"], options.steps)
+    return {case: times_ms(partial(_get, api, *request), options.rounds) for case, request in cases.items()}
 
 
 def _job(database: Database, steps: int) -> UUID:
-    """A running job with its epochs; returns its id."""
+    """Store a running job with its epochs; return its id."""
     job_id = factories.running(database).job_id
     random = np.random.default_rng(1)
     for epoch in range(_EPOCHS):
@@ -86,13 +76,13 @@ def _job(database: Database, steps: int) -> UUID:
     return job_id
 
 
-def _ask(api: httpx.Client, path: str, query: dict[str, Any]) -> httpx.Response:
+def _get(api: httpx.Client, path: str, query: dict[str, Any]) -> httpx.Response:
     return api.get(path, params={"resolution": "step", "max_points": _POINTS, **query}).raise_for_status()
 
 
 def _check(api: httpx.Client, path: str, query: dict[str, Any], steps: int) -> None:
-    [curve] = _ask(api, path, query).json()["series"]
-    assert (curve["total_points"], len(curve["x"]), curve["x"][-1]) == (steps, _POINTS, steps - 1)
+    [metric] = _get(api, path, query).json()["series"]
+    assert (metric["total_points"], len(metric["x"]), metric["x"][-1]) == (steps, _POINTS, steps - 1)
 
 
 if __name__ == "__main__":

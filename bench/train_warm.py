@@ -1,17 +1,15 @@
-"""One warm codelab job: our compiled program against `keras.Model.fit`.
+"""Benchmark of one warm codelab job: our compiled program compared with `keras.Model.fit`.
 
     python -m bench.train_warm [--repeats 7] [--epochs 10] [--train-size 5500] [--validation-size 1000]
 
-Each side has a process of its own, and is there as fast as it can be: ours deterministic, as in a worker,
-Keras as it comes. TensorFlow is imported, the data is in memory, and one job has run before the clock starts.
-The sides take turns, so that a busy machine is busy for all. One of them is ours once more: its ratio to ours
-is what the machine's noise alone does. Images are random, which changes no time.
+Each side has its own process and its fastest configuration: ours deterministic, as in a worker, Keras with
+its defaults. TensorFlow is imported, the data is in memory, and one job has run before the measurement. The
+sides take turns, so that other load on the machine affects all. Our side also runs a second time: its ratio
+to ours is the machine's noise. Images are random, which does not affect the times.
 """
 
 import argparse
 import multiprocessing
-import os
-import platform
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from statistics import median
@@ -20,7 +18,9 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from shared.schemas import EpochMetrics, TrainSpec
+from bench.timing import machine
+from shared.schemas import TrainSpec
+from workers.executor import SilentMonitor
 
 OURS, OURS_AGAIN = "ours", "ours again"
 FRESH, REUSED = "keras fit, new model", "keras fit, same model"
@@ -39,7 +39,7 @@ def main() -> None:
         seed=1,
     )
     sides = {name: _Side(name, spec) for name in (OURS, FRESH, REUSED, OURS_AGAIN)}
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(machine())
     print(
         f"{sides[OURS].device}; {spec.epochs} epochs of {spec.train_size:,} images, {options.repeats} repeats"
     )
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="One warm codelab job against keras.Model.fit.")
+    parser = argparse.ArgumentParser(description="One warm codelab job compared with keras.Model.fit.")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--train-size", type=int, default=5_500)
@@ -73,7 +73,7 @@ def _spread(values: list[float], digits: int) -> str:
 
 
 class _Side:
-    """One way to run the job, in a warm process."""
+    """An implementation of the job, in its own warm process."""
 
     def __init__(self, name: str, spec: TrainSpec) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
@@ -97,9 +97,9 @@ def _serve(name: str, spec: TrainSpec, pipe: Connection) -> None:
     job(0)
     pipe.send(device)
     while (seed := pipe.recv()) is not None:
-        began = perf_counter()
+        started_at = perf_counter()
         job(seed)
-        pipe.send(perf_counter() - began)
+        pipe.send(perf_counter() - started_at)
 
 
 def _ours(spec: TrainSpec) -> tuple[Job, str]:
@@ -113,7 +113,7 @@ def _ours(spec: TrainSpec) -> tuple[Job, str]:
 
     def job(seed: int) -> object:
         seeded = spec.model_copy(update={"seed": seed})
-        return train(seeded, images, programs.epoch(Shape.of(seeded)), None, _Silence())
+        return train(seeded, images, programs.epoch(Shape.of(seeded)), None, SilentMonitor())
 
     return job, backend.device_name()
 
@@ -128,7 +128,7 @@ def _keras(spec: TrainSpec, *, reuse: bool) -> tuple[Job, str]:
     x, y, validation_x, validation_y = (
         array
         for size in (spec.train_size, spec.validation_size)
-        for array in _as_keras_has_it(*_random_images(size))
+        for array in _as_keras_inputs(*_random_images(size))
     )
 
     def compiled() -> keras.Model:
@@ -138,10 +138,10 @@ def _keras(spec: TrainSpec, *, reuse: bool) -> tuple[Job, str]:
         )
         return model
 
-    kept = compiled() if reuse else None
+    reused = compiled() if reuse else None
 
     def job(seed: int) -> object:
-        model = kept or compiled()
+        model = reused or compiled()
         model.set_weights(split(spec.model, initial_weights(spec.model, seed)))
         model.fit(
             x,
@@ -161,20 +161,12 @@ def _random_images(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.ui
     return random.integers(0, 256, (count, 784), np.uint8), random.integers(0, 10, count, np.uint8)
 
 
-def _as_keras_has_it(
+def _as_keras_inputs(
     images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     return np.divide(images, 255, dtype=np.float32).reshape(-1, 28, 28, 1), np.eye(10, dtype=np.float32)[
         labels
     ]
-
-
-class _Silence:
-    def phase(self, phase: object) -> None: ...
-
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None: ...
-
-    def check(self) -> None: ...
 
 
 if __name__ == "__main__":

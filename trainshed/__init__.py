@@ -1,8 +1,8 @@
-"""The Python client, the command line and the local stack."""
+"""The Python client. (`trainshed.cli` is the command line, `trainshed.local` the stack of one machine.)"""
 
 from shared.schemas import EvaluateJobCreate, EvaluateRequest, TrainJobCreate, TrainRequest
 from trainshed.client import Client
-from trainshed.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedAnswer
+from trainshed.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedResponse
 
 __all__ = [
     "Client",
@@ -13,5 +13,5 @@ __all__ = [
     "TrainJobCreate",
     "TrainRequest",
     "TrainshedApiError",
-    "UnexpectedAnswer",
+    "UnexpectedResponse",
 ]

@@ -1,4 +1,4 @@
-"""HTTP to one server: requests that are tried again while that may help, answers that are checked."""
+"""An HTTP connection to one server, which retries requests and validates responses."""
 
 import re
 import time
@@ -7,35 +7,28 @@ from random import uniform
 from typing import Any, TypeVar
 
 import httpx
+import tenacity
 from pydantic import BaseModel, ValidationError
 
 from shared.schemas import Problem
 from shared.settings import is_loopback
-from trainshed.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedAnswer, UsageError
+from trainshed.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedResponse, UsageError
 
 M = TypeVar("M", bound=BaseModel)
 
+CONNECT_TIMEOUT_S = 3.0
+
 _FIRST_CONTACT_S = 2.0
-_CONNECT_S = 3.0
-_PAUSE_S = (0.1, 2.0)  # the first pause between two tries, and the longest
-
-_BUSY = frozenset({429, 502, 503, 504})
-
-
-class _MayPass(Exception):
-    """A failure that another try may cure."""
-
-    def __init__(self, error: ClientError, retry_after_s: float = 0.0) -> None:
-        self.error = error
-        self.retry_after_s = retry_after_s
+_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+_backoff = tenacity.wait_exponential(multiplier=0.1, max=2.0)
 
 
 class Connection:
-    """A server that is asked patiently.
+    """A connection to a server.
 
-    A call that meets a refused connection, or a server that is busy, is tried again: for `patience_s` seconds
-    once the server has answered anything, and for two seconds before that, so that a wrong address is noticed
-    soon. So it may be obeyed twice, and each must be one that does no harm then.
+    A request is retried when the server cannot be reached or is busy: for `patience_s` seconds once the
+    server has responded to anything, and for two seconds before that, so that a wrong address is noticed
+    soon. The server may thus execute it more than once, so every request must be idempotent.
     """
 
     def __init__(
@@ -45,19 +38,26 @@ class Connection:
         patience_s: float,
         timeout_s: float,
         api_key: str = "",
-        transport: httpx.BaseTransport | None,
-        sleep: Callable[[float], None],
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Prepare to connect; the arguments are those of `Trainshed`."""
+        """Prepare to connect, with the arguments of `trainshed.Client`."""
         self.url = url.rstrip("/")
         self._patience_s = patience_s
-        self._sleep = sleep
-        self._answered = False
-        address = _parsed(self.url)
+        self._reached = False
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(httpx.TransportError)
+            | tenacity.retry_if_result(_is_transient),
+            wait=_wait_s,
+            stop=self._is_out_of_patience,
+            sleep=sleep,
+            retry_error_callback=_last_outcome,
+        )
+        address = _parse(self.url)
         self._http = httpx.Client(
             base_url=address,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
+            timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
             # a proxy that the environment names leads away from this host
             trust_env=not is_loopback(address.host),
             transport=transport,
@@ -68,17 +68,17 @@ class Connection:
         self._http.close()
 
     def probe(self, path: str) -> httpx.Response | None:
-        """The answer to a GET, whatever it says; None if there is none. Asked once, and raises nothing."""
+        """Return the response to one GET, whatever its status, or None if the server does not respond."""
         try:
             return self._http.get(path)
         except httpx.TransportError:
             return None
 
     def read(self, schema: type[M], response: httpx.Response) -> M:
-        """An answer's body.
+        """Return a response's body as an instance of the schema.
 
         Raises:
-            UnexpectedAnswer: it does not have that form.
+            UnexpectedResponse: it does not match the schema.
         """
         try:
             return schema.model_validate_json(response.content)
@@ -86,45 +86,34 @@ class Connection:
             raise self._unexpected(response) from error
 
     def call(self, method: str, path: str, *, stream: bool = False, **options: Any) -> httpx.Response:
-        """Ask once, and again while that may help.
+        """Send a request, with retries, and return the response.
 
-        Args:
-            method: HTTP's.
-            path: from the server's URL on.
-            stream: leave the answer's body to be read, and the answer to be closed, by the caller.
-            options: httpx's.
+        The path is relative to the server's URL; the options are those of `httpx.Client.build_request`. With
+        `stream`, the caller must read and close the response.
 
         Raises:
-            ServerUnreachable: it was in vain.
-            TrainshedApiError: the server refused, or failed.
-            UnexpectedAnswer: something else than Trainshed answered.
+            ServerUnreachable: no response, after all retries.
+            TrainshedApiError: the server refused the request, or failed.
+            UnexpectedResponse: the response is not Trainshed's.
         """
-        began, pause = time.monotonic(), _PAUSE_S[0]
-        while True:
-            try:
-                return self._try(self._http.build_request(method, path, **options), stream)
-            except _MayPass as failure:
-                pause_s = max(pause * uniform(0.8, 1.2), failure.retry_after_s)
-                patience_s = self._patience_s if self._answered else min(self._patience_s, _FIRST_CONTACT_S)
-                if time.monotonic() - began + pause_s > patience_s:
-                    raise failure.error from failure.__cause__
-            self._sleep(pause_s)
-            pause = min(2 * pause, _PAUSE_S[1])
-
-    def _try(self, request: httpx.Request, stream: bool) -> httpx.Response:
         try:
-            response = self._http.send(request, stream=True)
-            if not (stream and response.is_success):
-                response.read()
+            response: httpx.Response = self._retrying(self._send, method, path, stream, options)
         except httpx.TransportError as error:
-            raise _MayPass(ServerUnreachable(self.url, _reason(error))) from error
-        self._answered = True
+            raise ServerUnreachable(self.url, _reason(error)) from error
         if response.is_success or response.status_code == httpx.codes.NOT_MODIFIED:
             return response
-        refusal = self._refusal(response)
-        if response.status_code in _BUSY:
-            raise _MayPass(refusal, _retry_after_s(response))
-        raise refusal
+        raise self._refusal(response)
+
+    def _send(self, method: str, path: str, stream: bool, options: dict[str, Any]) -> httpx.Response:
+        response = self._http.send(self._http.build_request(method, path, **options), stream=True)
+        if not (stream and response.is_success):
+            response.read()
+        self._reached = True
+        return response
+
+    def _is_out_of_patience(self, state: tenacity.RetryCallState) -> bool:
+        patience_s = self._patience_s if self._reached else min(self._patience_s, _FIRST_CONTACT_S)
+        return tenacity.stop_before_delay(patience_s)(state)
 
     def _refusal(self, response: httpx.Response) -> ClientError:
         try:
@@ -132,28 +121,45 @@ class Connection:
         except ValidationError:
             return self._unexpected(response)
 
-    def _unexpected(self, response: httpx.Response) -> UnexpectedAnswer:
+    def _unexpected(self, response: httpx.Response) -> UnexpectedResponse:
         kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
-        return UnexpectedAnswer(
-            f"{response.request.method} {response.request.url} was answered with {response.status_code} and "
-            f"{kind} that is not Trainshed's. Is another program listening at {self.url}?"
+        return UnexpectedResponse(
+            f"{response.request.method} {response.request.url} returned {response.status_code} with {kind} "
+            f"that is not Trainshed's. Is another program listening at {self.url}?"
         )
 
 
-def _parsed(url: str) -> httpx.URL:
+def _is_transient(response: httpx.Response) -> bool:
+    return response.status_code in _TRANSIENT_STATUSES
+
+
+def _last_outcome(state: tenacity.RetryCallState) -> httpx.Response:
+    """Return the response to the last try, or raise its error."""
+    assert state.outcome is not None
+    response: httpx.Response = state.outcome.result()
+    return response
+
+
+def _wait_s(state: tenacity.RetryCallState) -> float:
+    assert state.outcome is not None
+    retry_after_s = 0.0 if state.outcome.failed else _retry_after_s(state.outcome.result())
+    return max(_backoff(state) * uniform(0.8, 1.2), retry_after_s)
+
+
+def _parse(url: str) -> httpx.URL:
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise UsageError(f"{url!r} is no URL: {error}") from error
+        raise UsageError(f"{url!r} is not a URL: {error}") from error
     if address.scheme not in ("http", "https") or not address.host:
-        raise UsageError(f"{url!r} is no server's URL, such as http://127.0.0.1:8000")
+        raise UsageError(f"{url!r} is not a server's URL, such as http://127.0.0.1:8000")
     return address
 
 
 def _retry_after_s(response: httpx.Response) -> float:
     try:
         return max(0.0, float(response.headers.get("Retry-After", "0")))
-    except ValueError:  # a date: the usual pauses will do
+    except ValueError:  # a date: the usual backoff serves as well
         return 0.0
 
 

@@ -1,45 +1,42 @@
-"""Every error of the client's, in one tree.
+"""The errors that the client raises on purpose.
 
 ClientError
-├── ServerUnreachable      no answer at all
-├── UnexpectedAnswer       an answer that is not Trainshed's
-├── TrainshedApiError      Trainshed says no, and why
-├── UsageError             what was asked for cannot be, whatever the server says
-└── StackError             the local stack cannot be started, or not kept running
-    └── StackRunning       another one runs on the same data
+├── ServerUnreachable      no response
+├── UnexpectedResponse       a response that is not Trainshed's
+├── TrainshedApiError      the server refused the request, or failed
+├── UsageError             an invalid option, value or reference
+└── StackError             the local stack cannot start, or cannot be kept running
+    └── StackRunning       another stack runs on the same data
 """
+
+from pathlib import Path
 
 from shared.schemas import Problem
 
 
 class ClientError(Exception):
-    """Base of every error that the client raises on purpose; the message is for people."""
+    """Base of all errors that the client raises on purpose; the message is for people."""
 
 
 class ServerUnreachable(ClientError):
-    """The server did not answer.
-
-    Attributes:
-        url: of the server.
-    """
+    """The server did not respond."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
             f"the server at {url} cannot be reached ({reason}). Start one with `trainshed up`, or name "
             "another with --url or TRAINSHED_URL."
         )
-        self.url = url
 
 
-class UnexpectedAnswer(ClientError):
-    """Something answered that does not talk as Trainshed does."""
+class UnexpectedResponse(ClientError):
+    """A response that is not Trainshed's: another program listens there, or a proxy interferes."""
 
 
 class TrainshedApiError(ClientError):
-    """The server refused, or failed.
+    """The server refused the request, or failed.
 
     Attributes:
-        problem: what it said.
+        problem: the server's explanation (RFC 9457).
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -48,11 +45,11 @@ class TrainshedApiError(ClientError):
 
 
 class UsageError(ClientError):
-    """What was asked for cannot be."""
+    """An option, a value or a reference is invalid."""
 
 
 class StackError(ClientError):
-    """The local stack cannot be started, or not kept running."""
+    """The local stack cannot start, or cannot be kept running."""
 
 
 class StackRunning(StackError):
@@ -60,13 +57,11 @@ class StackRunning(StackError):
 
     Attributes:
         url: of its API.
-        pid: of the process that started it.
     """
 
-    def __init__(self, data_dir: object, url: str, pid: int) -> None:
+    def __init__(self, data_dir: Path, url: str, pid: int) -> None:
         super().__init__(
-            f"a stack is running on {data_dir} already: {url}, process {pid}. Use that one, stop it, or set "
+            f"a stack already runs on {data_dir}: {url}, process {pid}. Use it, stop it, or set "
             "TRAINSHED_DATA_DIR to another folder."
         )
         self.url = url
-        self.pid = pid

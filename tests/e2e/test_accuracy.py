@@ -1,4 +1,4 @@
-"""The codelab's own suggestion, all of MNIST, learns what it should: half a minute on two cores."""
+"""Training on all of MNIST, as the codelab suggests, reaches 98 %: half a minute on two cores."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from workers.mnist.executor import MnistExecutor
 
 
 @pytest.mark.timeout(400)
-def test_ten_epochs_on_all_of_mnist_read_98_percent_of_the_test_images(
+def test_ten_epochs_on_all_of_mnist_classify_98_percent_of_the_test_images(
     settings: Settings, real_mnist: dict[str, str]
 ) -> None:
     executor, monitor = MnistExecutor(settings.model_copy(update=real_mnist)), RecordingMonitor()

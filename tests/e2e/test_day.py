@@ -1,4 +1,4 @@
-"""A client's whole day, with the real trainer: submit, watch, compare, evaluate again, predict, clean up."""
+"""A client's day with the real trainer: submit, watch, compare, evaluate again, predict, clean up."""
 
 import json
 import subprocess
@@ -23,6 +23,7 @@ from shared.schemas import (
     JobClone,
     JobListQuery,
     JobOrder,
+    MetricName,
     ModelFormat,
     ModelPatch,
     TrainJobCreate,
@@ -42,7 +43,7 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """A stack that runs, and its settings."""
+    """The settings of a running stack."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     settings = Settings(data_dir=tmp_path, port=ports.find_free("127.0.0.1"))
     with LocalStack(settings):
@@ -51,7 +52,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]
 
 @pytest.fixture
 def drawing(stack: Settings) -> bytes:
-    """A test image of a digit as people draw one: black on white, ten times as large."""
+    """A test image of a digit as people draw it: black on white, ten times as large."""
     image = catalog.load("digits", stack).test_images[0].reshape(28, 28)
     file = BytesIO()
     Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC).save(file, "PNG")
@@ -60,30 +61,30 @@ def drawing(stack: Settings) -> bytes:
 
 def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
     with Client(f"http://127.0.0.1:{stack.port}") as server:
-        # submit, and once more: the closed laptop's second try
+        # submit, and once more, as a client does that lost the response
         spec = TrainRequest(dataset="digits", epochs=EPOCHS, batch_size=64, seed=1)
-        asked = TrainJobCreate(spec=spec, name="first", tags=("day",))
-        first = server.submit(asked, idempotency_key="monday")
-        assert server.submit(asked, idempotency_key="monday").id == first.id
+        request = TrainJobCreate(spec=spec, name="first", tags=("day",))
+        first = server.submit(request, idempotency_key="monday")
+        assert server.submit(request, idempotency_key="monday").id == first.id
 
         # watch
-        told = list(server.stream(first.id))
-        assert [event.seq for event in told] == list(range(1, len(told) + 1))
-        assert (told[0].type, told[-1].type) == (EventType.SUBMITTED, EventType.SUCCEEDED)
-        curves = {one.name: one.y for one in server.metrics(first.id).series}
-        assert {name: len(y) for name, y in curves.items()} == dict.fromkeys(curves, EPOCHS)
+        events = list(server.stream(first.id))
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert (events[0].type, events[-1].type) == (EventType.SUBMITTED, EventType.SUCCEEDED)
+        metrics = {metric.name: len(metric.y) for metric in server.metrics(first.id).series}
+        assert metrics == dict.fromkeys(MetricName, EPOCHS)
 
-        # another one, and compare
+        # clone, and compare
         overrides = JobClone(spec={"learning_rate": 0.01}, name="second")
         second = server.wait(server.clone(first.id, overrides).id, timeout_s=60)
         compared = server.compare([first.id, second.id])
         assert compared.differing == {"learning_rate": (0.001, 0.01)}
-        accuracies = [one.accuracy for one in compared.evaluations if one]
+        accuracies = [evaluation.accuracy for evaluation in compared.evaluations if evaluation]
         best = server.job((first.id, second.id)[accuracies.index(max(accuracies))])
         assert best.model_id is not None
         assert next(server.jobs(JobListQuery(tag="day", sort=JobOrder.BEST_EVALUATION))).id == best.id
 
-        # evaluate the better one again, more strictly
+        # evaluate the better model again, with a threshold
         server.change_model(best.model_id, ModelPatch(alias="champion"))
         strict = EvaluateRequest(model_id="champion", threshold=0.9)
         again = server.submit(EvaluateJobCreate(kind="evaluate", spec=strict, tags=("day",)))
@@ -93,31 +94,33 @@ def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
         assert measured.accuracy <= loose.accuracy == max(accuracies)
         assert sum(map(sum, measured.confusion_matrix)) == measured.size - measured.rejected
 
-        # predict, and the same with the downloaded file
-        [read] = server.predict("champion", drawing).data
+        # predict, and compare with the downloaded file
+        [prediction] = server.predict("champion", drawing).data
         onnx = onnxruntime.InferenceSession(server.download("champion", ModelFormat.ONNX))
-        [name] = [one.name for one in onnx.get_inputs()]
-        seen = np.asarray(Image.open(BytesIO(b64decode(read.input.partition(",")[2]))), np.float32) / 255
-        [probabilities] = onnx.run(None, {name: seen.reshape(1, 28, 28, 1)})
-        assert np.abs(probabilities[0] - read.probabilities).max() < 1e-5
+        [name] = [node.name for node in onnx.get_inputs()]
+        pixels = (
+            np.asarray(Image.open(BytesIO(b64decode(prediction.input.partition(",")[2]))), np.float32) / 255
+        )
+        [probabilities] = onnx.run(None, {name: pixels.reshape(1, 28, 28, 1)})
+        assert np.abs(probabilities[0] - prediction.probabilities).max() < 1e-5
 
         # clean up
         refused, *_ = server.batch(BatchAction.DELETE, [best.id])
-        assert (refused.status, refused.problem and refused.problem.title) == (409, "The model is used")
+        assert (refused.status, refused.problem and refused.problem.title) == (409, "The model is in use")
         server.change_model("champion", ModelPatch(alias=None))
-        gone = [again.id, first.id, second.id]
-        assert [one.status for one in server.batch(BatchAction.DELETE, gone)] == [204, 204, 204]
+        ids = [again.id, first.id, second.id]
+        assert [result.status for result in server.batch(BatchAction.DELETE, ids)] == [204, 204, 204]
         assert (server.counts().total, list(server.models())) == (0, [])
         with pytest.raises(TrainshedApiError, match="there is no job"):
             server.job(first.id)
 
 
 def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: Path) -> None:
-    picture, file = tmp_path / "drawn.png", tmp_path / "model.onnx"
-    picture.write_bytes(drawing)
+    image, file = tmp_path / "drawn.png", tmp_path / "model.onnx"
+    image.write_bytes(drawing)
 
     def trainshed(*arguments: object, code: int = 0) -> Any:
-        """Run one command; what it wrote, as JSON."""
+        """Run one command, and return its JSON output, or its error."""
         command = [sys.executable, "-m", "trainshed.cli.main", *map(str, arguments), "--json"]
         ended = subprocess.run(command, env=environment(stack), capture_output=True, text=True, timeout=90)
         assert ended.returncode == code, ended.stderr
@@ -127,27 +130,25 @@ def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: 
     first = trainshed("train", *training, "--name", "first", "--detach")
     assert trainshed("watch", first["id"])["state"] == "succeeded"
     assert trainshed("events", "last")[-1]["type"] == "succeeded"
-    [curves] = trainshed("metrics", "last")
-    assert {one["name"]: len(one["y"]) for one in curves["series"]} == {
-        "loss": EPOCHS,
-        "accuracy": EPOCHS,
-        "val_loss": EPOCHS,
-        "val_accuracy": EPOCHS,
-    }
+    [metrics] = trainshed("metrics", "last")
+    lengths = {metric["name"]: len(metric["y"]) for metric in metrics["series"]}
+    assert lengths == dict.fromkeys(MetricName, EPOCHS)
 
     second = trainshed("clone", first["id"], "--set", "learning_rate=0.01", "--name", "second")
     compared = trainshed("compare", first["id"], second["id"])
     assert compared["differing"] == {"learning_rate": [0.001, 0.01]}
     best, *_ = trainshed("jobs", "--tag", "day", "--sort=-evaluation_accuracy")
-    assert best["evaluation_accuracy"] == max(one["accuracy"] for one in compared["evaluations"])
+    assert best["evaluation_accuracy"] == max(
+        evaluation["accuracy"] for evaluation in compared["evaluations"]
+    )
 
     assert trainshed("model", best["id"], "--alias", "champion")["job_id"] == best["id"]
     again = trainshed("evaluate", "champion", "--threshold", 0.9, "--tag", "day")
     assert (again["state"], again["evaluation"]["threshold"]) == ("succeeded", 0.9)
     assert again["evaluation"]["accuracy"] <= best["evaluation_accuracy"]
 
-    [read] = trainshed("predict", picture, "--model", "champion")["data"]
-    assert len(read["probabilities"]) == 10
+    [prediction] = trainshed("predict", image, "--model", "champion")["data"]
+    assert len(prediction["probabilities"]) == 10
     trainshed("model", "champion", "--download", "onnx", "--output", file)
     assert onnxruntime.InferenceSession(file.read_bytes()).get_inputs()
 

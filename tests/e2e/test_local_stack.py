@@ -1,4 +1,4 @@
-"""The local stack as people use it: a real Redis, API and worker, and one demo with the real trainer."""
+"""The complete local stack, with a real Redis, API and worker; the demo also with the real trainer."""
 
 import json
 import os
@@ -32,7 +32,7 @@ START_S = 60.0
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Of a stack that trains nothing, and that finds again what is lost within seconds."""
+    """Settings of a stack with the stub executor, which recovers lost jobs within seconds."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return Settings(
         data_dir=tmp_path,
@@ -46,32 +46,32 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def job(epochs: int) -> TrainJobCreate:
-    """A job of half a second an epoch."""
+    """A job that takes half a second per epoch."""
     return TrainJobCreate(spec=TrainRequest(dataset="digits", epochs=epochs, batch_size=32, seed=1))
 
 
-def of_stack(settings: Settings) -> list[psutil.Process]:
-    """The processes of the stack on this data: they carry its folder in their environment."""
-    found = []
+def stack_processes(settings: Settings) -> list[psutil.Process]:
+    """The processes of the stack on this data, by the folder in their environment."""
+    processes = []
     for process in psutil.process_iter():
         try:
             ours = process.environ().get("TRAINSHED_DATA_DIR") == str(settings.data_dir)
             if ours and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:  # it is gone, or another user's
+                processes.append(process)
+        except psutil.Error:  # it has ended, or is another user's
             continue
-    return found
+    return processes
 
 
 def program(settings: Settings, *words: str) -> psutil.Process:
     """The stack's process whose command line has these words."""
-    (found,) = [one for one in of_stack(settings) if set(words) <= set(one.cmdline())]
-    return found
+    (process,) = [process for process in stack_processes(settings) if set(words) <= set(process.cmdline())]
+    return process
 
 
 def wait_for_an_epoch(server: Client, job_id: UUID) -> None:
-    for seen in server.watch(job_id, timeout_s=START_S):
-        if seen.progress and seen.progress.epoch:
+    for job in server.watch(job_id, timeout_s=START_S):
+        if job.progress and job.progress.epoch:
             return
 
 
@@ -87,7 +87,7 @@ def trainshed(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
 
 @contextmanager
 def running_up(settings: Settings) -> Iterator[subprocess.Popen[str]]:
-    """`trainshed up`, once it has said that it is up."""
+    """`trainshed up`, once it has reported that the stack runs."""
     up = trainshed(settings, "up", "--json")
     assert up.stdout is not None
     try:
@@ -103,62 +103,62 @@ def running_up(settings: Settings) -> Iterator[subprocess.Popen[str]]:
         up.communicate(timeout=START_S)
 
 
-def test_a_stack_runs_jobs_alone_on_its_data_and_leaves_nothing_behind(settings: Settings) -> None:
+def test_a_stack_runs_jobs_excludes_a_second_one_and_leaves_no_process(settings: Settings) -> None:
     before = psutil.Process().children()
     with LocalStack(settings) as stack, Client(stack.url) as server:
         submitted = server.submit(job(epochs=2))
         assert server.wait(submitted.id, timeout_s=START_S).state is JobState.SUCCEEDED
         with pytest.raises(StackRunning, match=rf"{stack.url}, process {os.getpid()}"):
             LocalStack(settings).__enter__()
-        demo = trainshed(settings, "demo", "--json")  # takes the stack that runs
+        demo = trainshed(settings, "demo", "--json")  # uses the running stack
         out, err = demo.communicate(timeout=START_S)
         assert demo.returncode == 0, err
         assert "a stack runs on" in err
         assert server.job(UUID(json.loads(out)["id"])).name == "demo"
-    assert of_stack(settings) == []
+    assert stack_processes(settings) == []
     assert psutil.Process().children() == before
     assert ports.is_free(HOST, settings.port)
 
 
-def test_whatever_is_killed_starts_again_and_the_job_goes_on(settings: Settings) -> None:
-    said: list[str] = []
-    with LocalStack(settings, say=said.append) as stack, Client(stack.url) as server:
+def test_killed_programs_are_restarted_and_the_job_continues(settings: Settings) -> None:
+    lines: list[str] = []
+    with LocalStack(settings, report=lines.append) as stack, Client(stack.url) as server:
         submitted = server.submit(job(epochs=6))
         wait_for_an_epoch(server, submitted.id)
         for name, words in (("worker", ("workers",)), ("API", ("trainshed.cli.main", "api"))):
             program(settings, *words).kill()
-            restarted = f"the {name} ended with signal SIGKILL: starting it again"
-            wait_until(lambda line=restarted: line in said, f"the {name} is started again")  # type: ignore[misc]
+            restarted = f"the {name} ended with signal SIGKILL: restarting it"
+            wait_until(lambda line=restarted: line in lines, f"the {name} is restarted")  # type: ignore[misc]
         finished = server.wait(submitted.id, timeout_s=START_S)
         assert finished.state is JobState.SUCCEEDED
         assert [attempt.outcome for attempt in finished.attempts] == [
             AttemptOutcome.LOST,
             AttemptOutcome.SUCCEEDED,
         ]
-        assert [len(series.y) for series in server.metrics(submitted.id).series] == [6] * 4
+        assert [len(metric.y) for metric in server.metrics(submitted.id).series] == [6] * 4
 
 
-def test_a_killed_stack_takes_its_programs_with_it_and_the_next_one_goes_on(settings: Settings) -> None:
+def test_a_killed_stacks_programs_end_and_the_next_stack_continues_its_jobs(settings: Settings) -> None:
     with Client(f"http://{HOST}:{settings.port}") as server:
         with running_up(settings) as up:
             submitted = server.submit(job(epochs=1_000))
             wait_for_an_epoch(server, submitted.id)
             up.kill()
-        with running_up(settings) as up:  # at once: it waits until the other's programs are gone
-            running = (one for one in server.watch(submitted.id) if one.state is JobState.RUNNING)
+        with running_up(settings) as up:  # at once: it waits for the other's programs
+            running = (job for job in server.watch(submitted.id) if job.state is JobState.RUNNING)
             assert next(running).attempts[0].outcome is AttemptOutcome.RELEASED
             up.send_signal(signal.SIGTERM)
             assert up.wait(START_S) == 0
-    wait_until(lambda: of_stack(settings) == [], "every process is gone")
+    wait_until(lambda: stack_processes(settings) == [], "every process is gone")
 
 
-def test_the_demo_goes_on_with_digits_where_mnist_cannot_be_had(tmp_path: Path) -> None:
+def test_the_demo_falls_back_to_digits_without_mnist(tmp_path: Path) -> None:
     nowhere = (tmp_path / "nowhere").as_uri()
     settings = Settings(
         data_dir=tmp_path, mnist_images_url=nowhere, mnist_labels_url=nowhere, download_attempts=1
     )
-    with socket.create_server((HOST, 0)) as taken:  # so it chooses another port
-        demo = trainshed(settings.model_copy(update={"port": taken.getsockname()[1]}), "demo")
+    with socket.create_server((HOST, 0)) as in_use:  # so the demo chooses another port
+        demo = trainshed(settings.model_copy(update={"port": in_use.getsockname()[1]}), "demo")
         out, err = demo.communicate(timeout=110)
     assert demo.returncode == 0, err
     assert "MNIST cannot be fetched: " in err
@@ -166,10 +166,10 @@ def test_the_demo_goes_on_with_digits_where_mnist_cannot_be_had(tmp_path: Path) 
     closing = (
         r"10 epochs, 440 batches, validation accuracy 0\.\d{4}, evaluation accuracy (0\.\d{4}) on 197 images"
     )
-    found = re.search(closing, err)
-    assert found, err
-    assert float(found[1]) > 0.85
+    summary = re.search(closing, err)
+    assert summary, err
+    assert float(summary[1]) > 0.85
     assert "9 Nine" in out
     assert sum(line.startswith("epoch ") for line in out.splitlines()) == 10
     assert max(map(len, out.splitlines())) <= 80
-    wait_until(lambda: of_stack(settings) == [], "every process is gone")
+    wait_until(lambda: stack_processes(settings) == [], "every process is gone")

@@ -1,1 +1,1 @@
-"""The command line, `trainshed`: one module a group of commands."""
+"""The command line, `trainshed`: each module has a group of commands."""

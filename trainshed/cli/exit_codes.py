@@ -1,6 +1,6 @@
-"""How a command ends: its exit code, and what it says when it could not be done."""
+"""How a command ends: its exit code, and its error messages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -14,20 +14,20 @@ from shared.settings import Settings
 from trainshed.cli.output import say
 from trainshed.errors import ClientError, TrainshedApiError, UsageError
 
-_OPTIONS = {"tags": "tag", "max_runtime_s": "max-runtime"}  # fields whose option has another name
+_OPTION_NAMES = {"tags": "tag", "max_runtime_s": "max-runtime"}  # fields whose option has another name
 
 
 class ExitCode(IntEnum):
-    """What the exit code says."""
+    """The exit codes of all commands."""
 
     DONE = 0
-    FAILED = 1  # the job failed; or the server could not be reached, or failed
-    USAGE = 2  # what was asked for cannot be: an option, a value, a job that is not there
+    FAILED = 1  # the job failed, or the server could not be reached or failed
+    USAGE = 2  # an invalid option, value or reference
     CANCELLED = 3  # the job was cancelled
-    DETACHED = 130  # Ctrl-C; the job goes on
+    DETACHED = 130  # Ctrl-C; the job continues
 
 
-OF_STATE = {
+EXIT_CODES = {
     JobState.SUCCEEDED: ExitCode.DONE,
     JobState.FAILED: ExitCode.FAILED,
     JobState.CANCELLED: ExitCode.CANCELLED,
@@ -35,51 +35,53 @@ OF_STATE = {
 
 
 class CommandGroup(TyperGroup):
-    """Commands whose foreseen errors are one line each on stderr, and an exit code."""
+    """Commands that report each expected error in one line on stderr, and by an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except (ClientError, ValidationError, SettingsError) as error:
-            for line in _explained(error):
-                say(f"Error: {line}", "red")
-            raise typer.Exit(_code(error)) from error
+            for message in _messages(error):
+                say(f"Error: {message}", "red")
+            raise typer.Exit(_exit_code(error)) from error
 
 
-def _code(error: Exception) -> ExitCode:
+def _exit_code(error: Exception) -> ExitCode:
     if isinstance(error, TrainshedApiError):
         return ExitCode.USAGE if 400 <= error.problem.status < 500 else ExitCode.FAILED
     usage = isinstance(error, UsageError | ValidationError | SettingsError)
     return ExitCode.USAGE if usage else ExitCode.FAILED
 
 
-def _explained(error: Exception) -> Iterator[str]:
+def _messages(error: Exception) -> Iterator[str]:
     if isinstance(error, ValidationError):
-        for one in error.errors():
-            message = one["msg"].removeprefix("Value error, ")
-            yield _sentence(_named(error.title, one["loc"]), message, one["input"])
+        for detail in error.errors():
+            message = detail["msg"].removeprefix("Value error, ")
+            yield _located(_source(error.title, detail["loc"]), message, detail["input"])
     elif isinstance(error, TrainshedApiError) and error.problem.errors:
-        for found in error.problem.errors:
-            path = str(found.get("pointer") or found.get("parameter") or "").split("/")
-            yield _sentence(_option(path), str(found.get("detail")))
+        for problem in error.problem.errors:
+            path = str(problem.get("pointer") or problem.get("parameter") or "").split("/")
+            yield _located(_option(path), str(problem.get("detail")))
     else:
         yield str(error)
 
 
-def _named(title: str, path: tuple[int | str, ...]) -> str:
-    if title == Settings.__name__:
+def _source(model: str, path: Sequence[int | str]) -> str:
+    """Return the environment variable or the option that an invalid value came from."""
+    if model == Settings.__name__:
         return "_".join(["TRAINSHED", *(str(part).upper() for part in path)]) if path else ""
     return _option(path)
 
 
-def _option(path: Any) -> str:
-    """The option for a field, by the path to it: its last name, for a number counts a list's items."""
+def _option(path: Sequence[int | str]) -> str:
+    """Return the option for the field at this path, which may end with indexes of a list; empty if none."""
     names = [str(part) for part in path if not str(part).isdigit()]
     name = names[-1] if names else ""
-    return f"--{_OPTIONS.get(name, name.replace('_', '-'))}" if name not in ("", "spec") else ""
+    return f"--{_OPTION_NAMES.get(name, name.replace('_', '-'))}" if name not in ("", "spec") else ""
 
 
-def _sentence(where: str, message: str, given: Any = None) -> str:
-    shown = f" {given}" if where and isinstance(given, str | int | float) else ""
-    return f"{where}{shown}: {message}" if where else message
+def _located(source: str, message: str, value: Any = None) -> str:
+    if not source:
+        return message
+    return f"{source} {value}: {message}" if isinstance(value, str | int | float) else f"{source}: {message}"

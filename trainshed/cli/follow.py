@@ -1,149 +1,161 @@
-"""Follows a job to its end: a live bar in a terminal, a line an epoch anywhere else."""
+"""Following a job until it is finished: a live display in a terminal, lines elsewhere; then its outcome."""
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 from uuid import UUID
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from shared.lifecycle import TERMINAL, AttemptOutcome, JobState, Phase
-from shared.schemas import Job, JobDetail, JobEvaluation
-from trainshed.cli import tables
-from trainshed.cli.exit_codes import OF_STATE, ExitCode
+from shared.lifecycle import TERMINAL, AttemptOutcome, JobKind, JobState, Phase
+from shared.schemas import Job, JobDetail, JobEvaluation, WaitingFor
+from trainshed.cli.evaluation_tables import evaluation_tables
+from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
+from trainshed.cli.formatting import metrics_line, short_id
 from trainshed.cli.output import say, show, stdout, write_json
+from trainshed.cli.progress import activity, ended_attempt, live_progress
 from trainshed.client import Client
+
+M = TypeVar("M", bound=BaseModel)
 
 _REFRESH_HZ = 8
 
 
-def follow(server: Client, job_id: UUID, console: Console) -> JobDetail:
-    """Show a job's progress until it is finished.
+def follow_submitted(server: Client, job: Job, *, detach: bool, as_json: bool) -> None:
+    """Follow a job that was just submitted to its end, or with `detach` say how to."""
+    if detach and as_json:
+        write_json(job)
+    elif detach:
+        typer.echo(f"Job {job.id} is {job.state}. Follow it with `trainshed watch {short_id(job.id)}`.")
+    else:
+        if not as_json:
+            typer.echo(f"Job {job.id}")
+            _warn_if_stuck(server.job(job.id))
+        follow_to_end(server, job.id, as_json=as_json)
 
-    Args:
-        server: where the job is.
-        job_id: of the job.
-        console: where it is shown; one that is no terminal gets plain lines.
 
-    Returns:
-        the finished job.
+def follow_to_end(server: Client, job_id: UUID, *, as_json: bool) -> None:
+    """Follow a job, show its outcome, and exit with the code of its final state.
+
+    Ctrl-C ends the command, not the job.
     """
-    if console.is_terminal:
-        return _follow_live(server, job_id, console)
-    return _follow_in_lines(server, job_id, console)
+    try:
+        job = server.wait(job_id) if as_json else follow(server, job_id, stdout())
+    except KeyboardInterrupt:
+        say(f"Detached; the job continues. Follow it again with `trainshed watch {job_id}`.", "yellow")
+        raise typer.Exit(ExitCode.DETACHED) from None
+    evaluation = evaluation_of(server, job)
+    if as_json:
+        write_json(with_evaluation(job, evaluation))
+    else:
+        show_outcome(job, evaluation)
+    raise typer.Exit(EXIT_CODES[job.state])
+
+
+def follow(server: Client, job_id: UUID, console: Console) -> JobDetail:
+    """Show a job's progress on the console until it is finished, and return the finished job."""
+    return _follow_live(server, job_id, console) if console.is_terminal else _log(server, job_id, console)
 
 
 def _follow_live(server: Client, job_id: UUID, console: Console) -> JobDetail:
-    told = 0
+    reported = 0
     with Live(console=console, refresh_per_second=_REFRESH_HZ) as live:
         for job in server.watch(job_id):
-            setbacks = _setbacks(job)
-            for line in setbacks[told:]:
+            ended = _ended_attempts(job)
+            for line in ended[reported:]:
                 live.console.print(line)
-            told = len(setbacks)
-            live.update(tables.progress(job))
+            reported = len(ended)
+            live.update(live_progress(job))
     return job
 
 
-def _follow_in_lines(server: Client, job_id: UUID, console: Console) -> JobDetail:
-    told, shown, doing = 0, 0, ""
+def _log(server: Client, job_id: UUID, console: Console) -> JobDetail:
+    """Print a line for each ended attempt, phase and epoch."""
+    attempts, epochs, phase = 0, 0, ""
     for job in server.watch(job_id):
-        setbacks, now = _setbacks(job), tables.activity(job).plain
-        epochs = _epochs(server, job, shown) if job.progress and job.progress.epoch > shown else []
-        news = [Text(now)] if now != doing and job.state not in TERMINAL else []
+        ended, now = _ended_attempts(job), activity(job).plain
+        new_epochs = _epochs(server, job, epochs) if job.progress and job.progress.epoch > epochs else []
+        new_phase = [Text(now)] if now != phase and job.state not in TERMINAL else []
         trained = job.phase in (Phase.EVALUATING, Phase.SAVING)
-        for line in [*setbacks[told:], *(epochs + news if trained else news + epochs)]:
+        progress = new_epochs + new_phase if trained else new_phase + new_epochs
+        for line in [*ended[attempts:], *progress]:
             console.print(line, soft_wrap=True)
-        told, shown, doing = len(setbacks), shown + len(epochs), now
+        attempts, epochs, phase = len(ended), epochs + len(new_epochs), now
     return job
 
 
-def _epochs(server: Client, job: JobDetail, shown: int) -> list[Text]:
-    """A line for each epoch after the first `shown` ones."""
-    series = {one.name: one.y for one in server.metrics(job.id).series}
+def _epochs(server: Client, job: JobDetail, printed: int) -> list[Text]:
+    """Return a line for each epoch after the first `printed` epochs."""
+    metrics = {metric.name: metric.y for metric in server.metrics(job.id).series}
     total = str(job.progress.epochs if job.progress else "")
     return [
-        Text(
-            f"epoch {number:>{len(total)}}/{total}  {tables.numbers(dict(zip(series, values, strict=True)))}"
-        )
-        for number, values in enumerate(zip(*series.values(), strict=True), start=1)
-        if number > shown
+        Text(f"epoch {number:>{len(total)}}/{total}  {metrics_line(dict(zip(metrics, values, strict=True)))}")
+        for number, values in enumerate(zip(*metrics.values(), strict=True), start=1)
+        if number > printed
     ]
 
 
-def _setbacks(job: JobDetail) -> list[Text]:
-    """What to say of each attempt that ended, and was not the job's end."""
+def _ended_attempts(job: JobDetail) -> list[Text]:
+    """Return a line for each attempt that ended without ending the job."""
     return [
-        tables.setback(attempt)
+        ended_attempt(attempt)
         for attempt in job.attempts
         if attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.LOST, AttemptOutcome.RELEASED)
         and not (attempt.number == job.attempt and job.state in TERMINAL)
     ]
 
 
-_ALIVE_S = 60.0  # a worker that was not heard of for longer is taken for lost
+def write_lines(items: Iterable[M], line: Callable[[M], Text], *, as_json: bool, follow: bool) -> None:
+    """Write a job's events or log as lines, each as soon as it arrives; with only `as_json`, as one document.
 
-
-def take(server: Client, job: Job, *, detach: bool, as_json: bool) -> None:
-    """Go on after a job was submitted: follow it, or say how to."""
-    if not (detach or as_json):
-        typer.echo(f"Job {job.id}")
-        _warn_if_nobody_serves(server, job.queue)
-    if not detach:
-        follow_to_end(server, job.id, as_json=as_json)
-    elif as_json:
-        write_json(job)
-    else:
-        typer.echo(f"Job {job.id} is {job.state}. Follow it with `trainshed watch {tables.short_id(job)}`.")
-
-
-def follow_to_end(server: Client, job_id: UUID, *, as_json: bool) -> None:
-    """Follow a job, show what came out, and end the program with the exit code of its state.
-
-    Ctrl-C ends the program and not the job.
+    Ctrl-C ends the command, not the job.
     """
+    if as_json and not follow:
+        write_json(list(items))
+        return
+    console = stdout()
     try:
-        job = server.wait(job_id) if as_json else follow(server, job_id, stdout())
+        for item in items:
+            if as_json:
+                typer.echo(item.model_dump_json())
+            else:
+                console.print(line(item), soft_wrap=True)  # a line stays whole, for grep
     except KeyboardInterrupt:
-        say(f"Detached; the job goes on. Follow it again with `trainshed watch {job_id}`.", "yellow")
         raise typer.Exit(ExitCode.DETACHED) from None
-    evaluation = evaluation_of(server, job)
-    if as_json:
-        write_json(detailed(job, evaluation))
-    else:
-        conclude(job, evaluation)
-    raise typer.Exit(OF_STATE[job.state])
 
 
-def conclude(job: JobDetail, evaluation: JobEvaluation | None) -> None:
-    """Say how a finished job ended, after its evaluation if there is one."""
+def show_outcome(job: JobDetail, evaluation: JobEvaluation | None) -> None:
+    """Show a finished job's evaluation, if it has one, and say how the job ended."""
     if evaluation:
-        show("", tables.evaluation_tables(evaluation), "")
+        show("", evaluation_tables(evaluation), "")
     if job.state is JobState.FAILED:
-        why = f"{job.error.code}: {job.error.message}" if job.error else "the server does not say why"
-        say(f"Job {job.id} failed: {why}", "bold red")
+        reason = f"{job.error.code}: {job.error.message}" if job.error else "the server gives no reason"
+        say(f"Job {job.id} failed: {reason}", "bold red")
     elif job.state is JobState.CANCELLED:
         say(f"Job {job.id} was cancelled.", "magenta")
     else:
-        model = f" Its model: `trainshed model {tables.short_id(job)}`." if job.kind == "train" else ""
-        say(f"Job {job.id} succeeded.{model}", "green")
+        follow_up = f" Show its model with `trainshed model {short_id(job.id)}`."
+        say(f"Job {job.id} succeeded.{follow_up if job.kind is JobKind.TRAIN else ''}", "green")
 
 
 def evaluation_of(server: Client, job: Job) -> JobEvaluation | None:
-    """A job's evaluation, if it has succeeded."""
+    """Return a job's evaluation if the job has succeeded."""
     return server.evaluation(job.id) if job.state is JobState.SUCCEEDED else None
 
 
-def detailed(job: JobDetail, evaluation: JobEvaluation | None) -> dict[str, Any]:
-    """A job and its evaluation in one document."""
-    measured = evaluation.model_dump(mode="json") if evaluation else None
-    return {**job.model_dump(mode="json"), "evaluation": measured}
+def with_evaluation(job: JobDetail, evaluation: JobEvaluation | None) -> dict[str, Any]:
+    """Return a job and its evaluation as one JSON document."""
+    document = evaluation.model_dump(mode="json") if evaluation else None
+    return {**job.model_dump(mode="json"), "evaluation": document}
 
 
-def _warn_if_nobody_serves(server: Client, queue: str) -> None:
-    alive = (one for one in server.workers() if one.state == "online" and one.heartbeat_age_s < _ALIVE_S)
-    if not any(queue in worker.queues for worker in alive):
-        say(
-            f"No worker serves the queue `{queue}` now; the job waits for one (`trainshed worker`).", "yellow"
-        )
+def _warn_if_stuck(job: JobDetail) -> None:
+    """Warn that a job will not start unless a worker is started or the queue is resumed."""
+    if job.waiting_for is WaitingFor.NO_WORKER_ONLINE:
+        say(f"No worker serves queue `{job.queue}`; the job waits for one (`trainshed worker`).", "yellow")
+    elif job.waiting_for is WaitingFor.PAUSED:
+        resume = f"`trainshed queues resume {job.queue}`"
+        say(f"Queue `{job.queue}` is paused; the job waits until it is resumed ({resume}).", "yellow")

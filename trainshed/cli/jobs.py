@@ -1,39 +1,42 @@
-"""The command that lists jobs."""
+"""The commands that read jobs: `trainshed jobs`, `show`, `watch`."""
 
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from shared.lifecycle import JobState
+from shared.lifecycle import JobKind, JobState
 from shared.schemas import JobListQuery, JobOrder
-from trainshed.cli import options, tables
-from trainshed.cli.output import say, show, write_json
+from trainshed.cli import options, output
+from trainshed.cli.evaluation_tables import evaluation_tables
+from trainshed.cli.follow import evaluation_of, follow_to_end, with_evaluation
+from trainshed.cli.references import find_job
+from trainshed.cli.tables import job_details, job_table
 from trainshed.errors import UsageError
 
-_PAGE = 200  # jobs that the server gives at once, at most
+_MAX_PAGE_SIZE = 200  # of the server
 
 
-def _filter(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, show_default=False, rich_help_panel="Which jobs")
+def _filter(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel="Filters")
 
 
-States = Annotated[list[JobState] | None, _filter("In this state; may be given more than once.")]
-Kind = Annotated[Literal["train", "evaluate"] | None, _filter("Of this kind.")]
-Tag = Annotated[str | None, _filter("With this tag.")]
-Queue = Annotated[str | None, _filter("Of this queue.")]
-Worker = Annotated[str | None, _filter("That this worker has run, or runs.")]
-Name = Annotated[str | None, _filter("With this in their name.")]
+States = Annotated[list[JobState] | None, _filter("Jobs in this state; may be repeated.")]
+Kind = Annotated[JobKind | None, _filter("Jobs of this kind.")]
+Tag = Annotated[str | None, _filter("Jobs with this tag.")]
+Queue = Annotated[str | None, _filter("Jobs of this queue.")]
+Worker = Annotated[str | None, _filter("Jobs that this worker has run, or is running.")]
+Name = Annotated[str | None, _filter("Jobs whose name contains this text.")]
 After = Annotated[
-    str | None, _filter("Submitted then or later, such as `2026-01-31` or `2026-01-31T12:00`.", "--after")
+    str | None, _filter("Jobs submitted at or after this time: `2026-01-31` or `2026-01-31T12:00`.")
 ]
-Before = Annotated[str | None, _filter("Submitted earlier than then.", "--before")]
-Sort = Annotated[JobOrder, typer.Option(help="The order; `-` for descending.")]
+Before = Annotated[str | None, _filter("Jobs submitted before this time.")]
+Sort = Annotated[JobOrder, typer.Option(help="Order; `-` is descending.")]
 
 
 def jobs(
-    ctx: typer.Context,
+    *,
     state: States = None,
     kind: Kind = None,
     tag: Tag = None,
@@ -44,7 +47,7 @@ def jobs(
     before: Before = None,
     sort: Sort = JobOrder.NEWEST,
     limit: options.Limit = 20,
-    url: options.Url = None,
+    server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """List jobs, newest first."""
@@ -55,26 +58,38 @@ def jobs(
         "queue": queue,
         "worker": worker,
         "q": name,
-        "created_after": _moment(after),
-        "created_before": _moment(before),
+        "created_after": _time(after),
+        "created_before": _time(before),
     }
     given = {field: value for field, value in filters.items() if value}
     query = JobListQuery.model_validate({**given, "sort": sort})
-    with options.server(ctx, url) as server:
-        found = list(islice(server.jobs(query, page_size=min(limit, _PAGE)), limit))
+    matches = list(islice(server.jobs(query, page_size=min(limit, _MAX_PAGE_SIZE)), limit))
+    none = "No jobs match." if given else "No jobs."
+    output.write_result(matches, job_table, as_json=as_json, if_empty=none)
+
+
+def show(job: options.JobReference, server: options.Server, as_json: options.Json = False) -> None:
+    """Show a job: its specification, progress and attempts, and its evaluation."""
+    detail = server.job(find_job(server, job))
+    evaluation = evaluation_of(server, detail)
     if as_json:
-        write_json(found)
-    elif found:
-        show(tables.job_table(found))
-    else:
-        say("No such jobs." if given else "No jobs.")
+        output.write_json(with_evaluation(detail, evaluation))
+        return
+    output.show(job_details(detail))
+    if evaluation:
+        output.show("", evaluation_tables(evaluation))
 
 
-def _moment(text: str | None) -> datetime | None:
-    """What people type for a moment, in this host's time zone unless it names another."""
+def watch(job: options.JobReference, server: options.Server, as_json: options.Json = False) -> None:
+    """Follow a job until it is finished; Ctrl-C leaves it running."""
+    follow_to_end(server, find_job(server, job), as_json=as_json)
+
+
+def _time(text: str | None) -> datetime | None:
+    """Parse a date or a time, in this host's time zone unless it names another."""
     if text is None:
         return None
     try:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text!r} is no moment, such as 2026-01-31 or 2026-01-31T12:00") from error
+        raise UsageError(f"{text!r} is not a time, such as 2026-01-31 or 2026-01-31T12:00") from error

@@ -7,62 +7,51 @@ import typer
 
 from shared.schemas import ApiKeyCreate, Scope
 from trainshed.cli import options
-from trainshed.cli.output import say, show, write_json
+from trainshed.cli.output import confirm, say, write_json, write_result
 from trainshed.cli.tables import key_table
 
 _DAY_S = 86_400
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Who or what the key is given to.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Who or what the key is for.")]
 ScopeName = Annotated[
-    Scope, typer.Option("--scope", help="What its holder may do; each includes the ones before it.")
+    Scope, typer.Option("--scope", help="What the key permits; each scope includes the ones before it.")
 ]
 Days = Annotated[
     float | None, typer.Option("--days", min=0.001, help="Days until it expires.", show_default="never")
 ]
-KeyId = Annotated[UUID, typer.Argument(metavar="ID", help="The key's id, as `list` shows it.")]
+KeyId = Annotated[UUID, typer.Argument(metavar="ID", help="The key's id, as listed by `keys list`.")]
 
 
 @app.command()
 def create(
-    ctx: typer.Context,
+    *,
     name: Name,
     scope: ScopeName = Scope.READ,
     days: Days = None,
-    url: options.Url = None,
+    server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Make a key; its text is shown once."""
+    """Create an API key and print it; it cannot be displayed again."""
     request = ApiKeyCreate(name=name, scope=scope, expires_in_s=None if days is None else days * _DAY_S)
-    with options.server(ctx, url) as server:
-        created = server.create_api_key(request)
+    created = server.create_api_key(request)
     if as_json:
         write_json(created)
         return
     typer.echo(created.key)
-    say(f"Give it to {name} and keep no copy: it is not shown again. Its id: {created.id}")
+    say(f"Give this key to {name} and keep no copy: it is not shown again. Its id is {created.id}.")
 
 
 @app.command(name="list")
-def list_keys(ctx: typer.Context, url: options.Url = None, as_json: options.Json = False) -> None:
-    """List the keys, newest first."""
-    with options.server(ctx, url) as server:
-        found = server.api_keys()
-    if as_json:
-        write_json(found)
-    elif found:
-        show(key_table(found))
-    else:
-        say("There is no key.")
+def list_keys(server: options.Server, as_json: options.Json = False) -> None:
+    """List keys, newest first."""
+    keys = server.api_keys()
+    write_result(keys, key_table, as_json=as_json, if_empty="No keys.")
 
 
 @app.command()
-def revoke(ctx: typer.Context, key: KeyId, url: options.Url = None, as_json: options.Json = False) -> None:
-    """End a key, at once and for good."""
-    with options.server(ctx, url) as server:
-        server.revoke_api_key(key)
-    if as_json:
-        write_json({"revoked": str(key)})
-    else:
-        say(f"The key {key} opens nothing any more.")
+def revoke(key: KeyId, server: options.Server, as_json: options.Json = False) -> None:
+    """Revoke a key, at once and for good."""
+    server.revoke_api_key(key)
+    confirm({"revoked": str(key)}, f"Key {key} is revoked.", as_json=as_json)

@@ -1,114 +1,108 @@
-"""The options and arguments of the command line, each with its help; and the server that they name."""
+"""Options and arguments that several commands share, with their help texts."""
 
-from collections.abc import Callable
-from pathlib import Path
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
-from shared.schemas import ModelFormat, ModelKind, ModelPatch, Optimizer, Priority, TrainRequest
+from shared.schemas import ModelKind, Optimizer, Priority, TrainJobCreate, TrainRequest
 from trainshed.client import Client
 
 
-def _spec(field: str, text: str, default: str = "") -> Any:
-    """The option for a field of TrainRequest; its default is shown, and left to the server."""
-    value = TrainRequest.model_fields[field].default
-    shown = default or (False if value is None else str(value))
-    return typer.Option(help=text, show_default=shown, rich_help_panel="What is trained and measured")
+def _client(ctx: typer.Context, url: str) -> Client:
+    """Return a client that is closed after the command; tests replace `Client` by the context's object."""
+    connect: Callable[..., Client] = ctx.obj or Client
+    return ctx.with_resource(connect(url, api_key=ctx.meta.get(API_KEY)))
 
 
-def _job(text: str, default: str | bool = False, *names: str) -> Any:
-    """The option for a field that jobs of every kind have."""
-    return typer.Option(*names, help=text, show_default=default, rich_help_panel="The job")
+def _option(
+    schema: type[BaseModel], panel: str, field: str, text: str, default: str = "", *names: str
+) -> Any:
+    """Return the option for a field of a request; the help shows the default, which the server applies."""
+    value = schema.model_fields[field].default
+    shown = default or (str(value) if value else False)
+    return typer.Option(*names, help=text, show_default=shown, rich_help_panel=panel)
 
 
-Url = Annotated[
-    str | None,
-    typer.Option(
-        envvar="TRAINSHED_URL",
-        help="The server.",
-        show_default="http://HOST:PORT of the settings",
-    ),
-]
-API_KEY = f"{__name__}.api_key"  # where the context keeps it for every command
+_spec = partial(_option, TrainRequest, "Training and evaluation")
+_job = partial(_option, TrainJobCreate, "Job")
+
+API_KEY = f"{__name__}.api_key"  # the entry of the context's `meta` with the value of `--api-key`
 ApiKey = Annotated[
     str | None,
     typer.Option(
-        help="Shown to the server. Better set TRAINSHED_API_KEY: other users see a command's options.",
-        show_default=False,
+        help="Key to send to the server. Prefer TRAINSHED_API_KEY: other users can see a command's options.",
         metavar="KEY",
     ),
 ]
+# a command gets a client in place of the URL
+Server = Annotated[
+    Client,
+    typer.Option(
+        "--url",
+        help="URL of the server.",
+        show_default="TRAINSHED_URL, or the API on this host",
+        metavar="URL",
+        default_factory=str,
+        parser=str,
+        callback=_client,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout, and nothing else.")]
-Detach = Annotated[bool, typer.Option("--detach", "-d", help="Submit only, and do not follow the job.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Only submit the job, without following it.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="Continue until the job is finished; Ctrl-C leaves it running.")
+]
+Limit = Annotated[int, typer.Option(min=1, help="Maximum number of results.")]
 
 JobReference = Annotated[
-    str,
-    typer.Argument(metavar="JOB", help="The job's id, the end of its id, or `last`.", show_default=False),
+    str, typer.Argument(metavar="JOB", help="The job's id, the end of its id, or `last`.")
 ]
-ModelReference = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="The model's id or alias, or its job.", show_default=False),
+JobReferences = Annotated[
+    list[str], typer.Argument(metavar="JOB...", help="Each a job's id, the end of its id, or `last`.")
 ]
+ModelReference = Annotated[str, typer.Argument(metavar="MODEL", help="The model's id or alias, or its job.")]
 
-Dataset = Annotated[str | None, _spec("dataset", "`mnist`, `digits`, or one that the server's owner added.")]
-Model = Annotated[ModelKind | None, _spec("model", "The architecture.")]
-TrainSize = Annotated[int | None, _spec("train_size", "Training images.", "the dataset's")]
+Dataset = Annotated[str | None, _spec("dataset", "`mnist`, `digits`, or a dataset of the server's settings.")]
+Model = Annotated[ModelKind | None, _spec("model", "Architecture of the model.")]
+TrainSize = Annotated[int | None, _spec("train_size", "Number of training images.", "the dataset's")]
 ValidationSize = Annotated[
-    int | None, _spec("validation_size", "Images measured after each epoch.", "the dataset's")
+    int | None, _spec("validation_size", "Number of validation images.", "the dataset's")
 ]
 EvaluationSize = Annotated[
-    int | None, _spec("evaluation_size", "Images of the evaluation at the end.", "the dataset's")
+    int | None, _spec("evaluation_size", "Number of images of the final evaluation.", "the dataset's")
 ]
 Epochs = Annotated[int | None, _spec("epochs", "Passes over the training images.")]
-BatchSize = Annotated[int | None, _spec("batch_size", "Images a step.")]
-LearningRate = Annotated[float | None, _spec("learning_rate", "Of the optimizer.")]
-OptimizerName = Annotated[Optimizer | None, _spec("optimizer", "How weights follow their gradients.")]
-Seed = Annotated[int | None, _spec("seed", "Decides every random choice.", "drawn")]
+BatchSize = Annotated[int | None, _spec("batch_size", "Images per step.")]
+LearningRate = Annotated[float | None, _spec("learning_rate", "Learning rate of the optimizer.")]
+OptimizerName = Annotated[Optimizer | None, _spec("optimizer", "Optimization algorithm.")]
+Seed = Annotated[int | None, _spec("seed", "Seed of all randomness.", "random")]
 Threshold = Annotated[
     float | None,
     _spec("threshold", 'Predictions with a lower probability, 0 to 1, count as "no digit found".'),
 ]
 
-Name = Annotated[str | None, _job("What people call it.")]
-Tag = Annotated[list[str] | None, _job("A tag; may be given more than once.")]
-Queue = Annotated[str | None, _job("Which workers may take it.", "default")]
-PriorityName = Annotated[Priority | None, _job("Which jobs of a queue go first.", "normal", "--priority")]
-MaxRuntime = Annotated[float | None, _job("Seconds that one attempt may run.")]
-MaxAttempts = Annotated[int | None, _job("Failed attempts after which it fails.", "3")]
-
-Limit = Annotated[int, typer.Option(min=1, help="How many jobs at most.")]
-AliasName = Annotated[
-    str | None, typer.Option("--alias", help="Name it, such as `champion`; moved from the one that has it.")
+Name = Annotated[str | None, _job("name", "Name of the job.")]
+Tags = Annotated[list[str] | None, _job("tags", "Tag; may be repeated.", "", "--tag")]
+Queue = Annotated[str | None, _job("queue", "Queue, which decides which workers may run it.")]
+PriorityName = Annotated[Priority | None, _job("priority", "Priority within the queue.")]
+MaxRuntime = Annotated[
+    float | None, _job("max_runtime_s", "Seconds that each attempt may run.", "", "--max-runtime")
 ]
-Description = Annotated[str | None, typer.Option("--description", help="Describe it.")]
-Download = Annotated[
-    ModelFormat | None, typer.Option(help="Download the model in this form.", show_default=False)
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        help="The file to write the download to.",
-        show_default="model-ID.FORMAT",
-        dir_okay=False,
-        writable=True,
-    ),
-]
+MaxAttempts = Annotated[int | None, _job("max_attempts", "Failed attempts after which the job fails.")]
 
 
-def given(**values: Any) -> dict[str, Any]:
-    """The options that were given; the server knows the others' defaults."""
-    return {name: value for name, value in values.items() if value is not None}
+def given(schema: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given for a schema's fields; the server applies the other defaults."""
+    return {name: options[name] for name in schema.model_fields if options.get(name) is not None}
 
 
-def changes_of_model(alias: str | None, description: str | None) -> ModelPatch | None:
-    """What is to be changed of a model; None if nothing is. An empty text takes away what there is."""
-    given = {"alias": alias, "description": description}
-    changes = {name: value or None for name, value in given.items() if value is not None}
-    return ModelPatch.model_validate(changes) if changes else None
-
-
-def server(ctx: typer.Context, url: str | None) -> Client:
-    """The server that `--url` names. Tests hand in what connects to it, as the context's object."""
-    connect: Callable[..., Client] = ctx.obj or Client
-    return connect(url, api_key=ctx.meta.get(API_KEY))
+def json_or_text(value: str) -> Any:
+    """Parse a value that is JSON, such as 20 or null, or else a word, such as adam."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

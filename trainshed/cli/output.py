@@ -1,40 +1,65 @@
-"""Where output goes: results to stdout, words about them to stderr."""
+"""Output of the command line: results go to stdout, messages to stderr."""
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from trainshed.cli.formatting import printable
+
+R = TypeVar("R", bound=BaseModel | Sequence[BaseModel])
+
 
 def stdout() -> Console:
-    """The console for results."""
+    """Return the console for results."""
     return Console(file=sys.stdout, highlight=False)
 
 
 def show(*results: RenderableType) -> None:
-    """Show results to people."""
+    """Show results to people, on stdout."""
     console = stdout()
     for result in results:
         console.print(result)
 
 
 def say(text: str, style: str = "") -> None:
-    """Say something about what is going on, on stderr, so that results can be piped."""
+    """Write a message to people, without control characters, on stderr, so that results can be piped."""
     console = Console(file=sys.stderr, highlight=False)
-    # what is not a terminal keeps a sentence on one line, for grep
-    console.print(Text(text, style), soft_wrap=not console.is_terminal)
+    # outside a terminal a message stays on one line, for grep
+    console.print(Text(printable(text, allowed="\n\t"), style), soft_wrap=not console.is_terminal)
 
 
-def write_json(document: BaseModel | Iterable[BaseModel] | Mapping[str, object]) -> None:
+def write_json(document: BaseModel | Sequence[BaseModel] | Mapping[str, object]) -> None:
     """Write one JSON document to stdout."""
     if isinstance(document, BaseModel):
         plain: object = document.model_dump(mode="json")
     elif isinstance(document, Mapping):
         plain = document
     else:
-        plain = [one.model_dump(mode="json") for one in document]
+        plain = [item.model_dump(mode="json") for item in document]
     typer.echo(json.dumps(plain, indent=2))
+
+
+def write_result(
+    result: R, rendered: Callable[[R], RenderableType], *, as_json: bool, if_empty: str = ""
+) -> None:
+    """Write what a command has read: as JSON, or for people; instead of an empty list, say `if_empty`."""
+    if as_json:
+        write_json(result)
+    elif result or not if_empty:
+        show(rendered(result))
+    else:
+        say(if_empty)
+
+
+def confirm(result: BaseModel | Mapping[str, object], message: str, *, as_json: bool) -> None:
+    """Write what a command has changed, as JSON, or say the message."""
+    if as_json:
+        write_json(result)
+    else:
+        say(message)

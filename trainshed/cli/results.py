@@ -1,4 +1,4 @@
-"""The commands that look at what came out of jobs: models, predictions, comparisons."""
+"""The commands about results: `trainshed models`, `model`, `predict`, `compare`, `misclassified`."""
 
 from itertools import islice
 from pathlib import Path
@@ -6,103 +6,126 @@ from typing import Annotated
 
 import typer
 
-from shared.schemas import ModelReference
-from trainshed.cli import options, tables
-from trainshed.cli.output import say, show, write_json
+from shared.schemas import ModelFormat, ModelPatch, ModelReference
+from trainshed.cli import options
+from trainshed.cli.evaluation_tables import comparison_table, misclassified_table, prediction
+from trainshed.cli.output import say, show, write_json, write_result
 from trainshed.cli.references import find_job, find_model
+from trainshed.cli.tables import model_details, model_table
 from trainshed.client import Client
 from trainshed.errors import UsageError
 
-File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A PNG or JPEG file, of any size.", show_default=False)
+_MAX_PAGE_SIZE = 100  # of the server
+
+Alias = Annotated[
+    str | None,
+    typer.Option(help='Set the alias, such as `champion`, taken from the model that has it; "" removes it.'),
 ]
-OfModel = Annotated[
+Description = Annotated[str | None, typer.Option(help='Set the description; "" removes it.')]
+Download = Annotated[ModelFormat | None, typer.Option(help="Download the model in this format.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the download to this file.", show_default="model-ID.FORMAT", dir_okay=False, writable=True
+    ),
+]
+ImageFile = Annotated[Path, typer.Argument(metavar="FILE", help="PNG or JPEG file, of any size.")]
+PredictingModel = Annotated[
     str | None,
     typer.Option("--model", help="The model's id or alias, or its job.", show_default="the newest model"),
 ]
-Surely = Annotated[
+MinProbability = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help='Below it "no digit found".', show_default="as the model was trained with"
+        min=0, max=1, help='Least probability; below it "no digit found".', show_default="the model's own"
     ),
 ]
-Jobs = Annotated[
-    list[str],
-    typer.Argument(metavar="JOB...", help="Two to ten jobs, each as for `show`.", show_default=False),
-]
-ModelCount = Annotated[int, typer.Option("--limit", min=1, help="How many models at most, newest first.")]
+Label = Annotated[int | None, typer.Option(help="Only images of this class.")]
+Predicted = Annotated[int | None, typer.Option(help="Only images predicted as this class.")]
 
 
-def models(
-    ctx: typer.Context, limit: ModelCount = 20, url: options.Url = None, as_json: options.Json = False
-) -> None:
+def models(*, limit: options.Limit = 20, server: options.Server, as_json: options.Json = False) -> None:
     """List trained models, newest first."""
-    with options.server(ctx, url) as server:
-        found = list(islice(server.models(page_size=min(limit, 100)), limit))
+    newest = list(islice(server.models(page_size=min(limit, _MAX_PAGE_SIZE)), limit))
+    none = "No models yet: `trainshed train` trains a model."
+    write_result(newest, model_table, as_json=as_json, if_empty=none)
+
+
+def model(
+    *,
+    model: options.ModelReference,
+    alias: Alias = None,
+    description: Description = None,
+    download: Download = None,
+    output: Output = None,
+    server: options.Server,
+    as_json: options.Json = False,
+) -> None:
+    """Show a trained model's layers; set its alias or description; download it."""
+    if output and not download:
+        raise UsageError("--output needs --download keras or --download onnx")
+    patch = {"alias": alias, "description": description}
+    changes = {name: value or None for name, value in patch.items() if value is not None}
+    detail = server.model(find_model(server, model))
+    if changes:
+        detail = server.change_model(detail.id, ModelPatch.model_validate(changes))
     if as_json:
-        write_json(found)
-    elif found:
-        show(tables.models_table(found))
-    else:
-        say("No model was trained yet: `trainshed train` trains one.")
+        write_json(detail)
+    elif not download:
+        show(model_details(detail))
+    if download:
+        file = output or Path(f"model-{detail.id}.{download}")
+        _write(file, server.download(detail.id, download))
+        say(f"Wrote {file}.")
 
 
 def predict(
-    ctx: typer.Context,
-    file: File,
-    model: OfModel = None,
-    threshold: Surely = None,
-    url: options.Url = None,
+    *,
+    file: ImageFile,
+    model: PredictingModel = None,
+    threshold: MinProbability = None,
+    server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Say which digit a picture shows."""
+    """Predict the digit in an image file."""
     try:
-        picture = file.read_bytes()
+        image = file.read_bytes()
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-    with options.server(ctx, url) as server:
-        reference = find_model(server, model) if model else _newest(server)
-        found = server.predict(reference, picture, threshold=threshold)
-    if as_json:
-        write_json(found)
-    else:
-        show(tables.prediction(found.data[0]))
+    reference = find_model(server, model) if model else _newest(server)
+    predictions = server.predict(reference, image, threshold=threshold)
+    write_result(predictions, prediction, as_json=as_json)
 
 
-def compare(ctx: typer.Context, jobs: Jobs, url: options.Url = None, as_json: options.Json = False) -> None:
-    """Show jobs side by side: what differs in them, and what came out."""
-    with options.server(ctx, url) as server:
-        found = server.compare([find_job(server, job) for job in jobs])
-    if as_json:
-        write_json(found)
-    else:
-        show(tables.comparison(found))
+def compare(jobs: options.JobReferences, server: options.Server, as_json: options.Json = False) -> None:
+    """Compare two to ten jobs side by side: their differing parameters, metrics and evaluations."""
+    comparison = server.compare([find_job(server, job) for job in jobs])
+    write_result(comparison, comparison_table, as_json=as_json)
 
 
 def misclassified(
-    ctx: typer.Context,
+    *,
     job: options.JobReference,
-    label: Annotated[int | None, typer.Option(help="Only images of this class.", show_default=False)] = None,
-    predicted: Annotated[
-        int | None, typer.Option(help="Only those taken for this class.", show_default=False)
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
-    url: options.Url = None,
+    label: Label = None,
+    predicted: Predicted = None,
+    limit: options.Limit = 20,
+    server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """List the test images that a job's evaluation got wrong; with --json, the images too."""
-    with options.server(ctx, url) as server:
-        wrong = server.misclassified(find_job(server, job), label=label, predicted=predicted)
-        found = list(islice(wrong, limit))
-    if as_json:
-        write_json(found)
-    elif found:
-        show(tables.misclassified_table(found))
-    else:
-        say("No such images.")
+    """List the test images that a job's evaluation misclassified; --json includes the images."""
+    images = server.misclassified(find_job(server, job), label=label, predicted=predicted)
+    first = list(islice(images, limit))
+    write_result(first, misclassified_table, as_json=as_json, if_empty="No misclassified images match.")
 
 
 def _newest(server: Client) -> ModelReference:
     for model in server.models(page_size=1):
         return model.id
-    raise UsageError("there is no model yet: `trainshed train` trains one")
+    raise UsageError("there is no model yet: train one with `trainshed train`")
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The commands that run things on this host: the local stack, the demo, the API, a worker, the migrations."""
+"""The commands that run something on this host: `trainshed up`, `demo`, `api`, `worker`, `migrate`."""
 
 import os
 import signal
@@ -13,19 +13,20 @@ from shared.settings import ExposedApi, Settings, get_settings
 from trainshed.cli import options
 from trainshed.cli.demo import run_demo
 from trainshed.cli.exit_codes import ExitCode
-from trainshed.cli.output import say, show, write_json
+from trainshed.cli.output import confirm, say, show, write_json
+from trainshed.client import local_url
 from trainshed.errors import UsageError
 from trainshed.local.stack import LocalStack
 from trainshed.local.stack import migrate as migrate_database
 
-_STREAMS_END_S = 5  # for how long the API waits for its last answers when it is stopped
+_SHUTDOWN_TIMEOUT_S = 5  # for requests that the API is still serving when it is stopped
 
 
 def up(as_json: options.Json = False) -> None:
-    """Run everything on this host: Redis, the database, the API and a worker. Ctrl-C stops it."""
+    """Run Redis, the database, the API and a worker on this host, until Ctrl-C."""
     settings = get_settings()
     try:
-        with _interruptible(), LocalStack(settings, say=_progress) as stack:
+        with _interruptible(), LocalStack(settings, report=_report) as stack:
             if as_json:
                 write_json({"url": stack.url, "pid": os.getpid(), "data_dir": str(settings.data_dir)})
             else:
@@ -33,16 +34,16 @@ def up(as_json: options.Json = False) -> None:
             try:
                 stack.wait()
             finally:
-                say("Stopping: the worker gives its job back.")
+                say("Stopping; the worker releases its job.")
     except KeyboardInterrupt:
         say("Stopped.")
 
 
 def demo(as_json: options.Json = False) -> None:
-    """Run everything, train the codelab's model on MNIST, show what came out, and stop."""
+    """Run the stack, train the codelab's model on MNIST, show the results, and stop."""
     try:
         with _interruptible():
-            code = run_demo(get_settings(), progress=_progress, as_json=as_json)
+            code = run_demo(get_settings(), report=_report, as_json=as_json)
     except KeyboardInterrupt:
         say("Stopped.")
         code = ExitCode.DETACHED
@@ -51,7 +52,7 @@ def demo(as_json: options.Json = False) -> None:
 
 def api() -> None:
     """Serve the API, in the foreground."""
-    # imported here: other commands do without
+    # imported here, since other commands do not need it
     import uvicorn
 
     from shared import log
@@ -68,29 +69,26 @@ def api() -> None:
         host=settings.host,
         port=settings.port,
         log_config=None,
-        timeout_graceful_shutdown=_STREAMS_END_S,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
     )
 
 
 def worker() -> None:
-    """Run a worker, in the foreground: it takes jobs until it is stopped, and then gives its job back."""
-    get_settings()  # refuses wrong ones in a line, where Celery would show a traceback
-    # in this process's place, so that signals reach it; -P as in trainshed.local.stack
+    """Run a worker, in the foreground; when it is stopped, its jobs return to the queue."""
+    get_settings()  # reports invalid settings in one line, where Celery would show a traceback
+    # in place of this process, so that signals reach it; -P as in trainshed.local.stack
     os.execv(sys.executable, [sys.executable, "-P", "-m", "workers"])
 
 
 def migrate(as_json: options.Json = False) -> None:
-    """Bring the database's schema to this version's."""
+    """Migrate the database's schema to this version."""
     migrate_database(get_settings())
-    if as_json:
-        write_json({"migrated": True})
-    else:
-        say("The database is up to date.")
+    confirm({"migrated": True}, "The database is up to date.", as_json=as_json)
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the block as Ctrl-C does."""
+    """In this block, SIGTERM and a closed terminal raise KeyboardInterrupt, as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -103,14 +101,15 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _progress(line: str) -> None:
+def _report(line: str) -> None:
     say(f"- {line}", "dim")
 
 
 def _welcome(url: str, settings: Settings) -> str:
-    elsewhere = "" if settings.port == Settings.model_fields["port"].default else f" --url {url}"
+    is_default = url == local_url(Settings.model_construct()) and not settings.url
+    export = "" if is_default else f"  export TRAINSHED_URL={url}\n"
     return f"""
-Trainshed is running. Ctrl-C stops it.
+Trainshed is running. Press Ctrl-C to stop it.
 
   API      {url}
   Docs     {url}/docs
@@ -119,7 +118,7 @@ Trainshed is running. Ctrl-C stops it.
 
 From another terminal:
 
-  trainshed train{elsewhere}            the codelab's job
-  trainshed train{elsewhere} --help     all that a job can be
-  trainshed jobs{elsewhere}
+{export}  trainshed train            train the codelab's model
+  trainshed train --help     list all options of a job
+  trainshed jobs             list jobs
 """

@@ -1,21 +1,23 @@
-"""The command that says how the server is: `trainshed status`."""
+"""The command that shows the state of a server: `trainshed status`."""
 
 import typer
 from pydantic import BaseModel
+from rich.console import Group
 from rich.text import Text
 
 from shared.schemas import JobCounts, Me, Queue, Worker
-from trainshed.cli import options, tables
+from trainshed.cli import options
 from trainshed.cli.exit_codes import ExitCode
-from trainshed.cli.output import say, show, write_json
-from trainshed.client import Client
+from trainshed.cli.formatting import printable
+from trainshed.cli.output import say, write_result
+from trainshed.cli.tables import queue_table, worker_table
 
 
 class _Status(BaseModel):
-    """How a server is.
+    """The state of a server.
 
     Attributes:
-        lacks: what it needs to do its work and has not, in words; empty if nothing.
+        lacks: why the server is not ready; empty if it is.
     """
 
     url: str
@@ -26,21 +28,11 @@ class _Status(BaseModel):
     workers: tuple[Worker, ...]
 
 
-def status(ctx: typer.Context, url: options.Url = None, as_json: options.Json = False) -> None:
-    """Say whether the server is ready, what waits and what runs there; exit code 1 if it is not ready."""
-    with options.server(ctx, url) as server:
-        if lacks := server.why_not_ready():
-            say(f"Not ready: {lacks}", "red")  # first, for without a database the rest is waited for in vain
-        found = _look(server, lacks)
-    if as_json:
-        write_json(found)
-    else:
-        show(_heading(found), "", tables.queue_table(found.queues), "", tables.worker_table(found.workers))
-    raise typer.Exit(ExitCode.FAILED if lacks else ExitCode.DONE)
-
-
-def _look(server: Client, lacks: str) -> _Status:
-    return _Status(
+def status(server: options.Server, as_json: options.Json = False) -> None:
+    """Show whether the server is ready, its queues and workers; exit code 1 if it is not ready."""
+    if lacks := server.why_not_ready():
+        say(f"Not ready: {lacks}", "red")  # first, since without a database the other requests time out
+    status = _Status(
         url=server.url,
         lacks=lacks,
         me=server.me(),
@@ -48,8 +40,12 @@ def _look(server: Client, lacks: str) -> _Status:
         queues=server.queues(),
         workers=server.workers(),
     )
+    write_result(status, _tables, as_json=as_json)
+    raise typer.Exit(ExitCode.FAILED if lacks else ExitCode.DONE)
 
 
-def _heading(found: _Status) -> Text:
-    counts = ", ".join(f"{count:,} {state}" for state, count in found.jobs.states.items() if count)
-    return Text(f"{found.url}: you are {found.me.name} and may {found.me.scope}.\nJobs: {counts or 'none'}")
+def _tables(status: _Status) -> Group:
+    counts = ", ".join(f"{count:,} {state}" for state, count in status.jobs.states.items() if count)
+    identity = f"{printable(status.me.name)} with scope {status.me.scope}"
+    head = f"{status.url}, as {identity}\nJobs: {counts or 'none'}"
+    return Group(Text(head), "", queue_table(status.queues), "", worker_table(status.workers))

@@ -1,6 +1,5 @@
-"""The commands about sweeps: submit one, list them, look at one, cancel one."""
+"""The commands about sweeps: `trainshed sweep submit | list | show | cancel`."""
 
-import json
 from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
@@ -8,15 +7,15 @@ from uuid import UUID
 import typer
 from pydantic import TypeAdapter
 
-from shared.schemas import Objective, SweepCreate
-from trainshed.cli import options, tables
-from trainshed.cli.output import say, show, write_json
+from shared.schemas import Objective, SweepCreate, TrainJobCreate, TrainRequest
+from trainshed.cli import options
+from trainshed.cli.output import confirm, write_result
+from trainshed.cli.tables import job_counts, sweep_details, sweep_table
 from trainshed.errors import UsageError
 
-_FORM: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
-_LISTED = 20
+_SWEEP_CREATE: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
 
-app = typer.Typer(help="Many training jobs that differ in some parameters.", no_args_is_help=True)
+app = typer.Typer(help="Sweeps: many training jobs with different parameters.", no_args_is_help=True)
 
 Params = Annotated[
     list[str],
@@ -24,22 +23,21 @@ Params = Annotated[
         "--param",
         "-p",
         metavar="NAME=VALUES",
-        help="What is swept: `learning_rate=0.001,0.01`; with --count also a range, `batch_size=32..512`, or "
-        "by orders of magnitude, `learning_rate=log:0.0001..0.1`. May be given more than once.",
-        show_default=False,
+        help="Parameter and its values: `learning_rate=0.001,0.01`. With --count also a range: "
+        "`batch_size=32..512`, or on a log scale `learning_rate=log:0.0001..0.1`. May be repeated.",
     ),
 ]
 Count = Annotated[
     int | None,
-    typer.Option(min=1, help="So many jobs, drawn by chance.", show_default="every combination"),
+    typer.Option(min=1, help="Number of jobs, with random values.", show_default="every combination"),
 ]
-SweepId = Annotated[UUID, typer.Argument(metavar="SWEEP", help="The sweep's id.", show_default=False)]
-Metric = Annotated[Objective, typer.Option(help="What the jobs are compared by.")]
+SweepId = Annotated[UUID, typer.Argument(metavar="SWEEP", help="The sweep's id.")]
+Metric = Annotated[Objective, typer.Option(help="Metric to rank jobs by.")]
 
 
 @app.command()
 def submit(
-    ctx: typer.Context,
+    *,
     param: Params,
     count: Count = None,
     dataset: options.Dataset = None,
@@ -50,96 +48,61 @@ def submit(
     optimizer: options.OptimizerName = None,
     seed: options.Seed = None,
     name: options.Name = None,
-    tag: options.Tag = None,
+    tags: options.Tags = None,
     queue: options.Queue = None,
     priority: options.PriorityName = None,
-    url: options.Url = None,
+    server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Submit a training job for every combination of values, or for some drawn by chance."""
-    spec = options.given(
-        dataset=dataset,
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        optimizer=optimizer,
-        seed=seed,
-    )
+    """Submit a training job for every combination of values, or for random values."""
+    spec, job = options.given(TrainRequest, locals()), options.given(TrainJobCreate, locals())
     strategy = {"strategy": "grid"} if count is None else {"strategy": "random", "count": count}
-    asked = options.given(name=name, tags=tag, queue=queue, priority=priority)
-    request = _FORM.validate_python(
-        {**strategy, **asked, "spec": spec, "parameters": dict(map(_parameter, param))}
-    )
-    with options.server(ctx, url) as server:
-        sweep = server.submit_sweep(request)
-    if as_json:
-        write_json(sweep)
-    else:
-        say(f"Sweep {sweep.id} has {len(sweep.jobs):,} jobs. See `trainshed sweep show {sweep.id}`.")
+    parameters = dict(map(_parameter, param))
+    request = _SWEEP_CREATE.validate_python({**strategy, **job, "spec": spec, "parameters": parameters})
+    sweep = server.submit_sweep(request)
+    follow_up = f"Show it with `trainshed sweep show {sweep.id}`."
+    confirm(sweep, f"Sweep {sweep.id} has {len(sweep.jobs):,} jobs. {follow_up}", as_json=as_json)
 
 
 @app.command(name="list")
 def list_sweeps(
-    ctx: typer.Context,
-    metric: Metric = "evaluation_accuracy",
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = _LISTED,
-    url: options.Url = None,
+    *,
+    metric: Metric = Objective.EVALUATION_ACCURACY,
+    limit: options.Limit = 20,
+    server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """List sweeps, newest first, each with its best job."""
-    with options.server(ctx, url) as server:
-        found = list(islice(server.sweeps(metric), limit))
-    if as_json:
-        write_json(found)
-    elif found:
-        show(tables.sweeps_table(found))
-    else:
-        say("No sweeps.")
+    newest = list(islice(server.sweeps(metric), limit))
+    write_result(newest, sweep_table, as_json=as_json, if_empty="No sweeps.")
 
 
 @app.command(name="show")
 def show_sweep(
-    ctx: typer.Context,
+    *,
     sweep: SweepId,
-    metric: Metric = "evaluation_accuracy",
-    url: options.Url = None,
+    metric: Metric = Objective.EVALUATION_ACCURACY,
+    server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """Show a sweep's jobs, the best first."""
-    with options.server(ctx, url) as server:
-        found = server.sweep(sweep, metric)
-    if as_json:
-        write_json(found)
-    else:
-        show(tables.sweep_sheet(found))
+    detail = server.sweep(sweep, metric)
+    write_result(detail, sweep_details, as_json=as_json)
 
 
 @app.command()
-def cancel(
-    ctx: typer.Context, sweep: SweepId, url: options.Url = None, as_json: options.Json = False
-) -> None:
-    """Cancel every job of a sweep that is not over."""
-    with options.server(ctx, url) as server:
-        found = server.cancel_sweep(sweep)
-    if as_json:
-        write_json(found)
-    else:
-        say(f"Sweep {found.id}: {tables.states(found)}.")
+def cancel(sweep: SweepId, server: options.Server, as_json: options.Json = False) -> None:
+    """Cancel every unfinished job of a sweep."""
+    cancelled = server.cancel_sweep(sweep)
+    confirm(cancelled, f"Sweep {cancelled.id}: {job_counts(cancelled)}.", as_json=as_json)
 
 
 def _parameter(text: str) -> tuple[str, Any]:
     name, separator, values = text.partition("=")
     if not separator:
-        raise UsageError(f"--param {text} names no values: write NAME=VALUE,VALUE or NAME=MIN..MAX")
+        raise UsageError(f"--param {text} has no values: write NAME=VALUE,VALUE or NAME=MIN..MAX")
     if ".." in values:
         least, _, greatest = values.removeprefix("log:").partition("..")
-        return name, {"min": _value(least), "max": _value(greatest), "log": values.startswith("log:")}
-    return name, tuple(map(_value, values.split(",")))
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        ends = {"min": options.json_or_text(least), "max": options.json_or_text(greatest)}
+        return name, {**ends, "log": values.startswith("log:")}
+    return name, tuple(map(options.json_or_text, values.split(",")))

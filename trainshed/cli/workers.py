@@ -1,95 +1,61 @@
-"""The commands about workers and queues, which list them, drain a worker and pause a queue."""
+"""The commands about workers and queues: `trainshed workers`, `trainshed queues`."""
 
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
-from trainshed.cli import options, tables
-from trainshed.cli.output import say, show, write_json
-from trainshed.client import Client
+from trainshed.cli import options
+from trainshed.cli.output import confirm, write_result
+from trainshed.cli.tables import queue_table, worker_table
 
-M = TypeVar("M", bound=BaseModel)
+workers_app = typer.Typer(invoke_without_command=True)
+queues_app = typer.Typer(invoke_without_command=True)
 
-workers_app = typer.Typer(invoke_without_command=True, help="List the workers; drain one.")
-queues_app = typer.Typer(invoke_without_command=True, help="List the queues; pause one.")
-
-WorkerId = Annotated[str, typer.Argument(metavar="WORKER", help="Its id, as `workers` shows it.")]
-QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="Its name, as `queues` shows it.")]
+WorkerId = Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, as listed by `workers`.")]
+QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name, as listed by `queues`.")]
 
 
 @workers_app.callback()
-def workers(ctx: typer.Context, url: options.Url = None, as_json: options.Json = False) -> None:
-    """List the workers, last heard of first; drain one."""
-    if ctx.invoked_subcommand:
-        return
-    with options.server(ctx, url) as server:
-        found = server.workers()
-    if as_json:
-        write_json(found)
-    elif found:
-        show(tables.worker_table(found))
-    else:
-        say("No worker was ever here: start one with `trainshed worker`.")
+def workers(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
+    """List workers, the last seen first, or drain a worker."""
+    if not ctx.invoked_subcommand:
+        none = "No worker has registered yet: start one with `trainshed worker`."
+        write_result(server.workers(), worker_table, as_json=as_json, if_empty=none)
 
 
 @workers_app.command()
-def drain(
-    ctx: typer.Context, worker: WorkerId, url: options.Url = None, as_json: options.Json = False
-) -> None:
-    """Let a worker finish the jobs that it runs, and take no others."""
-    changed = _do(ctx, url, as_json, lambda server: server.drain(worker))
-    if not as_json:
-        say(f"Worker {worker} is {changed.state}; it still runs {changed.busy_slots} jobs.")
+def drain(worker: WorkerId, server: options.Server, as_json: options.Json = False) -> None:
+    """Let a worker finish its running jobs and take no more."""
+    drained = server.drain(worker)
+    running = f"{drained.busy_slots} running job{'' if drained.busy_slots == 1 else 's'}"
+    confirm(drained, f"Worker {worker} is {drained.state}, with {running}.", as_json=as_json)
 
 
 @workers_app.command()
-def undrain(
-    ctx: typer.Context, worker: WorkerId, url: options.Url = None, as_json: options.Json = False
-) -> None:
-    """Let a worker take jobs again."""
-    changed = _do(ctx, url, as_json, lambda server: server.undrain(worker))
-    if not as_json:
-        say(f"Worker {worker} is {changed.state}.")
+def undrain(worker: WorkerId, server: options.Server, as_json: options.Json = False) -> None:
+    """Let a drained worker take jobs again."""
+    undrained = server.undrain(worker)
+    confirm(undrained, f"Worker {worker} is {undrained.state}.", as_json=as_json)
 
 
 @queues_app.callback()
-def queues(ctx: typer.Context, url: options.Url = None, as_json: options.Json = False) -> None:
-    """List the queues; pause one."""
-    if ctx.invoked_subcommand:
-        return
-    with options.server(ctx, url) as server:
-        found = server.queues()
-    if as_json:
-        write_json(found)
-    else:
-        show(tables.queue_table(found))
+def queues(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
+    """List queues, or pause a queue."""
+    if not ctx.invoked_subcommand:
+        write_result(server.queues(), queue_table, as_json=as_json)
 
 
 @queues_app.command()
-def pause(
-    ctx: typer.Context, queue: QueueName, url: options.Url = None, as_json: options.Json = False
-) -> None:
-    """Let no job of a queue be started; those that run go on."""
-    changed = _do(ctx, url, as_json, lambda server: server.pause(queue))
-    if not as_json:
-        say(f"Queue {queue} is paused; {sum(changed.queued.values())} jobs wait.")
+def pause(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
+    """Stop starting jobs of a queue; running jobs continue."""
+    paused = server.pause(queue)
+    waiting = sum(paused.queued.values())
+    message = f"Queue {queue} is paused, with {waiting:,} queued job{'' if waiting == 1 else 's'}."
+    confirm(paused, message, as_json=as_json)
 
 
 @queues_app.command()
-def resume(
-    ctx: typer.Context, queue: QueueName, url: options.Url = None, as_json: options.Json = False
-) -> None:
-    """Let a queue's jobs be started again."""
-    _do(ctx, url, as_json, lambda server: server.resume(queue))
-    if not as_json:
-        say(f"Queue {queue} goes on.")
-
-
-def _do(ctx: typer.Context, url: str | None, as_json: bool, call: Callable[[Client], M]) -> M:
-    with options.server(ctx, url) as server:
-        answer = call(server)
-    if as_json:
-        write_json(answer)
-    return answer
+def resume(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
+    """Start jobs of a paused queue again."""
+    resumed = server.resume(queue)
+    confirm(resumed, f"Queue {queue} is resumed.", as_json=as_json)

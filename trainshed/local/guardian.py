@@ -1,8 +1,8 @@
-"""Stops the programs of a local stack when the process that started them was killed and cannot do it itself.
+"""Stops the programs of a local stack if the stack's own process is killed.
 
 The guardian is a process of its own. It reads the programs' process ids from a pipe whose other end only the
 stack holds, so it sees the stack's death as the end of its input. It also holds the stack's lock on the data
-folder, so that the next stack waits until everything is gone. Standard library only: it starts in 20 ms.
+folder, so that the next stack waits until every program has ended. Standard library only: it starts in 20 ms.
 """
 
 import os
@@ -12,19 +12,15 @@ import sys
 import time
 from contextlib import suppress
 
-_GRACE_S = 20.0
-_INTERVAL_S = 0.05
+_GRACE_PERIOD_S = 20.0
+_POLL_INTERVAL_S = 0.05
 
 
 class Guardian:
-    """The stack's end of the pipe."""
+    """The stack's handle of its guardian process."""
 
     def __init__(self, lock_fd: int) -> None:
-        """Start the guardian.
-
-        Args:
-            lock_fd: the file descriptor that holds the stack's lock.
-        """
+        """Start the guardian, which inherits the file descriptor of the stack's lock."""
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
@@ -34,20 +30,20 @@ class Guardian:
         )
 
     def watch(self, name: str, pid: int) -> None:
-        """Have a program stopped with the others, in place of one of the same name; the newest goes first."""
+        """Add a program to stop; it replaces a program of the same name. Programs stop in reverse order."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it was killed: the stack can do without
+        with suppress(BrokenPipeError):  # the guardian was killed, and the stack works without it
             self._process.stdin.write(f"{name} {pid}\n")
             self._process.stdin.flush()
 
     def dismiss(self) -> None:
-        """End the guardian; nothing is left to be stopped."""
+        """End the guardian without stopping anything."""
         self._process.kill()
         self._process.communicate()
 
 
 def main() -> None:
-    """Read process ids until the stack is gone, then end what is left of them."""
+    """Read process ids until the stack has ended, then stop the programs that still run."""
     programs: dict[str, int] = {}
     for line in sys.stdin:
         name, pid = line.split()
@@ -57,7 +53,7 @@ def main() -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process; one that has ended, and whose parent has not noticed, is none."""
+    """Return whether a process exists that is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -67,16 +63,16 @@ def is_running(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:  # it is gone just now, or this system has no /proc
+    except OSError:  # it has just ended, or this system has no /proc
         return not os.path.isdir("/proc/self")
 
 
 def _stop(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_S
+    deadline = time.monotonic() + _GRACE_PERIOD_S
     while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(_INTERVAL_S)
+        time.sleep(_POLL_INTERVAL_S)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""TCP ports of this host: whether one is free, and one that is."""
+"""TCP ports of this host: checks whether a port is free, and finds a free port."""
 
 import socket
 from typing import Any
@@ -7,21 +7,21 @@ from trainshed.errors import StackError
 
 
 def require_free(host: str, port: int) -> None:
-    """Raises StackError, with what to do, unless something can listen there."""
+    """Raise a StackError that suggests another port unless a server can listen on this port."""
     if (error := _bind(host, port)) is not None:
         raise StackError(
-            f"port {port} on {host} cannot be listened on ({error.strerror}): stop what uses it, or choose "
-            f"another with TRAINSHED_PORT, such as TRAINSHED_PORT={find_free(host)}"
+            f"port {port} on {host} cannot be listened on ({error.strerror}): stop the program that uses it, "
+            f"or choose another port, such as TRAINSHED_PORT={find_free(host)}"
         )
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether something can listen there."""
+    """Return whether a server can listen on the port."""
     return _bind(host, port) is None
 
 
 def find_free(host: str) -> int:
-    """A port on which nothing listens at the moment."""
+    """Return a port that nothing listens on at the moment."""
     family, address = _address(host, 0)
     with socket.socket(family) as probe:
         probe.bind(address)
@@ -32,7 +32,7 @@ def _bind(host: str, port: int) -> OSError | None:
     try:
         family, address = _address(host, port)
         with socket.socket(family) as probe:
-            # as the server does: connections that have ended hold no port
+            # as the server does: a port in TIME_WAIT is free
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:

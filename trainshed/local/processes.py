@@ -1,4 +1,4 @@
-"""The programs that a local stack is made of: started, watched, and stopped without leaving any behind."""
+"""The programs of a local stack: child processes, stopped together with what they started."""
 
 import json
 import os
@@ -16,32 +16,23 @@ from shared.settings import Settings
 
 _TAIL_LINES = 12
 _TAIL_BYTES = 8_192
-_SECRET = {"api_key", "api_keys"}  # dumped as stars, as they should be everywhere else
+_SECRET_FIELDS = {"api_key", "api_keys"}  # which Settings dumps as asterisks
 
 
 class Program:
-    """One program of the stack.
+    """A program of the stack, in a process group of its own.
 
-    It has a process group of its own: Ctrl-C in the terminal reaches only who started it, and
-    whatever it starts itself is found when it is stopped.
+    Thus Ctrl-C in the terminal does not reach it, and the processes that it starts can be killed with it.
 
     Attributes:
-        name: what people call it.
-        log: where its output goes; the one of the run before is kept beside it, with `.1` at its end.
+        name: for messages.
+        log: the file that its output goes to; the previous run's is kept as the same name with `.1` appended.
     """
 
     def __init__(
         self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str], grace_s: float
     ) -> None:
-        """Prepare to start.
-
-        Args:
-            name: what people call it.
-            command: the program and its arguments.
-            log: where its output goes.
-            environment: all of it.
-            grace_s: seconds that it may take to end when it is asked to, before it is killed.
-        """
+        """Prepare to start with these variables only; `grace_s` is the time from SIGTERM to SIGKILL."""
         self.name = name
         self.log = log
         self._command = command
@@ -52,7 +43,7 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Of its process, and of its process group."""
+        """The id of its process, and of its process group."""
         assert self._process is not None, f"the {self.name} was not started"
         return self._process.pid
 
@@ -69,19 +60,19 @@ class Program:
         self._launch()
 
     def restart(self) -> None:
-        """Start it again after it ended, and kill what it left behind."""
+        """Start it again after it ended, and kill the processes that it left behind."""
         self._kill()
         self._launch()
 
-    def ended(self) -> str:
-        """How it ended, such as `exit code 1`; empty while it runs."""
+    def exit_reason(self) -> str:
+        """Return how it ended, such as `exit code 1`; empty while it runs."""
         code = self._process.poll() if self._process else None
         if code is None:
             return ""
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:
-        """Ask it to end, and kill it and all that it started if it does not in time. Interrupted: at once."""
+        """Terminate it; after the grace period, or at once on Ctrl-C, kill its whole process group."""
         if self._process is None:
             return
         self._process.terminate()
@@ -92,7 +83,7 @@ class Program:
             self._kill()
 
     def tail(self) -> str:
-        """The last lines of its log, indented."""
+        """Return the last lines of its log, indented."""
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
@@ -111,19 +102,22 @@ class Program:
             )
 
     def _kill(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left in the group
+        with suppress(ProcessLookupError, PermissionError):  # the group is empty
             os.killpg(self.pid, signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a child that has the same settings as this process: this one's, and what was set."""
+    """Return this process's environment, with variables that give a child these settings."""
     prefix = settings.model_config.get("env_prefix", "")
-    secret = {name: _revealed(getattr(settings, name)) for name in _SECRET & settings.model_fields_set}
-    values = settings.model_dump(mode="json", include=settings.model_fields_set - _SECRET)
-    ours = {f"{prefix}{name.upper()}": _written(value) for name, value in {**values, **secret}.items()}
-    return {**os.environ, **ours}  # noqa: TID251 (handed on, not read: PATH, CUDA's, TensorFlow's)
+    explicit = settings.model_fields_set
+    secrets = {name: _revealed(getattr(settings, name)) for name in _SECRET_FIELDS & explicit}
+    values = settings.model_dump(mode="json", include=explicit - _SECRET_FIELDS)
+    variables = {
+        f"{prefix}{name.upper()}": _serialized(value) for name, value in {**values, **secrets}.items()
+    }
+    return {**os.environ, **variables}  # noqa: TID251 (passed on, not read: PATH, CUDA's, TensorFlow's)
 
 
 def _revealed(value: SecretStr | tuple[SecretStr, ...]) -> str:
@@ -131,8 +125,8 @@ def _revealed(value: SecretStr | tuple[SecretStr, ...]) -> str:
     return ",".join(secret.get_secret_value() for secret in secrets)
 
 
-def _written(value: Any) -> str:
-    """A setting's value as `Settings` reads it from the environment."""
+def _serialized(value: Any) -> str:
+    """Return a setting's value in the form that `Settings` parses."""
     if isinstance(value, list):
         return ",".join(value)
     return value if isinstance(value, str) else json.dumps(value)

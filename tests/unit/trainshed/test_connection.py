@@ -1,41 +1,42 @@
-"""Requests are tried again while that may help; answers are checked."""
+"""Requests are retried while that may help; responses are validated."""
 
 from collections.abc import Callable, Sequence
 
 import httpx
 import pytest
 
-from shared.schemas import WorkerList
+from shared.schemas import Version
 from tests.support.fake_api import URL, make_problem
 from trainshed.connection import Connection
-from trainshed.errors import ServerUnreachable, TrainshedApiError, UnexpectedAnswer, UsageError
+from trainshed.errors import ServerUnreachable, TrainshedApiError, UnexpectedResponse, UsageError
 
-Answer = httpx.Response | Exception
+Outcome = httpx.Response | Exception
 
 
 class Server:
-    """Gives the answers that were written for it, one a request."""
+    """A server whose responses and errors are scripted, one for each request."""
 
-    def __init__(self, answers: Sequence[Answer]) -> None:
-        self.answers = list(answers)
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes = list(outcomes)
         self.pauses: list[float] = []
-        self.asked = 0
+        self.requests: list[httpx.Request] = []
 
-    def connection(self, patience_s: float = 60.0) -> Connection:
+    def connection(self, patience_s: float = 60.0, api_key: str = "") -> Connection:
         return Connection(
             URL,
             patience_s=patience_s,
             timeout_s=1.0,
-            transport=httpx.MockTransport(self._answer),
+            api_key=api_key,
+            transport=httpx.MockTransport(self._respond),
             sleep=self.pauses.append,
         )
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        self.asked += 1
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def _respond(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
 def refused() -> Exception:
@@ -43,7 +44,7 @@ def refused() -> Exception:
 
 
 def busy(**headers: str) -> httpx.Response:
-    response = make_problem(503, "the database does not answer")
+    response = make_problem(503, "the database does not respond")
     response.headers.update(headers)
     return response
 
@@ -60,13 +61,13 @@ def busy(**headers: str) -> httpx.Response:
         lambda: httpx.Response(504),
     ],
 )
-def test_a_failure_that_may_pass_is_tried_again(trouble: Callable[[], Answer]) -> None:
+def test_a_transient_failure_is_retried(trouble: Callable[[], Outcome]) -> None:
     server = Server([trouble(), trouble(), httpx.Response(200, text="at last")])
     assert server.connection().call("GET", "/").text == "at last"
     assert len(server.pauses) == 2
 
 
-def test_the_pauses_grow_from_a_tenth_of_a_second_to_about_two() -> None:
+def test_the_backoff_grows_from_a_tenth_of_a_second_to_about_two_seconds() -> None:
     server = Server([busy() for _ in range(8)] + [httpx.Response(200)])
     server.connection().call("GET", "/")
     assert server.pauses[0] == pytest.approx(0.1, rel=0.2)
@@ -74,26 +75,40 @@ def test_the_pauses_grow_from_a_tenth_of_a_second_to_about_two() -> None:
     assert server.pauses[-1] == pytest.approx(2.0, rel=0.2)
 
 
-def test_retry_after_is_waited_for() -> None:
+def test_the_backoff_is_jittered() -> None:
+    server = Server([busy() for _ in range(20)] + [httpx.Response(200)])
+    server.connection().call("GET", "/")
+    assert len(set(server.pauses)) == 20
+
+
+def test_every_request_starts_with_the_shortest_backoff() -> None:
+    server = Server([busy(), busy(), busy(), httpx.Response(200), busy(), httpx.Response(200)])
+    connection = server.connection()
+    for _ in range(2):
+        connection.call("GET", "/")
+    assert server.pauses[-1] == pytest.approx(0.1, rel=0.2)
+
+
+def test_retry_after_is_honoured() -> None:
     server = Server([busy(**{"Retry-After": "7"}), httpx.Response(200)])
     server.connection().call("GET", "/")
     assert server.pauses == [7.0]
 
 
-def test_a_retry_after_that_is_a_date_is_as_none() -> None:
+def test_a_retry_after_that_is_a_date_is_ignored() -> None:
     server = Server([busy(**{"Retry-After": "Fri, 02 Jan 2026 03:04:05 GMT"}), httpx.Response(200)])
     server.connection().call("GET", "/")
     assert server.pauses[0] < 1
 
 
-def test_a_retry_after_beyond_all_patience_is_not_waited_for() -> None:
+def test_a_retry_after_beyond_the_patience_is_not_waited_for() -> None:
     server = Server([busy(**{"Retry-After": "3600"})])
     with pytest.raises(TrainshedApiError, match="database"):
         server.connection().call("GET", "/")
     assert server.pauses == []
 
 
-def test_a_server_is_given_more_time_once_it_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_has_more_time_once_it_has_responded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainshed.connection._FIRST_CONTACT_S", 0.0)
     server = Server([refused(), httpx.Response(200), refused(), httpx.Response(200)])
     connection = server.connection()
@@ -101,16 +116,16 @@ def test_a_server_is_given_more_time_once_it_has_answered(monkeypatch: pytest.Mo
         connection.call("GET", "/")
     connection.call("GET", "/")
     connection.call("GET", "/")
-    assert server.asked == 4
+    assert len(server.requests) == 4
 
 
-def test_out_of_patience_the_last_failure_is_raised() -> None:
+def test_after_the_last_retry_the_failure_is_raised_with_its_cause() -> None:
     server = Server([refused()])
     with pytest.raises(ServerUnreachable) as caught:
         server.connection(patience_s=0).call("GET", "/")
-    assert caught.value.url == URL
     assert f"the server at {URL} cannot be reached (connection refused)" in str(caught.value)
     assert "`trainshed up`" in str(caught.value)
+    assert isinstance(caught.value.__cause__, httpx.ConnectError)
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 422, 500])
@@ -119,22 +134,22 @@ def test_a_refusal_is_raised_at_once_with_its_problem(status: int) -> None:
     with pytest.raises(TrainshedApiError, match="because") as caught:
         server.connection().call("GET", "/")
     assert caught.value.problem.status == status
-    assert server.asked == 1
+    assert len(server.requests) == 1
 
 
-def test_a_refusal_that_is_no_problem_is_not_taken_for_trainsheds() -> None:
+def test_a_refusal_without_a_problem_is_not_trainsheds() -> None:
     page = httpx.Response(404, html="<h1>nginx</h1>")
-    with pytest.raises(UnexpectedAnswer, match=r"404 and text/html.*another program"):
+    with pytest.raises(UnexpectedResponse, match=r"404 with text/html.*another program"):
         Server([page]).connection().call("GET", "/v1/jobs")
 
 
-def test_an_answer_of_another_form_is_not_taken_for_trainsheds() -> None:
+def test_a_response_that_does_not_match_the_schema_is_not_trainsheds() -> None:
     connection = Server([httpx.Response(200, json={"hello": "world"})]).connection()
-    with pytest.raises(UnexpectedAnswer, match=rf"GET {URL}/v1/workers was answered with 200"):
-        connection.read(WorkerList, connection.call("GET", "/v1/workers"))
+    with pytest.raises(UnexpectedResponse, match=rf"GET {URL}/version returned 200"):
+        connection.read(Version, connection.call("GET", "/version"))
 
 
-def test_not_modified_is_an_answer() -> None:
+def test_not_modified_is_a_response_and_not_an_error() -> None:
     assert Server([httpx.Response(304)]).connection().call("GET", "/").status_code == 304
 
 
@@ -142,45 +157,34 @@ def test_a_probe_is_made_once_and_raises_nothing() -> None:
     server = Server([refused(), busy()])
     connection = server.connection()
     assert connection.probe("/") is None
-    answer = connection.probe("/")
-    assert answer is not None
-    assert answer.status_code == 503
+    response = connection.probe("/")
+    assert response is not None
+    assert response.status_code == 503
     assert server.pauses == []
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host", "http://", "http://host:port"])
-def test_what_is_no_servers_url_is_refused(url: str) -> None:
-    with pytest.raises(UsageError, match=r"is no (server's )?URL"):
-        Connection(url, patience_s=1, timeout_s=1, transport=None, sleep=lambda _: None)
+def test_an_invalid_url_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a (server's )?URL"):
+        Connection(url, patience_s=1, timeout_s=1)
 
 
-def test_a_key_is_shown_with_every_request_and_none_is_none() -> None:
-    def shown(**key: str) -> str:
-        seen: list[httpx.Request] = []
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            seen.append(request)
-            return httpx.Response(200, json={})
-
-        transport = httpx.MockTransport(answer)
-        Connection(URL, patience_s=1, timeout_s=1, transport=transport, sleep=lambda _: None, **key).call(
-            "GET", "/"
-        )
-        return str(seen[0].headers.get("Authorization", ""))
-
-    assert shown(api_key="ts_1_2") == "Bearer ts_1_2"
-    assert shown() == ""
+@pytest.mark.parametrize(("api_key", "header"), [("ts_1_2", "Bearer ts_1_2"), ("", None)])
+def test_a_key_is_sent_if_there_is_one(api_key: str, header: str | None) -> None:
+    server = Server([httpx.Response(200)])
+    server.connection(api_key=api_key).call("GET", "/")
+    assert server.requests[0].headers.get("Authorization") == header
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_proxy_is_not_used_for_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
-    def proxied(url: str) -> bool:
-        connection = Connection(url, patience_s=1, timeout_s=1, transport=None, sleep=lambda _: None)
+    def uses_proxy(url: str) -> bool:
+        connection = Connection(url, patience_s=1, timeout_s=1)
         try:
             return bool(connection._http._mounts)
         finally:
             connection.close()
 
-    assert proxied("http://10.0.0.1:8000")
-    assert not proxied("http://127.0.0.1:8000")
+    assert uses_proxy("http://10.0.0.1:8000")
+    assert not uses_proxy("http://127.0.0.1:8000")

@@ -1,4 +1,4 @@
-"""A job is followed to its end: by a bar in a terminal, in lines elsewhere."""
+"""A job is followed until it is finished: with a progress bar in a terminal, in lines elsewhere."""
 
 import io
 
@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from shared.lifecycle import AttemptOutcome, JobState, Phase
-from tests.support.fake_api import FakeApi, make_attempt, make_job, make_life
+from tests.support.fake_api import FakeApi, make_attempt, make_job, make_states
 from trainshed.cli.follow import follow
 
 
@@ -28,9 +28,9 @@ def written(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_in_a_pipe_there_is_a_line_an_epoch_and_a_line_a_phase(api: FakeApi) -> None:
-    life, console = make_life(make_job()), pipe()
-    assert follow(api.connect(), api.add(*life), console) == life[-1]
+def test_in_a_pipe_each_phase_and_each_epoch_is_a_line(api: FakeApi) -> None:
+    states, console = make_states(make_job()), pipe()
+    assert follow(api.connect(), api.add(*states), console) == states[-1]
     assert written(console).splitlines() == [
         "queued",
         "loading data",
@@ -41,8 +41,8 @@ def test_in_a_pipe_there_is_a_line_an_epoch_and_a_line_a_phase(api: FakeApi) -> 
     ]
 
 
-def test_epochs_that_came_with_a_later_phase_stand_before_it(api: FakeApi) -> None:
-    queued, *_, done = make_life(make_job())
+def test_epochs_are_printed_before_a_later_phase(api: FakeApi) -> None:
+    queued, *_, done = make_states(make_job())
     late = done.model_copy(update={"state": JobState.RUNNING, "phase": Phase.EVALUATING, "version": 3})
     console = pipe()
     follow(api.connect(), api.add(queued, late, done), console)
@@ -51,18 +51,18 @@ def test_epochs_that_came_with_a_later_phase_stand_before_it(api: FakeApi) -> No
     ]  # fmt: skip
 
 
-def test_an_attempt_that_was_not_the_last_is_told_once(api: FakeApi) -> None:
-    queued, *_, done = make_life(make_job())
+def test_an_attempt_that_ended_before_the_job_is_reported_once(api: FakeApi) -> None:
+    queued, *_, done = make_states(make_job())
     lost = make_attempt(outcome=AttemptOutcome.LOST, error_code="worker_lost", error_message="no heartbeat")
     waiting = queued.model_copy(update={"version": 2, "attempts": (lost,)})
     again = waiting.model_copy(update={"version": 3, "state": JobState.RUNNING, "phase": Phase.TRAINING})
-    over = done.model_copy(update={"attempts": (lost, *done.attempts)})
+    finished = done.model_copy(update={"attempts": (lost, *done.attempts)})
     for console in (pipe(), terminal()):
-        follow(api.connect(), api.add(queued, waiting, again, over), console)
+        follow(api.connect(), api.add(queued, waiting, again, finished), console)
         assert written(console).count("attempt 1 lost (worker_lost: no heartbeat)") == 1
 
 
-def test_the_last_attempts_failure_is_left_to_the_conclusion(api: FakeApi) -> None:
+def test_the_last_attempts_failure_is_left_to_the_outcome(api: FakeApi) -> None:
     failed = make_attempt(outcome=AttemptOutcome.FAILED, error_code="internal", error_message="it broke")
     job = make_job(state=JobState.FAILED, attempt=1, attempts=(failed,))
     console = pipe()
@@ -70,7 +70,7 @@ def test_the_last_attempts_failure_is_left_to_the_conclusion(api: FakeApi) -> No
     assert written(console) == ""
 
 
-def test_an_evaluation_job_is_followed_too(api: FakeApi) -> None:
+def test_an_evaluation_job_is_followed(api: FakeApi) -> None:
     queued = make_job(kind="evaluate", progress=None)
     done = queued.model_copy(update={"state": JobState.SUCCEEDED, "version": 2})
     console = pipe()
@@ -79,7 +79,7 @@ def test_an_evaluation_job_is_followed_too(api: FakeApi) -> None:
 
 
 def test_in_a_terminal_the_bar_ends_full(api: FakeApi) -> None:
-    life, console = make_life(make_job()), terminal()
-    assert follow(api.connect(), api.add(*life), console) == life[-1]
+    states, console = make_states(make_job()), terminal()
+    assert follow(api.connect(), api.add(*states), console) == states[-1]
     assert "epoch 3/3  step 6/6" in written(console)
     assert "val_accuracy 0.8000" in written(console)

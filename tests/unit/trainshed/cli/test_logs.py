@@ -1,40 +1,25 @@
 """`trainshed logs`, against a real API."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from api.app import create_app
 from shared.db.engine import Database
 from shared.schemas import LogLevel
-from shared.settings import Settings
 from shared.store import attempts, job_edits, job_logs
 from shared.store.job_logs import Line
 from shared.store.transitions import AttemptId
 from tests.support.factories import running
-from tests.support.servers import running_app
 from trainshed.cli.main import app
 from trainshed.client import Client
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    return sqlite_url
-
-
-@pytest.fixture
-def url(settings: Settings, sqlite_url: str) -> Iterator[str]:
-    with running_app(create_app(settings.model_copy(update={"database_url": sqlite_url}))) as client:
-        yield str(client.base_url)
-
-
-@pytest.fixture
 def attempt(database: Database) -> AttemptId:
-    """One that has logged a line of information and a warning."""
+    """An attempt that has logged an info and a warning."""
     attempt = running(database)
     log(database, attempt, 1, "attempt started")
     log(database, attempt, 2, "it \x1b[31mcreaks", LogLevel.WARNING)
@@ -52,10 +37,15 @@ def run(url: str, *arguments: object) -> Result:
     return CliRunner().invoke(app, ["logs", *map(str, arguments), "--url", url])
 
 
-def test_a_log_is_shown_without_what_steers_a_terminal(url: str, attempt: AttemptId) -> None:
+def test_a_log_is_shown_without_control_characters(url: str, attempt: AttemptId) -> None:
     first, second = run(url, attempt.job_id).stdout.splitlines()
     assert first.endswith("info     attempt started epoch=1")
     assert second.endswith("warning  it ?[31mcreaks epoch=2")
+
+
+def test_a_long_line_of_a_log_stays_whole(url: str, attempt: AttemptId, database: Database) -> None:
+    log(database, attempt, 3, "long " * 50)
+    assert len(run(url, attempt.job_id).stdout.splitlines()) == 3
 
 
 def test_a_log_is_filtered(url: str, attempt: AttemptId) -> None:
@@ -63,12 +53,12 @@ def test_a_log_is_filtered(url: str, attempt: AttemptId) -> None:
         assert len(run(url, attempt.job_id, *arguments).stdout.splitlines()) == 1
 
 
-def test_a_log_is_written_as_json(url: str, attempt: AttemptId) -> None:
+def test_a_log_is_one_json_document(url: str, attempt: AttemptId) -> None:
     lines = json.loads(run(url, attempt.job_id, "--json").stdout)
     assert [line["message"] for line in lines] == ["attempt started", "it \x1b[31mcreaks"]
 
 
-def test_a_log_is_followed_to_the_jobs_end_and_its_last_line(
+def test_a_log_is_followed_to_its_last_line_after_the_jobs_end(
     url: str, attempt: AttemptId, database: Database
 ) -> None:
     pauses = 0
@@ -80,18 +70,18 @@ def test_a_log_is_followed_to_the_jobs_end_and_its_last_line(
             database.write(partial(attempts.release, attempt=attempt))
             database.write(partial(job_edits.request_cancel, job_id=attempt.job_id))
         if pauses == 3:
-            log(database, attempt, 3, "the last words")
+            log(database, attempt, 3, "the last line")
 
     with Client(url, sleep=go_on) as server:
         followed = [line.message for line in server.logs(attempt.job_id, follow=True)]
-    assert followed[-1] == "the last words"
+    assert followed[-1] == "the last line"
     assert len(followed) == 3
 
 
-def test_a_finished_jobs_log_is_followed_as_json_lines(
+def test_a_followed_log_is_one_json_document_per_line(
     url: str, attempt: AttemptId, database: Database
 ) -> None:
     database.write(partial(attempts.release, attempt=attempt))
     database.write(partial(job_edits.request_cancel, job_id=attempt.job_id))
     lines = run(url, attempt.job_id, "--follow", "--json").stdout.splitlines()
-    assert [json.loads(line)["cursor"] for line in lines] == ["1.1", "1.2"]
+    assert [json.loads(line)["message"] for line in lines] == ["attempt started", "it \x1b[31mcreaks"]

@@ -1,4 +1,4 @@
-"""Curves on the command line, from a real API."""
+"""`trainshed metrics`, against a real API."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from shared.db.engine import Database
 from tests.support import factories
 from trainshed.cli.main import app
-from trainshed.cli.metrics import drawn
+from trainshed.cli.metrics import sparkline
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def _run(url: str, *arguments: object) -> Result:
     return result
 
 
-def test_each_curve_is_drawn_with_its_ends_and_extremes(url: str, job_id: UUID) -> None:
+def test_each_metric_is_shown_with_its_ends_and_extremes(url: str, job_id: UUID) -> None:
     table = _run(url, job_id).stdout
     rows = {line.split()[1]: line.split() for line in table.splitlines()[2:]}
     assert set(rows) == {"loss", "accuracy", "val_loss", "val_accuracy"}
@@ -35,11 +35,11 @@ def test_each_curve_is_drawn_with_its_ends_and_extremes(url: str, job_id: UUID) 
     assert max(map(len, table.splitlines())) <= 80
 
 
-def test_curves_of_several_jobs_are_one_document(url: str, database: Database, job_id: UUID) -> None:
+def test_metrics_of_several_jobs_are_one_json_document(url: str, database: Database, job_id: UUID) -> None:
     other = factories.succeeded(database)[0]
-    found = json.loads(_run(url, other, job_id, "--name", "loss", "--json").stdout)
-    assert [one["job_id"] for one in found] == [str(other), str(job_id)]
-    assert [series["name"] for one in found for series in one["series"]] == ["loss", "loss"]
+    jobs = json.loads(_run(url, other, job_id, "--name", "loss", "--json").stdout)
+    assert [job["job_id"] for job in jobs] == [str(other), str(job_id)]
+    assert [metric["name"] for job in jobs for metric in job["series"]] == ["loss", "loss"]
 
 
 def test_points_are_written_as_csv_and_as_ndjson(url: str, job_id: UUID) -> None:
@@ -52,7 +52,7 @@ def test_points_are_written_as_csv_and_as_ndjson(url: str, job_id: UUID) -> None
     assert [float(row["y"]) for row in rows] == [line["y"] for line in lines]
 
 
-def test_a_job_without_points_has_no_row(url: str, database: Database) -> None:
+def test_a_job_without_metrics_has_no_row(url: str, database: Database) -> None:
     assert len(_run(url, factories.submitted(database)).stdout.splitlines()) == 2
 
 
@@ -66,5 +66,5 @@ def test_a_job_without_points_has_no_row(url: str, database: Database) -> None:
         ([step // 100 for step in range(300)], "▁" * 10 + "▅" * 10 + "█" * 10),
     ],
 )
-def test_a_curve_is_drawn_from_its_least_value_to_its_greatest(values: list[float], bars: str) -> None:
-    assert drawn(values).replace("▄", "▅") == bars
+def test_a_sparkline_ranges_from_the_least_value_to_the_greatest(values: list[float], bars: str) -> None:
+    assert sparkline(values).replace("▄", "▅") == bars

@@ -1,4 +1,4 @@
-"""Results go to stdout, words about them to stderr."""
+"""Results go to stdout, messages to stderr."""
 
 import json
 
@@ -8,22 +8,29 @@ from tests.support.fake_api import make_worker
 from trainshed.cli.output import say, show, write_json
 
 
-def test_results_and_words_go_different_ways(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_go_to_stdout_and_messages_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     show("a result", "another")
-    say("a word")
+    say("a message")
     out, err = capsys.readouterr()
-    assert (out, err) == ("a result\nanother\n", "a word\n")
+    assert (out, err) == ("a result\nanother\n", "a message\n")
 
 
-def test_a_sentence_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    sentence = "word " * 50
-    say(sentence)
-    assert capsys.readouterr().err == f"{sentence}\n"
+def test_a_message_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    message = "word " * 50
+    say(message)
+    assert capsys.readouterr().err == f"{message}\n"
 
 
-def test_what_looks_like_markup_is_written_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_markup_is_written_verbatim(capsys: pytest.CaptureFixture[str]) -> None:
     say("[red]not red[/red]")
     assert capsys.readouterr().err == "[red]not red[/red]\n"
+
+
+def test_control_characters_of_a_message_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("failed: \x1b[2Jgone\n\tagain")
+    assert capsys.readouterr().err == "failed: ?[2Jgone\n        again\n"
 
 
 def test_a_model_a_list_and_a_mapping_are_each_one_document(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What people type for a job or a model."""
+"""References to jobs and models, as people type them."""
 
 from uuid import UUID, uuid4
 
@@ -15,7 +15,7 @@ SECOND = UUID("019a0000-0000-7000-8000-0000bbbb1111")
 
 @pytest.fixture
 def api() -> FakeApi:
-    """Has two jobs, of which the second one has a model."""
+    """Has two jobs, the second with a model."""
     api = FakeApi()
     api.add(make_job(id=FIRST, state=JobState.FAILED))
     api.add(make_success(make_job(id=SECOND)))
@@ -23,58 +23,58 @@ def api() -> FakeApi:
 
 
 def model_of(api: FakeApi, job_id: UUID) -> UUID:
-    model_id = api.lives[job_id][-1].model_id
+    model_id = api.states[job_id][-1].model_id
     assert model_id is not None
     return model_id
 
 
 @pytest.mark.parametrize("reference", [str(FIRST), str(FIRST).upper(), FIRST.hex, "aaaa1111", " aaaa1111 "])
-def test_a_job_is_meant_by_its_id_or_the_end_of_it(api: FakeApi, reference: str) -> None:
+def test_a_job_is_referred_to_by_its_id_or_the_end_of_it(api: FakeApi, reference: str) -> None:
     assert find_job(api.connect(), reference) == FIRST
 
 
-def test_a_job_is_meant_by_the_beginning_of_its_id(api: FakeApi) -> None:
+def test_a_job_is_referred_to_by_the_start_of_its_id(api: FakeApi) -> None:
     assert find_job(api.connect(), "019a0000-0000-7000-8000-0000b") == SECOND
 
 
-def test_last_means_the_newest_job(api: FakeApi) -> None:
+def test_last_is_the_newest_job(api: FakeApi) -> None:
     assert find_job(api.connect(), "last") == SECOND
 
 
-def test_a_whole_id_is_believed_without_a_look(api: FakeApi) -> None:
+def test_a_whole_id_needs_no_request(api: FakeApi) -> None:
     unknown = uuid4()
     assert find_job(api.connect(), str(unknown)) == unknown
     assert api.requests == []
 
 
-def test_the_end_of_two_ids_is_refused_with_both(api: FakeApi) -> None:
-    with pytest.raises(UsageError, match=f"'1111' names {SECOND}, {FIRST}: give more"):
+def test_an_ambiguous_reference_is_refused_with_its_matches(api: FakeApi) -> None:
+    with pytest.raises(UsageError, match=f"'1111' matches {SECOND}, {FIRST}: give more"):
         find_job(api.connect(), "1111")
 
 
-def test_the_end_of_no_id_is_refused(api: FakeApi) -> None:
-    with pytest.raises(UsageError, match="'ffff' names none of the newest 2"):
+def test_a_reference_without_a_match_is_refused(api: FakeApi) -> None:
+    with pytest.raises(UsageError, match="'ffff' matches none of the newest 2 jobs: give the whole id"):
         find_job(api.connect(), "ffff")
 
 
 @pytest.mark.parametrize("reference", ["", "111", "hello", "aaaa1111/", "-" * 40])
-def test_nonsense_is_refused_without_a_look(api: FakeApi, reference: str) -> None:
-    with pytest.raises(UsageError, match="is no job: give its id, the end of its id, or `last`"):
+def test_an_invalid_reference_is_refused_without_a_request(api: FakeApi, reference: str) -> None:
+    with pytest.raises(UsageError, match="is not a job: give its id, the end of its id, or `last`"):
         find_job(api.connect(), reference)
     assert api.requests == []
 
 
-def test_last_of_no_jobs_is_refused() -> None:
+def test_last_without_any_job_is_refused() -> None:
     with pytest.raises(UsageError, match="there is no job yet"):
         find_job(FakeApi().connect(), "last")
 
 
 @pytest.mark.parametrize("reference", [str(SECOND), "bbbb1111", "last"])
-def test_a_model_is_meant_by_the_job_that_trained_it(api: FakeApi, reference: str) -> None:
+def test_a_model_is_referred_to_by_its_job(api: FakeApi, reference: str) -> None:
     assert find_model(api.connect(), reference) == model_of(api, SECOND)
 
 
-def test_a_model_is_meant_by_its_id(api: FakeApi) -> None:
+def test_a_model_is_referred_to_by_its_id(api: FakeApi) -> None:
     model_id = model_of(api, SECOND)
     assert find_model(api.connect(), str(model_id)) == model_id
 

@@ -1,3 +1,5 @@
+"""The commands about results, against a real API."""
+
 import json
 from pathlib import Path
 from uuid import UUID
@@ -24,20 +26,20 @@ def _run(url: str, *arguments: object) -> Result:
 
 
 @pytest.mark.usefixtures("model_id")
-def test_the_newest_model_reads_a_picture(url: str, drawing: Path) -> None:
+def test_the_newest_model_predicts_an_image(url: str, drawing: Path) -> None:
     result = _run(url, "predict", drawing)
 
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "3")
-    [found] = json.loads(_run(url, "predict", drawing, "--json").stdout)["data"]
-    assert found["prediction"] == 3
+    [prediction] = json.loads(_run(url, "predict", drawing, "--json").stdout)["data"]
+    assert prediction["prediction"] == 3
 
 
-def test_a_model_is_named_and_meant_by_its_name(url: str, model_id: UUID, drawing: Path) -> None:
+def test_a_model_is_given_an_alias_and_referred_to_by_it(url: str, model_id: UUID, drawing: Path) -> None:
     named = _run(url, "model", model_id, "--alias", "champion", "--description", "best", "--json")
     assert json.loads(named.stdout)["alias"] == "champion"
     assert "champion" in _run(url, "models").stdout
-    read = json.loads(_run(url, "predict", drawing, "--model", "champion", "--json").stdout)
-    assert read["model_id"] == str(model_id)
+    predictions = json.loads(_run(url, "predict", drawing, "--model", "champion", "--json").stdout)
+    assert predictions["model_id"] == str(model_id)
 
     unnamed = json.loads(_run(url, "model", "champion", "--alias", "", "--json").stdout)
 
@@ -45,29 +47,29 @@ def test_a_model_is_named_and_meant_by_its_name(url: str, model_id: UUID, drawin
 
 
 @pytest.mark.usefixtures("model_id")
-def test_a_blank_picture_shows_no_digit(url: str, tmp_path: Path) -> None:
+def test_a_blank_image_has_no_digit(url: str, tmp_path: Path) -> None:
     blank = tmp_path / "blank.png"
     Image.new("L", (30, 30)).save(blank)
 
-    assert _run(url, "predict", blank).stdout.startswith("No digit found: the picture is blank")
+    assert _run(url, "predict", blank).stdout.startswith("No digit found: the image is blank")
 
 
 @pytest.mark.usefixtures("model_id")
-def test_a_file_that_is_not_there_or_no_picture_is_a_usage_error(url: str, tmp_path: Path) -> None:
-    words = tmp_path / "words.png"
-    words.write_text("no picture")
+def test_a_file_that_is_missing_or_no_image_is_a_usage_error(url: str, tmp_path: Path) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no image")
 
     assert _run(url, "predict", tmp_path / "none.png").exit_code == 2
-    assert _run(url, "predict", words).exit_code == 2
+    assert _run(url, "predict", text).exit_code == 2
 
 
-def test_without_a_model_nothing_is_read(url: str, drawing: Path) -> None:
+def test_without_a_model_nothing_is_predicted(url: str, drawing: Path) -> None:
     assert _run(url, "predict", drawing).exit_code == 2
     assert _run(url, "models").stdout == ""
     assert _run(url, "models", "--json").stdout == "[]\n"
 
 
-def test_jobs_are_shown_side_by_side(url: str, database: Database) -> None:
+def test_jobs_are_compared_side_by_side(url: str, database: Database) -> None:
     fast, _ = factories.succeeded(database)
     slow = factories.submitted(database, spec=factories.make_spec(learning_rate=0.5))
 
@@ -81,11 +83,11 @@ def test_jobs_are_shown_side_by_side(url: str, database: Database) -> None:
     assert differing == {"learning_rate": [0.001, 0.5]}
 
 
-def test_one_job_is_nothing_to_compare(url: str, database: Database) -> None:
+def test_a_single_job_cannot_be_compared(url: str, database: Database) -> None:
     assert _run(url, "compare", factories.submitted(database)).exit_code == 2
 
 
-def test_images_that_were_got_wrong_are_listed(url: str, database: Database) -> None:
+def test_misclassified_images_are_listed(url: str, database: Database) -> None:
     model = factories.make_model(spec=factories.make_spec(dataset="digits"))
     attempt = factories.running(database)
     factories.record(database, attempt, 3)
@@ -100,9 +102,9 @@ def test_images_that_were_got_wrong_are_listed(url: str, database: Database) -> 
         str(wrong.label),
         str(wrong.predicted),
     ]
-    assert {one["label"] for one in only} == {wrong.label}
+    assert {image["label"] for image in only} == {wrong.label}
     assert only[0]["image"].startswith("data:image/png;base64,")
     assert (
         _run(url, "misclassified", attempt.job_id, "--label", 9, "--predicted", 9).stderr
-        == "No such images.\n"
+        == "No misclassified images match.\n"
     )

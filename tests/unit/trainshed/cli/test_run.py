@@ -1,4 +1,4 @@
-"""Commands that run things on this host. (`up` and `demo`: tests/e2e.)"""
+"""The commands that run something on this host. (`up` and `demo`: tests/e2e.)"""
 
 import json
 import signal
@@ -10,7 +10,6 @@ import pytest
 
 from shared.settings import Settings
 from tests.support.command_line import CommandLine
-from tests.support.fake_api import FakeApi
 from tests.support.waiting import wait_until
 from trainshed import Client
 from trainshed.local import ports
@@ -29,23 +28,19 @@ def trainshed(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.fixture
-def cli() -> CommandLine:
-    return CommandLine(FakeApi())
-
-
-def test_the_api_is_served_until_it_is_asked_to_end(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_api_serves_until_it_is_terminated(tmp_path: Path) -> None:
     port = ports.find_free(HOST)
     api = trainshed("api", TRAINSHED_PORT=str(port), TRAINSHED_DATA_DIR=str(tmp_path))
     with Client(f"http://{HOST}:{port}") as server:
-        wait_until(lambda: "schema" in server.why_not_ready(), "the API answers that it lacks its schema", 30)
+        wait_until(lambda: "schema" in server.why_not_ready(), "the API reports its missing schema", 30)
     api.send_signal(signal.SIGTERM)
     out, err = api.communicate(timeout=30)
     assert out == ""
     assert all(json.loads(line)["level"] for line in err.splitlines())
 
 
-def test_an_api_that_anyone_could_reach_and_use_is_not_served(
+def test_an_api_without_keys_is_not_served_to_other_hosts(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINSHED_HOST", "0.0.0.0")
@@ -61,14 +56,14 @@ def test_the_worker_command_becomes_the_worker(tmp_path: Path) -> None:
     assert (int(out), worker.returncode) == (worker.pid, 0)
 
 
-def test_a_worker_with_wrong_settings_says_which(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_with_an_invalid_setting_names_it(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINSHED_LEASE_S", "long")
     result = cli.run("worker")
     assert result.stderr.startswith("Error: TRAINSHED_LEASE_S long: ")
     assert (result.stdout, result.exit_code) == ("", 2)
 
 
-def test_the_migrate_command_makes_the_database(
+def test_the_migrate_command_creates_the_database(
     cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
@@ -78,17 +73,19 @@ def test_the_migrate_command_makes_the_database(
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])
-def test_a_stack_that_cannot_be_started_is_one_line_and_exit_code_1(
+def test_a_stack_that_cannot_start_is_one_line_and_exit_code_1(
     cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("TRAINSHED_HOST", "0.0.0.0")
     result = cli.run(command)
-    assert result.stderr.startswith("Error: HOST is 0.0.0.0, which others reach, and no key is set")
+    assert result.stderr.startswith(
+        "Error: HOST is 0.0.0.0, which other hosts can reach, and there is no key"
+    )
     assert (result.stdout, result.exit_code) == ("", 1)
 
 
-def test_signals_are_handled_as_before_after_a_stack(
+def test_after_a_stack_signals_are_handled_as_before(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINSHED_HOST", "0.0.0.0")

@@ -1,4 +1,4 @@
-"""What the command line says of a server as a whole."""
+"""`trainshed status`."""
 
 import json
 
@@ -18,7 +18,7 @@ def _run(url: str, *arguments: object) -> Result:
     return CliRunner().invoke(app, ["status", *map(str, arguments), "--url", url])
 
 
-def test_a_ready_server_tells_what_waits_and_what_runs(
+def test_a_ready_server_is_shown_with_its_jobs_and_queues(
     settings: Settings, database_url: str, database: Database, redis: RedisServer
 ) -> None:
     factories.submitted(database)
@@ -26,23 +26,21 @@ def test_a_ready_server_tells_what_waits_and_what_runs(
     whole = settings.model_copy(update={"database_url": database_url, "redis_url": redis.url})
     with running_app(create_app(whole)) as api:
         result = _run(str(api.base_url))
-        found = json.loads(_run(str(api.base_url), "--json").stdout)
+        status = json.loads(_run(str(api.base_url), "--json").stdout)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "Jobs: 1 queued, 1 running" in result.stdout
-    assert (found["lacks"], found["jobs"]["total"], found["queues"][0]["running"]) == ("", 2, 1)
+    assert (status["lacks"], status["jobs"]["total"], status["queues"][0]["running"]) == ("", 2, 1)
 
 
-def test_a_server_that_is_not_ready_says_what_it_lacks_and_what_it_knows(
-    url: str, database: Database
-) -> None:
+def test_a_server_that_is_not_ready_is_shown_with_the_reason(url: str, database: Database) -> None:
     factories.submitted(database)
     result = _run(url)  # its Redis does not run
     assert result.exit_code == 1
-    assert result.stderr.startswith("Not ready: Redis does not answer: start it")
+    assert result.stderr.startswith("Not ready: Redis is unavailable: start it")
     assert "Jobs: 1 queued" in result.stdout
 
 
-def test_a_server_that_knows_nothing_says_why() -> None:
+def test_a_server_without_a_database_is_only_a_reason() -> None:
     api = FakeApi()
     api.ready = make_problem(503, "no database")
     result = CommandLine(api).run("status")

@@ -1,35 +1,21 @@
-"""Commands that submit a job."""
+"""`trainshed train` and `trainshed evaluate`."""
 
 import inspect
 import json
 
 import pytest
 
-from shared.schemas import EvaluateRequest, TrainRequest, Worker
-from tests.support.command_line import CommandLine
+from shared.schemas import EvaluateRequest, TrainRequest, WaitingFor
+from tests.support.command_line import CommandLine, Interrupting
 from tests.support.fake_api import (
-    FakeApi,
     make_cancellation,
     make_failure,
     make_job,
-    make_life,
     make_problem,
+    make_states,
     make_success,
-    make_worker,
 )
 from trainshed.cli import submit
-
-
-class Interrupting(list[float]):
-    """Takes the client's first pause for the moment of Ctrl-C."""
-
-    def append(self, pause: float) -> None:
-        raise KeyboardInterrupt
-
-
-@pytest.fixture
-def cli() -> CommandLine:
-    return CommandLine(FakeApi())
 
 
 def test_every_field_of_a_training_has_an_option() -> None:
@@ -41,7 +27,7 @@ def test_every_field_of_an_evaluation_has_an_option() -> None:
     assert fields < set(inspect.signature(submit.evaluate).parameters)
 
 
-def test_a_training_without_options_is_left_to_the_server(cli: CommandLine) -> None:
+def test_without_options_the_server_applies_its_defaults(cli: CommandLine) -> None:
     assert cli.run("train").exit_code == 0
     assert cli.sent() == {"kind": "train", "spec": {}}
 
@@ -77,7 +63,7 @@ def test_every_option_reaches_the_server(cli: CommandLine) -> None:
     }
 
 
-def test_an_evaluation_names_the_model_of_a_job(cli: CommandLine) -> None:
+def test_an_evaluation_contains_the_model_of_a_job(cli: CommandLine) -> None:
     job = make_success(make_job())
     cli.api.add(job)
     options = "--evaluation-size 50 --seed 7 --threshold 0.5 --name mine --queue slow --max-attempts 1"
@@ -91,18 +77,18 @@ def test_an_evaluation_names_the_model_of_a_job(cli: CommandLine) -> None:
     }
 
 
-def test_a_job_is_followed_to_its_tables(cli: CommandLine) -> None:
+def test_a_job_is_followed_until_its_evaluation_is_shown(cli: CommandLine) -> None:
     result = cli.run("train")
-    shown = result.stdout.splitlines()
-    assert shown[0].startswith("Job ")
-    assert sum(line.startswith("epoch ") for line in shown) == 3
-    assert any(line.startswith("Class ") for line in shown)
-    assert any(line.startswith("Confusion matrix") for line in shown)
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("Job ")
+    assert sum(line.startswith("epoch ") for line in lines) == 3
+    assert any(line.startswith("Class ") for line in lines)
+    assert any(line.startswith("Confusion matrix") for line in lines)
     assert " succeeded. " in result.stderr
-    assert max(map(len, shown)) <= 80
+    assert max(map(len, lines)) <= 80
 
 
-def test_as_json_there_is_one_document_and_no_word_beside_it(cli: CommandLine) -> None:
+def test_with_json_the_output_is_one_document_without_messages(cli: CommandLine) -> None:
     result = cli.run("train", "--json")
     document = json.loads(result.stdout)
     assert document["state"] == "succeeded"
@@ -110,53 +96,61 @@ def test_as_json_there_is_one_document_and_no_word_beside_it(cli: CommandLine) -
     assert result.stderr == ""
 
 
-def test_detached_a_job_is_only_submitted(cli: CommandLine) -> None:
+def test_a_detached_job_is_only_submitted(cli: CommandLine) -> None:
     result = cli.run("train", "--detach")
     assert "is queued. Follow it with `trainshed watch " in result.stdout
     assert [request.method for request in cli.api.requests] == ["POST"]
     assert json.loads(cli.run("train", "--detach", "--json").stdout)["state"] == "queued"
 
 
-def test_a_failed_job_says_why_and_ends_with_1(cli: CommandLine) -> None:
-    cli.api.next_life = lambda job: [job, make_failure(job)]
+def test_a_failed_job_is_reported_with_its_error_and_exit_code_1(cli: CommandLine) -> None:
+    cli.api.states_after_submit = lambda job: [job, make_failure(job)]
     result = cli.run("train")
     assert "failed: data_unavailable: no route" in result.stderr
     assert result.exit_code == 1
 
 
-def test_a_cancelled_job_ends_with_3(cli: CommandLine) -> None:
-    cli.api.next_life = lambda job: [job, make_cancellation(job)]
+def test_a_cancelled_job_has_exit_code_3(cli: CommandLine) -> None:
+    cli.api.states_after_submit = lambda job: [job, make_cancellation(job)]
     result = cli.run("train")
     assert "was cancelled" in result.stderr
     assert result.exit_code == 3
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(cli: CommandLine) -> None:
-    cli.api.next_life = lambda job: [job, job, *make_life(job)[1:]]
+def test_ctrl_c_detaches_and_leaves_the_job_running(cli: CommandLine) -> None:
+    cli.api.states_after_submit = lambda job: [*[job] * 3, *make_states(job)[1:]]
 
     cli.api.pauses = Interrupting()
     result = cli.run("train")
-    (job_id,) = cli.api.lives
-    assert f"Detached; the job goes on. Follow it again with `trainshed watch {job_id}`." in result.stderr
+    (job_id,) = cli.api.states
+    assert f"Detached; the job continues. Follow it again with `trainshed watch {job_id}`." in result.stderr
     assert result.exit_code == 130
 
 
 @pytest.mark.parametrize(
-    "workers",
+    ("reason", "warning"),
     [
-        (),
-        (make_worker(state="stopped"),),
-        (make_worker(heartbeat_age_s=900.0),),
-        (make_worker(queues=("x",)),),
+        (
+            WaitingFor.NO_WORKER_ONLINE,
+            "No worker serves queue `default`; the job waits for one (`trainshed worker`).\n",
+        ),
+        (
+            WaitingFor.PAUSED,
+            "Queue `default` is paused; the job waits until it is resumed (`trainshed queues resume ",
+        ),
+        (WaitingFor.ALL_BUSY, "Job "),
+        (None, "Job "),
     ],
 )
-def test_a_job_that_nobody_will_take_is_warned_of(cli: CommandLine, workers: tuple[Worker, ...]) -> None:
-    cli.api.workers = workers
-    assert "No worker serves the queue `default` now" in cli.run("train").stderr
+def test_a_job_that_waits_for_somebody_to_act_is_warned_of(
+    cli: CommandLine, reason: WaitingFor | None, warning: str
+) -> None:
+    cli.api.states_after_submit = lambda job: make_states(job.model_copy(update={"waiting_for": reason}))
+    assert cli.run("train").stderr.startswith(warning)
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         ("--epochs 0", "--epochs 0: Input should be greater than or equal to 1"),
         ("--threshold 2", "--threshold 2.0: Input should be less than or equal to 1"),
@@ -166,23 +160,21 @@ def test_a_job_that_nobody_will_take_is_warned_of(cli: CommandLine, workers: tup
         ("--tag  ", "--tag"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_before_anything_is_sent(
-    cli: CommandLine, options: str, complaint: str
-) -> None:
+def test_an_invalid_value_is_refused_without_a_request(cli: CommandLine, options: str, message: str) -> None:
     name, value = options.split(" ", 1)
     result = cli.run("train", name, value.strip())
-    assert result.stderr.startswith(f"Error: {complaint}")
+    assert result.stderr.startswith(f"Error: {message}")
     assert result.exit_code == 2
     assert cli.api.requests == []
 
 
-def test_every_wrong_value_has_a_line_of_its_own(cli: CommandLine) -> None:
+def test_every_invalid_value_has_a_line_of_its_own(cli: CommandLine) -> None:
     result = cli.run("train", "--epochs", 0, "--batch-size", 0)
     assert len(result.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize(
-    ("found", "complaint"),
+    ("error", "message"),
     [
         ({"pointer": "/spec/train_size", "detail": "too many"}, "--train-size: too many"),
         ({"pointer": "/tags/0", "detail": "too long"}, "--tag: too long"),
@@ -191,17 +183,17 @@ def test_every_wrong_value_has_a_line_of_its_own(cli: CommandLine) -> None:
         ({"pointer": "/spec", "detail": "too many steps"}, "too many steps"),
     ],
 )
-def test_what_the_server_finds_wrong_is_said_of_the_option(
-    cli: CommandLine, found: dict[str, str], complaint: str
+def test_the_servers_validation_errors_name_the_option(
+    cli: CommandLine, error: dict[str, str], message: str
 ) -> None:
-    cli.api.troubles = [make_problem(422, "the request is wrong", errors=[found])]
+    cli.api.faults = [make_problem(422, "the request is wrong", errors=[error])]
     result = cli.run("train")
-    assert result.stderr == f"Error: {complaint}\n"
+    assert result.stderr == f"Error: {message}\n"
     assert result.exit_code == 2
 
 
-def test_a_servers_own_failure_ends_with_1(cli: CommandLine) -> None:
-    cli.api.troubles = [make_problem(500, "this is a fault of the server's")]
+def test_a_failure_of_the_server_has_exit_code_1(cli: CommandLine) -> None:
+    cli.api.faults = [make_problem(500, "this is a fault of the server's")]
     result = cli.run("train")
     assert result.stderr == "Error: this is a fault of the server's\n"
     assert result.exit_code == 1

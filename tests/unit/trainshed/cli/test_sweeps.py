@@ -1,3 +1,5 @@
+"""`trainshed sweep`, against a real API."""
+
 import json
 from typing import Any
 
@@ -17,7 +19,7 @@ def _submitted(url: str, *arguments: object) -> Any:
     return json.loads(result.stdout)
 
 
-def test_every_combination_of_the_values_is_a_job(url: str) -> None:
+def test_a_grid_sweep_has_a_job_for_every_combination(url: str) -> None:
     sweep = _submitted(url, "-p", "learning_rate=0.001,0.01", "-p", "optimizer=adam,sgd", "--epochs", 3)
 
     assert [job["parameters"] for job in sweep["jobs"]] == [
@@ -28,7 +30,7 @@ def test_every_combination_of_the_values_is_a_job(url: str) -> None:
     ]
 
 
-def test_values_are_drawn_from_ranges(url: str) -> None:
+def test_a_random_sweep_draws_values_from_ranges(url: str) -> None:
     sweep = _submitted(url, "-p", "learning_rate=log:0.001..0.1", "-p", "batch_size=32..64", "--count", 5)
 
     assert len(sweep["jobs"]) == 5
@@ -44,9 +46,9 @@ def test_a_sweep_is_shown_listed_and_cancelled(url: str) -> None:
     assert "short" in _run(url, "list").stdout
     assert "2 cancelled" in _run(url, "cancel", sweep["id"]).stderr
     assert json.loads(_run(url, "show", sweep["id"], "--json").stdout)["states"] == {"cancelled": 2}
-    assert [one["id"] for one in json.loads(_run(url, "list", "--json").stdout)] == [sweep["id"]]
+    assert [listed["id"] for listed in json.loads(_run(url, "list", "--json").stdout)] == [sweep["id"]]
 
 
 @pytest.mark.parametrize("param", ["epochs", "epochs=", "epochs=1..2", "dataset=mnist", "epochs=0,1"])
-def test_what_cannot_be_swept_is_a_usage_error(url: str, param: str) -> None:
+def test_an_invalid_parameter_is_a_usage_error(url: str, param: str) -> None:
     assert _run(url, "submit", "-p", param).exit_code == 2

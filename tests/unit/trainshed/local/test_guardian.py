@@ -1,4 +1,4 @@
-"""Who stops a stack's programs when the stack cannot."""
+"""The guardian stops a stack's programs when the stack was killed."""
 
 import fcntl
 import os
@@ -13,20 +13,19 @@ from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
 from trainshed.local.guardian import Guardian, is_running
 
-# writes its name into a file when it is asked to end
+pytestmark = pytest.mark.slow  # they start programs
+
+# a program that writes its name into a file when it is terminated
 PROGRAM = """
-import pathlib, signal, sys
-def end(*_):
-    with open(sys.argv[1], "a") as file:
-        print(sys.argv[2], file=file)
-    sys.exit()
-signal.signal(signal.SIGTERM, end)
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # so that sigwait misses none
 print("up", flush=True)
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGTERM])
+with open(sys.argv[1], "a") as file:
+    print(sys.argv[2], file=file)
 """
 
-# a stack that starts two of them and waits to be killed
+# a stack that starts two such programs and waits to be killed
 STACK = """
 import fcntl, os, signal, subprocess, sys
 from trainshed.local.guardian import Guardian
@@ -45,7 +44,7 @@ signal.pause()
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """A stack; and its two programs and its guardian."""
+    """Start a stack; return it, its two programs and its guardian."""
     stack = subprocess.Popen(
         [sys.executable, "-c", STACK, folder / "lock", folder / "ended", PROGRAM],
         cwd=ROOT,
@@ -61,7 +60,7 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_killed_stacks_programs_are_asked_to_end_the_newest_first(tmp_path: Path) -> None:
+def test_a_killed_stacks_programs_are_terminated_in_reverse_order(tmp_path: Path) -> None:
     stack, processes = start(tmp_path)
     assert not any(map(is_gone, processes))
     stack.kill()
@@ -76,7 +75,7 @@ def test_the_stacks_lock_is_held_until_its_programs_are_gone(tmp_path: Path) -> 
     with (tmp_path / "lock").open() as lock:
         stack.kill()
         stack.wait()
-        wait_until(lambda: (tmp_path / "ended").exists(), "the second program is asked to end")
+        wait_until(lambda: (tmp_path / "ended").exists(), "the second program is terminated")
         with pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         first.resume()
@@ -92,7 +91,7 @@ def test_a_dismissed_guardian_stops_nothing(tmp_path: Path) -> None:
     assert is_running(os.getpid())
 
 
-def test_a_guardian_that_was_killed_is_done_without(tmp_path: Path) -> None:
+def test_a_stack_works_without_its_guardian(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as lock:
         guardian = Guardian(lock.fileno())
         guardian._process.kill()
@@ -101,7 +100,7 @@ def test_a_guardian_that_was_killed_is_done_without(tmp_path: Path) -> None:
         guardian.dismiss()
 
 
-def test_a_process_that_ended_does_not_run_even_before_its_parent_has_noticed() -> None:
+def test_a_zombie_is_not_running() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE, "the child is a zombie")
     assert not is_running(child.pid)
@@ -110,5 +109,5 @@ def test_a_process_that_ended_does_not_run_even_before_its_parent_has_noticed() 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may signal every process")
-def test_a_process_of_another_users_runs() -> None:
+def test_a_process_of_another_user_is_running() -> None:
     assert is_running(1)

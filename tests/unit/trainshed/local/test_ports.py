@@ -1,4 +1,4 @@
-"""TCP ports: free ones, and taken ones."""
+"""TCP ports, free and in use."""
 
 import socket
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ HOST = "127.0.0.1"
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def port_in_use() -> Iterator[int]:
     with socket.create_server((HOST, 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -23,17 +23,19 @@ def test_a_free_port_is_found() -> None:
     ports.require_free(HOST, port)
 
 
-def test_a_taken_port_is_not_free(taken: int) -> None:
-    assert not ports.is_free(HOST, taken)
+def test_a_port_in_use_is_not_free(port_in_use: int) -> None:
+    assert not ports.is_free(HOST, port_in_use)
 
 
-def test_a_taken_port_is_refused_with_another_to_choose(taken: int) -> None:
-    message = rf"port {taken} on {HOST} cannot be listened on \(Address already in use\).*TRAINSHED_PORT=\d+$"
+def test_a_port_in_use_is_refused_with_another_suggested(port_in_use: int) -> None:
+    message = (
+        rf"port {port_in_use} on {HOST} cannot be listened on \(Address already in use\).*TRAINSHED_PORT=\d+$"
+    )
     with pytest.raises(StackError, match=message):
-        ports.require_free(HOST, taken)
+        ports.require_free(HOST, port_in_use)
 
 
-def test_a_port_whose_connections_have_just_ended_is_free() -> None:
+def test_a_port_in_time_wait_is_free() -> None:
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection((HOST, port)) as client, listener.accept()[0] as served:

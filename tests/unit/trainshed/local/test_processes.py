@@ -1,4 +1,4 @@
-"""Programs are started, watched and stopped, and leave nothing behind."""
+"""Programs are started, watched and stopped with all that they started."""
 
 import json
 import os
@@ -24,7 +24,7 @@ Make = Callable[..., Program]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Makes programs of Python code, and stops them at the end."""
+    """A factory of programs of Python code, which stops them at the end."""
     made = []
 
     def make(code: str, grace_s: float = 10.0, **variables: str) -> Program:
@@ -51,56 +51,56 @@ def started(program: Program) -> Program:
     return program
 
 
-def test_a_program_that_runs_has_not_ended(make: Make) -> None:
+def test_a_running_program_has_no_exit_reason(make: Make) -> None:
     program = started(make(FOREVER))
-    assert program.ended() == ""
+    assert program.exit_reason() == ""
     assert 0 < program.age_s < 60
 
 
-def test_a_program_that_was_never_started_is_stopped_without_a_word(make: Make) -> None:
+def test_stopping_a_program_that_was_never_started_does_nothing(make: Make) -> None:
     make(FOREVER).stop()
 
 
 @pytest.mark.parametrize(
-    ("code", "how"),
+    ("code", "reason"),
     [("raise SystemExit(3)", "exit code 3"), ("import os; os.kill(os.getpid(), 9)", "signal SIGKILL")],
 )
-def test_how_a_program_ended_is_known(make: Make, code: str, how: str) -> None:
+def test_an_ended_program_has_an_exit_reason(make: Make, code: str, reason: str) -> None:
     program = make(code)
     program.start()
-    assert wait_until(program.ended, "the program ends") == how
+    assert wait_until(program.exit_reason, "the program ends") == reason
 
 
-def test_a_program_ends_when_it_is_asked_to(make: Make) -> None:
+def test_a_stopped_program_is_terminated(make: Make) -> None:
     program = started(make(FOREVER))
     program.stop()
-    assert program.ended() == "signal SIGTERM"
+    assert program.exit_reason() == "signal SIGTERM"
 
 
-def test_a_program_that_does_not_listen_is_killed(make: Make) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(make: Make) -> None:
     program = started(make(STUBBORN, grace_s=0.1))
     began = monotonic()
     program.stop()
-    assert program.ended() == "signal SIGKILL"
+    assert program.exit_reason() == "signal SIGKILL"
     assert monotonic() - began < 5
 
 
-def test_what_a_program_started_ends_with_it(make: Make) -> None:
+def test_a_programs_children_end_with_it(make: Make) -> None:
     program = started(make(PARENT))
     child = psutil.Process(int(program.tail().split()[0]))
     program.stop()
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child is gone")
 
 
-def test_what_a_killed_program_left_behind_is_gone_when_it_starts_again(make: Make) -> None:
+def test_a_killed_programs_children_are_gone_after_its_restart(make: Make) -> None:
     program = started(make(PARENT))
     child = psutil.Process(int(program.tail().split()[0]))
     psutil.Process(program.pid).kill()
-    wait_until(program.ended, "the program is dead")
+    wait_until(program.exit_reason, "the program is dead")
     assert child.is_running()
     program.restart()
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child is gone")
-    assert program.ended() == ""
+    assert program.exit_reason() == ""
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_a_program(make: Make) -> None:
@@ -108,28 +108,28 @@ def test_ctrl_c_in_the_terminal_does_not_reach_a_program(make: Make) -> None:
     assert os.getpgid(program.pid) == program.pid != os.getpgid(0)
 
 
-def test_the_log_of_the_run_before_is_kept(make: Make) -> None:
+def test_the_previous_runs_log_is_kept(make: Make) -> None:
     first, second = make("print('first')"), make("print('second')")
     for program in (first, second):
         program.start()
-        wait_until(program.ended, "the program ends")
+        wait_until(program.exit_reason, "the program ends")
     assert second.log.read_text() == "second\n"
     assert second.log.with_name("program.log.1").read_text() == "first\n"
 
 
-def test_a_program_that_starts_again_adds_to_its_log(make: Make) -> None:
+def test_a_restarted_program_appends_to_its_log(make: Make) -> None:
     program = make("print('again')")
     program.start()
-    wait_until(program.ended, "the program ends")
+    wait_until(program.exit_reason, "the program ends")
     program.restart()
-    wait_until(program.ended, "the program ends")
+    wait_until(program.exit_reason, "the program ends")
     assert program.log.read_text() == "again\nagain\n"
 
 
 def test_the_tail_of_a_log_is_its_last_twelve_lines_with_errors(make: Make) -> None:
     program = make("import sys; [print(n) for n in range(5_000)]; sys.stdout.flush(); sys.exit('the end')")
     program.start()
-    wait_until(program.ended, "the program ends")
+    wait_until(program.exit_reason, "the program ends")
     lines = program.tail().splitlines()
     assert len(lines) == 12
     assert lines[-2:] == ["  4999", "  the end"]
@@ -143,26 +143,26 @@ def test_a_child_has_the_same_settings(tmp_path: Path, make: Make) -> None:
     code = "from shared.settings import Settings; print(Settings().model_dump_json())"
     program = make(code, **environment(settings))
     program.start()
-    wait_until(program.ended, "the program ends")
+    wait_until(program.exit_reason, "the program ends")
     assert json.loads(program.log.read_text()) == settings.model_dump(mode="json")
 
 
-def test_a_child_is_given_the_keys_themselves() -> None:
+def test_a_childs_environment_contains_the_unmasked_keys() -> None:
     settings = Settings.model_validate(
         {"api_key": "ts_1_2", "api_keys": "the first of our keys,the second of our keys"}
     )
-    handed_on = environment(settings)
-    assert handed_on["TRAINSHED_API_KEY"] == "ts_1_2"
-    assert handed_on["TRAINSHED_API_KEYS"] == "the first of our keys,the second of our keys"
+    variables = environment(settings)
+    assert variables["TRAINSHED_API_KEY"] == "ts_1_2"
+    assert variables["TRAINSHED_API_KEYS"] == "the first of our keys,the second of our keys"
 
 
-def test_a_setting_of_the_environment_is_handed_on_unless_it_is_overridden(
+def test_a_setting_of_the_environment_is_passed_on_unless_it_is_overridden(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TRAINSHED_PORT", "8123")
     monkeypatch.setenv("TRAINSHED_LEASE_S", "60")
-    handed_on = environment(Settings().model_copy(update={"port": 8124}))
-    assert handed_on["TRAINSHED_PORT"] == "8124"
-    assert handed_on["TRAINSHED_LEASE_S"] == "60.0"
-    assert handed_on["PATH"] == os.environ["PATH"]
-    assert "TRAINSHED_HOST" not in handed_on
+    variables = environment(Settings().model_copy(update={"port": 8124}))
+    assert variables["TRAINSHED_PORT"] == "8124"
+    assert variables["TRAINSHED_LEASE_S"] == "60.0"
+    assert variables["PATH"] == os.environ["PATH"]
+    assert "TRAINSHED_HOST" not in variables

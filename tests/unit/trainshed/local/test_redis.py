@@ -15,54 +15,52 @@ from trainshed.local import redis
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in the test's folder, once it answers."""
+    """A server in the test's folder, once it responds."""
     socket_path = tmp_path / "redis.sock"
     process = subprocess.Popen(redis.command(socket_path), stdout=subprocess.DEVNULL)
-    wait_until(lambda: redis.answers(socket_path), "Redis answers")
+    wait_until(lambda: redis.responds(socket_path), "Redis responds")
     yield process
     process.terminate()
     process.wait()
 
 
-def test_only_this_user_can_open_it(server: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_only_this_user_can_open_the_socket(server: subprocess.Popen[bytes], tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "redis.sock").stat().st_mode) == 0o700
     assert psutil.Process(server.pid).net_connections(kind="inet") == []
 
 
-def test_it_keeps_nothing_on_disk(server: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_nothing_is_written_to_disk(server: subprocess.Popen[bytes], tmp_path: Path) -> None:
     server.terminate()
     server.wait()
     assert [path.name for path in tmp_path.iterdir() if path.name != "redis.sock"] == []
 
 
-def test_it_starts_over_the_socket_that_a_killed_one_left(
+def test_a_server_replaces_the_socket_that_a_killed_one_left(
     server: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     server.kill()
     server.wait()
     socket_path = tmp_path / "redis.sock"
     assert socket_path.exists()
-    assert not redis.answers(socket_path)
+    assert not redis.responds(socket_path)
     again = subprocess.Popen(redis.command(socket_path), stdout=subprocess.DEVNULL)
-    wait_until(lambda: redis.answers(socket_path), "Redis answers again")
+    wait_until(lambda: redis.responds(socket_path), "Redis responds again")
     again.terminate()
     again.wait()
 
 
-def test_nothing_answers_where_nothing_is(tmp_path: Path) -> None:
-    assert not redis.answers(tmp_path / "redis.sock")
+def test_without_a_server_there_is_no_response(tmp_path: Path) -> None:
+    assert not redis.responds(tmp_path / "redis.sock")
 
 
 @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
-def test_the_systems_own_server_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_the_systems_server_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     own = tmp_path / name
     own.touch(mode=0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/nowhere")
     assert redis.command(tmp_path / "redis.sock")[0] == str(own)
 
 
-def test_without_one_it_is_that_of_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_system_server_redislites_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert os.access(redis.command(tmp_path / "redis.sock")[0], os.X_OK)

@@ -1,0 +1,47 @@
+"""Runs a benchmark of the API on both kinds of database: SQLite in a file, and a real PostgreSQL."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import httpx
+
+from api.app import create_app
+from shared.db.engine import Database
+from shared.settings import Settings
+from tests.support.databases import migrate, open_database
+from tests.support.servers import running_app, running_postgres
+
+T = TypeVar("T")
+Times = dict[str, list[float]]
+
+
+@contextmanager
+def database_urls(folder: Path) -> Iterator[dict[str, str]]:
+    """Yield the URL of an empty database of each kind, by the kind's name."""
+    with running_postgres() as server:
+        yield {"SQLite": f"sqlite:///{folder / 'bench.db'}", "PostgreSQL": server.url()}
+
+
+def measure_api(
+    prepare: Callable[[Database], T], measure: Callable[[httpx.Client, T], Times]
+) -> dict[str, Times]:
+    """Measure requests to an API in this process, on each kind of database; return the times by its name.
+
+    Args:
+        prepare: fills the migrated database.
+        measure: sends requests to the API; gets what `prepare` returned, and returns the times by case.
+    """
+    times = {}
+    with TemporaryDirectory(prefix="bench-") as name, database_urls(Path(name)) as urls:
+        for kind, url in urls.items():
+            with open_database(migrate(url)) as database:
+                prepared = prepare(database)
+            settings = Settings(
+                data_dir=Path(name), database_url=url, redis_url=f"unix://{name}/redis.sock", rate_limit=0
+            )
+            with running_app(create_app(settings)) as api:
+                times[kind] = measure(api, prepared)
+    return times

@@ -1,0 +1,83 @@
+"""Tables of evaluations fit 80 columns and can be read without colour."""
+
+from tests.support.command_line import rendered_lines
+from tests.support.factories import make_evaluation
+from trainshed.cli.evaluation_tables import class_table, confusion_matrix, evaluation_tables
+
+
+def test_the_class_table_has_one_row_per_class_with_four_decimals() -> None:
+    head, rule, *rows = rendered_lines(class_table(make_evaluation()))
+    assert " ".join(head.split()) == "Class Accuracy # Samples Correct Rejected Precision Recall F1"
+    assert set(rule) == {"─"}
+    assert len(rows) == 10
+    assert rows[4].split() == ["4", "Four", "1.0000", "5", "5", "0", "0.8333", "1.0000", "0.9091"]
+    assert rows[9].split() == ["9", "Nine", "0.8000", "5", "4", "0", "1.0000", "0.8000", "0.8889"]
+
+
+def test_an_undefined_ratio_is_a_dash() -> None:
+    evaluation = make_evaluation()
+    empty = evaluation.per_class[0].model_copy(
+        update={"count": 0, "correct": 0, "accuracy": None, "precision": None, "recall": None, "f1": None}
+    )
+    evaluation = evaluation.model_copy(update={"per_class": (empty, *evaluation.per_class[1:])})
+    assert rendered_lines(class_table(evaluation))[2].split() == [
+        "0",
+        "Zero",
+        "-",
+        "0",
+        "0",
+        "0",
+        "-",
+        "-",
+        "-",
+    ]
+
+
+def test_the_matrix_has_true_classes_in_rows_and_predictions_in_columns() -> None:
+    title, _, head, *rows = rendered_lines(confusion_matrix(make_evaluation()))
+    assert title == "Confusion matrix: rows are the true class, columns the prediction"
+    assert head.split() == [str(label) for label in range(10)]
+    assert rows[9].split() == ["9", "Nine", "·", "·", "·", "·", "1", "·", "·", "·", "·", "[4]"]
+
+
+def test_the_diagonal_is_recognizable_without_colour() -> None:
+    _, _, _, *rows = rendered_lines(confusion_matrix(make_evaluation()))
+    for label, row in enumerate(rows):
+        assert row.split()[2 + label].startswith("[")
+        assert row.count("[") == 1
+
+
+def test_the_matrix_columns_are_aligned_with_their_heads() -> None:
+    _, _, head, *rows = rendered_lines(confusion_matrix(make_evaluation()))
+    assert rows[9].index("1") == head.index("4")
+    assert rows[7].index("[") + 1 == head.index("7")
+
+
+def test_errors_and_the_diagonal_have_colours_of_their_own() -> None:
+    row = rendered_lines(confusion_matrix(make_evaluation()), color=True)[-1]
+    assert "\x1b[1;31m   1 " in row
+    assert "\x1b[1;37;44m[4]" in row
+
+
+def test_a_matrix_of_thousands_with_long_names_fits_80_columns() -> None:
+    evaluation = make_evaluation(
+        confusion_matrix=tuple(tuple(1_000 - abs(i - j) for j in range(10)) for i in range(10))
+    )
+    boots = evaluation.per_class[9].model_copy(update={"name": "Ankle boot"})
+    evaluation = evaluation.model_copy(update={"per_class": (*evaluation.per_class[:9], boots)})
+    for table in (confusion_matrix(evaluation), class_table(evaluation)):
+        shown = rendered_lines(table)
+        assert max(map(len, shown)) <= 80
+        assert not any("…" in line for line in shown)
+    assert len(rendered_lines(confusion_matrix(evaluation))) == 13
+
+
+def test_an_evaluation_is_summarized_with_size_accuracy_and_loss() -> None:
+    assert rendered_lines(evaluation_tables(make_evaluation()))[0] == (
+        "Evaluation on 50 images: accuracy 0.9800, loss 0.2000"
+    )
+
+
+def test_an_evaluation_with_a_threshold_is_summarized_with_its_rejected_images() -> None:
+    shown = rendered_lines(evaluation_tables(make_evaluation(threshold=0.75, rejected=3)))
+    assert shown[0].endswith("3 rejected below 0.75")

@@ -1,0 +1,29 @@
+"""Formatting of values."""
+
+import pytest
+
+from tests.support.fake_api import make_job
+from trainshed.cli.formatting import ago, cell, decimal, printable, short_id
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s ago"), (59.9, "59 s ago"), (3_500, "58 min ago"), (7_200, "2 h ago"), (2e5, "2 d ago")],
+)
+def test_an_age_is_given_in_its_largest_unit(seconds: float, text: str) -> None:
+    assert ago(seconds) == text
+
+
+def test_nothing_is_a_dash() -> None:
+    assert (decimal(None), cell(None).plain, cell("").plain) == ("-", "-", "-")
+
+
+def test_control_characters_are_replaced_unless_allowed() -> None:
+    assert printable("a\x1b[2J\n") == "a?[2J?"
+    assert printable("a\x1b[2J\n", allowed="\n") == "a?[2J\n"
+
+
+def test_a_short_id_is_the_end_of_the_id() -> None:
+    job_id = make_job().id
+    assert str(job_id).endswith(short_id(job_id))
+    assert len(short_id(job_id)) == 8

@@ -1,0 +1,50 @@
+"""A job's progress, for a live display and for lists."""
+
+import pytest
+
+from shared.lifecycle import AttemptOutcome, JobState, Phase
+from shared.schemas import LastMetrics
+from tests.support.command_line import rendered_lines
+from tests.support.fake_api import T0, make_attempt, make_job, make_progress
+from trainshed.cli.progress import activity, ended_attempt, live_progress
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_progress_is_two_lines_as_wide_as_the_terminal(width: int) -> None:
+    metrics = LastMetrics(loss=0.1, accuracy=0.9, val_loss=0.2, val_accuracy=0.8)
+    job = make_job(
+        state=JobState.RUNNING,
+        phase=Phase.BUILDING_MODEL,
+        attempt=2,
+        progress=make_progress(2),
+        metrics=metrics,
+    )
+    bar, numbers = rendered_lines(live_progress(job), width)
+    assert len(bar) == width
+    assert bar.startswith("building model")
+    assert bar.endswith("epoch 2/3  step 4/6  attempt 2")
+    assert numbers == "loss 0.1000  accuracy 0.9000  val_loss 0.2000  val_accuracy 0.8000"
+
+
+def test_an_evaluation_jobs_progress_has_no_epochs() -> None:
+    job = make_job(kind="evaluate", state=JobState.RUNNING, phase=Phase.EVALUATING, progress=None)
+    assert rendered_lines(live_progress(job))[0].startswith("evaluating")
+
+
+def test_a_running_job_that_was_cancelled_is_cancelling() -> None:
+    job = make_job(state=JobState.RUNNING, phase=Phase.TRAINING, cancel_requested_at=T0)
+    assert activity(job).plain == "cancelling"
+
+
+def test_a_running_job_before_its_first_phase_is_running() -> None:
+    assert activity(make_job(state=JobState.RUNNING)).plain == "running"
+
+
+def test_an_ended_attempt_is_described_with_its_error() -> None:
+    released = make_attempt(outcome=AttemptOutcome.RELEASED)
+    failed = make_attempt(2, outcome=AttemptOutcome.FAILED, error_code="gpu_oom", error_message="too big")
+    assert ended_attempt(released).plain == "attempt 1 released; the job waits for its next attempt"
+    assert (
+        ended_attempt(failed).plain
+        == "attempt 2 failed (gpu_oom: too big); the job waits for its next attempt"
+    )

@@ -1,0 +1,47 @@
+"""`trainshed model`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import CommandLine
+from tests.support.fake_api import make_job, make_success
+
+
+def test_a_model_is_shown(cli: CommandLine) -> None:
+    cli.api.add(make_success(make_job()))
+    assert "Output Shape" in cli.run("model", "last").stdout
+    assert json.loads(cli.run("model", "last", "--json").stdout)["parameters"] == 5_994
+
+
+def test_a_model_is_downloaded_into_a_file(cli: CommandLine, tmp_path: Path) -> None:
+    cli.api.add(make_success(make_job()))
+    file = tmp_path / "mine.onnx"
+    result = cli.run("model", "last", "--download", "onnx", "--output", file)
+    assert result.stderr == f"Wrote {file}.\n"
+    assert file.read_bytes() == b"the model's file"
+    assert cli.api.last.url.params["format"] == "onnx"
+
+
+def test_a_download_is_named_after_the_model_by_default(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = make_success(make_job())
+    cli.api.add(job)
+    cli.run("model", "last", "--download", "keras")
+    assert [file.name for file in tmp_path.iterdir()] == [f"model-{job.model_id}.keras"]
+
+
+def test_an_output_without_a_download_is_refused(cli: CommandLine) -> None:
+    result = cli.run("model", "last", "--output", "x")
+    assert result.stderr == "Error: --output needs --download keras or --download onnx\n"
+    assert result.exit_code == 2
+
+
+def test_a_file_that_cannot_be_written_is_an_error(cli: CommandLine, tmp_path: Path) -> None:
+    cli.api.add(make_success(make_job()))
+    result = cli.run("model", "last", "--download", "keras", "--output", tmp_path / "none" / "x")
+    assert "cannot be written: No such file or directory" in result.stderr
+    assert result.exit_code == 2
