@@ -1,37 +1,44 @@
-# Everything that is done with this checkout, one target each. Needs Python 3.11-3.13 and make, nothing else.
+# The tasks of this checkout. Needs Python 3.11, 3.12 or 3.13, and make.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# the first of these that is a Python we support; PYTHON=... chooses another
+# the first supported Python of these; PYTHON=... chooses another
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-# what needs a GPU has its own target; of the fault tests only the quick ones run every time
-QUICK := not gpu and (not faults or kills)
+# `make test` leaves out what needs a GPU and the long fault tests
+TEST := not gpu and (not faults or kills)
+# `make quick` leaves out TensorFlow (tests/unit/workers/mnist), PostgreSQL and tests that take seconds
+QUICK := not slow and not postgresql
 
 .PHONY: help
-help: ## Show this list
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: .venv/installed ## Train and evaluate the codelab's model on a stack of its own, and show the results
+demo: .venv/installed ## Train and evaluate the codelab's model on a local stack, and show the results
 	@$(BIN)/trainshed demo
 
 .PHONY: up
-up: .venv/installed ## Start Redis, the API and a worker here, until Ctrl-C
+up: .venv/installed ## Run Redis, the API and a worker on this host until Ctrl-C
 	@$(BIN)/trainshed up
 
+.PHONY: quick
+quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no TensorFlow: under a minute
+	@$(BIN)/pytest -n 3 --dist worksteal -p no:schemathesis -m "$(QUICK)" tests/unit --ignore tests/unit/workers/mnist
+
 .PHONY: test
-test: .venv/installed ## Run the tests, with a real Redis, SQLite and a real PostgreSQL
-	$(BIN)/pytest -n 3 --dist worksteal -m "$(QUICK)"
+test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 6 minutes on 2 cores
+	@echo "About 2,900 tests on a real Redis, SQLite and a real PostgreSQL: 6 minutes on 2 cores"
+	@$(BIN)/pytest -n 3 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults
-faults: .venv/installed ## Run every fault test: half an hour of killing processes
+faults: .venv/installed ## Run all fault tests, which kill processes and servers: about 30 minutes
 	$(BIN)/pytest -n 2 --dist worksteal -m faults
 
 .PHONY: contract
-contract: .venv/installed ## Hold the API against its OpenAPI document: about 9 minutes of schemathesis
+contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 9 minutes
 	$(BIN)/python -m tests.contract
 
 .PHONY: gpu
@@ -39,24 +46,24 @@ gpu: .venv/installed ## Run the tests that need a GPU
 	$(BIN)/pytest -m gpu tests/gpu
 
 .PHONY: check
-check: .venv/installed ## Check format, lint, types and the direction of imports
+check: .venv/installed ## Check format, lint, types and imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 .PHONY: fix
-fix: .venv/installed ## Mend what ruff can mend
+fix: .venv/installed ## Apply the fixes and the format of ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: .venv/installed ## Run the benchmarks; bench/results.md keeps what they printed
+bench: .venv/installed ## Run the benchmarks; bench/results.md has recorded results
 	@for module in $$(grep -l __main__ bench/*.py); do $(BIN)/python -m bench.$$(basename $$module .py) || exit; done
 
-# uv is quicker where it is there; pip does the same
+# uv, where it is installed, is faster than pip
 .venv/installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Trainshed needs Python 3.11, 3.12 or 3.13: install one, or name it by PYTHON=..." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Trainshed needs Python 3.11, 3.12 or 3.13: install one, or choose one with PYTHON=..." >&2; exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version), about 90 seconds the first time" >&2
 	@if command -v uv >/dev/null; then \
 		uv venv -q --allow-existing --python $(PYTHON) .venv && \

@@ -1,5 +1,6 @@
-"""Fixtures for every test: real databases, a real Redis, and settings that see only the test."""
+"""Fixtures of all tests: real databases, a real Redis, and settings that ignore the environment."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,21 +14,55 @@ from shared.broker import Broker
 from shared.db.engine import Database
 from shared.db.tables import Base
 from shared.settings import Settings, get_settings
+from shared.store.change_feed import ChangePublisher
+from tests.support.databases import migrate, open_database
+from tests.support.factories import make_settings
+from tests.support.fakes import FrozenClock
 from tests.support.servers import PostgresServer, RedisServer, running_app, running_postgres, running_redis
 
 _MNIST = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests that start PostgreSQL, so that `make quick` can leave them out."""
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if "postgresql" in parameters or "postgres_server" in item.fixturenames:
+        item.add_marker(pytest.mark.postgresql)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what the imports have created from garbage collection: a tenth of the time of short tests."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> Iterator[dict[str, str]]:
+    """Remove Trainshed's variables from the environment, which no test may depend on; yield them."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("TRAINSHED_")}
+    with pytest.MonkeyPatch.context() as environment:
+        for name in variables:
+            environment.delenv(name)
+        yield variables
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings() -> Iterator[None]:
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
 @pytest.fixture(scope="session")
-def real_mnist() -> dict[str, str]:
-    """The settings that name the real MNIST sprite, from the environment or the folder beside this one."""
+def real_mnist(_environment: dict[str, str]) -> dict[str, str]:
+    """URLs of the real MNIST sprite, as settings: the environment's, or `shared/data` beside the checkout."""
     urls = {
         "mnist_images_url": (_MNIST / "mnist_images.png").as_uri(),
         "mnist_labels_url": (_MNIST / "mnist_labels_uint8").as_uri(),
     }
-    given = {name: os.environ.get(f"TRAINSHED_{name.upper()}") for name in urls}
-    if all(given.values()):
-        return {name: str(url) for name, url in given.items()}
+    configured = {name: _environment.get(f"TRAINSHED_{name.upper()}") for name in urls}
+    if all(configured.values()):
+        return {name: str(url) for name, url in configured.items()}
     if not (_MNIST / "mnist_images.png").exists():
         reason = f"no MNIST sprite: neither TRAINSHED_MNIST_IMAGES_URL and _LABELS_URL nor {_MNIST}"
         if os.environ.get("CI") == "true":
@@ -36,48 +71,30 @@ def real_mnist() -> dict[str, str]:
     return urls
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[None]:
-    if "real_mnist" in request.fixturenames:
-        request.getfixturevalue("real_mnist")  # reads the environment before it is emptied
-    for name in [name for name in os.environ if name.startswith("TRAINSHED_")]:
-        monkeypatch.delenv(name)
-    get_settings.cache_clear()
-    yield
-    get_settings.cache_clear()
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of a stack in a folder of its own: nothing runs there, and nothing is fetched."""
-    nowhere = (tmp_path / "nowhere").as_uri()
-    return Settings(
-        data_dir=tmp_path,
-        redis_url=f"unix://{tmp_path / 'redis.sock'}",
-        mnist_images_url=nowhere,
-        mnist_labels_url=nowhere,
-    )
+    """Settings of a stack in the test's folder, where nothing runs; `mnist` cannot be downloaded."""
+    return make_settings(tmp_path)
 
 
 @pytest.fixture
 def live_settings(settings: Settings, database_url: str, redis: RedisServer) -> Settings:
-    """Settings of a stack whose database and Redis run; once for each kind of database."""
+    """Settings of a stack whose database and Redis run; the test runs once for each kind of database."""
     return settings.model_copy(update={"database_url": database_url, "redis_url": redis.url})
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """One PostgreSQL for all tests. A test that stops it takes `running_postgres` for itself."""
+    """One PostgreSQL for all tests. A test that stops it starts its own with `running_postgres`."""
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def _new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+def new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Creates a migrated, empty SQLite database in a folder, and returns its URL."""
     template = tmp_path_factory.mktemp("template") / "trainshed.db"
-    _migrate(f"sqlite:///{template}")
+    migrate(f"sqlite:///{template}")
 
     def new(folder: Path) -> str:
         return f"sqlite:///{shutil.copy(template, folder / 'trainshed.db')}"
@@ -88,29 +105,28 @@ def _new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], st
 @pytest.fixture(scope="session")
 def _migrated_postgresql(postgres_server: PostgresServer) -> str:
     postgres_server.execute("CREATE DATABASE migrated")
-    _migrate(postgres_server.url("migrated"))
+    migrate(postgres_server.url("migrated"))
     return "migrated"
 
 
-def _migrate(url: str) -> None:
-    database = Database(url)
-    database.migrate()
-    database.dispose()
-
-
 @pytest.fixture
-def sqlite_url(tmp_path: Path, _new_sqlite: Callable[[Path], str]) -> str:
-    """A migrated, empty SQLite database of the test's own."""
-    return _new_sqlite(tmp_path)
+def sqlite_url(tmp_path: Path, new_sqlite: Callable[[Path], str]) -> str:
+    """The URL of a migrated, empty SQLite database of the test's own."""
+    return new_sqlite(tmp_path)
 
 
 @pytest.fixture
 def postgresql_url(postgres_server: PostgresServer, _migrated_postgresql: str) -> str:
-    """A migrated, empty PostgreSQL database: emptied, which takes 10 ms where a new one takes 300."""
-    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    """The URL of a migrated, empty PostgreSQL database: emptied in 10 ms, where a new one takes 300 ms."""
+    other_connections = "datname = current_database() AND pid <> pg_backend_pid()"
     deletes = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
     postgres_server.execute(
-        "; ".join([f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}", *deletes]),
+        "; ".join(
+            [
+                f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {other_connections}",
+                *deletes,
+            ]
+        ),
         _migrated_postgresql,
     )
     return postgres_server.url(_migrated_postgresql)
@@ -118,28 +134,55 @@ def postgresql_url(postgres_server: PostgresServer, _migrated_postgresql: str) -
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A migrated, empty database of the test's own; the test runs once for each kind."""
+    """The URL of a migrated, empty database; the test runs once for each kind of database."""
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """That database, open."""
-    database = Database(database_url)
-    yield database
-    database.dispose()
+    """The database at `database_url`, open."""
+    with open_database(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+def postgresql(postgresql_url: str) -> Iterator[Database]:
+    """A migrated, empty PostgreSQL database, open."""
+    with open_database(postgresql_url) as database:
+        yield database
+
+
+@pytest.fixture
+def publisher(live_settings: Settings) -> Iterator[ChangePublisher]:
+    """A publisher of committed changes to `redis`."""
+    publisher = ChangePublisher(live_settings)
+    yield publisher
+    publisher.close()
+
+
+@pytest.fixture
+def publishing_database(database_url: str, publisher: ChangePublisher) -> Iterator[Database]:
+    """The database at `database_url`, open; each change of a job is published, as by the API and workers."""
+    with open_database(database_url, committed=publisher) as database:
+        yield database
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    """A database clock that only the test moves."""
+    return FrozenClock()
 
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A real, empty Redis of the test's own, which the test may stop and start."""
+    """A real, empty Redis of the test's own, which it may stop and start."""
     with running_redis() as server:
         yield server
 
 
 @pytest.fixture
 def broker(settings: Settings, redis: RedisServer) -> Iterator[Broker]:
-    """The broker on that Redis."""
+    """A broker connected to `redis`."""
     broker = Broker(settings.model_copy(update={"redis_url": redis.url}))
     yield broker
     broker.close()
@@ -147,6 +190,6 @@ def broker(settings: Settings, redis: RedisServer) -> Iterator[Broker]:
 
 @pytest.fixture
 def api(live_settings: Settings) -> Iterator[httpx.Client]:
-    """A client of the API, served over HTTP, on that database and that Redis."""
+    """An HTTP client of the API, which runs on `database_url` and `redis`."""
     with running_app(create_app(live_settings)) as client:
         yield client

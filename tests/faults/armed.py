@@ -1,7 +1,7 @@
-"""Starts a program as it is, with failpoints and with what else only a test wants.
+"""Start an unmodified program with failpoints, and with Celery settings of the test.
 
 `python -m tests.faults.armed workers` or `python -m tests.faults.armed uvicorn api.app:create_app --factory`.
-The pool processes of a worker import this module again, so they are armed too.
+The pool processes of a worker import this module again, so failpoints are installed in them as well.
 """
 
 import json

@@ -1,13 +1,16 @@
-"""A stack of real processes that a test may kill, stop and continue, and a client that submits to it.
+"""A cluster of real processes that a test may kill, suspend and resume, and the jobs that it submits to them.
 
-It ends only what it started: every process carries the cluster's folder in its environment, so that even one
-whose parent was killed is found.
+It ends only processes that it started: each has the cluster's folder in its environment, so that a process
+whose parent was killed can still be identified.
 """
 
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from signal import Signals
 from typing import Any, Self
 from uuid import UUID
 
@@ -18,23 +21,25 @@ from shared.broker import Broker, Hint
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, JobEvent, Worker
-from shared.lifecycle import EventType, JobState
+from shared.lifecycle import EventType, JobState, WorkerState
 from shared.schemas import TrainSpec
 from shared.settings import Settings
 from shared.store import dispatch, job_edits
 from shared.store.submit import submit_job
 from tests.faults import oracle
-from tests.faults.failpoints import FOLDER, Action, Armed, Failpoint, Moment, arm
-from tests.faults.programs import Api, Program, free_port, training
+from tests.faults.failpoints import FOLDER, Action, ArmedFailpoint, Failpoint, Moment, arm
+from tests.faults.programs import Api, Program, training
+from tests.support import stored
 from tests.support.factories import make_new_job
 from tests.support.waiting import wait_until
+from trainshed.local.ports import find_free
 
 STUB = "tests.support.stub_executor:StubExecutor"
 
 
-def quick_settings(**overrides: Any) -> dict[str, Any]:
-    """Settings under which whatever is lost is found again within a few seconds."""
-    quick = {
+def fast_settings(**overrides: Any) -> dict[str, Any]:
+    """Return settings with which every loss is repaired within a few seconds."""
+    settings = {
         "lease_s": 2.0,
         "heartbeat_s": 0.5,
         "cancel_poll_s": 0.1,
@@ -42,34 +47,35 @@ def quick_settings(**overrides: Any) -> dict[str, Any]:
         "redispatch_s": 1.0,
         "executor": STUB,
     }
-    return {**quick, **overrides}
+    return {**settings, **overrides}
 
 
 class Cluster:
-    """Workers and APIs on one database and one Redis, and what was submitted to them.
+    """Workers and APIs on one database and one Redis, and the jobs submitted to them.
 
     Attributes:
-        programs: every program that was started, also those that ended.
+        programs: every program that was started, including those that have ended.
         expected: every accepted job, and the state in which it must end.
-        golden: gives the undisturbed run of a spec, for the oracle.
-        may_start_over: whether the test damages checkpoints.
+        golden: returns the golden run of a spec, for the oracle.
+        epochs_may_repeat: whether epochs may be recorded twice, because the test damages checkpoints.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        """Prepare; nothing is started yet.
+        """Prepare the cluster without starting a process.
 
         Args:
+            folder: for logs and failpoints.
             settings: of every process; the database is migrated.
         """
         self.folder = folder
         self.settings = settings
-        # patient: a test that restarts the database asks for it at once
+        # long retries: a test that restarts the database reads from it at once
         self.database = Database(settings.effective_database_url, patience_s=20)
         self.broker = Broker(settings)
         self.programs: list[Program] = []
         self.expected: dict[UUID, JobState] = {}
         self.golden: Callable[[TrainSpec], oracle.Golden] = oracle.stub_run
-        self.may_start_over = False
+        self.epochs_may_repeat = False
         self._failpoints = folder / "failpoints"
         self._failpoints.mkdir()
 
@@ -88,7 +94,7 @@ class Cluster:
     # processes
 
     def start(self, *command: str, name: str, environment: dict[str, str] | None = None) -> Program:
-        """Start a program with failpoints: `workers`, or `uvicorn` and its arguments."""
+        """Start a program with failpoints installed: `workers`, or `uvicorn` and its arguments."""
         log = self.folder / f"{name}-{len(self.programs)}.log"
         program = Program(
             ["tests.faults.armed", *command], {**self._environment(), **(environment or {})}, log
@@ -97,7 +103,7 @@ class Cluster:
         return program
 
     def start_worker(self, environment: dict[str, str] | None = None, *, slots: int = 1) -> Program:
-        """Start a worker; it may not be ready yet."""
+        """Start a worker without waiting until it is ready."""
         slots_setting = {"TRAINSHED_SLOTS": str(slots)}
         return self.start("workers", name="worker", environment={**slots_setting, **(environment or {})})
 
@@ -108,57 +114,79 @@ class Cluster:
         return program
 
     def workers(self, count: int, *, slots: int = 1) -> list[Program]:
-        """Start so many workers at once, and wait until all are ready."""
+        """Start workers at the same time, and wait until all are ready."""
         programs = [self.start_worker(slots=slots) for _ in range(count)]
         for program in programs:
             self.wait_until_ready(program, slots=slots)
         return programs
 
     def api(self, port: int | None = None) -> Api:
-        """Start an API, and wait until it answers."""
-        port = port or free_port()
+        """Start an API, and wait until it responds."""
+        port = port or find_free("127.0.0.1")
         options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
         program = self.start("uvicorn", "api.app:create_app", "--factory", *options, name="api")
         api = Api(program, f"http://127.0.0.1:{port}")
-        wait_until(api.answers, f"the API answers on port {port}", timeout=30)
+        wait_until(api.responds, f"the API responds on port {port}", timeout=30)
         return api
 
     def wait_until_ready(self, program: Program, *, slots: int = 1) -> None:
-        """Wait until a worker has joined the inventory and each of its pool processes takes jobs."""
+        """Wait until a worker is registered and each of its pool processes takes jobs."""
 
         def ready() -> bool:
             assert program.code is None, f"the worker ended:\n{program.log.read_text()}"
             if program.logged("ready for jobs") < slots:
                 return False
-            known = select(Worker.pid).where(Worker.pid == program.pid, Worker.state == "online")
-            return self.database.read(lambda session: session.execute(known).first() is not None)
+            row = select(Worker.pid).where(Worker.pid == program.pid, Worker.state == WorkerState.ONLINE)
+            return self.database.read(lambda session: session.execute(row).first() is not None)
 
         wait_until(ready, f"worker {program.pid} is ready", timeout=60)
 
     def _environment(self) -> dict[str, str]:
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("TRAINSHED_")}
-        ours = self.settings.model_dump(mode="json", include=set(self.settings.model_fields_set))
-        named = {f"TRAINSHED_{name.upper()}": str(value) for name, value in ours.items()}
-        return {**outside, **named, "PYTHONUNBUFFERED": "1", FOLDER: str(self._failpoints)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRAINSHED_")}
+        values = self.settings.model_dump(mode="json", include=set(self.settings.model_fields_set))
+        variables = {f"TRAINSHED_{name.upper()}": str(value) for name, value in values.items()}
+        return {**inherited, **variables, "PYTHONUNBUFFERED": "1", FOLDER: str(self._failpoints)}
 
     def _marked(self) -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if self._started(process)]
 
     def _started(self, process: psutil.Process) -> bool:
         try:
-            ours: bool = process.environ().get(FOLDER) == str(self._failpoints)
-            return ours and process.status() != psutil.STATUS_ZOMBIE
+            started: bool = process.environ().get(FOLDER) == str(self._failpoints)
+            return started and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.Error, OSError):
             return False
 
     def orphans(self) -> list[psutil.Process]:
-        """Processes of ended programs that live on."""
-        families = [program for program in self.programs if program.code is None]
-        known = {program.pid for program in families}
-        known |= {child.pid for program in families for child in program._descendants()}
-        return [process for process in self._marked() if process.pid not in known]
+        """Return the processes that are still running although their program has ended."""
+        running = [program for program in self.programs if program.code is None]
+        pids = {program.pid for program in running}
+        pids |= {child.pid for program in running for child in program._descendants()}
+        return [process for process in self._marked() if process.pid not in pids]
 
     # faults
+
+    def suspend(self, program: Program) -> None:
+        """Suspend a worker between two writes: within one it would keep SQLite's lock."""
+
+        def suspended() -> bool:
+            program.send_all(Signals.SIGSTOP)
+            if self._is_writable():
+                return True
+            program.send_all(Signals.SIGCONT)
+            return False
+
+        wait_until(suspended, f"worker {program.pid} is suspended while the database is not locked")
+
+    def _is_writable(self) -> bool:
+        if self.database.engine.dialect.name != "sqlite":
+            return True  # PostgreSQL locks rows only, and ends idle transactions
+        with closing(sqlite3.connect(str(self.database.engine.url.database), timeout=1)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            return True
 
     def arm(
         self,
@@ -168,8 +196,8 @@ class Cluster:
         *,
         nth: int = 1,
         job_id: UUID | None = None,
-    ) -> Armed:
-        """Lay a failpoint for every process of this cluster."""
+    ) -> ArmedFailpoint:
+        """Arm a failpoint for every process of this cluster."""
         return arm(self._failpoints, Failpoint(transaction, moment, action, nth, job_id))
 
     # jobs
@@ -182,12 +210,13 @@ class Cluster:
         options: dict[str, Any] | None = None,
         **spec: Any,
     ) -> UUID:
-        """Accept a job, as the API does.
+        """Submit a job as the API does, and expect its end.
 
         Args:
             ends: the state in which it must end.
-            send: whether its message is sent, or lost before that.
-            options: of the job, beside its spec.
+            send: whether its message is sent; False loses the message.
+            options: options of the job other than its spec.
+            spec: overrides of the spec.
         """
         new = make_new_job(spec=training(**spec), **(options or {}))
         self.expected[new.id] = ends
@@ -197,27 +226,27 @@ class Cluster:
         return new.id
 
     def send(self, job_id: UUID) -> None:
-        """Send a job's message, as the API does after the commit."""
+        """Send a job's message as the API does after the commit."""
         job = self.job(job_id)
         dispatch.send(self.database, self.broker, [Hint(job_id, job.queue, job.priority)])
 
     def job(self, job_id: UUID) -> Job:
-        """A job's row as it is now."""
-        return self.database.read(lambda session: session.get_one(Job, job_id))
+        """Return a job's row as it is now."""
+        return stored.job(self.database, job_id)
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Return the time of the database's clock."""
         return self.database.read(lambda session: session.execute(select(database_now())).scalar_one())
 
-    def expect_what_is_stored(self) -> list[UUID]:
-        """Take every job that the database has as accepted; returns their ids."""
-        stored = self.database.read(lambda session: list(session.scalars(select(Job.id))))
-        for job_id in stored:
+    def expect_stored_jobs(self) -> list[UUID]:
+        """Expect every stored job to succeed, unless another end is expected of it; return all ids."""
+        job_ids = self.database.read(lambda session: list(session.scalars(select(Job.id))))
+        for job_id in job_ids:
             self.expected.setdefault(job_id, JobState.SUCCEEDED)
-        return stored
+        return job_ids
 
     def cancel(self, job_id: UUID) -> None:
-        """Ask for a job's end, as a user does."""
+        """Cancel a job as a user does."""
         self.expected[job_id] = JobState.CANCELLED
         self.database.write(lambda session: job_edits.request_cancel(session, job_id))
 
@@ -230,7 +259,7 @@ class Cluster:
         )
 
     def wait_for_epoch(self, job_id: UUID, epochs: int, timeout: float = 30.0) -> Job:
-        """Wait until so many epochs of a running job are recorded."""
+        """Wait until a number of epochs of a running job are recorded."""
         return wait_until(
             lambda: self._job_if(job_id, lambda job: job.state == "running" and job.next_epoch >= epochs),
             f"job {job_id} runs and has recorded {epochs} epochs",
@@ -238,7 +267,7 @@ class Cluster:
         )
 
     def wait_for_attempt(self, job_id: UUID, number: int, timeout: float = 30.0) -> Job:
-        """Wait until a job runs under its n-th attempt or a later one."""
+        """Wait until a job runs under the attempt with this number or a later one."""
         return wait_until(
             lambda: self._job_if(job_id, lambda job: job.state == "running" and job.attempt >= number),
             f"attempt {number} at job {job_id} runs",
@@ -246,20 +275,19 @@ class Cluster:
         )
 
     def owner(self, job_id: UUID) -> Program:
-        """The worker that runs a job."""
+        """Return the worker that runs a job."""
         lease_owner = self.job(job_id).lease_owner
-        assert lease_owner is not None, f"nobody runs job {job_id}"
+        assert lease_owner is not None, f"no worker runs job {job_id}"
         pid = int(lease_owner.partition("/")[0].rpartition(":")[2])
         [program] = [program for program in self.programs if program.pid == pid]
         return program
 
     def events(self, job_id: UUID) -> list[JobEvent]:
-        """A job's history."""
-        history = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
-        return self.database.read(lambda session: list(session.scalars(history)))
+        """Return a job's events in order."""
+        return stored.events(self.database, job_id)
 
     def count(self, job_id: UUID, type_: EventType) -> int:
-        """How often an event has happened to a job."""
+        """Return how many events of a type a job has."""
         return sum(event.type == type_ for event in self.events(job_id))
 
     def _job_if(self, job_id: UUID, condition: Callable[[Job], bool]) -> Job | None:
@@ -275,7 +303,7 @@ class Cluster:
         wait_until(lambda: unfinished() == 0, "every accepted job is terminal", timeout)
 
     def verify(self) -> None:
-        """Wait for the end of every job, and ask the oracle."""
+        """Wait until every job has ended and no orphans are left, and check the oracle's invariants."""
         self.wait_for_all()
-        wait_until(lambda: not self.orphans(), f"no orphans are left of {self.orphans()}", timeout=10)
-        oracle.check(self.database, self.expected, self.golden, may_start_over=self.may_start_over)
+        wait_until(lambda: not self.orphans(), f"no orphans are left, of {self.orphans()}", timeout=10)
+        oracle.check(self.database, self.expected, self.golden, epochs_may_repeat=self.epochs_may_repeat)

@@ -1,4 +1,4 @@
-"""Clusters of real processes, checked by the oracle after every test."""
+"""Fixtures for clusters of real processes, which the oracle checks after every test."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.settings import Settings
-from tests.faults.cluster import Cluster, quick_settings
+from tests.faults.cluster import Cluster, fast_settings
 from tests.support.servers import RedisServer
 
 NewCluster = Callable[..., AbstractContextManager[Cluster]]
@@ -19,7 +19,7 @@ _LOG_TAIL = 8_000
 
 @pytest.fixture
 def new_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> NewCluster:
-    """Makes clusters on given servers: each is verified at the end of its `with` block, and ended."""
+    """Return a factory of clusters on given servers; each is verified and ended with its `with` block."""
     folders = request.node.stash.setdefault(_LOGS, [])
 
     @contextmanager
@@ -28,7 +28,7 @@ def new_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> NewCluster:
         folder.mkdir()
         folders.append(folder)
         urls = {"database_url": database_url, "redis_url": redis_url}
-        with Cluster(folder, Settings(**quick_settings(data_dir=folder, **urls, **overrides))) as cluster:
+        with Cluster(folder, Settings(**fast_settings(data_dir=folder, **urls, **overrides))) as cluster:
             yield cluster
             cluster.verify()
 
@@ -37,14 +37,14 @@ def new_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> NewCluster:
 
 @pytest.fixture
 def cluster(redis: RedisServer, database_url: str, new_cluster: NewCluster) -> Iterator[Cluster]:
-    """A cluster with nothing started, once for each kind of database."""
+    """A cluster without processes yet, once for each kind of database."""
     with new_cluster(database_url, redis.url) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def sqlite_cluster(redis: RedisServer, sqlite_url: str, new_cluster: NewCluster) -> Iterator[Cluster]:
-    """A cluster on SQLite, for faults in which the database has no part."""
+    """A cluster on SQLite, for faults that do not depend on the database."""
     with new_cluster(sqlite_url, redis.url) as cluster:
         yield cluster
 
@@ -53,7 +53,7 @@ def sqlite_cluster(redis: RedisServer, sqlite_url: str, new_cluster: NewCluster)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the processes logged where a test failed."""
+    """Add the logs of the processes to the report of a failed test."""
     report = yield
     if report.failed:
         for folder in item.stash.get(_LOGS, []):

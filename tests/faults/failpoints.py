@@ -1,8 +1,8 @@
-"""Faults at an exact commit of a real process. No product code knows of them.
+"""Failpoints: faults at an exact commit of a real process, without any support in product code.
 
-A test arms a failpoint by writing a file; `install`, called by `tests.faults.armed` in the process under
-test, listens to SQLAlchemy's sessions and looks for a file that names the transaction about to be committed.
-Whoever renames the file fires it, so that it fires once in all processes together.
+A test arms a failpoint by writing a file. In the process under test `install` (called by
+`tests.faults.armed`) listens to SQLAlchemy's sessions and looks for a file that names the transaction being
+committed. The process that renames the file fires the failpoint, so that it fires once among all processes.
 """
 
 import json
@@ -24,36 +24,39 @@ from sqlalchemy.orm import Session
 from shared.db.tables import JobEvent
 from tests.support.waiting import wait_until
 
-# environment variables of the processes under test: where their failpoints are, and Celery settings as JSON
+# environment variables of the processes under test: the folder of their failpoints, Celery settings as JSON
 FOLDER = "FAULTS_FAILPOINTS"
 CELERY = "FAULTS_CELERY"
 
 
 class Moment(StrEnum):
-    """Where in a transaction."""
+    """When a failpoint fires, relative to the commit."""
 
-    BEFORE = "before"  # everything is sent, nothing is committed
-    AFTER = "after"  # committed, and nobody has been told
+    BEFORE = "before"  # every statement has been sent, nothing is committed
+    AFTER = "after"  # committed, but the caller has not been notified
 
 
 class Action(StrEnum):
-    """What happens there."""
+    """What a failpoint does."""
 
-    KILL = "kill"  # this process, as the kernel kills it that is out of memory
-    KILL_WORKER = "kill worker"  # and its parent first
+    KILL = "kill"  # SIGKILL to this process, as the kernel does when memory runs out
+    KILL_WORKER = "kill worker"  # SIGKILL to its parent first
     STOP = "stop"  # SIGSTOP; the test sends SIGCONT
-    DISCONNECT = "disconnect"  # the connection is lost: was it committed or not?
+    DISCONNECT = "disconnect"  # the connection is lost, and with it the reply to the commit
     HOLD = "hold"  # the transaction stays open until the test releases it
 
 
 @dataclass(frozen=True)
 class Failpoint:
-    """A fault, and the commit at which it strikes.
+    """A fault and the commit at which it happens.
 
     Attributes:
-        transaction: the type of an event that it writes; `renewed` or `dispatched` for those that write none.
-        nth: of the commits that match in one process.
-        job_id: only this job's.
+        transaction: the type of an event that the transaction writes, or `renewed` or `dispatched` for
+            transactions that write none.
+        moment: before or after the commit.
+        action: what happens.
+        nth: which of the matching commits in one process, counted from 1.
+        job_id: matches only transactions of this job; None matches all.
     """
 
     transaction: str
@@ -66,48 +69,50 @@ class Failpoint:
         return f"{self.action} {self.moment} {self.transaction} {self.nth}"
 
 
-class Armed:
-    """A failpoint that lies in wait."""
+class ArmedFailpoint:
+    """A failpoint that waits for its commit."""
 
     def __init__(self, path: Path, failpoint: Failpoint) -> None:
         self._path = path
         self._failpoint = failpoint
 
     def fired(self) -> int | None:
-        """The id of the process that it struck, if it has."""
+        """Return the id of the process in which it has fired; None if it has not."""
         for path in self._path.parent.glob(f"{self._path.name}.*"):
             return int(path.suffix[1:])
         return None
 
     def wait(self, timeout: float = 20.0) -> int:
-        """Wait until it strikes; returns the process's id."""
-        return wait_until(self.fired, f"the failpoint strikes: {self._failpoint}", timeout)
+        """Wait until it fires; return the process's id."""
+        return wait_until(self.fired, f"the failpoint fires: {self._failpoint}", timeout)
 
     def release(self) -> None:
-        """Let the transaction go on that is held."""
+        """Let the transaction that it holds continue."""
         _release_file(self._path).touch()
 
 
-def arm(folder: Path, failpoint: Failpoint) -> Armed:
-    """Lay a failpoint for the processes that watch the folder."""
+def arm(folder: Path, failpoint: Failpoint) -> ArmedFailpoint:
+    """Arm a failpoint for the processes that watch the folder."""
     path = folder / f"{len(list(folder.iterdir()))}.json"
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(asdict(failpoint), default=str))
     draft.rename(path)
-    return Armed(path, failpoint)
+    return ArmedFailpoint(path, failpoint)
 
 
 def install(folder: Path) -> None:
-    """Strike in this process whenever a failpoint in the folder says so."""
-    strikes = _Strikes(folder)
-    event.listen(Session, "after_begin", strikes.forget)
-    event.listen(Session, "after_flush", strikes.note_events)
-    event.listen(Engine, "before_cursor_execute", strikes.note_statement)
-    event.listen(Session, "before_commit", strikes.before_commit)
-    event.listen(Session, "after_commit", strikes.after_commit)
+    """Let this process fire the failpoints in the folder."""
+    listener = _Listener(folder)
+    event.listen(Session, "after_begin", listener.forget)
+    event.listen(Session, "after_flush", listener.note_events)
+    event.listen(Engine, "before_cursor_execute", listener.note_statement)
+    event.listen(Session, "before_commit", listener.before_commit)
+    event.listen(Session, "after_commit", listener.after_commit)
 
 
-class _Strikes:
+class _Listener:
+    """Listener to SQLAlchemy's events that notes what each thread's transaction writes."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._thread = threading.local()
@@ -131,12 +136,12 @@ class _Strikes:
                 self._noted.append((name, ""))
 
     def before_commit(self, _session: Session) -> None:
-        self._strike(Moment.BEFORE)
+        self._fire_due(Moment.BEFORE)
 
     def after_commit(self, _session: Session) -> None:
-        self._strike(Moment.AFTER)
+        self._fire_due(Moment.AFTER)
 
-    def _strike(self, moment: Moment) -> None:
+    def _fire_due(self, moment: Moment) -> None:
         for path in self._folder.glob("*.json") if self._noted else ():
             try:
                 values = json.loads(path.read_text())
@@ -157,7 +162,7 @@ def _fire(path: Path, action: Action) -> None:
     try:
         path.rename(path.with_name(f"{path.name}.{os.getpid()}"))
     except FileNotFoundError:
-        return  # another process was quicker
+        return  # another process fired it
     match action:
         case Action.KILL:
             os.kill(os.getpid(), signal.SIGKILL)

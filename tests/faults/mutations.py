@@ -1,7 +1,7 @@
-"""Do the tests notice? Breaks one safeguard after the other in a copy, and runs the test that must fail.
+"""Mutation tests: remove one safeguard at a time in a copy of the source, and run the test that must fail.
 
-`python -m tests.faults.mutations` runs all of them, in about 10 minutes; words as arguments choose by name.
-It prints a table and exits with 1 if a mutation went unnoticed, or no longer applies to the source.
+`python -m tests.faults.mutations` runs all of them, in about 10 minutes; arguments select those whose names
+contain one of them. It prints a table, and exits with 1 if a mutation is not detected or no longer applies.
 """
 
 import shutil
@@ -18,13 +18,13 @@ _SOURCES = ("api", "trainshed", "shared", "tests", "workers", "pyproject.toml")
 
 @dataclass(frozen=True)
 class Mutation:
-    """One safeguard, removed.
+    """The removal of one safeguard.
 
     Attributes:
-        name: what is missing.
+        name: describes the mutated behaviour.
         path: the file that is changed.
-        old: text that stands in it once.
-        new: what stands there instead.
+        old: text that occurs in it once.
+        new: its replacement.
         test: the test that must fail.
     """
 
@@ -46,42 +46,42 @@ MUTATIONS = [
         "shared/store/transitions.py",
         "fence = (Job.attempt == attempt.number, Job.state == JobState.RUNNING)",
         "fence = (Job.state == JobState.RUNNING,)",
-        f"{_KILLS}::test_attempt_that_wakes_before_its_last_write_leaves_the_job_to_the_next",
+        f"{_KILLS}::test_attempt_resumed_before_its_last_write_leaves_the_job_to_the_next",
     ),
     Mutation(
         "epochs recorded without the fence",
         "shared/store/attempts.py",
         "        Job.attempt == attempt.number,\n        Job.next_epoch == first.epoch,\n",
         "        Job.next_epoch == first.epoch,\n",
-        "tests/unit/shared/store/test_repeated.py",
+        "tests/integration/test_store_repeats.py",
     ),
     Mutation(
-        "claims of jobs that run",
+        "claims of running jobs",
         "shared/lifecycle.py",
         "EventType.CLAIMED: Edge(_QUEUED, ",
         "EventType.CLAIMED: Edge(_QUEUED | _RUNNING, ",
-        f"{_BROKER}::test_twenty_messages_of_one_job_are_one_attempt",
+        f"{_BROKER}::test_twenty_messages_of_one_job_start_one_attempt",
     ),
     Mutation(
-        "lost messages are not sent again",
+        "lost messages are not dispatched again",
         "workers/reconciler.py",
         "self._settings.redispatch_s if lost else None",
         "None",
-        f"{_BROKER}::test_message_that_dies_with_an_idle_worker_is_sent_again",
+        f"{_BROKER}::test_message_lost_with_an_idle_worker_is_sent_again",
     ),
     Mutation(
-        "reaping without a lock on what expired",
+        "reaping without a lock on the expired leases",
         "shared/store/recovery.py",
         "        .with_for_update(key_share=True, skip_locked=True)\n",
         "",
-        f"{_RACES}::test_renewal_that_races_a_reap_wins_if_it_was_first",
+        f"{_RACES}::test_renewal_that_races_a_reap_wins_if_it_is_first",
     ),
     Mutation(
-        "reaping right after an outage",
+        "reaping immediately after an outage",
         "workers/reconciler.py",
-        "return moment - self._watching_since >= lease",
+        "return moment - self._observing_since >= lease",
         "return True",
-        f"{_KILLS}::test_sleep_of_the_whole_machine_costs_no_attempt",
+        f"{_KILLS}::test_suspension_of_the_whole_machine_costs_no_attempt",
     ),
     Mutation(
         "the checkpoint outside the epoch's transaction",
@@ -92,56 +92,56 @@ MUTATIONS = [
         f"{_KILLS}::test_jobs_survive_a_kill_at_every_commit",
     ),
     Mutation(
-        "no end of an attempt that cannot renew its lease",
+        "an attempt that continues although it cannot renew its lease",
         "workers/heartbeat.py",
-        "            self._renew_or_leave()\n",
+        "            self._renew_or_raise()\n",
         "            pass\n",
         "tests/unit/workers/test_heartbeat.py::test_attempt_ends_itself_when_its_lease_cannot_be_renewed",
     ),
     Mutation(
-        "an end whose lost answer is not forgiven",
+        "a report that is not idempotent",
         "shared/store/transitions.py",
         "    if row is None or row.outcome != outcome:\n",
         "    if True:\n",
-        "tests/unit/shared/store/test_repeated.py",
+        "tests/integration/test_store_repeats.py",
     ),
     Mutation(
-        "no limit on a transaction that stands still",
+        "no limit on an idle transaction",
         "shared/db/engine.py",
         '_POSTGRESQL_IDLE_LIMIT = "10s"',
         '_POSTGRESQL_IDLE_LIMIT = "0"',
-        f"{_KILLS}::test_worker_stopped_before_its_last_commit_does_not_end_the_job_twice",
+        f"{_KILLS}::test_worker_suspended_before_its_last_commit_does_not_end_the_job_twice",
     ),
     Mutation(
         "crashes without a limit",
         "shared/store/recovery.py",
         "crashes < max_crashes",
         "True",
-        f"{_KILLS}::test_job_that_kills_its_workers_fails_and_the_next_one_succeeds",
+        f"{_KILLS}::test_job_that_kills_its_workers_fails_and_the_next_job_succeeds",
     ),
     Mutation(
         "a stop that counts as a crash",
         "workers/app.py",
         "        _parent.stop_jobs()\n",
         "        pass\n",
-        f"{_KILLS}::test_worker_that_is_asked_to_stop_gives_its_job_back",
+        f"{_KILLS}::test_worker_that_is_stopped_releases_its_job",
     ),
     Mutation(
-        "results thrown away in an outage",
+        "results discarded in an outage",
         "workers/runner.py",
         "            if not is_transient(error) or process.stop.is_set():\n                return\n",
         "            return\n",
-        "tests/unit/workers/test_runner.py::test_result_outlives_an_outage_of_the_database",
+        "tests/unit/workers/test_outcomes.py::test_result_is_reported_after_an_outage_of_the_database",
     ),
     Mutation(
-        "a checkpoint that is trusted unread",
+        "a checkpoint whose checksum is not verified",
         "shared/store/results.py",
         "    if row is None or sha256(row.state).hexdigest() != row.sha256:\n",
         "    if row is None:\n",
         "tests/faults/test_database_faults.py::test_damaged_checkpoint_is_not_used_and_the_job_starts_over",
     ),
     Mutation(
-        "a resume that forgets what the optimizer knew",
+        "a resume without the optimizer's state",
         "workers/mnist/training.py",
         "        return checkpoints.unpack(start.state, 1 + slots, length, step)\n",
         "        weights, *rest = checkpoints.unpack(start.state, 1 + slots, length, step)\n"
@@ -149,27 +149,29 @@ MUTATIONS = [
         f"{_RESUME}::test_real_training_resumes_bit_for_bit",
     ),
     Mutation(
-        "an order of the images that goes on from epoch to epoch",
+        "an epoch order that depends on where training was resumed",
         "workers/mnist/training.py",
         "        order = epoch_order(spec.seed, epoch, spec.train_size)\n",
         "        order = epoch_order(spec.seed, epoch - first_epoch, spec.train_size)\n",
         f"{_RESUME}::test_real_training_resumes_bit_for_bit",
     ),
     Mutation(
-        "a broken worker that ends as if all were well",
+        "a failed worker that exits with status 0",
         "workers/__main__.py",
         '    celery(["--app", "workers.app", ',
         "    from workers.app import app\n\n    app.worker_main([",
-        f"{_BROKER}::test_bytes_that_are_no_message_end_the_worker_visibly_and_lose_no_job",
+        f"{_BROKER}::test_invalid_bytes_end_the_worker_with_a_failure_status_and_lose_no_job",
     ),
 ]
 
 
 def main(names: list[str]) -> int:
-    """Run the mutations whose names contain one of the given words, or all; returns the exit status."""
-    chosen = [mutation for mutation in MUTATIONS if not names or any(name in mutation.name for name in names)]
-    verdicts = [_verdict(mutation) for mutation in chosen]
-    return int(any(verdict != "caught" for verdict in verdicts))
+    """Run the mutations whose names contain one of `names`, or all; return the exit status."""
+    selected = [
+        mutation for mutation in MUTATIONS if not names or any(name in mutation.name for name in names)
+    ]
+    verdicts = [_verdict(mutation) for mutation in selected]
+    return int(any(verdict != "detected" for verdict in verdicts))
 
 
 def _verdict(mutation: Mutation) -> str:
@@ -204,7 +206,7 @@ def _run(copy: Path, mutation: Mutation) -> str:
     ended = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     if "no tests ran" in ended.stdout or ended.returncode not in (0, 1):
         return "BROKEN TEST"
-    return "caught" if ended.returncode == 1 else "UNNOTICED"
+    return "detected" if ended.returncode == 1 else "NOT DETECTED"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Processes that a test starts, hurts and ends, and what it asks of them."""
+"""Processes under test: starting, signalling and killing them, and requests to an API process."""
 
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,12 +18,13 @@ from tests.support.paths import ROOT
 from tests.support.stub_executor import STEP_S
 from tests.support.waiting import wait_until
 
-STEPS = 30  # of an epoch
-EPOCH_S = STEPS * STEP_S  # with the stub: longer than the least time between two commits
+STEPS = 30  # per epoch
+# with the stub executor; longer than the recorder's commit interval, so that each epoch is a commit
+EPOCH_S = STEPS * STEP_S
 
 
 class Program:
-    """A process and its descendants, in a session of their own."""
+    """A process and its descendants, in their own session."""
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
@@ -45,41 +45,41 @@ class Program:
 
     @property
     def code(self) -> int | None:
-        """The exit status; None while it runs."""
+        """Exit status; None while the process runs."""
         return self._process.poll()
 
     def send(self, number: Signals) -> None:
-        """Send a signal to the process itself."""
+        """Send a signal to the process itself only."""
         self._process.send_signal(number)
 
     def send_all(self, number: Signals) -> None:
-        """Send a signal to it and to every descendant."""
+        """Send a signal to the process and every descendant."""
         for process in self._descendants():
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
         self.send(number)
 
     def kill(self) -> None:
-        """kill -9 of the process itself; what becomes of its descendants is its own affair."""
+        """Kill the process itself with SIGKILL; its descendants are not signalled."""
         self.send(Signals.SIGKILL)
         self._process.wait()
 
     def kill_all(self) -> None:
-        """kill -9 of it and of every descendant."""
+        """Kill the process and every descendant with SIGKILL."""
         self.send_all(Signals.SIGKILL)
         self._process.wait()
 
     def wait(self, timeout: float = 20.0) -> int:
-        """Wait for its end; returns the exit status."""
+        """Wait for the end of the process; return its exit status."""
         return self._process.wait(timeout)
 
     def pool(self) -> list[psutil.Process]:
-        """The pool processes of a worker."""
+        """Return the pool processes of a worker."""
         return [process for process in self._descendants() if _runs(process, "spawn_main")]
 
-    def logged(self, words: str) -> int:
-        """How often its log says something."""
-        return self.log.read_text(errors="replace").count(words)
+    def logged(self, text: str) -> int:
+        """Return how often the log contains a text."""
+        return self.log.read_text(errors="replace").count(text)
 
     def _descendants(self) -> list[psutil.Process]:
         try:
@@ -88,16 +88,16 @@ class Program:
             return []
 
 
-def _runs(process: psutil.Process, words: str) -> bool:
+def _runs(process: psutil.Process, text: str) -> bool:
     try:
-        return any(words in argument for argument in process.cmdline())
+        return any(text in argument for argument in process.cmdline())
     except psutil.Error:
         return False
 
 
 @dataclass(frozen=True)
 class Api:
-    """An API process, and how to speak to it."""
+    """An API process and its address."""
 
     program: Program
     url: str
@@ -106,7 +106,7 @@ class Api:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         assert self.program.code is None, f"the API ended:\n{self.program.log.read_text()}"
         try:
             return httpx.get(f"{self.url}/livez").is_success
@@ -114,7 +114,7 @@ class Api:
             return False
 
     def submit(self, key: str | None = None, timeout: float = 10.0, **spec: Any) -> httpx.Response:
-        """POST a job; httpx.TransportError if the API dies of it."""
+        """POST a job; raises httpx.TransportError if the API is killed meanwhile."""
         return httpx.post(
             f"{self.url}/v1/jobs",
             json={"kind": "train", "spec": training(**spec).model_dump(mode="json")},
@@ -123,22 +123,16 @@ class Api:
         )
 
     def get(self, path: str) -> Any:
-        """GET what must be there, as JSON."""
+        """GET a path under /v1 as JSON; raises on any status but success."""
         return httpx.get(f"{self.url}/v1/{path}").raise_for_status().json()
 
 
 def training(**overrides: Any) -> TrainSpec:
-    """A job of 4 epochs of about `EPOCH_S` with the stub."""
+    """Return the spec of a job whose 4 epochs take `EPOCH_S` each with the stub executor."""
     return make_spec(**{"epochs": 4, "train_size": STEPS, "batch_size": 1, **overrides})
 
 
 def pass_seconds(seconds: float) -> None:
-    """Let a fault last."""
-    begun = monotonic()
-    wait_until(lambda: monotonic() - begun > seconds, "time passes", timeout=seconds + 5)
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Wait for a fixed time: the duration of a fault, or the time that a fault needs to take effect."""
+    started_at = monotonic()
+    wait_until(lambda: monotonic() - started_at > seconds, "time passes", timeout=seconds + 5)

@@ -1,4 +1,4 @@
-"""A TCP proxy before a server's UNIX socket, which loses, holds and cuts what passes through it."""
+"""A TCP proxy for a server's UNIX socket that can drop traffic and close connections."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ _CHUNK = 65_536
 
 
 class Proxy:
-    """Passes bytes on until it is told to do worse.
+    """Forwards every byte, until a fault is switched on.
 
     Attributes:
         port: where clients connect, on 127.0.0.1.
@@ -21,11 +21,11 @@ class Proxy:
         self._upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._open = threading.Event()
-        self._open.set()
+        self._forwarding = threading.Event()
+        self._forwarding.set()
         self._closed = False
-        self._links: list[_Link] = []
-        self._cuts: Callable[[bytes], bool] = lambda _: False
+        self._connections: list[_Connection] = []
+        self._is_cut: Callable[[bytes], bool] = lambda _: False
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,31 +34,31 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._closed = True
         self._listener.close()
-        self.cut()
-        self._open.set()
+        self.close_connections()
+        self._forwarding.set()
 
-    def swallow(self) -> None:
-        """From now on nothing passes, and nobody is told: as when a cable is pulled.
+    def drop_traffic(self) -> None:
+        """Drop all traffic without closing any connection, as when a cable is pulled.
 
-        What passes later are only connections that are made later.
+        Existing connections stay dead; new ones hang until `pass_new_connections`.
         """
-        for link in self._links:
-            link.dead = True
-        self._open.clear()
+        for connection in self._connections:
+            connection.dead = True
+        self._forwarding.clear()
 
-    def pass_again(self) -> None:
-        """Let new connections work."""
-        self._open.set()
+    def pass_new_connections(self) -> None:
+        """Forward the traffic of new connections again."""
+        self._forwarding.set()
 
-    def cut(self) -> None:
+    def close_connections(self) -> None:
         """Close every connection."""
-        for link in self._links:
-            link.close()
-        self._links = []
+        for connection in self._connections:
+            connection.close()
+        self._connections = []
 
-    def cut_answers_to(self, matches: Callable[[bytes], bool]) -> None:
-        """Close a connection once the server has answered to bytes that match; the answer does not pass."""
-        self._cuts = matches
+    def cut_replies_to(self, matches: Callable[[bytes], bool]) -> None:
+        """Close a connection when the server replies to a request that matches; the reply is dropped."""
+        self._is_cut = matches
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -67,21 +67,23 @@ class Proxy:
                 threading.Thread(target=self._connect, args=[client], daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        self._open.wait()  # the kernel has accepted; nobody answers
+        self._forwarding.wait()  # the kernel has accepted the connection; it hangs
         server = socket.socket(socket.AF_UNIX)
         try:
             server.connect(str(self._upstream))
         except OSError:
             client.close()
             return
-        link = _Link(client, server)
-        self._links.append(link)
-        threading.Thread(target=link.pass_requests, args=[lambda data: self._cuts(data)], daemon=True).start()
-        link.pass_answers()
+        connection = _Connection(client, server)
+        self._connections.append(connection)
+        threading.Thread(
+            target=connection.pass_requests, args=[lambda data: self._is_cut(data)], daemon=True
+        ).start()
+        connection.pass_replies()
 
 
-class _Link:
-    """One client's connection."""
+class _Connection:
+    """A client's connection, and the connection to the server that serves it."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self._client = client
@@ -89,16 +91,16 @@ class _Link:
         self._cut_next = False
         self.dead = False
 
-    def pass_requests(self, cuts: Callable[[bytes], bool]) -> None:
+    def pass_requests(self, is_cut: Callable[[bytes], bool]) -> None:
         with suppress(OSError):
             while data := self._client.recv(_CHUNK):
                 if self.dead:
                     continue
-                self._cut_next = self._cut_next or cuts(data)
+                self._cut_next = self._cut_next or is_cut(data)
                 self._server.sendall(data)
         self.close()
 
-    def pass_answers(self) -> None:
+    def pass_replies(self) -> None:
         with suppress(OSError):
             while data := self._server.recv(_CHUNK):
                 if self._cut_next:

@@ -1,4 +1,4 @@
-"""The API is killed around a submit, restarted under its readers, and cut off from Redis and the database."""
+"""The API is killed during a submit, restarted while clients read, and loses Redis and the database."""
 
 from threading import Event, Thread
 from time import monotonic
@@ -21,34 +21,34 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.mark.kills
-def test_job_runs_whose_api_was_killed_before_it_told_the_workers(cluster: Cluster) -> None:
+def test_job_runs_although_the_api_was_killed_before_it_sent_the_message(cluster: Cluster) -> None:
     api = cluster.api()
     cluster.arm("submitted", Moment.AFTER)
     with pytest.raises(httpx.TransportError):
         api.submit()
-    [job_id] = cluster.expect_what_is_stored()
+    [job_id] = cluster.expect_stored_jobs()
     cluster.worker()
     assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
 
 
 @pytest.mark.kills
 @pytest.mark.parametrize(("moment", "stored"), [(Moment.BEFORE, 0), (Moment.AFTER, 1)])
-def test_request_that_is_repeated_after_a_kill_makes_one_job(
+def test_submit_retried_after_a_kill_creates_one_job(
     sqlite_cluster: Cluster, moment: Moment, stored: int
 ) -> None:
     api = sqlite_cluster.api()
     sqlite_cluster.arm("submitted", moment)
     with pytest.raises(httpx.TransportError):
         api.submit(key="one")
-    assert len(sqlite_cluster.expect_what_is_stored()) == stored
-    again = sqlite_cluster.api().submit(key="one")
-    assert again.status_code == 202
-    assert again.headers.get("Idempotency-Replayed") == ("true" if stored else None)
-    assert sqlite_cluster.expect_what_is_stored() == [UUID(again.json()["id"])]
+    assert len(sqlite_cluster.expect_stored_jobs()) == stored
+    retried = sqlite_cluster.api().submit(key="one")
+    assert retried.status_code == 202
+    assert retried.headers.get("Idempotency-Replayed") == ("true" if stored else None)
+    assert sqlite_cluster.expect_stored_jobs() == [UUID(retried.json()["id"])]
     sqlite_cluster.worker()
 
 
-def test_request_that_is_repeated_after_a_kill_makes_one_job_on_postgresql(
+def test_submit_retried_after_a_kill_creates_one_job_on_postgresql(
     new_cluster: NewCluster, redis: RedisServer, postgresql_url: str
 ) -> None:
     with new_cluster(postgresql_url, redis.url) as cluster:
@@ -57,12 +57,12 @@ def test_request_that_is_repeated_after_a_kill_makes_one_job_on_postgresql(
         with pytest.raises(httpx.TransportError):
             api.submit(key="one")
         assert cluster.api().submit(key="one").headers["Idempotency-Replayed"] == "true"
-        assert len(cluster.expect_what_is_stored()) == 1
+        assert len(cluster.expect_stored_jobs()) == 1
         cluster.worker()
 
 
 @pytest.mark.parametrize("outage", ["gone", "silent"])
-def test_submit_is_accepted_within_3_s_while_redis_is_away(
+def test_submit_is_accepted_within_3_s_while_redis_is_unavailable(
     sqlite_cluster: Cluster, redis: RedisServer, outage: str
 ) -> None:
     api = sqlite_cluster.api()
@@ -71,18 +71,18 @@ def test_submit_is_accepted_within_3_s_while_redis_is_away(
         redis.stop()
     else:
         redis.hang()
-    begun = monotonic()
+    started_at = monotonic()
     job_id = UUID(api.submit().json()["id"])
-    assert monotonic() - begun < 3
+    assert monotonic() - started_at < 3
     if outage == "gone":
         redis.start()
     else:
         redis.wake()
-    sqlite_cluster.expect_what_is_stored()
+    sqlite_cluster.expect_stored_jobs()
     sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=45)
 
 
-def test_submits_during_an_outage_of_the_database_are_refused_or_kept(
+def test_submits_during_an_outage_of_the_database_are_refused_or_stored(
     new_cluster: NewCluster, redis: RedisServer
 ) -> None:
     with running_postgres() as postgres:
@@ -96,43 +96,46 @@ def test_submits_during_an_outage_of_the_database_are_refused_or_kept(
             refused = api.submit(key="1", timeout=20)
             assert refused.status_code == 503
             postgres.start()
-            again = wait_until(lambda: accepted_by(api, "1"), "the API answers again", timeout=20)
-            cluster.expect_what_is_stored()
-            assert set(cluster.expected) == {*accepted, UUID(again["id"])}
+            retried = wait_until(
+                lambda: submit_if_accepted(api, "1"), "the API accepts jobs again", timeout=20
+            )
+            cluster.expect_stored_jobs()
+            assert set(cluster.expected) == {*accepted, UUID(retried["id"])}
 
 
-def accepted_by(api: Api, key: str) -> dict[str, Any] | None:
-    answer = api.submit(key=key, timeout=20)
-    return dict(answer.json()) if answer.status_code == 202 else None
+def submit_if_accepted(api: Api, key: str) -> dict[str, Any] | None:
+    """Submit a job with this key; return None if it is refused."""
+    response = api.submit(key=key, timeout=20)
+    return dict(response.json()) if response.status_code == 202 else None
 
 
-def test_a_stream_has_no_gap_and_no_repeat_while_the_api_is_restarted(sqlite_cluster: Cluster) -> None:
+def test_a_stream_has_no_gap_and_no_duplicate_while_the_api_is_restarted(sqlite_cluster: Cluster) -> None:
     api = sqlite_cluster.api()
     sqlite_cluster.worker()
     job_id = sqlite_cluster.submit(epochs=60)
-    told: list[int] = []
+    received: list[int] = []
 
     def read() -> None:
         with Client(api.url, patience_s=60) as server:
-            told.extend(event.seq for event in server.stream(job_id))
+            received.extend(event.seq for event in server.stream(job_id))
 
     reader = Thread(target=read)
     reader.start()
     for _ in range(3):
-        seen = len(told)
-        wait_until(lambda seen=seen: len(told) > seen + 2, "the stream goes on", timeout=30)  # type: ignore[misc]
+        count = len(received)
+        wait_until(lambda count=count: len(received) > count + 2, "the stream continues", timeout=30)  # type: ignore[misc]
         api.program.kill_all()
         api = sqlite_cluster.api(api.port)
     ended = sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
     reader.join(timeout=30)
-    assert told == list(range(1, ended.version + 1))
+    assert received == list(range(1, ended.version + 1))
 
 
-def test_readers_see_no_gap_while_the_api_is_restarted(sqlite_cluster: Cluster) -> None:
+def test_metrics_have_no_gap_while_the_api_is_restarted(sqlite_cluster: Cluster) -> None:
     api = sqlite_cluster.api()
     sqlite_cluster.worker()
     job_id = sqlite_cluster.submit(epochs=20)
-    seen: list[list[float]] = []
+    responses: list[list[float]] = []
     ended = Event()
 
     def poll() -> None:
@@ -141,18 +144,18 @@ def test_readers_see_no_gap_while_the_api_is_restarted(sqlite_cluster: Cluster) 
                 series = api.get(f"jobs/{job_id}/metrics?resolution=epoch")["series"]
             except httpx.HTTPError:
                 continue
-            seen.append(next((curve["y"] for curve in series if curve["name"] == "loss"), []))
+            responses.append(next((metric["y"] for metric in series if metric["name"] == "loss"), []))
 
     reader = Thread(target=poll)
     reader.start()
     for _ in range(3):
-        served = len(seen)
-        wait_until(lambda served=served: len(seen) > served, "the API serves the curve", timeout=30)  # type: ignore[misc]
+        count = len(responses)
+        wait_until(lambda count=count: len(responses) > count, "the API serves the metrics", timeout=30)  # type: ignore[misc]
         api.program.kill_all()
         api = sqlite_cluster.api(api.port)
     sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
-    wait_until(lambda: seen and len(seen[-1]) == 20, "the whole curve is served")
+    wait_until(lambda: responses and len(responses[-1]) == 20, "all epochs are served")
     ended.set()
     reader.join()
-    assert all(curve == seen[-1][: len(curve)] for curve in seen)
-    assert [len(curve) for curve in seen] == sorted(len(curve) for curve in seen)
+    assert all(losses == responses[-1][: len(losses)] for losses in responses)
+    assert [len(losses) for losses in responses] == sorted(len(losses) for losses in responses)

@@ -1,4 +1,4 @@
-"""A cancel is kept through every fault, ends the job once, and ends it soon."""
+"""A cancel request survives every fault, ends the job once, and does so within 2 s."""
 
 import sys
 from signal import SIGTERM
@@ -31,7 +31,7 @@ def test_running_and_queued_jobs_are_cancelled(cluster: Cluster) -> None:
     cluster.wait_for(running, JobState.CANCELLED, timeout=2)
 
 
-def test_cancel_outlives_the_worker_that_should_have_heard_of_it(cluster: Cluster) -> None:
+def test_cancel_request_survives_the_loss_of_the_worker(cluster: Cluster) -> None:
     worker = cluster.worker()
     job_id = cluster.submit(epochs=100)
     cluster.wait_for_epoch(job_id, 1)
@@ -44,7 +44,7 @@ def test_cancel_outlives_the_worker_that_should_have_heard_of_it(cluster: Cluste
     assert cluster.wait_for(job_id, JobState.CANCELLED).attempt == 1
 
 
-def test_cancel_that_meets_a_worker_that_stops_ends_the_job(cluster: Cluster) -> None:
+def test_cancel_request_that_races_a_worker_stop_ends_the_job(cluster: Cluster) -> None:
     worker = cluster.worker()
     job_id = cluster.submit(epochs=100)
     cluster.wait_for_epoch(job_id, 1)
@@ -68,24 +68,24 @@ def test_cancel_that_meets_a_worker_that_stops_ends_the_job(cluster: Cluster) ->
         ("cancelled", 1, Moment.AFTER),
     ],
 )
-def test_cancel_holds_at_each_commit_whose_process_is_killed(
+def test_cancel_request_survives_a_kill_at_each_commit(
     cluster: Cluster, transaction: str, nth: int, moment: Moment
 ) -> None:
     cluster.worker()
-    stop = cluster.arm(transaction, moment, Action.KILL, nth=nth)
+    failpoint = cluster.arm(transaction, moment, Action.KILL, nth=nth)
     job_id = cluster.submit(epochs=4 if nth == 4 or transaction == "phase_entered" else 100)
     if transaction == "cancelled":
         cluster.wait_for_epoch(job_id, 1)
         cluster.cancel(job_id)
-        stop.wait()
+        failpoint.wait()
     else:
-        stop.wait()
+        failpoint.wait()
         cluster.cancel(job_id)
     cluster.wait_for(job_id, JobState.CANCELLED)
 
 
 @pytest.mark.parametrize("moment", list(Moment))
-def test_cancel_that_races_the_end_has_one_winner(
+def test_cancel_request_that_races_the_end_of_the_job_has_one_winner(
     new_cluster: NewCluster, redis: RedisServer, postgresql_url: str, moment: Moment
 ) -> None:
     with new_cluster(postgresql_url, redis.url) as cluster:
@@ -103,7 +103,7 @@ def test_cancel_that_races_the_end_has_one_winner(
         cluster.expected[job_id] = JobState(ended.state)
 
 
-def test_cancel_of_a_step_that_hangs_ends_the_job_and_frees_the_worker(
+def test_cancel_of_a_hung_job_ends_it_and_frees_the_worker(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
 ) -> None:
     with new_cluster(sqlite_url, redis.url, no_progress_s=3.0) as cluster:
@@ -129,15 +129,15 @@ def test_cancels_of_running_jobs_take_less_than_2_s(
             for job_id in job_ids:
                 cluster.wait_for_epoch(job_id, 1)
             for job_id in job_ids:
-                begun = monotonic()
+                requested_at = monotonic()
                 cluster.cancel(job_id)
                 cluster.wait_for(job_id, JobState.CANCELLED)
-                seconds.append(monotonic() - begun)
+                seconds.append(monotonic() - requested_at)
     percentiles = quantiles(seconds, n=100, method="inclusive")
     with capsys.disabled():
-        stack = database_url.partition(":")[0]
+        dialect = database_url.partition(":")[0]
         sys.stdout.write(
-            f"\n{len(seconds)} cancels of running jobs, {stack}: "
+            f"\n{len(seconds)} cancels of running jobs, {dialect}: "
             f"p50 {percentiles[49]:.2f} s, p99 {percentiles[98]:.2f} s\n"
         )
     assert percentiles[98] < 2

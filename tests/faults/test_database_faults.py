@@ -1,4 +1,4 @@
-"""The database stops, loses connections, is locked and is full; no write is lost, and none is done twice."""
+"""The database stops, drops connections, is locked and is full; no write is lost or applied twice."""
 
 import resource
 import sqlite3
@@ -24,6 +24,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Program, pass_seconds
 from tests.faults.proxy import Proxy
+from tests.support.databases import migrate
 from tests.support.factories import make_new_job
 from tests.support.servers import PostgresServer, RedisServer, running_postgres
 from tests.support.waiting import wait_until
@@ -39,12 +40,10 @@ def _own_postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def own_postgres(_own_postgres: PostgresServer) -> PostgresServer:
-    """A PostgreSQL that a test may stop, with a migrated and empty database."""
+    """A PostgreSQL that a test may stop, with a migrated, empty database."""
     _own_postgres.execute("DROP DATABASE IF EXISTS faults WITH (FORCE)")
     _own_postgres.execute("CREATE DATABASE faults")
-    database = Database(_own_postgres.url("faults"))
-    database.migrate()
-    database.dispose()
+    migrate(_own_postgres.url("faults"))
     return _own_postgres
 
 
@@ -79,20 +78,20 @@ def test_outage_of_postgresql_that_outlasts_the_leases_loses_nothing(
         assert [worker.code for worker in workers] == [None, None]
 
 
-def test_worker_that_starts_before_the_database_joins_once_it_is_there(
+def test_worker_that_starts_before_the_database_registers_when_the_database_has_started(
     new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
 ) -> None:
     with new_cluster(own_postgres.url("faults"), redis.url) as cluster:
         own_postgres.stop(SIGINT)
         worker = cluster.start_worker()
-        wait_until(lambda: worker.logged("a round of the reconciler failed"), "it misses it", timeout=30)
+        wait_until(lambda: worker.logged("reconciler round failed"), "the first round fails", timeout=30)
         own_postgres.start()
         cluster.wait_until_ready(worker)
-        # sent by nobody but the reconciler
+        # only the reconciler sends its message
         cluster.submit(send=False)
 
 
-def test_connections_that_are_ended_again_and_again_double_nothing(
+def test_connections_terminated_repeatedly_duplicate_nothing(
     new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
 ) -> None:
     with new_cluster(own_postgres.url("faults"), redis.url) as cluster:
@@ -106,43 +105,41 @@ def test_connections_that_are_ended_again_and_again_double_nothing(
         assert {cluster.job(job_id).attempt for job_id in job_ids} == {1}
 
 
-def test_commits_that_are_not_answered_are_done_once(
+def test_commits_whose_reply_was_lost_are_applied_once(
     new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
 ) -> None:
-    folder = Path(str(Database(own_postgres.url("faults")).engine.url.query["host"]))
     commits = iter(range(1_000_000))
 
     def every_third_commit(data: bytes) -> bool:
         return b"COMMIT" in data and next(commits) % 3 == 2
 
-    with Proxy(folder / ".s.PGSQL.5432") as proxy:
+    with Proxy(own_postgres.socket) as proxy:
         url = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/faults"
         with new_cluster(url, redis.url) as cluster:
             cluster.workers(2)
-            proxy.cut_answers_to(every_third_commit)
+            proxy.cut_replies_to(every_third_commit)
             job_ids = [cluster.submit(epochs=4) for _ in range(4)]
             cluster.wait_for_all()
-            proxy.cut_answers_to(lambda _: False)
+            proxy.cut_replies_to(lambda _: False)
             assert {cluster.job(job_id).crashes for job_id in job_ids} == {0}
 
 
-def test_server_that_vanishes_without_a_word_is_noticed(
+def test_silently_dropped_database_connection_is_noticed(
     new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
 ) -> None:
-    folder = Path(str(Database(own_postgres.url("faults")).engine.url.query["host"]))
-    with Proxy(folder / ".s.PGSQL.5432") as proxy:
+    with Proxy(own_postgres.socket) as proxy:
         url = f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/faults"
         with new_cluster(own_postgres.url("faults"), redis.url) as cluster:
             worker = cluster.start_worker({"TRAINSHED_DATABASE_URL": url})
             cluster.wait_until_ready(worker)
             job_id = cluster.submit(epochs=6)
             cluster.wait_for_epoch(job_id, 1)
-            proxy.swallow()
+            proxy.drop_traffic()
             cluster.worker()
             cluster.wait_for_attempt(job_id, 2)
-            proxy.pass_again()
+            proxy.pass_new_connections()
             cluster.wait_for(job_id, JobState.SUCCEEDED)
-            proxy.cut()
+            proxy.close_connections()
 
 
 def test_sqlite_that_another_program_locks_for_5_s_costs_no_attempt(
@@ -162,13 +159,13 @@ def test_sqlite_that_another_program_locks_for_5_s_costs_no_attempt(
             assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
 
 
-def test_writers_and_readers_of_sqlite_do_not_hinder_each_other(sqlite_cluster: Cluster) -> None:
+def test_writers_and_readers_of_sqlite_do_not_block_each_other(sqlite_cluster: Cluster) -> None:
     sqlite_cluster.workers(2, slots=2)
     job_ids = [sqlite_cluster.submit(epochs=10) for _ in range(12)]
     ended = Event()
     errors: list[Exception] = []
 
-    def read_on() -> None:
+    def read_events() -> None:
         while not ended.is_set():
             try:
                 for job_id in job_ids:
@@ -176,7 +173,7 @@ def test_writers_and_readers_of_sqlite_do_not_hinder_each_other(sqlite_cluster: 
             except DBAPIError as error:
                 errors.append(error)
 
-    readers = [Thread(target=read_on) for _ in range(3)]
+    readers = [Thread(target=read_events) for _ in range(3)]
     for reader in readers:
         reader.start()
     sqlite_cluster.wait_for_all()
@@ -187,8 +184,8 @@ def test_writers_and_readers_of_sqlite_do_not_hinder_each_other(sqlite_cluster: 
     assert {sqlite_cluster.job(job_id).attempt for job_id in job_ids} == {1}
 
 
-def submit_for_ever(url: str, acknowledged: Connection) -> None:
-    """Commit job after job, and tell each after its commit."""
+def submit_forever(url: str, acknowledged: Connection) -> None:
+    """Submit jobs, and send the id of each after its commit."""
     database = Database(url)
     while True:
         new = make_new_job()
@@ -197,25 +194,23 @@ def submit_for_ever(url: str, acknowledged: Connection) -> None:
 
 
 def killed_writer(context: ForkServerContext, url: str, commits: int, more_s: float) -> Iterator[UUID]:
-    """What a writer told that was killed some time after so many commits."""
-    told, tells = context.Pipe(duplex=False)
-    writer = context.Process(target=submit_for_ever, args=[url, tells])
+    """Yield the ids received from a writer that is killed `more_s` after its n-th commit."""
+    receiver, sender = context.Pipe(duplex=False)
+    writer = context.Process(target=submit_forever, args=[url, sender])
     writer.start()
-    tells.close()
-    yield from (told.recv() for _ in range(commits))
+    sender.close()
+    yield from (receiver.recv() for _ in range(commits))
     pass_seconds(more_s)
     writer.kill()
     with suppress(EOFError):
         while True:
-            yield told.recv()
+            yield receiver.recv()
     writer.join()
-    told.close()
+    receiver.close()
 
 
-def test_sqlite_keeps_every_commit_that_it_acknowledged_to_a_killed_writer(
-    sqlite_url: str, tmp_path: Path
-) -> None:
-    context = get_context("forkserver")  # its processes are forked with everything loaded
+def test_sqlite_keeps_every_acknowledged_commit_of_a_killed_writer(sqlite_url: str, tmp_path: Path) -> None:
+    context = get_context("forkserver")  # its children are forked with every module loaded
     context.set_forkserver_preload([__name__])
     acknowledged: set[UUID] = set()
     for kill in range(200):
@@ -229,49 +224,49 @@ def test_sqlite_keeps_every_commit_that_it_acknowledged_to_a_killed_writer(
     assert len(acknowledged) >= 800
 
 
-@pytest.mark.parametrize("damage", ["bit flipped", "cut short", "gone", "of another epoch"])
+@pytest.mark.parametrize("damage", ["bit flipped", "truncated", "missing", "of another epoch"])
 def test_damaged_checkpoint_is_not_used_and_the_job_starts_over(cluster: Cluster, damage: str) -> None:
     worker = cluster.worker()
     job_id = cluster.submit()
     cluster.wait_for_epoch(job_id, 2)
     worker.kill_all()
 
-    def harm(session: Session) -> None:
+    def damage_checkpoint(session: Session) -> None:
         stored = session.get_one(Checkpoint, job_id)
         match damage:
             case "bit flipped":
                 stored.state = bytes([stored.state[0] ^ 1]) + stored.state[1:]
-            case "cut short":
+            case "truncated":
                 stored.state = stored.state[:5]
             case "of another epoch":
                 stored.next_epoch -= 1
             case _:
                 session.delete(stored)
 
-    cluster.database.write(harm)
-    cluster.may_start_over = True
+    cluster.database.write(damage_checkpoint)
+    cluster.epochs_may_repeat = True
     cluster.worker()
     ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
     assert (ended.attempt, ended.crashes) == (2, 1)
 
 
-def test_full_disk_ends_in_a_clean_state_once_there_is_room(
+def test_job_succeeds_after_a_full_disk_has_space_again(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
 ) -> None:
     with new_cluster(sqlite_url, redis.url, max_crashes=100) as cluster:
         worker = cluster.worker()
         job_id = cluster.submit(epochs=8)
         cluster.wait_for_epoch(job_id, 1)
-        # the write fails as it does on a full disk, and only in this process
+        # writes fail as on a full disk, but only in this process
         size = max(
             Path(f"{sqlite_url.removeprefix('sqlite:///')}{end}").stat().st_size for end in ("", "-wal")
         )
         limit_file_size(worker, size)
-        wait_until(lambda: worker.logged("the outcome was not written"), "it cannot write", timeout=30)
+        wait_until(lambda: worker.logged("attempt outcome not written"), "a write has failed", timeout=30)
         limit_file_size(worker, resource.RLIM_INFINITY)
         cluster.wait_for(job_id, JobState.SUCCEEDED)
 
 
 def limit_file_size(worker: Program, size: int) -> None:
-    """Let the worker's pool process write no file beyond a size."""
+    """Limit the size of the files that the worker's pool process writes."""
     resource.prlimit(worker.pool()[0].pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""The real training code, killed and resumed: the history and the weights are those of an undisturbed run."""
+"""Real training that is killed and resumed has the epochs and weights of its golden run."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from tests.support.servers import RedisServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
-REAL = "workers.mnist.executor:MnistExecutor"
+MNIST_EXECUTOR = "workers.mnist.executor:MnistExecutor"
 
 
 def real_job(cluster: Cluster, seed: int, **options: Any) -> Any:
-    """A job on real digits whose epochs take long enough to be committed by themselves."""
+    """Submit a job on real digits whose epochs take long enough to be one commit each."""
     return cluster.submit(
         dataset="digits",
         epochs=4,
@@ -35,7 +35,7 @@ def test_real_training_resumes_bit_for_bit(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str, seed: int
 ) -> None:
     with new_cluster(
-        sqlite_url, redis.url, executor=REAL, lease_s=6.0, heartbeat_s=1.5, max_crashes=20
+        sqlite_url, redis.url, executor=MNIST_EXECUTOR, lease_s=6.0, heartbeat_s=1.5, max_crashes=20
     ) as cluster:
         worker = cluster.worker()
         golden_id = real_job(cluster, seed)

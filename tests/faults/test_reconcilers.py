@@ -1,6 +1,6 @@
-"""Any number of reconcilers, and workers that come back, change a job once."""
+"""Concurrent reconcilers, and workers that resume after their lease expired, change a job once."""
 
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.support.servers import RedisServer
 pytestmark = pytest.mark.faults
 
 
-def test_reconcilers_that_reap_at_once_reap_once(cluster: Cluster) -> None:
+def test_concurrent_reconcilers_reap_a_job_once(cluster: Cluster) -> None:
     cluster.workers(3)
     job_id = cluster.submit()
     cluster.wait_for_epoch(job_id, 1)
@@ -26,7 +26,7 @@ def test_reconcilers_that_reap_at_once_reap_once(cluster: Cluster) -> None:
     assert (ended.attempt, ended.crashes) == (2, 1)
 
 
-def test_reconciler_that_stood_still_in_a_reap_does_not_repeat_it(cluster: Cluster) -> None:
+def test_reconciler_suspended_during_a_reap_does_not_repeat_it(cluster: Cluster) -> None:
     workers = cluster.workers(3)
     job_id = cluster.submit()
     cluster.wait_for_epoch(job_id, 1)
@@ -35,13 +35,13 @@ def test_reconciler_that_stood_still_in_a_reap_does_not_repeat_it(cluster: Clust
     victim.kill_all()
     pid = failpoint.wait()
     cluster.wait_for(job_id, JobState.SUCCEEDED)
-    [stopped] = [worker for worker in workers if worker.pid == pid]
-    stopped.send(SIGCONT)
+    [suspended] = [worker for worker in workers if worker.pid == pid]
+    suspended.send(SIGCONT)
     cluster.wait_for(cluster.submit(), JobState.SUCCEEDED)
     assert cluster.count(job_id, EventType.LEASE_EXPIRED) == 1
 
 
-def test_one_worker_without_any_api_recovers_the_jobs_of_others(cluster: Cluster) -> None:
+def test_one_worker_without_any_api_recovers_the_jobs_of_lost_workers(cluster: Cluster) -> None:
     survivor, *victims = cluster.workers(3)
     job_ids = [cluster.submit() for _ in range(5)]
     for job_id in job_ids[:3]:
@@ -52,7 +52,7 @@ def test_one_worker_without_any_api_recovers_the_jobs_of_others(cluster: Cluster
     assert survivor.code is None
 
 
-def test_end_of_a_job_that_races_its_reap_wins_if_it_was_first(cluster: Cluster) -> None:
+def test_report_that_races_a_reap_wins_if_it_is_first(cluster: Cluster) -> None:
     cluster.workers(2)
     failpoint = cluster.arm("succeeded", Moment.BEFORE, Action.HOLD)
     job_id = cluster.submit()
@@ -63,25 +63,25 @@ def test_end_of_a_job_that_races_its_reap_wins_if_it_was_first(cluster: Cluster)
     assert (ended.attempt, ended.crashes) == (1, 0)
 
 
-def test_end_of_a_job_that_races_its_reap_loses_if_it_was_later(cluster: Cluster) -> None:
+def test_report_that_races_a_reap_loses_if_it_is_later(cluster: Cluster) -> None:
     cluster.workers(2)
     job_id = cluster.submit()
     cluster.wait_for_epoch(job_id, 2)
-    sleeper = cluster.owner(job_id)
+    suspended = cluster.owner(job_id)
     failpoint = cluster.arm("lease_expired", Moment.BEFORE, Action.HOLD)
-    sleeper.send_all(SIGSTOP)
+    cluster.suspend(suspended)
     failpoint.wait()
-    sleeper.send_all(SIGCONT)
+    suspended.send_all(SIGCONT)
     pass_seconds(cluster.settings.lease_s)
     failpoint.release()
     ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
     assert (ended.attempt, ended.crashes) == (2, 1)
 
 
-def test_renewal_that_races_a_reap_wins_if_it_was_first(
+def test_renewal_that_races_a_reap_wins_if_it_is_first(
     new_cluster: NewCluster, redis: RedisServer, postgresql_url: str
 ) -> None:
-    # the reaper sees the lease that has expired, and waits for the row that the renewal holds
+    # the reaper sees the expired lease while the renewal holds the lock on the row
     with new_cluster(postgresql_url, redis.url) as cluster:
         cluster.workers(2)
         job_id = cluster.submit(epochs=10)

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, and steps that never end."""
+"""Workers whose clocks are wrong, training steps that hang, and attempts that exceed their time limit."""
 
 import shutil
 import subprocess
@@ -48,7 +48,7 @@ time_t time(time_t *moment) {
 
 @pytest.fixture(scope="module")
 def shifted_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library that shifts the wall clock of the process that loads it first."""
+    """A library for LD_PRELOAD that shifts the process's wall clock by CLOCK_SHIFT_S."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler for the library that shifts a clock")
@@ -65,17 +65,17 @@ def test_workers_whose_clocks_are_an_hour_off_keep_their_leases(
 ) -> None:
     with new_cluster(postgresql_url, redis.url) as cluster:
         shifted = {"LD_PRELOAD": str(shifted_clock), "CLOCK_SHIFT_S": str(shift_s)}
-        off, right = cluster.worker(shifted), cluster.worker()
+        off, correct = cluster.worker(shifted), cluster.worker()
         job_ids = [cluster.submit(epochs=12) for _ in range(2)]
         for job_id in job_ids:
             assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
-        right.kill_all()
+        correct.kill_all()
         last = cluster.submit()
         assert cluster.wait_for(last, JobState.SUCCEEDED).attempt == 1
         assert off.code is None
 
 
-def test_step_that_hangs_ends_its_job_and_not_its_worker(
+def test_hung_step_ends_its_job_but_not_its_worker(
     new_cluster: NewCluster, redis: RedisServer, database_url: str
 ) -> None:
     with new_cluster(database_url, redis.url, no_progress_s=1.5) as cluster:
@@ -86,7 +86,7 @@ def test_step_that_hangs_ends_its_job_and_not_its_worker(
         assert worker.code is None
 
 
-def test_attempt_over_its_time_limit_ends_as_timeout(sqlite_cluster: Cluster) -> None:
+def test_attempt_that_exceeds_its_time_limit_fails_with_timeout(sqlite_cluster: Cluster) -> None:
     sqlite_cluster.worker()
     job_id = sqlite_cluster.submit(epochs=100, ends=JobState.FAILED, options={"max_runtime_s": 1.0})
     ended = sqlite_cluster.wait_for(job_id, JobState.FAILED)

@@ -1,4 +1,4 @@
-"""Workers are killed, stopped and shut down at every moment; each job ends as if nothing had been."""
+"""Workers are killed, suspended and shut down at every moment; each job ends as in its golden run."""
 
 from itertools import product
 from signal import SIGINT, SIGTERM, Signals
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
-# every commit of an attempt at a job of 4 epochs, each of which is committed by itself
+# every commit of an attempt at a job of 4 epochs, each of which is one commit
 COMMITS = [
     ("claimed", 1),
     ("phase_entered", 1),
@@ -33,14 +33,14 @@ COMMITS = [
 BOUNDARIES = [(*commit, moment) for commit, moment in product(COMMITS, Moment)]
 
 
-def strike_everywhere(cluster: Cluster, action: Action) -> list[UUID]:
-    """Run a job for each commit at which a fault can strike, and have it strike there."""
+def trigger_at_every_commit(cluster: Cluster, action: Action) -> list[UUID]:
+    """Run a job for each commit of an attempt, and fire a failpoint at that commit."""
     job_ids: list[UUID] = []
     for transaction, nth, moment in BOUNDARIES:
         job_id = cluster.submit(send=False, seed=len(job_ids))
-        # a renewal does not tell in its SQL whose it is
-        of_job = None if transaction == "renewed" else job_id
-        failpoint = cluster.arm(transaction, moment, action, nth=nth, job_id=of_job)
+        # the SQL of a renewal does not contain the id of its job
+        only_job = None if transaction == "renewed" else job_id
+        failpoint = cluster.arm(transaction, moment, action, nth=nth, job_id=only_job)
         cluster.send(job_id)
         failpoint.wait(timeout=60)
         job_ids.append(job_id)
@@ -48,7 +48,7 @@ def strike_everywhere(cluster: Cluster, action: Action) -> list[UUID]:
 
 
 def outcomes(cluster: Cluster, job_id: UUID) -> list[str | None]:
-    """How the job's attempts ended, in order."""
+    """Return the outcomes of the job's attempts, in order."""
     return cluster.database.read(
         lambda session: [
             attempt.outcome
@@ -58,25 +58,25 @@ def outcomes(cluster: Cluster, job_id: UUID) -> list[str | None]:
 
 
 @pytest.mark.kills
-def test_job_goes_on_within_a_lease_after_its_worker_was_killed(cluster: Cluster) -> None:
+def test_job_of_a_killed_worker_is_resumed_within_a_lease(cluster: Cluster) -> None:
     cluster.workers(2)
     job_id = cluster.submit()
     cluster.wait_for_epoch(job_id, 1)
     cluster.owner(job_id).kill_all()
-    killed = monotonic()
+    killed_at = monotonic()
     cluster.wait_for_attempt(job_id, 2)
-    assert monotonic() - killed < cluster.settings.lease_s + cluster.settings.reconcile_s + 1
+    assert monotonic() - killed_at < cluster.settings.lease_s + cluster.settings.reconcile_s + 1
 
 
-def test_pool_process_dies_with_its_worker(sqlite_cluster: Cluster) -> None:
+def test_pool_process_ends_with_its_worker(sqlite_cluster: Cluster) -> None:
     sqlite_cluster.workers(2)
     job_id = sqlite_cluster.submit()
     sqlite_cluster.wait_for_epoch(job_id, 1)
     sqlite_cluster.owner(job_id).kill()
-    wait_until(lambda: not sqlite_cluster.orphans(), "the pool process dies too", timeout=2)
+    wait_until(lambda: not sqlite_cluster.orphans(), "the pool process ends too", timeout=2)
 
 
-def test_pool_process_that_is_being_started_dies_with_its_worker(sqlite_cluster: Cluster) -> None:
+def test_starting_pool_process_ends_with_its_worker(sqlite_cluster: Cluster) -> None:
     starting = sqlite_cluster.start_worker()
     wait_until(starting.pool, "the pool process is started", timeout=30)
     starting.kill()
@@ -84,7 +84,7 @@ def test_pool_process_that_is_being_started_dies_with_its_worker(sqlite_cluster:
 
 
 @pytest.mark.kills
-def test_worker_whose_pool_process_was_killed_runs_the_job_again(sqlite_cluster: Cluster) -> None:
+def test_worker_whose_pool_process_was_killed_resumes_the_job(sqlite_cluster: Cluster) -> None:
     worker = sqlite_cluster.worker()
     job_id = sqlite_cluster.submit()
     sqlite_cluster.wait_for_epoch(job_id, 2)
@@ -96,7 +96,7 @@ def test_worker_whose_pool_process_was_killed_runs_the_job_again(sqlite_cluster:
 
 
 @pytest.mark.kills
-def test_job_that_kills_its_workers_fails_and_the_next_one_succeeds(sqlite_cluster: Cluster) -> None:
+def test_job_that_kills_its_workers_fails_and_the_next_job_succeeds(sqlite_cluster: Cluster) -> None:
     sqlite_cluster.worker()
     poison = sqlite_cluster.submit(seed=Behaviour.KILLS_ITS_PROCESS, ends=JobState.FAILED)
     ended = sqlite_cluster.wait_for(poison, JobState.FAILED)
@@ -121,7 +121,7 @@ def test_job_survives_a_kill_at_a_commit(
 
 def test_jobs_survive_a_kill_at_every_commit(cluster: Cluster) -> None:
     cluster.worker(slots=2)
-    strike_everywhere(cluster, Action.KILL)
+    trigger_at_every_commit(cluster, Action.KILL)
 
 
 @pytest.mark.parametrize(("transaction", "nth", "moment"), BOUNDARIES[1::4])
@@ -134,9 +134,9 @@ def test_job_survives_the_kill_of_a_whole_worker_at_a_commit(
     failpoint.wait()
 
 
-def test_commits_whose_answer_was_lost_are_done_once(cluster: Cluster) -> None:
+def test_commits_whose_reply_was_lost_are_applied_once(cluster: Cluster) -> None:
     cluster.worker(slots=2)
-    job_ids = strike_everywhere(cluster, Action.DISCONNECT)
+    job_ids = trigger_at_every_commit(cluster, Action.DISCONNECT)
     cluster.wait_for_all()
     assert {cluster.job(job_id).attempt for job_id in job_ids} == {1}
 
@@ -152,73 +152,81 @@ def test_reaped_job_survives_a_kill_of_the_reconciler(cluster: Cluster) -> None:
 
 
 @pytest.mark.kills
-def test_stopped_worker_that_wakes_after_the_end_writes_nothing(cluster: Cluster) -> None:
+def test_suspended_worker_resumed_after_the_end_of_its_job_writes_nothing(cluster: Cluster) -> None:
     cluster.workers(2)
     job_id = cluster.submit()
     cluster.wait_for_epoch(job_id, 1)
-    sleeper = cluster.owner(job_id)
-    sleeper.send_all(Signals.SIGSTOP)
+    suspended = cluster.owner(job_id)
+    cluster.suspend(suspended)
     ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
-    sleeper.send_all(Signals.SIGCONT)
-    wait_until(lambda: sleeper.logged("attempt ended"), "the sleeper leaves the job alone", timeout=10)
+    suspended.send_all(Signals.SIGCONT)
+    wait_until(
+        lambda: suspended.logged("attempt ended"), "the suspended worker leaves the job alone", timeout=10
+    )
     assert cluster.job(job_id).version == ended.version
-    assert sleeper.code is None
+    assert suspended.code is None
 
 
-def test_stopped_worker_that_wakes_while_another_trains_leaves_the_job_to_it(cluster: Cluster) -> None:
+def test_suspended_worker_resumed_while_another_trains_leaves_the_job_to_it(cluster: Cluster) -> None:
     cluster.workers(2)
     job_id = cluster.submit(epochs=8)
     cluster.wait_for_epoch(job_id, 1)
-    sleeper = cluster.owner(job_id)
-    sleeper.send_all(Signals.SIGSTOP)
+    suspended = cluster.owner(job_id)
+    cluster.suspend(suspended)
     cluster.wait_for_attempt(job_id, 2)
-    sleeper.send_all(Signals.SIGCONT)
-    wait_until(lambda: sleeper.logged("attempt ended"), "the sleeper leaves the job alone", timeout=10)
+    suspended.send_all(Signals.SIGCONT)
+    wait_until(
+        lambda: suspended.logged("attempt ended"), "the suspended worker leaves the job alone", timeout=10
+    )
     assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 2
 
 
-def test_worker_stopped_before_its_last_commit_does_not_end_the_job_twice(
+def test_worker_suspended_before_its_last_commit_does_not_end_the_job_twice(
     new_cluster: NewCluster, redis: RedisServer, postgresql_url: str
 ) -> None:
-    # its transaction is open and holds the job's row: without a limit on that nobody could reap any job
+    # its open transaction locks the job's row: without a limit on idle transactions no job could be reaped
     with new_cluster(postgresql_url, redis.url) as cluster:
         cluster.workers(2)
         failpoint = cluster.arm("succeeded", Moment.BEFORE, Action.STOP)
         job_id = cluster.submit()
         failpoint.wait()
-        sleeper = cluster.owner(job_id)
-        sleeper.send_all(Signals.SIGSTOP)
+        suspended = cluster.owner(job_id)
+        suspended.send_all(Signals.SIGSTOP)
         other = cluster.submit()
         cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=40)
         cluster.wait_for(other, JobState.SUCCEEDED)
-        sleeper.send_all(Signals.SIGCONT)
-        wait_until(lambda: sleeper.logged("attempt ended"), "the sleeper leaves the job alone", timeout=10)
+        suspended.send_all(Signals.SIGCONT)
+        wait_until(
+            lambda: suspended.logged("attempt ended"), "the suspended worker leaves the job alone", timeout=10
+        )
 
 
-def test_attempt_that_wakes_before_its_last_write_leaves_the_job_to_the_next(cluster: Cluster) -> None:
+def test_attempt_resumed_before_its_last_write_leaves_the_job_to_the_next(cluster: Cluster) -> None:
     cluster.workers(2)
     job_id = cluster.submit()
-    stopped = cluster.arm("phase_entered", Moment.AFTER, Action.STOP, nth=2, job_id=job_id)
-    stopped.wait()
-    sleeper = cluster.owner(job_id)
-    sleeper.send_all(Signals.SIGSTOP)
+    stop = cluster.arm("phase_entered", Moment.AFTER, Action.STOP, nth=2, job_id=job_id)
+    stop.wait()
+    suspended = cluster.owner(job_id)
+    suspended.send_all(Signals.SIGSTOP)
     claimed = cluster.arm("claimed", Moment.AFTER, Action.HOLD)
     claimed.wait()
-    sleeper.send_all(Signals.SIGCONT)
-    wait_until(lambda: sleeper.logged("attempt ended"), "the sleeper leaves the job alone", timeout=10)
+    suspended.send_all(Signals.SIGCONT)
+    wait_until(
+        lambda: suspended.logged("attempt ended"), "the suspended worker leaves the job alone", timeout=10
+    )
     assert cluster.job(job_id).state == JobState.RUNNING
     claimed.release()
     cluster.wait_for(job_id, JobState.SUCCEEDED)
 
 
-def test_sleep_of_the_whole_machine_costs_no_attempt(cluster: Cluster) -> None:
+def test_suspension_of_the_whole_machine_costs_no_attempt(cluster: Cluster) -> None:
     workers = cluster.workers(2)
     job_id = cluster.submit(epochs=8)
     cluster.wait_for_epoch(job_id, 2)
     for worker in workers:
-        worker.send_all(Signals.SIGSTOP)
+        cluster.suspend(worker)
     pass_seconds(cluster.settings.lease_s + 1)
-    # who would reap the job wakes before the one who would renew its lease
+    # the parents, which would reap the job, resume before the pool process that would renew its lease
     for worker in workers:
         worker.send(Signals.SIGCONT)
     pass_seconds(cluster.settings.reconcile_s * 3)
@@ -227,32 +235,32 @@ def test_sleep_of_the_whole_machine_costs_no_attempt(cluster: Cluster) -> None:
     assert cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 0
 
 
-@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
-def test_worker_that_is_asked_to_stop_gives_its_job_back(cluster: Cluster, number: Signals) -> None:
+@pytest.mark.parametrize("stop_signal", [SIGTERM, SIGINT])
+def test_worker_that_is_stopped_releases_its_job(cluster: Cluster, stop_signal: Signals) -> None:
     first, _ = cluster.workers(2)
     job_ids = [cluster.submit(epochs=8) for _ in range(2)]
     for job_id in job_ids:
         cluster.wait_for_epoch(job_id, 1)
-    first.send(number)
-    assert first.wait() == (0 if number == SIGTERM else 1)
-    [given_back] = [id_ for id_ in job_ids if EventType.RELEASED in {e.type for e in cluster.events(id_)}]
-    ended = cluster.wait_for(given_back, JobState.SUCCEEDED)
+    first.send(stop_signal)
+    assert first.wait() == (0 if stop_signal == SIGTERM else 1)
+    [released] = [id_ for id_ in job_ids if EventType.RELEASED in {e.type for e in cluster.events(id_)}]
+    ended = cluster.wait_for(released, JobState.SUCCEEDED)
     assert ended.crashes == 0
-    assert outcomes(cluster, given_back) == [AttemptOutcome.RELEASED, AttemptOutcome.SUCCEEDED]
+    assert outcomes(cluster, released) == [AttemptOutcome.RELEASED, AttemptOutcome.SUCCEEDED]
 
 
-@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
-def test_stop_of_the_whole_process_group_loses_nothing(sqlite_cluster: Cluster, number: Signals) -> None:
+@pytest.mark.parametrize("stop_signal", [SIGTERM, SIGINT])
+def test_stop_of_the_whole_process_group_loses_nothing(sqlite_cluster: Cluster, stop_signal: Signals) -> None:
     # a service's stop and a terminal's Ctrl-C reach every process of a worker
     first, _ = sqlite_cluster.workers(2)
     job_id = sqlite_cluster.submit(epochs=8)
     sqlite_cluster.submit(epochs=8)
     sqlite_cluster.wait_for_epoch(job_id, 1)
-    first.send_all(number)
+    first.send_all(stop_signal)
     first.wait()
 
 
-def test_worker_that_is_asked_twice_stops_and_loses_nothing(sqlite_cluster: Cluster) -> None:
+def test_worker_that_is_stopped_twice_loses_nothing(sqlite_cluster: Cluster) -> None:
     first = sqlite_cluster.worker()
     job_id = sqlite_cluster.submit(epochs=8)
     sqlite_cluster.wait_for_epoch(job_id, 1)
@@ -262,12 +270,12 @@ def test_worker_that_is_asked_twice_stops_and_loses_nothing(sqlite_cluster: Clus
     sqlite_cluster.worker()
 
 
-def test_worker_killed_after_its_grace_counts_a_crash(sqlite_cluster: Cluster) -> None:
+def test_worker_killed_after_its_grace_period_counts_a_crash(sqlite_cluster: Cluster) -> None:
     first = sqlite_cluster.worker()
     job_id = sqlite_cluster.submit()
     sqlite_cluster.wait_for_epoch(job_id, 1)
     for child in first.pool():
-        child.suspend()  # it cannot give the job back
+        child.suspend()  # it cannot release the job
     first.send(SIGTERM)
     wait_until(lambda: first.logged("Warm shutdown"), "the worker waits for its job", timeout=10)
     first.kill_all()
@@ -275,14 +283,14 @@ def test_worker_killed_after_its_grace_counts_a_crash(sqlite_cluster: Cluster) -
     assert sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 1
 
 
-def test_worker_that_cannot_run_jobs_ends_visibly_and_leaves_them_to_others(sqlite_cluster: Cluster) -> None:
+def test_worker_that_cannot_run_jobs_ends_with_a_failure_status(sqlite_cluster: Cluster) -> None:
     sqlite_cluster.worker()
     broken = sqlite_cluster.start_worker({"TRAINSHED_EXECUTOR": "tests.no_such_module:NoExecutor"})
     sqlite_cluster.submit()
     assert broken.wait(60) != 0
 
 
-def test_kill_of_every_worker_is_made_good_by_a_new_one(cluster: Cluster) -> None:
+def test_new_worker_finishes_the_jobs_after_every_worker_was_killed(cluster: Cluster) -> None:
     workers = cluster.workers(2)
     job_ids = [cluster.submit() for _ in range(3)]
     cluster.wait_for_epoch(job_ids[0], 1)

@@ -1,14 +1,20 @@
-"""Valid objects with sensible contents; a test overrides what it is about."""
+"""Factories: valid objects with defaults, and rows in any state; a test overrides what matters to it.
+
+`make_...` builds a value; a participle (`submitted`, `running`, `failed`) stores a job in that state.
+"""
 
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.db.tables import Worker
+from shared.db.tables import Job, Worker
+from shared.lifecycle import JobState
 from shared.schemas import (
     ClassResult,
     EpochMetrics,
@@ -19,17 +25,30 @@ from shared.schemas import (
     ModelFormat,
     TrainSpec,
 )
+from shared.settings import Settings
 from shared.store import attempts, job_edits
-from shared.store.attempts import Claim, WorkerInfo
+from shared.store.attempts import Claim
 from shared.store.results import NewModel
 from shared.store.submit import NewJob, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
+from shared.store.workers import WorkerInfo
 
 NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
+def make_settings(folder: Path, **overrides: Any) -> Settings:
+    """Return settings of a stack in a folder, where nothing runs; `mnist` cannot be downloaded."""
+    missing = (folder / "missing").as_uri()
+    return Settings(
+        data_dir=folder,
+        mnist_images_url=missing,
+        mnist_labels_url=missing,
+        **{"redis_url": f"unix://{folder / 'redis.sock'}", **overrides},
+    )
+
+
 def make_spec(**overrides: Any) -> TrainSpec:
-    """A short training job of 3 epochs with 2 steps each, in full."""
+    """A complete specification of a short training: 3 epochs of 2 steps."""
     values: dict[str, Any] = {
         "epochs": 3,
         "train_size": 100,
@@ -47,7 +66,7 @@ def make_evaluate_spec(model_id: UUID, **overrides: Any) -> EvaluateSpec:
 
 
 def make_new_job(**overrides: Any) -> NewJob:
-    """A training job, not submitted yet."""
+    """A training job that is not submitted yet."""
     return NewJob(**{"id": uuid7(), "kind": "train", "spec": make_spec(), **overrides})
 
 
@@ -57,7 +76,7 @@ def make_worker_info(**overrides: Any) -> WorkerInfo:
 
 
 def make_epoch(epoch: int = 0, **overrides: Any) -> EpochMetrics:
-    """An epoch of 2 steps, a little better than the one before."""
+    """Metrics of an epoch of 2 steps, each epoch a little better than the previous one."""
     values: dict[str, Any] = {
         "epoch": epoch,
         "loss": 1.0 / (epoch + 1),
@@ -72,7 +91,7 @@ def make_epoch(epoch: int = 0, **overrides: Any) -> EpochMetrics:
 
 
 def make_evaluation(**overrides: Any) -> Evaluation:
-    """50 images, 5 of each class, all right but one Nine that was taken for a Four."""
+    """An evaluation of 50 images, 5 of each class: all are correct but one 9, predicted as a 4."""
     matrix = [[5 if label == predicted else 0 for predicted in range(10)] for label in range(10)]
     matrix[9][9], matrix[9][4] = 4, 1
     values: dict[str, Any] = {
@@ -105,7 +124,7 @@ def _class_result(label: int, matrix: list[list[int]]) -> ClassResult:
 
 
 def make_model(**overrides: Any) -> NewModel:
-    """A trained model, not stored yet; its files are not real ones."""
+    """A trained model that is not stored yet; its files have placeholder contents."""
     values: dict[str, Any] = {
         "id": uuid7(),
         "spec": make_spec(),
@@ -144,7 +163,7 @@ def running(database: Database, **overrides: Any) -> AttemptId:
 
 
 def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 0) -> None:
-    """Record so many epochs, each on its own."""
+    """Record some epochs, each in a transaction of its own."""
     for epoch in map(make_epoch, range(first, first + epochs)):
         database.write(
             lambda session, epoch=epoch: attempts.record(  # type: ignore[misc]
@@ -154,12 +173,12 @@ def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 
 
 
 def succeed(database: Database, attempt: AttemptId, model: NewModel) -> None:
-    """Have a training job's attempt end well."""
+    """Report that a training job's attempt has succeeded."""
     database.write(lambda session: attempts.succeed_training(session, attempt, model))
 
 
 def succeeded(database: Database, **overrides: Any) -> tuple[UUID, NewModel]:
-    """Store a training job that has succeeded, with 3 epochs; return its id and its model."""
+    """Store a training job that has succeeded after 3 epochs; return its id and its model."""
     attempt, model = running(database, **overrides), make_model()
     record(database, attempt, 3)
     succeed(database, attempt, model)
@@ -180,8 +199,25 @@ def cancelled(database: Database, **overrides: Any) -> UUID:
     return job_id
 
 
-def make_worker(**overrides: Any) -> Worker:
-    """A worker's row: online, with one slot, and heard of now."""
+def one_of_each_state(database: Database) -> dict[JobState, UUID]:
+    """Store a job in every state; return their ids."""
+    return {
+        JobState.QUEUED: submitted(database),
+        JobState.RUNNING: running(database).job_id,
+        JobState.SUCCEEDED: succeeded(database)[0],
+        JobState.FAILED: failed(database),
+        JobState.CANCELLED: cancelled(database),
+    }
+
+
+def set_columns(database: Database, job_id: UUID, **values: Any) -> UUID:
+    """Overwrite columns of a job's row; return the job's id."""
+    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(**values)))
+    return job_id
+
+
+def worker(database: Database, **overrides: Any) -> str:
+    """Store a worker (online, with one slot, its heartbeat now) and return its id."""
     values: dict[str, Any] = {
         "id": "worker-1",
         "host": "host",
@@ -195,11 +231,6 @@ def make_worker(**overrides: Any) -> Worker:
         "heartbeat_at": database_now(),
         "lost_after_s": 45.0,
     }
-    return Worker(**{**values, **overrides})
-
-
-def worker(database: Database, **overrides: Any) -> str:
-    """Store a worker and return its id."""
-    row = make_worker(**overrides)
+    row = Worker(**{**values, **overrides})
     database.write(lambda session: session.add(row))
     return row.id

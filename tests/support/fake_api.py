@@ -1,37 +1,39 @@
-"""A stand-in for the API behind httpx's own mock transport: it keeps jobs whose lives are written before."""
+"""A fake API behind httpx's mock transport, whose jobs go through states that a test has scripted."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
 from uuid_utils.compat import uuid7
 
-from shared.lifecycle import AttemptOutcome, JobState, Phase
+from shared.lifecycle import AttemptOutcome, JobState, Phase, WorkerState
 from shared.schemas import (
     Attempt,
-    EventPage,
     Job,
     JobDetail,
     JobError,
     JobEvaluation,
     JobEvent,
-    JobPage,
     LastMetrics,
     LayerSummary,
+    MetricName,
     Metrics,
     ModelDetail,
     ModelKind,
+    Page,
     Problem,
     Progress,
+    Resolution,
     Series,
     Worker,
-    WorkerList,
 )
 from tests.support.factories import make_epoch, make_evaluation, make_spec
 from trainshed.client import Client
+
+T = TypeVar("T")
 
 URL = "http://trainshed.test"
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -89,8 +91,8 @@ def make_attempt(number: int = 1, **overrides: Any) -> Attempt:
     return Attempt(**{**values, **overrides})
 
 
-def make_life(job: JobDetail) -> list[JobDetail]:
-    """The states of a job that succeeds, one after another."""
+def make_states(job: JobDetail) -> list[JobDetail]:
+    """The successive states of a job that succeeds."""
 
     def at(version: int, **changes: Any) -> JobDetail:
         return job.model_copy(update={"version": version, **changes})
@@ -102,7 +104,7 @@ def make_life(job: JobDetail) -> list[JobDetail]:
             **running,
             phase=Phase.TRAINING,
             progress=make_progress(epoch),
-            metrics=LastMetrics(**_curves(epoch - 1)),
+            metrics=LastMetrics(**_metrics(epoch - 1)),
         )
         for epoch in (1, 3)
     ]
@@ -111,7 +113,7 @@ def make_life(job: JobDetail) -> list[JobDetail]:
         "state": JobState.SUCCEEDED,
         "attempts": (make_attempt(outcome=AttemptOutcome.SUCCEEDED, finished_at=T0 + timedelta(seconds=2)),),
         "progress": make_progress(3),
-        "metrics": LastMetrics(**_curves(2)),
+        "metrics": LastMetrics(**_metrics(2)),
         "evaluation_accuracy": 0.98,
         "model_id": uuid7(),
         "started_at": T0,
@@ -121,17 +123,17 @@ def make_life(job: JobDetail) -> list[JobDetail]:
 
 
 def make_success(job: JobDetail) -> JobDetail:
-    """A job as it is when it has succeeded."""
-    return make_life(job)[-1]
+    """The job after it succeeded."""
+    return make_states(job)[-1]
 
 
 def make_cancellation(job: JobDetail) -> JobDetail:
-    """A job as it is when it was cancelled while it was queued."""
+    """The job after it was cancelled while queued."""
     return job.model_copy(update={"state": JobState.CANCELLED, "version": job.version + 1})
 
 
 def make_failure(job: JobDetail, code: str = "data_unavailable", message: str = "no route") -> JobDetail:
-    """A job as it is when its only attempt has failed."""
+    """The job after its only attempt failed."""
     failed = make_attempt(
         outcome=AttemptOutcome.FAILED, error_code=code, error_message=message, finished_at=T0
     )
@@ -183,7 +185,7 @@ def make_worker(**overrides: Any) -> Worker:
         "devices": (),
         "slots": 1,
         "versions": {},
-        "state": "online",
+        "state": WorkerState.ONLINE,
         "started_at": T0,
         "heartbeat_at": T0,
         "heartbeat_age_s": 1.0,
@@ -191,20 +193,20 @@ def make_worker(**overrides: Any) -> Worker:
     return Worker(**{**values, **overrides})
 
 
-def make_metrics(epochs: int = 3, resolution: str = "epoch") -> Metrics:
-    """The curves of a job that has trained so many epochs, 2 steps each."""
-    done = [make_epoch(epoch) for epoch in range(epochs)]
-    if resolution == "epoch":
-        curves = {name: [_curves(epoch)[name] for epoch in range(epochs)] for name in _curves(0)}
+def make_metrics(epochs: int = 3, resolution: Resolution = Resolution.EPOCH) -> Metrics:
+    """The metrics of a job that has trained `epochs` epochs with 2 steps each."""
+    trained = [make_epoch(epoch) for epoch in range(epochs)]
+    if resolution is Resolution.EPOCH:
+        metrics = {name: [_metrics(epoch)[name] for epoch in range(epochs)] for name in MetricName}
     else:
-        curves = {
-            "loss": [loss for epoch in done for loss in epoch.batch_loss],
-            "accuracy": [accuracy for epoch in done for accuracy in epoch.batch_accuracy],
+        metrics = {
+            MetricName.LOSS: [loss for epoch in trained for loss in epoch.batch_loss],
+            MetricName.ACCURACY: [accuracy for epoch in trained for accuracy in epoch.batch_accuracy],
         }
     return Metrics(
         series=tuple(
             Series(name=name, resolution=resolution, x=tuple(range(len(y))), y=tuple(y))
-            for name, y in curves.items()
+            for name, y in metrics.items()
         )
     )
 
@@ -216,123 +218,126 @@ def make_problem(status: int, detail: str, **more: Any) -> httpx.Response:
     )
 
 
-def _curves(epoch: int) -> dict[str, float]:
-    return make_epoch(epoch).model_dump(include={"loss", "accuracy", "val_loss", "val_accuracy"})
+def _metrics(epoch: int) -> dict[str, float]:
+    values = make_epoch(epoch)
+    return {name: getattr(values, name) for name in MetricName}
 
 
 class FakeApi:
     """The API, without a network, a database or a clock.
 
     Attributes:
-        lives: the states that are still to come of each job; each look at a job but the last takes one.
-        next_life: makes the life of a job that is submitted.
-        troubles: what the next requests meet instead of an answer.
+        states: the remaining states of each job; each GET of a job consumes a state, except the last.
+        states_after_submit: returns the successive states of a submitted job.
+        faults: the responses or errors that the next requests get instead.
         requests: every request, in order.
-        pauses: how long the client waited each time, instead of waiting.
-        ready: what `/readyz` answers.
-        events: what has happened to each job.
-        no_streams: whether something in between lets no stream through.
+        pauses: the seconds that the client would have slept, in order.
+        ready: the response of `/readyz`.
+        events: the events of each job.
+        no_streams: whether a stream gets an HTML page, as from a proxy that blocks it.
     """
 
     def __init__(self) -> None:
-        self.lives: dict[UUID, list[JobDetail]] = {}
+        self.states: dict[UUID, list[JobDetail]] = {}
         self.events: dict[UUID, list[JobEvent]] = {}
         self.no_streams = False
-        self.next_life: Callable[[JobDetail], list[JobDetail]] = make_life
-        self.troubles: list[httpx.Response | Exception] = []
+        self.states_after_submit: Callable[[JobDetail], list[JobDetail]] = make_states
+        self.faults: list[httpx.Response | Exception] = []
         self.requests: list[httpx.Request] = []
         self.pauses: list[float] = []
         self.ready = httpx.Response(200, json={"ready": True, "checks": {}})
         self.workers: tuple[Worker, ...] = (make_worker(),)
-        self._of_key: dict[str, UUID] = {}
+        self._job_of_key: dict[str, UUID] = {}
 
     def connect(self, url: str | None = None, *, api_key: str | None = None) -> Client:
         """A client of this API."""
-        transport = httpx.MockTransport(self._answer)
-        return Client(
-            url or URL, api_key=api_key, transport=transport, sleep=self.pauses.append, patience_s=5.0
-        )
+        transport = httpx.MockTransport(self._respond)
+        return Client(url, api_key=api_key, transport=transport, sleep=self.pauses.append, patience_s=5.0)
 
-    def add(self, *life: JobDetail) -> UUID:
-        """Have a job with that life; return its id."""
-        self.lives[life[0].id] = list(life)
-        return life[0].id
+    def add(self, *states: JobDetail) -> UUID:
+        """Add a job with these successive states; return its id."""
+        self.states[states[0].id] = list(states)
+        return states[0].id
 
     @property
     def last(self) -> httpx.Request:
         return self.requests[-1]
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _respond(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        if self.troubles:
-            trouble = self.troubles.pop(0)
-            if isinstance(trouble, Exception):
-                raise trouble
-            return trouble
+        if self.faults:
+            fault = self.faults.pop(0)
+            if isinstance(fault, Exception):
+                raise fault
+            return fault
         path = request.url.path
         if path == "/readyz":
             return self.ready
         if path == "/v1/workers":
-            return _json(WorkerList(data=self.workers))
+            return _json(_page(request, self.workers))
         if path == "/v1/jobs":
             return self._submit(request) if request.method == "POST" else self._list(request)
         if match := re.fullmatch(r"/v1/(jobs|models)/([0-9a-f-]{36})(/\w+)?", path):
-            return self._one(request, match[1], UUID(match[2]), match[3] or "")
+            return self._get(request, match[1], UUID(match[2]), match[3] or "")
         return make_problem(404, f"there is nothing at {path}")
 
     def _submit(self, request: httpx.Request, retry_of: UUID | None = None) -> httpx.Response:
         key = request.headers["Idempotency-Key"]
-        if key not in self._of_key:
+        if key not in self._job_of_key:
             job = make_job(retry_of=retry_of)
-            self._of_key[key] = self.add(*self.next_life(job))
-        return _json(self.lives[self._of_key[key]][0], 202)
+            self._job_of_key[key] = self.add(*self.states_after_submit(job))
+        return _json(self.states[self._job_of_key[key]][0], 202)
 
     def _list(self, request: httpx.Request) -> httpx.Response:
         query = request.url.params
-        jobs = [life[0] for life in reversed(self.lives.values())]
-        start = int(query.get("cursor", "0"))
-        end = start + int(query["limit"])
-        states = query.get_list("state") or list(JobState)
-        shown = tuple(Job(**job.model_dump()) for job in jobs if job.state in states)
-        more = end < len(shown)
-        return _json(JobPage(data=shown[start:end], has_more=more, next_cursor=str(end) if more else None))
+        jobs = [states[0] for states in reversed(self.states.values())]
+        selected = query.get_list("state") or list(JobState)
+        matches = tuple(Job(**job.model_dump()) for job in jobs if job.state in selected)
+        return _json(_page(request, matches))
 
-    def _one(self, request: httpx.Request, kind: str, of: UUID, what: str) -> httpx.Response:
+    def _get(self, request: httpx.Request, kind: str, some_id: UUID, action: str) -> httpx.Response:
         if kind == "models":
-            return self._model(of, what)
-        if of not in self.lives:
-            return make_problem(404, f"there is no job {of}")
-        match what:
+            return self._model(some_id, action)
+        if some_id not in self.states:
+            return make_problem(404, f"there is no job {some_id}")
+        match action:
             case "/metrics":
-                return _json(make_metrics(resolution=request.url.params["resolution"]))
+                return _json(make_metrics(resolution=Resolution(request.url.params["resolution"])))
             case "/evaluation":
-                return _json(make_job_evaluation(of))
+                return _json(make_job_evaluation(some_id))
             case "/retry":
-                return self._submit(request, retry_of=of)
+                return self._submit(request, retry_of=some_id)
             case "/events":
                 after = int(request.url.params["after"])
-                found = [event for event in self.events[of] if event.seq > after]
-                return _json(EventPage(data=tuple(found[:2]), has_more=len(found) > 2))
+                return _json(_page(request, [event for event in self.events[some_id] if event.seq > after]))
             case "/stream" if self.no_streams:
-                return httpx.Response(200, headers={"Content-Type": "text/html"}, text="what a proxy says")
+                return httpx.Response(200, headers={"Content-Type": "text/html"}, text="a proxy's error")
             case "/cancel":
-                self.add(make_cancellation(self.lives[of][0]))
-        return self._look(request, self.lives[of])
+                self.add(make_cancellation(self.states[some_id][0]))
+        return self._job(request, self.states[some_id])
 
-    def _look(self, request: httpx.Request, life: list[JobDetail]) -> httpx.Response:
-        job = life.pop(0) if len(life) > 1 else life[0]
+    def _job(self, request: httpx.Request, states: list[JobDetail]) -> httpx.Response:
+        job = states.pop(0) if len(states) > 1 else states[0]
         tag = f'"{job.version}"'
         if request.headers.get("If-None-Match") == tag:
             return httpx.Response(304, headers={"ETag": tag})
         return _json(job, headers={"ETag": tag})
 
-    def _model(self, model_id: UUID, what: str) -> httpx.Response:
-        job_ids = [job_id for job_id, life in self.lives.items() if life[-1].model_id == model_id]
+    def _model(self, model_id: UUID, action: str) -> httpx.Response:
+        job_ids = [job_id for job_id, states in self.states.items() if states[-1].model_id == model_id]
         if not job_ids:
             return make_problem(404, f"there is no model {model_id}")
-        if what == "/download":
+        if action == "/download":
             return httpx.Response(200, content=b"the model's file")
         return _json(make_model(model_id, job_ids[0]))
+
+
+def _page(request: httpx.Request, items: Sequence[T]) -> Page[T]:
+    """A page of up to two items, or fewer if the request has a lower limit; its cursor is an index."""
+    start = int(request.url.params.get("cursor", "0"))
+    end = start + min(2, int(request.url.params["limit"]))
+    has_more = end < len(items)
+    return Page(data=tuple(items[start:end]), next_cursor=str(end) if has_more else None, has_more=has_more)
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Stand-ins that are simpler than the real thing and keep its promises."""
+"""Fakes: a clock that a test moves, and a broker that records what it is sent."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from shared.db.tables import UtcDateTime
 
 
 class FrozenClock:
-    """A `shared.db.clock.Now` that stands still until it is told to move."""
+    """A `shared.db.clock.Now` that moves only by `advance`."""
 
     def __init__(self, moment: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) -> None:
         self.moment = moment
@@ -22,11 +22,11 @@ class FrozenClock:
 
 
 class RecordingSender:
-    """Takes hints as the broker does, and keeps them.
+    """Accepts hints as the broker does, and records them.
 
     Attributes:
-        sent: every hint, in order.
-        available: while it is False, nothing is taken and BrokerUnavailable is raised.
+        sent: every accepted hint, in order.
+        available: while it is False, `send` raises BrokerUnavailable.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A disk that takes no more, made with the limit that the kernel sets to a file's size."""
+"""A full disk, simulated by the kernel's limit for the size of a file."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def files_limited_to(size: int) -> Iterator[None]:
-    """Within, this process cannot write a file beyond `size` bytes: `OSError`, "File too large"."""
+    """Limit this process's files to `size` bytes; writing more raises `OSError`, "File too large"."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

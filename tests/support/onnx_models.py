@@ -1,4 +1,4 @@
-"""Models so small that their answers can be worked out by hand."""
+"""ONNX models small enough to compute by hand, and a drawing as their input."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def make_onnx(weights: npt.NDArray[np.float32]) -> bytes:
-    """Softmax of the pixels times `weights`, (784, 10), as an ONNX file."""
+    """An ONNX file that computes the softmax of the pixels times `weights`, (784, 10)."""
     graph = helper.make_graph(
         [
             helper.make_node("Flatten", ["images"], ["pixels"]),
@@ -23,14 +23,14 @@ def make_onnx(weights: npt.NDArray[np.float32]) -> bytes:
 
 
 def make_counting_onnx() -> bytes:
-    """A model that is the surer of class 3 the more ink there is, and knows no other class from another."""
+    """A model whose probability of class 3 grows with the sum of the pixels; the others are equal."""
     weights = np.zeros((784, 10), np.float32)
     weights[:, 3] = 0.1
     return make_onnx(weights)
 
 
 def make_drawing(side: int = 280, *, ink: int = 0, paper: int = 255) -> npt.NDArray[np.uint8]:
-    """A thick upright stroke, grey, off the middle."""
+    """A greyscale drawing, (side, side), of a thick vertical stroke off the centre."""
     drawing = np.full((side, side), paper, np.uint8)
     drawing[side // 8 : side * 5 // 8, side // 8 : side // 4] = ink
     return drawing

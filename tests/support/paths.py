@@ -1,4 +1,4 @@
-"""Where the tests find the checkout."""
+"""Paths of the checkout."""
 
 from pathlib import Path
 

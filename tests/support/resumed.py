@@ -1,6 +1,6 @@
-"""Trains in a process of its own: `python -m tests.unit.workers.mnist.resumed SPEC NEXT_EPOCH < STATE`.
+"""Train in another process: `python -m tests.support.resumed SPEC NEXT_EPOCH < STATE`.
 
-SPEC is a TrainSpec as JSON; NEXT_EPOCH 0 trains from the start, and reads no state. Prints, as JSON, the
+SPEC is a TrainSpec as JSON; NEXT_EPOCH 0 trains from the beginning and reads no state. Prints as JSON the
 device, the history, the SHA-256 of each epoch's state, and that of the weights.
 """
 
@@ -21,7 +21,7 @@ from workers.mnist.training import train
 
 
 def run(spec: TrainSpec, start: Checkpoint | None) -> tuple[dict[str, Any], list[bytes]]:
-    """Train here; returns what the process prints, and each epoch's state."""
+    """Train in this process; return what `main` prints, and the state after each epoch."""
     programs = Programs(backend.configure(deterministic=True))
     monitor = RecordingMonitor()
     weights = train(spec, make_images(spec), programs.epoch(Shape.of(spec)), start, monitor)
@@ -34,20 +34,21 @@ def run(spec: TrainSpec, start: Checkpoint | None) -> tuple[dict[str, Any], list
     return result, monitor.states
 
 
-def run_elsewhere(spec: TrainSpec, start: Checkpoint | None) -> dict[str, Any]:
-    """Train in a new process."""
-    done = subprocess.run(
+def run_in_new_process(spec: TrainSpec, start: Checkpoint | None) -> dict[str, Any]:
+    """Train in a new process; return what it prints."""
+    completed = subprocess.run(
         [sys.executable, "-m", __name__, spec.model_dump_json(), str(start.next_epoch if start else 0)],
         input=start.state if start else b"",
         stdout=subprocess.PIPE,
         check=True,
         cwd=ROOT,
     )
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(completed.stdout)
     return result
 
 
 def main() -> None:
+    """Run the training that the command line specifies."""
     spec, next_epoch = TrainSpec.model_validate_json(sys.argv[1]), int(sys.argv[2])
     start = Checkpoint(next_epoch, sys.stdin.buffer.read()) if next_epoch else None
     json.dump(run(spec, start)[0], sys.stdout)

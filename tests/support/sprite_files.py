@@ -1,4 +1,4 @@
-"""Small sprites as files: PNGs of every kind, and one-hot labels."""
+"""Factories of small sprites: images, labels, and PNG files of all kinds."""
 
 import struct
 import zlib
@@ -12,36 +12,42 @@ PIXELS = 784
 
 
 def make_images(rows: int) -> NDArray[np.uint8]:
-    """Noise, the same each time, (rows, 784)."""
+    """Return reproducible noise, (rows, 784)."""
     return np.random.default_rng(rows).integers(0, 256, (rows, PIXELS), np.uint8)
 
 
 def make_labels(rows: int) -> NDArray[np.uint8]:
-    """The classes 0 to 9 in turn, backwards, (rows,)."""
+    """Return the labels 9 to 0 in turn, (rows,)."""
     return (9 - np.arange(rows) % 10).astype(np.uint8)
 
 
 def one_hot(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The labels as a sprite has them, (rows, 10)."""
+    """Return labels in a sprite's format, (rows, 10)."""
     return np.eye(10, dtype=np.uint8)[labels]
 
 
 def grey_png(images: NDArray[np.uint8]) -> bytes:
-    """A greyscale PNG of 8 bits."""
-    return saved(Image.fromarray(images))
+    """Return a greyscale PNG of 8 bits."""
+    return pillow_png(Image.fromarray(images))
 
 
-def saved(image: Image.Image) -> bytes:
-    """An image as Pillow writes it as a PNG."""
+def pillow_png(image: Image.Image) -> bytes:
+    """Return an image as a PNG that Pillow wrote."""
     file = BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
-def raw_png(width: int, height: int, depth: int, colour: int, lines: list[bytes]) -> bytes:
-    """A PNG made by hand, for kinds that Pillow does not write and for wrong ones; lines are not filtered."""
+def raw_png(
+    width: int, height: int, depth: int, colour: int, lines: list[bytes], *, cut_bytes: int = 0
+) -> bytes:
+    """Return a PNG of a kind that Pillow does not write, or an invalid one; lines are not filtered.
+
+    The checksum of every chunk is right, even if the compressed data lacks its last `cut_bytes`.
+    """
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    data = zlib.compress(b"".join(b"\0" + line for line in lines))
+    compressed = zlib.compress(b"".join(b"\0" + line for line in lines))
+    data = compressed[: len(compressed) - cut_bytes]
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 

@@ -1,4 +1,4 @@
-"""What a transaction asks the database, and how the database finds it."""
+"""The SQL statements that a transaction sends, and SQLite's plans for them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,46 +10,46 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 
-# of what tests store PostgreSQL makes nothing but guesses; the benchmarks look at it with 100,000 jobs
+# PostgreSQL plans a test's few rows as a table scan; the benchmarks look at its plans with 100,000 jobs
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 class Statement(NamedTuple):
-    """A statement as the driver gets it."""
+    """A statement as the driver receives it."""
 
     sql: str
     parameters: Any
 
 
-def asked(database: Database, work: Callable[[Session], object]) -> list[Statement]:
-    """The SELECTs of one read."""
-    with listening(database) as found:
+def selects(database: Database, work: Callable[[Session], object]) -> list[Statement]:
+    """The SELECT statements of one read transaction."""
+    with recorded_statements(database) as statements:
         database.read(work)
-    return [statement for statement in found if statement.sql.startswith("SELECT")]
+    return [statement for statement in statements if statement.sql.startswith("SELECT")]
 
 
 def plan(database: Database, statement: Statement) -> str:
-    """How SQLite goes about it."""
+    """SQLite's query plan of a statement."""
     with database.engine.connect() as connection:
         explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.sql}", statement.parameters)
         return "\n".join(str(row[-1]) for row in explained)
 
 
 def reads_only(plan: str, index: str) -> bool:
-    """Whether a plan reads this index and neither the table nor a sorted copy of what it finds."""
+    """Whether a plan reads this index alone: neither the table, nor a sort of the rows."""
     return f"COVERING INDEX {index}" in plan and "TEMP B-TREE" not in plan
 
 
 @contextmanager
-def listening(database: Database) -> Iterator[list[Statement]]:
-    """Every statement that is given to the driver meanwhile."""
-    found: list[Statement] = []
+def recorded_statements(database: Database) -> Iterator[list[Statement]]:
+    """Every statement that the database's engine sends within the block, in order."""
+    statements: list[Statement] = []
 
-    def note(_connection: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> None:
-        found.append(Statement(sql, parameters))
+    def record(_connection: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> None:
+        statements.append(Statement(sql, parameters))
 
-    event.listen(database.engine, "before_cursor_execute", note)
+    event.listen(database.engine, "before_cursor_execute", record)
     try:
-        yield found
+        yield statements
     finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+        event.remove(database.engine, "before_cursor_execute", record)

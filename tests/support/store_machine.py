@@ -1,9 +1,9 @@
-"""Drives the store as clients, workers and reconcilers do, in any order, and compares it with the model.
+"""A Hypothesis state machine that drives the store in random order and compares it with `store_model`.
 
-Three workers hold attempts. Any of them may be stalled: it stops, others go on, and later it wakes and writes
-under its old attempt. Messages are lost, doubled and late. Any transaction may be run twice, because the
-answer to its commit was lost, or be rolled back and run again. The clock moves only when told. After every
-step everything that is stored must be what the model says, and keep the promises.
+It simulates clients, three workers and reconcilers. A worker may stall: others continue, and later it wakes
+and writes under its old attempt. Messages are lost, duplicated and delayed. Any transaction may run twice, as
+after a lost reply to its commit, or be rolled back and run again. The clock moves only in `reconcile`. After
+every step all stored rows must equal the model's and satisfy its invariants.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,18 +38,18 @@ from tests.support.store_model import LEASE_S, MAX_CRASHES, RETRY_S, StoreModel,
 
 T = TypeVar("T")
 
-_JOBS = 10
-_UNFINISHED = 3
+_MAX_JOBS = 10
+_MAX_UNFINISHED = 3
 _WORKERS = 3
 _LOST_AFTER_S = 8.0
-# two classes are enough, and quicker to store than ten
+# two classes are stored more quickly than ten
 _EVALUATION = make_evaluation(
     per_class=make_evaluation().per_class[:2], confusion_matrix=((3, 0), (1, 1)), misclassified=()
 )
 _FAILURE = AttemptFailure("internal", "it broke")
 
-# how a transaction goes: once; committed, unanswered and run again; rolled back and run again
-_RUNS = st.sampled_from(("once", "once", "twice", "again"))
+# a transaction runs once; or is committed and run again; or is rolled back and run again
+_RUNS = st.sampled_from(("once", "once", "twice", "after a rollback"))
 _SECONDS = st.sampled_from((0, 1, 4.999, 8.001, 30, 31, 31))
 _WRITES = st.sampled_from(
     (
@@ -61,7 +61,7 @@ _WRITES = st.sampled_from(
 
 @dataclass
 class _Held:
-    """An attempt in the hands of a worker, and the epoch that it trains next."""
+    """An attempt that a worker holds, and the epoch that it trains next."""
 
     attempt: AttemptId
     epoch: int
@@ -72,12 +72,12 @@ class _Rollback(Exception):
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """One run: a few jobs from submit to their ends."""
+    """One run: up to ten jobs from submit to a terminal state."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
         self.database = database
-        database.write(_forget_everything)
+        database.write(_delete_all)
         self.clock = FrozenClock()
         self.model = StoreModel(self.clock.moment)
         self.messages: list[UUID] = []
@@ -85,11 +85,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.stalled: list[_Held] = []
         self.keys: dict[str, tuple[str, UUID]] = {}
         self.claims = 0
-        self.as_promised = True
+        self.is_consistent = True
 
     def _write(self, run: str, work: Callable[[Session], T]) -> T:
-        """Run a transaction; whatever the run, its outcome must be that of running it once."""
-        if run == "again":
+        """Run a transaction in one of the ways of `_RUNS`; its outcome must not depend on which."""
+        if run == "after a rollback":
             self._roll_back(work)
         outcome = self.database.write(work)
         if run == "twice":
@@ -107,27 +107,29 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        for number in range(_UNFINISHED):
+        for number in range(_MAX_UNFINISHED):
             self._submit(3 - number, None, "a", "once")
 
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
-        """One thing happens, and more often what matters more.
+        """Do a random action that is possible now; the more it tests, the likelier it is.
 
-        It is one rule, since Hypothesis leaves rules out of whole runs, and without workers nothing goes on.
+        This is one rule because Hypothesis disables single rules for whole runs: without workers no job
+        would end.
         """
-        likely = {  # Hypothesis prefers the first
+        weights = {  # Hypothesis prefers the first
             "receive": 4 * bool(self.messages and None in self.workers),
             "work": 6 * any(self.workers),
             "reconcile": 3,
             "wake": 3 * bool(self.stalled),
             "stall": 2 * any(self.workers),
-            "submit": 2 * (self.model.count_unfinished() < _UNFINISHED and len(self.model.jobs) < _JOBS),
-            "lose_something": 2,
+            "submit": 2
+            * (self.model.count_unfinished() < _MAX_UNFINISHED and len(self.model.jobs) < _MAX_JOBS),
+            "lose_data": 2,
             "request_cancel": int(self.model.count_unfinished() > 1),
         }
-        names = [name for name, times in likely.items() for _ in range(times)]
-        getattr(self, data.draw(st.sampled_from(names), label="what"))(data)
+        names = [name for name, weight in weights.items() for _ in range(weight)]
+        getattr(self, data.draw(st.sampled_from(names), label="action"))(data)
 
     # clients
 
@@ -149,16 +151,16 @@ class StoreMachine(RuleBasedStateMachine):
             except IdempotencyKeyReused:
                 return None
 
-        made = self._write(run, work)
+        result = self._write(run, work)
         first_request, first_id = self.keys.setdefault(key, (request, new.id)) if key else (request, new.id)
-        assert made == ((first_id, first_id == new.id) if request == first_request else None)
+        assert result == ((first_id, first_id == new.id) if request == first_request else None)
         if first_id == new.id:
             self.model.submit(new.id, max_attempts)
             self.messages.append(new.id)
 
     def request_cancel(self, data: st.DataObject) -> None:
         unfinished = [job_id for job_id, job in self.model.jobs.items() if job.state not in TERMINAL]
-        job_id = self._any(data, [*unfinished, *self.model.jobs])
+        job_id = self._draw_from(data, [*unfinished, *self.model.jobs])
 
         def work(session: Session) -> bool:
             try:
@@ -172,37 +174,37 @@ class StoreMachine(RuleBasedStateMachine):
     # workers
 
     def receive(self, data: st.DataObject) -> None:
-        """A free worker takes a message, and what there is to claim."""
-        worker, job_id = self.workers.index(None), self._any(data, self.messages)
-        if not data.draw(st.booleans(), label="doubled"):
+        """A free worker takes a message and claims its job if it can."""
+        worker, job_id = self.workers.index(None), self._draw_from(data, self.messages)
+        if not data.draw(st.booleans(), label="duplicated"):
             self.messages.remove(job_id)
         claim = self._claim(job_id, f"worker-{worker}", data.draw(_RUNS))
         if claim is not None:
             self.workers[worker] = _held(claim)
 
     def work(self, data: st.DataObject) -> None:
-        """A worker writes; it may have lost its job without knowing, and then goes on writing in vain."""
-        worker = self._any(data, [number for number, held in enumerate(self.workers) if held])
+        """A worker writes; if its attempt is stale, the write must be refused, and the worker is free."""
+        worker = self._draw_from(data, [number for number, held in enumerate(self.workers) if held])
         held = self.workers[worker]
         assert held is not None
         is_stale = not self.model.is_current(held.attempt)
-        if self._ends(held, data.draw(_WRITES), data.draw(_RUNS)) or is_stale:
+        if self._write_ends_attempt(held, data.draw(_WRITES), data.draw(_RUNS)) or is_stale:
             self.workers[worker] = None
         if is_stale:
             self.stalled.append(held)
 
     def stall(self, data: st.DataObject) -> None:
-        """A worker stops in the middle of its attempt; another process takes its place."""
-        worker = self._any(data, [number for number, held in enumerate(self.workers) if held])
+        """A worker stalls in the middle of its attempt, and another worker takes its place."""
+        worker = self._draw_from(data, [number for number, held in enumerate(self.workers) if held])
         held, self.workers[worker] = self.workers[worker], None
         assert held is not None
         self.stalled.append(held)
 
     def wake(self, data: st.DataObject) -> None:
-        """A stalled worker goes on where it was, most often while another runs its job."""
-        dangerous = [held for held in self.stalled if self.model.jobs[held.attempt.job_id].is_running]
-        held = self._any(data, dangerous + self.stalled)
-        if self._ends(held, data.draw(_WRITES), data.draw(_RUNS)):
+        """A stalled worker writes again, preferably while another runs its job."""
+        superseded = [held for held in self.stalled if self.model.jobs[held.attempt.job_id].is_running]
+        held = self._draw_from(data, superseded + self.stalled)
+        if self._write_ends_attempt(held, data.draw(_WRITES), data.draw(_RUNS)):
             self.stalled.remove(held)
 
     def _claim(self, job_id: UUID, worker: str, run: str) -> Claim | None:
@@ -217,14 +219,14 @@ class StoreMachine(RuleBasedStateMachine):
         expected = self.model.claim(job_id, worker, owner)
         assert (claim and claim.attempt) == expected
         if claim is not None:
-            found = claim.checkpoint.next_epoch if claim.checkpoint else None
-            assert found == self.model.jobs[job_id].checkpoint
+            next_epoch = claim.checkpoint.next_epoch if claim.checkpoint else None
+            assert next_epoch == self.model.jobs[job_id].checkpoint
         return claim
 
-    def _ends(self, held: _Held, write: str, run: str) -> bool:
-        """Do one write of an attempt; says whether the attempt has ended by it."""
+    def _write_ends_attempt(self, held: _Held, write: str, run: str) -> bool:
+        """Do one write of an attempt, and return whether it ended the attempt."""
         if not self.model.is_current(held.attempt):
-            assert self._is_refused(held, write, run), f"{held.attempt} is stale, and could {write}"
+            assert self._is_refused(held, write, run), f"{held.attempt} is stale, but was allowed to {write}"
             return False
         actual, expected = self._on_store(held, write), self._on_model(held, write)
         assert self._write(run, actual) == expected()
@@ -276,7 +278,7 @@ class StoreMachine(RuleBasedStateMachine):
         }
         return works[write]
 
-    # reconcilers, time and accidents
+    # reconcilers, time and losses
 
     def reconcile(self, data: st.DataObject) -> None:
         self._reconcile(
@@ -302,78 +304,79 @@ class StoreMachine(RuleBasedStateMachine):
         assert taken == self.model.take_undispatched(lost_after_s)
         self.messages += taken
 
-    def lose_something(self, data: st.DataObject) -> None:
-        what = data.draw(st.sampled_from(("checkpoint", "row", "messages", "sending")), label="what")
-        kept = [job_id for job_id, job in self.model.jobs.items() if job.checkpoint is not None]
-        if what == "messages":
+    def lose_data(self, data: st.DataObject) -> None:
+        losses = st.sampled_from(("checkpoint state", "checkpoint row", "messages", "dispatch"))
+        lost = data.draw(losses, label="lost")
+        with_checkpoint = [job_id for job_id, job in self.model.jobs.items() if job.checkpoint is not None]
+        if lost == "messages":
             self.messages.clear()
-        elif what == "sending":
-            job_id = self._any(data, list(self.model.jobs))
+        elif lost == "dispatch":
+            job_id = self._draw_from(data, list(self.model.jobs))
             self.database.write(lambda session: dispatch.mark_undispatched(session, [job_id]))
             self.model.mark_undispatched(job_id)
-        elif kept:
-            self._damage_checkpoint(self._any(data, kept), missing=what == "row")
+        elif with_checkpoint:
+            self._damage_checkpoint(self._draw_from(data, with_checkpoint), missing=lost == "checkpoint row")
 
     def _damage_checkpoint(self, job_id: UUID, missing: bool) -> None:
-        mine = Checkpoint.job_id == job_id
-        damage: Any = update(Checkpoint).where(mine).values(state=b"?")
+        of_job = Checkpoint.job_id == job_id
+        damage: Any = update(Checkpoint).where(of_job).values(state=b"?")
         if missing:
-            damage, self.model.jobs[job_id].checkpoint = delete(Checkpoint).where(mine), None
+            damage, self.model.jobs[job_id].checkpoint = delete(Checkpoint).where(of_job), None
         self.model.damaged.add(job_id)
         self.database.write(lambda session: session.execute(damage))
 
-    def _any(self, data: st.DataObject, of: Sequence[T]) -> T:
-        # drawn as a place: the things themselves have other names in every run
-        return of[data.draw(st.integers(0, len(of) - 1), label="which")]
+    def _draw_from(self, data: st.DataObject, of: Sequence[T]) -> T:
+        # drawn by index: the ids differ in every run, so Hypothesis could not repeat them
+        return of[data.draw(st.integers(0, len(of) - 1), label="index")]
 
-    # what is compared
+    # comparison with the model
 
     @invariant()
-    def stored_is_as_modelled_and_as_promised(self) -> None:
-        self.as_promised = False
+    def the_rows_equal_the_model_and_satisfy_its_invariants(self) -> None:
+        self.is_consistent = False
         stored = stored_jobs(self.database)
         assert stored == self.model.jobs
         for job in stored.values():
             job.check()
-        self.as_promised = True
+        self.is_consistent = True
 
     def teardown(self) -> None:
-        """I1: once the accidents end, every accepted job ends, within two rounds of the reconciler."""
-        if not self.as_promised:
+        """I1: when nothing is lost any more, every accepted job ends within two rounds of the reconciler."""
+        if not self.is_consistent:
             return
         for _ in range(2):
             self.messages.clear()
             self._reconcile(31, _LOST_AFTER_S)
-            self._serve()
+            self._run_dispatched()
         assert {job.state for job in self.model.jobs.values()} <= TERMINAL
-        self.stored_is_as_modelled_and_as_promised()
+        self.the_rows_equal_the_model_and_satisfy_its_invariants()
 
-    def _serve(self) -> None:
-        """A good worker does all that waits."""
+    def _run_dispatched(self) -> None:
+        """A worker runs every dispatched job without faults."""
         for job_id in self.messages:
             claim = self._claim(job_id, "worker-0", "once")
             if claim is not None:
                 for write in ("record", "succeed"):
-                    self._ends(_held(claim), write, "once")
+                    self._write_ends_attempt(_held(claim), write, "once")
 
 
 def _held(claim: Claim) -> _Held:
     return _Held(claim.attempt, claim.checkpoint.next_epoch if claim.checkpoint else 0)
 
 
-def _forget_everything(session: Session) -> None:
+def _delete_all(session: Session) -> None:
     session.execute(delete(Model))
     session.execute(delete(Job))
 
 
 def run_machine(database: Database, runs: int) -> None:
-    """Run the machine so many times, 50 steps each, on a migrated database that nobody else uses."""
+    """Run the machine `runs` times, 50 steps each, on a migrated database that nothing else uses."""
 
     class Machine(StoreMachine):
         def __init__(self) -> None:
             super().__init__(database)
 
-    quiet = settings(
+    profile = settings(
         max_examples=runs, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
-    run_state_machine_as_test(Machine, settings=quiet)
+    run_state_machine_as_test(Machine, settings=profile)

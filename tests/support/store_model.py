@@ -1,4 +1,4 @@
-"""The store as it should be, in plain Python: what each operation does, and what must always hold."""
+"""A model of the store in plain Python: the effect of each operation, and the invariants of a job."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,19 +18,19 @@ from tests.support.factories import make_epoch
 LEASE_S = 30.0
 RETRY_S = 5.0
 MAX_CRASHES = 3
-SUCCESS = (1, 5)  # one model, and a confusion matrix of five images
+SUCCESS = (1, 5)  # one model, and a confusion matrix that sums to five images
 
 
 @dataclass
 class JobModel:
-    """A job with everything that is stored of it; the tests read the same from the database.
+    """A job and all rows that belong to it; `stored_jobs` reads the same from a database.
 
     Attributes:
-        events: type and attempt of each, in order.
-        attempts: worker and outcome of each, in order.
+        events: type and attempt of each event, in order.
+        attempts: worker and outcome of each attempt, in order.
         epochs: for each recorded epoch, the attempt that recorded it and its loss.
-        checkpoint: the epoch that it leads to.
-        results: how many models, and how many images were measured.
+        checkpoint: the epoch that a resume from it trains next.
+        results: the number of models, and of evaluated images.
     """
 
     max_attempts: int
@@ -52,30 +52,27 @@ class JobModel:
     results: tuple[int, int] = (0, 0)
 
     def check(self) -> None:
-        """Assert what must hold of a job at any moment; the numbers are the reliability plan's.
-
-        I1, that every job ends, is for the end of a run.
-        """
+        """Assert the invariants I2 to I6 of a job; I1, that every job ends, is for the end of a run."""
         types = [type_ for type_, _ in self.events]
-        # I2: one terminal event, the last, if and only if the job is over
+        # I2: one terminal event, the last, if and only if the job is in a terminal state
         assert [type_ for type_ in types if type_ in TERMINAL] == [self.state] * (self.state in TERMINAL)
         assert self.state not in TERMINAL or types[-1] == self.state
-        # I3: epochs are contiguous (their order is that of their numbers), each as an undisturbed run has it
+        # I3: epochs are contiguous (ordered by number), each with the values of an uninterrupted run
         assert [loss for _, loss in self.epochs] == [make_epoch(n).loss for n in range(len(self.epochs))]
-        # I4: nothing is of an attempt that has not been
+        # I4: no row names an attempt that has not been claimed
         assert max([0, *(n for _, n in self.events), *(n for n, _ in self.epochs)]) <= self.attempt
-        # I5: attempts count up by claims, one worker each, and all but a running one have ended
+        # I5: each claim starts the next attempt, and all attempts but a running one have an outcome
         assert [n for type_, n in self.events if type_ == EventType.CLAIMED] == [*range(1, self.attempt + 1)]
         assert [n for _, n in self.events] == sorted(n for _, n in self.events)
         assert [bool(outcome) for _, outcome in self.attempts] == [True] * (
             self.attempt - self.is_running
         ) + [False] * self.is_running
-        # I6: results if and only if it has succeeded, and the matrix holds every measured image
+        # I6: results if and only if the job has succeeded; the matrix counts every evaluated image
         assert self.results == (SUCCESS if self.state == JobState.SUCCEEDED else (0, 0))
-        self._check_story()
+        self._check_events()
 
-    def _check_story(self) -> None:
-        """The events lead from one to the next as `EVENTS` says, and to the state that the job is in."""
+    def _check_events(self) -> None:
+        """Assert that the events are a path through `EVENTS` that ends in the job's state."""
         state: JobState | None = None
         for type_, _ in self.events:
             edge = EVENTS[EventType(type_)]
@@ -91,14 +88,14 @@ class JobModel:
 
 
 class StoreModel:
-    """The whole store. Each method does and returns what the function of its name should."""
+    """A model of the store. Each method has the effect and the result of the store's function of its name."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
         self.jobs: dict[UUID, JobModel] = {}
         self.damaged: set[UUID] = set()
 
-    def _in(self, seconds: float) -> datetime:
+    def _from_now(self, seconds: float) -> datetime:
         return self.moment + timedelta(seconds=seconds)
 
     def count_unfinished(self) -> int:
@@ -112,64 +109,64 @@ class StoreModel:
         if job.state != JobState.QUEUED or job.scheduled_at > self.moment or job.cancel_requested:
             return None
         job.attempt += 1
-        job.owner, job.lease_expires_at = owner, self._in(LEASE_S)
+        job.owner, job.lease_expires_at = owner, self._from_now(LEASE_S)
         job.attempts.append((worker, None))
-        self._happen(job, EventType.CLAIMED)
+        self._apply(job, EventType.CLAIMED)
         if job_id in self.damaged:
             job.epochs, job.checkpoint = [], None
             self.damaged.discard(job_id)
         return AttemptId(job_id, job.attempt)
 
     def is_current(self, attempt: AttemptId) -> bool:
-        """Whether what the attempt writes counts: if not, nothing below may be called for it."""
+        """Whether the attempt holds its job. If not, its writes are refused: call no method below for it."""
         job = self.jobs[attempt.job_id]
         return job.is_running and job.attempt == attempt.number
 
     def renew(self, job_id: UUID) -> bool:
-        self.jobs[job_id].lease_expires_at = self._in(LEASE_S)
+        self.jobs[job_id].lease_expires_at = self._from_now(LEASE_S)
         return self.jobs[job_id].cancel_requested
 
     def enter_phase(self, job_id: UUID, phase: str) -> None:
         if self.jobs[job_id].phase != phase:
             self.jobs[job_id].phase = phase
-            self._happen(self.jobs[job_id], EventType.PHASE_ENTERED)
+            self._apply(self.jobs[job_id], EventType.PHASE_ENTERED)
 
     def record(self, job_id: UUID, count: int) -> None:
         job = self.jobs[job_id]
         first = len(job.epochs)
         job.epochs += [(job.attempt, make_epoch(epoch).loss) for epoch in range(first, first + count)]
-        job.checkpoint, job.lease_expires_at = len(job.epochs), self._in(LEASE_S)
+        job.checkpoint, job.lease_expires_at = len(job.epochs), self._from_now(LEASE_S)
         self.damaged.discard(job_id)
-        self._happen(job, EventType.EPOCHS_RECORDED)
+        self._apply(job, EventType.EPOCHS_RECORDED)
 
     def succeed(self, job_id: UUID) -> None:
         self.jobs[job_id].results = SUCCESS
-        self._happen(self.jobs[job_id], EventType.SUCCEEDED, outcome="succeeded")
+        self._apply(self.jobs[job_id], EventType.SUCCEEDED, outcome="succeeded")
 
     def fail(self, job_id: UUID, *, retry: bool) -> None:
         job = self.jobs[job_id]
         job.failures += 1
         if retry and job.failures < job.max_attempts:
-            job.scheduled_at = self._in(RETRY_S)
-            self._happen(job, EventType.RETRY_SCHEDULED, outcome="failed")
+            job.scheduled_at = self._from_now(RETRY_S)
+            self._apply(job, EventType.RETRY_SCHEDULED, outcome="failed")
         else:
-            self._happen(job, EventType.FAILED, outcome="failed")
+            self._apply(job, EventType.FAILED, outcome="failed")
 
     def release(self, job_id: UUID) -> None:
-        self._happen(self.jobs[job_id], EventType.RELEASED, outcome="released")
+        self._apply(self.jobs[job_id], EventType.RELEASED, outcome="released")
 
     def cancel_attempt(self, job_id: UUID) -> None:
-        self._happen(self.jobs[job_id], EventType.CANCELLED, outcome="cancelled")
+        self._apply(self.jobs[job_id], EventType.CANCELLED, outcome="cancelled")
 
     def request_cancel(self, job_id: UUID) -> bool:
-        """False where the job is over, in another way than this."""
+        """Return False if the job has succeeded or failed."""
         job = self.jobs[job_id]
         if job.state == JobState.QUEUED:
             job.cancel_requested = True
-            self._happen(job, EventType.CANCELLED)
+            self._apply(job, EventType.CANCELLED)
         elif job.is_running and not job.cancel_requested:
             job.cancel_requested = True
-            self._happen(job, EventType.CANCEL_REQUESTED)
+            self._apply(job, EventType.CANCEL_REQUESTED)
         return job.state not in (JobState.SUCCEEDED, JobState.FAILED)
 
     def reap(self) -> list[UUID]:
@@ -178,7 +175,7 @@ class StoreModel:
             if job.lease_expires_at is not None and job.lease_expires_at < self.moment:
                 job.crashes += 1
                 failed = EventType.FAILED if job.crashes >= MAX_CRASHES else EventType.LEASE_EXPIRED
-                self._happen(job, EventType.CANCELLED if job.cancel_requested else failed, outcome="lost")
+                self._apply(job, EventType.CANCELLED if job.cancel_requested else failed, outcome="lost")
                 reaped.append(job_id)
         return reaped
 
@@ -189,14 +186,14 @@ class StoreModel:
             if job.state == JobState.QUEUED and job.cancel_requested
         ]
         for job_id in ended:
-            self._happen(self.jobs[job_id], EventType.CANCELLED)
+            self._apply(self.jobs[job_id], EventType.CANCELLED)
         return ended
 
     def take_undispatched(self, lost_after_s: float | None) -> list[UUID]:
         taken = []
         for job_id, job in self.jobs.items():
             unsent = job.dispatched_at is None or (
-                lost_after_s is not None and job.dispatched_at < self._in(-lost_after_s)
+                lost_after_s is not None and job.dispatched_at < self._from_now(-lost_after_s)
             )
             if job.state == JobState.QUEUED and job.scheduled_at <= self.moment and unsent:
                 job.dispatched_at = self.moment
@@ -207,7 +204,7 @@ class StoreModel:
         if self.jobs[job_id].state == JobState.QUEUED:
             self.jobs[job_id].dispatched_at = None
 
-    def _happen(self, job: JobModel, event: EventType, outcome: str | None = None) -> None:
+    def _apply(self, job: JobModel, event: EventType, outcome: str | None = None) -> None:
         job.events.append((event, job.attempt))
         job.version += 1
         job.state = EVENTS[event].target or job.state
@@ -226,20 +223,20 @@ _ATTEMPTS = select(Attempt.job_id, Attempt.worker, Attempt.outcome, Attempt.numb
 _EPOCHS = select(Epoch.job_id, Epoch.attempt, Epoch.loss, Epoch.epoch).order_by(Epoch.epoch)
 _CHECKPOINTS = select(Checkpoint.job_id, Checkpoint.next_epoch)
 _MODELS = select(Model.job_id)
-_MEASURED = select(Confusion.job_id, func.sum(Confusion.count)).group_by(Confusion.job_id)
-_STORED = select(*Job.__table__.columns).order_by(Job.id)
+_EVALUATED = select(Confusion.job_id, func.sum(Confusion.count)).group_by(Confusion.job_id)
+_JOBS = select(*Job.__table__.columns).order_by(Job.id)
 
 
 def stored_jobs(database: Database) -> dict[UUID, JobModel]:
-    """Everything that is stored, in the model's form."""
+    """Read every job and its rows as the model's objects."""
     with database.engine.connect() as connection:
         events, attempts, epochs = (
             _grouped(connection.execute(rows)) for rows in (_EVENTS, _ATTEMPTS, _EPOCHS)
         )
         checkpoints = dict(connection.execute(_CHECKPOINTS).all())
-        measured = dict(connection.execute(_MEASURED).all())
+        evaluated = dict(connection.execute(_EVALUATED).all())
         models = connection.execute(_MODELS).scalars().all()
-        rows = connection.execute(_STORED).all()
+        rows = connection.execute(_JOBS).all()
     stored = {}
     for job in rows:
         assert [row[-1] for row in epochs[job.id]] == list(range(job.next_epoch))
@@ -262,13 +259,13 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
             attempts=[row[:-1] for row in attempts[job.id]],
             epochs=[row[:-1] for row in epochs[job.id]],
             checkpoint=checkpoints.get(job.id),
-            results=(models.count(job.id), measured.get(job.id, 0)),
+            results=(models.count(job.id), evaluated.get(job.id, 0)),
         )
     return stored
 
 
 def _grouped(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
-    """Rows by their job."""
+    """Group rows by job id."""
     grouped: dict[UUID, list[Any]] = defaultdict(list)
     for job_id, *rest in rows:
         grouped[job_id].append(tuple(rest))

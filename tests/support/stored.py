@@ -1,11 +1,14 @@
-"""What the database has of a job now."""
+"""Reads of what is stored: one job with its attempts, events and epochs, or every row of every table."""
 
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Column, Table, select
+from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Job, JobEvent
+from shared.db.tables import Attempt, Base, Epoch, Job, JobEvent
+from shared.schemas import EpochMetrics
 
 
 def job(database: Database, job_id: UUID) -> Job:
@@ -17,9 +20,27 @@ def attempt(database: Database, job_id: UUID, number: int) -> Attempt:
 
 
 def events(database: Database, job_id: UUID) -> list[JobEvent]:
-    found = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
-    return database.read(lambda session: list(session.scalars(found)))
+    rows = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
+    return database.read(lambda session: list(session.scalars(rows)))
 
 
 def event_types(database: Database, job_id: UUID) -> list[str]:
     return [event.type for event in events(database, job_id)]
+
+
+def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
+    """A job's recorded epochs, in order."""
+    rows = session.scalars(select(Epoch).where(Epoch.job_id == job_id).order_by(Epoch.epoch))
+    return [EpochMetrics.model_validate(row) for row in rows]
+
+
+def all_rows(session: Session) -> dict[str, list[Any]]:
+    """Every table's rows by primary key, without the events' positions, which differ from run to run."""
+    return {
+        table.name: list(session.execute(select(*_compared(table)).order_by(*table.primary_key)))
+        for table in Base.metadata.sorted_tables
+    }
+
+
+def _compared(table: Table) -> list[Column[Any]]:
+    return [column for column in table.columns if column is not JobEvent.__table__.c.position]

@@ -1,4 +1,4 @@
-"""Server-sent events as tests read them: block by block, over HTTP."""
+"""A reader of server-sent events over HTTP that is independent of the client's."""
 
 import json
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ import httpx
 
 
 @dataclass(frozen=True)
-class Sent:
-    """One event of a stream."""
+class StreamEvent:
+    """An event of a stream, its data decoded from JSON."""
 
     id: str
     event: str
@@ -20,7 +20,7 @@ class Sent:
 
 @contextmanager
 def open_stream(api: httpx.Client, path: str, last_id: str | None = None, **query: Any) -> Iterator["Stream"]:
-    """A stream that is cut at the end of the block."""
+    """Open a stream for the length of a `with` block; the test closes the connection at its end."""
     headers = {"Last-Event-ID": last_id} if last_id else {}
     with api.stream("GET", path, headers=headers, params=query) as response:
         assert response.status_code == 200, response.read()
@@ -29,25 +29,29 @@ def open_stream(api: httpx.Client, path: str, last_id: str | None = None, **quer
 
 
 class Stream:
-    """What a server sends; `first_id` is there once something was read."""
+    """The events of one response, read as they arrive.
+
+    Attributes:
+        first_id: the first id that the server sent; empty before anything was read.
+    """
 
     def __init__(self, response: httpx.Response) -> None:
         self.first_id = ""
         self._lines = response.iter_lines()
 
-    def __iter__(self) -> Iterator[Sent]:
+    def __iter__(self) -> Iterator[StreamEvent]:
         return self
 
-    def __next__(self) -> Sent:
+    def __next__(self) -> StreamEvent:
         """The next event."""
         while True:
             fields = self._block()
             self.first_id = self.first_id or fields.get("id", "")
             if "data" in fields:
-                return Sent(fields.get("id", ""), fields.get("event", ""), json.loads(fields["data"]))
+                return StreamEvent(fields.get("id", ""), fields.get("event", ""), json.loads(fields["data"]))
 
-    def begin(self) -> str:
-        """Read the stream's first block, and return the id in it."""
+    def read_first_id(self) -> str:
+        """Read the stream's first block, which has an id and no data, and return the id."""
         self.first_id = self._block().get("id", "")
         return self.first_id
 

@@ -1,8 +1,8 @@
 """An executor without TensorFlow, for tests of the queue in real worker processes.
 
-Named by `TRAINSHED_EXECUTOR=tests.support.stub_executor:StubExecutor`. Its numbers follow from the seed
-alone, and its state is all that an epoch depends on, so that a resumed job must equal an uninterrupted one
-bit for bit. Some seeds make it misbehave: see `Behaviour`.
+Selected by `TRAINSHED_EXECUTOR=tests.support.stub_executor:StubExecutor`. Its metrics are determined by the
+seed, and an epoch by the state before it, so that a resumed job must equal an uninterrupted one bit for bit.
+Some seeds make it misbehave: see `Behaviour`.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Callable
 from enum import IntEnum
 
 from shared.errors import DataUnavailable
@@ -30,16 +31,16 @@ STEP_S = 0.01
 
 
 class Behaviour(IntEnum):
-    """Seeds with a meaning of their own; any other trains well."""
+    """Seeds with which training misbehaves; with any other it succeeds."""
 
     KILLS_ITS_PROCESS = 1_000_001
-    DATA_IS_AWAY = 1_000_002
+    DATA_UNAVAILABLE = 1_000_002
     RAISES = 1_000_003
     HANGS = 1_000_004
 
 
 class StubExecutor:
-    """Trains nothing, at a speed of 100 steps a second."""
+    """Takes 10 ms per step and trains nothing."""
 
     device = "stub"
     versions = {"stub": "1"}  # noqa: RUF012 (a constant)
@@ -48,7 +49,7 @@ class StubExecutor:
         self._step_s = step_s
 
     def warm_up(self) -> None:
-        """Nothing costs anything here."""
+        """Do nothing: there are no fixed costs."""
 
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
         monitor.phase(Phase.TRAINING)
@@ -92,6 +93,20 @@ class StubExecutor:
         return _evaluation(spec.evaluation_size, spec.threshold)
 
 
+class InterferingExecutor(StubExecutor):
+    """Trains, and calls a function before it returns the model."""
+
+    def __init__(self, settings: Settings, interfere: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._interfere = interfere
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        model = super().train(spec, start, monitor)
+        self._interfere()
+        monitor.check()
+        return model
+
+
 def _fraction(state: bytes) -> float:
     return int.from_bytes(state[:6], "big") / 2**48
 
@@ -100,10 +115,10 @@ def _misbehave(seed: int, epoch: int) -> None:
     match seed:
         case Behaviour.KILLS_ITS_PROCESS:
             os.kill(os.getpid(), signal.SIGKILL)
-        case Behaviour.DATA_IS_AWAY:
+        case Behaviour.DATA_UNAVAILABLE:
             raise DataUnavailable("http://127.0.0.1:9/mnist_images.png: connection refused")
         case Behaviour.RAISES:
-            raise RuntimeError("a surprise")
+            raise RuntimeError("an unforeseen error")
         case Behaviour.HANGS if epoch == 1:
             threading.Event().wait()
         case _:

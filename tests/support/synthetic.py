@@ -1,6 +1,6 @@
-"""Images that can be learned, without a dataset; monitors that remember; and digests to compare runs by.
+"""Synthetic images, monitors that record, and digests with which two runs are compared.
 
-Needs nothing but what a worker needs, so that a process of its own, and a machine with a GPU, can use it.
+Imports only what a worker has installed, so that it can be used in another process and on a GPU machine.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ from workers.mnist.model import Weights
 
 
 def make_spec(**overrides: Any) -> TrainSpec:
-    """A job of a second: 3 epochs of 4 batches, of which the last is smaller."""
+    """Return the spec of a job that takes a second: 3 epochs of 4 batches, the last one smaller."""
     values: dict[str, Any] = {
         "train_size": 210,
         "validation_size": 50,
@@ -30,7 +30,7 @@ def make_spec(**overrides: Any) -> TrainSpec:
 
 
 def make_digits(count: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images (count, 784) of ten patterns with much noise, and their labels (count,)."""
+    """Return images (count, 784) of ten patterns with much noise, and their labels (count,)."""
     patterns = np.random.default_rng(42).integers(0, 2, (10, 784)) * 120
     random = np.random.default_rng(seed)
     labels = random.integers(0, 10, count).astype(np.uint8)
@@ -39,12 +39,22 @@ def make_digits(count: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.N
 
 
 def make_images(spec: TrainSpec) -> Images:
-    """Images for a job."""
+    """Return training and validation images for a job."""
     return Images(*make_digits(spec.train_size, seed=1), *make_digits(spec.validation_size, seed=2))
 
 
+class CallCounter:
+    """A callable that counts its calls."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
 class RecordingMonitor:
-    """Remembers all that it hears, and takes every state.
+    """A monitor that records everything that is reported, including every state.
 
     Attributes:
         on_check: called at each check; may raise.
@@ -70,11 +80,11 @@ class RecordingMonitor:
 
 
 def history(epochs: Iterable[EpochMetrics]) -> list[list[str]]:
-    """Every number of every epoch but its seconds, to the last bit."""
+    """Return every metric of every epoch except its seconds, as exact hexadecimal floats."""
     return [
         [
-            number.hex()
-            for number in (
+            value.hex()
+            for value in (
                 epoch.loss,
                 epoch.accuracy,
                 epoch.val_loss,
@@ -88,4 +98,5 @@ def history(epochs: Iterable[EpochMetrics]) -> list[list[str]]:
 
 
 def digest(weights: Weights) -> str:
+    """Return the SHA-256 of the weights' bytes."""
     return sha256(weights.tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Waiting for a condition: what tests do instead of sleeping."""
+"""Waiting for a condition, which tests do instead of sleeping."""
 
 from collections.abc import Callable
 from threading import Event
@@ -11,10 +11,10 @@ _INTERVAL_S = 0.02
 
 
 def wait_until(predicate: Callable[[], T | None], description: str, timeout: float = 10.0) -> T:
-    """Call `predicate` until it gives something true, and return that.
+    """Call `predicate` until its result is true, and return that result.
 
     Raises:
-        AssertionError: it did not within `timeout` seconds; the message has the description.
+        AssertionError: it was not within `timeout` seconds; the message contains the description.
     """
     pause = Event()
     deadline = monotonic() + timeout
@@ -22,5 +22,5 @@ def wait_until(predicate: Callable[[], T | None], description: str, timeout: flo
         if result := predicate():
             return result
         if monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s in vain until {description}")
+            raise AssertionError(f"after {timeout:g} s it was still not true that {description}")
         pause.wait(_INTERVAL_S)

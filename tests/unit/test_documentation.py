@@ -1,31 +1,47 @@
-"""What the documentation says of the code is true."""
+"""The documentation agrees with the code: settings, make targets, test tiers, links."""
 
 import re
+
+import pytest
 
 from shared.settings import Settings
 from tests.support.paths import ROOT
 
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
 
 def settings_rows() -> list[str]:
-    """The settings as `docs/operations.md` must list them."""
+    """The rows of the settings table in `docs/operations.md`."""
     rows = []
     for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        value = field.get_default(call_default_factory=True)
+        default = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        description = " ".join((field.description or "").split())
         rows.append(
-            f"| `{name.upper()}` | {f'`{shown}`' if shown not in ('', '{}') else ''} | {field.description} |"
+            f"| `{name.upper()}` | {f'`{default}`' if default not in ('', '{}') else ''} | {description} |"
         )
     return rows
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
-    table = re.findall(r"^\| `[A-Z_]+` \|.*$", page, flags=re.MULTILINE)
+    table = re.findall(r"^\| `[A-Z0-9_]+` \|.*$", page, flags=re.MULTILINE)
     assert table == settings_rows()
 
 
-def test_every_make_target_that_the_readme_names_exists() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_that_a_page_names_exists(page: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    for page in ("README.md", "CONTRIBUTING.md"):
-        named = set(re.findall(r"`make ([a-z-]+)`", (ROOT / page).read_text()))
-        assert named <= targets, page
+    assert set(re.findall(r"`make ([a-z-]+)`", (ROOT / page).read_text())) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_of_a_page_leads_to_a_file(page: str) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text())
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_contributing_describes_every_folder_of_tests() -> None:
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
+    described = re.findall(r"`tests/(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert folders == set(described)
