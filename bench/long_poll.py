@@ -9,12 +9,7 @@ every 250 ms.
 """
 
 import argparse
-import os
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,6 +22,7 @@ import httpx
 from sqlalchemy.orm import Session
 
 from bench.databases import database_urls
+from bench.servers import serving
 from bench.timing import machine
 from shared.db.engine import Database
 from shared.lifecycle import JobState, Phase
@@ -36,7 +32,6 @@ from shared.store.change_feed import ChangePublisher
 from shared.store.transitions import AttemptId
 from tests.support import factories
 from tests.support.servers import running_redis
-from tests.support.waiting import wait_until
 
 
 def main() -> None:
@@ -80,7 +75,7 @@ def _measure(settings: Settings, waiters: int, changes: int) -> list[float]:
 
     database = Database(settings.effective_database_url, committed=committed)
     database.migrate()
-    with _serving(settings) as url:
+    with serving(settings) as url:
         clients = [_Client(url, factories.running(database)) for _ in range(waiters)]
         seconds = []
         for _, client in zip(range(changes + waiters), cycle(clients), strict=False):
@@ -131,38 +126,6 @@ class _Client:
 
 def _etag(url: str, job_id: UUID) -> str:
     return str(httpx.get(f"{url}/v1/jobs/{job_id}").headers["ETag"])
-
-
-@contextmanager
-def _serving(settings: Settings) -> Iterator[str]:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port = reserved.getsockname()[1]
-    environment = {
-        **os.environ,
-        "TRAINSHED_DATA_DIR": str(settings.data_dir),
-        "TRAINSHED_DATABASE_URL": settings.database_url,
-        "TRAINSHED_REDIS_URL": settings.redis_url,
-    }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app", "--port", str(port)]
-    process = subprocess.Popen([*command, "--log-level", "error"], env=environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(_responds(url), "the API responds", 60)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _responds(url: str) -> Callable[[], bool]:
-    def check() -> bool:
-        try:
-            return httpx.get(f"{url}/livez").is_success
-        except httpx.TransportError:
-            return False
-
-    return check
 
 
 if __name__ == "__main__":

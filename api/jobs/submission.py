@@ -1,9 +1,9 @@
 """Submission of jobs: from a client's request to a stored and dispatched job."""
 
 from dataclasses import dataclass
-from functools import partial
 from uuid import UUID
 
+from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from api.services import Services
@@ -56,7 +56,7 @@ def retry(services: Services, job_id: UUID, key: str | None) -> Submission:
         JobNotTerminal: it is not finished.
         IdempotencyKeyReused: the key was used for a different request.
     """
-    job = services.database.read(lambda session: job_queries.get(session, job_id))
+    job = services.database.read(lambda session: job_queries.summary(session, job_id))
     if job.state not in TERMINAL:
         raise JobNotTerminal(f"job {job_id} is {job.state}: wait until it has finished, or cancel it first")
     return _store(services, _retry_of(job), Idempotency.of(key, f"retry {job_id}"))
@@ -70,7 +70,7 @@ def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None
         ValidationError: an override is not possible for a job of this kind.
         InvalidSpec, ModelNotFound, IdempotencyKeyReused: as in `submit`.
     """
-    job = services.database.read(lambda session: job_queries.get(session, job_id))
+    job = services.database.read(lambda session: job_queries.summary(session, job_id))
     source = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
     changes = overrides.model_dump(mode="json", exclude_unset=True)
     spec = {**source["spec"], **changes.get("spec", {})}
@@ -122,8 +122,11 @@ def _retry_of(job: Job) -> NewJob:
 
 
 def _store(services: Services, new: NewJob, idempotency: Idempotency | None) -> Submission:
-    job_id, stored = services.database.write(partial(submit_job, new=new, idempotency=idempotency))
-    if stored:
-        dispatch.send(services.database, services.broker, [Hint(job_id, new.queue, new.priority)])
-    job = services.database.read(lambda session: job_queries.get(session, job_id))
-    return Submission(job, replayed=not stored)
+    def store(session: Session) -> Submission:
+        job_id, stored = submit_job(session, new, idempotency=idempotency)
+        return Submission(job_queries.summary(session, job_id), replayed=not stored)
+
+    submission = services.database.write(store)
+    if not submission.replayed:
+        dispatch.send(services.database, services.broker, [Hint(new.id, new.queue, new.priority)])
+    return submission

@@ -63,7 +63,7 @@ def edit_job(
     def edit(session: Session) -> Job:
         job_edits.edit(session, job_id, changes, versions=versions)
         session.expire_all()  # the rows that the edit has read
-        return job_queries.get(session, job_id)
+        return job_queries.summary(session, job_id)
 
     job = services.database.write(edit)
     response.headers.update(job_headers(job))

@@ -4,8 +4,10 @@ A transaction is a function of a session. It is run again when the connection is
 conflicts with it, so it must be idempotent, as the functions of `shared.store` are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import psycopg
@@ -84,6 +86,7 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
         self._patience_s = patience_s
+        self._write_lock = Lock()
         self._committed = committed
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
@@ -102,13 +105,28 @@ class Database:
 
     def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
         def once() -> T:
-            with sessions.begin() as session:
+            writes = sessions is self._writers
+            with self._turn_to_write() if writes else nullcontext(), sessions.begin() as session:
                 result = work(session)
-            if self._committed is not None and sessions is self._writers:
+            if self._committed is not None and writes:
                 self._committed(session)
             return result
 
         return self._patiently(once)
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """Wait while another thread of this process writes to SQLite, for as long as SQLite would.
+
+        SQLite lets writers poll for its lock, so that with several threads some wait for a second.
+        """
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        acquired = is_sqlite and self._write_lock.acquire(timeout=_SQLITE_BUSY_S)
+        try:
+            yield
+        finally:
+            if acquired:
+                self._write_lock.release()
 
     def _patiently(self, once: Callable[[], T]) -> T:
         return Retrying(

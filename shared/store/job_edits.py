@@ -48,7 +48,7 @@ def edit(
     change(session, EventType.EDITED, job_id, data=changed, now=now, **changed)
     if "tags" in changed:
         session.execute(delete(JobTag).where(JobTag.job_id == job_id))
-        add_tags(session, job_id, changed["tags"])
+        add_tags(session, {job_id: changed["tags"]})
 
 
 def delete_job(session: Session, job_id: UUID) -> None:

@@ -34,6 +34,18 @@ def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.J
     return schemas.JobDetail(**fields, attempts=attempts, **waits)
 
 
+def summary(session: Session, job_id: UUID) -> schemas.Job:
+    """Return a job as lists do: without its attempts, its position and the reason why it waits.
+
+    Raises:
+        JobNotFound: there is no such job.
+    """
+    row = session.get(Job, job_id)
+    if row is None:
+        raise JobNotFound(f"there is no job {job_id}")
+    return describe(session, [row])[0]
+
+
 def state(session: Session, job_id: UUID) -> JobState:
     """Return the state that a job is in.
 

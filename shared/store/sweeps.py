@@ -9,13 +9,14 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.db.clock import Now, database_now
+from shared.db.engine import insert_or_ignore
 from shared.db.tables import Job
 from shared.db.tables import Sweep as SweepRow
 from shared.errors import SweepNotFound
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import Objective, Sweep, SweepDetail, SweepResult
 from shared.store.keyset import CreationKey, newest_first
-from shared.store.submit import Idempotency, NewJob, submit_job
+from shared.store.submit import Idempotency, NewJob, submit_jobs
 
 _COLUMNS: dict[Objective, InstrumentedAttribute[float | None]] = {
     Objective.EVALUATION_ACCURACY: Job.evaluation_accuracy,
@@ -53,14 +54,14 @@ def submit(
     Raises:
         IdempotencyKeyReused: the key belongs to a different request.
     """
-    first_id, made = submit_job(session, new.jobs[0], idempotency=idempotency, now=now)
+    first_id, stored = submit_jobs(session, new.jobs, idempotency=idempotency, now=now)
+    if stored:
+        row = {"id": new.id, "name": new.name, "request": new.request, "created_at": now()}
+        insert_or_ignore(session, SweepRow, row)
+        return new.id, True
     sweep_id = session.get_one(Job, first_id).sweep_id
-    if made and session.get(SweepRow, new.id) is None:
-        session.add(SweepRow(id=new.id, name=new.name, request=new.request, created_at=now()))
-        for job in new.jobs[1:]:
-            submit_job(session, job, now=now)
     assert sweep_id is not None, "the request that the key stands for was a sweep's"
-    return sweep_id, made
+    return sweep_id, False
 
 
 def detail(session: Session, sweep_id: UUID, objective: Objective) -> SweepDetail:

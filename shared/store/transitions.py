@@ -5,18 +5,20 @@ fence). If it matches no row, the writer was too late and its transaction writes
 one event, whose sequence number is the job's new version.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, update
+from sqlalchemy import ColumnElement, delete, insert, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, seconds_between
-from shared.db.tables import Attempt, Checkpoint, Job, JobEvent
+from shared.db.tables import Attempt, Base, Checkpoint, Job, JobEvent
 from shared.errors import StaleAttempt
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
 
+_EVENTS = Base.metadata.tables[JobEvent.__tablename__]
 _CHANGED = "changed jobs"  # key of `Session.info`
 
 
@@ -106,7 +108,11 @@ def change(
         return None
     if edge.target in TERMINAL:
         session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))
-    log_event(session, job_id, row.version, event, row.attempt, data or {}, now)
+    _log_events(
+        session,
+        [{"job_id": job_id, "seq": row.version, "type": event, "attempt": row.attempt, "data": data or {}}],
+        now,
+    )
     if outcome is not None:
         _finish_attempt(session, AttemptId(job_id, row.attempt), outcome, failure, now)
     return Change(row.version, row.attempt)
@@ -139,13 +145,15 @@ def _finish_attempt(
     )
 
 
-def log_event(
-    session: Session, job_id: UUID, seq: int, event: EventType, attempt: int, data: dict[str, Any], now: Now
-) -> None:
-    """Insert an event of a job."""
-    session.info.setdefault(_CHANGED, set()).add(job_id)
-    session.add(JobEvent(job_id=job_id, seq=seq, at=now(), type=event, attempt=attempt, data=data))
-    session.flush()
+def log_submitted(session: Session, job_ids: Iterable[UUID], now: Now) -> None:
+    """Insert the first event of each of these jobs."""
+    first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "data": {}}
+    _log_events(session, [{"job_id": job_id, **first} for job_id in job_ids], now)
+
+
+def _log_events(session: Session, events: list[dict[str, Any]], now: Now) -> None:
+    session.info.setdefault(_CHANGED, set()).update(event["job_id"] for event in events)
+    session.execute(insert(_EVENTS).values(at=now()), events)
 
 
 def changed_jobs(session: Session) -> frozenset[UUID]:

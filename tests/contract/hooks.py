@@ -23,7 +23,7 @@ REASONS_BEYOND_SCHEMAS = frozenset(
         "/problems/idempotency-key-reused",
         "/problems/invalid-cursor",  # of another list
         "/problems/invalid-spec",  # more images than the dataset has, a grid of too many jobs
-        "/problems/unreadable-image",  # a text that is no base64, or bytes that are no picture
+        "/problems/unreadable-image",  # a text that is no base64, or bytes that are no image
         "/problems/version-mismatch",
     }
 )

@@ -104,7 +104,6 @@ def install(folder: Path) -> None:
     """Let this process fire the failpoints in the folder."""
     listener = _Listener(folder)
     event.listen(Session, "after_begin", listener.forget)
-    event.listen(Session, "after_flush", listener.note_events)
     event.listen(Engine, "before_cursor_execute", listener.note_statement)
     event.listen(Session, "before_commit", listener.before_commit)
     event.listen(Session, "after_commit", listener.after_commit)
@@ -126,11 +125,12 @@ class _Listener:
     def forget(self, *_: Any) -> None:
         self._noted.clear()
 
-    def note_events(self, session: Session, _context: Any) -> None:
-        events = [new for new in session.new if isinstance(new, JobEvent)]
-        self._noted.extend((new.type, str(new.job_id)) for new in events)
-
-    def note_statement(self, _connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+    def note_statement(
+        self, _connection: Connection, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool
+    ) -> None:
+        if statement.startswith(f"INSERT INTO {JobEvent.__tablename__} "):
+            events = context.compiled_parameters
+            self._noted.extend((event["type"], str(event["job_id"])) for event in events)
         for column, name in (("lease_expires_at", "renewed"), ("dispatched_at", "dispatched")):
             if statement.startswith(f"UPDATE jobs SET {column}="):
                 self._noted.append((name, ""))

@@ -2,8 +2,9 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, Thread, Timer
+from threading import Barrier, Event, Thread, Timer
 from time import monotonic
 from uuid import UUID
 
@@ -13,12 +14,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
+from shared.db import engine
 from shared.db.engine import Database, insert_or_ignore, is_transient, upsert
 from shared.db.tables import Checkpoint, Job
 from shared.store.submit import submit_job
 from tests.support.databases import migrate, open_database
 from tests.support.factories import make_new_job, submitted
 from tests.support.servers import PostgresServer
+from tests.support.statements import recorded_statements
 from tests.support.waiting import wait_until
 
 _COUNT = select(func.count()).select_from(Job)
@@ -242,6 +245,48 @@ def test_a_write_waits_for_another_programs_lock(
     sqlite.write(_submit)
     release.join()
     assert _count(sqlite) == 1
+
+
+@pytest.fixture
+def writing(impatient_sqlite: Database) -> Iterator[Callable[[], None]]:
+    """Another thread is within a write transaction until the test calls this function."""
+    begun, release = Event(), Event()
+
+    def write(session: Session) -> None:
+        _submit(session)
+        begun.set()
+        release.wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(impatient_sqlite.write, write)
+        begun.wait()
+        yield release.set
+        release.set()
+        written.result()
+
+
+def test_a_write_begins_after_that_of_another_thread(
+    impatient_sqlite: Database, writing: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_SQLITE_BUSY_S", 60.0)
+    with recorded_statements(impatient_sqlite) as statements, ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(impatient_sqlite.write, _submit)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
+        assert statements == []
+        writing()
+        waiting.result(timeout=10)
+    assert _count(impatient_sqlite) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("writing")
+def test_a_write_does_not_wait_for_another_thread_beyond_the_busy_timeout(
+    impatient_sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_SQLITE_BUSY_S", 0.1)
+    with pytest.raises(OperationalError, match="database is locked"):
+        impatient_sqlite.write(_submit)
 
 
 @pytest.mark.slow

@@ -16,14 +16,14 @@ from shared.store import sweeps
 from shared.store.submit import Idempotency
 from shared.store.sweeps import NewSweep
 from tests.support import factories
-from tests.support.statements import ON_SQLITE, plan, selects
+from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
 
 
-def _new(*rates: float) -> NewSweep:
+def _new(*rates: float, **options: Any) -> NewSweep:
     sweep_id = uuid7()
     request = {"strategy": "grid", "parameters": {"learning_rate": list(rates)}}
     jobs = [
-        factories.make_new_job(spec=factories.make_spec(learning_rate=rate), sweep_id=sweep_id)
+        factories.make_new_job(spec=factories.make_spec(learning_rate=rate), sweep_id=sweep_id, **options)
         for rate in rates
     ]
     return NewSweep(sweep_id, "rates", request, jobs)
@@ -46,6 +46,16 @@ def test_a_sweep_is_stored_with_all_its_jobs_and_their_first_events(database: Da
     assert [job.parameters for job in sweep.jobs] == [{"learning_rate": rate} for rate in (0.1, 0.2, 0.3)]
     assert (sweep.name, sweep.states, sweep.best) == ("rates", {"queued": 3}, None)
     assert _count(database, JobEvent) == 3
+
+
+def test_a_sweep_takes_the_same_statements_for_any_number_of_jobs(database: Database) -> None:
+    counts = []
+    for jobs in (2, 20):
+        new = _new(*(0.1 * (number + 1) for number in range(jobs)), tags=("a", "b"))
+        with recorded_statements(database) as statements:
+            _submit(database, new)
+        counts.append(len(statements))
+    assert counts[0] == counts[1]
 
 
 def test_a_repeated_submission_stores_nothing_twice(database: Database) -> None:
