@@ -30,7 +30,7 @@ quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no Ten
 
 .PHONY: test
 test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 6 minutes on 2 cores
-	@echo "About 2,900 tests on a real Redis, SQLite and a real PostgreSQL: 6 minutes on 2 cores"
+	@echo "About 2,800 tests on a real Redis, SQLite and a real PostgreSQL: 6 minutes on 2 cores"
 	@$(BIN)/pytest -n 3 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults
