@@ -99,7 +99,8 @@ async def _tail(
     tail = Tail(services.database, Cursor.parse(cursor) if cursor else None)
     while tail.cursor is None:  # set before the response begins, so that jobs listed afterwards miss nothing
         await watcher.run(partial(tail.read, 1))
-        await anyio.sleep(0 if tail.cursor else POLL_UNSETTLED_S)
+        if tail.cursor is None:
+            await anyio.sleep(POLL_UNSETTLED_S)
     return tail
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 import httpx
 import numpy as np
 from sqlalchemy import insert
+from sqlalchemy.orm import Session
 
 from bench.databases import Times, measure_api
 from bench.timing import report, times_ms
@@ -71,8 +72,8 @@ def _job(database: Database, steps: int) -> UUID:
         values.update(
             {name: random.uniform(size=steps // _EPOCHS) for name in ("batch_loss", "batch_accuracy")}
         )
-        row = {"job_id": job_id, "attempt": 1, **values}
-        database.write(lambda session, row=row: session.execute(insert(Epoch), [row]))  # type: ignore[misc]
+        statement = insert(Epoch).values(job_id=job_id, attempt=1, **values)
+        database.write(partial(Session.execute, statement=statement))
     return job_id
 
 

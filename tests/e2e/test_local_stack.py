@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import contains
 from pathlib import Path
 from uuid import UUID
 
@@ -128,7 +130,7 @@ def test_killed_programs_are_restarted_and_the_job_continues(settings: Settings)
         for name, words in (("worker", ("workers",)), ("API", ("trainshed.cli.main", "api"))):
             program(settings, *words).kill()
             restarted = f"the {name} ended with signal SIGKILL: restarting it"
-            wait_until(lambda line=restarted: line in lines, f"the {name} is restarted")  # type: ignore[misc]
+            wait_until(partial(contains, lines, restarted), f"the {name} is restarted")
         finished = server.wait(submitted.id, timeout_s=START_S)
         assert finished.state is JobState.SUCCEEDED
         assert [attempt.outcome for attempt in finished.attempts] == [

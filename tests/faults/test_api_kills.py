@@ -1,5 +1,7 @@
 """The API is killed during a submit, restarted while clients read, and loses Redis and the database."""
 
+from collections.abc import Sized
+from functools import partial
 from threading import Event, Thread
 from time import monotonic
 from typing import Any
@@ -18,6 +20,11 @@ from tests.support.waiting import wait_until
 from trainshed import Client
 
 pytestmark = pytest.mark.faults
+
+
+def has_more(values: Sized, count: int) -> bool:
+    """Return whether there are more than `count` values."""
+    return len(values) > count
 
 
 @pytest.mark.kills
@@ -123,7 +130,7 @@ def test_a_stream_has_no_gap_and_no_duplicate_while_the_api_is_restarted(sqlite_
     reader.start()
     for _ in range(3):
         count = len(received)
-        wait_until(lambda count=count: len(received) > count + 2, "the stream continues", timeout=30)  # type: ignore[misc]
+        wait_until(partial(has_more, received, count + 2), "the stream continues", timeout=30)
         api.program.kill_all()
         api = sqlite_cluster.api(api.port)
     ended = sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
@@ -150,7 +157,7 @@ def test_metrics_have_no_gap_while_the_api_is_restarted(sqlite_cluster: Cluster)
     reader.start()
     for _ in range(3):
         count = len(responses)
-        wait_until(lambda count=count: len(responses) > count, "the API serves the metrics", timeout=30)  # type: ignore[misc]
+        wait_until(partial(has_more, responses, count), "the API serves the metrics", timeout=30)
         api.program.kill_all()
         api = sqlite_cluster.api(api.port)
     sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)

@@ -4,6 +4,7 @@ import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -189,7 +190,7 @@ def submit_forever(url: str, acknowledged: Connection) -> None:
     database = Database(url)
     while True:
         new = make_new_job()
-        database.write(lambda session, new=new: submit_job(session, new))  # type: ignore[misc]
+        database.write(partial(submit_job, new=new))
         acknowledged.send(new.id)
 
 

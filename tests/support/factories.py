@@ -3,6 +3,7 @@
 `make_...` builds a value; a participle (`submitted`, `running`, `failed`) stores a job in that state.
 """
 
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -164,12 +165,9 @@ def running(database: Database, **overrides: Any) -> AttemptId:
 
 def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 0) -> None:
     """Record some epochs, each in a transaction of its own."""
+    store = partial(attempts.record, attempt=attempt, state=b"the state after it", lease_s=30.0)
     for epoch in map(make_epoch, range(first, first + epochs)):
-        database.write(
-            lambda session, epoch=epoch: attempts.record(  # type: ignore[misc]
-                session, attempt, [epoch], b"the state after it", lease_s=30.0
-            )
-        )
+        database.write(partial(store, epochs=[epoch]))
 
 
 def succeed(database: Database, attempt: AttemptId, model: NewModel) -> None:
