@@ -198,6 +198,8 @@ class _AppServer(uvicorn.Server):
             _, unfinished = await asyncio.wait(self.server_state.tasks, timeout=1)
             for task in unfinished:
                 task.cancel()
+            if unfinished:  # their threads may still use connections, which the end of the app closes
+                await asyncio.wait(unfinished, timeout=15)
         await self.lifespan.shutdown()
 
     def stop(self) -> None:
