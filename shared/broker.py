@@ -1,39 +1,30 @@
-"""The broker: Celery messages over Redis that wake workers up, each a hint that a job can be claimed.
+"""The broker: Celery messages over Redis that wake workers up to claim the next job of a queue.
 
-Hints may be lost or duplicated at any time: the jobs table, not the broker, says which jobs there are.
+Messages may be lost or duplicated at any time: the jobs table, not the broker, says which jobs there are.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from uuid import UUID
 
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import OperationalError as BrokerError
+from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
+from tenacity import Retrying, stop_after_attempt
 
-from shared.schemas import Priority
 from shared.settings import Settings
 
-RUN_JOB = "workers.tasks.run_job"
+RUN_JOBS = "workers.tasks.run_jobs"
 
 # A submit must be answered within 3 s even if Redis hangs, and kombu may wait for three of these in a row.
 _SEND_TIMEOUT_S = 0.5
-
-
-@dataclass(frozen=True)
-class Hint:
-    """A message to the workers of a queue that a job can be claimed."""
-
-    job_id: UUID
-    queue: str
-    priority: str
+# more messages than this in a queue's list would wake nobody: a process that is awake runs all jobs that wait
+_MAX_WAITING = 100
 
 
 class BrokerUnavailable(Exception):
-    """Redis cannot be reached; the reconciler sends the hints later."""
+    """Redis cannot be used; workers that have free slots look for jobs by themselves."""
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -45,8 +36,6 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,  # no limit
         broker_pool_acquire_timeout=3,
         broker_transport_options={
-            # kombu reads the lists in the order of their names, which is that of the priorities
-            "queue_order_strategy": "sorted",
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "socket_keepalive": not settings.effective_redis_url.startswith("unix://"),
@@ -57,12 +46,11 @@ def celery_app(settings: Settings) -> Celery:
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
         task_serializer="json",
         accept_content=["json"],
+        # a Redis list for each, of the same name
         task_queues=[
-            Queue(name, Exchange(name, type="direct"), routing_key=name)
-            for queue in settings.queues
-            for name in list_names(queue)
+            Queue(name, Exchange(name, type="direct"), routing_key=name) for name in settings.queues
         ],
-        task_default_queue=list_name(settings.queues[0], Priority.NORMAL),
+        task_default_queue=settings.queues[0],
         worker_disable_prefetch=True,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
@@ -74,18 +62,8 @@ def celery_app(settings: Settings) -> Celery:
     return app
 
 
-def list_name(queue: str, priority: str) -> str:
-    """Return the name of the Redis list of a queue's hints of one priority; a higher one sorts first."""
-    return f"{list(Priority).index(Priority(priority))}-{priority}.{queue}"
-
-
-def list_names(queue: str) -> list[str]:
-    """Return the names of a queue's Redis lists, from the highest priority to the lowest."""
-    return [list_name(queue, priority) for priority in Priority]
-
-
 class Broker:
-    """A connection to Redis that sends hints, and counts those that no worker has taken yet."""
+    """A connection to Redis that wakes workers up."""
 
     def __init__(self, settings: Settings) -> None:
         self._celery = celery_app(settings)
@@ -106,25 +84,31 @@ class Broker:
             decode_responses=True,
         )
 
-    def send(self, hint: Hint) -> None:
-        """Send a hint to the workers.
+    def wake(self, jobs: Mapping[str, int]) -> None:
+        """Wake workers up for this many jobs of each queue, by at most two round trips.
 
         Raises:
-            BrokerUnavailable: it was not sent, or it is unknown whether it was.
+            BrokerUnavailable: Redis cannot be used.
         """
-        name = list_name(hint.queue, hint.priority)
         with _unavailability_raised():
-            self._celery.send_task(RUN_JOB, args=[str(hint.job_id)], queue=name)
+            waiting = self._count_waiting(list(jobs))
+            missing = {queue: min(count, _MAX_WAITING - waiting[queue]) for queue, count in jobs.items()}
+            # again at once, as the connection may have been lost unnoticed
+            Retrying(stop=stop_after_attempt(2), reraise=True)(self._send, missing)
 
-    def count_hints(self, queues: Iterable[str]) -> int:
-        """Return how many hints of these queues no worker has taken yet.
+    def _send(self, messages: Mapping[str, int]) -> None:
+        with self._celery.producer_or_acquire() as producer, producer.batch():
+            for queue, count in messages.items():
+                for _ in range(count):
+                    self._celery.send_task(RUN_JOBS, args=[queue], queue=queue, producer=producer)
 
-        Raises:
-            BrokerUnavailable: Redis does not respond.
-        """
-        names = [name for queue in queues for name in list_names(queue)]
-        with _unavailability_raised():
-            return sum(int(str(self._redis.llen(name))) for name in names)
+    def _count_waiting(self, queues: list[str]) -> dict[str, int]:
+        """Return how many messages of each queue no worker has received yet."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for queue in queues:
+                pipeline.llen(queue)
+            lengths: list[int] = pipeline.execute()
+        return dict(zip(queues, lengths, strict=True))
 
     def ping(self) -> None:
         """Check that Redis responds; raises BrokerUnavailable if it does not."""
@@ -143,5 +127,5 @@ class Broker:
 def _unavailability_raised() -> Iterator[None]:
     try:
         yield
-    except (BrokerError, RedisError, OSError) as error:
+    except (KombuError, RedisError, OSError) as error:
         raise BrokerUnavailable(str(error)) from error

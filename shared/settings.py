@@ -142,11 +142,8 @@ class Settings(BaseSettings):
     """Seconds between two checks of a running job for a cancel request, and of a worker for a drain request.
     Each check is a query: increase it to relieve the database."""
     reconcile_s: float = Field(default=5.0, gt=0)
-    """Seconds between two rounds of each worker's reconciler, which requeues jobs of lost workers and
-    dispatches jobs that are due."""
-    redispatch_s: float = Field(default=8.0, gt=0)
-    """Seconds after which a dispatched job that no worker has claimed is dispatched again, if Redis holds
-    fewer messages than it should."""
+    """Seconds between two rounds of each worker's reconciler, which requeues jobs of lost workers, and wakes
+    the worker's free slots for jobs that wait although Redis has lost their messages."""
     no_progress_s: float = Field(default=600.0, gt=0)
     """Seconds without a completed step after which a running job counts as hung: it fails with `timeout`, and
     its process is replaced. Increase it if a download may take longer."""

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from shared.retry import retry_delay_s
 from shared.schemas import EvaluateSpec, Evaluation, ModelFormat, TrainSpec
-from shared.store import attempts, results
+from shared.store import attempts, claims, results
 from shared.store.transitions import AttemptFailure
 from workers.executor import TrainedModel
 
@@ -61,7 +61,7 @@ def unexpected_failure(error: Exception) -> Failed:
     return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
 
 
-def report(session: Session, claim: attempts.Claim, outcome: Outcome) -> None:
+def report(session: Session, claim: claims.Claim, outcome: Outcome) -> None:
     """Write how an attempt ended, in one fenced transaction.
 
     Raises:

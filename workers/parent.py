@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 
 import billiard
+from celery.worker import state
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared import log
@@ -29,7 +30,8 @@ class ParentProcess:
         self._publisher = ChangePublisher(settings)
         self._database = Database(settings.effective_database_url, committed=self._publisher)
         self._broker = Broker(settings)
-        self._reconciler = Reconciler(self._database, self._broker, settings)
+        self._slots = slots
+        self._reconciler = Reconciler(self._database, self._broker, settings, free_slots=self._free_slots)
         pid = os.getpid()
         self._registration = Registration(
             self._database, settings, name=worker_name(pid), pid=pid, devices=gpus, slots=slots
@@ -51,7 +53,7 @@ class ParentProcess:
                     os.kill(child.pid, STOP_SIGNAL)
 
     def stop(self) -> None:
-        """Dispatch the jobs that the pool has released, mark the worker as stopped, close all connections."""
+        """Wake others up for the jobs that the pool has released, mark the worker as stopped, disconnect."""
         self._stop_requested.set()
         self._thread.join()
         self._run_round()
@@ -60,10 +62,14 @@ class ParentProcess:
         self._broker.close()
         self._database.dispose()
 
+    def _free_slots(self) -> int:
+        # a request of Celery is a pool process that runs jobs, or is about to
+        return self._slots - len(state.reserved_requests)
+
     def _run(self) -> None:
         next_round_at = time.monotonic()
         while True:
-            # when draining begins or ends, a round at once dispatches the jobs whose hints it left unread
+            # when draining begins or ends, a round at once wakes up those who can run what waits
             if self._update_drain_state() or time.monotonic() >= next_round_at:
                 next_round_at = time.monotonic() + self._settings.reconcile_s
                 self._run_round()

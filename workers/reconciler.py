@@ -1,8 +1,9 @@
-"""Recovery from killed workers, lost messages and outages. Runs in every worker's parent process.
+"""Recovery from lost workers, lost messages and outages. Runs in every worker's parent process.
 
 There is no leader: each action is a compare-and-set, so any number of reconcilers may run at once.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -12,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from shared import log
-from shared.broker import Broker, BrokerUnavailable
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.settings import Settings
@@ -22,14 +22,21 @@ _log = log.get_logger(__name__)
 
 
 class Reconciler:
-    """Reaps expired leases, ends cancelled jobs, dispatches jobs without a message, prunes workers."""
+    """Reaps expired leases, ends cancelled jobs, wakes free slots up, prunes workers."""
 
     def __init__(
-        self, database: Database, broker: Broker, settings: Settings, *, now: Now = database_now
+        self,
+        database: Database,
+        broker: dispatch.Waker,
+        settings: Settings,
+        *,
+        free_slots: Callable[[], int],
+        now: Now = database_now,
     ) -> None:
         self._database = database
         self._broker = broker
         self._settings = settings
+        self._free_slots = free_slots
         self._now = now
         self._last_round_at: datetime | None = None
         self._observing_since: datetime | None = None
@@ -37,18 +44,17 @@ class Reconciler:
     def reconcile(self) -> None:
         """Run one round; an outage ends it early, and the next round does the rest."""
         try:
-            self._recover_jobs()
+            requeued = self._recover_jobs()
             self._prune_workers()
-            self._dispatch_jobs()
+            self._wake_workers(requeued)
         except DBAPIError as error:
             _log.warning("database unavailable", error=str(error.orig))
-        except BrokerUnavailable as error:
-            _log.warning("Redis unavailable", error=str(error))
 
-    def _recover_jobs(self) -> None:
+    def _recover_jobs(self) -> int:
         cancelled, reaped = self._database.write(self._recover)
         if cancelled or reaped:
             _log.info("jobs recovered", reaped=reaped, cancelled=cancelled)
+        return len(reaped)
 
     def _recover(self, session: Session) -> tuple[list[UUID], list[UUID]]:
         cancelled, reaped = recovery.end_cancelled(session, now=self._now), []
@@ -78,13 +84,11 @@ class Reconciler:
         if pruned:
             _log.info("workers pruned", workers=pruned)
 
-    def _dispatch_jobs(self) -> None:
-        """Dispatch due jobs that were not sent, and if the broker lost messages, those sent long ago."""
-        queues = self._settings.queues
-        expected = self._database.read(partial(dispatch.count_dispatched, queues=queues))
-        lost = self._broker.count_hints(queues) < expected
-        lost_after_s = self._settings.redispatch_s if lost else None
-        take = partial(dispatch.take_undispatched, queues=queues, lost_after_s=lost_after_s)
-        hints = self._database.write(take)
-        if dispatch.send(self._database, self._broker, hints) and hints:
-            _log.info("jobs dispatched", count=len(hints), messages_lost=lost)
+    def _wake_workers(self, requeued: int) -> None:
+        """Wake workers up for jobs that wait although this worker has free slots, and for requeued ones."""
+        limit = self._free_slots() + requeued
+        if limit > 0:
+            due = partial(dispatch.due, queues=self._settings.queues, limit=limit, now=self._now)
+            jobs = self._database.read(due)
+            if jobs and dispatch.wake(self._broker, jobs):
+                _log.info("workers woken up", jobs=jobs)

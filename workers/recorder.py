@@ -7,7 +7,7 @@ from functools import partial
 from shared import log
 from shared.lifecycle import Phase
 from shared.schemas import EpochMetrics, MetricName
-from shared.store import attempts
+from shared.store import attempts, claims
 from workers.pool_process import PoolProcess
 
 _log = log.get_logger(__name__)
@@ -23,7 +23,7 @@ class Recorder:
         check: called after each step; raises if the attempt must end.
     """
 
-    def __init__(self, process: PoolProcess, claim: attempts.Claim, check: Callable[[], None]) -> None:
+    def __init__(self, process: PoolProcess, claim: claims.Claim, check: Callable[[], None]) -> None:
         self._database = process.database
         self._lease_s = process.settings.lease_s
         self._attempt = claim.attempt

@@ -1,5 +1,6 @@
-"""Runs an attempt at a job, from its claim to its report."""
+"""Runs jobs: each attempt from its claim to its report."""
 
+from collections.abc import Sequence
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -7,11 +8,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from shared import log
+from shared.db.clock import database_now
 from shared.db.engine import is_transient
 from shared.errors import AttemptError, CancelRequested, LeaseLost, ModelNotFound, StaleAttempt, StopRequested
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, ModelFormat, TrainSpec
-from shared.store import attempts, dispatch, models
+from shared.store import claims, models, places
 from shared.store.transitions import AttemptFailure
 from workers import outcomes
 from workers.executor import Checkpoint, Monitor, StoredModel
@@ -22,15 +24,25 @@ from workers.recorder import Recorder
 _log = log.get_logger(__name__)
 
 
-def run_attempt(process: PoolProcess, job_id: UUID) -> None:
-    """Run one attempt at a job and report its outcome; do nothing if the job cannot be claimed."""
-    claim = claim_job(process, job_id)
+def run_jobs(process: PoolProcess, first: str) -> None:
+    """Run the next job of the queue `first`, and then that of any queue of this worker, until none is due."""
+    queues = [first] if first in process.settings.queues else []
+    while run_attempt(process, queues):
+        queues = []
+
+
+def run_attempt(process: PoolProcess, first: Sequence[str] = ()) -> bool:
+    """Run an attempt at the next job and report its outcome; return False if no job can start.
+
+    Args:
+        first: queues that are tried before the others of this worker.
+    """
+    claim = claim_next(process, first)
     if claim is None:
-        _log.info("nothing to claim", job_id=str(job_id))
-        return
+        return False
     with (
         log.bound(
-            job_id=str(job_id),
+            job_id=str(claim.attempt.job_id),
             attempt=claim.attempt.number,
             worker=process.info.name,
             request_id=claim.request_id,
@@ -43,21 +55,23 @@ def run_attempt(process: PoolProcess, job_id: UUID) -> None:
         heartbeat.begin_report()
         write_outcome(process, claim, outcome)
         _log.info("attempt ended", outcome=type(outcome).__name__)
+    return True
 
 
-def claim_job(process: PoolProcess, job_id: UUID) -> attempts.Claim | None:
-    """Claim a job; return None if it cannot be claimed, or this worker is being stopped."""
+def claim_next(process: PoolProcess, first: Sequence[str]) -> claims.Claim | None:
+    """Claim the next job; return None if no job can start, or this worker is being stopped."""
     if process.stop.is_set():
-        process.database.write(lambda session: dispatch.mark_undispatched(session, [job_id]))
         return None
-    owner = f"{process.info.name}/{uuid4()}"
-    claim = partial(
-        attempts.claim, job_id=job_id, worker=process.info, owner=owner, lease_s=process.settings.lease_s
-    )
+    settings, owner = process.settings, f"{process.info.name}/{uuid4()}"
+
+    def claim(session: Session) -> claims.Claim | None:
+        queues = dict.fromkeys([*first, *places.by_next_place(session, settings.queues, now=database_now)])
+        return claims.claim(session, list(queues), worker=process.info, owner=owner, lease_s=settings.lease_s)
+
     return process.database.write(claim)
 
 
-def execute(process: PoolProcess, claim: attempts.Claim, monitor: Monitor) -> outcomes.Outcome:
+def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Outcome:
     """Do the work of a claimed job; every exception becomes an outcome."""
     try:
         run = _train if claim.kind == JobKind.TRAIN else _evaluate
@@ -84,13 +98,13 @@ def execute(process: PoolProcess, claim: attempts.Claim, monitor: Monitor) -> ou
         return outcomes.unexpected_failure(error)
 
 
-def _train(process: PoolProcess, claim: attempts.Claim, monitor: Monitor) -> outcomes.Trained:
+def _train(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Trained:
     spec, stored = TrainSpec.model_validate(claim.spec), claim.checkpoint
     start = Checkpoint(stored.next_epoch, stored.state) if stored else None
     return outcomes.Trained(spec, process.executor.train(spec, start, monitor))
 
 
-def _evaluate(process: PoolProcess, claim: attempts.Claim, monitor: Monitor) -> outcomes.Evaluated:
+def _evaluate(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Evaluated:
     spec = EvaluateSpec.model_validate(claim.spec)
     model = process.database.read(partial(_stored_model, model_id=spec.model_id))
     return outcomes.Evaluated(spec, model.spec.dataset, process.executor.evaluate(spec, model, monitor))
@@ -101,7 +115,7 @@ def _stored_model(session: Session, model_id: UUID) -> StoredModel:
     return StoredModel(models.spec(session, model_id), file.content)
 
 
-def write_outcome(process: PoolProcess, claim: attempts.Claim, outcome: outcomes.Outcome) -> None:
+def write_outcome(process: PoolProcess, claim: claims.Claim, outcome: outcomes.Outcome) -> None:
     """Report an outcome; while the database is unavailable, retry until it is back or this worker is stopped.
 
     No reconciler reaps the job before the database has been back for the length of a lease. So an outage

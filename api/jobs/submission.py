@@ -7,7 +7,6 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from api.services import Services
-from shared.broker import Hint
 from shared.datasets import catalog
 from shared.errors import DatasetNotFound, InvalidSpec, JobNotTerminal
 from shared.lifecycle import TERMINAL, JobKind
@@ -128,5 +127,5 @@ def _store(services: Services, new: NewJob, idempotency: Idempotency | None) -> 
 
     submission = services.database.write(store)
     if not submission.replayed:
-        dispatch.send(services.database, services.broker, [Hint(new.id, new.queue, new.priority)])
+        dispatch.wake(services.broker, {new.queue: 1})
     return submission

@@ -2,6 +2,7 @@
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,6 @@ from uuid_utils.compat import uuid7
 
 from api.jobs.submission import describe_dataset
 from api.services import Services
-from shared.broker import Hint
 from shared.datasets.catalog import DatasetInfo
 from shared.errors import InvalidSpec, JobAlreadyFinished, JobNotFound
 from shared.schemas import (
@@ -60,8 +60,7 @@ def submit(services: Services, request: SweepCreate, key: str | None) -> tuple[U
         lambda session: sweeps.submit(session, new, idempotency=idempotency)
     )
     if stored:
-        hints = [Hint(job.id, job.queue, job.priority) for job in new.jobs]
-        dispatch.send(services.database, services.broker, hints)
+        dispatch.wake(services.broker, Counter(job.queue for job in new.jobs))
     return stored_id, stored
 
 

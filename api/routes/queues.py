@@ -18,6 +18,8 @@ router = APIRouter(prefix="/v1", tags=["queues"])
 
 _CURSORS = Cursors("queues", queues.QueueKey)
 
+_MAX_WOKEN = 100  # processes, when a queue is resumed: each runs all jobs that wait
+
 QueueName = Annotated[str, Path(pattern=QUEUE_PATTERN, description="The queue's name, such as `default`.")]
 
 
@@ -45,10 +47,8 @@ def pause_queue(services: ServicesDep, name: QueueName) -> Queue:
 def resume_queue(services: ServicesDep, name: QueueName) -> Queue:
     """Start jobs of a paused queue again, beginning with those that wait. Idempotent."""
     services.database.write(lambda session: queues.resume(session, name))
-    hints = services.database.write(
-        lambda session: dispatch.take_undispatched(session, [name], lost_after_s=None)
-    )
-    dispatch.send(services.database, services.broker, hints)
+    due = partial(dispatch.due, queues=[name], limit=_MAX_WOKEN)
+    dispatch.wake(services.broker, services.database.read(due))
     return _queue(services, name)
 
 

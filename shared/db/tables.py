@@ -14,6 +14,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     String,
     Text,
     Uuid,
+    literal_column,
     text,
 )
 from sqlalchemy import Sequence as SqlSequence
@@ -140,8 +142,9 @@ class Job(Base):
 
     lease_owner: Mapped[str | None] = mapped_column(String(200))  # set while running
     lease_expires_at: Mapped[datetime | None]  # set while running
+    # the least of a queue is claimed next: see `shared.store.places`; SQLite adds no column without a default
+    place: Mapped[float] = mapped_column(server_default=text("0"))
     scheduled_at: Mapped[datetime]  # cannot be claimed before
-    dispatched_at: Mapped[datetime | None]  # when its hint was last sent to the broker; NULL: to be sent
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]  # start of the first attempt
     finished_at: Mapped[datetime | None]  # set when terminal
@@ -205,8 +208,16 @@ class Job(Base):
             where="sweep_id IS NOT NULL",
         ),
         _partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
-        _partial_index("ix_jobs_due", "dispatched_at", "scheduled_at", where="state = 'queued'"),
+        _partial_index("ix_jobs_owner", "lease_owner", where="state = 'running'"),
+        _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
     )
+
+
+# literals, because no partial index matches a bound parameter
+IS_QUEUED: ColumnElement[bool] = Job.state == literal_column("'queued'")
+"""SQL for whether a job is queued."""
+IS_RUNNING: ColumnElement[bool] = Job.state == literal_column("'running'")
+"""SQL for whether a job is running."""
 
 
 class Attempt(Base):

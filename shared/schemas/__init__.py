@@ -32,6 +32,7 @@ from shared.schemas.job_requests import (
     UtcTime,
 )
 from shared.schemas.jobs import (
+    MAX_POSITION,
     Attempt,
     Job,
     JobCounts,

@@ -99,11 +99,16 @@ class WaitingFor(StrEnum):
     ALL_BUSY = "all_busy"  # no online worker of its queue has a free slot
 
 
+MAX_POSITION = 1_000
+"""Positions in a queue are counted up to this number."""
+
+
 class JobDetail(Job):
     """A job with its attempts and its position in the queue.
 
     Attributes:
-        queue_position: from 1, the next job to start; None unless the job is queued.
+        queue_position: from 1, the next job to start; 1,000 also means any later position. None unless the
+            job is queued.
         waiting_for: None if the job is about to start, or not queued.
     """
 

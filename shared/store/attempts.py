@@ -1,106 +1,25 @@
-"""The life of an attempt: claim, renew, record, report. Every write is fenced by the attempt.
+"""The life of an attempt from its claim on: renew, record, report. Every write is fenced by the attempt.
 
 Every function takes an open transaction (`Database.write`) and is idempotent: a transaction whose commit was
 not confirmed is run again, finds its own work done and changes nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, Row, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import Attempt, Job
+from shared.db.tables import Job
 from shared.errors import StaleAttempt
-from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState, Phase
+from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
 from shared.schemas import EpochMetrics, Evaluation
-from shared.store import dispatch, queues, results
+from shared.store import results
 from shared.store.transitions import AttemptFailure, AttemptId, change, end_attempt
-from shared.store.workers import WorkerInfo
 
 _BATCHES = {"batch_loss", "batch_accuracy"}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claimed job: the attempt that holds the lease, and what it needs to run."""
-
-    attempt: AttemptId
-    kind: JobKind
-    spec: dict[str, Any]
-    max_runtime_s: float | None
-    checkpoint: results.StoredCheckpoint | None
-    failures: int
-    request_id: str | None
-
-
-def claim(
-    session: Session, job_id: UUID, *, worker: WorkerInfo, owner: str, lease_s: float, now: Now = database_now
-) -> Claim | None:
-    """Claim a queued job that is due, with a lease of `lease_s` seconds.
-
-    Args:
-        owner: unique for each call, so that a transaction that is run again finds its own claim.
-
-    Returns:
-        None if the job cannot be claimed: it is not queued, not due or unknown, its queue is paused, or this
-        worker is draining.
-    """
-    _start_attempt(session, job_id, worker, owner, lease_s, now)
-    job = session.scalars(
-        select(Job).where(Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_owner == owner)
-    ).one_or_none()
-    if job is None:
-        dispatch.hand_back_hint(session, job_id, worker.name)
-        return None
-    checkpoint = results.checkpoint(session, job_id)
-    if checkpoint is None or checkpoint.next_epoch != job.next_epoch:
-        checkpoint = None
-        _train_from_the_start(session, job)
-    return Claim(
-        attempt=AttemptId(job_id, job.attempt),
-        kind=JobKind(job.kind),
-        spec=job.spec,
-        max_runtime_s=job.max_runtime_s,
-        checkpoint=checkpoint,
-        failures=job.failures,
-        request_id=job.request_id,
-    )
-
-
-def _start_attempt(
-    session: Session, job_id: UUID, worker: WorkerInfo, owner: str, lease_s: float, now: Now
-) -> None:
-    claimed = change(
-        session,
-        EventType.CLAIMED,
-        job_id,
-        Job.scheduled_at <= now(),
-        Job.cancel_requested_at.is_(None),
-        queues.admits(worker.name),
-        attempt=Job.attempt + 1,
-        lease_owner=owner,
-        lease_expires_at=now(lease_s),
-        started_at=func.coalesce(Job.started_at, now()),
-        data={"worker": worker.name},
-        now=now,
-    )
-    if claimed is not None:
-        attempt = {"job_id": job_id, "number": claimed.attempt, "started_at": now(), "worker": worker.name}
-        session.add(Attempt(**attempt, device=worker.device, versions=worker.versions))
-        session.flush()
-
-
-def _train_from_the_start(session: Session, job: Job) -> None:
-    """Drop the epochs of a job without a valid checkpoint; they are trained again, from the same seeds."""
-    if job.next_epoch > 0:
-        results.delete_epochs(session, job.id)
-        job.next_epoch = 0
-        job.loss = job.accuracy = job.val_loss = job.val_accuracy = None
 
 
 def renew(session: Session, attempt: AttemptId, *, lease_s: float, now: Now = database_now) -> bool:

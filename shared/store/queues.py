@@ -8,7 +8,7 @@ from math import ceil
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, Row, Select, TableValuedAlias, and_, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, TableValuedAlias, delete, func, select
 from sqlalchemy.orm import Session
 
 from shared import schemas
@@ -16,8 +16,8 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import insert_or_ignore
 from shared.db.tables import Job, PausedQueue, Worker
 from shared.lifecycle import JobState, WorkerState
-from shared.schemas import QUEUE_PATTERN, Priority, WaitingFor
-from shared.store import workers
+from shared.schemas import MAX_POSITION, QUEUE_PATTERN, Priority, WaitingFor
+from shared.store import places, workers
 
 QueueKey = tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)]]
 """The sort key of a queue: its name."""
@@ -25,22 +25,18 @@ QueueKey = tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)]]
 
 @dataclass(frozen=True)
 class Waiting:
-    """A queued job's position in its queue, and why it is not running."""
+    """A queued job's position in its queue, at most `MAX_POSITION`, and why it is not running."""
 
     queue_position: int
     waiting_for: WaitingFor | None
 
 
 def waiting(session: Session, job: Job, *, now: Now = database_now) -> Waiting:
-    """Return a queued job's position: jobs of higher priority come first, then older ones of its own."""
-    above = list(Priority)[: list(Priority).index(Priority(job.priority))]
-    older = tuple_(Job.created_at, Job.id) < (job.created_at, job.id)
-    ahead = select(func.count()).where(
-        Job.queue == job.queue,
-        Job.state == JobState.QUEUED,
-        or_(Job.priority.in_(above), and_(Job.priority == job.priority, older)),
-    )
-    return Waiting(1 + (session.scalar(ahead) or 0), _waiting_for(session, job, now))
+    """Return a queued job's position in its queue, counted up to `MAX_POSITION`, and why it waits."""
+    # counting all would take as long as the queue: a poll must not
+    ahead = select(Job.id).where(places.before(job)).limit(MAX_POSITION - 1).subquery()
+    position = 1 + (session.scalar(select(func.count()).select_from(ahead)) or 0)
+    return Waiting(position, _waiting_for(session, job, now))
 
 
 def _waiting_for(session: Session, job: Job, now: Now) -> WaitingFor | None:
@@ -146,17 +142,6 @@ def load(queue: schemas.Queue) -> schemas.QueueLoad:
         workers=queue.workers,
         desired=ceil((queued + queue.running) / slots_each),
     )
-
-
-def paused_queues() -> ColumnElement[bool]:
-    """SQL for whether a job's queue is paused."""
-    return Job.queue.in_(select(PausedQueue.name))
-
-
-def admits(worker: str) -> ColumnElement[bool]:
-    """SQL for whether a worker may claim a job: the worker is not draining, nor the job's queue paused."""
-    draining = Worker.id == worker, Worker.state == WorkerState.DRAINING
-    return and_(~paused_queues(), ~select(Worker.id).where(*draining).exists())
 
 
 def pause(session: Session, queue: str, *, now: Now = database_now) -> None:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from shared.db.tables import Base, IdempotencyKey, Job, JobTag
 from shared.errors import IdempotencyKeyReused, InvalidSpec
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import EvaluateJobCreate, EvaluateSpec, Priority, TrainJobCreate, TrainRequest, TrainSpec
+from shared.store import places
 from shared.store.transitions import log_submitted
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
@@ -89,7 +91,7 @@ def submit_jobs(
     idempotency: Idempotency | None = None,
     now: Now = database_now,
 ) -> tuple[UUID, bool]:
-    """Store queued jobs, marked as dispatched: the caller sends their hints after the commit. Idempotent.
+    """Store queued jobs; the caller wakes workers up after the commit. Idempotent.
 
     Returns:
         The first job's id, and whether this call stored the jobs. With an idempotency key that was used
@@ -124,13 +126,18 @@ def _insert(session: Session, new: Sequence[NewJob], now: Now) -> None:
         crashes=0,
         next_epoch=0,
         scheduled_at=now(),
-        dispatched_at=now(),
+        place=places.of_new_job(now),
         created_at=now(),
     )
-    rows = [{**vars(job), "spec": job.spec.model_dump(mode="json"), "tags": list(job.tags)} for job in new]
-    session.execute(jobs, rows)
+    session.execute(jobs, [_row(job) for job in new])
     log_submitted(session, [job.id for job in new], now)
     add_tags(session, {job.id: job.tags for job in new})
+
+
+def _row(new: NewJob) -> dict[str, Any]:
+    head_start_s = places.HEAD_START_S[Priority(new.priority)]
+    spec, tags = new.spec.model_dump(mode="json"), list(new.tags)
+    return {**vars(new), "spec": spec, "tags": tags, "head_start_s": head_start_s}
 
 
 def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:

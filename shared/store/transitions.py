@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, insert, update
+from sqlalchemy import ColumnElement, ScalarSelect, delete, insert, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, seconds_between
@@ -43,8 +43,9 @@ class AttemptFailure:
 
 @dataclass(frozen=True)
 class Change:
-    """The result of an event: the job's new version, which is the event's `seq`, and its attempt."""
+    """The result of an event: the job's id, its new version, which is the event's `seq`, and its attempt."""
 
+    job_id: UUID
     version: int
     attempt: int
 
@@ -73,7 +74,7 @@ def end_attempt(
 def change(
     session: Session,
     event: EventType,
-    job_id: UUID,
+    job_id: UUID | ScalarSelect[UUID],
     *guards: ColumnElement[bool],
     now: Now,
     outcome: AttemptOutcome | None = None,
@@ -84,6 +85,7 @@ def change(
     """Apply an event to a job if the job's state allows the event and the guards hold.
 
     Args:
+        job_id: the job's id, or the SELECT that chooses the job.
         guards: further conditions of the UPDATE.
         outcome: how the job's attempt ended, for events that end it.
         failure: why the attempt failed.
@@ -101,21 +103,21 @@ def change(
         update(Job)
         .where(Job.id == job_id, Job.state.in_(edge.sources), *guards)
         .values(version=Job.version + 1, **values)
-        .returning(Job.version, Job.attempt)
+        .returning(Job.id, Job.version, Job.attempt)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if row is None:
         return None
     if edge.target in TERMINAL:
-        session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))
+        session.execute(delete(Checkpoint).where(Checkpoint.job_id == row.id))
     _log_events(
         session,
-        [{"job_id": job_id, "seq": row.version, "type": event, "attempt": row.attempt, "data": data or {}}],
+        [{"job_id": row.id, "seq": row.version, "type": event, "attempt": row.attempt, "data": data or {}}],
         now,
     )
     if outcome is not None:
-        _finish_attempt(session, AttemptId(job_id, row.attempt), outcome, failure, now)
-    return Change(row.version, row.attempt)
+        _finish_attempt(session, AttemptId(row.id, row.attempt), outcome, failure, now)
+    return Change(row.id, row.version, row.attempt)
 
 
 def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
@@ -123,8 +125,6 @@ def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if state != JobState.RUNNING:
         values |= {"lease_owner": None, "lease_expires_at": None, "phase": None}
-    if state == JobState.QUEUED:
-        values |= {"dispatched_at": None}
     if state in TERMINAL:
         values |= {"finished_at": now(), "duration_s": seconds_between(Job.started_at, now())}
     return values

@@ -126,6 +126,11 @@ def busy_slots() -> Subquery:
     return _running(Attempt.worker, func.count().label("jobs")).group_by(Attempt.worker).subquery()
 
 
+def may_claim(worker_id: str) -> ColumnElement[bool]:
+    """SQL for whether a worker may claim jobs: it is not draining."""
+    return ~select(Worker.id).where(Worker.id == worker_id, Worker.state == WorkerState.DRAINING).exists()
+
+
 def drain(session: Session, worker_id: str) -> None:
     """Let a worker finish its running jobs and take no more. Idempotent.
 

@@ -17,7 +17,7 @@ from uuid import UUID
 import psutil
 from sqlalchemy import select
 
-from shared.broker import Broker, Hint
+from shared.broker import Broker
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, JobEvent, Worker
@@ -44,7 +44,6 @@ def fast_settings(**overrides: Any) -> dict[str, Any]:
         "heartbeat_s": 0.5,
         "cancel_poll_s": 0.1,
         "reconcile_s": 0.3,
-        "redispatch_s": 1.0,
         "executor": STUB,
     }
     return {**settings, **overrides}
@@ -222,13 +221,12 @@ class Cluster:
         self.expected[new.id] = ends
         self.database.write(lambda session: submit_job(session, new))
         if send:
-            self.send(new.id)
+            dispatch.wake(self.broker, {new.queue: 1})
         return new.id
 
-    def send(self, job_id: UUID) -> None:
-        """Send a job's message as the API does after the commit."""
-        job = self.job(job_id)
-        dispatch.send(self.database, self.broker, [Hint(job_id, job.queue, job.priority)])
+    def wake(self, count: int = 1) -> None:
+        """Send a number of messages that wake workers up."""
+        dispatch.wake(self.broker, {self.settings.queues[0]: count})
 
     def job(self, job_id: UUID) -> Job:
         """Return a job's row as it is now."""

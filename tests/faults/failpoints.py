@@ -51,8 +51,8 @@ class Failpoint:
     """A fault and the commit at which it happens.
 
     Attributes:
-        transaction: the type of an event that the transaction writes, or `renewed` or `dispatched` for
-            transactions that write none.
+        transaction: the type of an event that the transaction writes, or `renewed` for one that only renews a
+            lease.
         moment: before or after the commit.
         action: what happens.
         nth: which of the matching commits in one process, counted from 1.
@@ -131,9 +131,8 @@ class _Listener:
         if statement.startswith(f"INSERT INTO {JobEvent.__tablename__} "):
             events = context.compiled_parameters
             self._noted.extend((event["type"], str(event["job_id"])) for event in events)
-        for column, name in (("lease_expires_at", "renewed"), ("dispatched_at", "dispatched")):
-            if statement.startswith(f"UPDATE jobs SET {column}="):
-                self._noted.append((name, ""))
+        if statement.startswith("UPDATE jobs SET lease_expires_at="):
+            self._noted.append(("renewed", ""))
 
     def before_commit(self, _session: Session) -> None:
         self._fire_due(Moment.BEFORE)

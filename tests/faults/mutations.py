@@ -39,6 +39,7 @@ _KILLS = "tests/faults/test_worker_kills.py"
 _BROKER = "tests/faults/test_broker_faults.py"
 _RESUME = "tests/faults/test_keras_resume.py"
 _RACES = "tests/faults/test_reconcilers.py"
+_CLAIMS = "tests/integration/test_store_races.py"
 
 MUTATIONS = [
     Mutation(
@@ -56,17 +57,31 @@ MUTATIONS = [
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
-        "claims of running jobs",
-        "shared/lifecycle.py",
-        "EventType.CLAIMED: Edge(_QUEUED, ",
-        "EventType.CLAIMED: Edge(_QUEUED | _RUNNING, ",
-        f"{_BROKER}::test_twenty_messages_of_one_job_start_one_attempt",
+        "events in states that do not allow them",
+        "shared/store/transitions.py",
+        "Job.state.in_(edge.sources), *guards",
+        "*guards",
+        "tests/unit/shared/store/test_transitions.py::test_each_event_is_accepted_only_in_its_source_states",
     ),
     Mutation(
-        "lost messages are not dispatched again",
+        "claims that ignore the order",
+        "shared/store/claims.py",
+        ".order_by(*places.ORDER)",
+        ".order_by(Job.id.desc())",
+        "tests/unit/shared/store/test_places.py",
+    ),
+    Mutation(
+        "claims of a job that another claim has locked",
+        "shared/store/claims.py",
+        "key_share=True, skip_locked=True",
+        "key_share=True",
+        f"{_CLAIMS}::test_claims_do_not_wait_for_each_other",
+    ),
+    Mutation(
+        "free slots that are not woken up for jobs whose messages were lost",
         "workers/reconciler.py",
-        "self._settings.redispatch_s if lost else None",
-        "None",
+        "limit = self._free_slots() + requeued",
+        "limit = requeued",
         f"{_BROKER}::test_message_lost_with_an_idle_worker_is_sent_again",
     ),
     Mutation(

@@ -78,13 +78,16 @@ class Soak:
             self._cluster.expected[job_id] = JobState(self._cluster.job(job_id).state)
         assert set(self._cluster.expected) == set(self._cluster.expect_stored_jobs())
         self._cluster.verify()
-        broker, queues = self._cluster.broker, self._cluster.settings.queues
-        wait_until(lambda: broker.count_hints(queues) == 0, "no message is left", timeout=30)
+        wait_until(lambda: self._count_messages() == 0, "no message is left", timeout=30)
         ended = [self._cluster.job(job_id) for job_id in self._cluster.expected]
         self.log(
             f"passed: {len(ended)} jobs, {sum(job.attempt for job in ended)} attempts, "
             f"{sum(job.crashes for job in ended)} of them lost, {len(self._cancelled)} cancels"
         )
+
+    def _count_messages(self) -> int:
+        with self._redis.client() as client:
+            return sum(int(str(client.llen(queue))) for queue in self._cluster.settings.queues)
 
     def log(self, text: str) -> None:
         """Print a line with the time since the start."""

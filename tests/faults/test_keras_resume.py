@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from shared.lifecycle import JobState
 from tests.faults import oracle
@@ -43,9 +44,9 @@ def test_real_training_resumes_bit_for_bit(
         golden = cluster.database.read(lambda session: oracle.stored_run(session, golden_id))
         cluster.golden = lambda _: golden
         for moment in Moment:
-            job_id = real_job(cluster, seed, send=False)
+            job_id = uuid7()
             failpoint = cluster.arm("epochs_recorded", moment, nth=1, job_id=job_id)
-            cluster.send(job_id)
+            real_job(cluster, seed, options={"id": job_id})
             failpoint.wait(timeout=60)
         for epochs in (1, 2, 3):
             job_id = real_job(cluster, seed)

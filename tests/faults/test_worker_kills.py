@@ -6,6 +6,7 @@ from time import monotonic
 from uuid import UUID
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from shared.db.tables import Attempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState
@@ -37,13 +38,12 @@ def trigger_at_every_commit(cluster: Cluster, action: Action) -> list[UUID]:
     """Run a job for each commit of an attempt, and fire a failpoint at that commit."""
     job_ids: list[UUID] = []
     for transaction, nth, moment in BOUNDARIES:
-        job_id = cluster.submit(send=False, seed=len(job_ids))
+        job_id = uuid7()
         # the SQL of a renewal does not contain the id of its job
         only_job = None if transaction == "renewed" else job_id
         failpoint = cluster.arm(transaction, moment, action, nth=nth, job_id=only_job)
-        cluster.send(job_id)
+        job_ids.append(cluster.submit(options={"id": job_id}, seed=len(job_ids)))
         failpoint.wait(timeout=60)
-        job_ids.append(job_id)
     return job_ids
 
 

@@ -8,7 +8,6 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from shared.broker import list_name
 from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import BatchAction, JobClone, JobListQuery, JobOrder, JobPatch, WaitingFor
@@ -50,7 +49,7 @@ def cli(api: httpx.Client) -> CommandLine:
 
 def _messages(redis: RedisServer, queue: str = "default") -> int:
     with redis.client() as client:
-        return int(str(client.llen(list_name(queue, "normal"))))
+        return int(str(client.llen(queue)))
 
 
 def test_jobs_are_edited_cloned_listed_and_deleted(server: Client, database: Database) -> None:

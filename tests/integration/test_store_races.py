@@ -6,6 +6,7 @@ certain on SQLite. The result is compared with that of both in sequence, on the 
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import product
 from threading import Barrier
 from typing import Any, TypeVar
@@ -19,11 +20,19 @@ from shared.db.engine import Database
 from shared.db.tables import Attempt, Base, Job, Model
 from shared.errors import IdempotencyKeyReused, TrainshedError
 from shared.lifecycle import Phase
-from shared.store import attempts, dispatch, job_edits, recovery
-from shared.store.attempts import Claim
+from shared.store import attempts, claims, job_edits, recovery
+from shared.store.claims import Claim
 from shared.store.submit import Idempotency, NewJob, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
-from tests.support.factories import claimed, make_epoch, make_model, make_new_job, make_worker_info, submitted
+from tests.support.factories import (
+    claim_next,
+    claimed,
+    make_epoch,
+    make_model,
+    make_new_job,
+    make_worker_info,
+    submitted,
+)
 from tests.support.fakes import FrozenClock
 from tests.support.stored import all_rows
 
@@ -43,7 +52,7 @@ def _submit(session: Session, new: NewJob, request: str) -> Any:
 
 def _claim(session: Session, owner: str, now: FrozenClock = _CLOCK) -> Claim | None:
     worker = make_worker_info(name=owner)
-    return attempts.claim(session, _NEW.id, worker=worker, owner=owner, lease_s=30, now=now)
+    return claims.claim(session, ["default"], worker=worker, owner=owner, lease_s=30, now=now)
 
 
 def _record(session: Session, epoch: int, now: FrozenClock = _CLOCK) -> None:
@@ -62,18 +71,18 @@ _WORKS: dict[str, Work] = {
     "claim": lambda session: _claim(session, "worker-2/1"),
     "claim by another": lambda session: _claim(session, "worker-3/1"),
     "end cancelled": lambda session: recovery.end_cancelled(session, now=_CLOCK),
-    "take undispatched": lambda session: dispatch.take_undispatched(
-        session, ["default"], lost_after_s=8, now=_CLOCK
-    ),
-    "mark undispatched": lambda session: dispatch.mark_undispatched(session, [_NEW.id]),
     "submit": lambda session: _submit(session, _NEW, "a"),
     "submit again": lambda session: _submit(session, _OTHER, "a"),
     "submit other": lambda session: _submit(session, _OTHER, "b"),
 }
 
 
-def _skip(_session: Session) -> list[UUID]:
-    return []
+_OF_SKIPPED: dict[str, Any] = {"reap": [], "claim": None, "claim by another": None}
+
+
+def _skipped(name: str) -> Work:
+    """Return a write that skips all rows, with the result that the write of that name has then."""
+    return lambda _session: _OF_SKIPPED[name]
 
 
 def _delete_all(session: Session) -> None:
@@ -106,11 +115,8 @@ def _queued_to_be_cancelled(session: Session) -> None:
 
 _CASES: dict[str, tuple[Work, str]] = {
     "nothing": (_delete_all, "submit, submit again, submit other"),
-    "queued": (_queued, "claim, claim by another, request cancel, take undispatched, mark undispatched"),
-    "queued, to be cancelled": (
-        _queued_to_be_cancelled,
-        "claim, request cancel, end cancelled, take undispatched",
-    ),
+    "queued": (_queued, "claim, claim by another, request cancel"),
+    "queued, to be cancelled": (_queued_to_be_cancelled, "claim, request cancel, end cancelled"),
     "running": (_running, "renew, record, succeed, retry, release, request cancel, reap, claim"),
     "running, to be cancelled": (_running_to_be_cancelled, "record, succeed, retry, cancel, release, reap"),
 }
@@ -179,8 +185,8 @@ def test_two_concurrent_writes_have_the_effect_of_a_sequence(database: Database,
         for first, second in pairs:
             outcomes, stored = in_sequence[second, first]
             allowed = [in_sequence[first, second], (outcomes[::-1], stored)]
-            if second == "reap":  # it skips rows that another transaction is changing
-                allowed.append(_run_in_sequence(database, (_WORKS[first], _skip)))
+            if second in _OF_SKIPPED:  # it skips rows that another transaction is changing
+                allowed.append(_run_in_sequence(database, (_WORKS[first], _skipped(second))))
             assert _run_concurrently(database, pool, works[first, second]) in allowed, f"{first} and {second}"
             database.write(lambda session: _restore(session, before))
 
@@ -198,20 +204,37 @@ def _in_threads(count: int, act: Callable[[int], T]) -> list[T]:
 
 
 def test_one_of_many_concurrent_claims_succeeds(database: Database) -> None:
-    # as when the message of a job was delivered to every worker
+    # as when more workers were woken up than there are jobs
     job_id = submitted(database)
-
-    def claim(number: int) -> Claim | None:
-        return database.write(
-            lambda session: attempts.claim(
-                session, job_id, worker=make_worker_info(), owner=f"worker/{number}", lease_s=30
-            )
-        )
-
-    claims = _in_threads(20, claim)
+    claims = _in_threads(20, lambda number: claim_next(database, owner=f"worker/{number}"))
     assert [claim.attempt for claim in claims if claim is not None] == [AttemptId(job_id, 1)]
     assert database.read(lambda session: session.scalar(select(func.count()).select_from(Attempt))) == 1
     assert database.read(lambda session: session.get_one(Job, job_id).version) == 2
+
+
+def test_each_of_many_concurrent_claims_gets_another_job(database: Database) -> None:
+    job_ids = [submitted(database) for _ in range(40)]
+
+    def claim_all(number: int) -> list[UUID]:
+        claimed = []
+        while claim := claim_next(database, worker=f"worker-{number}"):
+            claimed.append(claim.attempt.job_id)
+        return claimed
+
+    shares = _in_threads(8, claim_all)
+    # each worker claims in order, and together they claim every job once
+    assert all(share == sorted(share) for share in shares)
+    assert sorted(job_id for share in shares for job_id in share) == job_ids
+
+
+def test_claims_do_not_wait_for_each_other(postgresql: Database) -> None:
+    first, second = submitted(postgresql), submitted(postgresql)
+    with Session(postgresql.engine) as held:
+        assert (claim := _claim(held, "worker-2/1", now=FrozenClock(datetime.now(UTC)))) is not None
+        assert claim.attempt.job_id == first
+        other = claim_next(postgresql, worker="worker-3")
+    assert other is not None
+    assert other.attempt.job_id == second
 
 
 def test_concurrent_submits_with_one_idempotency_key_create_one_job(database: Database) -> None:
@@ -236,22 +259,6 @@ def test_one_of_many_concurrent_requests_that_differ_wins_their_idempotency_key(
 
     assert sum(_in_threads(10, submit)) == 1
     assert database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 1
-
-
-def test_concurrent_reconcilers_take_each_job_once(database: Database) -> None:
-    waiting = [submitted(database) for _ in range(30)]
-    database.write(lambda session: dispatch.mark_undispatched(session, waiting))
-
-    def take(_number: int) -> list[Any]:
-        taken: list[Any] = []
-        while hints := database.write(
-            lambda session: dispatch.take_undispatched(session, ["default"], lost_after_s=None, limit=7)
-        ):
-            taken += [hint.job_id for hint in hints]
-        return taken
-
-    taken = [job_id for share in _in_threads(4, take) for job_id in share]
-    assert sorted(taken) == sorted(waiting)
 
 
 def test_concurrent_reaps_count_one_crash_per_job(database: Database) -> None:

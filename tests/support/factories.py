@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
-from shared.db.clock import database_now
+from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, Worker
 from shared.lifecycle import JobState
@@ -27,8 +27,8 @@ from shared.schemas import (
     TrainSpec,
 )
 from shared.settings import Settings
-from shared.store import attempts, job_edits
-from shared.store.attempts import Claim
+from shared.store import attempts, claims, job_edits
+from shared.store.claims import Claim
 from shared.store.results import NewModel
 from shared.store.submit import NewJob, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
@@ -147,14 +147,27 @@ def submitted(database: Database, **overrides: Any) -> UUID:
     return new.id
 
 
-def claimed(database: Database, job_id: UUID, *, owner: str = "worker-1/1", lease_s: float = 30.0) -> Claim:
-    """Have a worker claim a queued job."""
-    claim = database.write(
-        lambda session: attempts.claim(
-            session, job_id, worker=make_worker_info(), owner=owner, lease_s=lease_s
-        )
-    )
+def claim_next(
+    database: Database,
+    *queues: str,
+    worker: str = "worker-1",
+    owner: str | None = None,
+    lease_s: float = 30.0,
+    now: Now = database_now,
+) -> Claim | None:
+    """Have a worker claim the next job of the queues, by default `default`."""
+    claim = partial(claims.claim, queues=queues or ["default"], lease_s=lease_s, now=now)
+    info = make_worker_info(name=worker)
+    return database.write(partial(claim, worker=info, owner=owner or f"{worker}/{uuid7()}"))
+
+
+def claimed(database: Database, job_id: UUID, **overrides: Any) -> Claim:
+    """Have a worker claim a job as if it were the first of its queue, with overrides of `claim_next`."""
+    queue = database.read(lambda session: session.get_one(Job, job_id)).queue
+    set_columns(database, job_id, place=0.0)
+    claim = claim_next(database, queue, **overrides)
     assert claim is not None, f"job {job_id} could not be claimed"
+    assert claim.attempt.job_id == job_id, f"job {claim.attempt.job_id} was claimed before job {job_id}"
     return claim
 
 

@@ -1,10 +1,11 @@
 """Fakes: a clock that a test moves, and a broker that records what it is sent."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, literal
 
-from shared.broker import BrokerUnavailable, Hint
+from shared.broker import BrokerUnavailable
 from shared.db.tables import UtcDateTime
 
 
@@ -21,19 +22,19 @@ class FrozenClock:
         self.moment += timedelta(seconds=seconds)
 
 
-class RecordingSender:
-    """Accepts hints as the broker does, and records them.
+class RecordingWaker:
+    """Wakes no worker up, and records for which jobs it was to do so.
 
     Attributes:
-        sent: every accepted hint, in order.
-        available: while it is False, `send` raises BrokerUnavailable.
+        woken: the number of jobs by queue, of each call.
+        available: while it is False, `wake` raises BrokerUnavailable.
     """
 
     def __init__(self) -> None:
-        self.sent: list[Hint] = []
+        self.woken: list[dict[str, int]] = []
         self.available = True
 
-    def send(self, hint: Hint) -> None:
+    def wake(self, jobs: Mapping[str, int]) -> None:
         if not self.available:
             raise BrokerUnavailable("the fake broker is down")
-        self.sent.append(hint)
+        self.woken.append(dict(jobs))

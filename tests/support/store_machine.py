@@ -1,9 +1,9 @@
 """A Hypothesis state machine that drives the store in random order and compares it with `store_model`.
 
 It simulates clients, three workers and reconcilers. A worker may stall: others continue, and later it wakes
-and writes under its old attempt. Messages are lost, duplicated and delayed. Any transaction may run twice, as
-after a lost reply to its commit, or be rolled back and run again. The clock moves only in `reconcile`. After
-every step all stored rows must equal the model's and satisfy its invariants.
+and writes under its old attempt. Workers are woken up whether a job waits or not. Any transaction may run
+twice, as after a lost reply to its commit, or be rolled back and run again. The clock moves only in
+`reconcile`. After every step all stored rows must equal the model's and satisfy its invariants.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,8 +28,10 @@ from shared.db.engine import Database
 from shared.db.tables import Checkpoint, Job, Model
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
 from shared.lifecycle import TERMINAL, Phase
-from shared.store import attempts, dispatch, job_edits, recovery
-from shared.store.attempts import Claim
+from shared.schemas import Priority
+from shared.store import attempts, claims, dispatch, job_edits, recovery
+from shared.store.claims import Claim
+from shared.store.places import HEAD_START_S
 from shared.store.submit import Idempotency, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import make_epoch, make_evaluation, make_model, make_new_job, make_worker_info
@@ -41,7 +43,6 @@ T = TypeVar("T")
 _MAX_JOBS = 10
 _MAX_UNFINISHED = 3
 _WORKERS = 3
-_LOST_AFTER_S = 8.0
 # two classes are stored more quickly than ten
 _EVALUATION = make_evaluation(
     per_class=make_evaluation().per_class[:2], confusion_matrix=((3, 0), (1, 1)), misclassified=()
@@ -80,7 +81,6 @@ class StoreMachine(RuleBasedStateMachine):
         database.write(_delete_all)
         self.clock = FrozenClock()
         self.model = StoreModel(self.clock.moment)
-        self.messages: list[UUID] = []
         self.workers: list[_Held | None] = [None] * _WORKERS
         self.stalled: list[_Held] = []
         self.keys: dict[str, tuple[str, UUID]] = {}
@@ -108,7 +108,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         for number in range(_MAX_UNFINISHED):
-            self._submit(3 - number, None, "a", "once")
+            self._submit(3 - number, None, "a", Priority.NORMAL, "once")
 
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
@@ -118,7 +118,7 @@ class StoreMachine(RuleBasedStateMachine):
         would end.
         """
         weights = {  # Hypothesis prefers the first
-            "receive": 4 * bool(self.messages and None in self.workers),
+            "receive": 4 * (None in self.workers),
             "work": 6 * any(self.workers),
             "reconcile": 3,
             "wake": 3 * bool(self.stalled),
@@ -138,11 +138,12 @@ class StoreMachine(RuleBasedStateMachine):
             data.draw(st.integers(1, 3), label="max_attempts"),
             data.draw(st.sampled_from((None, None, "k", "l")), label="key"),
             data.draw(st.sampled_from("ab"), label="request"),
+            data.draw(st.sampled_from(Priority), label="priority"),
             data.draw(_RUNS),
         )
 
-    def _submit(self, max_attempts: int, key: str | None, request: str, run: str) -> None:
-        new = make_new_job(max_attempts=max_attempts)
+    def _submit(self, max_attempts: int, key: str | None, request: str, priority: Priority, run: str) -> None:
+        new = make_new_job(max_attempts=max_attempts, priority=priority)
         idempotency = None if key is None else Idempotency(key, request * 64)
 
         def work(session: Session) -> tuple[UUID, bool] | None:
@@ -155,8 +156,7 @@ class StoreMachine(RuleBasedStateMachine):
         first_request, first_id = self.keys.setdefault(key, (request, new.id)) if key else (request, new.id)
         assert result == ((first_id, first_id == new.id) if request == first_request else None)
         if first_id == new.id:
-            self.model.submit(new.id, max_attempts)
-            self.messages.append(new.id)
+            self.model.submit(new.id, max_attempts, HEAD_START_S[priority])
 
     def request_cancel(self, data: st.DataObject) -> None:
         unfinished = [job_id for job_id, job in self.model.jobs.items() if job.state not in TERMINAL]
@@ -174,11 +174,9 @@ class StoreMachine(RuleBasedStateMachine):
     # workers
 
     def receive(self, data: st.DataObject) -> None:
-        """A free worker takes a message and claims its job if it can."""
-        worker, job_id = self.workers.index(None), self._draw_from(data, self.messages)
-        if not data.draw(st.booleans(), label="duplicated"):
-            self.messages.remove(job_id)
-        claim = self._claim(job_id, f"worker-{worker}", data.draw(_RUNS))
+        """A free worker is woken up, whether a job waits or not, and claims the next job."""
+        worker = self.workers.index(None)
+        claim = self._claim(f"worker-{worker}", data.draw(_RUNS))
         if claim is not None:
             self.workers[worker] = _held(claim)
 
@@ -207,20 +205,20 @@ class StoreMachine(RuleBasedStateMachine):
         if self._write_ends_attempt(held, data.draw(_WRITES), data.draw(_RUNS)):
             self.stalled.remove(held)
 
-    def _claim(self, job_id: UUID, worker: str, run: str) -> Claim | None:
+    def _claim(self, worker: str, run: str) -> Claim | None:
         self.claims += 1
         owner, info = f"{worker}/{self.claims}", make_worker_info(name=worker)
         claim = self._write(
             run,
-            lambda session: attempts.claim(
-                session, job_id, worker=info, owner=owner, lease_s=LEASE_S, now=self.clock
+            lambda session: claims.claim(
+                session, ["default"], worker=info, owner=owner, lease_s=LEASE_S, now=self.clock
             ),
         )
-        expected = self.model.claim(job_id, worker, owner)
+        expected = self.model.claim(worker, owner)
         assert (claim and claim.attempt) == expected
         if claim is not None:
             next_epoch = claim.checkpoint.next_epoch if claim.checkpoint else None
-            assert next_epoch == self.model.jobs[job_id].checkpoint
+            assert next_epoch == self.model.jobs[claim.attempt.job_id].checkpoint
         return claim
 
     def _write_ends_attempt(self, held: _Held, write: str, run: str) -> bool:
@@ -281,12 +279,9 @@ class StoreMachine(RuleBasedStateMachine):
     # reconcilers, time and losses
 
     def reconcile(self, data: st.DataObject) -> None:
-        self._reconcile(
-            data.draw(_SECONDS, label="seconds later"),
-            data.draw(st.sampled_from((None, _LOST_AFTER_S)), label="lost_after_s"),
-        )
+        self._reconcile(data.draw(_SECONDS, label="seconds later"))
 
-    def _reconcile(self, seconds: float, lost_after_s: float | None) -> None:
+    def _reconcile(self, seconds: float) -> None:
         self.clock.advance(seconds)
         self.model.moment = self.clock.moment
         ended = self.database.write(lambda session: recovery.end_cancelled(session, now=self.clock))
@@ -295,26 +290,13 @@ class StoreMachine(RuleBasedStateMachine):
             lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, now=self.clock)
         )
         assert reaped == self.model.reap()
-        hints = self.database.write(
-            lambda session: dispatch.take_undispatched(
-                session, ["default"], lost_after_s=lost_after_s, now=self.clock
-            )
-        )
-        taken = [hint.job_id for hint in hints]
-        assert taken == self.model.take_undispatched(lost_after_s)
-        self.messages += taken
+        due = self.database.read(lambda session: dispatch.due(session, ["default"], limit=1, now=self.clock))
+        assert due == ({} if self.model.next_job() is None else {"default": 1})
 
     def lose_data(self, data: st.DataObject) -> None:
-        losses = st.sampled_from(("checkpoint state", "checkpoint row", "messages", "dispatch"))
-        lost = data.draw(losses, label="lost")
+        lost = data.draw(st.sampled_from(("checkpoint state", "checkpoint row")), label="lost")
         with_checkpoint = [job_id for job_id, job in self.model.jobs.items() if job.checkpoint is not None]
-        if lost == "messages":
-            self.messages.clear()
-        elif lost == "dispatch":
-            job_id = self._draw_from(data, list(self.model.jobs))
-            self.database.write(lambda session: dispatch.mark_undispatched(session, [job_id]))
-            self.model.mark_undispatched(job_id)
-        elif with_checkpoint:
+        if with_checkpoint:
             self._damage_checkpoint(self._draw_from(data, with_checkpoint), missing=lost == "checkpoint row")
 
     def _damage_checkpoint(self, job_id: UUID, missing: bool) -> None:
@@ -345,19 +327,16 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.is_consistent:
             return
         for _ in range(2):
-            self.messages.clear()
-            self._reconcile(31, _LOST_AFTER_S)
-            self._run_dispatched()
+            self._reconcile(31)
+            self._run_due_jobs()
         assert {job.state for job in self.model.jobs.values()} <= TERMINAL
         self.the_rows_equal_the_model_and_satisfy_its_invariants()
 
-    def _run_dispatched(self) -> None:
-        """A worker runs every dispatched job without faults."""
-        for job_id in self.messages:
-            claim = self._claim(job_id, "worker-0", "once")
-            if claim is not None:
-                for write in ("record", "succeed"):
-                    self._write_ends_attempt(_held(claim), write, "once")
+    def _run_due_jobs(self) -> None:
+        """A worker runs every job that is due, without faults."""
+        while claim := self._claim("worker-0", "once"):
+            for write in ("record", "succeed"):
+                self._write_ends_attempt(_held(claim), write, "once")
 
 
 def _held(claim: Claim) -> _Held:

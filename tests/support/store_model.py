@@ -35,7 +35,7 @@ class JobModel:
 
     max_attempts: int
     scheduled_at: datetime
-    dispatched_at: datetime | None
+    place: float = 0.0
     state: str = JobState.QUEUED
     attempt: int = 0
     version: int = 1
@@ -101,13 +101,24 @@ class StoreModel:
     def count_unfinished(self) -> int:
         return sum(job.state not in TERMINAL for job in self.jobs.values())
 
-    def submit(self, job_id: UUID, max_attempts: int) -> None:
-        self.jobs[job_id] = JobModel(max_attempts, scheduled_at=self.moment, dispatched_at=self.moment)
+    def submit(self, job_id: UUID, max_attempts: int, head_start_s: float) -> None:
+        place = round(self.moment.timestamp() - head_start_s, 3)
+        self.jobs[job_id] = JobModel(max_attempts, scheduled_at=self.moment, place=place)
 
-    def claim(self, job_id: UUID, worker: str, owner: str) -> AttemptId | None:
-        job = self.jobs[job_id]
-        if job.state != JobState.QUEUED or job.scheduled_at > self.moment or job.cancel_requested:
+    def next_job(self) -> UUID | None:
+        """The job that is claimed next: of those that are queued and due, that of the least place."""
+        due = [
+            (job.place, job_id)
+            for job_id, job in self.jobs.items()
+            if job.state == JobState.QUEUED and job.scheduled_at <= self.moment and not job.cancel_requested
+        ]
+        return min(due)[1] if due else None
+
+    def claim(self, worker: str, owner: str) -> AttemptId | None:
+        job_id = self.next_job()
+        if job_id is None:
             return None
+        job = self.jobs[job_id]
         job.attempt += 1
         job.owner, job.lease_expires_at = owner, self._from_now(LEASE_S)
         job.attempts.append((worker, None))
@@ -189,21 +200,6 @@ class StoreModel:
             self._apply(self.jobs[job_id], EventType.CANCELLED)
         return ended
 
-    def take_undispatched(self, lost_after_s: float | None) -> list[UUID]:
-        taken = []
-        for job_id, job in self.jobs.items():
-            unsent = job.dispatched_at is None or (
-                lost_after_s is not None and job.dispatched_at < self._from_now(-lost_after_s)
-            )
-            if job.state == JobState.QUEUED and job.scheduled_at <= self.moment and unsent:
-                job.dispatched_at = self.moment
-                taken.append(job_id)
-        return taken
-
-    def mark_undispatched(self, job_id: UUID) -> None:
-        if self.jobs[job_id].state == JobState.QUEUED:
-            self.jobs[job_id].dispatched_at = None
-
     def _apply(self, job: JobModel, event: EventType, outcome: str | None = None) -> None:
         job.events.append((event, job.attempt))
         job.version += 1
@@ -212,8 +208,6 @@ class StoreModel:
             job.attempts[-1] = (job.attempts[-1][0], outcome)
         if not job.is_running:
             job.owner = job.lease_expires_at = job.phase = None
-        if job.state == JobState.QUEUED:
-            job.dispatched_at = None
         if job.state in TERMINAL:
             job.checkpoint = None
 
@@ -245,7 +239,7 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
         stored[job.id] = JobModel(
             max_attempts=job.max_attempts,
             scheduled_at=job.scheduled_at,
-            dispatched_at=job.dispatched_at,
+            place=round(job.place, 3),
             state=job.state,
             attempt=job.attempt,
             version=job.version,

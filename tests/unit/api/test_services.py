@@ -4,7 +4,6 @@ import psutil
 import pytest
 
 from api.services import open_services
-from shared.broker import Hint
 from shared.settings import Settings
 from shared.store import job_lists
 from tests.support import factories
@@ -38,8 +37,8 @@ def test_no_connection_is_left_when_the_services_are_closed(
     live_settings: Settings, redis: RedisServer
 ) -> None:
     with open_services(live_settings) as services:
-        job_id = factories.submitted(services.database)
-        services.broker.send(Hint(job_id, "default", "normal"))
+        factories.submitted(services.database)
+        services.broker.wake({"default": 1})
         assert _open_database_files(live_settings)
         assert _redis_clients(redis) > 0
 

@@ -7,14 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
-from uuid import UUID
 
 import pytest
 from kombu import Consumer
-from uuid_utils.compat import uuid7
 
-from shared.broker import RUN_JOB, Broker, BrokerUnavailable, Hint, celery_app, list_name, list_names
-from shared.schemas import Priority
+from shared.broker import RUN_JOBS, Broker, BrokerUnavailable, celery_app
 from shared.settings import Settings
 from tests.support.ports import closed_port, silent_port
 from tests.support.servers import RedisServer
@@ -22,16 +19,12 @@ from tests.support.servers import RedisServer
 _SUBMIT_TIMEOUT_S = 3.0
 
 
-def _hint(queue: str = "default", priority: str = "normal") -> Hint:
-    return Hint(uuid7(), queue, priority)
-
-
-def _consumed(settings: Settings, count: int) -> list[UUID]:
-    """The jobs of the next `count` messages, in the order in which a worker receives them."""
+def _consumed(settings: Settings, count: int) -> list[str]:
+    """The queues that the next `count` messages name, in the order in which a worker receives them."""
     app, received = celery_app(settings), []
 
     def receive(body: Any, message: Any) -> None:
-        received.append(UUID(body[0][0]))
+        received.append(body[0][0])
         message.ack()
 
     with app.connection() as connection:
@@ -42,6 +35,12 @@ def _consumed(settings: Settings, count: int) -> list[UUID]:
                 connection.drain_events(timeout=5)
     app.close()
     return received
+
+
+def _lengths(redis: RedisServer) -> dict[str, int]:
+    """The number of messages in each list of Redis."""
+    with redis.client() as client:
+        return {str(key): int(str(client.llen(key))) for key in client.scan_iter(_type="list")}
 
 
 @pytest.fixture
@@ -64,75 +63,53 @@ def missing(tmp_path: Path) -> str:
     return f"unix://{tmp_path / 'redis.sock'}"
 
 
-@pytest.mark.parametrize("priority", list(Priority))
-def test_a_hint_is_sent_as_a_message_that_contains_only_the_job_id(
-    broker: Broker, redis: RedisServer, priority: Priority
-) -> None:
-    hint = _hint("gpu", priority)
-    broker.send(hint)
+def test_a_message_contains_only_the_name_of_the_queue(broker: Broker, redis: RedisServer) -> None:
+    broker.wake({"gpu": 1})
     with redis.client() as client:
-        lists = [str(key) for key in client.scan_iter(_type="list")]
-        assert lists == [list_name("gpu", priority)]
-        [raw] = client.lrange(lists[0], 0, -1)
+        [raw] = client.lrange("gpu", 0, -1)
     message = json.loads(raw)
     arguments, options, _ = json.loads(b64decode(message["body"]))
-    assert (arguments, options) == ([str(hint.job_id)], {})
-    assert message["headers"]["task"] == RUN_JOB
+    assert (arguments, options) == (["gpu"], {})
+    assert message["headers"]["task"] == RUN_JOBS
 
 
-def test_a_sent_hint_adds_only_its_message_to_redis(broker: Broker, redis: RedisServer) -> None:
+def test_a_message_is_all_that_waking_up_adds_to_redis(broker: Broker, redis: RedisServer) -> None:
     # no result, no reply queue: Celery's own states are never read
-    broker.send(_hint())
+    broker.wake({"default": 1})
     with redis.client() as client:
         keys = {str(key) for key in client.scan_iter()}
-    assert {key for key in keys if not key.startswith("_kombu.")} == {list_name("default", "normal")}
+    assert {key for key in keys if not key.startswith("_kombu.")} == {"default"}
 
 
-def test_messages_are_consumed_by_priority_and_then_oldest_first(
-    broker: Broker, redis: RedisServer, settings: Settings
-) -> None:
-    hints = [_hint(priority=priority) for priority in ("low", "normal", "high") for _ in range(3)]
-    for hint in hints:
-        broker.send(hint)
-    order = [hint.job_id for priority in Priority for hint in hints if hint.priority == priority]
-    live = settings.model_copy(update={"redis_url": redis.url})
-    assert _consumed(live, len(hints)) == order
+def test_each_queue_has_a_list_with_a_message_for_each_job(broker: Broker, redis: RedisServer) -> None:
+    broker.wake({"default": 2, "gpu": 1, "empty": 0})
+    broker.wake({"default": 1})
+    assert _lengths(redis) == {"default": 3, "gpu": 1}
 
 
-def test_priority_takes_precedence_over_the_order_of_queues(
-    broker: Broker, redis: RedisServer, settings: Settings
-) -> None:
-    low, high = _hint("alpha", "low"), _hint("zulu", "high")
-    broker.send(low)
-    broker.send(high)
-    live = settings.model_copy(update={"redis_url": redis.url, "queues": ("alpha", "zulu")})
-    assert _consumed(live, 2) == [high.job_id, low.job_id]
+def test_no_more_messages_wait_than_could_wake_a_process_up(broker: Broker, redis: RedisServer) -> None:
+    broker.wake({"default": 99})
+    broker.wake({"default": 1_000_000, "gpu": 1_000})
+    broker.wake({"default": 1})
+    assert _lengths(redis) == {"default": 100, "gpu": 100}
+
+
+def test_messages_are_sent_in_two_round_trips(broker: Broker, redis: RedisServer) -> None:
+    broker.wake({"default": 1, "gpu": 1})  # connects, and declares the queues
+    with redis.client() as client:
+        before = int(client.info("stats")["total_reads_processed"])
+        broker.wake({"default": 3, "gpu": 3})
+        # and one to ask
+        assert int(client.info("stats")["total_reads_processed"]) - before <= 3
 
 
 def test_a_worker_consumes_messages_of_its_own_queues_only(
     broker: Broker, redis: RedisServer, settings: Settings
 ) -> None:
-    other, own = _hint("gpu"), _hint("default")
-    broker.send(other)
-    broker.send(own)
-    live = settings.model_copy(update={"redis_url": redis.url})
-    assert _consumed(live, 1) == [own.job_id]
-    assert broker.count_hints(["gpu"]) == 1
-
-
-def test_hints_are_counted_by_queue(broker: Broker) -> None:
-    for priority in Priority:
-        broker.send(_hint("default", priority))
-    broker.send(_hint("gpu"))
-    assert broker.count_hints(["default"]) == 3
-    assert broker.count_hints(["default", "gpu"]) == 4
-    assert broker.count_hints(["other"]) == 0
-
-
-def test_names_of_redis_lists_sort_by_priority() -> None:
-    names = list_names("default")
-    assert names == sorted(names)
-    assert len(set(names)) == len(Priority)
+    broker.wake({"gpu": 1, "default": 1, "other": 1})
+    live = settings.model_copy(update={"redis_url": redis.url, "queues": ("default", "other")})
+    assert sorted(_consumed(live, 2)) == ["default", "other"]
+    assert _lengths(redis) == {"gpu": 1}
 
 
 def test_ping_succeeds_while_redis_responds(broker: Broker) -> None:
@@ -142,8 +119,8 @@ def test_ping_succeeds_while_redis_responds(broker: Broker) -> None:
 @pytest.mark.parametrize("outage", ["unresponsive", "refusing", "missing"])
 @pytest.mark.parametrize(
     "use",
-    [lambda broker: broker.send(_hint()), lambda broker: broker.count_hints(["default"]), Broker.ping],
-    ids=["send", "count_hints", "ping"],
+    [lambda broker: broker.wake({"default": 1}), Broker.ping],
+    ids=["wake", "ping"],
 )
 def test_an_unavailable_redis_raises_broker_unavailable_within_3_s(
     settings: Settings, request: pytest.FixtureRequest, outage: str, use: Callable[[Broker], object]
@@ -157,14 +134,33 @@ def test_an_unavailable_redis_raises_broker_unavailable_within_3_s(
 
 
 def test_the_broker_recovers_when_redis_is_restarted(broker: Broker, redis: RedisServer) -> None:
-    broker.send(_hint())
+    broker.wake({"default": 1})
     redis.stop()
     with pytest.raises(BrokerUnavailable):
-        broker.send(_hint())
+        broker.wake({"default": 1})
     redis.start()
     broker.ping()
-    broker.send(_hint())
-    assert broker.count_hints(["default"]) == 1  # Redis was empty after the restart
+    broker.wake({"default": 1})
+    assert _lengths(redis) == {"default": 1}  # Redis was empty after the restart
+
+
+def test_a_connection_that_was_lost_unnoticed_is_replaced(broker: Broker, redis: RedisServer) -> None:
+    broker.wake({"default": 1})
+    redis.stop()
+    redis.start()
+    broker.wake({"default": 1})
+    assert _lengths(redis) == {"default": 1}
+
+
+@pytest.mark.parametrize("command", [("SET", "default", "no list"), ("CONFIG", "SET", "maxmemory", "1")])
+def test_a_redis_that_refuses_a_message_is_unavailable(
+    broker: Broker, redis: RedisServer, command: tuple[str, ...]
+) -> None:
+    with redis.client() as client:
+        client.execute_command(*command)
+        with pytest.raises(BrokerUnavailable):
+            broker.wake({"default": 1})
+        client.config_set("maxmemory", "0")
 
 
 def test_a_socket_path_may_contain_spaces(redis: RedisServer) -> None:
@@ -173,7 +169,6 @@ def test_a_socket_path_may_contain_spaces(redis: RedisServer) -> None:
         settings.redis_socket.symlink_to(redis.socket)
         broker = Broker(settings)
         broker.ping()
-        hint = _hint()
-        broker.send(hint)
-        assert _consumed(settings, 1) == [hint.job_id]
+        broker.wake({"default": 1})
+        assert _consumed(settings, 1) == ["default"]
         broker.close()

@@ -21,9 +21,8 @@ from shared.errors import (
 )
 from shared.lifecycle import JobState
 from shared.store import attempts, job_edits, job_queries, recovery
-from shared.store.submit import submit_job
 from shared.store.transitions import AttemptId
-from tests.support.factories import make_new_job
+from tests.support.factories import claimed, submitted
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.heartbeat import Heartbeat
@@ -31,12 +30,7 @@ from workers.pool_process import PoolProcess
 
 
 def claim(process: PoolProcess, *, lease_s: float = 30.0) -> AttemptId:
-    job_id, _ = process.database.write(lambda session: submit_job(session, make_new_job()))
-    claimed = process.database.write(
-        lambda session: attempts.claim(session, job_id, worker=process.info, owner="me", lease_s=lease_s)
-    )
-    assert claimed is not None
-    return claimed.attempt
+    return claimed(process.database, submitted(process.database), lease_s=lease_s).attempt
 
 
 def interruption(heartbeat: Heartbeat) -> Exception | None:

@@ -84,7 +84,7 @@ def test_every_event_of_an_attempt_is_stored(make_process: MakeProcess, database
     process = make_process()
     new = make_new_job()
     process.database.write(lambda session: submit_job(session, new))
-    run_attempt(process, new.id)
+    run_attempt(process)
     attempt = AttemptId(new.id, 1)
     wait_until(lambda: "attempt ended" in stored_messages(database, attempt), "the last line is stored")
     for message in ("attempt started", "phase entered", "epoch recorded"):

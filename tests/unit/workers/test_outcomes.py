@@ -49,7 +49,7 @@ def test_result_is_reported_after_an_outage_of_the_database(
 
     process = replace(make_process(), database=outage)
     job_id = submitted(outage)
-    run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)), job_id)
+    run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
     assert outage.failing_writes == 0
     assert stored.job(outage, job_id).state == JobState.SUCCEEDED
 
@@ -64,7 +64,7 @@ def test_outage_during_training_releases_the_job_and_counts_no_crash(
 
     process = replace(make_process(), database=outage)
     job_id = submitted(outage)
-    run_attempt(replace(process, executor=FailingWrites(process.settings)), job_id)
+    run_attempt(replace(process, executor=FailingWrites(process.settings)))
     released = stored.job(outage, job_id)
     assert (released.state, released.crashes) == (JobState.QUEUED, 0)
     assert stored.attempt(outage, job_id, 1).outcome == AttemptOutcome.RELEASED
@@ -80,7 +80,7 @@ def test_worker_that_is_stopped_during_an_outage_does_not_wait_for_its_end(
         process.stop.set()
 
     job_id = submitted(outage)
-    run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)), job_id)
+    run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
     assert stored.job(outage, job_id).state == JobState.RUNNING, "its lease will expire"
 
 
@@ -95,7 +95,7 @@ def test_result_that_cannot_be_stored_fails_the_attempt_at_once(make_process: Ma
 
     process = make_process()
     job_id = submitted(process.database)
-    run_attempt(replace(process, executor=Unstorable(process.settings)), job_id)
+    run_attempt(replace(process, executor=Unstorable(process.settings)))
     assert stored.job(process.database, job_id).state == JobState.QUEUED
     error = stored.attempt(process.database, job_id, 1).error_message
     assert error == "ValueError: the summary cannot be read"

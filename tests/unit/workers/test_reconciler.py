@@ -1,6 +1,5 @@
 """The reconciler repairs what killed workers, lost messages and outages leave, and changes nothing else."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,16 +7,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import ColumnElement, select, update
 
-from shared.broker import Broker
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, Worker
 from shared.lifecycle import JobState, WorkerState
 from shared.settings import Settings
-from shared.store import attempts, job_queries
+from shared.store import job_queries
 from shared.store.submit import submit_job
-from tests.support.factories import make_new_job, make_worker_info, worker
-from tests.support.servers import RedisServer
+from tests.support.factories import cancelled, claimed, make_new_job, worker
+from tests.support.fakes import RecordingWaker
 from workers.reconciler import Reconciler
 
 
@@ -36,18 +34,31 @@ def clock() -> MovableClock:
     return MovableClock()
 
 
+class Slots:
+    """The slots of a worker; a test sets how many are free."""
+
+    def __init__(self) -> None:
+        self.free = 1
+
+    def __call__(self) -> int:
+        return self.free
+
+
 @pytest.fixture
-def own_broker(live_settings: Settings) -> Iterator[Broker]:
-    broker = Broker(live_settings)
-    yield broker
-    broker.close()
+def slots() -> Slots:
+    return Slots()
+
+
+@pytest.fixture
+def waker() -> RecordingWaker:
+    return RecordingWaker()
 
 
 @pytest.fixture
 def reconciler(
-    database: Database, own_broker: Broker, live_settings: Settings, clock: MovableClock
+    database: Database, waker: RecordingWaker, live_settings: Settings, slots: Slots, clock: MovableClock
 ) -> Reconciler:
-    return Reconciler(database, own_broker, live_settings, now=clock)
+    return Reconciler(database, waker, live_settings, free_slots=slots, now=clock)
 
 
 def submit(database: Database, **overrides: Any) -> UUID:
@@ -63,42 +74,57 @@ def state(database: Database, job_id: UUID) -> JobState:
 
 
 def claim(database: Database, job_id: UUID, lease_s: float) -> None:
-    database.write(
-        lambda session: attempts.claim(
-            session, job_id, worker=make_worker_info(), owner="me", lease_s=lease_s
-        )
-    )
+    claimed(database, job_id, lease_s=lease_s)
 
 
-def test_job_whose_message_was_never_sent_is_dispatched_once(
-    reconciler: Reconciler, database: Database, own_broker: Broker
+def test_free_slots_are_woken_up_for_jobs_that_wait(
+    reconciler: Reconciler, database: Database, waker: RecordingWaker, slots: Slots
 ) -> None:
-    update_job(database, submit(database), dispatched_at=None)
     reconciler.reconcile()
-    assert own_broker.count_hints(["default"]) == 1
-    reconciler.reconcile()
-    assert own_broker.count_hints(["default"]) == 1
+    assert waker.woken == []
+    for _ in range(3):
+        submit(database)
+    for free in (0, 1, 2, 5):
+        slots.free = free
+        reconciler.reconcile()
+    assert waker.woken == [{"default": 1}, {"default": 2}, {"default": 3}]
 
 
-def test_job_whose_message_was_lost_is_dispatched_again_once(
-    reconciler: Reconciler, database: Database, own_broker: Broker
+def test_jobs_behind_cancelled_ones_wake_a_slot_up(
+    reconciler: Reconciler, database: Database, waker: RecordingWaker
 ) -> None:
-    update_job(database, submit(database), dispatched_at=database_now(-60))
+    for _ in range(20):
+        cancelled(database)
+    submit(database)
     reconciler.reconcile()
-    assert own_broker.count_hints(["default"]) == 1
-    reconciler.reconcile()
-    assert own_broker.count_hints(["default"]) == 1
+    assert waker.woken == [{"default": 1}]
 
 
-def test_message_that_is_still_at_the_broker_is_not_sent_again(
-    reconciler: Reconciler, database: Database, own_broker: Broker
+def test_a_slot_is_woken_up_for_a_reaped_job_although_none_is_free_here(
+    reconciler: Reconciler,
+    database: Database,
+    waker: RecordingWaker,
+    slots: Slots,
+    live_settings: Settings,
+    clock: MovableClock,
 ) -> None:
-    update_job(database, submit(database), dispatched_at=None)
+    slots.free = 0
+    claim(database, submit(database), lease_s=-1)
+    for share in (0.0, 0.5, 1.0):
+        clock.ahead_s = live_settings.lease_s * share
+        reconciler.reconcile()
+    assert waker.woken == [{"default": 1}]
+
+
+def test_a_slot_is_woken_up_when_a_job_becomes_due(
+    reconciler: Reconciler, database: Database, waker: RecordingWaker, clock: MovableClock
+) -> None:
+    update_job(database, submit(database), scheduled_at=database_now(30))
     reconciler.reconcile()
-    for job_id in database.read(lambda session: session.scalars(select(Job.id)).all()):
-        update_job(database, job_id, dispatched_at=database_now(-3_600))
+    assert waker.woken == []
+    clock.ahead_s = 31
     reconciler.reconcile()
-    assert own_broker.count_hints(["default"]) == 1
+    assert waker.woken == [{"default": 1}]
 
 
 def test_round_prunes_workers_that_ended_before_the_retention(
@@ -112,12 +138,12 @@ def test_round_prunes_workers_that_ended_before_the_retention(
     assert database.read(lambda session: session.scalars(select(Worker.id)).all()) == ["recent"]
 
 
-def test_jobs_of_queues_that_the_worker_does_not_serve_are_not_dispatched(
-    reconciler: Reconciler, database: Database, own_broker: Broker
+def test_no_slot_is_woken_up_for_queues_that_the_worker_does_not_serve(
+    reconciler: Reconciler, database: Database, waker: RecordingWaker
 ) -> None:
-    update_job(database, submit(database, queue="elsewhere"), dispatched_at=None)
+    submit(database, queue="elsewhere")
     reconciler.reconcile()
-    assert own_broker.count_hints(["default", "elsewhere"]) == 0
+    assert waker.woken == []
 
 
 def test_expired_lease_is_reaped_after_rounds_over_a_full_lease(
@@ -155,27 +181,27 @@ def test_queued_job_with_a_cancel_request_is_cancelled(reconciler: Reconciler, d
     assert state(database, job_id) == JobState.CANCELLED
 
 
-def test_jobs_are_dispatched_after_an_outage_of_redis(
-    reconciler: Reconciler, database: Database, own_broker: Broker, redis: RedisServer
+def test_slots_are_woken_up_after_an_outage_of_redis(
+    reconciler: Reconciler, database: Database, waker: RecordingWaker
 ) -> None:
-    job_id = submit(database)
-    update_job(database, job_id, dispatched_at=None)
-    redis.stop()
+    submit(database)
+    waker.available = False
     reconciler.reconcile()
-    redis.start()
+    waker.available = True
     reconciler.reconcile()
-    assert own_broker.count_hints(["default"]) == 1
+    assert waker.woken == [{"default": 1}]
 
 
 def test_outage_of_the_database_restarts_the_wait_before_reaping(
     tmp_path_factory: pytest.TempPathFactory,
-    own_broker: Broker,
+    waker: RecordingWaker,
+    slots: Slots,
     live_settings: Settings,
     clock: MovableClock,
 ) -> None:
     path = tmp_path_factory.mktemp("outage") / "trainshed.db"
     database = Database(f"sqlite:///{path}", patience_s=0)
-    reconciler = Reconciler(database, own_broker, live_settings, now=clock)
+    reconciler = Reconciler(database, waker, live_settings, free_slots=slots, now=clock)
     reconciler.reconcile()  # fails: there are no tables
     clock.ahead_s = live_settings.lease_s * 2
     database.migrate()

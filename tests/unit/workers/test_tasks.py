@@ -1,36 +1,59 @@
-"""The Celery task: a message names a job, and an attempt at it is run."""
-
-from uuid import UUID, uuid4
+"""The Celery task: a message wakes a pool process up, which runs jobs while any can start."""
 
 import pytest
 
+from shared.lifecycle import JobState
+from shared.store import queues
+from tests.support import stored
+from tests.support.factories import claim_next, submitted
 from tests.unit.workers.conftest import MakeProcess
-from workers import pool_process, runner
+from workers import pool_process
 from workers.pool_process import PoolProcess
-from workers.tasks import run_job
+from workers.tasks import run_jobs
 
 
 @pytest.fixture
 def process(make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch) -> PoolProcess:
-    """The state of this process, as if it were a pool process."""
-    process = make_process()
+    """The state of this process, as if it were a pool process that serves the queues `a` and `b`."""
+    process = make_process(queues=("a", "b"))
     monkeypatch.setattr(pool_process, "_current", process)
     return process
 
 
-@pytest.mark.usefixtures("process")
-def test_a_message_without_a_valid_job_id_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    run_job("no id")
-    assert "message without a valid job id" in caplog.text
+def test_one_message_runs_all_jobs_of_the_queues_of_the_worker(process: PoolProcess) -> None:
+    job_ids = [submitted(process.database, queue=queue) for queue in ("a", "b", "a")]
+    elsewhere = submitted(process.database, queue="c")
+    run_jobs("b")
+    finished = [stored.job(process.database, job_id) for job_id in job_ids]
+    assert {job.state for job in finished} == {JobState.SUCCEEDED}
+    # the first is that of the message's queue, then the oldest
+    assert sorted(finished, key=lambda job: job.started_at or 0) == [finished[n] for n in (1, 0, 2)]
+    assert stored.job(process.database, elsewhere).state == JobState.QUEUED
 
 
-@pytest.mark.usefixtures("process")
-def test_an_error_of_the_attempt_is_not_mistaken_for_an_invalid_message(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_message_for_a_job_that_another_worker_runs_changes_nothing(process: PoolProcess) -> None:
+    job_id = submitted(process.database, queue="a")
+    assert claim_next(process.database, "a") is not None
+    run_jobs("a")
+    assert (stored.job(process.database, job_id).version, stored.job(process.database, job_id).attempt) == (
+        2,
+        1,
+    )
+
+
+def test_a_message_runs_no_job_of_a_paused_queue(process: PoolProcess) -> None:
+    paused, other = (submitted(process.database, queue=queue) for queue in ("a", "b"))
+    process.database.write(lambda session: queues.pause(session, "a"))
+    run_jobs("a")
+    assert stored.job(process.database, paused).state == JobState.QUEUED
+    assert stored.job(process.database, other).state == JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("queue", ["c", "", "no\0queue", None, 5, ["a"], {"queue": "a"}])
+def test_a_message_for_a_queue_that_the_worker_does_not_serve_wakes_it_up_too(
+    process: PoolProcess, queue: object
 ) -> None:
-    def fail(_process: PoolProcess, _job_id: UUID) -> None:
-        raise ValueError("the attempt broke")
-
-    monkeypatch.setattr(runner, "run_attempt", fail)
-    with pytest.raises(ValueError, match="the attempt broke"):
-        run_job(str(uuid4()))
+    job_id, elsewhere = submitted(process.database, queue="b"), submitted(process.database, queue="c")
+    run_jobs(queue)
+    assert stored.job(process.database, job_id).state == JobState.SUCCEEDED
+    assert stored.job(process.database, elsewhere).state == JobState.QUEUED

@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
-from uuid import UUID
 
 import pytest
-from sqlalchemy import select
 
 from api.jobs import submission
 from api.services import Services, open_services
 from shared.db.engine import Database
-from shared.db.tables import IdempotencyKey, Job
+from shared.db.tables import IdempotencyKey
 from shared.errors import InvalidSpec, JobNotTerminal, ModelNotFound
 from shared.schemas import EvaluateJobCreate, EvaluateRequest, JobClone, TrainJobCreate, TrainRequest
 from shared.settings import Settings
@@ -28,33 +26,26 @@ def services(settings: Settings, database_url: str) -> Iterator[Services]:
         yield services
 
 
-def _undispatched(database: Database) -> list[UUID]:
-    undispatched = select(Job.id).where(Job.dispatched_at.is_(None))
-    return database.read(lambda session: list(session.scalars(undispatched)))
-
-
 def _digest(database: Database, key: str) -> str:
     return database.read(lambda session: session.get_one(IdempotencyKey, key).request_sha256)
 
 
-def test_job_that_cannot_be_dispatched_is_stored_as_undispatched(services: Services) -> None:
+def test_job_is_stored_although_no_worker_can_be_woken_up(services: Services) -> None:
     submitted = submission.submit(services, TrainJobCreate(), None)
 
     assert not submitted.replayed
     assert submitted.job.state == "queued"
-    assert _undispatched(services.database) == [submitted.job.id]
 
 
-def test_replayed_job_is_not_dispatched_again(services: Services, database: Database) -> None:
+def test_replayed_job_wakes_no_worker_up(services: Services, caplog: pytest.LogCaptureFixture) -> None:
     first = submission.submit(services, TrainJobCreate(), "key")
-    database.write(
-        lambda session: setattr(session.get_one(Job, first.job.id), "dispatched_at", first.job.created_at)
-    )
+    assert "no worker woken up" in caplog.text
+    caplog.clear()
 
     second = submission.submit(services, TrainJobCreate(), "key")
 
     assert (second.replayed, second.job) == (True, first.job)
-    assert _undispatched(services.database) == []
+    assert "no worker woken up" not in caplog.text
 
 
 def test_digests_of_requests_do_not_change_between_versions(services: Services, database: Database) -> None:

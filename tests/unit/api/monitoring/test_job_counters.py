@@ -33,13 +33,7 @@ def _failed(database: Database, at: datetime) -> UUID:
     new, clock = factories.make_new_job(), FrozenClock(at)
     database.write(lambda session: submit_job(session, new, now=clock))
     clock.advance(2)
-    worker = factories.make_worker_info()
-    claim = database.write(
-        lambda session: attempts.claim(
-            session, new.id, worker=worker, owner="worker-1/1", lease_s=99, now=clock
-        )
-    )
-    assert claim is not None
+    claim = factories.claimed(database, new.id, lease_s=99, now=clock)
     clock.advance(50)
     failure = AttemptFailure("internal", "it broke")
     database.write(lambda session: attempts.fail(session, claim.attempt, failure, retry_in_s=None, now=clock))

@@ -23,9 +23,10 @@ from sqlalchemy.schema import CreateSchema
 from shared.db.engine import Database
 from shared.db.tables import Base, Job, JobEvent, UtcDateTime
 from shared.lifecycle import EventType
+from shared.schemas import Priority
 from shared.store import api_keys
 from tests.support.databases import open_database
-from tests.support.factories import submitted
+from tests.support.factories import submitted, succeeded
 from tests.support.servers import PostgresServer
 
 _MIGRATION_ON_SIGNAL = """
@@ -218,7 +219,8 @@ def test_migration_0008_keeps_the_scope_of_api_keys(empty: Database) -> None:
     assert [row.scope for _, row in empty.read(partial(api_keys.page, limit=2))] == ["submit"]
 
 
-def test_migration_0010_removes_batch_values_from_events(database: Database) -> None:
+def test_migration_0010_removes_batch_values_from_events(empty: Database) -> None:
+    empty.migrate()
     recorded = {"type": EventType.EPOCHS_RECORDED, "at": datetime.now(UTC), "attempt": 1}
     epoch = {"epoch": 0, "loss": 0.5}
     events = [
@@ -228,12 +230,28 @@ def test_migration_0010_removes_batch_values_from_events(database: Database) -> 
             "seq": seq,
             "data": {"epochs": [{**epoch, "batch_loss": [0.75, 0.25]}]},
         }
-        for job_id in (submitted(database), submitted(database))
+        for job_id in (submitted(empty), submitted(empty))
         for seq in range(2, 302)  # more than the migration reads at once
     ]
-    with database.engine.begin() as connection:
+    with empty.engine.begin() as connection:
         command.downgrade(_config(connection), "0009")
         connection.execute(insert(JobEvent), events)
         command.upgrade(_config(connection), "0010")
         stored = connection.scalars(select(JobEvent.data).where(JobEvent.type == recorded["type"])).all()
     assert stored == [{"epochs": [epoch]}] * len(events)
+
+
+def test_migration_0011_gives_old_jobs_the_places_of_new_ones(empty: Database) -> None:
+    empty.migrate()
+    for priority in Priority:
+        submitted(empty, priority=priority)
+    succeeded(empty)
+    places = select(Job.id, Job.place).order_by(Job.id)
+    with empty.engine.begin() as connection:
+        before = connection.execute(places).all()
+        command.downgrade(_config(connection), "0010")
+        command.upgrade(_config(connection), "0011")
+        after = connection.execute(places).all()
+    # `succeeded` moves its job to the front
+    assert [place for _, place in after][:3] == pytest.approx([place for _, place in before][:3], abs=0.01)
+    assert after[3].place == pytest.approx(after[1].place, abs=60)

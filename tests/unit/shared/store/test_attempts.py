@@ -2,34 +2,25 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
-from uuid_utils.compat import uuid7
 
-from shared.db.clock import Now, database_now
 from shared.db.engine import Database
-from shared.db.tables import Checkpoint, Epoch
+from shared.db.tables import Epoch
 from shared.errors import ModelNotFound, StaleAttempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
 from shared.schemas import ModelFormat
 from shared.store import attempts, evaluations, job_edits, models, results
-from shared.store.attempts import Claim
-from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure
 from tests.support import stored
 from tests.support.factories import (
-    cancelled,
     claimed,
-    failed,
     make_epoch,
     make_evaluate_spec,
     make_evaluation,
     make_model,
-    make_new_job,
-    make_worker_info,
     record,
     running,
     succeeded,
@@ -38,109 +29,6 @@ from tests.support.fakes import FrozenClock
 from tests.support.stored import all_rows
 
 _FAILURE = AttemptFailure("internal", "it broke")
-
-
-def _claim(
-    database: Database, job_id: UUID, *, owner: str = "worker-2/1", now: Now = database_now
-) -> Claim | None:
-    worker = make_worker_info(name="worker-2", device="GPU 0")
-    return database.write(
-        lambda session: attempts.claim(session, job_id, worker=worker, owner=owner, lease_s=30, now=now)
-    )
-
-
-def test_a_claim_starts_a_numbered_attempt_with_a_lease(database: Database, clock: FrozenClock) -> None:
-    new = make_new_job(max_runtime_s=5.0)
-    database.write(lambda session: submit_job(session, new, now=clock))
-    clock.advance(1)
-    claim = _claim(database, new.id, now=clock)
-    assert claim is not None
-    assert (claim.attempt.job_id, claim.attempt.number) == (new.id, 1)
-    assert (claim.kind, claim.spec) == ("train", new.spec.model_dump(mode="json"))
-    assert (claim.max_runtime_s, claim.checkpoint) == (5.0, None)
-    job, attempt = stored.job(database, new.id), stored.attempt(database, new.id, 1)
-    assert (job.state, job.lease_owner, job.version) == (JobState.RUNNING, "worker-2/1", 2)
-    assert job.lease_expires_at == clock.moment + timedelta(seconds=30)
-    assert job.started_at == attempt.started_at == clock.moment
-    assert (attempt.worker, attempt.device, attempt.outcome) == ("worker-2", "GPU 0", None)
-    assert stored.events(database, new.id)[-1].data == {"worker": "worker-2"}
-
-
-def test_a_later_attempt_does_not_change_when_its_job_started(database: Database, clock: FrozenClock) -> None:
-    new = make_new_job()
-    database.write(lambda session: submit_job(session, new, now=clock))
-    first, started_at = _claim(database, new.id, now=clock), clock.moment
-    assert first is not None
-    database.write(lambda session: attempts.release(session, first.attempt, now=clock))
-    clock.advance(60)
-    second = _claim(database, new.id, owner="worker-3/1", now=clock)
-    assert second is not None
-    assert second.attempt.number == 2
-    assert stored.job(database, new.id).started_at == started_at
-    assert stored.attempt(database, new.id, 2).started_at == clock.moment
-
-
-def test_only_queued_jobs_can_be_claimed(database: Database) -> None:
-    ids = [running(database).job_id, succeeded(database)[0], failed(database), cancelled(database), uuid7()]
-    before = database.read(all_rows)
-    assert [_claim(database, job_id) for job_id in ids] == [None] * 5
-    assert database.read(all_rows) == before
-
-
-def test_a_job_is_not_claimed_before_it_is_due(database: Database, clock: FrozenClock) -> None:
-    attempt = running(database)
-    database.write(lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=10, now=clock))
-    clock.advance(9.999)
-    assert _claim(database, attempt.job_id, now=clock) is None
-    clock.advance(0.001)
-    assert _claim(database, attempt.job_id, now=clock) is not None
-
-
-def test_a_queued_job_with_a_cancel_request_is_not_claimed(database: Database) -> None:
-    attempt = running(database)
-    database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
-    database.write(lambda session: attempts.release(session, attempt))
-    assert _claim(database, attempt.job_id) is None
-
-
-def test_the_next_attempt_resumes_after_the_last_recorded_epoch(database: Database) -> None:
-    attempt = running(database)
-    record(database, attempt, 2)
-    database.write(lambda session: attempts.release(session, attempt))
-    claim = _claim(database, attempt.job_id)
-    assert claim is not None
-    assert claim.checkpoint == results.StoredCheckpoint(2, b"the state after it")
-    record(database, claim.attempt, 1, first=2)
-    epochs = database.read(lambda session: stored.epochs(session, attempt.job_id))
-    assert epochs == [make_epoch(epoch) for epoch in range(3)]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        update(Checkpoint).values(state=b"the state after jt"),
-        update(Checkpoint).values(state=b""),
-        update(Checkpoint).values(sha256="0" * 64),
-        update(Checkpoint).values(next_epoch=1),
-        delete(Checkpoint),
-    ],
-    ids=["a flipped bit", "truncated", "another checksum", "another epoch", "missing"],
-)
-def test_a_job_without_a_valid_checkpoint_starts_over(database: Database, damage: Any) -> None:
-    attempt = running(database)
-    record(database, attempt, 2)
-    database.write(lambda session: attempts.release(session, attempt))
-    database.write(lambda session: session.execute(damage))
-    claim = _claim(database, attempt.job_id)
-    assert claim is not None
-    assert claim.checkpoint is None
-    job = stored.job(database, attempt.job_id)
-    assert (job.next_epoch, job.loss, job.accuracy, job.val_loss, job.val_accuracy) == (0, *[None] * 4)
-    assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == []
-    record(database, claim.attempt, 3)
-    assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == [
-        make_epoch(epoch) for epoch in range(3)
-    ]
 
 
 def test_a_renewal_extends_the_lease_and_nothing_else(database: Database, clock: FrozenClock) -> None:
@@ -261,7 +149,7 @@ def test_a_retryable_failure_schedules_a_retry(database: Database, clock: Frozen
     database.write(lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=7.5, now=clock))
     job, row = stored.job(database, attempt.job_id), stored.attempt(database, attempt.job_id, 1)
     assert (job.state, job.failures, job.crashes, job.error_code) == (JobState.QUEUED, 1, 0, None)
-    assert (job.scheduled_at, job.dispatched_at) == (clock.moment + timedelta(seconds=7.5), None)
+    assert job.scheduled_at == clock.moment + timedelta(seconds=7.5)
     assert (row.outcome, row.error_code, row.error_message) == ("failed", "internal", "it broke")
     assert job.next_epoch == 1
     assert stored.events(database, attempt.job_id)[-1].data == {
@@ -297,5 +185,4 @@ def test_a_released_job_is_queued_without_counting_a_failure_or_a_crash(database
     database.write(lambda session: attempts.release(session, attempt))
     job = stored.job(database, attempt.job_id)
     assert (job.state, job.failures, job.crashes, job.next_epoch) == (JobState.QUEUED, 0, 0, 1)
-    assert job.dispatched_at is None
     assert stored.attempt(database, attempt.job_id, 1).outcome == AttemptOutcome.RELEASED

@@ -1,64 +1,53 @@
-"""Sending hints to the broker, also when the broker fails after some of them."""
-
-from uuid import UUID
+"""Waking up workers, also while the broker is unavailable, and counting the jobs that can start."""
 
 import pytest
-from sqlalchemy import select
 
-from shared.broker import Hint
+from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.db.tables import Job
-from shared.store import dispatch
-from tests.support.factories import claimed, submitted
-from tests.support.fakes import RecordingSender
+from shared.lifecycle import JobState
+from shared.store import dispatch, queues
+from tests.support.factories import one_of_each_state, set_columns, submitted
+from tests.support.fakes import RecordingWaker
 
 
-class _FailingSender(RecordingSender):
-    """Accepts a number of hints, and then fails."""
-
-    def __init__(self, accepted: int) -> None:
-        super().__init__()
-        self._accepted = accepted
-
-    def send(self, hint: Hint) -> None:
-        self.available = len(self.sent) < self._accepted
-        super().send(hint)
+def _due(database: Database, *names: str, limit: int = 10) -> dict[str, int]:
+    return database.read(lambda session: dispatch.due(session, names or ["default"], limit=limit))
 
 
-def _hints(database: Database, count: int) -> list[Hint]:
-    return [Hint(submitted(database), "default", "normal") for _ in range(count)]
+def test_workers_are_woken_up_for_each_queue() -> None:
+    waker = RecordingWaker()
+    assert dispatch.wake(waker, {"default": 2, "gpu": 1})
+    assert waker.woken == [{"default": 2, "gpu": 1}]
 
 
-def _undispatched(database: Database) -> list[UUID]:
-    unsent = select(Job.id).where(Job.dispatched_at.is_(None)).order_by(Job.id)
-    return database.read(lambda session: list(session.scalars(unsent)))
+def test_an_unavailable_broker_is_logged_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    waker = RecordingWaker()
+    waker.available = False
+    assert not dispatch.wake(waker, {"default": 2, "gpu": 1})
+    assert "no worker woken up" in caplog.text
+    assert "'jobs': 3" in caplog.text
 
 
-def test_all_hints_are_sent_in_order(database: Database) -> None:
-    hints, sender = _hints(database, 3), RecordingSender()
-    assert dispatch.send(database, sender, hints)
-    assert sender.sent == hints
-    assert _undispatched(database) == []
+def test_jobs_of_each_queue_are_counted_up_to_the_limit(database: Database) -> None:
+    for queue in ("default", "default", "default", "gpu", "other"):
+        submitted(database, queue=queue)
+    assert _due(database, "default", "gpu", "empty") == {"default": 3, "gpu": 1}
+    assert _due(database, "default", "gpu", limit=2) == {"default": 2, "gpu": 1}
 
 
-@pytest.mark.parametrize("accepted", [0, 1, 2])
-def test_hints_that_could_not_be_sent_are_logged_and_marked_undispatched(
-    database: Database, caplog: pytest.LogCaptureFixture, accepted: int
-) -> None:
-    hints, sender = _hints(database, 3), _FailingSender(accepted)
-    assert not dispatch.send(database, sender, hints)
-    assert f"'jobs': {3 - accepted}" in caplog.text
-    assert sender.sent == hints[:accepted]
-    assert _undispatched(database) == [hint.job_id for hint in hints[accepted:]]
+def test_only_queued_jobs_can_start(database: Database) -> None:
+    assert JobState.QUEUED in one_of_each_state(database)
+    assert _due(database) == {"default": 1}
 
 
-def test_a_job_claimed_before_the_failure_is_not_marked_undispatched(database: Database) -> None:
-    # the broker accepted the message, and its reply was lost
-    [hint] = _hints(database, 1)
-    claimed(database, hint.job_id)
-    dispatch.send(database, _FailingSender(0), [hint])
-    assert _undispatched(database) == []
+def test_a_job_that_is_scheduled_for_later_cannot_start(database: Database) -> None:
+    set_columns(database, submitted(database), scheduled_at=database_now(60))
+    assert _due(database) == {}
 
 
-def test_sending_no_hints_succeeds_without_a_broker(database: Database) -> None:
-    assert dispatch.send(database, _FailingSender(0), [])
+def test_jobs_of_a_paused_queue_cannot_start(database: Database) -> None:
+    submitted(database)
+    database.write(lambda session: queues.pause(session, "default"))
+    assert _due(database) == {}
+    database.write(lambda session: queues.resume(session, "default"))
+    assert _due(database) == {"default": 1}

@@ -102,10 +102,10 @@ def test_the_eta_uses_the_average_duration_of_the_last_five_epochs(database: Dat
 
 
 def test_a_job_that_is_not_running_has_no_eta(database: Database) -> None:
+    done, _ = succeeded(database)
     attempt = running(database)
     record(database, attempt, 2)
     database.write(partial(attempts.release, attempt=attempt))
-    done, _ = succeeded(database)
     assert (_eta_s(database, attempt.job_id), _eta_s(database, done)) == (None, None)
 
 

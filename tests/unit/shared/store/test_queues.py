@@ -11,27 +11,9 @@ from shared.db.engine import Database
 from shared.db.tables import Job, PausedQueue
 from shared.lifecycle import WorkerState
 from shared.schemas import Priority, WaitingFor
-from shared.store import attempts, dispatch, job_queries, queues, workers
+from shared.store import job_queries, queues, workers
 from tests.support import factories
 from tests.support.statements import ON_SQLITE, plan, selects
-
-
-def _claim(database: Database, job_id: UUID, worker: str = "worker-1") -> attempts.Claim | None:
-    info = factories.make_worker_info(name=worker)
-    return database.write(
-        partial(attempts.claim, job_id=job_id, worker=info, owner=f"{worker}/1", lease_s=30.0)
-    )
-
-
-def _is_dispatched(database: Database, job_id: UUID) -> bool:
-    return database.read(lambda session: session.get_one(Job, job_id).dispatched_at is not None)
-
-
-def _taken(database: Database, *queues: str, lost_after_s: float | None = None) -> list[UUID]:
-    hints = database.write(
-        lambda session: dispatch.take_undispatched(session, queues, lost_after_s=lost_after_s)
-    )
-    return [hint.job_id for hint in hints]
 
 
 def _pause(database: Database, queue: str = "default") -> None:
@@ -42,16 +24,18 @@ def _resume(database: Database, queue: str = "default") -> None:
     database.write(lambda session: queues.resume(session, queue))
 
 
-def test_a_job_of_a_paused_queue_is_not_claimed_and_will_be_dispatched_again(database: Database) -> None:
-    job_id = factories.submitted(database)
+def test_a_job_of_a_paused_queue_is_not_claimed_until_the_queue_is_resumed(database: Database) -> None:
+    factories.submitted(database)
     _pause(database)
-    assert _claim(database, job_id) is None
-    assert not _is_dispatched(database, job_id)
+    assert factories.claim_next(database) is None
+    _resume(database)
+    assert factories.claim_next(database) is not None
 
 
 def test_a_paused_queue_does_not_affect_others(database: Database) -> None:
     _pause(database)
-    assert _claim(database, factories.submitted(database, queue="gpu")) is not None
+    factories.submitted(database, queue="gpu")
+    assert factories.claim_next(database, "default", "gpu") is not None
 
 
 def test_a_running_job_of_a_paused_queue_continues(database: Database) -> None:
@@ -59,16 +43,6 @@ def test_a_running_job_of_a_paused_queue_continues(database: Database) -> None:
     _pause(database)
     factories.record(database, attempt, 3)
     factories.succeed(database, attempt, factories.make_model())
-
-
-def test_jobs_of_a_paused_queue_are_dispatched_once_it_is_resumed(database: Database) -> None:
-    job_id = factories.submitted(database)
-    _pause(database)
-    _claim(database, job_id)
-    assert _taken(database, "default", lost_after_s=0) == []
-    _resume(database)
-    assert _taken(database, "default") == [job_id]
-    assert _claim(database, job_id) is not None
 
 
 def test_pausing_and_resuming_are_idempotent(database: Database) -> None:
@@ -80,12 +54,13 @@ def test_pausing_and_resuming_are_idempotent(database: Database) -> None:
     assert database.read(lambda session: session.get(PausedQueue, "default")) is None
 
 
-def test_a_draining_worker_claims_nothing_and_the_job_is_dispatched_to_others(database: Database) -> None:
+def test_a_draining_worker_claims_nothing_and_others_do(database: Database) -> None:
     worker, job_id = factories.worker(database), factories.submitted(database)
     database.write(lambda session: workers.drain(session, worker))
-    assert _claim(database, job_id, worker) is None
-    assert _taken(database, "default") == [job_id]
-    assert _claim(database, job_id, "worker-2") is not None
+    assert factories.claim_next(database, worker=worker) is None
+    claim = factories.claim_next(database, worker="worker-2")
+    assert claim is not None
+    assert claim.attempt.job_id == job_id
 
 
 def test_a_draining_worker_finishes_its_running_jobs(database: Database) -> None:
@@ -95,18 +70,11 @@ def test_a_draining_worker_finishes_its_running_jobs(database: Database) -> None
 
 
 def test_an_undrained_worker_claims_again(database: Database) -> None:
-    worker, job_id = factories.worker(database), factories.submitted(database)
+    worker = factories.worker(database)
+    factories.submitted(database)
     database.write(lambda session: workers.drain(session, worker))
     database.write(lambda session: workers.undrain(session, worker))
-    assert _claim(database, job_id, worker) is not None
-
-
-def test_a_hint_for_a_job_that_another_worker_runs_changes_nothing(database: Database) -> None:
-    job_id = factories.submitted(database)
-    assert _claim(database, job_id, "worker-1") is not None
-    _pause(database)
-    assert _claim(database, job_id, "worker-2") is None
-    assert _is_dispatched(database, job_id)
+    assert factories.claim_next(database, worker=worker) is not None
 
 
 def _waiting(database: Database, job_id: UUID) -> queues.Waiting:
@@ -126,6 +94,12 @@ def test_the_position_in_a_queue_depends_on_priority_and_then_on_age(database: D
     factories.running(database, priority=Priority.HIGH)
     positions = [_waiting(database, job_id).queue_position for job_id in (high, normal, younger, low)]
     assert positions == [1, 2, 3, 4]
+
+
+def test_a_position_is_counted_up_to_the_maximum(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "MAX_POSITION", 3)
+    job_ids = [factories.submitted(database) for _ in range(5)]
+    assert [_waiting(database, job_id).queue_position for job_id in job_ids] == [1, 2, 3, 3, 3]
 
 
 def test_a_job_waits_for_an_online_worker_of_its_queue(database: Database) -> None:

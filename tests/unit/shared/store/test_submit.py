@@ -36,14 +36,14 @@ def _submit(
     return database.write(lambda session: submit_job(session, new, idempotency=key, now=now))
 
 
-def test_a_submitted_job_is_queued_and_counts_as_dispatched(database: Database, clock: FrozenClock) -> None:
+def test_a_submitted_job_is_queued_and_due(database: Database, clock: FrozenClock) -> None:
     new = make_new_job(
         name="first", tags=("a", "b"), queue="gpu", priority=Priority.HIGH, max_attempts=2, max_runtime_s=60.0
     )
     assert _submit(database, new, now=clock) == (new.id, True)
     job = stored.job(database, new.id)
     assert (job.state, job.version, job.attempt, job.next_epoch) == (JobState.QUEUED, 1, 0, 0)
-    assert {job.created_at, job.scheduled_at, job.dispatched_at} == {clock.moment}
+    assert {job.created_at, job.scheduled_at} == {clock.moment}
     assert (job.name, job.tags, job.queue, job.priority) == ("first", ["a", "b"], "gpu", "high")
     assert (job.max_attempts, job.max_runtime_s) == (2, 60.0)
     assert job.spec == new.spec.model_dump(mode="json")

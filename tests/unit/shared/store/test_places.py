@@ -1,0 +1,160 @@
+"""The order in which the jobs of queues are claimed: by priority with a head start, then by age."""
+
+from functools import partial
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.db.tables import Job
+from shared.schemas import Priority
+from shared.store import attempts, job_queries, places, queues, recovery
+from shared.store.submit import submit_job, submit_jobs
+from shared.store.transitions import AttemptFailure
+from tests.support import factories, stored
+from tests.support.fakes import FrozenClock
+from tests.support.statements import ON_SQLITE, plan, selects
+
+
+def _submit(database: Database, clock: FrozenClock, **overrides: object) -> UUID:
+    new = factories.make_new_job(**overrides)
+    database.write(lambda session: submit_job(session, new, now=clock))
+    return new.id
+
+
+def _claim(database: Database, clock: FrozenClock, *queues: str) -> UUID | None:
+    claim = factories.claim_next(database, *queues, now=clock)
+    return claim.attempt.job_id if claim else None
+
+
+def _claim_all(database: Database, clock: FrozenClock, *queues: str) -> list[UUID]:
+    claimed = []
+    while job_id := _claim(database, clock, *queues):
+        claimed.append(job_id)
+    return claimed
+
+
+def test_jobs_of_one_priority_are_claimed_in_the_order_of_their_submission(
+    database: Database, clock: FrozenClock
+) -> None:
+    job_ids = []
+    for _ in range(4):
+        job_ids.append(_submit(database, clock))
+        clock.advance(0.001)
+    assert _claim_all(database, clock) == job_ids
+
+
+def test_jobs_that_are_submitted_at_once_are_claimed_in_their_order(
+    database: Database, clock: FrozenClock
+) -> None:
+    new = [factories.make_new_job() for _ in range(20)]
+    database.write(lambda session: submit_jobs(session, new, now=clock))
+    assert _claim_all(database, clock) == [job.id for job in new]
+
+
+def test_jobs_of_higher_priority_are_claimed_first(database: Database, clock: FrozenClock) -> None:
+    low, normal, high = (
+        _submit(database, clock, priority=priority)
+        for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH)
+    )
+    assert _claim_all(database, clock) == [high, normal, low]
+
+
+@pytest.mark.parametrize(("later", "earlier"), [*pairwise(Priority), (Priority.HIGH, Priority.LOW)])
+def test_a_priority_gives_no_more_than_its_head_start(
+    database: Database, clock: FrozenClock, later: Priority, earlier: Priority
+) -> None:
+    first = _submit(database, clock, priority=earlier)
+    clock.advance(places.HEAD_START_S[later] - places.HEAD_START_S[earlier] - 1)
+    second = _submit(database, clock, priority=later)
+    clock.advance(2)
+    third = _submit(database, clock, priority=later)
+    assert _claim_all(database, clock) == [second, first, third]
+
+
+def test_a_job_that_is_not_due_does_not_hold_up_those_behind_it(
+    database: Database, clock: FrozenClock
+) -> None:
+    first, second = _submit(database, clock), _submit(database, clock)
+    factories.set_columns(database, first, scheduled_at=clock(5))
+    assert _claim(database, clock) == second
+    clock.advance(5)
+    assert _claim(database, clock) == first
+
+
+def test_a_retried_a_released_and_a_lost_job_keep_their_place(database: Database, clock: FrozenClock) -> None:
+    job_ids = [_submit(database, clock) for _ in range(4)]
+    before = [stored.job(database, job_id).place for job_id in job_ids]
+    retried, released = (factories.claim_next(database, now=clock, lease_s=60) for _ in range(2))
+    assert factories.claim_next(database, now=clock, lease_s=1) is not None
+    assert retried is not None
+    assert released is not None
+    clock.advance(2)
+    fail = partial(attempts.fail, failure=AttemptFailure("internal", "it broke"), retry_in_s=1, now=clock)
+    database.write(lambda session: fail(session, retried.attempt))
+    database.write(lambda session: attempts.release(session, released.attempt, now=clock))
+    database.write(lambda session: recovery.reap(session, max_crashes=3, now=clock))
+    clock.advance(1)
+    assert [stored.job(database, job_id).place for job_id in job_ids] == before
+    assert _claim_all(database, clock) == job_ids
+
+
+def test_the_next_job_is_that_of_the_first_queue_that_has_one(database: Database, clock: FrozenClock) -> None:
+    default, gpu = _submit(database, clock), _submit(database, clock, queue="gpu")
+    assert _claim_all(database, clock, "empty", "gpu", "default") == [gpu, default]
+
+
+def test_queues_are_ordered_by_the_place_of_their_next_job(database: Database, clock: FrozenClock) -> None:
+    for queue, priority in (("a", "normal"), ("b", "low"), ("c", "high"), ("paused", "high")):
+        _submit(database, clock, queue=queue, priority=Priority(priority))
+    _submit(database, clock, queue="a", priority=Priority.LOW)
+    database.write(lambda session: queues.pause(session, "paused"))
+    names = ["empty", "a", "paused", "b", "c"]
+    ordered = database.read(lambda session: places.by_next_place(session, names, now=clock))
+    assert ordered == ["c", "a", "b"]
+
+
+def test_a_claim_that_is_run_again_finds_its_own_job(database: Database, clock: FrozenClock) -> None:
+    first, second = _submit(database, clock), _submit(database, clock)
+    claims = [factories.claim_next(database, owner="worker-1/a", now=clock) for _ in range(2)]
+    assert [claim.attempt.job_id for claim in claims if claim] == [first, first]
+    assert _claim(database, clock) == second
+
+
+def test_positions_are_those_of_the_order_of_claims(database: Database, clock: FrozenClock) -> None:
+    job_ids = []
+    for number in range(12):
+        job_ids.append(_submit(database, clock, priority=list(Priority)[number % 3]))
+        clock.advance(1_000)
+    positions = {
+        job_id: database.read(partial(job_queries.get, job_id=job_id, now=clock)).queue_position
+        for job_id in job_ids
+    }
+    assert [positions[job_id] for job_id in _claim_all(database, clock)] == list(range(1, 13))
+
+
+def test_a_place_is_the_time_of_the_submission(database: Database) -> None:
+    job = stored.job(database, factories.submitted(database, priority=Priority.HIGH))
+    expected = job.created_at.timestamp() - places.HEAD_START_S[Priority.HIGH]
+    assert job.place == pytest.approx(expected, abs=0.01)
+
+
+@ON_SQLITE
+def test_the_next_job_is_found_by_an_index(database: Database) -> None:
+    due = places.due("default", now=database_now).with_only_columns(Job.id).order_by(*places.ORDER).limit(1)
+    [statement] = selects(database, lambda session: session.execute(due))
+    assert "USING INDEX ix_jobs_next (queue=?)" in plan(database, statement)
+    assert "TEMP B-TREE" not in plan(database, statement)
+
+
+@ON_SQLITE
+def test_a_position_is_counted_in_an_index(database: Database) -> None:
+    job_id = factories.submitted(database)
+    statement, *_ = selects(
+        database,
+        lambda session: queues.waiting(session, session.scalars(select(Job).where(Job.id == job_id)).one()),
+    )[1:]
+    assert "COVERING INDEX ix_jobs_next (queue=?" in plan(database, statement)
