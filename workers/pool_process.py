@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from dataclasses import dataclass, field
 
 from billiard.process import current_process
@@ -63,8 +64,11 @@ def start() -> None:
     settings = get_settings()
     # billiard numbers the processes of its pool; the replacement of a dead process gets the same number
     select_gpu(visible_gpus(), int(getattr(current_process(), "index", 0)))
+    started = time.monotonic()
     executor = load_executor(settings)
+    loaded = time.monotonic()
     executor.warm_up()
+    warm = time.monotonic()
     url, publisher = settings.effective_database_url, ChangePublisher(settings)
     process = PoolProcess(
         settings=settings,
@@ -77,7 +81,12 @@ def start() -> None:
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
     signal.signal(STOP_SIGNAL, lambda *_: process.stop.set())
     _current = process
-    _log.info("ready for jobs", device=executor.device)
+    _log.info(
+        "ready for jobs",
+        device=executor.device,
+        import_s=round(loaded - started, 2),
+        warm_up_s=round(warm - loaded, 2),
+    )
 
 
 def load_executor(settings: Settings) -> Executor:

@@ -1,4 +1,4 @@
-"""Attempts without races or repeats: claims, leases, recorded epochs, and the ends of attempts."""
+"""Attempts without races or repeats: leases, recorded epochs, and the ends of attempts."""
 
 from datetime import timedelta
 from typing import Any
