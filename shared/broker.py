@@ -8,11 +8,10 @@ from contextlib import contextmanager
 
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import KombuError
 from redis import Redis
-from redis.exceptions import RedisError
 from tenacity import Retrying, stop_after_attempt
 
+from shared import redis_check
 from shared.settings import Settings
 
 RUN_JOBS = "workers.tasks.run_jobs"
@@ -24,7 +23,7 @@ _MAX_WAITING = 100
 
 
 class BrokerUnavailable(Exception):
-    """Redis cannot be used; workers that have free slots look for jobs by themselves."""
+    """Redis cannot be reached, or refuses a command; the text says what to do."""
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -40,6 +39,7 @@ def celery_app(settings: Settings) -> Celery:
             "socket_connect_timeout": 2,
             "socket_keepalive": not settings.effective_redis_url.startswith("unix://"),
             "health_check_interval": 4,
+            "lists": settings.queues,  # read by `workers.transport`
         },
         task_acks_late=False,
         task_ignore_result=True,
@@ -77,6 +77,7 @@ class Broker:
                 "max_retries": 0,
             },
         )
+        self._queues = settings.queues
         self._redis: Redis = Redis.from_url(
             settings.effective_redis_url,
             socket_timeout=_SEND_TIMEOUT_S,
@@ -110,10 +111,14 @@ class Broker:
             lengths: list[int] = pipeline.execute()
         return dict(zip(queues, lengths, strict=True))
 
-    def ping(self) -> None:
-        """Check that Redis responds; raises BrokerUnavailable if it does not."""
+    def check(self) -> None:
+        """Check within half a second that messages could be sent and taken, without sending one.
+
+        Raises:
+            BrokerUnavailable: they could not; the text says what to do.
+        """
         with _unavailability_raised():
-            self._redis.ping()
+            redis_check.check_sending(self._redis, self._queues)
 
     def close(self) -> None:
         """Close every connection."""
@@ -127,5 +132,6 @@ class Broker:
 def _unavailability_raised() -> Iterator[None]:
     try:
         yield
-    except (KombuError, RedisError, OSError) as error:
-        raise BrokerUnavailable(str(error)) from error
+    except Exception as error:
+        # whatever the client raises: if a reply is not of Redis, errors of its parser too; kombu's wrap them
+        raise BrokerUnavailable(redis_check.explain(error.__cause__ or error)) from error

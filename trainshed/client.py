@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from math import inf
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
@@ -39,6 +39,19 @@ _LOG_POLL_S = 1.0
 _MAX_LONG_POLL_S = 30.0  # the longest `wait` that the server accepts
 _JOB_POLL_S = (0.2, 1.0)  # for a server that does not long-poll: the first interval, and the longest
 _JPEG_SIGNATURE = b"\xff\xd8"
+
+
+class Health(NamedTuple):
+    """What a server reports about itself.
+
+    Attributes:
+        ready: whether it serves requests.
+        lacks: what is missing and what to do, for people; empty if nothing is. Without Redis it is ready,
+            but jobs start late, or wait.
+    """
+
+    ready: bool
+    lacks: str
 
 
 class Client(AbstractContextManager["Client"]):
@@ -412,18 +425,17 @@ class Client(AbstractContextManager["Client"]):
 
     # Health
 
-    def why_not_ready(self) -> str:
-        """Return why the server is not ready, for people; empty if it is. One request, which never raises."""
+    def health(self) -> Health:
+        """Return whether the server is ready, and what it lacks. One request, which never raises."""
         response = self._connection.probe("/readyz")
         if response is None:
-            return f"{self.url} does not respond"
-        if response.is_success:
-            return ""
+            return Health(ready=False, lacks=f"{self.url} does not respond")
         try:
             checks = schemas.Readiness.model_validate_json(response.content).checks
         except ValidationError:
-            return f"{self.url} is not ready"
-        return "; ".join(check.detail for check in checks.values() if not check.ok)
+            return Health(ready=False, lacks=f"{self.url} is not ready")
+        lacks = "; ".join(check.detail for check in checks.values() if not check.ok)
+        return Health(ready=response.is_success, lacks=lacks)
 
     def _get(self, schema: type[M], path: str, **options: Any) -> M:
         return self._request(schema, "GET", path, **options)

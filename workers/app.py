@@ -13,7 +13,7 @@ from celery.worker import state
 from shared import log
 from shared.broker import celery_app
 from shared.settings import get_settings
-from workers import pool_process
+from workers import pool_process, transport
 from workers.draining import DrainStep
 from workers.gpus import slot_count, visible_gpus
 from workers.parent import ParentProcess
@@ -24,6 +24,7 @@ settings = get_settings()
 gpus = visible_gpus()
 slots = slot_count(gpus, slots=settings.slots, slots_per_gpu=settings.slots_per_gpu)
 
+transport.install()
 app = celery_app(settings)
 app.conf.update(include=["workers.app", "workers.tasks"], worker_concurrency=slots)
 app.steps["consumer"].add(DrainStep)

@@ -14,7 +14,6 @@ from uuid import UUID
 from anyio import CapacityLimiter, to_thread
 from redis import asyncio as redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -119,9 +118,11 @@ class JobWatcher:
 
     async def _subscribe(self) -> None:
         client = redis.Redis.from_url(self._url, socket_connect_timeout=_CONNECT_TIMEOUT_S, retry=None)
+        task = asyncio.current_task()
         async with client:
-            while True:
-                with suppress(RedisError, OSError):
+            # an error that the client raises as it closes a connection may replace the task's cancellation
+            while task is not None and not task.cancelling():
+                with suppress(Exception):  # whatever the client raises must not end the task
                     async with client.pubsub() as pubsub:
                         await pubsub.subscribe(change_feed.CHANNEL)
                         await self._receive(pubsub)

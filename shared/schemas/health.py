@@ -13,11 +13,11 @@ class Live(Response):
 
 
 class Dependency(StrEnum):
-    """A service or a state that the API needs to serve every request."""
+    """A service or a state that the API uses; it needs all but Redis to serve requests."""
 
     DATABASE = "database"
     MIGRATIONS = "migrations"  # the database has this version's schema
-    REDIS = "redis"
+    REDIS = "redis"  # without it jobs start late, or wait
 
 
 class Check(Response):
@@ -28,7 +28,7 @@ class Check(Response):
 
 
 class Readiness(Response):
-    """Whether requests can be served."""
+    """Whether requests can be served. A failed check of Redis only delays jobs."""
 
     ready: bool
     checks: dict[Dependency, Check]

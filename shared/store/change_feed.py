@@ -10,7 +10,6 @@ from queue import Empty, SimpleQueue
 from uuid import UUID
 
 from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from shared.settings import Settings
@@ -81,7 +80,8 @@ class ChangePublisher:
             return
         try:
             self._redis.publish(CHANNEL, " ".join(map(str, ids)))
-        except (RedisError, OSError):
+        except Exception:
+            # whatever the client raises: an error must not end the thread
             self._paused_until = time.monotonic() + _PAUSE_AFTER_FAILURE_S
 
 

@@ -24,9 +24,8 @@ from sqlalchemy.orm import Session
 from shared.db.tables import JobEvent
 from tests.support.waiting import wait_until
 
-# environment variables of the processes under test: the folder of their failpoints, Celery settings as JSON
+# environment variable of the processes under test: the folder of their failpoints
 FOLDER = "FAULTS_FAILPOINTS"
-CELERY = "FAULTS_CELERY"
 
 
 class Moment(StrEnum):

@@ -1,4 +1,4 @@
-"""A TCP proxy for a server's UNIX socket that can drop traffic and close connections."""
+"""A TCP proxy for a server's UNIX socket that can drop and delay traffic, and close connections."""
 
 import socket
 import threading
@@ -17,8 +17,10 @@ class Proxy:
         port: where clients connect, on 127.0.0.1.
     """
 
-    def __init__(self, upstream: Path) -> None:
+    def __init__(self, upstream: Path, *, delay_s: float = 0.0) -> None:
+        """Prepare to forward to a socket, with a delay of each reply, as of a server that is far away."""
         self._upstream = upstream
+        self._delay_s = delay_s
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._forwarding = threading.Event()
@@ -74,7 +76,7 @@ class Proxy:
         except OSError:
             client.close()
             return
-        connection = _Connection(client, server)
+        connection = _Connection(client, server, self._delay_s)
         self._connections.append(connection)
         threading.Thread(
             target=connection.pass_requests, args=[lambda data: self._is_cut(data)], daemon=True
@@ -85,7 +87,8 @@ class Proxy:
 class _Connection:
     """A client's connection, and the connection to the server that serves it."""
 
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket, delay_s: float) -> None:
+        self._delay_s = delay_s
         self._client = client
         self._server = server
         self._cut_next = False
@@ -105,6 +108,8 @@ class _Connection:
             while data := self._server.recv(_CHUNK):
                 if self._cut_next:
                     break
+                if self._delay_s:
+                    threading.Event().wait(self._delay_s)
                 if not self.dead:
                     self._client.sendall(data)
         if not self.dead:

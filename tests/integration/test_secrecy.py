@@ -114,7 +114,7 @@ def test_logs_of_a_job_contain_its_request_id_and_no_secret(
     settings: Settings, programs: dict[str, Program]
 ) -> None:
     with Client(f"http://127.0.0.1:{settings.port}", api_key=BOOTSTRAP, patience_s=60) as owner:
-        wait_until(lambda: not owner.why_not_ready(), "the API is ready", 60)
+        wait_until(lambda: owner.health().ready, "the API is ready", 60)
         key = owner.create_api_key(ApiKeyCreate(name="Ada", scope=Scope.SUBMIT)).key
     with Client(owner.url, api_key=key) as server:
         job = server.submit(TrainJobCreate(spec=TrainRequest(dataset="digits", epochs=1)))

@@ -77,7 +77,7 @@ _WORKS: dict[str, Work] = {
 }
 
 
-_OF_SKIPPED: dict[str, Any] = {"reap": [], "claim": None, "claim by another": None}
+_OF_SKIPPED: dict[str, Any] = {"reap": [], "end cancelled": [], "claim": None, "claim by another": None}
 
 
 def _skipped(name: str) -> Work:
@@ -276,6 +276,36 @@ def test_an_open_transaction_of_one_job_does_not_block_the_reaping_of_others(
         connection.execute(update(Job).where(Job.id == locked).values(phase=Phase.TRAINING))
         assert postgresql.write(lambda session: recovery.reap(session, max_crashes=3)) == [lost]
     assert postgresql.write(lambda session: recovery.reap(session, max_crashes=3)) == [locked]
+
+
+def test_an_open_transaction_of_one_job_does_not_block_the_end_of_other_cancelled_jobs(
+    postgresql: Database,
+) -> None:
+    locked, free = _released_after_a_cancel(postgresql), _released_after_a_cancel(postgresql)
+    with postgresql.engine.connect() as connection:
+        connection.execute(update(Job).where(Job.id == locked).values(name="another"))
+        assert postgresql.write(recovery.end_cancelled) == [free]
+    assert postgresql.write(recovery.end_cancelled) == [locked]
+
+
+def test_concurrent_recoveries_never_wait_for_each_other(postgresql: Database) -> None:
+    lost = [_expired(postgresql, str(number)) for number in range(20)]
+    cancelled = [_released_after_a_cancel(postgresql) for _ in range(20)]
+
+    def recover(session: Session) -> list[UUID]:
+        session.execute(text("SET LOCAL lock_timeout = '1ms'"))  # whoever waits for a row fails
+        return [*recovery.end_cancelled(session), *recovery.reap(session, max_crashes=3)]
+
+    recovered = _in_threads(4, lambda _: postgresql.write(recover))
+    assert sorted(job_id for share in recovered for job_id in share) == sorted([*lost, *cancelled])
+
+
+def _released_after_a_cancel(database: Database) -> UUID:
+    """A queued job with a cancel request that its worker did not see before it released the job."""
+    attempt = claimed(database, submitted(database)).attempt
+    database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
+    database.write(lambda session: attempts.release(session, attempt))
+    return attempt.job_id
 
 
 def _expired(database: Database, owner: str) -> UUID:

@@ -17,10 +17,12 @@ class _Status(BaseModel):
     """The state of a server.
 
     Attributes:
-        lacks: why the server is not ready; empty if it is.
+        ready: whether the server serves requests.
+        lacks: what it lacks; empty if nothing.
     """
 
     url: str
+    ready: bool
     lacks: str
     me: Me
     jobs: JobCounts
@@ -30,10 +32,12 @@ class _Status(BaseModel):
 
 def status(server: options.Server, as_json: options.Json = False) -> None:
     """Show whether the server is ready, its queues and workers; exit code 1 if it is not ready."""
-    if lacks := server.why_not_ready():
-        say(f"Not ready: {lacks}", "red")  # first, since without a database the other requests time out
+    ready, lacks = server.health()
+    if lacks:  # first, since without a database the other requests time out
+        say(f"Ready, but {lacks}" if ready else f"Not ready: {lacks}", "yellow" if ready else "red")
     status = _Status(
         url=server.url,
+        ready=ready,
         lacks=lacks,
         me=server.me(),
         jobs=server.counts(),
@@ -41,7 +45,7 @@ def status(server: options.Server, as_json: options.Json = False) -> None:
         workers=server.workers(),
     )
     write_result(status, _tables, as_json=as_json)
-    raise typer.Exit(ExitCode.FAILED if lacks else ExitCode.DONE)
+    raise typer.Exit(ExitCode.DONE if ready else ExitCode.FAILED)
 
 
 def _tables(status: _Status) -> Group:

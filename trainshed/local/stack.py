@@ -91,7 +91,7 @@ class LocalStack(AbstractContextManager["LocalStack"]):
         self._start("API", [sys.executable, "-P", "-m", "trainshed.cli.main", "api"], 10.0, cleanup)
         worker = self._start("worker", [sys.executable, "-P", "-m", "workers"], 30.0, cleanup)
         with Client(self.url, api_key=local_api_key(self._settings), patience_s=0) as server:
-            self._wait_while(server.why_not_ready)
+            self._wait_while(lambda: server.health().lacks)
             self._report("waiting for the worker")
             not_registered = "the worker has not registered"
             self._wait_while(lambda: "" if _is_registered(worker, server) else not_registered)

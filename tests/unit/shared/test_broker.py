@@ -13,7 +13,7 @@ from kombu import Consumer
 
 from shared.broker import RUN_JOBS, Broker, BrokerUnavailable, celery_app
 from shared.settings import Settings
-from tests.support.ports import closed_port, silent_port
+from tests.support.ports import closed_port, garbled_port, silent_port
 from tests.support.servers import RedisServer
 
 _SUBMIT_TIMEOUT_S = 3.0
@@ -54,6 +54,13 @@ def unresponsive() -> Iterator[str]:
 def refusing() -> Iterator[str]:
     """URL of a port that refuses connections."""
     with closed_port() as port:
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture
+def garbled() -> Iterator[str]:
+    """URL of a port whose replies are not of Redis."""
+    with garbled_port() as port:
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -112,15 +119,15 @@ def test_a_worker_consumes_messages_of_its_own_queues_only(
     assert _lengths(redis) == {"gpu": 1}
 
 
-def test_ping_succeeds_while_redis_responds(broker: Broker) -> None:
-    broker.ping()
+def test_the_check_succeeds_while_redis_works(broker: Broker) -> None:
+    broker.check()
 
 
-@pytest.mark.parametrize("outage", ["unresponsive", "refusing", "missing"])
+@pytest.mark.parametrize("outage", ["unresponsive", "refusing", "garbled", "missing"])
 @pytest.mark.parametrize(
     "use",
-    [lambda broker: broker.wake({"default": 1}), Broker.ping],
-    ids=["wake", "ping"],
+    [lambda broker: broker.wake({"default": 1}), Broker.check],
+    ids=["wake", "check"],
 )
 def test_an_unavailable_redis_raises_broker_unavailable_within_3_s(
     settings: Settings, request: pytest.FixtureRequest, outage: str, use: Callable[[Broker], object]
@@ -139,7 +146,7 @@ def test_the_broker_recovers_when_redis_is_restarted(broker: Broker, redis: Redi
     with pytest.raises(BrokerUnavailable):
         broker.wake({"default": 1})
     redis.start()
-    broker.ping()
+    broker.check()
     broker.wake({"default": 1})
     assert _lengths(redis) == {"default": 1}  # Redis was empty after the restart
 
@@ -168,7 +175,7 @@ def test_a_socket_path_may_contain_spaces(redis: RedisServer) -> None:
         settings = Settings(data_dir=Path(folder))
         settings.redis_socket.symlink_to(redis.socket)
         broker = Broker(settings)
-        broker.ping()
+        broker.check()
         broker.wake({"default": 1})
         assert _consumed(settings, 1) == ["default"]
         broker.close()

@@ -20,7 +20,7 @@ from shared.schemas import (
 from shared.settings import Settings
 from tests.support.fake_api import FakeApi, make_event, make_job, make_problem, make_states
 from trainshed import Client, TrainshedApiError
-from trainshed.client import local_url
+from trainshed.client import Health, local_url
 
 ADMIN_KEY = "a secret of the administrator"
 
@@ -181,24 +181,27 @@ def test_an_unknown_job_is_an_error_with_the_servers_message(server: Client) -> 
     assert caught.value.problem.status == 404
 
 
-def test_a_ready_server_has_no_reason_not_to_be(server: Client) -> None:
-    assert server.why_not_ready() == ""
+def test_a_ready_server_lacks_nothing(server: Client) -> None:
+    assert server.health() == Health(ready=True, lacks="")
 
 
-def test_a_server_that_is_not_ready_says_why(api: FakeApi, server: Client) -> None:
+@pytest.mark.parametrize(("status", "ready"), [(200, True), (503, False)])
+def test_a_server_says_what_it_lacks_and_whether_it_is_ready(
+    api: FakeApi, server: Client, status: int, ready: bool
+) -> None:
     checks = {"database": {"ok": True, "detail": "ok"}, "redis": {"ok": False, "detail": "Redis is down"}}
-    api.ready = httpx.Response(503, json={"ready": False, "checks": checks})
-    assert server.why_not_ready() == "Redis is down"
+    api.ready = httpx.Response(status, json={"ready": ready, "checks": checks})
+    assert server.health() == Health(ready=ready, lacks="Redis is down")
 
 
 def test_a_server_that_fails_is_not_ready(api: FakeApi, server: Client) -> None:
     api.ready = make_problem(500, "oops")
-    assert server.why_not_ready() == f"{server.url} is not ready"
+    assert server.health() == Health(ready=False, lacks=f"{server.url} is not ready")
 
 
 def test_an_unreachable_server_is_not_ready(api: FakeApi, server: Client) -> None:
     api.faults = [httpx.ConnectError("refused")]
-    assert server.why_not_ready() == f"{server.url} does not respond"
+    assert server.health() == Health(ready=False, lacks=f"{server.url} does not respond")
     assert api.pauses == []
 
 

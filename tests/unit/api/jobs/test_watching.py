@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import count
 from uuid import UUID
 
 import pytest
@@ -132,6 +133,29 @@ def test_redis_wakes_the_watches_of_that_job_and_of_all_jobs(
                 assert await watch.changed(TIMEOUT_S)
                 assert await all_jobs.changed(TIMEOUT_S)
                 assert not await other.changed(0)
+
+    asyncio.run(work())
+
+
+def test_replies_that_are_not_of_redis_do_not_end_the_subscription(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.jobs.watching._RECONNECT_INTERVAL_S", 0.01)
+
+    async def work() -> None:
+        connections, third = count(1), asyncio.Event()
+
+        async def garble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if next(connections) == 3:
+                third.set()
+            while await reader.read(4_096):
+                writer.write(b"$abc\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(garble, "127.0.0.1", 0) as server:
+            url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with _running(database, settings.model_copy(update={"redis_url": url})):
+                await asyncio.wait_for(third.wait(), TIMEOUT_S)
 
     asyncio.run(work())
 

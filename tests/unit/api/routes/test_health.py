@@ -1,9 +1,13 @@
 """Liveness, readiness, version and Prometheus metrics over HTTP."""
 
+from collections.abc import Callable
 from importlib.metadata import version
+from time import monotonic
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
 
 from api.app import create_app
 from shared.db.engine import Database
@@ -27,15 +31,66 @@ def test_it_is_ready_with_a_migrated_database_and_redis(api: httpx.Client) -> No
     }
 
 
-def test_it_is_not_ready_without_redis(api: httpx.Client, redis: RedisServer) -> None:
-    redis.stop()
-
+def _redis_check(api: httpx.Client) -> tuple[bool, str]:
+    """What a ready API says about Redis."""
     answer = api.get("/readyz")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["ready"]
+    return body["checks"]["redis"]["ok"], body["checks"]["redis"]["detail"]
 
-    assert answer.status_code == 503
-    checks = answer.json()["checks"]
-    assert [name for name, check in checks.items() if not check["ok"]] == ["redis"]
-    assert "TRAINSHED_REDIS_URL" in checks["redis"]["detail"]
+
+def test_without_redis_it_is_ready_and_says_what_to_do(api: httpx.Client, redis: RedisServer) -> None:
+    redis.stop()
+    ok, detail = _redis_check(api)
+    assert not ok
+    assert "TRAINSHED_REDIS_URL" in detail
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "detail"),
+    [
+        (
+            lambda redis: redis.config_set("maxmemory", "1"),
+            lambda redis: redis.config_set("maxmemory", "0"),
+            "maxmemory",
+        ),
+        (
+            lambda redis: redis.replicaof("127.0.0.1", "1"),
+            lambda redis: redis.replicaof("NO", "ONE"),
+            "read-only replica",
+        ),
+        (
+            lambda redis: redis.set("default", "text"),
+            lambda redis: redis.flushall(),
+            "is no list",
+        ),
+    ],
+    ids=["full", "replica", "another type"],
+)
+def test_a_redis_that_refuses_is_reported_until_it_is_mended(
+    api: httpx.Client,
+    redis: RedisServer,
+    spoil: Callable[[Redis], object],
+    mend: Callable[[Redis], object],
+    detail: str,
+) -> None:
+    with redis.client() as client:
+        spoil(client)
+        ok, reported = _redis_check(api)
+        assert not ok
+        assert detail in reported
+        mend(client)
+        assert _redis_check(api) == (True, "ok")
+
+
+def test_a_redis_that_hangs_delays_the_answer_by_half_a_second(api: httpx.Client, redis: RedisServer) -> None:
+    assert _redis_check(api) == (True, "ok")
+    redis.hang()
+    started = monotonic()
+    ok, _ = _redis_check(api)
+    assert (ok, monotonic() - started < 0.9) == (False, True)
+    redis.wake()
 
 
 def test_it_is_not_ready_before_the_migrations(settings: Settings, redis: RedisServer) -> None:

@@ -16,6 +16,7 @@ from shared.store.change_feed import CHANNEL, ChangePublisher
 from shared.store.submit import submit_job
 from tests.support.databases import open_database
 from tests.support.factories import make_new_job, record, running, submitted
+from tests.support.ports import garbled_port
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
@@ -129,6 +130,14 @@ def test_closing_publishes_pending_changes(
         job_id = submitted(database)
     publisher.close()
     assert _published(channel) == {job_id}
+
+
+def test_replies_that_are_not_of_redis_do_not_end_the_thread(settings: Settings, database_url: str) -> None:
+    with garbled_port() as port:
+        publisher = ChangePublisher(settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}"}))
+        with open_database(database_url, committed=publisher) as database:
+            submitted(database)
+        publisher.close()  # an error of the thread would fail this test as a warning
 
 
 @pytest.mark.parametrize("message", [b"x", b"\xff", b"1 2"])

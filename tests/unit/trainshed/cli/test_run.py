@@ -33,7 +33,7 @@ def test_the_api_serves_until_it_is_terminated(tmp_path: Path) -> None:
     port = ports.find_free(HOST)
     api = trainshed("api", TRAINSHED_PORT=str(port), TRAINSHED_DATA_DIR=str(tmp_path))
     with Client(f"http://{HOST}:{port}") as server:
-        wait_until(lambda: "schema" in server.why_not_ready(), "the API reports its missing schema", 30)
+        wait_until(lambda: "schema" in server.health().lacks, "the API reports its missing schema", 30)
     api.send_signal(signal.SIGTERM)
     out, err = api.communicate(timeout=30)
     assert out == ""

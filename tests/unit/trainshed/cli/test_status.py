@@ -2,6 +2,7 @@
 
 import json
 
+from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from api.app import create_app
@@ -32,12 +33,20 @@ def test_a_ready_server_is_shown_with_its_jobs_and_queues(
     assert (status["lacks"], status["jobs"]["total"], status["queues"][0]["running"]) == ("", 2, 1)
 
 
-def test_a_server_that_is_not_ready_is_shown_with_the_reason(url: str, database: Database) -> None:
+def test_a_server_without_redis_is_ready_and_shown_with_what_it_lacks(url: str, database: Database) -> None:
     factories.submitted(database)
     result = _run(url)  # its Redis does not run
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Not ready: Redis is unavailable: start it")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("Ready, but Redis is unavailable: start it")
     assert "Jobs: 1 queued" in result.stdout
+
+
+def test_a_server_that_is_not_ready_is_shown_with_the_reason(url: str, database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'another'"))
+    result = _run(url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Not ready: the schema is that of another version")
 
 
 def test_a_server_without_a_database_is_only_a_reason() -> None:
