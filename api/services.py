@@ -3,20 +3,24 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from shared.broker import Broker
 from shared.db.engine import Database
 from shared.settings import Settings
+from shared.store import dispatch
 from shared.store.change_feed import ChangePublisher
+from shared.store.group_commit import GroupCommit
 
 
 @dataclass(frozen=True)
 class Services:
-    """The settings, the database and the broker. Thread-safe."""
+    """The settings, the database and the broker; `submissions` stores jobs. Thread-safe."""
 
     settings: Settings
     database: Database
     broker: Broker
+    submissions: GroupCommit
 
 
 @contextmanager
@@ -25,6 +29,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
     with closing(ChangePublisher(settings)) as publisher, closing(Broker(settings)) as broker:
         database = Database(settings.effective_database_url, committed=publisher)
         try:
-            yield Services(settings, database, broker)
+            with closing(GroupCommit(database, partial(dispatch.wake, broker))) as submissions:
+                yield Services(settings, database, broker, submissions)
         finally:
             database.dispose()

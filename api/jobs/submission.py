@@ -1,9 +1,10 @@
 """Submission of jobs: from a client's request to a stored and dispatched job."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.orm import Session
+from anyio import to_thread
 from uuid_utils.compat import uuid7
 
 from api.services import Services
@@ -20,8 +21,9 @@ from shared.schemas import (
     TrainSpec,
 )
 from shared.settings import Settings
-from shared.store import dispatch, job_queries, models
-from shared.store.submit import Idempotency, NewJob, new_evaluation, new_training, submit_job
+from shared.store import job_queries, models
+from shared.store.new_jobs import new_evaluation, new_training
+from shared.store.submit import Idempotency, NewJob, NewJobs
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,24 @@ class Submission:
     replayed: bool
 
 
-def submit(services: Services, request: JobCreate, key: str | None) -> Submission:
+async def submit(services: Services, request: JobCreate, key: str | None) -> Submission:
     """Store and dispatch the job that a client requests.
 
     Raises:
         InvalidSpec: the dataset does not exist, or has fewer images.
         ModelNotFound: the model to evaluate does not exist.
         IdempotencyKeyReused: the key was used for a different request.
+        NotCommitted: the database takes too long.
     """
-    return _submit(services, request, Idempotency.of(key, request.model_dump_json()))
+    idempotency = Idempotency.of(key, request.model_dump_json())
+    if isinstance(request, TrainJobCreate):
+        new = _new_training(services, request)
+    else:
+        new = await to_thread.run_sync(_new_evaluation, services, request)
+    receipt = await services.submissions.submit_async(NewJobs([new], idempotency))
+    if receipt.created_at is not None:
+        return _stored(new, receipt.created_at)
+    return await to_thread.run_sync(_replayed, services, receipt.job_id)
 
 
 def retry(services: Services, job_id: UUID, key: str | None) -> Submission:
@@ -76,7 +87,7 @@ def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None
     schema = TrainJobCreate if job.kind == JobKind.TRAIN else EvaluateJobCreate
     request = schema.model_validate({**source, **changes, "spec": spec})
     payload = f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}"
-    return _submit(services, request, Idempotency.of(key, payload))
+    return _store(services, _new_job(services, request), Idempotency.of(key, payload))
 
 
 def describe_dataset(settings: Settings, name: str, *, field: str) -> catalog.DatasetInfo:
@@ -94,14 +105,21 @@ def describe_dataset(settings: Settings, name: str, *, field: str) -> catalog.Da
         raise InvalidSpec(field, str(error)) from error
 
 
-def _submit(services: Services, request: JobCreate, idempotency: Idempotency | None) -> Submission:
+def _new_job(services: Services, request: JobCreate) -> NewJob:
     if isinstance(request, TrainJobCreate):
-        dataset = describe_dataset(services.settings, request.spec.dataset, field="dataset")
-        return _store(services, new_training(request, dataset), idempotency)
+        return _new_training(services, request)
+    return _new_evaluation(services, request)
+
+
+def _new_training(services: Services, request: TrainJobCreate) -> NewJob:
+    dataset = describe_dataset(services.settings, request.spec.dataset, field="dataset")
+    return new_training(request, dataset)
+
+
+def _new_evaluation(services: Services, request: EvaluateJobCreate) -> NewJob:
     model = services.database.read(lambda session: models.find(session, request.spec.model_id))
     dataset = describe_dataset(services.settings, model.dataset, field="model_id")
-    new = new_evaluation(request, model.id, TrainSpec.model_validate(model.spec), dataset)
-    return _store(services, new, idempotency)
+    return new_evaluation(request, model.id, TrainSpec.model_validate(model.spec), dataset)
 
 
 def _retry_of(job: Job) -> NewJob:
@@ -121,11 +139,16 @@ def _retry_of(job: Job) -> NewJob:
 
 
 def _store(services: Services, new: NewJob, idempotency: Idempotency | None) -> Submission:
-    def store(session: Session) -> Submission:
-        job_id, stored = submit_job(session, new, idempotency=idempotency)
-        return Submission(job_queries.summary(session, job_id), replayed=not stored)
+    receipt = services.submissions.submit(NewJobs([new], idempotency))
+    if receipt.created_at is not None:
+        return _stored(new, receipt.created_at)
+    return _replayed(services, receipt.job_id)
 
-    submission = services.database.write(store)
-    if not submission.replayed:
-        dispatch.wake(services.broker, {new.queue: 1})
-    return submission
+
+def _stored(new: NewJob, created_at: datetime) -> Submission:
+    return Submission(job_queries.newly_queued(new, created_at), replayed=False)
+
+
+def _replayed(services: Services, job_id: UUID) -> Submission:
+    job = services.database.read(lambda session: job_queries.summary(session, job_id))
+    return Submission(job, replayed=True)

@@ -2,7 +2,6 @@
 
 import math
 import secrets
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,9 +28,9 @@ from shared.schemas import (
     TrainJobCreate,
     TrainRequest,
 )
-from shared.store import dispatch, job_edits, sweeps
-from shared.store.submit import Idempotency, NewJob, new_training
-from shared.store.sweeps import NewSweep
+from shared.store import job_edits, job_queries, sweeps
+from shared.store.new_jobs import new_training
+from shared.store.submit import Idempotency, NewJob, NewJobs, NewSweep
 
 _MAX_CANCELS_PER_TRANSACTION = 50  # SQLite has one writer at a time, and workers must not wait for it long
 
@@ -49,19 +48,17 @@ def submit(services: Services, request: SweepCreate, key: str | None) -> tuple[U
         IdempotencyKeyReused: the key was used for a different request.
     """
     sweep_id = uuid7()
-    new = NewSweep(
-        sweep_id,
-        request.name,
-        request.model_dump(mode="json"),
+    new = NewJobs(
         [replace(job, sweep_id=sweep_id) for job in _new_jobs(services, request)],
+        Idempotency.of(key, f"sweep {request.model_dump_json()}"),
+        NewSweep(sweep_id, request.name, request.model_dump(mode="json")),
     )
-    idempotency = Idempotency.of(key, f"sweep {request.model_dump_json()}")
-    stored_id, stored = services.database.write(
-        lambda session: sweeps.submit(session, new, idempotency=idempotency)
-    )
-    if stored:
-        dispatch.wake(services.broker, Counter(job.queue for job in new.jobs))
-    return stored_id, stored
+    receipt = services.submissions.submit(new)
+    if not receipt.replayed:
+        return sweep_id, True
+    first = services.database.read(lambda session: job_queries.summary(session, receipt.job_id))
+    assert first.sweep_id is not None, "the request that the key stands for was a sweep's"
+    return first.sweep_id, False
 
 
 def cancel(services: Services, sweep_id: UUID) -> None:

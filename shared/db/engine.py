@@ -4,7 +4,7 @@ A transaction is a function of a session. It is run again when the connection is
 conflicts with it, so it must be idempotent, as the functions of `shared.store` are.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
@@ -15,11 +15,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Row, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.dml import ReturningInsert
 from tenacity import (
     Retrying,
     retry_if_exception,
@@ -175,9 +176,21 @@ def is_transient(error: BaseException) -> bool:
 
 def insert_or_ignore(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key exists; return whether it was inserted."""
+    statement = _insert_or_ignore(session, table).values(**values)
+    return session.execute(statement).first() is not None
+
+
+def insert_new(
+    session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Insert the rows whose keys do not exist, by one statement; return their keys, in no order."""
+    return session.execute(_insert_or_ignore(session, table), rows).all()
+
+
+def _insert_or_ignore(session: Session, table: type[Base]) -> ReturningInsert[*tuple[Any, ...]]:
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table).values(**values).on_conflict_do_nothing()
-    return session.execute(statement.returning(*table.__table__.primary_key)).first() is not None
+    statement = insert(table).on_conflict_do_nothing()
+    return statement.returning(*table.__table__.primary_key)
 
 
 def upsert(session: Session, table: type[Base], values: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from shared.db.tables import Epoch, Job
 from shared.errors import JobNotFound
 from shared.lifecycle import JobKind, JobState
 from shared.store import queues
+from shared.store.submit import NewJob
 
 _RECENT_EPOCHS = 5  # the ETA is computed from these: a job's first epoch includes compilation
 
@@ -44,6 +46,27 @@ def summary(session: Session, job_id: UUID) -> schemas.Job:
     if row is None:
         raise JobNotFound(f"there is no job {job_id}")
     return describe(session, [row])[0]
+
+
+def newly_queued(new: NewJob, created_at: datetime) -> schemas.Job:
+    """Return a job as `summary` does right after it was stored, without reading it."""
+    return schemas.Job(
+        **vars(new),
+        state=JobState.QUEUED,
+        phase=None,
+        attempt=0,
+        crashes=0,
+        version=1,
+        progress=_progress(0, new.spec, None) if isinstance(new.spec, schemas.TrainSpec) else None,
+        metrics=None,
+        evaluation_accuracy=None,
+        error=None,
+        cancel_requested_at=None,
+        scheduled_at=created_at,
+        created_at=created_at,
+        started_at=None,
+        finished_at=None,
+    )
 
 
 def state(session: Session, job_id: UUID) -> JobState:
@@ -81,7 +104,7 @@ def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
         **fields,
         "spec": spec or schemas.EvaluateSpec.model_validate(row.spec),
         "tags": tuple(row.tags),
-        "progress": _progress(row, spec, epoch_s) if spec else None,
+        "progress": _progress(row.next_epoch, spec, epoch_s) if spec else None,
         "metrics": None if row.loss is None else schemas.LastMetrics.model_validate(row),
         "error": None
         if row.error_code is None
@@ -89,12 +112,12 @@ def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
     }
 
 
-def _progress(row: tables.Job, spec: schemas.TrainSpec, epoch_s: float | None) -> schemas.Progress:
+def _progress(epoch: int, spec: schemas.TrainSpec, epoch_s: float | None) -> schemas.Progress:
     return schemas.Progress(
-        epoch=row.next_epoch,
+        epoch=epoch,
         epochs=spec.epochs,
-        step=row.next_epoch * spec.steps_per_epoch,
+        step=epoch * spec.steps_per_epoch,
         steps=spec.epochs * spec.steps_per_epoch,
-        percent=100 * row.next_epoch / spec.epochs,
-        eta_s=None if epoch_s is None else (spec.epochs - row.next_epoch) * epoch_s,
+        percent=100 * epoch / spec.epochs,
+        eta_s=None if epoch_s is None else (spec.epochs - epoch) * epoch_s,
     )

@@ -7,23 +7,20 @@ for ever.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Double,
     Select,
     UnaryExpression,
-    bindparam,
-    literal,
     select,
     tuple_,
 )
 from sqlalchemy.orm import Session
 
-from shared.db.clock import Now, seconds_between
-from shared.db.tables import IS_QUEUED, Job, PausedQueue, UtcDateTime
+from shared.db.clock import Now
+from shared.db.tables import IS_QUEUED, Job, PausedQueue
 from shared.schemas import Priority
 
 HEAD_START_S = {Priority.HIGH: 3_600.0, Priority.NORMAL: 0.0, Priority.LOW: -3_600.0}
@@ -32,12 +29,10 @@ HEAD_START_S = {Priority.HIGH: 3_600.0, Priority.NORMAL: 0.0, Priority.LOW: -3_6
 ORDER: tuple[UnaryExpression[Any], ...] = (Job.place.asc(), Job.id.asc())
 """ORDER BY of queued jobs. Ids, which sort by creation time, decide between equal places."""
 
-_EPOCH = literal(datetime(1970, 1, 1, tzinfo=UTC), UtcDateTime())
 
-
-def of_new_job(now: Now) -> ColumnElement[float]:
-    """Return SQL for the place of a job submitted now; the parameter `head_start_s` is of its priority."""
-    return seconds_between(_EPOCH, now()) - bindparam("head_start_s", type_=Double())
+def of_new_job(priority: Priority, created_at: datetime) -> float:
+    """Return the place of a job that is submitted now."""
+    return created_at.timestamp() - HEAD_START_S[priority]
 
 
 def due(queue: str, *, now: Now) -> Select[float]:

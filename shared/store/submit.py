@@ -1,34 +1,30 @@
-"""Submission: completes a request to a full specification and stores the job.
+"""Submission: stores queued jobs, once for each idempotency key."""
 
-What the client left out is filled in here and stored, a drawn seed too, so that every job can be run again
-exactly.
-"""
-
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
-from uuid_utils.compat import uuid7
 
 from shared import log
-from shared.datasets.catalog import DatasetInfo
+from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, database_now
-from shared.db.engine import insert_or_ignore
-from shared.db.tables import Base, IdempotencyKey, Job, JobTag
-from shared.errors import IdempotencyKeyReused, InvalidSpec
+from shared.db.engine import insert_new
+from shared.db.tables import Base, IdempotencyKey, Job, JobTag, Sweep
+from shared.errors import IdempotencyKeyReused
 from shared.lifecycle import JobKind, JobState
-from shared.schemas import EvaluateJobCreate, EvaluateSpec, Priority, TrainJobCreate, TrainRequest, TrainSpec
+from shared.schemas import Priority
 from shared.store import places
 from shared.store.transitions import log_submitted
 
-_JOBS = Base.metadata.tables[Job.__tablename__]
-MAX_STEPS = 1_000_000  # optimizer updates of one job
+_JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
+# built once, which takes as long as running it
+_CREATED_AT = select(_JOBS.c.id, _JOBS.c.created_at).where(_JOBS.c.id.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True)
@@ -77,149 +73,163 @@ class Idempotency:
         return None if key is None else cls(key, sha256(request.encode()).hexdigest())
 
 
+@dataclass(frozen=True)
+class NewSweep:
+    """A sweep that is to be stored with its jobs.
+
+    Attributes:
+        id: a new UUIDv7, which each of the jobs has as its `sweep_id`.
+        request: the client's request, as JSON.
+    """
+
+    id: UUID
+    name: str | None
+    request: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NewJobs:
+    """What one request submits: its jobs are stored together, all or none.
+
+    Attributes:
+        jobs: one or more; the first one's id stands for all of them.
+        idempotency: None if the client sent no key.
+        sweep: the sweep that the jobs belong to.
+    """
+
+    jobs: Sequence[NewJob]
+    idempotency: Idempotency | None = None
+    sweep: NewSweep | None = None
+
+    @property
+    def id(self) -> UUID:
+        """The first job's id."""
+        return self.jobs[0].id
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The result of a submission.
+
+    Attributes:
+        job_id: the first job that was stored, now or by an earlier request with the same idempotency key.
+        created_at: when this submission stored it; None if an earlier request did.
+    """
+
+    job_id: UUID
+    created_at: datetime | None
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier request with the same idempotency key has stored the jobs."""
+        return self.created_at is None
+
+
+Outcome = Receipt | IdempotencyKeyReused
+"""What a submission is answered with; the error is returned, because it concerns this submission alone."""
+
+
+class _Owner(NamedTuple):
+    """The request that an idempotency key stands for, and the job that it stored."""
+
+    request_sha256: str
+    job_id: UUID
+
+
 def submit_job(
     session: Session, new: NewJob, *, idempotency: Idempotency | None = None, now: Now = database_now
 ) -> tuple[UUID, bool]:
-    """Store a queued job as `submit_jobs` does."""
-    return submit_jobs(session, [new], idempotency=idempotency, now=now)
-
-
-def submit_jobs(
-    session: Session,
-    new: Sequence[NewJob],
-    *,
-    idempotency: Idempotency | None = None,
-    now: Now = database_now,
-) -> tuple[UUID, bool]:
-    """Store queued jobs; the caller wakes workers up after the commit. Idempotent.
+    """Store one queued job as `submit_jobs` does.
 
     Returns:
-        The first job's id, and whether this call stored the jobs. With an idempotency key that was used
-        before, the id is that of the first job that was stored with it.
+        The job's id, and whether this call stored it. With an idempotency key that was used before, the id
+        is that of the job that was stored with it.
 
     Raises:
         IdempotencyKeyReused: the key was used for a different request.
     """
-    first_id = new[0].id
-    if idempotency is not None:
-        row = {**asdict(idempotency), "job_id": first_id, "created_at": now()}
-        if not insert_or_ignore(session, IdempotencyKey, row):
-            used = session.get_one(IdempotencyKey, idempotency.key)
-            if used.request_sha256 != idempotency.request_sha256:
-                raise IdempotencyKeyReused(
-                    f"idempotency key {idempotency.key!r} was used for a different request: send a new key"
-                )
-            return used.job_id, used.job_id == first_id
-    elif session.scalar(select(Job.id).where(Job.id == first_id)) is not None:
-        return first_id, True
-    _insert(session, new, now)
-    return first_id, True
+    [outcome] = submit_jobs(session, [NewJobs([new], idempotency)], now=now)
+    if isinstance(outcome, IdempotencyKeyReused):
+        raise outcome
+    return outcome.job_id, not outcome.replayed
 
 
-def _insert(session: Session, new: Sequence[NewJob], now: Now) -> None:
-    # one statement for all jobs, and not the ORM's, which takes twice as long
-    jobs = insert(_JOBS).values(
-        state=JobState.QUEUED,
-        version=1,
-        attempt=0,
-        failures=0,
-        crashes=0,
-        next_epoch=0,
-        scheduled_at=now(),
-        place=places.of_new_job(now),
-        created_at=now(),
-    )
-    session.execute(jobs, [_row(job) for job in new])
-    log_submitted(session, [job.id for job in new], now)
-    add_tags(session, {job.id: job.tags for job in new})
+def submit_jobs(session: Session, requests: Sequence[NewJobs], *, now: Now = database_now) -> list[Outcome]:
+    """Store the queued jobs of several requests, by one statement a table; the caller wakes the workers.
 
+    Idempotent, for each request and whichever others it is repeated with: its transaction is run again if
+    the commit was not confirmed. Of several requests with one idempotency key the first one is stored.
 
-def _row(new: NewJob) -> dict[str, Any]:
-    head_start_s = places.HEAD_START_S[Priority(new.priority)]
-    spec, tags = new.spec.model_dump(mode="json"), list(new.tags)
-    return {**vars(new), "spec": spec, "tags": tags, "head_start_s": head_start_s}
-
-
-def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
-    """Complete a request for a training job with the defaults of its dataset and a drawn seed.
-
-    Raises:
-        InvalidSpec: the dataset has fewer images, or the job would take more than `MAX_STEPS` steps.
+    Returns:
+        For each request its receipt, or the error that its key was used for a different request.
     """
-    return _new_job(request, _train_spec(request.spec, dataset))
+    at = session.execute(select(now())).scalar_one()
+    owners = _claim_keys(session, requests, at)
+    ids = [request.id for request in requests]
+    stored: dict[UUID, datetime] = dict(session.connection().execute(_CREATED_AT, {"ids": ids}).all())
+    outcomes = [_outcome(request, owners, stored.get(request.id, at)) for request in requests]
+    receipts = {outcome.job_id for outcome in outcomes if isinstance(outcome, Receipt)}
+    _insert(session, [new for new in requests if new.id in receipts and new.id not in stored], at)
+    return outcomes
 
 
-def new_evaluation(
-    request: EvaluateJobCreate, model_id: UUID, model: TrainSpec, dataset: DatasetInfo
-) -> NewJob:
-    """Complete a request for an evaluation job with the settings that the model was trained with.
-
-    Args:
-        model_id: id of the model that the request names by id or alias.
-        model: the specification that the model was trained with.
-        dataset: the dataset that the model was trained on.
-
-    Raises:
-        InvalidSpec: the dataset has fewer images.
-    """
-    given, rows = request.spec, dataset.test_rows
-    spec = EvaluateSpec(
-        model_id=model_id,
-        evaluation_size=_size("evaluation_size", given.evaluation_size, model.evaluation_size, rows),
-        seed=model.seed if given.seed is None else given.seed,
-        threshold=model.threshold if given.threshold is None else given.threshold,
-    )
-    return _new_job(request, spec, model_id=model_id)
+def _claim_keys(session: Session, requests: Sequence[NewJobs], at: datetime) -> dict[str, _Owner]:
+    """Store the idempotency keys that are new, and return who owns each key of the requests."""
+    owners: dict[str, _Owner] = {}
+    for new in requests:
+        if new.idempotency is not None:
+            owners.setdefault(new.idempotency.key, _Owner(new.idempotency.request_sha256, new.id))
+    if not owners:
+        return {}
+    # in one order in all transactions, which could otherwise wait for each other's keys
+    rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(owners)]
+    inserted = {row.key for row in insert_new(session, IdempotencyKey, rows)}
+    if used := owners.keys() - inserted:
+        columns = IdempotencyKey.key, IdempotencyKey.request_sha256, IdempotencyKey.job_id
+        earlier = session.execute(select(*columns).where(IdempotencyKey.key.in_(used)))
+        owners |= {row.key: _Owner(row.request_sha256, row.job_id) for row in earlier}
+    return owners
 
 
-def _train_spec(request: TrainRequest, dataset: DatasetInfo) -> TrainSpec:
-    sizes = {
-        field: _size(field, getattr(request, field), default, rows)
-        for field, default, rows in (
-            ("train_size", dataset.default_train_size, dataset.train_rows),
-            ("validation_size", dataset.default_validation_size, dataset.test_rows),
-            ("evaluation_size", dataset.default_evaluation_size, dataset.test_rows),
+def _outcome(new: NewJobs, owners: Mapping[str, _Owner], created_at: datetime) -> Outcome:
+    if new.idempotency is None:
+        return Receipt(new.id, created_at)
+    key = new.idempotency.key
+    owner = owners[key]
+    if owner.request_sha256 != new.idempotency.request_sha256:
+        return IdempotencyKeyReused(
+            f"idempotency key {key!r} was used for a different request: send a new key"
         )
+    return Receipt(owner.job_id, created_at if owner.job_id == new.id else None)
+
+
+def _insert(session: Session, requests: Sequence[NewJobs], at: datetime) -> None:
+    jobs = [job for new in requests for job in new.jobs]
+    insert_rows(session, _JOBS, [_row(job, at) for job in jobs])
+    log_submitted(session, [job.id for job in jobs], at)
+    add_tags(session, {job.id: job.tags for job in jobs})
+    sweeps = [{**vars(new.sweep), "created_at": at} for new in requests if new.sweep is not None]
+    insert_rows(session, _SWEEPS, sweeps)
+
+
+def _row(job: NewJob, at: datetime) -> dict[str, Any]:
+    return {
+        **vars(job),
+        "state": JobState.QUEUED,
+        "version": 1,
+        "attempt": 0,
+        "failures": 0,
+        "crashes": 0,
+        "next_epoch": 0,
+        "spec": job.spec.model_dump(mode="json"),
+        "tags": list(job.tags),
+        "place": places.of_new_job(job.priority, at),
+        "scheduled_at": at,
+        "created_at": at,
     }
-    seed = secrets.randbelow(2**31) if request.seed is None else request.seed
-    spec = TrainSpec.model_validate({**request.model_dump(), **sizes, "seed": seed})
-    if spec.epochs * spec.steps_per_epoch > MAX_STEPS:
-        raise InvalidSpec(
-            "epochs",
-            f"{spec.epochs:,} epochs of {spec.steps_per_epoch:,} steps are more than {MAX_STEPS:,} steps: "
-            "use fewer epochs or a larger batch_size",
-        )
-    return spec
-
-
-def _size(field: str, requested: int | None, default: int, rows: int) -> int:
-    if requested is not None and requested > rows:
-        kind = "training" if field == "train_size" else "test"
-        raise InvalidSpec(
-            field, f"{field} is {requested:,}, and the dataset has {rows:,} {kind} images: request fewer"
-        )
-    return default if requested is None else requested
-
-
-def _new_job(
-    request: TrainJobCreate | EvaluateJobCreate, spec: TrainSpec | EvaluateSpec, model_id: UUID | None = None
-) -> NewJob:
-    return NewJob(
-        id=uuid7(),
-        kind=request.kind,
-        spec=spec,
-        name=request.name,
-        tags=request.tags,
-        queue=request.queue,
-        priority=request.priority,
-        max_attempts=request.max_attempts,
-        max_runtime_s=request.max_runtime_s,
-        model_id=model_id,
-    )
 
 
 def add_tags(session: Session, tags: Mapping[UUID, Sequence[str]]) -> None:
     """Add jobs, by id, to the index of jobs by tag."""
     rows = [{"job_id": job_id, "tag": tag} for job_id, names in tags.items() for tag in names]
-    if rows:
-        session.execute(insert(JobTag), rows)
+    insert_rows(session, _TAGS, rows)

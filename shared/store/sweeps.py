@@ -1,22 +1,18 @@
-"""Sweeps: submitting their jobs in one transaction, and ranking them."""
+"""Sweeps: their jobs, ranked, and lists of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from shared.db.clock import Now, database_now
-from shared.db.engine import insert_or_ignore
 from shared.db.tables import Job
 from shared.db.tables import Sweep as SweepRow
 from shared.errors import SweepNotFound
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import Objective, Sweep, SweepDetail, SweepResult
 from shared.store.keyset import CreationKey, newest_first
-from shared.store.submit import Idempotency, NewJob, submit_jobs
 
 _COLUMNS: dict[Objective, InstrumentedAttribute[float | None]] = {
     Objective.EVALUATION_ACCURACY: Job.evaluation_accuracy,
@@ -25,43 +21,6 @@ _COLUMNS: dict[Objective, InstrumentedAttribute[float | None]] = {
     Objective.LOSS: Job.loss,
     Objective.VAL_LOSS: Job.val_loss,
 }
-
-
-@dataclass(frozen=True)
-class NewSweep:
-    """A sweep to store.
-
-    Attributes:
-        id: a new UUIDv7.
-        request: the client's request, as JSON.
-        jobs: one or more, each with this sweep's id.
-    """
-
-    id: UUID
-    name: str | None
-    request: dict[str, Any]
-    jobs: Sequence[NewJob]
-
-
-def submit(
-    session: Session, new: NewSweep, *, idempotency: Idempotency | None = None, now: Now = database_now
-) -> tuple[UUID, bool]:
-    """Store a sweep and all its jobs, once for each idempotency key.
-
-    Returns:
-        the sweep's id, and whether this call stored it.
-
-    Raises:
-        IdempotencyKeyReused: the key belongs to a different request.
-    """
-    first_id, stored = submit_jobs(session, new.jobs, idempotency=idempotency, now=now)
-    if stored:
-        row = {"id": new.id, "name": new.name, "request": new.request, "created_at": now()}
-        insert_or_ignore(session, SweepRow, row)
-        return new.id, True
-    sweep_id = session.get_one(Job, first_id).sweep_id
-    assert sweep_id is not None, "the request that the key stands for was a sweep's"
-    return sweep_id, False
 
 
 def detail(session: Session, sweep_id: UUID, objective: Objective) -> SweepDetail:

@@ -5,14 +5,16 @@ fence). If it matches no row, the writer was too late and its transaction writes
 one event, whose sequence number is the job's new version.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, ScalarSelect, delete, insert, update
 from sqlalchemy.orm import Session
 
+from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, seconds_between
 from shared.db.tables import Attempt, Base, Checkpoint, Job, JobEvent
 from shared.errors import StaleAttempt
@@ -145,15 +147,20 @@ def _finish_attempt(
     )
 
 
-def log_submitted(session: Session, job_ids: Iterable[UUID], now: Now) -> None:
+def log_submitted(session: Session, job_ids: Sequence[UUID], at: datetime) -> None:
     """Insert the first event of each of these jobs."""
-    first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "data": {}}
-    _log_events(session, [{"job_id": job_id, **first} for job_id in job_ids], now)
+    first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "data": {}, "at": at}
+    _note_changes(session, job_ids)
+    insert_rows(session, _EVENTS, [{"job_id": job_id, **first} for job_id in job_ids])
 
 
 def _log_events(session: Session, events: list[dict[str, Any]], now: Now) -> None:
-    session.info.setdefault(_CHANGED, set()).update(event["job_id"] for event in events)
+    _note_changes(session, (event["job_id"] for event in events))
     session.execute(insert(_EVENTS).values(at=now()), events)
+
+
+def _note_changes(session: Session, job_ids: Iterable[UUID]) -> None:
+    session.info.setdefault(_CHANGED, set()).update(job_ids)
 
 
 def changed_jobs(session: Session) -> frozenset[UUID]:

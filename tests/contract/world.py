@@ -9,11 +9,11 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.schemas import LogLevel, ModelFormat, ModelPatch, Scope
-from shared.store import api_keys, job_logs, queues, sweeps
+from shared.store import api_keys, job_logs, queues
 from shared.store.job_logs import Line
 from shared.store.models import patch
 from shared.store.results import NewModel
-from shared.store.sweeps import NewSweep
+from shared.store.submit import NewJobs, NewSweep, submit_jobs
 from shared.store.transitions import AttemptId
 from tests.support import factories
 from tests.support.onnx_models import make_counting_onnx
@@ -85,8 +85,9 @@ def _sweep(database: Database) -> UUID:
     sweep_id = uuid7()
     jobs = [replace(factories.make_new_job(), sweep_id=sweep_id) for _ in range(2)]
     request = {"strategy": "grid", "parameters": {"seed": [1, 2]}}
-    new = NewSweep(sweep_id, "a sweep", request, jobs)
-    return database.write(lambda session: sweeps.submit(session, new))[0]
+    new = NewJobs(jobs, sweep=NewSweep(sweep_id, "a sweep", request))
+    database.write(lambda session: submit_jobs(session, [new]))
+    return sweep_id
 
 
 def _key(database: Database) -> UUID:

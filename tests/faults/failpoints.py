@@ -128,7 +128,7 @@ class _Listener:
         self, _connection: Connection, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool
     ) -> None:
         if statement.startswith(f"INSERT INTO {JobEvent.__tablename__} "):
-            events = context.compiled_parameters
+            events = _rows(context.compiled_parameters)
             self._noted.extend((event["type"], str(event["job_id"])) for event in events)
         if statement.startswith("UPDATE jobs SET lease_expires_at="):
             self._noted.append(("renewed", ""))
@@ -154,6 +154,11 @@ class _Listener:
             return False
         self._seen[name] = self._seen.get(name, 0) + 1
         return self._seen[name] == int(values["nth"])
+
+
+def _rows(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows that an INSERT has as its parameters, or as one JSON document."""
+    return json.loads(parameters[0]["rows"]) if "rows" in parameters[0] else parameters
 
 
 def _fire(path: Path, action: Action) -> None:

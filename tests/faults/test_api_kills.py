@@ -1,6 +1,8 @@
 """The API is killed during a submit, restarted while clients read, and loses Redis and the database."""
 
 from collections.abc import Sized
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from threading import Event, Thread
 from time import monotonic
@@ -13,13 +15,16 @@ import pytest
 from shared.lifecycle import JobState
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
-from tests.faults.failpoints import Moment
-from tests.faults.programs import Api
+from tests.faults.failpoints import Action, Moment
+from tests.faults.programs import Api, pass_seconds
 from tests.support.servers import RedisServer, running_postgres
 from tests.support.waiting import wait_until
 from trainshed import Client
 
 pytestmark = pytest.mark.faults
+
+
+_GROUP = 12
 
 
 def has_more(values: Sized, count: int) -> bool:
@@ -53,6 +58,39 @@ def test_submit_retried_after_a_kill_creates_one_job(
     assert retried.headers.get("Idempotency-Replayed") == ("true" if stored else None)
     assert sqlite_cluster.expect_stored_jobs() == [UUID(retried.json()["id"])]
     sqlite_cluster.worker()
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("moment", list(Moment))
+def test_a_kill_within_a_group_loses_no_answered_submit_and_doubles_none(
+    cluster: Cluster, moment: Moment
+) -> None:
+    api = cluster.api()
+    held = cluster.arm("submitted", Moment.BEFORE, Action.HOLD)
+    killed = cluster.arm("submitted", moment, nth=2)
+    answers: dict[str, UUID] = {}
+
+    def submit(key: str) -> None:
+        with suppress(httpx.TransportError):
+            answers[key] = UUID(api.submit(key=key).json()["id"])
+
+    keys = [str(number) for number in range(_GROUP + 1)]
+    with ThreadPoolExecutor(len(keys)) as threads:
+        threads.submit(submit, keys[0])
+        held.wait()
+        threads.map(submit, keys[1:])
+        pass_seconds(0.5)  # until they all wait for the commit that is held
+        held.release()
+        killed.wait()
+    assert list(answers) == [keys[0]]
+    assert len(cluster.expect_stored_jobs()) == 1 + (_GROUP if moment == Moment.AFTER else 0)
+
+    restarted = cluster.api()
+    again = {key: UUID(restarted.submit(key=key).json()["id"]) for key in keys}
+
+    assert again.items() >= answers.items()
+    assert sorted(again.values()) == sorted(cluster.expect_stored_jobs())
+    cluster.worker()
 
 
 def test_submit_retried_after_a_kill_creates_one_job_on_postgresql(

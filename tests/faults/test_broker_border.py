@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from shared.broker import RUN_JOBS, celery_app
 from shared.lifecycle import EventType, JobState
 from shared.store import job_edits
-from shared.store.submit import submit_jobs
+from shared.store.submit import NewJobs, submit_jobs
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Program, pass_seconds, training
@@ -254,7 +254,7 @@ def test_a_slow_redis_and_a_backlog_delay_no_recovery(
         pass_seconds(settings.lease_s)  # no reconciler reaps before it has observed for a lease
         # too long to be finished; their messages are lost, so that free slots look for them
         backlog = [make_new_job(spec=training(epochs=1_000)) for _ in range(4_000)]
-        cluster.database.write(lambda session: submit_jobs(session, backlog))
+        cluster.database.write(lambda session: submit_jobs(session, [NewJobs(backlog)]))
         cluster.expected.update((new.id, JobState.CANCELLED) for new in backlog)
         pass_seconds(2 * settings.reconcile_s)
         cluster.owner(job_id).kill_all()

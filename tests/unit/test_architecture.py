@@ -130,14 +130,21 @@ def test_only_an_insert_and_the_transitions_set_a_jobs_state() -> None:
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef) and any(map(_sets_a_jobs_state, ast.walk(function)))
     }
-    assert writers == {("shared/store/submit.py", "_insert"), ("shared/store/transitions.py", "change")}
+    assert writers == {("shared/store/submit.py", "_row"), ("shared/store/transitions.py", "change")}
 
 
 def _sets_a_jobs_state(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func)
         sets_state = any(keyword.arg == "state" for keyword in node.keywords)
-        return sets_state and "Worker" not in called and called.split(".")[-1] in {"values", "Job", "update"}
+        is_schema = called.startswith("schemas.") or "Worker" in called
+        return sets_state and not is_schema and called.split(".")[-1] in {"values", "Job", "update"}
+    if isinstance(node, ast.Dict):
+        items = zip(node.keys, node.values, strict=True)
+        return any(
+            key is not None and ast.unparse(key) == "'state'" and ast.unparse(value).startswith("JobState.")
+            for key, value in items
+        )
     if isinstance(node, ast.Assign):
         return any(ast.unparse(target).endswith((".state", "['state']")) for target in node.targets)
     return False

@@ -1,5 +1,6 @@
 """Submission of jobs while the broker is unavailable."""
 
+import asyncio
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
@@ -7,12 +8,22 @@ from hashlib import sha256
 import pytest
 
 from api.jobs import submission
+from api.jobs.submission import Submission
 from api.services import Services, open_services
+from shared import schemas
 from shared.db.engine import Database
 from shared.db.tables import IdempotencyKey
 from shared.errors import InvalidSpec, JobNotTerminal, ModelNotFound
-from shared.schemas import EvaluateJobCreate, EvaluateRequest, JobClone, TrainJobCreate, TrainRequest
+from shared.schemas import (
+    EvaluateJobCreate,
+    EvaluateRequest,
+    JobClone,
+    JobCreate,
+    TrainJobCreate,
+    TrainRequest,
+)
 from shared.settings import Settings
+from shared.store import job_queries
 from tests.support import factories
 from tests.support.statements import recorded_statements
 
@@ -26,32 +37,52 @@ def services(settings: Settings, database_url: str) -> Iterator[Services]:
         yield services
 
 
+def _submit(services: Services, request: JobCreate, key: str | None = None) -> Submission:
+    return asyncio.run(submission.submit(services, request, key))
+
+
 def _digest(database: Database, key: str) -> str:
     return database.read(lambda session: session.get_one(IdempotencyKey, key).request_sha256)
 
 
-def test_job_is_stored_although_no_worker_can_be_woken_up(services: Services) -> None:
-    submitted = submission.submit(services, TrainJobCreate(), None)
-
-    assert not submitted.replayed
-    assert submitted.job.state == "queued"
+def _stored(services: Services, submitted: Submission) -> schemas.Job:
+    return services.database.read(lambda session: job_queries.summary(session, submitted.job.id))
 
 
-def test_replayed_job_wakes_no_worker_up(services: Services, caplog: pytest.LogCaptureFixture) -> None:
-    first = submission.submit(services, TrainJobCreate(), "key")
-    assert "no worker woken up" in caplog.text
-    caplog.clear()
+def test_a_submitted_job_is_described_as_it_is_stored(services: Services) -> None:
+    _, model = factories.succeeded(services.database)
+    training = TrainJobCreate(
+        name="all", tags=("a", "b"), queue="gpu", priority="high", max_attempts=2, max_runtime_s=60.5
+    )
+    evaluation = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model.id))
+    finished = factories.cancelled(services.database)
 
-    second = submission.submit(services, TrainJobCreate(), "key")
+    for submitted in (
+        _submit(services, TrainJobCreate()),
+        _submit(services, training),
+        _submit(services, evaluation),
+        submission.retry(services, finished, None),
+        submission.clone(services, finished, JobClone(name="x"), None),
+    ):
+        assert not submitted.replayed
+        assert submitted.job == _stored(services, submitted)
 
-    assert (second.replayed, second.job) == (True, first.job)
-    assert "no worker woken up" not in caplog.text
+
+def test_a_replayed_job_is_read_as_it_is_now(services: Services) -> None:
+    first = _submit(services, TrainJobCreate(), "key")
+    claimed = factories.claimed(services.database, first.job.id)
+
+    second = _submit(services, TrainJobCreate(), "key")
+
+    assert (second.replayed, second.job.id, second.job.attempt) == (True, first.job.id, 1)
+    assert second.job == _stored(services, first)
+    assert claimed.attempt.job_id == first.job.id
 
 
 def test_digests_of_requests_do_not_change_between_versions(services: Services, database: Database) -> None:
     job_id = factories.cancelled(database)
 
-    submission.submit(services, TrainJobCreate(), "submit")
+    _submit(services, TrainJobCreate(), "submit")
     submission.retry(services, job_id, "retry")
     submission.clone(services, job_id, JobClone(name="x"), "clone")
 
@@ -67,11 +98,11 @@ def test_impossible_job_is_not_stored(services: Services) -> None:
     )
 
     with pytest.raises(InvalidSpec, match="cifar"):
-        submission.submit(services, unknown_dataset, "key")
+        _submit(services, unknown_dataset, "key")
     with pytest.raises(ModelNotFound):
-        submission.submit(services, unknown_model, "key")
+        _submit(services, unknown_model, "key")
 
-    assert not submission.submit(services, TrainJobCreate(), "key").replayed
+    assert not _submit(services, TrainJobCreate(), "key").replayed
 
 
 def test_submission_of_an_evaluation_reads_its_model_once(services: Services) -> None:
@@ -79,7 +110,7 @@ def test_submission_of_an_evaluation_reads_its_model_once(services: Services) ->
     request = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model.id))
 
     with recorded_statements(services.database) as statements:
-        submission.submit(services, request, None)
+        _submit(services, request)
 
     assert sum("FROM models" in statement.sql for statement in statements) == 1
 

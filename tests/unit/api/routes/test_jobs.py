@@ -31,6 +31,37 @@ def test_a_submitted_job_is_accepted_and_can_be_polled(client: httpx.Client) -> 
     assert polled == {**job, "attempts": [], **waits}
 
 
+def test_a_submit_is_answered_alike_whichever_way_it_takes(client: httpx.Client) -> None:
+    # FastAPI's way has every media type but the plain one
+    body = '{"kind": "train", "name": "ä", "tags": ["a"], "spec": {"seed": 7, "epochs": 3.0}}'
+    answers = [
+        client.post("/v1/jobs", content=body, headers={"Content-Type": media_type, "Idempotency-Key": key})
+        for media_type, key in (("application/json", "1"), ("application/json; charset=utf-8", "2"))
+    ]
+
+    direct, fastapis = ({**answer.json(), "id": ""} for answer in answers)
+    moments = ("created_at", "scheduled_at")
+    assert {**direct, **dict.fromkeys(moments)} == {**fastapis, **dict.fromkeys(moments)}
+    changing = {"location", "x-request-id", "date"}
+    headers = [
+        {name: answer.headers[name] for name in answer.headers if name not in changing} for answer in answers
+    ]
+    assert (answers[0].status_code, headers[0]) == (answers[1].status_code, headers[1])
+    for answer, key in zip(answers, "12", strict=True):
+        again = _submit(client, key, name="ä", tags=["a"], spec={"seed": 7, "epochs": 3})
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert again.content == answer.content
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256, "ä"])
+def test_an_invalid_idempotency_key_is_refused(client: httpx.Client, key: str) -> None:
+    headers = [(b"Idempotency-Key", key.encode("latin-1"))]
+
+    answer = client.post("/v1/jobs", json={"kind": "train"}, headers=headers)
+
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "Idempotency-Key")
+
+
 def test_an_empty_spec_is_the_codelabs_job(client: httpx.Client) -> None:
     spec = _submit(client).json()["spec"]
 

@@ -12,7 +12,7 @@ from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.schemas import Priority
 from shared.store import attempts, job_queries, places, queues, recovery
-from shared.store.submit import submit_job, submit_jobs
+from shared.store.submit import NewJobs, submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure
 from tests.support import factories, stored
 from tests.support.fakes import FrozenClock
@@ -51,7 +51,7 @@ def test_jobs_that_are_submitted_at_once_are_claimed_in_their_order(
     database: Database, clock: FrozenClock
 ) -> None:
     new = [factories.make_new_job() for _ in range(20)]
-    database.write(lambda session: submit_jobs(session, new, now=clock))
+    database.write(lambda session: submit_jobs(session, [NewJobs(new)], now=clock))
     assert _claim_all(database, clock) == [job.id for job in new]
 
 

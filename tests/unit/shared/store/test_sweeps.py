@@ -9,28 +9,33 @@ from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.db.tables import Job, JobEvent
+from shared.db.tables import Job, JobEvent, Sweep
 from shared.errors import IdempotencyKeyReused, SweepNotFound
 from shared.schemas import Objective
 from shared.store import sweeps
-from shared.store.submit import Idempotency
-from shared.store.sweeps import NewSweep
+from shared.store.submit import Idempotency, NewJobs, NewSweep, Outcome, Receipt, submit_jobs
 from tests.support import factories
 from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
 
 
-def _new(*rates: float, **options: Any) -> NewSweep:
-    sweep_id = uuid7()
-    request = {"strategy": "grid", "parameters": {"learning_rate": list(rates)}}
+def _new(*rates: float, key: Idempotency | None = None, **options: Any) -> NewJobs:
+    sweep = NewSweep(uuid7(), "rates", {"strategy": "grid", "parameters": {"learning_rate": list(rates)}})
     jobs = [
-        factories.make_new_job(spec=factories.make_spec(learning_rate=rate), sweep_id=sweep_id, **options)
+        factories.make_new_job(spec=factories.make_spec(learning_rate=rate), sweep_id=sweep.id, **options)
         for rate in rates
     ]
-    return NewSweep(sweep_id, "rates", request, jobs)
+    return NewJobs(jobs, key, sweep)
 
 
-def _submit(database: Database, new: NewSweep, **options: Any) -> tuple[UUID, bool]:
-    return database.write(lambda session: sweeps.submit(session, new, **options))
+def _submit(database: Database, new: NewJobs) -> Outcome:
+    [outcome] = database.write(lambda session: submit_jobs(session, [new]))
+    return outcome
+
+
+def _id(new: NewJobs) -> UUID:
+    """The id of the sweep."""
+    assert new.sweep is not None
+    return new.sweep.id
 
 
 def _count(database: Database, table: type[Any]) -> int:
@@ -40,9 +45,9 @@ def _count(database: Database, table: type[Any]) -> int:
 def test_a_sweep_is_stored_with_all_its_jobs_and_their_first_events(database: Database) -> None:
     new = _new(0.1, 0.2, 0.3)
 
-    assert _submit(database, new) == (new.id, True)
+    _submit(database, new)
 
-    sweep = database.read(lambda session: sweeps.detail(session, new.id, Objective.LOSS))
+    sweep = database.read(lambda session: sweeps.detail(session, _id(new), Objective.LOSS))
     assert [job.parameters for job in sweep.jobs] == [{"learning_rate": rate} for rate in (0.1, 0.2, 0.3)]
     assert (sweep.name, sweep.states, sweep.best) == ("rates", {"queued": 3}, None)
     assert _count(database, JobEvent) == 3
@@ -59,22 +64,20 @@ def test_a_sweep_takes_the_same_statements_for_any_number_of_jobs(database: Data
 
 
 def test_a_repeated_submission_stores_nothing_twice(database: Database) -> None:
-    new, key = _new(0.1, 0.2), Idempotency("k", "0" * 64)
+    for new in (_new(0.1, 0.2, key=Idempotency("k", "0" * 64)), _new(0.3, 0.4)):
+        assert _submit(database, new) == _submit(database, new)
 
-    assert [_submit(database, new, idempotency=key) for _ in range(2)] == [(new.id, True)] * 2
-    again = _new(0.3, 0.4)
-    assert [_submit(database, again) for _ in range(2)] == [(again.id, True)] * 2
-    assert _count(database, Job) == 4
+    assert (_count(database, Job), _count(database, Sweep)) == (4, 2)
 
 
-def test_a_used_idempotency_key_returns_the_first_sweep(database: Database) -> None:
-    first, second, key = _new(0.1, 0.2), _new(0.1, 0.2), Idempotency("k", "0" * 64)
-    _submit(database, first, idempotency=key)
+def test_a_used_idempotency_key_returns_the_first_sweeps_first_job(database: Database) -> None:
+    first, second = (_new(0.1, 0.2, key=Idempotency("k", "0" * 64)) for _ in range(2))
+    _submit(database, first)
 
-    assert _submit(database, second, idempotency=key) == (first.id, False)
-    assert _count(database, Job) == 2
-    with pytest.raises(IdempotencyKeyReused):
-        _submit(database, second, idempotency=Idempotency("k", "1" * 64))
+    assert _submit(database, second) == Receipt(first.jobs[0].id, None)
+    assert (_count(database, Job), _count(database, Sweep)) == (2, 1)
+    other = _new(0.1, 0.2, key=Idempotency("k", "1" * 64))
+    assert isinstance(_submit(database, other), IdempotencyKeyReused)
 
 
 @pytest.mark.parametrize("objective", [Objective.LOSS, Objective.ACCURACY])
@@ -84,18 +87,20 @@ def test_the_job_with_the_best_value_comes_first(database: Database, objective: 
     for at, epochs in ((1, 3), (2, 1)):
         factories.record(database, factories.claimed(database, new.jobs[at].id).attempt, epochs)
 
-    sweep = database.read(lambda session: sweeps.detail(session, new.id, objective))
+    sweep = database.read(lambda session: sweeps.detail(session, _id(new), objective))
 
     assert [job.job_id for job in sweep.jobs] == [new.jobs[at].id for at in (1, 2, 0)]
     assert sweep.best == sweep.jobs[0]
 
 
 def test_sweeps_are_listed_newest_first_each_once(database: Database) -> None:
-    ids = [_submit(database, _new(0.1))[0] for _ in range(3)]
+    three = [_new(0.1) for _ in range(3)]
+    for new in three:
+        _submit(database, new)
     first = database.read(partial(sweeps.page, objective=Objective.LOSS, limit=2))
     second = database.read(partial(sweeps.page, objective=Objective.LOSS, limit=2, after=first[-1][0]))
 
-    assert [sweep.id for _, sweep in first + second] == ids[::-1]
+    assert [sweep.id for _, sweep in first + second] == [_id(new) for new in reversed(three)]
 
 
 def test_queued_and_running_jobs_are_unfinished(database: Database) -> None:
@@ -104,7 +109,7 @@ def test_queued_and_running_jobs_are_unfinished(database: Database) -> None:
     factories.succeed(database, factories.claimed(database, new.jobs[0].id).attempt, factories.make_model())
     factories.claimed(database, new.jobs[1].id)
 
-    unfinished = database.read(lambda session: sweeps.unfinished(session, new.id))
+    unfinished = database.read(lambda session: sweeps.unfinished(session, _id(new)))
 
     assert list(unfinished) == [new.jobs[1].id, new.jobs[2].id]
 
@@ -124,7 +129,7 @@ def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
     page = database.read(partial(sweeps.page, objective=Objective.VAL_LOSS, limit=9))
 
     best = {sweep.id: sweep.best and sweep.best.job_id for _, sweep in page}
-    assert best == {two.id: two.jobs[1].id, none.id: None, other.id: other.jobs[0].id}
+    assert best == {_id(two): two.jobs[1].id, _id(none): None, _id(other): other.jobs[0].id}
 
 
 @ON_SQLITE

@@ -1,0 +1,95 @@
+"""New jobs: completes a request to a full specification.
+
+What the client left out is filled in here and stored, a drawn seed too, so that every job can be run again
+exactly.
+"""
+
+import secrets
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from shared.datasets.catalog import DatasetInfo
+from shared.errors import InvalidSpec
+from shared.schemas import EvaluateJobCreate, EvaluateSpec, TrainJobCreate, TrainRequest, TrainSpec
+from shared.store.submit import NewJob
+
+MAX_STEPS = 1_000_000  # optimizer updates of one job
+
+
+def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
+    """Complete a request for a training job with the defaults of its dataset and a drawn seed.
+
+    Raises:
+        InvalidSpec: the dataset has fewer images, or the job would take more than `MAX_STEPS` steps.
+    """
+    return _new_job(request, _train_spec(request.spec, dataset))
+
+
+def new_evaluation(
+    request: EvaluateJobCreate, model_id: UUID, model: TrainSpec, dataset: DatasetInfo
+) -> NewJob:
+    """Complete a request for an evaluation job with the settings that the model was trained with.
+
+    Args:
+        model_id: id of the model that the request names by id or alias.
+        model: the specification that the model was trained with.
+        dataset: the dataset that the model was trained on.
+
+    Raises:
+        InvalidSpec: the dataset has fewer images.
+    """
+    given, rows = request.spec, dataset.test_rows
+    spec = EvaluateSpec(
+        model_id=model_id,
+        evaluation_size=_size("evaluation_size", given.evaluation_size, model.evaluation_size, rows),
+        seed=model.seed if given.seed is None else given.seed,
+        threshold=model.threshold if given.threshold is None else given.threshold,
+    )
+    return _new_job(request, spec, model_id=model_id)
+
+
+def _train_spec(request: TrainRequest, dataset: DatasetInfo) -> TrainSpec:
+    sizes = {
+        field: _size(field, getattr(request, field), default, rows)
+        for field, default, rows in (
+            ("train_size", dataset.default_train_size, dataset.train_rows),
+            ("validation_size", dataset.default_validation_size, dataset.test_rows),
+            ("evaluation_size", dataset.default_evaluation_size, dataset.test_rows),
+        )
+    }
+    seed = secrets.randbelow(2**31) if request.seed is None else request.seed
+    spec = TrainSpec.model_validate({**request.model_dump(), **sizes, "seed": seed})
+    if spec.epochs * spec.steps_per_epoch > MAX_STEPS:
+        raise InvalidSpec(
+            "epochs",
+            f"{spec.epochs:,} epochs of {spec.steps_per_epoch:,} steps are more than {MAX_STEPS:,} steps: "
+            "use fewer epochs or a larger batch_size",
+        )
+    return spec
+
+
+def _size(field: str, requested: int | None, default: int, rows: int) -> int:
+    if requested is not None and requested > rows:
+        kind = "training" if field == "train_size" else "test"
+        raise InvalidSpec(
+            field, f"{field} is {requested:,}, and the dataset has {rows:,} {kind} images: request fewer"
+        )
+    return default if requested is None else requested
+
+
+def _new_job(
+    request: TrainJobCreate | EvaluateJobCreate, spec: TrainSpec | EvaluateSpec, model_id: UUID | None = None
+) -> NewJob:
+    return NewJob(
+        id=uuid7(),
+        kind=request.kind,
+        spec=spec,
+        name=request.name,
+        tags=request.tags,
+        queue=request.queue,
+        priority=request.priority,
+        max_attempts=request.max_attempts,
+        max_runtime_s=request.max_runtime_s,
+        model_id=model_id,
+    )
