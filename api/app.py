@@ -13,9 +13,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from api.http import auth, docs_page, error_handlers, openapi
+from api.http.callers import Callers
 from api.http.cross_site import CrossSiteGuard
 from api.http.middleware import RequestContext, RequestTiming
 from api.http.rate_limit import RateLimiter
+from api.http.rendered import RenderedJobs
+from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes
@@ -74,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("trainshed"),
         description=_DESCRIPTION,
         lifespan=partial(_lifespan, settings=settings, request_times=request_times),
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # looking for it takes 10 us a request
         docs_url=None,
         redoc_url=None,
         middleware=_middleware(settings, request_times),
@@ -97,9 +101,12 @@ async def _lifespan(
     with open_services(settings) as services:
         watcher = JobWatcher(services.database, settings)
         async with watcher.running():
+            services.changes.listen(watcher.announce)
             yield {
                 "services": services,
                 "watcher": watcher,
+                "rendered": RenderedResponses(watcher),
+                "callers": Callers(services.database, settings),
                 "models": OnnxModels(),
                 "job_counters": JobCounters(),
                 "request_times": request_times,
@@ -121,6 +128,7 @@ def _middleware(settings: Settings, request_times: RequestTimes) -> list[Middlew
         Middleware(RequestTiming, request_times),
         Middleware(CrossSiteGuard, settings),
         *([cors] if settings.cors_origins else []),
+        Middleware(RenderedJobs),
     ]
 
 

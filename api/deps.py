@@ -8,6 +8,7 @@ import anyio
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, WithJsonSchema
 
+from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes
@@ -29,6 +30,7 @@ def from_state(name: str) -> Any:
 
 ServicesDep = Annotated[Services, from_state("services")]
 WatcherDep = Annotated[JobWatcher, from_state("watcher")]
+RenderedDep = Annotated[RenderedResponses, from_state("rendered")]
 ModelsDep = Annotated[OnnxModels, from_state("models")]
 JobCountersDep = Annotated[JobCounters, from_state("job_counters")]
 RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]

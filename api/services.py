@@ -15,12 +15,18 @@ from shared.store.group_commit import GroupCommit
 
 @dataclass(frozen=True)
 class Services:
-    """The settings, the database and the broker; `submissions` stores jobs. Thread-safe."""
+    """The settings, the database and the broker. Thread-safe.
+
+    Attributes:
+        submissions: stores jobs, many at a time.
+        changes: announces the jobs that `database` has changed.
+    """
 
     settings: Settings
     database: Database
     broker: Broker
     submissions: GroupCommit
+    changes: ChangePublisher
 
 
 @contextmanager
@@ -30,6 +36,6 @@ def open_services(settings: Settings) -> Iterator[Services]:
         database = Database(settings.effective_database_url, committed=publisher)
         try:
             with closing(GroupCommit(database, partial(dispatch.wake, broker))) as submissions:
-                yield Services(settings, database, broker, submissions)
+                yield Services(settings, database, broker, submissions, publisher)
         finally:
             database.dispose()

@@ -6,24 +6,20 @@ nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from math import ceil
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Scope as RequestScope
 
-from api.deps import ServicesDep, from_state
+from api.deps import from_state
+from api.http.callers import LOCAL_CALLER, Caller, Callers, address, sent_key
 from api.http.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemType
 from api.http.rate_limit import RateLimiter
-from api.services import Services
 from shared.errors import TrainshedError
 from shared.schemas import Scope
-from shared.settings import is_loopback
-from shared.store import api_keys
 
 SECURITY_SCHEME = "apiKey"
 
@@ -39,23 +35,7 @@ class Refusal(TrainshedError):
         self.headers = headers
 
 
-@dataclass(frozen=True)
-class Caller:
-    """The sender of a request, as its API key identifies it.
-
-    Attributes:
-        key_id: None for a key of the setting `API_KEYS`, and while no key is needed.
-    """
-
-    name: str
-    scope: Scope
-    key_id: UUID | None = None
-    expires_at: datetime | None = None
-
-
-_LOCAL_CALLER = Caller("anyone on this host", Scope.ADMIN)
-_SETTINGS_CALLER = Caller("a key of API_KEYS", Scope.ADMIN)
-
+CallersDep = Annotated[Callers, from_state("callers")]
 RateLimiterDep = Annotated[RateLimiter, from_state("rate_limiter")]
 _Credentials = Annotated[
     HTTPAuthorizationCredentials | None,
@@ -69,28 +49,50 @@ _Credentials = Annotated[
 ]
 
 
-def authorize(
+async def authorize(
     needed: SecurityScopes,
     request: Request,
-    services: ServicesDep,
+    callers: CallersDep,
     limiter: RateLimiterDep,
-    credentials: _Credentials,
+    _documented: _Credentials,
 ) -> Caller:
     """Return the sender of a request if it may make it.
 
     Raises:
         Refusal: its key is missing, invalid or lacks the needed scope, or it exceeds the rate limit.
+        SQLAlchemyError: the database is unavailable.
     """
+    if outage := request.scope["state"].get("outage"):
+        raise outage
     [scope] = map(Scope, needed.scopes)
-    text = credentials.credentials if credentials else ""
-    caller = _authenticate(text, services, is_local=_is_local(request))
-    if caller != _LOCAL_CALLER:
-        _limit_rate(limiter, str(caller.key_id) if caller and caller.key_id else _address(request))
+    caller = await callers.identify(request.scope)
+    _limit_rate(limiter, caller, request.scope)
     if caller is None:
-        raise _unauthenticated(has_key=bool(text))
+        raise _unauthenticated(has_key=bool(sent_key(request.scope)))
     if not caller.scope.includes(scope):
         raise _forbidden(caller, scope)
     return caller
+
+
+async def admits_reader(request: RequestScope) -> bool:
+    """Return whether `authorize` would accept a request that needs the scope `read`; if so, it is counted.
+
+    If not, `authorize` gives the reason: a request that exceeds the rate limit is not counted.
+    """
+    state = request["state"]
+    try:
+        caller: Caller | None = await state["callers"].identify(request)
+    except SQLAlchemyError as error:
+        report_later(request, error)
+        return False
+    if caller is None or not caller.may_read:
+        return False
+    return caller is LOCAL_CALLER or not state["rate_limiter"].acquire(_client(caller, request))
+
+
+def report_later(request: RequestScope, outage: SQLAlchemyError) -> None:
+    """Have `authorize` raise an error of the database, so that the request does not wait for it again."""
+    request["state"]["outage"] = outage
 
 
 async def _allow_anyone() -> None:
@@ -116,34 +118,15 @@ async def refuse_undeclared(request: Request) -> None:
         raise RuntimeError(f"{route.path_format} declares no scope: add READ, SUBMIT, ADMIN or OPEN to it")
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "a socket"
+def _client(caller: Caller | None, request: RequestScope) -> str:
+    """Return whose requests are counted together: a key's, or those of an address."""
+    return (caller and caller.limited_as) or address(request)
 
 
-def _is_local(request: Request) -> bool:
-    return request.client is None or is_loopback(request.client.host)
-
-
-def _authenticate(text: str, services: Services, *, is_local: bool) -> Caller | None:
-    bootstrap_keys = services.settings.api_keys
-    # all keys are compared, so that the time taken reveals nothing
-    if text and sum(api_keys.same_secret(text, key.get_secret_value()) for key in bootstrap_keys):
-        return _SETTINGS_CALLER
-    key = api_keys.parse(text)
-    if bootstrap_keys and key is None:
-        return None
-    needs_key = bool(bootstrap_keys) or not is_local
-    return services.database.read(lambda session: _find_caller(session, key, needs_key=needs_key))
-
-
-def _find_caller(session: Session, key: api_keys.NewApiKey | None, *, needs_key: bool) -> Caller | None:
-    row = api_keys.find(session, key) if key else None
-    if row is not None:
-        return Caller(row.name, Scope(row.scope), row.id, row.expires_at)
-    return None if needs_key or api_keys.any_exists(session) else _LOCAL_CALLER
-
-
-def _limit_rate(limiter: RateLimiter, client: str) -> None:
+def _limit_rate(limiter: RateLimiter, caller: Caller | None, request: RequestScope) -> None:
+    if caller is LOCAL_CALLER:
+        return
+    client = _client(caller, request)
     wait_s = ceil(limiter.acquire(client))
     if wait_s:
         detail = f"{client} sends more than {limiter.per_second:g} requests a second: wait {wait_s} s"

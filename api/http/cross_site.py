@@ -5,6 +5,7 @@ A malicious page has two ways: a name of its own that resolves to this host (DNS
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -12,9 +13,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http import problems
+from api.http.headers import first_header
 from api.http.problems import ProblemType
 from shared.settings import Settings, is_loopback
 
+_REMEMBERED_HOSTS = 1_024  # `Host` headers that need not be parsed again
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})  # none: the user entered the URL
 _FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")  # only HTML forms send these
@@ -29,6 +32,7 @@ class CrossSiteGuard:
         own = ("localhost", "127.0.0.1", "::1", settings.host)
         self._host_names = tuple(dict.fromkeys(map(str.lower, (*own, *settings.allowed_hosts))))
         self._accepts_any_host = not is_loopback(settings.host) and not settings.allowed_hosts
+        self._is_own_host = lru_cache(maxsize=_REMEMBERED_HOSTS)(self._is_own)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -40,19 +44,22 @@ class CrossSiteGuard:
             await problems.respond(Request(scope), kind, detail)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[ProblemType, str] | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if not self._accepts_any_host and _host_name(host) not in self._host_names:
+        host = (first_header(scope, b"host") or b"").decode("latin-1")
+        if not self._is_own_host(host):
             names = ", ".join(self._host_names)
             return problems.WRONG_HOST, f"{host!r} is not a name of this API; its names are {names}"
         if scope["method"] in _SAFE_METHODS:
             return None
+        headers = Headers(scope=scope)
         if _is_cross_site(headers, host, self._origins):
             site = headers.get("origin", "another site")
             return problems.CROSS_SITE, f"pages of {site} may not change anything here"
         if headers.get("content-type", "").partition(";")[0].strip().lower() in _FORM_TYPES:
             return problems.NOT_JSON, f"HTML forms are not accepted. {problems.NOT_JSON.advice}"
         return None
+
+    def _is_own(self, host: str) -> bool:
+        return self._accepts_any_host or _host_name(host) in self._host_names
 
 
 def _host_name(host: str) -> str:

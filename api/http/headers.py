@@ -3,6 +3,7 @@
 import re
 
 from fastapi import Response
+from starlette.types import Scope
 
 from api.jobs.submission import Submission
 from shared.lifecycle import TERMINAL
@@ -13,6 +14,14 @@ _POLL_AGAIN = {"Retry-After": "1"}
 
 REPLAYED = {"Idempotency-Replayed": "true"}
 """Headers of a response that repeats the response to an earlier request with the same idempotency key."""
+
+
+def first_header(request: Scope, name: bytes) -> bytes | None:
+    """Return the first header of a request with this lower-case name: faster than Starlette's `Headers`."""
+    for key, value in request["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
 
 
 def etag(version: object) -> str:

@@ -3,30 +3,33 @@
 import re
 from http import HTTPStatus
 from time import perf_counter
-from uuid import uuid4
 
 from anyio import BrokenResourceError
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid4
 
 from api.http import problems
+from api.http.headers import first_header
 from api.monitoring.prometheus import RequestTimes
 from shared import log
 
 MAX_BODY_BYTES = 2**20
 MAX_IMAGES_BYTES = 5 * 2**20  # of a body that holds images to classify
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
-_SECURITY_HEADERS = {
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
+_SECURITY_HEADERS = (
     # pages show images of digits as data: URLs
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; object-src 'none'; "
+        b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
 
 _log = log.get_logger(__name__)
 
@@ -56,20 +59,21 @@ class RequestContext:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message).update({**_SECURITY_HEADERS, "X-Request-ID": request_id})
+                own_id = (b"x-request-id", request_id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), *_SECURITY_HEADERS, own_id]}
             await send(message)
 
-        with log.bound(request_id=request_id):
-            try:
-                await self._app(scope, _limited(receive, max_bytes), send_with_headers)
-            except Exception as error:
-                if started and _is_disconnect(error):
-                    return
-                _log.exception("a request failed", method=scope["method"], path=scope["path"])
-                if started:
-                    raise
-                response = problems.respond(Request(scope), problems.INTERNAL, problems.INTERNAL.advice)
-                await response(scope, receive, send_with_headers)
+        log.handling_request(request_id)
+        try:
+            await self._app(scope, _limited(receive, max_bytes), send_with_headers)
+        except Exception as error:
+            if started and _is_disconnect(error):
+                return
+            _log.exception("a request failed", method=scope["method"], path=scope["path"])
+            if started:
+                raise
+            response = problems.respond(Request(scope), problems.INTERNAL, problems.INTERNAL.advice)
+            await response(scope, receive, send_with_headers)
 
 
 def _is_disconnect(error: Exception) -> bool:
@@ -78,8 +82,8 @@ def _is_disconnect(error: Exception) -> bool:
 
 
 def _request_id(scope: Scope) -> str:
-    request_id = Headers(scope=scope).get("x-request-id", "")
-    return request_id if _REQUEST_ID.fullmatch(request_id) else str(uuid4())
+    request_id = first_header(scope, b"x-request-id")
+    return request_id.decode() if request_id and _REQUEST_ID.fullmatch(request_id) else str(uuid4())
 
 
 def _limited(receive: Receive, max_bytes: int) -> Receive:

@@ -1,33 +1,31 @@
-"""Waiting for jobs to change: a waiting request uses neither a thread nor a connection.
+"""Noticing that jobs change: a request that waits for it uses neither a thread nor a connection.
 
-Redis announces changes at once (`shared.store.change_feed`). As it may be unavailable and messages may be
-lost, one query for all waiting requests polls the database as well.
+Changes by this process are announced at once, those by others by Redis (`shared.store.change_feed`). As it
+may be unavailable and messages may be lost, one query for all waiting requests polls the database as well.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 from redis import asyncio as redis
 from redis.asyncio.client import PubSub
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import log
 from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.settings import Settings
-from shared.store import change_feed, events
+from shared.store import change_feed, events, job_queries
 
 T = TypeVar("T")
 
-_POLL_INTERVAL_S = 1.0  # while Redis announces changes
-_POLL_INTERVAL_WITHOUT_REDIS_S = 0.25
+_CHECK_S = 1.0  # between two checks of the database, while Redis announces changes
+_CHECK_WITHOUT_REDIS_S = 0.25
 _CONNECT_TIMEOUT_S = 1.0  # to Redis
 _RECONNECT_INTERVAL_S = 1.0
 _PING_AFTER_S = 5.0  # without a message, to notice a dead connection
@@ -65,19 +63,21 @@ class Watch:
 
 
 class JobWatcher:
-    """Wakes the waiting requests of this process, with one subscription and one poll for all of them."""
+    """Announces changes of jobs in this process, with one subscription and one poll for all that waits."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         """Prepare to run in one event loop."""
         self._database = database
         self._url = settings.effective_redis_url
         self._watches: dict[UUID | None, set[Watch]] = {}
+        self._listeners: list[Callable[[Collection[UUID]], None]] = []
         self._is_subscribed = False
         self._limiter = CapacityLimiter(_MAX_CONCURRENT_READS)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Wake waiting requests until the end of the block."""
+        self._loop = asyncio.get_running_loop()
         tasks = [asyncio.create_task(self._subscribe()), asyncio.create_task(self._poll())]
         try:
             yield
@@ -103,6 +103,24 @@ class JobWatcher:
             if not self._watches[job_id]:
                 del self._watches[job_id]
 
+    @property
+    def check_s(self) -> float:
+        """Seconds after which what was read is compared with the database again."""
+        return _CHECK_S if self._is_subscribed else _CHECK_WITHOUT_REDIS_S
+
+    def listen(self, listener: Callable[[Collection[UUID]], None]) -> None:
+        """Call `listener`, in the event loop, with the ids of all jobs that are announced as changed."""
+        self._listeners.append(listener)
+
+    def announce(self, job_ids: Collection[UUID]) -> None:
+        """Announce changes that another thread of this process has committed.
+
+        What that thread passes to the event loop afterwards, such as the response to its request, arrives
+        there after the announcement.
+        """
+        with suppress(RuntimeError):  # the event loop is closed: nothing waits
+            self._loop.call_soon_threadsafe(self._announce, job_ids)
+
     async def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a read transaction, in a thread of the watcher's limited number."""
         return await self.run(partial(self._database.read, work))
@@ -110,6 +128,11 @@ class JobWatcher:
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread of the watcher's limited number."""
         return await to_thread.run_sync(work, limiter=self._limiter)
+
+    def _announce(self, job_ids: Collection[UUID]) -> None:
+        for listener in self._listeners:
+            listener(job_ids)
+        self._wake([*job_ids, None])
 
     def _wake(self, job_ids: Collection[UUID | None]) -> None:
         for job_id in job_ids:
@@ -143,18 +166,19 @@ class JobWatcher:
                 self._wake(list(self._watches))  # for what was announced before
             elif message["type"] == "message":
                 with suppress(ValueError):
-                    self._wake([*change_feed.parse_message(message["data"]), None])
+                    self._announce(change_feed.parse_message(message["data"]))
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(_POLL_INTERVAL_S if self._is_subscribed else _POLL_INTERVAL_WITHOUT_REDIS_S)
+            await asyncio.sleep(self.check_s)
             ids = [job_id for job_id in self._watches if job_id is not None]
             for start in range(0, len(ids), _MAX_IDS_PER_QUERY):
-                await self._wake_outdated(partial(_versions, ids=ids[start : start + _MAX_IDS_PER_QUERY]))
+                part = ids[start : start + _MAX_IDS_PER_QUERY]
+                await self._wake_outdated(partial(job_queries.versions, job_ids=part))
             if None in self._watches:
                 await self._wake_outdated(lambda session: {None: events.newest_position(session)})
 
-    async def _wake_outdated(self, read: Callable[[Session], dict[UUID | None, int | None]]) -> None:
+    async def _wake_outdated(self, read: Callable[[Session], Mapping[Any, int | None]]) -> None:
         # while the database is unavailable, a request could not read what has changed either
         with suppress(SQLAlchemyError):
             for job_id, version in (await self.read(read)).items():
@@ -162,9 +186,3 @@ class JobWatcher:
                     if watch.seen != version:
                         watch.seen = version
                         watch.wake()
-
-
-def _versions(session: Session, ids: list[UUID]) -> dict[UUID | None, int | None]:
-    """Return the version of each job; None for a deleted one."""
-    rows = session.execute(select(Job.id, Job.version).where(Job.id.in_(ids)))
-    return {**dict.fromkeys(ids), **{row.id: row.version for row in rows}}

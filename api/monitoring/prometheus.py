@@ -36,12 +36,17 @@ class RequestTimes:
             registry=None,
             buckets=_REQUEST_BUCKETS_S,
         )
+        self._series: dict[tuple[str, str, int], Histogram] = {}  # finding one by its labels takes longer
 
     def observe(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """Record a request; `route` is the template of its path, None if no route matched."""
         # a client may send any path and any method: unknown ones share one time series
         known_method = method if method in _METHODS else "other"
-        self._histogram.labels(route or "none", known_method, status).observe(seconds)
+        labels = (route or "none", known_method, status)
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = self._histogram.labels(*labels)
+        series.observe(seconds)
 
     def exposition(self) -> bytes:
         """Return the histogram in Prometheus's text format."""

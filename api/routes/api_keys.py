@@ -3,11 +3,12 @@
 from typing import Annotated
 from uuid import UUID
 
+from anyio import from_thread
 from fastapi import APIRouter, Body, Path, Response
 from sqlalchemy.orm import Session
 
 from api.deps import ServicesDep
-from api.http.auth import ADMIN, READ, CallerDep
+from api.http.auth import ADMIN, READ, CallerDep, CallersDep
 from api.http.paging import Cursors, PageDep
 from api.http.problems import BODY, documented
 from shared import schemas
@@ -32,6 +33,7 @@ _EXAMPLES = {
 @router.post("/api-keys", dependencies=[ADMIN], status_code=201, responses=documented(*BODY, NoAdministrator))
 def create_api_key(
     services: ServicesDep,
+    callers: CallersDep,
     request: Annotated[schemas.ApiKeyCreate, Body(openapi_examples=_EXAMPLES)],
     response: Response,
 ) -> schemas.CreatedApiKey:
@@ -47,6 +49,7 @@ def create_api_key(
         return schemas.ApiKey.model_validate(row)
 
     stored = services.database.write(create)
+    from_thread.run_sync(callers.forget)
     response.headers.update({"Location": f"/v1/api-keys/{key.id}", "Cache-Control": "no-store"})
     return schemas.CreatedApiKey(**stored.model_dump(), key=str(key))
 
@@ -60,9 +63,14 @@ def list_api_keys(services: ServicesDep, query: PageDep) -> schemas.Page[schemas
 @router.delete(
     "/api-keys/{key_id}", dependencies=[ADMIN], status_code=204, responses=documented(ApiKeyNotFound)
 )
-def revoke_api_key(services: ServicesDep, key_id: Annotated[UUID, Path(description="The key's id.")]) -> None:
+def revoke_api_key(
+    services: ServicesDep,
+    callers: CallersDep,
+    key_id: Annotated[UUID, Path(description="The key's id.")],
+) -> None:
     """Revoke an API key, at once and permanently. Idempotent."""
     services.database.write(lambda session: api_keys.revoke(session, key_id))
+    from_thread.run_sync(callers.forget)
 
 
 @router.get("/me", dependencies=[READ], responses=documented())

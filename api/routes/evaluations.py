@@ -9,11 +9,12 @@ from api.deps import JobId, ServicesDep
 from api.http.auth import READ
 from api.http.paging import Cursors, PageDep
 from api.http.problems import documented
+from api.http.rendered import KeepDep, keep_finished
 from api.prediction.mnist_images import data_url
 from shared.datasets import catalog
 from shared.errors import DataCorrupt, DataUnavailable, InvalidCursor, JobNotFound, NotReady
 from shared.schemas import JobEvaluation, Misclassified, MisclassifiedImage, Page
-from shared.store import evaluations
+from shared.store import evaluations, job_queries
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 
@@ -46,6 +47,12 @@ def list_misclassified(
 
 
 @router.get("/{job_id:uuid}/evaluation", responses=documented(JobNotFound, NotReady))
-def get_evaluation(services: ServicesDep, job_id: JobId) -> JobEvaluation:
+def get_evaluation(services: ServicesDep, keep: KeepDep, job_id: JobId) -> JobEvaluation:
     """Get the per-class results and the confusion matrix of a job that has succeeded."""
-    return services.database.read(lambda session: evaluations.get(session, job_id))
+
+    def read(session: Session) -> tuple[JobEvaluation, int | None]:
+        return evaluations.get(session, job_id), job_queries.final_version(session, job_id)
+
+    evaluation, version = services.database.read(read)
+    keep_finished(keep, job_id, version)
+    return evaluation

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer, SecurityScopes
+from fastapi.security import SecurityScopes
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
@@ -20,7 +19,9 @@ from api.http.auth import READ, SUBMIT, authorize
 from api.http.headers import accept, is_current, job_headers
 from api.http.paging import Cursors
 from api.http.problems import BODY, documented
+from api.http.rendered import KeepDep
 from api.jobs import submission
+from api.jobs.rendered import Source
 from api.jobs.watching import JobWatcher
 from shared.errors import (
     IdempotencyKeyReused,
@@ -31,7 +32,7 @@ from shared.errors import (
     JobNotTerminal,
     ModelNotFound,
 )
-from shared.lifecycle import TERMINAL
+from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import (
     EvaluateJobCreate,
     Job,
@@ -52,7 +53,7 @@ _CURSORS = {order: Cursors(f"jobs sorted by {order}", job_lists.key_type(order))
 
 _BODY: TypeAdapter[TrainJobCreate | EvaluateJobCreate] = TypeAdapter(JobCreate)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")  # as `IdempotencyKey` has it
-_BEARER = HTTPBearer(auto_error=False)
+_NEEDED = SecurityScopes([Scope.SUBMIT])
 
 _EXAMPLES = {
     "codelab": {"summary": "The codelab's training job", "value": {"kind": "train"}},
@@ -103,8 +104,9 @@ class _SubmitRoute(APIRoute):
             job, key = await _parse(request), request.headers.get("Idempotency-Key")
             if job is None or not (key is None or _KEY.fullmatch(key)):
                 return await by_fastapi(request)
-            await _authorize(request)
-            return await submit_job(request.state.services, job, key)
+            state = request.state
+            await authorize(_NEEDED, request, state.callers, state.rate_limiter, None)
+            return await submit_job(state.services, job, key)
 
         return respond
 
@@ -117,12 +119,6 @@ async def _parse(request: Request) -> TrainJobCreate | EvaluateJobCreate | None:
         return _BODY.validate_json(await request.body())
     except (ValidationError, ClientDisconnect):
         return None
-
-
-async def _authorize(request: Request) -> None:
-    state, needed = request.state, SecurityScopes([Scope.SUBMIT])
-    credentials = await _BEARER(request)
-    await run_in_threadpool(authorize, needed, request, state.services, state.rate_limiter, credentials)
 
 
 router.add_api_route(
@@ -147,6 +143,7 @@ async def get_job(
     watcher: WatcherDep,
     job_id: JobId,
     response: Response,
+    keep: KeepDep,
     if_none_match: IfNoneMatch = None,
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
 ) -> JobDetail | Response:
@@ -159,6 +156,7 @@ async def get_job(
     headers = job_headers(job)
     if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
+    keep(Source(job_id, job.version, is_lasting=job.state != JobState.QUEUED))
     response.headers.update(headers)
     return job
 

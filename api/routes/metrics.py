@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from api.deps import JobId, ServicesDep
 from api.http.auth import READ
 from api.http.problems import documented
+from api.http.rendered import KeepDep, keep_finished
 from api.jobs.comparison import compare
 from api.jobs.metric_series import downsample, to_csv, to_ndjson
 from shared.errors import JobNotFound
 from shared.schemas import Comparison, JobMetrics, ManyMetrics, MetricName, Metrics, Resolution
-from shared.store import metrics
+from shared.store import job_queries, metrics
 
 router = APIRouter(prefix="/v1", tags=["metrics"], dependencies=[READ])
 
@@ -70,6 +71,7 @@ _TABLES: dict[int | str, dict[str, Any]] = {
 )
 def get_metrics(
     services: ServicesDep,
+    keep: KeepDep,
     job_id: JobId,
     resolution: Resolution = Resolution.EPOCH,
     names: Names = (),
@@ -77,7 +79,13 @@ def get_metrics(
     format_: FormatQuery = Format.JSON,
 ) -> Metrics | Response:
     """Get the metrics that a training job has recorded so far."""
-    job = services.database.read(lambda session: _metrics(session, job_id, resolution, names, max_points))
+
+    def read(session: Session) -> tuple[JobMetrics, int | None]:
+        metrics = _metrics(session, job_id, resolution, names, max_points)
+        return metrics, job_queries.final_version(session, job_id)
+
+    job, version = services.database.read(read)
+    keep_finished(keep, job_id, version)
     return Metrics(series=job.series) if format_ is Format.JSON else _table([job], format_)
 
 

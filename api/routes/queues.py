@@ -3,9 +3,10 @@
 from functools import partial
 from typing import Annotated
 
+from anyio import from_thread
 from fastapi import APIRouter, Path
 
-from api.deps import ServicesDep
+from api.deps import RenderedDep, ServicesDep
 from api.http.auth import ADMIN, READ
 from api.http.paging import Cursors, PageDep
 from api.http.problems import documented
@@ -37,18 +38,20 @@ def get_autoscaling(services: ServicesDep) -> Autoscaling:
 
 
 @router.post("/queues/{name}/pause", dependencies=[ADMIN], responses=documented())
-def pause_queue(services: ServicesDep, name: QueueName) -> Queue:
+def pause_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Queue:
     """Start no more jobs of a queue. Running jobs continue, and jobs may still be submitted. Idempotent."""
     services.database.write(lambda session: queues.pause(session, name))
+    from_thread.run_sync(rendered.forget_queued)
     return _queue(services, name)
 
 
 @router.post("/queues/{name}/resume", dependencies=[ADMIN], responses=documented())
-def resume_queue(services: ServicesDep, name: QueueName) -> Queue:
+def resume_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Queue:
     """Start jobs of a paused queue again, beginning with those that wait. Idempotent."""
     services.database.write(lambda session: queues.resume(session, name))
     due = partial(dispatch.due, queues=[name], limit=_MAX_WOKEN)
     dispatch.wake(services.broker, services.database.read(due))
+    from_thread.run_sync(rendered.forget_queued)
     return _queue(services, name)
 
 

@@ -8,6 +8,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from uuid import UUID
 
 from sqlalchemy import func, or_, select, update
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from shared import schemas
-from shared.db.clock import Now, database_now
+from shared.db.clock import Now, database_now, seconds_between
 from shared.db.tables import ApiKey
 from shared.errors import ApiKeyNotFound
 from shared.schemas import Scope
@@ -121,6 +122,14 @@ def find(session: Session, key: NewApiKey, *, now: Now = database_now) -> ApiKey
     if row is None or not hmac.compare_digest(row.sha256, _sha256(key.secret)):
         return None
     return row
+
+
+def seconds_left(session: Session, key: ApiKey, *, now: Now = database_now) -> float:
+    """Return the seconds until a key expires, by the database's clock; infinity if it never does."""
+    if key.expires_at is None:
+        return inf
+    left = session.scalar(select(seconds_between(now(), ApiKey.expires_at)).where(ApiKey.id == key.id))
+    return 0.0 if left is None else float(left)
 
 
 def any_exists(session: Session) -> bool:

@@ -1,11 +1,12 @@
-"""The change feed: the ids of changed jobs, published on a Redis channel after each commit.
+"""The change feed: the ids of changed jobs, announced after each commit.
 
-Messages may be lost, so subscribers also poll the table.
+Listeners within the process are called before the write returns; other processes receive a message on a Redis
+channel. Messages may be lost, so their subscribers also poll the table.
 """
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
@@ -24,7 +25,7 @@ _MAX_IDS_PER_MESSAGE = 500
 
 
 class ChangePublisher:
-    """Publishes the ids of changed jobs from a background thread.
+    """Calls the listeners of this process, and publishes to Redis from a background thread.
 
     A call takes microseconds whatever the state of Redis and never fails: `Database` calls it after commits.
     """
@@ -38,10 +39,20 @@ class ChangePublisher:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._paused_until = 0.0
+        self._listeners: list[Callable[[frozenset[UUID]], None]] = []
+
+    def listen(self, listener: Callable[[frozenset[UUID]], None]) -> None:
+        """Call `listener` with the ids of changed jobs, in the writer's thread, before its write returns.
+
+        It must neither fail nor block.
+        """
+        self._listeners.append(listener)
 
     def __call__(self, session: Session) -> None:
-        """Publish the jobs that a committed session has changed."""
+        """Announce the jobs that a committed session has changed or deleted."""
         if job_ids := changed_jobs(session):
+            for listener in self._listeners:
+                listener(job_ids)
             self._queue.put(job_ids)
             if self._thread is None:
                 self._start()

@@ -16,7 +16,7 @@ from shared.db.tables import Job, JobTag, Model, ModelAlias
 from shared.errors import JobAlreadyFinished, JobNotFound, JobNotTerminal, ModelInUse, VersionMismatch
 from shared.lifecycle import TERMINAL, EventType, JobState
 from shared.store.submit import add_tags
-from shared.store.transitions import change
+from shared.store.transitions import change, note_changed
 
 
 def edit(
@@ -70,6 +70,8 @@ def delete_job(session: Session, job_id: UUID) -> None:
     model_id = session.scalar(select(Model.id).where(Model.job_id == job_id).with_for_update())
     if model_id is not None:
         _delete_model(session, model_id, job_id)
+    retries = session.scalars(select(Job.id).where(Job.retry_of == job_id))
+    note_changed(session, [job_id, *retries])
     session.execute(delete(Job).where(Job.id == job_id))
 
 

@@ -1,6 +1,6 @@
 """Reads of jobs as API schemas."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from shared.db import tables
 from shared.db.clock import Now, database_now
 from shared.db.tables import Epoch, Job
 from shared.errors import JobNotFound
-from shared.lifecycle import JobKind, JobState
+from shared.lifecycle import TERMINAL, JobKind, JobState
 from shared.store import queues
 from shared.store.submit import NewJob
 
@@ -79,6 +79,17 @@ def state(session: Session, job_id: UUID) -> JobState:
     if state is None:
         raise JobNotFound(f"there is no job {job_id}")
     return JobState(state)
+
+
+def final_version(session: Session, job_id: UUID) -> int | None:
+    """Return the version of a job that has finished; None if it has not, or does not exist."""
+    return session.scalar(select(Job.version).where(Job.id == job_id, Job.state.in_(TERMINAL)))
+
+
+def versions(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int | None]:
+    """Return the version of each job; None for one that does not exist."""
+    rows = session.execute(select(Job.id, Job.version).where(Job.id.in_(job_ids)))
+    return {**dict.fromkeys(job_ids), **{row.id: row.version for row in rows}}
 
 
 def describe(session: Session, rows: Sequence[tables.Job]) -> list[schemas.Job]:

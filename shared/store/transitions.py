@@ -150,19 +150,20 @@ def _finish_attempt(
 def log_submitted(session: Session, job_ids: Sequence[UUID], at: datetime) -> None:
     """Insert the first event of each of these jobs."""
     first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "data": {}, "at": at}
-    _note_changes(session, job_ids)
+    note_changed(session, job_ids)
     insert_rows(session, _EVENTS, [{"job_id": job_id, **first} for job_id in job_ids])
 
 
 def _log_events(session: Session, events: list[dict[str, Any]], now: Now) -> None:
-    _note_changes(session, (event["job_id"] for event in events))
+    note_changed(session, [event["job_id"] for event in events])
     session.execute(insert(_EVENTS).values(at=now()), events)
 
 
-def _note_changes(session: Session, job_ids: Iterable[UUID]) -> None:
+def note_changed(session: Session, job_ids: Iterable[UUID]) -> None:
+    """Have these jobs announced as changed after the commit; changes that have an event need no such call."""
     session.info.setdefault(_CHANGED, set()).update(job_ids)
 
 
 def changed_jobs(session: Session) -> frozenset[UUID]:
-    """Return the ids of the jobs that have events from this session."""
+    """Return the ids of the jobs that this session has changed or deleted."""
     return frozenset(session.info.get(_CHANGED, ()))

@@ -177,6 +177,20 @@ MUTATIONS = [
         "    from workers.app import app\n\n    app.worker_main([",
         f"{_BROKER}::test_invalid_bytes_end_the_worker_with_a_failure_status_and_lose_no_job",
     ),
+    Mutation(
+        "a poll answered from stale bytes after a write",
+        "shared/store/change_feed.py",
+        "                listener(job_ids)\n",
+        "                pass\n",
+        "tests/unit/api/http/test_rendered.py::test_change_by_this_process_is_seen_at_once",
+    ),
+    Mutation(
+        "bytes kept that were read before a write",
+        "api/jobs/rendered.py",
+        "                rendering.is_outdated = True\n",
+        "                pass\n",
+        "tests/unit/api/http/test_rendered.py::test_what_was_read_before_a_change_is_not_kept_after_it",
+    ),
 ]
 
 

@@ -50,25 +50,29 @@ def test_concurrent_requests_with_one_idempotency_key_create_one_job(
     wait_until(lambda: _messages(redis) == 1, "a message is sent")
 
 
-def test_each_state_of_a_job_is_returned_from_submit_to_result(api: httpx.Client, database: Database) -> None:
+def test_each_state_of_a_job_is_returned_from_submit_to_result(
+    api: httpx.Client, publishing_database: Database
+) -> None:
+    database = publishing_database
     job = _submit(api, spec={"epochs": 3, "train_size": 100, "batch_size": 50, "seed": 1}).json()
     path, tags = f"/v1/jobs/{job['id']}", set()
 
-    def get_job() -> dict[str, Any]:
+    def get_job(version: int) -> dict[str, Any]:
+        wait_until(lambda: api.get(path).json()["version"] == version, f"version {version} is returned")
         response = api.get(path)
         tags.add(response.headers["ETag"])
         assert api.get(path, headers={"If-None-Match": response.headers["ETag"]}).status_code == 304
         job: dict[str, Any] = response.json()
         return job
 
-    assert get_job()["state"] == "queued"
+    assert get_job(1)["state"] == "queued"
     attempt = factories.claimed(database, UUID(job["id"])).attempt
-    assert get_job()["state"] == "running"
+    assert get_job(2)["state"] == "running"
     factories.record(database, attempt, 3)
-    assert get_job()["progress"]["percent"] == 100
+    assert get_job(5)["progress"]["percent"] == 100
     model = factories.make_model()
     factories.succeed(database, attempt, model)
-    done = get_job()
+    done = get_job(6)
 
     assert (done["state"], done["model_id"], done["evaluation_accuracy"]) == (
         "succeeded",

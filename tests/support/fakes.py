@@ -1,4 +1,4 @@
-"""Fakes: a clock that a test moves, and a broker that records what it is sent."""
+"""Fakes: clocks that a test moves, and a broker that records what it is sent."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -38,3 +38,16 @@ class RecordingWaker:
         if not self.available:
             raise BrokerUnavailable("the fake broker is down")
         self.woken.append(dict(jobs))
+
+
+class MonotonicClock:
+    """Replaces `time.monotonic` in a module; moves only by `advance`."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import pytest
 
@@ -63,7 +64,19 @@ def test_the_secret_part_of_any_api_key_is_replaced_by_stars() -> None:
     assert log.hide(f"Bearer {key}!") == f"Bearer ts_{key.id.hex}_***!"
 
 
-def test_request_id_returns_the_id_that_is_bound() -> None:
+def test_the_id_of_the_request_that_is_handled_is_known_and_in_each_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("INFO")
+
+    def handle() -> str | None:
+        log.handling_request("trace-7")
+        logging.getLogger("some.library").info("within")
+        return log.request_id()
+
     assert log.request_id() is None
-    with log.bound(request_id="trace-7"):
-        assert log.request_id() == "trace-7"
+    assert copy_context().run(handle) == "trace-7"
+    log.get_logger("here").info("after")
+    within, after = lines(capsys)
+    assert within["request_id"] == "trace-7"
+    assert "request_id" not in after

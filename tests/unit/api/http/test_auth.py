@@ -153,8 +153,8 @@ def test_each_key_of_the_settings_may_do_everything(serve: Serve) -> None:
         assert me == {"key_id": None, "name": "a key of API_KEYS", "scope": "admin", "expires_at": None}
 
 
-def test_once_a_key_exists_every_request_needs_one(client: httpx.Client, database: Database) -> None:
-    key = create_key(database, Scope.ADMIN)
+def test_once_a_key_exists_every_request_needs_one(serve: Serve, database: Database) -> None:
+    key, client = create_key(database, Scope.ADMIN), serve()
 
     assert client.get("/v1/jobs").status_code == 401
     assert client.get("/v1/jobs", headers=bearer(key)).status_code == 200

@@ -1,6 +1,12 @@
 import pytest
 
-from api.http.headers import etag, is_current, job_versions
+from api.http.headers import etag, first_header, is_current, job_versions
+
+
+def test_the_first_header_with_a_name_is_returned() -> None:
+    request = {"headers": [(b"host", b"a"), (b"accept", b"b"), (b"host", b"c")]}
+    assert first_header(request, b"host") == b"a"
+    assert first_header(request, b"origin") is None
 
 
 @pytest.mark.parametrize("header", ['"3"', 'W/"3"', '"2", "3"', '"2",W/"3"', "*"])

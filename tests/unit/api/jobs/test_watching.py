@@ -160,6 +160,41 @@ def test_replies_that_are_not_of_redis_do_not_end_the_subscription(
     asyncio.run(work())
 
 
+def test_announcement_by_another_thread_wakes_and_is_passed_on_before_what_follows_it(
+    database: Database, settings: Settings
+) -> None:
+    job_id, heard = UUID(int=1), list[object]()
+
+    async def work() -> None:
+        async with _running(database, settings) as watcher:
+            watcher.listen(heard.append)
+            with (
+                watcher.watch(job_id) as watch,
+                watcher.watch(None) as all_jobs,
+                watcher.watch(UUID(int=2)) as other,
+            ):
+                await asyncio.to_thread(watcher.announce, [job_id])
+                assert heard == [[job_id]]
+                assert await watch.changed(0.1)
+                assert await all_jobs.changed(0.1)
+                assert not await other.changed(0)
+
+    asyncio.run(work())
+
+
+def test_announcement_after_the_end_of_the_event_loop_is_ignored(
+    database: Database, settings: Settings
+) -> None:
+    watcher = JobWatcher(database, settings)
+
+    async def work() -> None:
+        async with watcher.running():
+            pass
+
+    asyncio.run(work())
+    watcher.announce([UUID(int=1)])
+
+
 def test_watch_that_has_ended_is_removed(database: Database, settings: Settings) -> None:
     async def work() -> None:
         watcher = JobWatcher(database, settings)

@@ -1,9 +1,13 @@
 """API keys: their validity, expiry and revocation; their secrets are not stored."""
 
+from math import inf
+
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
+from shared.db import tables
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.errors import ApiKeyNotFound
@@ -65,6 +69,18 @@ def test_key_expires(database: Database) -> None:
     assert is_valid(database, str(key), clock)
     clock.advance(1)
     assert not is_valid(database, str(key), clock)
+
+
+@pytest.mark.parametrize(("lifetime_s", "left_s"), [(60, 45), (None, inf)])
+def test_seconds_that_a_key_has_left(database: Database, lifetime_s: float | None, left_s: float) -> None:
+    clock = FrozenClock()
+    key = create_key(database, lifetime_s=lifetime_s, now=clock)
+    clock.advance(15)
+
+    def read(session: Session) -> float:
+        return api_keys.seconds_left(session, session.get_one(tables.ApiKey, key.id), now=clock)
+
+    assert database.read(read) == pytest.approx(left_s, abs=0.001)
 
 
 def test_revoked_key_is_invalid_and_keeps_the_time_of_its_revocation(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread, current_thread
 from time import monotonic
 from uuid import UUID
 
@@ -13,9 +14,10 @@ from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store import change_feed
 from shared.store.change_feed import CHANNEL, ChangePublisher
+from shared.store.job_edits import delete_job
 from shared.store.submit import submit_job
 from tests.support.databases import open_database
-from tests.support.factories import make_new_job, record, running, submitted
+from tests.support.factories import failed, make_new_job, record, running, submitted
 from tests.support.ports import garbled_port
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -50,6 +52,27 @@ def _published(channel: PubSub) -> frozenset[UUID]:
 def test_a_change_is_published_after_its_commit(publishing_database: Database, channel: PubSub) -> None:
     job_id = submitted(publishing_database)
     assert _published(channel) == {job_id}
+
+
+def test_a_deletion_is_published_with_the_retries_that_it_changes(
+    publishing_database: Database, channel: PubSub
+) -> None:
+    job_id = failed(publishing_database)
+    retry = submitted(publishing_database, retry_of=job_id)
+    published: set[UUID] = set()
+    publishing_database.write(lambda session: delete_job(session, job_id))
+    while not {job_id, retry} <= published:
+        published = set(_published(channel))
+
+
+def test_listeners_are_called_before_the_write_returns(
+    publishing_database: Database, publisher: ChangePublisher
+) -> None:
+    heard: list[tuple[frozenset[UUID], Thread]] = []
+    publisher.listen(lambda job_ids: heard.append((job_ids, current_thread())))
+    publishing_database.write(lambda _: None)
+    job_id = submitted(publishing_database)
+    assert heard == [(frozenset({job_id}), current_thread())]
 
 
 def test_jobs_changed_by_one_transaction_are_published_in_one_message(

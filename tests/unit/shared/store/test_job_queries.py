@@ -30,6 +30,20 @@ def _detail(database: Database, job_id: UUID) -> schemas.JobDetail:
     return database.read(lambda session: job_queries.get(session, job_id))
 
 
+def test_versions_of_jobs_are_returned_and_none_of_unknown_ones(database: Database) -> None:
+    queued, started, unknown = submitted(database), running(database).job_id, uuid7()
+    ids = [queued, started, unknown]
+    assert database.read(partial(job_queries.versions, job_ids=ids)) == {queued: 1, started: 2, unknown: None}
+
+
+def test_only_a_finished_job_has_a_final_version(database: Database) -> None:
+    versions = [
+        database.read(partial(job_queries.final_version, job_id=job_id))
+        for job_id in (submitted(database), running(database).job_id, failed(database), uuid7())
+    ]
+    assert versions == [None, None, 3, None]
+
+
 def test_a_queued_job_has_its_requested_options_and_no_results(database: Database) -> None:
     job_id = submitted(database, name="first", tags=("a", "b"))
     job = _detail(database, job_id)

@@ -1,0 +1,148 @@
+"""The senders of requests, as their API keys identify them; remembered, so that few read the database.
+
+A caller is remembered for a second. So a key that was revoked through another process is accepted for at most
+a second more, and so are requests without a key after the first key was created there.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache, partial
+from hashlib import sha256
+from time import monotonic
+from uuid import UUID
+
+from anyio import to_thread
+from sqlalchemy.orm import Session
+from starlette.types import Scope as RequestScope
+
+from api.http.headers import first_header
+from shared.db.engine import Database
+from shared.schemas import Scope
+from shared.settings import Settings, is_loopback
+from shared.store import api_keys
+
+REMEMBERED_S = 1.0
+"""How long a caller is remembered, unless its key expires earlier."""
+
+_MAX_CALLERS = 10_000  # remembered at the same time
+
+_Key = tuple[bytes, bool]  # the SHA-256 of what the caller sent, and whether it is on this host
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The sender of a request, as its API key identifies it.
+
+    Attributes:
+        key_id: None for a key of the setting `API_KEYS`, and while no key is needed.
+    """
+
+    name: str
+    scope: Scope
+    key_id: UUID | None = None
+    expires_at: datetime | None = None
+
+    @cached_property
+    def may_read(self) -> bool:
+        """Whether its scope includes `read`."""
+        return self.scope.includes(Scope.READ)
+
+    @cached_property
+    def limited_as(self) -> str | None:
+        """Its name for the rate limit; None if it is limited by its address."""
+        return None if self.key_id is None else str(self.key_id)
+
+
+LOCAL_CALLER = Caller("anyone on this host", Scope.ADMIN)
+"""The sender of a request that needs no key."""
+
+_SETTINGS_CALLER = Caller("a key of API_KEYS", Scope.ADMIN)
+
+
+class Callers:
+    """Identifies the senders of requests. For one event loop.
+
+    Only those who may make requests are remembered: a wrong key costs a read of the database each time.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._bootstrap_keys = tuple(key.get_secret_value() for key in settings.api_keys)
+        self._known: dict[_Key, tuple[Caller, float]] = {}  # with the end of its validity
+        self._reads: dict[_Key, asyncio.Task[Caller | None]] = {}
+
+    async def identify(self, request: RequestScope) -> Caller | None:
+        """Return the sender of a request; None if it needs a valid key and sent none.
+
+        Raises:
+            SQLAlchemyError: the database is unavailable.
+        """
+        text = sent_key(request)
+        key = (sha256(text).digest(), _is_local(request))
+        caller, until = self._known.get(key, (None, 0.0))
+        if monotonic() < until:
+            return caller
+        if key not in self._reads:
+            self._reads[key] = asyncio.create_task(self._read(key, text.decode("latin-1")))
+        # a request that is cancelled must not cancel the read of the others
+        return await asyncio.shield(self._reads[key])
+
+    def forget(self) -> None:
+        """Forget every caller, since keys have changed; what is being read now is not remembered either."""
+        self._known.clear()
+        self._reads.clear()
+
+    async def _read(self, key: _Key, text: str) -> Caller | None:
+        began_at, this = monotonic(), asyncio.current_task()
+        try:
+            caller, seconds_left = await to_thread.run_sync(self._authenticate, text, key[1])
+            if caller is not None and self._reads.get(key) is this:
+                if len(self._known) >= _MAX_CALLERS:
+                    self._known.clear()
+                self._known[key] = caller, began_at + min(REMEMBERED_S, seconds_left)
+        finally:
+            if self._reads.get(key) is this:
+                del self._reads[key]
+        return caller
+
+    def _authenticate(self, text: str, is_local: bool) -> tuple[Caller | None, float]:
+        """Return the caller, and the seconds until its key expires."""
+        # all keys are compared, so that the time taken reveals nothing
+        if text and sum(api_keys.same_secret(text, key) for key in self._bootstrap_keys):
+            return _SETTINGS_CALLER, REMEMBERED_S
+        key = api_keys.parse(text)
+        if self._bootstrap_keys and key is None:
+            return None, 0.0
+        needs_key = bool(self._bootstrap_keys) or not is_local
+        return self._database.read(partial(_find, key=key, needs_key=needs_key))
+
+
+def sent_key(request: RequestScope) -> bytes:
+    """Return the API key that a request sent as `Authorization: Bearer`; empty if it sent none."""
+    scheme, _, text = (first_header(request, b"authorization") or b"").partition(b" ")
+    return text.strip() if scheme.lower() == b"bearer" else b""
+
+
+def address(request: RequestScope) -> str:
+    """Return the address that a request came from."""
+    return request["client"][0] if request["client"] else "a socket"
+
+
+@lru_cache(maxsize=1_024)
+def _is_loopback(host: str) -> bool:
+    return is_loopback(host)
+
+
+def _is_local(request: RequestScope) -> bool:
+    return not request["client"] or _is_loopback(request["client"][0])
+
+
+def _find(
+    session: Session, key: api_keys.NewApiKey | None, *, needs_key: bool
+) -> tuple[Caller | None, float]:
+    row = api_keys.find(session, key) if key else None
+    if row is not None:
+        caller = Caller(row.name, Scope(row.scope), row.id, row.expires_at)
+        return caller, api_keys.seconds_left(session, row)
+    return None if needs_key or api_keys.any_exists(session) else LOCAL_CALLER, REMEMBERED_S

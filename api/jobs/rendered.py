@@ -1,0 +1,199 @@
+"""Responses about jobs as bytes, kept while the jobs do not change.
+
+What is kept is forgotten when its job is announced as changed (`api.jobs.watching`), and in any case compared
+with the job's version before it is used after `JobWatcher.check_s`.
+"""
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TypeVar
+from uuid import UUID
+
+from api.jobs.versions import JobVersions
+from api.jobs.watching import JobWatcher
+
+T = TypeVar("T")
+
+MAX_BYTES = 64 * 2**20
+"""The memory of all responses that a process keeps; one that needs more than a sixteenth is not kept."""
+
+# what changes without an event, such as `retry_of` when that job is deleted, and was not announced
+_MAX_AGE_S = 60.0
+_MAX_JOINS = 3  # renderings by others that a request waits for
+_OVERHEAD_BYTES = 1_000  # of an entry's objects
+
+
+@dataclass(frozen=True)
+class Source:
+    """The job that a response was rendered from.
+
+    Attributes:
+        is_lasting: whether the response is right as long as the job has this version. That of a queued job
+            is not: it has the job's position in the queue.
+    """
+
+    job_id: UUID
+    version: int
+    is_lasting: bool
+
+
+@dataclass(eq=False)
+class Rendered:
+    """A successful response about a job.
+
+    Attributes:
+        headers: the HTTP headers, names in lower case.
+        route: the route that rendered it.
+        began_at: when its rendering began, by the monotonic clock: before the job was read.
+        fresh_until: when the job's version has to be checked again.
+    """
+
+    source: Source
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    route: object
+    began_at: float = field(default=0.0, init=False)
+    fresh_until: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.etag = dict(self.headers).get(b"etag")
+        self.size = len(self.body) + _OVERHEAD_BYTES
+
+    @property
+    def may_be_checked(self) -> bool:
+        """Whether it is still right if the job has the same version."""
+        return self.source.is_lasting and monotonic() < self.began_at + _MAX_AGE_S
+
+
+class _Rendering:
+    """A response that a request renders and others wait for.
+
+    Attributes:
+        is_outdated: whether the job was announced as changed meanwhile: it may have been read before.
+        is_useful: whether those who wait should look for a kept response again.
+    """
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+        self.is_outdated = False
+        self.is_useful = False
+
+
+class RenderedResponses:
+    """Keeps responses by request target, the least recently used ones no longer. For one event loop."""
+
+    def __init__(self, watcher: JobWatcher, *, max_bytes: int = MAX_BYTES) -> None:
+        self._watcher = watcher
+        self._versions = JobVersions(watcher)
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[bytes, Rendered] = OrderedDict()
+        self._targets: defaultdict[UUID, set[bytes]] = defaultdict(set)  # by job
+        self._renderings: dict[bytes, _Rendering] = {}
+        self._renderings_of: defaultdict[UUID, set[_Rendering]] = defaultdict(set)
+        self._queue_changes = 0
+        watcher.listen(self.forget)
+
+    def fresh(self, target: bytes) -> Rendered | None:
+        """Return the response to a target if it needs no check."""
+        rendered = self._kept.get(target)
+        if rendered is None or monotonic() >= rendered.fresh_until:
+            return None
+        self._kept.move_to_end(target)
+        return rendered
+
+    async def checked(self, target: bytes) -> Rendered | None:
+        """Return the response to a target, after a check or another request's rendering if need be.
+
+        None: there is none, and the caller has to render it.
+
+        Raises:
+            SQLAlchemyError: the database is unavailable.
+        """
+        for _ in range(_MAX_JOINS):
+            kept, rendering = self._kept.get(target), self._renderings.get(target)
+            if kept is not None and kept.may_be_checked and await self._is_unchanged(target, kept):
+                return kept
+            if rendering is None:
+                break
+            await rendering.done.wait()
+            if not rendering.is_useful:
+                break
+            if (rendered := self.fresh(target)) is not None:
+                return rendered
+        return self.fresh(target)
+
+    @contextmanager
+    def rendering(self, target: bytes, job_id: UUID) -> Iterator[Callable[[Rendered], None]]:
+        """Have other requests wait while one renders the response; yields what keeps it."""
+        rendering = self._renderings[target] = _Rendering()
+        self._renderings_of[job_id].add(rendering)
+        began_at, queue_changes = monotonic(), self._queue_changes
+
+        def keep(rendered: Rendered) -> None:
+            rendering.is_useful, rendered.began_at = True, began_at
+            is_queue_changed = not rendered.source.is_lasting and queue_changes != self._queue_changes
+            if not rendering.is_outdated and not is_queue_changed:
+                self._keep(target, rendered)
+
+        try:
+            yield keep
+        finally:
+            if self._renderings.get(target) is rendering:
+                del self._renderings[target]
+            _discard(self._renderings_of, job_id, rendering)
+            rendering.done.set()
+
+    def forget(self, job_ids: Collection[UUID]) -> None:
+        """Forget the responses about these jobs."""
+        for job_id in job_ids:
+            for rendering in self._renderings_of.get(job_id, ()):
+                rendering.is_outdated = True
+            for target in tuple(self._targets.get(job_id, ())):
+                self._drop(target)
+
+    def forget_queued(self) -> None:
+        """Forget the responses about queued jobs, since this process has changed a queue."""
+        self._queue_changes += 1
+        for target in [target for target, kept in self._kept.items() if not kept.source.is_lasting]:
+            self._drop(target)
+
+    async def _is_unchanged(self, target: bytes, kept: Rendered) -> bool:
+        began_at = monotonic()
+        version = await self._versions.newest(kept.source.job_id)
+        if self._kept.get(target) is not kept:
+            return False
+        if version != kept.source.version:
+            self._drop(target)
+            return False
+        kept.fresh_until = began_at + self._watcher.check_s
+        self._kept.move_to_end(target)
+        return True
+
+    def _keep(self, target: bytes, rendered: Rendered) -> None:
+        if rendered.size > self._max_bytes // 16:
+            return
+        if target in self._kept:
+            self._drop(target)
+        rendered.fresh_until = rendered.began_at + self._watcher.check_s
+        self._kept[target] = rendered
+        self._targets[rendered.source.job_id].add(target)
+        self._bytes += rendered.size
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, target: bytes) -> None:
+        rendered = self._kept.pop(target)
+        self._bytes -= rendered.size
+        _discard(self._targets, rendered.source.job_id, target)
+
+
+def _discard(sets: dict[UUID, set[T]], job_id: UUID, element: T) -> None:
+    """Remove an element from a job's set, and an empty set."""
+    sets[job_id].remove(element)
+    if not sets[job_id]:
+        del sets[job_id]

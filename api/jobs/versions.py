@@ -1,0 +1,35 @@
+"""The versions of jobs at this moment: requests that ask at the same time share one query."""
+
+import asyncio
+from functools import partial
+from uuid import UUID
+
+from api.jobs.watching import JobWatcher
+from shared.store import job_queries
+
+
+class JobVersions:
+    """Reads the versions of jobs, by one query at a time. For one event loop."""
+
+    def __init__(self, watcher: JobWatcher) -> None:
+        self._watcher = watcher
+        self._turn = asyncio.Lock()
+        self._job_ids: set[UUID] = set()
+        self._next: asyncio.Task[dict[UUID, int | None]] | None = None
+
+    async def newest(self, job_id: UUID) -> int | None:
+        """Return the version of a job, read after this call; None if it does not exist.
+
+        Raises:
+            SQLAlchemyError: the database is unavailable.
+        """
+        self._job_ids.add(job_id)
+        if self._next is None:
+            self._next = asyncio.create_task(self._read())
+        # a request that is cancelled must not cancel the query of the others
+        return (await asyncio.shield(self._next))[job_id]
+
+    async def _read(self) -> dict[UUID, int | None]:
+        async with self._turn:  # who asks while a query runs shares the next one
+            job_ids, self._job_ids, self._next = self._job_ids, set(), None
+            return await self._watcher.read(partial(job_queries.versions, job_ids=job_ids))
