@@ -104,7 +104,7 @@ class _Client:
         self._thread.start()
 
     def change(self, database: Database) -> None:
-        database.write(lambda session: attempts.enter_phase(session, self._attempt, next(self._phases)))
+        factories.record_progress(database, self._attempt, factories.make_progress(next(self._phases)))
 
     def stop(self, database: Database) -> None:
         database.write(lambda session: attempts.cancel_attempt(session, self._attempt))

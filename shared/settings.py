@@ -140,7 +140,8 @@ class Settings(BaseSettings):
     repeated in time."""
     cancel_poll_s: float = Field(default=0.5, gt=0)
     """Seconds between two checks of a running job for a cancel request, and of a worker for a drain request.
-    Each check is a query: increase it to relieve the database."""
+    Each check is a query: increase it to relieve the database. What a job did before a step that lasts long
+    becomes visible after this time."""
     reconcile_s: float = Field(default=5.0, gt=0)
     """Seconds between two rounds of each worker's reconciler, which requeues jobs of lost workers, and wakes
     the worker's free slots for jobs that wait although Redis has lost their messages."""

@@ -63,7 +63,8 @@ class Monitor(Protocol):
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
         """Report a finished epoch.
 
-        `state` returns the state after it; it is called only if that is stored, and before this returns.
+        `state` returns the state after it. It is called at most once, by the thread that calls this: now, or
+        later while training goes on or after it has ended. So it must not depend on what training changes.
         """
 
     def check(self) -> None:

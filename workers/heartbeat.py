@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from shared import errors, log
 from shared.store import attempts
 from shared.store.transitions import AttemptFailure, AttemptId
+from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
 
 _log = log.get_logger(__name__)
@@ -26,6 +27,8 @@ _CANCEL_GRACE_S = 0.7
 class Heartbeat:
     """Thread that renews an attempt's lease on its own connection; runs within a `with` block.
 
+    It also writes progress that is pending while a step lasts long, so that people see it.
+
     The thread that runs the job calls `check` after each step. If a step does not return, the heartbeat
     reports the attempt as failed and ends the process: there is no other way to end a computation that hangs.
     """
@@ -34,6 +37,7 @@ class Heartbeat:
         self,
         process: PoolProcess,
         attempt: AttemptId,
+        pending: PendingProgress,
         *,
         max_runtime_s: float | None = None,
         exit_process: Callable[[int], None] = os._exit,
@@ -43,6 +47,7 @@ class Heartbeat:
         self._settings = process.settings
         self._stop = process.stop
         self._attempt = attempt
+        self._pending = pending
         self._exit_process = exit_process
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run,), name=f"heartbeat of {attempt}", daemon=True
@@ -97,8 +102,10 @@ class Heartbeat:
             try:
                 if self._interruption is None:
                     self._renew_or_poll()
+                if self._interruption is None:
+                    self._pending.write_if_due(self._database)
             except DBAPIError as error:
-                _log.warning("lease not renewed", error=str(error.orig))
+                _log.warning("heartbeat failed", error=str(error.orig))
             except errors.StaleAttempt as error:
                 self._interruption = error
             if not self._reporting:

@@ -102,12 +102,13 @@ class JobLogHandler(logging.Handler):
     def _write_pending(self) -> None:
         with self._pending_lock:
             pending, self._pending = self._pending, []
+        if not pending:
+            return
         lines_by_attempt = defaultdict(list)
         for attempt, line in pending:
             lines_by_attempt[attempt].append(line)
-        for attempt, lines in lines_by_attempt.items():
-            try:
-                self._database.write(partial(job_logs.append, attempt=attempt, lines=lines))
-            except SQLAlchemyError as error:
-                # this thread runs no attempt, so this line does not come back to this handler
-                _log.warning("job log lines lost", job_id=str(attempt.job_id), error=type(error).__name__)
+        try:
+            self._database.write(partial(job_logs.append, lines=lines_by_attempt))
+        except SQLAlchemyError as error:
+            # this thread runs no attempt, so this line does not come back to this handler
+            _log.warning("job log lines lost", lines=len(pending), error=type(error).__name__)

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 from shared.retry import retry_delay_s
 from shared.schemas import EvaluateSpec, Evaluation, ModelFormat, TrainSpec
 from shared.store import attempts, claims, results
+from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
 from workers.executor import TrainedModel
 
@@ -61,8 +62,8 @@ def unexpected_failure(error: Exception) -> Failed:
     return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
 
 
-def report(session: Session, claim: claims.Claim, outcome: Outcome) -> None:
-    """Write how an attempt ended, in one fenced transaction.
+def report(claim: claims.Claim, outcome: Outcome, session: Session, progress: Progress) -> None:
+    """Write how an attempt ended, with the progress that is not written yet, in one fenced transaction.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -70,16 +71,16 @@ def report(session: Session, claim: claims.Claim, outcome: Outcome) -> None:
     attempt = claim.attempt
     match outcome:
         case Trained(spec, model):
-            attempts.succeed_training(session, attempt, _new_model(spec, model))
+            attempts.succeed_training(session, attempt, _new_model(spec, model), progress)
         case Evaluated(spec, dataset, evaluation):
-            attempts.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation)
+            attempts.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation, progress)
         case Failed(failure, retryable):
             retry_in_s = retry_delay_s(claim.failures + 1, Random()) if retryable else None
-            attempts.fail(session, attempt, failure, retry_in_s=retry_in_s)
+            attempts.fail(session, attempt, failure, progress, retry_in_s=retry_in_s)
         case Cancelled():
-            attempts.cancel_attempt(session, attempt)
+            attempts.cancel_attempt(session, attempt, progress)
         case Released():
-            attempts.release(session, attempt)
+            attempts.release(session, attempt, progress)
         case Superseded():
             pass
 

@@ -18,6 +18,7 @@ from shared.store.transitions import AttemptFailure
 from workers import outcomes
 from workers.executor import Checkpoint, Monitor, StoredModel
 from workers.heartbeat import Heartbeat
+from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
 from workers.recorder import Recorder
 
@@ -40,6 +41,7 @@ def run_attempt(process: PoolProcess, first: Sequence[str] = ()) -> bool:
     claim = claim_next(process, first)
     if claim is None:
         return False
+    pending = PendingProgress(claim.attempt, lease_s=process.settings.lease_s)
     with (
         log.bound(
             job_id=str(claim.attempt.job_id),
@@ -47,13 +49,12 @@ def run_attempt(process: PoolProcess, first: Sequence[str] = ()) -> bool:
             worker=process.info.name,
             request_id=claim.request_id,
         ),
-        Heartbeat(process, claim.attempt, max_runtime_s=claim.max_runtime_s) as heartbeat,
+        Heartbeat(process, claim.attempt, pending, max_runtime_s=claim.max_runtime_s) as heartbeat,
     ):
         _log.info("attempt started")
-        recorder = Recorder(process, claim, heartbeat.check)
-        outcome = execute(process, claim, recorder)
+        outcome = execute(process, claim, Recorder(process, claim, pending, heartbeat.check))
         heartbeat.begin_report()
-        write_outcome(process, claim, outcome)
+        write_outcome(process, claim, outcome, pending)
         _log.info("attempt ended", outcome=type(outcome).__name__)
     return True
 
@@ -115,15 +116,19 @@ def _stored_model(session: Session, model_id: UUID) -> StoredModel:
     return StoredModel(models.spec(session, model_id), file.content)
 
 
-def write_outcome(process: PoolProcess, claim: claims.Claim, outcome: outcomes.Outcome) -> None:
-    """Report an outcome; while the database is unavailable, retry until it is back or this worker is stopped.
+def write_outcome(
+    process: PoolProcess, claim: claims.Claim, outcome: outcomes.Outcome, pending: PendingProgress
+) -> None:
+    """Report an outcome with the pending progress.
+
+    While the database is unavailable, this retries until it is back or this worker is stopped.
 
     No reconciler reaps the job before the database has been back for the length of a lease. So an outage
     loses no result, and counts as no crash.
     """
     while True:
         try:
-            process.database.write(partial(outcomes.report, claim=claim, outcome=outcome))
+            pending.report(process.database, partial(outcomes.report, claim, outcome))
             return
         except (StaleAttempt, DBAPIError) as error:
             _log.warning("attempt outcome not written", error=str(error))
@@ -135,3 +140,4 @@ def write_outcome(process: PoolProcess, claim: claims.Claim, outcome: outcomes.O
             # without any report the job would stay running until its lease expires
             _log.exception("attempt result cannot be stored")
             outcome = outcomes.unexpected_failure(error)
+            pending.drop()

@@ -25,6 +25,9 @@ class Now(Protocol):
     def __call__(self, offset_s: float = 0.0, /) -> ColumnElement[datetime]:
         """Return the moment `offset_s` seconds from now; negative values are in the past."""
 
+    def __hash__(self) -> int:
+        """Statements that are built once are kept for each clock."""
+
 
 class _DatabaseNow(FunctionElement[datetime]):
     """The present plus an offset, a text such as `+30.000000 seconds`; bound, so statements are cached."""

@@ -405,7 +405,10 @@ class ClassResult(Base):
 
 
 class Confusion(Base):
-    """A cell of an evaluation's confusion matrix: images of class `label` predicted as `predicted`."""
+    """A cell of an evaluation's confusion matrix: images of class `label` predicted as `predicted`.
+
+    Cells without images have no row.
+    """
 
     __tablename__ = "confusion"
 

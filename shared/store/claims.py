@@ -1,18 +1,32 @@
-"""Claims: a worker takes the next job of a queue and starts an attempt at it."""
+"""Claims: a worker takes the next job of a queue and starts an attempt at it.
+
+The statements are built once: that costs ten times their execution.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy import Insert, Row, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import IS_RUNNING, Attempt, Job
+from shared.db.tables import IS_RUNNING, Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
 from shared.store import places, results
-from shared.store.transitions import AttemptId, change
+from shared.store.transitions import AttemptId, NewEvent, apply, update_of
 from shared.store.workers import WorkerInfo, may_claim
+
+_JOBS, _ATTEMPTS = (Base.metadata.tables[mapped.__tablename__] for mapped in (Job, Attempt))
+_OF_CLAIM = tuple(
+    _JOBS.c[name] for name in ("kind", "spec", "max_runtime_s", "failures", "request_id", "next_epoch")
+)
+_BY_OWNER = select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM).where(
+    IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner")
+)
 
 
 @dataclass(frozen=True)
@@ -45,22 +59,20 @@ def claim(
     Returns:
         None if no job is queued and due, the queues that have some are paused, or this worker is draining.
     """
+    job: Row[*tuple[Any, ...]] | None = None
     for queue in queues:
-        if _start_attempt(session, queue, worker, owner, lease_s, now):
+        if job := _start_attempt(session, queue, worker, owner, lease_s, now):
             break
-    job = session.scalars(select(Job).where(IS_RUNNING, Job.lease_owner == owner)).one_or_none()
+    # if this transaction is run again, the job may have been claimed by a commit that was not confirmed
+    job = job or session.execute(_BY_OWNER, {"of_owner": owner}).one_or_none()
     if job is None:
         return None
-    checkpoint = results.checkpoint(session, job.id) if job.next_epoch else None
-    if checkpoint is None or checkpoint.next_epoch != job.next_epoch:
-        checkpoint = None
-        _train_from_the_start(session, job)
     return Claim(
         attempt=AttemptId(job.id, job.attempt),
         kind=JobKind(job.kind),
         spec=job.spec,
         max_runtime_s=job.max_runtime_s,
-        checkpoint=checkpoint,
+        checkpoint=_checkpoint(session, job.id, job.next_epoch) if job.next_epoch else None,
         failures=job.failures,
         request_id=job.request_id,
     )
@@ -68,42 +80,45 @@ def claim(
 
 def _start_attempt(
     session: Session, queue: str, worker: WorkerInfo, owner: str, lease_s: float, now: Now
-) -> bool:
-    # another claim may have locked the next job: then the one after it is next
-    next_job = places.due(queue, now=now).with_only_columns(Job.id).order_by(*places.ORDER).limit(1)
-    claimed = change(
-        session,
+) -> Row[*tuple[Any, ...]] | None:
+    event = NewEvent(EventType.CLAIMED, {"worker": worker.name})
+    parameters = {"of_queue": queue, "of_worker": worker.name, "of_owner": owner}
+    job = apply(session, _update(lease_s, now), [event], parameters, now=now)
+    if job is not None:
+        attempt = {"job_id": job.id, "number": job.attempt, "worker": worker.name}
+        session.execute(_insert(now), [{**attempt, "device": worker.device, "versions": worker.versions}])
+    return job
+
+
+@lru_cache
+def _update(lease_s: float, now: Now) -> ReturningUpdate[Any]:
+    next_job = places.due(bindparam("of_queue"), now=now).with_only_columns(Job.id).order_by(*places.ORDER)
+    return update_of(
         EventType.CLAIMED,
-        next_job.with_for_update(key_share=True, skip_locked=True).scalar_subquery(),
-        may_claim(worker.name),
-        ~_is_owner(owner),
-        attempt=Job.attempt + 1,
-        lease_owner=owner,
+        may_claim(bindparam("of_worker")),
+        ~_BY_OWNER.exists(),
+        # another claim may have locked the next job: then the one after it is next
+        choice=next_job.limit(1).with_for_update(key_share=True, skip_locked=True).scalar_subquery(),
+        returning=_OF_CLAIM,
+        attempt=_JOBS.c.attempt + 1,
+        lease_owner=bindparam("of_owner"),
         lease_expires_at=now(lease_s),
-        started_at=func.coalesce(Job.started_at, now()),
-        data={"worker": worker.name},
+        started_at=func.coalesce(_JOBS.c.started_at, now()),
         now=now,
     )
-    if claimed is None:
-        return False
-    attempt = {
-        "job_id": claimed.job_id,
-        "number": claimed.attempt,
-        "started_at": now(),
-        "worker": worker.name,
-    }
-    session.execute(insert(Attempt).values(**attempt, device=worker.device, versions=worker.versions))
-    return True
 
 
-def _is_owner(owner: str) -> ColumnElement[bool]:
-    """SQL for whether an owner has claimed a job, by a transaction whose commit was not confirmed."""
-    return select(Job.id).where(IS_RUNNING, Job.lease_owner == owner).exists()
+@lru_cache
+def _insert(now: Now) -> Insert:
+    return insert(_ATTEMPTS).values(started_at=now())
 
 
-def _train_from_the_start(session: Session, job: Job) -> None:
-    """Drop the epochs of a job without a valid checkpoint; they are trained again, from the same seeds."""
-    if job.next_epoch > 0:
-        results.delete_epochs(session, job.id)
-        job.next_epoch = 0
-        job.loss = job.accuracy = job.val_loss = job.val_accuracy = None
+def _checkpoint(session: Session, job_id: UUID, next_epoch: int) -> results.StoredCheckpoint | None:
+    """Return the valid checkpoint of a job, or have the job trained from its start, from the same seeds."""
+    checkpoint = results.checkpoint(session, job_id)
+    if checkpoint is not None and checkpoint.next_epoch == next_epoch:
+        return checkpoint
+    results.delete_epochs(session, job_id)
+    dropped = dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"))
+    session.execute(update(_JOBS).where(_JOBS.c.id == job_id).values(next_epoch=0, **dropped))
+    return None

@@ -36,7 +36,7 @@ def get(session: Session, job_id: UUID, *, misclassified: bool = True) -> schema
         accuracy=row.accuracy,
         rejected=row.rejected,
         per_class=tuple(schemas.ClassResult.model_validate(result) for result in row.per_class),
-        confusion_matrix=tuple(tuple(counts[i, j] for j in range(size)) for i in range(size)),
+        confusion_matrix=tuple(tuple(counts.get((i, j), 0) for j in range(size)) for i in range(size)),
         misclassified=tuple(map(schemas.Misclassified.model_validate, row.misclassified))
         if misclassified
         else (),

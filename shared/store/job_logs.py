@@ -1,21 +1,24 @@
 """Logs of jobs: lines that attempts append while they run, read page by page."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, and_, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
-from shared.db.tables import Job, JobLog
+from shared.db.tables import Base, Job, JobLog
 from shared.schemas import LogLevel
 from shared.store.transitions import AttemptId
 
 MAX_LINES = 2_000  # of one job; the worker's own log has the rest
 
+_JOB_LOGS = Base.metadata.tables[JobLog.__tablename__]
 _FULL = f"a job keeps {MAX_LINES:,} lines: what follows is in the worker's own log"
 
 _Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -39,23 +42,48 @@ class Line:
     fields: dict[str, Any]
 
 
-def append(session: Session, attempt: AttemptId, lines: Sequence[Line]) -> None:
-    """Store lines of an attempt, except those stored already. Lines of a deleted job are dropped.
+def append(session: Session, lines: Mapping[AttemptId, Sequence[Line]]) -> None:
+    """Store lines of attempts, except those stored already. Lines of deleted jobs are dropped.
 
     There is no fence: a stale attempt changes nothing else by it, and may still log why it ended.
     """
-    if session.scalar(select(Job.id).where(Job.id == attempt.job_id)) is None:
-        return
-    of_attempt = and_(JobLog.job_id == attempt.job_id, JobLog.attempt == attempt.number)
-    last = session.scalar(select(func.max(JobLog.number)).where(of_attempt)) or 0
-    stored = session.scalars(select(func.count()).where(JobLog.job_id == attempt.job_id)).one()
-    new = [line for line in lines if line.number > last][: max(0, MAX_LINES - stored)]
-    if not new:
-        return
-    if stored + len(new) == MAX_LINES:
-        new[-1] = replace(new[-1], level=LogLevel.WARNING, message=_FULL, fields={})
-    rows = [{"job_id": attempt.job_id, "attempt": attempt.number, **asdict(line)} for line in new]
-    session.execute(insert(JobLog), rows)
+    job_ids = {attempt.job_id for attempt in lines}
+    # locked, so that no job is deleted before its lines are inserted
+    existing = select(Job.id).where(Job.id.in_(job_ids)).with_for_update(read=True, key_share=True)
+    last, stored = _stored(session, set(session.scalars(existing)))
+    rows: list[dict[str, Any]] = []
+    for attempt, of_attempt in lines.items():
+        if attempt.job_id not in stored:
+            continue
+        new = [line for line in of_attempt if line.number > last[attempt]]
+        kept = _limited(new, MAX_LINES - stored[attempt.job_id])
+        stored[attempt.job_id] += len(kept)
+        rows += ({"job_id": attempt.job_id, "attempt": attempt.number, **asdict(line)} for line in kept)
+    if rows:
+        session.execute(insert(_JOB_LOGS), rows)
+
+
+def _stored(session: Session, job_ids: AbstractSet[UUID]) -> tuple[Counter[AttemptId], Counter[UUID]]:
+    """Return the number of the last stored line of each attempt, and how many lines each job has."""
+    by_attempt = (
+        select(JobLog.job_id, JobLog.attempt, func.max(JobLog.number), func.count())
+        .where(JobLog.job_id.in_(job_ids))
+        .group_by(JobLog.job_id, JobLog.attempt)
+    )
+    last: Counter[AttemptId] = Counter()
+    stored = Counter(dict.fromkeys(job_ids, 0))
+    for job_id, attempt, number, count in session.execute(by_attempt):
+        last[AttemptId(job_id, attempt)] = number
+        stored[job_id] += count
+    return last, stored
+
+
+def _limited(lines: Sequence[Line], room: int) -> list[Line]:
+    """Return the lines for which a job has room; the last one for which it has says so."""
+    kept = list(lines[: max(0, room)])
+    if kept and len(kept) == room:
+        kept[-1] = replace(kept[-1], level=LogLevel.WARNING, message=_FULL, fields={})
+    return kept
 
 
 def lines(

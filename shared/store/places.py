@@ -8,15 +8,10 @@ for ever.
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    UnaryExpression,
-    select,
-    tuple_,
-)
+from sqlalchemy import BindParameter, ColumnElement, Select, UnaryExpression, bindparam, select, tuple_
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now
@@ -35,7 +30,7 @@ def of_new_job(priority: Priority, created_at: datetime) -> float:
     return created_at.timestamp() - HEAD_START_S[priority]
 
 
-def due(queue: str, *, now: Now) -> Select[float]:
+def due(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
     """Return a SELECT of the jobs of a queue that can start now: none while the queue is paused."""
     paused = select(PausedQueue.name).where(PausedQueue.name == queue).exists()
     return select(Job.place).where(
@@ -52,7 +47,12 @@ def by_next_place(session: Session, queues: Sequence[str], *, now: Now) -> list[
     """Return those of the queues in which a job can start now, that of the least place first."""
     if len(queues) == 1:
         return list(queues)
-    first = {queue: session.scalar(due(queue, now=now).order_by(*ORDER).limit(1)) for queue in queues}
+    first = {queue: session.scalar(_first_place(now), {"of_queue": queue}) for queue in queues}
     return [
         queue for _, queue in sorted((place, queue) for queue, place in first.items() if place is not None)
     ]
+
+
+@lru_cache
+def _first_place(now: Now) -> Select[float]:
+    return due(bindparam("of_queue"), now=now).order_by(*ORDER).limit(1)

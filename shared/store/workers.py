@@ -8,7 +8,20 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, Row, Select, Subquery, and_, case, delete, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Row,
+    Select,
+    Subquery,
+    and_,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from shared import schemas
@@ -126,7 +139,7 @@ def busy_slots() -> Subquery:
     return _running(Attempt.worker, func.count().label("jobs")).group_by(Attempt.worker).subquery()
 
 
-def may_claim(worker_id: str) -> ColumnElement[bool]:
+def may_claim(worker_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """SQL for whether a worker may claim jobs: it is not draining."""
     return ~select(Worker.id).where(Worker.id == worker_id, Worker.state == WorkerState.DRAINING).exists()
 

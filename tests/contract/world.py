@@ -64,7 +64,7 @@ def _trained(database: Database, number: int) -> tuple[UUID, NewModel]:
 def _log(database: Database, attempt: AttemptId) -> None:
     at = datetime(2026, 1, 2, tzinfo=UTC)
     lines = [Line(number, at, LogLevel.INFO, "an epoch ended", {"epoch": number}) for number in (1, 2, 3)]
-    database.write(lambda session: job_logs.append(session, attempt, lines))
+    database.write(lambda session: job_logs.append(session, {attempt: lines}))
 
 
 def _evaluation_job(database: Database, model_id: UUID) -> UUID:

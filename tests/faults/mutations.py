@@ -44,22 +44,23 @@ _CLAIMS = "tests/integration/test_store_races.py"
 MUTATIONS = [
     Mutation(
         "the fence without the attempt",
-        "shared/store/transitions.py",
-        "fence = (Job.attempt == attempt.number, Job.state == JobState.RUNNING)",
-        "fence = (Job.state == JobState.RUNNING,)",
-        f"{_KILLS}::test_attempt_resumed_before_its_last_write_leaves_the_job_to_the_next",
+        "shared/store/progress.py",
+        'FENCE = (_JOBS.c.attempt == bindparam("of_attempt"), ',
+        'FENCE = (_JOBS.c.attempt >= bindparam("of_attempt"), ',
+        "tests/integration/test_store_repeats.py",
     ),
     Mutation(
         "epochs recorded without the fence",
-        "shared/store/attempts.py",
-        "        Job.attempt == attempt.number,\n        Job.next_epoch == first.epoch,\n",
-        "        Job.next_epoch == first.epoch,\n",
+        "shared/store/progress.py",
+        "    return update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s))\n",
+        '    fence = (_JOBS.c.attempt >= bindparam("of_attempt"),)\n'
+        "    return update_of(event, *fence, *guards, now=now, lease_expires_at=now(lease_s))\n",
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
         "events in states that do not allow them",
         "shared/store/transitions.py",
-        "Job.state.in_(edge.sources), *guards",
+        "_JOBS.c.state.in_(edge.sources), *guards",
         "*guards",
         "tests/unit/shared/store/test_transitions.py::test_each_event_is_accepted_only_in_its_source_states",
     ),
@@ -100,10 +101,9 @@ MUTATIONS = [
     ),
     Mutation(
         "the checkpoint outside the epoch's transaction",
-        "shared/store/attempts.py",
-        "        results.put_checkpoint(session, attempt.job_id, last.epoch + 1, state)\n",
-        "        session.commit()\n"
-        "        results.put_checkpoint(session, attempt.job_id, last.epoch + 1, state)\n",
+        "shared/store/progress.py",
+        "                results.put_checkpoint(",
+        "                session.commit()\n                results.put_checkpoint(",
         f"{_KILLS}::test_jobs_survive_a_kill_at_every_commit",
     ),
     Mutation(
@@ -115,10 +115,24 @@ MUTATIONS = [
     ),
     Mutation(
         "a report that is not idempotent",
-        "shared/store/transitions.py",
-        "    if row is None or row.outcome != outcome:\n",
+        "shared/store/progress.py",
+        "    if session.scalar(ended) != outcome:\n",
         "    if True:\n",
         "tests/integration/test_store_repeats.py",
+    ),
+    Mutation(
+        "an unconfirmed write that is repeated together with later progress",
+        "workers/pending.py",
+        "        batch = self._reached[: self._unconfirmed or None]\n",
+        "        batch = self._reached[:]\n",
+        "tests/unit/workers/test_pending.py::test_a_write_that_was_not_confirmed_is_repeated_unchanged",
+    ),
+    Mutation(
+        "a released job without a checkpoint after its last epochs",
+        "shared/store/progress.py",
+        "resumable=EVENTS[event.type].target == JobState.QUEUED",
+        "resumable=False",
+        "tests/unit/shared/store/test_progress.py",
     ),
     Mutation(
         "no limit on an idle transaction",

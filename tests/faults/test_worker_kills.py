@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
-# every commit of an attempt at a job of 4 epochs, each of which is one commit
+# every commit of an attempt at a job of 4 epochs; the last epoch and the second phase are in the report
 COMMITS = [
     ("claimed", 1),
     ("phase_entered", 1),
@@ -204,7 +204,7 @@ def test_worker_suspended_before_its_last_commit_does_not_end_the_job_twice(
 def test_attempt_resumed_before_its_last_write_leaves_the_job_to_the_next(cluster: Cluster) -> None:
     cluster.workers(2)
     job_id = cluster.submit()
-    stop = cluster.arm("phase_entered", Moment.AFTER, Action.STOP, nth=2, job_id=job_id)
+    stop = cluster.arm("epochs_recorded", Moment.AFTER, Action.STOP, nth=2, job_id=job_id)
     stop.wait()
     suspended = cluster.owner(job_id)
     suspended.send_all(Signals.SIGSTOP)

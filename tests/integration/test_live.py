@@ -38,7 +38,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 def _succeed(database: Database, job_id: UUID) -> None:
     attempt = factories.claimed(database, job_id).attempt
-    database.write(lambda session: attempts.enter_phase(session, attempt, Phase.TRAINING))
+    factories.record_progress(database, attempt, factories.make_progress(Phase.TRAINING))
     factories.record(database, attempt, 3)
     factories.succeed(database, attempt, factories.make_model())
 
@@ -153,7 +153,7 @@ def test_a_long_poll_without_an_etag_waits_for_the_next_change(
     waiting = threads.submit(api.get, f"/v1/jobs/{attempt.job_id}", params={"wait": 30})
 
     def change_and_check() -> bool:
-        publishing_database.write(lambda session: attempts.enter_phase(session, attempt, next(phases)))
+        factories.record_progress(publishing_database, attempt, factories.make_progress(next(phases)))
         return waiting.done()
 
     wait_until(change_and_check, "the long poll returns")

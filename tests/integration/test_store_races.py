@@ -30,6 +30,7 @@ from tests.support.factories import (
     make_epoch,
     make_model,
     make_new_job,
+    make_progress,
     make_worker_info,
     submitted,
 )
@@ -56,7 +57,7 @@ def _claim(session: Session, owner: str, now: FrozenClock = _CLOCK) -> Claim | N
 
 
 def _record(session: Session, epoch: int, now: FrozenClock = _CLOCK) -> None:
-    attempts.record(session, _ATTEMPT, [make_epoch(epoch)], b"the state after it", lease_s=30, now=now)
+    attempts.record(session, _ATTEMPT, make_progress(make_epoch(epoch)), lease_s=30, now=now)
 
 
 _WORKS: dict[str, Work] = {

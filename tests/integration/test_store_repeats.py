@@ -1,6 +1,7 @@
 """Writes of ended attempts are refused, and writes repeated after a lost reply to a commit are idempotent."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from shared.db.engine import Database
 from shared.errors import StaleAttempt
 from shared.lifecycle import Phase
 from shared.store import attempts, job_edits, recovery
+from shared.store.progress import Progress
 from shared.store.submit import Idempotency, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
@@ -20,6 +22,7 @@ from tests.support.factories import (
     make_evaluation,
     make_model,
     make_new_job,
+    make_progress,
     record,
     running,
     submitted,
@@ -34,23 +37,42 @@ _MODEL = make_model()
 _FAILURE = AttemptFailure("internal", "it broke")
 _CLOCK = FrozenClock()
 
+_PROGRESS = {
+    "nothing": make_progress(),
+    "a phase": make_progress(Phase.TRAINING),
+    "an epoch": make_progress(make_epoch(1)),
+    "phases and epochs": make_progress(
+        Phase.LOADING_DATA, Phase.TRAINING, make_epoch(1), make_epoch(2), Phase.EVALUATING
+    ),
+}
+
+
+def _record(session: Session, attempt: AttemptId, progress: Progress) -> None:
+    attempts.record(session, attempt, progress, lease_s=30, now=_CLOCK)
+
+
+_ENDS: dict[str, Callable[..., Any]] = {
+    "succeed_training": partial(attempts.succeed_training, model=_MODEL),
+    "fail": partial(attempts.fail, failure=_FAILURE, retry_in_s=None),
+    "retry": partial(attempts.fail, failure=_FAILURE, retry_in_s=5),
+    "cancel_attempt": attempts.cancel_attempt,
+    "release": attempts.release,
+}
+
 # what a worker writes under an attempt that has recorded one epoch
 _WRITES: dict[str, Write] = {
     "renew": lambda session, attempt: attempts.renew(session, attempt, lease_s=30, now=_CLOCK),
     "is_cancel_requested": attempts.is_cancel_requested,
-    "enter_phase": lambda session, attempt: attempts.enter_phase(
-        session, attempt, Phase.TRAINING, now=_CLOCK
-    ),
-    "record": lambda session, attempt: attempts.record(
-        session, attempt, [make_epoch(1)], b"after 1", lease_s=30, now=_CLOCK
-    ),
-    "succeed_training": lambda session, attempt: attempts.succeed_training(
-        session, attempt, _MODEL, now=_CLOCK
-    ),
-    "fail": lambda session, attempt: attempts.fail(session, attempt, _FAILURE, retry_in_s=None, now=_CLOCK),
-    "retry": lambda session, attempt: attempts.fail(session, attempt, _FAILURE, retry_in_s=5, now=_CLOCK),
-    "cancel_attempt": lambda session, attempt: attempts.cancel_attempt(session, attempt, now=_CLOCK),
-    "release": lambda session, attempt: attempts.release(session, attempt, now=_CLOCK),
+    **{
+        f"record {name}": partial(_record, progress=progress)
+        for name, progress in _PROGRESS.items()
+        if progress.milestones
+    },
+    **{
+        f"{name} with {progress}": partial(end, progress=_PROGRESS[progress], now=_CLOCK)
+        for name, end in _ENDS.items()
+        for progress in _PROGRESS
+    },
 }
 
 
@@ -135,8 +157,12 @@ def test_a_repeated_write_is_idempotent(database: Database, name: str) -> None:
     assert database.read(all_rows) == once
 
 
-@pytest.mark.parametrize("name", ["retry", "release"])
-def test_a_repeated_end_of_an_attempt_does_not_affect_the_next_attempt(database: Database, name: str) -> None:
+@pytest.mark.parametrize("progress", _PROGRESS)
+@pytest.mark.parametrize("end", ["retry", "release"])
+def test_a_repeated_end_of_an_attempt_does_not_affect_the_next_attempt(
+    database: Database, end: str, progress: str
+) -> None:
+    name = f"{end} with {progress}"
     # the reply to the first commit was lost, and the job was claimed before the write was repeated
     attempt = running(database)
     record(database, attempt, 1)

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, Worker
-from shared.lifecycle import JobState
+from shared.lifecycle import JobState, Phase
 from shared.schemas import (
     ClassResult,
     EpochMetrics,
@@ -29,6 +29,7 @@ from shared.schemas import (
 from shared.settings import Settings
 from shared.store import attempts, claims, job_edits
 from shared.store.claims import Claim
+from shared.store.progress import Milestone, Progress
 from shared.store.results import NewModel
 from shared.store.submit import NewJob, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
@@ -176,11 +177,20 @@ def running(database: Database, **overrides: Any) -> AttemptId:
     return claimed(database, submitted(database, **overrides)).attempt
 
 
+def make_progress(*reached: Phase | EpochMetrics, state: bytes = b"the state after it") -> Progress:
+    """Progress that is not stored yet, made at this moment."""
+    return Progress(tuple(map(Milestone, reached)), state)
+
+
 def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 0) -> None:
     """Record some epochs, each in a transaction of its own."""
-    store = partial(attempts.record, attempt=attempt, state=b"the state after it", lease_s=30.0)
     for epoch in map(make_epoch, range(first, first + epochs)):
-        database.write(partial(store, epochs=[epoch]))
+        record_progress(database, attempt, make_progress(epoch))
+
+
+def record_progress(database: Database, attempt: AttemptId, progress: Progress) -> None:
+    """Record progress of an attempt."""
+    database.write(partial(attempts.record, attempt=attempt, progress=progress, lease_s=30.0))
 
 
 def succeed(database: Database, attempt: AttemptId, model: NewModel) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, literal
+from sqlalchemy import ColumnElement, bindparam
 
 from shared.broker import BrokerUnavailable
 from shared.db.tables import UtcDateTime
@@ -16,7 +16,9 @@ class FrozenClock:
         self.moment = moment
 
     def __call__(self, offset_s: float = 0.0, /) -> ColumnElement[datetime]:
-        return literal(self.moment + timedelta(seconds=offset_s), UtcDateTime())
+        # read when the statement is executed, which may have been built before the clock moved
+        offset = timedelta(seconds=offset_s)
+        return bindparam(None, callable_=lambda: self.moment + offset, type_=UtcDateTime())
 
     def advance(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)

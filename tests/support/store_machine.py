@@ -9,6 +9,8 @@ twice, as after a lost reply to its commit, or be rolled back and run again. The
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -32,9 +34,17 @@ from shared.schemas import Priority
 from shared.store import attempts, claims, dispatch, job_edits, recovery
 from shared.store.claims import Claim
 from shared.store.places import HEAD_START_S
+from shared.store.progress import Progress
 from shared.store.submit import Idempotency, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
-from tests.support.factories import make_epoch, make_evaluation, make_model, make_new_job, make_worker_info
+from tests.support.factories import (
+    make_epoch,
+    make_evaluation,
+    make_model,
+    make_new_job,
+    make_progress,
+    make_worker_info,
+)
 from tests.support.fakes import FrozenClock
 from tests.support.store_model import LEASE_S, MAX_CRASHES, RETRY_S, StoreModel, stored_jobs
 
@@ -54,10 +64,13 @@ _RUNS = st.sampled_from(("once", "once", "twice", "after a rollback"))
 _SECONDS = st.sampled_from((0, 1, 4.999, 8.001, 30, 31, 31))
 _WRITES = st.sampled_from(
     (
-        *("renew", "record", "record", "record", "record 2", "enter_phase"),
+        *("renew", "record", "record", "record", "record", "record"),
         *("succeed", "fail", "retry", "release", "cancel_attempt"),
     )
 )
+# what the write stores: `e` for an epoch, `t` and `v` for the phases that an attempt enters before and after
+_PROGRESS = st.sampled_from(("e", "e", "ee", "t", "v", "te", "ev", "teev", "etve"))
+_PHASES = {"t": Phase.TRAINING, "v": Phase.EVALUATING}
 
 
 @dataclass
@@ -186,7 +199,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = self.workers[worker]
         assert held is not None
         is_stale = not self.model.is_current(held.attempt)
-        if self._write_ends_attempt(held, data.draw(_WRITES), data.draw(_RUNS)) or is_stale:
+        if self._draw_write(data, held) or is_stale:
             self.workers[worker] = None
         if is_stale:
             self.stalled.append(held)
@@ -202,7 +215,7 @@ class StoreMachine(RuleBasedStateMachine):
         """A stalled worker writes again, preferably while another runs its job."""
         superseded = [held for held in self.stalled if self.model.jobs[held.attempt.job_id].is_running]
         held = self._draw_from(data, superseded + self.stalled)
-        if self._write_ends_attempt(held, data.draw(_WRITES), data.draw(_RUNS)):
+        if self._draw_write(data, held):
             self.stalled.remove(held)
 
     def _claim(self, worker: str, run: str) -> Claim | None:
@@ -221,58 +234,53 @@ class StoreMachine(RuleBasedStateMachine):
             assert next_epoch == self.model.jobs[claim.attempt.job_id].checkpoint
         return claim
 
-    def _write_ends_attempt(self, held: _Held, write: str, run: str) -> bool:
+    def _draw_write(self, data: st.DataObject, held: _Held) -> bool:
+        return self._write_ends_attempt(held, data.draw(_WRITES), data.draw(_PROGRESS), data.draw(_RUNS))
+
+    def _write_ends_attempt(self, held: _Held, write: str, progress: str, run: str) -> bool:
         """Do one write of an attempt, and return whether it ended the attempt."""
+        made = _progress(held.epoch, progress)
         if not self.model.is_current(held.attempt):
-            assert self._is_refused(held, write, run), f"{held.attempt} is stale, but was allowed to {write}"
+            assert self._is_refused(held, write, made, run), f"{held.attempt} is stale, but may {write}"
             return False
-        actual, expected = self._on_store(held, write), self._on_model(held, write)
+        actual, expected = self._on_store(held, write, made), self._on_model(held, write, made)
         assert self._write(run, actual) == expected()
-        held.epoch += {"record": 1, "record 2": 2}.get(write, 0)
+        held.epoch += len(made.epochs) if write == "record" else 0
         return not self.model.is_current(held.attempt)
 
-    def _is_refused(self, held: _Held, write: str, run: str) -> bool:
+    def _is_refused(self, held: _Held, write: str, progress: Progress, run: str) -> bool:
         def work(session: Session) -> bool:
             try:
-                self._on_store(held, write)(session)
+                self._on_store(held, write, progress)(session)
             except StaleAttempt:
                 return True
             return False
 
         return self._write(run, work)
 
-    def _on_store(self, held: _Held, write: str) -> Callable[[Session], Any]:
-        attempt, now, model = held.attempt, self.clock, make_model(evaluation=_EVALUATION)
-        epochs = [make_epoch(held.epoch), make_epoch(held.epoch + 1)]
-        works: dict[str, Callable[[Session], Any]] = {
-            "renew": lambda session: attempts.renew(session, attempt, lease_s=LEASE_S, now=now),
-            "enter_phase": lambda session: attempts.enter_phase(session, attempt, Phase.TRAINING, now=now),
-            "record": lambda session: attempts.record(
-                session, attempt, epochs[:1], b"state", lease_s=LEASE_S, now=now
-            ),
-            "record 2": lambda session: attempts.record(
-                session, attempt, epochs, b"state", lease_s=LEASE_S, now=now
-            ),
-            "succeed": lambda session: attempts.succeed_training(session, attempt, model, now=now),
-            "fail": lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=None, now=now),
-            "retry": lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=RETRY_S, now=now),
-            "release": lambda session: attempts.release(session, attempt, now=now),
-            "cancel_attempt": lambda session: attempts.cancel_attempt(session, attempt, now=now),
+    def _on_store(self, held: _Held, write: str, progress: Progress) -> Callable[[Session], Any]:
+        model, failure = make_model(evaluation=_EVALUATION), _FAILURE
+        works: dict[str, Callable[..., Any]] = {
+            "renew": partial(attempts.renew, lease_s=LEASE_S),
+            "record": partial(attempts.record, progress=progress, lease_s=LEASE_S),
+            "succeed": partial(attempts.succeed_training, model=model, progress=progress),
+            "fail": partial(attempts.fail, failure=failure, progress=progress, retry_in_s=None),
+            "retry": partial(attempts.fail, failure=failure, progress=progress, retry_in_s=RETRY_S),
+            "release": partial(attempts.release, progress=progress),
+            "cancel_attempt": partial(attempts.cancel_attempt, progress=progress),
         }
-        return works[write]
+        return partial(works[write], attempt=held.attempt, now=self.clock)
 
-    def _on_model(self, held: _Held, write: str) -> Callable[[], Any]:
+    def _on_model(self, held: _Held, write: str, progress: Progress) -> Callable[[], Any]:
         job_id, model = held.attempt.job_id, self.model
         works: dict[str, Callable[[], Any]] = {
             "renew": lambda: model.renew(job_id),
-            "enter_phase": lambda: model.enter_phase(job_id, Phase.TRAINING),
-            "record": lambda: model.record(job_id, 1),
-            "record 2": lambda: model.record(job_id, 2),
-            "succeed": lambda: model.succeed(job_id),
-            "fail": lambda: model.fail(job_id, retry=False),
-            "retry": lambda: model.fail(job_id, retry=True),
-            "release": lambda: model.release(job_id),
-            "cancel_attempt": lambda: model.cancel_attempt(job_id),
+            "record": lambda: model.record(job_id, progress),
+            "succeed": lambda: model.succeed(job_id, progress),
+            "fail": lambda: model.fail(job_id, progress, retry=False),
+            "retry": lambda: model.fail(job_id, progress, retry=True),
+            "release": lambda: model.release(job_id, progress),
+            "cancel_attempt": lambda: model.cancel_attempt(job_id, progress),
         }
         return works[write]
 
@@ -336,11 +344,17 @@ class StoreMachine(RuleBasedStateMachine):
         """A worker runs every job that is due, without faults."""
         while claim := self._claim("worker-0", "once"):
             for write in ("record", "succeed"):
-                self._write_ends_attempt(_held(claim), write, "once")
+                self._write_ends_attempt(_held(claim), write, "e" if write == "record" else "", "once")
 
 
 def _held(claim: Claim) -> _Held:
     return _Held(claim.attempt, claim.checkpoint.next_epoch if claim.checkpoint else 0)
+
+
+def _progress(epoch: int, shape: str) -> Progress:
+    """Return progress of a shape from `_PROGRESS`, whose first epoch has this number."""
+    epochs = map(make_epoch, count(epoch))
+    return make_progress(*(next(epochs) if kind == "e" else _PHASES[kind] for kind in shape))
 
 
 def _delete_all(session: Session) -> None:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from sqlalchemy import func, select
 
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Checkpoint, Confusion, Epoch, Job, JobEvent, Model
-from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState
+from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
+from shared.store.progress import Progress
 from shared.store.transitions import AttemptId
 from tests.support.factories import make_epoch
 
@@ -137,25 +139,35 @@ class StoreModel:
         self.jobs[job_id].lease_expires_at = self._from_now(LEASE_S)
         return self.jobs[job_id].cancel_requested
 
-    def enter_phase(self, job_id: UUID, phase: str) -> None:
-        if self.jobs[job_id].phase != phase:
-            self.jobs[job_id].phase = phase
-            self._apply(self.jobs[job_id], EventType.PHASE_ENTERED)
-
-    def record(self, job_id: UUID, count: int) -> None:
+    def record(self, job_id: UUID, progress: Progress) -> None:
         job = self.jobs[job_id]
-        first = len(job.epochs)
-        job.epochs += [(job.attempt, make_epoch(epoch).loss) for epoch in range(first, first + count)]
-        job.checkpoint, job.lease_expires_at = len(job.epochs), self._from_now(LEASE_S)
-        self.damaged.discard(job_id)
-        self._apply(job, EventType.EPOCHS_RECORDED)
+        job.lease_expires_at = self._from_now(LEASE_S)
+        if progress.epochs or progress.phase != job.phase:
+            self._advance(job_id, progress)
 
-    def succeed(self, job_id: UUID) -> None:
+    def _advance(self, job_id: UUID, progress: Progress) -> None:
+        job = self.jobs[job_id]
+        for _, group in groupby(progress.milestones, lambda each: type(each.reached)):
+            for number, each in enumerate(group):
+                if isinstance(each.reached, Phase):
+                    job.phase = each.reached
+                    self._apply(job, EventType.PHASE_ENTERED)
+                else:
+                    job.epochs.append((job.attempt, each.reached.loss))
+                    if number == 0:  # the others have their event in common with it
+                        self._apply(job, EventType.EPOCHS_RECORDED)
+        if progress.epochs:
+            job.checkpoint = len(job.epochs)
+            self.damaged.discard(job_id)
+
+    def succeed(self, job_id: UUID, progress: Progress) -> None:
         self.jobs[job_id].results = SUCCESS
+        self._advance(job_id, progress)
         self._apply(self.jobs[job_id], EventType.SUCCEEDED, outcome="succeeded")
 
-    def fail(self, job_id: UUID, *, retry: bool) -> None:
+    def fail(self, job_id: UUID, progress: Progress, *, retry: bool) -> None:
         job = self.jobs[job_id]
+        self._advance(job_id, progress)
         job.failures += 1
         if retry and job.failures < job.max_attempts:
             job.scheduled_at = self._from_now(RETRY_S)
@@ -163,10 +175,12 @@ class StoreModel:
         else:
             self._apply(job, EventType.FAILED, outcome="failed")
 
-    def release(self, job_id: UUID) -> None:
+    def release(self, job_id: UUID, progress: Progress) -> None:
+        self._advance(job_id, progress)
         self._apply(self.jobs[job_id], EventType.RELEASED, outcome="released")
 
-    def cancel_attempt(self, job_id: UUID) -> None:
+    def cancel_attempt(self, job_id: UUID, progress: Progress) -> None:
+        self._advance(job_id, progress)
         self._apply(self.jobs[job_id], EventType.CANCELLED, outcome="cancelled")
 
     def request_cancel(self, job_id: UUID) -> bool:

@@ -130,7 +130,7 @@ def test_only_an_insert_and_the_transitions_set_a_jobs_state() -> None:
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef) and any(map(_sets_a_jobs_state, ast.walk(function)))
     }
-    assert writers == {("shared/store/submit.py", "_row"), ("shared/store/transitions.py", "change")}
+    assert writers == {("shared/store/submit.py", "_row"), ("shared/store/transitions.py", "update_of")}
 
 
 def _sets_a_jobs_state(node: ast.AST) -> bool:

@@ -1,8 +1,12 @@
 """Files of a trained model: `.keras` for Keras users, ONNX for serving."""
 
+import json
+import time
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -12,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from shared.errors import AttemptError
 from shared.schemas import ModelKind
-from workers.mnist.model import CLASSES, IMAGE_SHAPE, Weights, keras_model, split
+from workers.mnist.model import CLASSES, IMAGE_SHAPE, Weights, keras_model, parameter_count, split
 
 # old enough for the ONNX runtimes of recent years
 OPSET = 17
@@ -21,14 +25,46 @@ INPUT = "images"
 OUTPUT = "probabilities"
 
 
+_WEIGHTS_MEMBER = "model.weights.h5"
+_METADATA_MEMBER = "metadata.json"
+
+
+class _KerasTemplate(NamedTuple):
+    """The members of a `.keras` file as Keras writes it, and where each array of weights begins."""
+
+    members: dict[str, bytes]
+    places: tuple[int, ...]
+
+
 def to_keras(kind: ModelKind, weights: Weights) -> bytes:
-    """Return the model as a `.keras` file."""
+    """Return the model as a `.keras` file: what Keras writes in 25 ms, made once, with these weights."""
+    template = _keras_template(kind)
+    arrays = bytearray(template.members[_WEIGHTS_MEMBER])
+    for place, array in zip(template.places, split(kind, weights), strict=True):
+        arrays[place : place + array.nbytes] = array.astype("<f4").tobytes()
+    metadata = json.loads(template.members[_METADATA_MEMBER])
+    metadata["date_saved"] = time.strftime("%Y-%m-%d@%H:%M:%S")
+    changed = {_WEIGHTS_MEMBER: bytes(arrays), _METADATA_MEMBER: json.dumps(metadata).encode()}
+    file = BytesIO()
+    with ZipFile(file, "w") as archive:
+        for name, content in template.members.items():
+            archive.writestr(name, changed.get(name, content))
+    return file.getvalue()
+
+
+@cache
+def _keras_template(kind: ModelKind) -> _KerasTemplate:
+    # each weight is its own number, so that every array can be found in the file
+    numbered = split(kind, np.arange(1, parameter_count(kind) + 1, dtype="<f4"))
     model = keras_model(kind)
-    model.set_weights(split(kind, weights))
+    model.set_weights(numbered)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        return path.read_bytes()
+        with ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+    places = tuple(members[_WEIGHTS_MEMBER].index(array.tobytes()) for array in numbered)
+    return _KerasTemplate(members, places)
 
 
 def from_keras(kind: ModelKind, file: bytes) -> Weights:

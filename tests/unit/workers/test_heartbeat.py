@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -19,18 +20,23 @@ from shared.errors import (
     StaleAttempt,
     StopRequested,
 )
-from shared.lifecycle import JobState
+from shared.lifecycle import JobState, Phase
 from shared.store import attempts, job_edits, job_queries, recovery
 from shared.store.transitions import AttemptId
 from tests.support.factories import claimed, submitted
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.heartbeat import Heartbeat
+from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
 
 
 def claim(process: PoolProcess, *, lease_s: float = 30.0) -> AttemptId:
     return claimed(process.database, submitted(process.database), lease_s=lease_s).attempt
+
+
+def heartbeat_of(process: PoolProcess, attempt: AttemptId, **options: Any) -> Heartbeat:
+    return Heartbeat(process, attempt, PendingProgress(attempt, lease_s=30.0), **options)
 
 
 def interruption(heartbeat: Heartbeat) -> Exception | None:
@@ -51,7 +57,7 @@ def test_lease_is_renewed_while_the_job_runs(make_process: MakeProcess) -> None:
     process = make_process(lease_s=30.0, heartbeat_s=0.05)
     attempt = claim(process, lease_s=1.0)
     before = lease_end(process, attempt.job_id)
-    with Heartbeat(process, attempt) as heartbeat:
+    with heartbeat_of(process, attempt) as heartbeat:
         wait_until(lambda: lease_end(process, attempt.job_id) != before, "the lease ends later")
         heartbeat.check()
 
@@ -59,7 +65,7 @@ def test_lease_is_renewed_while_the_job_runs(make_process: MakeProcess) -> None:
 def test_cancel_request_interrupts_the_attempt(make_process: MakeProcess) -> None:
     process = make_process()
     attempt = claim(process)
-    with Heartbeat(process, attempt) as heartbeat:
+    with heartbeat_of(process, attempt) as heartbeat:
         process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
         error = wait_until(lambda: interruption(heartbeat), "the cancel request arrives")
     assert isinstance(error, CancelRequested)
@@ -72,19 +78,22 @@ def test_cancel_does_not_wait_for_a_slow_step(make_process: MakeProcess) -> None
     def state() -> JobState:
         return process.database.read(lambda session: job_queries.get(session, attempt.job_id)).state
 
-    with Heartbeat(process, attempt) as heartbeat:
+    pending = PendingProgress(attempt, lease_s=30.0)
+    with Heartbeat(process, attempt, pending) as heartbeat:
         process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
+        wait_until(lambda: interruption(heartbeat), "the cancel request arrives")
+        pending.add_phase(Phase.TRAINING)
         wait_until(
             lambda: state() == JobState.CANCELLED, "the job is cancelled although no step has finished"
         )
-        assert isinstance(interruption(heartbeat), CancelRequested)
+    assert isinstance(interruption(heartbeat), CancelRequested)
     process.database.write(lambda session: attempts.cancel_attempt(session, attempt))
     assert state() == JobState.CANCELLED
 
 
 def test_worker_stop_interrupts_the_attempt(make_process: MakeProcess) -> None:
     process = make_process()
-    with Heartbeat(process, claim(process)) as heartbeat:
+    with heartbeat_of(process, claim(process)) as heartbeat:
         process.stop.set()
         with pytest.raises(StopRequested):
             heartbeat.check()
@@ -94,7 +103,7 @@ def test_attempt_whose_job_was_reaped_is_stale(make_process: MakeProcess) -> Non
     process = make_process()
     attempt = claim(process, lease_s=-1)
     process.database.write(lambda session: recovery.reap(session, max_crashes=3))
-    with Heartbeat(process, attempt) as heartbeat:
+    with heartbeat_of(process, attempt) as heartbeat:
         error = wait_until(lambda: interruption(heartbeat), "the attempt is stale")
     assert isinstance(error, StaleAttempt)
 
@@ -106,7 +115,7 @@ def test_attempt_ends_itself_when_its_lease_cannot_be_renewed(
     unavailable = Database(
         f"sqlite:///{tmp_path / 'empty.db'}", patience_s=0
     )  # has no tables: every read fails
-    with Heartbeat(replace(process, heartbeat_database=unavailable), claim(process)) as heartbeat:
+    with heartbeat_of(replace(process, heartbeat_database=unavailable), claim(process)) as heartbeat:
         error = wait_until(lambda: interruption(heartbeat), "two thirds of the lease have passed")
     assert isinstance(error, LeaseLost)
     unavailable.dispose()
@@ -116,7 +125,7 @@ def test_attempt_continues_if_it_can_renew_an_expired_lease_itself(make_process:
     process = make_process(lease_s=0.3, heartbeat_s=10.0)
     attempt = claim(process, lease_s=-1)
     before = lease_end(process, attempt.job_id)
-    with Heartbeat(process, attempt) as heartbeat:
+    with heartbeat_of(process, attempt) as heartbeat:
         wait_until(
             lambda: interruption(heartbeat) or lease_end(process, attempt.job_id) != before,
             "the thread that runs the job renews the lease",
@@ -126,7 +135,7 @@ def test_attempt_continues_if_it_can_renew_an_expired_lease_itself(make_process:
 
 def test_attempt_that_exceeds_its_time_limit_is_interrupted(make_process: MakeProcess) -> None:
     process = make_process()
-    with Heartbeat(process, claim(process), max_runtime_s=0.05) as heartbeat:
+    with heartbeat_of(process, claim(process), max_runtime_s=0.05) as heartbeat:
         error = wait_until(lambda: interruption(heartbeat), "the time limit has passed")
     assert isinstance(error, MaxRuntimeExceeded)
     assert "max_runtime_s" in str(error)
@@ -142,7 +151,7 @@ def test_process_whose_step_hangs_reports_the_failure_and_exits(make_process: Ma
         statuses.append(status)
         exited.set()
 
-    with Heartbeat(process, attempt, exit_process=exit_process):
+    with heartbeat_of(process, attempt, exit_process=exit_process):
         assert exited.wait(10)
     job = process.database.read(lambda session: job_queries.get(session, attempt.job_id))
     assert statuses[0] == os.EX_SOFTWARE
@@ -156,7 +165,7 @@ def test_long_report_is_not_treated_as_a_hung_step(make_process: MakeProcess) ->
     exited = Event()
     attempt = claim(process, lease_s=-1)
     before = lease_end(process, attempt.job_id)
-    with Heartbeat(process, attempt, exit_process=lambda _: exited.set()) as heartbeat:
+    with heartbeat_of(process, attempt, exit_process=lambda _: exited.set()) as heartbeat:
         heartbeat.begin_report()
         assert not exited.wait(0.5)
         wait_until(lambda: lease_end(process, attempt.job_id) != before, "the lease is still renewed")
@@ -166,7 +175,7 @@ def test_process_whose_steps_finish_in_time_does_not_exit(make_process: MakeProc
     process = make_process(no_progress_s=0.2)
     exited = Event()
     attempt = claim(process)
-    with Heartbeat(process, attempt, exit_process=lambda _: exited.set()) as heartbeat:
+    with heartbeat_of(process, attempt, exit_process=lambda _: exited.set()) as heartbeat:
         pause = Event()
         for _ in range(20):
             heartbeat.check()

@@ -87,7 +87,7 @@ def test_every_event_of_an_attempt_is_stored(make_process: MakeProcess, database
     run_attempt(process)
     attempt = AttemptId(new.id, 1)
     wait_until(lambda: "attempt ended" in stored_messages(database, attempt), "the last line is stored")
-    for message in ("attempt started", "phase entered", "epoch recorded"):
+    for message in ("attempt started", "phase entered", "epoch finished"):
         assert message in stored_messages(database, attempt)
 
 

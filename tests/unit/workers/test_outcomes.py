@@ -13,7 +13,7 @@ from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import LayerSummary, TrainSpec
 from tests.support import stored
-from tests.support.factories import submitted
+from tests.support.factories import make_spec, submitted
 from tests.support.stub_executor import InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess
 from workers.executor import Checkpoint, Monitor, TrainedModel
@@ -63,10 +63,12 @@ def test_outage_during_training_releases_the_job_and_counts_no_crash(
             return super().train(spec, start, monitor)
 
     process = replace(make_process(), database=outage)
-    job_id = submitted(outage)
+    job_id = submitted(outage, spec=make_spec(epochs=100))
     run_attempt(replace(process, executor=FailingWrites(process.settings)))
     released = stored.job(outage, job_id)
     assert (released.state, released.crashes) == (JobState.QUEUED, 0)
+    recorded = outage.read(lambda session: stored.epochs(session, job_id))
+    assert 0 < len(recorded) == released.next_epoch < 100
     assert stored.attempt(outage, job_id, 1).outcome == AttemptOutcome.RELEASED
 
 

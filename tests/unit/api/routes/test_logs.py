@@ -21,7 +21,7 @@ def job_id(database: Database) -> UUID:
     attempt = running(database)
     levels = [LogLevel.ERROR if number == 3 else LogLevel.INFO for number in range(1, 6)]
     lines = [Line(n, AT, level, f"line {n}", {"epoch": n}) for n, level in enumerate(levels, 1)]
-    database.write(partial(job_logs.append, attempt=attempt, lines=lines))
+    database.write(partial(job_logs.append, lines={attempt: lines}))
     return attempt.job_id
 
 
@@ -60,7 +60,7 @@ def test_an_empty_log_has_a_cursor_with_which_it_is_followed(
     assert (page["data"], page["has_more"]) == ([], False)
 
     line = Line(1, AT, LogLevel.INFO, "line 1", {})
-    database.write(partial(job_logs.append, attempt=attempt, lines=[line]))
+    database.write(partial(job_logs.append, lines={attempt: [line]}))
 
     page = client.get(f"/v1/jobs/{attempt.job_id}/logs", params={"cursor": page["next_cursor"]}).json()
     assert [line["message"] for line in page["data"]] == ["line 1"]

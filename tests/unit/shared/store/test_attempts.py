@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.tables import Epoch
@@ -21,7 +20,9 @@ from tests.support.factories import (
     make_evaluate_spec,
     make_evaluation,
     make_model,
+    make_progress,
     record,
+    record_progress,
     running,
     succeeded,
 )
@@ -50,11 +51,7 @@ def test_a_renewal_and_a_check_report_a_cancel_request(database: Database) -> No
 def test_the_phase_is_cleared_when_the_attempt_ends(database: Database) -> None:
     attempt = running(database)
 
-    def enter_all(session: Session) -> None:
-        for phase in Phase:
-            attempts.enter_phase(session, attempt, phase)
-
-    database.write(enter_all)
+    record_progress(database, attempt, make_progress(*Phase))
     assert stored.job(database, attempt.job_id).phase == Phase.SAVING
     assert [event.data["phase"] for event in stored.events(database, attempt.job_id)[2:]] == list(Phase)
     database.write(lambda session: attempts.release(session, attempt))
@@ -65,9 +62,8 @@ def test_recording_epochs_stores_a_checkpoint_and_extends_the_lease(
     database: Database, clock: FrozenClock
 ) -> None:
     attempt, epochs = running(database), [make_epoch(0), make_epoch(1)]
-    database.write(
-        lambda session: attempts.record(session, attempt, epochs, b"after 1", lease_s=30, now=clock)
-    )
+    progress = make_progress(*epochs, state=b"after 1")
+    database.write(lambda session: attempts.record(session, attempt, progress, lease_s=30, now=clock))
     job = stored.job(database, attempt.job_id)
     assert (job.next_epoch, job.lease_expires_at) == (2, clock.moment + timedelta(seconds=30))
     assert (job.loss, job.accuracy, job.val_loss, job.val_accuracy) == (
@@ -97,7 +93,7 @@ def test_epochs_that_do_not_follow_the_last_recorded_epoch_are_refused(
     before = database.read(all_rows)
     epochs = [make_epoch(epoch) for epoch in range(first, first + 3)]
     with pytest.raises(StaleAttempt, match=f"not at epoch {first}"):
-        database.write(lambda session: attempts.record(session, attempt, epochs, b"y", lease_s=30))
+        record_progress(database, attempt, make_progress(*epochs))
     assert database.read(all_rows) == before
 
 

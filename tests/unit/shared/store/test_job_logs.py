@@ -14,6 +14,7 @@ from shared.store import job_logs
 from shared.store.job_logs import Line
 from shared.store.transitions import AttemptId
 from tests.support.factories import running
+from tests.support.statements import recorded_statements
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 
@@ -24,7 +25,7 @@ def make_line(number: int, **overrides: Any) -> Line:
 
 
 def append(database: Database, attempt: AttemptId, *lines: Line) -> None:
-    database.write(partial(job_logs.append, attempt=attempt, lines=lines))
+    database.write(partial(job_logs.append, lines={attempt: lines}))
 
 
 def stored(database: Database, attempt: AttemptId, **filters: Any) -> list[str]:
@@ -61,6 +62,7 @@ def test_a_log_ends_with_a_notice_at_the_limit_of_lines(
     append(database, attempt, make_line(1), make_line(2))
     append(database, attempt, *map(make_line, range(3, 6)))
     append(database, attempt, make_line(6))
+    append(database, AttemptId(attempt.job_id, 2), make_line(1))
     first, second, full = stored(database, attempt)
     assert (first, second) == ("line 1", "line 2")
     assert full.endswith("what follows is in the worker's own log")
@@ -72,6 +74,24 @@ def test_lines_of_a_deleted_job_are_discarded(database: Database) -> None:
     database.write(lambda session: session.execute(delete(Job).where(Job.id == attempt.job_id)))
     append(database, attempt, make_line(2))
     assert stored(database, attempt) == []
+
+
+def test_lines_of_several_attempts_are_stored_in_three_statements(database: Database) -> None:
+    first, other = running(database), running(database)
+    second, deleted = AttemptId(first.job_id, 2), running(database)
+    database.write(lambda session: session.execute(delete(Job).where(Job.id == deleted.job_id)))
+    append(database, first, make_line(1))
+    lines = {
+        first: [make_line(1), make_line(2)],
+        deleted: [make_line(1)],
+        second: [make_line(1, message="again")],
+        other: [make_line(1, message="of the other")],
+    }
+    with recorded_statements(database) as statements:
+        database.write(partial(job_logs.append, lines=lines))
+    assert len([sql for sql, _ in statements if not sql.startswith(("PRAGMA", "BEGIN"))]) == 3
+    assert stored(database, first) == ["line 1", "line 2", "again"]
+    assert stored(database, other) == ["of the other"]
 
 
 def test_lines_are_filtered_by_level_text_and_position(database: Database) -> None:

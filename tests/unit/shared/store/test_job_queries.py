@@ -18,8 +18,10 @@ from tests.support.factories import (
     failed,
     make_epoch,
     make_evaluate_spec,
+    make_progress,
     make_spec,
     record,
+    record_progress,
     running,
     submitted,
     succeeded,
@@ -110,8 +112,7 @@ def test_the_eta_uses_the_average_duration_of_the_last_five_epochs(database: Dat
     attempt = running(database, spec=make_spec(epochs=9))
     assert _eta_s(database, attempt.job_id) is None
     for epoch, seconds in enumerate((60.0, 1.0, 2.0, 3.0, 4.0, 5.0)):
-        epochs = [make_epoch(epoch, seconds=seconds)]
-        database.write(partial(attempts.record, attempt=attempt, epochs=epochs, state=b"state", lease_s=30.0))
+        record_progress(database, attempt, make_progress(make_epoch(epoch, seconds=seconds)))
     assert _eta_s(database, attempt.job_id) == 3 * 3.0
 
 

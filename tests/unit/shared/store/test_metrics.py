@@ -9,7 +9,7 @@ from sqlalchemy import event
 from shared.db.engine import Database
 from shared.errors import JobNotFound
 from shared.schemas import MetricName, Resolution
-from shared.store import attempts, metrics
+from shared.store import metrics
 from shared.store.metrics import MetricArrays
 from tests.support import factories
 from tests.support.factories import make_epoch
@@ -53,7 +53,7 @@ def test_batch_metrics_are_stored_bit_for_bit(database: Database) -> None:
     extremes = (0.1, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0)
     attempt = factories.running(database)
     epoch = make_epoch(0, batch_loss=extremes, batch_accuracy=extremes)
-    database.write(lambda session: attempts.record(session, attempt, [epoch], b"", lease_s=30.0))
+    factories.record_progress(database, attempt, factories.make_progress(epoch))
 
     arrays = _read(database, attempt.job_id, Resolution.STEP)[MetricName.LOSS].tolist()
 

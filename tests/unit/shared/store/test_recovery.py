@@ -16,6 +16,7 @@ from tests.support.factories import (
     failed,
     make_epoch,
     make_new_job,
+    make_progress,
     submitted,
     succeeded,
 )
@@ -49,7 +50,7 @@ def test_a_job_of_a_lost_worker_is_queued_and_resumes_from_its_checkpoint(
     attempt = _running(database, clock)
     database.write(
         lambda session: attempts.record(
-            session, attempt, [make_epoch(0)], b"after 0", lease_s=_LEASE_S, now=clock
+            session, attempt, make_progress(make_epoch(0), state=b"after 0"), lease_s=_LEASE_S, now=clock
         )
     )
     clock.advance(_LEASE_S + 0.001)

@@ -13,7 +13,16 @@ from shared.schemas import ModelFormat, ModelKind
 from shared.store import attempts, models, results
 from shared.store.results import StoredCheckpoint
 from tests.support import stored
-from tests.support.factories import make_epoch, make_model, make_spec, record, running, succeeded
+from tests.support.factories import (
+    make_epoch,
+    make_model,
+    make_progress,
+    make_spec,
+    record,
+    record_progress,
+    running,
+    succeeded,
+)
 
 # numbers whose shortest decimal form is long, and the ends of what a double holds
 _EXTREMES = (0.1 + 0.2, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0, 1e-17)
@@ -30,7 +39,7 @@ def test_an_epoch_is_stored_bit_for_bit(database: Database) -> None:
         batch_loss=_EXTREMES,
         batch_accuracy=_EXTREMES,
     )
-    database.write(lambda session: attempts.record(session, attempt, [epoch], b"x", lease_s=30))
+    record_progress(database, attempt, make_progress(epoch))
     [row] = database.read(lambda session: stored.epochs(session, attempt.job_id))
     assert repr(row) == repr(epoch)
 

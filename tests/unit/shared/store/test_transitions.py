@@ -12,9 +12,8 @@ from uuid_utils.compat import uuid7
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Checkpoint, Job, JobEvent
-from shared.errors import StaleAttempt
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
-from shared.store.transitions import AttemptFailure, AttemptId, Change, change, end_attempt
+from shared.store.transitions import AttemptFailure, change
 from tests.support.factories import one_of_each_state, record, running, submitted
 from tests.support.fakes import FrozenClock
 
@@ -44,20 +43,18 @@ def test_each_event_is_accepted_only_in_its_source_states(database: Database) ->
         before = _snapshot(session, job_id)
         changed = change(session, event, job_id, now=_CLOCK, **_REQUIRED.get(event, {}))
         if state in EVENTS[event].sources:
-            _assert_applied(session, job_id, event, before[0][0], changed)
+            assert changed is True, (state, event)
+            _assert_applied(session, job_id, event, before[0][0])
         else:
-            assert changed is None, (state, event)
+            assert changed is False, (state, event)
             assert _snapshot(session, job_id) == before, (state, event)
         session.rollback()
         session.close()
 
 
-def _assert_applied(
-    session: Session, job_id: UUID, event: EventType, before: Any, changed: Change | None
-) -> None:
+def _assert_applied(session: Session, job_id: UUID, event: EventType, before: Any) -> None:
     job, last = session.get_one(Job, job_id), _events(session, job_id)[-1]
     target = EVENTS[event].target or before.state
-    assert changed == Change(job_id, before.version + 1, job.attempt)
     assert (job.state, job.version) == (target, before.version + 1)
     assert (last.seq, last.type, last.attempt, last.at) == (job.version, event, job.attempt, _CLOCK.moment)
     assert (job.finished_at is not None) == (target in TERMINAL)
@@ -70,13 +67,13 @@ def test_a_change_whose_condition_is_false_changes_nothing(database: Database) -
     changed = database.write(
         lambda session: change(session, EventType.CANCELLED, job_id, false(), now=database_now)
     )
-    assert changed is None
+    assert changed is False
     assert database.read(lambda session: _snapshot(session, job_id)) == before
 
 
 def test_an_unknown_job_is_not_changed(database: Database) -> None:
     job_id = uuid7()
-    assert database.write(lambda session: change(session, EventType.CANCELLED, job_id, now=_CLOCK)) is None
+    assert database.write(lambda session: change(session, EventType.CANCELLED, job_id, now=_CLOCK)) is False
 
 
 def test_a_change_does_not_affect_other_jobs(database: Database) -> None:
@@ -111,29 +108,3 @@ def test_every_terminal_event_deletes_the_checkpoint(database: Database, event: 
         lambda session: change(session, event, attempt.job_id, now=_CLOCK, **_REQUIRED.get(event, {}))
     )
     assert database.read(lambda session: session.get(Checkpoint, attempt.job_id)) is None
-
-
-def _end(session: Session, attempt: AttemptId, event: EventType) -> bool:
-    return end_attempt(session, event, attempt, AttemptOutcome(event), now=_CLOCK)
-
-
-def test_ending_an_attempt_again_returns_false_and_changes_nothing(database: Database) -> None:
-    attempt = running(database)
-    assert database.write(lambda session: _end(session, attempt, EventType.RELEASED))
-    once = database.read(lambda session: _snapshot(session, attempt.job_id))
-    assert not database.write(lambda session: _end(session, attempt, EventType.RELEASED))
-    assert database.read(lambda session: _snapshot(session, attempt.job_id)) == once
-
-
-def test_an_attempt_that_ended_with_another_outcome_is_stale(database: Database) -> None:
-    # its job is queued and may be cancelled, and still has its number
-    attempt = running(database)
-    database.write(lambda session: _end(session, attempt, EventType.RELEASED))
-    with pytest.raises(StaleAttempt, match="attempt 1 at job"):
-        database.write(lambda session: _end(session, attempt, EventType.CANCELLED))
-
-
-def test_an_attempt_that_does_not_exist_is_stale(database: Database) -> None:
-    attempt = AttemptId(running(database).job_id, 2)
-    with pytest.raises(StaleAttempt):
-        database.write(lambda session: _end(session, attempt, EventType.CANCELLED))

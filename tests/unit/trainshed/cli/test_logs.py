@@ -30,7 +30,7 @@ def log(
     database: Database, attempt: AttemptId, number: int, message: str, level: LogLevel = LogLevel.INFO
 ) -> None:
     line = Line(number, datetime.now(UTC), level, message, {"epoch": number})
-    database.write(partial(job_logs.append, attempt=attempt, lines=[line]))
+    database.write(partial(job_logs.append, lines={attempt: [line]}))
 
 
 def run(url: str, *arguments: object) -> Result:

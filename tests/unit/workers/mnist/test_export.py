@@ -1,4 +1,6 @@
 import io
+import json
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from shared.schemas import ModelKind
 from tests.support.synthetic import make_digits
 from workers.mnist.backend import CPU
 from workers.mnist.export import from_keras, to_keras, to_onnx
-from workers.mnist.model import Weights, initial_weights
+from workers.mnist.model import Weights, initial_weights, keras_model, split
 from workers.mnist.programs import Programs
 
 
@@ -82,6 +84,23 @@ def test_a_keras_file_holds_the_weights_bit_for_bit(kind: ModelKind) -> None:
     to_keras(kind, initial_weights(kind, 9))  # the model object is shared: none of these may be left
 
     assert from_keras(kind, file).tobytes() == _weights(kind).tobytes()
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+def test_a_keras_file_has_what_keras_writes(kind: ModelKind, tmp_path: Path) -> None:
+    model, path = keras_model(kind), tmp_path / "theirs.keras"
+    file = to_keras(kind, _weights(kind))
+    model.set_weights(split(kind, _weights(kind)))
+    model.save(path)
+
+    with zipfile.ZipFile(io.BytesIO(file)) as ours, zipfile.ZipFile(path) as theirs:
+        assert ours.namelist() == theirs.namelist()
+        assert ours.read("config.json") == theirs.read("config.json")
+        assert ours.read("model.weights.h5") == theirs.read("model.weights.h5")
+        metadata = [json.loads(archive.read("metadata.json")) for archive in (ours, theirs)]
+    saved_at = [time.strptime(each.pop("date_saved"), "%Y-%m-%d@%H:%M:%S") for each in metadata]
+    assert metadata[0] == metadata[1]
+    assert time.mktime(saved_at[1]) - time.mktime(saved_at[0]) < 60
 
 
 def _flipped(file: bytes, place: int) -> bytes:

@@ -1,0 +1,156 @@
+"""What a job costs the queue: a training job that trains nothing, from its claim to its report.
+
+It has 10 epochs of 11 batches and a model of 75 kB, as the codelab's job has, and is run by `run_attempt` in
+this process, whose logs are configured as a pool process's.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import UUID
+
+from sqlalchemy import event
+
+from bench.databases import database_urls
+from bench.timing import machine
+from shared import log
+from shared.db.engine import Database
+from shared.lifecycle import JobState, Phase
+from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, LayerSummary, TrainSpec
+from shared.store.submit import submit_job
+from tests.support import stored
+from tests.support.databases import migrate, open_database
+from tests.support.factories import make_evaluation, make_new_job, make_settings, make_worker_info
+from tests.support.statements import Statement, recorded_statements
+from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
+from workers.job_log_handler import JobLogHandler
+from workers.pool_process import PoolProcess
+from workers.runner import run_attempt
+
+JOBS = 300
+_WARM_UP_JOBS = 30  # for compiled statements, and the statements that psycopg prepares after their fifth use
+_BATCHES = 11
+_SPEC = TrainSpec(epochs=10, train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1)
+_LAYER = LayerSummary(name="stub", type="Stub", output_shape=(10,), parameters=1, trainable=True)
+_MODEL = TrainedModel((_LAYER,), "0" * 64, os.urandom(50_000), os.urandom(25_000), make_evaluation())
+_EPOCHS = [
+    EpochMetrics(
+        epoch=epoch,
+        loss=1 / (1 + epoch),
+        accuracy=0.9,
+        val_loss=1 / (1 + epoch),
+        val_accuracy=0.9,
+        seconds=0.003,
+        batch_loss=(1 / 3,) * _BATCHES,
+        batch_accuracy=(2 / 3,) * _BATCHES,
+    )
+    for epoch in range(_SPEC.epochs)
+]
+
+
+class NoOpExecutor:
+    """Enters every phase and reports every epoch of a training job, and computes nothing."""
+
+    device = "none"
+    versions = {"none": "1"}  # noqa: RUF012 (a constant)
+
+    def warm_up(self) -> None:
+        """Do nothing."""
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        """Report as the real executor does."""
+        for phase in (Phase.LOADING_DATA, Phase.BUILDING_MODEL, Phase.TRAINING):
+            monitor.phase(phase)
+        for metrics in _EPOCHS:
+            monitor.check()
+            monitor.epoch(metrics, lambda: bytes(72_000))
+        for phase in (Phase.EVALUATING, Phase.SAVING):
+            monitor.phase(phase)
+        return _MODEL
+
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+        """Return the evaluation that a training job stores too."""
+        return _MODEL.evaluation
+
+
+def main() -> None:
+    """Run the jobs on each kind of database and print what one of them cost."""
+    print(f"a job that trains nothing, one process, {JOBS} jobs")
+    with TemporaryDirectory(prefix="bench-") as name, database_urls(Path(name)) as urls:
+        for kind, url in urls.items():
+            with _process(Path(name), migrate(url)) as process:
+                print(f"{kind:12}{_measure(process)}")
+    print(f"{machine()}, load average {os.getloadavg()[0]:.1f}")
+
+
+def _measure(process: PoolProcess) -> str:
+    _run(process, _submit(process.database, _WARM_UP_JOBS))
+    job_ids = _submit(process.database, JOBS)
+    cpu, wall = time.process_time(), time.perf_counter()
+    _run(process, job_ids)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    with recorded_statements(process.database) as statements, _commits(process.database) as commits:
+        counted = _submit(process.database, 1)
+        statements.clear()
+        commits.clear()
+        _run(process, counted)
+    assert stored.job(process.database, job_ids[-1]).state == JobState.SUCCEEDED
+    return (
+        f"{1_000 * cpu / JOBS:6.2f} ms CPU {1_000 * wall / JOBS:6.2f} ms wall {JOBS / wall:6.0f} jobs/s "
+        f"{len(_sent(statements)):3} statements {len(commits)} transactions"
+    )
+
+
+def _sent(statements: list[Statement]) -> list[Statement]:
+    """The statements without those that begin a transaction on SQLite."""
+    return [statement for statement in statements if not statement.sql.startswith(("PRAGMA", "BEGIN"))]
+
+
+def _submit(database: Database, count: int) -> list[UUID]:
+    new = [make_new_job(spec=_SPEC) for _ in range(count)]
+    for job in new:
+        database.write(partial(submit_job, new=job))
+    return [job.id for job in new]
+
+
+def _run(process: PoolProcess, job_ids: list[UUID]) -> None:
+    for _ in job_ids:
+        assert run_attempt(process)
+
+
+@contextmanager
+def _commits(database: Database) -> Iterator[list[object]]:
+    commits: list[object] = []
+    count: Callable[[object], None] = commits.append
+    event.listen(database.engine, "commit", count)
+    try:
+        yield commits
+    finally:
+        event.remove(database.engine, "commit", count)
+
+
+@contextmanager
+def _process(folder: Path, url: str) -> Iterator[PoolProcess]:
+    settings = make_settings(folder, database_url=url)
+    with (
+        open(os.devnull, "w") as nowhere,
+        redirect_stderr(nowhere),
+        open_database(url) as database,
+        open_database(url, patience_s=0) as heartbeat_database,
+        open_database(url) as job_log_database,
+    ):
+        log.configure("INFO")
+        handler = JobLogHandler(job_log_database)
+        logging.getLogger().addHandler(handler)
+        yield PoolProcess(settings, NoOpExecutor(), make_worker_info(), database, heartbeat_database)
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+if __name__ == "__main__":
+    main()

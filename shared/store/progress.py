@@ -1,0 +1,204 @@
+"""Progress of an attempt: phases and epochs that it has not written yet; their record, and the attempt's end.
+
+Every write is fenced by the attempt. The UPDATEs are built once: that costs ten times their execution.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, select
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from shared.db.clock import Now
+from shared.db.tables import Attempt, Base, Job
+from shared.errors import StaleAttempt
+from shared.lifecycle import EVENTS, AttemptOutcome, EventType, JobState, Phase
+from shared.schemas import EpochMetrics
+from shared.store import results
+from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, apply, update_of
+
+_JOBS = Base.metadata.tables[Job.__tablename__]
+
+# the state as well: a job that was taken from the attempt keeps its number until the next claim
+FENCE = (_JOBS.c.attempt == bindparam("of_attempt"), _JOBS.c.state == JobState.RUNNING)
+# what holds until progress is written, with and without epochs
+_AT_EPOCH = _JOBS.c.next_epoch == bindparam("at_epoch")
+_IN_OTHER_PHASE = _JOBS.c.phase.is_distinct_from(bindparam("entered"))
+
+_COPIED = {"loss", "accuracy", "val_loss", "val_accuracy"}  # of the last epoch, to the job's row
+_BATCHES = {"batch_loss", "batch_accuracy"}
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A phase that an attempt has entered, or an epoch that it has finished.
+
+    Attributes:
+        age_s: how many seconds before it is written this happened.
+    """
+
+    reached: Phase | EpochMetrics
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What an attempt has done since its last write.
+
+    Attributes:
+        milestones: in order.
+        state: the training's state after the last of the epochs; an attempt that ends its job needs none.
+    """
+
+    milestones: tuple[Milestone, ...] = ()
+    state: bytes | None = None
+
+    @cached_property
+    def epochs(self) -> list[EpochMetrics]:
+        """The finished epochs."""
+        return [each.reached for each in self.milestones if isinstance(each.reached, EpochMetrics)]
+
+    @cached_property
+    def phase(self) -> Phase | None:
+        """The last phase that was entered; None if none was."""
+        entered = (each.reached for each in reversed(self.milestones) if isinstance(each.reached, Phase))
+        return next(entered, None)
+
+    def events(self) -> list[NewEvent]:
+        """Return an event for each phase, and one for all epochs between two phases."""
+        events: list[NewEvent] = []
+        for each in self.milestones:
+            if isinstance(each.reached, Phase):
+                events.append(NewEvent(EventType.PHASE_ENTERED, {"phase": each.reached}, each.age_s))
+                continue
+            continues = bool(events) and events[-1].type == EventType.EPOCHS_RECORDED
+            epochs = events.pop().data["epochs"] if continues else []
+            # without the batches' values, which are in the epochs' rows: they would double what a job stores
+            epochs.append(each.reached.model_dump(mode="json", exclude=_BATCHES))
+            events.append(NewEvent(EventType.EPOCHS_RECORDED, {"epochs": epochs}, each.age_s))
+        return events
+
+    @property
+    def guards(self) -> tuple[ColumnElement[bool], ...]:
+        """Conditions of the UPDATE that stores the epochs."""
+        return (_AT_EPOCH,) if self.epochs else ()
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the guards, and the columns of the job's row that the epochs change."""
+        if not self.epochs:
+            return {}
+        first, last = self.epochs[0], self.epochs[-1]
+        return {"at_epoch": first.epoch, "next_epoch": last.epoch + 1, **last.model_dump(include=_COPIED)}
+
+    def store_epochs(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
+        """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""
+        if self.epochs:
+            results.add_epochs(session, attempt.job_id, attempt.number, self.epochs)
+            if resumable:
+                assert self.state is not None, "a resume needs the state after the last epoch"
+                results.put_checkpoint(session, attempt.job_id, self.epochs[-1].epoch + 1, self.state)
+
+
+NO_PROGRESS = Progress()
+
+
+def _fenced(attempt: AttemptId) -> dict[str, Any]:
+    """Return the parameters of an UPDATE with `FENCE`."""
+    return {"of_job": attempt.job_id, "of_attempt": attempt.number}
+
+
+def record_progress(
+    session: Session, attempt: AttemptId, progress: Progress, *, lease_s: float, now: Now
+) -> bool:
+    """Store progress, with a checkpoint after its last epoch, and extend the lease.
+
+    Returns:
+        False if nothing changed: the attempt is stale, or its progress has been stored already.
+    """
+    events = progress.events()
+    parameters = {**_fenced(attempt), **progress.parameters()}
+    if progress.phase is not None:
+        parameters["phase"] = progress.phase
+    guards = progress.guards
+    if not guards:
+        guards, parameters["entered"] = (_IN_OTHER_PHASE,), progress.phase
+    statement = _update_of_record(events[-1].type, guards, lease_s, now)
+    if apply(session, statement, events, parameters, now=now) is None:
+        return False
+    progress.store_epochs(session, attempt, resumable=True)
+    return True
+
+
+@lru_cache
+def _update_of_record(
+    event: EventType, guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now
+) -> ReturningUpdate[Any]:
+    return update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s))
+
+
+def end_attempt(
+    session: Session,
+    event: NewEvent,
+    attempt: AttemptId,
+    outcome: AttemptOutcome,
+    progress: Progress = NO_PROGRESS,
+    *,
+    now: Now,
+    **options: Any,
+) -> bool:
+    """Store progress, and apply an event that only this attempt may cause and that ends it. Idempotent.
+
+    Args:
+        options: further arguments of `apply_end`.
+
+    Returns:
+        False if the attempt has already ended in this way, by a transaction whose commit was not confirmed.
+
+    Raises:
+        StaleAttempt: the job no longer runs under this attempt.
+    """
+    statement = _update_of_end(event.type, progress.guards, now)
+    if apply_end(session, statement, event, attempt, outcome, progress, now=now, **options):
+        return True
+    ended = select(Attempt.outcome).where(Attempt.job_id == attempt.job_id, Attempt.number == attempt.number)
+    if session.scalar(ended) != outcome:
+        raise StaleAttempt(f"{attempt} has ended: the job no longer runs under it")
+    return False
+
+
+@lru_cache
+def _update_of_end(
+    event: EventType, guards: tuple[ColumnElement[bool], ...], now: Now
+) -> ReturningUpdate[Any]:
+    counted: dict[str, Any] = {"failures": _JOBS.c.failures + 1} if event == EventType.FAILED else {}
+    return update_of(event, *FENCE, *guards, now=now, **counted)
+
+
+def apply_end(
+    session: Session,
+    statement: ReturningUpdate[Any],
+    event: NewEvent,
+    attempt: AttemptId,
+    outcome: AttemptOutcome,
+    progress: Progress,
+    *,
+    now: Now,
+    failure: AttemptFailure | None = None,
+    **columns: Any,
+) -> bool:
+    """Store progress and apply an event that ends the attempt; return False if its UPDATE matched no row.
+
+    Args:
+        statement: what `update_of` returned for the event, `FENCE` and the guards of the progress.
+        failure: why the attempt failed.
+        columns: values of further columns that change.
+    """
+    events = [*progress.events(), event]
+    parameters = {**_fenced(attempt), **progress.parameters(), **columns}
+    options: dict[str, Any] = {"outcome": outcome, "failure": failure, "now": now}
+    if apply(session, statement, events, parameters, **options) is None:
+        return False
+    progress.store_epochs(session, attempt, resumable=EVENTS[event.type].target == JobState.QUEUED)
+    return True

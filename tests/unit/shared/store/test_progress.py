@@ -1,0 +1,112 @@
+"""Progress is stored with its events, alone or with the end of its attempt."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from shared.db.engine import Database
+from shared.errors import StaleAttempt
+from shared.lifecycle import AttemptOutcome, EventType, Phase
+from shared.store import attempts, results
+from shared.store.progress import Milestone, Progress, end_attempt
+from shared.store.submit import submit_job
+from shared.store.transitions import AttemptFailure, AttemptId, NewEvent
+from tests.support import stored
+from tests.support.factories import (
+    claim_next,
+    make_epoch,
+    make_model,
+    make_new_job,
+    make_progress,
+    record,
+    running,
+)
+from tests.support.fakes import FrozenClock
+from tests.support.stored import all_rows
+
+_CLOCK = FrozenClock()
+_FAILURE = AttemptFailure("internal", "it broke")
+
+
+def test_events_recorded_together_have_their_own_times_in_order(
+    database: Database, clock: FrozenClock
+) -> None:
+    new = make_new_job()
+    database.write(lambda session: submit_job(session, new, now=clock))
+    claim = claim_next(database, new.queue, now=clock)
+    assert claim is not None
+    clock.advance(10)
+    ages = ((Phase.LOADING_DATA, 11.0), (Phase.TRAINING, 3.0), (Phase.EVALUATING, 4.0), (Phase.SAVING, 0.5))
+    progress = Progress(tuple(Milestone(phase, age_s) for phase, age_s in ages))
+    database.write(lambda session: attempts.release(session, claim.attempt, progress, now=clock))
+    times = [clock.moment - event.at for event in stored.events(database, new.id)]
+    # the second one happened before the claim by this clock, the fourth before the third
+    assert times == [timedelta(seconds=age_s) for age_s in (10, 10, 10, 3, 3, 0.5, 0)]
+
+
+@pytest.mark.parametrize("outcome", ["release", "retry", "fail", "cancel", "succeed"])
+def test_an_end_stores_progress_and_a_checkpoint_only_if_the_job_goes_on(
+    database: Database, outcome: str
+) -> None:
+    attempt = running(database, max_attempts=2)
+    record(database, attempt, 1)
+    progress = make_progress(make_epoch(1), make_epoch(2), Phase.EVALUATING, state=b"after 2")
+    ends: dict[str, Any] = {
+        "release": attempts.release,
+        "retry": partial(attempts.fail, failure=_FAILURE, retry_in_s=0.0),
+        "fail": partial(attempts.fail, failure=_FAILURE, retry_in_s=None),
+        "cancel": attempts.cancel_attempt,
+        "succeed": partial(attempts.succeed_training, model=make_model()),
+    }
+    database.write(lambda session: ends[outcome](session, attempt, progress=progress))
+    job = stored.job(database, attempt.job_id)
+    assert (job.next_epoch, job.loss, job.phase) == (3, make_epoch(2).loss, None)
+    assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == [
+        *map(make_epoch, range(3))
+    ]
+    checkpoint = database.read(lambda session: results.checkpoint(session, attempt.job_id))
+    goes_on = outcome in ("release", "retry")
+    assert checkpoint == (results.StoredCheckpoint(3, b"after 2") if goes_on else None)
+    assert stored.event_types(database, attempt.job_id)[3:5] == ["epochs_recorded", "phase_entered"]
+    assert job.version == 6
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_an_end_with_epochs_that_do_not_follow_the_last_one_is_refused(
+    database: Database, first: int
+) -> None:
+    attempt = running(database)
+    record(database, attempt, 1)
+    before = database.read(all_rows)
+    with pytest.raises(StaleAttempt):
+        database.write(lambda session: attempts.release(session, attempt, make_progress(make_epoch(first))))
+    assert database.read(all_rows) == before
+
+
+def _end(session: Session, attempt: AttemptId, event: EventType) -> bool:
+    return end_attempt(session, NewEvent(event), attempt, AttemptOutcome(event), now=_CLOCK)
+
+
+def test_ending_an_attempt_again_returns_false_and_changes_nothing(database: Database) -> None:
+    attempt = running(database)
+    assert database.write(lambda session: _end(session, attempt, EventType.RELEASED))
+    once = database.read(lambda session: all_rows(session))
+    assert not database.write(lambda session: _end(session, attempt, EventType.RELEASED))
+    assert database.read(lambda session: all_rows(session)) == once
+
+
+def test_an_attempt_that_ended_with_another_outcome_is_stale(database: Database) -> None:
+    # its job is queued and may be cancelled, and still has its number
+    attempt = running(database)
+    database.write(lambda session: _end(session, attempt, EventType.RELEASED))
+    with pytest.raises(StaleAttempt, match="attempt 1 at job"):
+        database.write(lambda session: _end(session, attempt, EventType.CANCELLED))
+
+
+def test_an_attempt_that_does_not_exist_is_stale(database: Database) -> None:
+    attempt = AttemptId(running(database).job_id, 2)
+    with pytest.raises(StaleAttempt):
+        database.write(lambda session: _end(session, attempt, EventType.CANCELLED))

@@ -1,0 +1,213 @@
+"""Pending progress is written in order, at its own time, once, and soon if the attempt goes on."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import psycopg
+import pytest
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.lifecycle import JobState, Phase
+from shared.store import attempts, results
+from shared.store.progress import Progress
+from shared.store.transitions import AttemptId
+from tests.support import stored
+from tests.support.factories import make_epoch, make_model, make_spec, running, submitted
+from tests.support.statements import recorded_statements
+from tests.support.stub_executor import StubExecutor
+from tests.support.waiting import wait_until
+from tests.unit.workers.conftest import MakeProcess
+from workers.heartbeat import Heartbeat
+from workers.pending import PendingProgress
+from workers.runner import run_attempt
+
+T = TypeVar("T")
+
+
+class LostReply(Database):
+    """A database that loses the reply to its next commit if `loses_reply`."""
+
+    loses_reply = False
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        result = super().write(work)
+        if self.loses_reply:
+            self.loses_reply = False
+            raise OperationalError("", {}, psycopg.OperationalError("the connection is lost"))
+        return result
+
+
+@pytest.fixture
+def lossy(database_url: str) -> Iterator[LostReply]:
+    database = LostReply(database_url)
+    yield database
+    database.dispose()
+
+
+def new_pending(attempt: AttemptId) -> PendingProgress:
+    return PendingProgress(attempt, lease_s=30.0, interval_s=0.0)
+
+
+def no_state() -> bytes:
+    raise AssertionError("the state is not needed")
+
+
+def broken_state() -> bytes:
+    raise RuntimeError("the device has failed")
+
+
+def succeed(session: Session, progress: Progress, attempt: AttemptId) -> None:
+    attempts.succeed_training(session, attempt, make_model(), progress)
+
+
+def write(pending: PendingProgress, database: Database) -> bool:
+    return pending.write_if_due(database, read_state=True)
+
+
+def test_progress_is_written_in_order_with_one_event_for_epochs_in_sequence(database: Database) -> None:
+    attempt = running(database)
+    pending = new_pending(attempt)
+    pending.add_phase(Phase.LOADING_DATA)
+    pending.add_phase(Phase.TRAINING)
+    for epoch in range(3):
+        pending.add_epoch(make_epoch(epoch), str(epoch).encode)
+    pending.add_phase(Phase.EVALUATING)
+    assert write(pending, database)
+    assert not write(pending, database), "nothing is pending"
+    events = stored.events(database, attempt.job_id)[2:]
+    assert [(event.seq, event.type) for event in events] == [
+        (3, "phase_entered"),
+        (4, "phase_entered"),
+        (5, "epochs_recorded"),
+        (6, "phase_entered"),
+    ]
+    assert [epoch["epoch"] for epoch in events[2].data["epochs"]] == [0, 1, 2]
+    job = stored.job(database, attempt.job_id)
+    assert (job.version, job.phase, job.next_epoch) == (6, Phase.EVALUATING, 3)
+    checkpoint = database.read(lambda session: results.checkpoint(session, attempt.job_id))
+    assert checkpoint == results.StoredCheckpoint(3, b"2")
+
+
+def test_an_event_has_the_time_when_it_happened(database: Database) -> None:
+    attempt = running(database)
+    pending = new_pending(attempt)
+    pending.add_phase(Phase.TRAINING)
+    entered_at = _database_time(database)
+    wait_until(lambda: _database_time(database) > entered_at + timedelta(seconds=0.05), "time passes")
+    pending.add_phase(Phase.EVALUATING)
+    assert write(pending, database)
+    claimed, first, second = [event.at for event in stored.events(database, attempt.job_id)[1:]]
+    assert claimed <= first
+    assert second - first > timedelta(seconds=0.05)
+
+
+def _database_time(database: Database) -> datetime:
+    return database.read(lambda session: session.execute(select(database_now())).scalar_one())
+
+
+def test_state_is_read_only_if_it_is_stored(database: Database) -> None:
+    attempt = running(database)
+    pending = new_pending(attempt)
+    pending.add_epoch(make_epoch(0), no_state)
+    pending.add_epoch(make_epoch(1), lambda: b"after 1")
+    assert not pending.write_if_due(database), "the heartbeat does not read the state"
+    assert stored.job(database, attempt.job_id).next_epoch == 0
+    pending.add_phase(Phase.EVALUATING)
+    assert pending.write_if_due(database)
+    assert stored.job(database, attempt.job_id).next_epoch == 2
+
+
+def test_a_write_that_was_not_confirmed_is_repeated_unchanged(lossy: LostReply) -> None:
+    attempt = running(lossy)
+    pending = new_pending(attempt)
+    pending.add_phase(Phase.TRAINING)
+    pending.add_epoch(make_epoch(0), lambda: b"after 0")
+    lossy.loses_reply = True
+    with pytest.raises(OperationalError):
+        write(pending, lossy)
+    pending.add_epoch(make_epoch(1), lambda: b"after 1")
+    pending.report(lossy, lambda session, progress: succeed(session, progress, attempt))
+    assert stored.event_types(lossy, attempt.job_id)[2:] == [
+        "phase_entered",
+        "epochs_recorded",
+        "epochs_recorded",
+        "succeeded",
+    ]
+    assert stored.job(lossy, attempt.job_id).next_epoch == 2
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_epochs_whose_state_is_lost_are_not_stored(lossy: LostReply, confirmed: bool) -> None:
+    attempt = running(lossy)
+    pending = new_pending(attempt)
+    pending.add_epoch(make_epoch(0), lambda: b"after 0")
+    lossy.loses_reply = not confirmed
+    try:
+        write(pending, lossy)
+    except OperationalError:
+        assert not confirmed
+    pending.add_epoch(make_epoch(1), broken_state)
+    with pytest.raises(RuntimeError):
+        write(pending, lossy) and write(pending, lossy)
+    pending.report(lossy, lambda session, progress: attempts.release(session, attempt, progress))
+    job = stored.job(lossy, attempt.job_id)
+    assert (job.state, job.next_epoch) == (JobState.QUEUED, 1)
+    checkpoint = lossy.read(lambda session: results.checkpoint(session, attempt.job_id))
+    assert checkpoint == results.StoredCheckpoint(1, b"after 0")
+
+
+def test_a_phase_becomes_visible_although_no_step_is_finished(make_process: MakeProcess) -> None:
+    process = make_process()
+    attempt = running(process.database)
+    pending = new_pending(attempt)
+    with Heartbeat(process, attempt, pending):
+        pending.add_phase(Phase.LOADING_DATA)
+        wait_until(
+            lambda: stored.job(process.database, attempt.job_id).phase == Phase.LOADING_DATA,
+            "the heartbeat writes the phase",
+        )
+
+
+def test_heartbeat_and_job_write_each_event_once(make_process: MakeProcess) -> None:
+    process = make_process(cancel_poll_s=0.001)
+    attempt = running(process.database)
+    pending = new_pending(attempt)
+    with Heartbeat(process, attempt, pending):
+        for epoch in range(50):
+            pending.add_phase(Phase.TRAINING)
+            pending.add_epoch(make_epoch(epoch), lambda: b"state")
+            write(pending, process.database)
+        pending.report(process.database, lambda session, progress: succeed(session, progress, attempt))
+    job = stored.job(process.database, attempt.job_id)
+    events = stored.event_types(process.database, attempt.job_id)
+    assert (job.state, job.next_epoch, job.version) == (JobState.SUCCEEDED, 50, len(events))
+    assert events.count("phase_entered") == 50
+
+
+def test_progress_is_not_written_before_it_is_due(database: Database) -> None:
+    pending = PendingProgress(running(database), lease_s=30.0, interval_s=60.0)
+    pending.add_phase(Phase.TRAINING)
+    assert not write(pending, database)
+
+
+def test_a_short_job_is_two_transactions(make_process: MakeProcess) -> None:
+    process = make_process()
+    process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
+    job_id = submitted(process.database, spec=make_spec(epochs=10))
+    commits: list[object] = []
+    event.listen(process.database.engine, "commit", commits.append)
+    with recorded_statements(process.database) as statements:
+        assert run_attempt(process)
+    assert len(commits) == 2
+    sent = [sql for sql, _ in statements if not sql.startswith(("PRAGMA", "BEGIN"))]
+    assert len(sent) <= 14, sent
+    assert stored.event_types(process.database, job_id) == [
+        *("submitted", "claimed"),
+        *("phase_entered", "epochs_recorded", "phase_entered", "succeeded"),
+    ]

@@ -1,0 +1,135 @@
+"""Progress of an attempt that is not written yet. Two threads write it: the job's, and its heartbeat."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from shared import log
+from shared.db.engine import Database
+from shared.lifecycle import Phase
+from shared.schemas import EpochMetrics
+from shared.store import attempts
+from shared.store.progress import Milestone, Progress
+from shared.store.transitions import AttemptId
+
+_log = log.get_logger(__name__)
+
+_INTERVAL_S = 0.25  # a fast GPU finishes an epoch in 3 ms: what happens within this time is one transaction
+
+
+@dataclass
+class _Reached:
+    """A phase or epoch, when it was reached, and for an epoch the state after it as soon as it was read."""
+
+    milestone: Phase | EpochMetrics
+    at: float
+    read_state: Callable[[], bytes] | None = None
+    state: bytes | None = None
+
+
+class PendingProgress:
+    """The phases and epochs of an attempt since its last write, in order.
+
+    A write whose commit was not confirmed is repeated unchanged before anything else is written, so that the
+    store recognizes it.
+    """
+
+    def __init__(self, attempt: AttemptId, *, lease_s: float, interval_s: float = _INTERVAL_S) -> None:
+        """Start without progress; each write extends the lease to `lease_s` seconds."""
+        self._attempt = attempt
+        self._lease_s = lease_s
+        self._interval_s = interval_s
+        self._reached: list[_Reached] = []  # appended to without the lock, shortened with it
+        self._unconfirmed = 0  # how many of the first were sent in a write that was not confirmed
+        self._last_epoch: _Reached | None = None
+        self._writing = threading.Lock()
+        self._written_at = time.monotonic()
+
+    def add_phase(self, phase: Phase) -> None:
+        """Add a phase. It may last long, so the state is read now that the last epoch needs to be written."""
+        self._read_state()
+        self._reached.append(_Reached(phase, time.monotonic()))
+
+    def add_epoch(self, metrics: EpochMetrics, read_state: Callable[[], bytes]) -> None:
+        """Add an epoch; `read_state` returns the state after it, and is called only if that is stored."""
+        if self._last_epoch is not None:
+            self._last_epoch.read_state = None  # only the state after the last epoch is stored
+        self._last_epoch = _Reached(metrics, time.monotonic(), read_state)
+        self._reached.append(self._last_epoch)
+
+    def write_if_due(self, database: Database, *, read_state: bool = False) -> bool:
+        """Write what is pending if the last write was long enough ago; return whether it was written.
+
+        Nothing is written while another thread writes, or if the state after the last epoch is needed and was
+        not read yet.
+
+        Args:
+            read_state: read it. Only the thread that trains may do that: it waits for the device.
+        """
+        if not self._reached or time.monotonic() - self._written_at < self._interval_s:
+            return False
+        if read_state:
+            self._read_state()
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            return self._write(database)
+        finally:
+            self._writing.release()
+
+    def report(self, database: Database, report: Callable[[Session, Progress], None]) -> None:
+        """Run `report` in a transaction, with what is pending as its second argument."""
+        with self._writing:
+            if self._unconfirmed:
+                self._write(database)
+            self._read_state_or_drop()
+            database.write(lambda session: report(session, _progress(self._reached)))
+            self._reached.clear()
+
+    def drop(self) -> None:
+        """Forget what is pending: it cannot be stored."""
+        with self._writing:
+            self._reached.clear()
+            self._unconfirmed = 0
+
+    def _write(self, database: Database) -> bool:
+        batch = self._reached[: self._unconfirmed or None]
+        if not _is_complete(batch):
+            return False
+        self._unconfirmed = len(batch)
+        record = partial(attempts.record, attempt=self._attempt, lease_s=self._lease_s)
+        database.write(lambda session: record(session, progress=_progress(batch)))
+        del self._reached[: len(batch)]
+        self._unconfirmed = 0
+        self._written_at = time.monotonic()
+        return True
+
+    def _read_state(self) -> None:
+        last = self._last_epoch
+        if last is not None and last.read_state is not None:
+            last.state, last.read_state = last.read_state(), None
+
+    def _read_state_or_drop(self) -> None:
+        try:
+            self._read_state()
+        except Exception as error:
+            # such as a GPU that failed: these epochs will be trained again
+            _log.warning("progress lost with the state after it", error=str(error))
+            self._reached.clear()
+
+
+def _is_complete(batch: Sequence[_Reached]) -> bool:
+    epochs = [each for each in batch if isinstance(each.milestone, EpochMetrics)]
+    return not epochs or epochs[-1].state is not None
+
+
+def _progress(batch: Sequence[_Reached]) -> Progress:
+    """Return what was reached, with its age at this moment."""
+    now = time.monotonic()
+    states = [each.state for each in batch if isinstance(each.milestone, EpochMetrics)]
+    milestones = tuple(Milestone(each.milestone, now - each.at) for each in batch)
+    return Progress(milestones, states[-1] if states else None)
