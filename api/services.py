@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from shared.broker import Broker
 from shared.db.engine import Database
 from shared.settings import Settings
-from shared.store import dispatch
 from shared.store.change_feed import ChangePublisher
+from shared.store.dispatch import WakeUps
 from shared.store.group_commit import GroupCommit
 
 
@@ -35,7 +34,10 @@ def open_services(settings: Settings) -> Iterator[Services]:
     with closing(ChangePublisher(settings)) as publisher, closing(Broker(settings)) as broker:
         database = Database(settings.effective_database_url, committed=publisher)
         try:
-            with closing(GroupCommit(database, partial(dispatch.wake, broker))) as submissions:
+            with (
+                closing(WakeUps(broker)) as wake_ups,
+                closing(GroupCommit(database, wake_ups.add)) as submissions,
+            ):
                 yield Services(settings, database, broker, submissions, publisher)
         finally:
             database.dispose()

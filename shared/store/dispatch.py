@@ -1,6 +1,9 @@
 """Dispatch: waking up workers for jobs that wait. The database, not the message, says which job is next."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Protocol
 
 from sqlalchemy import func, select
@@ -10,6 +13,8 @@ from shared import log
 from shared.broker import BrokerUnavailable
 from shared.db.clock import Now, database_now
 from shared.store import places
+
+_CLOSE_TIMEOUT_S = 2.0
 
 _log = log.get_logger(__name__)
 
@@ -32,6 +37,50 @@ def wake(waker: Waker, jobs: Mapping[str, int]) -> bool:
         _log.warning("no worker woken up", queues=sorted(jobs), jobs=sum(jobs.values()), reason=str(error))
         return False
     return True
+
+
+class WakeUps:
+    """Wakes workers up from a thread of its own, so that nobody waits for the broker.
+
+    Jobs that are added while the broker is busy are one call of it.
+    """
+
+    def __init__(self, waker: Waker) -> None:
+        """Start the thread."""
+        self._waker = waker
+        self._added: SimpleQueue[Mapping[str, int] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="wake-ups", daemon=True)
+        self._thread.start()
+
+    def add(self, jobs: Mapping[str, int]) -> None:
+        """Have workers woken up for this many jobs of each queue; takes microseconds and never fails."""
+        self._added.put(jobs)
+
+    def close(self) -> None:
+        """Wake workers up for what was added, for at most 2 s, and end the thread."""
+        self._added.put(None)
+        self._thread.join(_CLOSE_TIMEOUT_S)
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            batch = [self._added.get(), *self._added_meanwhile()]
+            is_open = None not in batch
+            jobs: Counter[str] = Counter()
+            for added in batch:
+                jobs.update(added or {})
+            try:
+                if jobs:
+                    wake(self._waker, jobs)
+            except Exception:  # without this thread no worker would be woken up any more
+                _log.exception("no worker woken up")
+
+    def _added_meanwhile(self) -> Iterator[Mapping[str, int] | None]:
+        try:
+            while True:
+                yield self._added.get_nowait()
+        except Empty:
+            return
 
 
 def due(session: Session, queues: Sequence[str], *, limit: int, now: Now = database_now) -> dict[str, int]:

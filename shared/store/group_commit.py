@@ -17,7 +17,6 @@ from typing import NamedTuple
 from sqlalchemy.exc import TimeoutError as DatabaseTimeout
 from sqlalchemy.orm import Session
 
-from shared import log
 from shared.db.engine import Database, is_transient
 from shared.store.submit import NewJobs, Outcome, Receipt, submit_jobs
 
@@ -26,8 +25,6 @@ WAIT_S = 2.5  # a submit is answered within 3 s
 _MAX_JOBS = 256  # in a group, unless one submission has more
 _MAX_WAITING = 2_048
 _CLOSE_TIMEOUT_S = 5.0
-
-_log = log.get_logger(__name__)
 
 
 class NotCommitted(DatabaseTimeout):
@@ -46,7 +43,8 @@ class GroupCommit:
         """Start the thread.
 
         Args:
-            wake: called after each commit with the number of jobs that were stored in each queue.
+            wake: called after each commit with the number of jobs that were stored in each queue; the next
+                commit waits for its return. It must not fail.
         """
         self._database = database
         self._wake = wake
@@ -133,11 +131,8 @@ class GroupCommit:
             if isinstance(outcome, Receipt) and not outcome.replayed
             for job in entry.new.jobs
         )
-        try:
-            if queues:
-                self._wake(queues)
-        except Exception:  # without this thread nothing could be submitted any more
-            _log.exception("workers were not woken: they will find the jobs by themselves")
+        if queues:
+            self._wake(queues)
 
 
 def _store(session: Session, group: Sequence[_Waiting]) -> list[tuple[_Waiting, Outcome]]:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -314,13 +314,3 @@ def test_what_waits_when_it_is_closed_is_committed_and_nothing_afterwards(
     assert len(_stored(database)) == 4
     with pytest.raises(NotCommitted, match="about to end"):
         submissions.submit(_new())
-
-
-def test_workers_that_cannot_be_woken_do_not_end_the_writer(database: Database) -> None:
-    def fail(_queues: Mapping[str, int]) -> None:
-        raise RuntimeError("a defect")
-
-    with closing(GroupCommit(database, fail)) as submissions:
-        assert [submissions.submit(_new()).replayed for _ in range(2)] == [False, False]
-    count = database.read(lambda session: session.scalar(select(func.count()).select_from(Job)))
-    assert count == 2
