@@ -37,6 +37,7 @@ class Mutation:
 
 _KILLS = "tests/faults/test_worker_kills.py"
 _BROKER = "tests/faults/test_broker_faults.py"
+_BORDER = "tests/faults/test_broker_border.py"
 _RESUME = "tests/faults/test_keras_resume.py"
 _RACES = "tests/faults/test_reconcilers.py"
 _CLAIMS = "tests/integration/test_store_races.py"
@@ -86,10 +87,24 @@ MUTATIONS = [
         f"{_BROKER}::test_message_lost_with_an_idle_worker_is_sent_again",
     ),
     Mutation(
+        "messages that kombu and Celery read themselves",
+        "workers/app.py",
+        "transport.install()\n",
+        "",
+        f"{_BORDER}::test_no_task_but_our_own_is_run",
+    ),
+    Mutation(
+        "a Redis that refuses a command is no outage",
+        "workers/transport.py",
+        "(*redis.Transport.connection_errors, ResponseError)",
+        "redis.Transport.connection_errors",
+        f"{_BORDER}::test_a_worker_waits_until_a_redis_that_refuses_is_mended",
+    ),
+    Mutation(
         "reaping without a lock on the expired leases",
         "shared/store/recovery.py",
-        "        .with_for_update(key_share=True, skip_locked=True)\n",
-        "",
+        "jobs.order_by(Job.id).with_for_update(key_share=True, skip_locked=True)\n",
+        "jobs.order_by(Job.id)\n",
         f"{_RACES}::test_renewal_that_races_a_reap_wins_if_it_is_first",
     ),
     Mutation(
@@ -189,7 +204,7 @@ MUTATIONS = [
         "workers/__main__.py",
         '    celery(["--app", "workers.app", ',
         "    from workers.app import app\n\n    app.worker_main([",
-        f"{_BROKER}::test_invalid_bytes_end_the_worker_with_a_failure_status_and_lose_no_job",
+        f"{_KILLS}::test_worker_that_cannot_run_jobs_ends_with_a_failure_status",
     ),
     Mutation(
         "a poll answered from stale bytes after a write",

@@ -15,6 +15,7 @@ import psutil
 from shared.schemas import TrainSpec
 from tests.support.factories import make_spec
 from tests.support.paths import ROOT
+from tests.support.servers import NO_TLS
 from tests.support.stub_executor import STEP_S
 from tests.support.waiting import wait_until
 
@@ -115,12 +116,21 @@ class Api:
 
     def submit(self, key: str | None = None, timeout: float = 10.0, **spec: Any) -> httpx.Response:
         """POST a job; raises httpx.TransportError if the API is killed meanwhile."""
-        return httpx.post(
-            f"{self.url}/v1/jobs",
-            json={"kind": "train", "spec": training(**spec).model_dump(mode="json")},
-            headers={"Idempotency-Key": key} if key else {},
-            timeout=timeout,
-        )
+        body = {"kind": "train", "spec": training(**spec).model_dump(mode="json")}
+        return self.post("jobs", body, key, timeout)
+
+    def post(
+        self, path: str, body: dict[str, Any] | None = None, key: str | None = None, timeout: float = 10.0
+    ) -> httpx.Response:
+        """POST to a path under /v1; raises httpx.TransportError if the API is killed meanwhile."""
+        headers = {"Idempotency-Key": key} if key else {}
+        url = f"{self.url}/v1/{path}"
+        return httpx.post(url, json=body, headers=headers, timeout=timeout, verify=NO_TLS)
+
+    def connections(self) -> int:
+        """Return how many connections of clients are open."""
+        opened = psutil.Process(self.program.pid).net_connections("tcp")
+        return sum(connection.status == psutil.CONN_ESTABLISHED for connection in opened)
 
     def get(self, path: str) -> Any:
         """GET a path under /v1 as JSON; raises on any status but success."""

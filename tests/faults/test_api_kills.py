@@ -4,6 +4,7 @@ from collections.abc import Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from threading import Event, Thread
 from time import monotonic
 from typing import Any
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from shared.lifecycle import JobState
+from shared.store import job_edits
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
@@ -25,11 +27,31 @@ pytestmark = pytest.mark.faults
 
 
 _GROUP = 12
+_CLIENTS = 16
+_SHORT: dict[str, Any] = {"epochs": 1, "train_size": 2}  # the spec of a job that takes 20 ms
 
 
 def has_more(values: Sized, count: int) -> bool:
     """Return whether there are more than `count` values."""
     return len(values) > count
+
+
+def wait_until_submits_wait(api: Api, count: int) -> None:
+    """Wait until this many clients have submitted and wait for the commit that a failpoint holds."""
+    wait_until(lambda: api.connections() >= count, f"{count} clients are connected")
+    pass_seconds(0.2)  # until their requests are read; a submit gives up after 2.5 s
+
+
+def submit_if_accepted(api: Api, key: str, **spec: Any) -> dict[str, Any] | None:
+    """Submit a job with this key; return None if the API has no database, or waits for it too long."""
+    response = api.submit(key=key, timeout=20, **spec)
+    assert response.status_code in (202, 503)
+    return dict(response.json()) if response.status_code == 202 else None
+
+
+def submit_until_accepted(api: Api, key: str, **spec: Any) -> dict[str, Any]:
+    accepted = partial(submit_if_accepted, api, key, **spec)
+    return wait_until(accepted, "the API accepts the job", timeout=20)
 
 
 @pytest.mark.kills
@@ -72,25 +94,84 @@ def test_a_kill_within_a_group_loses_no_answered_submit_and_doubles_none(
 
     def submit(key: str) -> None:
         with suppress(httpx.TransportError):
-            answers[key] = UUID(api.submit(key=key).json()["id"])
+            answers[key] = UUID(api.submit(key=key, **_SHORT).json()["id"])
 
     keys = [str(number) for number in range(_GROUP + 1)]
     with ThreadPoolExecutor(len(keys)) as threads:
         threads.submit(submit, keys[0])
         held.wait()
         threads.map(submit, keys[1:])
-        pass_seconds(0.5)  # until they all wait for the commit that is held
+        wait_until_submits_wait(api, len(keys))
         held.release()
         killed.wait()
     assert list(answers) == [keys[0]]
     assert len(cluster.expect_stored_jobs()) == 1 + (_GROUP if moment == Moment.AFTER else 0)
 
     restarted = cluster.api()
-    again = {key: UUID(restarted.submit(key=key).json()["id"]) for key in keys}
+    again = {key: UUID(restarted.submit(key=key, **_SHORT).json()["id"]) for key in keys}
 
     assert again.items() >= answers.items()
     assert sorted(again.values()) == sorted(cluster.expect_stored_jobs())
     cluster.worker()
+
+
+@pytest.mark.timeout(300)
+def test_an_api_killed_among_concurrent_submits_has_stored_each_that_it_answered(
+    new_cluster: NewCluster, redis: RedisServer, database_url: str
+) -> None:
+    answers: dict[str, UUID] = {}
+    sent: list[str] = []
+    numbers = count()
+
+    def submit_until_it_is_killed(api: Api) -> None:
+        with suppress(httpx.TransportError):
+            while True:
+                sent.append(key := str(next(numbers)))
+                if job := submit_if_accepted(api, key, **_SHORT):
+                    answers[key] = UUID(job["id"])
+
+    with new_cluster(database_url, redis.url, rate_limit=0) as cluster:
+        for answered in (1, 60):  # in all, when the API is killed
+            api = cluster.api()
+            with ThreadPoolExecutor(_CLIENTS) as threads:
+                clients = [threads.submit(submit_until_it_is_killed, api) for _ in range(_CLIENTS)]
+                wait_until(partial(has_more, answers, answered), "the API answers", timeout=30)
+                api.program.kill_all()
+            assert [client.result() for client in clients] == [None] * _CLIENTS
+            assert set(answers.values()) <= set(cluster.expect_stored_jobs())
+        assert len(answers) < len(sent)  # some were sent and not answered
+
+        restarted = cluster.api()
+        again = {key: UUID(submit_until_accepted(restarted, key, **_SHORT)["id"]) for key in sent}
+
+        assert again.items() >= answers.items()
+        assert sorted(again.values()) == sorted(cluster.expect_stored_jobs())
+        cluster.worker(slots=2)
+
+
+@pytest.mark.kills
+def test_a_submit_in_a_group_that_the_database_refuses_fails_alone(cluster: Cluster) -> None:
+    deleted = cluster.submit(send=False)
+    cluster.cancel(deleted)
+    api = cluster.api()
+    held = cluster.arm("submitted", Moment.AFTER, Action.HOLD)
+    with ThreadPoolExecutor(_GROUP + 1) as threads:
+        first = threads.submit(api.submit, key="first", **_SHORT)
+        held.wait()
+        others = [threads.submit(api.submit, key=str(number), **_SHORT) for number in range(_GROUP - 2)]
+        reuse = threads.submit(api.submit, key="first", epochs=2)
+        retry = threads.submit(api.post, f"jobs/{deleted}/retry")
+        wait_until_submits_wait(api, _GROUP + 1)
+        # what the retry refers to exists no more when it is stored
+        cluster.database.write(partial(job_edits.delete_job, job_id=deleted))
+        del cluster.expected[deleted]
+        held.release()
+    accepted = [future.result() for future in (first, *others)]
+    assert {answer.status_code for answer in accepted} == {202}
+    assert reuse.result().status_code == 422
+    assert retry.result().is_error
+    assert {UUID(answer.json()["id"]) for answer in accepted} == set(cluster.expect_stored_jobs())
+    cluster.worker(slots=2)
 
 
 def test_submit_retried_after_a_kill_creates_one_job_on_postgresql(
@@ -141,17 +222,9 @@ def test_submits_during_an_outage_of_the_database_are_refused_or_stored(
             refused = api.submit(key="1", timeout=20)
             assert refused.status_code == 503
             postgres.start()
-            retried = wait_until(
-                lambda: submit_if_accepted(api, "1"), "the API accepts jobs again", timeout=20
-            )
+            retried = submit_until_accepted(api, "1")
             cluster.expect_stored_jobs()
             assert set(cluster.expected) == {*accepted, UUID(retried["id"])}
-
-
-def submit_if_accepted(api: Api, key: str) -> dict[str, Any] | None:
-    """Submit a job with this key; return None if it is refused."""
-    response = api.submit(key=key, timeout=20)
-    return dict(response.json()) if response.status_code == 202 else None
 
 
 def test_a_stream_has_no_gap_and_no_duplicate_while_the_api_is_restarted(sqlite_cluster: Cluster) -> None:

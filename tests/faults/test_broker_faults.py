@@ -1,14 +1,13 @@
 """Redis loses, duplicates and delays messages, and fails; every job is run, and none twice."""
 
+from datetime import timedelta
 from signal import SIGCONT, SIGKILL
-from time import monotonic
 from uuid import UUID
 
 import pytest
 
 from shared.broker import RUN_JOBS, celery_app
 from shared.lifecycle import EventType, JobState
-from shared.schemas import Priority
 from shared.settings import Settings
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
@@ -51,18 +50,18 @@ def test_message_lost_with_an_idle_worker_is_sent_again(sqlite_cluster: Cluster,
     assert sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
 
 
-def test_job_whose_message_was_lost_starts_within_7_s_at_the_default_settings(
+def test_job_whose_message_was_lost_starts_within_a_round_at_the_default_settings(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
 ) -> None:
     names = ("lease_s", "heartbeat_s", "reconcile_s")
     defaults = {name: Settings.model_fields[name].default for name in names}
     with new_cluster(sqlite_url, redis.url, **defaults) as cluster:
         job_id = lose_a_message(cluster, redis)
-        lost_at = monotonic()
         cluster.worker()
-        cluster.wait_for_attempt(job_id, 1)
-        # a round of the reconciler, after the worker has started
-        assert monotonic() - lost_at < 7
+        free_since = cluster.now()
+        started_at = cluster.wait_for(job_id, JobState.SUCCEEDED).started_at
+        assert started_at is not None
+        assert started_at - free_since < timedelta(seconds=cluster.settings.reconcile_s + 2)
 
 
 @pytest.mark.kills
@@ -80,10 +79,10 @@ def test_emptied_redis_loses_no_job(sqlite_cluster: Cluster, redis: RedisServer)
 
 def test_redis_that_is_killed_and_restarted_empty_loses_no_job(cluster: Cluster, redis: RedisServer) -> None:
     worker = cluster.worker()
-    running = cluster.submit()
+    running = cluster.submit(epochs=20)
+    cluster.wait_for_epoch(running, 1)
     for _ in range(50):
         cluster.submit(epochs=1, train_size=2)
-    cluster.wait_for_epoch(running, 1)
     redis.stop(SIGKILL)
     cluster.wait_for(running, JobState.SUCCEEDED)
     redis.start()
@@ -98,7 +97,7 @@ def test_messages_duplicated_by_a_persistent_redis_have_no_effect(
     redis.stop()
     redis.start(*persistent)
     sqlite_cluster.worker()
-    job_ids = [sqlite_cluster.submit(epochs=2) for _ in range(5)]
+    job_ids = [sqlite_cluster.submit(epochs=epochs) for epochs in (20, 2, 2, 2, 2)]
     sqlite_cluster.wait_for_epoch(job_ids[0], 1)
     redis.stop(SIGKILL)
     redis.start(*persistent)
@@ -128,7 +127,7 @@ def all_claimed(cluster: Cluster) -> bool:
 
 def test_redis_that_hangs_only_delays_jobs(sqlite_cluster: Cluster, redis: RedisServer) -> None:
     sqlite_cluster.worker()
-    first = sqlite_cluster.submit()
+    first = sqlite_cluster.submit(epochs=20)
     sqlite_cluster.wait_for_epoch(first, 1)
     redis.hang()
     sqlite_cluster.submit(send=False)
@@ -147,12 +146,15 @@ def test_worker_whose_connection_was_dropped_silently_takes_jobs_again(
         new_cluster(sqlite_url, f"redis://127.0.0.1:{proxy.port}/0") as cluster,
     ):
         worker = cluster.worker()
-        cluster.wait_for(cluster.submit(epochs=1), JobState.SUCCEEDED)
+        cluster.submit(epochs=1)
+        # only then would another job need a message
+        wait_until(lambda: worker.logged("succeeded in"), "the pool process has run all jobs", timeout=30)
         proxy.drop_traffic()
         job_id = cluster.submit(send=False)
         pass_seconds(60)
+        assert cluster.job(job_id).attempt == 0
         proxy.pass_new_connections()
-        cluster.wait_for_attempt(job_id, 1, timeout=15)
+        cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=30)
         assert worker.code is None
 
 
@@ -203,29 +205,6 @@ def test_every_job_of_a_backlog_runs_once_with_any_number_of_messages(
     cluster.wait_for_all()
     wait_until(lambda: message_count(redis) == 0, "all messages are consumed")
     assert {cluster.count(job_id, EventType.CLAIMED) for job_id in job_ids[20:]} == {1}
-
-
-def test_job_whose_message_was_lost_starts_within_a_round_of_a_free_slot_behind_a_backlog(
-    new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
-) -> None:
-    with new_cluster(sqlite_url, redis.url, reconcile_s=1.0) as cluster:
-        cluster.workers(2)
-        backlog = [cluster.submit(epochs=400) for _ in range(2)]
-        for job_id in backlog:
-            cluster.wait_for_attempt(job_id, 1)
-        stale = [cluster.submit(epochs=1) for _ in range(60)]
-        for job_id in stale:
-            cluster.cancel(job_id)
-        lost = cluster.submit(epochs=1, send=False, options={"priority": Priority.HIGH})
-        with redis.client() as client:
-            client.delete(LIST)
-        cluster.cancel(backlog[0])
-        cluster.wait_for(backlog[0], JobState.CANCELLED)
-        freed_at = monotonic()
-        cluster.wait_for_attempt(lost, 1)
-        assert monotonic() - freed_at < 2
-        cluster.cancel(backlog[1])
-        cluster.wait_for_all()
 
 
 @pytest.mark.parametrize(

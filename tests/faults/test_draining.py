@@ -43,7 +43,7 @@ def test_jobs_run_on_other_workers_while_one_drains_and_on_it_again_afterwards(c
 def test_no_job_of_a_paused_queue_is_started_until_the_queue_is_resumed(sqlite_cluster: Cluster) -> None:
     cluster = sqlite_cluster
     cluster.workers(1)
-    running = cluster.submit(epochs=2)
+    running = cluster.submit(epochs=20)
     cluster.wait_for_attempt(running, 1)
     cluster.database.write(partial(queues.pause, queue="default"))
     waiting = cluster.submit(epochs=1)

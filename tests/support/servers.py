@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 from tests.support.waiting import wait_until
 
 _START_TIMEOUT_S = 60.0
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the certificate authorities takes 20 ms
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the certificate authorities takes 20 ms
 
 
 class RedisServer:
@@ -217,7 +217,7 @@ def running_app(app: FastAPI) -> Iterator[httpx.Client]:
         try:
             wait_until(lambda: server.started, "the app listens", _START_TIMEOUT_S)
             host, port = listener.getsockname()
-            with httpx.Client(base_url=f"http://{host}:{port}", timeout=30, verify=_NO_TLS) as client:
+            with httpx.Client(base_url=f"http://{host}:{port}", timeout=30, verify=NO_TLS) as client:
                 yield client
         finally:
             server.stop()

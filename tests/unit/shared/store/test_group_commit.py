@@ -167,6 +167,32 @@ def test_a_thousand_submissions_of_one_key_store_one_job(database: Database, wor
     assert workers.woken == [{"default": 1}]
 
 
+def test_a_thousand_submissions_of_one_key_in_one_group_store_one_job(
+    submissions: GroupCommit,
+    workers: _Workers,
+    hold: Callable[[], None],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "_MAX_JOBS", 1_000)
+    monkeypatch.setattr(group_commit, "WAIT_S", 30)
+
+    async def submit_all() -> list[Receipt]:
+        tasks = [asyncio.create_task(submissions.submit_async(_new(KEY))) for _ in range(1_000)]
+        await asyncio.to_thread(_waiting, submissions, 1_000)
+        workers.may_return.set()
+        return await asyncio.gather(*tasks)
+
+    hold()
+    with recorded_statements(database) as statements:
+        receipts = asyncio.run(submit_all())
+
+    assert {receipt.job_id for receipt in receipts} == set(_stored(database))
+    assert [receipt.replayed for receipt in receipts] == [False] + [True] * 999
+    inserts = Counter(s.sql.split()[2] for s in statements if s.sql.startswith("INSERT"))
+    assert inserts == {"idempotency_keys": 1, "jobs": 1, "job_events": 1}
+
+
 def test_a_key_that_is_reused_in_a_group_fails_alone(
     submissions: GroupCommit, workers: _Workers, hold: Callable[[], None], database: Database
 ) -> None:
