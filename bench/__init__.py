@@ -1,1 +1,1 @@
-"""Benchmarks, one module each. `make bench` runs all of them; results.md has their output."""
+"""Benchmarks, one module each. `make bench` runs those with a target; results.md has their output."""

@@ -1,7 +1,7 @@
 """Runs a benchmark of the API on both kinds of database: SQLite in a file, and a real PostgreSQL."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -12,16 +12,21 @@ from api.app import create_app
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.databases import migrate, open_database
-from tests.support.servers import running_app, running_postgres
+from tests.support.servers import PostgresServer, running_app, running_postgres
 
 T = TypeVar("T")
 Times = dict[str, list[float]]
 
 
+def durable_postgres() -> AbstractContextManager[PostgresServer]:
+    """Run a PostgreSQL whose commits wait for the disk, as those of our SQLite do."""
+    return running_postgres("-c", "fsync=on")
+
+
 @contextmanager
 def database_urls(folder: Path) -> Iterator[dict[str, str]]:
-    """Yield the URL of an empty database of each kind, by the kind's name."""
-    with running_postgres() as server:
+    """Yield the URL of an empty, durable database of each kind, by the kind's name."""
+    with durable_postgres() as server:
         yield {"SQLite": f"sqlite:///{folder / 'bench.db'}", "PostgreSQL": server.url()}
 
 

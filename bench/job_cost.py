@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,65 +18,29 @@ from uuid import UUID
 from sqlalchemy import event
 
 from bench.databases import database_urls
+from bench.no_op import NoOpExecutor
 from bench.timing import machine
 from shared import log
 from shared.db.engine import Database
-from shared.lifecycle import JobState, Phase
-from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, LayerSummary, TrainSpec
+from shared.lifecycle import JobState
+from shared.schemas import TrainSpec
 from shared.store.submit import submit_job
 from tests.support import stored
 from tests.support.databases import migrate, open_database
-from tests.support.factories import make_evaluation, make_new_job, make_settings, make_worker_info
+from tests.support.factories import make_new_job, make_settings, make_worker_info
 from tests.support.statements import Statement, recorded_statements
-from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
 from workers.job_log_handler import JobLogHandler
 from workers.pool_process import PoolProcess
 from workers.runner import run_attempt
 
 JOBS = 300
 _WARM_UP_JOBS = 30  # for compiled statements, and the statements that psycopg prepares after their fifth use
-_BATCHES = 11
 _SPEC = TrainSpec(epochs=10, train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1)
-_LAYER = LayerSummary(name="stub", type="Stub", output_shape=(10,), parameters=1, trainable=True)
-_MODEL = TrainedModel((_LAYER,), "0" * 64, os.urandom(50_000), os.urandom(25_000), make_evaluation())
-_EPOCHS = [
-    EpochMetrics(
-        epoch=epoch,
-        loss=1 / (1 + epoch),
-        accuracy=0.9,
-        val_loss=1 / (1 + epoch),
-        val_accuracy=0.9,
-        seconds=0.003,
-        batch_loss=(1 / 3,) * _BATCHES,
-        batch_accuracy=(2 / 3,) * _BATCHES,
-    )
-    for epoch in range(_SPEC.epochs)
-]
+_MODEL = replace(NoOpExecutor.model, keras=os.urandom(50_000), onnx=os.urandom(25_000))
 
 
-class NoOpExecutor:
-    """Enters every phase and reports every epoch of a training job, and computes nothing."""
-
-    device = "none"
-    versions = {"none": "1"}  # noqa: RUF012 (a constant)
-
-    def warm_up(self) -> None:
-        """Do nothing."""
-
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
-        """Report as the real executor does."""
-        for phase in (Phase.LOADING_DATA, Phase.BUILDING_MODEL, Phase.TRAINING):
-            monitor.phase(phase)
-        for metrics in _EPOCHS:
-            monitor.check()
-            monitor.epoch(metrics, lambda: bytes(72_000))
-        for phase in (Phase.EVALUATING, Phase.SAVING):
-            monitor.phase(phase)
-        return _MODEL
-
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
-        """Return the evaluation that a training job stores too."""
-        return _MODEL.evaluation
+class _Executor(NoOpExecutor):
+    model = _MODEL
 
 
 def main() -> None:
@@ -147,7 +112,7 @@ def _process(folder: Path, url: str) -> Iterator[PoolProcess]:
         log.configure("INFO")
         handler = JobLogHandler(job_log_database)
         logging.getLogger().addHandler(handler)
-        yield PoolProcess(settings, NoOpExecutor(), make_worker_info(), database, heartbeat_database)
+        yield PoolProcess(settings, _Executor(settings), make_worker_info(), database, heartbeat_database)
         logging.getLogger().removeHandler(handler)
         handler.close()
 

@@ -49,7 +49,7 @@ def _options() -> argparse.Namespace:
 
 
 def _store_jobs(database: Database, steps: int) -> list[UUID]:
-    return [_job(database, count) for count in (steps, *[steps // _JOBS] * _JOBS)]
+    return [store_job(database, count) for count in (steps, *[steps // _JOBS] * _JOBS)]
 
 
 def _measure(api: httpx.Client, job_ids: list[UUID], options: argparse.Namespace) -> Times:
@@ -60,10 +60,12 @@ def _measure(api: httpx.Client, job_ids: list[UUID], options: argparse.Namespace
         f"one metric of {_JOBS} jobs": ("/v1/metrics", {"names": "loss", "jobs": others}),
     }
     _check(api, *cases["one metric of a job"], options.steps)
-    return {case: times_ms(partial(_get, api, *request), options.rounds) for case, request in cases.items()}
+    return {
+        case: times_ms(partial(read_series, api, *request), options.rounds) for case, request in cases.items()
+    }
 
 
-def _job(database: Database, steps: int) -> UUID:
+def store_job(database: Database, steps: int) -> UUID:
     """Store a running job with its epochs; return its id."""
     job_id = factories.running(database).job_id
     random = np.random.default_rng(1)
@@ -77,12 +79,13 @@ def _job(database: Database, steps: int) -> UUID:
     return job_id
 
 
-def _get(api: httpx.Client, path: str, query: dict[str, Any]) -> httpx.Response:
+def read_series(api: httpx.Client, path: str, query: dict[str, Any]) -> httpx.Response:
+    """Read metrics of each batch as at most 500 points."""
     return api.get(path, params={"resolution": "step", "max_points": _POINTS, **query}).raise_for_status()
 
 
 def _check(api: httpx.Client, path: str, query: dict[str, Any], steps: int) -> None:
-    [metric] = _get(api, path, query).json()["series"]
+    [metric] = read_series(api, path, query).json()["series"]
     assert (metric["total_points"], len(metric["x"]), metric["x"][-1]) == (steps, _POINTS, steps - 1)
 
 

@@ -1,24 +1,21 @@
-"""Benchmark of polls: the CPU time of the server for a poll of an unchanged job, compared with a plain route.
+"""B7: the CPU time of the server for a poll of an unchanged job, compared with a plain route.
 
-    python -m bench.poll [--rounds 5] [--seconds 3] [--pollers 2000]
+    python -m bench.poll
 
 Ours authenticates each request by an API key and counts it against a rate limit. The peer does neither: it is
 a FastAPI route that reads the same job of the same database by SQLAlchemy's ORM and returns it as a pydantic
 model. Each runs in uvicorn, in a process of its own, whose CPU time is compared; 64 keep-alive connections
-poll without a pause. The servers take turns within a round; "ours again" is a second process of ours, whose
-ratio to ours is the machine's noise. Then every poller polls once a second, and their latency is measured.
+poll without a pause. "again" is a second process of ours. Then 2,000 pollers poll once a second each, and
+their latency is measured.
 """
 
-import argparse
 import asyncio
 import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import cast
@@ -32,8 +29,9 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import create_engine
 from sqlalchemy.orm import sessionmaker
 
+from bench.rows import MS, Row, Unit, again, compared, interleave, limited, run
 from bench.servers import Server, running_server
-from bench.timing import machine, percentile
+from bench.timing import percentile
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.schemas import Scope
@@ -50,8 +48,10 @@ _CONNECTIONS = 64
 _RATE_LIMIT = 100_000.0  # each request is counted, and none refused
 _LEAST_RATIO = 15.0
 _MOST_P99_MS = 50.0
-_PACED_S = 10.0
-_PEER, _OURS, _AGAIN = "plain FastAPI", "ours", "ours again"
+_POLLERS = 2_000
+_POLLS = Unit("polls/CPU s")
+_PEER, _OURS, _AGAIN = "plain FastAPI", "ours", "again"
+_APPS = {_PEER: "bench.poll:create_plain_app", **dict.fromkeys((_OURS, _AGAIN), "api.app:create_app")}
 
 Requests = Sequence[bytes]
 
@@ -94,10 +94,8 @@ def create_plain_app() -> FastAPI:
     return app
 
 
-def main() -> None:
-    """Run the benchmark and print its tables."""
-    options = _options()
-    print(machine())
+def measure(scale: float) -> Iterator[Row]:
+    """Measure polls of 50 unchanged jobs in SQLite."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
         settings = Settings(
@@ -108,25 +106,21 @@ def main() -> None:
         )
         with open_database(settings.database_url) as database:
             requests = _requests(database)
-        factories_ = {
-            _PEER: "bench.poll:create_plain_app",
-            **dict.fromkeys((_OURS, _AGAIN), "api.app:create_app"),
-        }
         servers = {
-            name: stack.enter_context(running_server(factory, settings))
-            for name, factory in factories_.items()
+            name: stack.enter_context(running_server(factory, settings)) for name, factory in _APPS.items()
         }
-        _report(_compare(servers, requests, options.rounds, options.seconds))
-        _report_latency(_paced(servers[_OURS], requests, options.pollers), options.pollers)
-    print(f"load average {os.getloadavg()[0]:.1f}")
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="CPU time of a poll, compared with a plain FastAPI route.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--pollers", type=int, default=2_000)
-    return parser.parse_args()
+        cases = {
+            name: partial(_polls_a_cpu_second, server, requests, max(0.5, 3.0 * scale))
+            for name, server in servers.items()
+        }
+        samples = interleave(cases, max(2, round(5 * scale)))
+        paced = uvloop.run(
+            _poll(servers[_OURS].url, requests, _POLLERS, max(2.0, 10.0 * scale), period_s=1.0)
+        )
+    yield compared("B7", f"{_OURS} / {_PEER}", _POLLS, samples[_OURS], samples[_PEER], _LEAST_RATIO)
+    yield again("B7", _OURS, _POLLS, samples[_OURS], samples[_AGAIN])
+    p99 = percentile(paced, 99)
+    yield limited("B7", f"{_POLLERS:,} pollers, {len(paced):,} polls, p99", MS, [p99], _MOST_P99_MS)
 
 
 def _requests(database: Database) -> Requests:
@@ -143,25 +137,12 @@ def _requests(database: Database) -> Requests:
     ]
 
 
-def _compare(
-    servers: Mapping[str, Server], requests: Requests, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """Return the polls a CPU second of each server, by round."""
-    rates = defaultdict(list)
-    for number in range(rounds + 1):
-        for name, server in servers.items():
-            process = psutil.Process(server.pid)
-            before = process.cpu_times()
-            polls = len(uvloop.run(_poll(server.url, requests, _CONNECTIONS, seconds, period_s=0.0)))
-            after = process.cpu_times()
-            if number:  # the first round warms up
-                used_s = after.user + after.system - before.user - before.system
-                rates[name].append(polls / used_s)
-    return rates
-
-
-def _paced(server: Server, requests: Requests, pollers: int) -> list[float]:
-    return uvloop.run(_poll(server.url, requests, pollers, _PACED_S, period_s=1.0))
+def _polls_a_cpu_second(server: Server, requests: Requests, seconds: float) -> float:
+    process = psutil.Process(server.pid)
+    before = process.cpu_times()
+    polls = len(uvloop.run(_poll(server.url, requests, _CONNECTIONS, seconds, period_s=0.0)))
+    after = process.cpu_times()
+    return polls / (after.user + after.system - before.user - before.system)
 
 
 async def _poll(
@@ -222,28 +203,5 @@ def _content_length(head: bytes) -> int:
     return int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
 
 
-def _report(rates: Mapping[str, Sequence[float]]) -> None:
-    print(f"{'polls a CPU second':24}{'median':>10}{'least':>10}{'greatest':>10}")
-    for name, values in rates.items():
-        print(f"{name:24}{median(values):10,.0f}{min(values):10,.0f}{max(values):10,.0f}")
-    for name, base in ((_OURS, _PEER), (_AGAIN, _OURS)):
-        ratios = [mine / its for mine, its in zip(rates[name], rates[base], strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n = {len(ratios)}"
-        verdict = "" if name == _AGAIN else f"  {_verdict(median(ratios) >= _LEAST_RATIO)} (15x)"
-        print(f"{name} / {base}: {median(ratios):.2f} ({spread}){verdict}")
-
-
-def _report_latency(times_ms: Sequence[float], pollers: int) -> None:
-    p50, p99 = (percentile(times_ms, percent) for percent in (50, 99))
-    print(
-        f"{pollers:,} keep-alive pollers, each once a second, {len(times_ms):,} polls: "
-        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms  {_verdict(p99 < _MOST_P99_MS)} ({_MOST_P99_MS:g} ms)"
-    )
-
-
-def _verdict(passed: bool) -> str:
-    return "PASS" if passed else "FAIL"
-
-
 if __name__ == "__main__":
-    main()
+    run(measure)

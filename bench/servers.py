@@ -1,4 +1,4 @@
-"""The API, or another app, in a process of its own, for benchmarks of its throughput."""
+"""Processes of ours for benchmarks: the API or another app, and workers."""
 
 import os
 import socket
@@ -12,6 +12,12 @@ import httpx
 
 from shared.settings import Settings
 from tests.support.waiting import wait_until
+
+ROOT = os.path.dirname(os.path.dirname(__file__))
+"""The folder of the source tree, from which every process imports it."""
+
+
+_START_TIMEOUT_S = 300.0  # with TensorFlow on a busy machine
 
 
 class Server(NamedTuple):
@@ -34,19 +40,47 @@ def running_server(factory: str, settings: Settings) -> Iterator[Server]:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
-    environment = {
-        **os.environ,
-        "TRAINSHED_DATA_DIR": str(settings.data_dir),
-        "TRAINSHED_DATABASE_URL": settings.database_url,
-        "TRAINSHED_REDIS_URL": settings.redis_url,
-        "TRAINSHED_RATE_LIMIT": str(settings.rate_limit),
-    }
     command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port)]
-    process = subprocess.Popen([*command, "--log-level", "error", "--no-access-log"], env=environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(_responds(url), "the API responds", 60)
+    command += ["--log-level", "error", "--no-access-log"]
+    with _running(command, settings) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(_responds(url), "the API responds", _START_TIMEOUT_S)
         yield Server(url, process.pid)
+
+
+@contextmanager
+def running_worker(settings: Settings) -> Iterator[int]:
+    """Run a worker for the length of a `with` block, and yield its pid when all its slots are ready."""
+    log = settings.data_dir / "worker.log"
+    log.unlink(missing_ok=True)
+    with starting_worker(settings) as process:
+
+        def ready() -> bool:
+            assert process.poll() is None, f"the worker ended:\n{log.read_text()}"
+            return log.read_text().count("ready for jobs") >= settings.slots
+
+        wait_until(ready, "the worker is ready", _START_TIMEOUT_S)
+        yield process.pid
+
+
+@contextmanager
+def starting_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a worker for the length of a `with` block, without waiting for it; it logs to `DATA_DIR`."""
+    with _running([sys.executable, "-m", "workers"], settings) as process:
+        yield process
+
+
+@contextmanager
+def _running(command: list[str], settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+    values = settings.model_dump(mode="json", include=settings.model_fields_set)
+    variables = {f"TRAINSHED_{name.upper()}": str(value) for name, value in values.items()}
+    with (settings.data_dir / "worker.log").open("ab") as log:
+        output = log if "workers" in command else None
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **variables}, stdout=output, stderr=output
+        )
+    try:
+        yield process
     finally:
         process.terminate()
         process.wait()

@@ -113,8 +113,9 @@ class PostgresServer:
         ) as connection:
             connection.execute(statement.encode())
 
-    def start(self) -> None:
-        options = ["-k", str(self._folder), "-c", "listen_addresses=", "-c", "fsync=off"]
+    def start(self, *options: str) -> None:
+        """Start it with further options; without any, it does not wait for the disk (`-c fsync=off`)."""
+        options = ("-k", str(self._folder), "-c", "listen_addresses=", "-c", "fsync=off", *options)
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command("postgres", *options),
@@ -161,17 +162,17 @@ def running_redis() -> AbstractContextManager[RedisServer]:
     return _running(RedisServer)
 
 
-def running_postgres() -> AbstractContextManager[PostgresServer]:
+def running_postgres(*options: str) -> AbstractContextManager[PostgresServer]:
     """Run a PostgreSQL for the length of a `with` block; its files are deleted at the end."""
-    return _running(PostgresServer)
+    return _running(PostgresServer, *options)
 
 
 @contextmanager
-def _running(server_type: type[ServerT]) -> Iterator[ServerT]:
+def _running(server_type: type[ServerT], *options: str) -> Iterator[ServerT]:
     # not pytest's tmp_path: the path of a UNIX socket may have 107 bytes, and other users cannot enter it
     with tempfile.TemporaryDirectory(prefix="trainshed-") as folder:
         server = server_type(Path(folder))
-        server.start()
+        server.start(*options)
         try:
             yield server
         finally:

@@ -1,89 +1,63 @@
-"""Benchmark of one warm codelab job: our compiled program compared with `keras.Model.fit`.
-
-    python -m bench.train_warm [--repeats 7] [--epochs 10] [--train-size 5500] [--validation-size 1000]
+"""B1: one warm codelab job, our compiled program compared with `keras.Model.fit`: `python -m bench.train`.
 
 Each side has its own process and its fastest configuration: ours deterministic, as in a worker, Keras with
-its defaults. TensorFlow is imported, the data is in memory, and one job has run before the measurement. The
-sides take turns, so that other load on the machine affects all. Our side also runs a second time: its ratio
-to ours is the machine's noise. Images are random, which does not affect the times.
+its defaults. TensorFlow is imported, the data is in memory, and one job has run before the measurement.
+Images are random, which does not affect the times.
 """
 
-import argparse
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from multiprocessing.connection import Connection
-from statistics import median
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.timing import machine
+from bench.rows import SECONDS, Row, again, compared, interleave, not_measured, run
 from shared.schemas import TrainSpec
 from workers.executor import SilentMonitor
 
-OURS, OURS_AGAIN = "ours", "ours again"
+OURS, AGAIN = "ours", "ours again"
 FRESH, REUSED = "keras fit, new model", "keras fit, same model"
+
+_SPEC = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=1, epochs=10, seed=1)
+_LEAST_ON_CPU = {FRESH: 2.4, REUSED: None}
+_LEAST_ON_GPU = {FRESH: 100.0, REUSED: 75.0}
 
 Job = Callable[[int], object]
 
 
-def main() -> None:
-    """Run the benchmark and print its table."""
-    options = _options()
-    spec = TrainSpec(
-        train_size=options.train_size,
-        validation_size=options.validation_size,
-        evaluation_size=1,
-        epochs=options.epochs,
-        seed=1,
+def measure(scale: float) -> Iterator[Row]:
+    """Measure the codelab's job: 10 epochs of 5,500 images, batch 512, validation on 1,000."""
+    sides = {name: _Side(name, _SPEC) for name in (OURS, FRESH, REUSED, AGAIN)}
+    device = sides[OURS].device
+    samples = interleave(
+        {name: side.run for name, side in sides.items()}, max(2, round(7 * scale)), warm_up=0
     )
-    sides = {name: _Side(name, spec) for name in (OURS, FRESH, REUSED, OURS_AGAIN)}
-    print(machine())
-    print(
-        f"{sides[OURS].device}; {spec.epochs} epochs of {spec.train_size:,} images, {options.repeats} repeats"
-    )
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(options.repeats):
-        for name, side in sides.items():
-            seconds[name].append(side.run(repeat))
     for side in sides.values():
         side.close()
-    _report(seconds)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="One warm codelab job compared with keras.Model.fit.")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--train-size", type=int, default=5_500)
-    parser.add_argument("--validation-size", type=int, default=1_000)
-    return parser.parse_args()
-
-
-def _report(seconds: dict[str, list[float]]) -> None:
-    print(f"{'':24}{'s a job, median (min..max)':32}{'times ours, median (min..max)'}")
-    for name, times in seconds.items():
-        ratios = [theirs / ours for theirs, ours in zip(times, seconds[OURS], strict=True)]
-        print(f"{name:24}{_spread(times, 3):32}{_spread(ratios, 2)}")
-
-
-def _spread(values: list[float], digits: int) -> str:
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
+    for name, least in (_LEAST_ON_CPU if device == "CPU" else _LEAST_ON_GPU).items():
+        yield compared("B1", f"{device}, {name}", SECONDS, samples[OURS], samples[name], least)
+    yield again("B1", f"{device}, {OURS}", SECONDS, samples[OURS], samples[AGAIN])
+    if device == "CPU":
+        yield not_measured("B1", "on a GPU", "needs a GPU")
 
 
 class _Side:
     """An implementation of the job, in its own warm process."""
 
     def __init__(self, name: str, spec: TrainSpec) -> None:
+        self._seeds = count()
         self._pipe, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=_serve, args=(name, spec, theirs), daemon=True)
         self._process.start()
         self.device: str = self._pipe.recv()
 
-    def run(self, seed: int) -> float:
-        self._pipe.send(seed)
+    def run(self) -> float:
+        """Run a job of the next seed; return its seconds."""
+        self._pipe.send(next(self._seeds))
         seconds: float = self._pipe.recv()
         return seconds
 
@@ -93,7 +67,7 @@ class _Side:
 
 
 def _serve(name: str, spec: TrainSpec, pipe: Connection) -> None:
-    job, device = _ours(spec) if name in (OURS, OURS_AGAIN) else _keras(spec, reuse=name == REUSED)
+    job, device = _ours(spec) if name in (OURS, AGAIN) else _keras(spec, reuse=name == REUSED)
     job(0)
     pipe.send(device)
     while (seed := pipe.recv()) is not None:
@@ -170,4 +144,4 @@ def _as_keras_inputs(
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -1,0 +1,161 @@
+"""B6: no-op jobs that two warm processes run a second, from a queue that is full: `python -m bench.drain`.
+
+Ours on SQLite and on PostgreSQL: every step of a job is durable. Celery keeps results in Redis and is not
+durable; Procrastinate and awa use the same PostgreSQL and are durable. Ours: the queue is paused while it is
+filled, and the time runs from its resumption until no job is unfinished. awa's time ends with the last call
+of its task, which is before the last commit.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, sleep
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bench import no_op, peer
+from bench.databases import durable_postgres
+from bench.peer import Peer
+from bench.rows import JOBS_PER_S, Row, Samples, again, compared, interleave, not_measured, run
+from bench.servers import running_worker
+from shared.broker import Broker
+from shared.db.engine import Database
+from shared.db.tables import IS_QUEUED, IS_RUNNING, Job
+from shared.schemas import TrainSpec
+from shared.settings import Settings
+from shared.store import dispatch, queues
+from shared.store.submit import NewJobs, submit_jobs
+from tests.support.databases import migrate, open_database
+from tests.support.factories import make_new_job
+from tests.support.servers import PostgresServer, running_redis
+
+_PROCESSES = 2
+_QUEUE = "default"
+_JOBS_PER_INSERT = 1_000
+_OURS = {"SQLite": "ours, SQLite", "PostgreSQL": "ours, PostgreSQL"}
+_CELERY, _PROCRASTINATE, _AWA, _AGAIN = "Celery", "Procrastinate", "awa", "again"
+_TIMEOUT_S = 300.0
+
+Drain = Callable[[], float]
+
+
+def measure(scale: float) -> Iterator[Row]:
+    """Measure rounds of jobs, 5,000 in all on each side at full scale."""
+    rounds = 5 if scale >= 1 else 2
+    jobs = max(100, round(5_000 * scale / rounds))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
+        postgres = stack.enter_context(durable_postgres())
+        urls = {"SQLite": f"sqlite:///{folder / 'bench.db'}", "PostgreSQL": postgres.url()}
+        cases: dict[str, Drain] = {
+            _OURS[kind]: stack.enter_context(
+                warm_workers(folder / kind, url, jobs, no_op.SPEC, executor=no_op.NAME, slots=_PROCESSES)
+            )
+            for kind, url in urls.items()
+        }
+        if peer.installed():
+            cases |= {
+                _CELERY: stack.enter_context(_celery(jobs)),
+                _PROCRASTINATE: stack.enter_context(_procrastinate(postgres, jobs)),
+                _AWA: stack.enter_context(_awa(postgres, jobs)),
+            }
+        samples = interleave({**cases, _AGAIN: cases[_OURS["SQLite"]]}, rounds)
+    yield from _rows(samples)
+
+
+def _rows(samples: Samples) -> Iterator[Row]:
+    sqlite, postgres = (samples[name] for name in _OURS.values())
+    if _CELERY in samples:
+        for name, ours in zip(_OURS, (sqlite, postgres), strict=True):
+            yield compared("B6", f"{name} / {_CELERY}", JOBS_PER_S, ours, samples[_CELERY], 0.75)
+        for name, least in ((_PROCRASTINATE, 1.5), (_AWA, None)):
+            yield compared("B6", f"PostgreSQL / {name}", JOBS_PER_S, postgres, samples[name], least)
+    else:
+        yield not_measured("B6", "peers", peer.MISSING)
+    yield again("B6", "SQLite", JOBS_PER_S, sqlite, samples[_AGAIN])
+
+
+@contextmanager
+def warm_workers(folder: Path, url: str, jobs: int, spec: TrainSpec, **options: Any) -> Iterator[Drain]:
+    """Run a worker for the length of a `with` block; yields a function that drains a queue of these jobs.
+
+    Args:
+        folder: a new folder, for the worker's data.
+        url: an empty database.
+        options: settings of the worker, its `slots` among them.
+    """
+    folder.mkdir()
+    with ExitStack() as stack:
+        redis_url = stack.enter_context(running_redis()).url
+        settings = Settings(data_dir=folder, database_url=migrate(url), redis_url=redis_url, **options)
+        database = stack.enter_context(open_database(url))
+        stack.enter_context(running_worker(settings))
+        broker = Broker(settings)
+        stack.callback(broker.close)
+        yield lambda: _drain(database, broker, spec, jobs)
+
+
+def _drain(database: Database, broker: Broker, spec: TrainSpec, jobs: int) -> float:
+    database.write(partial(queues.pause, queue=_QUEUE))
+    for start in range(0, jobs, _JOBS_PER_INSERT):
+        new = [make_new_job(spec=spec) for _ in range(min(_JOBS_PER_INSERT, jobs - start))]
+        database.write(partial(submit_jobs, requests=[NewJobs(new)]))
+    started_at = perf_counter()
+    database.write(partial(queues.resume, queue=_QUEUE))
+    dispatch.wake(broker, {_QUEUE: jobs})
+    while database.read(_is_unfinished):
+        sleep(0.02)
+        assert perf_counter() - started_at < _TIMEOUT_S, "the jobs are not finished"
+    return jobs / (perf_counter() - started_at)
+
+
+def _is_unfinished(session: Session) -> bool:
+    return any(
+        session.scalar(select(Job.id).where(state).limit(1)) is not None for state in (IS_QUEUED, IS_RUNNING)
+    )
+
+
+@contextmanager
+def _celery(jobs: int) -> Iterator[Drain]:
+    with running_redis() as redis, Peer("celery_app", str(redis.socket), str(_PROCESSES)) as celery:
+        yield lambda: float(celery.ask("drain", jobs=jobs))
+
+
+@contextmanager
+def _procrastinate(postgres: PostgresServer, jobs: int) -> Iterator[Drain]:
+    postgres.execute("CREATE DATABASE procrastinate")
+    address = f"host={postgres.socket.parent} user=postgres dbname=procrastinate"
+    with Peer("procrastinate_app", address) as first, Peer("procrastinate_app", address) as second:
+
+        def drain() -> float:
+            first.ask("submit", jobs=jobs)
+            for process in (first, second):
+                process.tell("work")
+            return float(jobs / max(process.hear() for process in (first, second)))
+
+        yield drain
+
+
+@contextmanager
+def _awa(postgres: PostgresServer, jobs: int) -> Iterator[Drain]:
+    postgres.execute("CREATE DATABASE awa")
+    url = f"postgres://postgres@localhost/awa?host={postgres.socket.parent}"
+    with Peer("awa_app", url) as first, Peer("awa_app", url) as second:
+
+        def drain() -> float:
+            first.ask("submit", jobs=jobs)
+            for process in (first, second):
+                process.tell("work")
+            ends = [process.hear() for process in (first, second)]
+            assert sum(done for done, _ in ends) == jobs, ends
+            return float(jobs / max(seconds for _, seconds in ends))
+
+        yield drain
+
+
+if __name__ == "__main__":
+    run(measure)

@@ -1,0 +1,123 @@
+"""B12: what a claim, a submit, a list and a poll cost in a queue of up to a million jobs.
+
+    python -m bench.growth
+
+Each figure is compared with our own at 1,000 queued jobs, in turn within one run. Claim and submit are
+transactions of the store; list (the newest page of queued jobs) and poll (of a job that nobody polled before,
+with its position) are requests over HTTP to an API in this process.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from statistics import median
+from tempfile import TemporaryDirectory
+from uuid import UUID
+
+import httpx
+from sqlalchemy import text
+
+from api.app import create_app
+from bench.databases import durable_postgres
+from bench.rows import MS, Row, Samples, again, compared, interleave, run
+from bench.timing import times_ms
+from shared.db.engine import Database
+from shared.db.tables import Job
+from shared.settings import Settings
+from tests.support import factories
+from tests.support.databases import migrate, open_database
+from tests.support.servers import running_app, running_redis
+
+_BASE = 1_000
+_SIZES = (10_000, 100_000, 1_000_000)
+_CALLS = 20
+_AT_LEAST = 1 / 1.5
+_JOBS_PER_INSERT = 100_000
+_NUMBERS = {
+    "sqlite": "WITH RECURSIVE numbers(n) AS "
+    "(SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last)",
+    "postgresql": "WITH numbers AS "
+    "(SELECT generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n)",
+}
+_ID = {"sqlite": "printf('%032x', n)", "postgresql": "lpad(to_hex(n), 32, '0')::uuid"}
+
+Operations = dict[str, Callable[[], float]]
+
+
+def measure(scale: float) -> Iterator[Row]:
+    """Measure queues of 10^3, 10^4, 10^5 and 10^6 jobs at full scale."""
+    larger = (max(2 * _BASE, round(size * scale)) for size in _SIZES)
+    sizes = {**{str(size): size for size in (_BASE, *larger)}, "again": _BASE}
+    rounds = max(2, round(7 * scale))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
+        postgres = stack.enter_context(durable_postgres())
+        redis = stack.enter_context(running_redis()).url
+        for kind in ("SQLite", "PostgreSQL"):
+            with ExitStack() as servers:
+                queues = {}
+                for name, size in sizes.items():
+                    if kind == "PostgreSQL":
+                        postgres.execute(f'CREATE DATABASE "{name}"')
+                    url = postgres.url(name) if kind == "PostgreSQL" else f"sqlite:///{folder / name}.db"
+                    settings = Settings(
+                        data_dir=folder, database_url=migrate(url), redis_url=redis, rate_limit=0
+                    )
+                    queues[name] = _operations(servers, settings, size)
+                for operation in queues[str(_BASE)]:
+                    cases = {name: operations[operation] for name, operations in queues.items()}
+                    yield from _rows(f"{kind}, {operation}", interleave(cases, rounds))
+
+
+def _rows(case: str, samples: Samples) -> Iterator[Row]:
+    base, *between, largest = (name for name in samples if name != "again")
+    figures = ", ".join(f"{name} {median(samples[name]):.3g}" for name in between)
+    case_at = f"{case} at {largest} / {base} ({figures} ms)"
+    yield compared("B12", case_at, MS, samples[largest], samples[base], round(_AT_LEAST, 2))
+    yield again("B12", f"{case} at {base}", MS, samples[base], samples["again"])
+
+
+def _operations(stack: ExitStack, settings: Settings, size: int) -> Operations:
+    """Return functions that return the median milliseconds of some operations on a queue of this size."""
+    database = stack.enter_context(open_database(settings.database_url))
+    _fill(database, size)
+    api, random = stack.enter_context(running_app(create_app(settings))), Random(1)
+
+    def poll() -> httpx.Response:
+        return api.get(f"/v1/jobs/{UUID(int=random.randint(size // 2, size))}").raise_for_status()
+
+    def listed() -> httpx.Response:
+        return api.get("/v1/jobs", params={"state": "queued"}).raise_for_status()
+
+    calls: dict[str, Callable[[], object]] = {
+        "claim": lambda: factories.claim_next(database),
+        "submit": lambda: factories.submitted(database),
+        "list": listed,
+        "poll": poll,
+    }
+    return {name: lambda call=call: median(times_ms(call, _CALLS)) for name, call in calls.items()}  # type: ignore[misc]
+
+
+def _fill(database: Database, size: int) -> None:
+    """Store copies of a queued job, with the ids 1 to `size`, and a second between their places."""
+    template, dialect = factories.submitted(database), database.engine.dialect.name
+    changed = {"id": _ID[dialect], "place": f"place - {size} + n"}
+    columns = [column.name for column in Job.__table__.columns]
+    values = ", ".join(changed.get(column, column) for column in columns)
+    # SQLite's WITH comes before INSERT too
+    insert = text(
+        f"{_NUMBERS[dialect]} INSERT INTO jobs ({', '.join(columns)}) "
+        f"SELECT {values} FROM jobs, numbers WHERE id = :template"
+    )
+    key = template.hex if dialect == "sqlite" else template
+    for first in range(1, size + 1, _JOBS_PER_INSERT):
+        last = min(first + _JOBS_PER_INSERT - 1, size)
+        with database.engine.begin() as connection:
+            connection.execute(insert, {"first": first, "last": last, "template": key})
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE" if dialect == "sqlite" else "VACUUM ANALYZE")
+
+
+if __name__ == "__main__":
+    run(measure)

@@ -1,0 +1,84 @@
+"""B10: jobs whose metrics are written in a second, compared with MLflow: `python -m bench.metrics_written`.
+
+A job has 10 epochs of 11 batches, 260 values. Ours writes them as a worker does, under the attempt's fence
+and with an event and a small checkpoint; MLflow's `log_batch` writes the values only. "Each epoch" is a
+commit an epoch, as of a job on a CPU; "each job" is one commit, as of a job that takes less than 0.25 s. Both
+write to one kind of database, and call their stores without a server in between.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from bench import peer
+from bench.databases import durable_postgres
+from bench.no_op import make_metrics
+from bench.peer import Peer
+from bench.rows import JOBS_PER_S, Row, again, compared, interleave, not_measured, run
+from shared.db.engine import Database
+from tests.support import factories
+from tests.support.databases import migrate, open_database
+
+_EPOCHS, _BATCHES = 10, 11
+_LEAST = 20.0
+_PEER_SHARE = 10  # MLflow writes a tenth of the jobs: it would take minutes
+_METRICS = [make_metrics(epoch, _BATCHES) for epoch in range(_EPOCHS)]
+_CASES = {"each epoch": 1, "each job": _EPOCHS}
+
+
+def measure(scale: float) -> Iterator[Row]:
+    """Measure rounds of jobs, 1,000 of ours in all at full scale."""
+    if not peer.installed():
+        yield not_measured("B10", "MLflow", peer.MISSING)
+        return
+    rounds = max(2, round(5 * scale))
+    jobs = max(_PEER_SHARE, round(1_000 * scale / rounds))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
+        postgres = stack.enter_context(durable_postgres())
+        postgres.execute("CREATE DATABASE mlflow")
+        for kind, url, peer_url in (
+            ("SQLite", f"sqlite:///{folder / 'bench.db'}", f"sqlite:///{folder / 'mlflow.db'}"),
+            ("PostgreSQL", postgres.url(), postgres.url("mlflow")),
+        ):
+            database = stack.enter_context(open_database(migrate(url)))
+            with Peer("mlflow_store", peer_url, str(folder / "artifacts")) as mlflow:
+                yield from _measure(kind, database, mlflow, rounds, jobs)
+
+
+def _measure(kind: str, database: Database, mlflow: Peer, rounds: int, jobs: int) -> Iterator[Row]:
+    shape: dict[str, Any] = {"jobs": jobs // _PEER_SHARE, "epochs": _EPOCHS, "batches": _BATCHES}
+    cases: dict[str, Callable[[], float]] = {}
+    for name, each in _CASES.items():
+        cases[name] = partial(_write, database, jobs, each)
+        cases[f"MLflow, {name}"] = partial(mlflow.ask, "write", epochs_each=each, **shape)
+    samples = interleave({**cases, "again": cases["each epoch"]}, rounds)
+    for name in _CASES:
+        yield compared(
+            "B10",
+            f"{kind}, {name} / log_batch",
+            JOBS_PER_S,
+            samples[name],
+            samples[f"MLflow, {name}"],
+            _LEAST,
+        )
+    yield again("B10", f"{kind}, each epoch", JOBS_PER_S, samples["each epoch"], samples["again"])
+
+
+def _write(database: Database, jobs: int, epochs_each: int) -> float:
+    """Return the jobs a second whose metrics are written, with some epochs in each commit."""
+    running = [factories.running(database) for _ in range(jobs)]
+    started_at = perf_counter()
+    for attempt in running:
+        for first in range(0, _EPOCHS, epochs_each):
+            epochs = _METRICS[first : first + epochs_each]
+            factories.record_progress(database, attempt, factories.make_progress(*epochs))
+    return jobs / (perf_counter() - started_at)
+
+
+if __name__ == "__main__":
+    run(measure)

@@ -1,0 +1,65 @@
+"""An executor whose training job reports what a real one does, and computes nothing.
+
+Selected by `TRAINSHED_EXECUTOR=bench.no_op:NoOpExecutor`. What is left of a job is what the queue costs.
+"""
+
+from shared.lifecycle import Phase
+from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, LayerSummary, TrainSpec
+from shared.settings import Settings
+from tests.support.factories import make_evaluation
+from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
+
+SPEC = TrainSpec(dataset="digits", epochs=1, train_size=1, validation_size=1, evaluation_size=1, seed=1)
+"""The smallest training job: one epoch of one batch."""
+
+NAME = "bench.no_op:NoOpExecutor"
+
+_LAYER = LayerSummary(name="stub", type="Stub", output_shape=(10,), parameters=1, trainable=True)
+_MODEL = TrainedModel((_LAYER,), "0" * 64, b"a .keras file", b"an ONNX file", make_evaluation())
+
+
+class NoOpExecutor:
+    """Enters every phase and reports every epoch of a training job.
+
+    Attributes:
+        model: what every training job returns; its files are a few bytes.
+    """
+
+    model = _MODEL
+    device = "none"
+    versions = {"none": "1"}  # noqa: RUF012 (a constant)
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the settings as every executor does."""
+
+    def warm_up(self) -> None:
+        """Do nothing."""
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        """Report as the real executor does."""
+        for phase in (Phase.LOADING_DATA, Phase.BUILDING_MODEL, Phase.TRAINING):
+            monitor.phase(phase)
+        for number in range(spec.epochs):
+            monitor.check()
+            monitor.epoch(make_metrics(number, spec.steps_per_epoch), bytes)
+        for phase in (Phase.EVALUATING, Phase.SAVING):
+            monitor.phase(phase)
+        return self.model
+
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+        """Return the evaluation that a training job stores too."""
+        return self.model.evaluation
+
+
+def make_metrics(epoch: int, batches: int) -> EpochMetrics:
+    """Return metrics of an epoch with this many batches."""
+    return EpochMetrics(
+        epoch=epoch,
+        loss=1 / (1 + epoch),
+        accuracy=0.9,
+        val_loss=1 / (1 + epoch),
+        val_accuracy=0.9,
+        seconds=0.003,
+        batch_loss=(1 / 3,) * batches,
+        batch_accuracy=(2 / 3,) * batches,
+    )
