@@ -1,7 +1,7 @@
 """The API as an ASGI app: `uvicorn --factory api.app:create_app`."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -18,10 +18,12 @@ from api.http.cross_site import CrossSiteGuard
 from api.http.middleware import RequestContext, RequestTiming
 from api.http.rate_limit import RateLimiter
 from api.http.rendered import RenderedJobs
+from api.http.stopping import stop_noticed
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes
+from api.prediction.decoding import Decoder
 from api.prediction.onnx_models import OnnxModels
 from api.routes import (
     api_keys,
@@ -98,20 +100,22 @@ async def _lifespan(
     _app: FastAPI, settings: Settings, request_times: RequestTimes
 ) -> AsyncIterator[dict[str, object]]:
     """Create the objects that all requests share, under the names by which `api.deps` reads them."""
-    with open_services(settings) as services:
+    with open_services(settings) as services, closing(Decoder()) as decoder:
         watcher = JobWatcher(services.database, settings)
         async with watcher.running():
             services.changes.listen(watcher.announce)
-            yield {
-                "services": services,
-                "watcher": watcher,
-                "rendered": RenderedResponses(watcher),
-                "callers": Callers(services.database, settings),
-                "models": OnnxModels(),
-                "job_counters": JobCounters(),
-                "request_times": request_times,
-                "rate_limiter": RateLimiter(settings.rate_limit),
-            }
+            with stop_noticed(watcher.stop):
+                yield {
+                    "services": services,
+                    "watcher": watcher,
+                    "rendered": RenderedResponses(watcher),
+                    "callers": Callers(services.database, settings),
+                    "decoder": decoder,
+                    "models": OnnxModels(),
+                    "job_counters": JobCounters(),
+                    "request_times": request_times,
+                    "rate_limiter": RateLimiter(settings.rate_limit),
+                }
 
 
 def _middleware(settings: Settings, request_times: RequestTimes) -> list[Middleware]:

@@ -12,6 +12,7 @@ from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes
+from api.prediction.decoding import Decoder
 from api.prediction.onnx_models import OnnxModels
 from api.services import Services
 from shared.schemas import ModelReference
@@ -31,6 +32,7 @@ def from_state(name: str) -> Any:
 ServicesDep = Annotated[Services, from_state("services")]
 WatcherDep = Annotated[JobWatcher, from_state("watcher")]
 RenderedDep = Annotated[RenderedResponses, from_state("rendered")]
+DecoderDep = Annotated[Decoder, from_state("decoder")]
 ModelsDep = Annotated[OnnxModels, from_state("models")]
 JobCountersDep = Annotated[JobCounters, from_state("job_counters")]
 RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]

@@ -14,6 +14,7 @@ TrainshedError
 │   ├── UnreadableImage
 │   ├── ImageTooLarge
 │   ├── UnsupportedImage
+│   ├── DecoderBusy
 │   ├── InvalidCursor
 │   ├── VersionMismatch
 │   ├── WorkerStopped
@@ -102,6 +103,10 @@ class ImageTooLarge(RequestError):
 
 class UnsupportedImage(RequestError):
     """The body's media type is not one of an image, nor JSON."""
+
+
+class DecoderBusy(RequestError):
+    """Images wait to be decoded for too long."""
 
 
 class InvalidCursor(RequestError):

@@ -1,11 +1,12 @@
 """Every setting with its default, read from the environment here and nowhere else."""
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -128,8 +129,8 @@ class Settings(BaseSettings):
     """Origins of other web sites whose pages may use the API, such as `https://example.org`, separated by
     commas. Empty: none."""
     rate_limit: float = Field(default=100.0, ge=0)
-    """Requests per second that each API process accepts for one key, or for one client address without a
-    valid key; ten seconds' worth may come at once. 0: no limit."""
+    """Requests per second that each API process accepts for one key, for one address without a key, and for
+    one address with invalid keys; ten seconds' worth may come at once. 0: no limit."""
 
     lease_s: float = Field(default=30.0, gt=0)
     """Seconds for which a worker keeps a job without renewing its lease. The job of a worker that was killed
@@ -231,9 +232,10 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """Texts that no log may contain: keys, and the passwords in URLs, both quoted and unquoted."""
         keys = (key.get_secret_value() for key in (self.api_key, *self.api_keys))
-        passwords = (urlsplit(url).password or "" for url in (self.database_url, self.redis_url, self.url))
-        written = [secret for secret in (*keys, *passwords) if secret]
-        return tuple(dict.fromkeys(text for secret in written for text in (secret, unquote(secret))))
+        urls = (self.database_url, self.redis_url, self.url)
+        written = [*keys, *(password for url in urls for password in _passwords(url))]
+        forms = ((secret, unquote(secret), unquote_plus(secret)) for secret in written if secret)
+        return tuple(dict.fromkeys(form for secret in forms for form in secret))
 
     @property
     def redis_socket(self) -> Path:
@@ -260,6 +262,16 @@ class Settings(BaseSettings):
             labels_sha256=self.mnist_labels_sha256,
         )
         return {"mnist": mnist, **self.datasets}
+
+
+def _passwords(url: str) -> Iterator[str]:
+    """Yield the passwords in a URL as they are written: before its host, and in its query."""
+    parts = urlsplit(url)
+    yield parts.password or ""
+    for item in parts.query.split("&"):
+        name, _, value = item.partition("=")
+        if "password" in name.lower():
+            yield value
 
 
 @cache

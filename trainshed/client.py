@@ -3,7 +3,7 @@
 import time
 from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -81,8 +81,9 @@ class Client(AbstractContextManager["Client"]):
         Args:
             url: of the server, such as `http://127.0.0.1:8000`. None: the setting `URL`, or if that is empty
                 the API of these settings on this host.
-            patience_s: seconds during which a request is retried; at most two until the server has responded
-                for the first time.
+            patience_s: seconds during which a request is retried: three times as many while a job is
+                followed, so that a restart of the server is outlasted, and at most two until the server has
+                responded for the first time.
             timeout_s: seconds that each try may wait for a response.
             api_key: sent with every request. None: the setting `API_KEY`, or for this host's own API also
                 the first of `API_KEYS`.
@@ -145,6 +146,10 @@ class Client(AbstractContextManager["Client"]):
         Raises:
             TimeoutError: the job is not finished after `timeout_s`.
         """
+        with self._connection.following():
+            yield from self._watch(job_id, timeout_s)
+
+    def _watch(self, job_id: UUID, timeout_s: float | None) -> Iterator[JobDetail]:
         deadline = inf if timeout_s is None else time.monotonic() + timeout_s
         etag, previous, interval_s = "", None, _JOB_POLL_S[0]
         while True:
@@ -213,9 +218,10 @@ class Client(AbstractContextManager["Client"]):
         do not get through, as behind some proxies, the server is polled instead.
         """
         stream = EventStream(self._connection, f"/v1/jobs/{job_id}/stream", str(after), self._sleep)
-        for event in stream:
-            after = event.seq
-            yield event
+        with self._connection.following():
+            for event in stream:
+                after = event.seq
+                yield event
         if not stream.ended:
             for _ in self.watch(job_id):
                 for event in self.events(job_id, after=after):
@@ -234,7 +240,8 @@ class Client(AbstractContextManager["Client"]):
         Raises:
             UnexpectedResponse: streams do not get through, as behind some proxies.
         """
-        yield from EventStream(self._connection, "/v1/stream", after, self._sleep)
+        with self._connection.following():
+            yield from EventStream(self._connection, "/v1/stream", after, self._sleep)
         raise UnexpectedResponse(
             f"no event stream gets through from {self.url}: does a proxy in between buffer responses?"
         )
@@ -246,11 +253,13 @@ class Client(AbstractContextManager["Client"]):
 
         Only lines of at least this level are yielded, and only those whose message contains `text`.
         """
+        with self._connection.following() if follow else nullcontext():
+            yield from self._logs(job_id, follow, level=level, q=text)
+
+    def _logs(self, job_id: UUID, follow: bool, **query: Any) -> Iterator[schemas.JobLogLine]:
         path, cursor, finished = f"/v1/jobs/{job_id}/logs", None, not follow
         while True:
-            cursor = yield from self._pages(
-                Page[schemas.JobLogLine], path, level=level, q=text, cursor=cursor
-            )
+            cursor = yield from self._pages(Page[schemas.JobLogLine], path, cursor=cursor, **query)
             if finished:
                 return
             finished = self.job(job_id).state in TERMINAL

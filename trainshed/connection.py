@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import uniform
 from typing import Any, TypeVar
 
@@ -19,16 +20,19 @@ M = TypeVar("M", bound=BaseModel)
 CONNECT_TIMEOUT_S = 3.0
 
 _FIRST_CONTACT_S = 2.0
+_FOLLOWERS_PATIENCE = 3  # times that of other requests: a job may take hours, and a restart a minute
 _TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+_PROBLEM = "application/problem+json"
 _backoff = tenacity.wait_exponential(multiplier=0.1, max=2.0)
 
 
 class Connection:
     """A connection to a server.
 
-    A request is retried when the server cannot be reached or is busy: for `patience_s` seconds once the
-    server has responded to anything, and for two seconds before that, so that a wrong address is noticed
-    soon. The server may thus execute it more than once, so every request must be idempotent.
+    A request is retried when the server cannot be reached, is busy, or was stopped while it responded: for
+    `patience_s` seconds once the server has responded to anything, for three times as long while a job is
+    followed, and for two seconds before the first response, so that a wrong address is noticed soon. The
+    server may thus execute it more than once, so every request must be idempotent.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Connection:
         self.url = url.rstrip("/")
         self._patience_s = patience_s
         self._reached = False
+        self._followers = 0
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(httpx.TransportError)
             | tenacity.retry_if_result(_is_transient),
@@ -66,6 +71,15 @@ class Connection:
     def close(self) -> None:
         """Close every connection."""
         self._http.close()
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """In this block, requests are retried for longer: what follows a job outlasts a restart."""
+        self._followers += 1
+        try:
+            yield
+        finally:
+            self._followers -= 1
 
     def probe(self, path: str) -> httpx.Response | None:
         """Return the response to one GET, whatever its status, or None if the server does not respond."""
@@ -112,7 +126,9 @@ class Connection:
         return response
 
     def _is_out_of_patience(self, state: tenacity.RetryCallState) -> bool:
-        patience_s = self._patience_s if self._reached else min(self._patience_s, _FIRST_CONTACT_S)
+        patience_s = self._patience_s * (_FOLLOWERS_PATIENCE if self._followers else 1)
+        if not self._reached:
+            patience_s = min(patience_s, _FIRST_CONTACT_S)
         return tenacity.stop_before_delay(patience_s)(state)
 
     def _refusal(self, response: httpx.Response) -> ClientError:
@@ -122,15 +138,21 @@ class Connection:
             return self._unexpected(response)
 
     def _unexpected(self, response: httpx.Response) -> UnexpectedResponse:
-        kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
         return UnexpectedResponse(
-            f"{response.request.method} {response.request.url} returned {response.status_code} with {kind} "
-            f"that is not Trainshed's. Is another program listening at {self.url}?"
+            f"{response.request.method} {response.request.url} returned {response.status_code} with "
+            f"{_media_type(response)} that is not Trainshed's. Is another program listening at {self.url}?"
         )
 
 
 def _is_transient(response: httpx.Response) -> bool:
-    return response.status_code in _TRANSIENT_STATUSES
+    if response.status_code in _TRANSIENT_STATUSES:
+        return True
+    # an error that the API did not explain: it was stopped before it could, or a proxy responded
+    return response.is_server_error and _media_type(response) != _PROBLEM
+
+
+def _media_type(response: httpx.Response) -> str:
+    return str(response.headers.get("Content-Type", "no content type")).partition(";")[0]
 
 
 def _last_outcome(state: tenacity.RetryCallState) -> httpx.Response:

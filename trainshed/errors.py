@@ -40,7 +40,9 @@ class TrainshedApiError(ClientError):
     """
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail or problem.title)
+        text = problem.detail or problem.title
+        by_id = problem.status >= 500 and problem.request_id  # under which the server's log says more
+        super().__init__(f"{text} (request {problem.request_id})" if by_id else text)
         self.problem = problem
 
 

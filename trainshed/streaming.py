@@ -1,16 +1,17 @@
 """Streams of events from the server (server-sent events, HTML Living Standard, section 9.2)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 
 import httpx
-from httpx_sse import EventSource, ServerSentEvent
+from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from shared.schemas import JobEvent
 from trainshed.connection import CONNECT_TIMEOUT_S, Connection
 
 _READ_TIMEOUT_S = 40.0  # the server sends at least a comment every 15 seconds
 _RECONNECT_DELAY_S = 0.5
+_MAX_LOST = 5  # connections in a row that are lost before anything arrives, as while a server is restarted
 
 
 class EventStream:
@@ -30,22 +31,34 @@ class EventStream:
         self._sleep = sleep
 
     def __iter__(self) -> Iterator[JobEvent]:
-        """Yield each event once, in order, until the stream ends or a connection yields nothing."""
-        alive = True
-        while alive:
-            alive = False
-            for message in self._connect():
-                alive = True
-                if message.event == "end":
-                    self.ended = True
+        """Yield each event once, in order, until the stream ends or no stream gets through."""
+        lost = 0
+        while lost < _MAX_LOST:
+            lost += 1
+            try:
+                for message in self._connect():
+                    lost = 0
+                    if message.event == "end":
+                        self.ended = True
+                        return
+                    self.last_event_id = message.id or self.last_event_id
+                    if message.data:
+                        yield JobEvent.model_validate_json(message.data)
+                if lost:  # the response has ended, and was empty
                     return
-                self.last_event_id = message.id or self.last_event_id
-                if message.data:
-                    yield JobEvent.model_validate_json(message.data)
-            self._sleep(_RECONNECT_DELAY_S)
+            except (httpx.ReadTimeout, SSEError):  # a proxy keeps what arrives, or responds itself
+                if lost:
+                    return
+            except httpx.TransportError:
+                pass
+            self._sleep(_RECONNECT_DELAY_S * 2 ** max(lost - 1, 0))
 
     def _connect(self) -> Iterator[ServerSentEvent]:
-        """Yield what one connection receives until it is lost; nothing if the response is not a stream."""
+        """Yield what one connection receives until it ends.
+
+        Raises:
+            httpx.TransportError: it was lost, or the response is not a stream.
+        """
         response = self._connection.call(
             "GET",
             self._path,
@@ -53,5 +66,5 @@ class EventStream:
             headers={"Last-Event-ID": self.last_event_id} if self.last_event_id else {},
             timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         )
-        with closing(response), suppress(httpx.TransportError):  # which httpx-sse's SSEError is too
+        with closing(response):
             yield from EventSource(response).iter_sse()

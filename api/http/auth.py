@@ -87,7 +87,7 @@ async def admits_reader(request: RequestScope) -> bool:
         return False
     if caller is None or not caller.may_read:
         return False
-    return caller is LOCAL_CALLER or not state["rate_limiter"].acquire(_client(caller, request))
+    return caller is LOCAL_CALLER or not state["rate_limiter"].acquire(caller.limited_as, is_known=True)
 
 
 def report_later(request: RequestScope, outage: SQLAlchemyError) -> None:
@@ -118,19 +118,19 @@ async def refuse_undeclared(request: Request) -> None:
         raise RuntimeError(f"{route.path_format} declares no scope: add READ, SUBMIT, ADMIN or OPEN to it")
 
 
-def _client(caller: Caller | None, request: RequestScope) -> str:
-    """Return whose requests are counted together: a key's, or those of an address."""
-    return (caller and caller.limited_as) or address(request)
-
-
 def _limit_rate(limiter: RateLimiter, caller: Caller | None, request: RequestScope) -> None:
     if caller is LOCAL_CALLER:
         return
-    client = _client(caller, request)
-    wait_s = ceil(limiter.acquire(client))
+    client = _stranger(request) if caller is None else caller.limited_as
+    wait_s = ceil(limiter.acquire(client, is_known=caller is not None))
     if wait_s:
         detail = f"{client} sends more than {limiter.per_second:g} requests a second: wait {wait_s} s"
         raise Refusal(TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait_s)})
+
+
+def _stranger(request: RequestScope) -> str:
+    """Return the name under which requests of an address that are not authenticated are counted."""
+    return f"{address(request)} with {'invalid keys' if sent_key(request) else 'no key'}"
 
 
 def _unauthenticated(*, has_key: bool) -> Refusal:

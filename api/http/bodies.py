@@ -1,6 +1,8 @@
 """Request bodies that FastAPI does not parse itself: images to classify, and overrides of a stored job."""
 
+import asyncio
 import json
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -8,12 +10,16 @@ from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from api.prediction.predict import ImageInput
+from api.deps import DecoderDep
+from api.prediction.predict import ImageInput, Inputs, to_inputs
 from shared.errors import UnsupportedImage
 from shared.schemas import PredictRequest
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
+
+_MAX_RECEIVE_S = 30.0  # for images to arrive, while others may wait for their memory
 
 
 def validation_error(error: ValidationError, body: object) -> RequestValidationError:
@@ -22,22 +28,37 @@ def validation_error(error: ValidationError, body: object) -> RequestValidationE
     return RequestValidationError(errors, body=body)
 
 
-async def _images(request: Request) -> tuple[ImageInput, ...]:
+async def _inputs(request: Request, decoder: DecoderDep) -> Inputs:
     """Return the images in the body: one file, or those of a `PredictRequest`.
 
     Raises:
         UnsupportedImage: the body has another media type.
         RequestValidationError: the body is JSON, and not a `PredictRequest`.
+        UnreadableImage: a file is damaged, or is not an image.
+        ImageTooLarge: the images have too many pixels.
+        DecoderBusy: too many others wait.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in IMAGE_TYPES:
-        return (await request.body(),)
+        return await decoder.decode(partial(_receive, request), lambda body: to_inputs((body,)))
     if media_type == "application/json":
-        return _parse_images(await request.body())
+        return await decoder.decode(partial(_receive, request), lambda body: to_inputs(_parse_images(body)))
     raise UnsupportedImage(
         f"the body's media type is {media_type or 'missing'}: send one of {', '.join(IMAGE_TYPES)}, or "
         "application/json"
     )
+
+
+async def _receive(request: Request) -> bytes:
+    try:
+        async with asyncio.timeout(_MAX_RECEIVE_S):
+            # not `request.body()`, which would keep it until the response
+            return b"".join([chunk async for chunk in request.stream()])
+    except TimeoutError as error:
+        detail = f"the body has not arrived within {_MAX_RECEIVE_S:g} s"
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail) from error
+    except ClientDisconnect as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST) from error  # nobody reads it
 
 
 def _parse_images(body: bytes) -> tuple[ImageInput, ...]:
@@ -46,7 +67,7 @@ def _parse_images(body: bytes) -> tuple[ImageInput, ...]:
     except json.JSONDecodeError as error:
         item = {"type": "json_invalid", "loc": ("body", error.pos), "msg": "", "ctx": {"error": error.msg}}
         raise RequestValidationError([item], body=error.doc) from error
-    except (RecursionError, UnicodeDecodeError) as error:
+    except (RecursionError, ValueError) as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST) from error  # as FastAPI does
     try:
         return PredictRequest.model_validate(document).images
@@ -54,4 +75,4 @@ def _parse_images(body: bytes) -> tuple[ImageInput, ...]:
         raise validation_error(error, document) from error
 
 
-ImagesDep = Annotated[tuple[ImageInput, ...], Depends(_images)]
+InputsDep = Annotated[Inputs, Depends(_inputs)]

@@ -36,12 +36,14 @@ class Caller:
 
     Attributes:
         key_id: None for a key of the setting `API_KEYS`, and while no key is needed.
+        number: of a key of `API_KEYS`, from 1; 0 of others.
     """
 
     name: str
     scope: Scope
     key_id: UUID | None = None
     expires_at: datetime | None = None
+    number: int = 0
 
     @cached_property
     def may_read(self) -> bool:
@@ -49,15 +51,15 @@ class Caller:
         return self.scope.includes(Scope.READ)
 
     @cached_property
-    def limited_as(self) -> str | None:
-        """Its name for the rate limit; None if it is limited by its address."""
-        return None if self.key_id is None else str(self.key_id)
+    def limited_as(self) -> str:
+        """Its name for the rate limit."""
+        return f"key {self.number} of API_KEYS" if self.key_id is None else f"key {self.key_id}"
 
 
 LOCAL_CALLER = Caller("anyone on this host", Scope.ADMIN)
 """The sender of a request that needs no key."""
 
-_SETTINGS_CALLER = Caller("a key of API_KEYS", Scope.ADMIN)
+_FORWARDING_HEADERS = frozenset({b"forwarded", b"x-forwarded-for"})
 
 
 class Callers:
@@ -69,6 +71,8 @@ class Callers:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._bootstrap_keys = tuple(key.get_secret_value() for key in settings.api_keys)
+        numbers = range(1, len(self._bootstrap_keys) + 1)
+        self._bootstrap = [Caller("a key of API_KEYS", Scope.ADMIN, number=number) for number in numbers]
         self._known: dict[_Key, tuple[Caller, float]] = {}  # with the end of its validity
         self._reads: dict[_Key, asyncio.Task[Caller | None]] = {}
 
@@ -109,8 +113,9 @@ class Callers:
     def _authenticate(self, text: str, is_local: bool) -> tuple[Caller | None, float]:
         """Return the caller, and the seconds until its key expires."""
         # all keys are compared, so that the time taken reveals nothing
-        if text and sum(api_keys.same_secret(text, key) for key in self._bootstrap_keys):
-            return _SETTINGS_CALLER, REMEMBERED_S
+        same = [api_keys.same_secret(text, key) for key in self._bootstrap_keys]
+        if text and any(same):
+            return self._bootstrap[same.index(True)], REMEMBERED_S
         key = api_keys.parse(text)
         if self._bootstrap_keys and key is None:
             return None, 0.0
@@ -125,7 +130,7 @@ def sent_key(request: RequestScope) -> bytes:
 
 
 def address(request: RequestScope) -> str:
-    """Return the address that a request came from."""
+    """Return the address that a request came from: that of the proxy if there is one."""
     return request["client"][0] if request["client"] else "a socket"
 
 
@@ -135,7 +140,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_local(request: RequestScope) -> bool:
-    return not request["client"] or _is_loopback(request["client"][0])
+    # a proxy on this host forwards the requests of others
+    is_forwarded = any(name in _FORWARDING_HEADERS for name, _ in request["headers"])
+    return not is_forwarded and (not request["client"] or _is_loopback(request["client"][0]))
 
 
 def _find(

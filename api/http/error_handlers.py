@@ -5,8 +5,9 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -47,14 +48,28 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    if not (is_transient(error) or isinstance(error, PoolTimeout)):
+    if is_transient(error) or isinstance(error, PoolTimeout):
+        kind, detail = problems.DATABASE_UNAVAILABLE, "the database does not answer"
+    elif await run_in_threadpool(_is_outdated, request):
+        kind, detail = problems.SCHEMA_OUTDATED, "the database's schema is that of another version"
+    else:
         raise error
-    kind = problems.DATABASE_UNAVAILABLE
-    return problems.respond(request, kind, kind.advice, headers=_RETRY_SOON)
+    return problems.respond(request, kind, f"{detail}. {kind.advice}", headers=_RETRY_SOON)
+
+
+def _is_outdated(request: Request) -> bool:
+    services = getattr(request.state, "services", None)
+    try:
+        return services is not None and not services.database.is_migrated()
+    except SQLAlchemyError:
+        return False
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.BAD_REQUEST and (reason := _unsupported_json(error.__cause__)):
+        errors = [{"pointer": "", "detail": reason}]
+        return problems.respond(request, problems.INVALID_REQUEST, f"the body: {reason}", errors=errors)
     kind, detail, headers = problems.unexplained(error.status_code), error.detail, error.headers
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
@@ -68,6 +83,15 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             kind = problems.TOO_LARGE
     return problems.respond(request, kind, detail, headers=headers)
+
+
+def _unsupported_json(error: BaseException | None) -> str:
+    """Return what is wrong with JSON that is valid and that Python does not read; empty of other errors."""
+    if isinstance(error, RecursionError):
+        return "Its arrays and objects are nested too deeply"
+    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):  # the limit of `int`
+        return "A number has too many digits"
+    return ""
 
 
 def _allowed(request: Request) -> str:

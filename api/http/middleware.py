@@ -18,6 +18,8 @@ from shared import log
 MAX_BODY_BYTES = 2**20
 MAX_IMAGES_BYTES = 5 * 2**20  # of a body that holds images to classify
 
+_METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
+_MAX_DIGITS = 20  # of a length that are read: a number of thousands of digits is an error of Python's
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 _SECURITY_HEADERS = (
     # pages show images of digits as data: URLs
@@ -37,9 +39,10 @@ _log = log.get_logger(__name__)
 class RequestContext:
     """The outermost ASGI middleware: request ids, security headers, body size limits, unexpected errors.
 
-    Gives each response and log line an `X-Request-ID`, the client's if it is well-formed. Refuses a body of
-    more than `MAX_BODY_BYTES`, or `MAX_IMAGES_BYTES`, with 413 as soon as the limit is passed. Logs an
-    unexpected error, and responds with a 500 that reveals nothing of it.
+    Gives each response and log line an `X-Request-ID`, the client's if it is well-formed. Refuses a
+    compressed body with 415, and one of more than `MAX_BODY_BYTES`, or `MAX_IMAGES_BYTES`, with 413: before
+    it is received if the client states its size, else as soon as the limit is passed. Logs an unexpected
+    error, and responds with a 500 that reveals nothing of it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -65,7 +68,10 @@ class RequestContext:
 
         log.handling_request(request_id)
         try:
-            await self._app(scope, _limited(receive, max_bytes), send_with_headers)
+            if (refusal := _refusal(scope, max_bytes)) is None:
+                await self._app(scope, _limited(receive, max_bytes), send_with_headers)
+            else:
+                await problems.respond(Request(scope), *refusal)(scope, receive, send_with_headers)
         except Exception as error:
             if started and _is_disconnect(error):
                 return
@@ -86,6 +92,24 @@ def _request_id(scope: Scope) -> str:
     return request_id.decode() if request_id and _REQUEST_ID.fullmatch(request_id) else str(uuid4())
 
 
+def _refusal(scope: Scope, max_bytes: int) -> tuple[problems.ProblemType, str] | None:
+    """Return the problem, and its details, of a body that need not be received; None if there is none."""
+    if scope["method"] in _METHODS_WITHOUT_BODY:
+        return None
+    for name, value in scope["headers"]:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            encoding = value.decode("latin-1")
+            return problems.ENCODED, f"the body's `Content-Encoding` is {encoding}. {problems.ENCODED.advice}"
+    size = first_header(scope, b"content-length") or b""
+    if size.isdigit() and int(size[:_MAX_DIGITS]) > max_bytes:
+        return problems.TOO_LARGE, _too_large(max_bytes)
+    return None
+
+
+def _too_large(max_bytes: int) -> str:
+    return f"the body has more than {max_bytes:,} bytes. {problems.TOO_LARGE.advice}"
+
+
 def _limited(receive: Receive, max_bytes: int) -> Receive:
     size = 0
 
@@ -94,8 +118,7 @@ def _limited(receive: Receive, max_bytes: int) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > max_bytes:
-            detail = f"the body has more than {max_bytes:,} bytes. {problems.TOO_LARGE.advice}"
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(max_bytes))
         return message
 
     return receive_limited

@@ -69,6 +69,12 @@ NOT_JSON = ProblemType(
     "The body's media type is not supported",
     "Send JSON, with `Content-Type: application/json`.",
 )
+ENCODED = ProblemType(
+    "unsupported-encoding",
+    415,
+    "Compressed bodies are not supported",
+    "Send the body as it is, without the header `Content-Encoding`.",
+)
 UNAUTHENTICATED = ProblemType(
     "unauthenticated",
     401,
@@ -119,6 +125,13 @@ DATABASE_UNAVAILABLE = ProblemType(
     "database is back.",
 )
 
+SCHEMA_OUTDATED = ProblemType(
+    "schema-outdated",
+    503,
+    "The database has the schema of another version",
+    "Whoever runs the API must run `trainshed migrate`.",
+)
+
 # the problem type of each of Trainshed's own errors; an error that is missing here is a 500
 OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.JobNotFound: _not_found("job"),
@@ -148,6 +161,12 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     ),
     errors.UnreadableImage: ProblemType(
         "unreadable-image", 422, "The image cannot be decoded", "Send a complete PNG or JPEG file."
+    ),
+    errors.DecoderBusy: ProblemType(
+        "decoder-busy",
+        503,
+        "Too many images are being decoded",
+        "Retry after the number of seconds in the header `Retry-After`, or send smaller images.",
     ),
     errors.WorkerNotFound: _not_found("worker"),
     errors.WorkerStopped: ProblemType(
@@ -210,10 +229,10 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     ),
 }
 
-BODY = (MALFORMED_JSON, TOO_LARGE, NOT_JSON)
+BODY = (MALFORMED_JSON, TOO_LARGE, NOT_JSON, ENCODED)
 """The problems of operations whose request has a JSON body."""
 
-_COMMON = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE)
+_COMMON = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE, SCHEMA_OUTDATED)
 _REFUSALS = (UNAUTHENTICATED, FORBIDDEN, CROSS_SITE, WRONG_HOST, TOO_MANY_REQUESTS)
 
 TYPES: Mapping[str, ProblemType] = {

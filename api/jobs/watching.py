@@ -63,7 +63,11 @@ class Watch:
 
 
 class JobWatcher:
-    """Announces changes of jobs in this process, with one subscription and one poll for all that waits."""
+    """Announces changes of jobs in this process, with one subscription and one poll for all that waits.
+
+    Attributes:
+        is_stopping: whether the process has been asked to stop, so that nothing may wait any longer.
+    """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         """Prepare to run in one event loop."""
@@ -71,6 +75,7 @@ class JobWatcher:
         self._url = settings.effective_redis_url
         self._watches: dict[UUID | None, set[Watch]] = {}
         self._listeners: list[Callable[[Collection[UUID]], None]] = []
+        self.is_stopping = False
         self._is_subscribed = False
         self._limiter = CapacityLimiter(_MAX_CONCURRENT_READS)
 
@@ -85,6 +90,11 @@ class JobWatcher:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Wake every waiting request, since the process has been asked to stop."""
+        self.is_stopping = True
+        self._wake(list(self._watches))
 
     @contextmanager
     def watch(self, job_id: UUID | None, seen: int | None = None) -> Iterator[Watch]:

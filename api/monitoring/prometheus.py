@@ -1,11 +1,13 @@
 """Metrics in Prometheus's text format.
 
 Jobs and workers are counted in the database, so every API process reports the same, except for deleted jobs
-(`api.monitoring.job_counters`). Requests are counted by the process that handles them. No label is an id, so
-that the number of time series is bounded.
+(`api.monitoring.job_counters`). Requests are counted by the process that handles them. No label is an id, and
+of the queues, which anyone who submits a job can name, a bounded number has series of its own, so that the
+number of time series is bounded.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from prometheus_client import Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -18,8 +20,13 @@ from api.monitoring.job_counters import BUCKET_BOUNDS_S, DurationHistogram, JobC
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, UtcDateTime
-from shared.lifecycle import JobState
-from shared.store import workers
+from shared.lifecycle import TERMINAL, JobState
+from shared.store import queues, workers
+
+MAX_QUEUES = 100
+"""The number of queues that have time series of their own; the rest are counted together."""
+
+OTHER_QUEUES = "other"
 
 _REQUEST_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
@@ -98,13 +105,30 @@ def _jobs(session: Session, now: Now) -> Iterator[Metric]:
         labels=("queue",),
     )
     measures = (func.count(), func.min(Job.scheduled_at), type_coerce(now(), UtcDateTime()))
-    rows = session.execute(select(Job.state, Job.queue, *measures).group_by(Job.state, Job.queue))
+    statement = select(Job.state, Job.queue, *measures).group_by(Job.state, Job.queue)
+    rows = session.execute(statement).all()
+    unfinished = Counter[str]()
+    for state, queue, count, *_ in rows:
+        unfinished[queue] += 0 if state in TERMINAL else count
+    own = _queues_with_series(unfinished, queues.served(session, now=now))
+    counts, ages = Counter[tuple[str, str]](), dict[str, float]()
     for state, queue, count, due_at, at in rows:
-        jobs.add_metric((state, queue), count)
+        label = queue if queue in own else OTHER_QUEUES
+        counts[state, label] += count
         if state == JobState.QUEUED and due_at <= at:
-            oldest.add_metric((queue,), (at - due_at).total_seconds())
+            ages[label] = max(ages.get(label, 0.0), (at - due_at).total_seconds())
+    for labels, count in counts.items():
+        jobs.add_metric(labels, count)
+    for label, age in ages.items():
+        oldest.add_metric((label,), age)
     yield jobs
     yield oldest
+
+
+def _queues_with_series(unfinished: Mapping[str, int], served: Container[str]) -> set[str]:
+    """Return the queues that have time series of their own: first those with workers, then the longest."""
+    order = sorted(unfinished, key=lambda queue: (queue not in served, -unfinished[queue], queue))
+    return set(order[:MAX_QUEUES])
 
 
 def _histogram(name: str, text: str, histograms: Mapping[str, DurationHistogram]) -> Metric:

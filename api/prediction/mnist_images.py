@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,27 @@ from shared.errors import ImageTooLarge, UnreadableImage
 MAX_PIXELS = 2**24  # of all images of one request: one photograph of 16 megapixels, or 64 images of 512x512
 
 _MAX_SIDE = 1024  # a longer side is reduced by averaging, so that no stroke is lost
+# of the parts that are converted and reduced one by one: the copies of the whole would take 192 MB
+_TILE_SIDE = 1024
 _MIN_CONTRAST = 32  # of 255: an image with less is blank
 _MIN_INK = 0.1  # of the darkest ink: fainter marks are the paper's grain or JPEG artefacts
 
 _FORMATS = ("PNG", "JPEG")
 
 
-def decode(file: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+class Decoded(NamedTuple):
+    """A decoded file.
+
+    Attributes:
+        image: smaller than the file says if it is a large JPEG.
+        pixels: of the file.
+    """
+
+    image: Image.Image
+    pixels: int
+
+
+def decode(file: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode a PNG or JPEG file.
 
     Raises:
@@ -28,11 +43,15 @@ def decode(file: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """
     try:
         image = Image.open(BytesIO(file), formats=_FORMATS)
-        if image.width * image.height > max_pixels:
+        pixels = image.width * image.height
+        if pixels > max_pixels:
             raise ImageTooLarge(
                 f"the image has {image.width:,} x {image.height:,} pixels, and the images of one request may "
                 f"have {MAX_PIXELS:,} together: send fewer or smaller images"
             )
+        if max(image.size) > _MAX_SIDE:
+            # only a JPEG: decoded in grey, at a fraction of its size
+            image.draft("L", (_MAX_SIDE, _MAX_SIDE))
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(f"the image has more than {MAX_PIXELS:,} pixels: send a smaller one") from error
@@ -40,7 +59,7 @@ def decode(file: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise UnreadableImage("the image is neither a PNG nor a JPEG file") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow raises these for damaged files
         raise UnreadableImage(f"the image is damaged: {error}") from error
-    return image
+    return Decoded(image, pixels)
 
 
 def convert(image: Image.Image) -> NDArray[np.uint8]:
@@ -61,10 +80,7 @@ def convert(image: Image.Image) -> NDArray[np.uint8]:
 # in bytes, not floats: a canvas has 80,000 pixels, and memory traffic costs more than arithmetic
 def _grey(image: Image.Image) -> NDArray[np.uint8]:
     """Return the luminance, on paper of the colour, black or white, that contrasts with the drawing."""
-    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    factor = -(-max(image.size) // _MAX_SIDE)
-    rgba = image.convert("RGBA").reduce(factor) if factor > 1 else image.convert("RGBA")
+    rgba = _reduced(image)
     grey, alpha = np.asarray(rgba.convert("L")), rgba.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return grey
@@ -72,6 +88,27 @@ def _grey(image: Image.Image) -> NDArray[np.uint8]:
     mean = float((grey * opacity).sum() / max(float(opacity.sum()), 1.0))
     paper = 255.0 if mean < 128 else 0.0
     return (grey * opacity + paper * (1 - opacity)).round().astype(np.uint8)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """Return the image in the mode RGBA, with at most `_MAX_SIDE` pixels a side."""
+    factor = -(-max(image.size) // _MAX_SIDE)
+    if factor == 1:
+        return _rgba(image)
+    reduced = Image.new("RGBA", (-(-image.width // factor), -(-image.height // factor)))
+    side = factor * max(1, _TILE_SIDE // factor)  # so that no tile ends within what becomes one pixel
+    for top in range(0, image.height, side):
+        for left in range(0, image.width, side):
+            right, bottom = min(left + side, image.width), min(top + side, image.height)
+            tile = _rgba(image.crop((left, top, right, bottom)))
+            reduced.paste(tile.reduce(factor), (left // factor, top // factor))
+    return reduced
+
+
+def _rgba(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip instead of scaling
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGBA")
 
 
 def _ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 import binascii
 from base64 import b64decode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from uuid import UUID
@@ -30,11 +31,44 @@ ImageInput = PixelRows | EncodedImage | bytes
 """An image that a client sends: pixels in MNIST's form, a file in base64, or a file."""
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a request as a model takes them.
+
+    Attributes:
+        pixels: shape (n, 28, 28), from 0 to 1; a blank image is 0 everywhere.
+        seconds: how long it took to decode them.
+    """
+
+    pixels: NDArray[np.float32]
+    seconds: float
+
+
+def to_inputs(images: Sequence[ImageInput]) -> Inputs:
+    """Decode the images of a request.
+
+    Raises:
+        UnreadableImage: a file is damaged, or is not an image.
+        ImageTooLarge: the images have too many pixels.
+    """
+    started = perf_counter()
+    inputs: list[NDArray[np.float32]] = []
+    pixels_left = mnist_images.MAX_PIXELS
+    for image in images:
+        if isinstance(image, tuple):
+            inputs.append(np.array(image, np.float32))
+            continue
+        decoded = mnist_images.decode(image if isinstance(image, bytes) else _from_base64(image), pixels_left)
+        pixels_left -= decoded.pixels
+        inputs.append(np.divide(mnist_images.convert(decoded.image), 255, dtype=np.float32))
+    return Inputs(np.stack(inputs), perf_counter() - started)
+
+
 def predict(
     database: Database,
     loaded_models: OnnxModels,
     reference: ModelReference,
-    images: Sequence[ImageInput],
+    inputs: Inputs,
     threshold: float | None,
 ) -> Predictions:
     """Classify images.
@@ -46,18 +80,15 @@ def predict(
 
     Raises:
         ModelNotFound: there is no such model.
-        UnreadableImage: a file is damaged, or is not an image.
-        ImageTooLarge: the images have too many pixels.
     """
     model = database.read(lambda session: models.find(session, reference))
     started = perf_counter()
-    inputs = _to_inputs(images)
     load = partial(_onnx, database, model.id)
-    probabilities = loaded_models.probabilities(model.id, load, inputs[..., np.newaxis])
+    probabilities = loaded_models.probabilities(model.id, load, inputs.pixels[..., np.newaxis])
     if threshold is None:
         threshold = TrainSpec.model_validate(model.spec).threshold
-    predictions = tuple(map(partial(_prediction, threshold=threshold), probabilities, inputs))
-    ms = (perf_counter() - started) * 1_000
+    predictions = tuple(map(partial(_prediction, threshold=threshold), probabilities, inputs.pixels))
+    ms = (inputs.seconds + perf_counter() - started) * 1_000
     return Predictions(model_id=model.id, threshold=threshold, ms=round(ms, 3), data=predictions)
 
 
@@ -80,20 +111,6 @@ def _prediction(
         probabilities=tuple(probabilities.tolist()),
         input=mnist_images.data_url((pixels * 255).round().astype(np.uint8)),
     )
-
-
-def _to_inputs(images: Sequence[ImageInput]) -> NDArray[np.float32]:
-    """Return the model's input, shape (n, 28, 28) from 0 to 1; a blank image is 0 everywhere."""
-    inputs: list[NDArray[np.float32]] = []
-    pixels_left = mnist_images.MAX_PIXELS
-    for image in images:
-        if isinstance(image, tuple):
-            inputs.append(np.array(image, np.float32))
-            continue
-        decoded = mnist_images.decode(image if isinstance(image, bytes) else _from_base64(image), pixels_left)
-        pixels_left -= decoded.width * decoded.height
-        inputs.append(np.divide(mnist_images.convert(decoded), 255, dtype=np.float32))
-    return np.stack(inputs)
 
 
 def _from_base64(text: str) -> bytes:

@@ -26,6 +26,8 @@ _CURSORS = Cursors("events of a job", tuple[AfterSeq])
 _RECONNECT_MS = 1_000  # after which a browser connects again
 _MAX_EVENTS_PER_READ = 200
 _COLLECT_S = 0.05  # all jobs' events that follow another within this time are read together
+# the end of a stream that a client should resume: `end` would say that there is no more
+_STOPPING = ServerSentEvent(comment="the API is stopping: connect again", retry=_RECONNECT_MS)
 # end a stream; the response to the client's next connection explains why
 _DATABASE_ERRORS = (DBAPIError, PoolTimeout)
 
@@ -66,11 +68,11 @@ async def stream_job(
     """Stream a job's events from the first one, or after `Last-Event-ID` or `after`, as they happen.
 
     Each is named by its type, and its id is its `seq`. When the job has finished, `event: end` follows: close
-    a browser's `EventSource` then, or it connects again.
+    a browser's `EventSource` then, or it connects again. A stream without it is to be resumed.
     """
     yield ServerSentEvent(retry=_RECONNECT_MS)
     with suppress(*_DATABASE_ERRORS), watcher.watch(job_id, after) as watch:
-        while True:
+        while not watcher.is_stopping:
             try:
                 page, state = await watcher.read(
                     partial(events.page, job_id=job_id, after=after, limit=_MAX_EVENTS_PER_READ)
@@ -86,6 +88,7 @@ async def stream_job(
                 return
             if not page:
                 await watch.changed()
+        yield _STOPPING
 
 
 @router.get(
@@ -108,7 +111,7 @@ async def stream_all(watcher: WatcherDep, tail: TailDep) -> AsyncIterator[Server
     """
     yield ServerSentEvent(id=str(tail.cursor), retry=_RECONNECT_MS)
     with suppress(*_DATABASE_ERRORS), watcher.watch(None, _position(tail)) as watch:
-        while True:
+        while not watcher.is_stopping:
             batch = await watcher.run(partial(tail.read, _MAX_EVENTS_PER_READ))
             for cursor, event in batch:
                 yield ServerSentEvent(event=event.type, id=str(cursor), data=event)
@@ -118,6 +121,7 @@ async def stream_all(watcher: WatcherDep, tail: TailDep) -> AsyncIterator[Server
             elif len(batch) < _MAX_EVENTS_PER_READ:
                 await watch.changed()
                 await anyio.sleep(_COLLECT_S)
+        yield _STOPPING
 
 
 def _position(tail: events.Tail) -> int | None:

@@ -150,7 +150,7 @@ async def get_job(
     """Get a job with its attempts. The ETag changes whenever the job does.
 
     With `wait`, the response comes as soon as the job's ETag differs from `If-None-Match` (without that
-    header: from the present ETag), or the job has finished, or the time has passed.
+    header: from the present ETag), or the job has finished, or the time has passed, or the API stops.
     """
     job = await _changed_job(watcher, job_id, if_none_match, wait)
     headers = job_headers(job)
@@ -168,7 +168,8 @@ async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_
             job = await watcher.read(read)
             watch.seen, current = job.version, job_headers(job)["ETag"]
             tag = tag or current
-            if not wait_s or job.state in TERMINAL or not is_current(tag, current):
+            is_awaited = job.state in TERMINAL or not is_current(tag, current)
+            if not wait_s or is_awaited or watcher.is_stopping:
                 return job
             if not await watch.changed(deadline - monotonic()):
                 return await watcher.read(read)  # its place in the queue changes without an event

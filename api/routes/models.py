@@ -11,12 +11,13 @@ from sqlalchemy.orm import Session
 
 from api.deps import IfNoneMatch, ModelId, ModelsDep, ServicesDep
 from api.http.auth import READ, SUBMIT
-from api.http.bodies import IMAGE_TYPES, ImagesDep
+from api.http.bodies import IMAGE_TYPES, InputsDep
 from api.http.headers import etag, is_current
 from api.http.paging import Cursors, PageDep
-from api.http.problems import BODY, MALFORMED_JSON, TOO_LARGE, documented
+from api.http.problems import BODY, ENCODED, MALFORMED_JSON, TOO_LARGE, documented
 from api.prediction.predict import predict
 from shared.errors import (
+    DecoderBusy,
     ImageTooLarge,
     InvalidCursor,
     ModelInUse,
@@ -140,7 +141,14 @@ def download_model(
     "/{model_id}/predict",
     dependencies=[SUBMIT],
     responses=documented(
-        MALFORMED_JSON, ModelNotFound, TOO_LARGE, ImageTooLarge, UnsupportedImage, UnreadableImage
+        MALFORMED_JSON,
+        ModelNotFound,
+        TOO_LARGE,
+        ImageTooLarge,
+        ENCODED,
+        UnsupportedImage,
+        UnreadableImage,
+        DecoderBusy,
     ),
     openapi_extra=_PREDICT_BODY,
 )
@@ -148,7 +156,7 @@ async def predict_images(
     services: ServicesDep,
     loaded_models: ModelsDep,
     model_id: ModelId,
-    images: ImagesDep,
+    inputs: InputsDep,
     threshold: Annotated[
         Threshold | None,
         Query(description="Overrides the threshold that the model was trained with."),
@@ -156,4 +164,4 @@ async def predict_images(
 ) -> Predictions:
     """Predict the digit in an image of any size and colour, or in up to 64 images."""
     # a coroutine, so that FastAPI validates the response here and not in another thread
-    return await run_in_threadpool(predict, services.database, loaded_models, model_id, images, threshold)
+    return await run_in_threadpool(predict, services.database, loaded_models, model_id, inputs, threshold)

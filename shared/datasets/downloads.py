@@ -21,6 +21,8 @@ BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 5.0
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})  # below 500; a retry may succeed
+# of a server that compresses nevertheless: one of the others, or two of these, may turn 64 kB into gigabytes
+_ENCODINGS = ("", "identity", "gzip", "deflate")
 _ADVICE = "Check the address, and that this machine can reach it; the dataset `digits` needs no network."
 
 _log = logging.getLogger(__name__)
@@ -130,6 +132,10 @@ class _Download:
     def _accept(self, response: httpx.Response) -> None:
         """Move to the place in the file where the response's body belongs, or refuse the response."""
         status = response.status_code
+        encoding = response.headers.get("Content-Encoding", "").lower()
+        if encoding not in _ENCODINGS:
+            reason = f"the server compresses the file as `{encoding}`"
+            raise DataUnavailable(f"cannot download {public(self._url)}: {reason}. {_ADVICE}")
         if status == 206 and self._is_continued_by(response):
             return
         if status in (200, 206, 416):

@@ -94,6 +94,11 @@ def get(session: Session, name: str, *, now: Now = database_now) -> schemas.Queu
     return next(queue for _, queue in page(session, {name}, now=now) if queue.name == name)
 
 
+def served(session: Session, *, now: Now = database_now) -> set[str]:
+    """Return the names of the queues that online or draining workers serve."""
+    return {row.queue for row in session.execute(_services(session, now))}
+
+
 def _services(session: Session, now: Now) -> Select[Any]:
     """SELECT of the queues that draining or online workers serve, with the online workers and their slots."""
     served, online = _queues_of_workers(session), Worker.state == WorkerState.ONLINE

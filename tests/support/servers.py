@@ -211,7 +211,7 @@ class _AppServer(uvicorn.Server):
 @contextmanager
 def running_app(app: FastAPI) -> Iterator[httpx.Client]:
     """Serve an app over HTTP from a thread of its own; yields an HTTP client of its address."""
-    server = _AppServer(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
+    server = _AppServer(uvicorn.Config(app, log_config=None, lifespan="on", ws="none", proxy_headers=False))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

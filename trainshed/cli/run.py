@@ -69,6 +69,8 @@ def api() -> None:
         host=settings.host,
         port=settings.port,
         log_config=None,
+        # no header decides whose request it is: see `api.http.callers`
+        proxy_headers=False,
         timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
     )
 

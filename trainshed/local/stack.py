@@ -156,19 +156,23 @@ def migrate(settings: Settings) -> None:
         database = Database(settings.effective_database_url)
         database.migrate()
         database.dispose()
-    except (SQLAlchemyError, CommandError, ImportError, OSError) as error:
+    except (SQLAlchemyError, CommandError, ImportError, OSError, ValueError) as error:
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        for secret in sorted(settings.secrets, key=len, reverse=True):
+            reason = reason.replace(secret, "***")
         raise StackError(f"the database {_database_name(settings)} cannot be used: {reason}") from error
 
 
 def _database_name(settings: Settings) -> str:
-    """Return the database's URL without its password."""
+    """Return the database's URL without any password."""
     from sqlalchemy import make_url  # as above
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(settings.effective_database_url).render_as_string(hide_password=True)
-    except ArgumentError:
+        url = make_url(settings.effective_database_url)
+        secret = [name for name in url.query if "password" in name.lower()]
+        return url.difference_update_query(secret).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
         return "of TRAINSHED_DATABASE_URL"
 
 

@@ -137,6 +137,15 @@ def test_secrets_include_keys_and_passwords_both_percent_encoded_and_decoded() -
     assert Settings().secrets == ()
 
 
+def test_secrets_include_passwords_in_the_query_of_a_url() -> None:
+    settings = Settings(
+        database_url="postgresql+psycopg://db/x?user=me&password=p%40s+s&sslPassword=hunter2",
+        redis_url="redis://redis:6379/0?password=swordfish",
+    )
+    secrets = {"p%40s+s", "p@s+s", "p@s s", "hunter2", "swordfish"}
+    assert set(settings.secrets) == secrets
+
+
 def test_configured_datasets_are_added_to_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINSHED_DATASETS", f'{{"fashion": {_SPRITE}}}')
     monkeypatch.setenv("TRAINSHED_MNIST_IMAGES_URL", "file:///mnist.png")

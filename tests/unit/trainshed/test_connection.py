@@ -59,6 +59,7 @@ def busy(**headers: str) -> httpx.Response:
         lambda: make_problem(429, "later"),
         lambda: httpx.Response(502, text="a proxy's page"),
         lambda: httpx.Response(504),
+        lambda: httpx.Response(500, text="Internal Server Error"),  # of a server that is being stopped
     ],
 )
 def test_a_transient_failure_is_retried(trouble: Callable[[], Outcome]) -> None:
@@ -119,6 +120,26 @@ def test_a_server_has_more_time_once_it_has_responded(monkeypatch: pytest.Monkey
     assert len(server.requests) == 4
 
 
+def test_who_follows_a_job_has_three_times_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def stop_before(patience_s: float) -> Callable[[object], bool]:
+        asked.append(patience_s)
+        return lambda _: False
+
+    monkeypatch.setattr("tenacity.stop_before_delay", stop_before)
+    outcomes = [httpx.Response(200)]
+    for _ in range(3):
+        outcomes += [busy(), httpx.Response(200)]
+    connection = Server(outcomes).connection(30)
+    connection.call("GET", "/")
+    connection.call("GET", "/")
+    with connection.following(), connection.following():
+        connection.call("GET", "/")
+    connection.call("GET", "/")
+    assert asked == [30, 90, 30]
+
+
 def test_after_the_last_retry_the_failure_is_raised_with_its_cause() -> None:
     server = Server([refused()])
     with pytest.raises(ServerUnreachable) as caught:
@@ -135,6 +156,13 @@ def test_a_refusal_is_raised_at_once_with_its_problem(status: int) -> None:
         server.connection().call("GET", "/")
     assert caught.value.problem.status == status
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "words"), [(500, r"because \(request r-1\)"), (404, "because")])
+def test_the_message_of_a_servers_failure_has_the_requests_id(status: int, words: str) -> None:
+    problem = make_problem(status, "because", request_id="r-1")
+    with pytest.raises(TrainshedApiError, match=f"^{words}$"):
+        Server([problem]).connection(patience_s=0).call("GET", "/")
 
 
 def test_a_refusal_without_a_problem_is_not_trainsheds() -> None:

@@ -95,6 +95,12 @@ def test_where_no_stream_gets_through_the_events_are_polled() -> None:
     assert list(api.connect().stream(job_id, after=1)) == api.events[job_id][1:]
 
 
+def test_connections_that_are_lost_before_anything_arrives_are_tried_again() -> None:
+    streams = Streams("", "", _sent(*LIFE[:2]), "", "", "", _sent(*LIFE[2:]) + END)
+    assert list(streams.connect().stream(JOB)) == LIFE
+    assert streams.resumed_after == ["0", "0", "0", "2", "2", "2", "2"]
+
+
 def test_an_unknown_job_has_no_stream() -> None:
     with pytest.raises(TrainshedApiError, match="there is no job"):
         list(FakeApi().connect().stream(JOB))
@@ -118,7 +124,7 @@ def test_comments_that_keep_a_connection_alive_are_no_events() -> None:
 def test_the_stream_of_all_jobs_is_resumed_after_its_last_id() -> None:
     opened = "id: 5\nretry: 1000\n\n"
     sent = [f"data: {event.model_dump_json()}\nid: 6-{event.seq}\n\n" for event in LIFE]
-    streams = Streams(opened, opened + sent[0] + sent[1], opened.replace("5", "6-2") + sent[2], "")
+    streams = Streams(opened, opened + sent[0] + sent[1], opened.replace("5", "6-2") + sent[2], *[""] * 5)
     events = streams.connect().stream_all()
     assert list(islice(events, 3)) == LIFE[:3]
     assert streams.resumed_after == [None, "5", "6-2"]

@@ -216,6 +216,35 @@ def test_requests_with_wrong_keys_are_limited_by_address(serve: Serve) -> None:
     assert codes == [401, 401, 429]
 
 
+def test_valid_key_is_not_locked_out_by_requests_from_its_address_without_one(
+    serve: Serve, database: Database
+) -> None:
+    client = serve(api_keys=f"{BOOTSTRAP_KEY},{BOOTSTRAP_KEY} too", rate_limit=0.2)
+    headers = [{}, bearer(NewApiKey.draw()), bearer(BOOTSTRAP_KEY)]
+
+    codes = [[client.get("/v1/me", headers=sent).status_code for _ in range(3)] for sent in headers]
+
+    assert codes == [[401, 401, 429], [401, 401, 429], [200, 200, 429]]
+    for key in (f"{BOOTSTRAP_KEY} too", create_key(database, Scope.READ)):
+        assert client.get("/v1/me", headers=bearer(key)).status_code == 200
+
+
+def test_limit_of_an_address_is_not_evaded_by_naming_other_addresses(serve: Serve) -> None:
+    client = serve(api_keys=BOOTSTRAP_KEY, rate_limit=0.2)
+
+    answers = [client.get("/v1/me", headers={"X-Forwarded-For": f"192.0.2.{number}"}) for number in range(3)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"])
+def test_request_that_a_proxy_on_this_host_forwards_needs_a_key(
+    client: httpx.Client, header: str, address: str
+) -> None:
+    assert client.get("/v1/jobs", headers={header: address}).status_code == 401
+
+
 def test_without_any_key_there_is_no_rate_limit(serve: Serve) -> None:
     client = serve(rate_limit=0.2)
 

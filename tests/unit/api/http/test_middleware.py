@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -129,3 +130,35 @@ def test_larger_body_of_undeclared_length_is_refused(client: httpx.Client) -> No
     answer = client.post("/length", content=chunks(), headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 413
+
+
+def test_body_whose_declared_length_is_too_large_is_refused_before_it_is_received(
+    client: httpx.Client,
+) -> None:
+    for length in (MAX_BODY_BYTES + 1, "9" * 5_000):
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as connection:
+            head = f"POST /length HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+            connection.sendall(head.encode())
+            assert connection.recv(12).split()[1] in (b"413", b"400")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "identity, gzip", "br", "x" * 1_000])
+def test_compressed_body_is_refused(client: httpx.Client, encoding: str) -> None:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+
+    answer = client.post("/length", content=b'{"text": ""}', headers=headers)
+
+    assert answer.status_code == 415
+    assert answer.json()["type"] == "/problems/unsupported-encoding"
+    assert "without the header `Content-Encoding`" in answer.json()["detail"]
+
+
+def test_second_header_cannot_hide_that_a_body_is_compressed(client: httpx.Client) -> None:
+    headers = [("Content-Encoding", "identity"), ("Content-Encoding", "gzip")]
+
+    assert client.post("/length", json={"text": ""}, headers=headers).status_code == 415
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_body_as_it_is_is_accepted(client: httpx.Client, encoding: str) -> None:
+    assert client.post("/length", json={"text": ""}, headers={"Content-Encoding": encoding}).is_success

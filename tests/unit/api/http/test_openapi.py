@@ -75,7 +75,7 @@ def test_every_example_of_an_image_can_be_decoded(document: dict[str, Any]) -> N
     assert len(addresses) == 2
     for address in addresses:
         with urlopen(address) as file:
-            assert mnist_images.decode(file.read()).size == (1, 1)
+            assert mnist_images.decode(file.read()).image.size == (1, 1)
 
 
 def test_every_problem_has_an_example_of_its_type_and_status(document: dict[str, Any]) -> None:

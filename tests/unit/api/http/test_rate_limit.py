@@ -13,7 +13,7 @@ class Clock:
 
 
 def count_allowed(limiter: RateLimiter, client: str, requests: int) -> int:
-    return sum(limiter.acquire(client) == 0 for _ in range(requests))
+    return sum(limiter.acquire(client, is_known=True) == 0 for _ in range(requests))
 
 
 def test_burst_is_ten_seconds_of_requests() -> None:
@@ -24,7 +24,7 @@ def test_after_a_burst_requests_are_allowed_at_the_rate() -> None:
     clock = Clock()
     limiter = RateLimiter(4, now=clock)
     count_allowed(limiter, "a", 100)
-    assert limiter.acquire("a") == pytest.approx(0.25)
+    assert limiter.acquire("a", is_known=True) == pytest.approx(0.25)
     clock.seconds += 1.01
     assert count_allowed(limiter, "a", 100) == 4
 
@@ -47,12 +47,34 @@ def test_slow_rate_allows_the_first_request() -> None:
     assert count_allowed(limiter, "a", 10) == 1
 
 
-def test_clients_below_their_limit_are_forgotten_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def room_for_three(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_MAX_CLIENTS", 3)
+
+
+@pytest.mark.usefixtures("room_for_three")
+def test_clients_below_their_limit_are_forgotten_when_there_are_many() -> None:
     clock = Clock()
     limiter = RateLimiter(1, now=clock)
     for client in "abc":
-        limiter.acquire(client)
+        limiter.acquire(client, is_known=False)
     clock.seconds += 2
-    limiter.acquire("d")
-    assert set(limiter._arrivals) == {"d"}
+    limiter.acquire("d", is_known=False)
+    assert set(limiter._strangers.next) == {"d"}
+
+
+@pytest.mark.usefixtures("room_for_three")
+def test_clients_for_whom_there_is_no_room_share_one_limit() -> None:
+    limiter = RateLimiter(1, now=Clock())
+    allowed = sum(limiter.acquire(f"address {number}", is_known=False) == 0 for number in range(1_000))
+    assert allowed == 3 + 10
+    assert len(limiter._strangers.next) == 4
+
+
+@pytest.mark.usefixtures("room_for_three")
+def test_strangers_take_nothing_from_who_is_known() -> None:
+    limiter = RateLimiter(1, now=Clock())
+    for number in range(1_000):
+        limiter.acquire(f"address {number}", is_known=False)
+        limiter.acquire("a", is_known=False)
+    assert count_allowed(limiter, "a", 100) == 10

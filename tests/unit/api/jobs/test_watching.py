@@ -209,3 +209,16 @@ def test_watch_that_has_ended_is_removed(database: Database, settings: Settings)
 async def _consume_subscription_wake(*watches: Watch) -> None:
     for watch in watches:
         await watch.changed(0.5)
+
+
+def test_nothing_waits_once_the_process_is_to_stop(database: Database, settings: Settings) -> None:
+    job_id = submitted(database)
+
+    async def run() -> list[bool]:
+        async with _running(database, settings) as watcher:
+            with watcher.watch(job_id) as one, watcher.watch(None) as all_jobs:
+                watcher.stop()
+                woken = [await watch.changed(TIMEOUT_S) for watch in (one, all_jobs)]
+            return [*woken, watcher.is_stopping]
+
+    assert asyncio.run(run()) == [True, True, True]

@@ -11,6 +11,7 @@ from sqlalchemy import update
 from starlette.middleware import Middleware
 
 from api.http.middleware import RequestTiming
+from api.monitoring import prometheus
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes, jobs_exposition
 from shared.db.engine import Database
@@ -24,6 +25,7 @@ from tests.support.factories import (
     running,
     submitted,
     succeeded,
+    worker,
 )
 from tests.support.fakes import FrozenClock
 from tests.support.servers import running_app
@@ -164,3 +166,32 @@ def test_unknown_paths_and_methods_share_one_time_series(timed: httpx.Client, ti
     samples = read(times.exposition())
     assert value(samples, "http_request_seconds_count", route="none", method="GET", status="404") == 2
     assert value(samples, "http_request_seconds_count", route="none", method="other", status="404") == 2
+
+
+@both
+def test_queues_that_anyone_names_have_a_bounded_number_of_series(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prometheus, "MAX_QUEUES", 3)
+    worker(database, queues=["served"])
+    cancelled(database, queue="served")
+    for _ in range(2):
+        submitted(database, queue="long")
+    for number in range(5):
+        submitted(database, queue=f"made-up-{number}")
+
+    samples = read(jobs_exposition(database, JobCounters()))
+
+    found = {
+        tuple(sorted(dict(labels).items())): count
+        for (name, labels), count in samples.items()
+        if name == "trainshed_jobs"
+    }
+    assert found == {
+        (("queue", "served"), ("state", "cancelled")): 1,
+        (("queue", "long"), ("state", "queued")): 2,
+        (("queue", "made-up-0"), ("state", "queued")): 1,
+        (("queue", "other"), ("state", "queued")): 4,
+    }
+    assert value(samples, "queue_oldest_age_seconds", queue="other") is not None
+    assert value(samples, "queue_oldest_age_seconds", queue="made-up-1") is None

@@ -83,7 +83,7 @@ def test_opaque_image_is_converted_like_a_grey_one(mode: str) -> None:
 def test_16_bits_a_pixel_are_scaled_to_8() -> None:
     deep = (_seven().astype(np.uint16) << 7) + 999
 
-    assert np.abs(_convert(mnist_images.decode(_file(deep))) - _convert(_seven())).mean() < 1
+    assert np.abs(_convert(mnist_images.decode(_file(deep)).image) - _convert(_seven())).mean() < 1
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
@@ -115,7 +115,7 @@ def test_images_of_any_shape_are_converted(shape: tuple[int, int]) -> None:
 
 
 def test_jpeg_is_converted_like_png() -> None:
-    png, jpeg = (_convert(mnist_images.decode(_file(_seven(), name))) for name in ("PNG", "JPEG"))
+    png, jpeg = (_convert(mnist_images.decode(_file(_seven(), name)).image) for name in ("PNG", "JPEG"))
 
     assert np.abs(png - jpeg).mean() < 3
 
@@ -162,6 +162,25 @@ def test_a_small_file_with_many_pixels_is_refused_before_it_is_decoded(side: int
 def test_pixels_of_one_request_are_counted_together() -> None:
     file = _file(make_drawing(100))
 
-    assert mnist_images.decode(file, 10_000).size == (100, 100)
+    assert mnist_images.decode(file, 10_000).image.size == (100, 100)
     with pytest.raises(ImageTooLarge, match="100 x 100"):
         mnist_images.decode(file, 9_999)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1_025, 1_025), (2_500, 1_300), (3_001, 7), (5, 4_099)])
+def test_large_image_is_reduced_in_parts_as_it_would_be_as_a_whole(mode: str, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image = Image.fromarray(noise).convert(mode)
+
+    reduced = mnist_images._reduced(image)
+
+    assert reduced == image.convert("RGBA").reduce(-(-max(size) // 1_024))
+
+
+def test_large_jpeg_is_decoded_at_a_fraction_of_its_size_and_counts_in_full() -> None:
+    decoded = mnist_images.decode(_file(_seven(3_000), "JPEG"))
+
+    assert (decoded.image.size, decoded.image.mode) == ((1_500, 1_500), "L")
+    assert decoded.pixels == 9_000_000
+    assert np.abs(_convert(decoded.image) - _convert(_seven())).mean() < 8

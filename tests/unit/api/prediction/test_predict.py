@@ -1,7 +1,7 @@
 import numpy as np
 
 from api.prediction.onnx_models import OnnxModels
-from api.prediction.predict import predict
+from api.prediction.predict import predict, to_inputs
 from shared.db.engine import Database
 from shared.schemas import ModelFormat
 from tests.support import factories
@@ -13,11 +13,11 @@ def test_prediction_by_a_loaded_model_reads_the_database_once(database: Database
     image = tuple(map(tuple, np.full((28, 28), 0.5).tolist()))
     model = factories.make_model(files={ModelFormat.ONNX: make_counting_onnx()})
     factories.succeed(database, factories.running(database), model)
-    loaded_models = OnnxModels()
-    predict(database, loaded_models, model.id, (image,), None)
+    loaded_models, inputs = OnnxModels(), to_inputs((image,))
+    predict(database, loaded_models, model.id, inputs, None)
 
     with recorded_statements(database) as statements:
-        predictions = predict(database, loaded_models, model.id, (image,), None)
+        predictions = predict(database, loaded_models, model.id, inputs, None)
 
     assert [prediction.prediction for prediction in predictions.data] == [3]
     assert len([statement for statement in statements if statement.sql.startswith("SELECT")]) == 1

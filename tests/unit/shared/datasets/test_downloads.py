@@ -72,6 +72,15 @@ def test_a_body_that_the_server_compresses_nevertheless_is_decompressed(
     assert fetch(server.serve("/a", compressed), settings) == BODY
 
 
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "gzip,deflate", "br", "zstd"])
+def test_a_body_that_could_expand_without_a_bound_is_refused(
+    encoding: str, server: FileServer, settings: Settings
+) -> None:
+    bomb = Response(gzip.compress(gzip.compress(BODY)), headers={"Content-Encoding": encoding})
+    assert "the server compresses the file as" in download_error(server.serve("/a", bomb), settings)
+    assert server.count("/a") == 1
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 def test_a_transient_error_is_retried(status: int, server: FileServer, settings: Settings) -> None:
     assert fetch(server.serve("/a", Response(status=status), Response(BODY)), settings) == BODY

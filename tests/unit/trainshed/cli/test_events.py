@@ -48,6 +48,7 @@ def test_following_ends_when_the_job_is_finished(cli: CommandLine) -> None:
 def test_ctrl_c_ends_the_command_and_not_the_job(cli: CommandLine) -> None:
     job_id = _add(cli)
     cli.api.pauses = Interrupting()
+    cli.api.faults = [httpx.ConnectError("refused"), httpx.ConnectError("refused")]
     result = cli.run("events", job_id, "--follow")
     assert (result.stdout, result.stderr, result.exit_code) == ("", "", 130)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from shared.settings import Settings
@@ -38,6 +39,20 @@ def test_the_api_serves_until_it_is_terminated(tmp_path: Path) -> None:
     out, err = api.communicate(timeout=30)
     assert out == ""
     assert all(json.loads(line)["level"] for line in err.splitlines())
+
+
+@pytest.mark.slow
+def test_no_client_of_the_served_api_escapes_its_limit_by_naming_other_addresses(tmp_path: Path) -> None:
+    port, settings = ports.find_free(HOST), {"TRAINSHED_API_KEYS": "k" * 16, "TRAINSHED_RATE_LIMIT": "0.2"}
+    api = trainshed("api", TRAINSHED_PORT=str(port), TRAINSHED_DATA_DIR=str(tmp_path), **settings)
+    with httpx.Client(base_url=f"http://{HOST}:{port}") as client:
+        with Client(str(client.base_url)) as server:
+            wait_until(lambda: "schema" in server.health().lacks, "the API responds", 30)
+        named = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in range(3)]
+        codes = [client.get("/v1/me", headers=headers).status_code for headers in named]
+    api.send_signal(signal.SIGTERM)
+    api.communicate(timeout=30)
+    assert codes == [401, 401, 429]
 
 
 def test_an_api_without_keys_is_not_served_to_other_hosts(

@@ -81,6 +81,11 @@ def test_a_second_stack_on_the_same_data_is_refused(settings: Settings) -> None:
     ("url", "start"),
     [
         ("mysql://me:secret@host/x", "the database mysql://me:***@host/x cannot be used: No module named"),
+        (
+            "mysql://host/x?password=secret&user=me&SSLPassword=secret",
+            "the database mysql://host/x?user=me cannot be used: No module named",
+        ),
+        ("postgresql+psycopg://me:secret@host:port/x", "the database of TRAINSHED_DATABASE_URL cannot be"),
         ("nonsense", "the database of TRAINSHED_DATABASE_URL cannot be used: Could not parse"),
         ("sqlite:////proc/none/x.db", "the database sqlite:////proc/none/x.db cannot be used: "),
     ],
