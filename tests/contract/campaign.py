@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
@@ -30,6 +30,14 @@ KEY = "the-key-of-the-contract"
 _ROWS = 65_000
 _CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 _SUMMARY = re.compile(r"^  (\d+) generated,", re.MULTILINE)
+# other checks suppose that nobody else deletes or changes what a sequence uses
+_CHECKS_OF_CONCURRENT = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
 
 
 @dataclass(frozen=True)
@@ -64,13 +72,15 @@ class Outcome:
         return "\n".join([*rows, f"{self.examples:,} examples, {total:,} answers of the operations"])
 
 
-def run(settings: Settings, *options: str, count: int) -> Outcome:
+def run(settings: Settings, *options: str, count: int, seeds: Sequence[int] = (1,)) -> Outcome:
     """Fill the database, serve the API and have schemathesis test it.
 
     Args:
         settings: of an API whose database is empty and whose Redis answers; its folder gets files.
         options: of `schemathesis run`.
         count: objects of each kind that the database contains at first.
+        seeds: for each a run of schemathesis; if there are several, they are at the same time, of sequences
+            of requests only.
     """
     database = Database(settings.database_url)
     _write_dictionaries(settings.data_dir, populate(database, count))
@@ -79,10 +89,16 @@ def run(settings: Settings, *options: str, count: int) -> Outcome:
     keyed = settings.model_copy(
         update={"api_keys": (SecretStr(KEY),), "rate_limit": 0.0, **_write_blank_mnist(settings.data_dir)}
     )
-    with running_app(create_app(keyed)) as client:
+    if len(seeds) > 1:
+        # what can race; streams are only looked at for a moment, in which others may keep the API busy
+        options = (*options, "--include-path-regex", "^/v1/(jobs|models|sweeps)")
+        options = (*options, "--phases", "stateful", "--exclude-path-regex", "/stream$")
+        options = (*options, "--checks", ",".join(_CHECKS_OF_CONCURRENT))
+    with running_app(create_app(keyed)) as client, ThreadPoolExecutor(len(seeds)) as threads:
         client.headers["Authorization"] = f"Bearer {KEY}"
-        done = _schemathesis(client, settings.data_dir, *options)
-        return _told(done, client.get("/openapi.json").json(), client.get("/metrics").text)
+        url, folder = str(client.base_url), settings.data_dir
+        done = threads.map(lambda seed: _schemathesis(url, folder, "--seed", str(seed), *options), seeds)
+        return _told(list(done), client.get("/openapi.json").json(), client.get("/metrics").text)
 
 
 def _write_dictionaries(folder: Path, world: World) -> None:
@@ -99,16 +115,18 @@ def _write_blank_mnist(folder: Path) -> dict[str, str]:
     return {"mnist_images_url": images.as_uri(), "mnist_labels_url": labels.as_uri()}
 
 
-def _schemathesis(client: httpx.Client, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def _schemathesis(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("schemathesis")
-    command = [str(program), "run", f"{client.base_url}/openapi.json", "--no-color", *options]
+    command = [str(program), "run", f"{url}/openapi.json", "--no-color", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRAINSHED_API_KEY": KEY}
     return subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def _told(done: subprocess.CompletedProcess[str], document: Mapping[str, Any], metrics: str) -> Outcome:
+def _told(
+    done: Sequence[subprocess.CompletedProcess[str]], document: Mapping[str, Any], metrics: str
+) -> Outcome:
     answers: dict[str, Counter[int]] = {
         f"{method.upper()} {path}": Counter()
         for path, methods in document["paths"].items()
@@ -119,12 +137,12 @@ def _told(done: subprocess.CompletedProcess[str], document: Mapping[str, Any], m
             name = "{method} {route}".format_map(defaultdict(str, sample.labels))
             if sample.name == "trainshed_http_request_seconds_count" and name in answers:
                 answers[name][int(sample.labels["status"])] += int(sample.value)
-    summary = _SUMMARY.search(done.stdout)
+    summaries = [_SUMMARY.search(each.stdout) for each in done]
     return Outcome(
-        passed=done.returncode == 0,
-        examples=int(summary[1]) if summary else 0,
+        passed=all(each.returncode == 0 for each in done),
+        examples=sum(int(summary[1]) for summary in summaries if summary),
         answers=answers,
-        output=done.stdout,
+        output="\n".join(each.stdout for each in done),
     )
 
 

@@ -19,19 +19,23 @@ def database_url(sqlite_url: str) -> str:
 
 
 def test_reads_at_the_borders_of_what_is_allowed(live_settings: Settings) -> None:
-    outcome = campaign.run(
-        live_settings, "--seed", "1", "--phases", "coverage", "--include-method", "GET", count=4
-    )
+    outcome = campaign.run(live_settings, "--phases", "coverage", "--include-method", "GET", count=4)
 
     assert outcome.passed, outcome.output
     assert outcome.examples > 500
 
 
 def test_requests_drawn_by_chance_and_one_after_another(live_settings: Settings) -> None:
-    outcome = campaign.run(
-        live_settings, "--seed", "1", "-n", "5", "--phases", "examples,fuzzing,stateful", count=8
-    )
+    outcome = campaign.run(live_settings, "-n", "5", "--phases", "examples,fuzzing,stateful", count=8)
 
     assert outcome.passed, outcome.output
     assert outcome.server_errors == []
     assert set(outcome.unreached) <= RARE
+
+
+def test_sequences_of_requests_at_the_same_time_on_the_same_objects(live_settings: Settings) -> None:
+    outcome = campaign.run(live_settings, "-n", "2", count=2, seeds=(1, 2, 3))
+
+    assert outcome.passed, outcome.output
+    assert outcome.server_errors == []
+    assert outcome.examples > 10

@@ -41,6 +41,7 @@ _BORDER = "tests/faults/test_broker_border.py"
 _RESUME = "tests/faults/test_keras_resume.py"
 _RACES = "tests/faults/test_reconcilers.py"
 _CLAIMS = "tests/integration/test_store_races.py"
+_CLIENTS = "tests/faults/test_client_load.py::test_what_clients_of_two_processes_see_of_each_job_has_an_order"
 
 MUTATIONS = [
     Mutation(
@@ -219,6 +220,21 @@ MUTATIONS = [
         "                rendering.is_outdated = True\n",
         "                pass\n",
         "tests/unit/api/http/test_rendered.py::test_what_was_read_before_a_change_is_not_kept_after_it",
+    ),
+    Mutation(
+        "an acknowledged submit that was not committed, one of two",
+        "shared/store/group_commit.py",
+        "    return list(zip(waiting, outcomes, strict=True))\n",
+        "    if waiting and waiting[0].new.id.int % 2 == 0:\n        session.rollback()\n"
+        "    return list(zip(waiting, outcomes, strict=True))\n",
+        f"{_CLIENTS}[sqlite]",
+    ),
+    Mutation(
+        "a poll from a stale cache after a write through another process",
+        "api/http/rendered.py",
+        "    return any(int(version) > rendered.source.version for version in _VERSIONS.findall(tags))\n",
+        "    return False\n",
+        f"{_CLIENTS}[sqlite]",
     ),
 ]
 

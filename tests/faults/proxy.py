@@ -1,13 +1,45 @@
-"""A TCP proxy for a server's UNIX socket that can drop and delay traffic, and close connections."""
+"""A TCP proxy for a server that slows, slices, drops and cuts its traffic, and closes connections."""
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from queue import Queue
+from time import monotonic
 from typing import Self
 
 _CHUNK = 65_536
+_PENDING_CHUNKS = 64  # per connection; more are left in the kernel, which stops the server
+_PIECE_S = 0.05  # a limited bandwidth is passed in pieces of at most so long
+
+Upstream = Path | tuple[str, int]
+"""The path of a server's UNIX socket, or its host and port."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """How a connection carries its bytes.
+
+    Attributes:
+        delay_s: how late each reply arrives; replies may be on their way at the same time.
+        bytes_per_s: the most that passes in each direction.
+        slice_bytes: the most that is passed at once, in each direction.
+    """
+
+    delay_s: float = 0.0
+    bytes_per_s: float = inf
+    slice_bytes: int = _CHUNK
+
+    def pieces(self, data: bytes) -> Iterator[tuple[bytes, float]]:
+        """Yield the data in pieces, each with the seconds that it takes."""
+        paced = _CHUNK if self.bytes_per_s == inf else max(1, int(self.bytes_per_s * _PIECE_S))
+        size = min(self.slice_bytes, paced)
+        for start in range(0, len(data), size):
+            piece = data[start : start + size]
+            yield piece, len(piece) / self.bytes_per_s
 
 
 class Proxy:
@@ -15,12 +47,20 @@ class Proxy:
 
     Attributes:
         port: where clients connect, on 127.0.0.1.
+        link: how connections carry their bytes; it may be replaced at any time.
     """
 
-    def __init__(self, upstream: Path, *, delay_s: float = 0.0) -> None:
-        """Prepare to forward to a socket, with a delay of each reply, as of a server that is far away."""
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        delay_s: float = 0.0,
+        bytes_per_s: float = inf,
+        slice_bytes: int = _CHUNK,
+    ) -> None:
+        """Prepare to forward to a server, as if over the link that the other arguments describe."""
         self._upstream = upstream
-        self._delay_s = delay_s
+        self.link = Link(delay_s, bytes_per_s, slice_bytes)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._forwarding = threading.Event()
@@ -70,27 +110,43 @@ class Proxy:
 
     def _connect(self, client: socket.socket) -> None:
         self._forwarding.wait()  # the kernel has accepted the connection; it hangs
-        server = socket.socket(socket.AF_UNIX)
         try:
-            server.connect(str(self._upstream))
+            server = _connected(self._upstream)
         except OSError:
             client.close()
             return
-        connection = _Connection(client, server, self._delay_s)
+        connection = _Connection(client, server, lambda: self.link)
         self._connections.append(connection)
-        threading.Thread(
-            target=connection.pass_requests, args=[lambda data: self._is_cut(data)], daemon=True
-        ).start()
-        connection.pass_replies()
+        for target in (
+            lambda: connection.pass_requests(lambda data: self._is_cut(data)),
+            connection.send_replies,
+        ):
+            threading.Thread(target=target, daemon=True).start()
+        connection.receive_replies()
+
+
+def _connected(upstream: Upstream) -> socket.socket:
+    if not isinstance(upstream, Path):
+        return socket.create_connection(upstream)
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        server.connect(str(upstream))
+    except OSError:
+        server.close()
+        raise
+    return server
 
 
 class _Connection:
     """A client's connection, and the connection to the server that serves it."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, delay_s: float) -> None:
-        self._delay_s = delay_s
+    def __init__(self, client: socket.socket, server: socket.socket, link: Callable[[], Link]) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a slice is a packet
         self._client = client
         self._server = server
+        self._link = link
+        self._replies: Queue[tuple[float, bytes]] = Queue(_PENDING_CHUNKS)
+        self._closed = threading.Event()
         self._cut_next = False
         self.dead = False
 
@@ -100,22 +156,35 @@ class _Connection:
                 if self.dead:
                     continue
                 self._cut_next = self._cut_next or is_cut(data)
-                self._server.sendall(data)
+                self._send(self._server, data)
         self.close()
 
-    def pass_replies(self) -> None:
+    def receive_replies(self) -> None:
         with suppress(OSError):
             while data := self._server.recv(_CHUNK):
                 if self._cut_next:
                     break
-                if self._delay_s:
-                    threading.Event().wait(self._delay_s)
+                self._replies.put((monotonic() + self._link().delay_s, data))
+        self._replies.put((0.0, b""))
+
+    def send_replies(self) -> None:
+        with suppress(OSError):
+            while (reply := self._replies.get())[1]:
+                due, data = reply
+                self._closed.wait(max(0.0, due - monotonic()))
                 if not self.dead:
-                    self._client.sendall(data)
+                    self._send(self._client, data)
         if not self.dead:
             self.close()
 
+    def _send(self, end: socket.socket, data: bytes) -> None:
+        for piece, seconds in self._link().pieces(data):
+            if seconds:
+                self._closed.wait(seconds)
+            end.sendall(piece)
+
     def close(self) -> None:
+        self._closed.set()
         for end in (self._client, self._server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
