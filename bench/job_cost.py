@@ -112,7 +112,9 @@ def _process(folder: Path, url: str) -> Iterator[PoolProcess]:
         log.configure("INFO")
         handler = JobLogHandler(job_log_database)
         logging.getLogger().addHandler(handler)
-        yield PoolProcess(settings, _Executor(settings), make_worker_info(), database, heartbeat_database)
+        yield PoolProcess(
+            settings, _Executor(settings), make_worker_info(), "bench-1", database, heartbeat_database
+        )
         logging.getLogger().removeHandler(handler)
         handler.close()
 

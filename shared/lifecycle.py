@@ -81,7 +81,7 @@ EVENTS: dict[EventType, Edge] = {
     EventType.CANCEL_REQUESTED: Edge(_RUNNING, None),
     EventType.EDITED: Edge(frozenset(JobState), None),  # its name or tags
     EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # the worker was stopped
-    EventType.LEASE_EXPIRED: Edge(_RUNNING, JobState.QUEUED),  # the worker was lost
+    EventType.LEASE_EXPIRED: Edge(_RUNNING, JobState.QUEUED),  # the worker or its process was lost
     EventType.RETRY_SCHEDULED: Edge(_RUNNING, JobState.QUEUED),  # a transient error
     EventType.SUCCEEDED: Edge(_RUNNING, JobState.SUCCEEDED),
     EventType.FAILED: Edge(_RUNNING, JobState.FAILED),
@@ -103,7 +103,7 @@ class AttemptOutcome(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     RELEASED = "released"  # the worker was stopped
-    LOST = "lost"  # its lease expired
+    LOST = "lost"  # its lease expired, or its process was killed
 
 
 class WorkerState(StrEnum):

@@ -22,7 +22,7 @@ _MAX_REPLY = 200  # characters of a reply that are quoted
 _REFUSED_LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
 _LOGIN_CODES = ("NOAUTH", "WRONGPASS", "NOPERM")
 # what the client raises, besides its own errors, if a reply does not follow Redis's protocol
-_PARSER_ERRORS = (InvalidResponse, ValueError, AttributeError, TypeError, LookupError)
+PARSER_ERRORS = (InvalidResponse, ValueError, AttributeError, TypeError, LookupError)
 
 
 def check_taking(client: Redis, lists: Iterable[str]) -> None:
@@ -67,6 +67,6 @@ def explain(error: BaseException) -> str:
         return f"a key in Redis is no list: delete it ({reply})"
     if isinstance(error, ResponseError):
         return f"Redis refuses a command: {reply}"
-    if isinstance(error, _PARSER_ERRORS):
+    if isinstance(error, PARSER_ERRORS):
         return "what responds is no Redis: correct TRAINSHED_REDIS_URL"
     return "Redis is unavailable: start it, or correct TRAINSHED_REDIS_URL"

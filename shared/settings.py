@@ -5,11 +5,19 @@ from collections.abc import Iterator
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from shared.schemas import QUEUE_PATTERN
 
@@ -150,8 +158,8 @@ class Settings(BaseSettings):
     """Seconds without a completed step after which a running job counts as hung: it fails with `timeout`, and
     its process is replaced. Increase it if a download may take longer."""
     max_crashes: int = Field(default=3, ge=1)
-    """Number of lost workers after which the job that they ran fails with `worker_lost` instead of being
-    retried."""
+    """Number of lost workers or killed pool processes after which the job that they ran fails with
+    `worker_lost` instead of being retried."""
     worker_retention_s: float = Field(default=86_400.0, gt=0)
     """Seconds for which a worker that has stopped or was lost is still listed. Decrease it where workers come
     and go often."""
@@ -171,7 +179,7 @@ class Settings(BaseSettings):
     trains faster on a GPU."""
     executor: str = "workers.mnist.executor:MnistExecutor"
     """Class that runs jobs, as `module:class`. Only tests use another."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Least severe level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."""
 
     @field_validator("api_keys")
@@ -188,6 +196,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
 
     @field_validator("data_dir")
     @classmethod
@@ -278,3 +291,17 @@ def _passwords(url: str) -> Iterator[str]:
 def get_settings() -> Settings:
     """Return the settings of this process, which are read from the environment once."""
     return Settings()
+
+
+def invalid_settings(error: ValidationError | SettingsError) -> list[str]:
+    """Return a line for each invalid setting: its variable, its value and what is wrong."""
+    if not isinstance(error, ValidationError):
+        return [str(error)]
+    lines = []
+    for detail in error.errors():
+        variable = "_".join(["TRAINSHED", *(str(part).upper() for part in detail["loc"])])
+        value = detail["input"]
+        shown = f"{variable} {value}" if isinstance(value, str | int | float) else variable
+        message = detail["msg"].removeprefix("Value error, ")
+        lines.append(f"{shown}: {message}" if detail["loc"] else message)
+    return lines

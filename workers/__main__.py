@@ -1,7 +1,50 @@
-"""Run a worker in the foreground, until SIGTERM or Ctrl-C: `python -m workers`."""
+"""Run a worker in the foreground, until SIGTERM or Ctrl-C: `python -m workers`.
 
-from celery.bin.celery import celery
+With `--check` it runs nothing, and its exit code says what a worker lacks.
+"""
 
-if __name__ == "__main__":
+import sys
+
+
+def main() -> None:
+    """Wait until everything is there that a worker needs, and run it."""
+    # imported here: a pool process imports this module too, and needs neither these nor the command line
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from shared import log
+    from shared.settings import get_settings, invalid_settings
+    from workers import readiness
+
+    try:
+        settings = get_settings()
+    except (ValidationError, SettingsError) as error:
+        sys.exit(_refused(*invalid_settings(error)))
+    log.configure(settings.log_level, secrets=settings.secrets)
+    try:
+        dependencies = readiness.Dependencies(settings)
+    except (SQLAlchemyError, ImportError) as error:
+        sys.exit(_refused(f"TRAINSHED_DATABASE_URL: {error}"))
+    except ValueError as error:
+        sys.exit(_refused(f"TRAINSHED_REDIS_URL: {error}"))
+    if "--check" in sys.argv:
+        sys.exit(readiness.check(dependencies))
+    readiness.wait(dependencies)
+    dependencies.close()
+
+    from celery.bin.celery import celery
+
     # not app.worker_main: only this command's exit status tells a supervisor whether the worker failed
     celery(["--app", "workers.app", "worker", "--without-gossip", "--without-mingle", "--without-heartbeat"])
+
+
+def _refused(*lines: str) -> int:
+    """Write why the settings are invalid, as every command does, and return its exit code."""
+    for line in lines:
+        sys.stderr.write(f"Error: {line}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    main()

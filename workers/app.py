@@ -43,9 +43,10 @@ def _handle_failed_starts(**_: Any) -> None:
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator, unused-ignore]
-def _start_parent(**_: Any) -> None:
+def _start_parent(sender: Any, **_: Any) -> None:
     global _parent
-    _parent = ParentProcess(settings, gpus, slots)
+    pool = sender.pool  # its own pool is None once it has stopped
+    _parent = ParentProcess(settings, gpus, slots, lambda: list(getattr(pool._pool, "_pool", ())))
     _parent.start()
 
 

@@ -3,19 +3,23 @@
 import os
 import threading
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Any
 
 import billiard
 from celery.worker import state
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared import log
 from shared.broker import Broker
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store.change_feed import ChangePublisher
+from workers import readiness
 from workers.draining import DrainStep
 from workers.pool_process import STOP_SIGNAL, worker_name
+from workers.pool_watch import PoolWatch
 from workers.reconciler import Reconciler
 from workers.registration import Registration
 
@@ -25,7 +29,10 @@ _log = log.get_logger(__name__)
 class ParentProcess:
     """The work of a worker's parent process, besides passing messages to its pool, which Celery does."""
 
-    def __init__(self, settings: Settings, gpus: list[str], slots: int) -> None:
+    def __init__(
+        self, settings: Settings, gpus: list[str], slots: int, processes: Callable[[], Iterable[Any]]
+    ) -> None:
+        """Prepare; `processes` returns billiard's processes that are in the pool now."""
         self._settings = settings
         self._publisher = ChangePublisher(settings)
         self._database = Database(settings.effective_database_url, committed=self._publisher)
@@ -33,16 +40,20 @@ class ParentProcess:
         self._slots = slots
         self._reconciler = Reconciler(self._database, self._broker, settings, free_slots=self._free_slots)
         pid = os.getpid()
+        name = worker_name(pid)
         self._registration = Registration(
-            self._database, settings, name=worker_name(pid), pid=pid, devices=gpus, slots=slots
+            self._database, settings, name=name, pid=pid, devices=gpus, slots=slots
         )
+        self._pool_watch = PoolWatch(self._database, self._broker, settings, worker=name, processes=processes)
         self._registered = False
+        self._reports = readiness.Reports()
         self._stop_requested = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
-        """Start the reconciler's thread; its first round that reaches the database registers the worker."""
+        """Start the threads; the reconciler's first round that reaches the database registers the worker."""
         self._thread.start()
+        self._pool_watch.start()
 
     def stop_jobs(self) -> None:
         """Signal every pool process to release its job."""
@@ -56,6 +67,7 @@ class ParentProcess:
         """Wake others up for the jobs that the pool has released, mark the worker as stopped, disconnect."""
         self._stop_requested.set()
         self._thread.join()
+        self._pool_watch.stop()
         self._run_round()
         self._registration.mark_stopped()
         self._publisher.close()
@@ -91,6 +103,17 @@ class ParentProcess:
                 self._registration.register()
                 self._registered = True
             self._reconciler.reconcile()
+            self._reports.report([])
+        except DBAPIError as error:
+            self._report(error)
         except Exception:
             # an unexpected error must not end this thread: later losses would stay unrepaired
             _log.exception("reconciler round failed")
+
+    def _report(self, error: DBAPIError) -> None:
+        """Log why the database refused a round, as long as it does once a minute."""
+        obstacle = readiness.database_obstacle(self._database, self._settings)
+        if obstacle is None:  # it was busy, or is back already
+            _log.warning("reconciler round failed", error=str(error.orig))
+        else:
+            self._reports.report([obstacle])

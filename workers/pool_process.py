@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from billiard.process import current_process
 
@@ -35,6 +36,7 @@ class PoolProcess:
     """State of a pool process.
 
     Attributes:
+        id: what `process_id` returns for it.
         database: for the thread that runs jobs; retries for long, since a failed write loses a job's work.
         heartbeat_database: for the heartbeat thread, which tries again by itself; never retries.
         stop: set when the worker is being stopped.
@@ -43,6 +45,7 @@ class PoolProcess:
     settings: Settings
     executor: Executor
     info: WorkerInfo
+    id: str
     database: Database
     heartbeat_database: Database
     stop: threading.Event = field(default_factory=threading.Event)
@@ -74,6 +77,7 @@ def start() -> None:
         settings=settings,
         executor=executor,
         info=WorkerInfo(name=worker_name(os.getppid()), device=executor.device, versions=executor.versions),
+        id=process_id(current_process().name),
         database=Database(url, patience_s=settings.lease_s * 2 / 3, committed=publisher),
         heartbeat_database=Database(url, patience_s=0, committed=publisher),
     )
@@ -94,6 +98,17 @@ def load_executor(settings: Settings) -> Executor:
     module, _, name = settings.executor.partition(":")
     executor: Executor = getattr(importlib.import_module(module), name)(settings)
     return executor
+
+
+def process_id(name: str) -> str:
+    """Return an id that no other pool process of any worker has; both the process and its parent know it.
+
+    Args:
+        name: billiard's name of the process, which it gives to one process of a worker only.
+    """
+    # neither process ids nor host names are unique: containers have the same ones
+    family = sha256(bytes(current_process().authkey)).hexdigest()[:12]
+    return f"{family}-{name}"
 
 
 def worker_name(parent_pid: int) -> str:

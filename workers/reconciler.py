@@ -9,7 +9,6 @@ from functools import partial
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from shared import log
@@ -42,13 +41,14 @@ class Reconciler:
         self._observing_since: datetime | None = None
 
     def reconcile(self) -> None:
-        """Run one round; an outage ends it early, and the next round does the rest."""
-        try:
-            requeued = self._recover_jobs()
-            self._prune_workers()
-            self._wake_workers(requeued)
-        except DBAPIError as error:
-            _log.warning("database unavailable", error=str(error.orig))
+        """Run one round; an outage of the database ends it early, and the next round does the rest.
+
+        Raises:
+            DBAPIError: the database is unavailable.
+        """
+        requeued = self._recover_jobs()
+        self._prune_workers()
+        self._wake_workers(requeued)
 
     def _recover_jobs(self) -> int:
         cancelled, reaped = self._database.write(self._recover)

@@ -63,7 +63,8 @@ def claim_next(process: PoolProcess, first: Sequence[str]) -> claims.Claim | Non
     """Claim the next job; return None if no job can start, or this worker is being stopped."""
     if process.stop.is_set():
         return None
-    settings, owner = process.settings, f"{process.info.name}/{uuid4()}"
+    # with the id of this process, by which its parent takes the job from it if it is killed
+    settings, owner = process.settings, f"{process.info.name}/{process.id}/{uuid4()}"
 
     def claim(session: Session) -> claims.Claim | None:
         queues = dict.fromkeys([*first, *places.by_next_place(session, settings.queues, now=database_now)])

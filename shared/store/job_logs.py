@@ -12,6 +12,7 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
+from shared.db.clock import Now, database_now
 from shared.db.tables import Base, Job, JobLog
 from shared.schemas import LogLevel
 from shared.store.transitions import AttemptId
@@ -61,6 +62,18 @@ def append(session: Session, lines: Mapping[AttemptId, Sequence[Line]]) -> None:
         rows += ({"job_id": attempt.job_id, "attempt": attempt.number, **asdict(line)} for line in kept)
     if rows:
         session.execute(insert(_JOB_LOGS), rows)
+
+
+def append_last(
+    session: Session, attempt: AttemptId, level: LogLevel, message: str, *, now: Now = database_now
+) -> None:
+    """Store a line after those of an attempt that can no longer write its own."""
+    numbers = select(func.max(JobLog.number)).where(
+        JobLog.job_id == attempt.job_id, JobLog.attempt == attempt.number
+    )
+    number = (session.scalar(numbers) or 0) + 1
+    at = session.execute(select(now())).scalar_one()
+    append(session, {attempt: [Line(number=number, at=at, level=level, message=message, fields={})]})
 
 
 def _stored(session: Session, job_ids: AbstractSet[UUID]) -> tuple[Counter[AttemptId], Counter[UUID]]:

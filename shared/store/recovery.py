@@ -1,4 +1,7 @@
-"""Recovery of jobs whose worker was lost. Each change is a compare-and-set, so any reconciler may call it."""
+"""Recovery of jobs whose worker or pool process was lost.
+
+Each change is a compare-and-set, so any reconciler may call it.
+"""
 
 from typing import Any, TypeVar
 from uuid import UUID
@@ -7,9 +10,11 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import Job
+from shared.db.tables import IS_RUNNING, Job
 from shared.lifecycle import AttemptOutcome, EventType, JobState
-from shared.store.transitions import AttemptFailure, change
+from shared.schemas import LogLevel
+from shared.store import job_logs
+from shared.store.transitions import AttemptFailure, AttemptId, change
 
 WORKER_LOST = "worker_lost"
 
@@ -25,24 +30,51 @@ def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list
     expired = select(Job).where(Job.state == JobState.RUNNING, Job.lease_expires_at < now())
     lost = session.scalars(_locked(expired)).all()
     for job in lost:
-        _count_crash(session, job, max_crashes, now)
+        reason = f"worker {(job.lease_owner or '').partition('/')[0]} stopped renewing its lease"
+        _count_crash(session, job, reason, max_crashes, now)
     return [job.id for job in lost]
 
 
-def _count_crash(session: Session, job: Job, max_crashes: int, now: Now) -> None:
-    crashes = job.crashes + 1
-    failure = AttemptFailure(WORKER_LOST, f"worker {job.lease_owner} stopped renewing its lease")
+def take_from(
+    session: Session, process: str, reason: str, *, max_crashes: int, now: Now = database_now
+) -> list[str]:
+    """Take the running job of a pool process that has ended from it, as `reap` does after the lease.
+
+    This waits for the last transaction of the process if the database has not finished it yet.
+
+    Args:
+        process: the beginning of `lease_owner` of all that this process has claimed.
+        reason: how it ended, for people.
+
+    Returns:
+        The job's queue; empty if the process ran none, or its last report was committed.
+    """
+    of_process = Job.lease_owner.startswith(f"{process}/", autoescape=True)
+    running = select(Job).where(IS_RUNNING, of_process).order_by(Job.id).with_for_update(key_share=True)
+    taken = session.scalars(running).all()
+    for job in taken:
+        _count_crash(session, job, reason, max_crashes, now)
+    return [job.queue for job in taken]
+
+
+def _count_crash(session: Session, job: Job, reason: str, max_crashes: int, now: Now) -> None:
+    crashes, failure = job.crashes + 1, AttemptFailure(WORKER_LOST, reason)
     ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST, "failure": failure}
     if job.cancel_requested_at is not None:
         event = EventType.CANCELLED
     elif crashes < max_crashes:
         event = EventType.LEASE_EXPIRED
+        ended.update(data={"code": WORKER_LOST, "message": reason})
     else:
         event = EventType.FAILED
-        message = f"{crashes} workers were lost while they ran this job; the attempts say which"
+        message = (
+            f"{crashes} workers were lost while they ran this job; the attempts say which. The last: {reason}"
+        )
         ended.update(error_code=WORKER_LOST, error_message=message)
         ended.update(data={"code": WORKER_LOST, "message": message})
+    attempt = AttemptId(job.id, job.attempt)
     change(session, event, job.id, Job.attempt == job.attempt, **ended, now=now)
+    job_logs.append_last(session, attempt, LogLevel.ERROR, f"attempt lost: {reason}", now=now)
 
 
 def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:

@@ -165,6 +165,22 @@ MUTATIONS = [
         f"{_KILLS}::test_job_that_kills_its_workers_fails_and_the_next_job_succeeds",
     ),
     Mutation(
+        "a killed pool process that keeps its job",
+        "workers/parent.py",
+        "        self._pool_watch.start()\n",
+        "",
+        "tests/faults/test_pool_kills.py"
+        "::test_job_of_a_killed_pool_process_runs_again_within_3_s_at_the_default_settings",
+    ),
+    Mutation(
+        "a single look for the job of a killed pool process",
+        "workers/pool_watch.py",
+        "_LOOKS = 4\n",
+        "_LOOKS = 1\n",
+        "tests/unit/workers/test_pool_watch.py"
+        "::test_a_job_whose_claim_is_committed_after_the_end_of_its_process_is_taken",
+    ),
+    Mutation(
         "a stop that counts as a crash",
         "workers/app.py",
         "        _parent.stop_jobs()\n",

@@ -226,7 +226,7 @@ def test_worker_that_starts_before_redis_takes_jobs_when_redis_has_started(
 ) -> None:
     redis.stop()
     worker = sqlite_cluster.start_worker()
-    wait_until(lambda: worker.logged("Cannot connect to redis"), "the worker cannot connect", timeout=30)
+    wait_until(lambda: worker.logged("Redis is unavailable"), "the worker cannot connect", timeout=30)
     job_id = sqlite_cluster.submit()  # its message cannot be sent, which is not an error
     redis.start()
     sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=40)

@@ -85,7 +85,7 @@ def test_worker_that_starts_before_the_database_registers_when_the_database_has_
     with new_cluster(own_postgres.url("faults"), redis.url) as cluster:
         own_postgres.stop(SIGINT)
         worker = cluster.start_worker()
-        wait_until(lambda: worker.logged("reconciler round failed"), "the first round fails", timeout=30)
+        wait_until(lambda: worker.logged("does not answer"), "it cannot work", timeout=30)
         own_postgres.start()
         cluster.wait_until_ready(worker)
         # only the reconciler sends its message

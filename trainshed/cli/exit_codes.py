@@ -10,7 +10,7 @@ from pydantic_settings import SettingsError
 from typer.core import TyperGroup
 
 from shared.lifecycle import JobState
-from shared.settings import Settings
+from shared.settings import Settings, invalid_settings
 from trainshed.cli.output import say
 from trainshed.errors import ClientError, TrainshedApiError, UsageError
 
@@ -55,23 +55,18 @@ def _exit_code(error: Exception) -> ExitCode:
 
 
 def _messages(error: Exception) -> Iterator[str]:
-    if isinstance(error, ValidationError):
+    if isinstance(error, ValidationError) and error.title == Settings.__name__:
+        yield from invalid_settings(error)
+    elif isinstance(error, ValidationError):
         for detail in error.errors():
             message = detail["msg"].removeprefix("Value error, ")
-            yield _located(_source(error.title, detail["loc"]), message, detail["input"])
+            yield _located(_option(detail["loc"]), message, detail["input"])
     elif isinstance(error, TrainshedApiError) and error.problem.errors:
         for problem in error.problem.errors:
             path = str(problem.get("pointer") or problem.get("parameter") or "").split("/")
             yield _located(_option(path), str(problem.get("detail")))
     else:
         yield str(error)
-
-
-def _source(model: str, path: Sequence[int | str]) -> str:
-    """Return the environment variable or the option that an invalid value came from."""
-    if model == Settings.__name__:
-        return "_".join(["TRAINSHED", *(str(part).upper() for part in path)]) if path else ""
-    return _option(path)
 
 
 def _option(path: Sequence[int | str]) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -75,11 +76,19 @@ def api() -> None:
     )
 
 
-def worker() -> None:
-    """Run a worker, in the foreground; when it is stopped, its jobs return to the queue."""
-    get_settings()  # reports invalid settings in one line, where Celery would show a traceback
+def worker(
+    check: Annotated[
+        bool, typer.Option("--check", help="Run nothing: say what a worker lacks here, and exit.")
+    ] = False,
+) -> None:
+    """Run a worker, in the foreground; when it is stopped, its jobs return to the queue.
+
+    It waits for the database, its schema and Redis, and says which is missing.
+    """
+    get_settings()  # reports invalid settings
+    arguments = ["--check"] if check else []
     # in place of this process, so that signals reach it; -P as in trainshed.local.stack
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "workers"])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "workers", *arguments])
 
 
 def migrate(as_json: options.Json = False) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.settings import ExposedApi, Settings, get_settings, is_loopback
+from shared.settings import ExposedApi, Settings, get_settings, invalid_settings, is_loopback
 
 _SPRITE = '{"images_url": "https://example.org/i.png", "labels_url": "https://example.org/l"}'
 
@@ -189,3 +189,18 @@ def test_an_api_that_other_hosts_can_reach_needs_a_key() -> None:
         Settings.model_validate({"host": host, "api_keys": "x" * 16}).require_guarded()
         with pytest.raises(ExposedApi, match="TRAINSHED_API_KEYS"):
             Settings(host=host).require_guarded()
+
+
+@pytest.mark.parametrize("level", ["debug", "INFO", "Warning"])
+def test_the_case_of_the_log_level_does_not_matter(level: str) -> None:
+    assert Settings.model_validate({"log_level": level}).log_level == level.upper()
+
+
+def test_each_invalid_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINSHED_LOG_LEVEL", "LOUD")
+    monkeypatch.setenv("TRAINSHED_API_KEYS", "secret")
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    keys, level = invalid_settings(error.value)
+    assert level.startswith("TRAINSHED_LOG_LEVEL LOUD: Input should be 'DEBUG', 'INFO'")
+    assert keys.startswith("TRAINSHED_API_KEYS: each needs at least 16 characters")

@@ -27,6 +27,7 @@ def make_process(settings: Settings, database_url: str) -> Iterator[MakeProcess]
             settings=own,
             executor=executor or StubExecutor(own),
             info=make_worker_info(),
+            id="test-1",
             database=databases[0],
             heartbeat_database=databases[1],
         )

@@ -15,3 +15,10 @@ def test_the_executor_is_the_class_that_the_settings_name(settings: Settings) ->
 def test_a_process_that_was_not_started_as_a_pool_process_has_no_state() -> None:
     with pytest.raises(RuntimeError, match="not a pool process"):
         pool_process.current()
+
+
+def test_a_process_and_its_parent_give_it_the_same_id_and_no_other_process_has_it() -> None:
+    own, others = pool_process.process_id("SpawnPoolWorker-1"), ["SpawnPoolWorker-2", "SpawnPoolWorker-11"]
+    assert pool_process.process_id("SpawnPoolWorker-1") == own
+    assert own not in {pool_process.process_id(name) for name in others}
+    assert own.endswith("-SpawnPoolWorker-1")

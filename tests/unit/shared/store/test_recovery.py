@@ -5,7 +5,8 @@ from uuid import UUID
 
 from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, EventType, JobState
-from shared.store import attempts, job_edits, recovery, results
+from shared.schemas import LogLevel
+from shared.store import attempts, job_edits, job_logs, recovery, results
 from shared.store.claims import Claim
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
@@ -104,9 +105,65 @@ def test_a_job_fails_after_the_maximum_number_of_crashes(database: Database, clo
     assert states == [JobState.QUEUED, JobState.QUEUED, JobState.FAILED]
     job = stored.job(database, job_id)
     assert (job.crashes, job.error_code, job.finished_at) == (3, "worker_lost", clock.moment)
-    assert job.error_message == "3 workers were lost while they ran this job; the attempts say which"
+    assert job.error_message == (
+        "3 workers were lost while they ran this job; the attempts say which. "
+        "The last: worker worker-1 stopped renewing its lease"
+    )
     assert stored.attempt(database, attempt.job_id, attempt.number).outcome == AttemptOutcome.LOST
     assert stored.events(database, job_id)[-1].data["code"] == "worker_lost"
+
+
+def _take(database: Database, clock: FrozenClock, process: str, max_crashes: int = 3) -> list[str]:
+    return database.write(
+        lambda session: recovery.take_from(session, process, "it broke", max_crashes=max_crashes, now=clock)
+    )
+
+
+def test_the_job_of_a_lost_process_is_taken_before_its_lease_expires(
+    database: Database, clock: FrozenClock
+) -> None:
+    job_id = _submitted(database, clock, queue="gpu")
+    claimed(database, job_id, owner="host_1/a-1/x", lease_s=_LEASE_S, now=clock)
+    others = ["host_1/a-10/x", "hostx1/a-1/x", "host_1/a-1"]
+    running = [
+        claimed(database, _submitted(database, clock), owner=owner, lease_s=_LEASE_S, now=clock).attempt
+        for owner in others
+    ]
+    assert _take(database, clock, "host_1/a-1") == ["gpu"]
+    job, row = stored.job(database, job_id), stored.attempt(database, job_id, 1)
+    assert (job.state, job.crashes, job.failures) == (JobState.QUEUED, 1, 0)
+    assert (row.outcome, row.error_code, row.error_message) == ("lost", "worker_lost", "it broke")
+    event = stored.events(database, job_id)[-1]
+    assert (event.type, event.data) == ("lease_expired", {"code": "worker_lost", "message": "it broke"})
+    assert {stored.job(database, attempt.job_id).state for attempt in running} == {JobState.RUNNING}
+    assert _take(database, clock, "host_1/a-1") == []
+
+
+def test_a_job_whose_processes_are_lost_fails_after_the_maximum_number_of_crashes(
+    database: Database, clock: FrozenClock
+) -> None:
+    job_id = _submitted(database, clock)
+    for _ in range(2):
+        claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
+        _take(database, clock, "host/a", max_crashes=2)
+    job = stored.job(database, job_id)
+    assert (job.state, job.crashes, job.error_code) == (JobState.FAILED, 2, "worker_lost")
+    assert str(job.error_message).endswith("The last: it broke")
+
+
+def test_a_lost_attempt_ends_the_log_of_the_job_with_the_reason(
+    database: Database, clock: FrozenClock
+) -> None:
+    job_id = _submitted(database, clock)
+    attempt = claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
+    own = job_logs.Line(number=1, at=clock.moment, level=LogLevel.INFO, message="its own", fields={})
+    database.write(lambda session: job_logs.append(session, {attempt: [own]}))
+    _take(database, clock, "host/a")
+    lines = database.read(lambda session: job_logs.lines(session, job_id, limit=10))
+    assert [(line.attempt, line.number, line.level, line.message) for line in lines] == [
+        (1, 1, "info", "its own"),
+        (1, 2, "error", "attempt lost: it broke"),
+    ]
 
 
 def test_crashes_and_failures_are_counted_separately(database: Database, clock: FrozenClock) -> None:

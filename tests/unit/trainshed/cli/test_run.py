@@ -71,6 +71,13 @@ def test_the_worker_command_becomes_the_worker(tmp_path: Path) -> None:
     assert (int(out), worker.returncode) == (worker.pid, 0)
 
 
+def test_the_check_of_a_worker_is_the_workers_own(tmp_path: Path) -> None:
+    (tmp_path / "workers.py").write_text("import sys; print(sys.argv[1:]); sys.exit(12)")
+    worker = trainshed("worker", "--check", PYTHONPATH=str(tmp_path))
+    out, _ = worker.communicate(timeout=30)
+    assert (out.strip(), worker.returncode) == ("['--check']", 12)
+
+
 def test_a_worker_with_an_invalid_setting_names_it(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINSHED_LEASE_S", "long")
     result = cli.run("worker")
