@@ -5,6 +5,7 @@ from random import Random
 BACKOFF_BASE_S = 1.0
 BACKOFF_CAP_S = 300.0
 JITTER = 0.25
+MAX_DELAY_S = BACKOFF_CAP_S * (1 + JITTER)
 
 
 def retry_delay_s(failures: int, rng: Random) -> float:

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from shared.schemas import QUEUE_PATTERN
+from shared.texts import PRINTABLE
 
 DIGIT_NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
@@ -67,7 +68,9 @@ class SpriteSource(BaseModel):
     labels_sha256: Sha256 = ""
     train_rows: int = Field(default=55_000, ge=1)
     test_rows: int = Field(default=10_000, ge=2)
-    class_names: tuple[str, ...] = Field(default=DIGIT_NAMES, min_length=10, max_length=10)
+    class_names: tuple[Annotated[str, Field(max_length=64, pattern=PRINTABLE)], ...] = Field(
+        default=DIGIT_NAMES, min_length=10, max_length=10
+    )
 
 
 class Settings(BaseSettings):

@@ -4,30 +4,32 @@ import logging
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from shared import log
 from shared.db.engine import Database
+from shared.db.outages import is_transient
 from shared.schemas import LogLevel
 from shared.store import job_logs
 from shared.store.transitions import AttemptId
+from shared.texts import MAX_MESSAGE_CHARS, storable
 
 _log = log.get_logger(__name__)
 
 _WRITE_INTERVAL_S = 0.5  # lines logged within this time are written in one transaction
 _MAX_PENDING_LINES = 10_000  # further lines are dropped while the database is unavailable
-_MAX_TEXT_CHARS = 4_000
 # fields that are columns of the table, or the same in every line of an attempt
 _OMITTED_FIELDS = frozenset(
     {"event", "level", "logger", "timestamp", "job_id", "attempt", "worker", "request_id"}
 )
+_AttemptLine = tuple[AttemptId, job_logs.Line]
 _LEVELS = tuple(LogLevel)  # the standard library's numbers are 10, 20, ... 50
 
 
@@ -42,7 +44,7 @@ class JobLogHandler(logging.Handler):
         super().__init__()
         self._database = database
         self._hide = hide
-        self._pending: list[tuple[AttemptId, job_logs.Line]] = []
+        self._pending: list[_AttemptLine] = []
         self._attempt: AttemptId | None = None
         self._line_count = 0
         self._pending_lock = threading.Lock()
@@ -61,7 +63,7 @@ class JobLogHandler(logging.Handler):
             self._attempt, self._line_count = attempt, 0
         self._line_count += 1
         if self._line_count <= job_logs.MAX_LINES:
-            line = self._line(record)
+            line = self._line_or_note(record)
             with self._pending_lock:
                 self._pending.append((attempt, line))
             self._wake.set()
@@ -73,6 +75,13 @@ class JobLogHandler(logging.Handler):
         self._thread.join()
         super().close()
 
+    def _line_or_note(self, record: logging.LogRecord) -> job_logs.Line:
+        try:
+            return self._line(record)
+        except Exception as error:  # such as arguments that do not fit the message
+            at = datetime.fromtimestamp(record.created, UTC)
+            return _note(job_logs.Line(self._line_count, at, LogLevel.WARNING, "", {}), error)
+
     def _line(self, record: logging.LogRecord) -> job_logs.Line:
         event = record.msg if isinstance(record.msg, dict) else {"event": self.format(record)}
         return job_logs.Line(
@@ -80,7 +89,11 @@ class JobLogHandler(logging.Handler):
             at=datetime.fromtimestamp(record.created, UTC),
             level=_LEVELS[max(0, min(4, record.levelno // 10 - 1))],
             message=self._text(event.get("event", "")),
-            fields={name: self._value(value) for name, value in event.items() if name not in _OMITTED_FIELDS},
+            fields={
+                self._text(name): self._value(value)
+                for name, value in event.items()
+                if name not in _OMITTED_FIELDS
+            },
         )
 
     def _value(self, value: Any) -> Any:
@@ -89,8 +102,8 @@ class JobLogHandler(logging.Handler):
         return value if is_json else self._text(value)
 
     def _text(self, value: object) -> str:
-        # PostgreSQL cannot store a NUL
-        return self._hide(str(value)[:_MAX_TEXT_CHARS]).replace("\x00", "?")
+        # cut first: hiding secrets takes as long as the text is
+        return storable(self._hide(str(value)[: MAX_MESSAGE_CHARS + 1]))
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -102,13 +115,39 @@ class JobLogHandler(logging.Handler):
     def _write_pending(self) -> None:
         with self._pending_lock:
             pending, self._pending = self._pending, []
-        if not pending:
-            return
-        lines_by_attempt = defaultdict(list)
-        for attempt, line in pending:
-            lines_by_attempt[attempt].append(line)
         try:
-            self._database.write(partial(job_logs.append, lines=lines_by_attempt))
-        except SQLAlchemyError as error:
+            self._write(pending)
+        except Exception as error:  # whatever it is: the next job's lines need this thread
             # this thread runs no attempt, so this line does not come back to this handler
             _log.warning("job log lines lost", lines=len(pending), error=type(error).__name__)
+
+    def _write(self, lines: Sequence[_AttemptLine]) -> None:
+        """Store lines. If the database refuses them, each is stored alone, or a note in its place."""
+        try:
+            self._append(lines)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            for attempt, line in lines:
+                self._write_line_or_note(attempt, line)
+
+    def _write_line_or_note(self, attempt: AttemptId, line: job_logs.Line) -> None:
+        try:
+            self._append([(attempt, line)])
+        except Exception as error:
+            if is_transient(error):
+                raise
+            self._append([(attempt, _note(line, error))])
+
+    def _append(self, lines: Sequence[_AttemptLine]) -> None:
+        lines_by_attempt = defaultdict(list)
+        for attempt, line in lines:
+            lines_by_attempt[attempt].append(line)
+        if lines:
+            self._database.write(partial(job_logs.append, lines=lines_by_attempt))
+
+
+def _note(line: job_logs.Line, error: Exception) -> job_logs.Line:
+    """Return what is stored in place of a line that cannot be."""
+    message = f"a line that could not be stored, {type(error).__name__}: the worker's own log may have it"
+    return replace(line, message=message, fields={})

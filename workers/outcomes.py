@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
@@ -59,7 +60,27 @@ Outcome = Trained | Evaluated | Failed | Cancelled | Released | Superseded
 
 def unexpected_failure(error: Exception) -> Failed:
     """Return the outcome of an attempt that ended with an unexpected error; the job is retried."""
-    return Failed(AttemptFailure("internal", f"{type(error).__name__}: {error}"), retryable=True)
+    return Failed(AttemptFailure("internal", describe(error)), retryable=True)
+
+
+def instead_of(outcome: Outcome, error: Exception) -> Outcome:
+    """Return what to report, without progress, when the database has refused the report of an outcome.
+
+    A result that was refused fails the job at once: another attempt would compute the same.
+    """
+    if isinstance(outcome, Trained | Evaluated):
+        reason = f"the result could not be stored: {describe(error)}"
+        return Failed(AttemptFailure("internal", reason), retryable=False)
+    return outcome
+
+
+def describe(error: Exception) -> str:
+    """Return an error's class and message, of a database's error without the statement and its values."""
+    try:
+        message = str(error.orig if isinstance(error, DBAPIError) else error)
+    except Exception:  # the error's own code
+        message = "its message cannot be read"
+    return f"{type(error).__name__}: {message}"
 
 
 def report(claim: claims.Claim, outcome: Outcome, session: Session, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from shared.db.engine import Database
 from shared.settings import Settings, get_settings
 from shared.store.change_feed import ChangePublisher
 from shared.store.workers import WorkerInfo
+from shared.texts import storable
 from workers.executor import Executor
 from workers.gpus import select_gpu, visible_gpus
 from workers.job_log_handler import JobLogHandler
@@ -28,6 +29,8 @@ STOP_SIGNAL = signal.SIGUSR2
 # sent to the parent by a pool process that could not start
 START_FAILED_SIGNAL = signal.SIGUSR2
 
+_MAX_DEVICE_CHARS = 200
+_MAX_HOST_CHARS = 128  # so that a lease owner, which begins with it, fits into its column
 _JOB_LOG_PATIENCE_S = 2.0  # how long writes of job log lines are retried while the database is unavailable
 
 
@@ -72,11 +75,12 @@ def start() -> None:
     loaded = time.monotonic()
     executor.warm_up()
     warm = time.monotonic()
+    device = storable(executor.device, _MAX_DEVICE_CHARS)
     url, publisher = settings.effective_database_url, ChangePublisher(settings)
     process = PoolProcess(
         settings=settings,
         executor=executor,
-        info=WorkerInfo(name=worker_name(os.getppid()), device=executor.device, versions=executor.versions),
+        info=WorkerInfo(name=worker_name(os.getppid()), device=device, versions=executor.versions),
         id=process_id(current_process().name),
         database=Database(url, patience_s=settings.lease_s * 2 / 3, committed=publisher),
         heartbeat_database=Database(url, patience_s=0, committed=publisher),
@@ -87,7 +91,7 @@ def start() -> None:
     _current = process
     _log.info(
         "ready for jobs",
-        device=executor.device,
+        device=device,
         import_s=round(loaded - started, 2),
         warm_up_s=round(warm - loaded, 2),
     )
@@ -113,4 +117,4 @@ def process_id(name: str) -> str:
 
 def worker_name(parent_pid: int) -> str:
     """Return the name of a worker: `<host name>:<id of its parent process>`."""
-    return f"{socket.gethostname()}:{parent_pid}"
+    return f"{storable(socket.gethostname(), _MAX_HOST_CHARS)}:{parent_pid}"

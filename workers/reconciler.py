@@ -19,9 +19,11 @@ from shared.store import dispatch, recovery, workers
 
 _log = log.get_logger(__name__)
 
+_MAX_PULLED_BACK = 1_000  # in one round, since SQLite has one writer at a time
+
 
 class Reconciler:
-    """Reaps expired leases, ends cancelled jobs, wakes free slots up, prunes workers."""
+    """Reaps expired leases, ends cancelled jobs, corrects times, wakes free slots up, prunes workers."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Reconciler:
         self._now = now
         self._last_round_at: datetime | None = None
         self._observing_since: datetime | None = None
+        self._clock_may_have_stepped_back = True  # while no worker ran
 
     def reconcile(self) -> None:
         """Run one round; an outage of the database ends it early, and the next round does the rest.
@@ -51,16 +54,20 @@ class Reconciler:
         self._wake_workers(requeued)
 
     def _recover_jobs(self) -> int:
-        cancelled, reaped = self._database.write(self._recover)
-        if cancelled or reaped:
-            _log.info("jobs recovered", reaped=reaped, cancelled=cancelled)
+        cancelled, reaped, pulled_back = self._database.write(self._recover)
+        if cancelled or reaped or pulled_back:
+            _log.info("jobs recovered", reaped=reaped, cancelled=cancelled, pulled_back=pulled_back)
+        self._clock_may_have_stepped_back = pulled_back > 0  # there may be more
         return len(reaped)
 
-    def _recover(self, session: Session) -> tuple[list[UUID], list[UUID]]:
-        cancelled, reaped = recovery.end_cancelled(session, now=self._now), []
+    def _recover(self, session: Session) -> tuple[list[UUID], list[UUID], int]:
+        cancelled, reaped, pulled_back = recovery.end_cancelled(session, now=self._now), [], 0
         if self._has_observed_for_a_lease(session):
             reaped = recovery.reap(session, max_crashes=self._settings.max_crashes, now=self._now)
-        return cancelled, reaped
+        if self._clock_may_have_stepped_back:
+            lease_s = self._settings.lease_s
+            pulled_back = recovery.pull_back(session, lease_s=lease_s, limit=_MAX_PULLED_BACK, now=self._now)
+        return cancelled, reaped, pulled_back
 
     def _has_observed_for_a_lease(self, session: Session) -> bool:
         """Return whether rounds have followed each other closely for the length of a lease.
@@ -74,6 +81,8 @@ class Reconciler:
         max_gap = timedelta(seconds=self._settings.reconcile_s) + lease / 2
         last_round_at, self._last_round_at = self._last_round_at, moment
         is_gap = last_round_at is None or not timedelta() <= moment - last_round_at <= max_gap
+        if last_round_at is not None and moment < last_round_at:
+            self._clock_may_have_stepped_back = True
         if self._observing_since is None or is_gap:
             self._observing_since = moment
         return moment - self._observing_since >= lease

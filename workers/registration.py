@@ -12,7 +12,9 @@ from shared.db.engine import Database, upsert
 from shared.db.tables import Worker
 from shared.lifecycle import WorkerState
 from shared.settings import Settings
+from shared.texts import storable
 
+_MAX_HOST_CHARS = 200
 _MISSED_ROUNDS = 3  # heartbeats that a worker may miss before it counts as lost
 
 
@@ -25,7 +27,7 @@ class Registration:
         self._database = database
         self._row = {
             "id": name,
-            "host": platform.node(),
+            "host": storable(platform.node(), _MAX_HOST_CHARS),
             "pid": pid,
             "queues": list(dict.fromkeys(settings.queues)),
             "devices": devices,

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID, uuid4
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from shared import log
 from shared.db.clock import database_now
-from shared.db.engine import is_transient
+from shared.db.outages import is_transient
 from shared.errors import AttemptError, CancelRequested, LeaseLost, ModelNotFound, StaleAttempt, StopRequested
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, ModelFormat, TrainSpec
@@ -122,23 +121,29 @@ def write_outcome(
 ) -> None:
     """Report an outcome with the pending progress.
 
-    While the database is unavailable, this retries until it is back or this worker is stopped.
+    While the database is unavailable, this retries until it is back or this worker is stopped. No reconciler
+    reaps the job before the database has been back for the length of a lease. So an outage loses no result,
+    and counts as no crash.
 
-    No reconciler reaps the job before the database has been back for the length of a lease. So an outage
-    loses no result, and counts as no crash.
+    A report that the database refuses is replaced by one that it can store: without any, the job would stay
+    running until its lease expires, again and again, and nobody would learn why.
     """
+    is_replaced = False
     while True:
         try:
             pending.report(process.database, partial(outcomes.report, claim, outcome))
             return
-        except (StaleAttempt, DBAPIError) as error:
+        except StaleAttempt as error:
             _log.warning("attempt outcome not written", error=str(error))
-            if not is_transient(error) or process.stop.is_set():
-                return
+            return
         except Exception as error:
-            if isinstance(outcome, outcomes.Failed):
-                raise
-            # without any report the job would stay running until its lease expires
-            _log.exception("attempt result cannot be stored")
-            outcome = outcomes.unexpected_failure(error)
+            if is_transient(error):
+                _log.warning("attempt outcome not written", error=outcomes.describe(error))
+                if process.stop.is_set():
+                    return
+                continue
+            _log.exception("attempt outcome refused")
+            if is_replaced:
+                return
+            is_replaced, outcome = True, outcomes.instead_of(outcome, error)
             pending.drop()

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from api.http import problems
 from api.http.auth import Refusal
-from shared.db.engine import is_transient
+from shared.db.outages import is_unavailable
 from shared.errors import InvalidSpec, TrainshedError
 
 _MAX_ERRORS_LISTED = 20
@@ -48,7 +48,7 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    if is_transient(error) or isinstance(error, PoolTimeout):
+    if is_unavailable(error):
         kind, detail = problems.DATABASE_UNAVAILABLE, "the database does not answer"
     elif await run_in_threadpool(_is_outdated, request):
         kind, detail = problems.SCHEMA_OUTDATED, "the database's schema is that of another version"

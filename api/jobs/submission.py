@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from anyio import to_thread
@@ -9,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from api.services import Services
 from shared.datasets import catalog
-from shared.errors import DatasetNotFound, InvalidSpec, JobNotTerminal
+from shared.errors import DatasetNotFound, InvalidSpec, JobNotTerminal, RequestError
 from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import (
     EvaluateJobCreate,
@@ -23,7 +24,7 @@ from shared.schemas import (
 from shared.settings import Settings
 from shared.store import job_queries, models
 from shared.store.new_jobs import new_evaluation, new_training
-from shared.store.submit import Idempotency, NewJob, NewJobs
+from shared.store.submit import Idempotency, NewJob, NewJobs, find_replay
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,13 @@ async def submit(services: Services, request: JobCreate, key: str | None) -> Sub
         NotCommitted: the database takes too long.
     """
     idempotency = Idempotency.of(key, request.model_dump_json())
-    if isinstance(request, TrainJobCreate):
-        new = _new_training(services, request)
-    else:
-        new = await to_thread.run_sync(_new_evaluation, services, request)
+    try:
+        if isinstance(request, TrainJobCreate):
+            new = _new_training(services, request)
+        else:
+            new = await to_thread.run_sync(_new_evaluation, services, request)
+    except RequestError as refusal:
+        return await to_thread.run_sync(_replay_or_raise, services, idempotency, refusal)
     receipt = await services.submissions.submit_async(NewJobs([new], idempotency))
     if receipt.created_at is not None:
         return _stored(new, receipt.created_at)
@@ -66,10 +70,11 @@ def retry(services: Services, job_id: UUID, key: str | None) -> Submission:
         JobNotTerminal: it is not finished.
         IdempotencyKeyReused: the key was used for a different request.
     """
-    job = services.database.read(lambda session: job_queries.summary(session, job_id))
-    if job.state not in TERMINAL:
-        raise JobNotTerminal(f"job {job_id} is {job.state}: wait until it has finished, or cancel it first")
-    return _store(services, _retry_of(job), Idempotency.of(key, f"retry {job_id}"))
+    idempotency = Idempotency.of(key, f"retry {job_id}")
+    try:
+        return _store(services, _retry_of(_finished(services, job_id)), idempotency)
+    except RequestError as refusal:
+        return _replay_or_raise(services, idempotency, refusal)
 
 
 def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None) -> Submission:
@@ -80,14 +85,12 @@ def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None
         ValidationError: an override is not possible for a job of this kind.
         InvalidSpec, ModelNotFound, IdempotencyKeyReused: as in `submit`.
     """
-    job = services.database.read(lambda session: job_queries.summary(session, job_id))
-    source = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
-    changes = overrides.model_dump(mode="json", exclude_unset=True)
-    spec = {**source["spec"], **changes.get("spec", {})}
-    schema = TrainJobCreate if job.kind == JobKind.TRAIN else EvaluateJobCreate
-    request = schema.model_validate({**source, **changes, "spec": spec})
-    payload = f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}"
-    return _store(services, _new_job(services, request), Idempotency.of(key, payload))
+    idempotency = Idempotency.of(key, f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}")
+    try:
+        job = services.database.read(lambda session: job_queries.summary(session, job_id))
+        return _store(services, _new_job(services, _request_of_clone(job, overrides)), idempotency)
+    except RequestError as refusal:
+        return _replay_or_raise(services, idempotency, refusal)
 
 
 def describe_dataset(settings: Settings, name: str, *, field: str) -> catalog.DatasetInfo:
@@ -103,6 +106,21 @@ def describe_dataset(settings: Settings, name: str, *, field: str) -> catalog.Da
         return catalog.describe(name, settings)
     except DatasetNotFound as error:
         raise InvalidSpec(field, str(error)) from error
+
+
+def _finished(services: Services, job_id: UUID) -> Job:
+    job = services.database.read(lambda session: job_queries.summary(session, job_id))
+    if job.state not in TERMINAL:
+        raise JobNotTerminal(f"job {job_id} is {job.state}: wait until it has finished, or cancel it first")
+    return job
+
+
+def _request_of_clone(job: Job, overrides: JobClone) -> JobCreate:
+    source = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
+    changes = overrides.model_dump(mode="json", exclude_unset=True)
+    spec = {**source["spec"], **changes.get("spec", {})}
+    schema = TrainJobCreate if job.kind == JobKind.TRAIN else EvaluateJobCreate
+    return schema.model_validate({**source, **changes, "spec": spec})
 
 
 def _new_job(services: Services, request: JobCreate) -> NewJob:
@@ -147,6 +165,21 @@ def _store(services: Services, new: NewJob, idempotency: Idempotency | None) -> 
 
 def _stored(new: NewJob, created_at: datetime) -> Submission:
     return Submission(job_queries.newly_queued(new, created_at), replayed=False)
+
+
+def _replay_or_raise(
+    services: Services, idempotency: Idempotency | None, refusal: RequestError
+) -> Submission:
+    """Return what an earlier request with the same key has submitted; raise the refusal if none has.
+
+    A repeated request needs nothing of what the first one needed, such as a job or a model that was deleted
+    since.
+    """
+    if idempotency is not None:
+        earlier = services.database.read(partial(find_replay, idempotency=idempotency))
+        if earlier is not None:
+            return _replayed(services, earlier)
+    raise refusal
 
 
 def _replayed(services: Services, job_id: UUID) -> Submission:

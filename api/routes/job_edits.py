@@ -5,15 +5,25 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Response
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.deps import IdempotencyKey, IfMatch, JobId, ServicesDep
 from api.http.auth import SUBMIT
 from api.http.bodies import validation_error
 from api.http.headers import accept, job_headers, job_versions
-from api.http.problems import BODY, OF_ERROR, documented
+from api.http.problems import (
+    BODY,
+    DATABASE_UNAVAILABLE,
+    INTERNAL,
+    OF_ERROR,
+    ProblemType,
+    documented,
+)
 from api.jobs import batches, submission
 from api.services import Services
+from shared import log
+from shared.db.outages import is_unavailable
 from shared.errors import (
     IdempotencyKeyReused,
     InvalidSpec,
@@ -26,6 +36,8 @@ from shared.errors import (
 )
 from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
 from shared.store import job_edits, job_queries
+
+_log = log.get_logger(__name__)
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[SUBMIT])
 
@@ -104,13 +116,37 @@ def change_jobs(
     key: IdempotencyKey = None,
 ) -> BatchResults:
     """Cancel, retry or delete up to 200 jobs, each independently; with a key, no job is retried twice."""
-    return BatchResults(data=tuple(_change(services, request.action, job_id, key) for job_id in request.ids))
+    results: list[BatchResult] = []
+    for job_id in request.ids:
+        try:
+            result = _change(services, request.action, job_id, key)
+        except SQLAlchemyError:
+            if not results:
+                raise  # nothing was done, so the client may repeat the request
+            break
+        results.append(result)
+    # each would wait for the end of the outage
+    untried = (_failed(job_id, DATABASE_UNAVAILABLE) for job_id in request.ids[len(results) :])
+    return BatchResults(data=(*results, *untried))
 
 
 def _change(services: Services, action: BatchAction, job_id: UUID, key: str | None) -> BatchResult:
+    """Apply a batch's action to one of its jobs.
+
+    Raises:
+        SQLAlchemyError: the database is unavailable.
+    """
     try:
         return batches.apply(services, action, job_id, key)
     except RequestError as error:
-        kind = OF_ERROR[type(error)]
-        problem = kind.problem(str(error), instance=f"/v1/jobs/{job_id}")
-        return BatchResult(id=job_id, status=kind.status, problem=problem)
+        return _failed(job_id, OF_ERROR[type(error)], str(error))
+    except Exception as error:
+        if is_unavailable(error):
+            raise
+        _log.exception("a job of a batch failed", job_id=str(job_id))
+        return _failed(job_id, INTERNAL)
+
+
+def _failed(job_id: UUID, kind: ProblemType, detail: str | None = None) -> BatchResult:
+    problem = kind.problem(detail or kind.advice, instance=f"/v1/jobs/{job_id}")
+    return BatchResult(id=job_id, status=kind.status, problem=problem)

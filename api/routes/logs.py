@@ -15,6 +15,7 @@ from shared.db import tables
 from shared.errors import InvalidCursor, JobNotFound
 from shared.schemas import JobLogLine, LogLevel, Page
 from shared.store import job_logs, job_queries
+from shared.texts import STORABLE
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 
@@ -36,7 +37,7 @@ def get_logs(
     query: LongPageDep,
     level: Annotated[LogLevel, Query(description="The lowest level to include.")] = LogLevel.DEBUG,
     q: Annotated[
-        str, Query(max_length=200, pattern=r"^[^\x00]*$", description="A part of the message, in any case.")
+        str, Query(max_length=200, pattern=STORABLE, description="A part of the message, in any case.")
     ] = "",
     after: Annotated[
         str | None, Query(description="The `cursor` of a line: return only later lines.")

@@ -17,7 +17,6 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Row, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.dml import ReturningInsert
@@ -30,6 +29,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from shared.db.outages import is_transient, replace_read_only_connections
 from shared.db.tables import Base
 
 T = TypeVar("T")
@@ -57,11 +57,6 @@ _POSTGRESQL_SETTINGS = {
     "random_page_cost": "1.1",
 }
 _MIGRATION_LOCK = 0x7261696E  # an arbitrary advisory lock number
-# serialization failure, deadlock, idle in transaction, shutdown or startup, connection lost, too many
-# connections, full disk
-_TRANSIENT_SQLSTATES = ("40001", "40P01", "25P03", "57P", "08", "53")
-# SQLite has no SQLSTATE: another writer, a full disk, an exhausted quota
-_TRANSIENT_WORDS = ("database is locked", "database or disk is full", "disk I/O error")
 
 
 class Database:
@@ -84,8 +79,9 @@ class Database:
         else:
             self.engine = _postgresql_engine(url)
             self._read_engine = self.engine.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
+                isolation_level="REPEATABLE READ", postgresql_readonly=True, read_only=True
             )
+        replace_read_only_connections(self.engine)
         self._patience_s = patience_s
         self._write_lock = Lock()
         self._committed = committed
@@ -161,19 +157,6 @@ class Database:
         self.engine.dispose()
 
 
-def is_transient(error: BaseException) -> bool:
-    """Return whether the same transaction may succeed if it is run again."""
-    if not isinstance(error, DBAPIError):
-        return False
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(_TRANSIENT_SQLSTATES)
-    # psycopg has no SQLSTATE if it never reached the server
-    unreachable = isinstance(error, OperationalError) and isinstance(error.orig, psycopg.Error)
-    message = str(error.orig)
-    return error.connection_invalidated or unreachable or any(words in message for words in _TRANSIENT_WORDS)
-
-
 def insert_or_ignore(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key exists; return whether it was inserted."""
     statement = _insert_or_ignore(session, table).values(**values)
@@ -206,9 +189,20 @@ def _postgresql_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
-        for name, value in _POSTGRESQL_SETTINGS.items():
-            connection.execute(f"SET {name} = {value}")
-        connection.commit()
+        try:
+            for name, value in _POSTGRESQL_SETTINGS.items():
+                connection.execute(f"SET {name} = {value}")
+            connection.commit()
+        except psycopg.Error:
+            connection.close()  # the pool does not know it yet
+            raise
+
+    @event.listens_for(engine, "checkin")
+    def _leave_the_mode_to_the_server(connection: Any, _record: ConnectionPoolEntry) -> None:
+        # SQLAlchemy has left False, so that BEGIN READ WRITE would overrule a server that is to be read-only,
+        # and fail on a standby with another error than a write does
+        if connection is not None and connection.read_only is not None:
+            connection.read_only = None
 
     @event.listens_for(engine, "before_cursor_execute")
     def _choose_format(

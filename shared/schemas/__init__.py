@@ -1,7 +1,7 @@
 """Schemas of requests, responses and the results of attempts, for import from here."""
 
 from shared.schemas.api_keys import ApiKey, ApiKeyCreate, CreatedApiKey, Me, Scope
-from shared.schemas.base import PRINTABLE, Page
+from shared.schemas.base import Page
 from shared.schemas.datasets import DatasetSamples, Sample
 from shared.schemas.evaluations import (
     ClassResult,

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.schemas.base import PRINTABLE, Request, Response, StrictNumber
+from shared.schemas.base import Request, Response, StrictNumber
+from shared.texts import PRINTABLE
 
 
 class Scope(StrEnum):

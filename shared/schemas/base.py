@@ -56,6 +56,3 @@ def _refuse_bool_and_str(value: Any) -> Any:
 
 StrictNumber = BeforeValidator(_refuse_bool_and_str)
 """Refuses `true` and `"5"`, which pydantic would convert; `5.0` is accepted for an int, as JSON has it."""
-
-PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
-"""Pattern of names and tags: PostgreSQL cannot store a NUL, and a newline would break lists in a terminal."""

@@ -9,9 +9,10 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field
 
 from shared.lifecycle import JobKind, JobState
-from shared.schemas.base import PARTIAL_UPDATE, PRINTABLE, Request, Response, StrictNumber
+from shared.schemas.base import PARTIAL_UPDATE, Request, Response, StrictNumber
 from shared.schemas.problems import Problem
 from shared.schemas.specs import EvaluateRequest, SpecChanges, TrainRequest
+from shared.texts import PRINTABLE
 
 DEFAULT_QUEUE = "default"
 QUEUE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from shared.schemas.base import PARTIAL_UPDATE, Request, Response
 from shared.schemas.specs import Alias, ModelKind, TrainSpec
+from shared.texts import STORABLE
 
 
 class LayerSummary(Response):
@@ -74,4 +75,4 @@ class ModelPatch(Request):
     model_config = PARTIAL_UPDATE
 
     alias: Alias | None = Field(default=None, description="Unique: it is taken from the model that has it.")
-    description: str | None = Field(default=None, max_length=2_000, pattern=r"^[^\x00]*$")
+    description: str | None = Field(default=None, max_length=2_000, pattern=STORABLE)

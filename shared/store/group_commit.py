@@ -17,7 +17,8 @@ from typing import NamedTuple
 from sqlalchemy.exc import TimeoutError as DatabaseTimeout
 from sqlalchemy.orm import Session
 
-from shared.db.engine import Database, is_transient
+from shared.db.engine import Database
+from shared.db.outages import is_transient
 from shared.store.submit import NewJobs, Outcome, Receipt, submit_jobs
 
 WAIT_S = 2.5  # a submit is answered within 3 s
@@ -69,6 +70,7 @@ class GroupCommit:
 
         Raises:
             IdempotencyKeyReused: the key was used for a different request.
+            JobNotFound: the job that is retried does not exist.
             NotCommitted: too many submissions wait, or this one has waited for `WAIT_S`.
             SQLAlchemyError: the database refuses these jobs, or is unavailable.
         """

@@ -80,9 +80,9 @@ def delete_model(session: Session, reference: schemas.ModelReference, *, now: No
 
 def _locked(session: Session, reference: schemas.ModelReference) -> Model:
     """Find a model and lock its row until the end of the transaction."""
-    model = find(session, reference)
-    session.refresh(model, with_for_update=True)
-    return find(session, model.id)  # raises if it was deleted before the lock was acquired
+    found = select(Model).where(Model.id == find(session, reference).id)
+    lock = found.with_for_update().execution_options(populate_existing=True)
+    return _existing(session.scalar(lock), reference)  # it may have been deleted before the lock was acquired
 
 
 def _evaluation_jobs(session: Session, model_id: UUID) -> Sequence[UUID]:
@@ -127,6 +127,10 @@ def find(session: Session, reference: schemas.ModelReference) -> tables.Model:
     else:
         named = select(tables.ModelAlias.model_id).where(tables.ModelAlias.alias == reference)
         row = session.scalar(select(tables.Model).where(tables.Model.id == named.scalar_subquery()))
+    return _existing(row, reference)
+
+
+def _existing(row: tables.Model | None, reference: schemas.ModelReference) -> tables.Model:
     if row is None or row.deleted_at is not None:
         raise ModelNotFound(f"there is no model {reference}: GET /v1/models lists the models")
     return row

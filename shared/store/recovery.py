@@ -1,4 +1,4 @@
-"""Recovery of jobs whose worker or pool process was lost.
+"""Recovery of jobs whose worker or pool process was lost, and of times that a step of the clock made wrong.
 
 Each change is a compare-and-set, so any reconciler may call it.
 """
@@ -6,15 +6,16 @@ Each change is a compare-and-set, so any reconciler may call it.
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, case, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import IS_RUNNING, Job
+from shared.db.tables import IS_QUEUED, IS_RUNNING, Job
 from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
 from shared.store import job_logs
-from shared.store.transitions import AttemptFailure, AttemptId, change
+from shared.store.transitions import AttemptFailure, AttemptId, change, note_changed
 
 WORKER_LOST = "worker_lost"
 
@@ -82,6 +83,27 @@ def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:
     waiting = select(Job.id).where(Job.state == JobState.QUEUED, Job.cancel_requested_at.is_not(None))
     ids, queued = session.scalars(_locked(waiting)).all(), Job.state == JobState.QUEUED
     return [job_id for job_id in ids if change(session, EventType.CANCELLED, job_id, queued, now=now)]
+
+
+def pull_back(session: Session, *, lease_s: float, limit: int, now: Now = database_now) -> int:
+    """Correct jobs whose times the database's clock has left too far in the future by stepping back.
+
+    A queued job that has not failed is due now, and one that has is due within the longest delay of a retry.
+    No lease ends later than `lease_s` seconds from now: its holder renews it.
+
+    Returns:
+        How many jobs were corrected, at most `limit` queued ones and as many running ones.
+    """
+    is_retry = Job.failures > 0
+    due_by = case((is_retry, now(MAX_DELAY_S)), else_=now())
+    late = select(Job.id).where(IS_QUEUED, Job.scheduled_at > due_by).limit(limit)
+    queued = session.scalars(_locked(late)).all()
+    session.execute(update(Job).where(Job.id.in_(queued)).values(scheduled_at=due_by))
+    long = select(Job.id).where(IS_RUNNING, Job.lease_expires_at > now(lease_s)).limit(limit)
+    running = session.scalars(_locked(long)).all()
+    session.execute(update(Job).where(Job.id.in_(running)).values(lease_expires_at=now(lease_s)))
+    note_changed(session, queued)
+    return len(queued) + len(running)
 
 
 def _locked(jobs: SelectT) -> SelectT:

@@ -1,6 +1,6 @@
 """Submission: stores queued jobs, once for each idempotency key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -16,7 +16,7 @@ from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, database_now
 from shared.db.engine import insert_new
 from shared.db.tables import Base, IdempotencyKey, Job, JobTag, Sweep
-from shared.errors import IdempotencyKeyReused
+from shared.errors import IdempotencyKeyReused, JobNotFound
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import Priority
 from shared.store import places
@@ -125,8 +125,8 @@ class Receipt:
         return self.created_at is None
 
 
-Outcome = Receipt | IdempotencyKeyReused
-"""What a submission is answered with; the error is returned, because it concerns this submission alone."""
+Outcome = Receipt | IdempotencyKeyReused | JobNotFound
+"""What a submission is answered with; an error is returned, because it concerns this submission alone."""
 
 
 class _Owner(NamedTuple):
@@ -147,11 +147,24 @@ def submit_job(
 
     Raises:
         IdempotencyKeyReused: the key was used for a different request.
+        JobNotFound: the job that it retries does not exist.
     """
     [outcome] = submit_jobs(session, [NewJobs([new], idempotency)], now=now)
-    if isinstance(outcome, IdempotencyKeyReused):
+    if not isinstance(outcome, Receipt):
         raise outcome
     return outcome.job_id, not outcome.replayed
+
+
+def find_replay(session: Session, idempotency: Idempotency) -> UUID | None:
+    """Return the first job that an earlier request with the same idempotency key has stored; None: none has.
+
+    Raises:
+        IdempotencyKeyReused: the key was used for a different request.
+    """
+    owner = _owners(session, [idempotency.key]).get(idempotency.key)
+    if owner is not None and owner.request_sha256 != idempotency.request_sha256:
+        raise _reused(idempotency.key)
+    return owner and owner.job_id
 
 
 def submit_jobs(session: Session, requests: Sequence[NewJobs], *, now: Now = database_now) -> list[Outcome]:
@@ -161,16 +174,42 @@ def submit_jobs(session: Session, requests: Sequence[NewJobs], *, now: Now = dat
     the commit was not confirmed. Of several requests with one idempotency key the first one is stored.
 
     Returns:
-        For each request its receipt, or the error that its key was used for a different request.
+        For each request its receipt, or the error that its key was used for a different request, or that the
+        job that it retries does not exist.
     """
     at = session.execute(select(now())).scalar_one()
-    owners = _claim_keys(session, requests, at)
-    ids = [request.id for request in requests]
-    stored: dict[UUID, datetime] = dict(session.connection().execute(_CREATED_AT, {"ids": ids}).all())
-    outcomes = [_outcome(request, owners, stored.get(request.id, at)) for request in requests]
+    refused = _refused(session, requests)
+    owners = _claim_keys(session, [request for request in requests if request.id not in refused], at)
+    stored = _stored(session, requests)
+    outcomes = [
+        refused.get(request.id) or _outcome(request, owners, stored.get(request.id, at))
+        for request in requests
+    ]
     receipts = {outcome.job_id for outcome in outcomes if isinstance(outcome, Receipt)}
     _insert(session, [new for new in requests if new.id in receipts and new.id not in stored], at)
     return outcomes
+
+
+def _refused(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, JobNotFound]:
+    """Lock the jobs that are retried, so that none is deleted meanwhile; return the errors by request."""
+    retried = {new.id: {job.retry_of for job in new.jobs if job.retry_of is not None} for new in requests}
+    if not (sources := set().union(*retried.values())):
+        return {}
+    lock = select(Job.id).where(Job.id.in_(sources)).order_by(Job.id)
+    missing = sources.difference(session.scalars(lock.with_for_update(read=True, key_share=True)))
+    stored = _stored(session, requests) if missing else {}  # by a commit that was not confirmed
+    return {
+        request_id: JobNotFound(f"there is no job {absent}")
+        for request_id, of_request in retried.items()
+        for absent in of_request & missing
+        if request_id not in stored
+    }
+
+
+def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetime]:
+    """Return when each of the requests that are stored already was."""
+    rows = session.connection().execute(_CREATED_AT, {"ids": [request.id for request in requests]})
+    return dict(rows.all())
 
 
 def _claim_keys(session: Session, requests: Sequence[NewJobs], at: datetime) -> dict[str, _Owner]:
@@ -179,16 +218,26 @@ def _claim_keys(session: Session, requests: Sequence[NewJobs], at: datetime) -> 
     for new in requests:
         if new.idempotency is not None:
             owners.setdefault(new.idempotency.key, _Owner(new.idempotency.request_sha256, new.id))
-    if not owners:
-        return {}
-    # in one order in all transactions, which could otherwise wait for each other's keys
-    rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(owners)]
-    inserted = {row.key for row in insert_new(session, IdempotencyKey, rows)}
-    if used := owners.keys() - inserted:
-        columns = IdempotencyKey.key, IdempotencyKey.request_sha256, IdempotencyKey.job_id
-        earlier = session.execute(select(*columns).where(IdempotencyKey.key.in_(used)))
-        owners |= {row.key: _Owner(row.request_sha256, row.job_id) for row in earlier}
+    unclaimed = set(owners)
+    while unclaimed:  # again if a key was deleted with its job after it was found to be used
+        # in one order in all transactions, which could otherwise wait for each other's keys
+        rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(unclaimed)]
+        unclaimed -= {row.key for row in insert_new(session, IdempotencyKey, rows)}
+        earlier = _owners(session, unclaimed) if unclaimed else {}
+        owners |= earlier
+        unclaimed -= earlier.keys()
     return owners
+
+
+def _owners(session: Session, keys: Collection[str]) -> dict[str, _Owner]:
+    """Return who owns each of the keys that are stored."""
+    columns = IdempotencyKey.key, IdempotencyKey.request_sha256, IdempotencyKey.job_id
+    rows = session.execute(select(*columns).where(IdempotencyKey.key.in_(keys)))
+    return {row.key: _Owner(row.request_sha256, row.job_id) for row in rows}
+
+
+def _reused(key: str) -> IdempotencyKeyReused:
+    return IdempotencyKeyReused(f"idempotency key {key!r} was used for a different request: send a new key")
 
 
 def _outcome(new: NewJobs, owners: Mapping[str, _Owner], created_at: datetime) -> Outcome:
@@ -197,9 +246,7 @@ def _outcome(new: NewJobs, owners: Mapping[str, _Owner], created_at: datetime) -
     key = new.idempotency.key
     owner = owners[key]
     if owner.request_sha256 != new.idempotency.request_sha256:
-        return IdempotencyKeyReused(
-            f"idempotency key {key!r} was used for a different request: send a new key"
-        )
+        return _reused(key)
     return Receipt(owner.job_id, created_at if owner.job_id == new.id else None)
 
 

@@ -33,6 +33,7 @@ from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, seconds_between
 from shared.db.tables import Attempt, Base, Checkpoint, Job, JobEvent
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
+from shared.texts import storable
 
 # tables, not mapped classes: in SQLAlchemy's Core a statement costs a third of what it costs in its ORM
 _JOBS, _ATTEMPTS, _EVENTS, _CHECKPOINTS = (
@@ -64,10 +65,13 @@ class AttemptId:
 
 @dataclass(frozen=True)
 class AttemptFailure:
-    """Why an attempt failed: a code for programs and a message for people."""
+    """Why an attempt failed: a code for programs and a message for people, which is made storable."""
 
     code: str
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", storable(self.message))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from shared.db.clock import Now, database_now, seconds_between
 from shared.db.tables import Attempt, Job, Worker
 from shared.errors import WorkerNotFound, WorkerStopped
 from shared.lifecycle import STORED_WORKER_STATES, JobState, WorkerState
-from shared.schemas import PRINTABLE, UtcTime
+from shared.schemas import UtcTime
+from shared.texts import PRINTABLE
 
 _RECENT_S = 60.0
 _MAX_PRUNED = 100  # in one transaction

@@ -190,8 +190,8 @@ MUTATIONS = [
     Mutation(
         "results discarded in an outage",
         "workers/runner.py",
-        "            if not is_transient(error) or process.stop.is_set():\n                return\n",
-        "            return\n",
+        "                if process.stop.is_set():\n                    return\n                continue\n",
+        "                return\n",
         "tests/unit/workers/test_outcomes.py::test_result_is_reported_after_an_outage_of_the_database",
     ),
     Mutation(

@@ -64,6 +64,37 @@ def test_short_outage_of_postgresql_costs_no_attempt(
             assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
 
 
+@pytest.mark.kills
+def test_read_only_postgresql_costs_no_attempt(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    with new_cluster(own_postgres.url("faults"), redis.url, lease_s=12.0) as cluster:
+        cluster.workers(2)
+        job_ids = [cluster.submit(epochs=6) for _ in range(2)]
+        for job_id in job_ids:
+            cluster.wait_for_epoch(job_id, 1)
+        own_postgres.set_read_only(True)
+        pass_seconds(3)
+        own_postgres.set_read_only(False)
+        for job_id in job_ids:
+            assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
+
+
+def test_postgresql_that_is_a_standby_for_a_while_costs_no_attempt(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    with new_cluster(own_postgres.url("faults"), redis.url, lease_s=12.0) as cluster:
+        cluster.workers(2)
+        job_ids = [cluster.submit(epochs=6) for _ in range(2)]
+        for job_id in job_ids:
+            cluster.wait_for_epoch(job_id, 1)
+        own_postgres.demote()
+        pass_seconds(2)
+        own_postgres.promote()
+        for job_id in job_ids:
+            assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
+
+
 def test_outage_of_postgresql_that_outlasts_the_leases_loses_nothing(
     new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
 ) -> None:

@@ -198,3 +198,32 @@ def test_requests_fail_with_503_during_a_database_outage_and_succeed_afterwards(
             assert not ready.json()["checks"]["database"]["ok"]
             server.start()
             assert api.get(f"/v1/jobs/{job['id']}").json()["id"] == job["id"]
+
+
+@pytest.mark.parametrize("action", ["retry", "clone", "batch", "evaluate"])
+def test_a_repeated_request_needs_no_source(api: httpx.Client, database: Database, action: str) -> None:
+    trained, model = factories.succeeded(database)
+    path, body = {
+        "retry": (f"/v1/jobs/{trained}/retry", None),
+        "clone": (f"/v1/jobs/{trained}/clone", {"spec": {"dataset": "digits"}}),
+        "batch": ("/v1/jobs/batch", {"action": "retry", "ids": [str(trained)]}),
+        "evaluate": ("/v1/jobs", {"kind": "evaluate", "spec": {"model_id": str(model.id)}}),
+    }[action]
+
+    def send(key: str = "k") -> httpx.Response:
+        return api.post(path, json=body, headers={"Idempotency-Key": key})
+
+    def submitted_id(response: httpx.Response) -> Any:
+        answer = response.raise_for_status().json()
+        return answer["data"][0]["new_id"] if action == "batch" else answer["id"]
+
+    first = submitted_id(send())
+    api.post(f"/v1/jobs/{first}/cancel").raise_for_status()
+    deleted = f"/v1/models/{model.id}" if action == "evaluate" else f"/v1/jobs/{trained}"
+    assert api.delete(deleted).status_code == 204
+    assert submitted_id(send()) == first
+    if action != "batch":
+        assert send().headers["Idempotency-Replayed"] == "true"
+        assert send("another").status_code == 404
+        other = _submit(api, "k", spec={"dataset": "digits"})
+        assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")

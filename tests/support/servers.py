@@ -113,6 +113,28 @@ class PostgresServer:
         ) as connection:
             connection.execute(statement.encode())
 
+    def set_read_only(self, value: bool) -> None:
+        """Have it refuse every new transaction that writes, as a standby does, or accept them again."""
+        action = "SET default_transaction_read_only = on" if value else "RESET default_transaction_read_only"
+        self.execute(f"ALTER SYSTEM {action}")
+        self.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: self._is_read_only() == value, "PostgreSQL has read its settings")
+
+    def demote(self) -> None:
+        """Restart it as a standby, as after a failover to another server."""
+        self.stop()
+        (self._folder / "data" / "standby.signal").touch()
+        self.start()
+
+    def promote(self) -> None:
+        """Make a standby the primary again."""
+        self.execute("SELECT pg_promote()")
+
+    def _is_read_only(self) -> bool:
+        with psycopg.connect(host=str(self._folder), user="postgres", dbname="postgres") as connection:
+            row = connection.execute("SHOW default_transaction_read_only").fetchone()
+        return row == ("on",)
+
     def start(self, *options: str) -> None:
         """Start it with further options; without any, it does not wait for the disk (`-c fsync=off`)."""
         options = ("-k", str(self._folder), "-c", "listen_addresses=", "-c", "fsync=off", *options)

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, JITTER, retry_delay_s
+from shared.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, JITTER, MAX_DELAY_S, retry_delay_s
 
 
 class _NoJitter(Random):
@@ -25,6 +25,7 @@ def test_delay_doubles_with_each_failure_up_to_the_cap() -> None:
 def test_delay_varies_by_at_most_the_jitter(failures: int, seed: int) -> None:
     middle = retry_delay_s(failures, _NoJitter())
     assert middle * (1 - JITTER) <= retry_delay_s(failures, Random(seed)) <= middle * (1 + JITTER)
+    assert middle * (1 + JITTER) <= MAX_DELAY_S
 
 
 def test_jobs_that_failed_together_are_retried_at_different_times() -> None:

@@ -1,24 +1,31 @@
 """Lines logged during an attempt, and no others, are stored with its job."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from shared import log
 from shared.db.engine import Database
 from shared.db.tables import JobLog as Row
-from shared.schemas import LogLevel
+from shared.schemas import JobLogLine, LogLevel
 from shared.store import job_logs
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptId
+from shared.texts import storable
 from tests.support.factories import make_new_job, running
+from tests.support.hostile_texts import TEXTS
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.job_log_handler import JobLogHandler
 from workers.runner import run_attempt
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -113,3 +120,82 @@ def test_lines_beyond_the_limit_of_a_job_are_dropped(
             logging.getLogger("a.library").warning("line %d", number)
     job_log.close()
     assert len(stored_lines(database, attempt)) == 5
+
+
+def _log_in(attempt: AttemptId, handler: JobLogHandler, event: Any, **fields: Any) -> None:
+    """Log a line within an attempt, as structlog hands it to a handler."""
+    record = logging.LogRecord("ours", logging.INFO, "file", 1, {}, None, None)
+    record.msg = {"event": event, **fields}
+    with log.bound(job_id=str(attempt.job_id), attempt=attempt.number):
+        handler.handle(record)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=TEXTS)
+def test_any_text_is_stored_and_can_be_read(database: Database, text: str) -> None:
+    attempt, handler = running(database), JobLogHandler(database)
+    _log_in(attempt, handler, text, **{text: text, "of type": {text: [text]}})
+    handler.close()
+    [row] = stored_lines(database, attempt)
+    assert row.message == storable(text)
+    assert row.fields[storable(text)] == storable(text)
+    line = {name: getattr(row, name) for name in ("attempt", "at", "level", "message", "fields")}
+    assert JobLogLine(cursor="x", **line).model_dump_json()
+
+
+def test_a_line_that_cannot_be_formatted_is_replaced_by_one_that_says_so(
+    database: Database, job_log: JobLogHandler
+) -> None:
+    class Unreadable:
+        def __str__(self) -> str:
+            raise LookupError
+
+    attempt = running(database)
+    _log_in(attempt, job_log, "first")
+    _log_in(attempt, job_log, Unreadable())
+    with log.bound(job_id=str(attempt.job_id), attempt=attempt.number):
+        job_log.handle(logging.LogRecord("a.library", logging.INFO, "file", 1, "%d", ("x",), None))
+    _log_in(attempt, job_log, "last")
+    job_log.close()
+    messages = [row.message for row in stored_lines(database, attempt)]
+    assert messages == [
+        "first",
+        "a line that could not be stored, LookupError: the worker's own log may have it",
+        "a line that could not be stored, TypeError: the worker's own log may have it",
+        "last",
+    ]
+
+
+def test_a_line_that_the_database_refuses_is_replaced_and_the_others_are_stored(
+    database: Database, job_log: JobLogHandler
+) -> None:
+    attempts = [running(database), running(database)]
+    for attempt in attempts:
+        _log_in(attempt, job_log, "before")
+        _log_in(attempt, job_log, "with a number that JSON cannot hold", number=10**5_000)
+        _log_in(attempt, job_log, "after")
+    job_log.close()
+    for attempt in attempts:
+        first, second, third = (row.message for row in stored_lines(database, attempt))
+        assert (first, third) == ("before", "after")
+        assert second.startswith("a line that could not be stored")
+
+
+def test_the_next_jobs_lines_are_stored_after_an_error(database: Database) -> None:
+    class Failing(Database):
+        fails = True
+
+        def write(self, work: Callable[[Session], T]) -> T:
+            if self.fails:
+                raise RuntimeError("whatever it is")
+            return super().write(work)
+
+    failing = Failing(database.engine.url.render_as_string(hide_password=False))
+    handler, attempt = JobLogHandler(failing), running(database)
+    _log_in(attempt, handler, "lost")
+    wait_until(lambda: not handler._pending, "the thread takes the line")
+    failing.fails = False
+    _log_in(attempt, handler, "kept")
+    wait_until(lambda: "kept" in stored_messages(database, attempt), "the thread goes on")
+    handler.close()
+    failing.dispose()

@@ -1,19 +1,29 @@
 """An outcome is reported, also after an outage of the database and if the result cannot be stored."""
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TypeVar
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from math import nan
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.lifecycle import AttemptOutcome, JobState
+from shared.errors import DataCorrupt, NonFiniteLoss
+from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import LayerSummary, TrainSpec
+from shared.settings import Settings
+from shared.store import job_queries
+from shared.texts import storable
 from tests.support import stored
-from tests.support.factories import make_spec, submitted
+from tests.support.factories import make_epoch, make_evaluation, make_spec, submitted
+from tests.support.hostile_texts import TEXTS
+from tests.support.injected_errors import OUTAGES, injected
 from tests.support.stub_executor import InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess
 from workers.executor import Checkpoint, Monitor, TrainedModel
@@ -86,18 +96,125 @@ def test_worker_that_is_stopped_during_an_outage_does_not_wait_for_its_end(
     assert stored.job(outage, job_id).state == JobState.RUNNING, "its lease will expire"
 
 
-def test_result_that_cannot_be_stored_fails_the_attempt_at_once(make_process: MakeProcess) -> None:
-    class UnreadableLayers(tuple[LayerSummary, ...]):
-        def __iter__(self) -> Iterator[LayerSummary]:
-            raise ValueError("the summary cannot be read")
+@pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_no_error_of_an_outage_costs_an_attempt(make_process: MakeProcess) -> None:
+    process = make_process()
+    for sqlstate in OUTAGES:
+        job_id = submitted(process.database)
+        with injected(sqlstate, "UPDATE jobs", times=2) as claim:
+            assert run_attempt(process)
+        assert claim.count == 2
+        job = stored.job(process.database, job_id)
+        assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), sqlstate
+        reported = submitted(process.database)
 
-    class Unstorable(StubExecutor):
+        def begin(sqlstate: str = sqlstate) -> None:
+            injections.enter_context(injected(sqlstate, "UPDATE jobs", times=3))
+
+        with ExitStack() as injections:
+            run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
+        job = stored.job(process.database, reported)
+        assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), sqlstate
+
+
+class UnreadableLayers(tuple[LayerSummary, ...]):
+    def __iter__(self) -> Iterator[LayerSummary]:
+        raise ValueError("the summary cannot be read")
+
+
+@dataclass
+class Unstorable(StubExecutor):
+    """Trains a model that cannot be stored, with these fields."""
+
+    settings: Settings
+    fields: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        super().__init__(self.settings)
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        return replace(super().train(spec, start, monitor), **self.fields)
+
+
+@dataclass
+class Raising(StubExecutor):
+    """Raises an error instead of training."""
+
+    settings: Settings
+    error: Exception
+
+    def __post_init__(self) -> None:
+        super().__init__(self.settings)
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        monitor.phase(Phase.TRAINING)
+        raise self.error
+
+
+def test_result_that_cannot_be_stored_fails_the_job_at_once(make_process: MakeProcess) -> None:
+    process = make_process()
+    job_id = submitted(process.database)
+    run_attempt(replace(process, executor=Unstorable(process.settings, {"layers": UnreadableLayers()})))
+    failed = stored.job(process.database, job_id)
+    assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
+    reason = "the result could not be stored: ValueError: the summary cannot be read"
+    assert failed.error_message == reason
+    assert stored.attempt(process.database, job_id, 1).error_message == reason
+
+
+def test_result_that_the_database_refuses_fails_the_job_with_the_reason(make_process: MakeProcess) -> None:
+    process = make_process()
+    job_id = submitted(process.database)
+    evaluation = make_evaluation().model_copy(update={"loss": None})
+    run_attempt(replace(process, executor=Unstorable(process.settings, {"evaluation": evaluation})))
+    failed = stored.job(process.database, job_id)
+    assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
+    assert failed.error_message is not None
+    assert re.match("the result could not be stored: IntegrityError: .*(null|NULL)", failed.error_message)
+    assert "INSERT" not in failed.error_message
+
+
+def test_failure_is_reported_without_the_progress_that_the_database_refuses(
+    make_process: MakeProcess,
+) -> None:
+    class Diverging(Raising):
         def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
-            return replace(super().train(spec, start, monitor), layers=UnreadableLayers())
+            monitor.epoch(make_epoch(0).model_copy(update={"val_loss": nan}), lambda: b"state")
+            return super().train(spec, start, monitor)
 
     process = make_process()
     job_id = submitted(process.database)
-    run_attempt(replace(process, executor=Unstorable(process.settings)))
-    assert stored.job(process.database, job_id).state == JobState.QUEUED
-    error = stored.attempt(process.database, job_id, 1).error_message
-    assert error == "ValueError: the summary cannot be read"
+    run_attempt(replace(process, executor=Diverging(process.settings, NonFiniteLoss("nan in epoch 0"))))
+    failed = stored.job(process.database, job_id)
+    assert (failed.state, failed.error_code, failed.next_epoch) == (JobState.FAILED, "non_finite_loss", 0)
+
+
+def test_error_without_a_readable_message_is_reported(make_process: MakeProcess) -> None:
+    class Unreadable(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    process = make_process()
+    job_id = submitted(process.database, max_attempts=1)
+    run_attempt(replace(process, executor=Raising(process.settings, Unreadable())))
+    failed = stored.job(process.database, job_id)
+    assert (failed.error_code, failed.error_message) == (
+        "internal",
+        "Unreadable: its message cannot be read",
+    )
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=TEXTS)
+def test_failure_with_any_text_is_reported_and_can_be_read(make_process: MakeProcess, text: str) -> None:
+    process = make_process()
+    job_id = submitted(process.database, max_attempts=1)
+    run_attempt(replace(process, executor=Raising(process.settings, DataCorrupt(text))))
+    failed = process.database.read(lambda session: job_queries.get(session, job_id))
+    assert (failed.state, failed.crashes) == (JobState.FAILED, 0)
+    assert failed.error is not None
+    assert (failed.error.code, failed.error.message) == ("data_corrupt", storable(text))
+    assert failed.model_dump_json()
+    [*_, event] = stored.events(process.database, job_id)
+    assert event.data == {"code": "data_corrupt", "message": storable(text)}

@@ -15,7 +15,8 @@ from shared.lifecycle import JobState, WorkerState
 from shared.settings import Settings
 from shared.store import job_queries
 from shared.store.submit import submit_job
-from tests.support.factories import cancelled, claimed, make_new_job, worker
+from tests.support import stored
+from tests.support.factories import cancelled, claim_next, claimed, make_new_job, worker
 from tests.support.fakes import RecordingWaker
 from workers.reconciler import Reconciler
 
@@ -120,7 +121,7 @@ def test_a_slot_is_woken_up_for_a_reaped_job_although_none_is_free_here(
 def test_a_slot_is_woken_up_when_a_job_becomes_due(
     reconciler: Reconciler, database: Database, waker: RecordingWaker, clock: MovableClock
 ) -> None:
-    update_job(database, submit(database), scheduled_at=database_now(30))
+    update_job(database, submit(database), scheduled_at=database_now(30), failures=1)
     reconciler.reconcile()
     assert waker.woken == []
     clock.ahead_s = 31
@@ -212,3 +213,61 @@ def test_outage_of_the_database_restarts_the_wait_before_reaping(
     reconciler.reconcile()
     assert state(database, job_id) == JobState.RUNNING
     database.dispose()
+
+
+def test_jobs_start_and_leases_end_in_time_after_the_clock_has_stepped_back(
+    reconciler: Reconciler,
+    database: Database,
+    waker: RecordingWaker,
+    live_settings: Settings,
+    clock: MovableClock,
+) -> None:
+    clock.ahead_s = 3_600
+    reconciler.reconcile()
+    lost = submit(database)
+    claim(database, lost, lease_s=3_600 + live_settings.lease_s)
+    queued = submit(database)
+    for job_id in (lost, queued):
+        update_job(database, job_id, scheduled_at=clock())
+    clock.ahead_s = 0
+    reconciler.reconcile()
+    assert waker.woken == [{"default": 1}]
+    assert claim_next(database, now=clock) is not None
+    for share in (0.5, 1.0, 1.5):
+        clock.ahead_s = live_settings.lease_s * share
+        reconciler.reconcile()
+    assert state(database, lost) == JobState.QUEUED
+
+
+def test_jobs_start_in_time_if_the_clock_stepped_back_while_no_worker_ran(
+    reconciler: Reconciler, database: Database, clock: MovableClock
+) -> None:
+    update_job(database, submit(database), scheduled_at=clock(3_600))
+    reconciler.reconcile()
+    assert claim_next(database, now=clock) is not None
+
+
+def test_more_jobs_than_a_round_corrects_are_corrected_by_the_next_ones(
+    reconciler: Reconciler, database: Database, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.reconciler._MAX_PULLED_BACK", 2)
+    for _ in range(5):
+        update_job(database, submit(database), scheduled_at=clock(3_600))
+    started = 0
+    for _ in range(3):
+        reconciler.reconcile()
+        while claim_next(database, now=clock) is not None:
+            started += 1
+    assert started == 5
+
+
+def test_a_clock_that_goes_on_changes_no_times(
+    reconciler: Reconciler, database: Database, clock: MovableClock
+) -> None:
+    reconciler.reconcile()
+    job_id = submit(database)
+    update_job(database, job_id, scheduled_at=clock(100))
+    before = stored.job(database, job_id).scheduled_at
+    for clock.ahead_s in (0.5, 1.0):
+        reconciler.reconcile()
+    assert stored.job(database, job_id).scheduled_at == before

@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY
 from sqlite3 import OperationalError as DriverError
 from typing import Any
 from uuid import UUID
@@ -44,8 +45,10 @@ def failing() -> Iterator[httpx.Client]:
     """A client of an app whose routes fail in known ways."""
     app = FastAPI(middleware=[Middleware(RequestContext)])
     error_handlers.install(app)
+    locked = DriverError("database is locked")
+    locked.sqlite_errorcode = SQLITE_BUSY
     errors: dict[str, Exception] = {
-        "locked": OperationalError("SELECT secret", {}, DriverError("database is locked")),
+        "locked": OperationalError("SELECT secret", {}, locked),
         "missing": OperationalError("SELECT secret", {}, DriverError("no such table: jobs")),
         "exhausted": PoolTimeout(),
         "teapot": HTTPException(418, "short and stout", {"X-Spout": "left"}),

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, Operationa
 from sqlalchemy.orm import Session
 
 from shared.db import engine
-from shared.db.engine import Database, insert_or_ignore, is_transient, upsert
+from shared.db.engine import Database, insert_or_ignore, upsert
 from shared.db.tables import Checkpoint, Job
 from shared.store.submit import submit_job
 from tests.support.databases import migrate, open_database
@@ -325,26 +325,6 @@ def test_sqlite_is_configured_on_every_connection(sqlite: Database) -> None:
 def test_the_folder_of_the_sqlite_file_is_created(tmp_path: Path) -> None:
     migrate(f"sqlite:///{tmp_path}/new/folder/trainshed.db")
     assert (tmp_path / "new" / "folder" / "trainshed.db").is_file()
-
-
-def test_errors_of_the_caller_are_not_transient(database: Database) -> None:
-    assert not is_transient(LookupError())
-    with pytest.raises(DBAPIError) as error:
-        database.write(lambda session: session.execute(text("SELECT * FROM no_such_table")))
-    assert not is_transient(error.value)
-
-
-def test_a_full_disk_is_a_transient_error(sqlite_url: str) -> None:
-    def fill(session: Session) -> None:
-        session.execute(text("PRAGMA max_page_count = 1"))  # no more than there are already
-        session.execute(text("CREATE TABLE filling AS SELECT zeroblob(1000000) AS room"))
-
-    with (
-        open_database(sqlite_url, patience_s=0) as database,
-        pytest.raises(DBAPIError, match="full") as error,
-    ):
-        database.write(fill)
-    assert is_transient(error.value)
 
 
 def test_insert_or_ignore_keeps_the_existing_row(database: Database) -> None:

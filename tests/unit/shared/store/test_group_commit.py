@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.tables import Job, JobEvent
-from shared.errors import IdempotencyKeyReused
+from shared.errors import IdempotencyKeyReused, JobNotFound
 from shared.store import group_commit
 from shared.store.group_commit import GroupCommit, NotCommitted
 from shared.store.submit import Idempotency, NewJobs, Receipt
@@ -205,20 +205,25 @@ def test_a_key_that_is_reused_in_a_group_fails_alone(
     assert _stored(database) == [first.id, other.id]
 
 
-@pytest.mark.parametrize("poison", [{"kind": "bake"}, {"retry_of": uuid4()}], ids=["CHECK", "foreign key"])
+@pytest.mark.parametrize(
+    ("poison", "error"),
+    [({"kind": "bake"}, IntegrityError), ({"retry_of": uuid4()}, JobNotFound)],
+    ids=["CHECK", "no source"],
+)
 def test_a_submission_that_the_database_refuses_fails_alone(
     submissions: GroupCommit,
     workers: _Workers,
     hold: Callable[[], None],
     database: Database,
     poison: dict[str, Any],
+    error: type[Exception],
 ) -> None:
     new = [_new(Idempotency(str(number), "a" * 64)) for number in range(9)]
     new[5] = _new(Idempotency("5", "a" * 64), **poison)
 
     receipts = _together(submissions, workers, hold, new)
 
-    assert isinstance(receipts.pop(5), IntegrityError)
+    assert isinstance(receipts.pop(5), error)
     assert all(isinstance(receipt, Receipt) for receipt in receipts)
     assert _stored(database) == [n.id for n in new if n is not new[5]]
     assert not submissions.submit(_new(Idempotency("5", "a" * 64))).replayed  # its key is free

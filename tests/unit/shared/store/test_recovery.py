@@ -1,10 +1,12 @@
 """Recovery from lost workers and lost messages, and the end of queued jobs with a cancel request."""
 
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
 from shared.store import attempts, job_edits, job_logs, recovery, results
 from shared.store.claims import Claim
@@ -18,6 +20,7 @@ from tests.support.factories import (
     make_epoch,
     make_new_job,
     make_progress,
+    set_columns,
     submitted,
     succeeded,
 )
@@ -200,3 +203,39 @@ def test_queued_jobs_with_a_cancel_request_are_cancelled(database: Database, clo
     assert stored.job(database, running_on.job_id).state == JobState.RUNNING
     assert stored.job(database, waiting).state == JobState.QUEUED
     assert database.write(lambda session: recovery.end_cancelled(session, now=clock)) == []
+
+
+def _pull_back(database: Database, clock: FrozenClock, limit: int = 10) -> int:
+    return database.write(
+        lambda session: recovery.pull_back(session, lease_s=_LEASE_S, limit=limit, now=clock)
+    )
+
+
+def test_times_in_the_future_are_pulled_back_to_the_latest_possible(
+    database: Database, clock: FrozenClock
+) -> None:
+    clock.advance(3_600)
+    running = _running(database, clock)
+    queued, retried = _submitted(database, clock), _submitted(database, clock)
+    set_columns(database, retried, failures=1, scheduled_at=clock.moment + timedelta(seconds=100))
+    clock.advance(-3_600)
+    assert _pull_back(database, clock) == 3
+    jobs = {job_id: stored.job(database, job_id) for job_id in (running.job_id, queued, retried)}
+    assert jobs[running.job_id].lease_expires_at == clock.moment + timedelta(seconds=_LEASE_S)
+    assert jobs[queued].scheduled_at == clock.moment
+    assert jobs[retried].scheduled_at == clock.moment + timedelta(seconds=MAX_DELAY_S)
+    assert _pull_back(database, clock) == 0
+
+
+def test_times_that_are_possible_are_not_pulled_back(database: Database, clock: FrozenClock) -> None:
+    _running(database, clock)
+    _submitted(database, clock)
+    set_columns(
+        database,
+        _submitted(database, clock),
+        failures=1,
+        scheduled_at=clock.moment + timedelta(seconds=MAX_DELAY_S),
+    )
+    before = database.read(all_rows)
+    assert _pull_back(database, clock) == 0
+    assert database.read(all_rows) == before

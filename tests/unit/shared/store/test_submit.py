@@ -1,21 +1,32 @@
 """Submission: one job for one idempotency key."""
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import IdempotencyKey, Job
-from shared.errors import IdempotencyKeyReused
+from shared.errors import IdempotencyKeyReused, JobNotFound
 from shared.lifecycle import EventType, JobState
 from shared.schemas import (
     Priority,
 )
-from shared.store.submit import Idempotency, NewJob, submit_job
+from shared.store import job_edits
+from shared.store.submit import (
+    Idempotency,
+    NewJob,
+    NewJobs,
+    Receipt,
+    find_replay,
+    submit_job,
+    submit_jobs,
+)
 from tests.support import stored
-from tests.support.factories import make_new_job
+from tests.support.factories import cancelled, make_new_job, submitted
 from tests.support.fakes import FrozenClock
 from tests.support.stored import all_rows
 
@@ -61,3 +72,60 @@ def test_a_deleted_job_takes_its_idempotency_key_with_it(database: Database) -> 
     _submit(database, new, Idempotency("k", "a" * 64))
     database.write(lambda session: session.execute(delete(Job).where(Job.id == new.id)))
     assert database.read(lambda session: session.get(IdempotencyKey, "k")) is None
+
+
+def test_a_retry_of_a_deleted_job_is_refused_alone_and_leaves_no_key(database: Database) -> None:
+    deleted, source, key = uuid4(), submitted(database), Idempotency("k", "a" * 64)
+    refused = NewJobs([make_new_job(retry_of=deleted)], key)
+    accepted = [NewJobs([make_new_job()]), NewJobs([make_new_job(retry_of=source)])]
+    requests = [accepted[0], refused, accepted[1]]
+    first, second, third = database.write(lambda session: submit_jobs(session, requests))
+    assert isinstance(second, JobNotFound)
+    assert str(deleted) in str(second)
+    assert [outcome.job_id for outcome in (first, third) if isinstance(outcome, Receipt)] == [
+        new.id for new in accepted
+    ]
+    assert database.read(lambda session: find_replay(session, key)) is None
+    with pytest.raises(JobNotFound):
+        database.write(lambda session: submit_job(session, refused.jobs[0]))
+
+
+def test_a_retry_whose_commit_was_not_confirmed_is_found_although_its_source_is_deleted(
+    database: Database,
+) -> None:
+    source, key = cancelled(database), Idempotency("k", "a" * 64)
+    new = NewJobs([make_new_job(retry_of=source)], key)
+    [first] = database.write(lambda session: submit_jobs(session, [new]))
+    database.write(lambda session: job_edits.delete_job(session, source))
+    [again] = database.write(lambda session: submit_jobs(session, [new]))
+    assert isinstance(first, Receipt)
+    assert first == again
+
+
+def test_a_source_is_not_deleted_before_its_retry_is_stored(postgresql: Database) -> None:
+    source = cancelled(postgresql)
+    new = make_new_job(retry_of=source)
+
+    def delete(session: Session) -> None:
+        session.execute(text("SET LOCAL lock_timeout = '1ms'"))  # whoever waits for a row fails
+        job_edits.delete_job(session, source)
+
+    def submit(session: Session) -> None:
+        submit_job(session, new)
+        with (
+            Session(postgresql.engine) as other,
+            pytest.raises(OperationalError, match="lock timeout"),
+        ):
+            delete(other)
+
+    postgresql.write(submit)
+    postgresql.write(lambda session: job_edits.delete_job(session, source))
+    assert stored.job(postgresql, new.id).retry_of is None
+
+
+def test_an_earlier_request_is_found_by_its_key(database: Database) -> None:
+    new, key = make_new_job(), Idempotency("k", "a" * 64)
+    database.write(lambda session: submit_job(session, new, idempotency=key))
+    assert database.read(lambda session: find_replay(session, key)) == new.id
+    with pytest.raises(IdempotencyKeyReused):
+        database.read(lambda session: find_replay(session, Idempotency("k", "b" * 64)))

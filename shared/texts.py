@@ -1,0 +1,20 @@
+"""Which texts both databases can store: what users send is checked, and what programs produce is changed.
+
+PostgreSQL stores no NUL, and neither database a lone surrogate, which is half of a character in UTF-16.
+"""
+
+MAX_MESSAGE_CHARS = 4_000
+"""Of the message of an error or of a log line."""
+
+STORABLE = r"^[^\x00]*$"
+"""Pattern of texts that users send; pydantic itself refuses lone surrogates."""
+
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+"""Pattern of names and tags: a newline would break lists in a terminal."""
+
+
+def storable(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
+    """Return a text with `?` for each character that cannot be stored, and `...` for what is too long."""
+    if len(text) > max_chars:
+        text = f"{text[: max_chars - 3]}..."
+    return text.replace("\x00", "?").encode("utf-8", "replace").decode("utf-8")
