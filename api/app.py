@@ -7,6 +7,7 @@ from importlib.metadata import version
 from operator import attrgetter
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.middleware import Middleware
@@ -51,6 +52,8 @@ _DESCRIPTION = (
 # in the order of the documentation
 _JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics)
 _ROUTES = (*_JOB_ROUTES, models, sweeps, datasets, workers, queues, api_keys, health, problems)
+
+_OPEN_THREADS = 4
 
 _CONDITIONAL_HEADERS = ("If-Match", "If-None-Match", "Last-Event-ID")
 _CORS_REQUEST_HEADERS = ("Authorization", "Idempotency-Key", "X-Request-ID", *_CONDITIONAL_HEADERS)
@@ -114,6 +117,7 @@ async def _lifespan(
                     "models": OnnxModels(),
                     "job_counters": JobCounters(),
                     "request_times": request_times,
+                    "open_threads": CapacityLimiter(_OPEN_THREADS),
                     "rate_limiter": RateLimiter(settings.rate_limit),
                 }
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import anyio
+from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, WithJsonSchema
 
@@ -36,6 +37,8 @@ DecoderDep = Annotated[Decoder, from_state("decoder")]
 ModelsDep = Annotated[OnnxModels, from_state("models")]
 JobCountersDep = Annotated[JobCounters, from_state("job_counters")]
 RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]
+OpenThreadsDep = Annotated[CapacityLimiter, from_state("open_threads")]
+"""The threads of open operations, which slow requests of other operations cannot occupy."""
 
 JobId = Annotated[UUID, Path(description="The job's id.")]
 ModelId = Annotated[ModelReference, Path(description="The model's id or alias.")]

@@ -114,11 +114,14 @@ class Settings(BaseSettings):
     "..."}}`. Each may also have `images_sha256`, `labels_sha256`, `train_rows` (55000), `test_rows` (10000)
     and `class_names` (ten). The API and all workers need the same ones."""
     download_timeout_s: float = Field(default=30.0, gt=0)
-    """Seconds without data after which a dataset's download is broken off and retried. Increase it where a
-    server or proxy is slow to respond."""
+    """Seconds without data, or with less than 1,000 bytes a second, after which a dataset's download is
+    broken off and retried. Increase it where a server or proxy is slow to respond."""
     download_attempts: int = Field(default=3, ge=1)
     """Number of times that a dataset's file is requested before the job's attempt fails with
     `data_unavailable`; 0.25 s to 5 s pass in between."""
+    download_deadline_s: float = Field(default=600.0, gt=0)
+    """Seconds after which a job's attempt no longer waits for its dataset, whether it downloads it or waits
+    until another process has, and fails with `data_unavailable`. Increase it where downloads take longer."""
 
     host: str = "127.0.0.1"
     """Address that the API listens on. The default can be reached from its own host only; `0.0.0.0` means all
@@ -159,7 +162,7 @@ class Settings(BaseSettings):
     the worker's free slots for jobs that wait although Redis has lost their messages."""
     no_progress_s: float = Field(default=600.0, gt=0)
     """Seconds without a completed step after which a running job counts as hung: it fails with `timeout`, and
-    its process is replaced. Increase it if a download may take longer."""
+    its process is replaced."""
     max_crashes: int = Field(default=3, ge=1)
     """Number of lost workers or killed pool processes after which the job that they ran fails with
     `worker_lost` instead of being retried."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Self
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from shared import errors, log
 from shared.store import attempts
@@ -22,6 +23,8 @@ _log = log.get_logger(__name__)
 _TIMEOUT_GRACE_S = 5.0
 # how long a step may go on after a cancel request before the heartbeat itself ends the job
 _CANCEL_GRACE_S = 0.7
+# how long a step may go on after the attempt was interrupted before its process is ended
+_INTERRUPTION_GRACE_S = 5.0
 
 
 class Heartbeat:
@@ -30,7 +33,8 @@ class Heartbeat:
     It also writes progress that is pending while a step lasts long, so that people see it.
 
     The thread that runs the job calls `check` after each step. If a step does not return, the heartbeat
-    reports the attempt as failed and ends the process: there is no other way to end a computation that hangs.
+    reports how the attempt ends, in place of that thread, and ends the process: there is no other way to end
+    a computation that hangs.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Heartbeat:
         self._done = threading.Event()
         self._reporting = False
         self._interruption: errors.AttemptInterrupted | None = None
+        self._interrupted_at: float | None = None
         self._renewed_at = self._last_step_at = time.monotonic()
         self._max_runtime_s = float("inf") if max_runtime_s is None else max_runtime_s
         self._deadline = time.monotonic() + self._max_runtime_s
@@ -137,17 +142,39 @@ class Heartbeat:
         )
 
     def _exit_if_hung(self) -> None:
-        if time.monotonic() > self._deadline + _TIMEOUT_GRACE_S:
-            error = self._max_runtime_exceeded()
-        elif time.monotonic() - self._last_step_at > self._settings.no_progress_s:
-            error = errors.MaxRuntimeExceeded(f"no step was finished for {self._settings.no_progress_s:g} s")
-        else:
-            return
-        _log.error("step hangs, ending this pool process", error=str(error))
+        now = time.monotonic()
+        if self._interrupted_at is None and (self._interruption is not None or self._stop.is_set()):
+            self._interrupted_at = now
+        if self._interrupted_at is not None and now > self._interrupted_at + _INTERRUPTION_GRACE_S:
+            is_cancelled = isinstance(self._interruption, errors.CancelRequested)
+            self._exit_if_reported(attempts.cancel_attempt if is_cancelled else attempts.release)
+        elif now > self._deadline + _TIMEOUT_GRACE_S:
+            self._fail_and_exit(self._max_runtime_exceeded())
+        elif now - self._last_step_at > self._settings.no_progress_s:
+            reason = f"no step was finished for {self._settings.no_progress_s:g} s"
+            self._fail_and_exit(errors.MaxRuntimeExceeded(reason))
+
+    def _fail_and_exit(self, error: errors.MaxRuntimeExceeded) -> None:
+        failure = AttemptFailure(error.code, str(error))
+        if not self._report_in_place(partial(attempts.fail, failure=failure, retry_in_s=None)):
+            _log.warning("hung attempt not reported")
+        self._exit(str(error))
+
+    def _exit_if_reported(self, report: Callable[[Session, AttemptId], None]) -> None:
+        # while the database is unavailable, it may be what the step waits for, and the next round tries again
+        if self._report_in_place(report):
+            self._exit("it was interrupted")
+
+    def _report_in_place(self, report: Callable[[Session, AttemptId], None]) -> bool:
+        """Report in place of the thread that runs the job; return False if the database is unavailable."""
         try:
-            failure = AttemptFailure(error.code, str(error))
-            fail = partial(attempts.fail, attempt=self._attempt, failure=failure, retry_in_s=None)
-            self._database.write(fail)
-        except (DBAPIError, errors.StaleAttempt) as reason:
-            _log.warning("hung attempt not reported", error=str(reason))
+            self._database.write(lambda session: report(session, self._attempt))
+        except errors.StaleAttempt as error:
+            _log.info("hung attempt has ended already", reason=str(error))
+        except DBAPIError:
+            return False
+        return True
+
+    def _exit(self, reason: str) -> None:
+        _log.error("step hangs, ending this pool process", reason=reason)
         self._exit_process(os.EX_SOFTWARE)

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
 
+from api.deps import OpenThreadsDep
 from api.http.auth import OPEN
 
 _STYLE = """
@@ -26,8 +28,9 @@ def install(app: FastAPI) -> None:
     """Serve the documentation at `/docs`."""
 
     @app.get("/docs", dependencies=[OPEN], include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(render(app.openapi()))
+    async def docs(threads: OpenThreadsDep) -> HTMLResponse:
+        page = await to_thread.run_sync(lambda: render(app.openapi()), limiter=threads)
+        return HTMLResponse(page)
 
     @app.get("/docs/style.css", dependencies=[OPEN], include_in_schema=False)
     async def docs_style() -> Response:

@@ -215,17 +215,12 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "The idempotency key was used for a different request",
         "Use a new key for each new request.",
     ),
-    errors.DataCorrupt: ProblemType(
-        "data-corrupt",
-        502,
-        "The dataset's files are corrupt",
-        "An operator must replace the file at the URL that `detail` names.",
-    ),
     errors.DataUnavailable: ProblemType(
         "data-unavailable",
         503,
-        "The dataset cannot be downloaded",
-        "Check the URL that `detail` names, or use the dataset `digits`, which needs no network.",
+        "The dataset has not been downloaded yet",
+        "The API downloads nothing. `detail` says which worker does, and when: retry after that, or use the "
+        "dataset `digits`, which needs no download.",
     ),
 }
 

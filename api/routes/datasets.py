@@ -11,13 +11,13 @@ from api.http.problems import documented
 from api.prediction.mnist_images import data_url
 from shared.datasets import catalog
 from shared.datasets.catalog import Dataset
-from shared.errors import DataCorrupt, DatasetNotFound, DataUnavailable
+from shared.errors import DatasetNotFound, DataUnavailable
 from shared.schemas import DatasetSamples, Sample
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[READ])
 
 
-@router.get("/{name}/samples", responses=documented(DatasetNotFound, DataCorrupt, DataUnavailable))
+@router.get("/{name}/samples", responses=documented(DatasetNotFound, DataUnavailable))
 def get_samples(
     services: ServicesDep,
     name: Annotated[str, Path(description="The dataset's name, such as `mnist`.", examples=["digits"])],
@@ -27,7 +27,7 @@ def get_samples(
     ] = None,
 ) -> DatasetSamples:
     """Get random test images with their labels."""
-    return draw(catalog.load(name, services.settings), count, Random(seed))
+    return draw(catalog.cached(name, services.settings), count, Random(seed))
 
 
 def draw(dataset: Dataset, count: int, rng: Random) -> DatasetSamples:

@@ -12,7 +12,7 @@ from api.http.problems import documented
 from api.http.rendered import KeepDep, keep_finished
 from api.prediction.mnist_images import data_url
 from shared.datasets import catalog
-from shared.errors import DataCorrupt, DataUnavailable, InvalidCursor, JobNotFound, NotReady
+from shared.errors import DataUnavailable, InvalidCursor, JobNotFound, NotReady
 from shared.schemas import JobEvaluation, Misclassified, MisclassifiedImage, Page
 from shared.store import evaluations, job_queries
 
@@ -25,7 +25,7 @@ Label = Annotated[int | None, Query(ge=0, le=_MAX_INT)]
 
 @router.get(
     "/{job_id:uuid}/misclassified",
-    responses=documented(JobNotFound, NotReady, DataCorrupt, DataUnavailable, InvalidCursor),
+    responses=documented(JobNotFound, NotReady, DataUnavailable, InvalidCursor),
 )
 def list_misclassified(
     services: ServicesDep, job_id: JobId, query: PageDep, label: Label = None, predicted: Label = None
@@ -41,7 +41,7 @@ def list_misclassified(
         return dataset, rows
 
     dataset, rows = services.database.read(read)
-    pixels = catalog.load(dataset, services.settings).test_images if rows else ()
+    pixels = catalog.cached(dataset, services.settings).test_images if rows else ()
     images = [(key, MisclassifiedImage(**dict(row), image=data_url(pixels[row.index]))) for key, row in rows]
     return _CURSORS.page(images, query.limit)
 

@@ -2,14 +2,16 @@
 
 from importlib.metadata import version
 
+from anyio import to_thread
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.deps import JobCountersDep, RequestTimesDep, ServicesDep
+from api.deps import JobCountersDep, OpenThreadsDep, RequestTimesDep, ServicesDep
 from api.http.auth import OPEN, READ
 from api.http.problems import documented
 from api.monitoring.prometheus import jobs_exposition
+from api.services import Services
 from shared.broker import Broker, BrokerUnavailable
 from shared.db.engine import Database
 from shared.schemas import Check, Dependency, Live, Readiness, Version
@@ -19,7 +21,7 @@ router = APIRouter(tags=["health"])
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
-# a coroutine, as is its authorization: it responds even while every thread is busy
+# a coroutine, as is its authorization: it responds even while every thread is busy with slow requests
 @router.get("/livez", dependencies=[OPEN])
 async def livez() -> Live:
     """Report that the process is alive; nothing else is checked."""
@@ -31,22 +33,26 @@ async def livez() -> Live:
     dependencies=[OPEN],
     responses={503: {"model": Readiness, "description": "Not ready: `checks` has the reasons"}},
 )
-def readyz(services: ServicesDep, response: Response) -> Readiness:
+async def readyz(services: ServicesDep, threads: OpenThreadsDep, response: Response) -> Readiness:
     """Check that the database is available and has this version's schema, and that Redis can be used.
 
     Without Redis requests are served too, only jobs start later: its check fails, and the API is still ready.
     """
-    required = _check_database(services.database)
-    ready = all(check.ok for check in required.values())
-    checks = {**required, Dependency.REDIS: _check_redis(services.broker)}
-    response.status_code = 200 if ready else 503
-    return Readiness(ready=ready, checks=checks)
+    readiness = await to_thread.run_sync(_check, services, limiter=threads)
+    response.status_code = 200 if readiness.ready else 503
+    return readiness
 
 
 @router.get("/version", dependencies=[OPEN])
 async def get_version() -> Version:
     """Get the version of the API."""
     return Version(version=version("trainshed"))
+
+
+def _check(services: Services) -> Readiness:
+    required = _check_database(services.database)
+    ready = all(check.ok for check in required.values())
+    return Readiness(ready=ready, checks={**required, Dependency.REDIS: _check_redis(services.broker)})
 
 
 def _check_database(database: Database) -> dict[Dependency, Check]:

@@ -1,26 +1,24 @@
-"""The catalog of datasets: their names and sizes, and a cache of their decoded images and labels.
+"""The catalog of datasets: their names and sizes, and where their images and labels come from.
 
-A dataset is downloaded and decoded once per host. The cache entry is a folder of two arrays in
-`DATA_DIR/datasets`, which every process maps into its memory. It is built in another folder and renamed, so
-it is never incomplete. To download a dataset again, delete its folder.
+A dataset is downloaded and decoded once per host, and again if its cache entry in `DATA_DIR/datasets` is
+damaged. To download it again, delete its folder there.
+
+Workers download datasets; the API reads those that are in the cache, and downloads none.
 """
 
-import os
-import shutil
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from tokenize import TokenError
 from urllib.parse import quote
 
 import numpy as np
-from filelock import FileLock
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from shared.datasets import digits, sprites
-from shared.datasets.downloads import open_url, public
-from shared.datasets.mnist_form import PIXELS
+from shared.datasets import cache, digits, sprites
+from shared.datasets.cache import Arrays
+from shared.datasets.downloads import Patience, open_url, public
 from shared.errors import DatasetNotFound, DataUnavailable
 from shared.settings import DIGIT_NAMES, Settings, SpriteSource
 
@@ -30,10 +28,8 @@ _EVALUATION_SIZE = 500
 
 _CACHE_FORMAT = 1  # part of each folder's name: increment it when the same files decode to other arrays
 
-_IMAGES = "images.npy"
-_LABELS = "labels.npy"
-
-_Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+_decoded_digits: list[Arrays] = []  # at most one item
+_decoding_digits = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,8 @@ class DatasetInfo:
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A dataset's images and labels: read-only arrays, mapped from the cache and shared by processes.
+
+    Only those of `digits` may be in the memory of one process.
 
     Attributes:
         train_images: (train_rows, 784), a 28x28 image a row, row by row; 0 is black, 255 white.
@@ -105,30 +103,69 @@ def describe(name: str, settings: Settings) -> DatasetInfo:
     raise DatasetNotFound(f"there is no dataset {name!r}; the configured ones are: {known}")
 
 
-def load(name: str, settings: Settings) -> Dataset:
+def load(name: str, settings: Settings, check: Callable[[], None] = lambda: None) -> Dataset:
     """Return a dataset from the cache, and download and decode it first if it is not there.
 
     One process at a time downloads it, and others wait. A sprite's first `train_rows` rows are for training,
     the next `test_rows` for testing; further rows are not used, but must have their labels.
 
+    Args:
+        check: called at least ten times a second while this waits for a server or another process; raises to
+            interrupt it.
+
     Raises:
         DatasetNotFound: no dataset of that name is configured.
-        DataUnavailable: it cannot be downloaded, or the disk cannot keep it; a retry may succeed.
+        DataUnavailable: it cannot be downloaded within `DOWNLOAD_DEADLINE_S`, or the disk cannot keep it; a
+            retry may succeed.
         DataCorrupt: its files are invalid, and nothing was cached.
     """
     info = describe(name, settings)
     folder = _folder(name, settings)
     rows = info.train_rows + info.test_rows
+    patience = Patience(settings, check)
     try:
+        if arrays := cache.mapped(folder, rows):
+            return _divided(info, arrays)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            images, labels = _mapped(folder, rows) or _build(info, folder, settings)
+        with cache.locked(name, folder, patience):
+            arrays = cache.mapped(folder, rows) or cache.store(
+                folder, lambda work: _decode(info, work, settings, patience)
+            )
     except OSError as error:
         raise DataUnavailable(
             f"the disk cannot keep the dataset `{name}` under {folder.parent}: {error.strerror or error}. "
             "Free space there, or set TRAINSHED_DATA_DIR to a folder on another disk."
         ) from error
-    train, test = slice(info.train_rows), slice(info.train_rows, rows)
+    return _divided(info, arrays)
+
+
+def cached(name: str, settings: Settings) -> Dataset:
+    """Return a dataset that needs no download: it is in the cache, or is `digits`. Waits for nothing.
+
+    Raises:
+        DatasetNotFound: no dataset of that name is configured.
+        DataUnavailable: it is not in the cache; the message says who will put it there.
+    """
+    info = describe(name, settings)
+    if arrays := cache.mapped(_folder(name, settings), info.train_rows + info.test_rows):
+        return _divided(info, arrays)
+    if name in settings.sprites:
+        raise DataUnavailable(
+            f"the dataset `{name}` is not in the cache under {settings.data_dir / 'datasets'} yet. A worker "
+            "with the same DATA_DIR downloads it: `mnist` when it starts, others for the first job that uses "
+            "them."
+        )
+    with _decoding_digits:
+        if not _decoded_digits:
+            images, labels = digits.decode()
+            images.flags.writeable = labels.flags.writeable = False
+            _decoded_digits.append((images, labels))
+    return _divided(info, _decoded_digits[0])
+
+
+def _divided(info: DatasetInfo, arrays: Arrays) -> Dataset:
+    images, labels = arrays
+    train, test = slice(info.train_rows), slice(info.train_rows, info.train_rows + info.test_rows)
     return Dataset(info, images[train], labels[train], images[test], labels[test])
 
 
@@ -158,63 +195,15 @@ def _folder(name: str, settings: Settings) -> Path:
     return settings.data_dir / "datasets" / f"{quote(name, safe='')}-{key}"
 
 
-def _mapped(folder: Path, min_rows: int) -> _Arrays | None:
-    """Return the cached arrays, or None if there are none, or if they are damaged or too short."""
-    try:
-        images = npy.open_memmap(folder / _IMAGES, mode="r")
-        labels = npy.open_memmap(folder / _LABELS, mode="r")
-    except (OSError, ValueError, EOFError, TokenError):  # NumPy's errors for damaged files
-        return None
-    rows = len(labels) if labels.ndim == 1 else 0
-    fitting = images.shape == (rows, PIXELS) and images.dtype == labels.dtype == np.uint8
-    return (images, labels) if fitting and rows >= min_rows else None
-
-
-def _build(info: DatasetInfo, folder: Path, settings: Settings) -> _Arrays:
-    """Build a dataset's cache entry; the caller holds its lock."""
-    work = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(work, ignore_errors=True)  # left behind by a process that was killed
-    work.mkdir()
-    try:
-        images, labels = _decode(info, work, settings)
-        _save(images, work / _IMAGES)
-        _save(labels, work / _LABELS)
-        _sync(work)
-        shutil.rmtree(folder, ignore_errors=True)  # damaged; processes that have mapped its files keep them
-        work.replace(folder)
-        _sync(folder.parent)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return npy.open_memmap(folder / _IMAGES, mode="r"), npy.open_memmap(folder / _LABELS, mode="r")
-
-
-def _decode(info: DatasetInfo, work: Path, settings: Settings) -> _Arrays:
+def _decode(info: DatasetInfo, work: Path, settings: Settings, patience: Patience) -> Arrays:
     source = settings.sprites.get(info.name)
     if source is None:
         return digits.decode()
     images_url, labels_url = public(source.images_url), public(source.labels_url)
-    with open_url(source.images_url, work, settings) as file:
+    with open_url(source.images_url, work, settings, patience) as file:
         sprites.verify_sha256(file, images_url, source.images_sha256)
         images = sprites.decode_images(file, images_url, info.train_rows + info.test_rows)
-    with open_url(source.labels_url, work, settings) as file:
+    with open_url(source.labels_url, work, settings, patience) as file:
         sprites.verify_sha256(file, labels_url, source.labels_sha256)
         labels = sprites.decode_labels(file, labels_url, len(images), len(info.class_names))
     return images, labels
-
-
-def _save(array: NDArray[np.uint8], path: Path) -> None:
-    # `np.save` does not report a full disk as such, and a full disk kills a process that writes to a map
-    with path.open("xb") as file:
-        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
-        file.write(array.data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Flush a folder's entries to the disk, so that they survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,24 +1,44 @@
-"""Download of a dataset's files, with retries and resume; `file://` URLs are opened in place."""
+"""Download of a dataset's files, with retries and resume; `file://` URLs are opened in place.
 
+Whatever a server does, a download ends soon after its caller is interrupted, and at the latest after a time
+limit. So it runs in an event loop, where each wait can be broken off.
+"""
+
+import asyncio
 import logging
+import os
 import re
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from threading import Thread
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+)
 
 from shared.errors import DataCorrupt, DataUnavailable
 from shared.settings import Settings
 
 MAX_BYTES = 2**30
+MIN_BYTES_PER_S = 1_000
+"""A server that sends less, over `DOWNLOAD_TIMEOUT_S`, counts as stalled."""
 BACKOFF_BASE_S = 0.25
 BACKOFF_CAP_S = 5.0
+CHECK_S = 0.1
+"""Seconds between two checks of a waiting caller for an interruption."""
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})  # below 500; a retry may succeed
 # of a server that compresses nevertheless: one of the others, or two of these, may turn 64 kB into gigabytes
@@ -26,6 +46,29 @@ _ENCODINGS = ("", "identity", "gzip", "deflate")
 _ADVICE = "Check the address, and that this machine can reach it; the dataset `digits` needs no network."
 
 _log = logging.getLogger(__name__)
+
+
+class Patience:
+    """What ends the wait for a dataset: its caller is interrupted, or a time limit has passed."""
+
+    def __init__(self, settings: Settings, check: Callable[[], None]) -> None:
+        """Begin to wait; `check` raises if the caller is interrupted."""
+        self._limit_s = settings.download_deadline_s
+        self._deadline = time.monotonic() + self._limit_s
+        self._check = check
+
+    def check(self, waiting_for: str) -> None:
+        """Raise if the wait must end.
+
+        Raises:
+            DataUnavailable: the time limit has passed; the message says what was waited for.
+            Exception: that of the caller's check.
+        """
+        self._check()
+        if time.monotonic() > self._deadline:
+            raise DataUnavailable(
+                f"{waiting_for} took longer than DOWNLOAD_DEADLINE_S, {self._limit_s:g} s. {_ADVICE}"
+            )
 
 
 class _TransientError(Exception):
@@ -38,23 +81,30 @@ def public(url: str) -> str:
 
 
 @contextmanager
-def open_url(url: str, folder: Path, settings: Settings) -> Iterator[BinaryIO]:
+def open_url(url: str, folder: Path, settings: Settings, patience: Patience) -> Iterator[BinaryIO]:
     """Open the complete file at a URL, at its first byte.
 
     A download goes into a file without a name in `folder`, which the kernel frees when it is closed or its
     process is killed, so an incomplete file is never left behind.
 
     Raises:
-        DataUnavailable: the file cannot be downloaded or read; the message has the URL and the reason.
+        DataUnavailable: the file cannot be downloaded or read in time; the message has URL and reason.
         DataCorrupt: the file is larger than `MAX_BYTES`.
         OSError: the disk did not take the download.
+        Exception: that of the caller's check, at most 0.1 s after it is due.
     """
+    patience.check(f"what preceded {public(url)}")
     if url.startswith("file:"):
         with _open_file(url) as file:
             yield file
     else:
         with TemporaryFile(dir=folder) as copy:
-            _download(url, copy, settings)
+            loop = _Loop()
+            try:
+                loop.run_until_complete(_watched(_download(url, copy, settings), url, patience))
+            finally:
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.close()
             copy.seek(0)
             yield copy
 
@@ -70,59 +120,109 @@ def _open_file(url: str) -> BinaryIO:
         raise DataUnavailable(f"cannot read {public(url)}: {reason}. {_ADVICE}") from error
 
 
-def _download(url: str, copy: BinaryIO, settings: Settings) -> None:
+async def _watched(download: Coroutine[Any, Any, None], url: str, patience: Patience) -> None:
+    """Run a download until it ends, or until the wait for it must end."""
+    task = asyncio.ensure_future(download)
+    try:
+        while not (await asyncio.wait([task], timeout=CHECK_S))[0]:
+            patience.check(f"the download of {public(url)}")
+        task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _download(url: str, copy: BinaryIO, settings: Settings) -> None:
     attempts = settings.download_attempts
 
     def log_failure(state: RetryCallState) -> None:
         reason, number = state.outcome and state.outcome.exception(), state.attempt_number
         _log.warning("attempt %d of %d to download %s failed: %s", number, attempts, public(url), reason)
 
-    retrying = Retrying(
+    retrying = AsyncRetrying(
         retry=retry_if_exception_type(_TransientError),
         stop=stop_after_attempt(attempts),
         wait=wait_exponential(multiplier=BACKOFF_BASE_S, max=BACKOFF_CAP_S),
         after=log_failure,
         reraise=True,
     )
-    # `identity`, so that lengths and ranges count the file's own bytes
-    with httpx.Client(
-        timeout=settings.download_timeout_s, follow_redirects=True, headers={"Accept-Encoding": "identity"}
+    # `identity`, so that lengths and ranges count the file's own bytes; _Download has its own timeout
+    async with httpx.AsyncClient(
+        timeout=None, follow_redirects=True, headers={"Accept-Encoding": "identity"}
     ) as client:
         try:
-            retrying(_Download(url, copy).resume, client)
+            await retrying(_Download(url, copy, settings.download_timeout_s).resume, client)
         except _TransientError as error:
             raise DataUnavailable(
                 f"cannot download {public(url)}: {error} (the last of {attempts} attempts). {_ADVICE}"
             ) from error
 
 
+def _reason(error: BaseException) -> str:
+    """Return what an error that was translated several times says about its cause."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    if isinstance(error, BaseExceptionGroup):  # one for each address of the host
+        return _reason(error.exceptions[0])
+    if type(error) is OSError or isinstance(error, ConnectionError):  # with words of asyncio's
+        return os.strerror(error.errno) if error.errno else str(error)
+    return str(error) or type(error).__name__
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that can end while a name server does not answer: no executor waits for its thread."""
+
+    async def getaddrinfo(self, *args: Any, **options: Any) -> list[Any]:
+        """Look an address up."""
+        found: Future[list[Any]] = Future()
+        found.set_running_or_notify_cancel()  # it cannot be cancelled
+
+        def look_up() -> None:
+            try:
+                found.set_result(socket.getaddrinfo(*args, **options))
+            except Exception as error:
+                found.set_exception(error)
+
+        Thread(target=look_up, name="look up an address", daemon=True).start()
+        return await asyncio.wrap_future(found, loop=self)
+
+
 class _Download:
     """An incomplete file, which is resumed if the server guarantees that its bytes are still the same."""
 
-    def __init__(self, url: str, file: BinaryIO) -> None:
+    def __init__(self, url: str, file: BinaryIO, timeout_s: float) -> None:
         self._url = url
         self._file = file
+        self._timeout_s = timeout_s
         self._etag: str | None = None  # of the bytes in `file`
 
-    def resume(self, client: httpx.Client) -> None:
+    async def resume(self, client: httpx.AsyncClient) -> None:
         """Request the missing bytes and write them to the file; a transient error is a `_TransientError`."""
         try:
-            self._receive(client)
-        except httpx.TimeoutException as error:
-            raise _TransientError(f"no data was received for {client.timeout.read:g} s") from error
+            async with asyncio.timeout(self._timeout_s) as timeout:
+                await self._receive(client, timeout)
+        except TimeoutError as error:
+            raise _TransientError(
+                f"less than {MIN_BYTES_PER_S:,} bytes a second were received for {self._timeout_s:g} s"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _TransientError(str(error) or type(error).__name__) from error
+            raise _TransientError(_reason(error)) from error
 
-    def _receive(self, client: httpx.Client) -> None:
-        with client.stream("GET", self._url, headers=self._range()) as response:
+    async def _receive(self, client: httpx.AsyncClient, timeout: asyncio.Timeout) -> None:
+        received = 0  # since the timeout began
+        async with client.stream("GET", self._url, headers=self._range()) as response:
             self._accept(response)
-            for chunk in response.iter_bytes():
+            async for chunk in response.aiter_bytes():
                 self._file.write(chunk)
                 if self._file.tell() > MAX_BYTES:
                     raise DataCorrupt(
                         f"{public(self._url)} is larger than {MAX_BYTES:,} bytes, the most that a dataset's "
                         "file may have. Correct the address in the settings."
                     )
+                received += len(chunk)
+                if received >= MIN_BYTES_PER_S * self._timeout_s:
+                    received = 0
+                    timeout.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
         self._file.flush()
 
     def _range(self) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Sprites, in the TensorFlow.js codelab's layout: a PNG with one 28x28 image a row, and one-hot labels."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -15,6 +17,11 @@ from shared.datasets.mnist_form import PIXELS
 from shared.errors import DataCorrupt
 
 MAX_ROWS = 300_000  # Pillow needs 940 MB for that many rows of RGBA
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by the PNG's colour type
+# of Adam7, the interlacing of PNG: the first column and row of each pass, and the distances to the next ones
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 _BAND_ROWS = 1_024
 _CHUNK_BYTES = 2**20
@@ -46,8 +53,8 @@ def verify_sha256(file: BinaryIO, source: str, expected: str) -> None:
 def decode_images(file: BinaryIO, source: str, min_rows: int) -> NDArray[np.uint8]:
     """Return the images of a sprite, (rows, 784): its grey values or red channel, of 16 bits the upper 8.
 
-    A truncated PNG is refused. Not detected is compressed data that is complete but contains fewer rows than
-    the header declares, which Pillow does not report: the missing rows are black.
+    A truncated PNG is refused, and one whose compressed data is complete but has fewer pixels than its header
+    declares: Pillow does not report that, and the missing pixels would be black.
 
     Args:
         file: a PNG of any colour type and depth, open at its first byte.
@@ -59,12 +66,10 @@ def decode_images(file: BinaryIO, source: str, min_rows: int) -> NDArray[np.uint
     """
     expected = f"a PNG of {PIXELS} columns and at least {min_rows:,} rows"
     head = file.read(64)
-    if not head.startswith(b"\x89PNG"):
+    if not head.startswith(_SIGNATURE[:4]):
         raise _corrupt(source, expected, _kind(head))
     with _corrupt_if_damaged(source, expected):
         # not Image.open: it tries other decoders, and its limit of the size is global and only a warning
-        file.seek(0)
-        PngImageFile(file).verify()
         file.seek(0)
         png = PngImageFile(file)
     columns, rows = png.size
@@ -72,6 +77,10 @@ def decode_images(file: BinaryIO, source: str, min_rows: int) -> NDArray[np.uint
         limit = f", more than the {MAX_ROWS:,} that are allowed" if rows > MAX_ROWS else ""
         raise _corrupt(source, expected, f"{columns:,} columns and {rows:,} rows{limit}")
     with _corrupt_if_damaged(source, expected):
+        file.seek(0)
+        _verify_pixels(file)
+        file.seek(0)
+        png = PngImageFile(file)
         png.load()
     return _grey(png)
 
@@ -114,6 +123,51 @@ def _kind(head: bytes) -> str:
     if head.startswith(b"\x89PNG"):
         return "a PNG"
     return f"a file that begins with {head[:16]!r}"
+
+
+def _verify_pixels(file: BinaryIO) -> None:
+    """Raise ValueError unless a PNG is complete, its checksums hold, and it has the pixels it declares."""
+    file.seek(len(_SIGNATURE))
+    missing, decompressor = 0, zlib.decompressobj()
+    for kind, data in _chunks(file):
+        if kind == b"IHDR":
+            missing = _pixel_bytes(data)
+        while kind == b"IDAT" and data and missing > 0:
+            missing -= len(decompressor.decompress(data, _CHUNK_BYTES))
+            data = decompressor.unconsumed_tail
+    missing -= len(decompressor.flush())
+    if missing > 0:
+        raise ValueError(f"image file is truncated: {missing:,} bytes of its pixels are missing")
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the type and the data of each chunk of a PNG up to `IEND`, long ones in several pieces."""
+    kind = b""
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", _read(file, 8))
+        checksum = zlib.crc32(kind)
+        while length:
+            data = _read(file, min(length, _CHUNK_BYTES))
+            checksum, length = zlib.crc32(data, checksum), length - len(data)
+            yield kind, data
+        if checksum != int.from_bytes(_read(file, 4), "big"):
+            raise ValueError(f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise ValueError("image file is truncated")
+    return data
+
+
+def _pixel_bytes(header: bytes) -> int:
+    """Return the size of a PNG's decompressed data: for each line a byte for its filter, and its pixels."""
+    columns, rows, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    bits = depth * _SAMPLES[colour]
+    passes = _PASSES if interlaced else ((0, 0, 1, 1),)
+    sizes = [(len(range(x, columns, dx)), len(range(y, rows, dy))) for x, y, dx, dy in passes]
+    return sum(lines * (1 + (width * bits + 7) // 8) for width, lines in sizes if width)
 
 
 def _grey(png: Image.Image) -> NDArray[np.uint8]:

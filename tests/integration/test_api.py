@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from shared.datasets import catalog
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support import factories
@@ -136,6 +137,7 @@ def test_samples_of_mnist_are_twenty_labelled_images(
     settings: Settings, sqlite_url: str, real_mnist: dict[str, str]
 ) -> None:
     configured = settings.model_copy(update={"database_url": sqlite_url, **real_mnist})
+    catalog.load("mnist", configured)  # as a worker does
     with running_app(create_app(configured)) as api:
         samples = api.get("/v1/datasets/mnist/samples", params={"seed": 1}).json()["data"]
 

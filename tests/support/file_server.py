@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from threading import Event, Thread
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,10 @@ class Response:
         pause_after: number of bytes that are sent before the server waits for `resume`.
         resume: the event that ends the pause; None: never, so that the client sees a stall.
         cut_after: number of bytes that are sent before the connection is closed.
+        drip: the body is sent in pieces of so many bytes, with so many seconds after each.
+        drips_headers: the status and the headers are sent in such pieces too.
+        silent: nothing is sent at all.
+        endless: the body is sent again and again, without a `Content-Length`.
     """
 
     body: bytes = b""
@@ -27,6 +33,10 @@ class Response:
     pause_after: int | None = None
     resume: Event | None = None
     cut_after: int | None = None
+    drip: tuple[int, float] | None = None
+    drips_headers: bool = False
+    silent: bool = False
+    endless: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,17 +88,27 @@ class FileServer:
             self._send(handler, response, _first_byte(response, headers))
 
     def _send(self, handler: BaseHTTPRequestHandler, response: Response, first: int) -> None:
+        if response.silent:
+            self.closing.wait()
+            return
+        if response.drip and response.drips_headers:
+            handler.wfile = _Dripping(handler.wfile, *response.drip, self.closing)
         body, size = response.body[first:], len(response.body)
         handler.send_response(206 if first else response.status)
         if first:
             handler.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
-        for name, value in {"Content-Length": str(len(body)), **response.headers}.items():
+        length = {} if response.endless else {"Content-Length": str(len(body))}
+        for name, value in {**length, **response.headers}.items():
             handler.send_header(name, value)
         handler.end_headers()
+        if response.drip:
+            handler.wfile = _Dripping(handler.wfile, *response.drip, self.closing)
         if response.pause_after is not None:
             handler.wfile.write(body[: response.pause_after])
             (response.resume or self.closing).wait()
             body = b"" if self.closing.is_set() else body[response.pause_after :]
+        while response.endless and not self.closing.is_set():
+            handler.wfile.write(body)
         handler.wfile.write(body[: response.cut_after])
 
     def __enter__(self) -> "FileServer":
@@ -103,6 +123,25 @@ class FileServer:
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+
+
+class _Dripping(BufferedIOBase):
+    """A file that writes slowly, until the server is closed."""
+
+    def __init__(self, file: BufferedIOBase, piece: int, pause_s: float, closing: Event) -> None:
+        self._file = file
+        self._piece = piece
+        self._pause_s = pause_s
+        self._closing = closing
+
+    def write(self, data: Any, /) -> int:
+        content = bytes(data)
+        for start in range(0, len(content), self._piece):
+            if self._closing.is_set():
+                raise BrokenPipeError("the server is closed")
+            self._file.write(content[start : start + self._piece])
+            self._closing.wait(self._pause_s)
+        return len(content)
 
 
 def _first_byte(response: Response, headers: Mapping[str, str]) -> int:

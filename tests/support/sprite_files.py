@@ -39,16 +39,39 @@ def pillow_png(image: Image.Image) -> bytes:
 
 
 def raw_png(
-    width: int, height: int, depth: int, colour: int, lines: list[bytes], *, cut_bytes: int = 0
+    width: int,
+    height: int,
+    depth: int,
+    colour: int,
+    lines: list[bytes],
+    *,
+    cut_bytes: int = 0,
+    interlaced: bool = False,
 ) -> bytes:
     """Return a PNG of a kind that Pillow does not write, or an invalid one; lines are not filtered.
 
     The checksum of every chunk is right, even if the compressed data lacks its last `cut_bytes`.
     """
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
     compressed = zlib.compress(b"".join(b"\0" + line for line in lines))
     data = compressed[: len(compressed) - cut_bytes]
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def interlaced_png(images: NDArray[np.uint8], *, passes: int = 7) -> bytes:
+    """Return an interlaced greyscale PNG of 8 bits with the first of its seven passes; the others lack."""
+    places = [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]
+    lines = [line.tobytes() for x, y, dx, dy in places[:passes] for line in images[y::dy, x::dx]]
+    rows, columns = images.shape
+    return raw_png(columns, rows, 8, 0, lines, interlaced=True)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

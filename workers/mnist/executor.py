@@ -58,14 +58,14 @@ class MnistExecutor:
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
         """Train, evaluate and export a model."""
         monitor.phase(Phase.LOADING_DATA)
-        dataset = self._dataset(spec.dataset)
+        dataset = self._dataset(spec.dataset, monitor)
         with backend.translate_out_of_memory():
             return self._run(spec, dataset, start, monitor)
 
     def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
         """Evaluate a stored model."""
         monitor.phase(Phase.LOADING_DATA)
-        dataset = self._dataset(model.spec.dataset)
+        dataset = self._dataset(model.spec.dataset, monitor)
         rows = splits.evaluation_rows(
             spec.seed, spec.evaluation_size, dataset.info.test_rows, model.spec.validation_size
         )
@@ -111,17 +111,18 @@ class MnistExecutor:
         probabilities, losses = program.run(weights, dataset.test_images[rows], labels, monitor.check)
         return evaluate(probabilities, losses, labels, rows, threshold, dataset.info.class_names)
 
-    def _dataset(self, name: str) -> Dataset:
+    def _dataset(self, name: str, monitor: Monitor) -> Dataset:
         if name not in self._datasets:
             try:
-                self._datasets[name] = load(name, self._settings)
+                self._datasets[name] = load(name, self._settings, monitor.check)
             except DatasetNotFound as error:
                 # the API accepted the job, so it knows the dataset, and another worker may know it too
                 raise DataUnavailable(f"this worker's settings differ from the API's: {error}") from error
         return self._datasets[name]
 
     def _map_mnist(self) -> None:
-        quickly = {"download_attempts": 1, "download_timeout_s": 2.0}
+        # also if another process is downloading it: a new worker is soon ready for jobs that do not need it
+        quickly = {"download_attempts": 1, "download_timeout_s": 2.0, "download_deadline_s": 5.0}
         try:
             self._datasets["mnist"] = load("mnist", self._settings.model_copy(update=quickly))
         except AttemptError as error:

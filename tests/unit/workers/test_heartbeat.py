@@ -1,6 +1,7 @@
 """The heartbeat renews the lease, and interrupts the attempt for each reason for which it must end."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -158,6 +159,74 @@ def test_process_whose_step_hangs_reports_the_failure_and_exits(make_process: Ma
     assert job.state == JobState.FAILED
     assert job.error is not None
     assert job.error.code == "timeout"
+
+
+def end_of_hung_step(
+    process: PoolProcess, attempt: AttemptId, interrupt: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> JobState:
+    """Interrupt an attempt whose step does not return; return its job's state when the process would end."""
+    monkeypatch.setattr("workers.heartbeat._INTERRUPTION_GRACE_S", 0.05)
+    exited = Event()
+    with heartbeat_of(process, attempt, exit_process=lambda _: exited.set()):
+        interrupt()
+        assert exited.wait(10)
+    return process.database.read(lambda session: job_queries.get(session, attempt.job_id)).state
+
+
+def test_process_whose_step_outlasts_a_worker_stop_releases_its_job_and_exits(
+    make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = make_process()
+    assert end_of_hung_step(process, claim(process), process.stop.set, monkeypatch) == JobState.QUEUED
+
+
+def test_process_whose_step_outlasts_a_cancel_exits(
+    make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = make_process()
+    attempt = claim(process)
+
+    def cancel() -> None:
+        process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
+
+    assert end_of_hung_step(process, attempt, cancel, monkeypatch) == JobState.CANCELLED
+
+
+def test_process_whose_step_outlasts_its_lease_exits_and_leaves_the_job_to_others(
+    make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = make_process()
+    attempt = claim(process, lease_s=-1)
+
+    def take_over() -> None:
+        process.database.write(lambda session: recovery.reap(session, max_crashes=3))
+        claimed(process.database, attempt.job_id)
+
+    assert end_of_hung_step(process, attempt, take_over, monkeypatch) == JobState.RUNNING
+
+
+def test_process_that_cannot_report_its_hung_step_waits_for_the_database(
+    make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("workers.heartbeat._INTERRUPTION_GRACE_S", 0.05)
+    process, exited = make_process(), Event()
+    unavailable = Database(f"sqlite:///{tmp_path / 'empty.db'}", patience_s=0)
+    without_database = replace(process, heartbeat_database=unavailable)
+    with heartbeat_of(without_database, claim(process), exit_process=lambda _: exited.set()):
+        process.stop.set()
+        assert not exited.wait(0.5)
+    unavailable.dispose()
+
+
+def test_long_report_of_a_worker_that_stops_is_not_treated_as_a_hung_step(
+    make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.heartbeat._INTERRUPTION_GRACE_S", 0.05)
+    process, exited = make_process(heartbeat_s=0.05), Event()
+    with heartbeat_of(process, claim(process), exit_process=lambda _: exited.set()) as heartbeat:
+        heartbeat.begin_report()
+        process.stop.set()
+        assert not exited.wait(0.5)
 
 
 def test_long_report_is_not_treated_as_a_hung_step(make_process: MakeProcess) -> None:

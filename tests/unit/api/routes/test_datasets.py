@@ -1,6 +1,5 @@
 """Samples of datasets: how they are drawn, and over HTTP."""
 
-import re
 from base64 import b64decode
 from io import BytesIO
 from random import Random
@@ -10,9 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from api.app import create_app
 from api.routes.datasets import draw
 from shared.datasets.catalog import Dataset, DatasetInfo
+from shared.settings import Settings
 from tests.support import factories
+from tests.support.file_server import Response, running_file_server
+from tests.support.servers import running_app
 
 
 @pytest.fixture
@@ -89,10 +92,23 @@ def test_unknown_dataset_is_a_problem_that_names_the_configured_ones(client: htt
     assert "mnist, digits" in answer.json()["detail"]
 
 
-def test_data_that_cannot_be_downloaded_is_a_problem_that_names_the_url(client: httpx.Client) -> None:
+def test_a_dataset_that_no_worker_has_downloaded_yet_is_a_problem_that_says_who_will(
+    client: httpx.Client,
+) -> None:
     answer = client.get("/v1/datasets/mnist/samples")
 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
     assert answer.json()["type"] == "/problems/data-unavailable"
-    assert re.search(r"file:///\S+/missing", answer.json()["detail"])
+    assert "A worker with the same DATA_DIR downloads it" in answer.json()["detail"]
+
+
+def test_samples_of_a_dataset_that_another_process_downloads_are_refused_at_once(
+    settings: Settings, sqlite_url: str
+) -> None:
+    with running_file_server() as host:
+        url = host.serve("/a", Response(silent=True))
+        hostile = {"mnist_images_url": url, "mnist_labels_url": url, "database_url": sqlite_url}
+        with running_app(create_app(settings.model_copy(update=hostile))) as client:
+            assert client.get("/v1/datasets/mnist/samples", timeout=5).status_code == 503
+        assert host.requests == []

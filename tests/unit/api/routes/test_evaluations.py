@@ -94,6 +94,18 @@ def test_misclassified_images_are_listed_page_by_page(client: httpx.Client, job_
     assert indices == [index for index, _, _ in WRONG]
 
 
+def test_misclassified_images_of_a_dataset_that_is_not_in_the_cache_are_unavailable(
+    client: httpx.Client, database: Database
+) -> None:
+    job_id, model = factories.succeeded(database)
+    assert model.evaluation.misclassified
+
+    answer = client.get(f"/v1/jobs/{job_id}/misclassified")
+
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/data-unavailable")
+    assert answer.headers["Retry-After"] == "1"
+
+
 def test_misclassified_images_of_an_unfinished_job_are_a_conflict(
     client: httpx.Client, database: Database
 ) -> None:

@@ -1,7 +1,9 @@
 """Liveness, readiness, version and Prometheus metrics over HTTP."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from threading import Barrier, Event
 from time import monotonic
 
 import httpx
@@ -10,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from api.app import create_app
+from api.http.auth import OPEN
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.factories import submitted
@@ -29,6 +32,28 @@ def test_it_is_ready_with_a_migrated_database_and_redis(api: httpx.Client) -> No
         "ready": True,
         "checks": {name: {"ok": True, "detail": "ok"} for name in ("database", "migrations", "redis")},
     }
+
+
+def test_open_operations_respond_while_slow_requests_occupy_every_thread(
+    settings: Settings, sqlite_url: str, redis: RedisServer
+) -> None:
+    end, occupied = Event(), Barrier(41)  # anyio's threads, and this one
+
+    def occupy() -> None:
+        occupied.wait(10)
+        end.wait(30)
+
+    app = create_app(settings.model_copy(update={"database_url": sqlite_url, "redis_url": redis.url}))
+    app.add_api_route("/slow", occupy, dependencies=[OPEN], include_in_schema=False)
+    with running_app(app) as client, ThreadPoolExecutor(40) as threads:
+        slow = [threads.submit(httpx.get, f"{client.base_url}/slow", timeout=30) for _ in range(40)]
+        occupied.wait(10)
+        try:
+            for path in ("/livez", "/readyz", "/version", "/problems/internal", "/docs", "/openapi.json"):
+                assert client.get(path, timeout=5).status_code == 200
+        finally:
+            end.set()
+        assert [request.result().status_code for request in slow] == [200] * 40
 
 
 def _redis_check(api: httpx.Client) -> tuple[bool, str]:

@@ -11,9 +11,10 @@ from threading import Event
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from shared.datasets import catalog
-from shared.errors import DataCorrupt, DatasetNotFound, DataUnavailable
+from shared.datasets import cache, catalog
+from shared.errors import CancelRequested, DataCorrupt, DatasetNotFound, DataUnavailable
 from shared.settings import Settings, SpriteSource
 from tests.support.file_server import FileServer, Response, running_file_server
 from tests.support.full_disk import files_limited_to
@@ -159,10 +160,14 @@ def test_second_load_decodes_nothing_and_downloads_nothing(small: Settings, serv
     assert len(server.requests) == 2
 
 
-def test_only_the_arrays_are_kept(small: Settings) -> None:
+def test_only_the_arrays_and_their_checksums_are_kept(small: Settings) -> None:
     catalog.load("small", small)
     assert cache_entries(small) == [cache_folder(small).name]
-    assert sorted(path.name for path in cache_folder(small).iterdir()) == ["images.npy", "labels.npy"]
+    assert sorted(path.name for path in cache_folder(small).iterdir()) == [
+        "checksums.json",
+        "images.npy",
+        "labels.npy",
+    ]
 
 
 def test_files_at_file_urls_are_read_in_place(tmp_path: Path) -> None:
@@ -341,6 +346,45 @@ def test_a_damaged_cache_entry_is_built_again(
     assert server.count("/images") == 2
 
 
+def damage_cache(settings: Settings, name: str, at: int, content: bytes) -> None:
+    """Change bytes of a cached file in place, so that another process, or a later start, finds them."""
+    path = cache_folder(settings) / name
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+    cache._verified.clear()  # as in a new process
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "content"),
+    [
+        ("images.npy", 2_000, bytes(1_000)),
+        ("labels.npy", 130, b"\xc8"),
+        ("labels.npy", 128 + TRAIN, b"\0"),
+        ("checksums.json", 0, b"?"),
+        ("checksums.json", 1, b"\xff"),
+    ],
+    ids=["zeroed images", "a label of 200", "a label of another class", "no JSON", "no UTF-8"],
+)
+def test_a_cache_entry_with_changed_bytes_is_built_again(
+    name: str, at: int, content: bytes, small: Settings, server: FileServer
+) -> None:
+    catalog.load("small", small)
+    damage_cache(small, name, at, content)
+    assert_is_small(catalog.load("small", small))
+    assert server.count("/images") == 2
+
+
+def test_a_cache_entry_of_a_version_without_checksums_is_built_again(
+    small: Settings, server: FileServer
+) -> None:
+    catalog.load("small", small)
+    (cache_folder(small) / "checksums.json").unlink()
+    cache._verified.clear()
+    assert_is_small(catalog.load("small", small))
+    assert server.count("/images") == 2
+
+
 def test_an_array_in_use_survives_the_rebuilding_of_its_cache_entry(small: Settings) -> None:
     dataset = catalog.load("small", small)
     (cache_folder(small) / "labels.npy").unlink()
@@ -354,6 +398,94 @@ def test_an_unfinished_cache_entry_of_a_killed_process_is_discarded(small: Setti
     np.save(work / "images.npy", np.zeros((TRAIN + TEST, 784), np.uint8))
     assert_is_small(catalog.load("small", small))
     assert cache_entries(small) == [work.name.removesuffix(".part")]
+
+
+def test_a_cached_dataset_is_returned_without_its_lock(small: Settings) -> None:
+    catalog.load("small", small)
+    with FileLock(f"{cache_folder(small)}.lock"):
+        assert_is_small(catalog.cached("small", small))
+        assert_is_small(catalog.load("small", small))
+
+
+def test_a_dataset_that_is_not_cached_is_not_downloaded_by_those_who_need_it_at_once(
+    small: Settings, server: FileServer
+) -> None:
+    with pytest.raises(
+        DataUnavailable, match=r"`small` is not in the cache under .*A worker .* downloads it"
+    ):
+        catalog.cached("small", small)
+    assert server.requests == []
+    assert list(small.data_dir.iterdir()) == []
+
+
+def test_the_bundled_digits_need_no_cache(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    dataset = catalog.cached("digits", settings.model_copy(update={"data_dir": tmp_path / "file"}))
+    np.testing.assert_array_equal(dataset.test_images, catalog.load("digits", settings).test_images)
+    np.testing.assert_array_equal(dataset.train_labels, catalog.load("digits", settings).train_labels)
+
+
+def test_a_cached_dataset_of_an_unknown_name_is_not_found(small: Settings) -> None:
+    with pytest.raises(DatasetNotFound, match="no dataset 'cifar'"):
+        catalog.cached("cifar", small)
+
+
+@pytest.fixture
+def locked(small: Settings) -> Iterator[None]:
+    """Another process holds the lock of the dataset, as while it downloads."""
+    folder = catalog._folder("small", small)
+    folder.parent.mkdir(parents=True)
+    with FileLock(f"{folder}.lock"):
+        yield
+
+
+@pytest.mark.usefixtures("locked")
+def test_the_wait_for_another_process_can_be_interrupted(small: Settings) -> None:
+    checks: list[None] = []
+
+    def check() -> None:
+        checks.append(None)
+        if len(checks) > 3:
+            raise CancelRequested
+
+    with pytest.raises(CancelRequested):
+        catalog.load("small", small, check)
+
+
+@pytest.mark.usefixtures("locked")
+def test_the_wait_for_another_process_ends_at_the_deadline(small: Settings) -> None:
+    with pytest.raises(
+        DataUnavailable, match="another process's download of the dataset `small` took longer than"
+    ):
+        catalog.load("small", small.model_copy(update={"download_deadline_s": 0.3}))
+
+
+@pytest.mark.usefixtures("locked")
+def test_the_download_of_one_dataset_delays_no_other(small: Settings) -> None:
+    settings = small.model_copy(update={"datasets": {**small.datasets, "other": small.datasets["small"]}})
+    assert_is_small(catalog.load("other", settings))
+    assert catalog.load("digits", settings).info.name == "digits"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [Response(PNG, drip=(1, 0.1)), Response(silent=True), Response(PNG, drip=(1, 0.1), drips_headers=True)],
+    ids=["drips", "silent", "drips headers"],
+)
+def test_an_interrupted_load_leaves_nothing_and_the_next_one_succeeds(
+    hostile: Response, small: Settings, server: FileServer
+) -> None:
+    server.serve("/images", hostile)
+
+    def check() -> None:
+        if server.requests:
+            raise CancelRequested
+
+    with pytest.raises(CancelRequested):
+        catalog.load("small", small, check)
+    assert cache_entries(small) == []
+    server.serve("/images", Response(PNG))
+    assert_is_small(catalog.load("small", small))
 
 
 LOADER = """

@@ -3,13 +3,16 @@
 import gzip
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 import pytest
 
 from shared.datasets import downloads
-from shared.errors import DataCorrupt, DataUnavailable
+from shared.datasets.downloads import Patience
+from shared.errors import CancelRequested, DataCorrupt, DataUnavailable
 from shared.settings import Settings
 from tests.support.file_server import FileServer, Response, running_file_server
 from tests.support.full_disk import files_limited_to
@@ -35,8 +38,12 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, download_timeout_s=5, download_attempts=2)
 
 
-def fetch(url: str, settings: Settings) -> bytes:
-    with downloads.open_url(url, settings.data_dir, settings) as file:
+def patience(settings: Settings, check: Callable[[], None] = lambda: None) -> Patience:
+    return Patience(settings, check)
+
+
+def fetch(url: str, settings: Settings, check: Callable[[], None] = lambda: None) -> bytes:
+    with downloads.open_url(url, settings.data_dir, settings, patience(settings, check)) as file:
         return file.read()
 
 
@@ -55,7 +62,8 @@ def test_a_download_is_complete_with_one_request(server: FileServer, settings: S
 
 
 def test_a_download_is_an_unnamed_temporary_file(server: FileServer, settings: Settings) -> None:
-    with downloads.open_url(server.serve("/a", Response(BODY)), settings.data_dir, settings):
+    url = server.serve("/a", Response(BODY))
+    with downloads.open_url(url, settings.data_dir, settings, patience(settings)):
         assert list(settings.data_dir.iterdir()) == []
 
 
@@ -166,7 +174,7 @@ def test_a_server_that_stalls_is_abandoned_after_the_timeout(
     sent: int, server: FileServer, settings: Settings
 ) -> None:
     url = server.serve("/a", Response(BODY, pause_after=sent))
-    assert "no data was received for 0.1 s" in download_error(
+    assert "less than 1,000 bytes a second were received for 0.1 s" in download_error(
         url, settings.model_copy(update={"download_timeout_s": 0.1})
     )
     assert server.count("/a") == 2
@@ -176,6 +184,108 @@ def test_a_stalled_download_is_resumed_by_the_next_attempt(server: FileServer, s
     url = server.serve("/a", Response(BODY, headers=ETAG, pause_after=100_000), Response(BODY, headers=ETAG))
     assert fetch(url, settings.model_copy(update={"download_timeout_s": 0.2})) == BODY
     assert server.requests[1].headers["range"] == "bytes=100000-"
+
+
+def test_a_server_that_drips_is_abandoned_after_the_timeout(server: FileServer, settings: Settings) -> None:
+    url = server.serve("/a", Response(BODY, drip=(1, 0.01)))
+    assert "less than 1,000 bytes a second" in download_error(
+        url, settings.model_copy(update={"download_timeout_s": 0.2})
+    )
+
+
+def test_a_server_that_is_slow_but_fast_enough_is_not_abandoned(
+    server: FileServer, settings: Settings
+) -> None:
+    url = server.serve("/a", Response(BODY, drip=(32_000, 0.1)))
+    assert fetch(url, settings.model_copy(update={"download_timeout_s": 0.4})) == BODY
+    assert server.count("/a") == 1
+
+
+HOSTILE = {
+    "silent": Response(silent=True),
+    "stalls": Response(BODY, pause_after=1_000),
+    "drips": Response(BODY, drip=(1, 0.1)),
+    "drips headers": Response(BODY, drip=(1, 0.1), drips_headers=True),
+    "is fast enough, but endless": Response(BODY, drip=(2_000, 0.1), endless=True),
+}
+
+
+@pytest.mark.parametrize("behaviour", HOSTILE)
+def test_an_interruption_ends_a_download_at_once_whatever_the_server_does(
+    behaviour: str, server: FileServer, settings: Settings
+) -> None:
+    url = server.serve("/a", HOSTILE[behaviour])
+    requested_at: list[float] = []
+
+    def check() -> None:
+        if server.requests:
+            requested_at.append(monotonic())
+            raise CancelRequested
+
+    with pytest.raises(CancelRequested):
+        fetch(url, settings, check)
+    assert monotonic() - requested_at[0] < 0.5
+    assert list(settings.data_dir.iterdir()) == []
+
+
+def test_an_interruption_ends_the_wait_before_another_attempt(
+    server: FileServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "BACKOFF_BASE_S", 60.0)
+    monkeypatch.setattr(downloads, "BACKOFF_CAP_S", 60.0)
+    url = server.serve("/a", Response(status=503))
+
+    def check() -> None:
+        if server.requests:
+            raise CancelRequested
+
+    with pytest.raises(CancelRequested):
+        fetch(url, settings, check)
+
+
+def test_an_interruption_ends_a_download_whose_name_server_does_not_answer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = Event(), Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        asked.set()
+        answer.wait()
+        return []
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+
+    def check() -> None:
+        if asked.is_set():
+            raise CancelRequested
+
+    with pytest.raises(CancelRequested):
+        fetch("http://host.test/a", settings, check)
+    answer.set()
+
+
+@pytest.mark.parametrize("behaviour", HOSTILE)
+def test_no_download_lasts_longer_than_the_deadline(
+    behaviour: str, server: FileServer, settings: Settings
+) -> None:
+    url = server.serve("/a", HOSTILE[behaviour])
+    started_at = monotonic()
+    message = download_error(url, settings.model_copy(update={"download_deadline_s": 0.3}))
+    assert f"the download of {url} took longer than DOWNLOAD_DEADLINE_S, 0.3 s" in message
+    assert monotonic() - started_at < 3
+
+
+def test_a_redirect_loop_ends(server: FileServer, settings: Settings) -> None:
+    url = server.serve("/a", Response(status=302, headers={"Location": server.url("/a")}))
+    assert "redirect" in download_error(url, settings)
+
+
+def test_a_body_encoded_more_than_once_is_refused_before_it_is_decoded(
+    server: FileServer, settings: Settings
+) -> None:
+    twice = Response(gzip.compress(gzip.compress(BODY)), headers={"Content-Encoding": "gzip, gzip"})
+    assert "the server encoded it as `gzip, gzip`" in download_error(server.serve("/a", twice), settings)
+    assert server.count("/a") == 1
 
 
 def test_a_refused_connection_is_reported(settings: Settings) -> None:
@@ -200,6 +310,8 @@ def test_a_file_beyond_the_size_limit_is_refused(
     monkeypatch.setattr(downloads, "MAX_BYTES", 100_000)
     with pytest.raises(DataCorrupt, match="larger than 100,000 bytes"):
         fetch(server.serve("/a", Response(BODY)), settings)
+    with pytest.raises(DataCorrupt, match="larger than 100,000 bytes"):
+        fetch(server.serve("/b", Response(BODY, endless=True)), settings)
 
 
 def test_a_full_disk_is_an_os_error(server: FileServer, settings: Settings) -> None:

@@ -1,6 +1,8 @@
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +21,7 @@ from shared.errors import (
 from shared.lifecycle import Phase
 from shared.schemas import EvaluateSpec, ModelKind, Optimizer, TrainSpec
 from shared.settings import Settings
+from tests.support.file_server import Response, running_file_server
 from tests.support.synthetic import CallCounter, RecordingMonitor, history
 from workers.executor import Checkpoint, Executor, StoredModel
 from workers.mnist.executor import MnistExecutor
@@ -111,6 +114,46 @@ def test_a_warm_up_without_mnist_does_not_fail(executor: MnistExecutor) -> None:
 
     with pytest.raises(DataUnavailable):
         executor.train(make_spec(dataset="mnist"), None, RecordingMonitor())
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [Response(b"?" * 1_000, drip=(1, 0.1)), Response(silent=True)],
+    ids=["drips", "silent"],
+)
+def test_an_interruption_ends_a_job_whose_dataset_does_not_arrive(
+    hostile: Response, settings: Settings
+) -> None:
+    with running_file_server() as host:
+        url = host.serve("/a", hostile)
+        executor = MnistExecutor(
+            settings.model_copy(update={"mnist_images_url": url, "mnist_labels_url": url})
+        )
+        spec, monitor = make_spec(dataset="mnist"), RecordingMonitor(_raiser(CancelRequested()))
+        with pytest.raises(CancelRequested):
+            executor.train(spec, None, monitor)
+        with pytest.raises(CancelRequested):
+            executor.evaluate(make_evaluate_spec(), StoredModel(spec, b"?"), monitor)
+        assert monitor.phases == [Phase.LOADING_DATA] * 2
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [Response(b"?" * 100_000, drip=(500, 0.1)), Response(silent=True)],
+    ids=["drips", "silent"],
+)
+def test_a_warm_up_waits_at_most_5_s_for_mnist_whatever_its_host_or_another_process_does(
+    hostile: Response, settings: Settings
+) -> None:
+    with running_file_server() as host:
+        url = host.serve("/a", hostile)
+        executor = MnistExecutor(
+            settings.model_copy(update={"mnist_images_url": url, "mnist_labels_url": url})
+        )
+        started_at = monotonic()
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda _: executor._map_mnist(), range(2)))
+        assert monotonic() - started_at < 8
 
 
 def test_a_resumed_job_has_bit_for_bit_the_results_of_an_uninterrupted_one(executor: MnistExecutor) -> None:
