@@ -1,15 +1,14 @@
 """Every setting with its default, read from the environment here and nowhere else."""
 
 import os
-from collections.abc import Iterator
 from functools import cache
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, unquote, unquote_plus, urlsplit
+from urllib.parse import quote
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -19,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from shared.addresses import is_loopback, passwords
 from shared.schemas import QUEUE_PATTERN
 from shared.texts import PRINTABLE
 
@@ -34,13 +34,9 @@ _MNIST = "https://storage.googleapis.com/learnjs-data/model-builder"
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{64})?$")]
 """A SHA-256 checksum as 64 hexadecimal digits; empty if none is known."""
 
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or IP address can be reached from its own host only."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+_Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+LogLevel = Annotated[_Level, BeforeValidator(lambda level: str(level).upper())]
+"""A level of Python's `logging`, in upper or lower case."""
 
 
 class ExposedApi(ValueError):
@@ -185,7 +181,7 @@ class Settings(BaseSettings):
     trains faster on a GPU."""
     executor: str = "workers.mnist.executor:MnistExecutor"
     """Class that runs jobs, as `module:class`. Only tests use another."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_level: LogLevel = "INFO"
     """Least severe level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."""
 
     @field_validator("api_keys")
@@ -202,11 +198,6 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper_case(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
 
     @field_validator("data_dir")
     @classmethod
@@ -250,11 +241,10 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts that no log may contain: keys, and the passwords in URLs, both quoted and unquoted."""
-        keys = (key.get_secret_value() for key in (self.api_key, *self.api_keys))
-        urls = (self.database_url, self.redis_url, self.url)
-        written = [*keys, *(password for url in urls for password in _passwords(url))]
-        forms = ((secret, unquote(secret), unquote_plus(secret)) for secret in written if secret)
-        return tuple(dict.fromkeys(form for secret in forms for form in secret))
+        secrets = [key.get_secret_value() for key in (self.api_key, *self.api_keys)]
+        for url in (self.database_url, self.redis_url, self.url):
+            secrets += passwords(url)
+        return tuple(dict.fromkeys(filter(None, secrets)))
 
     @property
     def redis_socket(self) -> Path:
@@ -283,16 +273,6 @@ class Settings(BaseSettings):
         return {"mnist": mnist, **self.datasets}
 
 
-def _passwords(url: str) -> Iterator[str]:
-    """Yield the passwords in a URL as they are written: before its host, and in its query."""
-    parts = urlsplit(url)
-    yield parts.password or ""
-    for item in parts.query.split("&"):
-        name, _, value = item.partition("=")
-        if "password" in name.lower():
-            yield value
-
-
 @cache
 def get_settings() -> Settings:
     """Return the settings of this process, which are read from the environment once."""
@@ -306,8 +286,8 @@ def invalid_settings(error: ValidationError | SettingsError) -> list[str]:
     lines = []
     for detail in error.errors():
         variable = "_".join(["TRAINSHED", *(str(part).upper() for part in detail["loc"])])
-        value = detail["input"]
-        shown = f"{variable} {value}" if isinstance(value, str | int | float) else variable
+        is_short = isinstance(detail["input"], str | int | float)
+        shown = f"{variable} {detail['input']}" if is_short else variable
         message = detail["msg"].removeprefix("Value error, ")
         lines.append(f"{shown}: {message}" if detail["loc"] else message)
     return lines

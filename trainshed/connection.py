@@ -11,8 +11,8 @@ import httpx
 import tenacity
 from pydantic import BaseModel, ValidationError
 
+from shared.addresses import is_loopback
 from shared.schemas import Problem
-from shared.settings import is_loopback
 from trainshed.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedResponse, UsageError
 
 M = TypeVar("M", bound=BaseModel)

@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 from starlette.types import Scope as RequestScope
 
 from api.http.headers import first_header
+from shared.addresses import is_loopback
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.settings import Settings, is_loopback
+from shared.settings import Settings
 from shared.store import api_keys
 
 REMEMBERED_S = 1.0

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.http import problems
 from api.http.headers import first_header
 from api.http.problems import ProblemType
-from shared.settings import Settings, is_loopback
+from shared.addresses import is_loopback
+from shared.settings import Settings
 
 _REMEMBERED_HOSTS = 1_024  # `Host` headers that need not be parsed again
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.settings import ExposedApi, Settings, get_settings, invalid_settings, is_loopback
+from shared.settings import ExposedApi, Settings, get_settings, invalid_settings
 
 _SPRITE = '{"images_url": "https://example.org/i.png", "labels_url": "https://example.org/l"}'
 
@@ -170,16 +170,6 @@ def test_the_former_setting_trainer_is_refused_with_its_new_name(monkeypatch: py
     monkeypatch.setenv("TRAINSHED_TRAINER", "workers.mnist.executor:Executor")
     with pytest.raises(ValidationError, match=r"TRAINSHED_TRAINER was renamed.*set TRAINSHED_EXECUTOR"):
         Settings()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_an_address_that_only_its_own_host_can_reach_is_loopback(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", ""])
-def test_an_address_that_other_hosts_can_reach_is_not_loopback(host: str) -> None:
-    assert not is_loopback(host)
 
 
 def test_an_api_that_other_hosts_can_reach_needs_a_key() -> None:

@@ -1,0 +1,27 @@
+"""Addresses of hosts and URLs: which are of this host only, and which parts of a URL are secret."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from urllib.parse import unquote, unquote_plus, urlsplit
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address can be reached from its own host only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def passwords(url: str) -> Iterator[str]:
+    """Yield the passwords in a URL, before its host and in its query, in every form of their quoting."""
+    parts = urlsplit(url)
+    yield from _forms(parts.password or "")
+    for item in parts.query.split("&"):
+        name, _, value = item.partition("=")
+        if "password" in name.lower():
+            yield from _forms(value)
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    return (secret, unquote(secret), unquote_plus(secret)) if secret else ()
