@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 from celery import signals
+from celery.concurrency.asynpool import AsynPool
 from celery.worker import state
 
 from shared import log
@@ -25,6 +26,9 @@ gpus = visible_gpus()
 slots = slot_count(gpus, slots=settings.slots, slots_per_gpu=settings.slots_per_gpu)
 
 transport.install()
+# Celery looks at its pool when a process has closed its files, a moment before it has ended, and then only
+# every 5 s: by chance a killed process was replaced that much later
+AsynPool.timers = property(lambda pool: {pool.maintain_pool: 0.5})  # type: ignore[method-assign, assignment, unused-ignore]
 app = celery_app(settings)
 app.conf.update(include=["workers.app", "workers.tasks"], worker_concurrency=slots)
 app.steps["consumer"].add(DrainStep)

@@ -87,6 +87,7 @@ def test_a_body_that_could_expand_without_a_bound_is_refused(
     bomb = Response(gzip.compress(gzip.compress(BODY)), headers={"Content-Encoding": encoding})
     assert "the server compresses the file as" in download_error(server.serve("/a", bomb), settings)
     assert server.count("/a") == 1
+    assert server.count("/a") == 1
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
@@ -278,14 +279,6 @@ def test_no_download_lasts_longer_than_the_deadline(
 def test_a_redirect_loop_ends(server: FileServer, settings: Settings) -> None:
     url = server.serve("/a", Response(status=302, headers={"Location": server.url("/a")}))
     assert "redirect" in download_error(url, settings)
-
-
-def test_a_body_encoded_more_than_once_is_refused_before_it_is_decoded(
-    server: FileServer, settings: Settings
-) -> None:
-    twice = Response(gzip.compress(gzip.compress(BODY)), headers={"Content-Encoding": "gzip, gzip"})
-    assert "the server encoded it as `gzip, gzip`" in download_error(server.serve("/a", twice), settings)
-    assert server.count("/a") == 1
 
 
 def test_a_refused_connection_is_reported(settings: Settings) -> None:
