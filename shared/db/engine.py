@@ -153,8 +153,13 @@ class Database:
         return current == ScriptDirectory.from_config(_alembic_config()).get_current_head()
 
     def dispose(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that a thread still uses is closed when it is returned."""
+        event.listen(self.engine, "checkin", _close)
         self.engine.dispose()
+
+
+def _close(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.close()
 
 
 def insert_or_ignore(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:

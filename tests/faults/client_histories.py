@@ -146,7 +146,7 @@ def _steps_of_creation(request: Request, blank: Step) -> Iterator[Step]:
     if request.is_unknown:
         yield replace(blank, act=Act.CREATE, is_certain=False)
     elif request.made is not None:
-        yield replace(blank, act=Act.CREATE, seen_by=None)
+        yield replace(blank, act=Act.CREATE)
         yield _seen(request, blank)
 
 

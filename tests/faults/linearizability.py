@@ -38,7 +38,7 @@ class Step:
         api: the process that responded.
         is_certain: whether it has happened; a request without a response may have had its effect or not.
         is_stale: whether it may have read what was true up to `STALE_S` before it began.
-        seen_by: the processes whose stale reads see it all the same; None: all of them.
+        seen_by: the processes whose stale reads see it all the same.
         version: the version that was seen, if the response named one.
         states: the states of which one was seen.
         known: the version that the client knew: it must see this one or a later one.
@@ -52,7 +52,7 @@ class Step:
     place: int = 0
     is_certain: bool = True
     is_stale: bool = False
-    seen_by: frozenset[str] | None = frozenset()
+    seen_by: frozenset[str] = frozenset()
     version: int | None = None
     states: frozenset[JobState] = frozenset(JobState)
     known: int = 0
@@ -67,7 +67,8 @@ class Step:
             return False
         if self.request == other.request:
             return self.place < other.place
-        is_seen = self.seen_by is None or other.api in self.seen_by
+        # no read may be so old that it misses the job; how old it is otherwise, the other steps decide
+        is_seen = other.api in self.seen_by or (self.act, other.act) == (Act.CREATE, Act.MISS)
         return self.ended < (other.began if is_seen else other.earliest)
 
     def __str__(self) -> str:

@@ -28,7 +28,7 @@ def requests(draw: st.DrawFn, number: int) -> list[Step]:
             act=kind,
             place=place,
             is_certain=kind == Act.SEE or draw(st.integers(0, 3)) > 0,
-            seen_by=draw(st.sampled_from([frozenset[str](), frozenset({"a"}), None])),
+            seen_by=draw(st.sampled_from([frozenset[str](), frozenset({"a"})])),
             version=version,
             states=draw(st.sampled_from(STATES[:-2] if version is not None else STATES)),
             known=draw(st.sampled_from([0, 0, 2])),
@@ -41,7 +41,7 @@ def requests(draw: st.DrawFn, number: int) -> list[Step]:
 @st.composite
 def histories(draw: st.DrawFn) -> list[Step]:
     """The creation of a job, and a few requests more."""
-    made = Step(Act.CREATE, 0, 0.0, draw(st.sampled_from([0.5, 3.0])), "a", seen_by=None)
+    made = Step(Act.CREATE, 0, 0.0, draw(st.sampled_from([0.5, 3.0])), "a")
     others = [draw(requests(number)) for number in range(1, draw(st.integers(2, 4)))]
     return [made, *chain.from_iterable(others)]
 

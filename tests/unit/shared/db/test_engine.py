@@ -8,6 +8,7 @@ from threading import Barrier, Event, Thread, Timer
 from time import monotonic
 from uuid import UUID
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.engine import make_url
@@ -351,3 +352,15 @@ def test_postgresql_starts_no_parallel_workers_and_prefers_indexes(postgresql: D
     names = ("max_parallel_workers_per_gather", "random_page_cost")
     values = postgresql.read(lambda session: [session.scalar(text(f"SHOW {name}")) for name in names])
     assert values == ["0", "1.1"]
+
+
+def test_a_connection_that_is_returned_after_the_end_is_closed(database_url: str) -> None:
+    database = Database(database_url)
+    connection = database.engine.connect()
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    database.dispose()
+    raw.execute("SELECT 1")
+    connection.close()
+    with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
+        raw.execute("SELECT 1")

@@ -34,7 +34,7 @@ def _train(
 
 def _fit(spec: TrainSpec, images: Images) -> tuple[list[dict[str, float]], Weights]:
     """Train with `keras.Model.fit`, from the same weights in the same order, one epoch at a time."""
-    model = keras_model(spec.model)
+    model = keras.models.clone_model(keras_model(spec.model))  # which is shared: none may compile it
     model.set_weights(split(spec.model, initial_weights(spec.model, spec.seed)))
     optimizer = keras.optimizers.get(
         {"class_name": spec.optimizer, "config": {"learning_rate": spec.learning_rate}}
