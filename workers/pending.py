@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 
 from sqlalchemy.orm import Session
 
@@ -99,6 +100,8 @@ class PendingProgress:
     def _write(self, database: Database) -> bool:
         batch = self._reached[: self._unconfirmed or None]
         if not _is_complete(batch):
+            batch = list(takewhile(_is_phase, batch))  # so that a step that lasts long is seen
+        if not batch:
             return False
         self._unconfirmed = len(batch)
         record = partial(attempts.record, attempt=self._attempt, lease_s=self._lease_s)
@@ -120,6 +123,10 @@ class PendingProgress:
             # such as a GPU that failed: these epochs will be trained again
             _log.warning("progress lost with the state after it", error=str(error))
             self._reached.clear()
+
+
+def _is_phase(reached: _Reached) -> bool:
+    return isinstance(reached.milestone, Phase)
 
 
 def _is_complete(batch: Sequence[_Reached]) -> bool:

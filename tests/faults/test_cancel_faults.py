@@ -8,13 +8,14 @@ from time import monotonic
 import pytest
 
 from shared.errors import JobAlreadyFinished
-from shared.lifecycle import JobState
+from shared.lifecycle import JobState, Phase
 from shared.store import job_edits
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
 from tests.support.servers import RedisServer
 from tests.support.stub_executor import Behaviour
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -109,7 +110,7 @@ def test_cancel_of_a_hung_job_ends_it_and_frees_the_worker(
     with new_cluster(sqlite_url, redis.url, no_progress_s=3.0) as cluster:
         cluster.worker()
         job_id = cluster.submit(seed=Behaviour.HANGS)
-        cluster.wait_for_epoch(job_id, 1)
+        wait_until(lambda: cluster.job(job_id).phase == Phase.TRAINING, "the job trains", timeout=30)
         cluster.cancel(job_id)
         cluster.wait_for(job_id, JobState.CANCELLED, timeout=3)
         cluster.wait_for(cluster.submit(), JobState.SUCCEEDED)

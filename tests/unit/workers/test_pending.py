@@ -174,6 +174,19 @@ def test_a_phase_becomes_visible_although_no_step_is_finished(make_process: Make
         )
 
 
+def test_a_phase_is_written_although_the_state_after_an_epoch_in_it_was_not_read(database: Database) -> None:
+    attempt = running(database)
+    pending = new_pending(attempt)
+    pending.add_phase(Phase.TRAINING)
+    pending.add_epoch(make_epoch(0), lambda: b"state")
+    assert pending.write_if_due(database), "the heartbeat writes the phase"
+    assert not pending.write_if_due(database)
+    assert write(pending, database)
+    job = stored.job(database, attempt.job_id)
+    assert (job.phase, job.next_epoch) == (Phase.TRAINING, 1)
+    assert stored.event_types(database, attempt.job_id)[2:] == ["phase_entered", "epochs_recorded"]
+
+
 def test_heartbeat_and_job_write_each_event_once(make_process: MakeProcess) -> None:
     process = make_process(cancel_poll_s=0.001)
     attempt = running(process.database)
