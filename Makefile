@@ -29,12 +29,12 @@ quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no Ten
 	@$(BIN)/pytest -n 3 --dist worksteal -p no:schemathesis -m "$(QUICK)" tests/unit --ignore tests/unit/workers/mnist
 
 .PHONY: test
-test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 6 minutes on 2 cores
-	@echo "About 2,800 tests on a real Redis, SQLite and a real PostgreSQL: 6 minutes on 2 cores"
+test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 8 minutes on 2 cores
+	@echo "About 3,600 tests on a real Redis, SQLite and a real PostgreSQL: 8 minutes on 2 cores"
 	@$(BIN)/pytest -n 3 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults
-faults: .venv/installed ## Run all fault tests, which kill processes and servers: about 30 minutes
+faults: .venv/installed ## Run all fault tests, which kill processes and servers: about 25 minutes
 	$(BIN)/pytest -n 2 --dist worksteal -m faults
 
 .PHONY: contract

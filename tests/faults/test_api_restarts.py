@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 from trainshed import Client
 from trainshed.local.ports import find_free
 
-pytestmark = [pytest.mark.faults, pytest.mark.kills]
+pytestmark = pytest.mark.faults
 
 # an API that waits for its requests takes 5 s, and ends them with errors then
 STOPS_WITHIN_S = 3.0

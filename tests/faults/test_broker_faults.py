@@ -169,7 +169,6 @@ def test_redis_that_is_full_loses_no_job(sqlite_cluster: Cluster, redis: RedisSe
         sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
 
 
-@pytest.mark.kills
 def test_twenty_messages_for_one_job_start_one_attempt(cluster: Cluster, redis: RedisServer) -> None:
     cluster.workers(3)
     job_id = cluster.submit(send=False)

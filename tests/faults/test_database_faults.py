@@ -64,7 +64,6 @@ def test_short_outage_of_postgresql_costs_no_attempt(
             assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
 
 
-@pytest.mark.kills
 def test_read_only_postgresql_costs_no_attempt(
     new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
 ) -> None:

@@ -225,7 +225,6 @@ def test_cancel_of_a_job_that_blocks_before_its_first_check_ends_it_and_frees_th
         cluster.wait_for(cluster.submit(dataset="digits"), JobState.SUCCEEDED)
 
 
-@pytest.mark.kills
 def test_stop_of_a_worker_whose_job_blocks_before_its_first_check_releases_the_job(
     hosted_cluster: HostedCluster,
 ) -> None:

@@ -45,7 +45,6 @@ def first_attempt(cluster: Cluster) -> Attempt:
     return stored.attempt(cluster.database, job_id, 1)
 
 
-@pytest.mark.kills
 def test_job_of_a_killed_pool_process_runs_again_within_3_s_at_the_default_settings(
     new_cluster: NewCluster, redis: RedisServer, database_url: str
 ) -> None:
