@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
@@ -12,7 +12,7 @@ from api.app import create_app
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.databases import migrate, open_database
-from tests.support.servers import PostgresServer, running_app, running_postgres
+from tests.support.servers import PostgresServer, running_app, running_postgres, running_redis
 
 T = TypeVar("T")
 Times = dict[str, list[float]]
@@ -28,6 +28,15 @@ def database_urls(folder: Path) -> Iterator[dict[str, str]]:
     """Yield the URL of an empty, durable database of each kind, by the kind's name."""
     with durable_postgres() as server:
         yield {"SQLite": f"sqlite:///{folder / 'bench.db'}", "PostgreSQL": server.url()}
+
+
+@contextmanager
+def sqlite_settings(**options: Any) -> Iterator[Settings]:
+    """Yield settings with an empty SQLite database, a Redis and, unless `options` has one, no rate limit."""
+    with TemporaryDirectory(prefix="bench-") as name, running_redis() as redis:
+        url = migrate(f"sqlite:///{Path(name) / 'bench.db'}")
+        values = {"rate_limit": 0, **options, "data_dir": Path(name), "database_url": url}
+        yield Settings.model_validate({**values, "redis_url": redis.url})
 
 
 def measure_api(

@@ -125,6 +125,14 @@ def _celery(jobs: int) -> Iterator[Drain]:
         yield lambda: float(celery.ask("drain", jobs=jobs))
 
 
+def _work(jobs: int, *processes: Peer) -> list[Any]:
+    """Have the first process submit the jobs and all of them work; return what each says at its end."""
+    processes[0].ask("submit", jobs=jobs)
+    for process in processes:
+        process.tell("work")
+    return [process.hear() for process in processes]
+
+
 @contextmanager
 def _procrastinate(postgres: PostgresServer, jobs: int) -> Iterator[Drain]:
     postgres.execute("CREATE DATABASE procrastinate")
@@ -132,10 +140,7 @@ def _procrastinate(postgres: PostgresServer, jobs: int) -> Iterator[Drain]:
     with Peer("procrastinate_app", address) as first, Peer("procrastinate_app", address) as second:
 
         def drain() -> float:
-            first.ask("submit", jobs=jobs)
-            for process in (first, second):
-                process.tell("work")
-            return float(jobs / max(process.hear() for process in (first, second)))
+            return float(jobs / max(_work(jobs, first, second)))
 
         yield drain
 
@@ -147,10 +152,7 @@ def _awa(postgres: PostgresServer, jobs: int) -> Iterator[Drain]:
     with Peer("awa_app", url) as first, Peer("awa_app", url) as second:
 
         def drain() -> float:
-            first.ask("submit", jobs=jobs)
-            for process in (first, second):
-                process.tell("work")
-            ends = [process.hear() for process in (first, second)]
+            ends = _work(jobs, first, second)
             assert sum(done for done, _ in ends) == jobs, ends
             return float(jobs / max(seconds for _, seconds in ends))
 

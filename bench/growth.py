@@ -9,6 +9,7 @@ with its position) are requests over HTTP to an API in this process.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -96,7 +97,11 @@ def _operations(stack: ExitStack, settings: Settings, size: int) -> Operations:
         "list": listed,
         "poll": poll,
     }
-    return {name: lambda call=call: median(times_ms(call, _CALLS)) for name, call in calls.items()}  # type: ignore[misc]
+    return {name: partial(_median_ms, call) for name, call in calls.items()}
+
+
+def _median_ms(call: Callable[[], object]) -> float:
+    return median(times_ms(call, _CALLS))
 
 
 def _fill(database: Database, size: int) -> None:

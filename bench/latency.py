@@ -8,6 +8,7 @@ its own way to wait for a result; none is durable. All have one process that wor
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
@@ -68,13 +69,18 @@ def _measure(kind: str, settings: Settings, rounds: int, jobs: int) -> Iterator[
             # a Redis of its own: each of them expects to be alone
             socket = str(stack.enter_context(running_redis()).socket)
             running = stack.enter_context(Peer(module, socket, *(["1"] if name == "Celery" else [])))
-            cases[name] = lambda running=running: median(running.ask("latencies", count=jobs))  # type: ignore[misc]
+            cases[name] = partial(_median_ms, running, jobs)
         samples = interleave({**cases, _AGAIN: ours}, rounds)
     yield limited("B4", f"{kind}, p50", MS, samples[_OURS], _MOST_MS)
     yield Row("B4", f"{kind}, p99", f"{percentile(all_ms, 99):.1f} ms")
     for name in list(cases)[1:]:
         yield compared("B4", f"{kind}, p50 / {name}", MS, samples[_OURS], samples[name], 1.0)
     yield again("B4", f"{kind}, p50", MS, samples[_OURS], samples[_AGAIN])
+
+
+def _median_ms(running: Peer, jobs: int) -> float:
+    times_ms: list[float] = running.ask("latencies", count=jobs)
+    return median(times_ms)
 
 
 def _submit_and_wait(connection: HTTPConnection) -> float:

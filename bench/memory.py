@@ -8,17 +8,13 @@ pages included. A process may grow while it warms up, in the first 50 jobs, and 
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import httpx
 import psutil
 
+from bench.databases import sqlite_settings
 from bench.rows import Row, judged, run
 from bench.servers import running_server, running_worker
-from shared.settings import Settings
-from tests.support.databases import migrate
-from tests.support.servers import running_redis
 from tests.support.waiting import wait_until
 
 _WARM_UP_JOBS = 50
@@ -31,14 +27,7 @@ _SPEC = {"dataset": "digits", "epochs": 1, "train_size": 100, "validation_size":
 def measure(scale: float) -> Iterator[Row]:
     """Measure a stack on SQLite with one slot."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-        settings = Settings(
-            data_dir=folder,
-            database_url=migrate(f"sqlite:///{folder / 'bench.db'}"),
-            redis_url=stack.enter_context(running_redis()).url,
-            rate_limit=0,
-            slots=1,
-        )
+        settings = stack.enter_context(sqlite_settings(slots=1))
         server = stack.enter_context(running_server("api.app:create_app", settings))
         parent = psutil.Process(stack.enter_context(running_worker(settings)))
         # the other child is the resource tracker of multiprocessing

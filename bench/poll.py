@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import cast
 from urllib.parse import urlsplit
@@ -29,18 +27,17 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import create_engine
 from sqlalchemy.orm import sessionmaker
 
+from bench.databases import sqlite_settings
 from bench.rows import MS, Row, Unit, again, compared, interleave, limited, run
 from bench.servers import Server, running_server
 from bench.timing import percentile
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.schemas import Scope
-from shared.settings import Settings
 from shared.store import api_keys
 from shared.store.api_keys import NewApiKey
 from tests.support import factories
-from tests.support.databases import migrate, open_database
-from tests.support.servers import running_redis
+from tests.support.databases import open_database
 
 _JOBS = 50
 _KEYS = 20
@@ -97,13 +94,7 @@ def create_plain_app() -> FastAPI:
 def measure(scale: float) -> Iterator[Row]:
     """Measure polls of 50 unchanged jobs in SQLite."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-        settings = Settings(
-            data_dir=folder,
-            database_url=migrate(f"sqlite:///{folder / 'bench.db'}"),
-            redis_url=stack.enter_context(running_redis()).url,
-            rate_limit=_RATE_LIMIT,
-        )
+        settings = stack.enter_context(sqlite_settings(rate_limit=_RATE_LIMIT))
         with open_database(settings.database_url) as database:
             requests = _requests(database)
         servers = {

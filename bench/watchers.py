@@ -8,11 +8,10 @@ the commit, and ends when a watcher has received the event. Memory is the growth
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import cycle
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import cast
 from urllib.parse import urlsplit
@@ -21,17 +20,15 @@ from uuid import UUID
 import psutil
 import uvloop
 
+from bench.databases import sqlite_settings
 from bench.rows import MS, Row, judged, limited, run
 from bench.servers import Server, running_server
 from bench.timing import percentile
 from shared.db.engine import Database
 from shared.lifecycle import Phase
-from shared.settings import Settings
 from shared.store.change_feed import ChangePublisher
 from shared.store.transitions import AttemptId
 from tests.support import factories
-from tests.support.databases import migrate
-from tests.support.servers import running_redis
 
 _JOBS = 50
 _MOST_P99_MS = 250.0
@@ -47,13 +44,7 @@ def measure(scale: float) -> Iterator[Row]:
     """Measure watchers of jobs in SQLite, each job changed twice at full scale."""
     count, changes = max(_JOBS, round(5_000 * scale)), max(20, round(2 * _JOBS * scale))
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
-        settings = Settings(
-            data_dir=folder,
-            database_url=migrate(f"sqlite:///{folder / 'bench.db'}"),
-            redis_url=stack.enter_context(running_redis()).url,
-            rate_limit=0,
-        )
+        settings = stack.enter_context(sqlite_settings())
         publisher = ChangePublisher(settings)
         stack.callback(publisher.close)
         database = Database(settings.database_url, committed=publisher)
@@ -100,7 +91,7 @@ async def _measure(
 
 async def _connect(api: Server, jobs: list[AttemptId], count: int) -> list["_Watcher"]:
     """Open the streams, and wait until each has received the events that its job already had."""
-    loop, (host, _, port) = asyncio.get_running_loop(), urlsplit(api.url).netloc.partition(":")
+    host, _, port = urlsplit(api.url).netloc.partition(":")
     watchers: list[_Watcher] = []
     for start in range(0, count, _CONNECTING_AT_ONCE):
         group = [
@@ -108,10 +99,18 @@ async def _connect(api: Server, jobs: list[AttemptId], count: int) -> list["_Wat
             for number in range(start, min(start + _CONNECTING_AT_ONCE, count))
         ]
         for watcher in group:
-            await loop.create_connection(lambda watcher=watcher: watcher, host, int(port))  # type: ignore[misc]
-        await _until(lambda group=group: all(len(watcher.received) >= 2 for watcher in group))  # type: ignore[misc]
+            await _connect_one(watcher, host, int(port))
+        await _until(partial(_have_begun, group))
         watchers += group
     return watchers
+
+
+async def _connect_one(watcher: "_Watcher", host: str, port: int) -> None:
+    await asyncio.get_running_loop().create_connection(lambda: watcher, host, port)
+
+
+def _have_begun(watchers: Sequence["_Watcher"]) -> bool:
+    return all(len(watcher.received) >= 2 for watcher in watchers)
 
 
 async def _received(watchers: list["_Watcher"], changed: Times, expected: int) -> list[float]:
