@@ -58,6 +58,7 @@ def _loaded_by(module: str, folder: Path) -> set[str]:
     [
         ("api.app", {"tensorflow", "keras", "sklearn", "scipy", "workers"}),
         ("workers.app", {"tensorflow", "keras", "sklearn", "scipy", "fastapi", "uvicorn", "api"}),
+        ("workers.mnist.executor", {"sklearn", "fastapi", "uvicorn", "api"}),
         ("trainshed.cli.main", SERVER_PACKAGES),  # and so `trainshed --help`
         ("trainshed", {*SERVER_PACKAGES, "typer"}),  # not rich too, which httpx loads
     ],
