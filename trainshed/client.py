@@ -149,12 +149,15 @@ class Client(AbstractContextManager["Client"]):
         with self._connection.following():
             yield from self._watch(job_id, timeout_s)
 
-    def _watch(self, job_id: UUID, timeout_s: float | None) -> Iterator[JobDetail]:
+    def _watch(
+        self, job_id: UUID, timeout_s: float | None, until: Literal["change", "end"] = "change"
+    ) -> Iterator[JobDetail]:
         deadline = inf if timeout_s is None else time.monotonic() + timeout_s
         etag, previous, interval_s = "", None, _JOB_POLL_S[0]
         while True:
             began = time.monotonic()
-            response = self._poll(job_id, etag, min(self._long_poll_s, max(0.0, deadline - began)))
+            wait_s = min(self._long_poll_s, max(0.0, deadline - began))
+            response = self._poll(job_id, etag, wait_s, until)
             if response.status_code != httpx.codes.NOT_MODIFIED:
                 etag, interval_s = response.headers.get("ETag", ""), _JOB_POLL_S[0]
                 job = self._connection.read(JobDetail, response)
@@ -175,7 +178,8 @@ class Client(AbstractContextManager["Client"]):
         Raises:
             TimeoutError: the job is not finished after `timeout_s`.
         """
-        *_, finished = self.watch(job_id, timeout_s=timeout_s)
+        with self._connection.following():
+            *_, finished = self._watch(job_id, timeout_s, until="end")
         return finished
 
     def edit(self, job_id: UUID, patch: schemas.JobPatch) -> Job:
@@ -467,10 +471,13 @@ class Client(AbstractContextManager["Client"]):
     def _request(self, schema: type[M], method: str, path: str, **options: Any) -> M:
         return self._connection.read(schema, self._connection.call(method, path, **options))
 
-    def _poll(self, job_id: UUID, etag: str, wait_s: float) -> httpx.Response:
-        """GET a job at once; with an ETag, when the job has another ETag or after `wait_s` seconds."""
-        options: dict[str, Any] = {"headers": {"If-None-Match": etag}, "params": {"wait": wait_s}}
-        return self._connection.call("GET", f"/v1/jobs/{job_id}", **(options if etag else {}))
+    def _poll(
+        self, job_id: UUID, etag: str, wait_s: float, until: Literal["change", "end"]
+    ) -> httpx.Response:
+        """GET a job after its end or, with an ETag, a change of it; in any case after `wait_s` seconds."""
+        headers = {"If-None-Match": etag} if etag else {}
+        params = {"wait": wait_s, "until": until} if etag or until == "end" else {}
+        return self._connection.call("GET", f"/v1/jobs/{job_id}", headers=headers, params=params)
 
 
 def local_url(settings: Settings) -> str:

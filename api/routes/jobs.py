@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Coroutine
+from enum import StrEnum
 from functools import partial
 from time import monotonic
 from typing import Annotated, Any
@@ -48,6 +49,14 @@ from shared.schemas import (
 from shared.store import job_edits, job_lists, job_queries
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+class Until(StrEnum):
+    """What a long poll waits for."""
+
+    CHANGE = "change"
+    END = "end"
+
 
 _CURSORS = {order: Cursors(f"jobs sorted by {order}", job_lists.key_type(order)) for order in JobOrder}
 
@@ -146,12 +155,19 @@ async def get_job(
     keep: KeepDep,
     if_none_match: IfNoneMatch = None,
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for a change.")] = 0,
+    until: Annotated[
+        Until, Query(description="What to wait for: any change of the ETag, or the job's end.")
+    ] = Until.CHANGE,
 ) -> JobDetail | Response:
     """Get a job with its attempts. The ETag changes whenever the job does.
 
     With `wait`, the response comes as soon as the job's ETag differs from `If-None-Match` (without that
-    header: from the present ETag), or the job has finished, or the time has passed, or the API stops.
+    header: from the present ETag), or the job has finished, or the time has passed, or the API stops. With
+    `until=end`, it does not come for other changes than the job's end.
     """
+    if until == Until.END:
+        await _end(watcher, job_id, wait)
+        wait = 0
     job = await _changed_job(watcher, job_id, if_none_match, wait)
     headers = job_headers(job)
     if is_current(if_none_match, headers["ETag"]):
@@ -159,6 +175,15 @@ async def get_job(
     keep(Source(job_id, job.version, is_lasting=job.state != JobState.QUEUED))
     response.headers.update(headers)
     return job
+
+
+async def _end(watcher: JobWatcher, job_id: UUID, wait_s: float) -> None:
+    """Return when a job has finished, or the time has passed, or the API stops."""
+    deadline = monotonic() + wait_s
+    with watcher.watch(job_id) as watch:
+        while await watcher.read(partial(job_queries.state, job_id=job_id)) not in TERMINAL:
+            if watcher.is_stopping or not await watch.changed(deadline - monotonic()):
+                return
 
 
 async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_s: float) -> JobDetail:

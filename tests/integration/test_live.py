@@ -160,6 +160,33 @@ def test_a_long_poll_without_an_etag_waits_for_the_next_change(
     assert waiting.result().status_code == 200
 
 
+def test_a_long_poll_for_the_end_is_answered_then_and_by_no_change_before(
+    api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
+) -> None:
+    attempt = factories.running(publishing_database)
+    path, options = f"/v1/jobs/{attempt.job_id}", {"wait": 30, "until": "end"}
+    waiting = threads.submit(api.get, path, params=options, timeout=40)
+    factories.record(publishing_database, attempt, 3)
+    other = _long_poll(api, threads, attempt.job_id)
+    factories.record(publishing_database, attempt, 1, first=3)
+    assert other.result().json()["state"] == "running"  # the change was announced
+    assert not waiting.done()
+    factories.succeed(publishing_database, attempt, factories.make_model())
+    assert waiting.result().json()["state"] == "succeeded"
+    assert api.get(path, params=options).json()["state"] == "succeeded"
+
+
+def test_a_long_poll_for_the_end_of_a_job_that_goes_on_ends_after_its_wait(
+    api: httpx.Client, database: Database
+) -> None:
+    path = f"/v1/jobs/{factories.running(database).job_id}"
+    response = api.get(path, params={"wait": 0.1, "until": "end"})
+    assert (response.status_code, response.json()["state"]) == (200, "running")
+    tag = {"If-None-Match": response.headers["ETag"]}
+    assert api.get(path, params={"wait": 0.1, "until": "end"}, headers=tag).status_code == 304
+    assert api.get(path, params={"wait": 0.1, "until": "then"}).status_code == 422
+
+
 @pytest.mark.parametrize(("header", "status"), [("If-None-Match", 304), ("X-Nothing", 200)])
 def test_a_long_poll_without_a_change_ends_after_its_wait(
     api: httpx.Client, database: Database, header: str, status: int

@@ -111,8 +111,14 @@ def test_without_changes_the_polling_interval_grows_to_a_second(api: FakeApi, se
 def test_the_server_is_long_polled(api: FakeApi) -> None:
     queued, *_, done = make_states(make_job())
     job_id = api.add(queued, queued, done)
-    api.connect().wait(job_id)
+    list(api.connect().watch(job_id))
     assert [request.url.params.get("wait") for request in api.requests] == [None, "10.0", "10.0"]
+
+
+def test_a_wait_is_a_long_poll_for_the_end(api: FakeApi) -> None:
+    queued, *_, done = make_states(make_job())
+    api.connect().wait(api.add(queued, done))
+    assert [dict(request.url.params) for request in api.requests] == [{"wait": "10.0", "until": "end"}] * 2
 
 
 def test_a_long_poll_does_not_exceed_the_callers_timeout(api: FakeApi) -> None:
