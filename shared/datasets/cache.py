@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tokenize import TokenError
 
@@ -24,6 +24,9 @@ from shared.datasets.mnist_form import PIXELS
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Images, (rows, 784), and their labels, (rows,)."""
+
+Decoded = tuple[Iterable[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Images in bands of (any number, 784), and their labels, (rows,)."""
 
 _IMAGES = "images.npy"
 _LABELS = "labels.npy"
@@ -55,11 +58,11 @@ def mapped(folder: Path, min_rows: int) -> Arrays | None:
     return (images, labels) if rows >= min_rows else None
 
 
-def store(folder: Path, decode: Callable[[Path], Arrays]) -> Arrays:
+def store(folder: Path, decode: Callable[[Path], Decoded]) -> Arrays:
     """Build the entry in `folder`, whose lock the caller holds, and return its arrays.
 
     Args:
-        decode: returns the arrays; is given a folder on the same disk for its temporary files.
+        decode: returns what is stored; is given a folder on the same disk for its temporary files.
 
     Raises:
         OSError: the disk cannot keep it.
@@ -70,9 +73,11 @@ def store(folder: Path, decode: Callable[[Path], Arrays]) -> Arrays:
     work.mkdir()
     try:
         images, labels = decode(work)
-        _save(images, work / _IMAGES)
-        _save(labels, work / _LABELS)
-        (work / _CHECKSUMS).write_text(json.dumps(_checksums(images, labels)))
+        checksums = {
+            _IMAGES: _save(images, (len(labels), PIXELS), work / _IMAGES),
+            _LABELS: _save([labels], labels.shape, work / _LABELS),
+        }
+        (work / _CHECKSUMS).write_text(json.dumps(checksums))
         _sync(work / _CHECKSUMS)
         _sync(work)
         shutil.rmtree(folder, ignore_errors=True)  # damaged; processes that have mapped its files keep them
@@ -108,13 +113,19 @@ def _checksums(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> dict[str
     return {_IMAGES: zlib.crc32(images.data), _LABELS: zlib.crc32(labels.data)}
 
 
-def _save(array: NDArray[np.uint8], path: Path) -> None:
+def _save(parts: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path) -> int:
+    """Write an array from its consecutive parts; return the CRC-32 of its elements."""
+    checksum = 0
     # `np.save` does not report a full disk as such, and a full disk kills a process that writes to a map
     with path.open("xb") as file:
-        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
-        file.write(array.data)
+        header = {"descr": npy.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(file, header)
+        for part in parts:
+            checksum = zlib.crc32(part.data, checksum)
+            file.write(part.data)
         file.flush()
         os.fsync(file.fileno())
+    return checksum
 
 
 def _sync(path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.datasets import cache, digits, sprites
-from shared.datasets.cache import Arrays
+from shared.datasets.cache import Arrays, Decoded
 from shared.datasets.downloads import Patience, open_url, public
 from shared.errors import DatasetNotFound, DataUnavailable
 from shared.settings import DIGIT_NAMES, Settings, SpriteSource
@@ -195,15 +195,16 @@ def _folder(name: str, settings: Settings) -> Path:
     return settings.data_dir / "datasets" / f"{quote(name, safe='')}-{key}"
 
 
-def _decode(info: DatasetInfo, work: Path, settings: Settings, patience: Patience) -> Arrays:
+def _decode(info: DatasetInfo, work: Path, settings: Settings, patience: Patience) -> Decoded:
     source = settings.sprites.get(info.name)
     if source is None:
-        return digits.decode()
+        images, labels = digits.decode()
+        return [images], labels
     images_url, labels_url = public(source.images_url), public(source.labels_url)
     with open_url(source.images_url, work, settings, patience) as file:
         sprites.verify_sha256(file, images_url, source.images_sha256)
-        images = sprites.decode_images(file, images_url, info.train_rows + info.test_rows)
+        bands = sprites.decode_images(file, images_url, info.train_rows + info.test_rows)
     with open_url(source.labels_url, work, settings, patience) as file:
         sprites.verify_sha256(file, labels_url, source.labels_sha256)
-        labels = sprites.decode_labels(file, labels_url, len(images), len(info.class_names))
-    return images, labels
+        labels = sprites.decode_labels(file, labels_url, len(bands), len(info.class_names))
+    return bands, labels

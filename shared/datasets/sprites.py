@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from io import SEEK_END
 from typing import BinaryIO
@@ -50,8 +51,27 @@ def verify_sha256(file: BinaryIO, source: str, expected: str) -> None:
         raise _corrupt(source, f"SHA-256 {expected.lower()}", actual)
 
 
-def decode_images(file: BinaryIO, source: str, min_rows: int) -> NDArray[np.uint8]:
-    """Return the images of a sprite, (rows, 784): its grey values or red channel, of 16 bits the upper 8.
+@dataclass(frozen=True)
+class Bands:
+    """The images of a sprite, decoded but not all converted at once: 51 MB for MNIST, and 1 MB for a band.
+
+    Its length is their number; iterating yields arrays of (up to 1,024, 784): grey values or the red channel,
+    of 16 bits the upper 8.
+    """
+
+    png: Image.Image
+
+    def __len__(self) -> int:
+        return self.png.size[1]
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        columns, rows = self.png.size
+        for top in range(0, rows, _BAND_ROWS):
+            yield _grey(self.png.crop((0, top, columns, min(top + _BAND_ROWS, rows))))
+
+
+def decode_images(file: BinaryIO, source: str, min_rows: int) -> Bands:
+    """Return the images of a sprite.
 
     A truncated PNG is refused, and one whose compressed data is complete but has fewer pixels than its header
     declares: Pillow does not report that, and the missing pixels would be black.
@@ -82,7 +102,7 @@ def decode_images(file: BinaryIO, source: str, min_rows: int) -> NDArray[np.uint
         file.seek(0)
         png = PngImageFile(file)
         png.load()
-    return _grey(png)
+    return Bands(png)
 
 
 def decode_labels(file: BinaryIO, source: str, rows: int, classes: int) -> NDArray[np.uint8]:
@@ -170,20 +190,11 @@ def _pixel_bytes(header: bytes) -> int:
     return sum(lines * (1 + (width * bits + 7) // 8) for width, lines in sizes if width)
 
 
-def _grey(png: Image.Image) -> NDArray[np.uint8]:
-    columns, rows = png.size
-    images = np.empty((rows, columns), np.uint8)
-    for top in range(0, rows, _BAND_ROWS):  # in bands, to bound the memory that conversions need
-        band = png.crop((0, top, columns, min(top + _BAND_ROWS, rows)))
-        images[top : top + _BAND_ROWS] = _grey_band(band)
-    return images
-
-
-def _grey_band(band: Image.Image) -> NDArray[np.integer]:
+def _grey(band: Image.Image) -> NDArray[np.uint8]:
     if band.mode == "L":
         return np.asarray(band)
     if band.mode.startswith("I"):  # 16 bits
-        return np.asarray(band) // 256
+        return (np.asarray(band) // 256).astype(np.uint8)
     return np.asarray(band.convert("RGBA").getchannel("R"))
 
 

@@ -164,7 +164,8 @@ def test_a_long_poll_for_the_end_is_answered_then_and_by_no_change_before(
     api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
 ) -> None:
     attempt = factories.running(publishing_database)
-    path, options = f"/v1/jobs/{attempt.job_id}", {"wait": 30, "until": "end"}
+    path = f"/v1/jobs/{attempt.job_id}"
+    options: dict[str, str | int] = {"wait": 30, "until": "end"}
     waiting = threads.submit(api.get, path, params=options, timeout=40)
     factories.record(publishing_database, attempt, 3)
     other = _long_poll(api, threads, attempt.job_id)

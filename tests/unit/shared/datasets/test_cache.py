@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.datasets import cache
-from shared.datasets.cache import Arrays
+from shared.datasets.cache import Arrays, Decoded
 from tests.support.sprite_files import make_images, make_labels
 
 ROWS = 12
@@ -17,7 +17,7 @@ IMAGES, LABELS = make_images(ROWS), make_labels(ROWS)
 def entry(tmp_path: Path) -> Path:
     """A stored entry, which this process has not verified yet."""
     folder = tmp_path / "entry"
-    cache.store(folder, lambda _: (IMAGES, LABELS))
+    cache.store(folder, lambda _: (np.array_split(IMAGES, 2), LABELS))
     cache._verified.clear()
     return folder
 
@@ -78,7 +78,7 @@ def test_a_changed_byte_is_noticed_or_is_none_of_the_arrays(name: str, entry: Pa
 
 
 def test_an_entry_whose_arrays_cannot_be_decoded_stays_as_it_was(entry: Path) -> None:
-    def fail(_: Path) -> Arrays:
+    def fail(_: Path) -> Decoded:
         raise RuntimeError("no arrays")
 
     with pytest.raises(RuntimeError, match="no arrays"):

@@ -30,7 +30,10 @@ LABELS = make_labels(ROWS)
 
 
 def decode(png: bytes, min_rows: int = ROWS) -> NDArray[np.uint8]:
-    return decode_images(BytesIO(png), SOURCE, min_rows)
+    bands = decode_images(BytesIO(png), SOURCE, min_rows)
+    images = np.concatenate(list(bands))
+    assert len(bands) == len(images)
+    return images
 
 
 def labels_of(raw: bytes, rows: int = ROWS) -> NDArray[np.uint8]:
