@@ -1,7 +1,8 @@
 """The API as an ASGI app: `uvicorn --factory api.app:create_app`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -20,6 +21,7 @@ from api.http.middleware import RequestContext, RequestTiming
 from api.http.rate_limit import RateLimiter
 from api.http.rendered import RenderedJobs
 from api.http.stopping import stop_noticed
+from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
 from api.monitoring.job_counters import JobCounters
@@ -54,6 +56,9 @@ _JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics)
 _ROUTES = (*_JOB_ROUTES, models, sweeps, datasets, workers, queues, api_keys, health, problems)
 
 _OPEN_THREADS = 4
+# Python's defaults, 700, 10 and 10, have all objects of thousands of connections looked at every few seconds,
+# which stops the process for up to two; most garbage is freed without that
+_GC_THRESHOLDS = (5_000, 10, 200)
 
 _CONDITIONAL_HEADERS = ("If-Match", "If-None-Match", "Last-Event-ID")
 _CORS_REQUEST_HEADERS = ("Authorization", "Idempotency-Key", "X-Request-ID", *_CONDITIONAL_HEADERS)
@@ -103,7 +108,7 @@ async def _lifespan(
     _app: FastAPI, settings: Settings, request_times: RequestTimes
 ) -> AsyncIterator[dict[str, object]]:
     """Create the objects that all requests share, under the names by which `api.deps` reads them."""
-    with open_services(settings) as services, closing(Decoder()) as decoder:
+    with _rare_full_collections(), open_services(settings) as services, closing(Decoder()) as decoder:
         watcher = JobWatcher(services.database, settings)
         async with watcher.running():
             services.changes.listen(watcher.announce)
@@ -112,6 +117,7 @@ async def _lifespan(
                     "services": services,
                     "watcher": watcher,
                     "rendered": RenderedResponses(watcher),
+                    "event_pages": EventPages(watcher),
                     "callers": Callers(services.database, settings),
                     "decoder": decoder,
                     "models": OnnxModels(),
@@ -120,6 +126,16 @@ async def _lifespan(
                     "open_threads": CapacityLimiter(_OPEN_THREADS),
                     "rate_limiter": RateLimiter(settings.rate_limit),
                 }
+
+
+@contextmanager
+def _rare_full_collections() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _middleware(settings: Settings, request_times: RequestTimes) -> list[Middleware]:

@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, WithJsonSchema
 
+from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
 from api.monitoring.job_counters import JobCounters
@@ -33,6 +34,7 @@ def from_state(name: str) -> Any:
 ServicesDep = Annotated[Services, from_state("services")]
 WatcherDep = Annotated[JobWatcher, from_state("watcher")]
 RenderedDep = Annotated[RenderedResponses, from_state("rendered")]
+EventPagesDep = Annotated[EventPages, from_state("event_pages")]
 DecoderDep = Annotated[Decoder, from_state("decoder")]
 ModelsDep = Annotated[OnnxModels, from_state("models")]
 JobCountersDep = Annotated[JobCounters, from_state("job_counters")]

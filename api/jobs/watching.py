@@ -192,7 +192,10 @@ class JobWatcher:
         # while the database is unavailable, a request could not read what has changed either
         with suppress(SQLAlchemyError):
             for job_id, version in (await self.read(read)).items():
-                for watch in self._watches.get(job_id, ()):
-                    if watch.seen != version:
-                        watch.seen = version
-                        watch.wake()
+                outdated = [watch for watch in self._watches.get(job_id, ()) if watch.seen != version]
+                for watch in outdated:
+                    watch.seen = version
+                if outdated and job_id is not None:
+                    self._announce([job_id])
+                elif outdated:
+                    self._wake([None])

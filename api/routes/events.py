@@ -11,7 +11,16 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api.deps import POLL_UNSETTLED_S, AfterSeq, ExistingJobId, JobId, ResumeAfterDep, TailDep, WatcherDep
+from api.deps import (
+    POLL_UNSETTLED_S,
+    AfterSeq,
+    EventPagesDep,
+    ExistingJobId,
+    JobId,
+    ResumeAfterDep,
+    TailDep,
+    WatcherDep,
+)
 from api.http.auth import READ
 from api.http.paging import Cursors, LongPageDep
 from api.http.problems import documented
@@ -63,7 +72,7 @@ async def list_events(
     },
 )
 async def stream_job(
-    watcher: WatcherDep, job_id: ExistingJobId, after: ResumeAfterDep
+    watcher: WatcherDep, pages: EventPagesDep, job_id: ExistingJobId, after: ResumeAfterDep
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream a job's events from the first one, or after `Last-Event-ID` or `after`, as they happen.
 
@@ -74,19 +83,17 @@ async def stream_job(
     with suppress(*_DATABASE_ERRORS), watcher.watch(job_id, after) as watch:
         while not watcher.is_stopping:
             try:
-                page, state = await watcher.read(
-                    partial(events.page, job_id=job_id, after=after, limit=_MAX_EVENTS_PER_READ)
-                )
+                page = await pages.after(job_id, after, _MAX_EVENTS_PER_READ)
             except JobNotFound:
                 yield ServerSentEvent(event="end", data=StreamEnd(state=None))
                 return
-            for event in page:
-                yield ServerSentEvent(event=event.type, id=str(event.seq), data=event)
+            for event in page.events:
+                yield ServerSentEvent(event=event.type, id=str(event.seq), raw_data=event.json)
                 watch.seen = after = event.seq
-            if not page and state in TERMINAL:
-                yield ServerSentEvent(event="end", data=StreamEnd(state=state))
+            if page.is_last and page.state in TERMINAL:
+                yield ServerSentEvent(event="end", data=StreamEnd(state=page.state))
                 return
-            if not page:
+            if page.is_last:
                 await watch.changed()
         yield _STOPPING
 

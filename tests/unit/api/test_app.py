@@ -1,3 +1,4 @@
+import gc
 from typing import Any
 
 import httpx
@@ -32,6 +33,13 @@ def test_app_starts_and_responds_without_a_database_server(settings: Settings) -
     away = settings.model_copy(update={"database_url": f"postgresql+psycopg://@/x?host={settings.data_dir}"})
     with running_app(create_app(away)) as client:
         assert client.get("/livez").status_code == 200
+
+
+def test_full_garbage_collections_are_rare_while_the_app_runs(settings: Settings) -> None:
+    before = gc.get_threshold()
+    with running_app(create_app(settings)):
+        assert gc.get_threshold()[2] >= 100  # Python's is 10
+    assert gc.get_threshold() == before
 
 
 def test_root_redirects_to_the_documentation(client: httpx.Client) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from fastapi.sse import ServerSentEvent
 
+from api.jobs.event_pages import EventPages
 from api.jobs.watching import JobWatcher
 from api.routes.events import stream_all, stream_job
 from shared.db.engine import Database
@@ -57,7 +58,7 @@ def test_job_stream_resumed_at_the_newest_event_reads_once(database: Database, s
     reads = _reads_while_idle(
         database,
         settings,
-        lambda watcher: stream_job(watcher, job_id, 1),
+        lambda watcher: stream_job(watcher, EventPages(watcher), job_id, 1),
         poll="SELECT jobs.id, jobs.version",
     )
 

@@ -1,0 +1,148 @@
+"""Streams of one job share a read of its events, unless it began before the change that they wait for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from api.jobs.event_pages import EventPages
+from api.jobs.watching import JobWatcher
+from shared.db.engine import Database
+from shared.errors import JobNotFound
+from shared.lifecycle import JobState
+from shared.schemas import JobEvent
+from shared.settings import Settings
+from tests.support.factories import claimed, submitted
+from tests.support.statements import recorded_statements
+
+LIMIT = 10
+
+
+@pytest.fixture
+def database(sqlite_url: str) -> Iterator[Database]:
+    database = Database(sqlite_url, patience_s=0)
+    yield database
+    database.dispose()
+
+
+@asynccontextmanager
+async def _running(database: Database, settings: Settings) -> AsyncIterator[tuple[JobWatcher, EventPages]]:
+    watcher = JobWatcher(database, settings)
+    pages = EventPages(watcher)
+    async with watcher.running():
+        yield watcher, pages
+
+
+def _hold_reads(database: Database) -> tuple[Event, Event]:
+    """Have reads stop once they have begun; return what is set then, and what lets them go on."""
+    begun, may_go_on = Event(), Event()
+
+    def hold(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT"):  # which takes the snapshot
+            begun.set()
+            assert may_go_on.wait(10)
+
+    event.listen(database.engine, "after_cursor_execute", hold)
+    return begun, may_go_on
+
+
+def test_events_come_as_a_stream_sends_them(database: Database, settings: Settings) -> None:
+    job_id = submitted(database)
+    claimed(database, job_id)
+
+    async def work() -> None:
+        async with _running(database, settings) as (_, pages):
+            page = await pages.after(job_id, 1, LIMIT)
+            assert (page.state, page.is_last) == (JobState.RUNNING, True)
+            [claimed_event] = page.events
+            assert (claimed_event.seq, claimed_event.type) == (2, "claimed")
+            assert JobEvent.model_validate_json(claimed_event.json).job_id == job_id
+            first = await pages.after(job_id, 0, 1)
+            assert ([each.seq for each in first.events], first.is_last) == ([1], False)
+
+    asyncio.run(work())
+
+
+def test_streams_that_wait_for_the_same_events_share_one_read(database: Database, settings: Settings) -> None:
+    job_id = submitted(database)
+
+    async def work() -> None:
+        async with _running(database, settings) as (_, pages):
+            with recorded_statements(database) as one:
+                await pages.after(job_id, 0, LIMIT)
+            with recorded_statements(database) as fifty:
+                read = await asyncio.gather(*(pages.after(job_id, 0, LIMIT) for _ in range(50)))
+            assert len(fifty) == len(one)
+            assert all(page is read[0] for page in read)
+
+    asyncio.run(work())
+
+
+def test_a_read_that_began_before_a_change_is_not_shared_after_it(
+    database: Database, settings: Settings
+) -> None:
+    job_id = submitted(database)
+    writer = Database(str(database.engine.url))
+
+    async def work() -> None:
+        async with _running(database, settings) as (watcher, pages):
+            begun, may_go_on = _hold_reads(database)
+            before = asyncio.create_task(pages.after(job_id, 0, LIMIT))
+            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.to_thread(claimed, writer, job_id)
+            begun.clear()
+            watcher.announce([job_id])
+            after = asyncio.create_task(pages.after(job_id, 0, LIMIT))
+            assert await asyncio.to_thread(begun.wait, 10)
+            may_go_on.set()
+            assert [each.seq for each in (await before).events] == [1]
+            assert [each.seq for each in (await after).events] == [1, 2]
+
+    asyncio.run(work())
+    writer.dispose()
+
+
+def test_a_stream_whose_client_leaves_does_not_end_the_read_of_the_others(
+    database: Database, settings: Settings
+) -> None:
+    job_id = submitted(database)
+
+    async def work() -> None:
+        async with _running(database, settings) as (_, pages):
+            begun, may_go_on = _hold_reads(database)
+            leaving, staying = (asyncio.create_task(pages.after(job_id, 0, LIMIT)) for _ in range(2))
+            await asyncio.to_thread(begun.wait, 10)
+            leaving.cancel()
+            may_go_on.set()
+            assert [each.seq for each in (await staying).events] == [1]
+            assert leaving.cancelled()
+
+    asyncio.run(work())
+
+
+def test_a_failed_read_fails_for_all_who_share_it_and_is_not_kept(
+    database: Database, settings: Settings
+) -> None:
+    job_id = submitted(database)
+
+    def fail(*_: Any) -> None:
+        raise OperationalError("SELECT", {}, Exception("the disk is gone"))
+
+    async def work() -> None:
+        async with _running(database, settings) as (_, pages):
+            event.listen(database.engine, "before_cursor_execute", fail)
+            reads = (pages.after(job_id, 0, LIMIT) for _ in range(3))
+            errors = await asyncio.gather(*reads, return_exceptions=True)
+            assert [type(error) for error in errors] == [OperationalError] * 3
+            event.remove(database.engine, "before_cursor_execute", fail)
+            assert len((await pages.after(job_id, 0, LIMIT)).events) == 1
+            with pytest.raises(JobNotFound):
+                await pages.after(uuid4(), 0, LIMIT)
+
+    asyncio.run(work())
