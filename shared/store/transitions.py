@@ -173,7 +173,9 @@ def apply(
     Returns:
         What the UPDATE returned; None if nothing changed.
     """
-    row = session.execute(statement, {"event_count": len(events), **parameters}).one_or_none()
+    # on the connection: the session would take it for a bulk UPDATE of its ORM, which costs a fifth of a claim
+    changed = session.connection().execute(statement, {"event_count": len(events), **parameters})
+    row = changed.one_or_none()
     if row is None:
         return None
     if EVENTS[events[-1].type].target in TERMINAL:
