@@ -92,7 +92,9 @@ class WebStack:
 
 
 @contextmanager
-def running_web_stack(folder: Path, new_sqlite: Callable[[Path], str], **overrides: Any) -> Iterator[WebStack]:
+def running_web_stack(
+    folder: Path, new_sqlite: Callable[[Path], str], **overrides: Any
+) -> Iterator[WebStack]:
     """Run a stack in a folder for the length of a `with` block, with settings of the test's; no worker."""
     with ExitStack() as cleanup:
         redis = cleanup.enter_context(running_redis())

@@ -1,4 +1,4 @@
-"""Fixtures of the pages' tests: a real stack, Chromium, and pages that fail the test if anything goes wrong."""
+"""Fixtures of the pages' tests: a real stack, Chromium, and pages that fail if anything goes wrong."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -76,6 +76,8 @@ def _parse(fields: Sequence[tuple[str, str]]) -> JobListQuery:
 
 def _address(request: Request, cursor: str | None = None) -> str:
     """Return the address of another page of the same list, by default the first."""
-    fields = [(name, value) for name, value in request.query_params.multi_items() if value and name != "cursor"]
+    fields = [
+        (name, value) for name, value in request.query_params.multi_items() if value and name != "cursor"
+    ]
     query = urlencode([*fields, *([("cursor", cursor)] if cursor else [])])
     return f"{request.url.path}?{query}" if query else request.url.path
