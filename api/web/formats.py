@@ -30,7 +30,7 @@ def moment(time: datetime) -> str:
 
 
 def ago(time: datetime, now: datetime) -> str:
-    """Return how long ago a moment is, or in how long it comes, in its largest unit: `3 min ago`, `in 2 h`."""
+    """Return how long ago a moment is, or in how long it comes, in its largest unit: `3 min ago`."""
     seconds = int((now - time).total_seconds())
     for unit, name in _AGES:
         if abs(seconds) >= unit:

@@ -1,4 +1,4 @@
-"""Pages as HTML: Jinja templates, always escaped, with what each page has: caller, scopes, theme, live stream."""
+"""Pages as HTML: Jinja templates, always escaped, with what each page has: caller, theme, event stream."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Signing in with an API key, signing out, and choosing a theme: the forms that set cookies."""
 
-from collections.abc import Mapping
-
 from fastapi import APIRouter, Request, Response
 
 from api.http.auth import OPEN, CallersDep, authenticate
@@ -35,16 +33,21 @@ async def sign_in(request: Request, form: FormDep) -> Response:
         return _form(request, target, status=401, error=error)
     response = see_other(target)
     response.set_cookie(
-        **_cookie(request), value=as_cookie(key), max_age=_MONTH_S, httponly=True, samesite="strict"
+        KEY_COOKIE.decode(),
+        as_cookie(key),
+        max_age=_MONTH_S,
+        secure=_came_by_https(request),
+        httponly=True,
+        samesite="strict",
     )
     return response
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request) -> Response:
+async def sign_out() -> Response:
     """Forget the key."""
     response = see_other("/sign-in")
-    response.delete_cookie(**_cookie(request), httponly=True, samesite="strict")
+    response.delete_cookie(KEY_COOKIE.decode())
     return response
 
 
@@ -62,8 +65,7 @@ def _form(request: Request, target: str, *, error: str = "", status: int = 200) 
     return render(request, "sign_in.html", status=status, target=target, error=error)
 
 
-def _cookie(request: Request) -> Mapping[str, object]:
-    """Return the cookie's name, and whether browsers send it by HTTPS only, which a proxy may have ended."""
+def _came_by_https(request: Request) -> bool:
+    """Return whether the browser uses HTTPS, which a proxy may have ended: it sends the key by HTTPS only."""
     origin, forwarded = request.headers.get("origin", ""), request.headers.get("x-forwarded-proto", "")
-    is_secure = request.url.scheme == "https" or origin.startswith("https://") or forwarded == "https"
-    return {"key": KEY_COOKIE.decode(), "secure": is_secure}
+    return request.url.scheme == "https" or origin.startswith("https://") or forwarded == "https"

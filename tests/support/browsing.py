@@ -99,13 +99,13 @@ class WatchedPages:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe-core finds on a page in the light and the dark theme, each with the elements that it concerns."""
+    """What axe-core finds on a page in the light and in the dark theme, with the elements concerned."""
     found = []
     for scheme, rules in (("light", None), ("dark", ["color-contrast"])):  # the theme changes only colours
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
         found += [
-            f"{scheme}: {violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']]}"
+            f"{scheme}: {violation['help']}: {[node['target'] for node in violation['nodes']]}"
             for violation in Axe().run(page, options=options).response["violations"]
         ]
     return found

@@ -3,6 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
+from shared.store import job_edits
 from tests.support import factories
 from tests.support.browsing import WatchedPages
 from tests.support.web_stack import WebStack
@@ -51,6 +52,16 @@ def test_nothing_is_missed_while_the_api_is_away(
     stack.restart()
     is_live(page)
     expect(page.locator(".facts")).to_contain_text("2/3")
+
+
+def test_who_looks_at_a_job_that_is_deleted_is_told(pages: WatchedPages, database: Database) -> None:
+    page = pages.open(allow=["404"])
+    job_id = factories.submitted(database)
+    page.goto(f"/jobs/{job_id}")
+    is_live(page)
+    database.write(lambda session: job_edits.request_cancel(session, job_id))
+    database.write(lambda session: job_edits.delete_job(session, job_id))
+    expect(page.get_by_role("alert")).to_contain_text("deleted this job")
 
 
 def test_a_paused_page_stands_still_and_catches_up(page: Page, database: Database) -> None:

@@ -19,6 +19,8 @@ from shared.store import activity, queues
 
 router = APIRouter(include_in_schema=False, dependencies=[READ])
 
+_REPEATABLE = "state"  # the only field of `JobListQuery` with several values
+
 ORDERS = {
     JobOrder.NEWEST: "Newest first",
     JobOrder.OLDEST: "Oldest first",
@@ -64,9 +66,8 @@ def _parse(fields: Sequence[tuple[str, str]]) -> JobListQuery:
     Raises:
         RequestValidationError: one is unknown or invalid.
     """
-    values: dict[str, object] = dict(fields)
-    if states := [value for name, value in fields if name == "state"]:
-        values["state"] = states
+    repeated = [value for name, value in fields if name == _REPEATABLE]
+    values = {**dict(fields), **({_REPEATABLE: repeated} if repeated else {})}
     try:
         return JobListQuery.model_validate(values)
     except ValidationError as error:

@@ -77,11 +77,16 @@ def test_a_jobs_page_is_opened_and_its_address_printed(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch, has_browser: bool
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or has_browser)
+
+    def open_browser(url: str) -> bool:
+        opened.append(url)
+        return has_browser
+
+    monkeypatch.setattr("webbrowser.open", open_browser)
     address = f"{URL}/jobs/{cli.api.add(make_job())}"
 
-    result = cli.run("open")
+    result = cli.run("open", "--url", URL)
 
     assert (result.stdout, opened) == (f"{address}\n", [address])
     assert bool(result.stderr) is not has_browser
-    assert json.loads(cli.run("open", "last", "--json").stdout) == {"url": address}
+    assert json.loads(cli.run("open", "last", "--url", URL, "--json").stdout) == {"url": address}

@@ -54,13 +54,13 @@ def test_pages_follow_each_other_with_the_same_filters(client: httpx.Client, dat
     assert "last page" in html
 
 
-def test_empty_fields_of_the_form_leave_the_address(client: httpx.Client, database_url: str) -> None:
+def test_empty_fields_of_the_form_leave_the_address(client: httpx.Client) -> None:
     answer = client.get("/jobs?q=&state=&kind=train&tag=")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, "/jobs?kind=train")
 
 
-def test_no_match_and_no_job_are_told_apart(client: httpx.Client, database_url: str) -> None:
+def test_no_match_and_no_job_are_told_apart(client: httpx.Client) -> None:
     assert "No jobs yet" in client.get("/jobs").text
     assert "No job matches" in client.get("/jobs?state=failed").text
 

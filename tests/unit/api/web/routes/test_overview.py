@@ -19,7 +19,7 @@ def test_it_shows_jobs_in_every_state_and_the_workers(client: httpx.Client, data
     assert all(text in html for text in ("failed once", "worker-1", "a GPU"))
 
 
-def test_an_empty_system_shows_how_to_start(client: httpx.Client, database_url: str) -> None:
+def test_an_empty_system_shows_how_to_start(client: httpx.Client) -> None:
     html = client.get("/").text
 
     assert "trainshed train" in html
