@@ -6,7 +6,7 @@ import { keepFresh } from './parts.js';
 keepFresh();
 
 live.subscribe((events) => {
-  const isDeleted = events.some((event) => event.type === 'end' && event.data.state === null);
+  const isDeleted = events.some((event) => event.type === 'end' && !event.data.state);
   const notice = document.querySelector('#deleted');
   if (isDeleted && notice) notice.hidden = false;
 });
