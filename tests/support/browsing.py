@@ -23,14 +23,16 @@ document.addEventListener('securitypolicyviolation', (event) =>
 def running_chromium() -> Iterator[Browser]:
     """Run Chromium for the length of a `with` block."""
     assert CHROMIUM is not None
-    with sync_playwright() as playwright:
-        # as root, for which Chromium has no sandbox; it opens pages of this host only
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        asyncio._set_running_loop(None)
+    playwright = sync_playwright().start()
+    # as root, for which Chromium has no sandbox; it opens pages of this host only
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    asyncio._set_running_loop(None)
+    try:
         yield browser
+    finally:
         with event_loop_of(browser):
             browser.close()
-    asyncio._set_running_loop(None)
+            playwright.stop()
 
 
 @contextmanager
