@@ -10,7 +10,6 @@ from typing import Any
 
 from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
-from fastapi.responses import RedirectResponse
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -45,6 +44,8 @@ from api.routes import (
     workers,
 )
 from api.services import open_services
+from api.web import site
+from api.web.errors import PageErrors
 from shared.settings import Settings, get_settings
 
 _DESCRIPTION = (
@@ -99,7 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     docs_page.install(app)
     for module in _ROUTES:
         app.include_router(module.router)
-    app.add_api_route("/", _redirect_to_docs, dependencies=[auth.OPEN], include_in_schema=False)
+    site.install(app)
     return app
 
 
@@ -148,13 +149,10 @@ def _middleware(settings: Settings, request_times: RequestTimes) -> list[Middlew
         expose_headers=_CORS_RESPONSE_HEADERS,
     )
     return [
+        Middleware(PageErrors),
         Middleware(RequestContext),
         Middleware(RequestTiming, request_times),
         Middleware(CrossSiteGuard, settings),
         *([cors] if settings.cors_origins else []),
         Middleware(RenderedJobs),
     ]
-
-
-async def _redirect_to_docs() -> RedirectResponse:
-    return RedirectResponse("/docs")

@@ -105,7 +105,16 @@ async def _tail(
     last_event_id: Annotated[_StreamCursor | None, Header(alias="Last-Event-ID")] = None,
 ) -> Tail:
     cursor = last_event_id or after
-    tail = Tail(services.database, Cursor.parse(cursor) if cursor else None)
+    return await _opened(Tail(services.database, Cursor.parse(cursor) if cursor else None), watcher)
+
+
+async def _end_of_events(services: ServicesDep, watcher: WatcherDep) -> Cursor:
+    tail = await _opened(Tail(services.database), watcher)
+    assert tail.cursor is not None
+    return tail.cursor
+
+
+async def _opened(tail: Tail, watcher: JobWatcher) -> Tail:
     while tail.cursor is None:  # set before the response begins, so that jobs listed afterwards miss nothing
         await watcher.run(partial(tail.read, 1))
         if tail.cursor is None:
@@ -116,3 +125,5 @@ async def _tail(
 ExistingJobId = Annotated[UUID, Depends(_existing_job)]
 ResumeAfterDep = Annotated[int, Depends(_resume_after)]
 TailDep = Annotated[Tail, Depends(_tail)]
+EndOfEventsDep = Annotated[Cursor, Depends(_end_of_events)]
+"""The end of all jobs' events when the request came: what is read afterwards shows all events up to it."""

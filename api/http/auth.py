@@ -69,8 +69,21 @@ async def authorize(
     _limit_rate(limiter, caller, request.scope)
     if caller is None:
         raise _unauthenticated(has_key=bool(sent_key(request.scope)))
+    request.state.caller = caller  # for pages, which show who is signed in
     if not caller.scope.includes(scope):
         raise _forbidden(caller, scope)
+    return caller
+
+
+async def authenticate(key: bytes, request: Request) -> Caller | None:
+    """Return whose key someone signs in with; None if it is not valid.
+
+    Raises:
+        Refusal: too many tries.
+        SQLAlchemyError: the database is unavailable.
+    """
+    caller: Caller | None = await request.state.callers.identify_key(key, request.scope)
+    _limit_rate(request.state.rate_limiter, caller, request.scope)
     return caller
 
 

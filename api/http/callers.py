@@ -5,6 +5,8 @@ a second more, and so are requests without a key after the first key was created
 """
 
 import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache, partial
@@ -16,6 +18,7 @@ from anyio import to_thread
 from sqlalchemy.orm import Session
 from starlette.types import Scope as RequestScope
 
+from api.http.cross_site import SAFE_METHODS, is_from_own_page
 from api.http.headers import first_header
 from shared.addresses import is_loopback
 from shared.db.engine import Database
@@ -60,6 +63,9 @@ class Caller:
 LOCAL_CALLER = Caller("anyone on this host", Scope.ADMIN)
 """The sender of a request that needs no key."""
 
+KEY_COOKIE = b"trainshed_key"
+"""The name of the cookie that holds the API key of someone who has signed in on a page."""
+
 _FORWARDING_HEADERS = frozenset({b"forwarded", b"x-forwarded-for"})
 
 
@@ -83,7 +89,14 @@ class Callers:
         Raises:
             SQLAlchemyError: the database is unavailable.
         """
-        text = sent_key(request)
+        return await self.identify_key(sent_key(request), request)
+
+    async def identify_key(self, text: bytes, request: RequestScope) -> Caller | None:
+        """Return the sender of a request by a key that it sent, wherever that was; None if it is invalid.
+
+        Raises:
+            SQLAlchemyError: the database is unavailable.
+        """
         key = (sha256(text).digest(), _is_local(request))
         caller, until = self._known.get(key, (None, 0.0))
         if monotonic() < until:
@@ -125,9 +138,32 @@ class Callers:
 
 
 def sent_key(request: RequestScope) -> bytes:
-    """Return the API key that a request sent as `Authorization: Bearer`; empty if it sent none."""
-    scheme, _, text = (first_header(request, b"authorization") or b"").partition(b" ")
+    """Return the API key that a request sent as `Authorization: Bearer`, or in a page's cookie; else empty.
+
+    A cookie, which browsers add to requests by themselves, allows changes to this API's own pages only.
+    """
+    sent = first_header(request, b"authorization")
+    if sent is None:
+        is_allowed = request["method"] in SAFE_METHODS or is_from_own_page(request)
+        return cookie_key(request) if is_allowed else b""
+    scheme, _, text = sent.partition(b" ")
     return text.strip() if scheme.lower() == b"bearer" else b""
+
+
+def cookie_key(request: RequestScope) -> bytes:
+    """Return the API key in the cookie of someone who has signed in; empty if there is none."""
+    cookies = first_header(request, b"cookie") or b""
+    for cookie in cookies.split(b";"):
+        name, _, value = cookie.strip().partition(b"=")
+        if name == KEY_COOKIE:
+            with suppress(ValueError):
+                return urlsafe_b64decode(value)
+    return b""
+
+
+def as_cookie(key: bytes) -> str:
+    """Return an API key as the value of the cookie."""
+    return urlsafe_b64encode(key).decode()
 
 
 def address(request: RequestScope) -> str:

@@ -19,9 +19,22 @@ from shared.addresses import is_loopback
 from shared.settings import Settings
 
 _REMEMBERED_HOSTS = 1_024  # `Host` headers that need not be parsed again
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""The methods that change nothing."""
+
 _OWN_SITES = frozenset({"same-origin", "none"})  # none: the user entered the URL
+_API_PREFIX = "/v1/"  # takes JSON from programs; forms belong to pages
 _FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")  # only HTML forms send these
+
+
+def is_from_own_page(request: Scope) -> bool:
+    """Return whether a browser says that a page of this API made the request; programs say nothing."""
+    site = first_header(request, b"sec-fetch-site")
+    if site is not None:
+        return site == b"same-origin"
+    # browsers omit that header where a host is reached by plain HTTP
+    origin, host = first_header(request, b"origin"), first_header(request, b"host")
+    return bool(origin) and urlsplit((origin or b"").decode("latin-1")).netloc.lower().encode() == host
 
 
 class CrossSiteGuard:
@@ -49,13 +62,15 @@ class CrossSiteGuard:
         if not self._is_own_host(host):
             names = ", ".join(self._host_names)
             return problems.WRONG_HOST, f"{host!r} is not a name of this API; its names are {names}"
-        if scope["method"] in _SAFE_METHODS:
+        if scope["method"] in SAFE_METHODS:
             return None
         headers = Headers(scope=scope)
         if _is_cross_site(headers, host, self._origins):
             site = headers.get("origin", "another site")
             return problems.CROSS_SITE, f"pages of {site} may not change anything here"
-        if headers.get("content-type", "").partition(";")[0].strip().lower() in _FORM_TYPES:
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_of_page = not scope["path"].startswith(_API_PREFIX) and is_from_own_page(scope)
+        if media_type in _FORM_TYPES and not is_of_page:
             return problems.NOT_JSON, f"HTML forms are not accepted. {problems.NOT_JSON.advice}"
         return None
 

@@ -22,14 +22,15 @@ _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_DIGITS = 20  # of a length that are read: a number of thousands of digits is an error of Python's
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 _SECURITY_HEADERS = (
-    # pages show images of digits as data: URLs
+    # pages show images of digits as data: URLs, and drawn or exported ones as blob: URLs
     (
         b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data:; object-src 'none'; "
+        b"default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
         b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"referrer-policy", b"no-referrer"),
+    # not no-referrer: browsers would then hide the origin of the pages' own forms from the cross-site guard
+    (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 )
 

@@ -28,6 +28,7 @@ TESTED_ELSEWHERE = {
     "api/http/bodies.py": "tests/unit/api/routes/test_models_predict.py",
     "api/jobs/batches.py": "tests/unit/api/routes/test_job_edits_batch.py",
     "api/jobs/comparison.py": "tests/unit/api/routes/test_metrics.py",
+    "api/web/site.py": "tests/unit/api/web/routes",
     "shared/migrations/env.py": "tests/unit/shared/migrations/test_migrations.py",
     "shared/store/keyset.py": "tests/unit/shared/store/test_job_lists.py",
     "trainshed/cli/options.py": "tests/unit/trainshed/cli",

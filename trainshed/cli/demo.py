@@ -19,7 +19,7 @@ from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.follow import follow, show_outcome, with_evaluation
 from trainshed.cli.output import say, show, stdout, write_json
-from trainshed.client import Client, local_api_key
+from trainshed.client import Client, local_api_key, local_url
 from trainshed.errors import StackRunning
 from trainshed.local import ports
 from trainshed.local.stack import LocalStack
@@ -39,19 +39,24 @@ def run_demo(settings: Settings, *, report: Callable[[str], None], as_json: bool
     Returns:
         DONE if the job succeeded and its results are consistent.
     """
+    served_at = local_url(settings)
     if not ports.is_free(settings.host, settings.port):
         settings = settings.model_copy(update={"port": ports.find_free(settings.host)})
     try:
         with LocalStack(settings, report=report) as stack:
-            code = _run_on(stack.url, settings, as_json)
+            code, page = _run_on(stack.url, settings, as_json)
     except StackRunning as running:
         report(f"a stack runs on {settings.data_dir} already: using it, at {running.url}")
-        return _run_on(running.url, settings, as_json)
-    say("`trainshed up` serves these results again, and runs more jobs.")
+        code, page = _run_on(running.url, settings, as_json)
+        say(f"Its page: {running.url}{page}", "bold")
+        return code
+    say("`trainshed up` serves these results again, and runs more jobs. Then this job's page is")
+    say(f"{served_at}{page}", "bold")
     return code
 
 
-def _run_on(url: str, settings: Settings, as_json: bool) -> ExitCode:
+def _run_on(url: str, settings: Settings, as_json: bool) -> tuple[ExitCode, str]:
+    """Run the job, and return how it went and the path of its page."""
     with Client(url, api_key=local_api_key(settings)) as server:
         job = _train(server, _MNIST, as_json)
         if job.error and job.error.code == DataUnavailable.code:
@@ -60,8 +65,8 @@ def _run_on(url: str, settings: Settings, as_json: bool) -> ExitCode:
             job = _train(server, _DIGITS, as_json)
         if job.state is not JobState.SUCCEEDED:
             show_outcome(job, None)
-            return EXIT_CODES[job.state]
-        return _show_results(server, job, as_json)
+            return EXIT_CODES[job.state], f"/jobs/{job.id}"
+        return _show_results(server, job, as_json), f"/jobs/{job.id}"
 
 
 def _train(server: Client, spec: TrainRequest, as_json: bool) -> JobDetail:

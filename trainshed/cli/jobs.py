@@ -1,5 +1,6 @@
 """The commands that read jobs: `trainshed jobs`, `show`, `watch`."""
 
+import webbrowser
 from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from shared.schemas import JobListQuery, JobOrder
 from trainshed.cli import options, output
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.follow import evaluation_of, follow_to_end, with_evaluation
-from trainshed.cli.references import find_job
+from trainshed.cli.references import LAST, find_job
 from trainshed.cli.tables import job_details, job_table
 from trainshed.errors import UsageError
 
@@ -93,3 +94,16 @@ def _time(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{text!r} is not a time, such as 2026-01-31 or 2026-01-31T12:00") from error
+
+
+def open_job(
+    job: options.JobReference = LAST, *, server: options.Server, as_json: options.Json = False
+) -> None:
+    """Open a job's page in the browser, and print its address."""
+    address = f"{server.url}/jobs/{find_job(server, job)}"
+    if as_json:
+        output.write_json({"url": address})
+    else:
+        typer.echo(address)
+    if not webbrowser.open(address):
+        output.say("There is no browser here: open the address above in one.", "dim")

@@ -57,6 +57,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in _COMMANDS:
     app.command()(command)
+app.command("open")(jobs.open_job)  # `open` is Python's
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(workers.workers_app, name="workers")
 app.add_typer(workers.queues_app, name="queues")

@@ -120,9 +120,9 @@ def _welcome(url: str, settings: Settings) -> str:
     is_default = url == local_url(Settings.model_construct()) and not settings.url
     export = "" if is_default else f"  export TRAINSHED_URL={url}\n"
     return f"""
-Trainshed is running. Press Ctrl-C to stop it.
+Trainshed is running at {url}
+Open it in a browser. Press Ctrl-C here to stop it.
 
-  API      {url}
   Docs     {url}/docs
   Data     {settings.data_dir}
   Logs     {settings.data_dir / "logs"}
@@ -130,6 +130,7 @@ Trainshed is running. Press Ctrl-C to stop it.
 From another terminal:
 
 {export}  trainshed train            train the codelab's model
+  trainshed open             show that job in the browser
   trainshed train --help     list all options of a job
   trainshed jobs             list jobs
 """

@@ -42,11 +42,12 @@ def test_full_garbage_collections_are_rare_while_the_app_runs(settings: Settings
     assert gc.get_threshold() == before
 
 
-def test_root_redirects_to_the_documentation(client: httpx.Client) -> None:
-    answer = client.get("/")
-
-    assert (answer.status_code, answer.headers["Location"]) == (307, "/docs")
+def test_pages_are_served_and_not_in_the_openapi_document(
+    client: httpx.Client, document: dict[str, Any]
+) -> None:
+    assert client.get("/").headers["Content-Type"] == "text/html; charset=utf-8"
     assert client.get("/docs").status_code == 200
+    assert not {"/", "/jobs", "/sign-in", "/theme"} & set(document["paths"])
 
 
 def test_operation_ids_are_function_names(document: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.http import callers as module
-from api.http.callers import LOCAL_CALLER, Callers
+from api.http.callers import LOCAL_CALLER, Callers, as_cookie
 from shared.db.engine import Database
 from shared.schemas import Scope
 from shared.settings import Settings
@@ -60,7 +60,7 @@ def revoke(database: Database, key: NewApiKey) -> None:
 def sent(key: object = "", address: str = ELSEWHERE) -> dict[str, Any]:
     """The ASGI scope of a request."""
     headers = [(b"host", b"localhost"), *([(b"authorization", f"Bearer {key}".encode())] if key else [])]
-    return {"headers": headers, "client": (address, 1234)}
+    return {"method": "GET", "headers": headers, "client": (address, 1234)}
 
 
 def identify(callers: Callers, request: dict[str, Any]) -> UUID | str | None:
@@ -244,3 +244,39 @@ def test_changes_of_keys_through_the_api_hold_at_once(client: httpx.Client) -> N
     assert client.get("/v1/me", headers=as_reader).status_code == 401
     assert client.delete(f"/v1/api-keys/{admin['id']}", headers=headers).status_code == 204
     assert client.get("/v1/me").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "is_known"),
+    [
+        ("GET", {}, True),
+        ("POST", {}, False),  # nothing says which page sent it
+        ("POST", {"sec-fetch-site": "same-origin"}, True),
+        ("POST", {"sec-fetch-site": "same-site"}, False),  # another port of this host
+        ("POST", {"sec-fetch-site": "none"}, False),
+        ("POST", {"origin": "http://localhost"}, True),
+        ("DELETE", {"origin": "http://localhost:1"}, False),
+        ("GET", {"authorization": "Bearer wrong"}, False),  # what is sent on purpose takes precedence
+    ],
+    ids=str,
+)
+def test_a_cookie_identifies_its_sender_but_changes_nothing_for_other_pages(
+    callers: Callers, database: Database, method: str, headers: dict[str, str], is_known: bool
+) -> None:
+    key = create(database)
+    cookie = f"other=1; trainshed_key={as_cookie(str(key).encode())}"
+    sent_headers = {"host": "localhost", "cookie": cookie, **headers}
+    request = {
+        "method": method,
+        "headers": [(name.encode(), value.encode()) for name, value in sent_headers.items()],
+        "client": (ELSEWHERE, 1234),
+    }
+
+    assert identify(callers, request) == (key.id if is_known else None)
+
+
+def test_a_cookie_that_is_damaged_is_no_key(callers: Callers, database: Database) -> None:
+    create(database)
+    headers = [(b"host", b"localhost"), (b"cookie", b"trainshed_key=%%%x")]
+
+    assert identify(callers, {"method": "GET", "headers": headers, "client": (ELSEWHERE, 1234)}) is None

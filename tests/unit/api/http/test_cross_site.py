@@ -149,3 +149,24 @@ def _preflight(client: httpx.Client, method: str, *headers: str) -> httpx.Respon
             "Access-Control-Request-Headers": ", ".join(headers),
         },
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/theme", {"Sec-Fetch-Site": "same-origin"}, 303),
+        ("/theme", {"Origin": "http://127.0.0.1"}, 303),  # by plain HTTP, browsers send only this
+        ("/theme", {}, 415),
+        ("/theme", {"Sec-Fetch-Site": "none"}, 415),
+        ("/theme", {"Sec-Fetch-Site": "same-site"}, 403),
+        ("/theme", {"Origin": "http://evil.example"}, 403),
+        ("/v1/jobs", {"Sec-Fetch-Site": "same-origin"}, 415),
+    ],
+    ids=str,
+)
+def test_a_form_is_accepted_from_own_pages_by_pages_only(
+    client: httpx.Client, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = client.post(path, data={"theme": "dark"}, headers={"Host": "127.0.0.1", **headers})
+
+    assert answer.status_code == status

@@ -8,7 +8,7 @@ import pytest
 from shared.lifecycle import JobState
 from shared.schemas import JobDetail
 from tests.support.command_line import CommandLine
-from tests.support.fake_api import make_cancellation, make_failure, make_job, make_success
+from tests.support.fake_api import URL, make_cancellation, make_failure, make_job, make_success
 
 
 def test_jobs_are_listed_newest_first(cli: CommandLine) -> None:
@@ -70,3 +70,23 @@ def test_the_exit_code_of_watch_is_that_of_the_jobs_final_state(
     cli.api.add(end(make_job()))
     assert cli.run("watch", "last").exit_code == code
     assert cli.run("watch", "last", "--json").exit_code == code
+
+
+@pytest.mark.parametrize("has_browser", [True, False])
+def test_a_jobs_page_is_opened_and_its_address_printed(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, has_browser: bool
+) -> None:
+    opened: list[str] = []
+
+    def open_browser(url: str) -> bool:
+        opened.append(url)
+        return has_browser
+
+    monkeypatch.setattr("webbrowser.open", open_browser)
+    address = f"{URL}/jobs/{cli.api.add(make_job())}"
+
+    result = cli.run("open", "--url", URL)
+
+    assert (result.stdout, opened) == (f"{address}\n", [address])
+    assert bool(result.stderr) is not has_browser
+    assert json.loads(cli.run("open", "last", "--url", URL, "--json").stdout) == {"url": address}

@@ -1,0 +1,84 @@
+"""The overview: what runs, what waits and why, what ended, and the workers, read in one transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from shared.lifecycle import JobState, WorkerState
+from shared.schemas import Job, JobCounts, JobDetail, JobListQuery, MetricName, Resolution, Worker
+from shared.store import activity, job_lists, job_queries, metrics, workers
+from shared.store.activity import Finished
+
+_RUNNING, _WAITING, _RESULTS, _WORKERS = 20, 8, 8, 50  # rows of each at most
+_PERIODS, _PERIOD_S = 12, 300.0
+_CURVE_POINTS = 60  # of a sparkline, the last ones
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A running job, the worker that runs it, and the validation accuracy of its last epochs."""
+
+    job: Job
+    worker: Worker | None
+    curve: list[float]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The state of the system at a moment.
+
+    Attributes:
+        now: the database's time.
+        waiting: the queued jobs that start next.
+        results: the jobs that ended last.
+        workers: those that have not stopped, lost ones included.
+        finished: the jobs that ended in each five minutes of the last hour.
+    """
+
+    now: datetime
+    counts: JobCounts
+    running: list[RunningJob]
+    waiting: list[JobDetail]
+    results: list[Job]
+    workers: list[Worker]
+    finished: list[Finished]
+
+    @cached_property
+    def online(self) -> list[Worker]:
+        """The workers that take jobs."""
+        return [worker for worker in self.workers if worker.state is WorkerState.ONLINE]
+
+    @cached_property
+    def finished_last_hour(self) -> dict[JobState, int]:
+        """The number of jobs that ended in the last hour, by final state."""
+        states = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+        return {state: sum(period.states[state] for period in self.finished) for state in states}
+
+
+def read(session: Session) -> Overview:
+    """Read the overview."""
+    now = activity.read_now(session)
+    seen = [worker for _, worker in workers.page(session, limit=_WORKERS)]
+    query = JobListQuery(state=(JobState.RUNNING,))
+    running = [job for _, job in job_lists.page(session, query, limit=_RUNNING)]
+    by_job = {job_id: worker for worker in seen for job_id in worker.jobs}
+    return Overview(
+        now=now,
+        counts=job_lists.counts(session),
+        running=[RunningJob(job, by_job.get(job.id), _curve(session, job.id)) for job in running],
+        waiting=[
+            job_queries.get(session, job_id) for job_id in activity.next_to_start(session, limit=_WAITING)
+        ],
+        results=activity.last_finished(session, limit=_RESULTS),
+        workers=[worker for worker in seen if worker.state is not WorkerState.STOPPED],
+        finished=activity.finished_lately(session, until=now, period_s=_PERIOD_S, periods=_PERIODS),
+    )
+
+
+def _curve(session: Session, job_id: UUID) -> list[float]:
+    names = [MetricName.VAL_ACCURACY]
+    arrays = metrics.read(session, job_id, Resolution.EPOCH, names)
+    return [float(value) for value in arrays[MetricName.VAL_ACCURACY][-_CURVE_POINTS:]]

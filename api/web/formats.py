@@ -1,0 +1,103 @@
+"""Formats of values on pages: times, durations, numbers, words for states. The filters of the templates."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.lifecycle import JobState, Phase, WorkerState
+from shared.schemas import WaitingFor
+
+NOTHING = "–"  # noqa: RUF001 (a dash)
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_AGES = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
+
+_WORDS = {
+    **{state: state.value.capitalize() for state in (*JobState, *WorkerState)},
+    **{phase: phase.value.replace("_", " ").capitalize() for phase in Phase},
+}
+_REASONS = {
+    WaitingFor.PAUSED: "its queue is paused",
+    WaitingFor.NO_WORKER_ONLINE: "no worker of its queue is online",
+    WaitingFor.SCHEDULED: "it is tried again later",
+    WaitingFor.ALL_BUSY: "all workers of its queue are busy",
+}
+
+
+def moment(time: datetime) -> str:
+    """Return an exact moment in UTC, such as `2026-01-02 03:04:05 UTC`."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def ago(time: datetime, now: datetime) -> str:
+    """Return how long ago a moment is, or in how long it comes, in its largest unit: `3 min ago`."""
+    seconds = int((now - time).total_seconds())
+    for unit, name in _AGES:
+        if abs(seconds) >= unit:
+            text = f"{abs(seconds) // unit} {name}"
+            return f"{text} ago" if seconds > 0 else f"in {text}"
+    return "now"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration with about three digits: `0.42 s`, `12 s`, `3 min 05 s`, `2 h 03 min`, `1 d 02 h`."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 9.995:
+        return f"{max(seconds, 0.0):.2g} s" if seconds < 0.995 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR:02} h"
+
+
+def number(value: float | None) -> str:
+    """Return a count with separated thousands."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def decimal(value: float | None) -> str:
+    """Return a loss or a probability with four decimals."""
+    return NOTHING if value is None else f"{value:.4f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share of 0 to 1 in percent with two decimals."""
+    return NOTHING if value is None else f"{100 * value:.2f} %"
+
+
+def word(value: Any) -> str:
+    """Return the word for a state or a phase; of any other text, itself with a capital."""
+    return _WORDS.get(value) or str(value).replace("_", " ").capitalize()
+
+
+def reason(waiting_for: WaitingFor | None) -> str:
+    """Return why a queued job waits."""
+    return "it starts within seconds" if waiting_for is None else _REASONS[waiting_for]
+
+
+def short_id(value: object) -> str:
+    """Return the end of an id, which every command accepts in place of the whole."""
+    return str(value)[-8:]
+
+
+def sparkline(values: Sequence[float], width: float = 96.0, height: float = 20.0) -> str:
+    """Return the points of an SVG polyline through values at equal distances, scaled to their range."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    span, last = (high - low) or 1.0, max(len(values) - 1, 1)
+    points = (
+        (1 + (width - 2) * index / last, 1 + (height - 2) * (1 - (value - low) / span))
+        for index, value in enumerate(values)
+    )
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+FILTERS = {
+    function.__name__: function
+    for function in (moment, ago, duration, number, decimal, percent, word, reason, short_id, sparkline)
+}
+"""The filters of the templates, by name."""

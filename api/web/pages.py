@@ -1,0 +1,110 @@
+"""Pages as HTML: Jinja templates, always escaped, with what each page has: caller, theme, event stream."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from uuid_utils.compat import uuid4
+
+from api.http.callers import LOCAL_CALLER, Caller
+from api.web.formats import FILTERS
+from api.web.static import static_files
+from shared.schemas import Scope
+
+THEME_COOKIE = "trainshed_theme"
+THEMES = ("system", "light", "dark")
+
+_HEADERS = {"Cache-Control": "private, no-cache"}  # what has changed since is fetched again
+NAVIGATION = (
+    ("/", "Overview"),
+    ("/jobs", "Jobs"),
+    ("/sweeps", "Sweeps"),
+    ("/models", "Models"),
+    ("/try", "Try it"),
+    ("/workers", "Workers"),
+    ("/settings", "Settings"),
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The event stream that a page follows, and the id of the last event that the page already shows."""
+
+    address: str
+    after: object
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What the caller may do, so that a page offers nothing else."""
+
+    scope: Scope | None
+
+    @property
+    def submit(self) -> bool:
+        """Whether it may submit and change jobs."""
+        return self.scope is not None and self.scope.includes(Scope.SUBMIT)
+
+    @property
+    def admin(self) -> bool:
+        """Whether it may administer keys, workers and queues."""
+        return self.scope is not None and self.scope.includes(Scope.ADMIN)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("api.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    environment.globals["static"] = static_files().address
+    environment.globals["new_key"] = lambda: str(uuid4())  # an idempotency key for a form
+    return environment
+
+
+def render(
+    request: Request,
+    template: str,
+    *,
+    now: datetime | None = None,
+    stream: Stream | None = None,
+    status: int = 200,
+    **context: Any,
+) -> HTMLResponse:
+    """Return a template as the response to a request.
+
+    Args:
+        now: the database's time when the facts were read; a template that shows times needs it.
+        stream: what `live.js` follows; None: the page is not live.
+        context: the template's variables.
+    """
+    caller: Caller | None = getattr(request.state, "caller", None)
+    html = (
+        _environment()
+        .get_template(template)
+        .render(
+            path=request.url.path,
+            navigation=NAVIGATION,
+            theme=theme(request),
+            caller=None if caller is LOCAL_CALLER else caller,
+            may=Allowed(caller.scope if caller else None),
+            now=now,
+            stream=stream,
+            **context,
+        )
+    )
+    return HTMLResponse(html, status, _HEADERS)
+
+
+def theme(request: Request) -> str:
+    """Return the theme that a visitor has chosen, `system` if none."""
+    chosen = request.cookies.get(THEME_COOKIE, "")
+    return chosen if chosen in THEMES else THEMES[0]

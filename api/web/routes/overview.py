@@ -1,0 +1,18 @@
+"""The overview, which is the first page."""
+
+from fastapi import APIRouter, Request, Response
+
+from api.deps import EndOfEventsDep, ServicesDep
+from api.http.auth import READ
+from api.jobs import overview
+from api.web.pages import Stream, render
+
+router = APIRouter(include_in_schema=False, dependencies=[READ])
+
+
+@router.get("/")
+def show_overview(request: Request, services: ServicesDep, end: EndOfEventsDep) -> Response:
+    """Show what runs, what waits and why, the workers and the last results."""
+    facts = services.database.read(overview.read)
+    stream = Stream("/v1/stream", end)
+    return render(request, "overview.html", now=facts.now, stream=stream, facts=facts)

@@ -1,0 +1,5 @@
+// The overview follows all jobs.
+
+import { keepFresh } from './parts.js';
+
+keepFresh();

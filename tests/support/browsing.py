@@ -1,0 +1,113 @@
+"""Pages in Chromium that report what goes wrong on them, and checks of their accessibility."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+"""The path of Debian's Chromium; None if it is not installed."""
+
+_REPORT_CSP = """
+document.addEventListener('securitypolicyviolation', (event) =>
+  console.error(`the CSP forbids ${event.blockedURI} by ${event.violatedDirective}`));
+"""
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Run Chromium for the length of a `with` block."""
+    assert CHROMIUM is not None
+    playwright = sync_playwright().start()
+    # as root, for which Chromium has no sandbox; it opens pages of this host only
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    asyncio._set_running_loop(None)
+    try:
+        yield browser
+    finally:
+        with event_loop_of(browser):
+            browser.close()
+            playwright.stop()
+
+
+@contextmanager
+def event_loop_of(browser: Browser) -> Iterator[None]:
+    """Let Playwright be used in this block, and other tests of this thread run event loops after it.
+
+    It leaves its own loop set as the running one, so that `asyncio.run` would refuse to start another.
+    """
+    asyncio._set_running_loop(browser._loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(None)
+
+
+class WatchedPages:
+    """Opens pages, and collects what goes wrong on them: errors in the console, of scripts, of requests."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self._browser = browser
+        self._url = url
+        self._allowed: list[str] = []
+        self._pages: list[Page] = []
+        self.problems: list[str] = []
+
+    def open(self, *, allow: Sequence[str] = (), **options: Any) -> Page:
+        """Return a new page in a context of its own.
+
+        Args:
+            allow: patterns of problems that the test provokes.
+            options: of Playwright's `Browser.new_context`, such as `color_scheme="dark"`.
+        """
+        self._allowed += allow
+        context = self._browser.new_context(**{"base_url": self._url, "locale": "en-GB", **options})
+        context.set_default_timeout(10_000)
+        context.add_init_script(_REPORT_CSP)
+        page = context.new_page()
+        page.on("console", lambda message: self._note(message.type, message.text))
+        page.on("pageerror", lambda error: self._note("error", str(error)))
+        page.on("requestfailed", lambda request: self._note("error", f"{request.url}: {request.failure}"))
+        page.on("response", lambda response: self._note_status(response.status, response.url))
+        self._pages.append(page)
+        return page
+
+    def close(self) -> None:
+        """Close all pages."""
+        for page in self._pages:
+            page.context.close()
+
+    def unexpected(self) -> list[str]:
+        """The problems that no pattern allows."""
+        return [
+            problem
+            for problem in self.problems
+            if not any(re.search(pattern, problem) for pattern in self._allowed)
+        ]
+
+    def _note(self, kind: str, text: str) -> None:
+        # a page that is left breaks off its requests
+        if kind in ("error", "warning") and "net::ERR_ABORTED" not in text:
+            self.problems.append(text)
+
+    def _note_status(self, status: int, url: str) -> None:
+        if status >= 400:
+            self.problems.append(f"{url}: status {status}")
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds on a page in the light and in the dark theme, with the elements concerned."""
+    found = []
+    for scheme, rules in (("light", None), ("dark", ["color-contrast"])):  # the theme changes only colours
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+        found += [
+            f"{scheme}: {violation['help']}: {[node['target'] for node in violation['nodes']]}"
+            for violation in Axe().run(page, options=options).response["violations"]
+        ]
+    return found

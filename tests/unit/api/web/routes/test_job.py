@@ -1,0 +1,78 @@
+"""The page of a job, and its actions as forms."""
+
+from uuid import UUID
+
+import httpx
+import pytest
+
+from api.web.routes.job import TABS
+from shared.db.engine import Database
+from shared.errors import JobNotFound
+from shared.lifecycle import JobState
+from shared.store import job_queries
+from tests.support import factories
+
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+
+
+def state(database: Database, job_id: UUID) -> JobState:
+    return database.read(lambda session: job_queries.state(session, job_id))
+
+
+def submit(client: httpx.Client, job_id: UUID, action: str, **fields: str) -> httpx.Response:
+    return client.post(f"/jobs/{job_id}/{action}", data={"idempotency_key": "k", **fields}, headers=OWN_PAGE)
+
+
+@pytest.mark.parametrize("tab", [*TABS, "unknown"])
+def test_every_tab_is_shown_for_a_job_in_any_state(
+    client: httpx.Client, database: Database, tab: str
+) -> None:
+    for job_id in factories.one_of_each_state(database).values():
+        answer = client.get(f"/jobs/{job_id}?tab={tab}")
+
+        assert answer.status_code == 200
+        assert answer.text.count('aria-current="page"') == 2  # in the navigation and among the tabs
+
+
+def test_a_job_is_cancelled(client: httpx.Client, database: Database) -> None:
+    job_id = factories.submitted(database)
+
+    answer = submit(client, job_id, "cancel")
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/jobs/{job_id}")
+    assert state(database, job_id) is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("action", ["retry", "clone"])
+def test_a_second_click_submits_nothing(client: httpx.Client, database: Database, action: str) -> None:
+    job_id = factories.failed(database)
+
+    first, second = submit(client, job_id, action), submit(client, job_id, action)
+
+    assert first.headers["Location"] == second.headers["Location"] != f"/jobs/{job_id}"
+    assert client.get(first.headers["Location"]).status_code == 200
+
+
+def test_a_job_is_deleted(client: httpx.Client, database: Database) -> None:
+    job_id = factories.failed(database)
+
+    assert submit(client, job_id, "delete").headers["Location"] == "/jobs"
+    with pytest.raises(JobNotFound):
+        state(database, job_id)
+
+
+def test_what_is_not_possible_is_refused(client: httpx.Client, database: Database) -> None:
+    job_id = factories.running(database).job_id
+
+    assert submit(client, job_id, "delete").status_code == 409
+    assert submit(client, job_id, "retry").status_code == 409
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry", "clone", "delete"])
+def test_pages_of_other_sites_change_nothing(client: httpx.Client, database: Database, action: str) -> None:
+    job_id = factories.failed(database)
+
+    for headers in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}):
+        answer = client.post(f"/jobs/{job_id}/{action}", data={"a": "b"}, headers=headers)
+        assert answer.status_code in (403, 415)
+    assert state(database, job_id) is JobState.FAILED

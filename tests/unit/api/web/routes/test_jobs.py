@@ -1,0 +1,73 @@
+"""The list of jobs: filters in the address, and pages."""
+
+import re
+
+import httpx
+import pytest
+
+from shared.db.engine import Database
+from tests.support import factories
+
+
+def names(html: str) -> list[str]:
+    return re.findall(r'<a class="name" href="[^"]+">([^<]+)</a>', html)
+
+
+def test_jobs_are_listed_newest_first(client: httpx.Client, database: Database) -> None:
+    for name in ("one", "two"):
+        factories.submitted(database, name=name)
+
+    assert names(client.get("/jobs").text) == ["two", "one"]
+
+
+@pytest.mark.parametrize(
+    ("query", "listed"),
+    [
+        ("state=failed", ["c"]),
+        ("state=failed&state=queued", ["c", "b", "a"]),
+        ("queue=night", ["b"]),
+        ("tag=x", ["a"]),
+        ("q=C&kind=train", ["c"]),
+        ("sort=created_at", ["a", "b", "c"]),
+    ],
+)
+def test_the_address_filters_and_orders(
+    client: httpx.Client, database: Database, query: str, listed: list[str]
+) -> None:
+    factories.submitted(database, name="a", tags=["x"])
+    factories.submitted(database, name="b", queue="night")
+    factories.failed(database, name="c", queue="other")
+
+    assert names(client.get(f"/jobs?{query}").text) == listed
+
+
+def test_pages_follow_each_other_with_the_same_filters(client: httpx.Client, database: Database) -> None:
+    for number in range(5):
+        factories.submitted(database, name=f"job {number}")
+    html, listed = client.get("/jobs?q=job&limit=2").text, []
+    for _ in range(3):
+        listed += names(html)
+        if link := re.search(r'rel="next" href="([^"]+)"', html):
+            html = client.get(link[1].replace("&amp;", "&")).text
+
+    assert listed == [f"job {number}" for number in (4, 3, 2, 1, 0)]
+    assert "last page" in html
+
+
+def test_empty_fields_of_the_form_leave_the_address(client: httpx.Client) -> None:
+    answer = client.get("/jobs?q=&state=&kind=train&tag=")
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/jobs?kind=train")
+
+
+def test_no_match_and_no_job_are_told_apart(client: httpx.Client) -> None:
+    assert "No jobs yet" in client.get("/jobs").text
+    assert "No job matches" in client.get("/jobs?state=failed").text
+
+
+@pytest.mark.parametrize("query", ["state=lost", "unknown=1", "limit=1000"])
+def test_an_invalid_filter_is_refused(client: httpx.Client, query: str) -> None:
+    answer = client.get(f"/jobs?{query}")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]

@@ -1,0 +1,106 @@
+"""What happens is shown without a reload: also after the API was killed, and not while hidden or paused."""
+
+from playwright.sync_api import Page, expect
+
+from shared.db.engine import Database
+from shared.store import job_edits
+from tests.support import factories
+from tests.support.browsing import WatchedPages
+from tests.support.web_stack import WebStack
+
+AWAY = ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
+
+
+def is_live(page: Page, timeout_ms: float = 10_000) -> None:
+    expect(page.get_by_role("status")).to_have_text("Live", timeout=timeout_ms)
+
+
+def test_the_overview_shows_a_job_from_its_submission_to_its_end(page: Page, database: Database) -> None:
+    page.goto("/")
+    is_live(page)
+    attempt = factories.running(database, name="the first")
+    row = page.get_by_role("row").filter(has_text="the first")
+    expect(row).to_contain_text("0/3")
+    factories.record(database, attempt, 2)
+    expect(row).to_contain_text("2/3")
+    factories.succeed(database, attempt, factories.make_model())
+    expect(row).to_contain_text("Succeeded")
+
+
+def test_a_jobs_page_follows_it_and_says_when_it_has_finished(page: Page, database: Database) -> None:
+    attempt = factories.running(database)
+    page.goto(f"/jobs/{attempt.job_id}")
+    is_live(page)
+    factories.record(database, attempt, 1)
+    expect(page.locator(".facts")).to_contain_text("1/3")
+    factories.succeed(database, attempt, factories.make_model())
+    expect(page.locator(".title-row .badge")).to_have_text("Succeeded")
+    expect(page.get_by_role("status")).to_have_text("Finished")
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def test_nothing_is_missed_while_the_api_is_away(
+    pages: WatchedPages, stack: WebStack, database: Database
+) -> None:
+    page = pages.open(allow=AWAY)
+    attempt = factories.running(database)
+    page.goto(f"/jobs/{attempt.job_id}")
+    is_live(page)
+    stack.kill()
+    expect(page.get_by_role("status")).to_have_text("Reconnecting")
+    factories.record(database, attempt, 2)
+    stack.restart()
+    is_live(page)
+    expect(page.locator(".facts")).to_contain_text("2/3")
+
+
+def test_who_looks_at_a_job_that_is_deleted_is_told(pages: WatchedPages, database: Database) -> None:
+    page = pages.open(allow=["404"])
+    job_id = factories.failed(database)
+    page.goto(f"/jobs/{job_id}")
+    database.write(lambda session: job_edits.delete_job(session, job_id))
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as on the return to a tab
+    expect(page.get_by_role("alert")).to_contain_text("deleted this job")
+
+
+def test_a_paused_page_stands_still_and_catches_up(page: Page, database: Database) -> None:
+    page.goto("/")
+    is_live(page)
+    page.locator("#live").click()
+    expect(page.get_by_role("status")).to_have_text("Paused")
+    factories.submitted(database, name="meanwhile")
+    page.evaluate("new Promise((resolve) => setTimeout(resolve, 300))")
+    expect(page.get_by_text("meanwhile")).to_have_count(0)
+    page.locator("#live").click()
+    expect(page.get_by_text("meanwhile")).to_be_visible()
+
+
+def test_a_hidden_page_has_no_connection_and_catches_up_when_shown(page: Page, database: Database) -> None:
+    page.add_init_script(
+        "let hidden = false; Object.defineProperty(document, 'hidden', {get: () => hidden});"
+        "window.hide = (value) => { hidden = value; document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    page.goto("/")
+    is_live(page)
+    page.evaluate("hide(true)")
+    factories.submitted(database, name="meanwhile")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.evaluate("new Promise((resolve) => setTimeout(resolve, 300))")
+    assert requests == []
+    page.evaluate("hide(false)")
+    expect(page.get_by_text("meanwhile")).to_be_visible()
+
+
+def test_rows_keep_their_elements_while_they_are_updated(page: Page, database: Database) -> None:
+    attempt = factories.running(database, name="kept")
+    page.goto("/")
+    is_live(page)
+    link = page.get_by_role("link", name="kept")
+    link.focus()
+    page.evaluate("document.activeElement.isTheSame = true")
+    factories.submitted(database, name="another")
+    factories.record(database, attempt, 1)
+    expect(page.get_by_text("another")).to_be_visible()
+    expect(link).to_be_focused()
+    assert page.evaluate("document.activeElement.isTheSame")
