@@ -173,7 +173,7 @@ def apply(
     Returns:
         What the UPDATE returned; None if nothing changed.
     """
-    # on the connection: the session would take it for a bulk UPDATE of its ORM, which costs a fifth of a claim
+    # on the connection: the session takes it for a bulk UPDATE of its ORM, which costs a fifth of a claim
     changed = session.connection().execute(statement, {"event_count": len(events), **parameters})
     row = changed.one_or_none()
     if row is None:
