@@ -1,5 +1,6 @@
 """Addresses of hosts and URLs: which are of this host only, and which parts of a URL are secret."""
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import unquote, unquote_plus, urlsplit
@@ -11,6 +12,11 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def public(url: str) -> str:
+    """Return a URL without its user, password, query and fragment, which may be secret, for messages."""
+    return re.sub(r"(?<=://)[^/?#]*@|[?#].*", "", url)
 
 
 def passwords(url: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import httpx
 import tenacity
 from pydantic import BaseModel, ValidationError
 
-from shared.addresses import is_loopback
+from shared.addresses import is_loopback, public
 from shared.schemas import Problem
 from trainshed.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedResponse, UsageError
 
@@ -46,7 +46,7 @@ class Connection:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Prepare to connect, with the arguments of `trainshed.Client`."""
-        self.url = url.rstrip("/")
+        self.url = public(url).rstrip("/")  # it is shown
         self._patience_s = patience_s
         self._reached = False
         self._followers = 0
@@ -58,7 +58,7 @@ class Connection:
             sleep=sleep,
             retry_error_callback=_last_outcome,
         )
-        address = _parse(self.url)
+        address = _parse(url.rstrip("/"))
         self._http = httpx.Client(
             base_url=address,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
@@ -138,8 +138,9 @@ class Connection:
             return self._unexpected(response)
 
     def _unexpected(self, response: httpx.Response) -> UnexpectedResponse:
+        request = response.request
         return UnexpectedResponse(
-            f"{response.request.method} {response.request.url} returned {response.status_code} with "
+            f"{request.method} {public(str(request.url))} returned {response.status_code} with "
             f"{_media_type(response)} that is not Trainshed's. Is another program listening at {self.url}?"
         )
 
@@ -172,9 +173,9 @@ def _parse(url: str) -> httpx.URL:
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise UsageError(f"{url!r} is not a URL: {error}") from error
+        raise UsageError(f"{public(url)!r} is not a URL: {error}") from error
     if address.scheme not in ("http", "https") or not address.host:
-        raise UsageError(f"{url!r} is not a server's URL, such as http://127.0.0.1:8000")
+        raise UsageError(f"{public(url)!r} is not a server's URL, such as http://127.0.0.1:8000")
     return address
 
 

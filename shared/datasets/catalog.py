@@ -16,9 +16,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.addresses import public
 from shared.datasets import cache, digits, sprites
 from shared.datasets.cache import Arrays, Decoded
-from shared.datasets.downloads import Patience, open_url, public
+from shared.datasets.downloads import Patience, open_url
 from shared.errors import DatasetNotFound, DataUnavailable
 from shared.settings import DIGIT_NAMES, Settings, SpriteSource
 

@@ -29,6 +29,7 @@ from tenacity import (
     wait_exponential,
 )
 
+from shared.addresses import public
 from shared.errors import DataCorrupt, DataUnavailable
 from shared.settings import Settings
 
@@ -73,11 +74,6 @@ class Patience:
 
 class _TransientError(Exception):
     """A failed request that is worth a retry; the message is the reason."""
-
-
-def public(url: str) -> str:
-    """Return a URL without its user, password, query and fragment, which may be secret, for messages."""
-    return re.sub(r"(?<=://)[^/?#]*@|[?#].*", "", url)
 
 
 @contextmanager

@@ -21,9 +21,9 @@ class Server:
         self.pauses: list[float] = []
         self.requests: list[httpx.Request] = []
 
-    def connection(self, patience_s: float = 60.0, api_key: str = "") -> Connection:
+    def connection(self, patience_s: float = 60.0, api_key: str = "", url: str = URL) -> Connection:
         return Connection(
-            URL,
+            url,
             patience_s=patience_s,
             timeout_s=1.0,
             api_key=api_key,
@@ -138,6 +138,21 @@ def test_who_follows_a_job_has_three_times_the_patience(monkeypatch: pytest.Monk
         connection.call("GET", "/")
     connection.call("GET", "/")
     assert asked == [30, 90, 30]
+
+
+def test_no_message_has_the_password_of_the_url() -> None:
+    html = httpx.Response(200, text="<html>", headers={"Content-Type": "text/html"})
+    server = Server([httpx.ConnectError("refused"), html])
+    connection = server.connection(patience_s=0, url="http://ann:secret@trainshed.test")
+    with pytest.raises(ServerUnreachable) as unreachable:
+        connection.call("GET", "/v1/jobs")
+    with pytest.raises(UnexpectedResponse) as unexpected:
+        connection.read(Version, connection.call("GET", "/version"))
+    assert "secret" not in f"{unreachable.value} {unexpected.value} {connection.url}"
+    assert server.requests[0].headers["Authorization"].startswith("Basic ")
+    with pytest.raises(UsageError) as wrong:
+        server.connection(url="ftp://ann:secret@trainshed.test")
+    assert "secret" not in str(wrong.value)
 
 
 def test_after_the_last_retry_the_failure_is_raised_with_its_cause() -> None:

@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 
+from shared.addresses import public
 from shared.datasets import downloads
 from shared.datasets.downloads import Patience
 from shared.errors import CancelRequested, DataCorrupt, DataUnavailable
@@ -51,7 +52,7 @@ def download_error(url: str, settings: Settings) -> str:
     """Return the message of the failed download, which contains the address; no file is left on the disk."""
     with pytest.raises(DataUnavailable) as error:
         fetch(url, settings)
-    assert downloads.public(url) in str(error.value)
+    assert public(url) in str(error.value)
     assert list(settings.data_dir.iterdir()) == []
     return str(error.value)
 
