@@ -41,6 +41,8 @@ from api.routes import (
     problems,
     queues,
     sweeps,
+    tfjs,
+    weights,
     workers,
 )
 from api.services import open_services
@@ -53,8 +55,8 @@ _DESCRIPTION = (
     "a path of this API that explains it."
 )
 # in the order of the documentation
-_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics)
-_ROUTES = (*_JOB_ROUTES, models, sweeps, datasets, workers, queues, api_keys, health, problems)
+_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics, weights)
+_ROUTES = (*_JOB_ROUTES, models, tfjs, sweeps, datasets, workers, queues, api_keys, health, problems)
 
 _OPEN_THREADS = 4
 # Python's defaults, 700, 10 and 10, have all objects of thousands of connections looked at every few seconds,
