@@ -166,9 +166,9 @@ async def get_job(
     `until=end`, it does not come for other changes than the job's end.
     """
     if until == Until.END:
-        await _end(watcher, job_id, wait)
-        wait = 0
-    job = await _changed_job(watcher, job_id, if_none_match, wait)
+        job = await _ended_job(watcher, job_id, wait)
+    else:
+        job = await _changed_job(watcher, job_id, if_none_match, wait)
     headers = job_headers(job)
     if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -177,13 +177,17 @@ async def get_job(
     return job
 
 
-async def _end(watcher: JobWatcher, job_id: UUID, wait_s: float) -> None:
-    """Return when a job has finished, or the time has passed, or the API stops."""
-    deadline = monotonic() + wait_s
+async def _ended_job(watcher: JobWatcher, job_id: UUID, wait_s: float) -> JobDetail:
+    """Return a job when it has finished, or the time has passed, or the API stops."""
+    read, deadline = partial(job_queries.get, job_id=job_id), monotonic() + wait_s
     with watcher.watch(job_id) as watch:
-        while await watcher.read(partial(job_queries.state, job_id=job_id)) not in TERMINAL:
-            if watcher.is_stopping or not await watch.changed(deadline - monotonic()):
-                return
+        # most requests come before the end, and need no more than the state until then
+        is_ended = await watcher.read(partial(job_queries.state, job_id=job_id)) in TERMINAL
+        while not (is_ended or watcher.is_stopping) and await watch.changed(deadline - monotonic()):
+            job = await watcher.read(read)
+            if job.state in TERMINAL:
+                return job
+        return await watcher.read(read)
 
 
 async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_s: float) -> JobDetail:
