@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from api.web import sign_in, static
-from api.web.routes import job, jobs, new_job, overview
+from api.web.routes import compare, job, jobs, new_job, overview, sweeps
 
 _MODULES = (
     static,
@@ -12,6 +12,8 @@ _MODULES = (
     jobs,
     new_job,
     job,
+    compare,
+    sweeps,
 )
 
 

@@ -3,8 +3,10 @@
 `make_...` builds a value; a participle (`submitted`, `running`, `failed`) stores a job in that state.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,7 +36,7 @@ from shared.store import attempts, claims, job_edits
 from shared.store.claims import Claim
 from shared.store.progress import Milestone, Progress
 from shared.store.results import NewModel
-from shared.store.submit import NewJob, submit_job
+from shared.store.submit import NewJob, NewJobs, NewSweep, submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure, AttemptId
 from shared.store.workers import WorkerInfo
 
@@ -257,6 +259,17 @@ def one_of_each_state(database: Database) -> dict[JobState, UUID]:
         JobState.FAILED: failed(database),
         JobState.CANCELLED: cancelled(database),
     }
+
+
+def sweep(database: Database, **parameters: Sequence[Any]) -> tuple[UUID, list[UUID]]:
+    """Store a sweep with a queued job for each combination of values; return its id and theirs."""
+    sweep_id = uuid7()
+    combinations = [dict(zip(parameters, values, strict=True)) for values in product(*parameters.values())]
+    jobs = [make_new_job(spec=make_spec(**values), sweep_id=sweep_id) for values in combinations]
+    request = {"strategy": "grid", "parameters": {name: list(values) for name, values in parameters.items()}}
+    new = NewJobs(jobs, None, NewSweep(sweep_id, None, request))
+    database.write(lambda session: submit_jobs(session, [new]))
+    return sweep_id, [job.id for job in jobs]
 
 
 def set_columns(database: Database, job_id: UUID, **values: Any) -> UUID:
