@@ -14,6 +14,8 @@ _AGES = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
 _WORDS = {
     **{state: state.value.capitalize() for state in (*JobState, *WorkerState)},
+    "val_accuracy": "Validation accuracy",
+    "val_loss": "Validation loss",
     **{phase: phase.value.replace("_", " ").capitalize() for phase in Phase},
 }
 _REASONS = {
@@ -70,6 +72,18 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.2f} %"
 
 
+def setting(value: Any) -> str:
+    """Return a value of a specification: numbers with four significant digits."""
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def objective(value: float | None, name: str) -> str:
+    """Return the value of a metric by its name: a loss with decimals, an accuracy in percent."""
+    return decimal(value) if name.endswith("loss") else percent(value)
+
+
 def word(value: Any) -> str:
     """Return the word for a state or a phase; of any other text, itself with a capital."""
     return _WORDS.get(value) or str(value).replace("_", " ").capitalize()
@@ -98,6 +112,19 @@ def sparkline(values: Sequence[float], width: float = 96.0, height: float = 20.0
 
 FILTERS = {
     function.__name__: function
-    for function in (moment, ago, duration, number, decimal, percent, word, reason, short_id, sparkline)
+    for function in (
+        moment,
+        ago,
+        duration,
+        number,
+        decimal,
+        percent,
+        setting,
+        objective,
+        word,
+        reason,
+        short_id,
+        sparkline,
+    )
 }
 """The filters of the templates, by name."""

@@ -3,14 +3,17 @@
 from fastapi import FastAPI
 
 from api.web import sign_in, static
-from api.web.routes import job, jobs, overview
+from api.web.routes import compare, job, jobs, new_job, overview, sweeps
 
 _MODULES = (
     static,
     sign_in,
     overview,
     jobs,
+    new_job,
     job,
+    compare,
+    sweeps,
 )
 
 

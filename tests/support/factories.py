@@ -3,8 +3,10 @@
 `make_...` builds a value; a participle (`submitted`, `running`, `failed`) stores a job in that state.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,16 +19,19 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, Worker
 from shared.formats.weights import parameter_count, to_bytes
-from shared.lifecycle import JobState, Phase
+from shared.lifecycle import JobKind, JobState, Phase
 from shared.schemas import (
     ClassResult,
     EpochMetrics,
+    EvaluateJobCreate,
+    EvaluateRequest,
     EvaluateSpec,
     EvaluationResult,
     LayerSummary,
     Misclassified,
     ModelFormat,
     ModelKind,
+    TrainJobCreate,
     TrainSpec,
 )
 from shared.settings import Settings
@@ -34,7 +39,7 @@ from shared.store import attempts, claims, job_edits
 from shared.store.claims import Claim
 from shared.store.progress import Milestone, Progress
 from shared.store.results import NewModel
-from shared.store.submit import NewJob, submit_job
+from shared.store.submit import NewJob, NewJobs, NewSweep, submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure, AttemptId
 from shared.store.workers import WorkerInfo
 from tests.support.predictions import make_predictions
@@ -69,6 +74,31 @@ def make_spec(**overrides: Any) -> TrainSpec:
 def make_evaluate_spec(model_id: UUID, **overrides: Any) -> EvaluateSpec:
     values: dict[str, Any] = {"model_id": model_id, "evaluation_size": 50, "seed": 1}
     return EvaluateSpec(**{**values, **overrides})
+
+
+def make_train_request() -> TrainJobCreate:
+    """A request for a training job that sets every field to another value than its default."""
+    spec = {
+        "dataset": "digits",
+        "model": "dense",
+        "train_size": 100,
+        "validation_size": 20,
+        "evaluation_size": 50,
+        "epochs": 3,
+        "batch_size": 64,
+        "learning_rate": 0.0003,
+        "optimizer": "sgd",
+        "seed": 7,
+        "threshold": 0.5,
+    }
+    options = {"queue": "slow", "priority": "low", "max_attempts": 2, "max_runtime_s": 60.5}
+    return TrainJobCreate.model_validate({"name": "mine", "tags": ["a", "b"], **options, "spec": spec})
+
+
+def make_evaluate_request() -> EvaluateJobCreate:
+    """A request to evaluate a model by its alias."""
+    spec = EvaluateRequest(model_id="champion", threshold=0.0)
+    return EvaluateJobCreate(kind=JobKind.EVALUATE, spec=spec, name="again")
 
 
 def make_new_job(**overrides: Any) -> NewJob:
@@ -251,6 +281,17 @@ def one_of_each_state(database: Database) -> dict[JobState, UUID]:
         JobState.FAILED: failed(database),
         JobState.CANCELLED: cancelled(database),
     }
+
+
+def sweep(database: Database, **parameters: Sequence[Any]) -> tuple[UUID, list[UUID]]:
+    """Store a sweep with a queued job for each combination of values; return its id and theirs."""
+    sweep_id = uuid7()
+    combinations = [dict(zip(parameters, values, strict=True)) for values in product(*parameters.values())]
+    jobs = [make_new_job(spec=make_spec(**values), sweep_id=sweep_id) for values in combinations]
+    request = {"strategy": "grid", "parameters": {name: list(values) for name, values in parameters.items()}}
+    new = NewJobs(jobs, None, NewSweep(sweep_id, None, request))
+    database.write(lambda session: submit_jobs(session, [new]))
+    return sweep_id, [job.id for job in jobs]
 
 
 def set_columns(database: Database, job_id: UUID, **values: Any) -> UUID:

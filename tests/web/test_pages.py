@@ -30,6 +30,10 @@ def addresses(job_id: UUID) -> list[str]:
         "/",
         "/jobs",
         "/jobs?q=nothing-has-this-name",
+        "/jobs/new",
+        "/jobs/new?kind=evaluate&evaluation_size=0",
+        "/compare",
+        "/sweeps",
         "/sign-in",
         *(f"/jobs/{job_id}?tab={tab}" for tab in tabs),
     ]

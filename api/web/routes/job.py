@@ -1,8 +1,5 @@
 """The page of one job, and its actions as forms."""
 
-from collections.abc import Mapping
-from uuid import UUID
-
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
@@ -12,7 +9,6 @@ from api.jobs import submission
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
 from shared.lifecycle import TERMINAL
-from shared.schemas import JobClone
 from shared.store import activity, job_edits, job_queries
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
@@ -61,13 +57,8 @@ def cancel_job(services: ServicesDep, job_id: JobId) -> Response:
 @router.post("/retry", dependencies=[SUBMIT])
 def retry_job(services: ServicesDep, job_id: JobId, form: FormDep) -> Response:
     """Submit a finished job again, and show the new one."""
-    return _show(submission.retry(services, job_id, _key(form)))
-
-
-@router.post("/clone", dependencies=[SUBMIT])
-def clone_job(services: ServicesDep, job_id: JobId, form: FormDep) -> Response:
-    """Submit a job like an existing one, whatever its state, and show the new one."""
-    return _show(submission.clone(services, job_id, JobClone(), _key(form)))
+    key = form.get("idempotency_key") or None  # with which a second click submits nothing
+    return see_other(f"/jobs/{submission.retry(services, job_id, key).job.id}")
 
 
 @router.post("/delete", dependencies=[SUBMIT])
@@ -79,13 +70,3 @@ def delete_job(services: ServicesDep, job_id: JobId) -> Response:
 
     services.database.write(delete)
     return see_other("/jobs")
-
-
-def _key(form: Mapping[str, str]) -> str | None:
-    """Return the form's idempotency key, so that a second click submits nothing."""
-    return form.get("idempotency_key") or None
-
-
-def _show(submitted: submission.Submission) -> Response:
-    job_id: UUID = submitted.job.id
-    return see_other(f"/jobs/{job_id}")

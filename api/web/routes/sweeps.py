@@ -1,0 +1,112 @@
+"""Sweeps: their list, and one with its jobs, ranked and as parallel coordinates."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.deps import EndOfEventsDep, ServicesDep
+from api.http.auth import READ, SUBMIT
+from api.http.paging import PageDep
+from api.jobs.sweeps import cancel
+from api.routes import sweeps as rest
+from api.routes.sweeps import RankedBy, SweepId
+from api.web.curves import parallel
+from api.web.forms import see_other
+from api.web.pages import Stream, render
+from shared.lifecycle import TERMINAL
+from shared.schemas import Objective, SweepDetail, SweepResult
+from shared.store import activity, sweeps
+
+router = APIRouter(prefix="/sweeps", include_in_schema=False)
+
+_ROWS = 200  # of the table, unless all are asked for; the chart has as many lines
+_BY_VALUE = "value"
+
+EXAMPLE = "trainshed sweep submit --param learning_rate=0.0003,0.001,0.003 --param batch_size=128,512"
+
+
+@router.get("", dependencies=[READ])
+def list_sweeps(request: Request, services: ServicesDep, query: PageDep, end: EndOfEventsDep) -> Response:
+    """Show the sweeps, newest first, each with its best job."""
+    page = rest.list_sweeps(services, query)
+    more = f"/sweeps?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else None
+    return render(
+        request,
+        "sweeps.html",
+        now=services.database.read(activity.read_now),
+        stream=Stream("/v1/stream", end),
+        page=page,
+        next_page=more,
+        is_first=query.cursor is None,
+        example=EXAMPLE,
+    )
+
+
+@router.get("/{sweep_id}", dependencies=[READ])
+def show_sweep(
+    request: Request,
+    services: ServicesDep,
+    end: EndOfEventsDep,
+    sweep_id: SweepId,
+    metric: RankedBy = Objective.EVALUATION_ACCURACY,
+    sort: str = _BY_VALUE,
+    rows: Annotated[int, Query(ge=1, le=1_000)] = _ROWS,
+) -> Response:
+    """Show a sweep's jobs.
+
+    Args:
+        sort: `value`, with the best first, or a parameter; with `-` the other way round.
+    """
+    detail, now = services.database.read(
+        lambda session: (sweeps.detail(session, sweep_id, metric), activity.read_now(session))
+    )
+    names = list(detail.parameters)
+    unfinished = sum(count for state, count in detail.states.items() if state not in TERMINAL)
+    return render(
+        request,
+        "sweep.html",
+        now=now,
+        stream=Stream("/v1/stream", end) if unfinished else None,
+        sweep=detail,
+        names=names,
+        objectives=list(Objective),
+        total=sum(detail.states.values()),
+        unfinished=unfinished,
+        ranks={result.job_id: rank for rank, result in enumerate(detail.jobs, 1) if result.value is not None},
+        jobs=_sorted(detail.jobs, sort)[:rows],
+        rows=rows,
+        sort=sort,
+        address=partial(_address, detail, metric=metric, sort=sort, rows=rows),
+        chart=parallel(detail.jobs[:_ROWS], names, objective=metric, minimized=metric.is_minimized),
+        best=[result.job_id for result in detail.jobs[:5] if result.value is not None],
+    )
+
+
+@router.post("/{sweep_id}/cancel", dependencies=[SUBMIT])
+def cancel_sweep(services: ServicesDep, sweep_id: SweepId) -> Response:
+    """Cancel the unfinished jobs of a sweep, and show it."""
+    cancel(services, sweep_id)
+    return see_other(f"/sweeps/{sweep_id}")
+
+
+def _sorted(results: Sequence[SweepResult], sort: str) -> list[SweepResult]:
+    """Return the jobs by a parameter, or best first; those without a value stay last."""
+    name, is_reversed = sort.removeprefix("-"), sort.startswith("-")
+    if name == _BY_VALUE:
+        valued = [result for result in results if result.value is not None]
+        return [*(valued[::-1] if is_reversed else valued), *results[len(valued) :]]
+    return sorted(results, key=lambda result: _key(result.parameters.get(name)), reverse=is_reversed)
+
+
+def _key(value: Any) -> tuple[bool, float, str]:
+    is_number = isinstance(value, int | float)
+    return (not is_number, value if is_number else 0.0, str(value))
+
+
+def _address(sweep: SweepDetail, **fields: Any) -> str:
+    defaults = {"metric": Objective.EVALUATION_ACCURACY, "sort": _BY_VALUE, "rows": _ROWS}
+    given = {name: str(value) for name, value in fields.items() if value != defaults[name]}
+    return f"/sweeps/{sweep.id}" + (f"?{urlencode(given)}" if given else "")

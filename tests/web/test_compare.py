@@ -1,0 +1,57 @@
+"""Jobs side by side, and sweeps: chosen, followed, cancelled."""
+
+from playwright.sync_api import Page, expect
+
+from shared.db.engine import Database
+from tests.support import factories
+from tests.support.browsing import WatchedPages, violations
+from tests.web.test_live import is_live
+
+
+def test_selected_jobs_are_compared_and_followed(page: Page, database: Database) -> None:
+    factories.succeeded(database, name="first")
+    attempt = factories.running(database, name="second", spec=factories.make_spec(learning_rate=0.01))
+    page.goto("/jobs")
+    for name in ("first", "second"):
+        page.get_by_role("checkbox", name=f"Select {name}").check()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("heading", name="Compare 2 jobs")).to_be_visible()
+    expect(page.get_by_role("row", name="Learning rate")).to_contain_text("0.01")
+    assert violations(page) == []
+    is_live(page)
+    expect(page.locator("figure polyline")).to_have_count(4)
+    factories.record(database, attempt, 2)
+    expect(page.locator("figure polyline")).to_have_count(8)
+    expect(page.get_by_role("row", name="Epochs")).to_contain_text("2/3")
+
+
+def test_ten_jobs_are_compared_at_every_width(page: Page, database: Database) -> None:
+    ids = [factories.succeeded(database, name=f"job {number}")[0] for number in range(10)]
+    page.goto(f"/compare?{'&'.join(f'job={job_id}' for job_id in ids)}")
+    for width in (320, 390, 1440, 3840):
+        page.set_viewport_size({"width": width, "height": 800})
+        root = "document.documentElement"
+        assert page.evaluate(f"{root}.scrollWidth - {root}.clientWidth") == 0, width
+    assert violations(page) == []
+
+
+def test_a_sweep_is_followed_and_cancelled_as_a_whole(pages: WatchedPages, database: Database) -> None:
+    page = pages.open()
+    _, ids = factories.sweep(database, learning_rate=(0.001, 0.01), batch_size=(32, 64))
+    page.goto("/sweeps")
+    assert violations(page) == []
+    page.locator("tbody .name").click()
+    is_live(page)
+    for job_id in ids[:2]:
+        attempt = factories.claimed(database, job_id).attempt
+        factories.record(database, attempt, 1)
+        factories.succeed(database, attempt, factories.make_model())
+    expect(page.locator("polyline")).to_have_count(2)
+    assert violations(page) == []
+    page.locator("tbody tr").first.get_by_role("link").focus()
+    expect(page.locator("polyline.marked")).to_have_count(1)
+    page.locator("summary", has_text="Cancel all").click()
+    expect(page.get_by_text("Cancel the 2 unfinished jobs")).to_be_visible()
+    page.locator("form button", has_text="Cancel all").click()
+    expect(page.locator(".title-row .badge.cancelled")).to_be_visible()
+    expect(page.get_by_text("Cancel all")).to_have_count(0)
