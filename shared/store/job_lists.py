@@ -5,7 +5,7 @@ the rows of these jobs.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -52,6 +52,17 @@ def page(
     rows = {row.id: row for row in session.scalars(of_page)}
     jobs = job_queries.describe(session, [rows[job_id] for _, job_id in keys])
     return list(zip(keys, jobs, strict=True))
+
+
+def of_ids(session: Session, ids: Collection[UUID]) -> Sequence[schemas.Job]:
+    """Return those of some jobs that exist, newest first."""
+    rows = session.scalars(select(Job).where(Job.id.in_(ids)).order_by(Job.created_at.desc(), Job.id.desc()))
+    return job_queries.describe(session, rows.all())
+
+
+def matching(session: Session, query: JobListQuery, ids: Collection[UUID]) -> Sequence[UUID]:
+    """Return the ids of those of some jobs that match the query."""
+    return session.scalars(select(Job.id).where(Job.id.in_(ids), *_conditions(session, query))).all()
 
 
 def counts(session: Session) -> schemas.JobCounts:

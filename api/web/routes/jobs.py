@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated, Any
 from urllib.parse import urlencode
+from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from api.deps import EndOfEventsDep, ServicesDep
 from api.http.auth import READ
@@ -15,11 +18,21 @@ from api.web.forms import see_other
 from api.web.pages import Stream, render
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import JobListQuery, JobOrder
-from shared.store import activity, queues
+from shared.store import activity, job_lists, queues
 
 router = APIRouter(include_in_schema=False, dependencies=[READ])
 
 _REPEATABLE = "state"  # the only field of `JobListQuery` with several values
+_MAX_ROWS = 200  # of a request for some rows: no page has more
+
+_SomeIds = Annotated[tuple[UUID, ...], Query(max_length=_MAX_ROWS)]
+
+_COLUMNS = {
+    "created_at": "Submitted",
+    "duration": "Took",
+    "val_accuracy": "Validation accuracy",
+    "evaluation_accuracy": "Evaluation",
+}  # that a list can be sorted by
 
 ORDERS = {
     JobOrder.NEWEST: "Newest first",
@@ -50,13 +63,41 @@ def list_jobs(request: Request, services: ServicesDep, end: EndOfEventsDep) -> R
         query=query,
         page=page,
         counts=jobs.count_jobs(services),
-        queues=[queue.name for _, queue in names],
         states=list(JobState),
+        queues=[queue.name for _, queue in names],
         kinds=list(JobKind),
         orders=ORDERS,
         is_filtered=bool(query.model_dump(exclude_defaults=True, exclude={"sort", "limit", "cursor"})),
         next_page=_address(request, page.next_cursor) if page.next_cursor else None,
         first_page=_address(request) if query.cursor else None,
+        sorts=_sorts(request, query.sort),
+    )
+
+
+@router.get("/jobs/rows")
+def list_rows(
+    request: Request,
+    services: ServicesDep,
+    shown: _SomeIds = (),
+    new: _SomeIds = (),
+) -> Response:
+    """Show the rows of some jobs as they are now, and which of some others match the filters.
+
+    A page that is open asks for what has changed since, so that its rows stay where they are.
+    """
+    fields = request.query_params.multi_items()
+    query = _parse([(name, value) for name, value in fields if name not in ("shown", "new")])
+
+    def read(session: Session) -> dict[str, Any]:
+        return {
+            "now": activity.read_now(session),
+            "jobs": job_lists.of_ids(session, shown),
+            "matching": job_lists.matching(session, query, new) if new else (),
+            "counts": job_lists.counts(session),
+        }
+
+    return render(
+        request, "jobs/changes.html", states=list(JobState), query=query, **services.database.read(read)
     )
 
 
@@ -75,10 +116,23 @@ def _parse(fields: Sequence[tuple[str, str]]) -> JobListQuery:
         raise RequestValidationError(errors) from error
 
 
-def _address(request: Request, cursor: str | None = None) -> str:
+def _address(request: Request, cursor: str | None = None, **changes: str) -> str:
     """Return the address of another page of the same list, by default the first."""
+    changes |= {"cursor": cursor} if cursor else {}
     fields = [
-        (name, value) for name, value in request.query_params.multi_items() if value and name != "cursor"
+        (name, value)
+        for name, value in request.query_params.multi_items()
+        if value and name not in ("cursor", *changes)
     ]
-    query = urlencode([*fields, *([("cursor", cursor)] if cursor else [])])
+    query = urlencode([*fields, *changes.items()])
     return f"{request.url.path}?{query}" if query else request.url.path
+
+
+def _sorts(request: Request, sort: JobOrder) -> dict[str, tuple[str, str]]:
+    """Return what the head of each sortable column says and leads to: `aria-sort`, and another order."""
+    heads = {}
+    for name, title in _COLUMNS.items():
+        other = name if sort == f"-{name}" else f"-{name}"
+        state = {name: "ascending", f"-{name}": "descending"}.get(sort, "")
+        heads[title] = (state, _address(request, sort=other))
+    return heads

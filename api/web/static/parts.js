@@ -34,18 +34,13 @@ export function keepFresh(concerns = () => true) {
 
 /**
  * Fetches this page and puts its parts in place; without an answer they stay as they are.
+ * @param {string} address of the page, with another query
+ * @param {() => boolean} isWanted whether the answer is still wanted when it comes
  * @returns {Promise<boolean>} whether the page was fetched; a job that was deleted meanwhile is not
  */
-export async function refresh() {
-  let html;
-  try {
-    const response = await fetch(location.href, { headers: { Accept: 'text/html' } });
-    if (!response.ok || response.redirected) return false;
-    html = await response.text();
-  } catch {
-    return false; // the header shows that the API is away; the next event comes when it is back
-  }
-  const fetched = new DOMParser().parseFromString(html, 'text/html');
+export async function refresh(address = location.href, isWanted = () => true) {
+  const fetched = await fetchPage(address);
+  if (!fetched || !isWanted()) return false;
   for (const part of document.querySelectorAll('[data-part]')) {
     const newer = fetched.querySelector(`[data-part="${part.dataset.part}"]`);
     if (newer) morph(part, newer);
@@ -54,8 +49,27 @@ export async function refresh() {
   return true;
 }
 
-/** Changes an element into another one, keeping those of its descendants that are equal or have equal keys. */
-function morph(old, newer) {
+/**
+ * Fetches a page; null without an answer, of which the header tells: the next event comes when the API is back.
+ * @param {string} address
+ * @returns {Promise<Document | null>}
+ */
+export async function fetchPage(address) {
+  try {
+    const response = await fetch(address, { headers: { Accept: 'text/html' } });
+    if (!response.ok || response.redirected) return null;
+    return new DOMParser().parseFromString(await response.text(), 'text/html');
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Changes an element into another one, keeping those of its descendants that are equal or have equal keys.
+ * @param {Element} old
+ * @param {Element} newer
+ */
+export function morph(old, newer) {
   if (old.dataset?.static !== undefined) return; // a module's own, such as a chart
   for (const { name } of [...old.attributes]) {
     if (!newer.hasAttribute(name) && !isOfViewer(old, name)) old.removeAttribute(name);

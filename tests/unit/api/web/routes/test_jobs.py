@@ -71,3 +71,51 @@ def test_an_invalid_filter_is_refused(client: httpx.Client, query: str) -> None:
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]
+
+
+def test_rows_of_some_jobs_are_shown_as_they_are_now(client: httpx.Client, database: Database) -> None:
+    shown = [factories.submitted(database, name=name) for name in ("one", "two")]
+    factories.submitted(database, name="three")
+    missing = "00000000-0000-7000-8000-000000000000"
+
+    html = client.get("/jobs/rows", params={"shown": [*map(str, shown), missing]}).text
+
+    assert names(html) == ["two", "one"]
+    assert re.search(r'All <span class="num">3</span>', html)
+
+
+def test_of_other_jobs_those_are_named_that_match_the_filters(
+    client: httpx.Client, database: Database
+) -> None:
+    wide = factories.submitted(database, name="wide", tags=["x"])
+    narrow = factories.submitted(database, name="narrow", tags=["x"])
+
+    html = client.get("/jobs/rows", params={"q": "wide", "tag": "x", "new": [str(wide), str(narrow)]}).text
+
+    assert f'id="matching" value="{wide}"' in html
+
+
+def test_no_more_rows_are_asked_for_than_a_page_has(client: httpx.Client) -> None:
+    ids = ["00000000-0000-7000-8000-000000000000"] * 201
+
+    assert client.get("/jobs/rows", params={"new": ids}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("query", "state", "address"),
+    [
+        ("", "descending", "sort=created_at"),
+        ("?sort=created_at&q=x", "ascending", "q=x&amp;sort=-created_at"),
+        ("?sort=-val_accuracy", "", "sort=-created_at"),
+    ],
+)
+def test_the_head_of_a_column_leads_to_the_other_order(
+    client: httpx.Client, database: Database, query: str, state: str, address: str
+) -> None:
+    factories.submitted(database, name="x")
+
+    head = re.search(r'<th[^>]*>(?=<a class="sort"[^>]*>Submitted)<a[^>]*>', client.get(f"/jobs{query}").text)
+
+    assert head is not None
+    assert (f'aria-sort="{state}"' in head[0]) == bool(state)
+    assert f'href="/jobs?{address}"' in head[0]

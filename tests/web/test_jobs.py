@@ -1,0 +1,160 @@
+"""The list of jobs: rows that stay where they are, jobs that wait to be shown, actions on several at once."""
+
+from uuid import UUID
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from bench.many_jobs import store_jobs
+from shared.db.engine import Database
+from shared.lifecycle import JobState
+from shared.store import job_queries
+from tests.support import factories
+from tests.support.browsing import violations
+from tests.web.test_live import is_live
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#jobs .name").all_inner_texts()
+
+
+def state(database: Database, job_id: UUID) -> JobState:
+    return database.read(lambda session: job_queries.state(session, job_id))
+
+
+def select(page: Page, *selected: str) -> None:
+    for name in selected:
+        page.get_by_role("checkbox", name=f"Select {name}", exact=True).check()
+
+
+def test_rows_change_in_place_and_new_jobs_wait_behind_a_button(page: Page, database: Database) -> None:
+    attempt = factories.running(database, name="running")
+    factories.submitted(database, name="waiting")
+    page.goto("/jobs?kind=train")
+    is_live(page)
+    top = page.locator("table").bounding_box()
+    for name in ("third", "fourth"):
+        factories.submitted(database, name=name)
+    factories.record(database, attempt, 2)
+
+    button = page.get_by_role("button", name="2 new jobs")
+    expect(button).to_be_visible()
+    expect(row(page, "running")).to_contain_text("2/3")
+    assert names(page) == ["waiting", "running"]
+    assert page.locator("table").bounding_box() == top  # nothing has moved
+    expect(page.locator(".chips")).to_contain_text("All 4")
+    assert violations(page) == []
+    button.click()
+    expect(row(page, "fourth")).to_be_visible()
+    assert names(page) == ["fourth", "third", "waiting", "running"]
+    expect(button).to_be_hidden()
+    expect(row(page, "fourth").get_by_role("link")).to_be_focused()
+
+
+def test_jobs_are_announced_only_if_they_match_the_filters(page: Page, database: Database) -> None:
+    factories.submitted(database, name="a wide one")
+    page.goto("/jobs?q=wide&state=queued")
+    is_live(page)
+    factories.submitted(database, name="narrow")
+    factories.submitted(database, name="another wide one")
+
+    expect(page.get_by_role("button", name="1 new job", exact=True)).to_be_visible()
+
+
+def test_selected_jobs_are_cancelled_after_a_dialog_that_counts(page: Page, database: Database) -> None:
+    queued = [factories.submitted(database, name=f"queued {number}") for number in range(2)]
+    factories.failed(database, name="failed")
+    page.goto("/jobs")
+    select(page, "queued 0", "queued 1", "failed")
+    page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
+
+    dialog = page.get_by_role("dialog", name="Cancel 2 jobs?")
+    expect(dialog).to_contain_text("2 queued")
+    expect(dialog).to_contain_text("1 of the 3 selected has already finished")
+    assert violations(page) == []
+    dialog.get_by_role("button", name="Not now").click()
+    assert state(database, queued[0]) is JobState.QUEUED
+    page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel 2 jobs").click()
+    results = page.get_by_role("dialog", name="Cancelled: 2 jobs")
+    expect(results.get_by_role("row")).to_have_count(2)
+    expect(results.get_by_role("row").first).to_contain_text("✓ Cancelled")
+    assert [state(database, job_id) for job_id in queued] == [JobState.CANCELLED] * 2
+
+
+def test_each_refused_job_says_why_in_its_row(page: Page, database: Database) -> None:
+    job_id, model = factories.succeeded(database, name="evaluated")
+    factories.failed(database, name="failed")
+    evaluation = factories.make_evaluate_spec(model.id)
+    factories.submitted(database, kind="evaluate", spec=evaluation, model_id=model.id, name="its evaluation")
+    page.goto("/jobs")
+    select(page, "evaluated", "failed")
+    page.get_by_role("toolbar").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_contain_text("cannot be undone")
+    page.get_by_role("button", name="Delete 2 jobs").click()
+
+    dialog = page.get_by_role("dialog", name="Deleted: 1 job, 1 not")
+    expect(dialog.get_by_role("row").filter(has_text="evaluated")).to_contain_text("✗")
+    assert violations(page) == []
+    dialog.get_by_role("button", name="Close").click()
+    expect(row(page, "failed")).to_have_count(0)
+    assert state(database, job_id) is JobState.SUCCEEDED
+
+
+def test_the_list_is_used_by_keyboard_alone(page: Page, database: Database) -> None:
+    for number in range(4):
+        factories.failed(database, name=f"job {number}")
+    page.goto("/jobs")
+    row(page, "job 3").get_by_role("link").focus()
+    page.keyboard.press("x")
+    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("j")
+    expect(row(page, "job 1").get_by_role("link")).to_be_focused()
+    expect(page.locator("#selected")).to_have_text("2 selected")
+    page.keyboard.press("Control+a")
+    expect(page.locator("#selected")).to_have_text("4 selected")
+    page.keyboard.press("Escape")
+    expect(page.locator("#bulk")).not_to_be_visible()
+    page.keyboard.press("x")
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.dataset.action") == "retry":
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Retry 1 job?")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Submitted again: 1 job")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(row(page, "job 1")).to_have_count(2)
+
+
+def test_a_range_is_selected_with_shift(page: Page, database: Database) -> None:
+    for number in range(4):
+        factories.submitted(database, name=f"job {number}")
+    page.goto("/jobs")
+    page.get_by_role("checkbox", name="Select job 3").click()
+    page.get_by_role("checkbox", name="Select job 1").click(modifiers=["Shift"])
+    expect(page.locator("#selected")).to_have_text("3 selected")
+    page.get_by_role("checkbox", name="Select all on this page").click()
+    expect(page.locator("#selected")).to_have_text("4 selected")
+
+
+@pytest.mark.slow
+def test_the_list_of_100_000_jobs_is_shown_and_followed_within_a_second(
+    page: Page, database: Database
+) -> None:
+    store_jobs(database, 100_000)
+    page.goto("/jobs")
+    is_live(page)
+    times = page.evaluate("performance.getEntriesByType('navigation')[0].duration")
+    assert times < 1_000
+    factories.submitted(database, name="the newest")
+    expect(page.get_by_role("button", name="1 new job", exact=True)).to_be_visible(timeout=3_000)
+    timing = (
+        "performance.getEntriesByType('resource').filter((entry) => entry.name.includes('rows'))[0].duration"
+    )
+    assert page.evaluate(timing) < 1_000
