@@ -264,7 +264,9 @@ export class Chart {
     context.stroke();
     context.textBaseline = 'alphabetic';
     context.textAlign = 'center';
-    for (const value of ticks(from, to, width / 90, this.axis.isWhole)) context.fillText(this.axis.format(value), this.toX(value), top + height + 17);
+    for (const value of ticks(from, to, Math.max(3, width / 90), this.axis.isWhole)) context.fillText(this.axis.format(value), this.toX(value), top + height + 17);
+    context.textAlign = 'left';
+    context.fillText(this.axis.label, 0, top + height + 17);
   }
 
   /** What the points stand for that a curve has only one of: from their least to their greatest. */

@@ -3,7 +3,12 @@
 import { live } from './live.js';
 import { keepFresh } from './parts.js';
 
-keepFresh();
+const jobId = location.pathname.split('/')[2];
+const partial = new URL(location.href);
+partial.searchParams.set('part', 'live');
+
+// a page that follows all jobs, for the curves of several, is changed by the events of this one
+keepFresh((events) => events.some(({ data }) => (data.job_id ?? jobId) === jobId), partial.href);
 
 live.subscribe((events) => {
   const isDeleted = events.some((event) => event.type === 'end' && !event.data.state);
