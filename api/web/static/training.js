@@ -8,7 +8,6 @@ import { short } from './scales.js';
 import { indexOf } from './series.js';
 import { duration } from './times.js';
 
-const SPANS = [0, 2, 5, 10, 20, 50, 100, 200, 500, 1_000];
 const DASHES = [[], [9, 3], [2, 2], [9, 3, 2, 3], [5, 5]]; // one a job
 const VALIDATION_DASH = [6, 4];
 const ZOOM_MS = 200;
@@ -78,7 +77,7 @@ class Panel {
     this.chart.axis = AXES[this.unit];
     this.chart.isLog = this.isLoss && controls.log.checked;
     this.chart.bounds = !this.isLoss && controls.whole.checked ? [0, 1] : null;
-    const span = this.resolution === 'step' ? SPANS[controls.span.value] : 0;
+    const span = this.resolution === 'step' ? Number(controls.span.value) : 0;
     for (const each of this.lines) {
       each.toAxis = each.job.toAxis(this.resolution, this.unit);
       for (const series of [each.series, each.detail]) if (series) series.span = span;
@@ -183,8 +182,6 @@ function recall() {
 }
 
 function applyAll() {
-  const span = SPANS[controls.span.value];
-  controls.querySelector('output').textContent = span ? `mean of about ${span} steps` : 'off';
   for (const panel of panels) panel.apply();
 }
 
