@@ -88,9 +88,33 @@ def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None
     idempotency = Idempotency.of(key, f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}")
     try:
         job = services.database.read(lambda session: job_queries.summary(session, job_id))
-        return _store(services, _new_job(services, _request_of_clone(job, overrides)), idempotency)
+        return _store(services, complete(services, request_like(job, overrides)), idempotency)
     except RequestError as refusal:
         return _replay_or_raise(services, idempotency, refusal)
+
+
+def request_like(job: Job, overrides: JobClone | None = None) -> JobCreate:
+    """Return a request for a job that differs from an existing one by the overrides.
+
+    Raises:
+        ValidationError: an override is not possible for a job of this kind.
+    """
+    source = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
+    changes = overrides.model_dump(mode="json", exclude_unset=True) if overrides else {}
+    spec = {**source["spec"], **changes.get("spec", {})}
+    schema = TrainJobCreate if job.kind == JobKind.TRAIN else EvaluateJobCreate
+    return schema.model_validate({**source, **changes, "spec": spec})
+
+
+def complete(services: Services, request: JobCreate) -> NewJob:
+    """Return the job that a request describes, with all that it leaves out, without storing it.
+
+    Raises:
+        InvalidSpec, ModelNotFound: as in `submit`.
+    """
+    if isinstance(request, TrainJobCreate):
+        return _new_training(services, request)
+    return _new_evaluation(services, request)
 
 
 def describe_dataset(settings: Settings, name: str, *, field: str) -> catalog.DatasetInfo:
@@ -113,20 +137,6 @@ def _finished(services: Services, job_id: UUID) -> Job:
     if job.state not in TERMINAL:
         raise JobNotTerminal(f"job {job_id} is {job.state}: wait until it has finished, or cancel it first")
     return job
-
-
-def _request_of_clone(job: Job, overrides: JobClone) -> JobCreate:
-    source = job.model_dump(mode="json", include={*JobClone.model_fields, "kind"})
-    changes = overrides.model_dump(mode="json", exclude_unset=True)
-    spec = {**source["spec"], **changes.get("spec", {})}
-    schema = TrainJobCreate if job.kind == JobKind.TRAIN else EvaluateJobCreate
-    return schema.model_validate({**source, **changes, "spec": spec})
-
-
-def _new_job(services: Services, request: JobCreate) -> NewJob:
-    if isinstance(request, TrainJobCreate):
-        return _new_training(services, request)
-    return _new_evaluation(services, request)
 
 
 def _new_training(services: Services, request: TrainJobCreate) -> NewJob:

@@ -3,13 +3,14 @@
 from fastapi import FastAPI
 
 from api.web import sign_in, static
-from api.web.routes import job, jobs, overview
+from api.web.routes import job, jobs, new_job, overview
 
 _MODULES = (
     static,
     sign_in,
     overview,
     jobs,
+    new_job,
     job,
 )
 

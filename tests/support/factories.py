@@ -15,15 +15,18 @@ from uuid_utils.compat import uuid7
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, Worker
-from shared.lifecycle import JobState, Phase
+from shared.lifecycle import JobKind, JobState, Phase
 from shared.schemas import (
     ClassResult,
     EpochMetrics,
+    EvaluateJobCreate,
+    EvaluateRequest,
     EvaluateSpec,
     Evaluation,
     LayerSummary,
     Misclassified,
     ModelFormat,
+    TrainJobCreate,
     TrainSpec,
 )
 from shared.settings import Settings
@@ -65,6 +68,31 @@ def make_spec(**overrides: Any) -> TrainSpec:
 def make_evaluate_spec(model_id: UUID, **overrides: Any) -> EvaluateSpec:
     values: dict[str, Any] = {"model_id": model_id, "evaluation_size": 50, "seed": 1}
     return EvaluateSpec(**{**values, **overrides})
+
+
+def make_train_request() -> TrainJobCreate:
+    """A request for a training job that sets every field to another value than its default."""
+    spec = {
+        "dataset": "digits",
+        "model": "dense",
+        "train_size": 100,
+        "validation_size": 20,
+        "evaluation_size": 50,
+        "epochs": 3,
+        "batch_size": 64,
+        "learning_rate": 0.0003,
+        "optimizer": "sgd",
+        "seed": 7,
+        "threshold": 0.5,
+    }
+    options = {"queue": "slow", "priority": "low", "max_attempts": 2, "max_runtime_s": 60.5}
+    return TrainJobCreate.model_validate({"name": "mine", "tags": ["a", "b"], **options, "spec": spec})
+
+
+def make_evaluate_request() -> EvaluateJobCreate:
+    """A request to evaluate a model by its alias."""
+    spec = EvaluateRequest(model_id="champion", threshold=0.0)
+    return EvaluateJobCreate(kind=JobKind.EVALUATE, spec=spec, name="again")
 
 
 def make_new_job(**overrides: Any) -> NewJob:

@@ -24,7 +24,8 @@ def test_a_job_is_cancelled_retried_cloned_and_deleted_from_its_page(
     page.get_by_role("button", name="Retry").click()
     expect(page.locator(".title-row .badge")).to_have_text("Queued")
     assert str(job_id) not in page.url
-    page.get_by_role("button", name="Clone").click()
+    page.get_by_role("link", name="Clone").click()
+    page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", name="original")).to_be_visible()
 
     page.goto(f"/jobs/{job_id}")

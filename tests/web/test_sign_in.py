@@ -33,7 +33,7 @@ def test_a_key_of_each_scope_signs_in_and_is_offered_what_it_may_do(
 
     expect(page).to_have_url(f"{guarded.url}/jobs/{job_id}?tab=config")
     expect(page.get_by_role("status")).to_have_text("Live")
-    expect(page.get_by_role("button", name="Clone")).to_have_count(int(scope.includes(Scope.SUBMIT)))
+    expect(page.get_by_role("link", name="Clone")).to_have_count(int(scope.includes(Scope.SUBMIT)))
     page.get_by_role("button", name="Sign out").click()
     page.goto("/jobs")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -1,8 +1,5 @@
 """The page of one job, and its actions as forms."""
 
-from collections.abc import Mapping
-from uuid import UUID
-
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
@@ -11,11 +8,12 @@ from api.http.auth import READ, SUBMIT
 from api.http.paging import PageQuery
 from api.jobs import submission
 from api.routes.logs import get_logs
+from api.web.commands import of_request
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
 from api.web.tabs import logs, timeline, training
 from shared.lifecycle import TERMINAL
-from shared.schemas import JobClone, LogLevel
+from shared.schemas import LogLevel
 from shared.store import activity, job_edits, job_queries
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
@@ -65,6 +63,7 @@ def show_job(
         tabs=TABS,
         tab=tab,
         part=part,
+        commands=of_request(request, submission.request_like(job)) if tab == "config" else None,
         **facts,
     )
 
@@ -89,13 +88,8 @@ def cancel_job(services: ServicesDep, job_id: JobId) -> Response:
 @router.post("/retry", dependencies=[SUBMIT])
 def retry_job(services: ServicesDep, job_id: JobId, form: FormDep) -> Response:
     """Submit a finished job again, and show the new one."""
-    return _show(submission.retry(services, job_id, _key(form)))
-
-
-@router.post("/clone", dependencies=[SUBMIT])
-def clone_job(services: ServicesDep, job_id: JobId, form: FormDep) -> Response:
-    """Submit a job like an existing one, whatever its state, and show the new one."""
-    return _show(submission.clone(services, job_id, JobClone(), _key(form)))
+    key = form.get("idempotency_key") or None  # with which a second click submits nothing
+    return see_other(f"/jobs/{submission.retry(services, job_id, key).job.id}")
 
 
 @router.post("/delete", dependencies=[SUBMIT])
@@ -107,13 +101,3 @@ def delete_job(services: ServicesDep, job_id: JobId) -> Response:
 
     services.database.write(delete)
     return see_other("/jobs")
-
-
-def _key(form: Mapping[str, str]) -> str | None:
-    """Return the form's idempotency key, so that a second click submits nothing."""
-    return form.get("idempotency_key") or None
-
-
-def _show(submitted: submission.Submission) -> Response:
-    job_id: UUID = submitted.job.id
-    return see_other(f"/jobs/{job_id}")

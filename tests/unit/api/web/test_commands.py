@@ -1,0 +1,80 @@
+"""The commands that a page shows send the request that they stand for."""
+
+import json
+import shlex
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi import Request
+from starlette.datastructures import URL
+
+import trainshed
+from api.http.callers import LOCAL_CALLER, Caller
+from api.web import commands
+from shared.schemas import JobCreate, Scope, TrainJobCreate, TrainRequest
+from tests.support.command_line import CommandLine
+from tests.support.factories import make_evaluate_request, make_train_request
+from tests.support.fake_api import FakeApi
+
+EVALUATION = make_evaluate_request()
+HOSTILE = TrainJobCreate(name='it\'s $(rm -rf /) `x` "quoted" \\ ', tags=("--flag", "ü"))
+JOBS = [TrainJobCreate(), TrainJobCreate(spec=TrainRequest(epochs=20)), make_train_request(), HOSTILE]
+
+
+def page(url: str = "http://127.0.0.1:8000/", caller: Caller | None = LOCAL_CALLER) -> Request:
+    return cast("Request", SimpleNamespace(base_url=URL(url), state=SimpleNamespace(caller=caller)))
+
+
+def body(job: JobCreate) -> dict[str, Any]:
+    sent = {"kind": job.kind.value, **job.model_dump(mode="json", exclude_defaults=True)}
+    return sent if job.kind == "train" else {**sent, "kind": "evaluate"}
+
+
+@pytest.mark.parametrize("job", [*JOBS, EVALUATION])
+def test_curl_sends_the_request(job: JobCreate) -> None:
+    words = shlex.split(commands.of_request(page(), job).curl)
+
+    assert words[:2] == ["curl", "http://127.0.0.1:8000/v1/jobs"]
+    assert json.loads(words[words.index("-d") + 1]) == body(job)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_command_sends_the_request(job: JobCreate) -> None:
+    command = shlex.split(commands.of_request(page(), job).command)
+    cli = CommandLine(FakeApi())
+
+    assert command[0] == "trainshed"
+    cli.run(*command[1:])
+    assert {"spec": {}, **body(job)} == cli.sent()
+
+
+def test_the_command_of_an_evaluation_names_its_model_first() -> None:
+    command = commands.of_request(page(), EVALUATION).command
+
+    assert command == "trainshed evaluate champion --threshold 0.0 --name again"
+
+
+@pytest.mark.parametrize("job", [*JOBS, EVALUATION])
+def test_python_sends_the_request(job: JobCreate, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = FakeApi()
+    monkeypatch.setattr(trainshed, "Client", lambda: api.connect("", api_key=None))
+
+    exec(commands.of_request(page(), job).python, {"print": lambda _: None})
+
+    [sent, *_] = [json.loads(request.content) for request in api.requests if request.method == "POST"]
+    assert {"spec": {}, **body(job)} == {"spec": {}, **sent}
+
+
+def test_elsewhere_the_address_is_named() -> None:
+    shown = commands.of_request(page("https://host.example/"), TrainJobCreate())
+
+    assert shown.command == "trainshed train --url https://host.example"
+    assert "Client('https://host.example')" in shown.python
+
+
+def test_a_key_is_taken_from_the_environment_and_never_shown() -> None:
+    shown = commands.of_request(page(caller=Caller("me", Scope.SUBMIT)), TrainJobCreate())
+
+    assert '-H "Authorization: Bearer $TRAINSHED_API_KEY"' in shown.curl
+    assert "Authorization" not in commands.of_request(page(), TrainJobCreate()).curl
