@@ -194,12 +194,12 @@ export class Chart {
     return `${this.title}. ${parts.join('; ')}.`;
   }
 
-  #swatch({ colour, dash }) {
+  #swatch({ colour, dash, width = 1.75 }) {
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [44, 8];
     const context = canvas.getContext('2d');
     context.strokeStyle = this.colours[`series-${colour}`];
-    context.lineWidth = 4;
+    context.lineWidth = 2.4 * width;
     context.setLineDash(dash.map((length) => 2 * length));
     context.stroke(new Path2D('M0 4H44'));
     return canvas;
@@ -264,7 +264,7 @@ export class Chart {
     context.stroke();
     context.textBaseline = 'alphabetic';
     context.textAlign = 'center';
-    for (const value of ticks(from, to, Math.max(3, width / 90), this.axis.isWhole)) context.fillText(this.axis.format(value), this.toX(value), top + height + 17);
+    for (const value of ticks(from, to, Math.max(4, width / 90), this.axis.isWhole)) context.fillText(this.axis.format(value), this.toX(value), top + height + 17);
     context.textAlign = 'left';
     context.fillText(this.axis.label, 0, top + height + 17);
   }

@@ -6,6 +6,7 @@ import { get } from './api.js';
 import { Series } from './series.js';
 
 const FIRST_POINTS = 4_000; // of a long history; more are not visible, and a zoom fetches its own range
+const MAX_EPOCHS = 1_000; // of a job
 const PAUSE_MS = 1_000;
 const MAX_RETRY_MS = 10_000;
 const NAMES = { step: ['loss', 'accuracy'], epoch: ['loss', 'accuracy', 'val_loss', 'val_accuracy'] };
@@ -16,7 +17,8 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export class JobCurves {
   /** Series by resolution (`step`, `epoch`) and metric. */
   series = {};
-  #ends = []; // seconds of training until the end of each epoch
+  #ends = new Float64Array(MAX_EPOCHS); // seconds of training until the end of each epoch
+  #known = 0; // of these
   #wanted = { step: -1, epoch: -1 };
   #early = [];
   #isFetching = { step: false, epoch: false };
@@ -127,15 +129,20 @@ export class JobCurves {
   }
 
   #setSeconds(epoch, seconds) {
-    if (epoch === this.#ends.length) this.#ends.push((this.#ends[epoch - 1] ?? 0) + seconds);
+    if (epoch !== this.#known || epoch === MAX_EPOCHS) return;
+    this.#ends[epoch] = this.#secondsAt(epoch) + seconds;
+    this.#known += 1;
   }
 
-  /** Seconds of training until a moment that is given in epochs. */
+  /** Seconds of training until a moment that is given in epochs; beyond the known ones at their mean pace. */
   #secondsAt(epochs) {
-    const whole = Math.floor(epochs);
-    const known = this.#ends.length;
+    const known = this.#known;
     const pace = known ? this.#ends[known - 1] / known : 1;
-    const end = (count) => (count <= 0 ? 0 : count <= known ? this.#ends[count - 1] : this.#ends[known - 1] + (count - known) * pace || count * pace);
+    const end = (count) => {
+      if (count <= 0) return 0;
+      return count <= known ? this.#ends[count - 1] : (known && this.#ends[known - 1]) + (count - known) * pace;
+    };
+    const whole = Math.floor(epochs);
     return end(whole) + (epochs - whole) * (end(whole + 1) - end(whole));
   }
 }
