@@ -57,7 +57,7 @@ def get_logs(
         limit = job_logs.MAX_LINES if as_text else query.limit + 1
         return job_logs.lines(session, job_id, after=start, limit=limit, level=level, text=q)
 
-    lines = [((row.attempt, row.number), _to_schema(row)) for row in services.database.read(read)]
+    lines = [((row.attempt, row.number), to_schema(row)) for row in services.database.read(read)]
     if as_text:
         headers = {"Content-Disposition": f'attachment; filename="job-{job_id}.log"'}
         text = "".join(_to_text(line) for _, line in lines)
@@ -65,15 +65,21 @@ def get_logs(
     return _CURSORS.page(lines, query.limit, start=start)
 
 
-def _to_schema(row: tables.JobLog) -> JobLogLine:
+def to_schema(row: tables.JobLog) -> JobLogLine:
+    """Return a line as the API does."""
     return JobLogLine(
-        cursor=_CURSORS.format((row.attempt, row.number)),
+        cursor=cursor_after((row.attempt, row.number)),
         attempt=row.attempt,
         at=row.at,
         level=LogLevel(row.level),
         message=row.message,
         fields=row.fields,
     )
+
+
+def cursor_after(key: job_logs.LineKey) -> str:
+    """Return the cursor with which the lines after one are read."""
+    return _CURSORS.format(key)
 
 
 def _to_text(line: JobLogLine) -> str:

@@ -31,6 +31,11 @@ def moment(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def clock(time: datetime) -> str:
+    """Return the time of day in UTC, to the millisecond: `03:04:05.678`."""
+    return f"{time.astimezone(UTC):%H:%M:%S.%f}"[:-3]
+
+
 def ago(time: datetime, now: datetime) -> str:
     """Return how long ago a moment is, or in how long it comes, in its largest unit: `3 min ago`."""
     seconds = int((now - time).total_seconds())
@@ -114,6 +119,7 @@ FILTERS = {
     function.__name__: function
     for function in (
         moment,
+        clock,
         ago,
         duration,
         number,

@@ -3,12 +3,17 @@
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
-from api.deps import JobId, ServicesDep
+from api.deps import EndOfEventsDep, JobId, ServicesDep
 from api.http.auth import READ, SUBMIT
+from api.http.paging import PageQuery
 from api.jobs import submission
+from api.routes.logs import get_logs
+from api.web.commands import of_request
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
+from api.web.tabs import logs, timeline, training
 from shared.lifecycle import TERMINAL
+from shared.schemas import LogLevel
 from shared.store import activity, job_edits, job_queries
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
@@ -24,23 +29,49 @@ TABS = {
 }
 """The tabs of the page, each with a template `job/{name}.html`; the first is shown at first."""
 
+_FACTS = {"training": training.read, "timeline": timeline.read, "logs": logs.read}
+"""What a tab's template needs besides the job, by tab."""
+
 
 @router.get("", dependencies=[READ])
-def show_job(request: Request, services: ServicesDep, job_id: JobId, tab: str = "training") -> Response:
-    """Show a job: its state, its actions and one of its tabs."""
+def show_job(
+    request: Request,
+    services: ServicesDep,
+    end: EndOfEventsDep,
+    job_id: JobId,
+    tab: str = "training",
+    part: str = "",
+) -> Response:
+    """Show a job: its state, its actions and one of its tabs.
+
+    Args:
+        part: not empty: without what a module of the tab keeps up to date itself, as curves.
+    """
     job, now = services.database.read(
         lambda session: (job_queries.get(session, job_id), activity.read_now(session))
     )
+    tab = tab if tab in TABS else next(iter(TABS))
+    facts = _FACTS[tab](services, job, request.query_params) if tab in _FACTS else {}
+    own = None if job.state in TERMINAL else Stream(f"/v1/jobs/{job_id}/stream", job.version)
     return render(
         request,
         "job.html",
         now=now,
-        stream=None if job.state in TERMINAL else Stream(f"/v1/jobs/{job_id}/stream", job.version),
+        stream=Stream("/v1/stream", end) if training.follows_all(facts) else own,
         job=job,
         is_finished=job.state in TERMINAL,
         tabs=TABS,
-        tab=tab if tab in TABS else next(iter(TABS)),
+        tab=tab,
+        part=part,
+        commands=of_request(request, submission.request_like(job)) if tab == "config" else None,
+        **facts,
     )
+
+
+@router.get("/log.txt", dependencies=[READ])
+def download_log(services: ServicesDep, job_id: JobId) -> object:
+    """Download a job's log."""
+    return get_logs(services, job_id, PageQuery(1, None), LogLevel.DEBUG, accept="text/plain")
 
 
 @router.post("/cancel", dependencies=[SUBMIT])

@@ -6,7 +6,12 @@ import { keepFresh } from './parts.js';
 
 const CHECK_MS = 10_000; // of a finished job, which has no events; an unchanged one costs the API microseconds
 
-keepFresh();
+const jobId = location.pathname.split('/')[2];
+const partial = new URL(location.href);
+partial.searchParams.set('part', 'live');
+
+// a page that follows all jobs, for the curves of several, is changed by the events of this one
+keepFresh((events) => events.some(({ data }) => (data.job_id ?? jobId) === jobId), partial.href);
 
 let timer = setInterval(check, CHECK_MS);
 document.addEventListener('visibilitychange', check);

@@ -11,15 +11,16 @@ const SHORTEST_INTERVAL_MS = 1_000;
 /**
  * Renders the page's parts again after events, at most once a second.
  * @param {(events: import('./live.js').LiveEvent[]) => boolean} [concerns] whether a batch may change this page
+ * @param {string} [address] of the page without what its own modules keep up to date
  */
-export function keepFresh(concerns = () => true) {
+export function keepFresh(concerns = () => true, address = location.href) {
   let isDue = false;
   let isBusy = false;
   const run = async () => {
     if (isBusy || !isDue) return;
     isBusy = true;
     isDue = false;
-    await refresh();
+    await refresh(address);
     setTimeout(() => {
       isBusy = false;
       run();

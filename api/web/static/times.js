@@ -2,6 +2,7 @@
 
 const UNITS = [[86_400, 'd'], [3_600, 'h'], [60, 'min'], [1, 's']];
 const IGNORED_OFFSET_MS = 5_000; // the page's way from the server; a larger difference is a wrong clock
+const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
 
 const serverTime = document.querySelector('meta[name="server-time"]')?.content;
@@ -42,6 +43,7 @@ const FORMATS = {
   relative,
   elapsed: (at) => duration(Math.max(0, Math.round((now() - at) / 1000))),
   moment: (at) => exact.format(at),
+  clock: (at) => clock.format(at),
 };
 
 /**

@@ -1,0 +1,148 @@
+// The curves of one job: fetched once, and then only what is new.
+//
+// Epochs come with the job's events; the batches' values, which events do not have, by a request for their range.
+
+import { get } from './api.js';
+import { Series } from './series.js';
+
+const FIRST_POINTS = 4_000; // of a long history; more are not visible, and a zoom fetches its own range
+const MAX_EPOCHS = 1_000; // of a job
+const PAUSE_MS = 1_000;
+const MAX_RETRY_MS = 10_000;
+const NAMES = { step: ['loss', 'accuracy'], epoch: ['loss', 'accuracy', 'val_loss', 'val_accuracy'] };
+const REFUSED = [401, 403, 404]; // a repetition would not help
+
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export class JobCurves {
+  /** Series by resolution (`step`, `epoch`) and metric. */
+  series = {};
+  #ends = new Float64Array(MAX_EPOCHS); // seconds of training until the end of each epoch
+  #known = 0; // of these
+  #wanted = { step: -1, epoch: -1 };
+  #early = [];
+  #isFetching = { step: false, epoch: false };
+  #isLoaded = false;
+  #onChange;
+
+  /**
+   * @param {{id: string, name: string, stepsPerEpoch: number, seconds: number[]}} job `seconds`: of each epoch
+   * @param {() => void} onChange called after points were added
+   */
+  constructor({ id, name, stepsPerEpoch, seconds }, onChange) {
+    Object.assign(this, { id, name, stepsPerEpoch });
+    this.#onChange = onChange;
+    for (const [resolution, names] of Object.entries(NAMES)) {
+      this.series[resolution] = Object.fromEntries(names.map((name) => [name, new Series()]));
+    }
+    seconds.forEach((value, epoch) => this.#setSeconds(epoch, value));
+  }
+
+  /** Fetches what has been recorded so far. */
+  async load() {
+    await Promise.all([this.#catchUp('step'), this.#catchUp('epoch')]);
+    this.#isLoaded = true;
+    for (const epochs of this.#early.splice(0)) this.add(epochs);
+  }
+
+  /**
+   * Adds epochs of an event, and fetches their batches.
+   * @param {{epoch: number, seconds: number}[]} epochs with a value of each metric
+   */
+  add(epochs) {
+    if (!this.#isLoaded) {
+      this.#early.push(epochs); // what is fetched meanwhile may not have them yet
+      return;
+    }
+    for (const epoch of epochs) {
+      this.#setSeconds(epoch.epoch, epoch.seconds);
+      this.#wanted.epoch = Math.max(this.#wanted.epoch, epoch.epoch);
+      this.#wanted.step = Math.max(this.#wanted.step, (epoch.epoch + 1) * this.stepsPerEpoch - 1);
+      if (epoch.epoch !== this.last('epoch') + 1) continue;
+      for (const name of NAMES.epoch) this.series.epoch[name].push(epoch.epoch, epoch[name]);
+    }
+    for (const resolution of ['step', 'epoch']) {
+      if (this.last(resolution) < this.#wanted[resolution]) this.#catchUp(resolution);
+    }
+    this.#onChange();
+  }
+
+  /** The newest step or epoch of the curves, from 0; -1 before the first one. */
+  last(resolution) {
+    return this.series[resolution].loss.last;
+  }
+
+  /**
+   * Fetches a range in full resolution, both ends included.
+   * @returns {Promise<Record<string, Series>>} by metric
+   */
+  async range(resolution, from, to, signal) {
+    const fetched = await this.#fetch(resolution, { from, to }, signal);
+    return Object.fromEntries(fetched.map((points) => {
+      const series = new Series();
+      series.append(points);
+      return [points.name, series];
+    }));
+  }
+
+  /**
+   * Where points lie on an axis; steps and epochs count from 1, as people do.
+   * @param {'step' | 'epoch'} resolution of the points
+   * @param {'step' | 'epoch' | 'time'} unit of the axis; time in seconds of training
+   * @returns {(x: number) => number}
+   */
+  toAxis(resolution, unit) {
+    const steps = this.stepsPerEpoch;
+    if (resolution === unit) return (x) => x + 1;
+    if (unit === 'step') return (epoch) => (epoch + 1) * steps;
+    if (unit === 'epoch') return (step) => (step + 1) / steps;
+    if (resolution === 'epoch') return (epoch) => this.#secondsAt(epoch + 1);
+    return (step) => this.#secondsAt((step + 1) / steps);
+  }
+
+  /** Fetches what has been recorded after the last point; again and again while the API is away. */
+  async #catchUp(resolution) {
+    if (this.#isFetching[resolution]) return;
+    this.#isFetching[resolution] = true;
+    let retryMs = PAUSE_MS;
+    for (let isNew = true; isNew; isNew = this.last(resolution) < this.#wanted[resolution]) {
+      const before = this.last(resolution);
+      try {
+        for (const points of await this.#fetch(resolution, { from: before + 1 })) this.series[resolution][points.name].append(points);
+        this.#onChange();
+        if (this.last(resolution) === before) break;
+        if (before >= 0) await wait(PAUSE_MS); // several epochs in one request
+      } catch (error) {
+        if (REFUSED.includes(error.status)) break;
+        await wait(retryMs);
+        retryMs = Math.min(2 * retryMs, MAX_RETRY_MS);
+        this.#wanted[resolution] = Math.max(this.#wanted[resolution], before + 1); // try at least once more
+      }
+    }
+    this.#isFetching[resolution] = false;
+  }
+
+  async #fetch(resolution, range, signal) {
+    const query = new URLSearchParams({ resolution, max_points: FIRST_POINTS, ...range });
+    const { series } = await get(`/v1/jobs/${this.id}/metrics?${query}`, { signal });
+    return series;
+  }
+
+  #setSeconds(epoch, seconds) {
+    if (epoch !== this.#known || epoch === MAX_EPOCHS) return;
+    this.#ends[epoch] = this.#secondsAt(epoch) + seconds;
+    this.#known += 1;
+  }
+
+  /** Seconds of training until a moment that is given in epochs; beyond the known ones at their mean pace. */
+  #secondsAt(epochs) {
+    const known = this.#known;
+    const pace = known ? this.#ends[known - 1] / known : 1;
+    const end = (count) => {
+      if (count <= 0) return 0;
+      return count <= known ? this.#ends[count - 1] : (known && this.#ends[known - 1]) + (count - known) * pace;
+    };
+    const whole = Math.floor(epochs);
+    return end(whole) + (epochs - whole) * (end(whole + 1) - end(whole));
+  }
+}

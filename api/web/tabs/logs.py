@@ -1,0 +1,42 @@
+"""The tab `logs` of a job's page: the lines of its attempts, filtered."""
+
+from functools import partial
+from typing import Any
+
+from starlette.datastructures import QueryParams
+
+from api.routes.logs import cursor_after, to_schema
+from api.services import Services
+from shared.schemas import JobDetail, LogLevel
+from shared.store import job_logs
+
+_SHOWN = 500
+_LONGEST_SEARCH = 200
+
+
+def read(services: Services, job: JobDetail, query: QueryParams) -> dict[str, Any]:
+    """Return the template's variables.
+
+    Args:
+        query: of the page's address: `attempt`, `level` (the lowest), `q` (a part of the message), `all`.
+    """
+    level = query.get("level", "")
+    number = query.get("attempt", "")
+    filters = {
+        "attempt": int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0,
+        "level": LogLevel(level) if level in set(LogLevel) else LogLevel.DEBUG,
+        "q": query.get("q", "")[:_LONGEST_SEARCH].replace("\0", ""),
+    }
+    if "part" in query:
+        return {"lines": [], "filters": filters}
+    first = partial(job_logs.lines, job_id=job.id, level=filters["level"], text=filters["q"])
+    start = (max(0, filters["attempt"] - 1), 2**31 - 1) if filters["attempt"] else (0, 0)
+    rows = services.database.read(partial(first, after=start, limit=job_logs.MAX_LINES))
+    lines = [row for row in rows if not filters["attempt"] or row.attempt == filters["attempt"]]
+    return {
+        "lines": [to_schema(row) for row in (lines if "all" in query else lines[-_SHOWN:])],
+        "total": len(lines),
+        "filters": filters,
+        "levels": list(LogLevel),
+        "after": cursor_after((lines[-1].attempt, lines[-1].number) if lines else start),
+    }

@@ -1,0 +1,191 @@
+"""The curves of a job's page: what the API has, once each, while it trains and whatever is killed meanwhile."""
+
+import re
+from uuid import UUID
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from shared.db.engine import Database
+from shared.store.transitions import AttemptId
+from tests.support import factories
+from tests.support.browsing import WatchedPages, violations
+from tests.support.servers import NO_TLS
+from tests.support.web_stack import WebStack
+from tests.web.test_live import AWAY, is_live
+
+POINTS = """(resolution) => Object.fromEntries(
+  Object.entries(document.querySelector('#curves').curves[0].series[resolution])
+    .map(([name, series]) => [name, [...series.x.slice(0, series.length)].map((x, i) => [x, series.y[i]])]))"""
+
+
+def shown(page: Page, resolution: str) -> dict[str, list[list[float]]]:
+    """The points that the page's curves have, by metric."""
+    points: dict[str, list[list[float]]] = page.evaluate(POINTS, resolution)
+    return points
+
+
+def stored(stack: WebStack, job_id: UUID, resolution: str) -> dict[str, list[list[float]]]:
+    """The points that the API has, by metric."""
+    url = f"{stack.url}/v1/jobs/{job_id}/metrics"
+    answer = httpx.get(url, params={"resolution": resolution}, verify=NO_TLS).raise_for_status()
+    return {
+        series["name"]: [list(point) for point in zip(series["x"], series["y"], strict=True)]
+        for series in answer.json()["series"]
+    }
+
+
+def shows_what_is_stored(page: Page, stack: WebStack, job_id: UUID) -> None:
+    for resolution in ("step", "epoch"):
+        expected = stored(stack, job_id, resolution)
+        last = len(expected["loss"]) - 1
+        page.wait_for_function(
+            "([resolution, last]) => document.querySelector('#curves').curves[0].last(resolution) === last",
+            arg=[resolution, last],
+        )
+        assert shown(page, resolution) == expected
+
+
+def open_training(page: Page, attempt: AttemptId, query: str = "") -> list[str]:
+    """Open a job's curves; return the addresses of the metrics that the page requests from then on."""
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"/jobs/{attempt.job_id}{query}")
+    is_live(page)
+    return requests
+
+
+def test_curves_grow_with_the_training_and_each_value_is_fetched_once(
+    page: Page, stack: WebStack, database: Database
+) -> None:
+    attempt = factories.running(database, spec=factories.make_spec(epochs=6))
+    factories.record(database, attempt, 2)
+    requests = open_training(page, attempt)
+    shows_what_is_stored(page, stack, attempt.job_id)
+    factories.record(database, attempt, 2, first=2)
+    shows_what_is_stored(page, stack, attempt.job_id)
+    factories.record(database, attempt, 2, first=4)
+    factories.succeed(database, attempt, factories.make_model())
+    expect(page.get_by_role("status")).to_have_text("Finished")
+    shows_what_is_stored(page, stack, attempt.job_id)
+
+    metrics = [url for url in requests if "/metrics?" in url]
+    assert len([url for url in metrics if "resolution=epoch" in url]) == 1
+    starts = [int(url.partition("from=")[2].partition("&")[0]) for url in metrics if "=step" in url]
+    assert starts == sorted(set(starts))
+    assert starts[0] == 0
+    assert min(starts[1:]) >= 4
+    expect(page.get_by_label("The newest epochs").get_by_role("row")).to_have_count(7)
+
+
+def test_no_gap_and_no_repeat_after_a_reload_and_after_the_api_was_killed(
+    pages: WatchedPages, stack: WebStack, database: Database
+) -> None:
+    page = pages.open(allow=AWAY)
+    attempt = factories.running(database, spec=factories.make_spec(epochs=20))
+    factories.record(database, attempt, 3)
+    open_training(page, attempt)
+    shows_what_is_stored(page, stack, attempt.job_id)
+    stack.kill()
+    expect(page.get_by_role("status")).to_have_text("Reconnecting")
+    factories.record(database, attempt, 4, first=3)
+    stack.restart()
+    is_live(page)
+    shows_what_is_stored(page, stack, attempt.job_id)
+    page.reload()
+    factories.record(database, attempt, 4, first=7)
+    is_live(page)
+    factories.record(database, attempt, 1, first=11)
+    shows_what_is_stored(page, stack, attempt.job_id)
+    assert len(shown(page, "epoch")["loss"]) == 12
+
+
+def test_curves_of_other_jobs_lie_over_them_and_grow_too(page: Page, database: Database) -> None:
+    finished, _ = factories.succeeded(database, name="finished")
+    other, own = factories.running(database, name="other"), factories.running(database, name="own")
+    factories.record(database, other, 1)
+    factories.record(database, own, 1)
+    open_training(page, own)
+    page.get_by_label("Compare with").select_option(label="other · 40.00 %")
+    page.get_by_role("button", name="Add").click()
+    page.get_by_label("Compare with").select_option(value=str(finished))
+    page.get_by_role("button", name="Add").click()
+    is_live(page)
+    expect(page.locator("#batch-loss .legend button")).to_have_text(
+        ["own, each batch", "other, each batch", "finished, each batch"]
+    )
+    factories.record(database, other, 1, first=1)
+    page.wait_for_function("() => document.querySelector('#curves').curves[1].last('step') === 3")
+    page.get_by_role("link", name="Remove other").click()
+    expect(page.locator("#epoch-loss .legend button")).to_have_count(4)
+
+
+def test_settings_and_a_zoom_change_what_is_drawn_and_are_kept(page: Page, database: Database) -> None:
+    attempt = factories.running(database, spec=factories.make_spec(epochs=20))
+    factories.record(database, attempt, 20)
+    open_training(page, attempt)
+    plot = page.locator("#batch-loss .plot")
+    expect(plot).to_have_attribute("aria-label", summary("Batch loss", 40))
+    page.get_by_label("Smooth batches").select_option("10")
+    page.get_by_label("Logarithmic loss").check()
+    page.get_by_label("Along").select_option("epoch")
+    plot.hover(position={"x": 300, "y": 60})
+    expect(page.locator("#epoch-loss .readout")).to_contain_text("Epoch")  # the charts share their axis
+    drag(page, "#batch-loss .plot", 150, 300)
+    expect(page.locator("#epoch-accuracy").get_by_role("button", name="Show all")).to_be_visible()
+    page.locator("#epoch-accuracy").get_by_role("button", name="Show all").click()
+    expect(page.get_by_role("button", name="Show all")).to_have_count(0)
+    page.reload()
+    expect(page.get_by_label("Along")).to_have_value("epoch")
+    expect(page.get_by_label("Logarithmic loss")).to_be_checked()
+
+
+def summary(title: str, points: int) -> re.Pattern[str]:
+    return re.compile(rf"^{title}\. .*: .* at first, .* now, {points} points\.$")
+
+
+def drag(page: Page, selector: str, start: float, end: float) -> None:
+    box = page.locator(selector).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + start, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end, box["y"] + 60)
+    page.mouse.up()
+
+
+def test_the_curves_are_read_by_keys_and_as_a_table_and_saved_as_files(
+    page: Page, database: Database
+) -> None:
+    attempt = factories.running(database, name="by keys")
+    factories.record(database, attempt, 3)
+    open_training(page, attempt)
+    expect(page.locator("#epoch-loss .plot")).to_have_attribute("aria-label", summary("Epoch loss", 3))
+    page.locator("#epoch-loss .plot").focus()
+    page.keyboard.press("End")
+    expect(page.locator("#epoch-loss .readout")).to_have_text("Epoch 3training 0.3333validation 0.3667")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#epoch-loss [aria-live]")).to_have_text("Epoch 2, training 0.5, validation 0.55")
+    page.keyboard.press("+")
+    expect(page.locator("#epoch-loss").get_by_role("button", name="Show all")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#epoch-loss").get_by_role("button", name="Show all")).to_be_hidden()
+    page.locator("#epoch-loss").get_by_role("button", name="Table").click()
+    rows = page.get_by_label("Epoch loss as a table").get_by_role("row")
+    expect(rows).to_have_text(["Epochtrainingvalidation", "111.1", "20.50.55", "30.33330.3667"])
+    assert violations(page) == []
+    with page.expect_download() as picture:
+        page.locator("#epoch-loss").get_by_role("button", name="PNG").click()
+    assert picture.value.suggested_filename == f"epoch-loss-{attempt.job_id}.png"
+    with page.expect_download() as table:
+        page.locator("#batch-loss").get_by_role("link", name="CSV").click()
+    assert table.value.path().read_text().count("\n") == 7  # a header and six steps
+
+
+def test_a_legend_hides_curves(page: Page, database: Database) -> None:
+    attempt = factories.running(database)
+    factories.record(database, attempt, 3)
+    open_training(page, attempt)
+    plot = page.locator("#epoch-loss .plot")
+    expect(plot).to_have_attribute("aria-label", summary("Epoch loss", 3))
+    page.locator("#epoch-loss").get_by_role("button", name="validation").click()
+    expect(plot).not_to_have_attribute("aria-label", re.compile("validation"))
