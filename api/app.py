@@ -39,6 +39,8 @@ from api.routes import (
     problems,
     queues,
     sweeps,
+    tfjs,
+    weights,
     workers,
 )
 from api.services import open_services
@@ -51,8 +53,8 @@ _DESCRIPTION = (
     "a path of this API that explains it."
 )
 # in the order of the documentation
-_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics)
-_ROUTES = (*_JOB_ROUTES, models, sweeps, datasets, workers, queues, api_keys, health, problems)
+_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics, weights)
+_ROUTES = (*_JOB_ROUTES, models, tfjs, sweeps, datasets, workers, queues, api_keys, health, problems)
 
 _OPEN_THREADS = 4
 

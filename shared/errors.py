@@ -8,6 +8,7 @@ TrainshedError
 │   │   ├── DatasetNotFound
 │   │   ├── ApiKeyNotFound
 │   │   ├── SweepNotFound
+│   │   ├── WeightsNotFound
 │   │   └── WorkerNotFound
 │   ├── InvalidSpec
 │   ├── ModelInUse
@@ -69,6 +70,10 @@ class ApiKeyNotFound(NotFound):
 
 class SweepNotFound(NotFound):
     """No sweep has the requested id."""
+
+
+class WeightsNotFound(NotFound):
+    """The job has kept no weights after the requested epoch."""
 
 
 class WorkerNotFound(NotFound):

@@ -304,6 +304,14 @@ class Client(AbstractContextManager["Client"]):
         query = {"jobs": _comma_separated(job_ids), **_metrics_query(resolution, names, max_points)}
         return self._connection.call("GET", "/v1/metrics", params={"format": file_format, **query}).text
 
+    def weights(self, job_id: UUID) -> schemas.KeptWeights:
+        """Return the epochs whose weights a job has kept (`keep_weights`), and what their bytes are."""
+        return self._get(schemas.KeptWeights, f"/v1/jobs/{job_id}/weights")
+
+    def weights_after(self, job_id: UUID, epoch: int) -> bytes:
+        """Return the weights after an epoch of a job: float32, little-endian, the arrays of `weights`."""
+        return self._connection.call("GET", f"/v1/jobs/{job_id}/weights/{epoch}").content
+
     def evaluation(self, job_id: UUID) -> schemas.JobEvaluation:
         """Return the evaluation of a succeeded job."""
         return self._get(schemas.JobEvaluation, f"/v1/jobs/{job_id}/evaluation")
@@ -343,6 +351,15 @@ class Client(AbstractContextManager["Client"]):
         """Return a model's file."""
         path = f"/v1/models/{model}/download"
         return self._connection.call("GET", path, params={"format": file_format}).content
+
+    def tfjs_files(self, model: ModelReference) -> dict[str, bytes]:
+        """Return a model for TensorFlow.js: its two files by name, to be written into one folder.
+
+        `tf.loadLayersModel` loads a model from the URL of its `model.json`.
+        """
+        folder = f"/v1/models/{self.model(model).id}/tfjs"
+        names = ("model.json", "weights.bin")
+        return {name: self._connection.call("GET", f"{folder}/{name}").content for name in names}
 
     def predict(
         self,

@@ -140,6 +140,12 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "dataset-not-found", 404, "No such dataset", "`detail` lists the configured datasets."
     ),
     errors.SweepNotFound: _not_found("sweep"),
+    errors.WeightsNotFound: ProblemType(
+        "weights-not-found",
+        404,
+        "No such weights",
+        "`GET /v1/jobs/{id}/weights` lists the epochs whose weights a job has kept.",
+    ),
     errors.ModelInUse: ProblemType(
         "model-in-use",
         409,

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     LargeBinary,
     MetaData,
@@ -299,6 +300,21 @@ class Epoch(Base):
     seconds: Mapped[float]
     batch_loss: Mapped[list[float]]
     batch_accuracy: Mapped[list[float]]
+
+
+class EpochWeights(Base):
+    """The weights after an epoch of a job that keeps them: see `shared.formats.weights`."""
+
+    __tablename__ = "epoch_weights"
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id", "epoch"], ["epochs.job_id", "epochs.epoch"], ondelete="CASCADE"),
+        CheckConstraint("length(content) > 0 AND length(content) / 4 * 4 = length(content)", name="floats"),
+    )
 
 
 class Checkpoint(Base):

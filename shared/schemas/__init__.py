@@ -94,4 +94,5 @@ from shared.schemas.sweeps import (
     SweepDetail,
     SweepResult,
 )
+from shared.schemas.weights import KeptArray, KeptWeights
 from shared.schemas.workers import Autoscaling, Queue, QueueLoad, Worker

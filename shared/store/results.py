@@ -3,7 +3,7 @@
 They are only called inside the fenced transactions of `shared.store.attempts`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
@@ -17,10 +17,11 @@ from shared.db.clock import Now
 from shared.db.engine import upsert
 
 # tables, not mapped classes: in SQLAlchemy's Core a statement costs a third of what it costs in its ORM
-_EPOCHS, _MODELS, _MODEL_FILES, _EVALUATIONS, _CLASS_RESULTS, _CONFUSION, _MISCLASSIFIED = (
+_EPOCHS, _EPOCH_WEIGHTS, _MODELS, _MODEL_FILES, _EVALUATIONS, _CLASS_RESULTS, _CONFUSION, _MISCLASSIFIED = (
     tables.Base.metadata.tables[mapped.__tablename__]
     for mapped in (
         tables.Epoch,
+        tables.EpochWeights,
         tables.Model,
         tables.ModelFile,
         tables.Evaluation,
@@ -64,8 +65,16 @@ def add_epochs(session: Session, job_id: UUID, attempt: int, epochs: Sequence[sc
     )
 
 
+def add_weights(session: Session, job_id: UUID, weights: Mapping[int, bytes]) -> None:
+    """Insert the weights after recorded epochs, by epoch."""
+    session.execute(
+        insert(_EPOCH_WEIGHTS),
+        [{"job_id": job_id, "epoch": epoch, "content": content} for epoch, content in weights.items()],
+    )
+
+
 def delete_epochs(session: Session, job_id: UUID) -> None:
-    """Delete a job's recorded epochs and its checkpoint."""
+    """Delete a job's recorded epochs, with their weights, and its checkpoint."""
     session.execute(delete(tables.Epoch).where(tables.Epoch.job_id == job_id))
     session.execute(delete(tables.Checkpoint).where(tables.Checkpoint.job_id == job_id))
 

@@ -26,25 +26,29 @@ from workers.executor import Executor, SilentMonitor, TrainedModel
 
 @dataclass(frozen=True)
 class Golden:
-    """Results of the golden run of a spec."""
+    """Results of the golden run of a spec; `weights` are those after each epoch, if the spec keeps them."""
 
     epochs: tuple[EpochMetrics, ...]
     model: TrainedModel
+    weights: dict[int, bytes]
 
 
 class _EpochCollector(SilentMonitor):
     def __init__(self) -> None:
         self.epochs: list[EpochMetrics] = []
+        self.weights: dict[int, bytes] = {}
 
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         self.epochs.append(metrics)
+        if weights is not None:
+            self.weights[metrics.epoch] = weights
 
 
 def golden_run(executor: Executor, spec: TrainSpec) -> Golden:
     """Run a spec in this process, without faults."""
     collector = _EpochCollector()
     model = executor.train(spec, None, collector)
-    return Golden(tuple(collector.epochs), model)
+    return Golden(tuple(collector.epochs), model, collector.weights)
 
 
 @cache
@@ -63,7 +67,7 @@ def stored_run(session: Session, job_id: UUID) -> Golden:
         onnx=stored_models.file(session, model.id, ModelFormat.ONNX).content,
         evaluation=evaluations.get(session, job_id),
     )
-    return Golden(tuple(stored.epochs(session, job_id)), trained)
+    return Golden(tuple(stored.epochs(session, job_id)), trained, stored.weights(session, job_id))
 
 
 def check(
@@ -168,6 +172,8 @@ def _of_epochs(session: Session, job: Job, events: list[JobEvent]) -> Iterator[s
     for row in rows:
         if recorded.get(row.epoch) != (row.attempt, row.loss):
             yield f"epoch {row.epoch} of attempt {row.attempt} differs from the epoch in its event"
+    if job.spec.get("keep_weights") and list(stored.weights(session, job.id)) != [row.epoch for row in rows]:
+        yield "it has not kept the weights after each of its epochs"
     if job.state in TERMINAL and session.get(Checkpoint, job.id) is not None:
         yield "its checkpoint was not deleted"
 
@@ -193,6 +199,8 @@ def _of_results(session: Session, job: Job, golden: Callable[[TrainSpec], Golden
     expected = golden(spec)
     if _bits(stored.epochs(session, job.id)) != _bits(expected.epochs):
         yield "its epochs are not those of its golden run"
+    if stored.weights(session, job.id) != expected.weights:
+        yield "the weights that it has kept are not those of its golden run"
     models = session.scalars(select(Model).where(Model.job_id == job.id)).all()
     if [model.weights_sha256 for model in models] != [expected.model.weights_sha256]:
         yield f"it has {len(models)} models, or its weights are not those of its golden run"

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, Worker
+from shared.formats.weights import parameter_count, to_bytes
 from shared.lifecycle import JobState, Phase
 from shared.schemas import (
     ClassResult,
@@ -24,6 +26,7 @@ from shared.schemas import (
     LayerSummary,
     Misclassified,
     ModelFormat,
+    ModelKind,
     TrainSpec,
 )
 from shared.settings import Settings
@@ -177,15 +180,30 @@ def running(database: Database, **overrides: Any) -> AttemptId:
     return claimed(database, submitted(database, **overrides)).attempt
 
 
-def make_progress(*reached: Phase | EpochMetrics, state: bytes = b"the state after it") -> Progress:
+def make_progress(
+    *reached: Phase | EpochMetrics, state: bytes = b"the state after it", keep_weights: bool = False
+) -> Progress:
     """Progress that is not stored yet, made at this moment."""
-    return Progress(tuple(map(Milestone, reached)), state)
+    milestones = (
+        Milestone(each, weights=make_epoch_weights(each.epoch))
+        if keep_weights and isinstance(each, EpochMetrics)
+        else Milestone(each)
+        for each in reached
+    )
+    return Progress(tuple(milestones), state)
 
 
-def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 0) -> None:
+def make_epoch_weights(epoch: int) -> bytes:
+    """The bytes of the weights of a `cnn` after an epoch: all of them equal."""
+    return to_bytes(np.full(parameter_count(ModelKind.CNN), epoch + 0.5, np.float32))
+
+
+def record(
+    database: Database, attempt: AttemptId, epochs: int, *, first: int = 0, keep_weights: bool = False
+) -> None:
     """Record some epochs, each in a transaction of its own."""
     for epoch in map(make_epoch, range(first, first + epochs)):
-        record_progress(database, attempt, make_progress(epoch))
+        record_progress(database, attempt, make_progress(epoch, keep_weights=keep_weights))
 
 
 def record_progress(database: Database, attempt: AttemptId, progress: Progress) -> None:

@@ -74,7 +74,8 @@ class StubExecutor:
                 batch_accuracy=tuple(losses),
             )
             final = state
-            monitor.epoch(metrics, lambda final=final: final)  # type: ignore[misc]
+            weights = final if spec.keep_weights else None
+            monitor.epoch(metrics, lambda final=final: final, weights)  # type: ignore[misc]
         monitor.phase(Phase.EVALUATING)
         evaluation = _evaluation(spec.evaluation_size, spec.threshold)
         return TrainedModel(
