@@ -1,6 +1,7 @@
 """The page of one job, and its actions as forms."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -9,10 +10,12 @@ from sqlalchemy.orm import Session
 from api.deps import JobId, ServicesDep
 from api.http.auth import READ, SUBMIT
 from api.jobs import submission
+from api.services import Services
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
+from api.web.tabs import evaluation, input_data
 from shared.lifecycle import TERMINAL
-from shared.schemas import JobClone
+from shared.schemas import JobClone, JobDetail
 from shared.store import activity, job_edits, job_queries
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
@@ -28,6 +31,12 @@ TABS = {
 }
 """The tabs of the page, each with a template `job/{name}.html`; the first is shown at first."""
 
+_FACTS: dict[str, Callable[[Services, JobDetail, Mapping[str, str]], dict[str, Any]]] = {
+    "evaluation": evaluation.read,
+    "input": input_data.read,
+}
+"""What a tab shows besides the job, by the job and the page's query."""
+
 
 @router.get("", dependencies=[READ])
 def show_job(request: Request, services: ServicesDep, job_id: JobId, tab: str = "training") -> Response:
@@ -35,6 +44,8 @@ def show_job(request: Request, services: ServicesDep, job_id: JobId, tab: str = 
     job, now = services.database.read(
         lambda session: (job_queries.get(session, job_id), activity.read_now(session))
     )
+    tab = tab if tab in TABS else next(iter(TABS))
+    facts = _FACTS[tab](services, job, request.query_params) if tab in _FACTS else {}
     return render(
         request,
         "job.html",
@@ -43,7 +54,8 @@ def show_job(request: Request, services: ServicesDep, job_id: JobId, tab: str = 
         job=job,
         is_finished=job.state in TERMINAL,
         tabs=TABS,
-        tab=tab if tab in TABS else next(iter(TABS)),
+        tab=tab,
+        **facts,
     )
 
 
