@@ -9,6 +9,8 @@ TrainshedError
 │   │   ├── ApiKeyNotFound
 │   │   ├── SweepNotFound
 │   │   ├── WeightsNotFound
+│   │   ├── PredictionsNotStored
+│   │   ├── ImageNotFound
 │   │   └── WorkerNotFound
 │   ├── InvalidSpec
 │   ├── ModelInUse
@@ -74,6 +76,14 @@ class SweepNotFound(NotFound):
 
 class WeightsNotFound(NotFound):
     """The job has kept no weights after the requested epoch."""
+
+
+class PredictionsNotStored(NotFound):
+    """The evaluation was made by a version that did not store the prediction of each image."""
+
+
+class ImageNotFound(NotFound):
+    """The dataset has no image with a requested index."""
 
 
 class WorkerNotFound(NotFound):

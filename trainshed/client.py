@@ -323,6 +323,36 @@ class Client(AbstractContextManager["Client"]):
         path = f"/v1/jobs/{job_id}/misclassified"
         return self._pages(Page[schemas.MisclassifiedImage], path, label=label, predicted=predicted)
 
+    def predictions(
+        self,
+        job_id: UUID,
+        *,
+        label: int | None = None,
+        predicted: int | None = None,
+        correct: bool | None = None,
+    ) -> Iterator[schemas.ImagePrediction]:
+        """Yield what a job's evaluation predicted for each image, by index: for all, or those that match."""
+        path = f"/v1/jobs/{job_id}/evaluation/predictions"
+        query = _without_none(label=label, predicted=predicted, correct=correct)
+        return self._pages(Page[schemas.ImagePrediction], path, **query)
+
+    def predictions_file(self, job_id: UUID) -> bytes:
+        """Return all predictions of a job's evaluation: n images, by index, in 45 n bytes, little-endian.
+
+        First the probabilities, (n, 10) as float32; then the images' indices, (n,) as uint32; then their
+        labels, (n,) as uint8.
+        """
+        path = f"/v1/jobs/{job_id}/evaluation/predictions"
+        return self._connection.call("GET", path, params={"format": "binary"}).content
+
+    def images(
+        self, dataset: str, indices: Sequence[int], *, split: Literal["train", "test"] = "test"
+    ) -> bytes:
+        """Return up to 100 images of a dataset as one PNG file, 28 pixels wide, one below the other."""
+        path = f"/v1/datasets/{quote(dataset, safe='')}/images"
+        query = {"indices": _comma_separated(indices), "split": split}
+        return self._connection.call("GET", path, params=query).content
+
     def compare(self, job_ids: Sequence[UUID]) -> schemas.Comparison:
         """Compare two to ten jobs: their differing parameters, metrics and evaluations."""
         return self._get(schemas.Comparison, "/v1/compare", params={"jobs": _comma_separated(job_ids)})

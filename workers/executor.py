@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, LayerSummary, TrainSpec
+from shared.schemas import EpochMetrics, EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrainedModel:
     weights_sha256: str
     keras: bytes
     onnx: bytes
-    evaluation: Evaluation
+    evaluation: EvaluationResult
 
 
 @dataclass(frozen=True)
@@ -107,5 +107,5 @@ class Executor(Protocol):
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
         """Train, evaluate and export a model, from the beginning or from a checkpoint."""
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
         """Evaluate a stored model on its dataset's test images."""

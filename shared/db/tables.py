@@ -385,6 +385,8 @@ class Evaluation(Base):
     loss: Mapped[float]
     accuracy: Mapped[float]
     rejected: Mapped[int]
+    # of `shared.formats.predictions`; read only where it is asked for. NULL: written before it existed
+    predictions: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
     per_class: Mapped[list["ClassResult"]] = relationship(
         order_by="ClassResult.label", cascade="all, delete-orphan"
@@ -395,6 +397,8 @@ class Evaluation(Base):
     misclassified: Mapped[list["Misclassified"]] = relationship(
         order_by="Misclassified.index", cascade="all, delete-orphan"
     )
+
+    __table_args__ = (CheckConstraint("length(predictions) = 45 * size", name="predictions"),)
 
 
 def _evaluation_key() -> Mapped[UUID]:

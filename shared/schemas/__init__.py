@@ -6,6 +6,8 @@ from shared.schemas.datasets import DatasetSamples, Sample
 from shared.schemas.evaluations import (
     ClassResult,
     Evaluation,
+    EvaluationResult,
+    ImagePrediction,
     JobEvaluation,
     Misclassified,
     MisclassifiedImage,

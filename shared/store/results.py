@@ -55,7 +55,7 @@ class NewModel:
     layers: tuple[schemas.LayerSummary, ...]
     weights_sha256: str
     files: dict[schemas.ModelFormat, bytes]
-    evaluation: schemas.Evaluation
+    evaluation: schemas.EvaluationResult
 
 
 def add_epochs(session: Session, job_id: UUID, attempt: int, epochs: Sequence[schemas.EpochMetrics]) -> None:
@@ -114,9 +114,9 @@ def add_model(session: Session, job_id: UUID, model: NewModel, *, now: Now) -> N
 
 
 def add_evaluation(
-    session: Session, job_id: UUID, model_id: UUID, dataset: str, evaluation: schemas.Evaluation
+    session: Session, job_id: UUID, model_id: UUID, dataset: str, evaluation: schemas.EvaluationResult
 ) -> None:
-    """Insert an evaluation with its per-class results, confusion matrix and misclassified images."""
+    """Insert an evaluation: its per-class results, confusion matrix, misclassified images and predictions."""
     row = evaluation.model_dump(include={"size", "threshold", "loss", "accuracy", "rejected"})
     confusion = [
         {"label": label, "predicted": predicted, "count": count}
@@ -124,9 +124,8 @@ def add_evaluation(
         for predicted, count in enumerate(counts)
         if count
     ]
-    session.execute(
-        insert(_EVALUATIONS), [{"model_id": model_id, "dataset": dataset, **row, "job_id": job_id}]
-    )
+    row.update(job_id=job_id, model_id=model_id, dataset=dataset, predictions=evaluation.predictions)
+    session.execute(insert(_EVALUATIONS), [row])
     for table, rows in (
         (_CLASS_RESULTS, map(dict, evaluation.per_class)),
         (_CONFUSION, confusion),

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Checkpoint, Epoch, Job, JobEvent, Model
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobKind, JobState
-from shared.schemas import EpochMetrics, ModelFormat, TrainSpec
+from shared.schemas import EpochMetrics, EvaluationResult, ModelFormat, TrainSpec
 from shared.settings import Settings
 from shared.store import evaluations
 from shared.store import models as stored_models
@@ -65,7 +65,10 @@ def stored_run(session: Session, job_id: UUID) -> Golden:
         weights_sha256=model.weights_sha256,
         keras=stored_models.file(session, model.id, ModelFormat.KERAS).content,
         onnx=stored_models.file(session, model.id, ModelFormat.ONNX).content,
-        evaluation=evaluations.get(session, job_id),
+        evaluation=EvaluationResult(
+            **dict(evaluations.get(session, job_id)),
+            predictions=evaluations.predictions(session, job_id).to_bytes(),
+        ),
     )
     return Golden(tuple(stored.epochs(session, job_id)), trained, stored.weights(session, job_id))
 
@@ -209,6 +212,8 @@ def _of_results(session: Session, job: Job, golden: Callable[[TrainSpec], Golden
     compared = {"confusion_matrix", "loss", "accuracy", "rejected", "misclassified"}
     if evaluation.model_dump(include=compared) != expected.model.evaluation.model_dump(include=compared):
         yield "its evaluation is not that of its golden run"
+    if evaluations.predictions(session, job.id).to_bytes() != expected.model.evaluation.predictions:
+        yield "its predictions are not those of its golden run"
 
 
 def _bits(epochs: Iterable[EpochMetrics]) -> list[tuple[str, ...]]:

@@ -22,7 +22,7 @@ from shared.schemas import (
     ClassResult,
     EpochMetrics,
     EvaluateSpec,
-    Evaluation,
+    EvaluationResult,
     LayerSummary,
     Misclassified,
     ModelFormat,
@@ -37,6 +37,7 @@ from shared.store.results import NewModel
 from shared.store.submit import NewJob, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from shared.store.workers import WorkerInfo
+from tests.support.predictions import make_predictions
 
 NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
@@ -95,8 +96,10 @@ def make_epoch(epoch: int = 0, **overrides: Any) -> EpochMetrics:
     return EpochMetrics(**{**values, **overrides})
 
 
-def make_evaluation(**overrides: Any) -> Evaluation:
+def make_evaluation(**overrides: Any) -> EvaluationResult:
     """An evaluation of 50 images, 5 of each class: all are correct but one 9, predicted as a 4."""
+    labels = [number % 10 for number in range(50)]
+    labels[7], labels[9] = 9, 7
     matrix = [[5 if label == predicted else 0 for predicted in range(10)] for label in range(10)]
     matrix[9][9], matrix[9][4] = 4, 1
     values: dict[str, Any] = {
@@ -108,8 +111,9 @@ def make_evaluation(**overrides: Any) -> Evaluation:
         "per_class": tuple(_class_result(label, matrix) for label in range(10)),
         "confusion_matrix": tuple(map(tuple, matrix)),
         "misclassified": (Misclassified(index=7, label=9, predicted=4, probability=0.6),),
+        "predictions": make_predictions(labels, {7: (4, 0.6)}).to_bytes(),
     }
-    return Evaluation(**{**values, **overrides})
+    return EvaluationResult(**{**values, **overrides})
 
 
 def _class_result(label: int, matrix: list[list[int]]) -> ClassResult:

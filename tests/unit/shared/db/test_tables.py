@@ -62,6 +62,7 @@ _BAD_UPDATES = [
     ("ck_model_files_format", "UPDATE model_files SET format = 'tflite'"),
     ("ck_epoch_weights_floats", "UPDATE epoch_weights SET content = ''"),
     ("ck_epoch_weights_floats", "UPDATE epoch_weights SET content = 'abcde'"),
+    ("ck_evaluations_predictions", "UPDATE evaluations SET size = size + 1"),
     ("ck_class_results_counts", "UPDATE class_results SET rejected = count"),
     ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
 ]
