@@ -1,9 +1,8 @@
 """`python -m tests.web.screenshots FOLDER`: a picture of each page, and those of the README.
 
-On a stack of its own, with jobs that the real worker trains on the dataset `mnist`, which it downloads unless
-TRAINSHED_MNIST_IMAGES_URL and TRAINSHED_MNIST_LABELS_URL name another copy. Each page is taken light and dark,
-390 and 1440 pixels wide. Exits with 1 if a page is missing, reports an error, or a picture of the README is
-too large.
+On a stack of its own, with jobs that the real worker trains on `mnist`, which it downloads unless settings
+MNIST_IMAGES_URL and MNIST_LABELS_URL name another copy. Each page is taken light and dark, 390 and 1440
+pixels wide. Exits with 1 if a page is missing or reports an error, or a picture of the README is too large.
 """
 
 import sys
@@ -19,8 +18,8 @@ from playwright.sync_api import Browser, Page
 from shared.schemas import (
     EvaluateJobCreate,
     EvaluateRequest,
+    GridSweepCreate,
     ModelPatch,
-    SweepCreate,
     TrainJobCreate,
     TrainRequest,
 )
@@ -67,21 +66,19 @@ def _prepare(client: Client) -> dict[str, str]:
     codelab = client.submit(_train("the codelab's job", seed=1, evaluation_size=1_000, threshold=0.4))
     dense = client.submit(_train("dense layers only", seed=1, model="dense"))
     diverging = client.submit(_train("far too fast", seed=1, optimizer="sgd", learning_rate=10.0, epochs=3))
-    sweep = client.submit_sweep(
-        SweepCreate.model_validate(
-            {
-                "name": "learning rate and batch size",
-                "spec": {"epochs": 5, "seed": 1},
-                "parameters": {"learning_rate": [0.0003, 0.001, 0.003], "batch_size": [128, 512]},
-            }
-        )
+    grid = GridSweepCreate(
+        strategy="grid",
+        name="learning rate and batch size",
+        spec=TrainRequest(epochs=5, seed=1),
+        parameters={"learning_rate": (0.0003, 0.001, 0.003), "batch_size": (128, 512)},
     )
-    jobs = [client.wait(job.id, timeout_s=_WAIT_S) for job in (codelab, dense, diverging, *sweep.jobs)]
-    model_id = jobs[0].model_id
+    sweep = client.submit_sweep(grid)
+    jobs = [codelab.id, dense.id, diverging.id, *(result.job_id for result in sweep.jobs)]
+    model_id, *_ = [client.wait(job_id, timeout_s=_WAIT_S).model_id for job_id in jobs]
     assert model_id is not None
     client.change_model(model_id, ModelPatch(alias="champion"))
-    again = client.submit(EvaluateJobCreate(spec=EvaluateRequest(model_id=model_id, evaluation_size=5_000)))
-    client.wait(again.id, timeout_s=_WAIT_S)
+    evaluation = EvaluateRequest(model_id=model_id, evaluation_size=5_000)
+    client.wait(client.submit(EvaluateJobCreate(kind="evaluate", spec=evaluation)).id, timeout_s=_WAIT_S)
     running = client.submit(_train("all images", seed=2, train_size=55_000, epochs=500))
     waiting = client.submit(_train("waits its turn", seed=3))
     next(event for event in client.stream(running.id) if event.type == "epochs_recorded")
@@ -94,7 +91,7 @@ def _prepare(client: Client) -> dict[str, str]:
         "job-running": f"/jobs/{running.id}",
         "job-waiting": f"/jobs/{waiting.id}",
         "job-failed": f"/jobs/{diverging.id}",
-        "compare": f"/compare?jobs={codelab.id},{dense.id}",
+        "compare": f"/compare?ids={codelab.id},{dense.id}",
         "sweeps": "/sweeps",
         "sweep": f"/sweeps/{sweep.id}",
         "models": "/models",
