@@ -41,6 +41,10 @@ faults: .venv/installed ## Run all fault tests, which kill processes and servers
 contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 9 minutes
 	$(BIN)/python -m tests.contract
 
+.PHONY: screenshots
+screenshots: .venv/installed ## Train some jobs and take a picture of each page into screenshots/, and of the README's into docs/
+	@$(BIN)/python -m tests.web.screenshots screenshots
+
 .PHONY: gpu
 gpu: .venv/installed ## Run the tests that need a GPU
 	$(BIN)/pytest -m gpu tests/gpu

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from api.web import sign_in, static
-from api.web.routes import compare, job, jobs, new_job, overview, sweeps
+from api.web.routes import compare, job, jobs, new_job, overview, settings, sweeps, workers
 
 _MODULES = (
     static,
@@ -14,6 +14,8 @@ _MODULES = (
     job,
     compare,
     sweeps,
+    settings,
+    workers,
 )
 
 

@@ -1,19 +1,24 @@
 """The page of one job, and its actions as forms."""
 
+from collections.abc import Callable
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
+from starlette.datastructures import QueryParams
 
 from api.deps import EndOfEventsDep, JobId, ServicesDep
 from api.http.auth import READ, SUBMIT
 from api.http.paging import PageQuery
 from api.jobs import submission
 from api.routes.logs import get_logs
+from api.services import Services
 from api.web.commands import of_request
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
-from api.web.tabs import logs, timeline, training
+from api.web.tabs import evaluation, input_data, logs, timeline, training
 from shared.lifecycle import TERMINAL
-from shared.schemas import LogLevel
+from shared.schemas import JobDetail, LogLevel
 from shared.store import activity, job_edits, job_queries
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
@@ -29,8 +34,14 @@ TABS = {
 }
 """The tabs of the page, each with a template `job/{name}.html`; the first is shown at first."""
 
-_FACTS = {"training": training.read, "timeline": timeline.read, "logs": logs.read}
-"""What a tab's template needs besides the job, by tab."""
+_FACTS: dict[str, Callable[[Services, JobDetail, QueryParams], dict[str, Any]]] = {
+    "evaluation": evaluation.read,
+    "input": input_data.read,
+    "logs": logs.read,
+    "timeline": timeline.read,
+    "training": training.read,
+}
+"""What a tab's template needs besides the job, by the job and the page's query."""
 
 
 @router.get("", dependencies=[READ])

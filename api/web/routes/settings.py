@@ -1,0 +1,108 @@
+"""Settings: API keys, the theme, and what runs here."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+
+from api.deps import ServicesDep
+from api.http.auth import ADMIN, READ, CallersDep
+from api.http.callers import LOCAL_CALLER
+from api.http.paging import PageDep, PageQuery
+from api.routes import api_keys as key_routes
+from api.services import Services
+from api.web.forms import FormDep, see_other
+from api.web.pages import render
+from shared.errors import NoAdministrator
+from shared.schemas import ApiKeyCreate, CreatedApiKey, Scope
+from shared.store import activity
+
+router = APIRouter(prefix="/settings", include_in_schema=False)
+
+_KEYS_AN_OPEN_PAGE = 50
+LIFETIMES = {"": "never", "86400": "after a day", "2592000": "after 30 days", "31536000": "after a year"}
+"""When a new key expires, in seconds, as the form offers it."""
+
+_LIBRARIES = {
+    "Trainshed": "trainshed",
+    "FastAPI": "fastapi",
+    "SQLAlchemy": "sqlalchemy",
+    "Celery": "celery",
+    "ONNX Runtime": "onnxruntime",
+}
+
+
+@router.get("", dependencies=[READ])
+def show_settings(request: Request, services: ServicesDep, query: PageDep) -> Response:
+    """Show the keys to an administrator; to everyone the theme, the versions and where to read more."""
+    return _render(request, services, query)
+
+
+@router.post("/keys", dependencies=[ADMIN])
+def create_key(request: Request, services: ServicesDep, callers: CallersDep, form: FormDep) -> Response:
+    """Create a key, and show it this once."""
+    answer = Response()
+    try:
+        new = ApiKeyCreate.model_validate(_fields(form))
+        created = key_routes.create_api_key(services, callers, new, answer)
+    except ValidationError as error:
+        errors = {str(item["loc"][0]): item["msg"] for item in error.errors()}
+        return _render(request, services, errors=errors, form=form, status=422)
+    except NoAdministrator as error:
+        return _render(request, services, errors={"scope": str(error)}, form=form, status=409)
+    page = _render(request, services, created=created)
+    page.headers["Cache-Control"] = answer.headers["Cache-Control"]  # no copy of the key is kept
+    return page
+
+
+@router.post("/keys/{key_id:uuid}/revoke", dependencies=[ADMIN])
+def revoke_key(services: ServicesDep, callers: CallersDep, key_id: UUID) -> Response:
+    """Revoke a key, at once and for good."""
+    key_routes.revoke_api_key(services, callers, key_id)
+    return see_other("/settings#keys")
+
+
+def _fields(form: Mapping[str, str]) -> dict[str, Any]:
+    lifetime = form.get("expires_in_s", "")
+    return {
+        "name": form.get("name", "").strip(),
+        "scope": form.get("scope", Scope.READ),
+        "expires_in_s": float(lifetime) if lifetime.isascii() and lifetime.isdecimal() else None,
+    }
+
+
+def _render(
+    request: Request,
+    services: Services,
+    query: PageQuery | None = None,
+    *,
+    created: CreatedApiKey | None = None,
+    errors: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    is_admin = request.state.caller.scope.includes(Scope.ADMIN)
+    query = query or PageQuery(_KEYS_AN_OPEN_PAGE, None)
+    keys = key_routes.list_api_keys(services, query) if is_admin else None
+    uses_postgresql = services.settings.database_url.startswith("postgresql")
+    return render(
+        request,
+        "settings.html",
+        status=status,
+        now=services.database.read(activity.read_now),
+        keys=keys,
+        next_page=f"/settings?cursor={keys.next_cursor}#keys" if keys and keys.next_cursor else None,
+        created=created,
+        errors=errors or {},
+        form=form or {},
+        scopes=list(Scope),
+        lifetimes=LIFETIMES,
+        versions={name: version(package) for name, package in _LIBRARIES.items()}
+        | {"Python": platform.python_version()},
+        database="PostgreSQL" if uses_postgresql else "SQLite",
+        is_open=request.state.caller is LOCAL_CALLER,
+    )

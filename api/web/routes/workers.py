@@ -1,0 +1,100 @@
+"""The workers and the queues, and the page of one worker; draining and pausing as forms."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from api.deps import EndOfEventsDep, RenderedDep, ServicesDep
+from api.http.auth import ADMIN, READ
+from api.http.paging import PageDep
+from api.routes import queues as queue_routes
+from api.routes import workers as worker_routes
+from api.routes.queues import QueueName
+from api.routes.workers import WorkerId
+from api.web.forms import own_path, see_other
+from api.web.pages import Stream, render
+from shared.lifecycle import JobState, WorkerState
+from shared.schemas import Job, JobListQuery, Worker
+from shared.store import activity, job_lists, queues, workers
+
+router = APIRouter(prefix="/workers", include_in_schema=False)
+
+_MAX_RUNNING = 200  # jobs whose names are shown beside their workers
+
+Back = Annotated[str, Query(description="The page that is shown after a form.")]
+
+
+@router.get("", dependencies=[READ])
+def list_workers(request: Request, services: ServicesDep, end: EndOfEventsDep, query: PageDep) -> Response:
+    """Show the workers, last seen first, and the queues with their load."""
+    page = worker_routes.list_workers(services, query)
+    named = services.settings.queues
+    rows = services.database.read(lambda session: queues.page(session, named))
+    return render(
+        request,
+        "workers.html",
+        now=services.database.read(activity.read_now),
+        stream=Stream("/v1/stream", end),
+        workers=[worker for worker in page.data if worker.state is not WorkerState.STOPPED],
+        stopped=[worker for worker in page.data if worker.state is WorkerState.STOPPED],
+        jobs=services.database.read(_running),
+        queues=[(queue, queues.load(queue)) for _, queue in rows],
+        is_online=services.database.read(workers.count_by_state).get(WorkerState.ONLINE, 0) > 0,
+        next_page=f"/workers?cursor={page.next_cursor}" if page.next_cursor else None,
+        is_first=query.cursor is None,
+    )
+
+
+@router.get("/{worker_id}", dependencies=[READ])
+def show_worker(
+    request: Request, services: ServicesDep, end: EndOfEventsDep, worker_id: WorkerId
+) -> Response:
+    """Show a worker: its state, what it runs, and what it ran."""
+
+    def read(session: Session) -> tuple[Worker, dict[str, Job]]:
+        return workers.get(session, worker_id), _running(session)
+
+    worker, jobs = services.database.read(read)
+    return render(
+        request,
+        "worker.html",
+        now=services.database.read(activity.read_now),
+        stream=Stream("/v1/stream", end),
+        worker=worker,
+        jobs=jobs,
+    )
+
+
+@router.post("/{worker_id}/drain", dependencies=[ADMIN])
+def drain_worker(services: ServicesDep, worker_id: WorkerId, back: Back = "/workers") -> Response:
+    """Let a worker finish its running jobs and take no more."""
+    worker_routes.drain_worker(services, worker_id)
+    return see_other(own_path(back))
+
+
+@router.post("/{worker_id}/undrain", dependencies=[ADMIN])
+def undrain_worker(services: ServicesDep, worker_id: WorkerId, back: Back = "/workers") -> Response:
+    """Let a draining worker take jobs again."""
+    worker_routes.undrain_worker(services, worker_id)
+    return see_other(own_path(back))
+
+
+@router.post("/queues/{name}/pause", dependencies=[ADMIN])
+def pause_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Response:
+    """Start no more jobs of a queue."""
+    queue_routes.pause_queue(services, rendered, name)
+    return see_other("/workers#queues")
+
+
+@router.post("/queues/{name}/resume", dependencies=[ADMIN])
+def resume_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Response:
+    """Start jobs of a paused queue again."""
+    queue_routes.resume_queue(services, rendered, name)
+    return see_other("/workers#queues")
+
+
+def _running(session: Session) -> dict[str, Job]:
+    """Return the running jobs by id, so that they are shown by name."""
+    query = JobListQuery(state=(JobState.RUNNING,))
+    return {str(job.id): job for _, job in job_lists.page(session, query, limit=_MAX_RUNNING)}

@@ -1,0 +1,159 @@
+"""The tab `evaluation` of a job's page: results, confusion matrix, and images with what was predicted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import ceil, sqrt
+from typing import Any
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from api.services import Services
+from api.web.tabs import pictures
+from shared.errors import NotReady, PredictionsNotStored
+from shared.schemas import JobDetail, JobEvaluation
+from shared.settings import DIGIT_NAMES
+from shared.store import evaluations
+
+MAX_SHADE = 9
+"""The strongest of the shades of a matrix's cells; 0 is none."""
+
+NO_DIGIT = "none"
+"""In place of a predicted class: the probability is below the threshold."""
+
+_SHOWN = 100  # predictions, as in the codelab's demonstration
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a confusion matrix.
+
+    Attributes:
+        share: of its row's images, 0 to 1, those without a digit found included; None in an empty row.
+        shade: 0 to `MAX_SHADE`, for the share.
+        error_shade: likewise, in proportion to the largest share off the diagonal; 0 on the diagonal.
+    """
+
+    predicted: int
+    count: int
+    share: float | None
+    shade: int
+    error_shade: int
+
+
+@dataclass(frozen=True)
+class Shot:
+    """An image with what was predicted for it.
+
+    Attributes:
+        probability: of the prediction, 0 to 1.
+        verdict: `correct`, `wrong`, or `rejected` if the probability is below the threshold.
+    """
+
+    index: int
+    label: int
+    predicted: int
+    probability: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The cell of the matrix whose images are shown; `predicted` is None for those without a digit found."""
+
+    label: int
+    predicted: int | None
+
+
+def read(services: Services, job: JobDetail, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the template's variables.
+
+    Args:
+        query: of the page's address: `label` and `predicted` choose a cell of the matrix.
+    """
+    try:
+        evaluation = services.database.read(partial(evaluations.get, job_id=job.id))
+    except NotReady:
+        return {"evaluation": None}
+    names = tuple(result.name for result in evaluation.per_class)
+    chosen = _chosen(query, len(names))
+    shots = services.database.read(partial(_stored, evaluation=evaluation, chosen=chosen))
+    shown = _misclassified(evaluation, chosen) if shots is None else shots
+    return {
+        "evaluation": evaluation,
+        "has_predictions": shots is not None,
+        "names": [str(label) for label in range(len(names))] if names == DIGIT_NAMES else list(names),
+        "matrix": matrix(evaluation.confusion_matrix, [result.count for result in evaluation.per_class]),
+        "wrong": sum(result.count - result.correct - result.rejected for result in evaluation.per_class),
+        "chosen": chosen,
+        "shots": shown,
+        "strip": pictures.strip(evaluation.dataset, [shot.index for shot in shown]),
+        "missing": pictures.missing(evaluation.dataset, services.settings),
+    }
+
+
+def matrix(counts: Sequence[Sequence[int]], totals: Sequence[int]) -> list[list[Cell]]:
+    """Return the cells of a confusion matrix, with their shades.
+
+    Args:
+        totals: the number of images of each row's class.
+    """
+    shares = [
+        [count / total if total else None for count in row] for row, total in zip(counts, totals, strict=True)
+    ]
+    errors = [share or 0.0 for i, row in enumerate(shares) for j, share in enumerate(row) if i != j]
+    most = max(errors, default=0.0)
+    return [
+        [
+            Cell(
+                predicted=j,
+                count=count,
+                share=share,
+                shade=_shade(share or 0.0),
+                error_shade=_shade((share or 0.0) / most) if most and i != j else 0,
+            )
+            for j, (count, share) in enumerate(zip(row, shares[i], strict=True))
+        ]
+        for i, row in enumerate(counts)
+    ]
+
+
+def _shade(share: float) -> int:
+    """Return the shade for a share of 0 to 1. By its root, so that a few errors can be seen."""
+    return ceil(MAX_SHADE * sqrt(share))
+
+
+def _chosen(query: Mapping[str, str], classes: int) -> Chosen | None:
+    label, predicted = query.get("label", ""), query.get("predicted", "")
+    known = [str(number) for number in range(classes)]
+    if label not in known or predicted not in (*known, NO_DIGIT):
+        return None
+    return Chosen(int(label), None if predicted == NO_DIGIT else int(predicted))
+
+
+def _stored(session: Session, *, evaluation: JobEvaluation, chosen: Chosen | None) -> list[Shot] | None:
+    """Return the first images, by default of all cells; None if the predictions were not stored."""
+    try:
+        images = evaluations.predictions(session, evaluation.job_id)
+    except PredictionsNotStored:
+        return None
+    best, predicted = images.probabilities.max(axis=1).astype(np.float64), images.predicted
+    rejected = np.zeros(len(best), bool) if evaluation.threshold is None else best < evaluation.threshold
+    verdicts = np.where(rejected, "rejected", np.where(predicted == images.labels, "correct", "wrong"))
+    shown = np.ones(len(best), bool)
+    if chosen is not None:
+        is_predicted = rejected if chosen.predicted is None else ~rejected & (predicted == chosen.predicted)
+        shown = is_predicted & (images.labels == chosen.label)
+    rows = np.flatnonzero(shown)[:_SHOWN]
+    columns = (images.indices, images.labels, predicted, best, verdicts)
+    return [Shot(*values) for values in zip(*(column[rows].tolist() for column in columns), strict=True)]
+
+
+def _misclassified(evaluation: JobEvaluation, chosen: Chosen | None) -> list[Shot]:
+    wrong = [
+        Shot(image.index, image.label, image.predicted, image.probability, "wrong")
+        for image in evaluation.misclassified
+        if chosen is None or chosen == Chosen(image.label, image.predicted)
+    ]
+    return wrong[:_SHOWN]

@@ -1,0 +1,36 @@
+"""Pictures of a dataset's images on pages: strips that the REST API serves, or why there are none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.datasets import catalog
+from shared.errors import DatasetNotFound, DataUnavailable
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some images in one PNG, one below the other.
+
+    Attributes:
+        address: its path.
+        count: number of images.
+    """
+
+    address: str
+    count: int
+
+
+def strip(dataset: str, indices: Sequence[int], split: str = "test") -> Strip:
+    """Return the strip of images with these indices, at most 100."""
+    listed = ",".join(map(str, indices))
+    return Strip(f"/v1/datasets/{dataset}/images?split={split}&indices={listed}", len(indices))
+
+
+def missing(dataset: str, settings: Settings) -> str | None:
+    """Return why the images of a dataset cannot be shown; None if they can."""
+    try:
+        catalog.cached(dataset, settings)
+    except (DatasetNotFound, DataUnavailable) as error:
+        return str(error)
+    return None

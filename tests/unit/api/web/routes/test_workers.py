@@ -1,0 +1,100 @@
+"""The pages of the workers and queues, and their forms."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.lifecycle import WorkerState
+from shared.store import queues, workers
+from tests.support import factories
+
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+
+
+def test_workers_are_shown_with_what_they_run_and_since_when_they_are_silent(
+    client: httpx.Client, database: Database
+) -> None:
+    factories.worker(database, devices=["a GPU"], slots=2)
+    factories.worker(database, id="gone:1", heartbeat_at=database_now(-timedelta(minutes=58).total_seconds()))
+    factories.running(database, name="the running one")
+
+    html = client.get("/workers").text
+
+    assert all(text in html for text in ("worker-1", "a GPU", "1 of 2", "the running one", "Lost"))
+    assert "58 min ago" in html
+
+
+def test_without_a_worker_the_page_says_how_to_start_one(client: httpx.Client, database: Database) -> None:
+    factories.worker(database, state="stopped")
+
+    html = client.get("/workers").text
+
+    assert "No worker is online" in html
+    assert "trainshed worker --check" in html
+
+
+def test_queues_are_shown_with_their_load(client: httpx.Client, database: Database) -> None:
+    factories.submitted(database, queue="night", priority="high")
+    database.write(lambda session: queues.pause(session, "night"))
+
+    html = client.get("/workers").text
+
+    assert "/jobs?queue=night&amp;state=queued" in html
+    assert "Paused" in html
+    assert "/workers/queues/night/resume" in html
+
+
+def test_a_worker_is_drained_and_undrained_and_the_page_of_the_form_is_shown(
+    client: httpx.Client, database: Database
+) -> None:
+    name = factories.worker(database)
+
+    for action, state in (("drain", WorkerState.DRAINING), ("undrain", WorkerState.ONLINE)):
+        address = f"/workers/{name}/{action}?back=/workers/{name}"
+        answer = client.post(address, data={"idempotency_key": "k"}, headers=OWN_PAGE)
+
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"/workers/{name}")
+        assert database.read(lambda session: workers.get(session, name)).state is state
+
+
+def test_a_form_leads_to_no_other_site(client: httpx.Client, database: Database) -> None:
+    name = factories.worker(database)
+
+    answer = client.post(f"/workers/{name}/drain?back=//evil.example", data={}, headers=OWN_PAGE)
+
+    assert answer.headers["Location"] == "/"
+
+
+def test_a_queue_is_paused_and_resumed(client: httpx.Client, database: Database) -> None:
+    for action, is_paused in (("pause", True), ("resume", False)):
+        answer = client.post(f"/workers/queues/night/{action}", data={}, headers=OWN_PAGE)
+
+        assert answer.headers["Location"] == "/workers#queues"
+        assert database.read(lambda session: queues.get(session, "night")).paused is is_paused
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [("online", "Drain"), ("draining", "takes no more jobs"), ("stopped", "starts it again")],
+)
+def test_a_workers_page_says_what_its_state_means(
+    client: httpx.Client, database: Database, state: str, says: str
+) -> None:
+    factories.running(database, name="its job")
+    factories.claimed(database, factories.submitted(database, name="another"), worker="gpu:7")
+    factories.worker(database, id="gpu:7", state=state, versions={"trainshed": "9.8.7"})
+
+    html = client.get("/workers/gpu:7").text
+
+    assert all(text in html for text in (says, "9.8.7", "another"))
+    assert "its job" not in html
+
+
+def test_a_worker_that_is_not_listed_any_more_is_a_page_that_says_why(client: httpx.Client) -> None:
+    answer = client.get("/workers/gone", headers={"Accept": "text/html"})
+
+    assert answer.status_code == 404
+    assert "deleted after a day" in answer.text

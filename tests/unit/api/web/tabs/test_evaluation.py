@@ -1,0 +1,95 @@
+"""The tab with the evaluation: shades of the matrix, images of a cell, evaluations of old versions."""
+
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from api.web.tabs.evaluation import MAX_SHADE, matrix
+from shared.db.engine import Database
+from shared.db.tables import Evaluation
+from tests.support import factories
+
+
+@pytest.fixture
+def job_id(database: Database) -> UUID:
+    """A job whose model took one of five nines (test image 7) for a four, with a probability of 0.6."""
+    spec = factories.make_spec(dataset="digits")
+    attempt = factories.running(database, spec=spec)
+    factories.succeed(database, attempt, factories.make_model(spec=spec))
+    return attempt.job_id
+
+
+def test_shades_follow_shares_and_those_of_errors_the_largest_error() -> None:
+    cells = matrix([[91, 8, 1], [0, 100, 0], [0, 0, 0]], [100, 100, 0])
+
+    assert [cell.shade for cell in cells[0]] == [MAX_SHADE, 3, 1]
+    assert [cell.error_shade for cell in cells[0]] == [0, MAX_SHADE, 4]
+    assert [cell.share for cell in cells[2]] == [None, None, None]
+    assert {cell.error_shade for row in matrix([[1, 0], [0, 1]], [1, 1]) for cell in row} == {0}
+
+
+def test_results_are_shown_as_tables_with_the_first_predictions(client: httpx.Client, job_id: UUID) -> None:
+    html = client.get(f"/jobs/{job_id}?tab=evaluation").text
+
+    assert all(text in html for text in ("98.00 %", "9 predicted as 4: 1", "50 of 50 images"))
+    assert html.count('class="shot correct"') == 49 + 1  # and the template
+    assert html.count('class="shot wrong"') == 1
+    assert "/v1/datasets/digits/images?split=test&amp;indices=0,1,2," in html
+
+
+@pytest.mark.parametrize(("predicted", "shown"), [("4", 1), ("9", 4), ("none", 0)])
+def test_a_cell_in_the_address_shows_its_images(
+    client: httpx.Client, job_id: UUID, predicted: str, shown: int
+) -> None:
+    html = client.get(f"/jobs/{job_id}?tab=evaluation&label=9&predicted={predicted}").text
+
+    assert f"{shown} images" in html
+    assert html.count("<li class=") == shown + 1  # and the template
+
+
+@pytest.mark.parametrize(
+    "query", ["label=10&predicted=4", "label=9", "label=-1&predicted=x", "label=9&predicted="]
+)
+def test_a_cell_that_does_not_exist_is_ignored(client: httpx.Client, job_id: UUID, query: str) -> None:
+    assert "50 of 50 images" in client.get(f"/jobs/{job_id}?tab=evaluation&{query}").text
+
+
+def test_an_evaluation_without_stored_predictions_says_so_and_shows_what_was_wrong(
+    client: httpx.Client, database: Database, job_id: UUID
+) -> None:
+    of_old = update(Evaluation).where(Evaluation.job_id == job_id).values(predictions=None)
+    database.write(lambda session: session.execute(of_old))
+
+    html = client.get(f"/jobs/{job_id}?tab=evaluation").text
+
+    assert "before the predictions of single images were stored" in html
+    assert "Wrong predictions" in html
+    assert 'id="threshold"' not in html
+    assert html.count('class="shot wrong"') == 1
+
+
+def test_images_that_the_api_does_not_have_are_explained(client: httpx.Client, database: Database) -> None:
+    job_id, _ = factories.succeeded(database)  # on mnist, which no worker has downloaded here
+
+    html = client.get(f"/jobs/{job_id}?tab=evaluation").text
+
+    assert "The images cannot be shown" in html
+    assert "<image" not in html
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("queued", "is evaluated on 50 test images"),
+        ("failed", "failed before"),
+        ("cancelled", "cancelled before"),
+    ],
+)
+def test_a_job_without_an_evaluation_says_why(
+    client: httpx.Client, database: Database, state: str, says: str
+) -> None:
+    jobs = factories.one_of_each_state(database)
+
+    assert says in client.get(f"/jobs/{jobs[state]}?tab=evaluation").text  # type: ignore[index]

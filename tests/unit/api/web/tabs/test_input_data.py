@@ -1,0 +1,50 @@
+"""The tab with the input data: examples of the dataset, also of an evaluation's, and why there are none."""
+
+import re
+
+import httpx
+
+from shared.db.engine import Database
+from tests.support import factories
+
+
+def examples(html: str) -> list[str]:
+    return re.findall(r"Test image \d+: \w+", html)
+
+
+def test_twenty_examples_with_their_labels_the_same_each_time_and_others_on_request(
+    client: httpx.Client, database: Database
+) -> None:
+    job_id = factories.submitted(database, spec=factories.make_spec(dataset="digits", seed=3))
+
+    first, again, others = (
+        examples(client.get(f"/jobs/{job_id}?tab=input{query}").text) for query in ("", "&draw=3", "&draw=4")
+    )
+
+    assert len(set(first)) == 20
+    assert first == again
+    assert first != others
+    assert examples(client.get(f"/jobs/{job_id}?tab=input&draw=x").text) == first
+
+
+def test_an_evaluation_shows_the_dataset_of_its_model(client: httpx.Client, database: Database) -> None:
+    spec = factories.make_spec(dataset="digits")
+    attempt, model = factories.running(database, spec=spec), factories.make_model(spec=spec)
+    factories.succeed(database, attempt, model)
+    job_id = factories.submitted(database, kind="evaluate", spec=factories.make_evaluate_spec(model.id))
+
+    html = client.get(f"/jobs/{job_id}?tab=input").text
+
+    assert len(examples(html)) == 20
+    assert "?tab=evaluation" in html
+
+
+def test_a_dataset_that_is_not_there_is_explained(client: httpx.Client, database: Database) -> None:
+    here, gone = (
+        client.get(f"/jobs/{factories.submitted(database, spec=factories.make_spec(dataset=name))}?tab=input")
+        for name in ("mnist", "gone")
+    )
+
+    assert "is not in the cache" in here.text
+    assert "5,500" not in here.text
+    assert "there is no dataset" in gone.text

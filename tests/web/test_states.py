@@ -1,0 +1,95 @@
+"""The states that people meet: each page says what is the matter and what to do."""
+
+from playwright.sync_api import Page, expect
+
+from shared.db.engine import Database
+from shared.schemas import Scope
+from shared.store import api_keys, attempts
+from shared.store.api_keys import NewApiKey, parse
+from shared.store.transitions import AttemptFailure
+from tests.support import factories
+from tests.support.browsing import WatchedPages, violations
+from tests.support.web_stack import WebStack
+from tests.web.test_live import AWAY, is_live
+from tests.web.test_sign_in import new_key, sign_in
+
+
+def test_no_worker_every_page_that_waits_for_one_says_how_to_start_it(page: Page, database: Database) -> None:
+    job_id = factories.submitted(database, queue="night")
+    for address in ("/", "/workers", f"/jobs/{job_id}"):
+        page.goto(address)
+        notice = page.locator(".notice").filter(has_text="is online")
+        expect(notice).to_contain_text("trainshed worker")
+        assert violations(page) == [], address
+    expect(notice).to_contain_text("TRAINSHED_QUEUES=night")
+
+    factories.worker(database, queues=["night"])
+    factories.claimed(database, job_id)
+    expect(notice).to_have_count(0)
+
+
+def test_an_api_that_is_away_is_said_in_words_until_it_is_back(
+    pages: WatchedPages, stack: WebStack, database: Database
+) -> None:
+    page = pages.open(allow=AWAY)
+    attempt = factories.running(database)
+    page.goto(f"/jobs/{attempt.job_id}")
+    is_live(page)
+    facts = page.locator(".facts").bounding_box()
+    stack.kill()
+    banner = page.get_by_role("alert").filter(has_text="does not answer")
+    expect(banner).to_contain_text("nothing is lost")
+    assert page.locator(".facts").bounding_box() == facts  # nothing has jumped
+    assert violations(page) == []
+
+    factories.record(database, attempt, 2)
+    stack.restart()
+    expect(banner).to_be_hidden()
+    expect(page.locator(".facts")).to_contain_text("2/3")
+
+
+def test_who_is_signed_out_signs_in_again_and_is_back_where_they_were(
+    guarded_pages: WatchedPages, guarded: WebStack
+) -> None:
+    page = guarded_pages.open(allow=["401", *AWAY])
+    key = new_key(guarded, Scope.READ)
+    page.goto("/jobs?q=kept")
+    sign_in(page, key)
+    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+    parsed = parse(key)
+    assert isinstance(parsed, NewApiKey)
+    guarded.database.write(lambda session: api_keys.revoke(session, parsed.id))
+    guarded.kill()  # ends the stream, which was opened with the key
+    guarded.restart()
+
+    banner = page.get_by_role("alert").filter(has_text="signed out")
+    expect(banner).to_be_visible()
+    assert violations(page) == []
+    banner.get_by_role("link", name="Sign in again").press("Enter")
+    sign_in(page, new_key(guarded, Scope.READ))
+    expect(page).to_have_url(f"{guarded.url}/jobs?q=kept")
+
+
+def test_a_failed_job_says_what_happened_and_what_to_do(page: Page, database: Database) -> None:
+    attempt = factories.running(database)
+    failure = AttemptFailure("non_finite_loss", "the loss of epoch 2 is <b>nan</b>")
+    page.goto(f"/jobs/{attempt.job_id}")
+    is_live(page)
+    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
+
+    why = page.locator("#why")
+    expect(why).to_contain_text("The training diverged")
+    expect(why).to_contain_text("lower learning rate")
+    expect(why).to_contain_text("<b>nan</b>")
+    assert violations(page) == []
+
+
+def test_a_page_that_does_not_exist_finds_jobs(pages: WatchedPages, database: Database) -> None:
+    factories.submitted(database, name="lost and found")
+    page = pages.open(allow=["404"])
+    for address in ("/jobs/00000000-0000-7000-8000-000000000000", "/workers/gone", "/nothing/at/all"):
+        page.goto(address)
+        assert violations(page) == [], address
+    page.get_by_role("searchbox").fill("found")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="lost and found")).to_be_visible()
