@@ -39,6 +39,7 @@ from api.routes import (
     problems,
     queues,
     sweeps,
+    tfjs,
     workers,
 )
 from api.services import open_services
@@ -52,7 +53,7 @@ _DESCRIPTION = (
 )
 # in the order of the documentation
 _JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics)
-_ROUTES = (*_JOB_ROUTES, models, sweeps, datasets, workers, queues, api_keys, health, problems)
+_ROUTES = (*_JOB_ROUTES, models, tfjs, sweeps, datasets, workers, queues, api_keys, health, problems)
 
 _OPEN_THREADS = 4
 

@@ -23,8 +23,8 @@ from shared.db.engine import Database
 from shared.schemas import ModelFormat, ModelKind
 from tests.support import factories
 from tests.support.onnx_models import make_drawing
-from workers.mnist.export import to_onnx
 from workers.mnist.model import initial_weights
+from workers.mnist.onnx_file import to_onnx
 
 _LIMIT_MS = 10.0
 

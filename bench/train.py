@@ -95,8 +95,9 @@ def _ours(spec: TrainSpec) -> tuple[Job, str]:
 def _keras(spec: TrainSpec, *, reuse: bool) -> tuple[Job, str]:
     import keras
 
+    from shared.formats.weights import split
     from workers.mnist import backend
-    from workers.mnist.model import initial_weights, keras_model, split
+    from workers.mnist.model import initial_weights, keras_model
 
     backend.configure(deterministic=False)
     x, y, validation_x, validation_y = (

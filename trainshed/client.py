@@ -344,6 +344,15 @@ class Client(AbstractContextManager["Client"]):
         path = f"/v1/models/{model}/download"
         return self._connection.call("GET", path, params={"format": file_format}).content
 
+    def tfjs_files(self, model: ModelReference) -> dict[str, bytes]:
+        """Return a model for TensorFlow.js: its two files by name, to be written into one folder.
+
+        `tf.loadLayersModel` loads a model from the URL of its `model.json`.
+        """
+        folder = f"/v1/models/{self.model(model).id}/tfjs"
+        names = ("model.json", "weights.bin")
+        return {name: self._connection.call("GET", f"{folder}/{name}").content for name in names}
+
     def predict(
         self,
         model: ModelReference,

@@ -105,6 +105,11 @@ def spec(session: Session, model_id: schemas.ModelReference) -> schemas.TrainSpe
     return schemas.TrainSpec.model_validate(find(session, model_id).spec)
 
 
+def kind(row: tables.Model) -> schemas.ModelKind:
+    """Return the architecture of a model."""
+    return schemas.ModelKind(row.spec["model"])
+
+
 def file(
     session: Session, model_id: schemas.ModelReference, format_: schemas.ModelFormat
 ) -> tables.ModelFile:

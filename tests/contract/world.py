@@ -8,7 +8,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.schemas import LogLevel, ModelFormat, ModelPatch, Scope
+from shared.schemas import LogLevel, ModelPatch, Scope
 from shared.store import api_keys, job_logs, queues
 from shared.store.job_logs import Line
 from shared.store.models import patch
@@ -16,7 +16,7 @@ from shared.store.results import NewModel
 from shared.store.submit import NewJobs, NewSweep, submit_jobs
 from shared.store.transitions import AttemptId
 from tests.support import factories
-from tests.support.onnx_models import make_counting_onnx
+from tests.support.onnx_models import make_readable_model
 
 DATASET = "digits"  # which needs no network
 
@@ -55,8 +55,7 @@ def _trained(database: Database, number: int) -> tuple[UUID, NewModel]:
     attempt = factories.running(database, spec=spec, name=f"job {number}", tags=("contract",))
     factories.record(database, attempt, spec.epochs)
     _log(database, attempt)
-    files = {ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: make_counting_onnx()}
-    model = factories.make_model(spec=spec, files=files)
+    model = make_readable_model(spec, number)
     factories.succeed(database, attempt, model)
     return attempt.job_id, model
 

@@ -277,7 +277,7 @@ class FakeApi:
             return _json(_page(request, self.workers))
         if path == "/v1/jobs":
             return self._submit(request) if request.method == "POST" else self._list(request)
-        if match := re.fullmatch(r"/v1/(jobs|models)/([0-9a-f-]{36})(/\w+)?", path):
+        if match := re.fullmatch(r"/v1/(jobs|models)/([0-9a-f-]{36})(/[\w./]+)?", path):
             return self._get(request, match[1], UUID(match[2]), match[3] or "")
         return make_problem(404, f"there is nothing at {path}")
 
@@ -327,7 +327,7 @@ class FakeApi:
         job_ids = [job_id for job_id, states in self.states.items() if states[-1].model_id == model_id]
         if not job_ids:
             return make_problem(404, f"there is no model {model_id}")
-        if action == "/download":
+        if action == "/download" or action.startswith("/tfjs/"):
             return httpx.Response(200, content=b"the model's file")
         return _json(make_model(model_id, job_ids[0]))
 

@@ -1,8 +1,17 @@
-"""ONNX models small enough to compute by hand, and a drawing as their input."""
+"""ONNX models: some small enough to compute by hand, and models of the product's own architectures."""
+
+from hashlib import sha256
+from math import prod, sqrt
 
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
+
+from shared.formats.weights import SHAPES, Weights, to_bytes
+from shared.schemas import ModelFormat, ModelKind, TrainSpec
+from shared.store.results import NewModel
+from tests.support import factories
+from workers.mnist.onnx_file import to_onnx
 
 
 def make_onnx(weights: npt.NDArray[np.float32]) -> bytes:
@@ -34,3 +43,21 @@ def make_drawing(side: int = 280, *, ink: int = 0, paper: int = 255) -> npt.NDAr
     drawing = np.full((side, side), paper, np.uint8)
     drawing[side // 8 : side * 5 // 8, side // 8 : side // 4] = ink
     return drawing
+
+
+def make_weights(kind: ModelKind, seed: int = 0) -> Weights:
+    """Weights like trained ones, without training: biases not zero, scores of digits far apart."""
+    random = np.random.default_rng(seed)
+    scales = ((0.1 if len(shape) == 1 else 3 / sqrt(prod(shape[:-1]))) for shape in SHAPES[kind])
+    parts = [random.normal(size=shape) * scale for shape, scale in zip(SHAPES[kind], scales, strict=True)]
+    return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
+
+
+def make_readable_model(spec: TrainSpec, seed: int = 0) -> NewModel:
+    """A model that is not stored yet, whose ONNX file has weights of its architecture."""
+    weights = make_weights(spec.model, seed)
+    return factories.make_model(
+        spec=spec,
+        weights_sha256=sha256(to_bytes(weights)).hexdigest(),
+        files={ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: to_onnx(spec.model, weights)},
+    )

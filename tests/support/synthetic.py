@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.formats.weights import Weights
 from shared.lifecycle import Phase
 from shared.schemas import EpochMetrics, TrainSpec
 from workers.mnist.graphs import Images
-from workers.mnist.model import Weights
 
 
 def make_spec(**overrides: Any) -> TrainSpec:

@@ -1,8 +1,10 @@
 """The commands about results: `trainshed models`, `model`, `predict`, `compare`, `misclassified`."""
 
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -17,16 +19,27 @@ from trainshed.errors import UsageError
 
 _MAX_PAGE_SIZE = 100  # of the server
 
+
+class DownloadFormat(StrEnum):
+    """A format in which a model can be downloaded; that of TensorFlow.js is a folder of two files."""
+
+    KERAS = "keras"
+    ONNX = "onnx"
+    TFJS = "tfjs"
+
+
 Alias = Annotated[
     str | None,
     typer.Option(help='Set the alias, such as `champion`, taken from the model that has it; "" removes it.'),
 ]
 Description = Annotated[str | None, typer.Option(help='Set the description; "" removes it.')]
-Download = Annotated[ModelFormat | None, typer.Option(help="Download the model in this format.")]
+Download = Annotated[
+    DownloadFormat | None, typer.Option(help="Download the model in this format; `tfjs` is a folder.")
+]
 Output = Annotated[
     Path | None,
     typer.Option(
-        help="Write the download to this file.", show_default="model-ID.FORMAT", dir_okay=False, writable=True
+        help="Write the download to this file or folder.", show_default="model-ID.FORMAT", writable=True
     ),
 ]
 ImageFile = Annotated[Path, typer.Argument(metavar="FILE", help="PNG or JPEG file, of any size.")]
@@ -63,7 +76,7 @@ def model(
 ) -> None:
     """Show a trained model's layers; set its alias or description; download it."""
     if output and not download:
-        raise UsageError("--output needs --download keras or --download onnx")
+        raise UsageError("--output needs --download keras, onnx or tfjs")
     patch = {"alias": alias, "description": description}
     changes = {name: value or None for name, value in patch.items() if value is not None}
     detail = server.model(find_model(server, model))
@@ -74,9 +87,9 @@ def model(
     elif not download:
         show(model_details(detail))
     if download:
-        file = output or Path(f"model-{detail.id}.{download}")
-        _write(file, server.download(detail.id, download))
-        say(f"Wrote {file}.")
+        path = output or Path(f"model-{detail.id}.{download}")
+        _download(server, detail.id, download, path)
+        say(f"Wrote {path}.")
 
 
 def predict(
@@ -124,8 +137,13 @@ def _newest(server: Client) -> ModelReference:
     raise UsageError("there is no model yet: train one with `trainshed train`")
 
 
-def _write(file: Path, content: bytes) -> None:
+def _download(server: Client, model_id: UUID, file_format: DownloadFormat, path: Path) -> None:
     try:
-        file.write_bytes(content)
+        if file_format is not DownloadFormat.TFJS:
+            path.write_bytes(server.download(model_id, ModelFormat(file_format)))
+            return
+        path.mkdir(exist_ok=True)
+        for name, content in server.tfjs_files(model_id).items():
+            (path / name).write_bytes(content)
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 
 from shared.errors import AttemptError
-from workers.mnist.model import Weights
+from shared.formats.weights import LAYOUT, Weights
 
 _HEADER = struct.Struct("<4sIII")
 _MAGIC = b"TSC1"
@@ -19,7 +19,7 @@ _MAGIC = b"TSC1"
 def pack(vectors: list[Weights], step: int) -> bytes:
     """Encode vectors of equal length, after `step` training steps."""
     header = _HEADER.pack(_MAGIC, len(vectors), len(vectors[0]), step)
-    return header + np.stack(vectors).astype("<f4").tobytes()
+    return header + np.stack(vectors).astype(LAYOUT).tobytes()
 
 
 def unpack(state: bytes, count: int, length: int, step: int) -> list[Weights]:
@@ -36,7 +36,7 @@ def unpack(state: bytes, count: int, length: int, step: int) -> list[Weights]:
     size = _HEADER.size + 4 * count * length
     if len(state) != size:
         raise AttemptError(f"the checkpoint is damaged: it has {len(state):,} bytes, not {size:,}")
-    numbers = np.frombuffer(state, "<f4", offset=_HEADER.size)
+    numbers = np.frombuffer(state, LAYOUT, offset=_HEADER.size)
     return list(numbers.reshape(count, length).astype(np.float32))
 
 

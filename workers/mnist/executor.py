@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from shared.datasets.catalog import Dataset, DatasetInfo, load
 from shared.errors import AttemptError, DatasetNotFound, DataUnavailable
+from shared.formats.weights import CLASSES, PIXELS, Weights, to_bytes
 from shared.lifecycle import Phase
 from shared.schemas import EvaluateSpec, Evaluation, ModelKind, TrainSpec
 from shared.settings import Settings
@@ -17,7 +18,8 @@ from workers.executor import Checkpoint, Monitor, SilentMonitor, StoredModel, Tr
 from workers.mnist import backend, export, splits
 from workers.mnist.evaluation import evaluate
 from workers.mnist.graphs import Images, Shape
-from workers.mnist.model import CLASSES, PIXELS, Weights, summary
+from workers.mnist.model import summary
+from workers.mnist.onnx_file import to_onnx
 from workers.mnist.programs import Programs
 from workers.mnist.training import train
 
@@ -91,9 +93,9 @@ class MnistExecutor:
         monitor.phase(Phase.SAVING)
         return TrainedModel(
             layers=summary(spec.model),
-            weights_sha256=sha256(weights.astype("<f4").tobytes()).hexdigest(),
+            weights_sha256=sha256(to_bytes(weights)).hexdigest(),
             keras=export.to_keras(spec.model, weights),
-            onnx=export.to_onnx(spec.model, weights),
+            onnx=to_onnx(spec.model, weights),
             evaluation=evaluation,
         )
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from shared.formats.weights import CLASSES, PIXELS
 from shared.schemas import ModelKind, Optimizer, TrainSpec
 from workers.mnist.backend import Backend, Tensor
-from workers.mnist.model import CLASSES, PIXELS, intensities, logits
+from workers.mnist.model import intensities, logits
 from workers.mnist.optimizers import Variables, update
 
 VALIDATION_BATCH = 1_000

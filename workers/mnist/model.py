@@ -12,29 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from shared.formats.weights import CLASSES, IMAGE_SHAPE, SHAPES, Weights
 from shared.schemas import LayerSummary, ModelKind
 from workers.mnist.backend import Backend, Tensor
 from workers.mnist.randomness import Purpose, generator
 
-IMAGE_SHAPE = (28, 28, 1)
-PIXELS = prod(IMAGE_SHAPE)
-CLASSES = 10
-
-Weights = npt.NDArray[np.float32]
-"""All weights of a model as one flat vector: layer by layer, each layer's kernel, then its bias."""
-
-SHAPES: dict[ModelKind, tuple[tuple[int, ...], ...]] = {
-    ModelKind.CNN: ((5, 5, 1, 8), (8,), (5, 5, 8, 16), (16,), (256, CLASSES), (CLASSES,)),
-    ModelKind.DENSE: ((PIXELS, 42), (42,), (42, CLASSES), (CLASSES,)),
-}
-
 # standard deviation of the standard normal distribution truncated at two standard deviations
 _TRUNCATED_DEVIATION = 0.87962566103423978
-
-
-def parameter_count(kind: ModelKind) -> int:
-    """Return the number of weights of the architecture."""
-    return sum(prod(shape) for shape in SHAPES[kind])
 
 
 def initial_weights(kind: ModelKind, seed: int) -> Weights:
@@ -49,13 +33,6 @@ def _kernel(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[
     while (outside := np.abs(values) > 2).any():
         values[outside] = random.standard_normal(np.count_nonzero(outside))
     return values / (_TRUNCATED_DEVIATION * sqrt(prod(shape[:-1])))
-
-
-def split(kind: ModelKind, weights: Weights) -> list[Weights]:
-    """Split the flat vector into the list of arrays that Keras's `set_weights` takes."""
-    ends = np.cumsum([prod(shape) for shape in SHAPES[kind]])
-    pieces = np.split(weights, ends[:-1])
-    return [piece.reshape(shape) for piece, shape in zip(pieces, SHAPES[kind], strict=True)]
 
 
 def intensities(images: npt.NDArray[np.uint8]) -> Tensor:

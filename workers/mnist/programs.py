@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from shared.formats.weights import PIXELS, Weights, parameter_count
 from shared.schemas import ModelKind
 from workers.mnist import graphs
 from workers.mnist.backend import Backend
 from workers.mnist.graphs import Images, Inputs, Shape
-from workers.mnist.model import PIXELS, Weights, intensities, parameter_count
+from workers.mnist.model import intensities
 from workers.mnist.optimizers import SLOTS, Variables
 
 PREDICTION_BATCH = 500

@@ -8,11 +8,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from shared.errors import NonFiniteLoss
+from shared.formats.weights import Weights, parameter_count
 from shared.schemas import EpochMetrics, TrainSpec
 from workers.executor import Checkpoint, Monitor
 from workers.mnist import checkpoints
 from workers.mnist.graphs import VALIDATION_BATCH, Images
-from workers.mnist.model import Weights, initial_weights, parameter_count
+from workers.mnist.model import initial_weights
 from workers.mnist.optimizers import SLOTS, Variables
 from workers.mnist.programs import BatchMetrics, EpochProgram
 from workers.mnist.splits import epoch_order

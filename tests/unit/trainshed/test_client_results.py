@@ -1,5 +1,7 @@
 """The client's methods for results, against the real API on SQLite."""
 
+import json
+from hashlib import sha256
 from io import BytesIO
 from uuid import UUID
 
@@ -18,7 +20,7 @@ from shared.schemas import (
     Resolution,
 )
 from tests.support import factories
-from tests.support.onnx_models import make_drawing
+from tests.support.onnx_models import make_drawing, make_readable_model
 from trainshed import Client, TrainshedApiError
 
 
@@ -44,6 +46,19 @@ def test_several_images_are_predicted_at_once(server: Client, model_id: UUID) ->
         NoDigitReason.BELOW_THRESHOLD,
     ]
     assert predictions.threshold == 0.9
+
+
+def test_a_model_for_tensorflow_js_has_two_files_that_refer_to_each_other(
+    server: Client, database: Database
+) -> None:
+    model = make_readable_model(factories.make_spec())
+    factories.succeed(database, factories.running(database), model)
+    server.change_model(model.id, ModelPatch(alias="champion"))
+
+    files = server.tfjs_files("champion")
+
+    assert json.loads(files["model.json"])["weightsManifest"][0]["paths"] == ["weights.bin"]
+    assert sha256(files["weights.bin"]).hexdigest() == model.weights_sha256
 
 
 def test_a_model_is_given_an_alias_read_by_it_and_deleted(server: Client, model_id: UUID) -> None:

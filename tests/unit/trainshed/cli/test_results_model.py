@@ -34,9 +34,21 @@ def test_a_download_is_named_after_the_model_by_default(
     assert [file.name for file in tmp_path.iterdir()] == [f"model-{job.model_id}.keras"]
 
 
+def test_a_model_for_tensorflow_js_is_a_folder(cli: CommandLine, tmp_path: Path) -> None:
+    cli.api.add(make_success(make_job()))
+    folder = tmp_path / "digits"
+    for _ in range(2):  # the second time, the folder exists
+        result = cli.run("model", "last", "--download", "tfjs", "--output", folder)
+        assert result.stderr == f"Wrote {folder}.\n"
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == {
+        "model.json": b"the model's file",
+        "weights.bin": b"the model's file",
+    }
+
+
 def test_an_output_without_a_download_is_refused(cli: CommandLine) -> None:
     result = cli.run("model", "last", "--output", "x")
-    assert result.stderr == "Error: --output needs --download keras or --download onnx\n"
+    assert result.stderr == "Error: --output needs --download keras, onnx or tfjs\n"
     assert result.exit_code == 2
 
 

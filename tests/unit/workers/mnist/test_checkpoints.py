@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from shared.errors import AttemptError
+from shared.formats.weights import Weights
 from workers.mnist.checkpoints import pack, unpack
-from workers.mnist.model import Weights
 
 
 def _vectors(count: int = 3, length: int = 5_994) -> list[Weights]:

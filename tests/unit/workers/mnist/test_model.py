@@ -4,19 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shared.formats.weights import ARRAYS, SHAPES, parameter_count, split
 from shared.schemas import ModelKind
 from tests.support.synthetic import make_digits
 from workers.mnist.backend import CPU, GPU, Backend
-from workers.mnist.model import (
-    SHAPES,
-    initial_weights,
-    intensities,
-    keras_model,
-    logits,
-    parameter_count,
-    split,
-    summary,
-)
+from workers.mnist.model import initial_weights, intensities, keras_model, logits, summary
 
 
 def test_the_cnn_is_the_codelabs() -> None:
@@ -52,7 +44,9 @@ def test_layers_have_distinct_names_and_are_trainable(kind: ModelKind) -> None:
 def test_a_flat_vector_splits_into_keras_own_arrays(kind: ModelKind) -> None:
     arrays = split(kind, initial_weights(kind, 1))
 
-    assert [array.shape for array in arrays] == [tuple(v.shape) for v in keras_model(kind).weights]
+    theirs = keras_model(kind).weights
+    assert [array.shape for array in arrays] == [tuple(variable.shape) for variable in theirs]
+    assert [f"{kind}/{array.name}" for array in ARRAYS[kind]] == [variable.path for variable in theirs]
 
 
 @pytest.mark.parametrize("backend", [CPU, GPU], ids=["cpu", "gpu"])

@@ -6,6 +6,7 @@ import pytest
 
 from shared.datasets.catalog import load
 from shared.errors import AttemptError, CancelRequested, NonFiniteLoss
+from shared.formats.weights import Weights, split
 from shared.schemas import EpochMetrics, ModelKind, Optimizer, TrainSpec
 from shared.settings import Settings
 from tests.support import resumed
@@ -14,7 +15,7 @@ from workers.executor import Checkpoint
 from workers.mnist import backend, checkpoints, splits
 from workers.mnist.executor import select_images
 from workers.mnist.graphs import Images, Shape
-from workers.mnist.model import Weights, initial_weights, keras_model, split
+from workers.mnist.model import initial_weights, keras_model
 from workers.mnist.programs import Programs
 from workers.mnist.training import train
 

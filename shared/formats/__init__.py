@@ -1,0 +1,1 @@
+"""Binary layouts that workers write and the API reads."""
