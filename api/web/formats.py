@@ -70,6 +70,13 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.2f} %"
 
 
+def size(count: int | None) -> str:
+    """Return a number of bytes in kB or MB: `24 kB`, `1.3 MB`."""
+    if count is None:
+        return NOTHING
+    return f"{count / 1_000:.0f} kB" if count < 999_500 else f"{count / 1_000_000:.1f} MB"
+
+
 def word(value: Any) -> str:
     """Return the word for a state or a phase; of any other text, itself with a capital."""
     return _WORDS.get(value) or str(value).replace("_", " ").capitalize()
@@ -98,6 +105,6 @@ def sparkline(values: Sequence[float], width: float = 96.0, height: float = 20.0
 
 FILTERS = {
     function.__name__: function
-    for function in (moment, ago, duration, number, decimal, percent, word, reason, short_id, sparkline)
+    for function in (moment, ago, duration, number, decimal, percent, size, word, reason, short_id, sparkline)
 }
 """The filters of the templates, by name."""

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from api.web import sign_in, static
-from api.web.routes import job, jobs, overview
+from api.web.routes import job, jobs, models, overview, try_it
 
 _MODULES = (
     static,
@@ -11,6 +11,8 @@ _MODULES = (
     overview,
     jobs,
     job,
+    models,
+    try_it,
 )
 
 

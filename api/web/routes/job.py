@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from api.deps import JobId, ServicesDep
 from api.http.auth import READ, SUBMIT
 from api.jobs import submission
+from api.web import job_model
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
 from shared.lifecycle import TERMINAL
@@ -44,6 +45,7 @@ def show_job(request: Request, services: ServicesDep, job_id: JobId, tab: str = 
         is_finished=job.state in TERMINAL,
         tabs=TABS,
         tab=tab if tab in TABS else next(iter(TABS)),
+        **(job_model.context(services, job) if tab == "model" else {}),
     )
 
 
