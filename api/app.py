@@ -40,6 +40,7 @@ from api.routes import (
     queues,
     sweeps,
     tfjs,
+    weights,
     workers,
 )
 from api.services import open_services
@@ -52,7 +53,7 @@ _DESCRIPTION = (
     "a path of this API that explains it."
 )
 # in the order of the documentation
-_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics)
+_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics, weights)
 _ROUTES = (*_JOB_ROUTES, models, tfjs, sweeps, datasets, workers, queues, api_keys, health, problems)
 
 _OPEN_THREADS = 4

@@ -7,7 +7,7 @@ from uuid import UUID
 import anyio
 from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Query, Request
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
@@ -119,6 +119,16 @@ async def _opened(tail: Tail, watcher: JobWatcher) -> Tail:
             await anyio.sleep(POLL_UNSETTLED_S)
     return tail
 
+
+def _split(values: Any) -> Any:
+    """Split `a,b` into two values, as if both had been given."""
+    if not isinstance(values, list):
+        return values
+    return [part for value in values for part in str(value).split(",")]
+
+
+COMMA_SEPARATED = BeforeValidator(_split)
+"""Of a list in the query: its items may be separated by commas, or be given one by one."""
 
 ExistingJobId = Annotated[UUID, Depends(_existing_job)]
 ResumeAfterDep = Annotated[int, Depends(_resume_after)]

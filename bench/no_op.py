@@ -4,7 +4,7 @@ Selected by `TRAINSHED_EXECUTOR=bench.no_op:NoOpExecutor`. What is left of a job
 """
 
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, LayerSummary, TrainSpec
+from shared.schemas import EpochMetrics, EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
 from shared.settings import Settings
 from tests.support.factories import make_evaluation
 from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
@@ -46,7 +46,7 @@ class NoOpExecutor:
             monitor.phase(phase)
         return self.model
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
         """Return the evaluation that a training job stores too."""
         return self.model.evaluation
 

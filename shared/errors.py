@@ -8,6 +8,9 @@ TrainshedError
 │   │   ├── DatasetNotFound
 │   │   ├── ApiKeyNotFound
 │   │   ├── SweepNotFound
+│   │   ├── WeightsNotFound
+│   │   ├── PredictionsNotStored
+│   │   ├── ImageNotFound
 │   │   └── WorkerNotFound
 │   ├── InvalidSpec
 │   ├── ModelInUse
@@ -69,6 +72,18 @@ class ApiKeyNotFound(NotFound):
 
 class SweepNotFound(NotFound):
     """No sweep has the requested id."""
+
+
+class WeightsNotFound(NotFound):
+    """The job has kept no weights after the requested epoch."""
+
+
+class PredictionsNotStored(NotFound):
+    """The evaluation was made by a version that did not store the prediction of each image."""
+
+
+class ImageNotFound(NotFound):
+    """The dataset has no image with a requested index."""
 
 
 class WorkerNotFound(NotFound):

@@ -304,6 +304,14 @@ class Client(AbstractContextManager["Client"]):
         query = {"jobs": _comma_separated(job_ids), **_metrics_query(resolution, names, max_points)}
         return self._connection.call("GET", "/v1/metrics", params={"format": file_format, **query}).text
 
+    def weights(self, job_id: UUID) -> schemas.KeptWeights:
+        """Return the epochs whose weights a job has kept (`keep_weights`), and what their bytes are."""
+        return self._get(schemas.KeptWeights, f"/v1/jobs/{job_id}/weights")
+
+    def weights_after(self, job_id: UUID, epoch: int) -> bytes:
+        """Return the weights after an epoch of a job: float32, little-endian, the arrays of `weights`."""
+        return self._connection.call("GET", f"/v1/jobs/{job_id}/weights/{epoch}").content
+
     def evaluation(self, job_id: UUID) -> schemas.JobEvaluation:
         """Return the evaluation of a succeeded job."""
         return self._get(schemas.JobEvaluation, f"/v1/jobs/{job_id}/evaluation")
@@ -314,6 +322,36 @@ class Client(AbstractContextManager["Client"]):
         """Yield the images that a job's evaluation misclassified: of one class, or predicted as one class."""
         path = f"/v1/jobs/{job_id}/misclassified"
         return self._pages(Page[schemas.MisclassifiedImage], path, label=label, predicted=predicted)
+
+    def predictions(
+        self,
+        job_id: UUID,
+        *,
+        label: int | None = None,
+        predicted: int | None = None,
+        correct: bool | None = None,
+    ) -> Iterator[schemas.ImagePrediction]:
+        """Yield what a job's evaluation predicted for each image, by index: for all, or those that match."""
+        path = f"/v1/jobs/{job_id}/evaluation/predictions"
+        query = _without_none(label=label, predicted=predicted, correct=correct)
+        return self._pages(Page[schemas.ImagePrediction], path, **query)
+
+    def predictions_file(self, job_id: UUID) -> bytes:
+        """Return all predictions of a job's evaluation: n images, by index, in 45 n bytes, little-endian.
+
+        First the probabilities, (n, 10) as float32; then the images' indices, (n,) as uint32; then their
+        labels, (n,) as uint8.
+        """
+        path = f"/v1/jobs/{job_id}/evaluation/predictions"
+        return self._connection.call("GET", path, params={"format": "binary"}).content
+
+    def images(
+        self, dataset: str, indices: Sequence[int], *, split: Literal["train", "test"] = "test"
+    ) -> bytes:
+        """Return up to 100 images of a dataset as one PNG file, 28 pixels wide, one below the other."""
+        path = f"/v1/datasets/{quote(dataset, safe='')}/images"
+        query = {"indices": _comma_separated(indices), "split": split}
+        return self._connection.call("GET", path, params=query).content
 
     def compare(self, job_ids: Sequence[UUID]) -> schemas.Comparison:
         """Compare two to ten jobs: their differing parameters, metrics and evaluations."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, EvaluateSpec, Evaluation, LayerSummary, TrainSpec
+from shared.schemas import EpochMetrics, EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrainedModel:
     weights_sha256: str
     keras: bytes
     onnx: bytes
-    evaluation: Evaluation
+    evaluation: EvaluationResult
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,14 @@ class Monitor(Protocol):
     def phase(self, phase: Phase) -> None:
         """Report that the next phase begins."""
 
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         """Report a finished epoch.
 
-        `state` returns the state after it. It is called at most once, by the thread that calls this: now, or
-        later while training goes on or after it has ended. So it must not depend on what training changes.
+        Args:
+            state: returns the state after it. It is called at most once, by the thread that calls this: now,
+                or later while training goes on or after it has ended. So it must not depend on what training
+                changes.
+            weights: those after it, as `shared.formats.weights` has them, if the spec says `keep_weights`.
         """
 
     def check(self) -> None:
@@ -77,7 +80,7 @@ class SilentMonitor:
     def phase(self, phase: Phase) -> None:
         """Ignore the phase."""
 
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         """Ignore the epoch; its state is not made."""
 
     def check(self) -> None:
@@ -104,5 +107,5 @@ class Executor(Protocol):
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
         """Train, evaluate and export a model, from the beginning or from a checkpoint."""
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
         """Evaluate a stored model on its dataset's test images."""

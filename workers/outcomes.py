@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from shared.retry import retry_delay_s
-from shared.schemas import EvaluateSpec, Evaluation, ModelFormat, TrainSpec
+from shared.schemas import EvaluateSpec, EvaluationResult, ModelFormat, TrainSpec
 from shared.store import attempts, claims, results
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
@@ -29,7 +29,7 @@ class Evaluated:
 
     spec: EvaluateSpec
     dataset: str
-    evaluation: Evaluation
+    evaluation: EvaluationResult
 
 
 @dataclass(frozen=True)

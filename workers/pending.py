@@ -24,11 +24,16 @@ _INTERVAL_S = 0.25  # a fast GPU finishes an epoch in 3 ms: what happens within 
 
 @dataclass
 class _Reached:
-    """A phase or epoch, when it was reached, and for an epoch the state after it as soon as it was read."""
+    """A phase or epoch, when it was reached, and for an epoch the state after it as soon as it was read.
+
+    Attributes:
+        weights: those after the epoch, if the job keeps them.
+    """
 
     milestone: Phase | EpochMetrics
     at: float
     read_state: Callable[[], bytes] | None = None
+    weights: bytes | None = None
     state: bytes | None = None
 
 
@@ -55,11 +60,16 @@ class PendingProgress:
         self._read_state()
         self._reached.append(_Reached(phase, time.monotonic()))
 
-    def add_epoch(self, metrics: EpochMetrics, read_state: Callable[[], bytes]) -> None:
-        """Add an epoch; `read_state` returns the state after it, and is called only if that is stored."""
+    def add_epoch(
+        self, metrics: EpochMetrics, read_state: Callable[[], bytes], weights: bytes | None = None
+    ) -> None:
+        """Add an epoch; `read_state` returns the state after it, and is called only if that is stored.
+
+        `weights` are those after it if the job keeps them.
+        """
         if self._last_epoch is not None:
             self._last_epoch.read_state = None  # only the state after the last epoch is stored
-        self._last_epoch = _Reached(metrics, time.monotonic(), read_state)
+        self._last_epoch = _Reached(metrics, time.monotonic(), read_state, weights)
         self._reached.append(self._last_epoch)
 
     def write_if_due(self, database: Database, *, read_state: bool = False) -> bool:
@@ -138,5 +148,5 @@ def _progress(batch: Sequence[_Reached]) -> Progress:
     """Return what was reached, with its age at this moment."""
     now = time.monotonic()
     states = [each.state for each in batch if isinstance(each.milestone, EpochMetrics)]
-    milestones = tuple(Milestone(each.milestone, now - each.at) for each in batch)
+    milestones = tuple(Milestone(each.milestone, now - each.at, each.weights) for each in batch)
     return Progress(milestones, states[-1] if states else None)

@@ -36,9 +36,9 @@ class Recorder:
         self._pending.add_phase(phase)
         self._write_if_due()
 
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         """Note a finished epoch. Those that finish within 0.25 s are written and logged together."""
-        self._pending.add_epoch(metrics, state)
+        self._pending.add_epoch(metrics, state, weights)
         if self._write_if_due() or metrics.epoch == self._last_epoch:
             _log.info("epoch finished", **metrics.model_dump(include=_LOGGED_FIELDS))
         self._raise_if_interrupted()

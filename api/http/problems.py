@@ -140,6 +140,21 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "dataset-not-found", 404, "No such dataset", "`detail` lists the configured datasets."
     ),
     errors.SweepNotFound: _not_found("sweep"),
+    errors.WeightsNotFound: ProblemType(
+        "weights-not-found",
+        404,
+        "No such weights",
+        "`GET /v1/jobs/{id}/weights` lists the epochs whose weights a job has kept.",
+    ),
+    errors.PredictionsNotStored: ProblemType(
+        "predictions-not-stored",
+        404,
+        "The prediction of each image was not stored",
+        "An earlier version made this evaluation. Evaluate the model again, by a job of the kind `evaluate`.",
+    ),
+    errors.ImageNotFound: ProblemType(
+        "image-not-found", 404, "No such image", "`detail` says how many images the dataset has."
+    ),
     errors.ModelInUse: ProblemType(
         "model-in-use",
         409,

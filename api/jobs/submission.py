@@ -48,7 +48,7 @@ async def submit(services: Services, request: JobCreate, key: str | None) -> Sub
         IdempotencyKeyReused: the key was used for a different request.
         NotCommitted: the database takes too long.
     """
-    idempotency = Idempotency.of(key, request.model_dump_json())
+    idempotency = Idempotency.of(key, text_of(request))
     try:
         if isinstance(request, TrainJobCreate):
             new = _new_training(services, request)
@@ -91,6 +91,15 @@ def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None
         return _store(services, _new_job(services, _request_of_clone(job, overrides)), idempotency)
     except RequestError as refusal:
         return _replay_or_raise(services, idempotency, refusal)
+
+
+def text_of(request: TrainJobCreate | EvaluateJobCreate) -> str:
+    """Return a request as the text by which a repetition is recognized, the same in all versions.
+
+    So a field that earlier versions did not have is left out if it has its default.
+    """
+    is_older = isinstance(request, TrainJobCreate) and not request.spec.keep_weights
+    return request.model_dump_json(exclude={"spec": {"keep_weights"}} if is_older else None)
 
 
 def describe_dataset(settings: Settings, name: str, *, field: str) -> catalog.DatasetInfo:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from api.jobs.submission import describe_dataset
+from api.jobs.submission import describe_dataset, text_of
 from api.services import Services
 from shared.datasets.catalog import DatasetInfo
 from shared.errors import InvalidSpec, JobAlreadyFinished, JobNotFound
@@ -50,7 +50,7 @@ def submit(services: Services, request: SweepCreate, key: str | None) -> tuple[U
     sweep_id = uuid7()
     new = NewJobs(
         [replace(job, sweep_id=sweep_id) for job in _new_jobs(services, request)],
-        Idempotency.of(key, f"sweep {request.model_dump_json()}"),
+        Idempotency.of(key, f"sweep {text_of(request)}"),
         NewSweep(sweep_id, request.name, request.model_dump(mode="json")),
     )
     receipt = services.submissions.submit(new)

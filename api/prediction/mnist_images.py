@@ -120,6 +120,11 @@ def _ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
     """Return a 28x28 image, given as 784 pixels in any shape, as the `data:` URL of a PNG file."""
+    return f"data:image/png;base64,{b64encode(png(pixels)).decode()}"
+
+
+def png(images: NDArray[np.uint8]) -> bytes:
+    """Return 28x28 images, given as their pixels in any shape, as one PNG file, one below the other."""
     file = BytesIO()
-    Image.fromarray(pixels.reshape(SIDE, SIDE)).save(file, "PNG")
-    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    Image.fromarray(images.reshape(-1, SIDE)).save(file, "PNG")
+    return file.getvalue()

@@ -1,19 +1,22 @@
-"""Evaluations of models, and the test images that they misclassified."""
+"""Evaluations of models: their results, and what they predicted for each test image."""
 
-from typing import Annotated
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
-from api.deps import JobId, ServicesDep
+from api.deps import IfNoneMatch, JobId, ServicesDep
 from api.http.auth import READ
-from api.http.paging import Cursors, PageDep
+from api.http.files import BINARY, documented_file, file_response
+from api.http.paging import Cursors, LongPageDep, PageDep
 from api.http.problems import documented
 from api.http.rendered import KeepDep, keep_finished
 from api.prediction.mnist_images import data_url
 from shared.datasets import catalog
-from shared.errors import DataUnavailable, InvalidCursor, JobNotFound, NotReady
-from shared.schemas import JobEvaluation, Misclassified, MisclassifiedImage, Page
+from shared.errors import DataUnavailable, InvalidCursor, JobNotFound, NotReady, PredictionsNotStored
+from shared.schemas import ImagePrediction, JobEvaluation, Misclassified, MisclassifiedImage, Page
 from shared.store import evaluations, job_queries
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
@@ -21,6 +24,21 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 _CURSORS = Cursors("misclassified images", evaluations.ImageKey)
 _MAX_INT = 2**31 - 1  # of PostgreSQL
 Label = Annotated[int | None, Query(ge=0, le=_MAX_INT)]
+
+_PREDICTIONS = Cursors("predictions", evaluations.ImageKey)
+
+
+class PredictionFormat(StrEnum):
+    """The format of predictions."""
+
+    JSON = "json"
+    BINARY = "binary"
+
+
+_PREDICTIONS_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **documented(JobNotFound, NotReady, PredictionsNotStored, InvalidCursor),
+    **documented_file("The predictions"),
+}
 
 
 @router.get(
@@ -56,3 +74,37 @@ def get_evaluation(services: ServicesDep, keep: KeepDep, job_id: JobId) -> JobEv
     evaluation, version = services.database.read(read)
     keep_finished(keep, job_id, version)
     return evaluation
+
+
+@router.get(
+    "/{job_id:uuid}/evaluation/predictions",
+    response_model=Page[ImagePrediction],
+    responses=_PREDICTIONS_RESPONSES,
+)
+def list_predictions(
+    services: ServicesDep,
+    job_id: JobId,
+    query: LongPageDep,
+    label: Label = None,
+    predicted: Label = None,
+    correct: Annotated[
+        bool | None, Query(description="Whether `predicted` is `label`, whatever the threshold is.")
+    ] = None,
+    format_: Annotated[
+        PredictionFormat,
+        Query(
+            alias="format",
+            description="`binary` has no pages: the probabilities of all matching images, (n, 10) as "
+            "float32; then their indices, (n,) as uint32; then their labels, (n,) as uint8; little-endian.",
+        ),
+    ] = PredictionFormat.JSON,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """List what an evaluation predicted for each test image, by index; with filters, only some of them."""
+    only = evaluations.PredictionFilter(label, predicted, correct)
+    if format_ is PredictionFormat.BINARY:
+        images = services.database.read(lambda session: evaluations.predictions(session, job_id, only))
+        return file_response(images.to_bytes(), if_none_match, media_type=BINARY, is_lasting=True)
+    rows = partial(evaluations.page_of_predictions, job_id=job_id, only=only)
+    page = _PREDICTIONS.read(services.database, query, rows)
+    return file_response(page.model_dump_json().encode(), if_none_match, media_type="application/json")

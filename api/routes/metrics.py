@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator, Field
 from sqlalchemy.orm import Session
 
-from api.deps import JobId, ServicesDep
+from api.deps import COMMA_SEPARATED, JobId, ServicesDep
 from api.http.auth import READ
 from api.http.problems import documented
 from api.http.rendered import KeepDep, keep_finished
@@ -29,16 +29,17 @@ class Format(StrEnum):
     NDJSON = "ndjson"
 
 
-def _split(values: Any) -> Any:
-    """Split `a,b` into two values, as if both had been given."""
-    if not isinstance(values, list):
-        return values
-    return list(dict.fromkeys(part for value in values for part in str(value).split(",")))
+def _distinct(values: Any) -> Any:
+    return list(dict.fromkeys(values)) if isinstance(values, list) else values
+
+
+_DISTINCT = BeforeValidator(_distinct)  # of two such validators, the last one that is named comes first
 
 
 Names = Annotated[
     tuple[MetricName, ...],
-    BeforeValidator(_split),
+    _DISTINCT,
+    COMMA_SEPARATED,
     Query(description="The metrics to return, separated by commas; all by default."),
 ]
 MaxPoints = Annotated[
@@ -52,7 +53,10 @@ MaxPoints = Annotated[
 ]
 FormatQuery = Annotated[Format, Query(alias="format", description="CSV and NDJSON have one line a point.")]
 JobIds = Annotated[
-    list[UUID], BeforeValidator(_split), Query(description="The ids of the jobs, separated by commas.")
+    list[UUID],
+    _DISTINCT,
+    COMMA_SEPARATED,
+    Query(description="The ids of the jobs, separated by commas."),
 ]
 
 _TABLES: dict[int | str, dict[str, Any]] = {

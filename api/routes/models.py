@@ -3,6 +3,7 @@
 from base64 import b64encode
 from io import BytesIO
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.concurrency import run_in_threadpool
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from api.deps import IfNoneMatch, ModelId, ModelsDep, ServicesDep
 from api.http.auth import READ, SUBMIT
 from api.http.bodies import IMAGE_TYPES, InputsDep
-from api.http.headers import etag, is_current
+from api.http.files import BINARY, documented_file, file_headers, unchanged
 from api.http.paging import Cursors, PageDep
 from api.http.problems import BODY, ENCODED, MALFORMED_JSON, TOO_LARGE, documented
 from api.prediction.predict import predict
@@ -116,11 +117,7 @@ def delete_model(services: ServicesDep, model_id: ModelId) -> None:
     "/{model_id}/download",
     dependencies=[READ],
     response_class=Response,
-    responses={
-        **documented(ModelNotFound),
-        200: {"description": "The file", "content": {"application/octet-stream": _BYTES}},
-        304: {"description": "Unchanged since `If-None-Match`"},
-    },
+    responses={**documented(ModelNotFound), **documented_file("The file")},
 )
 def download_model(
     services: ServicesDep,
@@ -130,11 +127,11 @@ def download_model(
 ) -> Response:
     """Download a model. The ETag is the SHA-256 of the file."""
     file = services.database.read(lambda session: models.file(session, model_id, format_))
-    headers = {"ETag": etag(file.sha256)}
-    if is_current(if_none_match, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
+    headers = file_headers(file.sha256, is_lasting=isinstance(model_id, UUID))
+    if response := unchanged(if_none_match, headers):
+        return response
     headers["Content-Disposition"] = f'attachment; filename="model-{file.model_id}.{format_}"'
-    return Response(file.content, media_type="application/octet-stream", headers=headers)
+    return Response(file.content, media_type=BINARY, headers=headers)
 
 
 @router.post(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     LargeBinary,
     MetaData,
@@ -301,6 +302,21 @@ class Epoch(Base):
     batch_accuracy: Mapped[list[float]]
 
 
+class EpochWeights(Base):
+    """The weights after an epoch of a job that keeps them: see `shared.formats.weights`."""
+
+    __tablename__ = "epoch_weights"
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id", "epoch"], ["epochs.job_id", "epochs.epoch"], ondelete="CASCADE"),
+        CheckConstraint("length(content) > 0 AND length(content) / 4 * 4 = length(content)", name="floats"),
+    )
+
+
 class Checkpoint(Base):
     """The state from which a training job resumes. Replaced in the transaction that records its epoch."""
 
@@ -369,6 +385,8 @@ class Evaluation(Base):
     loss: Mapped[float]
     accuracy: Mapped[float]
     rejected: Mapped[int]
+    # of `shared.formats.predictions`; read only where it is asked for. NULL: written before it existed
+    predictions: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
     per_class: Mapped[list["ClassResult"]] = relationship(
         order_by="ClassResult.label", cascade="all, delete-orphan"
@@ -379,6 +397,8 @@ class Evaluation(Base):
     misclassified: Mapped[list["Misclassified"]] = relationship(
         order_by="Misclassified.index", cascade="all, delete-orphan"
     )
+
+    __table_args__ = (CheckConstraint("length(predictions) = 45 * size", name="predictions"),)
 
 
 def _evaluation_key() -> Mapped[UUID]:

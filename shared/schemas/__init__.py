@@ -6,6 +6,8 @@ from shared.schemas.datasets import DatasetSamples, Sample
 from shared.schemas.evaluations import (
     ClassResult,
     Evaluation,
+    EvaluationResult,
+    ImagePrediction,
     JobEvaluation,
     Misclassified,
     MisclassifiedImage,
@@ -94,4 +96,5 @@ from shared.schemas.sweeps import (
     SweepDetail,
     SweepResult,
 )
+from shared.schemas.weights import KeptArray, KeptWeights
 from shared.schemas.workers import Autoscaling, Queue, QueueLoad, Worker

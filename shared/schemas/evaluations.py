@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from pydantic import Field
+
 from shared.schemas.base import Response
 
 
@@ -66,6 +68,34 @@ class Evaluation(Response):
     per_class: tuple[ClassResult, ...]
     confusion_matrix: tuple[tuple[int, ...], ...]
     misclassified: tuple[Misclassified, ...] = ()
+
+
+class EvaluationResult(Evaluation):
+    """An evaluation as a worker reports it.
+
+    Attributes:
+        predictions: of every image, as `shared.formats.predictions` has them.
+    """
+
+    predictions: bytes = Field(exclude=True, repr=False)
+
+
+class ImagePrediction(Response):
+    """What a model predicted for a test image in an evaluation.
+
+    Attributes:
+        index: its row among the dataset's test images, from 0.
+        label: its true class.
+        predicted: the most probable class, whatever the evaluation's threshold is.
+        probability: of the predicted class, 0 to 1.
+        probabilities: of each class, in label order.
+    """
+
+    index: int
+    label: int
+    predicted: int
+    probability: float
+    probabilities: tuple[float, ...]
 
 
 class JobEvaluation(Evaluation):

@@ -15,7 +15,7 @@ from shared.db.clock import Now, database_now
 from shared.db.tables import Base, Job
 from shared.errors import StaleAttempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState
-from shared.schemas import Evaluation
+from shared.schemas import Evaluation, EvaluationResult
 from shared.store import results
 from shared.store.progress import FENCE, NO_PROGRESS, Progress, apply_end, end_attempt, record_progress
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, update_of
@@ -97,7 +97,7 @@ def succeed_evaluation(
     attempt: AttemptId,
     model_id: UUID,
     dataset: str,
-    evaluation: Evaluation,
+    evaluation: EvaluationResult,
     progress: Progress = NO_PROGRESS,
 ) -> None:
     """Report that an evaluation job succeeded: store its progress and evaluation and end the job.

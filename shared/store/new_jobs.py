@@ -11,17 +11,20 @@ from uuid_utils.compat import uuid7
 
 from shared.datasets.catalog import DatasetInfo
 from shared.errors import InvalidSpec
+from shared.formats.weights import byte_count
 from shared.schemas import EvaluateJobCreate, EvaluateSpec, TrainJobCreate, TrainRequest, TrainSpec
 from shared.store.submit import NewJob
 
 MAX_STEPS = 1_000_000  # optimizer updates of one job
+MAX_KEPT_BYTES = 32 * 2**20  # of the weights that a job keeps
 
 
 def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
     """Complete a request for a training job with the defaults of its dataset and a drawn seed.
 
     Raises:
-        InvalidSpec: the dataset has fewer images, or the job would take more than `MAX_STEPS` steps.
+        InvalidSpec: the dataset has fewer images, the job would take more than `MAX_STEPS` steps, or it would
+            keep more than `MAX_KEPT_BYTES` of weights.
     """
     return _new_job(request, _train_spec(request.spec, dataset))
 
@@ -66,7 +69,19 @@ def _train_spec(request: TrainRequest, dataset: DatasetInfo) -> TrainSpec:
             f"{spec.epochs:,} epochs of {spec.steps_per_epoch:,} steps are more than {MAX_STEPS:,} steps: "
             "use fewer epochs or a larger batch_size",
         )
+    if spec.keep_weights:
+        _require_few_kept(spec)
     return spec
+
+
+def _require_few_kept(spec: TrainSpec) -> None:
+    an_epoch = byte_count(spec.model)
+    if spec.epochs * an_epoch > MAX_KEPT_BYTES:
+        raise InvalidSpec(
+            "keep_weights",
+            f"the weights of {spec.epochs:,} epochs, {an_epoch:,} bytes each, are more than a job may keep: "
+            f"a {spec.model} model may keep those of {MAX_KEPT_BYTES // an_epoch:,} epochs",
+        )
 
 
 def _size(field: str, requested: int | None, default: int, rows: int) -> int:

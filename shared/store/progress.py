@@ -37,10 +37,12 @@ class Milestone:
 
     Attributes:
         age_s: how many seconds before it is written this happened.
+        weights: those after the epoch, if the job keeps them.
     """
 
     reached: Phase | EpochMetrics
     age_s: float = 0.0
+    weights: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,15 @@ class Progress:
         return events
 
     @property
+    def weights(self) -> dict[int, bytes]:
+        """The weights after each epoch whose weights are kept."""
+        return {
+            each.reached.epoch: each.weights
+            for each in self.milestones
+            if isinstance(each.reached, EpochMetrics) and each.weights is not None
+        }
+
+    @property
     def guards(self) -> tuple[ColumnElement[bool], ...]:
         """Conditions of the UPDATE that stores the epochs."""
         return (_AT_EPOCH,) if self.epochs else ()
@@ -96,6 +107,8 @@ class Progress:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""
         if self.epochs:
             results.add_epochs(session, attempt.job_id, attempt.number, self.epochs)
+            if weights := self.weights:
+                results.add_weights(session, attempt.job_id, weights)
             if resumable:
                 assert self.state is not None, "a resume needs the state after the last epoch"
                 results.put_checkpoint(session, attempt.job_id, self.epochs[-1].epoch + 1, self.state)

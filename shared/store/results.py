@@ -3,7 +3,7 @@
 They are only called inside the fenced transactions of `shared.store.attempts`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
@@ -17,10 +17,11 @@ from shared.db.clock import Now
 from shared.db.engine import upsert
 
 # tables, not mapped classes: in SQLAlchemy's Core a statement costs a third of what it costs in its ORM
-_EPOCHS, _MODELS, _MODEL_FILES, _EVALUATIONS, _CLASS_RESULTS, _CONFUSION, _MISCLASSIFIED = (
+_EPOCHS, _EPOCH_WEIGHTS, _MODELS, _MODEL_FILES, _EVALUATIONS, _CLASS_RESULTS, _CONFUSION, _MISCLASSIFIED = (
     tables.Base.metadata.tables[mapped.__tablename__]
     for mapped in (
         tables.Epoch,
+        tables.EpochWeights,
         tables.Model,
         tables.ModelFile,
         tables.Evaluation,
@@ -54,7 +55,7 @@ class NewModel:
     layers: tuple[schemas.LayerSummary, ...]
     weights_sha256: str
     files: dict[schemas.ModelFormat, bytes]
-    evaluation: schemas.Evaluation
+    evaluation: schemas.EvaluationResult
 
 
 def add_epochs(session: Session, job_id: UUID, attempt: int, epochs: Sequence[schemas.EpochMetrics]) -> None:
@@ -64,8 +65,16 @@ def add_epochs(session: Session, job_id: UUID, attempt: int, epochs: Sequence[sc
     )
 
 
+def add_weights(session: Session, job_id: UUID, weights: Mapping[int, bytes]) -> None:
+    """Insert the weights after recorded epochs, by epoch."""
+    session.execute(
+        insert(_EPOCH_WEIGHTS),
+        [{"job_id": job_id, "epoch": epoch, "content": content} for epoch, content in weights.items()],
+    )
+
+
 def delete_epochs(session: Session, job_id: UUID) -> None:
-    """Delete a job's recorded epochs and its checkpoint."""
+    """Delete a job's recorded epochs, with their weights, and its checkpoint."""
     session.execute(delete(tables.Epoch).where(tables.Epoch.job_id == job_id))
     session.execute(delete(tables.Checkpoint).where(tables.Checkpoint.job_id == job_id))
 
@@ -105,9 +114,9 @@ def add_model(session: Session, job_id: UUID, model: NewModel, *, now: Now) -> N
 
 
 def add_evaluation(
-    session: Session, job_id: UUID, model_id: UUID, dataset: str, evaluation: schemas.Evaluation
+    session: Session, job_id: UUID, model_id: UUID, dataset: str, evaluation: schemas.EvaluationResult
 ) -> None:
-    """Insert an evaluation with its per-class results, confusion matrix and misclassified images."""
+    """Insert an evaluation: its per-class results, confusion matrix, misclassified images and predictions."""
     row = evaluation.model_dump(include={"size", "threshold", "loss", "accuracy", "rejected"})
     confusion = [
         {"label": label, "predicted": predicted, "count": count}
@@ -115,9 +124,8 @@ def add_evaluation(
         for predicted, count in enumerate(counts)
         if count
     ]
-    session.execute(
-        insert(_EVALUATIONS), [{"model_id": model_id, "dataset": dataset, **row, "job_id": job_id}]
-    )
+    row.update(job_id=job_id, model_id=model_id, dataset=dataset, predictions=evaluation.predictions)
+    session.execute(insert(_EVALUATIONS), [row])
     for table, rows in (
         (_CLASS_RESULTS, map(dict, evaluation.per_class)),
         (_CONFUSION, confusion),

@@ -51,9 +51,9 @@ def populate(database: Database, count: int) -> World:
 
 def _trained(database: Database, number: int) -> tuple[UUID, NewModel]:
     """A training job that has succeeded, with a log and a model that reads digits."""
-    spec = factories.make_spec(dataset=DATASET)
+    spec = factories.make_spec(dataset=DATASET, keep_weights=True)
     attempt = factories.running(database, spec=spec, name=f"job {number}", tags=("contract",))
-    factories.record(database, attempt, spec.epochs)
+    factories.record(database, attempt, spec.epochs, keep_weights=True)
     _log(database, attempt)
     model = make_readable_model(spec, number)
     factories.succeed(database, attempt, model)

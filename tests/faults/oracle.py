@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Checkpoint, Epoch, Job, JobEvent, Model
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobKind, JobState
-from shared.schemas import EpochMetrics, ModelFormat, TrainSpec
+from shared.schemas import EpochMetrics, EvaluationResult, ModelFormat, TrainSpec
 from shared.settings import Settings
 from shared.store import evaluations
 from shared.store import models as stored_models
@@ -26,25 +26,29 @@ from workers.executor import Executor, SilentMonitor, TrainedModel
 
 @dataclass(frozen=True)
 class Golden:
-    """Results of the golden run of a spec."""
+    """Results of the golden run of a spec; `weights` are those after each epoch, if the spec keeps them."""
 
     epochs: tuple[EpochMetrics, ...]
     model: TrainedModel
+    weights: dict[int, bytes]
 
 
 class _EpochCollector(SilentMonitor):
     def __init__(self) -> None:
         self.epochs: list[EpochMetrics] = []
+        self.weights: dict[int, bytes] = {}
 
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         self.epochs.append(metrics)
+        if weights is not None:
+            self.weights[metrics.epoch] = weights
 
 
 def golden_run(executor: Executor, spec: TrainSpec) -> Golden:
     """Run a spec in this process, without faults."""
     collector = _EpochCollector()
     model = executor.train(spec, None, collector)
-    return Golden(tuple(collector.epochs), model)
+    return Golden(tuple(collector.epochs), model, collector.weights)
 
 
 @cache
@@ -61,9 +65,12 @@ def stored_run(session: Session, job_id: UUID) -> Golden:
         weights_sha256=model.weights_sha256,
         keras=stored_models.file(session, model.id, ModelFormat.KERAS).content,
         onnx=stored_models.file(session, model.id, ModelFormat.ONNX).content,
-        evaluation=evaluations.get(session, job_id),
+        evaluation=EvaluationResult(
+            **dict(evaluations.get(session, job_id)),
+            predictions=evaluations.predictions(session, job_id).to_bytes(),
+        ),
     )
-    return Golden(tuple(stored.epochs(session, job_id)), trained)
+    return Golden(tuple(stored.epochs(session, job_id)), trained, stored.weights(session, job_id))
 
 
 def check(
@@ -168,6 +175,8 @@ def _of_epochs(session: Session, job: Job, events: list[JobEvent]) -> Iterator[s
     for row in rows:
         if recorded.get(row.epoch) != (row.attempt, row.loss):
             yield f"epoch {row.epoch} of attempt {row.attempt} differs from the epoch in its event"
+    if job.spec.get("keep_weights") and list(stored.weights(session, job.id)) != [row.epoch for row in rows]:
+        yield "it has not kept the weights after each of its epochs"
     if job.state in TERMINAL and session.get(Checkpoint, job.id) is not None:
         yield "its checkpoint was not deleted"
 
@@ -193,6 +202,8 @@ def _of_results(session: Session, job: Job, golden: Callable[[TrainSpec], Golden
     expected = golden(spec)
     if _bits(stored.epochs(session, job.id)) != _bits(expected.epochs):
         yield "its epochs are not those of its golden run"
+    if stored.weights(session, job.id) != expected.weights:
+        yield "the weights that it has kept are not those of its golden run"
     models = session.scalars(select(Model).where(Model.job_id == job.id)).all()
     if [model.weights_sha256 for model in models] != [expected.model.weights_sha256]:
         yield f"it has {len(models)} models, or its weights are not those of its golden run"
@@ -201,6 +212,8 @@ def _of_results(session: Session, job: Job, golden: Callable[[TrainSpec], Golden
     compared = {"confusion_matrix", "loss", "accuracy", "rejected", "misclassified"}
     if evaluation.model_dump(include=compared) != expected.model.evaluation.model_dump(include=compared):
         yield "its evaluation is not that of its golden run"
+    if evaluations.predictions(session, job.id).to_bytes() != expected.model.evaluation.predictions:
+        yield "its predictions are not those of its golden run"
 
 
 def _bits(epochs: Iterable[EpochMetrics]) -> list[tuple[str, ...]]:

@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, Worker
+from shared.formats.weights import parameter_count, to_bytes
 from shared.lifecycle import JobState, Phase
 from shared.schemas import (
     ClassResult,
     EpochMetrics,
     EvaluateSpec,
-    Evaluation,
+    EvaluationResult,
     LayerSummary,
     Misclassified,
     ModelFormat,
+    ModelKind,
     TrainSpec,
 )
 from shared.settings import Settings
@@ -34,6 +37,7 @@ from shared.store.results import NewModel
 from shared.store.submit import NewJob, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from shared.store.workers import WorkerInfo
+from tests.support.predictions import make_predictions
 
 NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
@@ -89,8 +93,10 @@ def make_epoch(epoch: int = 0, **overrides: Any) -> EpochMetrics:
     return EpochMetrics(**{**values, **overrides})
 
 
-def make_evaluation(**overrides: Any) -> Evaluation:
+def make_evaluation(**overrides: Any) -> EvaluationResult:
     """An evaluation of 50 images, 5 of each class: all are correct but one 9, predicted as a 4."""
+    labels = [number % 10 for number in range(50)]
+    labels[7], labels[9] = 9, 7
     matrix = [[5 if label == predicted else 0 for predicted in range(10)] for label in range(10)]
     matrix[9][9], matrix[9][4] = 4, 1
     values: dict[str, Any] = {
@@ -102,8 +108,9 @@ def make_evaluation(**overrides: Any) -> Evaluation:
         "per_class": tuple(_class_result(label, matrix) for label in range(10)),
         "confusion_matrix": tuple(map(tuple, matrix)),
         "misclassified": (Misclassified(index=7, label=9, predicted=4, probability=0.6),),
+        "predictions": make_predictions(labels, {7: (4, 0.6)}).to_bytes(),
     }
-    return Evaluation(**{**values, **overrides})
+    return EvaluationResult(**{**values, **overrides})
 
 
 def _class_result(label: int, matrix: list[list[int]]) -> ClassResult:
@@ -174,15 +181,30 @@ def running(database: Database, **overrides: Any) -> AttemptId:
     return claimed(database, submitted(database, **overrides)).attempt
 
 
-def make_progress(*reached: Phase | EpochMetrics, state: bytes = b"the state after it") -> Progress:
+def make_progress(
+    *reached: Phase | EpochMetrics, state: bytes = b"the state after it", keep_weights: bool = False
+) -> Progress:
     """Progress that is not stored yet, made at this moment."""
-    return Progress(tuple(map(Milestone, reached)), state)
+    milestones = (
+        Milestone(each, weights=make_epoch_weights(each.epoch))
+        if keep_weights and isinstance(each, EpochMetrics)
+        else Milestone(each)
+        for each in reached
+    )
+    return Progress(tuple(milestones), state)
 
 
-def record(database: Database, attempt: AttemptId, epochs: int, *, first: int = 0) -> None:
+def make_epoch_weights(epoch: int) -> bytes:
+    """The bytes of the weights of a `cnn` after an epoch: all of them equal."""
+    return to_bytes(np.full(parameter_count(ModelKind.CNN), epoch + 0.5, np.float32))
+
+
+def record(
+    database: Database, attempt: AttemptId, epochs: int, *, first: int = 0, keep_weights: bool = False
+) -> None:
     """Record some epochs, each in a transaction of its own."""
     for epoch in map(make_epoch, range(first, first + epochs)):
-        record_progress(database, attempt, make_progress(epoch))
+        record_progress(database, attempt, make_progress(epoch, keep_weights=keep_weights))
 
 
 def record_progress(database: Database, attempt: AttemptId, progress: Progress) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Table, select
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Base, Epoch, Job, JobEvent
+from shared.db.tables import Attempt, Base, Epoch, EpochWeights, Job, JobEvent
 from shared.schemas import EpochMetrics
 
 
@@ -32,6 +32,14 @@ def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
     """A job's recorded epochs, in order."""
     rows = session.scalars(select(Epoch).where(Epoch.job_id == job_id).order_by(Epoch.epoch))
     return [EpochMetrics.model_validate(row) for row in rows]
+
+
+def weights(session: Session, job_id: UUID) -> dict[int, bytes]:
+    """The weights that a job has kept, by epoch, in order."""
+    rows = session.scalars(
+        select(EpochWeights).where(EpochWeights.job_id == job_id).order_by(EpochWeights.epoch)
+    )
+    return {row.epoch: row.content for row in rows}
 
 
 def all_rows(session: Session) -> dict[str, list[Any]]:

@@ -19,12 +19,13 @@ from shared.schemas import (
     ClassResult,
     EpochMetrics,
     EvaluateSpec,
-    Evaluation,
+    EvaluationResult,
     LayerSummary,
     Misclassified,
     TrainSpec,
 )
 from shared.settings import Settings
+from tests.support.predictions import make_predictions
 from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
 
 STEP_S = 0.01
@@ -74,7 +75,8 @@ class StubExecutor:
                 batch_accuracy=tuple(losses),
             )
             final = state
-            monitor.epoch(metrics, lambda final=final: final)  # type: ignore[misc]
+            weights = final if spec.keep_weights else None
+            monitor.epoch(metrics, lambda final=final: final, weights)  # type: ignore[misc]
         monitor.phase(Phase.EVALUATING)
         evaluation = _evaluation(spec.evaluation_size, spec.threshold)
         return TrainedModel(
@@ -87,7 +89,7 @@ class StubExecutor:
             evaluation=evaluation,
         )
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
         monitor.phase(Phase.EVALUATING)
         json.loads(model.keras)
         return _evaluation(spec.evaluation_size, spec.threshold)
@@ -125,10 +127,10 @@ def _misbehave(seed: int, epoch: int) -> None:
             pass
 
 
-def _evaluation(size: int, threshold: float | None) -> Evaluation:
+def _evaluation(size: int, threshold: float | None) -> EvaluationResult:
     counts = [size // 10 + (label < size % 10) for label in range(10)]
     wrong = [(0, 1)] if counts[0] else []
-    return Evaluation(
+    return EvaluationResult(
         size=size,
         threshold=threshold,
         loss=0.1,
@@ -156,4 +158,7 @@ def _evaluation(size: int, threshold: float | None) -> Evaluation:
             Misclassified(index=0, label=label, predicted=predicted, probability=0.5)
             for label, predicted in wrong
         ),
+        predictions=make_predictions(
+            [number % 10 for number in range(size)], {0: (1, 0.5)} if wrong else {}
+        ).to_bytes(),
     )

@@ -64,15 +64,17 @@ class RecordingMonitor:
         self.phases: list[Phase] = []
         self.epochs: list[EpochMetrics] = []
         self.states: list[bytes] = []
+        self.weights: list[bytes | None] = []
         self.checks = 0
         self.on_check = on_check
 
     def phase(self, phase: Phase) -> None:
         self.phases.append(phase)
 
-    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         self.epochs.append(metrics)
         self.states.append(state())
+        self.weights.append(weights)
 
     def check(self) -> None:
         self.checks += 1

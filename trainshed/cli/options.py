@@ -85,6 +85,10 @@ Threshold = Annotated[
     _spec("threshold", 'Predictions with a lower probability, 0 to 1, count as "no digit found".'),
 ]
 
+KeepWeights = Annotated[
+    bool | None, _spec("keep_weights", "Store the weights after each epoch.", "", "--keep-weights")
+]
+
 Name = Annotated[str | None, _job("name", "Name of the job.")]
 Tags = Annotated[list[str] | None, _job("tags", "Tag; may be repeated.", "", "--tag")]
 Queue = Annotated[str | None, _job("queue", "Queue, which decides which workers may run it.")]

@@ -20,6 +20,7 @@ def train(
     evaluation_size: options.EvaluationSize = None,
     seed: options.Seed = None,
     threshold: options.Threshold = None,
+    keep_weights: options.KeepWeights = None,
     name: options.Name = None,
     tags: options.Tags = None,
     queue: options.Queue = None,

@@ -1,11 +1,12 @@
-"""Evaluation of predictions: overall and per-class metrics, confusion matrix, misclassified images."""
+"""Evaluation of predictions: overall and per-class metrics, confusion matrix, each image's prediction."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.schemas import ClassResult, Evaluation, Misclassified
+from shared.formats.predictions import PredictedImages
+from shared.schemas import ClassResult, EvaluationResult, Misclassified
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.integer]
@@ -18,8 +19,8 @@ def evaluate(
     indices: Integers,
     threshold: float | None,
     class_names: Sequence[str],
-) -> Evaluation:
-    """Return the evaluation of predictions: per-class results, confusion matrix, misclassified images.
+) -> EvaluationResult:
+    """Return the evaluation of predictions: per-class results, confusion matrix, each image's prediction.
 
     Args:
         probabilities: (n, classes); the prediction is the most probable class, on a tie the first.
@@ -36,7 +37,7 @@ def evaluate(
     np.add.at(confusion, (labels[~rejected], predicted[~rejected]), 1)
     per_class = _per_class(confusion, np.bincount(labels[rejected], minlength=len(class_names)), class_names)
     wrong = np.flatnonzero((predicted != labels) & ~rejected)
-    return Evaluation(
+    return EvaluationResult(
         size=len(labels),
         threshold=threshold,
         loss=float(losses.mean(dtype=np.float64)),
@@ -48,6 +49,7 @@ def evaluate(
             Misclassified(index=indices[i], label=labels[i], predicted=predicted[i], probability=best[i])
             for i in wrong
         ),
+        predictions=PredictedImages.of(probabilities, indices, labels).to_bytes(),
     )
 
 

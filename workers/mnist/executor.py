@@ -12,7 +12,7 @@ from shared.datasets.catalog import Dataset, DatasetInfo, load
 from shared.errors import AttemptError, DatasetNotFound, DataUnavailable
 from shared.formats.weights import CLASSES, PIXELS, Weights, to_bytes
 from shared.lifecycle import Phase
-from shared.schemas import EvaluateSpec, Evaluation, ModelKind, TrainSpec
+from shared.schemas import EvaluateSpec, EvaluationResult, ModelKind, TrainSpec
 from shared.settings import Settings
 from workers.executor import Checkpoint, Monitor, SilentMonitor, StoredModel, TrainedModel
 from workers.mnist import backend, export, splits
@@ -64,7 +64,7 @@ class MnistExecutor:
         with backend.translate_out_of_memory():
             return self._run(spec, dataset, start, monitor)
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Evaluation:
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
         """Evaluate a stored model."""
         monitor.phase(Phase.LOADING_DATA)
         dataset = self._dataset(model.spec.dataset, monitor)
@@ -107,7 +107,7 @@ class MnistExecutor:
         rows: splits.Rows,
         threshold: float | None,
         monitor: Monitor,
-    ) -> Evaluation:
+    ) -> EvaluationResult:
         labels = dataset.test_labels[rows]
         program = self._programs.prediction(kind)
         probabilities, losses = program.run(weights, dataset.test_images[rows], labels, monitor.check)

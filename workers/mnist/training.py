@@ -8,7 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from shared.errors import NonFiniteLoss
-from shared.formats.weights import Weights, parameter_count
+from shared.formats.weights import Weights, parameter_count, to_bytes
 from shared.schemas import EpochMetrics, TrainSpec
 from workers.executor import Checkpoint, Monitor
 from workers.mnist import checkpoints
@@ -47,7 +47,8 @@ def train(
         )
         _require_finite(batches, epoch, spec)
         metrics = _epoch_metrics(spec, program.shape.batch_size, epoch, batches, perf_counter() - started_at)
-        monitor.epoch(metrics, partial(_pack, variables, (epoch + 1) * steps))
+        weights = to_bytes(variables[0].numpy()) if spec.keep_weights else None
+        monitor.epoch(metrics, partial(_pack, variables, (epoch + 1) * steps), weights)
     return _on_host(variables)[0]
 
 

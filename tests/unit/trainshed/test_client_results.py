@@ -48,6 +48,31 @@ def test_several_images_are_predicted_at_once(server: Client, model_id: UUID) ->
     assert predictions.threshold == 0.9
 
 
+def test_predictions_are_filtered_and_their_images_shown(server: Client, database: Database) -> None:
+    attempt = factories.running(database)
+    model = factories.make_model(spec=factories.make_spec(dataset="digits"))
+    factories.succeed(database, attempt, model)
+
+    [wrong] = server.predictions(attempt.job_id, correct=False)
+    all_of_class = list(server.predictions(attempt.job_id, label=9))
+
+    assert (wrong.index, wrong.label, wrong.predicted) == (7, 9, 4)
+    assert server.predictions_file(attempt.job_id) == model.evaluation.predictions
+    assert len(all_of_class) == 5
+    strip = Image.open(BytesIO(server.images("digits", [image.index for image in all_of_class])))
+    assert strip.size == (28, 5 * 28)
+
+
+def test_kept_weights_are_listed_and_read(server: Client, database: Database) -> None:
+    attempt = factories.running(database, spec=factories.make_spec(keep_weights=True))
+    factories.record(database, attempt, 2, keep_weights=True)
+
+    kept = server.weights(attempt.job_id)
+
+    assert kept.epochs == (0, 1)
+    assert server.weights_after(attempt.job_id, 1) == factories.make_epoch_weights(1)
+
+
 def test_a_model_for_tensorflow_js_has_two_files_that_refer_to_each_other(
     server: Client, database: Database
 ) -> None:

@@ -18,7 +18,7 @@ from shared.store import attempts, results
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptId
 from tests.support import stored
-from tests.support.factories import make_epoch, make_model, make_spec, running, submitted
+from tests.support.factories import make_epoch, make_epoch_weights, make_model, make_spec, running, submitted
 from tests.support.statements import recorded_statements
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
@@ -92,6 +92,18 @@ def test_progress_is_written_in_order_with_one_event_for_epochs_in_sequence(data
     assert (job.version, job.phase, job.next_epoch) == (6, Phase.EVALUATING, 3)
     checkpoint = database.read(lambda session: results.checkpoint(session, attempt.job_id))
     assert checkpoint == results.StoredCheckpoint(3, b"2")
+
+
+def test_the_weights_after_each_epoch_are_written_and_not_only_the_last(database: Database) -> None:
+    attempt = running(database)
+    pending = new_pending(attempt)
+    for epoch in range(3):
+        pending.add_epoch(make_epoch(epoch), lambda: b"state", make_epoch_weights(epoch))
+    assert write(pending, database)
+    pending.add_epoch(make_epoch(3), lambda: b"state", make_epoch_weights(3))
+    pending.report(database, lambda session, progress: succeed(session, progress, attempt))
+    kept = database.read(lambda session: stored.weights(session, attempt.job_id))
+    assert kept == {epoch: make_epoch_weights(epoch) for epoch in range(4)}
 
 
 def test_an_event_has_the_time_when_it_happened(database: Database) -> None:

@@ -187,17 +187,20 @@ def test_superseded_attempt_writes_nothing(make_process: MakeProcess) -> None:
 
 def test_resumed_job_has_the_results_of_an_uninterrupted_one(make_process: MakeProcess) -> None:
     uninterrupted = make_process()
-    expected_id = submitted(uninterrupted.database, spec=make_spec(epochs=5))
+    spec = make_spec(epochs=5, keep_weights=True)
+    expected_id = submitted(uninterrupted.database, spec=spec)
     run_attempt(uninterrupted)
 
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(epochs=5))
+    job_id = submitted(process.database, spec=spec)
     run_attempt(replace(process, executor=StopsAfterTwoEpochs(process)))
     assert job(process, job_id).state == JobState.QUEUED
     process.stop.clear()
     run_attempt(process)
     assert history(process, job_id) == history(uninterrupted, expected_id)
     assert keras_file(process, job_id) == keras_file(uninterrupted, expected_id)
+    assert list(weights(process, job_id)) == list(range(5))
+    assert weights(process, job_id) == weights(uninterrupted, expected_id)
 
 
 class StopsAfterTwoEpochs(StubExecutor):
@@ -214,15 +217,19 @@ class _StopAfter:
         self._monitor, self._process = monitor, process
         self.phase, self.check = monitor.phase, monitor.check
 
-    def epoch(self, metrics: Any, state: Callable[[], bytes]) -> None:
+    def epoch(self, metrics: Any, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         if metrics.epoch == 2:
             self._process.stop.set()
-        self._monitor.epoch(metrics, state)
+        self._monitor.epoch(metrics, state, weights)
 
 
 def history(process: PoolProcess, job_id: UUID) -> list[tuple[str, ...]]:
     epochs = process.database.read(lambda session: stored.epochs(session, job_id))
     return [(epoch.loss.hex(), epoch.val_accuracy.hex(), str(epoch.batch_loss)) for epoch in epochs]
+
+
+def weights(process: PoolProcess, job_id: UUID) -> dict[int, bytes]:
+    return process.database.read(lambda session: stored.weights(session, job_id))
 
 
 def keras_file(process: PoolProcess, job_id: UUID) -> bytes:

@@ -11,6 +11,7 @@ from tests.support import factories
 LISTS = {
     "/v1/api-keys",
     "/v1/jobs",
+    "/v1/jobs/{job_id}/evaluation/predictions",
     "/v1/jobs/{job_id}/events",
     "/v1/jobs/{job_id}/logs",
     "/v1/jobs/{job_id}/misclassified",

@@ -13,7 +13,7 @@ from api.services import Services, open_services
 from shared import schemas
 from shared.db.engine import Database
 from shared.db.tables import IdempotencyKey
-from shared.errors import InvalidSpec, JobNotTerminal, ModelNotFound
+from shared.errors import IdempotencyKeyReused, InvalidSpec, JobNotTerminal, ModelNotFound
 from shared.schemas import (
     EvaluateJobCreate,
     EvaluateRequest,
@@ -89,6 +89,14 @@ def test_digests_of_requests_do_not_change_between_versions(services: Services, 
     assert _digest(database, "submit") == DEFAULT_JOB_SHA256
     assert _digest(database, "retry") == sha256(f"retry {job_id}".encode()).hexdigest()
     assert _digest(database, "clone") == sha256(f'clone {job_id} {{"name":"x"}}'.encode()).hexdigest()
+
+
+def test_a_request_that_differs_in_a_field_of_this_version_is_another(services: Services) -> None:
+    _submit(services, TrainJobCreate(), "key")
+
+    assert _submit(services, TrainJobCreate(spec=TrainRequest(keep_weights=False)), "key").replayed
+    with pytest.raises(IdempotencyKeyReused):
+        _submit(services, TrainJobCreate(spec=TrainRequest(keep_weights=True)), "key")
 
 
 def test_impossible_job_is_not_stored(services: Services) -> None:

@@ -3,6 +3,7 @@
 from base64 import b64decode
 from io import BytesIO
 from random import Random
+from typing import Any
 
 import httpx
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from api.app import create_app
 from api.routes.datasets import draw
+from shared.datasets import catalog
 from shared.datasets.catalog import Dataset, DatasetInfo
 from shared.settings import Settings
 from tests.support import factories
@@ -112,3 +114,59 @@ def test_samples_of_a_dataset_that_another_process_downloads_are_refused_at_once
         with running_app(create_app(settings.model_copy(update=hostile))) as client:
             assert client.get("/v1/datasets/mnist/samples", timeout=5).status_code == 503
         assert host.requests == []
+
+
+def _pixels(answer: httpx.Response) -> np.ndarray[Any, Any]:
+    assert answer.headers["Content-Type"] == "image/png"
+    return np.asarray(Image.open(BytesIO(answer.content)))
+
+
+@pytest.mark.parametrize("query", ["indices=7,3,7", "indices=7&indices=3&indices=7"])
+def test_images_are_one_strip_in_the_order_of_their_indices(
+    client: httpx.Client, settings: Settings, query: str
+) -> None:
+    pixels = _pixels(client.get(f"/v1/datasets/digits/images?{query}"))
+
+    assert pixels.shape == (3 * 28, 28)
+    assert (pixels.reshape(3, 784) == catalog.load("digits", settings).test_images[[7, 3, 7]]).all()
+
+
+def test_training_images_are_another_split(client: httpx.Client, settings: Settings) -> None:
+    params = {"split": "train", "indices": "1399"}
+
+    pixels = _pixels(client.get("/v1/datasets/digits/images", params=params))
+
+    assert (pixels.ravel() == catalog.load("digits", settings).train_images[1_399]).all()
+
+
+def test_unchanged_images_are_not_sent_again(client: httpx.Client) -> None:
+    url = "/v1/datasets/digits/images?indices=0"
+
+    answer = client.get(url, headers={"If-None-Match": client.get(url).headers["ETag"]})
+
+    assert (answer.status_code, answer.content) == (304, b"")
+
+
+def test_an_image_that_the_dataset_does_not_have_is_not_found(client: httpx.Client) -> None:
+    answer = client.get("/v1/datasets/digits/images", params={"indices": "0,397"})
+
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/image-not-found")
+    assert answer.json()["detail"] == "there is no image 397: the split `test` of 'digits' has 397 images"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "indices=",
+        "indices=-1",
+        "indices=a",
+        f"indices={2**31}",
+        f"indices={'0,' * 100}0",
+        "indices=0&split=all",
+    ],
+)
+def test_images_that_cannot_be_named_are_refused(client: httpx.Client, query: str) -> None:
+    answer = client.get(f"/v1/datasets/digits/images?{query}")
+
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")

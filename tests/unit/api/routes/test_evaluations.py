@@ -9,10 +9,13 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from shared.datasets import catalog
+from shared.db import tables
 from shared.db.engine import Database
+from shared.formats.predictions import PredictedImages
 from shared.schemas import Misclassified
 from shared.settings import Settings
 from tests.support import factories
@@ -116,3 +119,81 @@ def test_misclassified_images_of_an_unfinished_job_are_a_conflict(
 
 def test_an_unknown_job_is_not_found(client: httpx.Client) -> None:
     assert client.get(f"/v1/jobs/{uuid7()}/misclassified").status_code == 404
+
+
+def test_predictions_are_listed_page_by_page(client: httpx.Client, job_id: UUID) -> None:
+    path = f"/v1/jobs/{job_id}/evaluation/predictions"
+
+    first = client.get(path, params={"label": 9, "limit": 3}).json()
+    second = client.get(path, params={"label": 9, "limit": 3, "cursor": first["next_cursor"]}).json()
+
+    assert [image["index"] for image in first["data"] + second["data"]] == [7, 19, 29, 39, 49]
+    assert (first["has_more"], second["has_more"], second["next_cursor"]) == (True, False, None)
+    wrong = first["data"][0]
+    assert (wrong["label"], wrong["predicted"], len(wrong["probabilities"])) == (9, 4, 10)
+    assert wrong["probability"] == max(wrong["probabilities"])
+
+
+@pytest.mark.parametrize(
+    ("params", "indices"),
+    [({"predicted": 4, "correct": "false"}, [7]), ({"correct": "true", "label": 4}, [4, 14, 24, 34, 44])],
+)
+def test_predictions_are_filtered_in_both_formats(
+    client: httpx.Client, job_id: UUID, params: dict[str, Any], indices: list[int]
+) -> None:
+    path = f"/v1/jobs/{job_id}/evaluation/predictions"
+
+    listed = client.get(path, params=params).json()
+    binary = client.get(path, params={**params, "format": "binary"})
+
+    assert binary.headers["Content-Type"] == "application/octet-stream"
+    images = PredictedImages.from_bytes(binary.content, len(indices))
+    assert images.indices.tolist() == [image["index"] for image in listed["data"]] == indices
+    assert images.probabilities.tolist() == [image["probabilities"] for image in listed["data"]]
+
+
+def test_all_predictions_are_one_file(client: httpx.Client, database: Database) -> None:
+    job_id, model = factories.succeeded(database)
+
+    answer = client.get(f"/v1/jobs/{job_id}/evaluation/predictions", params={"format": "binary"})
+
+    assert answer.content == model.evaluation.predictions
+    assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+
+
+@pytest.mark.parametrize("format_", ["json", "binary"])
+def test_unchanged_predictions_are_not_sent_again(client: httpx.Client, job_id: UUID, format_: str) -> None:
+    url = f"/v1/jobs/{job_id}/evaluation/predictions?format={format_}"
+
+    answer = client.get(url, headers={"If-None-Match": client.get(url).headers["ETag"]})
+
+    assert (answer.status_code, answer.content) == (304, b"")
+
+
+@pytest.mark.parametrize("format_", ["json", "binary"])
+def test_predictions_that_an_earlier_version_did_not_store_are_a_problem_with_a_remedy(
+    client: httpx.Client, database: Database, job_id: UUID, format_: str
+) -> None:
+    database.write(lambda session: session.execute(update(tables.Evaluation).values(predictions=None)))
+
+    answer = client.get(f"/v1/jobs/{job_id}/evaluation/predictions", params={"format": format_})
+
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/predictions-not-stored")
+    assert client.get(f"/v1/jobs/{job_id}/evaluation").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "params", [{"label": -1}, {"correct": "perhaps"}, {"format": "xml"}, {"limit": 1_001}]
+)
+def test_predictions_that_cannot_be_are_refused(
+    client: httpx.Client, job_id: UUID, params: dict[str, Any]
+) -> None:
+    answer = client.get(f"/v1/jobs/{job_id}/evaluation/predictions", params=params)
+
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+
+
+def test_predictions_of_an_unfinished_job_are_a_conflict(client: httpx.Client, database: Database) -> None:
+    answer = client.get(f"/v1/jobs/{factories.submitted(database)}/evaluation/predictions")
+
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-ready")

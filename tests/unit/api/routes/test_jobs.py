@@ -78,6 +78,7 @@ def test_an_empty_spec_is_the_codelabs_job(client: httpx.Client) -> None:
         "learning_rate": 0.001,
         "optimizer": "adam",
         "threshold": None,
+        "keep_weights": False,
     }
 
 

@@ -20,6 +20,7 @@ from tests.support.factories import (
     cancelled,
     failed,
     one_of_each_state,
+    record,
     running,
     set_columns,
     submitted,
@@ -59,6 +60,9 @@ _BAD_UPDATES = [
     ("ck_attempts_finished_has_outcome", "UPDATE attempts SET outcome = NULL"),
     ("ck_job_events_type", "UPDATE job_events SET type = 'paused' WHERE type = 'claimed'"),
     ("ck_model_files_format", "UPDATE model_files SET format = 'tflite'"),
+    ("ck_epoch_weights_floats", "UPDATE epoch_weights SET content = ''"),
+    ("ck_epoch_weights_floats", "UPDATE epoch_weights SET content = 'abcde'"),
+    ("ck_evaluations_predictions", "UPDATE evaluations SET size = size + 1"),
     ("ck_class_results_counts", "UPDATE class_results SET rejected = count"),
     ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
 ]
@@ -96,7 +100,7 @@ def test_invalid_jobs_are_refused_by_their_constraints(database: Database) -> No
 
 
 def test_invalid_rows_of_other_tables_are_refused_by_their_constraints(database: Database) -> None:
-    running(database)
+    record(database, running(database), 1, keep_weights=True)
     succeeded(database)
     database.write(lambda session: api_keys.create(session, NewApiKey.draw(), name="key", scope=Scope.READ))
     worker = {"id": "w", "host": "h", "pid": 1, "queues": [], "devices": [], "slots": 1, "versions": {}}

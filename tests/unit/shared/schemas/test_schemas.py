@@ -48,6 +48,9 @@ def test_an_empty_request_has_the_defaults_of_the_codelab() -> None:
         {"seed": 2**31},
         {"threshold": -0.1},
         {"threshold": 1.1},
+        {"keep_weights": 1},
+        {"keep_weights": "true"},
+        {"keep_weights": None},
     ],
     ids=str,
 )

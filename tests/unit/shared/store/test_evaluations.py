@@ -4,14 +4,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from shared.db.engine import Database
-from shared.db.tables import Confusion
-from shared.errors import NotReady
+from shared.db.tables import Confusion, Evaluation
+from shared.errors import JobNotFound, NotReady, PredictionsNotStored
+from shared.formats.predictions import PredictedImages
 from shared.schemas import ClassResult, Misclassified
 from shared.store import attempts, evaluations
+from shared.store.evaluations import PredictionFilter
 from tests.support.factories import make_evaluation, make_model, running, succeed, succeeded
+from tests.support.statements import selects
 
 
 def test_an_evaluation_is_read_as_it_was_stored(database: Database) -> None:
@@ -78,3 +81,62 @@ def test_misclassified_images_are_filtered_by_class_and_by_prediction(database: 
     assert _indices(database, attempt.job_id, predicted=7) == [12, 30]
     assert _indices(database, attempt.job_id, label=9, predicted=7) == [30]
     assert _indices(database, attempt.job_id, after=(7,), limit=1) == [12]
+
+
+def _predictions(database: Database, job_id: UUID, **only: Any) -> PredictedImages:
+    return database.read(lambda session: evaluations.predictions(session, job_id, PredictionFilter(**only)))
+
+
+def test_predictions_are_read_as_they_were_stored(database: Database) -> None:
+    job_id, model = succeeded(database)
+    images = _predictions(database, job_id)
+    assert images.to_bytes() == model.evaluation.predictions
+    assert (images.indices[7], images.labels[7], images.predicted[7]) == (7, 9, 4)
+
+
+def test_an_evaluation_is_read_without_its_predictions(database: Database) -> None:
+    job_id, _ = succeeded(database)
+    statements = selects(database, lambda session: evaluations.get(session, job_id))
+    assert not [statement for statement in statements if "predictions" in statement.sql]
+
+
+@pytest.mark.parametrize(
+    ("only", "indices"),
+    [
+        ({"label": 9}, [7, 19, 29, 39, 49]),
+        ({"predicted": 4}, [4, 7, 14, 24, 34, 44]),
+        ({"correct": False}, [7]),
+        ({"label": 9, "correct": True}, [19, 29, 39, 49]),
+        ({"label": 10}, []),
+    ],
+)
+def test_predictions_are_filtered(database: Database, only: dict[str, Any], indices: list[int]) -> None:
+    job_id, _ = succeeded(database)
+    assert _predictions(database, job_id, **only).indices.tolist() == indices
+
+
+def test_predictions_are_read_page_by_page(database: Database) -> None:
+    job_id, _ = succeeded(database)
+    only = PredictionFilter(label=9)
+    first = database.read(lambda session: evaluations.page_of_predictions(session, job_id, only, limit=2))
+    rest = database.read(
+        lambda session: evaluations.page_of_predictions(session, job_id, only, after=first[-1][0], limit=9)
+    )
+    assert [key for key, _ in first + rest] == [(7,), (19,), (29,), (39,), (49,)]
+    wrong = first[0][1]
+    assert (wrong.index, wrong.label, wrong.predicted) == (7, 9, 4)
+    assert wrong.probability == wrong.probabilities[4] == pytest.approx(0.6)
+
+
+def test_an_evaluation_of_an_earlier_version_has_no_predictions(database: Database) -> None:
+    job_id, _ = succeeded(database)
+    database.write(lambda session: session.execute(update(Evaluation).values(predictions=None)))
+    with pytest.raises(PredictionsNotStored, match="has no predictions of single images"):
+        _predictions(database, job_id)
+
+
+def test_predictions_of_a_job_without_an_evaluation_are_not_ready(database: Database) -> None:
+    with pytest.raises(NotReady):
+        _predictions(database, running(database).job_id)
+    with pytest.raises(JobNotFound):
+        _predictions(database, UUID(int=7))

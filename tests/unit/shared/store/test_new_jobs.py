@@ -100,6 +100,18 @@ def test_the_step_limit_also_applies_to_the_default_train_size() -> None:
         _train_spec(epochs=1_000, batch_size=1)
 
 
+@pytest.mark.parametrize(("model", "most"), [("cnn", 1_000), ("dense", 251)])
+def test_weights_are_kept_up_to_a_limit(model: str, most: int) -> None:
+    assert _train_spec(model=model, epochs=most, keep_weights=True).keep_weights
+    assert _train_spec(model=model, epochs=1_000).epochs == 1_000
+    if most < 1_000:
+        with pytest.raises(
+            InvalidSpec, match=f"252 epochs, 133,600 bytes each.*a dense model may keep those of {most}"
+        ) as error:
+            _train_spec(model=model, epochs=most + 1, keep_weights=True)
+        assert error.value.field == "keep_weights"
+
+
 def test_an_empty_evaluation_request_has_the_values_of_the_training() -> None:
     model = make_spec(evaluation_size=50, seed=7, threshold=0.3)
     spec = _evaluate_spec(model)

@@ -37,6 +37,7 @@ def test_every_option_reaches_the_server(cli: CommandLine) -> None:
         "--dataset digits --model dense --epochs 3 --batch-size 64 --learning-rate 0.01 --optimizer sgd "
     )
     options += "--train-size 100 --validation-size 20 --evaluation-size 50 --seed 7 --threshold 0.5 "
+    options += "--keep-weights "
     options += "--name mine --tag a --tag b --queue slow --priority low --max-attempts 2 --max-runtime 60"
     assert cli.run("train", *options.split()).exit_code == 0
     assert cli.sent() == {
@@ -53,6 +54,7 @@ def test_every_option_reaches_the_server(cli: CommandLine) -> None:
             "evaluation_size": 50,
             "seed": 7,
             "threshold": 0.5,
+            "keep_weights": True,
         },
         "name": "mine",
         "tags": ["a", "b"],

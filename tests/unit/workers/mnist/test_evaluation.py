@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.schemas import Evaluation
+from shared.formats.predictions import PredictedImages
+from shared.schemas import Evaluation, EvaluationResult
 from workers.mnist.evaluation import evaluate
 
 NAMES = ("Zero", "One", "Two")
@@ -15,7 +16,7 @@ NAMES = ("Zero", "One", "Two")
 
 def _evaluate(
     probabilities: list[list[float]], labels: list[int], threshold: float | None = None
-) -> Evaluation:
+) -> EvaluationResult:
     array = np.array(probabilities, np.float32)
     losses = -np.log(array[np.arange(len(labels)), labels])
     return evaluate(
@@ -86,6 +87,32 @@ def test_the_results_equal_those_of_counting_image_by_image(
             assert row.f1 == pytest.approx(2 * precision * recall / (precision + recall))
 
 
+@given(predictions(), st.sampled_from([0.0, 0.3, 0.4, 0.5, 0.9, 1.0]))
+@settings(deadline=None)
+def test_the_predictions_suffice_to_evaluate_with_any_other_threshold(
+    case: tuple[list[list[float]], list[int], float | None], threshold: float
+) -> None:
+    probabilities, labels, first = case
+    stored = _evaluate(probabilities, labels, first).predictions
+
+    images = PredictedImages.from_bytes(stored, len(labels))
+    counted = _counted(images.probabilities, images.labels.tolist(), threshold)
+
+    result = _evaluate(probabilities, labels, threshold)
+    assert [list(row) for row in result.confusion_matrix] == counted["matrix"]
+    assert result.rejected == sum(counted["rejected"])
+
+
+def test_predictions_are_in_the_order_of_their_indices() -> None:
+    table = np.eye(3, dtype=np.float32)
+
+    result = evaluate(table, np.zeros(3, np.float32), np.array([0, 1, 2]), np.array([7, 3, 5]), None, NAMES)
+
+    images = PredictedImages.from_bytes(result.predictions, 3)
+    assert (images.indices.tolist(), images.labels.tolist()) == ([3, 5, 7], [1, 2, 0])
+    np.testing.assert_array_equal(images.probabilities, table[[1, 2, 0]])
+
+
 def test_a_row_of_the_confusion_matrix_sums_to_the_classs_accepted_images() -> None:
     result = _evaluate([[0.5, 0.3, 0.2], [0.4, 0.35, 0.25], [0.1, 0.8, 0.1]], [0, 0, 0], threshold=0.45)
 
@@ -143,7 +170,7 @@ def test_the_loss_is_the_mean_over_all_images_including_rejected_ones() -> None:
 def test_an_evaluation_can_be_written_as_json_and_read_back() -> None:
     result = _evaluate([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]], [0, 0], threshold=0.2)
 
-    assert Evaluation.model_validate_json(result.model_dump_json()) == result
+    assert Evaluation.model_validate_json(result.model_dump_json()) == Evaluation(**dict(result))
     assert json.loads(result.model_dump_json())["misclassified"] == [
         {"index": 101, "label": 0, "predicted": 1, "probability": pytest.approx(0.8)}
     ]

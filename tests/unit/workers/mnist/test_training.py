@@ -6,7 +6,7 @@ import pytest
 
 from shared.datasets.catalog import load
 from shared.errors import AttemptError, CancelRequested, NonFiniteLoss
-from shared.formats.weights import Weights, split
+from shared.formats.weights import Weights, split, to_bytes
 from shared.schemas import EpochMetrics, ModelKind, Optimizer, TrainSpec
 from shared.settings import Settings
 from tests.support import resumed
@@ -148,9 +148,23 @@ def test_an_epochs_loss_and_accuracy_are_means_over_the_images_of_its_batches() 
         assert epoch.seconds > 0
 
 
+def test_weights_are_those_after_each_epoch_if_the_spec_keeps_them() -> None:
+    weights, monitor = _train(make_spec(keep_weights=True))
+    _, other = _train(make_spec())
+
+    assert len({*monitor.weights}) == len(monitor.epochs)
+    assert monitor.weights[-1] == to_bytes(weights)
+    for state, kept in zip(monitor.states, monitor.weights, strict=True):
+        assert kept is not None
+        assert kept in state
+    assert (other.states, set(other.weights)) == (monitor.states, {None})
+
+
 def test_a_state_is_made_only_if_the_monitor_requests_it() -> None:
     class Forgetful(RecordingMonitor):
-        def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes]) -> None:
+        def epoch(
+            self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None
+        ) -> None:
             self.epochs.append(metrics)
             if metrics.epoch == 1:
                 self.states.append(state())
