@@ -90,6 +90,13 @@ def objective(value: float | None, name: str) -> str:
     return decimal(value) if name.endswith("loss") else percent(value)
 
 
+def size(count: int | None) -> str:
+    """Return a number of bytes in kB or MB: `24 kB`, `1.3 MB`."""
+    if count is None:
+        return NOTHING
+    return f"{count / 1_000:.0f} kB" if count < 999_500 else f"{count / 1_000_000:.1f} MB"
+
+
 def word(value: Any) -> str:
     """Return the word for a state or a phase; of any other text, itself with a capital."""
     return _WORDS.get(value) or str(value).replace("_", " ").capitalize()
@@ -126,6 +133,7 @@ FILTERS = {
         number,
         decimal,
         percent,
+        size,
         setting,
         objective,
         word,

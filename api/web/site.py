@@ -3,7 +3,18 @@
 from fastapi import FastAPI
 
 from api.web import sign_in, static
-from api.web.routes import compare, job, jobs, new_job, overview, settings, sweeps, workers
+from api.web.routes import (
+    compare,
+    job,
+    jobs,
+    models,
+    new_job,
+    overview,
+    settings,
+    sweeps,
+    try_it,
+    workers,
+)
 
 _MODULES = (
     static,
@@ -14,8 +25,10 @@ _MODULES = (
     job,
     compare,
     sweeps,
-    settings,
+    models,
+    try_it,
     workers,
+    settings,
 )
 
 

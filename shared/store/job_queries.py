@@ -48,6 +48,12 @@ def summary(session: Session, job_id: UUID) -> schemas.Job:
     return describe(session, [row])[0]
 
 
+def summaries(session: Session, job_ids: Collection[UUID]) -> dict[UUID, schemas.Job]:
+    """Return those of the jobs that exist, by id, as lists do."""
+    rows = session.scalars(select(Job).where(Job.id.in_(job_ids))).all()
+    return {job.id: job for job in describe(session, rows)}
+
+
 def newly_queued(new: NewJob, created_at: datetime) -> schemas.Job:
     """Return a job as `summary` does right after it was stored, without reading it."""
     return schemas.Job(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from shared import schemas
@@ -25,6 +25,24 @@ def page(
     statement = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
     rows = newest_first(session, statement, Model, after=after, limit=limit)
     return [(key, _summary(row)) for key, row in rows]
+
+
+def named(session: Session) -> list[schemas.ModelSummary]:
+    """Return the models that have an alias, by alias."""
+    rows = session.scalars(
+        select(Model)
+        .join(ModelAlias, ModelAlias.model_id == Model.id)
+        .where(Model.deleted_at.is_(None))
+        .options(selectinload(Model.alias))
+        .order_by(ModelAlias.alias)
+    )
+    return list(map(_summary, rows))
+
+
+def file_sizes(session: Session, model_id: UUID) -> dict[schemas.ModelFormat, int]:
+    """Return how many bytes a model has in each file format, without reading them."""
+    sizes = select(ModelFile.format, func.length(ModelFile.content)).where(ModelFile.model_id == model_id)
+    return {schemas.ModelFormat(format_): size for format_, size in session.execute(sizes)}
 
 
 def detail(session: Session, reference: schemas.ModelReference) -> schemas.ModelDetail:

@@ -50,12 +50,9 @@ NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight",
 def make_settings(folder: Path, **overrides: Any) -> Settings:
     """Return settings of a stack in a folder, where nothing runs; `mnist` cannot be downloaded."""
     missing = (folder / "missing").as_uri()
-    return Settings(
-        data_dir=folder,
-        mnist_images_url=missing,
-        mnist_labels_url=missing,
-        **{"redis_url": f"unix://{folder / 'redis.sock'}", **overrides},
-    )
+    values = {"mnist_images_url": missing, "mnist_labels_url": missing}
+    values |= {"redis_url": f"unix://{folder / 'redis.sock'}"}
+    return Settings(data_dir=folder, **{**values, **overrides})
 
 
 def make_spec(**overrides: Any) -> TrainSpec:

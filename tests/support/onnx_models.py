@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
+from api.prediction.layer_table import layer_table
 from shared.formats.weights import SHAPES, Weights, to_bytes
 from shared.schemas import ModelFormat, ModelKind, TrainSpec
 from shared.store.results import NewModel
@@ -58,6 +59,7 @@ def make_readable_model(spec: TrainSpec, seed: int = 0) -> NewModel:
     weights = make_weights(spec.model, seed)
     return factories.make_model(
         spec=spec,
+        layers=layer_table(spec.model),
         weights_sha256=sha256(to_bytes(weights)).hexdigest(),
         files={ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: to_onnx(spec.model, weights)},
     )

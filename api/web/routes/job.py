@@ -16,7 +16,7 @@ from api.services import Services
 from api.web.commands import of_request
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
-from api.web.tabs import evaluation, input_data, logs, timeline, training
+from api.web.tabs import evaluation, input_data, logs, model, timeline, training
 from shared.lifecycle import TERMINAL
 from shared.schemas import JobDetail, LogLevel
 from shared.store import activity, job_edits, job_queries
@@ -38,6 +38,7 @@ _FACTS: dict[str, Callable[[Services, JobDetail, QueryParams], dict[str, Any]]] 
     "evaluation": evaluation.read,
     "input": input_data.read,
     "logs": logs.read,
+    "model": model.read,
     "timeline": timeline.read,
     "training": training.read,
 }

@@ -66,3 +66,17 @@ def test_a_sparkline_spans_its_box() -> None:
     assert formats.sparkline([1.0, 3.0, 2.0], width=12, height=12) == "1.0,11.0 6.0,1.0 11.0,6.0"
     assert formats.sparkline([1.0, 1.0], width=12, height=12) == "1.0,11.0 11.0,11.0"
     assert formats.sparkline([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, formats.NOTHING),
+        (23_976, "24 kB"),
+        (999_400, "999 kB"),
+        (999_500, "1.0 MB"),
+        (1_300_000, "1.3 MB"),
+    ],
+)
+def test_sizes(count: int | None, text: str) -> None:
+    assert formats.size(count) == text

@@ -38,6 +38,14 @@ def test_versions_of_jobs_are_returned_and_none_of_unknown_ones(database: Databa
     assert database.read(partial(job_queries.versions, job_ids=ids)) == {queued: 1, started: 2, unknown: None}
 
 
+def test_several_jobs_are_returned_by_id_without_unknown_ones(database: Database) -> None:
+    first, second = submitted(database, name="first"), succeeded(database)[0]
+    found = database.read(lambda session: job_queries.summaries(session, [first, second, uuid7()]))
+
+    assert set(found) == {first, second}
+    assert (found[first].name, found[second].state) == ("first", JobState.SUCCEEDED)
+
+
 def test_only_a_finished_job_has_a_final_version(database: Database) -> None:
     versions = [
         database.read(partial(job_queries.final_version, job_id=job_id))

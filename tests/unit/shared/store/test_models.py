@@ -51,6 +51,25 @@ def test_models_are_listed_newest_first_each_once(database: Database) -> None:
     assert listed == ids[::-1]
 
 
+def test_models_with_an_alias_are_listed_by_it(database: Database) -> None:
+    first, second, _, deleted = (_model(database) for _ in range(4))
+    _patch(database, first, alias="zebra")
+    _patch(database, second, alias="champion")
+    _delete(database, deleted)
+
+    assert [(model.alias, model.id) for model in database.read(models.named)] == [
+        ("champion", second),
+        ("zebra", first),
+    ]
+
+
+def test_the_sizes_of_a_models_files(database: Database) -> None:
+    _, model = factories.succeeded(database)
+    sizes = database.read(lambda session: models.file_sizes(session, model.id))
+
+    assert sizes == {format_: len(content) for format_, content in model.files.items()}
+
+
 def test_a_model_can_be_referenced_by_its_alias(database: Database) -> None:
     model_id = _model(database)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from api.prediction.layer_table import layer_table
 from shared.formats.weights import ARRAYS, SHAPES, parameter_count, split
 from shared.schemas import ModelKind
 from tests.support.synthetic import make_digits
@@ -38,6 +39,11 @@ def test_layers_have_distinct_names_and_are_trainable(kind: ModelKind) -> None:
 
     assert len({layer.name for layer in layers}) == len(layers)
     assert all(layer.trainable for layer in layers)
+
+
+@pytest.mark.parametrize("kind", ModelKind)
+def test_the_pages_show_the_same_layers_for_jobs_without_a_model(kind: ModelKind) -> None:
+    assert layer_table(kind) == summary(kind)
 
 
 @pytest.mark.parametrize("kind", ModelKind)

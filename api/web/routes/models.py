@@ -1,0 +1,131 @@
+"""The list of models, and the page of one: layers, weights, lineage, evaluations, files, alias."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from api.deps import ModelId, ServicesDep
+from api.http.auth import READ, SUBMIT
+from api.http.paging import PageDep
+from api.routes import models as rest
+from api.services import Services
+from api.web.forms import FormDep, see_other
+from api.web.pages import render
+from shared.errors import JobNotFound
+from shared.schemas import Job, ModelDetail, ModelFormat, ModelPatch, ModelReference
+from shared.store import activity, job_queries, models
+
+router = APIRouter(prefix="/models", include_in_schema=False)
+
+_MAX_ANCESTORS = 10
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a model's page shows.
+
+    Attributes:
+        lineage: the job that trained the model, the one that it was retried from, and so on.
+    """
+
+    model: ModelDetail
+    lineage: tuple[Job, ...]
+    sizes: Mapping[ModelFormat, int]
+    now: datetime
+
+
+@router.get("", dependencies=[READ])
+def list_models(request: Request, services: ServicesDep, query: PageDep) -> Response:
+    """Show a page of the models, newest first."""
+    page = rest.list_models(services, query)
+
+    def read_jobs(session: Session) -> tuple[datetime, dict[UUID, Job]]:
+        jobs = job_queries.summaries(session, [model.job_id for model in page.data])
+        return activity.read_now(session), jobs
+
+    now, jobs = services.database.read(read_jobs)
+    next_page = f"/models?cursor={page.next_cursor}&limit={query.limit}" if page.next_cursor else None
+    return render(
+        request,
+        "models.html",
+        now=now,
+        page=page,
+        jobs=jobs,
+        next_page=next_page,
+        first_page="/models" if query.cursor else None,
+    )
+
+
+@router.get("/{model_id}", dependencies=[READ])
+def show_model(request: Request, services: ServicesDep, model_id: ModelId) -> Response:
+    """Show a model."""
+    return _show(request, services, model_id)
+
+
+@router.post("/{model_id}/edit", dependencies=[SUBMIT])
+def edit_model(request: Request, services: ServicesDep, model_id: ModelId, form: FormDep) -> Response:
+    """Set or remove a model's alias and description."""
+    fields = {name: form[name].strip() or None for name in ("alias", "description") if name in form}
+    try:
+        changes = ModelPatch.model_validate(fields)
+    except ValidationError as error:
+        errors = {str(item["loc"][0]): item["msg"] for item in error.errors()}
+        return _show(request, services, model_id, status=422, entered=dict(form), errors=errors)
+    return see_other(f"/models/{rest.patch_model(services, model_id, changes).id}")
+
+
+@router.post("/{model_id}/delete", dependencies=[SUBMIT])
+def delete_model(services: ServicesDep, model_id: ModelId) -> Response:
+    """Delete a model, and show the list."""
+    rest.delete_model(services, model_id)
+    return see_other("/models")
+
+
+def _show(
+    request: Request,
+    services: Services,
+    reference: ModelReference,
+    *,
+    status: int = 200,
+    entered: Mapping[str, str] | None = None,
+    errors: Mapping[str, str] | None = None,
+) -> Response:
+    facts = services.database.read(partial(_read, reference=reference))
+    model = facts.model
+    return render(
+        request,
+        "model.html",
+        status=status,
+        now=facts.now,
+        facts=facts,
+        model=model,
+        tfjs=f"{request.base_url}v1/models/{model.id}/tfjs/model.json",
+        entered={"alias": model.alias or "", "description": model.description or "", **(entered or {})},
+        errors=errors or {},
+    )
+
+
+def _read(session: Session, reference: ModelReference) -> _Facts:
+    model = models.detail(session, reference)
+    sizes = models.file_sizes(session, model.id)
+    return _Facts(model, tuple(_lineage(session, model)), sizes, activity.read_now(session))
+
+
+def _lineage(session: Session, model: ModelDetail) -> list[Job]:
+    jobs: list[Job] = []
+    ancestor = model.job_id
+    while len(jobs) < _MAX_ANCESTORS:
+        try:
+            jobs.append(job_queries.summary(session, ancestor))
+        except JobNotFound:  # deleted meanwhile
+            break
+        if (retried := jobs[-1].retry_of) is None:
+            break
+        ancestor = retried
+    return jobs

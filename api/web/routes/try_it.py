@@ -1,0 +1,58 @@
+"""Draw a digit and have a model read it, in the browser; `try.js` does the work."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.deps import ModelId, ServicesDep
+from api.http.auth import READ
+from api.services import Services
+from api.web.pages import render
+from shared.schemas import ModelReference, ModelSummary
+from shared.store import models
+
+router = APIRouter(include_in_schema=False, dependencies=[READ])
+
+_NEWEST = 100  # models that are offered beside those with an alias
+
+
+@router.get("/try")
+def try_models(
+    request: Request,
+    services: ServicesDep,
+    model: ModelReference | None = None,
+    compared: Annotated[ModelReference | None, Query(alias="with")] = None,
+) -> Response:
+    """Show the pad, and one or two models."""
+    return _show(request, services, model, compared)
+
+
+@router.get("/models/{model_id}/try")
+def try_model(request: Request, services: ServicesDep, model_id: ModelId) -> Response:
+    """Show the pad and a model."""
+    return _show(request, services, model_id, None)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    reference: ModelReference | None,
+    compared: ModelReference | None,
+) -> Response:
+    with_alias, newest, chosen = services.database.read(
+        lambda session: (
+            models.named(session),
+            [model for _, model in models.page(session, limit=_NEWEST)],
+            [models.detail(session, each) if each else None for each in (reference, compared)],
+        )
+    )
+    offered: dict[object, ModelSummary] = {model.id: model for model in (*with_alias, *newest)}
+    offered |= {model.id: model for model in chosen if model and model.id not in offered}
+    first, second = chosen
+    return render(
+        request,
+        "try.html",
+        models=list(offered.values()),
+        chosen=first.id if first else next(iter(offered), None),
+        compared=second.id if second else None,
+    )

@@ -1,0 +1,49 @@
+"""Which models the page "Try it" offers."""
+
+import re
+
+import httpx
+
+from shared.db.engine import Database
+from shared.schemas import ModelPatch
+from shared.store import models
+from tests.support import factories
+
+
+def choices(html: str, name: str) -> list[str]:
+    """The ids that a select offers."""
+    select = re.search(rf'<select name="{name}">(.*?)</select>', html, re.DOTALL)
+    assert select is not None
+    return re.findall(r'value="([^"]*)"', select[1])
+
+
+def chosen(html: str) -> list[str]:
+    return re.findall(r'value="([^"]*)" selected', html)
+
+
+def test_models_with_an_alias_come_first(client: httpx.Client, database: Database) -> None:
+    trained = [factories.succeeded(database)[1].id for _ in range(3)]
+    database.write(lambda session: models.patch(session, trained[0], ModelPatch(alias="champion")))
+    ids = list(map(str, trained))
+
+    html = client.get("/try").text
+
+    assert choices(html, "model") == [ids[0], ids[2], ids[1]]
+    assert choices(html, "with") == ["", ids[0], ids[2], ids[1]]
+    assert chosen(html) == [ids[0]]
+
+
+def test_the_address_chooses_the_models(client: httpx.Client, database: Database) -> None:
+    first, second = (factories.succeeded(database)[1].id for _ in range(2))
+    database.write(lambda session: models.patch(session, second, ModelPatch(alias="champion")))
+
+    assert chosen(client.get(f"/models/{first}/try").text) == [str(first)]
+    assert chosen(client.get(f"/try?model={first}&with=champion").text) == [str(first), str(second)]
+
+
+def test_without_a_model_it_says_where_they_come_from(client: httpx.Client) -> None:
+    assert "No model to try yet" in client.get("/try").text
+
+
+def test_an_unknown_model_is_not_found(client: httpx.Client) -> None:
+    assert client.get("/try?model=nothing").status_code == 404

@@ -1,0 +1,325 @@
+"""Drawing a digit: a model of the real trainer reads it at every stroke, and shows its insides."""
+
+import logging
+from pathlib import Path
+from statistics import median
+from uuid import UUID
+
+import pytest
+from playwright.sync_api import Locator, Page, Request, expect
+from uuid_utils.compat import uuid7
+
+from shared.db.engine import Database
+from shared.schemas import ModelFormat, ModelKind, ModelPatch, TrainSpec
+from shared.store import models
+from shared.store.results import NewModel
+from tests.support import factories
+from tests.support.browsing import WatchedPages, violations
+from tests.support.drawings import STROKES, draw
+from tests.support.onnx_models import make_readable_model
+from tests.support.synthetic import RecordingMonitor
+
+_log = logging.getLogger(__name__)
+
+FRAME_MS = 16.0
+NOTHING = "–"  # noqa: RUF001 (a dash)
+PICTURE = "(canvas) => canvas.toDataURL()"
+NO_MNIST = ["503"]  # the stack has no MNIST, so that it offers no test images of it
+
+
+@pytest.fixture(scope="session")
+def codelab_model(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]) -> NewModel:
+    """The codelab's model, trained by the real trainer on 5,500 images."""
+    from workers.mnist.executor import MnistExecutor
+
+    settings = factories.make_settings(tmp_path_factory.mktemp("trainer"), **real_mnist)
+    spec = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1)
+    trained = MnistExecutor(settings).train(spec, None, RecordingMonitor())
+    return NewModel(
+        id=uuid7(),
+        spec=spec,
+        layers=trained.layers,
+        weights_sha256=trained.weights_sha256,
+        files={ModelFormat.KERAS: trained.keras, ModelFormat.ONNX: trained.onnx},
+        evaluation=trained.evaluation,
+    )
+
+
+def store(database: Database, model: NewModel, alias: str) -> UUID:
+    factories.succeed(database, factories.running(database, spec=model.spec), model)
+    database.write(lambda session: models.patch(session, model.id, ModelPatch(alias=alias)))
+    return model.id
+
+
+@pytest.fixture
+def first(database: Database) -> UUID:
+    """A CNN with random weights, of the dataset `digits`, which needs no download."""
+    spec = factories.make_spec(dataset="digits")
+    return store(database, make_readable_model(spec), "first")
+
+
+@pytest.fixture
+def second(database: Database) -> UUID:
+    """A dense model with random weights."""
+    spec = factories.make_spec(dataset="digits", model=ModelKind.DENSE, threshold=0.25)
+    return store(database, make_readable_model(spec, seed=1), "second")
+
+
+def open_pad(page: Page, address: str = "/try") -> Locator:
+    """Open the page; return the pad, ready to be drawn on."""
+    page.goto(address)
+    expect(page.locator("#try")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator(".answer")).not_to_have_count(0)
+    return page.locator("#pad")
+
+
+def draw_with_mouse(page: Page, digit: int, *, steps: int = 4) -> None:
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    for points in STROKES[digit]:
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place, steps=steps)
+        page.mouse.up()
+
+
+def read(page: Page) -> Locator:
+    """The digits that the models read."""
+    return page.locator(".digit")
+
+
+@pytest.mark.slow
+def test_a_3_that_is_drawn_with_the_mouse_is_read_as_3(
+    pages: WatchedPages, database: Database, codelab_model: NewModel
+) -> None:
+    page, model_id = pages.open(allow=NO_MNIST), store(database, codelab_model, "champion")
+    open_pad(page)
+    expect(read(page)).to_have_text(NOTHING)
+
+    draw_with_mouse(page, 3)
+
+    expect(read(page)).to_have_text("3")
+    expect(page.locator(".words")).to_contain_text("with a probability of")
+    page.locator("#clear").click()
+    expect(page.locator(".words")).to_have_text("Draw a digit")
+    draw_with_mouse(page, 7)
+    expect(read(page)).to_have_text("7")
+
+    # the server reads the drawing as the page does
+    drawing = page.locator("#pad canvas").screenshot()
+    answer = page.request.post(
+        f"/v1/models/{model_id}/predict", data=drawing, headers={"Content-Type": "image/png"}
+    )
+    assert answer.json()["data"][0]["prediction"] == 7
+
+
+@pytest.mark.slow
+def test_a_stroke_is_read_within_a_frame(
+    pages: WatchedPages, database: Database, codelab_model: NewModel
+) -> None:
+    page = pages.open(allow=NO_MNIST)
+    store(database, codelab_model, "champion")
+    open_pad(page)
+    page.evaluate(
+        """() => {
+        window.taken = [];
+        const note = ([record]) => taken.push(Number(record.target.dataset.took));
+        const options = { attributes: true, attributeFilter: ['data-took'] };
+        new MutationObserver(note).observe(document.querySelector('#try'), options);
+        }"""
+    )
+    for _ in range(4):
+        draw_with_mouse(page, 3, steps=8)
+        page.locator("#clear").click()
+
+    taken = sorted(page.evaluate("taken"))
+    p95 = taken[int(0.95 * len(taken))]
+    _log.info("%d strokes: median %.1f ms, p95 %.1f ms", len(taken), median(taken), p95)
+    assert len(taken) > 100
+    assert median(taken) < FRAME_MS
+
+
+def test_below_the_threshold_no_digit_is_found(page: Page, second: UUID) -> None:
+    open_pad(page, f"/models/{second}/try")
+    expect(page.locator("#threshold-value")).to_have_text("25 %")  # the model's own
+    draw_with_mouse(page, 3)
+    threshold = page.locator("#threshold")
+    threshold.fill("1")
+    expect(read(page)).to_have_text(NOTHING)
+    expect(page.locator(".words")).to_contain_text("No digit found")
+    threshold.fill("0")
+    expect(read(page)).to_have_text("0123456789"[int(read(page).inner_text())])
+    expect(page.locator("#threshold-value")).to_have_text("off")
+
+
+def test_two_models_read_the_same_drawing_side_by_side(page: Page, first: UUID, second: UUID) -> None:
+    open_pad(page, f"/try?model={first}")
+    draw_with_mouse(page, 3)
+    page.get_by_label("Beside it").select_option(str(second))
+
+    expect(page.locator(".result:visible")).to_have_count(2)
+    expect(page.locator(".words")).to_have_count(2)
+    expect(page.locator(".words").last).to_contain_text("probability")
+    assert page.url.endswith(f"/try?model={first}&with={second}")
+    scores = [answer.locator(".num").all_inner_texts() for answer in page.locator(".scores").all()]
+    assert scores[0] != scores[1]
+    assert page.locator(".insides .layer h3").all_inner_texts() == [
+        "conv1",
+        "pool1",
+        "conv2",
+        "pool2",
+        "hidden",
+    ]
+    page.reload()
+    expect(page.locator(".answer")).to_have_count(2)
+    page.get_by_label("Beside it").select_option("")
+    expect(page.locator(".answer")).to_have_count(1)
+
+
+@pytest.mark.usefixtures("first")
+def test_every_layer_changes_while_drawing(page: Page) -> None:
+    open_pad(page)
+    sheets = page.locator(
+        ".insides .sheet[role=application] canvas, #seen canvas, .added canvas, .added-all canvas"
+    )
+    draw_with_mouse(page, 7)
+    before = [sheet.evaluate(PICTURE) for sheet in sheets.all()]
+    draw_with_mouse(page, 3)
+
+    expect(page.locator("#took")).to_contain_text("ms")
+    assert len(before) == 4 + 1 + 2
+    assert all(sheet.evaluate(PICTURE) != old for sheet, old in zip(sheets.all(), before, strict=True))
+
+
+@pytest.mark.usefixtures("first")
+def test_pointing_at_a_maps_pixel_shows_the_patch_and_the_kernel_that_made_it(page: Page) -> None:
+    open_pad(page)
+    draw_with_mouse(page, 3)
+    conv2 = page.get_by_role("application", name="conv2")
+    conv2.hover(position={"x": 8, "y": 8})
+    formula = page.locator(".formula")
+    expect(formula).to_contain_text("conv2, map 1")
+    expect(formula).to_contain_text("200 products")
+    assert page.locator(".parts figcaption").all_inner_texts() == ["patch", "kernel", "products"]
+    expect(page.locator("#seen .marker")).to_be_visible()
+    page.get_by_role("application", name="pool2").hover(position={"x": 3, "y": 3})
+    expect(formula).to_contain_text("the largest of 4")
+
+
+@pytest.mark.usefixtures("first")
+def test_everything_is_done_by_keyboard_alone(page: Page) -> None:
+    pad = open_pad(page)
+    blank = page.locator("#seen canvas").evaluate(PICTURE)
+    pad.focus()
+    for key in ["ArrowUp"] * 8 + [" "] + ["ArrowDown"] * 16 + [" "]:
+        page.keyboard.press(key)
+
+    expect(page.locator(".words")).to_contain_text("probability")
+    expect(page.locator("#place")).to_have_text("Row 23, column 15, pen up")
+    assert page.locator("#seen canvas").evaluate(PICTURE) != blank
+    page.keyboard.press("Control+z")
+    expect(page.locator(".words")).to_have_text("Draw a digit")
+
+    page.get_by_role("button", name="Test image").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".words")).to_contain_text("probability")
+    page.get_by_role("application", name="conv1").focus()
+    for key in ("ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    expect(page.locator(".formula")).to_contain_text("conv1, map")
+    page.locator(".scores button").nth(4).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".added figcaption")).to_contain_text("What the pixels added to 4")
+
+
+@pytest.mark.usefixtures("first")
+def test_strokes_are_undone_one_by_one(page: Page) -> None:
+    open_pad(page)
+    draw_with_mouse(page, 4)  # two strokes
+    seen = page.locator("#seen canvas")
+    both = seen.evaluate(PICTURE)
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Undo").click()
+    page.evaluate("new Promise(requestAnimationFrame)")
+    assert seen.evaluate(PICTURE) == both
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".words")).to_contain_text("probability")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".words")).to_have_text("Draw a digit")
+
+
+@pytest.mark.usefixtures("first")
+def test_a_file_is_uploaded_and_a_file_that_is_no_image_is_refused(page: Page, tmp_path: Path) -> None:
+    open_pad(page)
+    draw(STROKES[3], side=600, ink=40, paper=230).save(tmp_path / "three.png")
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+
+    page.locator("#upload").set_input_files(tmp_path / "three.png")
+    expect(page.locator(".words")).to_contain_text("probability")
+    page.locator("#upload").set_input_files(tmp_path / "broken.png")
+    expect(page.get_by_role("alert")).to_contain_text("not an image")
+
+
+@pytest.mark.usefixtures("first")
+def test_a_finger_and_a_pen_draw_as_the_mouse_does(page: Page) -> None:
+    pad = open_pad(page)
+    for kind in ("touch", "pen"):
+        page.get_by_role("button", name="Clear").click()
+        box = pad.bounding_box()
+        assert box is not None
+        for name, step in (("pointerdown", 0), ("pointermove", 1), ("pointermove", 2), ("pointerup", 2)):
+            place = {
+                "pressure": 0.5,
+                "clientX": box["x"] + 80 + 20 * step,
+                "clientY": box["y"] + 60 + 60 * step,
+            }
+            pad.dispatch_event(
+                name,
+                {
+                    **place,
+                    "pointerType": kind,
+                    "pointerId": 1,
+                    "isPrimary": True,
+                    "buttons": 1,
+                    "pressure": 0.5,
+                },
+            )
+        expect(page.locator(".words")).to_contain_text("probability")
+
+
+def test_the_page_is_accessible_in_both_themes_at_every_width(page: Page, first: UUID, second: UUID) -> None:
+    open_pad(page, f"/try?model={first}&with={second}")
+    draw_with_mouse(page, 3)
+    assert violations(page) == []
+    for width in (320, 390, 768, 1440, 3840):
+        page.set_viewport_size({"width": width, "height": 800})
+        root = "document.documentElement"
+        assert page.evaluate(f"{root}.scrollWidth - {root}.clientWidth") == 0, width
+
+
+def test_without_a_model_and_without_javascript_the_page_says_what_to_do(
+    pages: WatchedPages, database: Database
+) -> None:
+    page, without = pages.open(), pages.open(java_script_enabled=False)
+    page.goto("/try")
+    expect(page.get_by_text("No model to try yet")).to_be_visible()
+    assert violations(page) == []
+    store(database, make_readable_model(factories.make_spec()), "first")
+    without.goto("/try")
+    assert "trainshed predict" in without.content()  # in a noscript, which emulation does not show
+
+
+@pytest.mark.usefixtures("first")
+def test_the_page_weighs_less_than_60_kb(page: Page) -> None:
+    sizes: list[int] = []
+
+    def note(request: Request) -> None:
+        if "/v1/" not in request.url:
+            sizes.append(request.sizes()["responseBodySize"])
+
+    page.on("requestfinished", note)
+    open_pad(page)
+    assert len(sizes) > 8
+    assert sum(sizes) < 60_000
