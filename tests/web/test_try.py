@@ -178,6 +178,30 @@ def test_two_models_read_the_same_drawing_side_by_side(page: Page, first: UUID, 
     expect(page.locator(".answer")).to_have_count(1)
 
 
+def test_a_slider_shows_the_digit_as_the_model_saw_it_after_each_epoch(
+    page: Page, database: Database
+) -> None:
+    spec = factories.make_spec(dataset="digits", keep_weights=True)
+    attempt, model = factories.running(database, spec=spec), make_readable_model(spec)
+    factories.record(database, attempt, 3, keep_weights=True)
+    factories.succeed(database, attempt, model)
+    open_pad(page, f"/models/{model.id}/try")
+    draw_with_mouse(page, 3)
+    expect(page.locator(".words")).to_contain_text("probability")
+    slider, scores = page.get_by_label("Epoch of"), page.locator(".scores .num")
+    expect(page.locator(".epochs output")).to_have_text("after epoch 3 of 3")
+    seen = [scores.all_inner_texts()]
+
+    slider.focus()
+    for epoch in (2, 1):
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator(".epochs output")).to_have_text(f"after epoch {epoch} of 3")
+        expect(scores.nth(1)).not_to_have_text(seen[-1][1])
+        seen.append(scores.all_inner_texts())
+    # weights that are all equal, as these are, give every digit the same probability
+    assert seen[-1][::2] == ["10.0 %"] * 10
+
+
 @pytest.mark.usefixtures("first")
 def test_every_layer_changes_while_drawing(page: Page) -> None:
     open_pad(page)

@@ -3,6 +3,7 @@
 import { get } from './api.js';
 import { Answer } from './answer.js';
 import { greyPixels, Pad } from './draw.js';
+import { epochSlider } from './epochs.js';
 import { Insides } from './insides.js';
 import { make, Sheet } from './sheet.js';
 import { loadNetwork } from './weights.js';
@@ -64,12 +65,17 @@ async function choose(select) {
   try {
     const reference = select.value;
     const [network, detail] = await Promise.all([loadNetwork(reference), get(`/v1/models/${reference}`)]);
-    if (select.value !== reference) return; // another was chosen meanwhile
     const answer = new Answer(name);
     const insides = new Insides(network, name, (area) => seen.mark(area));
-    models.set(choice, { network, answer, insides });
     const [ofAnswer, ofInsides] = places;
-    ofAnswer.append(make('h2', {}, make('a', { href: `/models/${detail.id}`, text: name })), answer.element);
+    const slider = await epochSlider(detail.job_id, name, (weights) => {
+      network.setWeights(weights);
+      insides.showWeights();
+      schedule();
+    });
+    if (select.value !== reference) return; // another was chosen meanwhile
+    models.set(choice, { network, answer, insides });
+    ofAnswer.append(make('h2', {}, make('a', { href: `/models/${detail.id}`, text: name })), ...(slider ? [slider] : []), answer.element);
     ofInsides.append(make('h2', { text: `Inside ${name}` }), insides.element);
     if (choice === 'model') await showChosen(detail);
     say('');
