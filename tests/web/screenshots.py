@@ -55,7 +55,7 @@ def main(folder: Path) -> int:
             with event_loop_of(browser):
                 problems = _take_all(browser, stack.url, addresses, folder)
                 problems += _take_for_readme(browser, stack.url, addresses)
-    for problem in problems:
+    for problem in dict.fromkeys(problems):
         _say(problem)
     return 1 if problems else 0
 
@@ -65,7 +65,8 @@ def _prepare(client: Client) -> dict[str, str]:
     _say("training")
     codelab = client.submit(_train("the codelab's job", seed=1, evaluation_size=1_000, threshold=0.4))
     dense = client.submit(_train("dense layers only", seed=1, model="dense"))
-    diverging = client.submit(_train("far too fast", seed=1, optimizer="sgd", learning_rate=10.0, epochs=3))
+    endless = _train("more than it has time for", seed=1, epochs=1_000)
+    failing = client.submit(endless.model_copy(update={"max_runtime_s": 1.0}))
     grid = GridSweepCreate(
         strategy="grid",
         name="learning rate and batch size",
@@ -73,7 +74,7 @@ def _prepare(client: Client) -> dict[str, str]:
         parameters={"learning_rate": (0.0003, 0.001, 0.003), "batch_size": (128, 512)},
     )
     sweep = client.submit_sweep(grid)
-    jobs = [codelab.id, dense.id, diverging.id, *(result.job_id for result in sweep.jobs)]
+    jobs = [codelab.id, dense.id, failing.id, *(result.job_id for result in sweep.jobs)]
     model_id, *_ = [client.wait(job_id, timeout_s=_WAIT_S).model_id for job_id in jobs]
     assert model_id is not None
     client.change_model(model_id, ModelPatch(alias="champion"))
@@ -90,7 +91,7 @@ def _prepare(client: Client) -> dict[str, str]:
         **{f"job-{tab}": f"/jobs/{codelab.id}?tab={tab}" for tab in tabs},
         "job-running": f"/jobs/{running.id}",
         "job-waiting": f"/jobs/{waiting.id}",
-        "job-failed": f"/jobs/{diverging.id}",
+        "job-failed": f"/jobs/{failing.id}",
         "compare": f"/compare?ids={codelab.id},{dense.id}",
         "sweeps": "/sweeps",
         "sweep": f"/sweeps/{sweep.id}",
@@ -125,17 +126,18 @@ def _take_for_readme(browser: Browser, url: str, addresses: Mapping[str, str]) -
     problems: list[str] = []
     with _page(browser, url, "light", 1280, problems) as page:
         for name, address in (("page-job", addresses["job-training"]), ("page-try", addresses["try"])):
-            _open(page, name, address)
-            if not problems:
+            if _open(page, name, address):
                 _write_small(page.screenshot(), ROOT / "docs" / f"{name}.png", problems)
     return problems
 
 
-def _open(page: Page, name: str, address: str) -> None:
-    page.goto(address)
+def _open(page: Page, name: str, address: str) -> bool:
+    """Show a page as it is to be taken; return whether there is such a page."""
+    response = page.goto(address)
     if name in ("try", "page-try"):
         _draw(page)
     page.wait_for_timeout(_SETTLED_MS)
+    return response is not None and response.ok
 
 
 def _draw(page: Page) -> None:
