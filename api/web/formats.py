@@ -103,6 +103,18 @@ def sparkline(values: Sequence[float], width: float = 96.0, height: float = 20.0
 
 FILTERS = {
     function.__name__: function
-    for function in (moment, clock, ago, duration, number, decimal, percent, word, reason, short_id, sparkline)
+    for function in (
+        moment,
+        clock,
+        ago,
+        duration,
+        number,
+        decimal,
+        percent,
+        word,
+        reason,
+        short_id,
+        sparkline,
+    )
 }
 """The filters of the templates, by name."""

@@ -53,18 +53,14 @@ def read(session: Session, job_id: UUID) -> Timeline:
         .subquery()
     )
     epochs = (
-        select(
-            epoch.attempt, func.min(epoch.epoch), func.max(epoch.epoch), moments.c.since, moments.c.until
-        )
+        select(epoch.attempt, func.min(epoch.epoch), func.max(epoch.epoch), moments.c.since, moments.c.until)
         .join(moments, moments.c.attempt == epoch.attempt)
         .where(epoch.job_id == job_id)
         .group_by(epoch.attempt, moments.c.since, moments.c.until)
         .order_by(epoch.attempt)
     )
     return Timeline(
-        events=[
-            schemas.JobEvent.model_validate(row) for row in session.scalars(others.order_by(event.seq))
-        ],
+        events=[schemas.JobEvent.model_validate(row) for row in session.scalars(others.order_by(event.seq))],
         epochs=[RecordedEpochs(*row) for row in session.execute(epochs)],
     )
 
