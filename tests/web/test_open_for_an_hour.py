@@ -77,7 +77,7 @@ def test_an_hour_of_events_leaves_memory_within_a_tenth_and_repeats_no_point(
         job.run(page, attempt.job_id, minutes=5)
         readings.append(memory(session))
 
-    # code that is compiled and forgotten again is a tenth of so small a heap: compare the least of five readings
+    # compiled code comes and goes, and is a tenth of so small a heap: compare the least of five readings
     least = [min(reading["JSHeapUsedSize"] for reading in part) for part in (readings[1:6], readings[-5:])]
     assert least[1] < 1.1 * least[0]
     assert readings[-1]["Nodes"] <= 1.1 * readings[1]["Nodes"]

@@ -1,4 +1,4 @@
-"""The curves of a job's page: what the API has, once each, while it trains and whatever is killed meanwhile."""
+"""A job's curves: what the API has, once each, while it trains and whatever is killed meanwhile."""
 
 import re
 from uuid import UUID
@@ -16,7 +16,7 @@ from tests.web.test_live import AWAY, is_live
 
 POINTS = """(resolution) => Object.fromEntries(
   Object.entries(document.querySelector('#curves').curves[0].series[resolution])
-    .map(([name, series]) => [name, [...series.x.slice(0, series.length)].map((x, i) => [x, series.y[i]])]))"""
+    .map(([name, { x, y, length }]) => [name, Array.from({ length }, (_, i) => [x[i], y[i]])]))"""
 
 
 def shown(page: Page, resolution: str) -> dict[str, list[list[float]]]:

@@ -20,23 +20,20 @@ def read(services: Services, job: JobDetail, query: QueryParams) -> dict[str, An
     Args:
         query: of the page's address: `attempt`, `level` (the lowest), `q` (a part of the message), `all`.
     """
-    level = query.get("level", "")
-    number = query.get("attempt", "")
-    filters = {
-        "attempt": int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0,
-        "level": LogLevel(level) if level in set(LogLevel) else LogLevel.DEBUG,
-        "q": query.get("q", "")[:_LONGEST_SEARCH].replace("\0", ""),
-    }
+    level, number = query.get("level", ""), query.get("attempt", "")
+    attempt = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
+    lowest = LogLevel(level) if level in set(LogLevel) else LogLevel.DEBUG
+    text = query.get("q", "")[:_LONGEST_SEARCH].replace("\0", "")
+    facts = {"filters": {"attempt": attempt, "level": lowest, "q": text}, "levels": list(LogLevel)}
     if "part" in query:
-        return {"lines": [], "filters": filters}
-    first = partial(job_logs.lines, job_id=job.id, level=filters["level"], text=filters["q"])
-    start = (max(0, filters["attempt"] - 1), 2**31 - 1) if filters["attempt"] else (0, 0)
-    rows = services.database.read(partial(first, after=start, limit=job_logs.MAX_LINES))
-    lines = [row for row in rows if not filters["attempt"] or row.attempt == filters["attempt"]]
+        return facts
+    start = (max(0, attempt - 1), 2**31 - 1) if attempt else (0, 0)
+    of_job = partial(job_logs.lines, job_id=job.id, level=lowest, text=text)
+    rows = services.database.read(partial(of_job, after=start, limit=job_logs.MAX_LINES))
+    lines = [row for row in rows if not attempt or row.attempt == attempt]
     return {
+        **facts,
         "lines": [to_schema(row) for row in (lines if "all" in query else lines[-_SHOWN:])],
         "total": len(lines),
-        "filters": filters,
-        "levels": list(LogLevel),
         "after": cursor_after((lines[-1].attempt, lines[-1].number) if lines else start),
     }

@@ -9,8 +9,8 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from api.services import Services
-from api.web.formats import duration, word
-from shared.lifecycle import EVENTS, EventType, JobState, Phase
+from api.web.formats import clock, duration, word
+from shared.lifecycle import EVENTS, EventType, JobState
 from shared.schemas import Attempt, JobDetail, JobEvent
 from shared.store import activity, timelines
 from shared.store.timelines import RecordedEpochs, Timeline
@@ -119,7 +119,7 @@ class Entry:
     until: datetime | None = None
 
 
-def read(services: Services, job: JobDetail, query: QueryParams) -> dict[str, Any]:
+def read(services: Services, job: JobDetail, _query: QueryParams) -> dict[str, Any]:
     """Return the template's variables."""
     course = services.database.read(partial(timelines.read, job_id=job.id))
     end = job.finished_at or services.database.read(activity.read_now)
@@ -173,10 +173,8 @@ def _axis(job: JobDetail, course: Timeline, end: datetime) -> Axis:
     if first is not None and first - start > _LONG_WAIT * (end - start):
         start = max(start, first - _KEPT_WAIT * max(end - first, timedelta(seconds=1)))
     span = (end - start).total_seconds()
-    step = next(
-        (step for step in _STEPS_S if span / step <= _TICKS),
-        _STEPS_S[-1] * max(1, round(span / 86_400 / _TICKS)),
-    )
+    days = _STEPS_S[-1] * max(1, round(span / _STEPS_S[-1] / _TICKS))
+    step = next((step for step in _STEPS_S if span / step <= _TICKS), days)
     offset = (start - job.created_at).total_seconds()
     marks = (-(-offset // step) * step + step * number for number in range(_TICKS + 1))
     ticks = tuple((100 * (mark - offset) / span, duration(mark)) for mark in marks if mark - offset <= span)
@@ -202,9 +200,8 @@ def _lane(attempt: Attempt, course: Timeline, axis: Axis, end: datetime) -> Lane
     own = [event for event in course.events if event.attempt == attempt.number]
     until = attempt.finished_at or end
     starts = [("starting", attempt.started_at)]
-    starts += [
-        (Phase(event.data["phase"]), event.at) for event in own if event.type is EventType.PHASE_ENTERED
-    ]
+    entered = [event for event in own if event.type is EventType.PHASE_ENTERED]
+    starts += [(event.data["phase"], event.at) for event in entered]
     ends = [at for _, at in starts[1:]] + [until]
     bars = [_bar(kind, since, to, axis) for (kind, since), to in zip(starts, ends, strict=True)]
     return Lane(
@@ -230,9 +227,5 @@ def _notes(attempt: Attempt, epochs: Sequence[RecordedEpochs]) -> Iterator[str]:
 def _bar(kind: str, since: datetime, until: datetime, axis: Axis) -> Bar:
     start = axis.place(since)
     lasted = duration((until - since).total_seconds())
-    title = (
-        f"{word(kind)}: {lasted}, from {since:%Y-%m-%d %H:%M:%S.%f}"[:-3]
-        + f" to {until:%H:%M:%S.%f}"[:-3]
-        + " UTC"
-    )
+    title = f"{word(kind)}: {lasted}, {since:%Y-%m-%d} {clock(since)} to {clock(until)} UTC"
     return Bar(kind, title, start, axis.place(until) - start)
