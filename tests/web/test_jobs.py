@@ -158,3 +158,14 @@ def test_the_list_of_100_000_jobs_is_shown_and_followed_within_a_second(
         "performance.getEntriesByType('resource').filter((entry) => entry.name.includes('rows'))[0].duration"
     )
     assert page.evaluate(timing) < 1_000
+
+
+def test_a_long_list_weighs_less_than_60_kb(page: Page, database: Database) -> None:
+    store_jobs(database, 200)
+    sizes: list[int] = []
+    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    page.goto("/jobs?limit=200")
+    is_live(page)
+    expect(page.locator("#jobs tbody tr")).to_have_count(200)
+    assert len(sizes) > 5
+    assert sum(sizes) < 60_000

@@ -66,3 +66,13 @@ def test_a_live_page_names_its_stream_and_where_to_begin(client: httpx.Client, d
     )
     with client.stream("GET", address, params={"after": after}) as answer:
         assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(("accepted", "used"), [("gzip, br", "gzip"), ("identity", None)])
+def test_a_page_is_compressed_for_those_who_accept_it(
+    client: httpx.Client, accepted: str, used: str | None
+) -> None:
+    answer = client.get("/jobs", headers={"Accept-Encoding": accepted})
+
+    assert (answer.headers.get("Content-Encoding"), answer.headers["Vary"]) == (used, "Accept-Encoding")
+    assert "No jobs yet" in answer.text
