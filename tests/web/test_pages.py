@@ -30,6 +30,7 @@ def addresses(job_id: UUID) -> list[str]:
         "/",
         "/jobs",
         "/jobs?q=nothing-has-this-name",
+        "/models",
         "/sign-in",
         *(f"/jobs/{job_id}?tab={tab}" for tab in tabs),
     ]
