@@ -130,7 +130,7 @@ def test_a_stroke_is_read_within_a_frame(
 
     def script_ms() -> float:
         metrics = session.send("Performance.getMetrics")["metrics"]
-        return 1_000 * next(item["value"] for item in metrics if item["name"] == "ScriptDuration")
+        return 1_000 * float(next(item["value"] for item in metrics if item["name"] == "ScriptDuration"))
 
     box = page.locator("#pad").bounding_box()
     assert box is not None
