@@ -34,6 +34,7 @@ def addresses(job_id: UUID) -> list[str]:
         "/jobs/new?kind=evaluate&evaluation_size=0",
         "/compare",
         "/sweeps",
+        "/models",
         "/sign-in",
         *(f"/jobs/{job_id}?tab={tab}" for tab in tabs),
     ]

@@ -22,6 +22,7 @@ from tests.support.synthetic import RecordingMonitor
 _log = logging.getLogger(__name__)
 
 FRAME_MS = 16.0
+WARM_UP = 20  # strokes until the engine has compiled what is called often
 NOTHING = "–"  # noqa: RUF001 (a dash)
 PICTURE = "(canvas) => canvas.toDataURL()"
 NO_MNIST = ["503"]  # the stack has no MNIST, so that it offers no test images of it
@@ -122,23 +123,30 @@ def test_a_stroke_is_read_within_a_frame(
     page = pages.open(allow=NO_MNIST)
     store(database, codelab_model, "champion")
     open_pad(page)
-    page.evaluate(
-        """() => {
-        window.taken = [];
-        const note = ([record]) => taken.push(Number(record.target.dataset.took));
-        const options = { attributes: true, attributeFilter: ['data-took'] };
-        new MutationObserver(note).observe(document.querySelector('#try'), options);
-        }"""
-    )
-    for _ in range(4):
-        draw_with_mouse(page, 3, steps=8)
-        page.locator("#clear").click()
+    session = page.context.new_cdp_session(page)
+    session.send(
+        "Performance.enable", {"timeDomain": "threadTicks"}
+    )  # of the CPU: other programs do not count
 
-    taken = sorted(page.evaluate("taken"))
-    p95 = taken[int(0.95 * len(taken))]
-    _log.info("%d strokes: median %.1f ms, p95 %.1f ms", len(taken), median(taken), p95)
-    assert len(taken) > 100
-    assert median(taken) < FRAME_MS
+    def script_ms() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return 1_000 * float(next(item["value"] for item in metrics if item["name"] == "ScriptDuration"))
+
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.mouse.down()
+    taken = []
+    for step in range(WARM_UP + 100):
+        before = script_ms()
+        page.mouse.move(box["x"] + 40 + 37 * step % 200, box["y"] + 40 + 2 * step)
+        page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
+        taken.append(script_ms() - before)
+    page.mouse.up()
+
+    strokes = sorted(taken[WARM_UP:])
+    _log.info("CPU time of a stroke: median %.1f ms, p95 %.1f ms", median(strokes), strokes[95])
+    assert strokes[95] < FRAME_MS
 
 
 def test_below_the_threshold_no_digit_is_found(page: Page, second: UUID) -> None:

@@ -18,6 +18,7 @@ const input = new Float32Array(784);
 /** @type {Map<string, {answer: Answer, insides: Insides, network: object}>} by the name of the choice: `model` or `with` */
 const models = new Map();
 let isDue = false;
+let loading = 0; // models that are being loaded
 
 const pad = new Pad(query('#pad'), { onChange: schedule, announce: (text) => { query('#place').textContent = text; } });
 query('#seen').append(seen.element);
@@ -61,6 +62,7 @@ async function choose(select) {
   }
   if (!select.value) return;
   const name = select.selectedOptions[0].text.trim();
+  loading += 1;
   root.setAttribute('aria-busy', 'true');
   try {
     const reference = select.value;
@@ -82,8 +84,10 @@ async function choose(select) {
     schedule();
   } catch (error) {
     say(error.message);
+  } finally {
+    loading -= 1;
+    if (!loading) root.removeAttribute('aria-busy');
   }
-  root.removeAttribute('aria-busy');
 }
 
 let dataset = '';
