@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from api.web import failures
 from shared.lifecycle import JobState, Phase, WorkerState
 from shared.schemas import WaitingFor
 
@@ -100,5 +99,5 @@ def sparkline(values: Sequence[float], width: float = 96.0, height: float = 20.0
 FILTERS = {
     function.__name__: function
     for function in (moment, ago, duration, number, decimal, percent, word, reason, short_id, sparkline)
-} | {"failure": failures.explain}
+}
 """The filters of the templates, by name."""
