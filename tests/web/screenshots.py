@@ -98,7 +98,7 @@ def _prepare(client: Client) -> dict[str, str]:
         "sweep": f"/sweeps/{sweep.id}",
         "models": "/models",
         "model": f"/models/{model_id}",
-        "try": f"/models/{model_id}/try",
+        "try": "/try",
         "workers": "/workers",
         "worker": f"/workers/{client.workers()[0].id}",
         "settings": "/settings",
