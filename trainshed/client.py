@@ -22,6 +22,7 @@ from shared.schemas import (
     ModelReference,
     Objective,
     Page,
+    Part,
     Resolution,
 )
 from shared.settings import Settings, get_settings
@@ -274,9 +275,14 @@ class Client(AbstractContextManager["Client"]):
         *,
         names: Sequence[str] = (),
         max_points: int | None = None,
+        first: int | None = None,
+        last: int | None = None,
     ) -> schemas.Metrics:
-        """Return a job's metrics so far: those with these names, or all; downsampled to `max_points` each."""
-        query = _metrics_query(resolution, names, max_points)
+        """Return a job's metrics so far: those with these names, or all; downsampled to `max_points` each.
+
+        `first` and `last` are the range of epochs, or steps over all epochs, by the resolution.
+        """
+        query = _metrics_query(resolution, names, max_points, first, last)
         return self._get(schemas.Metrics, f"/v1/jobs/{job_id}/metrics", params=query)
 
     def metrics_of(
@@ -286,9 +292,12 @@ class Client(AbstractContextManager["Client"]):
         *,
         names: Sequence[str] = (),
         max_points: int | None = None,
+        first: int | None = None,
+        last: int | None = None,
     ) -> tuple[schemas.JobMetrics, ...]:
         """Return the metrics of up to 50 jobs, in this order; other arguments are as in `metrics`."""
-        query = {"jobs": _comma_separated(job_ids), **_metrics_query(resolution, names, max_points)}
+        selection = _metrics_query(resolution, names, max_points, first, last)
+        query = {"jobs": _comma_separated(job_ids), **selection}
         return self._get(schemas.ManyMetrics, "/v1/metrics", params=query).data
 
     def metrics_file(
@@ -299,10 +308,18 @@ class Client(AbstractContextManager["Client"]):
         *,
         names: Sequence[str] = (),
         max_points: int | None = None,
+        first: int | None = None,
+        last: int | None = None,
     ) -> str:
         """Return the metrics of up to 50 jobs as text, one point per line; arguments as in `metrics_of`."""
-        query = {"jobs": _comma_separated(job_ids), **_metrics_query(resolution, names, max_points)}
+        selection = _metrics_query(resolution, names, max_points, first, last)
+        query = {"jobs": _comma_separated(job_ids), **selection}
         return self._connection.call("GET", "/v1/metrics", params={"format": file_format, **query}).text
+
+    def job_images(self, job_id: UUID, part: Part = Part.TRAINING, *, count: int = 20) -> schemas.JobImages:
+        """Return the first images, up to 200, that a job trains, validates or evaluates on."""
+        query = {"part": part, "count": count}
+        return self._get(schemas.JobImages, f"/v1/jobs/{job_id}/images", params=query)
 
     def weights(self, job_id: UUID) -> schemas.KeptWeights:
         """Return the epochs whose weights a job has kept (`keep_weights`), and what their bytes are."""
@@ -346,7 +363,7 @@ class Client(AbstractContextManager["Client"]):
         return self._connection.call("GET", path, params={"format": "binary"}).content
 
     def images(
-        self, dataset: str, indices: Sequence[int], *, split: Literal["train", "test"] = "test"
+        self, dataset: str, indices: Sequence[int], *, split: schemas.Split = schemas.Split.TEST
     ) -> bytes:
         """Return up to 100 images of a dataset as one PNG file, 28 pixels wide, one below the other."""
         path = f"/v1/datasets/{quote(dataset, safe='')}/images"
@@ -536,8 +553,15 @@ def _json(body: BaseModel) -> dict[str, Any]:
     return body.model_dump(mode="json", exclude_unset=True)
 
 
-def _metrics_query(resolution: Resolution, names: Sequence[str], max_points: int | None) -> dict[str, Any]:
-    chosen = _without_none(names=_comma_separated(names) or None, max_points=max_points)
+def _metrics_query(
+    resolution: Resolution,
+    names: Sequence[str],
+    max_points: int | None,
+    first: int | None,
+    last: int | None,
+) -> dict[str, Any]:
+    span = {"from": first, "to": last}
+    chosen = _without_none(names=_comma_separated(names) or None, max_points=max_points, **span)
     return {"resolution": resolution, **chosen}
 
 
