@@ -34,6 +34,7 @@ from api.routes import (
     events,
     health,
     job_edits,
+    job_images,
     jobs,
     logs,
     metrics,
@@ -55,7 +56,7 @@ _DESCRIPTION = (
     "a path of this API that explains it."
 )
 # in the order of the documentation
-_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics, weights)
+_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics, job_images, weights)
 _ROUTES = (*_JOB_ROUTES, models, tfjs, sweeps, datasets, workers, queues, api_keys, health, problems)
 
 _OPEN_THREADS = 4

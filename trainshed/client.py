@@ -22,6 +22,7 @@ from shared.schemas import (
     ModelReference,
     Objective,
     Page,
+    Part,
     Resolution,
 )
 from shared.settings import Settings, get_settings
@@ -319,6 +320,11 @@ class Client(AbstractContextManager["Client"]):
         query = {"jobs": _comma_separated(job_ids), **selection}
         return self._connection.call("GET", "/v1/metrics", params={"format": file_format, **query}).text
 
+    def job_images(self, job_id: UUID, part: Part = Part.TRAINING, *, count: int = 20) -> schemas.JobImages:
+        """Return the first images, up to 200, that a job trains, validates or evaluates on."""
+        query = {"part": part, "count": count}
+        return self._get(schemas.JobImages, f"/v1/jobs/{job_id}/images", params=query)
+
     def weights(self, job_id: UUID) -> schemas.KeptWeights:
         """Return the epochs whose weights a job has kept (`keep_weights`), and what their bytes are."""
         return self._get(schemas.KeptWeights, f"/v1/jobs/{job_id}/weights")
@@ -361,7 +367,7 @@ class Client(AbstractContextManager["Client"]):
         return self._connection.call("GET", path, params={"format": "binary"}).content
 
     def images(
-        self, dataset: str, indices: Sequence[int], *, split: Literal["train", "test"] = "test"
+        self, dataset: str, indices: Sequence[int], *, split: schemas.Split = schemas.Split.TEST
     ) -> bytes:
         """Return up to 100 images of a dataset as one PNG file, 28 pixels wide, one below the other."""
         path = f"/v1/datasets/{quote(dataset, safe='')}/images"

@@ -1,6 +1,7 @@
-"""Conversion of images of digits, of any size and colour, to MNIST's form and back to PNG."""
+"""Conversion of images of digits, of any size and colour, to MNIST's form; and of such images to PNG."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -8,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from shared.datasets.catalog import Dataset
 from shared.datasets.mnist_form import SIDE, to_mnist_form
 from shared.errors import ImageTooLarge, UnreadableImage
+from shared.schemas import Sample, Split
 
 MAX_PIXELS = 2**24  # of all images of one request: one photograph of 16 megapixels, or 64 images of 512x512
 
@@ -121,6 +124,20 @@ def _ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def data_url(pixels: NDArray[np.uint8]) -> str:
     """Return a 28x28 image, given as 784 pixels in any shape, as the `data:` URL of a PNG file."""
     return f"data:image/png;base64,{b64encode(png(pixels)).decode()}"
+
+
+def samples(dataset: Dataset, split: Split, rows: Sequence[int]) -> tuple[Sample, ...]:
+    """Return images of a split with their labels and the names of their classes."""
+    images, labels = dataset.split(split)
+    return tuple(
+        Sample(
+            index=row,
+            label=labels[row],
+            name=dataset.info.class_names[labels[row]],
+            image=data_url(images[row]),
+        )
+        for row in rows
+    )
 
 
 def png(images: NDArray[np.uint8]) -> bytes:

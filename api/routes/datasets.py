@@ -1,6 +1,5 @@
 """Datasets: samples of their test images, and any of their images by index."""
 
-from enum import StrEnum
 from random import Random
 from typing import Annotated
 
@@ -11,11 +10,11 @@ from api.deps import COMMA_SEPARATED, IfNoneMatch, ServicesDep
 from api.http.auth import READ
 from api.http.files import documented_file, file_response
 from api.http.problems import documented
-from api.prediction.mnist_images import data_url, png
+from api.prediction.mnist_images import png, samples
 from shared.datasets import catalog
 from shared.datasets.catalog import Dataset
 from shared.errors import DatasetNotFound, DataUnavailable, ImageNotFound
-from shared.schemas import DatasetSamples, Sample
+from shared.schemas import DatasetSamples, Split
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[READ])
 
@@ -23,13 +22,6 @@ _MAX_IMAGES = 100
 _PNG = "image/png"
 
 Name = Annotated[str, Path(description="The dataset's name, such as `mnist`.", examples=["digits"])]
-
-
-class Split(StrEnum):
-    """A part of a dataset."""
-
-    TRAIN = "train"
-    TEST = "test"
 
 
 _Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -75,7 +67,7 @@ def get_images(
 ) -> Response:
     """Get up to 100 images as one grey PNG, 28 pixels wide, one below the other."""
     dataset = catalog.cached(name, services.settings)
-    images = dataset.train_images if split is Split.TRAIN else dataset.test_images
+    images, _ = dataset.split(split)
     if max(indices) >= len(images):
         raise ImageNotFound(
             f"there is no image {max(indices):,}: the split `{split}` of {name!r} has {len(images):,} images"
@@ -85,12 +77,5 @@ def get_images(
 
 def draw(dataset: Dataset, count: int, rng: Random) -> DatasetSamples:
     """Return `count` distinct test images, or all if there are fewer, in random order."""
-    labels, images, names = dataset.test_labels.tolist(), dataset.test_images, dataset.info.class_names
-    indices = rng.sample(range(len(labels)), min(count, len(labels)))
-    return DatasetSamples(
-        dataset=dataset.info.name,
-        data=tuple(
-            Sample(index=index, label=labels[index], name=names[labels[index]], image=data_url(images[index]))
-            for index in indices
-        ),
-    )
+    rows = rng.sample(range(len(dataset.test_labels)), min(count, len(dataset.test_labels)))
+    return DatasetSamples(dataset=dataset.info.name, data=samples(dataset, Split.TEST, rows))

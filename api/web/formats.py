@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from api.web import failures
 from shared.lifecycle import JobState, Phase, WorkerState
 from shared.schemas import WaitingFor
 
@@ -141,5 +140,5 @@ FILTERS = {
         short_id,
         sparkline,
     )
-} | {"failure": failures.explain}
+}
 """The filters of the templates, by name."""

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from uuid_utils.compat import uuid4
 
 from api.http.callers import LOCAL_CALLER, Caller
+from api.web import failures
 from api.web.formats import FILTERS
 from api.web.static import static_files
 from shared.schemas import Scope
@@ -67,7 +68,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, failure=failures.explain)
     environment.globals["static"] = static_files().address
     environment.globals["new_key"] = lambda: str(uuid4())  # an idempotency key for a form
     return environment

@@ -21,6 +21,7 @@ from shared.datasets import cache, digits, sprites
 from shared.datasets.cache import Arrays, Decoded
 from shared.datasets.downloads import Patience, open_url
 from shared.errors import DatasetNotFound, DataUnavailable
+from shared.schemas import Split
 from shared.settings import DIGIT_NAMES, Settings, SpriteSource
 
 _TRAIN_SIZE = 5_500
@@ -72,6 +73,12 @@ class Dataset:
     train_labels: NDArray[np.uint8]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.uint8]
+
+    def split(self, name: Split) -> Arrays:
+        """Return the images and the labels of a split."""
+        if name is Split.TRAIN:
+            return self.train_images, self.train_labels
+        return self.test_images, self.test_labels
 
 
 _DIGITS = DatasetInfo(

@@ -1,4 +1,4 @@
-"""`python -m tests.web.screenshots FOLDER`: a picture of each page, and those of the README.
+"""`python -m tests.web.screenshots FOLDER [PAGE...]`: a picture of each page, and those of the README.
 
 On a stack of its own, with jobs that the real worker trains on `mnist`, which it downloads unless settings
 MNIST_IMAGES_URL and MNIST_LABELS_URL name another copy. Each page is taken light and dark, 390 and 1440
@@ -6,7 +6,7 @@ pixels wide. Exits with 1 if a page is missing or reports an error, or a picture
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -45,15 +45,16 @@ _STROKE = (
 )
 
 
-def main(folder: Path) -> int:
-    """Take all pictures; return the exit status."""
+def main(folder: Path, names: Sequence[str] = ()) -> int:
+    """Take the pictures of some pages, by default of all; return the exit status."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="screenshots-") as data, running_chromium() as browser:
         settings = Settings(data_dir=Path(data), port=ports.find_free("127.0.0.1"))
         with LocalStack(settings, report=_say) as stack, Client(stack.url) as client:
             addresses = _prepare(client)
             with event_loop_of(browser):
-                problems = _take_all(browser, stack.url, addresses, folder)
+                chosen = {name: addresses[name] for name in names or addresses}
+                problems = _take_all(browser, stack.url, chosen, folder)
                 problems += _take_for_readme(browser, stack.url, addresses)
     for problem in dict.fromkeys(problems):
         _say(problem)
@@ -97,7 +98,7 @@ def _prepare(client: Client) -> dict[str, str]:
         "sweep": f"/sweeps/{sweep.id}",
         "models": "/models",
         "model": f"/models/{model_id}",
-        "try": f"/models/{model_id}/try",
+        "try": "/try",
         "workers": "/workers",
         "worker": f"/workers/{client.workers()[0].id}",
         "settings": "/settings",
@@ -175,4 +176,4 @@ def _write_small(png: bytes, path: Path, problems: list[str]) -> None:
 _say: Callable[[str], None] = print
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

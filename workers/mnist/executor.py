@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from shared.datasets import splits
 from shared.datasets.catalog import Dataset, DatasetInfo, load
 from shared.errors import AttemptError, DatasetNotFound, DataUnavailable
 from shared.formats.weights import CLASSES, PIXELS, Weights, to_bytes
@@ -15,7 +16,7 @@ from shared.lifecycle import Phase
 from shared.schemas import EvaluateSpec, EvaluationResult, ModelKind, TrainSpec
 from shared.settings import Settings
 from workers.executor import Checkpoint, Monitor, SilentMonitor, StoredModel, TrainedModel
-from workers.mnist import backend, export, splits
+from workers.mnist import backend, export
 from workers.mnist.evaluation import evaluate
 from workers.mnist.graphs import Images, Shape
 from workers.mnist.model import summary

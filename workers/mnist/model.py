@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from shared.datasets.randomness import Purpose, generator
 from shared.formats.weights import CLASSES, IMAGE_SHAPE, SHAPES, Weights
 from shared.schemas import LayerSummary, ModelKind
 from workers.mnist.backend import Backend, Tensor
-from workers.mnist.randomness import Purpose, generator
 
 # standard deviation of the standard normal distribution truncated at two standard deviations
 _TRUNCATED_DEVIATION = 0.87962566103423978

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from shared.datasets.splits import epoch_order
 from shared.errors import NonFiniteLoss
 from shared.formats.weights import Weights, parameter_count, to_bytes
 from shared.schemas import EpochMetrics, TrainSpec
@@ -16,7 +17,6 @@ from workers.mnist.graphs import VALIDATION_BATCH, Images
 from workers.mnist.model import initial_weights
 from workers.mnist.optimizers import SLOTS, Variables
 from workers.mnist.programs import BatchMetrics, EpochProgram
-from workers.mnist.splits import epoch_order
 
 
 def train(

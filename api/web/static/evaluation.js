@@ -38,7 +38,7 @@ async function start(root) {
     root.querySelector('#shots-count').textContent = `${number(shown)} of ${number(all)} images`;
   };
   which.addEventListener('change', () => showChosen(root, shots, view));
-  which.parentElement.classList.remove('waiting');
+  which.parentElement.classList.remove('unready');
   showChosen(root, shots, view);
 }
 
@@ -60,7 +60,7 @@ function useThreshold(root, view, onInput, onChange) {
     onChange();
     slider.focus();
   });
-  root.querySelector('.threshold').classList.remove('waiting');
+  root.querySelector('.recount').classList.remove('unready');
 }
 
 function showChosen(root, shots, view) {
@@ -83,7 +83,7 @@ function showMatrix(cells, { matrix, rejected, totals }, names) {
       const part = share(count, label);
       const cell = cells.get(`${label}-${predicted}`);
       cell.querySelector('.count').textContent = number(count);
-      cell.querySelector('.share').textContent = totals[label] ? (100 * part).toFixed(1) : NOTHING;
+      cell.querySelector('.part').textContent = totals[label] ? (100 * part).toFixed(1) : NOTHING;
       cell.firstElementChild.setAttribute('aria-label', `${titleOf(names, label, predicted)}: ${count}`);
       cell.dataset.shade = isNone ? 0 : shade(part);
       cell.dataset.errorShade = isNone || predicted === label || !most ? 0 : shade(part / most);

@@ -66,19 +66,19 @@ export class Shots {
   #card(image, place, address, count) {
     const { predictions, names } = this.#view;
     const card = document.querySelector('#shot').content.firstElementChild.cloneNode(true);
-    const digit = card.querySelector('.digit');
-    digit.setAttribute('viewBox', `0 ${place * SIDE} ${SIDE} ${SIDE}`);
+    const frame = card.querySelector('.picture');
+    frame.setAttribute('viewBox', `0 ${place * SIDE} ${SIDE} ${SIDE}`);
     const picture = document.createElementNS('http://www.w3.org/2000/svg', 'image');
     picture.setAttribute('href', address);
     picture.setAttribute('width', SIDE);
     picture.setAttribute('height', count * SIDE);
-    digit.append(picture);
+    frame.append(picture);
     const [[label, chance], ...others] = guesses(predictions, image, this.#guesses);
     card.querySelector('.guess').textContent = names[label];
     card.querySelector('.chance').textContent = percent(chance);
     card.querySelector('.truth').textContent = `is ${names[predictions.labels[image]]}`;
     card.querySelector('.index').textContent = predictions.indices[image];
-    digit.setAttribute('aria-label', `Test image ${predictions.indices[image]}`);
+    frame.setAttribute('aria-label', `Test image ${predictions.indices[image]}`);
     for (const [other, share] of others) {
       const line = document.createElement('span');
       line.className = 'other num';

@@ -15,6 +15,7 @@ from shared.schemas import (
     ModelPatch,
     NoDigitReason,
     Objective,
+    Part,
     RandomSweepCreate,
     Range,
     Resolution,
@@ -61,6 +62,14 @@ def test_predictions_are_filtered_and_their_images_shown(server: Client, databas
     assert len(all_of_class) == 5
     strip = Image.open(BytesIO(server.images("digits", [image.index for image in all_of_class])))
     assert strip.size == (28, 5 * 28)
+
+
+def test_images_of_a_job_are_read(server: Client, database: Database) -> None:
+    job_id = factories.submitted(database, spec=factories.make_spec(dataset="digits"))
+
+    images = server.job_images(job_id, Part.VALIDATION, count=3)
+
+    assert (images.total, len(images.data), images.split) == (20, 3, "test")
 
 
 def test_kept_weights_are_listed_and_read(server: Client, database: Database) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shared.datasets.splits import epoch_order
 from shared.schemas import ModelKind, Optimizer
 from tests.support.synthetic import CallCounter, make_digits, make_images, make_spec
 from workers.mnist.backend import CPU, GPU, Backend
@@ -11,7 +12,6 @@ from workers.mnist.graphs import Shape
 from workers.mnist.model import initial_weights
 from workers.mnist.optimizers import SLOTS, Variables
 from workers.mnist.programs import BatchMetrics, EpochProgram, Programs
-from workers.mnist.splits import epoch_order
 
 SPEC = make_spec(train_size=210, batch_size=32)
 SHAPE = Shape.of(SPEC)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from shared.datasets import splits
 from shared.datasets.catalog import load
 from shared.errors import AttemptError, CancelRequested, NonFiniteLoss
 from shared.formats.weights import Weights, split, to_bytes
@@ -12,7 +13,7 @@ from shared.settings import Settings
 from tests.support import resumed
 from tests.support.synthetic import RecordingMonitor, digest, history, make_images, make_spec
 from workers.executor import Checkpoint
-from workers.mnist import backend, checkpoints, splits
+from workers.mnist import backend, checkpoints
 from workers.mnist.executor import select_images
 from workers.mnist.graphs import Images, Shape
 from workers.mnist.model import initial_weights, keras_model

@@ -1,6 +1,6 @@
 from itertools import product
 
-from workers.mnist.randomness import Purpose, generator
+from shared.datasets.randomness import Purpose, generator
 
 
 def _draw(seed: int, purpose: Purpose, epoch: int = 0) -> bytes:

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from shared.datasets.randomness import Purpose, generator
 from shared.errors import DataCorrupt
-from workers.mnist.randomness import Purpose, generator
 
 Rows = npt.NDArray[np.int64]
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.datasets.splits import epoch_order, evaluation_rows, train_rows, validation_rows
 from shared.errors import DataCorrupt
-from workers.mnist.splits import epoch_order, evaluation_rows, train_rows, validation_rows
 
 seeds = st.integers(0, 2**31 - 1)
 
