@@ -54,9 +54,11 @@ def _store_jobs(database: Database, steps: int) -> list[UUID]:
 
 def _measure(api: httpx.Client, job_ids: list[UUID], options: argparse.Namespace) -> Times:
     path, others = f"/v1/jobs/{job_ids[0]}/metrics", ",".join(map(str, job_ids[1:]))
+    middle = options.steps // 2
     cases: dict[str, tuple[str, dict[str, Any]]] = {
         "one metric of a job": (path, {"names": "loss"}),
         "two metrics of a job": (path, {}),
+        f"{_POINTS} steps of a job": (path, {"from": middle, "to": middle + _POINTS - 1}),
         f"one metric of {_JOBS} jobs": ("/v1/metrics", {"names": "loss", "jobs": others}),
     }
     _check(api, *cases["one metric of a job"], options.steps)

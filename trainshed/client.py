@@ -274,9 +274,14 @@ class Client(AbstractContextManager["Client"]):
         *,
         names: Sequence[str] = (),
         max_points: int | None = None,
+        first: int | None = None,
+        last: int | None = None,
     ) -> schemas.Metrics:
-        """Return a job's metrics so far: those with these names, or all; downsampled to `max_points` each."""
-        query = _metrics_query(resolution, names, max_points)
+        """Return a job's metrics so far: those with these names, or all; downsampled to `max_points` each.
+
+        `first` and `last` are the range of epochs, or steps over all epochs, by the resolution.
+        """
+        query = _metrics_query(resolution, names, max_points, first, last)
         return self._get(schemas.Metrics, f"/v1/jobs/{job_id}/metrics", params=query)
 
     def metrics_of(
@@ -286,9 +291,12 @@ class Client(AbstractContextManager["Client"]):
         *,
         names: Sequence[str] = (),
         max_points: int | None = None,
+        first: int | None = None,
+        last: int | None = None,
     ) -> tuple[schemas.JobMetrics, ...]:
         """Return the metrics of up to 50 jobs, in this order; other arguments are as in `metrics`."""
-        query = {"jobs": _comma_separated(job_ids), **_metrics_query(resolution, names, max_points)}
+        selection = _metrics_query(resolution, names, max_points, first, last)
+        query = {"jobs": _comma_separated(job_ids), **selection}
         return self._get(schemas.ManyMetrics, "/v1/metrics", params=query).data
 
     def metrics_file(
@@ -299,9 +307,12 @@ class Client(AbstractContextManager["Client"]):
         *,
         names: Sequence[str] = (),
         max_points: int | None = None,
+        first: int | None = None,
+        last: int | None = None,
     ) -> str:
         """Return the metrics of up to 50 jobs as text, one point per line; arguments as in `metrics_of`."""
-        query = {"jobs": _comma_separated(job_ids), **_metrics_query(resolution, names, max_points)}
+        selection = _metrics_query(resolution, names, max_points, first, last)
+        query = {"jobs": _comma_separated(job_ids), **selection}
         return self._connection.call("GET", "/v1/metrics", params={"format": file_format, **query}).text
 
     def evaluation(self, job_id: UUID) -> schemas.JobEvaluation:
@@ -489,8 +500,15 @@ def _json(body: BaseModel) -> dict[str, Any]:
     return body.model_dump(mode="json", exclude_unset=True)
 
 
-def _metrics_query(resolution: Resolution, names: Sequence[str], max_points: int | None) -> dict[str, Any]:
-    chosen = _without_none(names=_comma_separated(names) or None, max_points=max_points)
+def _metrics_query(
+    resolution: Resolution,
+    names: Sequence[str],
+    max_points: int | None,
+    first: int | None,
+    last: int | None,
+) -> dict[str, Any]:
+    span = {"from": first, "to": last}
+    chosen = _without_none(names=_comma_separated(names) or None, max_points=max_points, **span)
     return {"resolution": resolution, **chosen}
 
 

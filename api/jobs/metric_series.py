@@ -15,12 +15,17 @@ from shared.store.metrics import MetricArrays
 _COLUMNS = ("job_id", "name", "resolution", "x", "y", "min", "max")
 
 
-def downsample(metrics: MetricArrays, resolution: Resolution, max_points: int) -> tuple[Series, ...]:
+def downsample(
+    metrics: MetricArrays, resolution: Resolution, max_points: int, *, first: int = 0
+) -> tuple[Series, ...]:
     """Return each metric with at most `max_points` points.
 
     A point of a downsampled metric is the last of several, with their minimum and maximum.
+
+    Args:
+        first: the epoch or step of the first value of each array.
     """
-    return tuple(_series(name, resolution, y, max_points) for name, y in metrics.items())
+    return tuple(_series(name, resolution, y, max_points, first) for name, y in metrics.items())
 
 
 def to_csv(metrics: Sequence[JobMetrics]) -> str:
@@ -37,14 +42,16 @@ def to_ndjson(metrics: Sequence[JobMetrics]) -> str:
     return "".join(f"{json.dumps(point)}\n" for point in _points(metrics))
 
 
-def _series(name: MetricName, resolution: Resolution, y: NDArray[np.float64], max_points: int) -> Series:
+def _series(
+    name: MetricName, resolution: Resolution, y: NDArray[np.float64], max_points: int, first: int
+) -> Series:
     total = len(y)
-    points: dict[str, NDArray[Any]] = {"x": np.arange(total), "y": y}
+    points: dict[str, NDArray[Any]] = {"x": np.arange(first, first + total), "y": y}
     if total > max_points:
         edges = np.linspace(0, total, max_points + 1).astype(int)
         starts, last = edges[:-1], edges[1:] - 1
         minimum, maximum = np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)
-        points = {"x": last, "y": y[last], "min": minimum, "max": maximum}
+        points = {"x": first + last, "y": y[last], "min": minimum, "max": maximum}
     return Series(
         name=name,
         resolution=resolution,

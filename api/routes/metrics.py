@@ -1,5 +1,6 @@
 """Metrics of jobs, and comparisons of jobs."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -50,6 +51,15 @@ MaxPoints = Annotated[
         "last of several, with their `min` and `max`.",
     ),
 ]
+_MAX_X = 2**31 - 1
+From = Annotated[
+    int,
+    Query(alias="from", ge=0, le=_MAX_X, description="The first epoch, or step over all epochs, from 0."),
+]
+To = Annotated[
+    int | None,
+    Query(alias="to", ge=0, le=_MAX_X, description="The last one, inclusive; by default the last recorded."),
+]
 FormatQuery = Annotated[Format, Query(alias="format", description="CSV and NDJSON have one line a point.")]
 JobIds = Annotated[
     list[UUID], BeforeValidator(_split), Query(description="The ids of the jobs, separated by commas.")
@@ -76,12 +86,16 @@ def get_metrics(
     resolution: Resolution = Resolution.EPOCH,
     names: Names = (),
     max_points: MaxPoints = 10_000,
+    first: From = 0,
+    last: To = None,
     format_: FormatQuery = Format.JSON,
 ) -> Metrics | Response:
-    """Get the metrics that a training job has recorded so far."""
+    """Get the metrics that a training job has recorded so far, all or those of a range of epochs or steps."""
+
+    selection = _Selection(resolution, names, max_points, first, last)
 
     def read(session: Session) -> tuple[JobMetrics, int | None]:
-        metrics = _metrics(session, job_id, resolution, names, max_points)
+        metrics = _metrics(session, job_id, selection)
         return metrics, job_queries.final_version(session, job_id)
 
     job, version = services.database.read(read)
@@ -96,11 +110,14 @@ def get_many_metrics(
     resolution: Resolution = Resolution.EPOCH,
     names: Names = (),
     max_points: MaxPoints = 1_000,
+    first: From = 0,
+    last: To = None,
     format_: FormatQuery = Format.JSON,
 ) -> ManyMetrics | Response:
-    """Get the metrics of up to 50 jobs."""
+    """Get the metrics of up to 50 jobs, all or those of a range of epochs or steps."""
+    selection = _Selection(resolution, names, max_points, first, last)
     job_metrics = services.database.read(
-        lambda session: [_metrics(session, job_id, resolution, names, max_points) for job_id in jobs]
+        lambda session: [_metrics(session, job_id, selection) for job_id in jobs]
     )
     return ManyMetrics(data=tuple(job_metrics)) if format_ is Format.JSON else _table(job_metrics, format_)
 
@@ -113,11 +130,22 @@ def compare_jobs(
     return services.database.read(lambda session: compare(session, jobs))
 
 
-def _metrics(
-    session: Session, job_id: UUID, resolution: Resolution, names: tuple[MetricName, ...], max_points: int
-) -> JobMetrics:
-    arrays = metrics.read(session, job_id, resolution, names or tuple(MetricName))
-    return JobMetrics(job_id=job_id, series=downsample(arrays, resolution, max_points))
+@dataclass(frozen=True)
+class _Selection:
+    """Which metrics are requested, and how many points of each."""
+
+    resolution: Resolution
+    names: tuple[MetricName, ...]
+    max_points: int
+    first: int
+    last: int | None
+
+
+def _metrics(session: Session, job_id: UUID, selection: _Selection) -> JobMetrics:
+    resolution, first = selection.resolution, selection.first
+    names = selection.names or tuple(MetricName)
+    arrays = metrics.read(session, job_id, resolution, names, first=first, last=selection.last)
+    return JobMetrics(job_id=job_id, series=downsample(arrays, resolution, selection.max_points, first=first))
 
 
 def _table(metrics: list[JobMetrics], format_: Format) -> Response:

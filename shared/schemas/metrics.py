@@ -54,7 +54,7 @@ class Series(Response):
 
     Attributes:
         x: epochs from 0, or steps over all epochs from 0.
-        total_points: number of points before downsampling.
+        total_points: number of points before downsampling, of the range if one is requested.
         downsampled: whether each point stands for several, of which x and y are the last.
         min: the least y that each point stands for; only if downsampled.
         max: the greatest y that each point stands for; only if downsampled.

@@ -1,7 +1,7 @@
 """The command that shows jobs' training metrics: `trainshed metrics`."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -24,6 +24,14 @@ MaxPoints = Annotated[
         min=1, help="Maximum points per metric; downsampling keeps peaks.", show_default="the server's"
     ),
 ]
+First = Annotated[
+    int | None,
+    typer.Option("--from", min=0, help="The first epoch, or step over all epochs.", show_default="0"),
+]
+Last = Annotated[
+    int | None,
+    typer.Option("--to", min=0, help="The last epoch or step, inclusive.", show_default="the last recorded"),
+]
 FileFormat = Annotated[
     Literal["csv", "ndjson"] | None, typer.Option("--format", help="Write a line of this format per point.")
 ]
@@ -35,17 +43,24 @@ def metrics(
     name: Names = None,
     resolution: ResolutionName = Resolution.EPOCH,
     max_points: MaxPoints = None,
+    first: First = None,
+    last: Last = None,
     file_format: FileFormat = None,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """Show loss and accuracy over the epochs of up to 50 jobs; with --format or --json, every point."""
     ids = [find_job(server, job) for job in jobs]
+    selection: dict[str, Any] = {
+        "names": name or (),
+        "max_points": max_points,
+        "first": first,
+        "last": last,
+    }
     if file_format:
-        lines = server.metrics_file(ids, file_format, resolution, names=name or (), max_points=max_points)
-        typer.echo(lines, nl=False)
+        typer.echo(server.metrics_file(ids, file_format, resolution, **selection), nl=False)
         return
-    metrics = server.metrics_of(ids, resolution, names=name or (), max_points=max_points)
+    metrics = server.metrics_of(ids, resolution, **selection)
     write_result(metrics, _table, as_json=as_json)
 
 

@@ -46,6 +46,14 @@ def test_downsampling_keeps_every_peak_and_the_last_point(total: int, max_points
     assert all(y[x] == value for x, value in zip(series.x, series.y, strict=True))
 
 
+@pytest.mark.parametrize("max_points", [2, 4])
+def test_points_of_a_range_have_the_numbers_that_they_have_among_all(max_points: int) -> None:
+    [series] = downsample({LOSS: np.array([4.0, 3.0, 2.0, 1.0])}, Resolution.STEP, max_points, first=100)
+
+    assert series.x == {2: (101, 103), 4: (100, 101, 102, 103)}[max_points]
+    assert series.total_points == 4
+
+
 def test_metric_without_points_stays_empty() -> None:
     assert (_downsample([], 10).x, _downsample([], 10).y) == ((), ())
 

@@ -71,6 +71,40 @@ def test_metric_of_many_points_is_downsampled(client: httpx.Client, database: Da
     assert len(loss["min"]) == len(loss["max"]) == 2
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs/{0}/metrics?", "/v1/metrics?jobs={0}&"])
+@pytest.mark.parametrize(
+    ("query", "x", "total"),
+    [
+        ("resolution=step&from=1&to=4", [1, 2, 3, 4], 4),
+        ("resolution=step&from=4", [4, 5], 2),
+        ("resolution=step&to=2", [0, 1, 2], 3),
+        ("resolution=step&from=1&to=4&max_points=2", [2, 4], 4),
+        ("resolution=epoch&from=1&to=1", [1], 1),
+        ("from=2&to=1", [], 0),
+        ("from=3", [], 0),
+    ],
+)
+def test_a_range_is_returned_at_its_own_resolution(
+    client: httpx.Client, database: Database, path: str, query: str, x: list[int], total: int
+) -> None:
+    job_id = _trained(database, 3)
+
+    body = client.get(f"{path.format(job_id)}{query}").json()
+
+    loss = body["series"][0] if "series" in body else body["data"][0]["series"][0]
+    assert (loss["name"], loss["x"], loss["total_points"]) == ("loss", x, total)
+    assert loss["downsampled"] == ("max_points" in query)
+
+
+def test_values_of_a_range_are_those_among_all(client: httpx.Client, database: Database) -> None:
+    path = f"/v1/jobs/{factories.succeeded(database)[0]}/metrics?resolution=step"
+
+    [everything, _] = client.get(path).json()["series"]
+    [part, _] = client.get(f"{path}&from=2&to=4").json()["series"]
+
+    assert part["y"] == everything["y"][2:5]
+
+
 @pytest.mark.parametrize("path", ["/v1/jobs/{0}/metrics", "/v1/metrics?jobs={0}"])
 def test_metrics_are_returned_as_tables(client: httpx.Client, database: Database, path: str) -> None:
     job_id = _trained(database, 2)
@@ -147,6 +181,8 @@ def test_an_unknown_job_is_not_found(client: httpx.Client, database: Database, p
         "/v1/compare?jobs={0},{0}",
         "/v1/metrics?jobs={0}&names=cost",
         "/v1/metrics?jobs={0}&max_points=0",
+        "/v1/metrics?jobs={0}&from=-1",
+        "/v1/metrics?jobs={0}&to=2147483648",
         "/v1/metrics?jobs={0}&format=xml",
     ],
 )

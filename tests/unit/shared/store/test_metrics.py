@@ -1,10 +1,11 @@
 """Metrics of jobs per epoch and per step."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.errors import JobNotFound
@@ -13,15 +14,15 @@ from shared.store import metrics
 from shared.store.metrics import MetricArrays
 from tests.support import factories
 from tests.support.factories import make_epoch
-from tests.support.statements import selects
+from tests.support.statements import ON_SQLITE, plan, selects
 
 ALL_NAMES = tuple(MetricName)
 
 
 def _read(
-    database: Database, job_id: object, resolution: Resolution, names: object = ALL_NAMES
+    database: Database, job_id: object, resolution: Resolution, names: object = ALL_NAMES, **span: Any
 ) -> MetricArrays:
-    return database.read(lambda session: metrics.read(session, job_id, resolution, names))  # type: ignore[arg-type]
+    return database.read(lambda session: metrics.read(session, job_id, resolution, names, **span))  # type: ignore[arg-type]
 
 
 def test_epoch_metrics_have_a_value_for_each_epoch(database: Database) -> None:
@@ -96,6 +97,58 @@ def test_both_step_metrics_are_read_by_one_statement(database: Database) -> None
 
     assert "batch_loss" in read.sql
     assert "batch_accuracy" in read.sql
+
+
+@pytest.fixture
+def five_epochs(database: Database) -> UUID:
+    """A job of five epochs of three steps; the loss of each step is its number over all epochs."""
+    attempt = factories.running(database, spec=factories.make_spec(epochs=5))
+    for epoch in range(5):
+        steps = tuple(float(3 * epoch + step) for step in range(3))
+        values = make_epoch(epoch, batch_loss=steps, batch_accuracy=steps)
+        factories.record_progress(database, attempt, factories.make_progress(values))
+    return attempt.job_id
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3, 8, 14, 15, 2**31 - 1])
+@pytest.mark.parametrize("last", [None, 0, 1, 2, 3, 7, 14, 15, 2**31 - 1])
+def test_a_range_of_steps_is_a_part_of_all(
+    database: Database, five_epochs: UUID, first: int, last: int | None
+) -> None:
+    arrays = _read(database, five_epochs, Resolution.STEP, first=first, last=last)
+
+    expected = list(range(15))[first : None if last is None else last + 1]
+    assert [arrays[MetricName.LOSS].tolist(), arrays[MetricName.ACCURACY].tolist()] == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "epochs"),
+    [(0, None, range(5)), (2, None, [2, 3, 4]), (1, 3, [1, 2, 3]), (4, 4, [4]), (5, 9, []), (3, 2, [])],
+)
+def test_a_range_of_epochs_is_a_part_of_all(
+    database: Database, five_epochs: UUID, first: int, last: int | None, epochs: list[int]
+) -> None:
+    arrays = _read(database, five_epochs, Resolution.EPOCH, first=first, last=last)
+
+    assert arrays[MetricName.VAL_LOSS].tolist() == [make_epoch(epoch).val_loss for epoch in epochs]
+
+
+@pytest.mark.parametrize("resolution", Resolution)
+def test_a_range_of_a_job_without_epochs_is_empty(database: Database, resolution: Resolution) -> None:
+    arrays = _read(database, factories.submitted(database), resolution, first=3, last=9)
+
+    assert all(y.tolist() == [] for y in arrays.values())
+
+
+@ON_SQLITE
+def test_only_the_epochs_of_a_range_are_read(database: Database, five_epochs: UUID) -> None:
+    def read_range(session: Session) -> MetricArrays:
+        return metrics.read(session, five_epochs, Resolution.STEP, ALL_NAMES, first=4, last=8)
+
+    _exists, _steps, read = selects(database, read_range)
+
+    assert read.parameters[-2:] == (1, 2)
+    assert "(job_id=? AND epoch>? AND epoch<?)" in plan(database, read)
 
 
 def test_postgresql_sends_batch_metrics_in_binary_form(postgresql: Database) -> None:

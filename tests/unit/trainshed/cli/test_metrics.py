@@ -52,6 +52,13 @@ def test_points_are_written_as_csv_and_as_ndjson(url: str, job_id: UUID) -> None
     assert [float(row["y"]) for row in rows] == [line["y"] for line in lines]
 
 
+def test_a_range_of_epochs_or_steps_is_written(url: str, job_id: UUID) -> None:
+    options = (job_id, "--name", "loss", "--from", 1, "--to", 2)
+    for resolution in ("epoch", "step"):
+        [job] = json.loads(_run(url, *options, "--resolution", resolution, "--json").stdout)
+        assert job["series"][0]["x"] == [1, 2]
+
+
 def test_a_job_without_metrics_has_no_row(url: str, database: Database) -> None:
     assert len(_run(url, factories.submitted(database)).stdout.splitlines()) == 2
 
