@@ -12,7 +12,7 @@ AWAY = ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESE
 
 
 def is_live(page: Page) -> None:
-    expect(page.get_by_role("status")).to_have_text("Live")
+    expect(page.get_by_role("status")).to_have_text("Live", timeout=30_000)  # at last it tries each 10 s
 
 
 def test_the_overview_shows_a_job_from_its_submission_to_its_end(page: Page, database: Database) -> None:

@@ -12,7 +12,7 @@ from api.web.commands import of_request
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
 from api.web.tabs import logs, timeline, training
-from shared.lifecycle import TERMINAL
+from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import LogLevel
 from shared.store import activity, job_edits, job_queries
 
@@ -27,7 +27,7 @@ TABS = {
     "logs": "Logs",
     "config": "Config",
 }
-"""The tabs of the page, each with a template `job/{name}.html`; the first is shown at first."""
+"""The tabs of the page, each with a template `job/{name}.html`."""
 
 _FACTS = {"training": training.read, "timeline": timeline.read, "logs": logs.read}
 """What a tab's template needs besides the job, by tab."""
@@ -39,7 +39,7 @@ def show_job(
     services: ServicesDep,
     end: EndOfEventsDep,
     job_id: JobId,
-    tab: str = "training",
+    tab: str = "",
     part: str = "",
 ) -> Response:
     """Show a job: its state, its actions and one of its tabs.
@@ -50,7 +50,8 @@ def show_job(
     job, now = services.database.read(
         lambda session: (job_queries.get(session, job_id), activity.read_now(session))
     )
-    tab = tab if tab in TABS else next(iter(TABS))
+    if tab not in TABS:
+        tab = "training" if job.kind is JobKind.TRAIN else "evaluation"
     facts = _FACTS[tab](services, job, request.query_params) if tab in _FACTS else {}
     own = None if job.state in TERMINAL else Stream(f"/v1/jobs/{job_id}/stream", job.version)
     return render(
