@@ -11,7 +11,7 @@ from tests.support.web_stack import WebStack
 AWAY = ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
 
 
-def is_live(page: Page, timeout_ms: float = 10_000) -> None:
+def is_live(page: Page, timeout_ms: float = 30_000) -> None:
     expect(page.get_by_role("status")).to_have_text("Live", timeout=timeout_ms)
 
 

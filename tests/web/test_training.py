@@ -189,3 +189,34 @@ def test_a_legend_hides_curves(page: Page, database: Database) -> None:
     expect(plot).to_have_attribute("aria-label", summary("Epoch loss", 3))
     page.locator("#epoch-loss").get_by_role("button", name="validation").click()
     expect(plot).not_to_have_attribute("aria-label", re.compile("validation"))
+
+
+def test_a_zoom_shows_every_step_of_its_range_and_the_whole_shows_the_extremes(
+    page: Page, stack: WebStack, database: Database
+) -> None:
+    steps = 4_000
+    spec = factories.make_spec(epochs=3, train_size=steps, batch_size=1)
+    attempt = factories.running(database, spec=spec)
+    for epoch in range(3):
+        loss = tuple(float(step % 7 + (step == 1_234) * 100) for step in range(steps))
+        values = factories.make_epoch(epoch, batch_loss=loss, batch_accuracy=(0.5,) * steps)
+        factories.record_progress(database, attempt, factories.make_progress(values))
+    open_training(page, attempt)
+    chart = page.locator("#batch-loss")
+    expect(chart.locator(".plot")).to_have_attribute("aria-label", summary("Batch loss", 4_000))
+    peak: float = page.evaluate(
+        "() => Math.max(...document.querySelector('#curves').curves[0].series.step.loss.max)"
+    )
+    assert peak == 102.0  # no point of it was dropped, though only one in three is drawn
+
+    chart.locator(".plot").focus()
+    page.keyboard.press("End")
+    with page.expect_response(lambda answer: "from=" in answer.url and "to=" in answer.url):
+        for _ in range(12):
+            page.keyboard.press("+")
+    chart.get_by_role("button", name="Table").click()
+    cells = page.get_by_label("Batch loss as a table").locator("tbody td:first-child")
+    expect(cells.nth(-2)).to_have_text("11,999")
+    shown_steps = [int(cell.replace(",", "")) for cell in cells.all_inner_texts()]
+    assert shown_steps == list(range(3 * steps - len(shown_steps) + 1, 3 * steps + 1))
+    assert 50 < len(shown_steps) < 200

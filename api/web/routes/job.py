@@ -17,7 +17,7 @@ from api.web.commands import of_request
 from api.web.forms import FormDep, see_other
 from api.web.pages import Stream, render
 from api.web.tabs import evaluation, input_data, logs, model, timeline, training
-from shared.lifecycle import TERMINAL
+from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import JobDetail, LogLevel
 from shared.store import activity, job_edits, job_queries
 
@@ -32,7 +32,7 @@ TABS = {
     "logs": "Logs",
     "config": "Config",
 }
-"""The tabs of the page, each with a template `job/{name}.html`; the first is shown at first."""
+"""The tabs of the page, each with a template `job/{name}.html`."""
 
 _FACTS: dict[str, Callable[[Services, JobDetail, QueryParams], dict[str, Any]]] = {
     "evaluation": evaluation.read,
@@ -51,7 +51,7 @@ def show_job(
     services: ServicesDep,
     end: EndOfEventsDep,
     job_id: JobId,
-    tab: str = "training",
+    tab: str = "",
     part: str = "",
 ) -> Response:
     """Show a job: its state, its actions and one of its tabs.
@@ -62,7 +62,8 @@ def show_job(
     job, now = services.database.read(
         lambda session: (job_queries.get(session, job_id), activity.read_now(session))
     )
-    tab = tab if tab in TABS else next(iter(TABS))
+    if tab not in TABS:
+        tab = "training" if job.kind is JobKind.TRAIN else "evaluation"
     facts = _FACTS[tab](services, job, request.query_params) if tab in _FACTS else {}
     own = None if job.state in TERMINAL else Stream(f"/v1/jobs/{job_id}/stream", job.version)
     return render(

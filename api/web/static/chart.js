@@ -60,8 +60,6 @@ export class Chart {
   colours = {};
   /** The rectangle of the curves within the chart, in CSS pixels. */
   box = { left: MARGIN.left, top: MARGIN.top, width: 0, height: 0 };
-  /** The bounds of the axis as they were drawn. */
-  range = [0, 1];
   /** What of the axis is shown, `[from, to]`; null: everything. */
   view = null;
   axis = { label: 'Step', format: short, isWhole: true };
@@ -140,6 +138,11 @@ export class Chart {
     this.update(true);
   }
 
+  /** The bounds of the axis in view. */
+  get range() {
+    return this.view ?? this.extent;
+  }
+
   /** The bounds of the axis over all curves. */
   get extent() {
     const ends = this.lines.map(({ series, toAxis }) => [toAxis(series.x[0]), toAxis(series.last)]);
@@ -152,7 +155,7 @@ export class Chart {
   draw() {
     const { left, top, width, height } = this.box;
     if (width <= 0) return;
-    const [from, to] = (this.range = this.view ?? this.extent);
+    const [from, to] = this.range;
     const curves = this.lines.map((line) => {
       const source = line.detail ?? line.series;
       const values = condense(source, source.span > 1 ? source.smooth : source.y, line.toAxis, from, to, width);

@@ -38,24 +38,32 @@ export function toPicture(chart) {
 }
 
 /**
+ * An empty place for a chart's table, which scrolls by itself.
+ * @param {import('./chart.js').Chart} chart
+ */
+export function placeForTable(chart) {
+  const scroll = Object.assign(document.createElement('div'), { className: 'scroll', tabIndex: 0 });
+  scroll.setAttribute('role', 'group');
+  scroll.setAttribute('aria-label', `${chart.title} as a table`);
+  return scroll;
+}
+
+/**
  * The points in view, newest last, of at most 500 places: those of the first curve.
  * @param {import('./chart.js').Chart} chart
- * @returns {HTMLElement} scrolls by itself
+ * @returns {HTMLTableElement}
  */
 export function toTable(chart) {
   const [from, to] = chart.range;
   const lines = chart.lines.map((line) => ({ ...line, points: line.detail ?? line.series }));
-  const scroll = Object.assign(document.createElement('div'), { className: 'scroll', tabIndex: 0 });
-  scroll.setAttribute('role', 'group');
-  scroll.setAttribute('aria-label', `${chart.title} as a table`);
-  const table = scroll.appendChild(document.createElement('table'));
+  const table = document.createElement('table');
   const header = table.createTHead().insertRow();
   for (const text of [chart.axis.label, ...lines.map(({ name }) => name)]) {
     const cell = header.appendChild(document.createElement('th'));
     Object.assign(cell, { scope: 'col', className: 'num', textContent: text });
   }
   const body = table.createTBody();
-  if (!lines.length) return scroll;
+  if (!lines.length) return table;
   const [{ points, toAxis }] = lines;
   const end = Math.min(points.length, indexOf(points, toAxis, to) + 1);
   for (let i = Math.max(indexOf(points, toAxis, from), end - MAX_ROWS); i < end; i += 1) {
@@ -67,5 +75,5 @@ export function toTable(chart) {
       Object.assign(row.insertCell(), { className: 'num', textContent: text });
     }
   }
-  return scroll;
+  return table;
 }

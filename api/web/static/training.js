@@ -1,7 +1,7 @@
 // The tab `training` of a job's page: four charts that grow while the job trains, and what a person sets for them.
 
 import { Chart } from './chart.js';
-import { toPicture, toTable } from './chart_export.js';
+import { placeForTable, toPicture, toTable } from './chart_export.js';
 import { JobCurves } from './job_curves.js';
 import { live } from './live.js';
 import { short } from './scales.js';
@@ -11,6 +11,7 @@ import { duration } from './times.js';
 const DASHES = [[], [9, 3], [2, 2], [9, 3, 2, 3], [5, 5]]; // one a job
 const VALIDATION_DASH = [6, 4];
 const ZOOM_MS = 200;
+const TABLE_MS = 500;
 const SETTINGS = 'trainshed.training';
 const AXES = {
   step: { label: 'Step', format: short, isWhole: true },
@@ -29,6 +30,9 @@ const jobs = [...root.querySelectorAll('[data-curves-of]')].map((item) => new Jo
 
 /** One of the four charts, with the series that it shows. */
 class Panel {
+  table = null;
+  filling = 0;
+
   constructor(figure) {
     const { resolution, names } = figure.dataset;
     this.resolution = resolution;
@@ -41,6 +45,7 @@ class Panel {
     this.chart.onView = (view) => {
       onView(view);
       this.showReset();
+      this.fillTable();
       zoomSoon();
     };
     this.chart.format = this.isLoss ? short : (value) => short(Number(value.toPrecision(4)));
@@ -61,6 +66,7 @@ class Panel {
   setView(view) {
     this.chart.setView(view);
     this.showReset();
+    this.fillTable();
   }
 
   showReset() {
@@ -70,6 +76,15 @@ class Panel {
   /** Draws what was added; a table that is shown follows. */
   update() {
     this.chart.update();
+    this.fillTable();
+  }
+
+  /** Writes a table that is shown again, a moment later, so that many changes are one. */
+  fillTable() {
+    this.filling ||= setTimeout(() => {
+      this.filling = 0;
+      this.table?.replaceChildren(toTable(this.chart));
+    }, TABLE_MS);
   }
 
   /** Applies the settings. */
@@ -83,6 +98,7 @@ class Panel {
       for (const series of [each.series, each.detail]) if (series) series.span = span;
     }
     this.chart.update(true);
+    this.fillTable();
   }
 
   #addActions(figure) {
@@ -94,10 +110,14 @@ class Panel {
       return made;
     };
     button('Table', 'Show the points in view as a table', (toggle) => {
-      const shown = figure.querySelector('.scroll');
-      if (shown) shown.remove();
-      else figure.append(toTable(this.chart));
-      toggle.setAttribute('aria-expanded', String(!shown));
+      if (this.table) {
+        this.table.remove();
+        this.table = null;
+      } else {
+        this.table = figure.appendChild(placeForTable(this.chart));
+        this.table.append(toTable(this.chart));
+      }
+      toggle.setAttribute('aria-expanded', String(this.table !== null));
     });
     button('PNG', 'Download this chart as a picture', () => download(this.chart, `${figure.id}-${jobs[0].id}.png`));
     this.reset = button('Show all', 'End the zoom', () => {
@@ -157,7 +177,7 @@ async function refine(job, signal) {
     each.detail = fetched[each.metric];
     each.detail.span = each.series.span;
   }
-  shown.forEach((panel) => panel.chart.update());
+  shown.forEach((panel) => panel.update());
 }
 
 function remember() {

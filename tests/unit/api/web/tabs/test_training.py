@@ -73,3 +73,13 @@ def test_a_job_without_epochs_says_why(client: httpx.Client, database: Database,
     queued, failed = factories.submitted(database), factories.failed(database)
     words = {"queued": "no worker of its queue is online", "failed": "ended before its first epoch"}
     assert words[state] in show(client, queued if state == "queued" else failed)
+
+
+def test_an_evaluation_has_no_curves_and_shows_its_results_first(
+    client: httpx.Client, database: Database
+) -> None:
+    _, model = factories.succeeded(database)
+    job_id = factories.submitted(database, kind=JobKind.EVALUATE, spec=factories.make_evaluate_spec(model.id))
+    assert "This job trains nothing" in show(client, job_id)
+    assert "training.js" not in show(client, job_id)
+    assert '<section class="tab" id="evaluation"' in client.get(f"/jobs/{job_id}").text
