@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from shared.datasets import catalog
 from shared.errors import DatasetNotFound, DataUnavailable
+from shared.schemas import Split
 from shared.settings import Settings
 
 
@@ -21,7 +22,7 @@ class Strip:
     count: int
 
 
-def strip(dataset: str, indices: Sequence[int], split: str = "test") -> Strip:
+def strip(dataset: str, indices: Sequence[int], split: Split = Split.TEST) -> Strip:
     """Return the strip of images with these indices, at most 100."""
     listed = ",".join(map(str, indices))
     return Strip(f"/v1/datasets/{dataset}/images?split={split}&indices={listed}", len(indices))
