@@ -192,7 +192,7 @@ def test_a_legend_hides_curves(page: Page, database: Database) -> None:
 
 
 def test_a_zoom_shows_every_step_of_its_range_and_the_whole_shows_the_extremes(
-    page: Page, stack: WebStack, database: Database
+    page: Page, database: Database
 ) -> None:
     steps = 4_000
     spec = factories.make_spec(epochs=3, train_size=steps, batch_size=1)
