@@ -1,10 +1,13 @@
-"""The chart stays smooth with long histories; tests/web/test_training.py has what people do with it."""
+"""Curves stay smooth with long histories; tests/web/test_training.py has what people do with them."""
 
 from typing import Any
 
 from playwright.sync_api import Page, expect
 
 from api.web.static import static_files
+from shared.db.engine import Database
+from shared.store.transitions import AttemptId
+from tests.support import factories
 from tests.support.frame_times import traced
 from tests.support.paths import ROOT
 
@@ -34,3 +37,39 @@ def test_no_frame_takes_50_ms_with_100_000_points_in_each_of_five_growing_curves
     assert page.evaluate("lines[4].series.last") > HISTORY
     assert drawn >= 3  # the machine may be busy
     assert max(thread.cpu_ms) < LONGEST_FRAME_MS
+
+
+def test_no_frame_of_a_page_with_five_live_jobs_of_20_000_steps_takes_50_ms(
+    page: Page, database: Database
+) -> None:
+    spec = factories.make_spec(epochs=100, train_size=2_000, batch_size=1)
+    jobs = [factories.running(database, spec=spec) for _ in range(5)]
+    for attempt in jobs:
+        progress = factories.make_progress(*(long_epoch(epoch) for epoch in range(10)))
+        factories.record_progress(database, attempt, progress)
+    own, *others = jobs
+    page.goto(f"/jobs/{own.job_id}?with={','.join(str(other.job_id) for other in others)}")
+    have_epochs(page, 10)
+    with traced(page) as thread:
+        for epoch in range(10, 13):
+            for attempt in jobs:
+                record(database, attempt, epoch)
+            have_epochs(page, epoch + 1)
+    assert max(thread.cpu_ms) < LONGEST_FRAME_MS
+
+
+def long_epoch(epoch: int) -> Any:
+    values = tuple((step * 7919 % 1_000) / 1_000 for step in range(2_000))
+    return factories.make_epoch(epoch, batch_loss=values, batch_accuracy=values)
+
+
+def record(database: Database, attempt: AttemptId, epoch: int) -> None:
+    factories.record_progress(database, attempt, factories.make_progress(long_epoch(epoch)))
+
+
+def have_epochs(page: Page, count: int) -> None:
+    page.wait_for_function(
+        "(count) => document.querySelector('#curves').curves"
+        ".every((job) => job.last('step') === 2000 * count - 1)",
+        arg=count,
+    )

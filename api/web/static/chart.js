@@ -80,9 +80,8 @@ export class Chart {
     plot.className = 'plot';
     plot.tabIndex = 0;
     plot.setAttribute('role', 'img');
-    const still = figure.querySelector('.still');
-    if (still) still.replaceWith(plot);
-    else figure.append(plot);
+    figure.append(plot);
+    figure.querySelector('.still')?.replaceWith(plot);
     this.plot = plot;
     this.canvas = element('canvas', '', plot);
     this.legend = element('div', 'legend', figure);
@@ -172,10 +171,10 @@ export class Chart {
     context.clip();
     for (const { line, values, raw, isBand } of curves) {
       context.strokeStyle = context.fillStyle = this.colours[`series-${line.colour}`];
-      if (isBand && !raw) this.#fillBand(context, values);
+      if (isBand || (raw ?? values).isDense) this.#fillBand(context, raw ?? values);
       context.globalAlpha = 0.3;
       context.lineWidth = 1;
-      if (raw) this.#stroke(context, raw);
+      if (raw && !raw.isDense) this.#stroke(context, raw);
       context.globalAlpha = 1;
       context.lineWidth = line.width ?? 1.75;
       context.setLineDash(line.dash);
@@ -272,7 +271,7 @@ export class Chart {
     context.fillText(this.axis.label, 0, top + height + 17);
   }
 
-  /** What the points stand for that a curve has only one of: from their least to their greatest. */
+  /** From the least to the greatest value of what cannot be drawn point by point. */
   #fillBand(context, { x, low, high, length }) {
     const { left } = this.box;
     const floor = this.isLog ? this.bottom : -Infinity;
@@ -283,13 +282,14 @@ export class Chart {
     context.fill();
   }
 
-  #stroke(context, { x, first, least, most, last, length }) {
+  /** Through all points; if they cannot be told apart, through the means of the columns: dashes cost by their length. */
+  #stroke(context, { x, first, least, most, last, mean, length, isDense }) {
     const floor = this.isLog ? this.bottom : -Infinity; // zero has no logarithm
     const { left } = this.box;
     context.beginPath();
     for (let i = 0; i < length; i += 1) {
-      context.lineTo(left + x[i], this.toY(Math.max(first[i], floor)));
-      if (least[i] === most[i]) continue;
+      context.lineTo(left + x[i], this.toY(Math.max(isDense ? mean[i] : first[i], floor)));
+      if (isDense || least[i] === most[i]) continue;
       context.lineTo(left + x[i], this.toY(Math.max(least[i], floor)));
       context.lineTo(left + x[i], this.toY(Math.max(most[i], floor)));
       context.lineTo(left + x[i], this.toY(Math.max(last[i], floor)));

@@ -1,9 +1,11 @@
-// Condenses a curve to what can be seen of it: for each two pixels of its width its first, least, greatest and last value.
+// Condenses a curve to what can be seen of it: for each two pixels of its width its first, least,
+// greatest, last and mean value.
 
 import { indexOf } from './series.js';
 
 const COLUMN_PX = 2;
-const FIELDS = ['x', 'first', 'least', 'most', 'last', 'low', 'high'];
+const DENSE = 3; // points of a column, from which on they cannot be told apart
+const FIELDS = ['x', 'first', 'least', 'most', 'last', 'low', 'high', 'mean'];
 
 /**
  * Returns the columns of a curve between two places of the axis, and one point beyond each.
@@ -15,7 +17,7 @@ const FIELDS = ['x', 'first', 'least', 'most', 'last', 'low', 'high'];
  * @param {number} from
  * @param {number} to
  * @param {number} width in pixels
- * @returns {{length: number} & Record<string, Float64Array>}
+ * @returns {{length: number, isDense: boolean} & Record<string, Float64Array>}
  */
 export function condense(series, values, toAxis, from, to, width) {
   const start = Math.max(0, indexOf(series, toAxis, from) - 1);
@@ -26,6 +28,7 @@ export function condense(series, values, toAxis, from, to, width) {
   const { x, min, max } = series;
   const pixels = width / (to - from);
   let column = NaN;
+  let count = 0;
   let at = -1;
   for (let i = start; i < end; i += 1) {
     const place = Math.max(-1, Math.min(width + 1, (toAxis(x[i]) - from) * pixels));
@@ -38,8 +41,12 @@ export function condense(series, values, toAxis, from, to, width) {
       columns.first[at] = columns.least[at] = columns.most[at] = columns.last[at] = value;
       columns.low[at] = min[i];
       columns.high[at] = max[i];
+      columns.mean[at] = value;
+      count = 1;
       continue;
     }
+    count += 1;
+    columns.mean[at] += (value - columns.mean[at]) / count;
     columns.last[at] = value;
     if (value < columns.least[at]) columns.least[at] = value;
     if (value > columns.most[at]) columns.most[at] = value;
@@ -47,5 +54,6 @@ export function condense(series, values, toAxis, from, to, width) {
     if (max[i] > columns.high[at]) columns.high[at] = max[i];
   }
   columns.length = at + 1;
+  columns.isDense = end - start > DENSE * columns.length;
   return columns;
 }
