@@ -109,6 +109,10 @@ def _cases(api: httpx.Client) -> dict[str, tuple[str, dict[str, Any]]]:
         "sweeps": ("/v1/sweeps", {}),
         "sweeps by loss": ("/v1/sweeps", {"metric": "loss"}),
         "sweep of 1,000 jobs": (f"/v1/sweeps/{sweep}", {}),
+        "web page of the jobs": ("/jobs", {}),
+        "web page of the failed jobs": ("/jobs", {"state": "failed"}),
+        "web page of a job": (f"/jobs/{last}", {}),
+        "overview": ("/", {}),
     }
 
 

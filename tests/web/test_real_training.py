@@ -24,7 +24,7 @@ def has_epochs(page: Page, count: int) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_curves_grow_while_a_model_is_trained_and_have_every_point_once(
     pages: WatchedPages, stack: WebStack, database: Database
