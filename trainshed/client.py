@@ -141,6 +141,10 @@ class Client(AbstractContextManager["Client"]):
         """Return the number of jobs by state and by queue."""
         return self._get(schemas.JobCounts, "/v1/jobs/counts")
 
+    def throughput(self, minutes: int = 60) -> schemas.Throughput:
+        """Return how many jobs finished in each of the last minutes, the oldest first, up to a day."""
+        return self._get(schemas.Throughput, "/v1/jobs/throughput", params={"minutes": minutes})
+
     def watch(self, job_id: UUID, *, timeout_s: float | None = None) -> Iterator[JobDetail]:
         """Yield the job now, and again after each change until it is finished.
 
@@ -457,6 +461,11 @@ class Client(AbstractContextManager["Client"]):
     def workers(self) -> tuple[schemas.Worker, ...]:
         """Return the workers, the last seen first."""
         return tuple(self._pages(Page[schemas.Worker], "/v1/workers"))
+
+    def worker_attempts(self, worker_id: str) -> Iterator[schemas.WorkerAttempt]:
+        """Yield the attempts of a worker to run jobs, the last started first."""
+        path = f"/v1/workers/{quote(worker_id, safe='')}/attempts"
+        return self._pages(Page[schemas.WorkerAttempt], path)
 
     def drain(self, worker_id: str) -> schemas.Worker:
         """Let a worker finish its running jobs and take no more."""

@@ -1,4 +1,4 @@
-"""Jobs: submit, get, list, count, cancel, retry."""
+"""Jobs: submit, get, list, count, cancel, retry; how many finish."""
 
 import re
 from collections.abc import Callable, Coroutine
@@ -43,9 +43,10 @@ from shared.schemas import (
     JobOrder,
     Page,
     Scope,
+    Throughput,
     TrainJobCreate,
 )
-from shared.store import job_edits, job_lists, job_queries
+from shared.store import job_edits, job_lists, job_queries, throughput
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -218,3 +219,14 @@ def list_jobs(services: ServicesDep, query: Annotated[JobListQuery, Query()]) ->
 def count_jobs(services: ServicesDep) -> JobCounts:
     """Count the jobs in each state, and in each state of each queue."""
     return services.database.read(job_lists.counts)
+
+
+@router.get("/throughput", dependencies=[READ], responses=documented())
+def get_throughput(
+    services: ServicesDep,
+    minutes: Annotated[
+        int, Query(ge=1, le=1_440, description="How many minutes, with the present one.")
+    ] = 60,
+) -> Throughput:
+    """Count the jobs that finished in each of the last minutes, by the state in which they ended."""
+    return services.database.read(lambda session: throughput.by_minute(session, minutes))

@@ -1,5 +1,6 @@
-"""Workers: list, drain, undrain."""
+"""Workers: list, history, drain, undrain."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -9,12 +10,13 @@ from api.http.auth import ADMIN, READ
 from api.http.paging import Cursors, PageDep
 from api.http.problems import documented
 from shared.errors import InvalidCursor, WorkerNotFound, WorkerStopped
-from shared.schemas import Page, Worker
+from shared.schemas import Page, Worker, WorkerAttempt
 from shared.store import workers
 
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
 
 _CURSORS = Cursors("workers", workers.WorkerKey)
+_ATTEMPTS = Cursors("attempts", workers.AttemptKey)
 
 WorkerId = Annotated[
     str,
@@ -26,6 +28,12 @@ WorkerId = Annotated[
 def list_workers(services: ServicesDep, query: PageDep) -> Page[Worker]:
     """List the workers with the jobs that they are running, the latest heartbeat first."""
     return _CURSORS.read(services.database, query, workers.page)
+
+
+@router.get("/{worker_id}/attempts", dependencies=[READ], responses=documented(InvalidCursor, WorkerNotFound))
+def list_attempts(services: ServicesDep, worker_id: WorkerId, query: PageDep) -> Page[WorkerAttempt]:
+    """List a worker's attempts to run jobs, the last started first; also after the worker is gone."""
+    return _ATTEMPTS.read(services.database, query, partial(workers.history, worker_id=worker_id))
 
 
 @router.post("/{worker_id}/drain", dependencies=[ADMIN], responses=documented(WorkerNotFound, WorkerStopped))

@@ -72,6 +72,28 @@ def seconds_between(start: Moment, end: Moment) -> ColumnElement[float]:
     return _Seconds(start, end)
 
 
+class _Minute(FunctionElement[datetime]):
+    """The beginning of the minute of a moment."""
+
+    inherit_cache = True
+    type = UtcDateTime()
+
+
+@compiles(_Minute, "sqlite")
+def _sqlite_minute(element: _Minute, compiler: SQLCompiler, **options: Any) -> str:
+    return f"substr({compiler.process(element.clauses, **options)}, 1, 16) || ':00.000000'"
+
+
+@compiles(_Minute, "postgresql")
+def _postgresql_minute(element: _Minute, compiler: SQLCompiler, **options: Any) -> str:
+    return f"date_trunc('minute', {compiler.process(element.clauses, **options)})"
+
+
+def minute_of(moment: Moment) -> ColumnElement[datetime]:
+    """Return SQL for the beginning of a moment's minute in UTC; NULL if the moment is NULL."""
+    return _Minute(moment)
+
+
 def database_now(offset_s: float = 0.0, /) -> ColumnElement[datetime]:
     """Return SQL for the database's time in UTC plus `offset_s` seconds."""
     return _DatabaseNow(f"{offset_s:+.6f} seconds")

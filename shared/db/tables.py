@@ -186,11 +186,9 @@ class Job(Base):
         Index(
             "ix_jobs_state_queue_priority", "state", "queue", "priority", "created_at", "id", "scheduled_at"
         ),
-        # for job counters: what started or finished since the last scrape
-        *(
-            _partial_index(f"ix_jobs_{moment}", moment, where=f"{moment} IS NOT NULL")
-            for moment in ("started_at", "finished_at")
-        ),
+        # for job counters: what started or finished since the last scrape; and what finished in each minute
+        _partial_index("ix_jobs_started_at", "started_at", where="started_at IS NOT NULL"),
+        _partial_index("ix_jobs_finished_at", "finished_at", "state", where="finished_at IS NOT NULL"),
         Index("ix_jobs_retry_of", "retry_of"),
         Index("ix_jobs_model_id", "model_id"),
         # covers all objectives: a page of sweeps counts thousands of jobs and finds the best ones
@@ -240,6 +238,7 @@ class Attempt(Base):
     __table_args__ = (
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="finished_has_outcome"),
         Index("ix_attempts_worker_job_id", "worker", "job_id"),
+        Index("ix_attempts_worker_started_at", "worker", "started_at", "job_id", "number"),
     )
 
 

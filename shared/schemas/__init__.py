@@ -36,12 +36,14 @@ from shared.schemas.job_requests import (
 from shared.schemas.jobs import (
     MAX_POSITION,
     Attempt,
+    FinishedInMinute,
     Job,
     JobCounts,
     JobDetail,
     JobError,
     LastMetrics,
     Progress,
+    Throughput,
     WaitingFor,
 )
 from shared.schemas.metrics import (
@@ -97,4 +99,4 @@ from shared.schemas.sweeps import (
     SweepResult,
 )
 from shared.schemas.weights import KeptArray, KeptWeights
-from shared.schemas.workers import Autoscaling, Queue, QueueLoad, Worker
+from shared.schemas.workers import Autoscaling, Queue, QueueLoad, Worker, WorkerAttempt

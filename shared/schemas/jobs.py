@@ -117,6 +117,25 @@ class JobDetail(Job):
     waiting_for: WaitingFor | None = None
 
 
+class FinishedInMinute(Response):
+    """How many jobs finished within a minute.
+
+    Attributes:
+        at: the beginning of the minute.
+    """
+
+    at: datetime
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+class Throughput(Response):
+    """How many jobs finished in each of the last minutes, the oldest first; the last minute still goes on."""
+
+    data: tuple[FinishedInMinute, ...]
+
+
 class JobCounts(Response):
     """The number of jobs: in total, in each state, and in each state of each queue."""
 

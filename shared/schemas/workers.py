@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from shared.lifecycle import WorkerState
+from shared.lifecycle import AttemptOutcome, JobKind, WorkerState
 from shared.schemas.base import Response
 from shared.schemas.job_requests import Priority
 
@@ -30,6 +30,27 @@ class Worker(Response):
     heartbeat_age_s: float
     busy_slots: int = 0
     jobs: tuple[UUID, ...] = ()
+
+
+class WorkerAttempt(Response):
+    """An attempt of a worker to run a job.
+
+    Attributes:
+        number: which attempt at the job it is, from 1.
+        name: the job's.
+        outcome: None while it runs.
+    """
+
+    job_id: UUID
+    number: int
+    kind: JobKind
+    name: str | None
+    device: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: AttemptOutcome | None
+    error_code: str | None
+    error_message: str | None
 
 
 class Queue(Response):

@@ -20,6 +20,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.orm import Session
@@ -37,6 +38,9 @@ _MAX_PRUNED = 100  # in one transaction
 
 WorkerKey = tuple[UtcTime, UtcTime, Annotated[str, Field(max_length=200, pattern=PRINTABLE)]]
 """The sort key of a worker: what the first page took for recent, the heartbeat if it is older, and the id."""
+
+AttemptKey = tuple[UtcTime, UUID, Annotated[int, Field(ge=1, le=2**31 - 1)]]
+"""The sort key of a worker's attempt: its start, the job's id and the attempt's number."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,41 @@ def get(session: Session, worker_id: str, *, now: Now = database_now) -> schemas
     if not rows:
         raise WorkerNotFound(f"there is no worker {worker_id!r}")
     return _describe(session, rows)[0]
+
+
+def history(
+    session: Session, worker_id: str, *, after: AttemptKey | None = None, limit: int
+) -> list[tuple[AttemptKey, schemas.WorkerAttempt]]:
+    """Return up to `limit` attempts of a worker with their keys, the last started first.
+
+    They are kept as long as their jobs, also after the worker's own row was deleted.
+
+    Raises:
+        WorkerNotFound: there is no such worker, and no attempt of one.
+    """
+    key = (Attempt.started_at, Attempt.job_id, Attempt.number)
+    statement = select(Attempt, Job.kind, Job.name).join(Job, Job.id == Attempt.job_id)
+    statement = statement.where(Attempt.worker == worker_id).order_by(*(column.desc() for column in key))
+    if after is not None:
+        statement = statement.where(tuple_(*key) < after)
+    rows = session.execute(statement.limit(limit)).all()
+    if not rows and after is None and session.get(Worker, worker_id) is None:
+        raise WorkerNotFound(f"there is no worker {worker_id!r}")
+    return [
+        (
+            (row.Attempt.started_at, row.Attempt.job_id, row.Attempt.number),
+            schemas.WorkerAttempt(
+                **{
+                    name: getattr(row.Attempt, name)
+                    for name in schemas.WorkerAttempt.model_fields
+                    if hasattr(row.Attempt, name)
+                },
+                kind=row.kind,
+                name=row.name,
+            ),
+        )
+        for row in rows
+    ]
 
 
 def count_by_state(session: Session, *, now: Now = database_now) -> dict[WorkerState, int]:

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from api.app import create_app
+from shared.datasets import catalog
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.contract.world import World, populate
@@ -89,6 +90,7 @@ def run(settings: Settings, *options: str, count: int, seeds: Sequence[int] = (1
     keyed = settings.model_copy(
         update={"api_keys": (SecretStr(KEY),), "rate_limit": 0.0, **_write_blank_mnist(settings.data_dir)}
     )
+    catalog.load("mnist", keyed)  # the API downloads nothing, and its jobs have images
     if len(seeds) > 1:
         # what can race; streams are only looked at for a moment, in which others may keep the API busy
         options = (*options, "--include-path-regex", "^/v1/(jobs|models|sweeps)")

@@ -29,6 +29,7 @@ from shared.schemas import (
     Resolution,
     Series,
     Worker,
+    WorkerAttempt,
 )
 from tests.support.factories import make_epoch, make_evaluation, make_spec
 from trainshed.client import Client
@@ -193,6 +194,23 @@ def make_worker(**overrides: Any) -> Worker:
     return Worker(**{**values, **overrides})
 
 
+def make_worker_attempt(**overrides: Any) -> WorkerAttempt:
+    """An attempt that took two seconds."""
+    values: dict[str, Any] = {
+        "job_id": uuid7(),
+        "number": 1,
+        "kind": "train",
+        "name": None,
+        "device": "CPU",
+        "started_at": T0,
+        "finished_at": T0 + timedelta(seconds=2),
+        "outcome": AttemptOutcome.SUCCEEDED,
+        "error_code": None,
+        "error_message": None,
+    }
+    return WorkerAttempt(**{**values, **overrides})
+
+
 def make_metrics(epochs: int = 3, resolution: Resolution = Resolution.EPOCH) -> Metrics:
     """The metrics of a job that has trained `epochs` epochs with 2 steps each."""
     trained = [make_epoch(epoch) for epoch in range(epochs)]
@@ -234,6 +252,7 @@ class FakeApi:
         pauses: the seconds that the client would have slept, in order.
         ready: the response of `/readyz`.
         events: the events of each job.
+        attempts: those of every worker.
         no_streams: whether a stream gets an HTML page, as from a proxy that blocks it.
     """
 
@@ -247,6 +266,7 @@ class FakeApi:
         self.pauses: list[float] = []
         self.ready = httpx.Response(200, json={"ready": True, "checks": {}})
         self.workers: tuple[Worker, ...] = (make_worker(),)
+        self.attempts: tuple[WorkerAttempt, ...] = ()
         self._job_of_key: dict[str, UUID] = {}
 
     def connect(self, url: str | None = None, *, api_key: str | None = None) -> Client:
@@ -275,6 +295,8 @@ class FakeApi:
             return self.ready
         if path == "/v1/workers":
             return _json(_page(request, self.workers))
+        if re.fullmatch(r"/v1/workers/[^/]+/attempts", path):
+            return _json(_page(request, self.attempts))
         if path == "/v1/jobs":
             return self._submit(request) if request.method == "POST" else self._list(request)
         if match := re.fullmatch(r"/v1/(jobs|models)/([0-9a-f-]{36})(/[\w./]+)?", path):

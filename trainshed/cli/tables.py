@@ -18,6 +18,7 @@ from shared.schemas import (
     Sweep,
     SweepDetail,
     Worker,
+    WorkerAttempt,
 )
 from trainshed.cli.formatting import (
     NOTHING,
@@ -125,6 +126,24 @@ def worker_table(workers: Iterable[Worker]) -> Table:
             cell(", ".join(worker.devices) or "CPU"),
             f"{worker.busy_slots}/{worker.slots}",
             ago(worker.heartbeat_age_s),
+        )
+    return table
+
+
+def history_table(attempts: Iterable[WorkerAttempt]) -> Table:
+    """Return attempts of a worker, one per row."""
+    table = new_table("Job", "#", "Name", "Kind", "Started", "Outcome", "Error", "Seconds", left=7)
+    for attempt in attempts:
+        duration = attempt.finished_at - attempt.started_at if attempt.finished_at else None
+        table.add_row(
+            short_id(attempt.job_id),
+            str(attempt.number),
+            cell(attempt.name),
+            attempt.kind,
+            minute(attempt.started_at),
+            attempt.outcome or JobState.RUNNING,
+            cell(attempt.error_code),
+            f"{duration.total_seconds():,.1f}" if duration else NOTHING,
         )
     return table
 

@@ -1,12 +1,13 @@
 """The commands about workers and queues: `trainshed workers`, `trainshed queues`."""
 
+from itertools import islice
 from typing import Annotated
 
 import typer
 
 from trainshed.cli import options
 from trainshed.cli.output import confirm, write_result
-from trainshed.cli.tables import queue_table, worker_table
+from trainshed.cli.tables import history_table, queue_table, worker_table
 
 workers_app = typer.Typer(invoke_without_command=True)
 queues_app = typer.Typer(invoke_without_command=True)
@@ -17,10 +18,23 @@ QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's nam
 
 @workers_app.callback()
 def workers(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
-    """List workers, the last seen first, or drain a worker."""
+    """List workers, the last seen first; show the history of one, or drain it."""
     if not ctx.invoked_subcommand:
         none = "No worker has registered yet: start one with `trainshed worker`."
         write_result(server.workers(), worker_table, as_json=as_json, if_empty=none)
+
+
+@workers_app.command()
+def history(
+    *,
+    worker: WorkerId,
+    limit: options.Limit = 20,
+    server: options.Server,
+    as_json: options.Json = False,
+) -> None:
+    """List what a worker has run, the last started first."""
+    attempts = list(islice(server.worker_attempts(worker), limit))
+    write_result(attempts, history_table, as_json=as_json, if_empty=f"Worker {worker} has run nothing yet.")
 
 
 @workers_app.command()

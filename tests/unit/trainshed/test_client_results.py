@@ -72,6 +72,13 @@ def test_images_of_a_job_are_read(server: Client, database: Database) -> None:
     assert (images.total, len(images.data), images.split) == (20, 3, "test")
 
 
+def test_what_a_worker_ran_and_what_finished_is_read(server: Client, database: Database) -> None:
+    job_id, _ = factories.succeeded(database)
+
+    assert [attempt.job_id for attempt in server.worker_attempts("worker-1")] == [job_id]
+    assert sum(minute.succeeded for minute in server.throughput(5).data) == 1
+
+
 def test_kept_weights_are_listed_and_read(server: Client, database: Database) -> None:
     attempt = factories.running(database, spec=factories.make_spec(keep_weights=True))
     factories.record(database, attempt, 2, keep_weights=True)

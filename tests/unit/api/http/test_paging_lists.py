@@ -19,6 +19,7 @@ LISTS = {
     "/v1/queues",
     "/v1/sweeps",
     "/v1/workers",
+    "/v1/workers/{worker_id}/attempts",
 }
 
 
@@ -37,7 +38,7 @@ def job_id(database: Database) -> str:
 
 
 def _get(client: httpx.Client, path: str, job_id: str, **query: Any) -> httpx.Response:
-    return client.get(path.format(job_id=job_id), params=query)
+    return client.get(path.format(job_id=job_id, worker_id="worker-1"), params=query)
 
 
 def test_every_list_is_a_page(client: httpx.Client) -> None:

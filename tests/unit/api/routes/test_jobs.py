@@ -324,3 +324,21 @@ def test_a_malformed_job_id_is_a_problem(client: httpx.Client, path: str) -> Non
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["instance"] == f"/v1/jobs/42{path}"
+
+
+def test_finished_jobs_are_counted_by_minute(client: httpx.Client, database: Database) -> None:
+    factories.one_of_each_state(database)
+
+    data = client.get("/v1/jobs/throughput").json()["data"]
+
+    assert len(data) == 60
+    assert data == sorted(data, key=lambda minute: minute["at"])
+    states = ("succeeded", "failed", "cancelled")
+    assert {state: sum(minute[state] for minute in data) for state in states} == dict.fromkeys(states, 1)
+
+
+@pytest.mark.parametrize("minutes", [0, 1_441, "all"])
+def test_minutes_that_cannot_be_counted_are_refused(client: httpx.Client, minutes: object) -> None:
+    answer = client.get("/v1/jobs/throughput", params={"minutes": str(minutes)})
+
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "minutes")

@@ -46,3 +46,26 @@ def test_an_unknown_or_stopped_worker_cannot_be_drained(
     unknown, stopped = (client.post(f"/v1/workers/{name}/{action}") for name in ("nobody", "stopped"))
     assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/worker-not-found")
     assert (stopped.status_code, stopped.json()["type"]) == (409, "/problems/worker-stopped")
+
+
+def test_the_history_of_a_worker_is_listed_page_by_page(client: httpx.Client, database: Database) -> None:
+    name = factories.worker(database, id="host.example:42")
+    jobs = [factories.submitted(database) for _ in range(3)]
+    ids = [factories.claimed(database, job_id, worker=name).attempt.job_id for job_id in jobs]
+    path = f"/v1/workers/{name}/attempts"
+
+    first = client.get(path, params={"limit": 2}).json()
+    second = client.get(path, params={"limit": 2, "cursor": first["next_cursor"]}).json()
+
+    assert [UUID(attempt["job_id"]) for attempt in first["data"] + second["data"]] == ids[::-1]
+    assert (first["has_more"], second["has_more"]) == (True, False)
+    assert set(first["data"][0]) == {
+        *("job_id", "number", "kind", "name", "device", "started_at", "finished_at", "outcome"),
+        *("error_code", "error_message"),
+    }
+
+
+def test_the_history_of_an_unknown_worker_is_not_found(client: httpx.Client) -> None:
+    answer = client.get("/v1/workers/nobody/attempts")
+
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/worker-not-found")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import ColumnElement, String, cast, literal, select
 
-from shared.db.clock import database_now, seconds_between
+from shared.db.clock import database_now, minute_of, seconds_between
 from shared.db.engine import Database
 from shared.db.tables import Job, UtcDateTime
 from tests.support.databases import open_database
@@ -113,3 +113,21 @@ def test_seconds_between_returns_the_difference_of_two_times(database: Database,
     difference = database.read(lambda session: session.scalar(select(seconds_between(*moments))))
     assert difference is not None
     assert float(difference) == pytest.approx(seconds, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("moment", "minute"),
+    [
+        (datetime(2026, 1, 2, 3, 4, 0, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, tzinfo=UTC)),
+        (datetime(2026, 1, 2, 3, 4, 59, 999_999, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, tzinfo=UTC)),
+        (datetime(1999, 12, 31, 23, 59, 30, tzinfo=UTC), datetime(1999, 12, 31, 23, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_minute_begins_where_its_seconds_are_zero(
+    database: Database, moment: datetime, minute: datetime, set_odd_time_zone: Callable[[], None]
+) -> None:
+    job_id = submitted(database)
+    set_columns(database, job_id, scheduled_at=moment)
+    set_odd_time_zone()
+    with open_database(database.engine.url.render_as_string(hide_password=False)) as elsewhere:
+        assert elsewhere.read(lambda session: session.scalar(select(minute_of(Job.scheduled_at)))) == minute

@@ -1,7 +1,7 @@
 """Workers are listed once each, counted by state, drained, and pruned after the retention."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,14 @@ from shared.db.engine import Database
 from shared.db.tables import Attempt, Worker
 from shared.errors import WorkerNotFound, WorkerStopped
 from shared.lifecycle import WorkerState
-from shared.store import workers
+from shared.store import attempts, workers
 from shared.store.workers import WorkerKey
 from tests.support import factories
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
 
 _RETENTION_S = 3_600.0
+_LATER = datetime(2126, 1, 2, tzinfo=UTC)  # when whatever was submitted is due
 
 
 def _times(clock: FrozenClock, seconds_ago: float) -> dict[str, Any]:
@@ -211,3 +212,61 @@ def test_old_workers_are_selected_with_an_index(database: Database) -> None:
         _prune(database, FrozenClock())
     select_old = next(statement for statement in statements if statement.sql.startswith("SELECT"))
     assert "ix_workers_state_heartbeat_at (state=? AND heartbeat_at<?)" in plan(database, select_old)
+
+
+def _history(database: Database, worker: str = "worker-1", **page: Any) -> list[tuple[Any, Any]]:
+    return database.read(partial(workers.history, worker_id=worker, **{"limit": 99, **page}))
+
+
+def test_the_history_of_a_worker_is_its_attempts_the_last_started_first(database: Database) -> None:
+    clock = FrozenClock(_LATER)
+    first, second = factories.submitted(database, name="first"), factories.submitted(database)
+    factories.claimed(database, second, now=clock)
+    clock.advance(10)
+    attempt = factories.claimed(database, first, now=clock).attempt
+    clock.advance(10)
+    database.write(lambda session: attempts.release(session, attempt, now=clock))
+    factories.claimed(database, first, now=clock)
+    factories.claimed(database, factories.submitted(database), worker="worker-2")
+
+    rows = [row for _, row in _history(database)]
+
+    assert [(row.job_id, row.number, row.outcome) for row in rows] == [
+        (first, 2, None),
+        (first, 1, "released"),
+        (second, 1, None),
+    ]
+    assert (rows[1].name, rows[1].kind, rows[1].device) == ("first", "train", "CPU")
+    assert rows[1].finished_at == rows[0].started_at
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_a_history_is_read_page_by_page(database: Database, limit: int) -> None:
+    clock = FrozenClock(_LATER)  # which stands still: the jobs' ids decide
+    jobs = [factories.submitted(database) for _ in range(5)]
+    ids = [factories.claimed(database, job_id, now=clock).attempt.job_id for job_id in jobs]
+
+    listed, after = [], None
+    while rows := _history(database, after=after, limit=limit):
+        listed += [row.job_id for _, row in rows]
+        after = rows[-1][0]
+
+    assert listed == sorted(ids, reverse=True)
+
+
+def test_the_history_of_a_worker_outlasts_its_row(database: Database) -> None:
+    factories.running(database)
+    assert len(_history(database)) == 1, "it never registered"
+    with pytest.raises(WorkerNotFound):
+        _history(database, "nobody")
+    factories.worker(database, id="idle")
+    assert _history(database, "idle") == []
+
+
+@ON_SQLITE
+def test_a_history_reads_only_the_attempts_of_its_page(database: Database) -> None:
+    factories.running(database)
+    [read] = selects(database, partial(workers.history, worker_id="worker-1", limit=10))
+    steps = plan(database, read)
+    assert "ix_attempts_worker_started_at (worker=?)" in steps
+    assert "TEMP B-TREE" not in steps

@@ -2,7 +2,10 @@
 
 import json
 
-from tests.support.command_line import CommandLine
+from shared.lifecycle import AttemptOutcome
+from tests.support.command_line import CommandLine, rendered_lines
+from tests.support.fake_api import make_worker_attempt
+from trainshed.cli.tables import history_table
 
 
 def test_workers_are_listed(cli: CommandLine) -> None:
@@ -13,3 +16,28 @@ def test_workers_are_listed(cli: CommandLine) -> None:
 def test_an_empty_list_of_workers_is_a_message(cli: CommandLine) -> None:
     cli.api.workers = ()
     assert "`trainshed worker`" in cli.run("workers").stderr
+
+
+def test_what_a_worker_has_run_is_listed(cli: CommandLine) -> None:
+    cli.api.attempts = tuple(make_worker_attempt(number=number) for number in (3, 2, 1))
+    assert len(cli.run("workers", "history", "host:42").stdout.splitlines()) == 5
+    listed = json.loads(cli.run("workers", "history", "host:42", "--limit", 2, "--json").stdout)
+    assert [attempt["number"] for attempt in listed] == [3, 2]
+    assert cli.api.last.url.raw_path.startswith(b"/v1/workers/host%3A42/attempts")
+
+
+def test_a_worker_that_has_run_nothing_has_a_message(cli: CommandLine) -> None:
+    assert "has run nothing yet" in cli.run("workers", "history", "host:42").stderr
+
+
+def test_an_attempt_of_a_history_is_a_row() -> None:
+    attempts = [
+        make_worker_attempt(name="first"),
+        make_worker_attempt(outcome=AttemptOutcome.FAILED, error_code="gpu_oom"),
+        make_worker_attempt(outcome=None, finished_at=None),
+    ]
+    done, failed, running = (line.split() for line in rendered_lines(history_table(attempts))[2:])
+    assert done[1:4] == ["1", "first", "train"]
+    assert done[-1] == "2.0"
+    assert failed[-3:] == ["failed", "gpu_oom", "2.0"]
+    assert running[-3:] == ["running", "-", "-"]
