@@ -48,7 +48,7 @@ def list_workers(request: Request, services: ServicesDep, end: EndOfEventsDep, q
 
 @router.get("/{worker_id}", dependencies=[READ])
 def show_worker(
-    request: Request, services: ServicesDep, end: EndOfEventsDep, worker_id: WorkerId
+    request: Request, services: ServicesDep, end: EndOfEventsDep, worker_id: WorkerId, query: PageDep
 ) -> Response:
     """Show a worker: its state, what it runs, and what it ran."""
 
@@ -63,6 +63,8 @@ def show_worker(
         stream=Stream("/v1/stream", end),
         worker=worker,
         jobs=jobs,
+        attempts=worker_routes.list_attempts(services, worker_id, query),
+        is_first=query.cursor is None,
     )
 
 

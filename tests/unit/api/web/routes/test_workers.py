@@ -1,5 +1,6 @@
 """The pages of the workers and queues, and their forms."""
 
+import re
 from datetime import timedelta
 
 import httpx
@@ -91,6 +92,21 @@ def test_a_workers_page_says_what_its_state_means(
 
     assert all(text in html for text in (says, "9.8.7", "another"))
     assert "its job" not in html
+
+
+def test_a_workers_page_has_its_history_in_pages(client: httpx.Client, database: Database) -> None:
+    name = factories.worker(database)
+    factories.failed(database, name="failed there")
+    factories.running(database, name="runs there")
+
+    newest = client.get(f"/workers/{name}?limit=1").text
+    [cursor] = re.findall(r"\?cursor=([^#]+)#history", newest)
+    older = client.get(f"/workers/{name}?limit=1&cursor={cursor}").text
+
+    history = [html.partition('id="history"')[2] for html in (newest, older)]
+    assert "runs there" in history[0]
+    assert "failed there" not in history[0]
+    assert all(text in history[1] for text in ("failed there", "Failed", "Internal", "it broke"))
 
 
 def test_a_worker_that_is_not_listed_any_more_is_a_page_that_says_why(client: httpx.Client) -> None:
