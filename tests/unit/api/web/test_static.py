@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from api.web.static import read_files, static_files
+from tests.support.paths import ROOT
 
 
 def test_the_address_changes_with_any_file(tmp_path: Path) -> None:
@@ -54,3 +55,11 @@ def test_every_module_of_our_own_has_at_most_300_lines() -> None:
         name: file.content.count(b"\n") for name, file in static_files().files.items() if name.endswith(".js")
     }
     assert {name: length for name, length in lengths.items() if length > 300} == {}
+
+
+def test_each_block_of_the_stylesheet_is_closed_before_the_next_section() -> None:
+    depth = 0
+    for line in (ROOT / "api/web/static/style.css").read_text().splitlines():
+        assert not (line.startswith(("/*", "@", ".")) and depth), line
+        depth += line.count("{") - line.count("}")
+    assert depth == 0
