@@ -52,6 +52,13 @@ MUTATIONS = [
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
+        "epochs at the end of an attempt without the weights that the job keeps",
+        "shared/store/progress.py",
+        "            if weights := self.weights:\n",
+        "            if (weights := self.weights) and resumable:\n",
+        _KILLS + "::test_job_survives_a_kill_at_a_commit",
+    ),
+    Mutation(
         "epochs recorded without the fence",
         "shared/store/progress.py",
         "    return update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s))\n",

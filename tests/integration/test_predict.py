@@ -18,7 +18,7 @@ from api.app import create_app
 from shared.datasets import catalog
 from shared.schemas import ModelFormat, TrainSpec
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import factories, tfjs
 from tests.support.databases import migrate, open_database
 from tests.support.servers import running_app
 from tests.support.synthetic import RecordingMonitor
@@ -54,7 +54,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]
     spec = TrainSpec(train_size=5_500, validation_size=100, evaluation_size=100, epochs=10, seed=1)
     model = MnistExecutor(settings).train(spec, None, RecordingMonitor())
     stored = factories.make_model(
-        spec=spec, files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx}
+        spec=spec,
+        weights_sha256=model.weights_sha256,
+        files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx},
     )
     with open_database(migrate(settings.effective_database_url)) as database:
         factories.succeed(database, factories.running(database, spec=spec), stored)
@@ -103,6 +105,24 @@ def test_predictions_are_those_of_keras(trained: Trained) -> None:
     expected = keras.saving.load_model(trained.keras, safe_mode=True)(images[..., None])
     probabilities = [prediction["probabilities"] for prediction in predictions]
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+def test_the_weights_for_tensorflow_js_are_those_of_keras(trained: Trained) -> None:
+    weights = trained.client.get("/v1/models/champion/tfjs/weights.bin").content
+
+    theirs = keras.saving.load_model(trained.keras, safe_mode=True).get_weights()
+    assert weights == b"".join(array.astype("<f4").tobytes() for array in theirs)
+
+
+@pytest.mark.timeout(400)  # the first time, npm downloads 300 MB
+def test_tensorflow_js_predicts_what_keras_predicts(trained: Trained, tensorflow_js: Path) -> None:
+    images = np.divide(trained.images[:100], 255, dtype=np.float32)
+    url = f"{trained.client.base_url}/v1/models/champion/tfjs/model.json"
+
+    loaded = tfjs.predict(tensorflow_js, url, images.reshape(100, 784))
+
+    expected = keras.saving.load_model(trained.keras, safe_mode=True)(images[..., None])
+    np.testing.assert_allclose(loaded["outputs"], expected, atol=1e-5)
 
 
 def test_digits_redrawn_black_on_white_are_predicted_as_well_as_the_originals(trained: Trained) -> None:

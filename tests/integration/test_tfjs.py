@@ -1,6 +1,5 @@
 """TensorFlow.js, from npm and in Node, loads models from the API, and predicts what ONNX Runtime predicts."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,17 +22,6 @@ KEY = "the-key-of-a-page"
 
 # the first time, npm downloads 300 MB
 pytestmark = pytest.mark.timeout(400)
-
-
-@pytest.fixture(scope="module")
-def tensorflow_js() -> Path:
-    """A folder with TensorFlow.js, which is needed where `.ci/run` runs."""
-    try:
-        return tfjs.install()
-    except tfjs.NoNpm as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
 
 
 @pytest.fixture

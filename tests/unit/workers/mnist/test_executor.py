@@ -72,8 +72,11 @@ def test_a_training_job_enters_every_phase_in_order(executor: MnistExecutor) -> 
 
 
 def test_a_trained_model_has_summary_weights_files_and_evaluation(executor: MnistExecutor) -> None:
-    model = executor.train(make_spec(), None, RecordingMonitor())
+    monitor = RecordingMonitor()
+    model = executor.train(make_spec(keep_weights=True), None, monitor)
 
+    assert monitor.weights[-1] is not None
+    assert sha256(monitor.weights[-1]).hexdigest() == model.weights_sha256
     assert sum(layer.parameters for layer in model.layers) == 5_994
     weights = from_keras(ModelKind.CNN, model.keras)
     assert sha256(weights.tobytes()).hexdigest() == model.weights_sha256
