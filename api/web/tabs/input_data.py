@@ -45,12 +45,17 @@ def read(services: Services, job: JobDetail, query: Mapping[str, str]) -> dict[s
 
     Args:
         query: of the page's address: the number `draw` chooses other examples than the job's seed does, and
-            `part` which of the job's images are shown, by default those that it trains on.
+            `images` which of the job's images are shown, by default those that it trains on.
     """
-    part = _part(query.get("part"))
+    part = _part(query.get("images"))
     used = services.database.read(partial(job_images.used, job_id=job.id, part=part))
     name, drawn = used.training.dataset, _number(query.get("draw"), job.spec.seed)
-    facts: dict[str, Any] = {"dataset": name, "training": used.training, "part": part, "parts": list(Part)}
+    facts: dict[str, Any] = {
+        "dataset": name,
+        "training": used.training,
+        "used_for": part,
+        "parts": list(Part),
+    }
     try:
         facts["info"] = catalog.describe(name, services.settings)
         dataset = catalog.cached(name, services.settings)

@@ -52,7 +52,7 @@ def test_the_images_of_a_job_are_those_that_the_api_names(
     named = "training" if part == "unknown" else part
     listed = client.get(f"/v1/jobs/{job_id}/images?part={named}&count=60").json()
 
-    html = client.get(f"/jobs/{job_id}?tab=input&part={part}").text
+    html = client.get(f"/jobs/{job_id}?tab=input&images={part}").text
 
     assert own(html) == [image["index"] for image in listed["data"]]
     assert f"{min(60, listed['total'])} of {listed['total']}, as they were drawn" in html
