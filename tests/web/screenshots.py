@@ -93,7 +93,7 @@ def _prepare(client: Client) -> dict[str, str]:
         "job-running": f"/jobs/{running.id}",
         "job-waiting": f"/jobs/{waiting.id}",
         "job-failed": f"/jobs/{failing.id}",
-        "compare": f"/compare?ids={codelab.id},{dense.id}",
+        "compare": f"/compare?job={codelab.id}&job={dense.id}",
         "sweeps": "/sweeps",
         "sweep": f"/sweeps/{sweep.id}",
         "models": "/models",
