@@ -29,8 +29,8 @@ quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no Ten
 	@$(BIN)/pytest -n 3 --dist worksteal -p no:schemathesis -m "$(QUICK)" tests/unit --ignore tests/unit/workers/mnist
 
 .PHONY: test
-test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 8 minutes on 2 cores
-	@echo "About 3,600 tests on a real Redis, SQLite and a real PostgreSQL: 8 minutes on 2 cores"
+test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 12 minutes on 2 cores
+	@echo "About 4,500 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 12 minutes on 2 cores"
 	@$(BIN)/pytest -n 3 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults
