@@ -1,6 +1,7 @@
 """Drawing a digit: a model of the real trainer reads it at every stroke, and shows its insides."""
 
 import logging
+import re
 from pathlib import Path
 from statistics import median
 from uuid import UUID
@@ -158,7 +159,7 @@ def test_below_the_threshold_no_digit_is_found(page: Page, second: UUID) -> None
     expect(read(page)).to_have_text(NOTHING)
     expect(page.locator(".words")).to_contain_text("No digit found")
     threshold.fill("0")
-    expect(read(page)).to_have_text("0123456789"[int(read(page).inner_text())])
+    expect(read(page)).to_have_text(re.compile(r"^\d$"))
     expect(page.locator("#threshold-value")).to_have_text("off")
 
 
