@@ -31,6 +31,9 @@ def addresses(job_id: UUID) -> list[str]:
         "/jobs",
         "/jobs?q=nothing-has-this-name",
         "/sign-in",
+        "/workers",
+        "/workers/worker-1",
+        "/settings",
         *(f"/jobs/{job_id}?tab={tab}" for tab in tabs),
     ]
 
