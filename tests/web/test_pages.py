@@ -36,6 +36,9 @@ def addresses(job_id: UUID) -> list[str]:
         "/sweeps",
         "/models",
         "/sign-in",
+        "/workers",
+        "/workers/worker-1",
+        "/settings",
         *(f"/jobs/{job_id}?tab={tab}" for tab in tabs),
     ]
 

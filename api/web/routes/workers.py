@@ -1,5 +1,6 @@
 """The workers and the queues, and the page of one worker; draining and pausing as forms."""
 
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,7 +16,7 @@ from api.routes.workers import WorkerId
 from api.web.forms import own_path, see_other
 from api.web.pages import Stream, render
 from shared.lifecycle import JobState, WorkerState
-from shared.schemas import Job, JobListQuery, Worker
+from shared.schemas import Job, JobListQuery, Queue, Worker
 from shared.store import activity, job_lists, queues, workers
 
 router = APIRouter(prefix="/workers", include_in_schema=False)
@@ -31,15 +32,16 @@ def list_workers(request: Request, services: ServicesDep, end: EndOfEventsDep, q
     page = worker_routes.list_workers(services, query)
     named = services.settings.queues
     rows = services.database.read(lambda session: queues.page(session, named))
+    now = services.database.read(activity.read_now)
     return render(
         request,
         "workers.html",
-        now=services.database.read(activity.read_now),
+        now=now,
         stream=Stream("/v1/stream", end),
         workers=[worker for worker in page.data if worker.state is not WorkerState.STOPPED],
         stopped=[worker for worker in page.data if worker.state is WorkerState.STOPPED],
         jobs=services.database.read(_running),
-        queues=[(queue, queues.load(queue)) for _, queue in rows],
+        queues=[(queue, queues.load(queue), _oldest(queue, now)) for _, queue in rows],
         is_online=services.database.read(workers.count_by_state).get(WorkerState.ONLINE, 0) > 0,
         next_page=f"/workers?cursor={page.next_cursor}" if page.next_cursor else None,
         is_first=query.cursor is None,
@@ -100,3 +102,8 @@ def _running(session: Session) -> dict[str, Job]:
     """Return the running jobs by id, so that they are shown by name."""
     query = JobListQuery(state=(JobState.RUNNING,))
     return {str(job.id): job for _, job in job_lists.page(session, query, limit=_MAX_RUNNING)}
+
+
+def _oldest(queue: Queue, now: datetime) -> datetime | None:
+    """Return since when the oldest job of a queue has waited; None if none waits."""
+    return None if queue.oldest_waiting_s is None else now - timedelta(seconds=queue.oldest_waiting_s)
