@@ -10,6 +10,7 @@ from shared.settings import Settings
 from shared.store.change_feed import ChangePublisher
 from shared.store.dispatch import WakeUps
 from shared.store.group_commit import GroupCommit
+from shared.store.places import Rules
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
         try:
             with (
                 closing(WakeUps(broker)) as wake_ups,
-                closing(GroupCommit(database, wake_ups.add)) as submissions,
+                closing(GroupCommit(database, wake_ups.add, Rules.of(settings))) as submissions,
             ):
                 yield Services(settings, database, broker, submissions, publisher)
         finally:

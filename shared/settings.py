@@ -160,11 +160,18 @@ class Settings(BaseSettings):
     """Seconds without a completed step after which a running job counts as hung: it fails with `timeout`, and
     its process is replaced."""
     max_crashes: int = Field(default=3, ge=1)
-    """Number of lost workers or killed pool processes after which the job that they ran fails with
-    `worker_lost` instead of being retried."""
+    """Number of lost workers or killed processes after which their job fails with `worker_lost`."""
     worker_retention_s: float = Field(default=86_400.0, gt=0)
-    """Seconds for which a worker that has stopped or was lost is still listed. Decrease it where workers come
-    and go often."""
+    """Seconds for which a worker that has stopped or was lost stays listed: less where they come and go."""
+
+    urgent_head_start_s: float = Field(default=86_400.0, ge=0)
+    """Seconds by which `urgent` jobs are ahead of `normal` ones; the jobs of a share follow by one second."""
+    high_head_start_s: float = Field(default=3_600.0, ge=0)
+    """Seconds by which `high` jobs are ahead of `normal` ones."""
+    low_delay_s: float = Field(default=3_600.0, ge=0)
+    """Seconds by which `low` jobs are behind `normal` ones."""
+    max_passed_s: float = Field(default=7 * 86_400.0, gt=0)
+    """Seconds for which later jobs may pass a waiting one. Increase it where jobs wait for longer."""
 
     queues: Annotated[tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)], ...], NoDecode] = Field(
         default=("default",), min_length=1

@@ -15,15 +15,16 @@ from shared import log
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.settings import Settings
-from shared.store import dispatch, recovery, workers
+from shared.store import dispatch, recovery, shares, workers
 
 _log = log.get_logger(__name__)
 
+_MAX_FORGOTTEN = 1_000  # clocks of shares, in one round
 _MAX_PULLED_BACK = 1_000  # in one round, since SQLite has one writer at a time
 
 
 class Reconciler:
-    """Reaps expired leases, ends cancelled jobs, corrects times, wakes free slots up, prunes workers."""
+    """Reaps expired leases, ends cancelled jobs, corrects times, wakes free slots up, prunes what is over."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Reconciler:
         """
         requeued = self._recover_jobs()
         self._prune_workers()
+        self._database.write(partial(shares.forget_past, limit=_MAX_FORGOTTEN))
         self._wake_workers(requeued)
 
     def _recover_jobs(self) -> int:

@@ -8,8 +8,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.engine import Database, upsert
+from shared.db.engine import Database
 from shared.db.tables import Worker
+from shared.db.upserts import upsert
 from shared.lifecycle import WorkerState
 from shared.settings import Settings
 from shared.texts import storable

@@ -20,6 +20,8 @@ from api.http.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHENTICATED, Pro
 from api.http.rate_limit import RateLimiter
 from shared.errors import TrainshedError
 from shared.schemas import Scope
+from shared.store.shares import Share
+from shared.store.submit import Submitter
 
 SECURITY_SCHEME = "apiKey"
 
@@ -118,6 +120,16 @@ ADMIN = Security(authorize, scopes=[Scope.ADMIN])
 OPEN = Depends(_allow_anyone)
 
 CallerDep = Annotated[Caller, READ]
+
+
+async def submitter_of(request: Request) -> Submitter:
+    """Return who submits jobs by a request: its key, or without one its address."""
+    caller: Caller = request.state.caller
+    share = f"address {address(request.scope)}" if caller is LOCAL_CALLER else caller.limited_as
+    return Submitter(Share(share, caller.weight), caller.key_id)
+
+
+SubmitterDep = Annotated[Submitter, Depends(submitter_of)]
 
 
 async def refuse_undeclared(request: Request) -> None:

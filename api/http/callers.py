@@ -41,6 +41,7 @@ class Caller:
     Attributes:
         key_id: None for a key of the setting `API_KEYS`, and while no key is needed.
         number: of a key of `API_KEYS`, from 1; 0 of others.
+        weight: of the share of its jobs.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Caller:
     key_id: UUID | None = None
     expires_at: datetime | None = None
     number: int = 0
+    weight: float = 1.0
 
     @cached_property
     def may_read(self) -> bool:
@@ -187,6 +189,6 @@ def _find(
 ) -> tuple[Caller | None, float]:
     row = api_keys.find(session, key) if key else None
     if row is not None:
-        caller = Caller(row.name, Scope(row.scope), row.id, row.expires_at)
+        caller = Caller(row.name, Scope(row.scope), row.id, row.expires_at, weight=row.weight)
         return caller, api_keys.seconds_left(session, row)
     return None if needs_key or api_keys.any_exists(session) else LOCAL_CALLER, REMEMBERED_S

@@ -11,9 +11,12 @@ from api.services import Services
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import BatchAction, BatchResult
 from shared.store import job_edits, job_queries
+from shared.store.submit import Submitter
 
 
-def apply(services: Services, action: BatchAction, job_id: UUID, key: str | None) -> BatchResult:
+def apply(
+    services: Services, submitter: Submitter, action: BatchAction, job_id: UUID, key: str | None
+) -> BatchResult:
     """Apply a batch's action to one of its jobs.
 
     Args:
@@ -29,7 +32,7 @@ def apply(services: Services, action: BatchAction, job_id: UUID, key: str | None
         case BatchAction.RETRY:
             # a key for each job that cannot equal the key of another of the client's requests
             job_key = sha256(f"batch {key} {job_id}".encode()).hexdigest() if key is not None else None
-            new = submission.retry(services, job_id, job_key).job
+            new = submission.retry(services, submitter, job_id, job_key).job
             return BatchResult(id=job_id, status=HTTPStatus.ACCEPTED, new_id=new.id)
         case BatchAction.DELETE:
             services.database.write(lambda session: job_edits.delete_job(session, job_id))

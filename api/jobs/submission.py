@@ -23,8 +23,9 @@ from shared.schemas import (
 )
 from shared.settings import Settings
 from shared.store import job_queries, models
+from shared.store.idempotency import Idempotency, find_replay
 from shared.store.new_jobs import new_evaluation, new_training
-from shared.store.submit import Idempotency, NewJob, NewJobs, find_replay
+from shared.store.submit import NewJob, NewJobs, Submitter
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Submission:
     replayed: bool
 
 
-async def submit(services: Services, request: JobCreate, key: str | None) -> Submission:
+async def submit(services: Services, submitter: Submitter, request: JobCreate, key: str | None) -> Submission:
     """Store and dispatch the job that a client requests.
 
     Raises:
@@ -56,13 +57,13 @@ async def submit(services: Services, request: JobCreate, key: str | None) -> Sub
             new = await to_thread.run_sync(_new_evaluation, services, request)
     except RequestError as refusal:
         return await to_thread.run_sync(_replay_or_raise, services, idempotency, refusal)
-    receipt = await services.submissions.submit_async(NewJobs([new], idempotency))
+    receipt = await services.submissions.submit_async(NewJobs([new], idempotency, submitter=submitter))
     if receipt.created_at is not None:
         return _stored(new, receipt.created_at)
     return await to_thread.run_sync(_replayed, services, receipt.job_id)
 
 
-def retry(services: Services, job_id: UUID, key: str | None) -> Submission:
+def retry(services: Services, submitter: Submitter, job_id: UUID, key: str | None) -> Submission:
     """Store and dispatch a new job with the specification of a finished one.
 
     Raises:
@@ -72,12 +73,14 @@ def retry(services: Services, job_id: UUID, key: str | None) -> Submission:
     """
     idempotency = Idempotency.of(key, f"retry {job_id}")
     try:
-        return _store(services, _retry_of(_finished(services, job_id)), idempotency)
+        return _store(services, submitter, _retry_of(_finished(services, job_id)), idempotency)
     except RequestError as refusal:
         return _replay_or_raise(services, idempotency, refusal)
 
 
-def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None) -> Submission:
+def clone(
+    services: Services, submitter: Submitter, job_id: UUID, overrides: JobClone, key: str | None
+) -> Submission:
     """Store and dispatch a new job that differs from an existing one by the overrides.
 
     Raises:
@@ -88,7 +91,8 @@ def clone(services: Services, job_id: UUID, overrides: JobClone, key: str | None
     idempotency = Idempotency.of(key, f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}")
     try:
         job = services.database.read(lambda session: job_queries.summary(session, job_id))
-        return _store(services, complete(services, request_like(job, overrides)), idempotency)
+        new = complete(services, request_like(job, overrides))
+        return _store(services, submitter, new, idempotency)
     except RequestError as refusal:
         return _replay_or_raise(services, idempotency, refusal)
 
@@ -175,8 +179,10 @@ def _retry_of(job: Job) -> NewJob:
     )
 
 
-def _store(services: Services, new: NewJob, idempotency: Idempotency | None) -> Submission:
-    receipt = services.submissions.submit(NewJobs([new], idempotency))
+def _store(
+    services: Services, submitter: Submitter, new: NewJob, idempotency: Idempotency | None
+) -> Submission:
+    receipt = services.submissions.submit(NewJobs([new], idempotency, submitter=submitter))
     if receipt.created_at is not None:
         return _stored(new, receipt.created_at)
     return _replayed(services, receipt.job_id)

@@ -29,15 +29,18 @@ from shared.schemas import (
     TrainRequest,
 )
 from shared.store import job_edits, job_queries, sweeps
+from shared.store.idempotency import Idempotency
 from shared.store.new_jobs import new_training
-from shared.store.submit import Idempotency, NewJob, NewJobs, NewSweep
+from shared.store.submit import NewJob, NewJobs, NewSweep, Submitter
 
 _MAX_CANCELS_PER_TRANSACTION = 50  # SQLite has one writer at a time, and workers must not wait for it long
 
 Parameters = dict[str, Any]
 
 
-def submit(services: Services, request: SweepCreate, key: str | None) -> tuple[UUID, bool]:
+def submit(
+    services: Services, submitter: Submitter, request: SweepCreate, key: str | None
+) -> tuple[UUID, bool]:
     """Store a sweep and all its jobs in one transaction, and dispatch them.
 
     Returns:
@@ -52,6 +55,7 @@ def submit(services: Services, request: SweepCreate, key: str | None) -> tuple[U
         [replace(job, sweep_id=sweep_id) for job in _new_jobs(services, request)],
         Idempotency.of(key, f"sweep {text_of(request)}"),
         NewSweep(sweep_id, request.name, request.model_dump(mode="json")),
+        submitter,
     )
     receipt = services.submissions.submit(new)
     if not receipt.replayed:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.deps import IdempotencyKey, IfMatch, JobId, ServicesDep
-from api.http.auth import SUBMIT
+from api.http.auth import SUBMIT, SubmitterDep
 from api.http.bodies import validation_error
 from api.http.headers import accept, job_headers, job_versions
 from api.http.problems import (
@@ -36,6 +36,7 @@ from shared.errors import (
 )
 from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
 from shared.store import job_edits, job_queries
+from shared.store.submit import Submitter
 
 _log = log.get_logger(__name__)
 
@@ -97,6 +98,7 @@ def delete_job(services: ServicesDep, job_id: JobId) -> None:
 )
 def clone_job(
     services: ServicesDep,
+    submitter: SubmitterDep,
     job_id: JobId,
     overrides: Annotated[JobClone, Body(openapi_examples=_CLONES)],
     response: Response,
@@ -104,7 +106,7 @@ def clone_job(
 ) -> Job:
     """Submit a new job like an existing one, whatever its state; the body names the differences."""
     try:
-        return accept(response, submission.clone(services, job_id, overrides, key))
+        return accept(response, submission.clone(services, submitter, job_id, overrides, key))
     except ValidationError as error:
         raise validation_error(error, overrides.model_dump(exclude_unset=True)) from error
 
@@ -112,6 +114,7 @@ def clone_job(
 @router.post("/batch", responses=documented(*BODY))
 def change_jobs(
     services: ServicesDep,
+    submitter: SubmitterDep,
     request: Annotated[JobBatch, Body(openapi_examples=_BATCHES)],
     key: IdempotencyKey = None,
 ) -> BatchResults:
@@ -119,7 +122,7 @@ def change_jobs(
     results: list[BatchResult] = []
     for job_id in request.ids:
         try:
-            result = _change(services, request.action, job_id, key)
+            result = _change(services, submitter, request.action, job_id, key)
         except SQLAlchemyError:
             if not results:
                 raise  # nothing was done, so the client may repeat the request
@@ -130,14 +133,16 @@ def change_jobs(
     return BatchResults(data=(*results, *untried))
 
 
-def _change(services: Services, action: BatchAction, job_id: UUID, key: str | None) -> BatchResult:
+def _change(
+    services: Services, submitter: Submitter, action: BatchAction, job_id: UUID, key: str | None
+) -> BatchResult:
     """Apply a batch's action to one of its jobs.
 
     Raises:
         SQLAlchemyError: the database is unavailable.
     """
     try:
-        return batches.apply(services, action, job_id, key)
+        return batches.apply(services, submitter, action, job_id, key)
     except RequestError as error:
         return _failed(job_id, OF_ERROR[type(error)], str(error))
     except Exception as error:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 
 from api.deps import IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
-from api.http.auth import READ, SUBMIT, authorize
+from api.http.auth import READ, SUBMIT, SubmitterDep, authorize, submitter_of
 from api.http.headers import accept, is_current, job_headers
 from api.http.paging import Cursors
 from api.http.problems import BODY, documented
@@ -89,11 +89,12 @@ _EXAMPLES = {
 
 async def submit_job(
     services: ServicesDep,
+    submitter: SubmitterDep,
     request: Annotated[JobCreate, Body(openapi_examples=_EXAMPLES)],
     key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job. The response means that it is stored; poll `Location` for its progress."""
-    submitted = await submission.submit(services, request, key)
+    submitted = await submission.submit(services, submitter, request, key)
     # rendered here, because FastAPI would validate the job again
     response = Response(submitted.job.model_dump_json(), 202, media_type="application/json")
     accept(response, submitted)
@@ -116,7 +117,7 @@ class _SubmitRoute(APIRoute):
                 return await by_fastapi(request)
             state = request.state
             await authorize(_NEEDED, request, state.callers, state.rate_limiter, None)
-            return await submit_job(state.services, job, key)
+            return await submit_job(state.services, await submitter_of(request), job, key)
 
         return respond
 
@@ -233,9 +234,15 @@ def cancel_job(services: ServicesDep, job_id: JobId, response: Response) -> Job:
     status_code=202,
     responses=documented(JobNotFound, JobNotTerminal, IdempotencyKeyReused),
 )
-def retry_job(services: ServicesDep, job_id: JobId, response: Response, key: IdempotencyKey = None) -> Job:
+def retry_job(
+    services: ServicesDep,
+    submitter: SubmitterDep,
+    job_id: JobId,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Job:
     """Submit a new job with the specification of a finished one, including its seed."""
-    return accept(response, submission.retry(services, job_id, key))
+    return accept(response, submission.retry(services, submitter, job_id, key))
 
 
 @router.get("", dependencies=[READ], responses=documented(InvalidCursor))

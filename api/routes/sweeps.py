@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Path, Query, Response
 
 from api.deps import IdempotencyKey, ServicesDep
-from api.http.auth import READ, SUBMIT
+from api.http.auth import READ, SUBMIT, SubmitterDep
 from api.http.headers import REPLAYED
 from api.http.paging import Cursors, PageDep
 from api.http.problems import BODY, documented
@@ -57,12 +57,13 @@ _EXAMPLES = {
 )
 def submit_sweep(
     services: ServicesDep,
+    submitter: SubmitterDep,
     request: Annotated[SweepCreate, Body(openapi_examples=_EXAMPLES)],
     response: Response,
     key: IdempotencyKey = None,
 ) -> SweepDetail:
     """Submit up to 1,000 training jobs, all or none. They share one seed, unless the seed is swept."""
-    sweep_id, stored = submit(services, request, key)
+    sweep_id, stored = submit(services, submitter, request, key)
     response.headers.update({"Location": f"/v1/sweeps/{sweep_id}", **({} if stored else REPLAYED)})
     return _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)
 

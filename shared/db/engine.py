@@ -4,7 +4,7 @@ A transaction is a function of a session. It is run again when the connection is
 conflicts with it, so it must be idempotent, as the functions of `shared.store` are.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
@@ -15,11 +15,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Row, create_engine, event, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.sql.dml import ReturningInsert
 from tenacity import (
     Retrying,
     retry_if_exception,
@@ -30,7 +28,6 @@ from tenacity import (
 )
 
 from shared.db.outages import is_transient, replace_read_only_connections
-from shared.db.tables import Base
 
 T = TypeVar("T")
 
@@ -160,33 +157,6 @@ class Database:
 
 def _close(_connection: Any, record: ConnectionPoolEntry) -> None:
     record.close()
-
-
-def insert_or_ignore(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:
-    """Insert a row unless its key exists; return whether it was inserted."""
-    statement = _insert_or_ignore(session, table).values(**values)
-    return session.execute(statement).first() is not None
-
-
-def insert_new(
-    session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]
-) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Insert the rows whose keys do not exist, by one statement; return their keys, in no order."""
-    return session.execute(_insert_or_ignore(session, table), rows).all()
-
-
-def _insert_or_ignore(session: Session, table: type[Base]) -> ReturningInsert[*tuple[Any, ...]]:
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table).on_conflict_do_nothing()
-    return statement.returning(*table.__table__.primary_key)
-
-
-def upsert(session: Session, table: type[Base], values: Mapping[str, Any]) -> None:
-    """Insert a row, or replace the row with the same primary key."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    key = [column.name for column in table.__table__.primary_key]
-    rest = {name: value for name, value in values.items() if name not in key}
-    session.execute(insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=rest))
 
 
 def _postgresql_engine(url: str) -> Engine:

@@ -132,6 +132,9 @@ class Job(Base):
     model_id: Mapped[UUID | None]  # trained or evaluated; models refer to jobs, so no foreign key
     sweep_id: Mapped[UUID | None]  # without a foreign key: SQLite cannot add one to a table
 
+    share: Mapped[str | None] = mapped_column(String(128))  # whose turn it takes; NULL: an old version's
+    api_key_id: Mapped[UUID | None]  # of the key that submitted it
+
     request_id: Mapped[str | None] = mapped_column(String(128))  # of the API request that submitted it
 
     version: Mapped[int]  # starts at 1, +1 with every event: the event's seq, and the ETag
@@ -184,7 +187,8 @@ class Job(Base):
             for key in ("created_at", "duration_s", "val_accuracy", "evaluation_accuracy")
         ),
         Index(
-            "ix_jobs_state_queue_priority", "state", "queue", "priority", "created_at", "id", "scheduled_at"
+            "ix_jobs_state_queue_priority",
+            *("state", "queue", "priority", "place", "id", "scheduled_at", "created_at"),
         ),
         # for job counters: what started or finished since the last scrape; and what finished in each minute
         _partial_index("ix_jobs_started_at", "started_at", where="started_at IS NOT NULL"),
@@ -208,6 +212,10 @@ class Job(Base):
         ),
         _partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
         _partial_index("ix_jobs_owner", "lease_owner", where="state = 'running'"),
+        # what each share has waiting and running
+        _partial_index(
+            "ix_jobs_share", "share", "queue", "state", "created_at", where="state IN ('queued', 'running')"
+        ),
         _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
     )
 
@@ -260,6 +268,29 @@ class PausedQueue(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     paused_at: Mapped[datetime]
+
+
+class QueueClock(Base):
+    """The clock of a queue's jobs of a priority, which never goes back: see `shared.store.shares`."""
+
+    __tablename__ = "queue_clocks"
+
+    queue: Mapped[str] = mapped_column(String(64), primary_key=True)
+    priority: Mapped[str] = mapped_column(String(16), primary_key=True)
+    place: Mapped[float]  # the least that a job could get when the last one was submitted
+    served: Mapped[float]  # the place of the job of any priority that was next then
+    last: Mapped[float]  # greater than all places that were given
+
+
+class ShareClock(Base):
+    """The place in a queue that the next job of a share gets at the earliest."""
+
+    __tablename__ = "share_clocks"
+
+    queue: Mapped[str] = mapped_column(String(64), primary_key=True)
+    priority: Mapped[str] = mapped_column(String(16), primary_key=True)
+    share: Mapped[str] = mapped_column(String(128), primary_key=True)
+    next: Mapped[float]
 
 
 class JobEvent(Base):
@@ -525,5 +556,6 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     scope: Mapped[str] = mapped_column(String(16))
+    weight: Mapped[float] = mapped_column(server_default=text("1"))  # of the share of its jobs
 
     __table_args__ = (CheckConstraint(_one_of("scope", Scope), name="scope"),)

@@ -19,8 +19,13 @@ QUEUE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
 class Priority(StrEnum):
-    """The order of a queue's jobs: all high ones first, then normal, then low."""
+    """The head start of a job over others that are submitted at the same time.
 
+    An urgent one need not wait for an epoch-long neighbour either: if no slot is free, a running training job
+    gives its slot to it.
+    """
+
+    URGENT = "urgent"
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"

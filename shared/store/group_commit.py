@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.outages import is_transient
+from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.submit import NewJobs, Outcome, Receipt, submit_jobs
 
 WAIT_S = 2.5  # a submit is answered within 3 s
@@ -40,13 +41,19 @@ class _Waiting(NamedTuple):
 class GroupCommit:
     """Stores submissions in groups, from a thread of its own, and wakes the workers after each commit."""
 
-    def __init__(self, database: Database, wake: Callable[[Mapping[str, int]], object]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        wake: Callable[[Mapping[str, int]], object],
+        rules: Rules = DEFAULT_RULES,
+    ) -> None:
         """Start the thread.
 
         Args:
             wake: called after each commit with the number of jobs that were stored in each queue; the next
                 commit waits for its return. It must not fail.
         """
+        self._rules = rules
         self._database = database
         self._wake = wake
         self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
@@ -114,7 +121,7 @@ class GroupCommit:
     def _commit(self, group: Sequence[_Waiting]) -> None:
         """Commit a group. If the database refuses it, its halves are tried, until the culprit is alone."""
         try:
-            outcomes = self._database.write(partial(_store, group=group))
+            outcomes = self._database.write(partial(_store, group=group, rules=self._rules))
         except Exception as error:
             if len(group) > 1 and not is_transient(error):
                 half = len(group) // 2
@@ -137,10 +144,10 @@ class GroupCommit:
             self._wake(queues)
 
 
-def _store(session: Session, group: Sequence[_Waiting]) -> list[tuple[_Waiting, Outcome]]:
+def _store(session: Session, group: Sequence[_Waiting], rules: Rules) -> list[tuple[_Waiting, Outcome]]:
     # those who have given up meanwhile were told so, and may submit again
     waiting = [entry for entry in group if not entry.receipt.cancelled()]
-    outcomes = submit_jobs(session, [entry.new for entry in waiting]) if waiting else []
+    outcomes = submit_jobs(session, [entry.new for entry in waiting], rules=rules) if waiting else []
     return list(zip(waiting, outcomes, strict=True))
 
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session, selectinload
 from shared import schemas
 from shared.db import tables
 from shared.db.clock import Now, database_now
-from shared.db.engine import upsert
 from shared.db.tables import Evaluation, Job, Model, ModelAlias, ModelFile
+from shared.db.upserts import upsert
 from shared.errors import ModelInUse, ModelNotFound
 from shared.lifecycle import TERMINAL, JobKind
 from shared.store.keyset import CreationKey, newest_first

@@ -1,13 +1,12 @@
 """The order in which queued jobs start: each has a place, and the least place of a queue is next.
 
-A place is a time in Unix seconds, that of the submission less the head start of the job's priority. It is
-fixed when the job is submitted: a retried or released job keeps its place. So a job of a higher priority
-starts first, unless the other has waited for longer than the difference of their head starts: no job waits
-for ever.
+A place is a number, fixed when the job is submitted; a retried or released job keeps its place. Its unit is
+the second: `shared.store.shares` says which place a job gets, and `Rules` by how many seconds priorities
+differ.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,25 +16,58 @@ from sqlalchemy.orm import Session
 from shared.db.clock import Now
 from shared.db.tables import IS_QUEUED, Job, PausedQueue
 from shared.schemas import Priority
-
-HEAD_START_S = {Priority.HIGH: 3_600.0, Priority.NORMAL: 0.0, Priority.LOW: -3_600.0}
-"""The head start of each priority, in seconds."""
+from shared.settings import Settings
 
 ORDER: tuple[UnaryExpression[Any], ...] = (Job.place.asc(), Job.id.asc())
 """ORDER BY of queued jobs. Ids, which sort by creation time, decide between equal places."""
 
 
-def of_new_job(priority: Priority, created_at: datetime) -> float:
-    """Return the place of a job that is submitted now."""
-    return created_at.timestamp() - HEAD_START_S[priority]
+@dataclass(frozen=True)
+class Rules:
+    """The settings that places depend on.
+
+    Attributes:
+        urgent_s, high_s: the head start of these priorities over `normal`, in seconds.
+        low_s: that of `normal` over `low`.
+        passed_s: for how long a job may be passed by jobs that are submitted after its turn.
+    """
+
+    urgent_s: float = 86_400.0
+    high_s: float = 3_600.0
+    low_s: float = 3_600.0
+    passed_s: float = 7 * 86_400.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Rules":
+        """Return those of a process."""
+        return cls(
+            settings.urgent_head_start_s,
+            settings.high_head_start_s,
+            settings.low_delay_s,
+            settings.max_passed_s,
+        )
+
+    def head_start_s(self, priority: Priority) -> float:
+        """Return the head start of a priority over `normal`, in seconds; negative for `low`."""
+        return {Priority.URGENT: self.urgent_s, Priority.HIGH: self.high_s, Priority.LOW: -self.low_s}.get(
+            priority, 0.0
+        )
+
+
+DEFAULT_RULES = Rules()
+"""Those of the settings' defaults."""
+
+
+def waiting(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
+    """Return a SELECT of the jobs of a queue that can start as soon as the queue is not paused."""
+    return select(Job.place).where(
+        IS_QUEUED, Job.queue == queue, Job.scheduled_at <= now(), Job.cancel_requested_at.is_(None)
+    )
 
 
 def due(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
     """Return a SELECT of the jobs of a queue that can start now: none while the queue is paused."""
-    paused = select(PausedQueue.name).where(PausedQueue.name == queue).exists()
-    return select(Job.place).where(
-        IS_QUEUED, Job.queue == queue, ~paused, Job.scheduled_at <= now(), Job.cancel_requested_at.is_(None)
-    )
+    return waiting(queue, now=now).where(~select(PausedQueue.name).where(PausedQueue.name == queue).exists())
 
 
 def before(job: Job) -> ColumnElement[bool]:

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.clock import Now, database_now
-from shared.db.engine import insert_or_ignore
 from shared.db.tables import Job, PausedQueue, Worker
+from shared.db.upserts import insert_or_ignore
 from shared.lifecycle import JobState, WorkerState
 from shared.schemas import MAX_POSITION, QUEUE_PATTERN, Priority, WaitingFor
 from shared.store import places, workers

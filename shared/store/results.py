@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from shared import schemas
 from shared.db import tables
 from shared.db.clock import Now
-from shared.db.engine import upsert
+from shared.db.upserts import upsert
 
 # tables, not mapped classes: in SQLAlchemy's Core a statement costs a third of what it costs in its ORM
 _EPOCHS, _EPOCH_WEIGHTS, _MODELS, _MODEL_FILES, _EVALUATIONS, _CLASS_RESULTS, _CONFUSION, _MISCLASSIFIED = (

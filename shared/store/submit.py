@@ -1,10 +1,9 @@
 """Submission: stores queued jobs, once for each idempotency key."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -14,12 +13,13 @@ from sqlalchemy.orm import Session
 from shared import log
 from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, database_now
-from shared.db.engine import insert_new
-from shared.db.tables import Base, IdempotencyKey, Job, JobTag, Sweep
+from shared.db.tables import Base, Job, JobTag, Sweep
 from shared.errors import IdempotencyKeyReused, JobNotFound
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import Priority
-from shared.store import places
+from shared.store.idempotency import Idempotency, KeyOwner, claim_keys, reused
+from shared.store.places import DEFAULT_RULES, Rules
+from shared.store.shares import SHARED, Applicant, Share, take_places
 from shared.store.transitions import log_submitted
 
 _JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
@@ -56,24 +56,6 @@ class NewJob:
 
 
 @dataclass(frozen=True)
-class Idempotency:
-    """An idempotency key and the request that it stands for.
-
-    Attributes:
-        key: the client's.
-        request_sha256: of the request, to notice a key that is used for two things.
-    """
-
-    key: str
-    request_sha256: str
-
-    @classmethod
-    def of(cls, key: str | None, request: str) -> "Idempotency | None":
-        """Return the idempotency of a request, given as text; None if the client sent no key."""
-        return None if key is None else cls(key, sha256(request.encode()).hexdigest())
-
-
-@dataclass(frozen=True)
 class NewSweep:
     """A sweep that is to be stored with its jobs.
 
@@ -85,6 +67,23 @@ class NewSweep:
     id: UUID
     name: str | None
     request: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Who submits jobs.
+
+    Attributes:
+        share: whose turn jobs outside of sweeps take.
+        api_key_id: None for a key of the setting `API_KEYS`, and without a key.
+    """
+
+    share: Share = SHARED
+    api_key_id: UUID | None = None
+
+
+ANYONE = Submitter()
+"""Someone whose share is not known."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,13 @@ class NewJobs:
     jobs: Sequence[NewJob]
     idempotency: Idempotency | None = None
     sweep: NewSweep | None = None
+    submitter: Submitter = ANYONE
+
+    @property
+    def share(self) -> Share:
+        """Whose turn the jobs take: a sweep is a share of its own."""
+        own = self.submitter.share
+        return own if self.sweep is None else Share(f"sweep {self.sweep.id}", own.weight)
 
     @property
     def id(self) -> UUID:
@@ -129,15 +135,14 @@ Outcome = Receipt | IdempotencyKeyReused | JobNotFound
 """What a submission is answered with; an error is returned, because it concerns this submission alone."""
 
 
-class _Owner(NamedTuple):
-    """The request that an idempotency key stands for, and the job that it stored."""
-
-    request_sha256: str
-    job_id: UUID
-
-
 def submit_job(
-    session: Session, new: NewJob, *, idempotency: Idempotency | None = None, now: Now = database_now
+    session: Session,
+    new: NewJob,
+    *,
+    idempotency: Idempotency | None = None,
+    submitter: Submitter = ANYONE,
+    rules: Rules = DEFAULT_RULES,
+    now: Now = database_now,
 ) -> tuple[UUID, bool]:
     """Store one queued job as `submit_jobs` does.
 
@@ -149,25 +154,20 @@ def submit_job(
         IdempotencyKeyReused: the key was used for a different request.
         JobNotFound: the job that it retries does not exist.
     """
-    [outcome] = submit_jobs(session, [NewJobs([new], idempotency)], now=now)
+    request = NewJobs([new], idempotency, submitter=submitter)
+    [outcome] = submit_jobs(session, [request], rules=rules, now=now)
     if not isinstance(outcome, Receipt):
         raise outcome
     return outcome.job_id, not outcome.replayed
 
 
-def find_replay(session: Session, idempotency: Idempotency) -> UUID | None:
-    """Return the first job that an earlier request with the same idempotency key has stored; None: none has.
-
-    Raises:
-        IdempotencyKeyReused: the key was used for a different request.
-    """
-    owner = _owners(session, [idempotency.key]).get(idempotency.key)
-    if owner is not None and owner.request_sha256 != idempotency.request_sha256:
-        raise _reused(idempotency.key)
-    return owner and owner.job_id
-
-
-def submit_jobs(session: Session, requests: Sequence[NewJobs], *, now: Now = database_now) -> list[Outcome]:
+def submit_jobs(
+    session: Session,
+    requests: Sequence[NewJobs],
+    *,
+    rules: Rules = DEFAULT_RULES,
+    now: Now = database_now,
+) -> list[Outcome]:
     """Store the queued jobs of several requests, by one statement a table; the caller wakes the workers.
 
     Idempotent, for each request and whichever others it is repeated with: its transaction is run again if
@@ -179,14 +179,23 @@ def submit_jobs(session: Session, requests: Sequence[NewJobs], *, now: Now = dat
     """
     at = session.execute(select(now())).scalar_one()
     refused = _refused(session, requests)
-    owners = _claim_keys(session, [request for request in requests if request.id not in refused], at)
+    owners = claim_keys(
+        session,
+        [
+            (new.idempotency, new.id)
+            for new in requests
+            if new.idempotency is not None and new.id not in refused
+        ],
+        at,
+    )
     stored = _stored(session, requests)
     outcomes = [
         refused.get(request.id) or _outcome(request, owners, stored.get(request.id, at))
         for request in requests
     ]
     receipts = {outcome.job_id for outcome in outcomes if isinstance(outcome, Receipt)}
-    _insert(session, [new for new in requests if new.id in receipts and new.id not in stored], at)
+    accepted = [new for new in requests if new.id in receipts and new.id not in stored]
+    _insert(session, accepted, _places(session, accepted, at, rules, now), at)
     return outcomes
 
 
@@ -212,54 +221,35 @@ def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetim
     return dict(rows.all())
 
 
-def _claim_keys(session: Session, requests: Sequence[NewJobs], at: datetime) -> dict[str, _Owner]:
-    """Store the idempotency keys that are new, and return who owns each key of the requests."""
-    owners: dict[str, _Owner] = {}
-    for new in requests:
-        if new.idempotency is not None:
-            owners.setdefault(new.idempotency.key, _Owner(new.idempotency.request_sha256, new.id))
-    unclaimed = set(owners)
-    while unclaimed:  # again if a key was deleted with its job after it was found to be used
-        # in one order in all transactions, which could otherwise wait for each other's keys
-        rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(unclaimed)]
-        unclaimed -= {row.key for row in insert_new(session, IdempotencyKey, rows)}
-        earlier = _owners(session, unclaimed) if unclaimed else {}
-        owners |= earlier
-        unclaimed -= earlier.keys()
-    return owners
-
-
-def _owners(session: Session, keys: Collection[str]) -> dict[str, _Owner]:
-    """Return who owns each of the keys that are stored."""
-    columns = IdempotencyKey.key, IdempotencyKey.request_sha256, IdempotencyKey.job_id
-    rows = session.execute(select(*columns).where(IdempotencyKey.key.in_(keys)))
-    return {row.key: _Owner(row.request_sha256, row.job_id) for row in rows}
-
-
-def _reused(key: str) -> IdempotencyKeyReused:
-    return IdempotencyKeyReused(f"idempotency key {key!r} was used for a different request: send a new key")
-
-
-def _outcome(new: NewJobs, owners: Mapping[str, _Owner], created_at: datetime) -> Outcome:
+def _outcome(new: NewJobs, owners: Mapping[str, KeyOwner], created_at: datetime) -> Outcome:
     if new.idempotency is None:
         return Receipt(new.id, created_at)
     key = new.idempotency.key
     owner = owners[key]
     if owner.request_sha256 != new.idempotency.request_sha256:
-        return _reused(key)
+        return reused(key)
     return Receipt(owner.job_id, created_at if owner.job_id == new.id else None)
 
 
-def _insert(session: Session, requests: Sequence[NewJobs], at: datetime) -> None:
+def _places(
+    session: Session, requests: Sequence[NewJobs], at: datetime, rules: Rules, now: Now
+) -> dict[UUID, float]:
+    jobs = [Applicant(job.id, job.queue, job.priority, new.share) for new in requests for job in new.jobs]
+    return take_places(session, jobs, at, rules=rules, now=now)
+
+
+def _insert(
+    session: Session, requests: Sequence[NewJobs], places: Mapping[UUID, float], at: datetime
+) -> None:
     jobs = [job for new in requests for job in new.jobs]
-    insert_rows(session, _JOBS, [_row(job, at) for job in jobs])
+    insert_rows(session, _JOBS, [_row(job, new, places[job.id], at) for new in requests for job in new.jobs])
     log_submitted(session, [job.id for job in jobs], at)
     add_tags(session, {job.id: job.tags for job in jobs})
     sweeps = [{**vars(new.sweep), "created_at": at} for new in requests if new.sweep is not None]
     insert_rows(session, _SWEEPS, sweeps)
 
 
-def _row(job: NewJob, at: datetime) -> dict[str, Any]:
+def _row(job: NewJob, new: NewJobs, place: float, at: datetime) -> dict[str, Any]:
     return {
         **vars(job),
         "state": JobState.QUEUED,
@@ -270,7 +260,9 @@ def _row(job: NewJob, at: datetime) -> dict[str, Any]:
         "next_epoch": 0,
         "spec": job.spec.model_dump(mode="json"),
         "tags": list(job.tags),
-        "place": places.of_new_job(job.priority, at),
+        "share": new.share.name,
+        "api_key_id": new.submitter.api_key_id,
+        "place": place,
         "scheduled_at": at,
         "created_at": at,
     }

@@ -22,7 +22,8 @@ from shared.errors import IdempotencyKeyReused, TrainshedError
 from shared.lifecycle import Phase
 from shared.store import attempts, claims, job_edits, recovery
 from shared.store.claims import Claim
-from shared.store.submit import Idempotency, NewJob, submit_job
+from shared.store.idempotency import Idempotency
+from shared.store.submit import NewJob, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
     claim_next,

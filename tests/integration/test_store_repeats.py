@@ -12,8 +12,9 @@ from shared.db.engine import Database
 from shared.errors import StaleAttempt
 from shared.lifecycle import Phase
 from shared.store import attempts, job_edits, recovery
+from shared.store.idempotency import Idempotency
 from shared.store.progress import Progress
-from shared.store.submit import Idempotency, submit_job
+from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
     claimed,

@@ -27,15 +27,16 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Checkpoint, Job, Model
+from shared.db.tables import Checkpoint, Job, Model, QueueClock, ShareClock
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
 from shared.lifecycle import TERMINAL, Phase
 from shared.schemas import Priority
 from shared.store import attempts, claims, dispatch, job_edits, recovery
 from shared.store.claims import Claim
-from shared.store.places import HEAD_START_S
+from shared.store.idempotency import Idempotency
 from shared.store.progress import Progress
-from shared.store.submit import Idempotency, submit_job
+from shared.store.shares import Share
+from shared.store.submit import Submitter, submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
     make_epoch,
@@ -46,12 +47,12 @@ from tests.support.factories import (
     make_worker_info,
 )
 from tests.support.fakes import FrozenClock
-from tests.support.store_model import LEASE_S, MAX_CRASHES, RETRY_S, StoreModel, stored_jobs
+from tests.support.store_model import LEASE_S, MAX_CRASHES, RETRY_S, RULES, StoreModel, stored_jobs
 
 T = TypeVar("T")
 
-_MAX_JOBS = 10
-_MAX_UNFINISHED = 3
+_MAX_JOBS = 14
+_MAX_UNFINISHED = 5
 _WORKERS = 3
 # two classes are stored more quickly than ten
 _EVALUATION = make_evaluation(
@@ -61,6 +62,7 @@ _FAILURE = AttemptFailure("internal", "it broke")
 
 # a transaction runs once; or is committed and run again; or is rolled back and run again
 _RUNS = st.sampled_from(("once", "once", "twice", "after a rollback"))
+_SHARES = (Share("a"), Share("b", 2.0), Share("c", 0.5))
 _SECONDS = st.sampled_from((0, 1, 4.999, 8.001, 30, 31, 31))
 _WRITES = st.sampled_from(
     (
@@ -86,7 +88,7 @@ class _Rollback(Exception):
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """One run: up to ten jobs from submit to a terminal state."""
+    """One run: up to fourteen jobs from submit to a terminal state."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
@@ -121,7 +123,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         for number in range(_MAX_UNFINISHED):
-            self._submit(3 - number, None, "a", Priority.NORMAL, "once")
+            self._submit(max(1, 3 - number), None, "a", Priority.NORMAL, _SHARES[0], "once")
 
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
@@ -152,16 +154,26 @@ class StoreMachine(RuleBasedStateMachine):
             data.draw(st.sampled_from((None, None, "k", "l")), label="key"),
             data.draw(st.sampled_from("ab"), label="request"),
             data.draw(st.sampled_from(Priority), label="priority"),
+            data.draw(st.sampled_from(_SHARES), label="share"),
             data.draw(_RUNS),
         )
 
-    def _submit(self, max_attempts: int, key: str | None, request: str, priority: Priority, run: str) -> None:
+    def _submit(
+        self, max_attempts: int, key: str | None, request: str, priority: Priority, share: Share, run: str
+    ) -> None:
         new = make_new_job(max_attempts=max_attempts, priority=priority)
         idempotency = None if key is None else Idempotency(key, request * 64)
 
         def work(session: Session) -> tuple[UUID, bool] | None:
             try:
-                return submit_job(session, new, idempotency=idempotency, now=self.clock)
+                return submit_job(
+                    session,
+                    new,
+                    idempotency=idempotency,
+                    submitter=Submitter(share),
+                    rules=RULES,
+                    now=self.clock,
+                )
             except IdempotencyKeyReused:
                 return None
 
@@ -169,7 +181,7 @@ class StoreMachine(RuleBasedStateMachine):
         first_request, first_id = self.keys.setdefault(key, (request, new.id)) if key else (request, new.id)
         assert result == ((first_id, first_id == new.id) if request == first_request else None)
         if first_id == new.id:
-            self.model.submit(new.id, max_attempts, HEAD_START_S[priority])
+            self.model.submit(new.id, max_attempts, share, priority)
 
     def request_cancel(self, data: st.DataObject) -> None:
         unfinished = [job_id for job_id, job in self.model.jobs.items() if job.state not in TERMINAL]
@@ -358,7 +370,8 @@ def _progress(epoch: int, shape: str) -> Progress:
 
 
 def _delete_all(session: Session) -> None:
-    session.execute(delete(Model))
+    for table in (QueueClock, ShareClock, Model):
+        session.execute(delete(table))
     session.execute(delete(Job))
 
 

@@ -13,11 +13,16 @@ from sqlalchemy import func, select
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Checkpoint, Confusion, Epoch, Job, JobEvent, Model
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
+from shared.schemas import Priority
+from shared.store.places import Rules
 from shared.store.progress import Progress
+from shared.store.shares import Share
 from shared.store.transitions import AttemptId
 from tests.support.factories import make_epoch
+from tests.support.turns import Placed, QueueOrder
 
 LEASE_S = 30.0
+RULES = Rules(urgent_s=7.0, high_s=3.0, low_s=3.0, passed_s=40.0)  # within a run
 RETRY_S = 5.0
 MAX_CRASHES = 3
 SUCCESS = (1, 5)  # one model, and a confusion matrix that sums to five images
@@ -36,6 +41,7 @@ class JobModel:
     """
 
     max_attempts: int
+    priority: str
     scheduled_at: datetime
     place: float = 0.0
     state: str = JobState.QUEUED
@@ -85,6 +91,10 @@ class JobModel:
         assert self.checkpoint in (checkpoint, None)
 
     @property
+    def placed(self) -> Placed:
+        return Placed(self.place, Priority(self.priority))
+
+    @property
     def is_running(self) -> bool:
         return self.state == JobState.RUNNING
 
@@ -95,6 +105,7 @@ class StoreModel:
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
         self.jobs: dict[UUID, JobModel] = {}
+        self.order = QueueOrder(RULES)
         self.damaged: set[UUID] = set()
 
     def _from_now(self, seconds: float) -> datetime:
@@ -103,17 +114,19 @@ class StoreModel:
     def count_unfinished(self) -> int:
         return sum(job.state not in TERMINAL for job in self.jobs.values())
 
-    def submit(self, job_id: UUID, max_attempts: int, head_start_s: float) -> None:
-        place = round(self.moment.timestamp() - head_start_s, 3)
-        self.jobs[job_id] = JobModel(max_attempts, scheduled_at=self.moment, place=place)
+    def submit(self, job_id: UUID, max_attempts: int, share: Share, priority: Priority) -> None:
+        waiting = [job.placed for job in self.jobs.values() if self._is_due(job)]
+        running = [job.placed for job in self.jobs.values() if job.is_running]
+        [place] = self.order.submit(share, priority, 1, self.moment.timestamp(), waiting, running)
+        self.jobs[job_id] = JobModel(max_attempts, priority, scheduled_at=self.moment, place=place)
+
+    def _is_due(self, job: JobModel) -> bool:
+        is_queued = job.state == JobState.QUEUED and not job.cancel_requested
+        return is_queued and job.scheduled_at <= self.moment
 
     def next_job(self) -> UUID | None:
         """The job that is claimed next: of those that are queued and due, that of the least place."""
-        due = [
-            (job.place, job_id)
-            for job_id, job in self.jobs.items()
-            if job.state == JobState.QUEUED and job.scheduled_at <= self.moment and not job.cancel_requested
-        ]
+        due = [(job.place, job_id) for job_id, job in self.jobs.items() if self._is_due(job)]
         return min(due)[1] if due else None
 
     def claim(self, worker: str, owner: str) -> AttemptId | None:
@@ -252,8 +265,9 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
         assert [row[-1] for row in attempts[job.id]] == list(range(1, job.attempt + 1))
         stored[job.id] = JobModel(
             max_attempts=job.max_attempts,
+            priority=job.priority,
             scheduled_at=job.scheduled_at,
-            place=round(job.place, 3),
+            place=job.place,
             state=job.state,
             attempt=job.attempt,
             version=job.version,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
 from api.deps import EndOfEventsDep, JobId, ServicesDep
-from api.http.auth import READ, SUBMIT
+from api.http.auth import READ, SUBMIT, SubmitterDep
 from api.http.paging import PageQuery
 from api.jobs import submission
 from api.routes.logs import get_logs
@@ -99,10 +99,10 @@ def cancel_job(services: ServicesDep, job_id: JobId) -> Response:
 
 
 @router.post("/retry", dependencies=[SUBMIT])
-def retry_job(services: ServicesDep, job_id: JobId, form: FormDep) -> Response:
+def retry_job(services: ServicesDep, submitter: SubmitterDep, job_id: JobId, form: FormDep) -> Response:
     """Submit a finished job again, and show the new one."""
     key = form.get("idempotency_key") or None  # with which a second click submits nothing
-    return see_other(f"/jobs/{submission.retry(services, job_id, key).job.id}")
+    return see_other(f"/jobs/{submission.retry(services, submitter, job_id, key).job.id}")
 
 
 @router.post("/delete", dependencies=[SUBMIT])

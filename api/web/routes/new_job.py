@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api.deps import ServicesDep
-from api.http.auth import SUBMIT
+from api.http.auth import SUBMIT, SubmitterDep
 from api.jobs import submission
 from api.services import Services
 from api.web import commands, fields
@@ -50,12 +50,14 @@ def show_form(request: Request, services: ServicesDep) -> Response:
 
 
 @router.post("")
-async def submit_form(request: Request, services: ServicesDep, form: FormDep) -> Response:
+async def submit_form(
+    request: Request, services: ServicesDep, submitter: SubmitterDep, form: FormDep
+) -> Response:
     """Submit the job that the form describes and show it; or show what is wrong, beside the fields."""
     kind = _kind(form)
     try:
         job = fields.parse(kind, fields.of_kind(kind), form)
-        submitted = await submission.submit(services, job, _key(form, job))
+        submitted = await submission.submit(services, submitter, job, _key(form, job))
     except (ValidationError, InvalidSpec, ModelNotFound):
         return await run_in_threadpool(_page, request, services, kind, form, is_submitted=True)
     return see_other(f"/jobs/{submitted.job.id}")

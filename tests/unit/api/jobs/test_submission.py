@@ -24,6 +24,7 @@ from shared.schemas import (
 )
 from shared.settings import Settings
 from shared.store import job_queries
+from shared.store.submit import ANYONE
 from tests.support import factories
 from tests.support.statements import recorded_statements
 
@@ -38,7 +39,7 @@ def services(settings: Settings, database_url: str) -> Iterator[Services]:
 
 
 def _submit(services: Services, request: JobCreate, key: str | None = None) -> Submission:
-    return asyncio.run(submission.submit(services, request, key))
+    return asyncio.run(submission.submit(services, ANYONE, request, key))
 
 
 def _digest(database: Database, key: str) -> str:
@@ -61,8 +62,8 @@ def test_a_submitted_job_is_described_as_it_is_stored(services: Services) -> Non
         _submit(services, TrainJobCreate()),
         _submit(services, training),
         _submit(services, evaluation),
-        submission.retry(services, finished, None),
-        submission.clone(services, finished, JobClone(name="x"), None),
+        submission.retry(services, ANYONE, finished, None),
+        submission.clone(services, ANYONE, finished, JobClone(name="x"), None),
     ):
         assert not submitted.replayed
         assert submitted.job == _stored(services, submitted)
@@ -83,8 +84,8 @@ def test_digests_of_requests_do_not_change_between_versions(services: Services, 
     job_id = factories.cancelled(database)
 
     _submit(services, TrainJobCreate(), "submit")
-    submission.retry(services, job_id, "retry")
-    submission.clone(services, job_id, JobClone(name="x"), "clone")
+    submission.retry(services, ANYONE, job_id, "retry")
+    submission.clone(services, ANYONE, job_id, JobClone(name="x"), "clone")
 
     assert _digest(database, "submit") == DEFAULT_JOB_SHA256
     assert _digest(database, "retry") == sha256(f"retry {job_id}".encode()).hexdigest()
@@ -125,10 +126,10 @@ def test_submission_of_an_evaluation_reads_its_model_once(services: Services) ->
 
 def test_unfinished_job_is_not_retried(services: Services, database: Database) -> None:
     with pytest.raises(JobNotTerminal, match="queued"):
-        submission.retry(services, factories.submitted(database), None)
+        submission.retry(services, ANYONE, factories.submitted(database), None)
 
 
 def test_retry_with_the_same_key_is_the_same_job(services: Services, database: Database) -> None:
-    retry = partial(submission.retry, services, factories.cancelled(database), "key")
+    retry = partial(submission.retry, services, ANYONE, factories.cancelled(database), "key")
 
     assert retry().job.id == retry().job.id

@@ -96,7 +96,7 @@ def test_repeated_clone_returns_the_same_job(client: httpx.Client, database: Dat
         ({"spec": {"train_size": 55_001}}, "/spec/train_size"),
         ({"spec": {"dataset": "cifar"}}, "/spec/dataset"),
         ({"queue": None}, "/queue"),
-        ({"priority": "urgent"}, "/priority"),
+        ({"priority": "first"}, "/priority"),
         ({"state": "queued"}, "/state"),
     ],
 )

@@ -5,6 +5,7 @@ import pytest
 
 from shared.db.engine import Database
 from shared.db.tables import Job
+from shared.schemas import Priority
 from tests.support import factories
 
 
@@ -13,7 +14,7 @@ def test_queues_are_listed_with_their_queued_jobs(client: httpx.Client, database
 
     default, gpu = client.get("/v1/queues").json()["data"]
 
-    assert (default["name"], default["queued"]) == ("default", {"high": 0, "normal": 0, "low": 0})
+    assert (default["name"], default["queued"]) == ("default", dict.fromkeys(Priority, 0))
     assert (gpu["name"], gpu["queued"]["normal"], gpu["paused"], gpu["workers"]) == ("gpu", 1, False, 0)
 
 

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, Operationa
 from sqlalchemy.orm import Session
 
 from shared.db import engine
-from shared.db.engine import Database, insert_or_ignore, upsert
-from shared.db.tables import Checkpoint, Job
+from shared.db.engine import Database
+from shared.db.tables import Job
 from shared.store.submit import submit_job
 from tests.support.databases import migrate, open_database
 from tests.support.factories import make_new_job, submitted
@@ -326,26 +326,6 @@ def test_sqlite_is_configured_on_every_connection(sqlite: Database) -> None:
 def test_the_folder_of_the_sqlite_file_is_created(tmp_path: Path) -> None:
     migrate(f"sqlite:///{tmp_path}/new/folder/trainshed.db")
     assert (tmp_path / "new" / "folder" / "trainshed.db").is_file()
-
-
-def test_insert_or_ignore_keeps_the_existing_row(database: Database) -> None:
-    job_id = submitted(database)
-    row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}
-    inserted = [
-        database.write(lambda session: insert_or_ignore(session, Checkpoint, row)),
-        database.write(lambda session: insert_or_ignore(session, Checkpoint, {**row, "state": b"second"})),
-    ]
-    assert inserted == [True, False]
-    assert database.read(lambda session: session.get_one(Checkpoint, job_id).state) == b"first"
-
-
-def test_upsert_replaces_the_existing_row(database: Database) -> None:
-    job_id = submitted(database)
-    row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}
-    database.write(lambda session: upsert(session, Checkpoint, row))
-    database.write(lambda session: upsert(session, Checkpoint, {**row, "next_epoch": 2, "state": b"second"}))
-    stored = database.read(lambda session: session.get_one(Checkpoint, job_id))
-    assert (stored.next_epoch, stored.state) == (2, b"second")
 
 
 def test_postgresql_starts_no_parallel_workers_and_prefers_indexes(postgresql: Database) -> None:

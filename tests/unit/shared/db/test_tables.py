@@ -34,7 +34,7 @@ _BAD_JOBS: list[tuple[str, JobState, dict[str, Any]]] = [
     ("ck_jobs_kind", JobState.QUEUED, {"kind": "predict"}),
     ("ck_jobs_state", JobState.QUEUED, {"state": "paused", "attempt": 1}),
     ("ck_jobs_phase", JobState.RUNNING, {"phase": "thinking"}),
-    ("ck_jobs_priority", JobState.QUEUED, {"priority": "urgent"}),
+    ("ck_jobs_priority", JobState.QUEUED, {"priority": "first"}),
     ("ck_jobs_terminal_has_finished_at", JobState.SUCCEEDED, {"finished_at": None}),
     ("ck_jobs_terminal_has_finished_at", JobState.QUEUED, {"finished_at": _MOMENT}),
     ("ck_jobs_running_has_lease", JobState.RUNNING, {"lease_expires_at": None}),

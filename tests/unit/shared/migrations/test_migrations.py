@@ -26,7 +26,7 @@ from shared.lifecycle import EventType
 from shared.schemas import Priority
 from shared.store import api_keys
 from tests.support.databases import open_database
-from tests.support.factories import submitted, succeeded
+from tests.support.factories import submitted
 from tests.support.servers import PostgresServer
 
 _MIGRATION_ON_SIGNAL = """
@@ -243,15 +243,12 @@ def test_migration_0010_removes_batch_values_from_events(empty: Database) -> Non
 
 def test_migration_0011_gives_old_jobs_the_places_of_new_ones(empty: Database) -> None:
     empty.migrate()
-    for priority in Priority:
+    head_starts_s = {Priority.HIGH: 3_600, Priority.NORMAL: 0, Priority.LOW: -3_600}
+    for priority in head_starts_s:
         submitted(empty, priority=priority)
-    succeeded(empty)
-    places = select(Job.id, Job.place).order_by(Job.id)
     with empty.engine.begin() as connection:
-        before = connection.execute(places).all()
         command.downgrade(_config(connection), "0010")
         command.upgrade(_config(connection), "0011")
-        after = connection.execute(places).all()
-    # `succeeded` moves its job to the front
-    assert [place for _, place in after][:3] == pytest.approx([place for _, place in before][:3], abs=0.01)
-    assert after[3].place == pytest.approx(after[1].place, abs=60)
+        jobs = connection.execute(select(Job.priority, Job.created_at, Job.place)).all()
+    expected = [job.created_at.timestamp() - head_starts_s[job.priority] for job in jobs]
+    assert [job.place for job in jobs] == pytest.approx(expected, abs=0.01)

@@ -118,7 +118,7 @@ def test_a_tail_withholds_events_until_earlier_transactions_have_ended(postgresq
     tail = Tail(postgresql)
     tail.read(LIMIT)
     with _unfinished_submit(postgresql) as first:
-        second = submitted(postgresql)
+        second = submitted(postgresql, queue="gpu")  # submissions to one queue wait for each other
         assert tail.read(LIMIT) == []
         assert tail.pending
     assert _job_ids(tail.read(LIMIT)) == [first, second]
@@ -128,7 +128,7 @@ def test_a_tail_withholds_events_until_earlier_transactions_have_ended(postgresq
 def test_a_tail_does_not_start_after_an_uncommitted_event(postgresql: Database) -> None:
     tail = Tail(postgresql)
     with _unfinished_submit(postgresql) as first:
-        submitted(postgresql)
+        submitted(postgresql, queue="gpu")
         tail.read(LIMIT)
         assert not _has_started(tail)
     tail.read(LIMIT)
@@ -141,7 +141,7 @@ def test_a_rolled_back_event_does_not_block_a_tail(postgresql: Database) -> None
     tail.read(LIMIT)
     with Session(postgresql.engine) as session:
         submit_job(session, make_new_job())
-        second = submitted(postgresql)
+        second = submitted(postgresql, queue="gpu")
         assert tail.read(LIMIT) == []
         session.rollback()
     assert _job_ids(tail.read(LIMIT)) == [second]

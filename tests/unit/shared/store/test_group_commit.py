@@ -20,7 +20,8 @@ from shared.db.tables import Job, JobEvent
 from shared.errors import IdempotencyKeyReused, JobNotFound
 from shared.store import group_commit
 from shared.store.group_commit import GroupCommit, NotCommitted
-from shared.store.submit import Idempotency, NewJobs, Receipt
+from shared.store.idempotency import Idempotency
+from shared.store.submit import NewJobs, Receipt
 from tests.support.factories import make_new_job
 from tests.support.statements import ON_SQLITE, recorded_statements
 from tests.support.waiting import wait_until
@@ -125,13 +126,14 @@ def test_submissions_that_wait_are_stored_together_in_their_order(
     assert [receipt.job_id for receipt in receipts if isinstance(receipt, Receipt)] == [n.id for n in new]
     assert _stored(database) == [n.id for n in new]
     inserts = Counter(s.sql.split()[2] for s in statements if s.sql.startswith("INSERT"))
-    assert inserts == {"jobs": 2, "job_events": 2}  # the first job's, and the others'
+    # the first job's, and the others': of each queue and each share of it
+    assert inserts == {"jobs": 2, "job_events": 2, "queue_clocks": 1 + 2, "share_clocks": 1 + 2}
     wait_until(lambda: workers.woken[1:] == [{"queue-0": 10, "queue-1": 10}], "they are woken at once")
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("jobs", [1, 50])
-def test_a_group_takes_four_statements_and_two_more_for_keys(
+def test_a_group_takes_seven_statements_and_one_more_for_keys(
     database: Database, workers: _Workers, jobs: int
 ) -> None:
     with closing(GroupCommit(database, workers.wake)) as submissions:
@@ -149,6 +151,9 @@ def test_a_group_takes_four_statements_and_two_more_for_keys(
         "SELECT strftime('%Y-%m-%d %H:%M:%f000',",
         "INSERT INTO idempotency_keys",
         "SELECT jobs.id, jobs.created_at",
+        "SELECT anon_1.next, anon_1.next_priority,",
+        "INSERT INTO share_clocks",
+        "INSERT INTO queue_clocks",
         "INSERT INTO jobs",
         "INSERT INTO job_events",
     ]
@@ -190,7 +195,9 @@ def test_a_thousand_submissions_of_one_key_in_one_group_store_one_job(
     assert {receipt.job_id for receipt in receipts} == set(_stored(database))
     assert [receipt.replayed for receipt in receipts] == [False] + [True] * 999
     inserts = Counter(s.sql.split()[2] for s in statements if s.sql.startswith("INSERT"))
-    assert inserts == {"idempotency_keys": 1, "jobs": 1, "job_events": 1}
+    assert inserts == dict.fromkeys(
+        ("idempotency_keys", "jobs", "job_events", "queue_clocks", "share_clocks"), 1
+    )
 
 
 def test_a_key_that_is_reused_in_a_group_fails_alone(

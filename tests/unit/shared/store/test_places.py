@@ -12,6 +12,7 @@ from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.schemas import Priority
 from shared.store import attempts, job_queries, places, queues, recovery
+from shared.store.places import Rules
 from shared.store.submit import NewJobs, submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure
 from tests.support import factories, stored
@@ -56,23 +57,22 @@ def test_jobs_that_are_submitted_at_once_are_claimed_in_their_order(
 
 
 def test_jobs_of_higher_priority_are_claimed_first(database: Database, clock: FrozenClock) -> None:
-    low, normal, high = (
-        _submit(database, clock, priority=priority)
-        for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH)
-    )
-    assert _claim_all(database, clock) == [high, normal, low]
+    job_ids = [_submit(database, clock, priority=priority) for priority in reversed(Priority)]
+    assert _claim_all(database, clock) == job_ids[::-1]
 
 
-@pytest.mark.parametrize(("later", "earlier"), [*pairwise(Priority), (Priority.HIGH, Priority.LOW)])
+@pytest.mark.parametrize(("high", "low"), [*pairwise(Priority), (Priority.HIGH, Priority.LOW)])
 def test_a_priority_gives_no_more_than_its_head_start(
-    database: Database, clock: FrozenClock, later: Priority, earlier: Priority
+    database: Database, clock: FrozenClock, high: Priority, low: Priority
 ) -> None:
-    first = _submit(database, clock, priority=earlier)
-    clock.advance(places.HEAD_START_S[later] - places.HEAD_START_S[earlier] - 1)
-    second = _submit(database, clock, priority=later)
-    clock.advance(2)
-    third = _submit(database, clock, priority=later)
-    assert _claim_all(database, clock) == [second, first, third]
+    rules = Rules(urgent_s=30.0, high_s=20.0, low_s=15.0)
+    head_start_s = round(rules.head_start_s(high) - rules.head_start_s(low))
+    behind, ahead = (
+        NewJobs([factories.make_new_job(priority=priority) for _ in range(jobs)])
+        for priority, jobs in ((low, 1), (high, head_start_s + 5))
+    )
+    database.write(lambda session: submit_jobs(session, [behind, ahead], rules=rules, now=clock))
+    assert _claim_all(database, clock).index(behind.id) == head_start_s
 
 
 def test_a_job_that_is_not_due_does_not_hold_up_those_behind_it(
@@ -136,9 +136,9 @@ def test_positions_are_those_of_the_order_of_claims(database: Database, clock: F
     assert [positions[job_id] for job_id in _claim_all(database, clock)] == list(range(1, 13))
 
 
-def test_a_place_is_the_time_of_the_submission(database: Database) -> None:
+def test_the_place_of_the_first_job_of_a_queue_is_the_time_of_its_submission(database: Database) -> None:
     job = stored.job(database, factories.submitted(database, priority=Priority.HIGH))
-    expected = job.created_at.timestamp() - places.HEAD_START_S[Priority.HIGH]
+    expected = job.created_at.timestamp() - places.DEFAULT_RULES.head_start_s(Priority.HIGH)
     assert job.place == pytest.approx(expected, abs=0.01)
 
 

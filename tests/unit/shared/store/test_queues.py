@@ -148,7 +148,7 @@ def test_a_queue_reports_its_queued_jobs_and_its_workers(database: Database) -> 
         factories.submitted(database, priority=priority)
     factories.failed(database)
     queue = _queues(database)["default"]
-    assert queue.queued == {Priority.HIGH: 1, Priority.NORMAL: 0, Priority.LOW: 2}
+    assert queue.queued == {Priority.URGENT: 0, Priority.HIGH: 1, Priority.NORMAL: 0, Priority.LOW: 2}
     assert (queue.running, queue.workers, queue.slots, queue.paused) == (1, 1, 3, False)
     assert queue.oldest_waiting_s is not None
     assert 0 <= queue.oldest_waiting_s < 60

@@ -1,34 +1,25 @@
-"""Submission: one job for one idempotency key."""
+"""Submission: requests become queued jobs."""
 
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
-from shared.db.tables import IdempotencyKey, Job
-from shared.errors import IdempotencyKeyReused, JobNotFound
+from shared.errors import JobNotFound
 from shared.lifecycle import EventType, JobState
 from shared.schemas import (
     Priority,
 )
 from shared.store import job_edits
-from shared.store.submit import (
-    Idempotency,
-    NewJob,
-    NewJobs,
-    Receipt,
-    find_replay,
-    submit_job,
-    submit_jobs,
-)
+from shared.store.idempotency import Idempotency, find_replay
+from shared.store.submit import NewJob, NewJobs, Receipt, submit_job, submit_jobs
 from tests.support import stored
 from tests.support.factories import cancelled, make_new_job, submitted
 from tests.support.fakes import FrozenClock
-from tests.support.stored import all_rows
 
 
 def _submit(
@@ -50,28 +41,6 @@ def test_a_submitted_job_is_queued(database: Database, clock: FrozenClock) -> No
     assert job.spec == new.spec.model_dump(mode="json")
     [event] = stored.events(database, new.id)
     assert (event.seq, event.type, event.attempt, event.at) == (1, EventType.SUBMITTED, 0, clock.moment)
-
-
-def test_a_request_repeated_with_its_idempotency_key_returns_the_first_job(database: Database) -> None:
-    first, again, key = make_new_job(), make_new_job(), Idempotency("k", "a" * 64)
-    assert _submit(database, first, key) == (first.id, True)
-    assert _submit(database, again, key) == (first.id, False)
-    assert database.read(lambda session: session.get(Job, again.id)) is None
-
-
-def test_another_request_with_a_used_idempotency_key_is_refused(database: Database) -> None:
-    _submit(database, make_new_job(), Idempotency("k", "a" * 64))
-    before = database.read(all_rows)
-    with pytest.raises(IdempotencyKeyReused, match="'k' was used for a different request"):
-        _submit(database, make_new_job(), Idempotency("k", "b" * 64))
-    assert database.read(all_rows) == before
-
-
-def test_a_deleted_job_takes_its_idempotency_key_with_it(database: Database) -> None:
-    new = make_new_job()
-    _submit(database, new, Idempotency("k", "a" * 64))
-    database.write(lambda session: session.execute(delete(Job).where(Job.id == new.id)))
-    assert database.read(lambda session: session.get(IdempotencyKey, "k")) is None
 
 
 def test_a_retry_of_a_deleted_job_is_refused_alone_and_leaves_no_key(database: Database) -> None:
@@ -121,11 +90,3 @@ def test_a_source_is_not_deleted_before_its_retry_is_stored(postgresql: Database
     postgresql.write(submit)
     postgresql.write(lambda session: job_edits.delete_job(session, source))
     assert stored.job(postgresql, new.id).retry_of is None
-
-
-def test_an_earlier_request_is_found_by_its_key(database: Database) -> None:
-    new, key = make_new_job(), Idempotency("k", "a" * 64)
-    database.write(lambda session: submit_job(session, new, idempotency=key))
-    assert database.read(lambda session: find_replay(session, key)) == new.id
-    with pytest.raises(IdempotencyKeyReused):
-        database.read(lambda session: find_replay(session, Idempotency("k", "b" * 64)))

@@ -13,7 +13,8 @@ from shared.db.tables import Job, JobEvent, Sweep
 from shared.errors import IdempotencyKeyReused, SweepNotFound
 from shared.schemas import Objective
 from shared.store import sweeps
-from shared.store.submit import Idempotency, NewJobs, NewSweep, Outcome, Receipt, submit_jobs
+from shared.store.idempotency import Idempotency
+from shared.store.submit import NewJobs, NewSweep, Outcome, Receipt, submit_jobs
 from tests.support import factories
 from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
 

@@ -24,7 +24,8 @@ HOST = "127.0.0.1"
 MORTAL_WORKER = """
 import os, sys, threading
 from shared.db.clock import database_now
-from shared.db.engine import Database, upsert
+from shared.db.engine import Database
+from shared.db.upserts import upsert
 from shared.settings import get_settings
 from shared.db.tables import Worker
 settings = get_settings()

@@ -1,0 +1,41 @@
+"""INSERTs into tables that may have the row already."""
+
+from sqlalchemy import literal
+
+from shared.db.engine import Database
+from shared.db.tables import Base, Checkpoint, ShareClock
+from shared.db.upserts import greatest, insert_or_ignore, upsert, upsert_of
+from tests.support.factories import submitted
+
+
+def test_insert_or_ignore_keeps_the_existing_row(database: Database) -> None:
+    job_id = submitted(database)
+    row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}
+    inserted = [
+        database.write(lambda session: insert_or_ignore(session, Checkpoint, row)),
+        database.write(lambda session: insert_or_ignore(session, Checkpoint, {**row, "state": b"second"})),
+    ]
+    assert inserted == [True, False]
+    assert database.read(lambda session: session.get_one(Checkpoint, job_id).state) == b"first"
+
+
+def test_upsert_replaces_the_existing_row(database: Database) -> None:
+    job_id = submitted(database)
+    row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}
+    database.write(lambda session: upsert(session, Checkpoint, row))
+    database.write(lambda session: upsert(session, Checkpoint, {**row, "next_epoch": 2, "state": b"second"}))
+    stored = database.read(lambda session: session.get_one(Checkpoint, job_id))
+    assert (stored.next_epoch, stored.state) == (2, b"second")
+
+
+def test_upsert_of_changes_the_existing_row_and_returns_it(database: Database) -> None:
+    table = Base.metadata.tables[ShareClock.__tablename__]
+    dialect = database.engine.dialect.name
+    key = {"queue": "default", "priority": "low", "share": "a"}
+
+    def write(following: float) -> float:
+        change = {"next": greatest(dialect, table.c.next, literal(following))}
+        statement = upsert_of(dialect, table, {**key, "next": following}, change)
+        return database.write(lambda session: float(session.execute(statement).one().next))
+
+    assert [write(following) for following in (2.0, 1.0, 3.0)] == [2.0, 2.0, 3.0]
