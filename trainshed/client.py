@@ -483,6 +483,10 @@ class Client(AbstractContextManager["Client"]):
         """Return the queues, by name."""
         return tuple(self._pages(Page[schemas.Queue], "/v1/queues"))
 
+    def shares(self, queue: str) -> tuple[schemas.ShareLoad, ...]:
+        """Return up to 100 shares of a queue, those with the most waiting jobs first."""
+        return self._get(schemas.QueueShares, f"/v1/queues/{quote(queue, safe='')}/shares").data
+
     def pause(self, queue: str) -> schemas.Queue:
         """Stop starting jobs of a queue; running jobs continue."""
         return self._request(schemas.Queue, "POST", f"/v1/queues/{quote(queue, safe='')}/pause")

@@ -57,9 +57,10 @@ async def submit(services: Services, submitter: Submitter, request: JobCreate, k
             new = await to_thread.run_sync(_new_evaluation, services, request)
     except RequestError as refusal:
         return await to_thread.run_sync(_replay_or_raise, services, idempotency, refusal)
-    receipt = await services.submissions.submit_async(NewJobs([new], idempotency, submitter=submitter))
+    jobs = NewJobs([new], idempotency, submitter=submitter)
+    receipt = await services.submissions.submit_async(jobs)
     if receipt.created_at is not None:
-        return _stored(new, receipt.created_at)
+        return _stored(jobs, receipt.created_at)
     return await to_thread.run_sync(_replayed, services, receipt.job_id)
 
 
@@ -182,14 +183,16 @@ def _retry_of(job: Job) -> NewJob:
 def _store(
     services: Services, submitter: Submitter, new: NewJob, idempotency: Idempotency | None
 ) -> Submission:
-    receipt = services.submissions.submit(NewJobs([new], idempotency, submitter=submitter))
+    jobs = NewJobs([new], idempotency, submitter=submitter)
+    receipt = services.submissions.submit(jobs)
     if receipt.created_at is not None:
-        return _stored(new, receipt.created_at)
+        return _stored(jobs, receipt.created_at)
     return _replayed(services, receipt.job_id)
 
 
-def _stored(new: NewJob, created_at: datetime) -> Submission:
-    return Submission(job_queries.newly_queued(new, created_at), replayed=False)
+def _stored(jobs: NewJobs, created_at: datetime) -> Submission:
+    [new] = jobs.jobs
+    return Submission(job_queries.newly_queued(new, jobs.share.name, created_at), replayed=False)
 
 
 def _replay_or_raise(

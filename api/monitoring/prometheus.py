@@ -21,10 +21,13 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, UtcDateTime
 from shared.lifecycle import TERMINAL, JobState
-from shared.store import queues, workers
+from shared.store import queues, share_loads, workers
 
 MAX_QUEUES = 100
 """The number of queues that have time series of their own; the rest are counted together."""
+
+MAX_SHARES = 20
+"""The number of shares that have time series."""
 
 OTHER_QUEUES = "other"
 
@@ -91,6 +94,7 @@ def _families(session: Session, counters: JobCounters, now: Now) -> Iterator[Met
     yield _histogram(
         "trainshed_duration_seconds", "Seconds from the first claim to the end.", totals.durations
     )
+    yield from _shares(session, now)
     by_state = GaugeMetricFamily("trainshed_workers", "Workers in each state.", labels=("state",))
     for state, count in workers.count_by_state(session, now=now).items():
         by_state.add_metric((state,), count)
@@ -123,6 +127,28 @@ def _jobs(session: Session, now: Now) -> Iterator[Metric]:
         oldest.add_metric((label,), age)
     yield jobs
     yield oldest
+
+
+def _shares(session: Session, now: Now) -> Iterator[Metric]:
+    labels = ("queue", "share")
+    jobs = GaugeMetricFamily(
+        "trainshed_share_jobs",
+        f"Unfinished jobs of the {MAX_SHARES} shares with the most waiting jobs.",
+        labels=(*labels, "state"),
+    )
+    waits = GaugeMetricFamily(
+        "trainshed_share_oldest_age_seconds",
+        "Seconds that the oldest waiting job of each of these shares has waited.",
+        labels=labels,
+    )
+    for queue, load in share_loads.loads(session, limit=MAX_SHARES, now=now):
+        share = load.share or ""
+        jobs.add_metric((queue, share, JobState.QUEUED), load.queued)
+        jobs.add_metric((queue, share, JobState.RUNNING), load.running)
+        if load.longest_wait_s is not None:
+            waits.add_metric((queue, share), load.longest_wait_s)
+    yield jobs
+    yield waits
 
 
 def _queues_with_series(unfinished: Mapping[str, int], served: Container[str]) -> set[str]:

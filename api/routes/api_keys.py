@@ -44,7 +44,12 @@ def create_api_key(
         if not (request.scope is schemas.Scope.ADMIN or bootstrap_keys or api_keys.any_exists(session)):
             raise NoAdministrator("the first key needs the scope `admin`, or nobody could create another")
         row = api_keys.create(
-            session, key, name=request.name, scope=request.scope, lifetime_s=request.expires_in_s
+            session,
+            key,
+            name=request.name,
+            scope=request.scope,
+            lifetime_s=request.expires_in_s,
+            weight=request.weight,
         )
         return schemas.ApiKey.model_validate(row)
 

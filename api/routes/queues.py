@@ -12,14 +12,17 @@ from api.http.paging import Cursors, PageDep
 from api.http.problems import documented
 from api.services import Services
 from shared.errors import InvalidCursor
-from shared.schemas import QUEUE_PATTERN, Autoscaling, Page, Queue
-from shared.store import dispatch, queues
+from shared.schemas import QUEUE_PATTERN, Autoscaling, Page, Queue, QueueShares
+from shared.store import dispatch, queues, share_loads
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 
 _CURSORS = Cursors("queues", queues.QueueKey)
 
 _MAX_WOKEN = 100  # processes, when a queue is resumed: each runs all jobs that wait
+
+MAX_SHARES = 100
+"""Shares of a queue that are listed."""
 
 QueueName = Annotated[str, Path(pattern=QUEUE_PATTERN, description="The queue's name, such as `default`.")]
 
@@ -28,6 +31,17 @@ QueueName = Annotated[str, Path(pattern=QUEUE_PATTERN, description="The queue's 
 def list_queues(services: ServicesDep, query: PageDep) -> Page[Queue]:
     """List the queues by name: waiting jobs by priority, the age of the oldest, running jobs, workers."""
     return _CURSORS.read(services.database, query, partial(queues.page, named=services.settings.queues))
+
+
+@router.get("/queues/{name}/shares", dependencies=[READ], responses=documented())
+def list_shares(services: ServicesDep, name: QueueName) -> QueueShares:
+    """List up to 100 shares of a queue, those with the most waiting jobs first.
+
+    A sweep is a share, and so are all other jobs of an API key, or of an address without a key. Shares take
+    turns.
+    """
+    read = partial(share_loads.loads, queue=name, limit=MAX_SHARES)
+    return QueueShares(data=tuple(load for _, load in services.database.read(read)))
 
 
 @router.get("/autoscaling", dependencies=[READ], responses=documented())

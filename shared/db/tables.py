@@ -214,7 +214,7 @@ class Job(Base):
         _partial_index("ix_jobs_owner", "lease_owner", where="state = 'running'"),
         # what each share has waiting and running
         _partial_index(
-            "ix_jobs_share", "share", "queue", "state", "created_at", where="state IN ('queued', 'running')"
+            "ix_jobs_share", "state", "queue", "share", "created_at", where="state IN ('queued', 'running')"
         ),
         _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
     )
@@ -225,6 +225,8 @@ IS_QUEUED: ColumnElement[bool] = Job.state == literal_column("'queued'")
 """SQL for whether a job is queued."""
 IS_RUNNING: ColumnElement[bool] = Job.state == literal_column("'running'")
 """SQL for whether a job is running."""
+IS_UNFINISHED: ColumnElement[bool] = Job.state.in_([literal_column("'queued'"), literal_column("'running'")])
+"""SQL for whether a job is queued or running."""
 
 
 class Attempt(Base):

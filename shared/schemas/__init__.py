@@ -99,4 +99,12 @@ from shared.schemas.sweeps import (
     SweepResult,
 )
 from shared.schemas.weights import KeptArray, KeptWeights
-from shared.schemas.workers import Autoscaling, Queue, QueueLoad, Worker, WorkerAttempt
+from shared.schemas.workers import (
+    Autoscaling,
+    Queue,
+    QueueLoad,
+    QueueShares,
+    ShareLoad,
+    Worker,
+    WorkerAttempt,
+)

@@ -34,6 +34,10 @@ class ApiKeyCreate(Request):
     expires_in_s: Annotated[float, Field(ge=1, le=10 * 365 * 86_400), StrictNumber] | None = Field(
         default=None, description="Seconds until the key expires; null: it does not expire."
     )
+    weight: Annotated[float, Field(ge=0.01, le=100), StrictNumber] = Field(
+        default=1.0,
+        description="How many of its jobs start for one of a key of weight 1 while both wait.",
+    )
 
 
 class ApiKey(Response):
@@ -45,6 +49,7 @@ class ApiKey(Response):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    weight: float = 1.0
 
 
 class CreatedApiKey(ApiKey):

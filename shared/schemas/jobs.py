@@ -80,6 +80,9 @@ class Job(Response):
     evaluation_accuracy: float | None
     model_id: UUID | None
     sweep_id: UUID | None = None
+    share: str | None = Field(
+        default=None, description="Whose turn it takes: `sweep ID`, `key ID`, or `address ADDRESS`."
+    )
     retry_of: UUID | None
     error: JobError | None
     cancel_requested_at: datetime | None

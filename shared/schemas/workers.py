@@ -72,6 +72,28 @@ class Queue(Response):
     slots: int
 
 
+class ShareLoad(Response):
+    """The unfinished jobs of a share in a queue.
+
+    Attributes:
+        share: such as `sweep ID`, `key ID` or `address ADDRESS`; None for jobs of old versions.
+        name: of the sweep or the key, if it has one.
+        longest_wait_s: how long the oldest of its queued jobs has waited; None if none is queued.
+    """
+
+    share: str | None
+    name: str | None
+    queued: int
+    running: int
+    longest_wait_s: float | None
+
+
+class QueueShares(Response):
+    """The shares of a queue, those with the most waiting jobs first."""
+
+    data: tuple[ShareLoad, ...]
+
+
 class QueueLoad(Response):
     """A queue's load, for an autoscaler.
 

@@ -69,12 +69,14 @@ def create(
     name: str,
     scope: Scope,
     lifetime_s: float | None = None,
+    weight: float = 1.0,
     now: Now = database_now,
 ) -> ApiKey:
     """Store a key, without its secret. Idempotent.
 
     Args:
         lifetime_s: seconds until it expires; None for never.
+        weight: of the share of its jobs.
     """
     row = session.get(ApiKey, key.id)
     if row is None:
@@ -83,6 +85,7 @@ def create(
             name=name,
             sha256=_sha256(key.secret),
             scope=scope,
+            weight=weight,
             created_at=now(),
             expires_at=None if lifetime_s is None else now(lifetime_s),
         )

@@ -54,10 +54,11 @@ def summaries(session: Session, job_ids: Collection[UUID]) -> dict[UUID, schemas
     return {job.id: job for job in describe(session, rows)}
 
 
-def newly_queued(new: NewJob, created_at: datetime) -> schemas.Job:
+def newly_queued(new: NewJob, share: str, created_at: datetime) -> schemas.Job:
     """Return a job as `summary` does right after it was stored, without reading it."""
     return schemas.Job(
         **vars(new),
+        share=share,
         state=JobState.QUEUED,
         phase=None,
         attempt=0,

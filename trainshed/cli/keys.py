@@ -21,6 +21,10 @@ ScopeName = Annotated[
 Days = Annotated[
     float | None, typer.Option("--days", min=0.001, help="Days until it expires.", show_default="never")
 ]
+Weight = Annotated[
+    float,
+    typer.Option("--weight", min=0.01, max=100, help="How many of its jobs start for one of another key."),
+]
 KeyId = Annotated[UUID, typer.Argument(metavar="ID", help="The key's id, as listed by `keys list`.")]
 
 
@@ -30,11 +34,13 @@ def create(
     name: Name,
     scope: ScopeName = Scope.READ,
     days: Days = None,
+    weight: Weight = 1.0,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """Create an API key and print it; it cannot be displayed again."""
-    request = ApiKeyCreate(name=name, scope=scope, expires_in_s=None if days is None else days * _DAY_S)
+    lifetime_s = None if days is None else days * _DAY_S
+    request = ApiKeyCreate(name=name, scope=scope, expires_in_s=lifetime_s, weight=weight)
     created = server.create_api_key(request)
     if as_json:
         write_json(created)

@@ -15,6 +15,7 @@ from shared.schemas import (
     ModelSummary,
     Priority,
     Queue,
+    ShareLoad,
     Sweep,
     SweepDetail,
     Worker,
@@ -99,7 +100,9 @@ def _attempts(attempts: Sequence[Attempt]) -> Table:
 def queue_table(queues: Iterable[Queue]) -> Table:
     """Return queues, one per row."""
     table = new_table(
-        "Queue", "State", "High", "Normal", "Low", "Oldest", "Running", "Workers", "Slots", left=2
+        *("Queue", "State", *(priority.capitalize() for priority in Priority)),
+        *("Oldest", "Running", "Workers", "Slots"),
+        left=2,
     )
     for queue in queues:
         oldest = queue.oldest_waiting_s
@@ -111,6 +114,21 @@ def queue_table(queues: Iterable[Queue]) -> Table:
             f"{queue.running:,}",
             f"{queue.workers:,}",
             f"{queue.slots:,}",
+        )
+    return table
+
+
+def share_table(shares: Iterable[ShareLoad]) -> Table:
+    """Return shares of a queue, one per row."""
+    table = new_table("Share", "Name", "Waiting", "Running", "Longest wait", left=2)
+    for share in shares:
+        wait = share.longest_wait_s
+        table.add_row(
+            cell(share.share or "unknown"),
+            cell(share.name or ""),
+            f"{share.queued:,}",
+            f"{share.running:,}",
+            NOTHING if wait is None else f"{wait:,.0f} s",
         )
     return table
 

@@ -7,7 +7,7 @@ import typer
 
 from trainshed.cli import options
 from trainshed.cli.output import confirm, write_result
-from trainshed.cli.tables import history_table, queue_table, worker_table
+from trainshed.cli.tables import history_table, queue_table, share_table, worker_table
 
 workers_app = typer.Typer(invoke_without_command=True)
 queues_app = typer.Typer(invoke_without_command=True)
@@ -54,9 +54,15 @@ def undrain(worker: WorkerId, server: options.Server, as_json: options.Json = Fa
 
 @queues_app.callback()
 def queues(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
-    """List queues, or pause a queue."""
+    """List queues, whose jobs they hold, or pause a queue."""
     if not ctx.invoked_subcommand:
         write_result(server.queues(), queue_table, as_json=as_json)
+
+
+@queues_app.command()
+def shares(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
+    """List whose jobs wait in a queue and run; shares take turns."""
+    write_result(server.shares(queue), share_table, as_json=as_json, if_empty="No jobs wait or run.")
 
 
 @queues_app.command()

@@ -1,6 +1,7 @@
 """The workers and the queues, and the page of one worker; draining and pausing as forms."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,11 +17,12 @@ from api.routes.workers import WorkerId
 from api.web.forms import own_path, see_other
 from api.web.pages import Stream, render
 from shared.lifecycle import JobState, WorkerState
-from shared.schemas import Job, JobListQuery, Queue, Worker
-from shared.store import activity, job_lists, queues, workers
+from shared.schemas import Job, JobListQuery, Worker
+from shared.store import activity, job_lists, queues, share_loads, workers
 
 router = APIRouter(prefix="/workers", include_in_schema=False)
 
+_MAX_SHARES = 20
 _MAX_RUNNING = 200  # jobs whose names are shown beside their workers
 
 Back = Annotated[str, Query(description="The page that is shown after a form.")]
@@ -41,7 +43,11 @@ def list_workers(request: Request, services: ServicesDep, end: EndOfEventsDep, q
         workers=[worker for worker in page.data if worker.state is not WorkerState.STOPPED],
         stopped=[worker for worker in page.data if worker.state is WorkerState.STOPPED],
         jobs=services.database.read(_running),
-        queues=[(queue, queues.load(queue), _oldest(queue, now)) for _, queue in rows],
+        queues=[(queue, queues.load(queue), _oldest(queue.oldest_waiting_s, now)) for _, queue in rows],
+        shares=[
+            (queue, share, _oldest(share.longest_wait_s, now))
+            for queue, share in services.database.read(partial(share_loads.loads, limit=_MAX_SHARES))
+        ],
         is_online=services.database.read(workers.count_by_state).get(WorkerState.ONLINE, 0) > 0,
         next_page=f"/workers?cursor={page.next_cursor}" if page.next_cursor else None,
         is_first=query.cursor is None,
@@ -104,6 +110,6 @@ def _running(session: Session) -> dict[str, Job]:
     return {str(job.id): job for _, job in job_lists.page(session, query, limit=_MAX_RUNNING)}
 
 
-def _oldest(queue: Queue, now: datetime) -> datetime | None:
-    """Return since when the oldest job of a queue has waited; None if none waits."""
-    return None if queue.oldest_waiting_s is None else now - timedelta(seconds=queue.oldest_waiting_s)
+def _oldest(waiting_s: float | None, now: datetime) -> datetime | None:
+    """Return since when a job has waited that has waited for so long; None if none waits."""
+    return None if waiting_s is None else now - timedelta(seconds=waiting_s)

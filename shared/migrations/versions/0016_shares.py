@@ -74,7 +74,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_share",
         "jobs",
-        ["share", "queue", "state", "created_at"],
+        ["state", "queue", "share", "created_at"],
         sqlite_where=_UNFINISHED,
         postgresql_where=_UNFINISHED,
     )

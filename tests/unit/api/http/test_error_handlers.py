@@ -121,7 +121,7 @@ def _refused(client: httpx.Client, body: Any) -> dict[str, Any]:
         ({"kind": "train", "spec": {"optimizer": "lion"}}, "/spec/optimizer", "'adam', 'sgd' or 'rmsprop'"),
         ({"kind": "train", "spec": {"train_size": 0}}, "/spec/train_size", "greater than or equal to 1"),
         ({"kind": "train", "spec": []}, "/spec", "valid dictionary"),
-        ({"kind": "train", "priority": "urgent"}, "/priority", "'high', 'normal' or 'low'"),
+        ({"kind": "train", "priority": "first"}, "/priority", "'urgent', 'high', 'normal' or 'low'"),
         ({"kind": "train", "tags": ["good", ""]}, "/tags/1", "at least 1 character"),
         ({"kind": "train", "a/b~c": 1}, "/a~1b~0c", "Extra inputs"),
         ({"kind": "train", "name": "\ud800"}, "/name", "unicode"),

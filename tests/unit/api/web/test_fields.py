@@ -49,7 +49,7 @@ def test_limits_and_defaults_are_those_of_the_schema(name: str, limits: str, def
 
 def test_choices_are_those_of_the_schema() -> None:
     assert field("model").choices == ("cnn", "dense")
-    assert field("priority").choices == ("high", "normal", "low")
+    assert field("priority").choices == ("urgent", "high", "normal", "low")
 
 
 def test_a_datasets_sizes_limit_the_fields() -> None:

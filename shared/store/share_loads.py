@@ -1,0 +1,65 @@
+"""What each share has waiting and running in a queue."""
+
+from collections.abc import Collection
+from contextlib import suppress
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared import schemas
+from shared.db.clock import Now, database_now
+from shared.db.tables import IS_UNFINISHED, ApiKey, Job, Sweep
+from shared.lifecycle import JobState
+
+
+def loads(
+    session: Session, queue: str | None = None, *, limit: int, now: Now = database_now
+) -> list[tuple[str, schemas.ShareLoad]]:
+    """Return the unfinished jobs of up to `limit` shares, of a queue or of all: those with the most first.
+
+    Returns:
+        The name of the queue and the share's load in it, for each.
+    """
+    is_queued = Job.state == JobState.QUEUED
+    queued = func.count().filter(is_queued)
+    statement = (
+        select(
+            *(Job.queue, Job.share, queued.label("queued"), func.count().label("jobs")),
+            func.min(Job.created_at).filter(is_queued).label("oldest"),
+            now().label("read_at"),
+        )
+        .where(IS_UNFINISHED)
+        .group_by(Job.queue, Job.share)
+        .order_by(queued.desc(), Job.queue, Job.share)
+        .limit(limit)
+    )
+    rows = session.execute(statement if queue is None else statement.where(Job.queue == queue)).all()
+    names = _names(session, {row.share for row in rows if row.share is not None})
+    return [
+        (
+            row.queue,
+            schemas.ShareLoad(
+                share=row.share,
+                name=names.get(row.share),
+                queued=row.queued,
+                running=row.jobs - row.queued,
+                longest_wait_s=row.oldest and max(0.0, (row.read_at - row.oldest).total_seconds()),
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _names(session: Session, shares: Collection[str]) -> dict[str, str | None]:
+    """Return the names of the sweeps and keys among these shares."""
+    ids: dict[str, dict[UUID, str]] = {"sweep": {}, "key": {}}
+    for share in shares:
+        kind, _, text = share.partition(" ")
+        with suppress(KeyError, ValueError):
+            ids[kind][UUID(text)] = share
+    return {
+        ids[kind][row.id]: row.name
+        for kind, table in (("sweep", Sweep), ("key", ApiKey))
+        for row in session.execute(select(table.id, table.name).where(table.id.in_(ids[kind])))
+    }
