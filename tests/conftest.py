@@ -47,6 +47,16 @@ def _environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(autouse=True)
+def _same_environment(_environment: dict[str, str]) -> Iterator[None]:
+    """Fail a test that leaves the environment changed: what later tests start would inherit that."""
+    before = dict(os.environ)
+    yield
+    changed = dict(set(os.environ.items()) ^ set(before.items()))
+    changed.pop("PYTEST_CURRENT_TEST", None)
+    assert sorted(changed) == []
+
+
+@pytest.fixture(autouse=True)
 def _fresh_settings() -> Iterator[None]:
     get_settings.cache_clear()
     yield
