@@ -14,7 +14,7 @@ from schemathesis.core.transport import Response
 from schemathesis.openapi.checks import RejectedPositiveData
 
 from api.http.bodies import IMAGE_TYPES
-from tests.support.onnx_models import make_drawing
+from tests.support.drawings import make_drawing
 
 # Valid by every schema, and refused all the same for what the database or the rest of the request holds.
 # Whatever else is refused of valid data is a failure.
