@@ -36,7 +36,7 @@ def _drawing(media_type: str) -> bytes:
     return file.getvalue()
 
 
-# not taken from `api.http.bodies`: importing the API takes a second in each process; schemathesis reports others
+# those of `api.http.bodies`, which takes a second of each process to import
 for media_type in ("image/png", "image/jpeg"):
     schemathesis.openapi.media_type(media_type, strategies.just(_drawing(media_type)))
 
