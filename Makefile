@@ -35,7 +35,7 @@ quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no Ten
 
 .PHONY: test
 test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 12 minutes on 2 cores
-	@echo "About 4,500 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 12 minutes on 2 cores"
+	@echo "About 4,400 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 12 minutes on 2 cores"
 	@$(PYTEST) -n 3 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults
@@ -43,7 +43,7 @@ faults: .venv/installed ## Run all fault tests, which kill processes and servers
 	$(PYTEST) -n 2 --dist worksteal -m faults
 
 .PHONY: contract
-contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 9 minutes
+contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 8 minutes
 	$(TESTING) $(BIN)/python -m tests.contract
 
 .PHONY: screenshots
