@@ -7,6 +7,11 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# tests' files are in memory, where it has room for them: on a disk SQLite waits at each commit
+MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 2000000 ] 2>/dev/null && echo /dev/shm)
+# whatever the environment says, compiled modules are kept: tests start hundreds of programs
+TESTING := PYTHONDONTWRITEBYTECODE= TMPDIR=$(or $(MEMORY),$${TMPDIR:-/tmp})
+PYTEST := $(TESTING) $(BIN)/pytest -p no:schemathesis
 # `make test` leaves out what needs a GPU and the long fault tests
 TEST := not gpu and (not faults or kills)
 # `make quick` leaves out TensorFlow (tests/unit/workers/mnist), PostgreSQL and tests that take seconds
@@ -26,20 +31,20 @@ up: .venv/installed ## Run Redis, the API and a worker on this host until Ctrl-C
 
 .PHONY: quick
 quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no TensorFlow: under a minute
-	@$(BIN)/pytest -n 3 --dist worksteal -p no:schemathesis -m "$(QUICK)" tests/unit --ignore tests/unit/workers/mnist
+	@$(PYTEST) -n 3 --dist worksteal -m "$(QUICK)" tests/unit --ignore tests/unit/workers/mnist
 
 .PHONY: test
 test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 12 minutes on 2 cores
-	@echo "About 4,500 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 12 minutes on 2 cores"
-	@$(BIN)/pytest -n 3 --dist worksteal -m "$(TEST)"
+	@echo "About 4,400 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 12 minutes on 2 cores"
+	@$(PYTEST) -n 3 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults
 faults: .venv/installed ## Run all fault tests, which kill processes and servers: about 25 minutes
-	$(BIN)/pytest -n 2 --dist worksteal -m faults
+	$(PYTEST) -n 2 --dist worksteal -m faults
 
 .PHONY: contract
-contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 9 minutes
-	$(BIN)/python -m tests.contract
+contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 8 minutes
+	$(TESTING) $(BIN)/python -m tests.contract
 
 .PHONY: screenshots
 screenshots: .venv/installed ## Train some jobs and take a picture of each page into screenshots/, and of the README's into docs/

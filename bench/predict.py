@@ -22,7 +22,7 @@ from bench.timing import report, times_ms
 from shared.db.engine import Database
 from shared.schemas import ModelFormat, ModelKind
 from tests.support import factories
-from tests.support.onnx_models import make_drawing
+from tests.support.drawings import make_drawing
 from workers.mnist.model import initial_weights
 from workers.mnist.onnx_file import to_onnx
 

@@ -13,6 +13,7 @@ from redis import Redis
 from shared.broker import RUN_JOBS, celery_app
 from shared.lifecycle import EventType, JobState
 from tests.faults.cluster import Cluster
+from tests.faults.conftest import KILLS_ON_SQLITE
 from tests.faults.programs import Program
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -127,7 +128,7 @@ def test_a_worker_that_is_fed_ten_thousand_items_of_garbage_runs_the_next_job(
     assert client.exists("unacked", "unacked_index") == 0
 
 
-@pytest.mark.kills
+@KILLS_ON_SQLITE
 def test_jobs_run_once_each_whatever_else_is_on_the_list(cluster: Cluster, client: Redis) -> None:
     garbage = Garbage(21, real_message(cluster, client))
     job_ids = [cluster.submit(epochs=1, train_size=2) for _ in range(40)]

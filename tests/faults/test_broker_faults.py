@@ -10,7 +10,7 @@ from shared.broker import RUN_JOBS, celery_app
 from shared.lifecycle import EventType, JobState
 from shared.settings import Settings
 from tests.faults.cluster import Cluster
-from tests.faults.conftest import NewCluster
+from tests.faults.conftest import KILLS_ON_SQLITE, NewCluster
 from tests.faults.programs import pass_seconds
 from tests.faults.proxy import Proxy
 from tests.support.servers import RedisServer
@@ -190,7 +190,7 @@ def test_messages_for_finished_jobs_change_nothing(cluster: Cluster, redis: Redi
     assert [cluster.job(job_id).version for job_id in (done, cancelled)] == before
 
 
-@pytest.mark.kills
+@KILLS_ON_SQLITE
 @pytest.mark.parametrize("messages", [0, 1, 60])
 def test_every_job_of_a_backlog_runs_once_with_any_number_of_messages(
     cluster: Cluster, redis: RedisServer, messages: int

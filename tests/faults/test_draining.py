@@ -9,9 +9,10 @@ from shared.db.tables import Attempt, Worker
 from shared.lifecycle import JobState, WorkerState
 from shared.store import queues, workers
 from tests.faults.cluster import Cluster
+from tests.faults.conftest import KILLS_ON_SQLITE
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.kills]
+pytestmark = pytest.mark.faults
 
 
 def _online_workers(cluster: Cluster) -> list[str]:
@@ -23,6 +24,7 @@ def _workers_of_attempts(cluster: Cluster) -> set[str]:
     return set(cluster.database.read(lambda session: session.scalars(select(Attempt.worker)).all()))
 
 
+@KILLS_ON_SQLITE
 def test_jobs_run_on_other_workers_while_one_drains_and_on_it_again_afterwards(cluster: Cluster) -> None:
     cluster.workers(2)
     drained, other = wait_until(
@@ -40,6 +42,7 @@ def test_jobs_run_on_other_workers_while_one_drains_and_on_it_again_afterwards(c
     assert _workers_of_attempts(cluster) == {drained, other}
 
 
+@pytest.mark.kills
 def test_no_job_of_a_paused_queue_is_started_until_the_queue_is_resumed(sqlite_cluster: Cluster) -> None:
     cluster = sqlite_cluster
     cluster.workers(1)

@@ -20,7 +20,8 @@ from tests.faults.clients import RandomClient, stop
 from tests.faults.cluster import Cluster, fast_settings
 from tests.faults.programs import Api, pass_seconds, training
 from tests.support import factories
-from tests.support.onnx_models import make_counting_onnx, make_drawing
+from tests.support.drawings import make_drawing
+from tests.support.onnx_models import make_counting_onnx
 from tests.support.servers import RedisServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]

@@ -1,6 +1,8 @@
-"""Fixtures of the integration tests: TensorFlow.js."""
+"""Fixtures of the integration tests: TensorFlow.js, and threads."""
 
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,3 +19,10 @@ def tensorflow_js() -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads for requests that wait."""
+    with ThreadPoolExecutor(16) as threads:
+        yield threads

@@ -11,8 +11,6 @@ import pytest
 from shared.db.engine import Database
 from tests.support import factories
 
-_ROUNDS = 3
-
 Request = Callable[[httpx.Client, str, str], httpx.Response]
 
 
@@ -96,9 +94,10 @@ def _statuses(response: httpx.Response) -> list[int]:
     return [response.status_code, *(item["status"] for item in items)]
 
 
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("first", _REQUESTS)
 def test_no_two_concurrent_requests_meet_an_internal_error(
-    api: httpx.Client, database: Database, first: str
+    api: httpx.Client, database: Database, first: str, rounds: int
 ) -> None:
     names = list(_REQUESTS)
     others = names[names.index(first) :]
@@ -109,7 +108,7 @@ def test_no_two_concurrent_requests_meet_an_internal_error(
         return request(api, job, model)
 
     with ThreadPoolExecutor(2) as threads:
-        for second in others * _ROUNDS:
+        for second in others * rounds:
             job, model = factories.succeeded(database)
             pair = (_REQUESTS[first], _REQUESTS[second])
             responses = threads.map(lambda each: send(each, str(job), str(model.id)), pair)  # noqa: B023

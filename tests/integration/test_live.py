@@ -1,9 +1,7 @@
 """Live updates over HTTP, on each database, with a real Redis; the store's functions simulate workers."""
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from itertools import cycle, islice
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from threading import Barrier
 from typing import Any
 from uuid import UUID
@@ -17,11 +15,9 @@ from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.lifecycle import Phase
 from shared.settings import Settings
-from shared.store import attempts
 from tests.support import factories
 from tests.support.servers import RedisServer, running_app
-from tests.support.streams import StreamEvent, open_stream
-from tests.support.waiting import wait_until
+from tests.support.streams import StreamEvent, long_poll, open_stream
 from trainshed.client import Client
 
 EVENT_TYPES = [
@@ -30,24 +26,11 @@ EVENT_TYPES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as threads:
-        yield threads
-
-
 def _succeed(database: Database, job_id: UUID) -> None:
     attempt = factories.claimed(database, job_id).attempt
     factories.record_progress(database, attempt, factories.make_progress(Phase.TRAINING))
     factories.record(database, attempt, 3)
     factories.succeed(database, attempt, factories.make_model())
-
-
-def _long_poll(api: httpx.Client, threads: ThreadPoolExecutor, job_id: UUID) -> Future[httpx.Response]:
-    """A long poll for a job's next version."""
-    path = f"/v1/jobs/{job_id}"
-    tag = api.get(path).headers["ETag"]
-    return threads.submit(api.get, path, params={"wait": 30}, headers={"If-None-Match": tag}, timeout=40)
 
 
 def _summary(epoch: int) -> dict[str, Any]:
@@ -135,97 +118,6 @@ def _delete(database: Database, job_id: UUID) -> None:
     database.write(lambda session: session.execute(delete(Job).where(Job.id == job_id)))
 
 
-def test_a_long_poll_returns_when_the_job_changes(
-    api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
-) -> None:
-    job_id = factories.submitted(publishing_database)
-    waiting = _long_poll(api, threads, job_id)
-    factories.claimed(publishing_database, job_id)
-
-    assert waiting.result().json()["state"] == "running"
-
-
-def test_a_long_poll_without_an_etag_waits_for_the_next_change(
-    api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
-) -> None:
-    attempt = factories.running(publishing_database)
-    phases = cycle([Phase.TRAINING, Phase.EVALUATING])
-    waiting = threads.submit(api.get, f"/v1/jobs/{attempt.job_id}", params={"wait": 30})
-
-    def change_and_check() -> bool:
-        factories.record_progress(publishing_database, attempt, factories.make_progress(next(phases)))
-        return waiting.done()
-
-    wait_until(change_and_check, "the long poll returns")
-    assert waiting.result().status_code == 200
-
-
-def test_a_long_poll_for_the_end_is_answered_then_and_by_no_change_before(
-    api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
-) -> None:
-    attempt = factories.running(publishing_database)
-    path = f"/v1/jobs/{attempt.job_id}"
-    options: dict[str, str | int] = {"wait": 30, "until": "end"}
-    waiting = threads.submit(api.get, path, params=options, timeout=40)
-    factories.record(publishing_database, attempt, 3)
-    other = _long_poll(api, threads, attempt.job_id)
-    factories.record(publishing_database, attempt, 1, first=3)
-    assert other.result().json()["state"] == "running"  # the change was announced
-    assert not waiting.done()
-    factories.succeed(publishing_database, attempt, factories.make_model())
-    assert waiting.result().json()["state"] == "succeeded"
-    assert api.get(path, params=options).json()["state"] == "succeeded"
-
-
-def test_a_long_poll_for_the_end_of_a_job_that_goes_on_ends_after_its_wait(
-    api: httpx.Client, database: Database
-) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}"
-    response = api.get(path, params={"wait": 0.1, "until": "end"})
-    assert (response.status_code, response.json()["state"]) == (200, "running")
-    tag = {"If-None-Match": response.headers["ETag"]}
-    assert api.get(path, params={"wait": 0.1, "until": "end"}, headers=tag).status_code == 304
-    assert api.get(path, params={"wait": 0.1, "until": "then"}).status_code == 422
-
-
-@pytest.mark.parametrize(("header", "status"), [("If-None-Match", 304), ("X-Nothing", 200)])
-def test_a_long_poll_without_a_change_ends_after_its_wait(
-    api: httpx.Client, database: Database, header: str, status: int
-) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}"
-    tag = api.get(path).headers["ETag"]
-
-    response = api.get(path, params={"wait": 0.1}, headers={header: tag})
-
-    assert (response.status_code, response.headers["ETag"]) == (status, tag)
-
-
-def test_a_long_poll_for_a_finished_job_returns_immediately(api: httpx.Client, database: Database) -> None:
-    job_id = factories.cancelled(database)
-    tag = api.get(f"/v1/jobs/{job_id}").headers["ETag"]
-
-    response = api.get(f"/v1/jobs/{job_id}", params={"wait": 30}, headers={"If-None-Match": tag}, timeout=10)
-
-    assert response.status_code == 304
-
-
-def test_many_concurrent_long_polls_do_not_block_other_requests(
-    live_settings: Settings, publishing_database: Database
-) -> None:
-    running = [factories.running(publishing_database) for _ in range(50)]
-    with (
-        running_app(create_app(live_settings)) as api,
-        ThreadPoolExecutor(len(running)) as threads,
-        httpx.Client(base_url=api.base_url, limits=httpx.Limits(max_connections=None)) as client,
-    ):
-        waiting = [_long_poll(client, threads, attempt.job_id) for attempt in running]
-        assert api.get("/readyz").status_code == 200
-        for attempt in running:
-            publishing_database.write(partial(attempts.cancel_attempt, attempt=attempt))
-
-        assert {poll.result().json()["state"] for poll in waiting} == {"cancelled"}
-
-
 @pytest.mark.parametrize("outage", ["stopped", "hanging"])
 def test_changes_are_delivered_while_redis_is_unavailable(
     api: httpx.Client,
@@ -238,7 +130,7 @@ def test_changes_are_delivered_while_redis_is_unavailable(
     with open_stream(api, f"/v1/jobs/{other}/stream") as stream, open_stream(api, "/v1/stream") as all_jobs:
         all_jobs.read_first_id()
         next(stream)
-        waiting = _long_poll(api, threads, job_id)
+        waiting = long_poll(api, threads, job_id)
         {"stopped": redis.stop, "hanging": redis.hang}[outage]()
         factories.claimed(publishing_database, job_id)
         factories.claimed(publishing_database, other)
@@ -253,7 +145,7 @@ def test_changes_are_delivered_after_redis_is_restarted(
 ) -> None:
     redis.stop()
     job_id = factories.submitted(publishing_database)
-    waiting = _long_poll(api, threads, job_id)
+    waiting = long_poll(api, threads, job_id)
     redis.start()
     factories.claimed(publishing_database, job_id)
     assert waiting.result().json()["state"] == "running"

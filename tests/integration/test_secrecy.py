@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,7 @@ from shared.schemas import ApiKeyCreate, Scope, TrainJobCreate, TrainRequest
 from shared.settings import Settings
 from tests.support.paths import ROOT
 from tests.support.ports import closed_port
-from tests.support.servers import RedisServer
+from tests.support.servers import NO_TLS, RedisServer
 from tests.support.waiting import wait_until
 from trainshed.client import Client
 from trainshed.errors import TrainshedApiError
@@ -83,10 +84,12 @@ def test_reports_of_a_database_outage_contain_no_password(unreachable: Settings)
     program, output = _program("api", ["trainshed.cli.main", "api"], unreachable), ""
     program.start()
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{unreachable.port}", timeout=30) as api:
+        url = f"http://127.0.0.1:{unreachable.port}"
+        with httpx.Client(base_url=url, timeout=30, verify=NO_TLS) as api, ThreadPoolExecutor(3) as threads:
             wait_until(lambda: _is_live(api), "the API is live", 60)
-            for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", f"/v1/jobs/{uuid7()}")):
-                response = api.request(method, path, json={"kind": "train"})
+            requests = (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", f"/v1/jobs/{uuid7()}"))
+            # at the same time: each is answered when the database's patience is over, 10 s later
+            for response in threads.map(lambda it: api.request(*it, json={"kind": "train"}), requests):
                 assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
                 assert response.headers["Content-Type"] == "application/problem+json"
                 assert response.json()["type"] == "/problems/database-unavailable"

@@ -10,4 +10,4 @@ from tests.support.store_machine import run_machine
 def test_the_store_behaves_like_its_model() -> None:
     with open_database("sqlite://") as database:  # in memory
         database.migrate()
-        run_machine(database, runs=40)
+        run_machine(database, runs=20)

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 """The path of Debian's Chromium; None if it is not installed."""
+
+AWAY = ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
+"""What Chromium reports of requests to an API that does not run."""
 
 _REPORT_CSP = """
 document.addEventListener('securitypolicyviolation', (event) =>
@@ -98,6 +101,18 @@ class WatchedPages:
     def _note_status(self, status: int, url: str) -> None:
         if status >= 400:
             self.problems.append(f"{url}: status {status}")
+
+
+def is_live(page: Page, timeout_ms: float = 30_000) -> None:
+    """Wait until a page says that it follows what happens."""
+    status = page.get_by_role("status").filter(has_text=re.compile(r"^\s*Live\s*$"))  # pages may have others
+    expect(status).to_be_visible(timeout=timeout_ms)
+
+
+def sign_in(page: Page, key: str) -> None:
+    """Sign in with an API key on the page that asks for one."""
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
 
 
 def violations(page: Page) -> list[str]:

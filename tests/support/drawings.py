@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Points = list[tuple[float, float]]
@@ -40,6 +41,13 @@ def draw(
         places = [(x * side * scale, y * side * scale) for x, y in points]
         pen.line(places, fill=ink, width=round(width * side * scale), joint="curve")
     return image.resize((side, side), Image.Resampling.BOX)
+
+
+def make_drawing(side: int = 280, *, ink: int = 0, paper: int = 255) -> NDArray[np.uint8]:
+    """A greyscale drawing, (side, side), of a thick vertical stroke off the centre."""
+    drawing = np.full((side, side), paper, np.uint8)
+    drawing[side // 8 : side * 5 // 8, side // 8 : side // 4] = ink
+    return drawing
 
 
 def make_drawings() -> dict[str, Image.Image]:

@@ -39,13 +39,6 @@ def make_counting_onnx() -> bytes:
     return make_onnx(weights)
 
 
-def make_drawing(side: int = 280, *, ink: int = 0, paper: int = 255) -> npt.NDArray[np.uint8]:
-    """A greyscale drawing, (side, side), of a thick vertical stroke off the centre."""
-    drawing = np.full((side, side), paper, np.uint8)
-    drawing[side // 8 : side * 5 // 8, side // 8 : side // 4] = ink
-    return drawing
-
-
 def make_weights(kind: ModelKind, seed: int = 0) -> Weights:
     """Weights like trained ones, without training: biases not zero, scores of digits far apart."""
     random = np.random.default_rng(seed)

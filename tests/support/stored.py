@@ -3,12 +3,16 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Table, select
+from sqlalchemy import Column, Table, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Base, Epoch, EpochWeights, Job, JobEvent
 from shared.schemas import EpochMetrics
+
+
+def count_jobs(database: Database) -> int:
+    return database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) or 0
 
 
 def job(database: Database, job_id: UUID) -> Job:

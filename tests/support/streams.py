@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -63,3 +65,10 @@ class Stream:
             name, _, value = line.partition(":")
             fields[name] = value.removeprefix(" ")
         raise StopIteration
+
+
+def long_poll(api: httpx.Client, threads: ThreadPoolExecutor, job_id: UUID) -> Future[httpx.Response]:
+    """A long poll for a job's next version."""
+    path = f"/v1/jobs/{job_id}"
+    tag = api.get(path).headers["ETag"]
+    return threads.submit(api.get, path, params={"wait": 30}, headers={"If-None-Match": tag}, timeout=40)

@@ -13,7 +13,10 @@ import httpx
 
 from shared.db.engine import Database
 from shared.db.tables import Base
+from shared.schemas import Scope
 from shared.settings import Settings
+from shared.store import api_keys
+from shared.store.api_keys import NewApiKey
 from shared.store.change_feed import ChangePublisher
 from tests.support.databases import open_database
 from tests.support.factories import make_settings
@@ -67,6 +70,12 @@ class WebStack:
         path = self.settings.database_url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(path, timeout=10)) as connection:
             connection.executescript(f"BEGIN; {'; '.join(_DELETES)}; COMMIT")
+
+    def new_key(self, scope: Scope) -> str:
+        """Store a new API key with a scope, and return it."""
+        key = NewApiKey.draw()
+        self.database.write(lambda session: api_keys.create(session, key, name=f"a {scope} key", scope=scope))
+        return str(key)
 
     @contextmanager
     def worker(self, **settings: Any) -> Iterator[Program]:

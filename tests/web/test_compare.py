@@ -4,8 +4,7 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from tests.support import factories
-from tests.support.browsing import WatchedPages, violations
-from tests.web.test_live import is_live
+from tests.support.browsing import WatchedPages, is_live, violations
 
 
 def test_selected_jobs_are_compared_and_followed(page: Page, database: Database) -> None:

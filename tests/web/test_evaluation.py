@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from shared.db.engine import Database
 from shared.formats.predictions import PredictedImages
 from tests.support import factories
-from tests.support.browsing import WatchedPages, violations
+from tests.support.browsing import WatchedPages, is_live, violations
 from workers.mnist.evaluation import evaluate
 
 RECOUNT = """async ([address, encoded, threshold]) => {
@@ -138,7 +138,7 @@ def test_results_appear_when_the_job_ends(page: Page, database: Database) -> Non
     spec = factories.make_spec(dataset="digits")
     attempt = factories.running(database, spec=spec)
     page.goto(f"/jobs/{attempt.job_id}?tab=evaluation")
-    expect(page.get_by_role("status")).to_have_text("Live")
+    is_live(page)
     expect(page.get_by_text("No evaluation yet")).to_be_visible()
     assert violations(page) == []
     factories.succeed(database, attempt, factories.make_model(spec=spec))

@@ -4,7 +4,7 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from tests.support import factories
-from tests.support.browsing import violations
+from tests.support.browsing import is_live, violations
 
 
 def test_examples_and_the_jobs_own_images_are_shown_with_their_labels(page: Page, database: Database) -> None:
@@ -12,7 +12,7 @@ def test_examples_and_the_jobs_own_images_are_shown_with_their_labels(page: Page
     loaded: list[str] = []
     page.on("requestfinished", lambda request: loaded.append(request.url))
     page.goto(f"/jobs/{job_id}?tab=input")
-    expect(page.get_by_role("status")).to_have_text("Live")
+    is_live(page)
 
     assert page.get_by_role("img", name="Test image").count() == 20
     assert page.get_by_role("img", name="Train image").count() == 60

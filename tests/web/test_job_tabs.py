@@ -13,8 +13,7 @@ from shared.store import attempts, job_logs
 from shared.store.job_logs import Line
 from shared.store.transitions import AttemptId
 from tests.support import factories
-from tests.support.browsing import violations
-from tests.web.test_live import is_live
+from tests.support.browsing import is_live, violations
 
 MARKUP = "<img src=x onerror=alert(1)>"
 

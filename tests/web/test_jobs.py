@@ -9,8 +9,7 @@ from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.store import job_queries
 from tests.support import factories
-from tests.support.browsing import violations
-from tests.web.test_live import is_live
+from tests.support.browsing import is_live, violations
 
 
 def row(page: Page, name: str) -> Locator:

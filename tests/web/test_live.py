@@ -1,18 +1,11 @@
-"""What happens is shown without a reload: also after the API was killed, and not while hidden or paused."""
+"""What happens is shown without a reload, and not while the page is hidden or paused."""
 
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.store import job_edits
 from tests.support import factories
-from tests.support.browsing import WatchedPages
-from tests.support.web_stack import WebStack
-
-AWAY = ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
-
-
-def is_live(page: Page, timeout_ms: float = 30_000) -> None:
-    expect(page.get_by_role("status")).to_have_text("Live", timeout=timeout_ms)
+from tests.support.browsing import WatchedPages, is_live
 
 
 def test_the_overview_shows_a_job_from_its_submission_to_its_end(page: Page, database: Database) -> None:
@@ -37,21 +30,6 @@ def test_a_jobs_page_follows_it_and_says_when_it_has_finished(page: Page, databa
     expect(page.locator(".title-row .badge")).to_have_text("Succeeded")
     expect(page.get_by_role("status")).to_have_text("Finished")
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
-
-
-def test_nothing_is_missed_while_the_api_is_away(
-    pages: WatchedPages, stack: WebStack, database: Database
-) -> None:
-    page = pages.open(allow=AWAY)
-    attempt = factories.running(database)
-    page.goto(f"/jobs/{attempt.job_id}")
-    is_live(page)
-    stack.kill()
-    expect(page.get_by_role("status")).to_have_text("Reconnecting")
-    factories.record(database, attempt, 2)
-    stack.restart()
-    is_live(page)
-    expect(page.locator(".facts")).to_contain_text("2/3")
 
 
 def test_who_looks_at_a_job_that_is_deleted_is_told(pages: WatchedPages, database: Database) -> None:

@@ -6,9 +6,8 @@ from playwright.sync_api import Page, expect
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support import factories
-from tests.support.browsing import WatchedPages
+from tests.support.browsing import AWAY, WatchedPages, is_live
 from tests.support.web_stack import WebStack
-from tests.web.test_live import AWAY
 from tests.web.test_training import shown, shows_what_is_stored
 
 EPOCHS = 300
@@ -38,7 +37,7 @@ def test_curves_grow_while_a_model_is_trained_and_have_every_point_once(
         stack.kill()
         expect(page.get_by_role("status")).to_have_text("Reconnecting")
         stack.restart()
-        expect(page.get_by_role("status")).to_have_text("Live", timeout=START_MS)
+        is_live(page, START_MS)
         has_epochs(page, len(shown(page, "epoch")["loss"]) + 1)
         page.reload()
         has_epochs(page, 6)

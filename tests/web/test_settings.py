@@ -5,10 +5,9 @@ import re
 from playwright.sync_api import expect
 
 from shared.schemas import Scope
-from tests.support.browsing import WatchedPages, violations
+from tests.support.browsing import WatchedPages, sign_in, violations
 from tests.support.web_stack import WebStack
 from tests.web.conftest import ADMIN_KEY
-from tests.web.test_sign_in import new_key, sign_in
 
 
 def test_a_key_is_shown_once_copied_used_and_revoked(guarded_pages: WatchedPages) -> None:
@@ -45,7 +44,7 @@ def test_a_key_is_shown_once_copied_used_and_revoked(guarded_pages: WatchedPages
 def test_a_mistake_is_explained_beside_what_was_typed(guarded_pages: WatchedPages, guarded: WebStack) -> None:
     page = guarded_pages.open(allow=["422"])
     page.goto("/settings")
-    sign_in(page, new_key(guarded, Scope.ADMIN))
+    sign_in(page, guarded.new_key(Scope.ADMIN))
     page.get_by_label("Name of the person").fill(" ")
     page.get_by_label("Scope").select_option("admin")
     page.get_by_role("button", name="Create key").click()

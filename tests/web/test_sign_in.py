@@ -1,25 +1,12 @@
 """Signing in with a key of each scope: what it may not do is not offered, and what it may is live."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from shared.schemas import Scope
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
 from tests.support import factories
-from tests.support.browsing import WatchedPages, violations
+from tests.support.browsing import WatchedPages, is_live, sign_in, violations
 from tests.support.web_stack import WebStack
-
-
-def new_key(stack: WebStack, scope: Scope) -> str:
-    key = NewApiKey.draw()
-    stack.database.write(lambda session: api_keys.create(session, key, name=f"a {scope} key", scope=scope))
-    return str(key)
-
-
-def sign_in(page: Page, key: str) -> None:
-    page.get_by_label("API key").fill(key)
-    page.get_by_role("button", name="Sign in").click()
 
 
 @pytest.mark.parametrize("scope", list(Scope))
@@ -29,10 +16,10 @@ def test_a_key_of_each_scope_signs_in_and_is_offered_what_it_may_do(
     job_id, page = factories.submitted(guarded.database), guarded_pages.open()
     page.goto(f"/jobs/{job_id}?tab=config")
     assert violations(page) == []
-    sign_in(page, new_key(guarded, scope))
+    sign_in(page, guarded.new_key(scope))
 
     expect(page).to_have_url(f"{guarded.url}/jobs/{job_id}?tab=config")
-    expect(page.get_by_role("status")).to_have_text("Live")
+    is_live(page)
     expect(page.get_by_role("link", name="Clone")).to_have_count(int(scope.includes(Scope.SUBMIT)))
     page.get_by_role("button", name="Sign out").click()
     page.goto("/jobs")
@@ -54,7 +41,7 @@ def test_the_key_is_in_a_cookie_that_no_script_and_no_other_site_gets(
 ) -> None:
     page = guarded_pages.open()
     page.goto("/")
-    sign_in(page, new_key(guarded, Scope.READ))
+    sign_in(page, guarded.new_key(Scope.READ))
     page.get_by_role("heading", name="Overview").wait_for(state="attached")
 
     [cookie] = page.context.cookies()
@@ -65,8 +52,8 @@ def test_the_key_is_in_a_cookie_that_no_script_and_no_other_site_gets(
 def test_who_is_signed_out_meanwhile_is_told(guarded_pages: WatchedPages, guarded: WebStack) -> None:
     page = guarded_pages.open(allow=["401"])
     page.goto("/")
-    sign_in(page, new_key(guarded, Scope.READ))
-    expect(page.get_by_role("status")).to_have_text("Live")
+    sign_in(page, guarded.new_key(Scope.READ))
+    is_live(page)
     page.context.clear_cookies()
     page.locator("#live").click()
     page.locator("#live").click()

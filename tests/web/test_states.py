@@ -8,10 +8,8 @@ from shared.store import api_keys, attempts
 from shared.store.api_keys import NewApiKey, parse
 from shared.store.transitions import AttemptFailure
 from tests.support import factories
-from tests.support.browsing import WatchedPages, violations
+from tests.support.browsing import AWAY, WatchedPages, is_live, sign_in, violations
 from tests.support.web_stack import WebStack
-from tests.web.test_live import AWAY, is_live
-from tests.web.test_sign_in import new_key, sign_in
 
 
 def test_no_worker_every_page_that_waits_for_one_says_how_to_start_it(page: Page, database: Database) -> None:
@@ -28,7 +26,7 @@ def test_no_worker_every_page_that_waits_for_one_says_how_to_start_it(page: Page
     expect(notice).to_have_count(0)
 
 
-def test_an_api_that_is_away_is_said_in_words_until_it_is_back(
+def test_an_api_that_is_away_is_said_in_words_until_it_is_back_and_nothing_is_missed(
     pages: WatchedPages, stack: WebStack, database: Database
 ) -> None:
     page = pages.open(allow=AWAY)
@@ -37,6 +35,7 @@ def test_an_api_that_is_away_is_said_in_words_until_it_is_back(
     is_live(page)
     facts = page.locator(".facts").bounding_box()
     stack.kill()
+    expect(page.get_by_role("status")).to_have_text("Reconnecting")
     banner = page.get_by_role("alert").filter(has_text="does not answer")
     expect(banner).to_contain_text("nothing is lost")
     assert page.locator(".facts").bounding_box() == facts  # nothing has jumped
@@ -45,6 +44,7 @@ def test_an_api_that_is_away_is_said_in_words_until_it_is_back(
     factories.record(database, attempt, 2)
     stack.restart()
     expect(banner).to_be_hidden()
+    is_live(page)
     expect(page.locator(".facts")).to_contain_text("2/3")
 
 
@@ -52,10 +52,10 @@ def test_who_is_signed_out_signs_in_again_and_is_back_where_they_were(
     guarded_pages: WatchedPages, guarded: WebStack
 ) -> None:
     page = guarded_pages.open(allow=["401", *AWAY])
-    key = new_key(guarded, Scope.READ)
+    key = guarded.new_key(Scope.READ)
     page.goto("/jobs?q=kept")
     sign_in(page, key)
-    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+    is_live(page)
     parsed = parse(key)
     assert isinstance(parsed, NewApiKey)
     guarded.database.write(lambda session: api_keys.revoke(session, parsed.id))
@@ -66,7 +66,7 @@ def test_who_is_signed_out_signs_in_again_and_is_back_where_they_were(
     expect(banner).to_be_visible()
     assert violations(page) == []
     banner.get_by_role("link", name="Sign in again").press("Enter")
-    sign_in(page, new_key(guarded, Scope.READ))
+    sign_in(page, guarded.new_key(Scope.READ))
     expect(page).to_have_url(f"{guarded.url}/jobs?q=kept")
 
 

@@ -9,10 +9,9 @@ from playwright.sync_api import Page, expect
 from shared.db.engine import Database
 from shared.store.transitions import AttemptId
 from tests.support import factories
-from tests.support.browsing import WatchedPages, violations
+from tests.support.browsing import AWAY, WatchedPages, is_live, violations
 from tests.support.servers import NO_TLS
 from tests.support.web_stack import WebStack
-from tests.web.test_live import AWAY, is_live
 
 POINTS = """(resolution) => Object.fromEntries(
   Object.entries(document.querySelector('#curves').curves[0].series[resolution])

@@ -12,9 +12,8 @@ from shared.lifecycle import WorkerState
 from shared.schemas import Scope
 from shared.store import queues, workers
 from tests.support import factories
-from tests.support.browsing import WatchedPages, violations
+from tests.support.browsing import WatchedPages, is_live, sign_in, violations
 from tests.support.web_stack import WebStack
-from tests.web.test_sign_in import new_key, sign_in
 
 SILENT_S = timedelta(minutes=58).total_seconds()
 
@@ -22,7 +21,7 @@ SILENT_S = timedelta(minutes=58).total_seconds()
 def test_workers_and_queues_are_accessible_and_live(page: Page, database: Database) -> None:
     factories.worker(database, devices=["a GPU"], slots=2)
     page.goto("/workers")
-    expect(page.get_by_role("status")).to_have_text("Live")
+    is_live(page)
     row = page.get_by_role("row").filter(has_text="a GPU")
     expect(row).to_contain_text("0 of 2")
 
@@ -42,7 +41,7 @@ def test_a_worker_that_falls_silent_is_shown_as_lost_without_any_event(
     name = factories.worker(database)
     page.goto("/workers")
     page.clock.run_for(1_000)
-    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
+    is_live(page)
     silent = update(Worker).where(Worker.id == name).values(heartbeat_at=database_now(-SILENT_S))
     database.write(lambda session: session.execute(silent))
 
@@ -78,7 +77,7 @@ def test_only_administrators_are_offered_to_drain_and_pause(
     for scope, offers in ((Scope.SUBMIT, 0), (Scope.ADMIN, 1)):
         page = guarded_pages.open()
         page.goto("/workers")
-        sign_in(page, new_key(guarded, scope))
+        sign_in(page, guarded.new_key(scope))
         expect(page.get_by_role("heading", name="Queues", exact=True)).to_be_visible()
         row = page.get_by_role("row").filter(has_text="offered:1")
         expect(row.get_by_role("button", name="Drain")).to_have_count(offers)

@@ -21,7 +21,8 @@ from shared.schemas import (
     Resolution,
 )
 from tests.support import factories
-from tests.support.onnx_models import make_drawing, make_readable_model
+from tests.support.drawings import make_drawing
+from tests.support.onnx_models import make_readable_model
 from trainshed import Client, TrainshedApiError
 
 

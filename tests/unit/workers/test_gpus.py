@@ -30,7 +30,7 @@ def test_slots_are_per_gpu_on_a_host_with_gpus() -> None:
 
 
 def test_consecutive_slots_use_different_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # only what is set or deleted is put back after the test
     selected = []
     for slot in range(4):
         select_gpu(["5", "7"], slot)

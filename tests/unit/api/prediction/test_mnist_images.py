@@ -10,7 +10,7 @@ from PIL import Image
 
 from api.prediction import mnist_images
 from shared.errors import ImageTooLarge, UnreadableImage
-from tests.support.onnx_models import make_drawing
+from tests.support.drawings import make_drawing
 
 
 def _file(pixels: npt.NDArray[Any], format_: str = "PNG") -> bytes:

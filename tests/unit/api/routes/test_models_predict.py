@@ -12,7 +12,8 @@ from api.http.middleware import MAX_IMAGES_BYTES
 from shared.db.engine import Database
 from shared.schemas import ModelFormat
 from tests.support import factories
-from tests.support.onnx_models import make_counting_onnx, make_drawing
+from tests.support.drawings import make_drawing
+from tests.support.onnx_models import make_counting_onnx
 
 JSON = {"Content-Type": "application/json"}
 

@@ -29,8 +29,7 @@ def server() -> Iterator[FileServer]:
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy_and_short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
+def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "BACKOFF_CAP_S", 0.01)
 
 

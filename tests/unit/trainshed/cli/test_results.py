@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from shared.db.engine import Database
 from tests.support import factories
-from tests.support.onnx_models import make_drawing
+from tests.support.drawings import make_drawing
 from trainshed.cli.main import app
 
 

@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.support.command_line import CommandLine
+from tests.support.servers import NO_TLS
 from tests.support.waiting import wait_until
 from trainshed import Client
 from trainshed.local import ports
@@ -29,29 +32,35 @@ def trainshed(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
+@contextmanager
+def served_api(folder: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`trainshed api`, once it responds, and its address; its database has no schema."""
+    port = ports.find_free(HOST)
+    api = trainshed("api", TRAINSHED_PORT=str(port), TRAINSHED_DATA_DIR=str(folder), **variables)
+    try:
+        with Client(f"http://{HOST}:{port}") as server:
+            wait_until(lambda: "schema" in server.health().lacks, "the API reports its missing schema", 60)
+        yield api, server.url
+    finally:
+        api.kill()
+        api.communicate()
+
+
 @pytest.mark.slow
 def test_the_api_serves_until_it_is_terminated(tmp_path: Path) -> None:
-    port = ports.find_free(HOST)
-    api = trainshed("api", TRAINSHED_PORT=str(port), TRAINSHED_DATA_DIR=str(tmp_path))
-    with Client(f"http://{HOST}:{port}") as server:
-        wait_until(lambda: "schema" in server.health().lacks, "the API reports its missing schema", 30)
-    api.send_signal(signal.SIGTERM)
-    out, err = api.communicate(timeout=30)
+    with served_api(tmp_path) as (api, _):
+        api.send_signal(signal.SIGTERM)
+        out, err = api.communicate(timeout=30)
     assert out == ""
     assert all(json.loads(line)["level"] for line in err.splitlines())
 
 
 @pytest.mark.slow
 def test_no_client_of_the_served_api_escapes_its_limit_by_naming_other_addresses(tmp_path: Path) -> None:
-    port, settings = ports.find_free(HOST), {"TRAINSHED_API_KEYS": "k" * 16, "TRAINSHED_RATE_LIMIT": "0.2"}
-    api = trainshed("api", TRAINSHED_PORT=str(port), TRAINSHED_DATA_DIR=str(tmp_path), **settings)
-    with httpx.Client(base_url=f"http://{HOST}:{port}") as client:
-        with Client(str(client.base_url)) as server:
-            wait_until(lambda: "schema" in server.health().lacks, "the API responds", 30)
+    settings = {"TRAINSHED_API_KEYS": "k" * 16, "TRAINSHED_RATE_LIMIT": "0.2"}
+    with served_api(tmp_path, **settings) as (_, url), httpx.Client(base_url=url, verify=NO_TLS) as client:
         named = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in range(3)]
         codes = [client.get("/v1/me", headers=headers).status_code for headers in named]
-    api.send_signal(signal.SIGTERM)
-    api.communicate(timeout=30)
     assert codes == [401, 401, 429]
 
 

@@ -1,0 +1,180 @@
+"""Jobs are submitted: what is accepted, completed and refused, and what a repeated request returns."""
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from shared.db.engine import Database
+from tests.support import factories
+
+
+def _submit(client: httpx.Client, key: str | None = None, **body: Any) -> httpx.Response:
+    headers = {"Idempotency-Key": key} if key else {}
+    return client.post("/v1/jobs", json={"kind": "train", **body}, headers=headers)
+
+
+def test_a_submitted_job_is_accepted_and_can_be_polled(client: httpx.Client) -> None:
+    answer = _submit(client, name="first", tags=["a", "b", "a"], spec={"seed": 7})
+
+    assert answer.status_code == 202
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.headers["ETag"] == '"1"'  # a poll's ETag also has the position and why the job waits
+    job = answer.json()
+    assert (job["state"], job["name"], job["tags"], job["spec"]["seed"]) == ("queued", "first", ["a", "b"], 7)
+    polled = client.get(answer.headers["Location"]).json()
+    waits = {"queue_position": 1, "waiting_for": "no_worker_online"}
+    assert polled == {**job, "attempts": [], **waits}
+
+
+def test_a_submit_is_answered_alike_whichever_way_it_takes(client: httpx.Client) -> None:
+    # FastAPI's way has every media type but the plain one
+    body = '{"kind": "train", "name": "ä", "tags": ["a"], "spec": {"seed": 7, "epochs": 3.0}}'
+    answers = [
+        client.post("/v1/jobs", content=body, headers={"Content-Type": media_type, "Idempotency-Key": key})
+        for media_type, key in (("application/json", "1"), ("application/json; charset=utf-8", "2"))
+    ]
+
+    direct, fastapis = ({**answer.json(), "id": ""} for answer in answers)
+    moments = ("created_at", "scheduled_at")
+    assert {**direct, **dict.fromkeys(moments)} == {**fastapis, **dict.fromkeys(moments)}
+    changing = {"location", "x-request-id", "date"}
+    headers = [
+        {name: answer.headers[name] for name in answer.headers if name not in changing} for answer in answers
+    ]
+    assert (answers[0].status_code, headers[0]) == (answers[1].status_code, headers[1])
+    for answer, key in zip(answers, "12", strict=True):
+        again = _submit(client, key, name="ä", tags=["a"], spec={"seed": 7, "epochs": 3})
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert again.content == answer.content
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256, "ä"])
+def test_an_invalid_idempotency_key_is_refused(client: httpx.Client, key: str) -> None:
+    headers = [(b"Idempotency-Key", key.encode("latin-1"))]
+
+    answer = client.post("/v1/jobs", json={"kind": "train"}, headers=headers)
+
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "Idempotency-Key")
+
+
+def test_an_empty_spec_is_the_codelabs_job(client: httpx.Client) -> None:
+    spec = _submit(client).json()["spec"]
+
+    assert 0 <= spec.pop("seed") < 2**31
+    assert spec == {
+        "dataset": "mnist",
+        "model": "cnn",
+        "train_size": 5500,
+        "validation_size": 1000,
+        "evaluation_size": 500,
+        "epochs": 10,
+        "batch_size": 512,
+        "learning_rate": 0.001,
+        "optimizer": "adam",
+        "threshold": None,
+        "keep_weights": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "words"),
+    [
+        ({"train_size": 55_001}, "train_size", "the dataset has 55,000 training images: request fewer"),
+        ({"validation_size": 10_001}, "validation_size", "10,000 test images"),
+        ({"evaluation_size": 10_001}, "evaluation_size", "10,000 test images"),
+        ({"dataset": "digits", "train_size": 1_401}, "train_size", "1,400 training images"),
+        (
+            {"dataset": "cifar"},
+            "dataset",
+            "there is no dataset 'cifar'; the configured ones are: mnist, digits",
+        ),
+    ],
+)
+def test_spec_that_exceeds_the_dataset_is_refused(
+    client: httpx.Client, spec: dict[str, Any], field: str, words: str
+) -> None:
+    answer = _submit(client, spec=spec)
+
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/invalid-spec"
+    assert answer.json()["errors"][0]["pointer"] == f"/spec/{field}"
+    assert words in answer.json()["detail"]
+
+
+def test_an_evaluation_of_an_unknown_model_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": str(uuid4())}})
+
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "/problems/model-not-found"
+
+
+def test_evaluation_job_takes_its_defaults_from_the_model(client: httpx.Client, database: Database) -> None:
+    _, model = factories.succeeded(database)
+
+    answer = client.post(
+        "/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": str(model.id), "threshold": 0.5}}
+    )
+
+    assert answer.status_code == 202
+    assert answer.json()["model_id"] == str(model.id)
+    assert answer.json()["spec"] == {
+        "model_id": str(model.id),
+        "evaluation_size": model.spec.evaluation_size,
+        "seed": model.spec.seed,
+        "threshold": 0.5,
+    }
+
+
+def test_an_evaluation_whose_dataset_is_no_longer_configured_is_refused(
+    client: httpx.Client, database: Database
+) -> None:
+    attempt = factories.running(database)
+    model = factories.make_model(spec=factories.make_spec(dataset="gone"))
+    factories.succeed(database, attempt, model)
+
+    answer = client.post("/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": str(model.id)}})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/spec/model_id"
+
+
+def test_repeated_request_returns_the_same_job(client: httpx.Client) -> None:
+    first, second = (_submit(client, "key-1", name="once") for _ in range(2))
+
+    assert second.status_code == 202
+    assert second.json() == first.json()
+    assert second.headers["Location"] == first.headers["Location"]
+    assert "Idempotency-Replayed" not in first.headers
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert len(client.get("/v1/jobs").json()["data"]) == 1
+
+
+def test_repeated_request_may_be_formatted_differently(client: httpx.Client) -> None:
+    first = _submit(client, "key-1", spec={"epochs": 5, "seed": None})
+    second = _submit(client, "key-1", name=None, spec={"epochs": 5.0, "batch_size": 512})
+
+    assert second.json()["id"] == first.json()["id"]
+
+
+def test_key_of_a_different_request_is_refused(client: httpx.Client) -> None:
+    _submit(client, "key-1", name="one")
+
+    answer = _submit(client, "key-1", name="another")
+
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/idempotency-key-reused"
+    assert "send a new key" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("key", ["x" * 256, "two words"])
+def test_invalid_key_is_refused(client: httpx.Client, key: str) -> None:
+    answer = _submit(client, key)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["parameter"] == "Idempotency-Key"
+
+
+def test_requests_without_a_key_are_different_jobs(client: httpx.Client) -> None:
+    assert _submit(client).json()["id"] != _submit(client).json()["id"]
