@@ -31,6 +31,7 @@ from tests.support.databases import migrate, open_database
 from tests.support.servers import running_app, running_redis
 
 _BASE = 1_000
+_SHARES = 1_000
 _SIZES = (10_000, 100_000, 1_000_000)
 _CALLS = 20
 _AT_LEAST = 1 / 1.5
@@ -105,9 +106,9 @@ def _median_ms(call: Callable[[], object]) -> float:
 
 
 def _fill(database: Database, size: int) -> None:
-    """Store copies of a queued job, with the ids 1 to `size`, and a second between their places."""
+    """Store copies of a queued job, with the ids 1 to `size` and a second between their places."""
     template, dialect = factories.submitted(database), database.engine.dialect.name
-    changed = {"id": _ID[dialect], "place": f"place - {size} + n"}
+    changed = {"id": _ID[dialect], "place": f"place - {size} + n", "share": f"'share ' || (n % {_SHARES})"}
     columns = [column.name for column in Job.__table__.columns]
     values = ", ".join(changed.get(column, column) for column in columns)
     # SQLite's WITH comes before INSERT too

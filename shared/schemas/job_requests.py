@@ -19,11 +19,7 @@ QUEUE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
 class Priority(StrEnum):
-    """The head start of a job over others that are submitted at the same time.
-
-    An urgent one need not wait for an epoch-long neighbour either: if no slot is free, a running training job
-    gives its slot to it.
-    """
+    """The head start of a job over others that are submitted at the same time."""
 
     URGENT = "urgent"
     HIGH = "high"
