@@ -61,15 +61,15 @@ MUTATIONS = [
     Mutation(
         "epochs recorded without the fence",
         "shared/store/progress.py",
-        "    return update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s))\n",
+        "    return Prepared(update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s)))\n",
         '    fence = (_JOBS.c.attempt >= bindparam("of_attempt"),)\n'
-        "    return update_of(event, *fence, *guards, now=now, lease_expires_at=now(lease_s))\n",
+        "    return Prepared(update_of(event, *fence, *guards, now=now, lease_expires_at=now(lease_s)))\n",
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
         "events in states that do not allow them",
         "shared/store/transitions.py",
-        "_JOBS.c.state.in_(edge.sources), *guards",
+        "_JOBS.c.state.in_(sources), *guards",
         "*guards",
         "tests/unit/shared/store/test_transitions.py::test_each_event_is_accepted_only_in_its_source_states",
     ),
