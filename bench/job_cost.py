@@ -1,6 +1,6 @@
 """What a job costs the queue: a training job that trains nothing, from its claim to its report.
 
-It has 10 epochs of 11 batches and a model of 75 kB, as the codelab's job has, and is run by `run_attempt` in
+It has 10 epochs of 11 batches and a model of 75 kB, as the codelab's job has, and is run by `run_jobs` in
 this process, whose logs are configured as a pool process's.
 """
 
@@ -31,7 +31,7 @@ from tests.support.factories import make_new_job, make_settings, make_worker_inf
 from tests.support.statements import Statement, recorded_statements
 from workers.job_log_handler import JobLogHandler
 from workers.pool_process import PoolProcess
-from workers.runner import run_attempt
+from workers.runner import run_jobs
 
 JOBS = 300
 _WARM_UP_JOBS = 30  # for compiled statements, and the statements that psycopg prepares after their fifth use
@@ -84,8 +84,9 @@ def _submit(database: Database, count: int) -> list[UUID]:
 
 
 def _run(process: PoolProcess, job_ids: list[UUID]) -> None:
-    for _ in job_ids:
-        assert run_attempt(process)
+    run_jobs(process, "default")
+    states = (stored.job(process.database, job_id).state for job_id in (job_ids[0], job_ids[-1]))
+    assert set(states) == {JobState.SUCCEEDED}
 
 
 @contextmanager

@@ -25,9 +25,8 @@ from tests.support.factories import make_epoch, make_evaluation, make_spec, subm
 from tests.support.hostile_texts import TEXTS
 from tests.support.injected_errors import OUTAGES, injected
 from tests.support.stub_executor import InterferingExecutor, StubExecutor
-from tests.unit.workers.conftest import MakeProcess
+from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
-from workers.runner import run_attempt
 
 T = TypeVar("T")
 
@@ -59,7 +58,7 @@ def test_result_is_reported_after_an_outage_of_the_database(
 
     process = replace(make_process(), database=outage)
     job_id = submitted(outage)
-    run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
+    run_next(replace(process, executor=InterferingExecutor(process.settings, begin)))
     assert outage.failing_writes == 0
     assert stored.job(outage, job_id).state == JobState.SUCCEEDED
 
@@ -74,7 +73,7 @@ def test_outage_during_training_releases_the_job_and_counts_no_crash(
 
     process = replace(make_process(), database=outage)
     job_id = submitted(outage, spec=make_spec(epochs=100))
-    run_attempt(replace(process, executor=FailingWrites(process.settings)))
+    run_next(replace(process, executor=FailingWrites(process.settings)))
     released = stored.job(outage, job_id)
     assert (released.state, released.crashes) == (JobState.QUEUED, 0)
     recorded = outage.read(lambda session: stored.epochs(session, job_id))
@@ -92,7 +91,7 @@ def test_worker_that_is_stopped_during_an_outage_does_not_wait_for_its_end(
         process.stop.set()
 
     job_id = submitted(outage)
-    run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
+    run_next(replace(process, executor=InterferingExecutor(process.settings, begin)))
     assert stored.job(outage, job_id).state == JobState.RUNNING, "its lease will expire"
 
 
@@ -103,7 +102,7 @@ def test_no_error_of_an_outage_costs_an_attempt(make_process: MakeProcess) -> No
     for sqlstate in OUTAGES:
         job_id = submitted(process.database)
         with injected(sqlstate, "UPDATE jobs", times=2) as claim:
-            assert run_attempt(process)
+            assert run_next(process)
         assert claim.count == 2
         job = stored.job(process.database, job_id)
         assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), sqlstate
@@ -113,7 +112,7 @@ def test_no_error_of_an_outage_costs_an_attempt(make_process: MakeProcess) -> No
             injections.enter_context(injected(sqlstate, "UPDATE jobs", times=3))
 
         with ExitStack() as injections:
-            run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
+            run_next(replace(process, executor=InterferingExecutor(process.settings, begin)))
         job = stored.job(process.database, reported)
         assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), sqlstate
 
@@ -155,7 +154,7 @@ class Raising(StubExecutor):
 def test_result_that_cannot_be_stored_fails_the_job_at_once(make_process: MakeProcess) -> None:
     process = make_process()
     job_id = submitted(process.database)
-    run_attempt(replace(process, executor=Unstorable(process.settings, {"layers": UnreadableLayers()})))
+    run_next(replace(process, executor=Unstorable(process.settings, {"layers": UnreadableLayers()})))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
     reason = "the result could not be stored: ValueError: the summary cannot be read"
@@ -167,7 +166,7 @@ def test_result_that_the_database_refuses_fails_the_job_with_the_reason(make_pro
     process = make_process()
     job_id = submitted(process.database)
     evaluation = make_evaluation().model_copy(update={"loss": None})
-    run_attempt(replace(process, executor=Unstorable(process.settings, {"evaluation": evaluation})))
+    run_next(replace(process, executor=Unstorable(process.settings, {"evaluation": evaluation})))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
     assert failed.error_message is not None
@@ -185,7 +184,7 @@ def test_failure_is_reported_without_the_progress_that_the_database_refuses(
 
     process = make_process()
     job_id = submitted(process.database)
-    run_attempt(replace(process, executor=Diverging(process.settings, NonFiniteLoss("nan in epoch 0"))))
+    run_next(replace(process, executor=Diverging(process.settings, NonFiniteLoss("nan in epoch 0"))))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.next_epoch) == (JobState.FAILED, "non_finite_loss", 0)
 
@@ -197,7 +196,7 @@ def test_error_without_a_readable_message_is_reported(make_process: MakeProcess)
 
     process = make_process()
     job_id = submitted(process.database, max_attempts=1)
-    run_attempt(replace(process, executor=Raising(process.settings, Unreadable())))
+    run_next(replace(process, executor=Raising(process.settings, Unreadable())))
     failed = stored.job(process.database, job_id)
     assert (failed.error_code, failed.error_message) == (
         "internal",
@@ -210,7 +209,7 @@ def test_error_without_a_readable_message_is_reported(make_process: MakeProcess)
 def test_failure_with_any_text_is_reported_and_can_be_read(make_process: MakeProcess, text: str) -> None:
     process = make_process()
     job_id = submitted(process.database, max_attempts=1)
-    run_attempt(replace(process, executor=Raising(process.settings, DataCorrupt(text))))
+    run_next(replace(process, executor=Raising(process.settings, DataCorrupt(text))))
     failed = process.database.read(lambda session: job_queries.get(session, job_id))
     assert (failed.state, failed.crashes) == (JobState.FAILED, 0)
     assert failed.error is not None

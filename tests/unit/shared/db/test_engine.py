@@ -97,7 +97,7 @@ def test_a_read_sees_one_snapshot_and_does_not_block_writers(database: Database)
 def test_a_read_that_writes_is_refused(database: Database) -> None:
     with pytest.raises((OperationalError, InternalError), match=r"readonly|read-only"):
         database.read(_submit)
-    assert database.write(_submit) is not None  # on the same connection, which may write again
+    assert database.write(_submit) is not None
     assert _count(database) == 1
 
 
@@ -315,12 +315,19 @@ def test_sqlite_is_configured_on_every_connection(sqlite: Database) -> None:
     def configured(connection: Connection) -> list[object]:
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
 
-    with (
-        sqlite.engine.connect() as first,
-        sqlite.engine.execution_options(read_only=True).connect() as other,
-    ):
-        # synchronous 2 is FULL
-        assert configured(other) == configured(first) == ["wal", 2, 1, 1_000]
+    # synchronous 2 is FULL
+    for engine in (sqlite.engine, sqlite.read_engine):
+        with engine.connect() as first, engine.connect() as second:
+            assert configured(first) == configured(second) == ["wal", 2, 1, 1_000]
+
+
+def test_sqlite_compiles_no_statement_again_because_a_transaction_reads_or_writes(sqlite: Database) -> None:
+    # each PRAGMA that changes a setting has the connection's statements compiled again
+    with recorded_statements(sqlite) as statements:
+        sqlite.write(_submit)
+        assert _count(sqlite) == 1
+        sqlite.write(_submit)
+    assert [sql for sql, _ in statements if sql.startswith("PRAGMA")] == []
 
 
 def test_the_folder_of_the_sqlite_file_is_created(tmp_path: Path) -> None:
