@@ -223,8 +223,8 @@ def _postgresql_engine(url: str) -> Engine:
 def _sqlite_engine(url: str, *, reads: bool) -> Engine:
     """Return an engine whose connections read, or write.
 
-    They are not the same ones: SQLite compiles each statement of a connection again after a PRAGMA that changes
-    what its transactions may do, which takes longer than most statements do.
+    They are not the same ones: after a PRAGMA that changes what its transactions may do, a connection
+    compiles each of its statements again, which takes longer than most statements do.
     """
     path = make_url(url).database
     if path and path != ":memory:":

@@ -5,9 +5,9 @@ execution, which takes several times as long as SQLite needs for a short INSERT.
 connection's state are handled by SQLAlchemy as for any other statement.
 """
 
-from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import BindParameter, Delete, Dialect, Insert, Select, Update
@@ -33,7 +33,7 @@ class Prepared:
         connection.exec_driver_sql(compiled.sql, compiled.bind(parameters))
 
     def one_or_none(self, session: Session, parameters: Parameters) -> Any:
-        """Execute it, and return the one row that it returns as a named tuple; None if it returns none."""
+        """Execute it; return the one row that it returns, with an attribute a column, or None."""
         connection = session.connection()
         compiled = self._for(connection.dialect, parameters)
         result = connection.exec_driver_sql(compiled.sql, compiled.bind(parameters))
@@ -75,7 +75,7 @@ class _Compiled:
         self._dialect = dialect
         self._types = [each.type.dialect_impl(dialect) for each in columns]
         self._results: list[_Convert | None] = []
-        self._row = namedtuple("_Row", [each.key or "" for each in columns], rename=True)  # type: ignore[misc]
+        self._columns = [str(each.key) for each in columns]
 
     def bind(self, parameters: Parameters) -> Any:
         """Return what the driver gets: a tuple, or a dictionary if it knows parameters by name."""
@@ -83,12 +83,13 @@ class _Compiled:
         return tuple(values) if self._names is None else dict(zip(self._names, values, strict=True))
 
     def row(self, row: Sequence[Any], types: Sequence[Any]) -> Any:
-        """Return a row of the result with its values converted; `types` are the driver's types of its columns."""
+        """Return a row of the result, converted; `types` are the driver's types of its columns."""
         if not self._results:
             each = zip(self._types, types, strict=True)
             self._results = [type_.result_processor(self._dialect, driver) for type_, driver in each]
         pairs = zip(self._results, row, strict=True)
-        return self._row._make(value if convert is None else convert(value) for convert, value in pairs)
+        values = [value if convert is None else convert(value) for convert, value in pairs]
+        return SimpleNamespace(**dict(zip(self._columns, values, strict=True)))
 
 
 def _value(bind: BindParameter[Any], names: Sequence[str], dialect: Dialect) -> Callable[[Parameters], Any]:

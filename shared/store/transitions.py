@@ -40,9 +40,7 @@ _JOBS, _ATTEMPTS, _EVENTS, _CHECKPOINTS = (
     Base.metadata.tables[mapped.__tablename__] for mapped in (Job, Attempt, JobEvent, Checkpoint)
 )
 _INSERT_EVENT = Prepared(insert(_EVENTS))
-_DELETE_CHECKPOINT = Prepared(
-    delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id == bindparam("of_job"))
-)
+_DELETE_CHECKPOINT = Prepared(delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id == bindparam("of_job")))
 # the time of the job's last event, as far as the UPDATE that returns it sees the events
 _LAST_EVENT_AT = (
     select(_EVENTS.c.at)
@@ -138,7 +136,7 @@ def update_of(
     """
     job_id: ColumnElement[Any] = bindparam("of_job") if choice is None else choice
     edge = EVENTS[event]
-    sources = [literal_column(f"'{source}'") for source in sorted(edge.sources)]
+    sources: list[ColumnElement[str]] = [literal_column(f"'{source}'") for source in sorted(edge.sources)]
     if edge.target is not None:
         values["state"] = edge.target
         values |= _columns_of(edge.target, now)

@@ -197,7 +197,8 @@ MUTATIONS = [
     Mutation(
         "results discarded in an outage",
         "workers/runner.py",
-        "                if process.stop.is_set():\n                    return None\n                continue\n",
+        "                if process.stop.is_set():\n                    return None\n"
+        "                continue\n",
         "                return None\n",
         "tests/unit/workers/test_outcomes.py::test_result_is_reported_after_an_outage_of_the_database",
     ),

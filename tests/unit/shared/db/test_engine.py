@@ -316,9 +316,8 @@ def test_sqlite_is_configured_on_every_connection(sqlite: Database) -> None:
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
 
     # synchronous 2 is FULL
-    for engine in (sqlite.engine, sqlite.read_engine):
-        with engine.connect() as first, engine.connect() as second:
-            assert configured(first) == configured(second) == ["wal", 2, 1, 1_000]
+    with sqlite.engine.connect() as one_that_writes, sqlite.read_engine.connect() as other:
+        assert configured(other) == configured(one_that_writes) == ["wal", 2, 1, 1_000]
 
 
 def test_sqlite_compiles_no_statement_again_because_a_transaction_reads_or_writes(sqlite: Database) -> None:
