@@ -14,29 +14,19 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db import tables
+from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now
 from shared.db.engine import upsert
 from shared.db.prepared import Prepared
 
-(
-    _INSERT_EPOCHS,
-    _INSERT_EPOCH_WEIGHTS,
-    _INSERT_MODEL_FILES,
-    _INSERT_EVALUATION,
-    _INSERT_CLASS_RESULTS,
-    _INSERT_CONFUSION,
-    _INSERT_MISCLASSIFIED,
-) = (
+_CLASS_RESULTS, _CONFUSION, _MISCLASSIFIED = (
+    tables.Base.metadata.tables[mapped.__tablename__]
+    for mapped in (tables.ClassResult, tables.Confusion, tables.Misclassified)
+)
+# rows with bytes, which no JSON document of `insert_rows` has
+_INSERT_EPOCHS, _INSERT_EPOCH_WEIGHTS, _INSERT_MODEL_FILES, _INSERT_EVALUATION = (
     Prepared(insert(tables.Base.metadata.tables[mapped.__tablename__]))
-    for mapped in (
-        tables.Epoch,
-        tables.EpochWeights,
-        tables.ModelFile,
-        tables.Evaluation,
-        tables.ClassResult,
-        tables.Confusion,
-        tables.Misclassified,
-    )
+    for mapped in (tables.Epoch, tables.EpochWeights, tables.ModelFile, tables.Evaluation)
 )
 
 
@@ -136,9 +126,9 @@ def add_evaluation(
     ]
     row.update(job_id=job_id, model_id=model_id, dataset=dataset, predictions=evaluation.predictions)
     _INSERT_EVALUATION.execute(session, row)
-    for statement, rows in (
-        (_INSERT_CLASS_RESULTS, map(dict, evaluation.per_class)),
-        (_INSERT_CONFUSION, confusion),
-        (_INSERT_MISCLASSIFIED, map(dict, evaluation.misclassified)),
+    for table, rows in (
+        (_CLASS_RESULTS, map(dict, evaluation.per_class)),
+        (_CONFUSION, confusion),
+        (_MISCLASSIFIED, map(dict, evaluation.misclassified)),
     ):
-        statement.execute_many(session, [{"job_id": job_id, **row} for row in rows])
+        insert_rows(session, table, [{"job_id": job_id, **row} for row in rows])

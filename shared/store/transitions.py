@@ -19,7 +19,6 @@ from sqlalchemy import (
     ScalarSelect,
     bindparam,
     delete,
-    insert,
     literal_column,
     null,
     select,
@@ -39,7 +38,6 @@ from shared.texts import storable
 _JOBS, _ATTEMPTS, _EVENTS, _CHECKPOINTS = (
     Base.metadata.tables[mapped.__tablename__] for mapped in (Job, Attempt, JobEvent, Checkpoint)
 )
-_INSERT_EVENT = Prepared(insert(_EVENTS))
 _DELETE_CHECKPOINT = Prepared(delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id == bindparam("of_job")))
 # the time of the job's last event, as far as the UPDATE that returns it sees the events
 _LAST_EVENT_AT = (
@@ -184,7 +182,7 @@ def apply(
         return None
     if EVENTS[events[-1].type].target in TERMINAL:
         _DELETE_CHECKPOINT.execute(session, {"of_job": row.id})
-    _INSERT_EVENT.execute_many(session, _rows(events, row))
+    insert_rows(session, _EVENTS, _rows(events, row))
     note_changed(session, [row.id])
     if outcome is not None:
         _finish_attempt(session, AttemptId(row.id, row.attempt), outcome, failure, now)
