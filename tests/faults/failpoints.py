@@ -161,7 +161,8 @@ def _rows(statement: str, values: Any) -> list[dict[str, Any]]:
     if isinstance(values, dict):
         return json.loads(values["rows"])
     columns = statement[statement.index("(") + 1 : statement.index(")")].split(", ")
-    return [dict(zip(columns, row, strict=False)) for row in values]  # without those that SQL computes
+    rows = values if isinstance(values, list) else [values]
+    return [dict(zip(columns, row, strict=False)) for row in rows]  # without those that SQL computes
 
 
 def _fire(path: Path, action: Action) -> None:
