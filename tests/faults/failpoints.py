@@ -159,7 +159,8 @@ class _Listener:
 def _rows(statement: str, values: Any) -> list[dict[str, Any]]:
     """Return the rows of an INSERT: one JSON document for PostgreSQL, a tuple each for SQLite."""
     if isinstance(values, dict):
-        return json.loads(values["rows"])
+        document: list[dict[str, Any]] = json.loads(values["rows"])
+        return document
     columns = statement[statement.index("(") + 1 : statement.index(")")].split(", ")
     rows = values if isinstance(values, list) else [values]
     return [dict(zip(columns, row, strict=False)) for row in rows]  # without those that SQL computes
