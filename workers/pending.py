@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
+from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,8 @@ from shared.store.progress import Milestone, Progress
 from shared.store.transitions import AttemptId
 
 _log = log.get_logger(__name__)
+
+T = TypeVar("T")
 
 _INTERVAL_S = 0.25  # a fast GPU finishes an epoch in 3 ms: what happens within this time is one transaction
 
@@ -92,14 +95,15 @@ class PendingProgress:
         finally:
             self._writing.release()
 
-    def report(self, database: Database, report: Callable[[Session, Progress], None]) -> None:
-        """Run `report` in a transaction, with what is pending as its second argument."""
+    def report(self, database: Database, report: Callable[[Session, Progress], T]) -> T:
+        """Run `report` in a transaction, with what is pending as its second argument; return its result."""
         with self._writing:
             if self._unconfirmed:
                 self._write(database)
             self._read_state_or_drop()
-            database.write(lambda session: report(session, _progress(self._reached)))
+            result = database.write(lambda session: report(session, _progress(self._reached)))
             self._reached.clear()
+            return result
 
     def drop(self) -> None:
         """Forget what is pending: it cannot be stored."""

@@ -1,6 +1,6 @@
 """Runs jobs: each attempt from its claim to its report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -13,6 +13,7 @@ from shared.errors import AttemptError, CancelRequested, LeaseLost, ModelNotFoun
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, ModelFormat, TrainSpec
 from shared.store import claims, models, places
+from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
 from workers import outcomes
 from workers.executor import Checkpoint, Monitor, StoredModel
@@ -26,20 +27,13 @@ _log = log.get_logger(__name__)
 
 def run_jobs(process: PoolProcess, first: str) -> None:
     """Run the next job of the queue `first`, and then that of any queue of this worker, until none is due."""
-    queues = [first] if first in process.settings.queues else []
-    while run_attempt(process, queues):
-        queues = []
+    claim = claim_next(process, [first] if first in process.settings.queues else [])
+    while claim is not None:
+        claim = run_attempt(process, claim)
 
 
-def run_attempt(process: PoolProcess, first: Sequence[str] = ()) -> bool:
-    """Run an attempt at the next job and report its outcome; return False if no job can start.
-
-    Args:
-        first: queues that are tried before the others of this worker.
-    """
-    claim = claim_next(process, first)
-    if claim is None:
-        return False
+def run_attempt(process: PoolProcess, claim: claims.Claim) -> claims.Claim | None:
+    """Run a claimed attempt, report its outcome and claim the next job; return None if no job can start."""
     pending = PendingProgress(claim.attempt, lease_s=process.settings.lease_s)
     with (
         log.bound(
@@ -53,23 +47,32 @@ def run_attempt(process: PoolProcess, first: Sequence[str] = ()) -> bool:
         _log.info("attempt started")
         outcome = execute(process, claim, Recorder(process, claim, pending, heartbeat.check))
         heartbeat.begin_report()
-        write_outcome(process, claim, outcome, pending)
+        next_claim = write_outcome(process, claim, outcome, pending)
         _log.info("attempt ended", outcome=type(outcome).__name__)
-    return True
+    return next_claim
 
 
-def claim_next(process: PoolProcess, first: Sequence[str]) -> claims.Claim | None:
-    """Claim the next job; return None if no job can start, or this worker is being stopped."""
-    if process.stop.is_set():
-        return None
+def claim_next(process: PoolProcess, first: Sequence[str] = ()) -> claims.Claim | None:
+    """Claim the next job; return None if no job can start, or this worker is being stopped.
+
+    Args:
+        first: queues that are tried before the others of this worker.
+    """
+    return None if process.stop.is_set() else process.database.write(_claim(process, first))
+
+
+def _claim(process: PoolProcess, first: Sequence[str] = ()) -> Callable[[Session], claims.Claim | None]:
+    """Return the part of a transaction that claims the next job; it may be run again."""
     # with the id of this process, by which its parent takes the job from it if it is killed
     settings, owner = process.settings, f"{process.info.name}/{process.id}/{uuid4()}"
 
     def claim(session: Session) -> claims.Claim | None:
+        if process.stop.is_set():
+            return None
         queues = dict.fromkeys([*first, *places.by_next_place(session, settings.queues, now=database_now)])
         return claims.claim(session, list(queues), worker=process.info, owner=owner, lease_s=settings.lease_s)
 
-    return process.database.write(claim)
+    return claim
 
 
 def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Outcome:
@@ -118,32 +121,42 @@ def _stored_model(session: Session, model_id: UUID) -> StoredModel:
 
 def write_outcome(
     process: PoolProcess, claim: claims.Claim, outcome: outcomes.Outcome, pending: PendingProgress
-) -> None:
-    """Report an outcome with the pending progress.
+) -> claims.Claim | None:
+    """Report an outcome with the pending progress, and claim the next job in the same transaction.
 
     While the database is unavailable, this retries until it is back or this worker is stopped. No reconciler
     reaps the job before the database has been back for the length of a lease. So an outage loses no result,
     and counts as no crash.
 
-    A report that the database refuses is replaced by one that it can store: without any, the job would stay
-    running until its lease expires, again and again, and nobody would learn why.
+    A transaction that the database refuses is replaced by the report alone, as it may have refused the claim,
+    and then by a report that it can store: without any, the job would stay running until its lease expires,
+    again and again, and nobody would learn why.
     """
+    claim_another: Callable[[Session], claims.Claim | None] | None = _claim(process)
     is_replaced = False
+
+    def report(session: Session, progress: Progress) -> claims.Claim | None:
+        outcomes.report(claim, outcome, session, progress)
+        return claim_another(session) if claim_another else None
+
     while True:
         try:
-            pending.report(process.database, partial(outcomes.report, claim, outcome))
-            return
+            next_claim = pending.report(process.database, report)
+            return next_claim if claim_another else claim_next(process)
         except StaleAttempt as error:
             _log.warning("attempt outcome not written", error=str(error))
-            return
+            return claim_next(process)
         except Exception as error:
             if is_transient(error):
                 _log.warning("attempt outcome not written", error=outcomes.describe(error))
                 if process.stop.is_set():
-                    return
+                    return None
                 continue
             _log.exception("attempt outcome refused")
             if is_replaced:
-                return
+                return claim_next(process)
+            if claim_another:
+                claim_another = None
+                continue
             is_replaced, outcome = True, outcomes.instead_of(outcome, error)
             pending.drop()

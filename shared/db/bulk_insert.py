@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import JSON, Insert, Table, Text, bindparam, cast, column, func, insert, select
+from sqlalchemy import JSON, Table, Text, bindparam, cast, column, func, insert, select
 from sqlalchemy.orm import Session
+
+from shared.db.prepared import Prepared
 
 
 def insert_rows(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -17,23 +19,22 @@ def insert_rows(session: Session, table: Table, rows: Sequence[Mapping[str, Any]
     """
     if not rows:
         return
-    connection = session.connection()
-    columns = tuple(rows[0])
-    if connection.dialect.name == "sqlite":
-        connection.execute(_insert(table), rows)
+    if session.get_bind().dialect.name == "sqlite":
+        _insert(table).execute_many(session, rows)
     else:
-        connection.execute(_insert_json(table, columns), {"rows": json.dumps(rows, default=str)})
+        document = json.dumps(rows, default=str)
+        _insert_json(table, tuple(rows[0])).execute(session, {"rows": document})
 
 
 @cache
-def _insert(table: Table) -> Insert:
-    return insert(table)
+def _insert(table: Table) -> Prepared:
+    return Prepared(insert(table))
 
 
 @cache
-def _insert_json(table: Table, columns: tuple[str, ...]) -> Insert:
+def _insert_json(table: Table, columns: tuple[str, ...]) -> Prepared:
     """INSERT ... SELECT ... FROM json_to_recordset(...); built once, which takes longer than running it."""
     document = cast(bindparam("rows", type_=Text()), JSON)
     typed = [column(name, table.c[name].type) for name in columns]
     rows = func.json_to_recordset(document).table_valued(*typed, name="r").render_derived(with_types=True)
-    return insert(table).from_select(columns, select(*(rows.c[name] for name in columns)))
+    return Prepared(insert(table).from_select(columns, select(*(rows.c[name] for name in columns))))

@@ -71,11 +71,11 @@ class Database:
             committed: called with the session of every write after its commit; must neither fail nor block.
         """
         if make_url(url).get_backend_name() == "sqlite":
-            self.engine = _sqlite_engine(url)
-            self._read_engine = self.engine.execution_options(read_only=True)
+            self.engine = _sqlite_engine(url, reads=False)
+            self.read_engine = _sqlite_engine(url, reads=True)
         else:
             self.engine = _postgresql_engine(url)
-            self._read_engine = self.engine.execution_options(
+            self.read_engine = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True, read_only=True
             )
         replace_read_only_connections(self.engine)
@@ -83,7 +83,7 @@ class Database:
         self._write_lock = Lock()
         self._committed = committed
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
-        self._readers = sessionmaker(self._read_engine, expire_on_commit=False)
+        self._readers = sessionmaker(self.read_engine, expire_on_commit=False)
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction of its own and commit it.
@@ -145,14 +145,15 @@ class Database:
 
     def is_migrated(self) -> bool:
         """Return whether the schema has the version that this code needs."""
-        with self._read_engine.connect() as connection:
+        with self.read_engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
         return current == ScriptDirectory.from_config(_alembic_config()).get_current_head()
 
     def dispose(self) -> None:
         """Close every connection; one that a thread still uses is closed when it is returned."""
-        event.listen(self.engine, "checkin", _close)
-        self.engine.dispose()
+        for engine in (self.engine, self.read_engine):
+            event.listen(engine, "checkin", _close)
+            engine.dispose()
 
 
 def _close(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -189,11 +190,17 @@ def _postgresql_engine(url: str) -> Engine:
     return engine
 
 
-def _sqlite_engine(url: str) -> Engine:
+def _sqlite_engine(url: str, *, reads: bool) -> Engine:
+    """Return an engine whose connections read, or write.
+
+    They are not the same ones: after a PRAGMA that changes what its transactions may do, a connection
+    compiles each of its statements again, which takes longer than most statements do.
+    """
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": _SQLITE_BUSY_S})
+    options = {"read_only": True} if reads else {}
+    engine = create_engine(url, connect_args={"timeout": _SQLITE_BUSY_S}, execution_options=options)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
@@ -203,14 +210,13 @@ def _sqlite_engine(url: str) -> Engine:
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut, not only a kill
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA query_only = {reads:d}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # a transaction that reads first and writes later fails at once, regardless of the timeout, if another
         # one wrote in between; so write transactions take the lock at their start
-        reads = connection.get_execution_options().get("read_only", False)
-        connection.exec_driver_sql(f"PRAGMA query_only = {reads:d}")
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine

@@ -9,11 +9,11 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Insert, Row, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.clock import Now, database_now
+from shared.db.prepared import Prepared
 from shared.db.tables import IS_RUNNING, Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
 from shared.store import places, results
@@ -27,6 +27,7 @@ _OF_CLAIM = tuple(
 _BY_OWNER = select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM).where(
     IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner")
 )
+_SELECT_BY_OWNER = Prepared(_BY_OWNER)
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ def claim(
     Returns:
         None if no job is queued and due, the queues that have some are paused, or this worker is draining.
     """
-    job: Row[*tuple[Any, ...]] | None = None
+    job: Any = None
     for queue in queues:
         if job := _start_attempt(session, queue, worker, owner, lease_s, now):
             break
     # if this transaction is run again, the job may have been claimed by a commit that was not confirmed
-    job = job or session.execute(_BY_OWNER, {"of_owner": owner}).one_or_none()
+    job = job or _SELECT_BY_OWNER.one_or_none(session, {"of_owner": owner})
     if job is None:
         return None
     return Claim(
@@ -80,20 +81,20 @@ def claim(
 
 def _start_attempt(
     session: Session, queue: str, worker: WorkerInfo, owner: str, lease_s: float, now: Now
-) -> Row[*tuple[Any, ...]] | None:
+) -> Any:
     event = NewEvent(EventType.CLAIMED, {"worker": worker.name})
     parameters = {"of_queue": queue, "of_worker": worker.name, "of_owner": owner}
     job = apply(session, _update(lease_s, now), [event], parameters, now=now)
     if job is not None:
         attempt = {"job_id": job.id, "number": job.attempt, "worker": worker.name}
-        session.execute(_insert(now), [{**attempt, "device": worker.device, "versions": worker.versions}])
+        _insert(now).execute(session, {**attempt, "device": worker.device, "versions": worker.versions})
     return job
 
 
 @lru_cache
-def _update(lease_s: float, now: Now) -> ReturningUpdate[Any]:
+def _update(lease_s: float, now: Now) -> Prepared:
     next_job = places.due(bindparam("of_queue"), now=now).with_only_columns(Job.id).order_by(*places.ORDER)
-    return update_of(
+    update_of_next = update_of(
         EventType.CLAIMED,
         may_claim(bindparam("of_worker")),
         ~_BY_OWNER.exists(),
@@ -106,11 +107,12 @@ def _update(lease_s: float, now: Now) -> ReturningUpdate[Any]:
         started_at=func.coalesce(_JOBS.c.started_at, now()),
         now=now,
     )
+    return Prepared(update_of_next)
 
 
 @lru_cache
-def _insert(now: Now) -> Insert:
-    return insert(_ATTEMPTS).values(started_at=now())
+def _insert(now: Now) -> Prepared:
+    return Prepared(insert(_ATTEMPTS).values(started_at=now()))
 
 
 def _checkpoint(session: Session, job_id: UUID, next_epoch: int) -> results.StoredCheckpoint | None:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.clock import Now
+from shared.db.prepared import Prepared
 from shared.db.tables import Attempt, Base, Job
 from shared.errors import StaleAttempt
 from shared.lifecycle import EVENTS, AttemptOutcome, EventType, JobState, Phase
@@ -147,8 +148,8 @@ def record_progress(
 @lru_cache
 def _update_of_record(
     event: EventType, guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now
-) -> ReturningUpdate[Any]:
-    return update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s))
+) -> Prepared:
+    return Prepared(update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s)))
 
 
 def end_attempt(
@@ -182,16 +183,14 @@ def end_attempt(
 
 
 @lru_cache
-def _update_of_end(
-    event: EventType, guards: tuple[ColumnElement[bool], ...], now: Now
-) -> ReturningUpdate[Any]:
+def _update_of_end(event: EventType, guards: tuple[ColumnElement[bool], ...], now: Now) -> Prepared:
     counted: dict[str, Any] = {"failures": _JOBS.c.failures + 1} if event == EventType.FAILED else {}
-    return update_of(event, *FENCE, *guards, now=now, **counted)
+    return Prepared(update_of(event, *FENCE, *guards, now=now, **counted))
 
 
 def apply_end(
     session: Session,
-    statement: ReturningUpdate[Any],
+    statement: ReturningUpdate[Any] | Prepared,
     event: NewEvent,
     attempt: AttemptId,
     outcome: AttemptOutcome,

@@ -16,12 +16,10 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     ScalarSelect,
-    Update,
     bindparam,
     delete,
-    insert,
+    literal_column,
     null,
     select,
     update,
@@ -31,6 +29,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, seconds_between
+from shared.db.prepared import Prepared
 from shared.db.tables import Attempt, Base, Checkpoint, Job, JobEvent
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
 from shared.texts import storable
@@ -39,8 +38,7 @@ from shared.texts import storable
 _JOBS, _ATTEMPTS, _EVENTS, _CHECKPOINTS = (
     Base.metadata.tables[mapped.__tablename__] for mapped in (Job, Attempt, JobEvent, Checkpoint)
 )
-_INSERT_EVENT = insert(_EVENTS)
-_DELETE_CHECKPOINT = delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id == bindparam("of_job"))
+_DELETE_CHECKPOINT = Prepared(delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id == bindparam("of_job")))
 # the time of the job's last event, as far as the UPDATE that returns it sees the events
 _LAST_EVENT_AT = (
     select(_EVENTS.c.at)
@@ -136,12 +134,13 @@ def update_of(
     """
     job_id: ColumnElement[Any] = bindparam("of_job") if choice is None else choice
     edge = EVENTS[event]
+    sources: list[ColumnElement[str]] = [literal_column(f"'{source}'") for source in sorted(edge.sources)]
     if edge.target is not None:
         values["state"] = edge.target
         values |= _columns_of(edge.target, now)
     return (
         update(_JOBS)
-        .where(_JOBS.c.id == job_id, _JOBS.c.state.in_(edge.sources), *guards)
+        .where(_JOBS.c.id == job_id, _JOBS.c.state.in_(sources), *guards)
         .values(version=_JOBS.c.version + bindparam("event_count"), **values)
         .returning(
             *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, now().label("now")),
@@ -153,14 +152,14 @@ def update_of(
 
 def apply(
     session: Session,
-    statement: ReturningUpdate[Any],
+    statement: ReturningUpdate[Any] | Prepared,
     events: Sequence[NewEvent],
     parameters: Mapping[str, Any],
     *,
     now: Now,
     outcome: AttemptOutcome | None = None,
     failure: AttemptFailure | None = None,
-) -> Row[*tuple[Any, ...]] | None:
+) -> Any:
     """Apply events to a job if the job's state allows the last of them and the guards of its UPDATE hold.
 
     Args:
@@ -171,16 +170,19 @@ def apply(
         failure: why the attempt failed.
 
     Returns:
-        What the UPDATE returned; None if nothing changed.
+        The row that the UPDATE returned, by its columns' names; None if nothing changed.
     """
-    # on the connection: the session takes it for a bulk UPDATE of its ORM, which costs a fifth of a claim
-    changed = session.connection().execute(statement, {"event_count": len(events), **parameters})
-    row = changed.one_or_none()
+    parameters = {"event_count": len(events), **parameters}
+    if isinstance(statement, Prepared):
+        row = statement.one_or_none(session, parameters)
+    else:
+        # on the connection: the session takes it for a bulk UPDATE of its ORM
+        row = session.connection().execute(statement, parameters).one_or_none()
     if row is None:
         return None
     if EVENTS[events[-1].type].target in TERMINAL:
-        session.execute(_DELETE_CHECKPOINT, {"of_job": row.id})
-    session.execute(_INSERT_EVENT, _rows(events, row))
+        _DELETE_CHECKPOINT.execute(session, {"of_job": row.id})
+    insert_rows(session, _EVENTS, _rows(events, row))
     note_changed(session, [row.id])
     if outcome is not None:
         _finish_attempt(session, AttemptId(row.id, row.attempt), outcome, failure, now)
@@ -207,16 +209,16 @@ def _finish_attempt(
         "error_code": failure.code if failure else None,
         "error_message": failure.message if failure else None,
     }
-    session.execute(_update_of_attempt(now), parameters)
+    _update_of_attempt(now).execute(session, parameters)
 
 
 @lru_cache
-def _update_of_attempt(now: Now) -> Update:
+def _update_of_attempt(now: Now) -> Prepared:
     is_attempt = (_ATTEMPTS.c.job_id == bindparam("of_job"), _ATTEMPTS.c.number == bindparam("of_number"))
-    return update(_ATTEMPTS).where(*is_attempt).values(finished_at=now())
+    return Prepared(update(_ATTEMPTS).where(*is_attempt).values(finished_at=now()))
 
 
-def _rows(events: Sequence[NewEvent], changed: Row[*tuple[Any, ...]]) -> list[dict[str, Any]]:
+def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
     """Return the rows of events; none is earlier than the one before it, unless the database's clock is."""
     happened = [changed.now - timedelta(seconds=event.age_s) for event in events]
     in_order = accumulate([changed.last_event_at or happened[0], *happened], max)

@@ -125,11 +125,11 @@ class _Listener:
         self._noted.clear()
 
     def note_statement(
-        self, _connection: Connection, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool
+        self, _connection: Connection, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool
     ) -> None:
         if statement.startswith(f"INSERT INTO {JobEvent.__tablename__} "):
-            events = _rows(context.compiled_parameters)
-            self._noted.extend((event["type"], str(event["job_id"])) for event in events)
+            events = _rows(statement, values)
+            self._noted.extend((event["type"], str(UUID(event["job_id"]))) for event in events)
         if statement.startswith("UPDATE jobs SET lease_expires_at="):
             self._noted.append(("renewed", ""))
 
@@ -156,9 +156,14 @@ class _Listener:
         return self._seen[name] == int(values["nth"])
 
 
-def _rows(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows that an INSERT has as its parameters, or as one JSON document."""
-    return json.loads(parameters[0]["rows"]) if "rows" in parameters[0] else parameters
+def _rows(statement: str, values: Any) -> list[dict[str, Any]]:
+    """Return the rows of an INSERT: one JSON document for PostgreSQL, a tuple each for SQLite."""
+    if isinstance(values, dict):
+        document: list[dict[str, Any]] = json.loads(values["rows"])
+        return document
+    columns = statement[statement.index("(") + 1 : statement.index(")")].split(", ")
+    rows = values if isinstance(values, list) else [values]
+    return [dict(zip(columns, row, strict=False)) for row in rows]  # without those that SQL computes
 
 
 def _fire(path: Path, action: Action) -> None:

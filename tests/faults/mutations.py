@@ -61,15 +61,15 @@ MUTATIONS = [
     Mutation(
         "epochs recorded without the fence",
         "shared/store/progress.py",
-        "    return update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s))\n",
+        "    return Prepared(update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s)))\n",
         '    fence = (_JOBS.c.attempt >= bindparam("of_attempt"),)\n'
-        "    return update_of(event, *fence, *guards, now=now, lease_expires_at=now(lease_s))\n",
+        "    return Prepared(update_of(event, *fence, *guards, now=now, lease_expires_at=now(lease_s)))\n",
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
         "events in states that do not allow them",
         "shared/store/transitions.py",
-        "_JOBS.c.state.in_(edge.sources), *guards",
+        "_JOBS.c.state.in_(sources), *guards",
         "*guards",
         "tests/unit/shared/store/test_transitions.py::test_each_event_is_accepted_only_in_its_source_states",
     ),
@@ -225,8 +225,9 @@ MUTATIONS = [
     Mutation(
         "results discarded in an outage",
         "workers/runner.py",
-        "                if process.stop.is_set():\n                    return\n                continue\n",
-        "                return\n",
+        "                if process.stop.is_set():\n                    return None\n"
+        "                continue\n",
+        "                return None\n",
         "tests/unit/workers/test_outcomes.py::test_result_is_reported_after_an_outage_of_the_database",
     ),
     Mutation(

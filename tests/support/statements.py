@@ -42,14 +42,18 @@ def reads_only(plan: str, index: str) -> bool:
 
 @contextmanager
 def recorded_statements(database: Database) -> Iterator[list[Statement]]:
-    """Every statement that the database's engine sends within the block, in order."""
+    """Every statement that the database's engines send within the block, in order."""
     statements: list[Statement] = []
 
     def record(_connection: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, _many: bool) -> None:
         statements.append(Statement(sql, parameters))
 
-    event.listen(database.engine, "before_cursor_execute", record)
+    # PostgreSQL's engine of reads is the other one with options, whose events it has
+    engines = {id(engine.pool): engine for engine in (database.read_engine, database.engine)}.values()
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", record)
     try:
         yield statements
     finally:
-        event.remove(database.engine, "before_cursor_execute", record)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", record)

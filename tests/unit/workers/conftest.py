@@ -10,6 +10,7 @@ from shared.settings import Settings
 from tests.support.factories import make_worker_info
 from tests.support.stub_executor import StubExecutor
 from workers.pool_process import PoolProcess
+from workers.runner import claim_next, run_attempt
 
 MakeProcess = Callable[..., PoolProcess]
 
@@ -35,3 +36,12 @@ def make_process(settings: Settings, database_url: str) -> Iterator[MakeProcess]
     yield make
     for database in opened:
         database.dispose()
+
+
+def run_next(process: PoolProcess) -> bool:
+    """Claim the next job and run an attempt at it; return False if no job can start."""
+    claim = claim_next(process)
+    if claim is None:
+        return False
+    assert run_attempt(process, claim) is None, "another job could start too"
+    return True

@@ -21,9 +21,8 @@ from shared.texts import storable
 from tests.support.factories import make_new_job, running
 from tests.support.hostile_texts import TEXTS
 from tests.support.waiting import wait_until
-from tests.unit.workers.conftest import MakeProcess
+from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.job_log_handler import JobLogHandler
-from workers.runner import run_attempt
 
 T = TypeVar("T")
 
@@ -91,7 +90,7 @@ def test_every_event_of_an_attempt_is_stored(make_process: MakeProcess, database
     process = make_process()
     new = make_new_job()
     process.database.write(lambda session: submit_job(session, new))
-    run_attempt(process)
+    run_next(process)
     attempt = AttemptId(new.id, 1)
     wait_until(lambda: "attempt ended" in stored_messages(database, attempt), "the last line is stored")
     for message in ("attempt started", "phase entered", "epoch finished"):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, StatementError
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
@@ -18,30 +18,36 @@ from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import LayerSummary, TrainSpec
 from shared.settings import Settings
-from shared.store import job_queries
+from shared.store import attempts, job_queries
+from shared.store.transitions import AttemptId
 from shared.texts import storable
 from tests.support import stored
 from tests.support.factories import make_epoch, make_evaluation, make_spec, submitted
 from tests.support.hostile_texts import TEXTS
 from tests.support.injected_errors import OUTAGES, injected
 from tests.support.stub_executor import InterferingExecutor, StubExecutor
-from tests.unit.workers.conftest import MakeProcess
+from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
-from workers.runner import run_attempt
+from workers.runner import claim_next, run_attempt
 
 T = TypeVar("T")
 
 
 class Outage(Database):
-    """A database whose next `failing_writes` writes fail."""
+    """A database whose next `failing_writes` writes fail; `lost_replies` more only lose their reply."""
 
     failing_writes = 0.0
+    lost_replies = 0
 
     def write(self, work: Callable[[Session], T]) -> T:
         if self.failing_writes:
             self.failing_writes -= 1
             raise OperationalError("", {}, psycopg.OperationalError("the server is gone"))
-        return super().write(work)
+        result = super().write(work)
+        if self.lost_replies:
+            self.lost_replies -= 1
+            raise OperationalError("", {}, psycopg.OperationalError("the reply is lost"))
+        return result
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_result_is_reported_after_an_outage_of_the_database(
 
     process = replace(make_process(), database=outage)
     job_id = submitted(outage)
-    run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
+    run_next(replace(process, executor=InterferingExecutor(process.settings, begin)))
     assert outage.failing_writes == 0
     assert stored.job(outage, job_id).state == JobState.SUCCEEDED
 
@@ -74,12 +80,77 @@ def test_outage_during_training_releases_the_job_and_counts_no_crash(
 
     process = replace(make_process(), database=outage)
     job_id = submitted(outage, spec=make_spec(epochs=100))
-    run_attempt(replace(process, executor=FailingWrites(process.settings)))
+    claim = claim_next(process)
+    assert claim is not None
+    # the database is back: the process goes on with the job that it has released
+    again = run_attempt(replace(process, executor=FailingWrites(process.settings)), claim)
+    assert again is not None
+    assert again.attempt == AttemptId(job_id, 2)
     released = stored.job(outage, job_id)
-    assert (released.state, released.crashes) == (JobState.QUEUED, 0)
+    assert (released.state, released.crashes) == (JobState.RUNNING, 0)
     recorded = outage.read(lambda session: stored.epochs(session, job_id))
     assert 0 < len(recorded) == released.next_epoch < 100
     assert stored.attempt(outage, job_id, 1).outcome == AttemptOutcome.RELEASED
+
+
+def test_a_repeated_report_finds_the_claim_that_was_made_with_it(
+    make_process: MakeProcess, outage: Outage
+) -> None:
+    process = replace(make_process(), database=outage)
+    job_ids = [submitted(outage) for _ in range(2)]
+    claim = claim_next(process)
+    assert claim is not None
+
+    def lose_the_reply() -> None:
+        outage.lost_replies = 1
+
+    executor = InterferingExecutor(process.settings, lose_the_reply)
+    next_claim = run_attempt(replace(process, executor=executor), claim)
+    assert outage.lost_replies == 0
+    assert next_claim is not None
+    assert next_claim.attempt == AttemptId(job_ids[1], 1)
+    assert stored.event_types(outage, job_ids[1]) == ["submitted", "claimed"]
+    assert stored.job(outage, job_ids[0]).state == JobState.SUCCEEDED
+
+
+def test_a_claim_that_is_refused_does_not_keep_the_job_before_it_from_its_report(
+    make_process: MakeProcess,
+) -> None:
+    class Spoiling(StubExecutor):
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+            process.info.versions["not JSON"] = object()  # type: ignore[assignment]
+            return super().train(spec, start, monitor)
+
+    process = make_process()
+    done, waiting = (submitted(process.database) for _ in range(2))
+    claim = claim_next(process)
+    assert claim is not None
+    with pytest.raises((TypeError, StatementError), match="not JSON serializable"):
+        run_attempt(replace(process, executor=Spoiling(process.settings)), claim)
+    assert stored.job(process.database, done).state == JobState.SUCCEEDED
+    assert stored.job(process.database, waiting).state == JobState.QUEUED
+
+
+def test_a_report_that_is_refused_does_not_keep_the_next_job_from_being_claimed(
+    make_process: MakeProcess,
+) -> None:
+    process = make_process()
+    job_ids = [submitted(process.database) for _ in range(3)]
+    unstorable = Unstorable(process.settings, {"layers": UnreadableLayers()})
+    claim = claim_next(process)
+    assert claim is not None
+    second = run_attempt(replace(process, executor=unstorable), claim)
+    assert stored.job(process.database, job_ids[0]).state == JobState.FAILED
+    assert second is not None
+    assert second.attempt == AttemptId(job_ids[1], 1)
+
+    def lose() -> None:
+        process.database.write(lambda session: attempts.release(session, second.attempt))
+
+    third = run_attempt(replace(process, executor=InterferingExecutor(process.settings, lose)), second)
+    # the attempt was superseded; the job that it lost is the next one
+    assert third is not None
+    assert third.attempt == AttemptId(job_ids[1], 2)
 
 
 def test_worker_that_is_stopped_during_an_outage_does_not_wait_for_its_end(
@@ -92,7 +163,7 @@ def test_worker_that_is_stopped_during_an_outage_does_not_wait_for_its_end(
         process.stop.set()
 
     job_id = submitted(outage)
-    run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
+    run_next(replace(process, executor=InterferingExecutor(process.settings, begin)))
     assert stored.job(outage, job_id).state == JobState.RUNNING, "its lease will expire"
 
 
@@ -103,7 +174,7 @@ def test_no_error_of_an_outage_costs_an_attempt(make_process: MakeProcess) -> No
     for sqlstate in OUTAGES:
         job_id = submitted(process.database)
         with injected(sqlstate, "UPDATE jobs", times=2) as claim:
-            assert run_attempt(process)
+            assert run_next(process)
         assert claim.count == 2
         job = stored.job(process.database, job_id)
         assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), sqlstate
@@ -113,7 +184,7 @@ def test_no_error_of_an_outage_costs_an_attempt(make_process: MakeProcess) -> No
             injections.enter_context(injected(sqlstate, "UPDATE jobs", times=3))
 
         with ExitStack() as injections:
-            run_attempt(replace(process, executor=InterferingExecutor(process.settings, begin)))
+            run_next(replace(process, executor=InterferingExecutor(process.settings, begin)))
         job = stored.job(process.database, reported)
         assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), sqlstate
 
@@ -155,7 +226,7 @@ class Raising(StubExecutor):
 def test_result_that_cannot_be_stored_fails_the_job_at_once(make_process: MakeProcess) -> None:
     process = make_process()
     job_id = submitted(process.database)
-    run_attempt(replace(process, executor=Unstorable(process.settings, {"layers": UnreadableLayers()})))
+    run_next(replace(process, executor=Unstorable(process.settings, {"layers": UnreadableLayers()})))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
     reason = "the result could not be stored: ValueError: the summary cannot be read"
@@ -167,7 +238,7 @@ def test_result_that_the_database_refuses_fails_the_job_with_the_reason(make_pro
     process = make_process()
     job_id = submitted(process.database)
     evaluation = make_evaluation().model_copy(update={"loss": None})
-    run_attempt(replace(process, executor=Unstorable(process.settings, {"evaluation": evaluation})))
+    run_next(replace(process, executor=Unstorable(process.settings, {"evaluation": evaluation})))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
     assert failed.error_message is not None
@@ -185,7 +256,7 @@ def test_failure_is_reported_without_the_progress_that_the_database_refuses(
 
     process = make_process()
     job_id = submitted(process.database)
-    run_attempt(replace(process, executor=Diverging(process.settings, NonFiniteLoss("nan in epoch 0"))))
+    run_next(replace(process, executor=Diverging(process.settings, NonFiniteLoss("nan in epoch 0"))))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.next_epoch) == (JobState.FAILED, "non_finite_loss", 0)
 
@@ -197,7 +268,7 @@ def test_error_without_a_readable_message_is_reported(make_process: MakeProcess)
 
     process = make_process()
     job_id = submitted(process.database, max_attempts=1)
-    run_attempt(replace(process, executor=Raising(process.settings, Unreadable())))
+    run_next(replace(process, executor=Raising(process.settings, Unreadable())))
     failed = stored.job(process.database, job_id)
     assert (failed.error_code, failed.error_message) == (
         "internal",
@@ -210,7 +281,7 @@ def test_error_without_a_readable_message_is_reported(make_process: MakeProcess)
 def test_failure_with_any_text_is_reported_and_can_be_read(make_process: MakeProcess, text: str) -> None:
     process = make_process()
     job_id = submitted(process.database, max_attempts=1)
-    run_attempt(replace(process, executor=Raising(process.settings, DataCorrupt(text))))
+    run_next(replace(process, executor=Raising(process.settings, DataCorrupt(text))))
     failed = process.database.read(lambda session: job_queries.get(session, job_id))
     assert (failed.state, failed.crashes) == (JobState.FAILED, 0)
     assert failed.error is not None

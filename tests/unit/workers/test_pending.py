@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.heartbeat import Heartbeat
 from workers.pending import PendingProgress
-from workers.runner import run_attempt
+from workers.runner import run_jobs
 
 T = TypeVar("T")
 
@@ -221,18 +221,21 @@ def test_progress_is_not_written_before_it_is_due(database: Database) -> None:
     assert not write(pending, database)
 
 
-def test_a_short_job_is_two_transactions(make_process: MakeProcess) -> None:
+def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
+    make_process: MakeProcess,
+) -> None:
     process = make_process()
     process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
-    job_id = submitted(process.database, spec=make_spec(epochs=10))
+    job_ids = [submitted(process.database, spec=make_spec(epochs=10)) for _ in range(3)]
     commits: list[object] = []
     event.listen(process.database.engine, "commit", commits.append)
     with recorded_statements(process.database) as statements:
-        assert run_attempt(process)
-    assert len(commits) == 2
+        run_jobs(process, "default")
+    assert len(commits) == 1 + len(job_ids)
     sent = [sql for sql, _ in statements if not sql.startswith(("PRAGMA", "BEGIN"))]
-    assert len(sent) <= 14, sent
-    assert stored.event_types(process.database, job_id) == [
-        *("submitted", "claimed"),
-        *("phase_entered", "epochs_recorded", "phase_entered", "succeeded"),
-    ]
+    assert len(sent) <= 14 * len(job_ids) + 2, sent
+    for job_id in job_ids:
+        assert stored.event_types(process.database, job_id) == [
+            *("submitted", "claimed"),
+            *("phase_entered", "epochs_recorded", "phase_entered", "succeeded"),
+        ]

@@ -15,10 +15,9 @@ from shared.store.transitions import AttemptId
 from tests.support import stored
 from tests.support.factories import make_evaluate_spec, make_spec, submitted
 from tests.support.stub_executor import Behaviour, InterferingExecutor, StubExecutor
-from tests.unit.workers.conftest import MakeProcess
+from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
 from workers.pool_process import PoolProcess
-from workers.runner import run_attempt
 
 
 def job(process: PoolProcess, job_id: UUID) -> JobDetail:
@@ -28,7 +27,7 @@ def job(process: PoolProcess, job_id: UUID) -> JobDetail:
 def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProcess) -> None:
     process = make_process()
     job_id = submitted(process.database)
-    run_attempt(process)
+    run_next(process)
     ended = job(process, job_id)
     assert ended.state == JobState.SUCCEEDED
     assert ended.progress is not None
@@ -46,12 +45,12 @@ def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProce
 def test_evaluation_job_evaluates_the_stored_model(make_process: MakeProcess) -> None:
     process = make_process()
     trained = submitted(process.database)
-    run_attempt(process)
+    run_next(process)
     model_id = job(process, trained).model_id
     assert model_id is not None
     spec = make_evaluate_spec(model_id, evaluation_size=20, threshold=0.5)
     evaluated = submitted(process.database, kind="evaluate", spec=spec, model_id=model_id)
-    run_attempt(process)
+    run_next(process)
     assert job(process, evaluated).state == JobState.SUCCEEDED
     evaluation = process.database.read(lambda session: evaluations.get(session, evaluated))
     assert (evaluation.size, evaluation.threshold, evaluation.model_id) == (20, 0.5, model_id)
@@ -61,7 +60,7 @@ def test_evaluation_of_an_unknown_model_fails_without_a_retry(make_process: Make
     process = make_process()
     missing = uuid4()
     job_id = submitted(process.database, kind="evaluate", spec=make_evaluate_spec(missing), model_id=missing)
-    run_attempt(process)
+    run_next(process)
     failed = job(process, job_id)
     assert failed.state == JobState.FAILED
     assert failed.error is not None
@@ -70,30 +69,30 @@ def test_evaluation_of_an_unknown_model_fails_without_a_retry(make_process: Make
 
 
 def test_nothing_is_run_if_no_job_can_start(make_process: MakeProcess) -> None:
-    assert not run_attempt(make_process())
+    assert not run_next(make_process())
 
 
 def test_second_message_for_a_finished_job_changes_nothing(make_process: MakeProcess) -> None:
     process = make_process()
     job_id = submitted(process.database)
-    run_attempt(process)
+    run_next(process)
     version = job(process, job_id).version
-    run_attempt(process)
+    run_next(process)
     assert job(process, job_id).version == version
 
 
 def test_transient_error_is_retried_later_until_no_attempts_are_left(make_process: MakeProcess) -> None:
     process = make_process()
     job_id = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=1)
-    run_attempt(process)
+    run_next(process)
     assert job(process, job_id).state == JobState.FAILED
     retried = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
-    run_attempt(process)
+    run_next(process)
     queued = job(process, retried)
     assert queued.state == JobState.QUEUED
     assert queued.scheduled_at > queued.created_at
     assert queued.attempts[0].error_code == "data_unavailable"
-    run_attempt(process)
+    run_next(process)
     assert job(process, retried).attempt == 1, "it was claimed before it was due"
 
 
@@ -107,7 +106,7 @@ def test_permanent_error_fails_the_job_without_a_retry(
     process = make_process()
     process = replace(process, executor=InterferingExecutor(process.settings, fail))
     job_id = submitted(process.database)
-    run_attempt(process)
+    run_next(process)
     failed = job(process, job_id)
     assert failed.state == JobState.FAILED
     assert failed.error is not None
@@ -117,7 +116,7 @@ def test_permanent_error_fails_the_job_without_a_retry(
 def test_unforeseen_error_is_recorded_and_retried(make_process: MakeProcess) -> None:
     process = make_process()
     job_id = submitted(process.database, spec=make_spec(seed=Behaviour.RAISES))
-    run_attempt(process)
+    run_next(process)
     queued = job(process, job_id)
     assert queued.state == JobState.QUEUED
     assert queued.attempts[0].error_message == "RuntimeError: an unforeseen error"
@@ -127,7 +126,7 @@ def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_pr
     stopping = make_process()
     stopping = replace(stopping, executor=InterferingExecutor(stopping.settings, stopping.stop.set))
     job_id = submitted(stopping.database)
-    run_attempt(stopping)
+    run_next(stopping)
     released = job(stopping, job_id)
     assert released.state == JobState.QUEUED
     assert released.crashes == 0
@@ -135,7 +134,7 @@ def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_pr
     assert released.progress.epoch == 3
     assert [attempt.outcome for attempt in released.attempts] == [AttemptOutcome.RELEASED]
     other = make_process()
-    run_attempt(other)
+    run_next(other)
     assert job(other, job_id).state == JobState.SUCCEEDED
     epochs = other.database.read(lambda session: stored.epochs(session, job_id))
     assert [epoch.epoch for epoch in epochs] == [0, 1, 2]
@@ -145,7 +144,7 @@ def test_worker_that_is_being_stopped_claims_nothing(make_process: MakeProcess) 
     process = make_process()
     process.stop.set()
     job_id = submitted(process.database)
-    run_attempt(process)
+    run_next(process)
     assert job(process, job_id).attempt == 0
 
 
@@ -159,7 +158,7 @@ def test_job_that_is_cancelled_while_it_runs_ends_cancelled(make_process: MakePr
             canceller.database.write(lambda session: job_edits.request_cancel(session, job_id))
             return super().train(spec, start, monitor)
 
-    run_attempt(replace(process, executor=Cancelling(process.settings)))
+    run_next(replace(process, executor=Cancelling(process.settings)))
     cancelled = job(process, job_id)
     assert cancelled.state == JobState.CANCELLED
     assert [attempt.outcome for attempt in cancelled.attempts] == [AttemptOutcome.CANCELLED]
@@ -172,11 +171,11 @@ def test_superseded_attempt_writes_nothing(make_process: MakeProcess) -> None:
     def lose() -> None:
         claimed = AttemptId(job_id, 1)
         other.database.write(lambda session: attempts.release(session, claimed))
-        run_attempt(other)
+        run_next(other)
 
     process = replace(process, executor=InterferingExecutor(process.settings, lose))
     job_id = submitted(process.database)
-    run_attempt(process)
+    run_next(process)
     ended = job(process, job_id)
     assert ended.state == JobState.SUCCEEDED
     assert [attempt.outcome for attempt in ended.attempts] == [
@@ -189,14 +188,14 @@ def test_resumed_job_has_the_results_of_an_uninterrupted_one(make_process: MakeP
     uninterrupted = make_process()
     spec = make_spec(epochs=5, keep_weights=True)
     expected_id = submitted(uninterrupted.database, spec=spec)
-    run_attempt(uninterrupted)
+    run_next(uninterrupted)
 
     process = make_process()
     job_id = submitted(process.database, spec=spec)
-    run_attempt(replace(process, executor=StopsAfterTwoEpochs(process)))
+    run_next(replace(process, executor=StopsAfterTwoEpochs(process)))
     assert job(process, job_id).state == JobState.QUEUED
     process.stop.clear()
-    run_attempt(process)
+    run_next(process)
     assert history(process, job_id) == history(uninterrupted, expected_id)
     assert keras_file(process, job_id) == keras_file(uninterrupted, expected_id)
     assert list(weights(process, job_id)) == list(range(5))

@@ -48,7 +48,7 @@ def _hold_reads(database: Database) -> tuple[Event, Event]:
             begun.set()
             assert may_go_on.wait(10)
 
-    event.listen(database.engine, "after_cursor_execute", hold)
+    event.listen(database.read_engine, "after_cursor_execute", hold)
     return begun, may_go_on
 
 
@@ -136,11 +136,11 @@ def test_a_failed_read_fails_for_all_who_share_it_and_is_not_kept(
 
     async def work() -> None:
         async with _running(database, settings) as (_, pages):
-            event.listen(database.engine, "before_cursor_execute", fail)
+            event.listen(database.read_engine, "before_cursor_execute", fail)
             reads = (pages.after(job_id, 0, LIMIT) for _ in range(3))
             errors = await asyncio.gather(*reads, return_exceptions=True)
             assert [type(error) for error in errors] == [OperationalError] * 3
-            event.remove(database.engine, "before_cursor_execute", fail)
+            event.remove(database.read_engine, "before_cursor_execute", fail)
             assert len((await pages.after(job_id, 0, LIMIT)).events) == 1
             with pytest.raises(JobNotFound):
                 await pages.after(uuid4(), 0, LIMIT)

@@ -140,12 +140,18 @@ def test_sqlite_is_configured_on_every_connection(sqlite: Database) -> None:
     def configured(connection: Connection) -> list[object]:
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
 
-    with (
-        sqlite.engine.connect() as first,
-        sqlite.engine.execution_options(read_only=True).connect() as other,
-    ):
-        # synchronous 2 is FULL
-        assert configured(other) == configured(first) == ["wal", 2, 1, 1_000]
+    # synchronous 2 is FULL
+    with sqlite.engine.connect() as one_that_writes, sqlite.read_engine.connect() as other:
+        assert configured(other) == configured(one_that_writes) == ["wal", 2, 1, 1_000]
+
+
+def test_sqlite_compiles_no_statement_again_because_a_transaction_reads_or_writes(sqlite: Database) -> None:
+    # each PRAGMA that changes a setting has the connection's statements compiled again
+    with recorded_statements(sqlite) as statements:
+        sqlite.write(_submit)
+        assert count_jobs(sqlite) == 1
+        sqlite.write(_submit)
+    assert [sql for sql, _ in statements if sql.startswith("PRAGMA")] == []
 
 
 def test_the_folder_of_the_sqlite_file_is_created(tmp_path: Path) -> None:
