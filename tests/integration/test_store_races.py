@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Base, Job, Model
+from shared.db.tables import Attempt, Base, Job, Model, QueueClock, ShareClock
 from shared.errors import IdempotencyKeyReused, TrainshedError
 from shared.lifecycle import Phase
 from shared.store import attempts, claims, job_edits, recovery
@@ -88,8 +88,8 @@ def _skipped(name: str) -> Work:
 
 
 def _delete_all(session: Session) -> None:
-    session.execute(delete(Model))
-    session.execute(delete(Job))
+    for table in (QueueClock, ShareClock, Model, Job):
+        session.execute(delete(table))
 
 
 def _queued(session: Session) -> None:
