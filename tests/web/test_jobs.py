@@ -9,7 +9,7 @@ from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.store import job_queries
 from tests.support import factories
-from tests.support.browsing import violations
+from tests.support.browsing import Weight, violations
 from tests.web.test_live import is_live
 
 
@@ -144,10 +144,10 @@ def test_a_range_is_selected_with_shift(page: Page, database: Database) -> None:
 
 def test_a_long_list_weighs_less_than_60_kb(page: Page, database: Database) -> None:
     store_jobs(database, 200)
-    sizes: list[int] = []
-    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    weight = Weight(page)
     page.goto("/jobs?limit=200")
     is_live(page)
     expect(page.locator("#jobs tbody tr")).to_have_count(200)
-    assert len(sizes) > 5
-    assert sum(sizes) < 60_000
+    size, requests = weight.take()
+    assert requests > 5
+    assert size < 60_000
