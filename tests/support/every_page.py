@@ -17,9 +17,6 @@ from tests.support.onnx_models import make_readable_model
 TABS = ("training", "evaluation", "input", "model", "timeline", "logs", "config")
 """The tabs of a job's page."""
 
-WITH_CURVES = frozenset({"compare", "running job", "finished job, training"})
-"""The names of the pages that have charts, whose modules other pages do not load."""
-
 _GONE = "gone:3"  # a worker that only attempts name
 
 

@@ -13,7 +13,6 @@ WINDOW: ViewportSize = {"width": 1280, "height": 720}
 WIDTHS = (320, 390, 1440, 3840)
 NEEDS_SCRIPTS = "try it"  # and says so without them
 MAX_BYTES = 60_000
-MAX_BYTES_WITH_CURVES = 80_000
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def facts(page: Page) -> set[str]:
     return {" ".join(cell.split()) for cell in cells}
 
 
-def test_no_page_weighs_more_than_it_may(pages: WatchedPages, addresses: dict[str, str]) -> None:
+def test_no_page_weighs_60_kb(pages: WatchedPages, addresses: dict[str, str]) -> None:
     page = pages.open(allow=NO_MNIST)
     weight, weights = Weight(page, apart="/weights.bin"), {}  # 24 kB a model, which is what one looks at
     for name, address in addresses.items():
@@ -61,11 +60,7 @@ def test_no_page_weighs_more_than_it_may(pages: WatchedPages, addresses: dict[st
         expect(page.locator("[aria-busy=true]")).to_have_count(0)
         weights[name], requests = weight.take()
         assert requests >= 6, name
-    assert {name: size for name, size in weights.items() if size >= limit(name)} == {}
-
-
-def limit(name: str) -> int:
-    return MAX_BYTES_WITH_CURVES if name in every_page.WITH_CURVES else MAX_BYTES
+    assert {name: size for name, size in weights.items() if size >= MAX_BYTES} == {}
 
 
 def test_an_empty_system_says_how_to_start(page: Page) -> None:
