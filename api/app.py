@@ -17,6 +17,7 @@ from api.http import auth, docs_page, error_handlers, openapi
 from api.http.callers import Callers
 from api.http.cross_site import CrossSiteGuard
 from api.http.middleware import RequestContext, RequestTiming
+from api.http.open_streams import OpenStreams
 from api.http.rate_limit import RateLimiter
 from api.http.rendered import RenderedJobs
 from api.http.stopping import stop_noticed
@@ -114,7 +115,9 @@ async def _lifespan(
     """Create the objects that all requests share, under the names by which `api.deps` reads them."""
     with _rare_full_collections(), open_services(settings) as services, closing(Decoder()) as decoder:
         watcher = JobWatcher(services.database, settings)
-        async with watcher.running():
+        callers = Callers(services.database, settings)
+        open_streams = OpenStreams(callers)
+        async with watcher.running(), open_streams.checking():
             services.changes.listen(watcher.announce)
             with stop_noticed(watcher.stop):
                 yield {
@@ -122,7 +125,8 @@ async def _lifespan(
                     "watcher": watcher,
                     "rendered": RenderedResponses(watcher),
                     "event_pages": EventPages(watcher),
-                    "callers": Callers(services.database, settings),
+                    "callers": callers,
+                    "open_streams": open_streams,
                     "decoder": decoder,
                     "models": OnnxModels(),
                     "job_counters": JobCounters(),

@@ -1,6 +1,13 @@
 """The Python client. (`trainshed.cli` is the command line, `trainshed.local` the stack of one machine.)"""
 
-from shared.schemas import EvaluateJobCreate, EvaluateRequest, TrainJobCreate, TrainRequest
+from shared.schemas import (
+    EvaluateJobCreate,
+    EvaluateRequest,
+    GridSweepCreate,
+    RandomSweepCreate,
+    TrainJobCreate,
+    TrainRequest,
+)
 from trainshed.client import Client
 from trainshed.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedResponse
 
@@ -9,6 +16,8 @@ __all__ = [
     "ClientError",
     "EvaluateJobCreate",
     "EvaluateRequest",
+    "GridSweepCreate",
+    "RandomSweepCreate",
     "ServerUnreachable",
     "TrainJobCreate",
     "TrainRequest",

@@ -18,6 +18,7 @@ from shared.settings import Settings
 from shared.store.change_feed import ChangePublisher
 from workers import readiness
 from workers.draining import DrainStep
+from workers.memory import resident_bytes
 from workers.pool_process import STOP_SIGNAL, worker_name
 from workers.pool_watch import PoolWatch
 from workers.reconciler import Reconciler
@@ -42,7 +43,13 @@ class ParentProcess:
         pid = os.getpid()
         name = worker_name(pid)
         self._registration = Registration(
-            self._database, settings, name=name, pid=pid, devices=gpus, slots=slots
+            self._database,
+            settings,
+            name=name,
+            pid=pid,
+            devices=gpus,
+            slots=slots,
+            memory=lambda: resident_bytes([pid, *(child.pid for child in processes() if child.pid)]),
         )
         self._pool_watch = PoolWatch(self._database, self._broker, settings, worker=name, processes=processes)
         self._registered = False

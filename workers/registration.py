@@ -1,6 +1,7 @@
 """The worker's own row in the `workers` table: its identity, its heartbeat and its state."""
 
 import platform
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 
@@ -23,9 +24,19 @@ class Registration:
     """Writes and reads a worker's own row."""
 
     def __init__(
-        self, database: Database, settings: Settings, *, name: str, pid: int, devices: list[str], slots: int
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        name: str,
+        pid: int,
+        devices: list[str],
+        slots: int,
+        memory: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """Prepare; `memory` returns how many bytes the worker's processes hold now, if that is known."""
         self._database = database
+        self._memory = memory
         self._row = {
             "id": name,
             "host": storable(platform.node(), _MAX_HOST_CHARS),
@@ -44,9 +55,10 @@ class Registration:
 
     def heartbeat(self, *, now: Now = database_now) -> None:
         """Record that this worker is alive; register it again if its row was pruned meanwhile."""
+        memory = self._memory()
 
         def write(session: Session) -> None:
-            if not self._update(session, heartbeat_at=now()):
+            if not self._update(session, heartbeat_at=now(), memory_bytes=memory):
                 self._upsert(session, now)
 
         self._database.write(write)
@@ -58,11 +70,13 @@ class Registration:
 
     def mark_stopped(self, *, now: Now = database_now) -> None:
         """Record that this worker has stopped."""
-        self._database.write(partial(self._update, heartbeat_at=now(), state=WorkerState.STOPPED))
+        stop = partial(self._update, state=WorkerState.STOPPED, heartbeat_at=now(), memory_bytes=None)
+        self._database.write(stop)
 
     def _upsert(self, session: Session, now: Now) -> None:
         moments = {"started_at": now(), "heartbeat_at": now()}
-        upsert(session, Worker, {**self._row, "state": WorkerState.ONLINE, **moments})
+        changing = {"state": WorkerState.ONLINE, "memory_bytes": self._memory(), **moments}
+        upsert(session, Worker, {**self._row, **changing})
 
     def _update(self, session: Session, **values: object) -> bool:
         """Update the row; return whether it exists."""

@@ -99,7 +99,7 @@ class Callers:
         Raises:
             SQLAlchemyError: the database is unavailable.
         """
-        key = (sha256(text).digest(), _is_local(request))
+        key = (sha256(text).digest(), is_local(request))
         caller, until = self._known.get(key, (None, 0.0))
         if monotonic() < until:
             return caller
@@ -178,7 +178,8 @@ def _is_loopback(host: str) -> bool:
     return is_loopback(host)
 
 
-def _is_local(request: RequestScope) -> bool:
+def is_local(request: RequestScope) -> bool:
+    """Return whether a request comes from this host."""
     # a proxy on this host forwards the requests of others
     is_forwarded = any(name in _FORWARDING_HEADERS for name, _ in request["headers"])
     return not is_forwarded and (not request["client"] or _is_loopback(request["client"][0]))

@@ -22,6 +22,7 @@ from api.deps import (
     WatcherDep,
 )
 from api.http.auth import READ
+from api.http.open_streams import AdmissionDep
 from api.http.paging import Cursors, LongPageDep
 from api.http.problems import documented
 from shared.errors import InvalidCursor, JobNotFound
@@ -37,6 +38,9 @@ _MAX_EVENTS_PER_READ = 200
 _COLLECT_S = 0.05  # all jobs' events that follow another within this time are read together
 # the end of a stream that a client should resume: `end` would say that there is no more
 _STOPPING = ServerSentEvent(comment="the API is stopping: connect again", retry=_RECONNECT_MS)
+_NOT_ADMITTED = ServerSentEvent(
+    comment="the key of this stream was revoked or has expired", retry=_RECONNECT_MS
+)
 # end a stream; the response to the client's next connection explains why
 _DATABASE_ERRORS = (DBAPIError, PoolTimeout)
 
@@ -72,7 +76,11 @@ async def list_events(
     },
 )
 async def stream_job(
-    watcher: WatcherDep, pages: EventPagesDep, job_id: ExistingJobId, after: ResumeAfterDep
+    watcher: WatcherDep,
+    pages: EventPagesDep,
+    admission: AdmissionDep,
+    job_id: ExistingJobId,
+    after: ResumeAfterDep,
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream a job's events from the first one, or after `Last-Event-ID` or `after`, as they happen.
 
@@ -80,8 +88,12 @@ async def stream_job(
     a browser's `EventSource` then, or it connects again. A stream without it is to be resumed.
     """
     yield ServerSentEvent(retry=_RECONNECT_MS)
-    with suppress(*_DATABASE_ERRORS), watcher.watch(job_id, after) as watch:
-        while not watcher.is_stopping:
+    with (
+        suppress(*_DATABASE_ERRORS),
+        watcher.watch(job_id, after) as watch,
+        admission.checked(watch.wake),
+    ):
+        while not (watcher.is_stopping or admission.is_over):
             try:
                 page = await pages.after(job_id, after, _MAX_EVENTS_PER_READ)
             except JobNotFound:
@@ -95,7 +107,7 @@ async def stream_job(
                 return
             if page.is_last:
                 await watch.changed()
-        yield _STOPPING
+        yield _NOT_ADMITTED if admission.is_over else _STOPPING
 
 
 @router.get(
@@ -111,14 +123,20 @@ async def stream_job(
         ),
     },
 )
-async def stream_all(watcher: WatcherDep, tail: TailDep) -> AsyncIterator[ServerSentEvent]:
+async def stream_all(
+    watcher: WatcherDep, admission: AdmissionDep, tail: TailDep
+) -> AsyncIterator[ServerSentEvent]:
     """Stream all jobs' events from now on, or after `Last-Event-ID` or `after`, as they happen.
 
     Each event comes once, and a job's events in order. To miss nothing, connect first and list the jobs then.
     """
     yield ServerSentEvent(id=str(tail.cursor), retry=_RECONNECT_MS)
-    with suppress(*_DATABASE_ERRORS), watcher.watch(None, _position(tail)) as watch:
-        while not watcher.is_stopping:
+    with (
+        suppress(*_DATABASE_ERRORS),
+        watcher.watch(None, _position(tail)) as watch,
+        admission.checked(watch.wake),
+    ):
+        while not (watcher.is_stopping or admission.is_over):
             batch = await watcher.run(partial(tail.read, _MAX_EVENTS_PER_READ))
             for cursor, event in batch:
                 yield ServerSentEvent(event=event.type, id=str(cursor), data=event)
@@ -128,7 +146,7 @@ async def stream_all(watcher: WatcherDep, tail: TailDep) -> AsyncIterator[Server
             elif len(batch) < _MAX_EVENTS_PER_READ:
                 await watch.changed()
                 await anyio.sleep(_COLLECT_S)
-        yield _STOPPING
+        yield _NOT_ADMITTED if admission.is_over else _STOPPING
 
 
 def _position(tail: events.Tail) -> int | None:

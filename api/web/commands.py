@@ -1,8 +1,8 @@
-"""The commands that submit a job without the page: curl, the command line, Python."""
+"""The commands that submit a job or a sweep without the page: curl, the command line, Python."""
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +12,12 @@ from fastapi import Request
 from api.http.callers import LOCAL_CALLER
 from shared.addresses import is_loopback
 from shared.lifecycle import JobKind
-from shared.schemas import JobCreate
+from shared.schemas import JobCreate, SweepCreate
 
+# the fields that `trainshed sweep submit` has options for
+_OF_SWEEPS = frozenset(
+    ("dataset", "model", "epochs", "batch_size", "learning_rate", "optimizer", "seed", "name", "tags")
+) | {"queue", "priority", "count"}
 _FLAGS = {"tags": "--tag", "max_runtime_s": "--max-runtime"}  # of the others: the field's name
 _WIDTH = 88  # of a line of Python
 
@@ -27,32 +31,84 @@ class Commands:
     python: str
 
 
+@dataclass(frozen=True)
+class _Site:
+    """The API that serves a page, as its visitor reaches it.
+
+    Attributes:
+        elsewhere: its address if clients do not find it without; else empty.
+    """
+
+    url: str
+    elsewhere: str
+    needs_key: bool
+
+    @classmethod
+    def of(cls, page: Request) -> "_Site":
+        url = str(page.base_url).rstrip("/")
+        is_here = is_loopback(urlsplit(url).hostname or "")
+        needs_key = getattr(page.state, "caller", None) is not LOCAL_CALLER
+        return cls(url, "" if is_here else url, needs_key)
+
+
 def of_request(page: Request, job: JobCreate) -> Commands:
     """Return the commands that submit a job to the API that serves a page, as its visitor may."""
-    url = str(page.base_url).rstrip("/")
-    is_here = is_loopback(urlsplit(url).hostname or "")  # where clients find the API without its address
-    needs_key = getattr(page.state, "caller", None) is not LOCAL_CALLER
+    site = _Site.of(page)
     body = {"kind": job.kind.value, **job.model_dump(mode="json", exclude_defaults=True)}
-    elsewhere = "" if is_here else url
-    return Commands(_curl(body, url, needs_key), _command(body, elsewhere), _python(body, elsewhere))
+    words = ["trainshed", body["kind"]]
+    if body["kind"] == JobKind.EVALUATE:
+        words.append(body["spec"]["model_id"])
+    options = {name: value for name, value in _fields(body).items() if name not in ("kind", "model_id")}
+    is_training = body["kind"] == JobKind.TRAIN
+    types = ("TrainJobCreate", "TrainRequest") if is_training else ("EvaluateJobCreate", "EvaluateRequest")
+    arguments = {name: value for name, value in body.items() if name != "kind" or not is_training}
+    return Commands(
+        _curl("/v1/jobs", body, site),
+        _command(words, options, site),
+        _python("job = client.submit", types, arguments, "client.wait(job.id).state", site),
+    )
 
 
-def _curl(body: Mapping[str, Any], url: str, needs_key: bool) -> str:
-    key = ['-H "Authorization: Bearer $TRAINSHED_API_KEY"'] if needs_key else []
+def of_sweep(page: Request, sweep: SweepCreate) -> Commands:
+    """Return the commands that submit a sweep; the command line's is empty if it lacks an option for it."""
+    site = _Site.of(page)
+    body = sweep.model_dump(mode="json", exclude_defaults=True)
+    options = {name: value for name, value in _fields(body).items() if name not in ("strategy", "parameters")}
+    words = ["trainshed", "sweep", "submit"]
+    for name, values in body["parameters"].items():
+        words += ["--param", f"{name}={_choices(values)}"]
+    types = (f"{body['strategy'].capitalize()}SweepCreate", "TrainRequest")
+    return Commands(
+        _curl("/v1/sweeps", body, site),
+        _command(words, options, site) if options.keys() <= _OF_SWEEPS else "",
+        _python("sweep = client.submit_sweep", types, body, "sweep.id", site),
+    )
+
+
+def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {**body.get("spec", {}), **{name: value for name, value in body.items() if name != "spec"}}
+
+
+def _choices(values: Any) -> str:
+    if isinstance(values, dict):
+        return f"{'log:' if values.get('log') else ''}{values['min']}..{values['max']}"
+    return ",".join(map(str, values))
+
+
+def _curl(path: str, body: Mapping[str, Any], site: _Site) -> str:
+    key = ['-H "Authorization: Bearer $TRAINSHED_API_KEY"'] if site.needs_key else []
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
-    lines = [f"curl {url}/v1/jobs", "-H 'Content-Type: application/json'", *key, f"-d {data}"]
+    lines = [f"curl {site.url}{path}", "-H 'Content-Type: application/json'", *key, f"-d {data}"]
     return " \\\n  ".join(lines)
 
 
-def _command(body: Mapping[str, Any], url: str) -> str:
-    fields = {**body.get("spec", {}), **body}
-    words = ["trainshed", body["kind"]]
-    if body["kind"] == JobKind.EVALUATE:
-        words.append(fields.pop("model_id"))
-    for name, value in fields.items():
-        if name not in ("kind", "spec"):
-            words += _option(_FLAGS.get(name, f"--{name.replace('_', '-')}"), value)
-    return shlex.join([*words, *(["--url", url] if url else [])])
+def _command(words: Sequence[str], options: Mapping[str, Any], site: _Site) -> str:
+    flags = [
+        word
+        for name, value in options.items()
+        for word in _option(_FLAGS.get(name, f"--{name.replace('_', '-')}"), value)
+    ]
+    return shlex.join([*words, *flags, *(["--url", site.elsewhere] if site.elsewhere else [])])
 
 
 def _option(flag: str, value: Any) -> Iterator[str]:
@@ -62,22 +118,27 @@ def _option(flag: str, value: Any) -> Iterator[str]:
             yield str(item)
 
 
-def _python(body: Mapping[str, Any], url: str) -> str:
-    is_training = body["kind"] == JobKind.TRAIN
-    job, spec = (
-        ("TrainJobCreate", "TrainRequest") if is_training else ("EvaluateJobCreate", "EvaluateRequest")
-    )
-    kind = {} if is_training else {"kind": body["kind"]}
-    options = {name: value for name, value in body.items() if name not in ("kind", "spec")}
-    arguments = [f"{name}={value!r}" for name, value in {**kind, **options}.items()]
-    if fields := body.get("spec"):
-        arguments.append(f"spec={_call(spec, [f'{name}={value!r}' for name, value in fields.items()], 4)}")
-    imports = ", ".join(["Client", job, *([spec] if fields else [])])
+def _python(call: str, types: tuple[str, str], fields: Mapping[str, Any], result: str, site: _Site) -> str:
+    """Return a program.
+
+    Args:
+        call: what is called with the request.
+        types: of the request, and of its `spec`.
+        fields: the request's.
+        result: what is printed.
+    """
+    request, spec = types
+    arguments = [f"{name}={value!r}" for name, value in fields.items() if name != "spec"]
+    has_spec = bool(fields.get("spec"))
+    if has_spec:
+        values = [f"{name}={value!r}" for name, value in fields["spec"].items()]
+        arguments.append(f"spec={_call(spec, values, 4)}")
+    imports = ", ".join(["Client", request, *([spec] if has_spec else [])])
     return (
         f"from trainshed import {imports}\n\n"
-        f"client = Client({repr(url) if url else ''})\n"
-        f"job = client.submit({_call(job, arguments, 0)})\n"
-        "print(client.wait(job.id).state)"
+        f"client = Client({repr(site.elsewhere) if site.elsewhere else ''})\n"
+        f"{call}({_call(request, arguments, 0)})\n"
+        f"print({result})"
     )
 
 

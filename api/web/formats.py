@@ -90,10 +90,12 @@ def objective(value: float | None, name: str) -> str:
 
 
 def size(count: int | None) -> str:
-    """Return a number of bytes in kB or MB: `24 kB`, `1.3 MB`."""
+    """Return a number of bytes in kB, MB or GB: `24 kB`, `1.3 MB`, `1.9 GB`."""
     if count is None:
         return NOTHING
-    return f"{count / 1_000:.0f} kB" if count < 999_500 else f"{count / 1_000_000:.1f} MB"
+    if count < 999_500:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 999_950_000 else f"{count / 1e9:.1f} GB"
 
 
 def word(value: Any) -> str:

@@ -525,6 +525,7 @@ class Worker(Base):
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     lost_after_s: Mapped[float | None]  # counts as lost after this long without a heartbeat; NULL: unknown
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of its processes; NULL: unknown
 
     __table_args__ = (
         CheckConstraint(_one_of("state", STORED_WORKER_STATES), name="state"),

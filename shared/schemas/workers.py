@@ -15,6 +15,7 @@ class Worker(Response):
         slots: jobs that it can run at the same time.
         busy_slots: number of jobs that it is running; `jobs` has their ids.
         heartbeat_age_s: seconds since its last heartbeat, by the database's clock.
+        memory_bytes: resident memory of its processes at its last heartbeat; None: unknown, or none.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Worker(Response):
     started_at: datetime
     heartbeat_at: datetime
     heartbeat_age_s: float
+    memory_bytes: int | None = None
     busy_slots: int = 0
     jobs: tuple[UUID, ...] = ()
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -11,9 +12,10 @@ from shared.db.tables import Job
 from shared.db.tables import Sweep as SweepRow
 from shared.errors import SweepNotFound
 from shared.lifecycle import TERMINAL, JobState
-from shared.schemas import Objective, Sweep, SweepDetail, SweepResult
+from shared.schemas import Objective, Sweep, SweepCreate, SweepDetail, SweepResult
 from shared.store.keyset import CreationKey, newest_first
 
+_REQUEST: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
 _COLUMNS: dict[Objective, InstrumentedAttribute[float | None]] = {
     Objective.EVALUATION_ACCURACY: Job.evaluation_accuracy,
     Objective.ACCURACY: Job.accuracy,
@@ -35,6 +37,18 @@ def detail(session: Session, sweep_id: UUID, objective: Objective) -> SweepDetai
     [sweep] = _describe(session, [row], objective)
     results = _results(session, row, objective)
     return SweepDetail(**dict(sweep), jobs=results)
+
+
+def request(session: Session, sweep_id: UUID) -> SweepCreate:
+    """Return the request that submitted a sweep.
+
+    Raises:
+        SweepNotFound: there is no such sweep.
+    """
+    row = session.get(SweepRow, sweep_id)
+    if row is None:
+        raise SweepNotFound(f"there is no sweep {sweep_id}")
+    return _REQUEST.validate_python(row.request)
 
 
 def page(

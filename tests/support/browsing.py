@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -16,6 +16,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AWAY = ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
 """What Chromium reports of requests to an API that does not run."""
 
+_AXE = "async (options) => (await axe.run(options)).violations"
 _REPORT_CSP = """
 document.addEventListener('securitypolicyviolation', (event) =>
   console.error(`the CSP forbids ${event.blockedURI} by ${event.violatedDirective}`));
@@ -117,12 +118,48 @@ def sign_in(page: Page, key: str) -> None:
 
 def violations(page: Page) -> list[str]:
     """What axe-core finds on a page in the light and in the dark theme, with the elements concerned."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
     found = []
     for scheme, rules in (("light", None), ("dark", ["color-contrast"])):  # the theme changes only colours
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
         found += [
             f"{scheme}: {violation['help']}: {[node['target'] for node in violation['nodes']]}"
-            for violation in Axe().run(page, options=options).response["violations"]
+            for violation in page.evaluate(_AXE, options)
         ]
     return found
+
+
+class Weight:
+    """What a page's requests transfer, each time without a cache: the bytes of the bodies, as compressed."""
+
+    def __init__(self, page: Page, *, apart: str | None = None) -> None:
+        """Watch a page.
+
+        Args:
+            apart: the end of the addresses that do not count.
+        """
+        self._apart = apart
+        self._headers: dict[str, float] = {}
+        self._bodies: list[float] = []
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        session.on("Network.responseReceived", self._begin)
+        session.on("Network.loadingFinished", self._end)
+
+    def take(self) -> tuple[int, int]:
+        """Return the bytes and the number of requests since the last call."""
+        bodies, self._bodies = self._bodies, []
+        return round(sum(bodies)), len(bodies)
+
+    def _begin(self, event: dict[str, Any]) -> None:
+        response = event["response"]
+        if response["url"].startswith("http") and not (self._apart and response["url"].endswith(self._apart)):
+            self._headers[event["requestId"]] = response["encodedDataLength"]
+
+    def _end(self, event: dict[str, Any]) -> None:
+        headers = self._headers.pop(event["requestId"], None)
+        if headers is not None:
+            self._bodies.append(event["encodedDataLength"] - headers)

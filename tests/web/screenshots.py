@@ -26,6 +26,7 @@ from shared.schemas import (
 from shared.settings import Settings
 from tests.support.browsing import WatchedPages, event_loop_of, running_chromium
 from tests.support.paths import ROOT
+from tests.web import demo_picture
 from trainshed import Client
 from trainshed.local import ports
 from trainshed.local.stack import LocalStack
@@ -56,6 +57,9 @@ def main(folder: Path, names: Sequence[str] = ()) -> int:
                 chosen = {name: addresses[name] for name in names or addresses}
                 problems = _take_all(browser, stack.url, chosen, folder)
                 problems += _take_for_readme(browser, stack.url, addresses)
+    if not names:
+        with TemporaryDirectory(prefix="demo-") as data:
+            demo_picture.draw(Path(data))
     for problem in dict.fromkeys(problems):
         _say(problem)
     return 1 if problems else 0

@@ -1,5 +1,7 @@
 """Jobs side by side, and sweeps: chosen, followed, cancelled."""
 
+import re
+
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
@@ -7,7 +9,8 @@ from tests.support import factories
 from tests.support.browsing import WatchedPages, is_live, violations
 
 
-def test_selected_jobs_are_compared_and_followed(page: Page, database: Database) -> None:
+def test_selected_jobs_are_compared_and_followed(pages: WatchedPages, database: Database) -> None:
+    page, without = pages.open(), pages.open(java_script_enabled=False)
     factories.succeeded(database, name="first")
     attempt = factories.running(database, name="second", spec=factories.make_spec(learning_rate=0.01))
     page.goto("/jobs")
@@ -18,10 +21,25 @@ def test_selected_jobs_are_compared_and_followed(page: Page, database: Database)
     expect(page.get_by_role("row", name="Learning rate")).to_contain_text("0.01")
     assert violations(page) == []
     is_live(page)
-    expect(page.locator("figure polyline")).to_have_count(4)
+    without.goto(page.url)
+    expect(without.locator("figure polyline")).to_have_count(4)
+    charts, legend = page.locator("figure .plot"), page.locator(".legend:visible button")
+    expect(legend).to_have_text(["second", "first"])
+    expect(charts.first).to_have_attribute("aria-label", re.compile("first: .* 3 points.$"))
     factories.record(database, attempt, 2)
-    expect(page.locator("figure polyline")).to_have_count(8)
+    both = re.compile("second: .* 2 points; first: .* 3 points.$")
+    expect(charts.first).to_have_attribute("aria-label", both)
     expect(page.get_by_role("row", name="Epochs")).to_contain_text("2/3")
+    charts.last.hover(position={"x": 150, "y": 60})
+    expect(page.locator("figure .readout")).to_have_count(4)
+    expect(page.locator("figure .readout").first).to_contain_text("second ")  # the charts share their cursor
+    charts.first.focus()
+    page.keyboard.press("+")
+    expect(page.get_by_role("button", name="Show all")).to_have_count(4)
+    page.get_by_role("button", name="Show all").first.click()
+    legend.first.click()
+    expect(charts.last).to_have_attribute("aria-label", re.compile(r"\. first: [^;]* 3 points.$"))
+    assert violations(page) == []
 
 
 def test_ten_jobs_are_compared_at_every_width(page: Page, database: Database) -> None:

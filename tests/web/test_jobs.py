@@ -7,9 +7,10 @@ from playwright.sync_api import Locator, Page, expect
 from bench.many_jobs import store_jobs
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.store import job_queries
+from shared.schemas import JobListQuery
+from shared.store import job_lists, job_queries
 from tests.support import factories
-from tests.support.browsing import is_live, violations
+from tests.support.browsing import Weight, is_live, violations
 
 
 def row(page: Page, name: str) -> Locator:
@@ -141,12 +142,38 @@ def test_a_range_is_selected_with_shift(page: Page, database: Database) -> None:
     expect(page.locator("#selected")).to_have_text("4 selected")
 
 
+def test_all_jobs_that_match_the_filters_are_selected_and_cancelled(page: Page, database: Database) -> None:
+    for number in range(5):
+        factories.submitted(database, name=f"job {number}")
+    factories.submitted(database, name="other")
+    factories.cancelled(database, name="job that ended")
+    page.goto("/jobs?q=job&limit=2")
+    every = page.get_by_role("button", name="Select all that match")
+    page.get_by_role("checkbox", name="Select job 4").check()
+    expect(every).to_be_hidden()
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    every.press("Enter")
+    expect(page.locator("#selected")).to_have_text("6 selected")
+
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Cancel 5 jobs?")
+    expect(dialog).to_contain_text("1 of the 6 selected has already finished")
+    dialog.get_by_role("button", name="Cancel 5 jobs").click()
+    dialog = page.get_by_role("dialog", name="Cancelled: 5 jobs")
+    expect(dialog.get_by_role("row")).to_have_count(5)
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.locator("#selected")).to_have_text("2 selected")
+    queued = JobListQuery(state=(JobState.QUEUED,))
+    rows = database.read(lambda session: job_lists.page(session, queued, limit=10))
+    assert [job.name for _, job in rows] == ["other"]
+
+
 def test_a_long_list_weighs_less_than_60_kb(page: Page, database: Database) -> None:
     store_jobs(database, 200)
-    sizes: list[int] = []
-    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    weight = Weight(page)
     page.goto("/jobs?limit=200")
     is_live(page)
     expect(page.locator("#jobs tbody tr")).to_have_count(200)
-    assert len(sizes) > 5
-    assert sum(sizes) < 60_000
+    size, requests = weight.take()
+    assert requests > 5
+    assert size < 60_000

@@ -1,5 +1,9 @@
 """A real worker trains with TensorFlow while the API is killed and the page reloaded: no gap, no repeat."""
 
+import re
+from uuid import UUID
+
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -7,6 +11,7 @@ from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support import factories
 from tests.support.browsing import AWAY, WatchedPages, is_live
+from tests.support.servers import NO_TLS
 from tests.support.web_stack import WebStack
 from tests.web.test_training import shown, shows_what_is_stored
 
@@ -45,3 +50,25 @@ def test_curves_grow_while_a_model_is_trained_and_have_every_point_once(
     shows_what_is_stored(page, stack, job_id)
     assert len(shown(page, "epoch")["loss"]) == EPOCHS
     assert len(shown(page, "step")["loss"]) == EPOCHS * 20
+    shows_the_images_of_a_cell(page, stack, job_id)
+
+
+def shows_the_images_of_a_cell(page: Page, stack: WebStack, job_id: UUID) -> None:
+    """From the matrix to the images of its cells, with the model's own probabilities."""
+    page.get_by_role("link", name="Evaluation", exact=True).click()
+    expect(page.get_by_label("Threshold")).to_be_visible()
+    url = f"{stack.url}/v1/jobs/{job_id}/evaluation"
+    matrix = httpx.get(url, verify=NO_TLS).raise_for_status().json()["confusion_matrix"]
+    counts = {(label, digit): count for label, row in enumerate(matrix) for digit, count in enumerate(row)}
+    errors = [cell for cell, count in counts.items() if count and cell[0] != cell[1]]
+    for label, predicted in [(0, 0), *errors[:1]]:
+        cell, count = page.locator(f'[data-cell="{label}-{predicted}"] a'), counts[label, predicted]
+        expect(cell).to_have_text(str(count), use_inner_text=True)
+        cell.press("Enter")
+        dialog = page.get_by_role("dialog")
+        expect(dialog.locator(".shot")).to_have_count(count)
+        expect(dialog.locator(".chance").first).to_have_text(re.compile(r"^\d+\.\d %$"))
+        address = dialog.locator("image").first.get_attribute("href")
+        assert httpx.get(f"{stack.url}{address}", verify=NO_TLS).headers["Content-Type"] == "image/png"
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()

@@ -139,6 +139,32 @@ def test_settings_and_a_zoom_change_what_is_drawn_and_are_kept(page: Page, datab
     expect(page.get_by_label("Logarithmic loss")).to_be_checked()
 
 
+def test_two_fingers_zoom_what_they_hold(pages: WatchedPages, database: Database) -> None:
+    page = pages.open(has_touch=True)
+    attempt = factories.running(database, spec=factories.make_spec(epochs=20))
+    factories.record(database, attempt, 20)
+    open_training(page, attempt)
+    plot = page.locator("#batch-loss .plot")
+    expect(plot).to_have_attribute("aria-label", summary("Batch loss", 40))
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: float) -> None:
+        points = [{"x": box["x"] + x, "y": box["y"] + 60, "id": i} for i, x in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 200)
+    touch("touchStart", 200, 300)
+    touch("touchMove", 150, 350)
+    touch("touchEnd")
+    expect(page.locator("#batch-loss").get_by_role("button", name="Show all")).to_be_visible()
+    page.locator("#batch-loss").get_by_role("button", name="Table").click()
+    rows = page.get_by_label("Batch loss as a table").locator("tbody tr")
+    assert 16 <= rows.count() <= 24  # of 40: two fingers twice as far apart show half
+
+
 def summary(title: str, points: int) -> re.Pattern[str]:
     return re.compile(rf"^{title}\. .*: .* at first, .* now, {points} points\.$")
 

@@ -12,7 +12,7 @@ from api.http.auth import READ
 from api.jobs.comparison import compare
 from api.web.curves import curves
 from api.web.pages import Stream, render
-from shared.lifecycle import TERMINAL
+from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import Comparison, JobEvaluation
 from shared.store import activity
 
@@ -38,6 +38,7 @@ def show_comparison(request: Request, services: ServicesDep, end: EndOfEventsDep
     comparison, now = services.database.read(read)
     jobs = comparison.jobs
     is_final = all(job.state in TERMINAL for job in jobs)
+    trains = any(job.kind is JobKind.TRAIN for job in jobs)
     specs = [job.spec.model_dump(mode="json") for job in jobs]
     return render(
         request,
@@ -48,7 +49,7 @@ def show_comparison(request: Request, services: ServicesDep, end: EndOfEventsDep
         ids=ids,
         equal={name: value for name, value in specs[0].items() if name not in comparison.differing},
         last={name: [getattr(job.metrics, name, None) for job in jobs] for name in _LAST},
-        charts=[curves(series) for series in comparison.series if any(map(any, series.y))],
+        charts=[curves(series) for series in comparison.series] if trains else [],
         classes=_classes(comparison.evaluations),
     )
 

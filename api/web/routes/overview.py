@@ -15,4 +15,5 @@ def show_overview(request: Request, services: ServicesDep, end: EndOfEventsDep) 
     """Show what runs, what waits and why, the workers and the last results."""
     facts = services.database.read(overview.read)
     stream = Stream("/v1/stream", end)
-    return render(request, "overview.html", now=facts.now, stream=stream, facts=facts)
+    jobs = {str(item.job.id): item.job for item in facts.running}
+    return render(request, "overview.html", now=facts.now, stream=stream, facts=facts, jobs=jobs)

@@ -13,6 +13,7 @@ from api.http.paging import PageDep
 from api.jobs.sweeps import cancel
 from api.routes import sweeps as rest
 from api.routes.sweeps import RankedBy, SweepId
+from api.web.commands import of_sweep
 from api.web.curves import parallel
 from api.web.forms import see_other
 from api.web.pages import Stream, render
@@ -60,8 +61,12 @@ def show_sweep(
     Args:
         sort: `value`, with the best first, or a parameter; with `-` the other way round.
     """
-    detail, now = services.database.read(
-        lambda session: (sweeps.detail(session, sweep_id, metric), activity.read_now(session))
+    detail, request_of_sweep, now = services.database.read(
+        lambda session: (
+            sweeps.detail(session, sweep_id, metric),
+            sweeps.request(session, sweep_id),
+            activity.read_now(session),
+        )
     )
     names = list(detail.parameters)
     unfinished = sum(count for state, count in detail.states.items() if state not in TERMINAL)
@@ -81,6 +86,7 @@ def show_sweep(
         sort=sort,
         address=partial(_address, detail, metric=metric, sort=sort, rows=rows),
         chart=parallel(detail.jobs[:_ROWS], names, objective=metric, minimized=metric.is_minimized),
+        commands=of_sweep(request, request_of_sweep),
         best=[result.job_id for result in detail.jobs[:5] if result.value is not None],
     )
 

@@ -1,5 +1,6 @@
 """The workers and the queues, and the page of one worker; draining and pausing as forms."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
@@ -16,6 +17,7 @@ from api.routes.queues import QueueName
 from api.routes.workers import WorkerId
 from api.web.forms import own_path, see_other
 from api.web.pages import Stream, render
+from shared.errors import WorkerNotFound
 from shared.lifecycle import JobState, WorkerState
 from shared.schemas import Job, JobListQuery, Worker
 from shared.store import activity, job_lists, queues, share_loads, workers
@@ -58,20 +60,24 @@ def list_workers(request: Request, services: ServicesDep, end: EndOfEventsDep, q
 def show_worker(
     request: Request, services: ServicesDep, end: EndOfEventsDep, worker_id: WorkerId, query: PageDep
 ) -> Response:
-    """Show a worker: its state, what it runs, and what it ran."""
+    """Show a worker: its state, what it runs, and what it ran; of one that is gone, what it ran."""
 
-    def read(session: Session) -> tuple[Worker, dict[str, Job]]:
-        return workers.get(session, worker_id), _running(session)
+    def read(session: Session) -> tuple[Worker | None, dict[str, Job]]:
+        with suppress(WorkerNotFound):
+            return workers.get(session, worker_id), _running(session)
+        return None, {}
 
+    attempts = worker_routes.list_attempts(services, worker_id, query)
     worker, jobs = services.database.read(read)
     return render(
         request,
         "worker.html",
         now=services.database.read(activity.read_now),
         stream=Stream("/v1/stream", end),
+        worker_id=worker_id,
         worker=worker,
         jobs=jobs,
-        attempts=worker_routes.list_attempts(services, worker_id, query),
+        attempts=attempts,
         is_first=query.cursor is None,
     )
 

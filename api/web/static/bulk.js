@@ -5,6 +5,7 @@ import { refresh } from './parts.js';
 
 const UNFINISHED = ['queued', 'running'];
 const MAX_IDS = 200; // of a batch
+const MAX_SHOWN = 200; // results
 const ACTIONS = {
   cancel: {
     applies: (state) => UNFINISHED.includes(state),
@@ -37,13 +38,20 @@ const jobs = (count) => `${count} ${count === 1 ? 'job' : 'jobs'}`;
 const make = (tag, text, className = '') => Object.assign(document.createElement(tag), { textContent: text, className });
 
 /**
+ * @typedef {object} Item a selected job
+ * @property {string} id
+ * @property {string} state
+ * @property {string} name
+ */
+
+/**
  * Makes the buttons work.
- * @param {() => HTMLElement[]} rowsSelected
+ * @param {() => Item[]} selected
  * @param {() => void} show updates what is said about the selection
  */
-export function startBulk(rowsSelected, show) {
+export function startBulk(selected, show) {
   for (const button of document.querySelectorAll('#bulk [data-action]')) {
-    button.addEventListener('click', () => ask(button.dataset.action, rowsSelected()));
+    button.addEventListener('click', () => ask(button.dataset.action, selected()));
   }
   go.addEventListener('click', () => begin?.());
   close.addEventListener('click', () => dialog.close());
@@ -53,11 +61,11 @@ export function startBulk(rowsSelected, show) {
   });
 }
 
-function ask(name, rows) {
-  if (!rows.length) return;
+function ask(name, items) {
+  if (!items.length) return;
   const action = ACTIONS[name];
-  const concerned = rows.filter((row) => action.applies(row.dataset.state));
-  const left = rows.length - concerned.length;
+  const concerned = items.filter(({ state }) => action.applies(state));
+  const left = items.length - concerned.length;
   const verb = name.charAt(0).toUpperCase() + name.slice(1);
   title.textContent = concerned.length ? `${verb} ${jobs(concerned.length)}?` : `Nothing to ${name}`;
   body.replaceChildren();
@@ -66,7 +74,7 @@ function ask(name, rows) {
     const counts = [...states].map(([state, count]) => `${count} ${state}`).join(', ');
     body.append(make('p', `${counts}. ${action.text(states)}`));
   }
-  if (left) body.append(make('p', `${left} of the ${rows.length} selected ${action.left[Number(left > 1)]}`, 'quiet'));
+  if (left) body.append(make('p', `${left} of the ${items.length} selected ${action.left[Number(left > 1)]}`, 'quiet'));
   go.hidden = !concerned.length;
   go.disabled = false;
   go.className = name === 'delete' ? 'danger' : 'primary';
@@ -78,14 +86,14 @@ function ask(name, rows) {
   if (!concerned.length || name === 'delete') close.focus(); // Enter must not delete by accident
 }
 
-function countStates(rows) {
+function countStates(items) {
   const counts = new Map();
-  for (const { dataset } of rows) counts.set(dataset.state, (counts.get(dataset.state) ?? 0) + 1);
+  for (const { state } of items) counts.set(state, (counts.get(state) ?? 0) + 1);
   return counts;
 }
 
-async function carryOut(name, rows) {
-  const names = new Map(rows.map((row) => [row.dataset.key, row.querySelector('.name').textContent.trim()]));
+async function carryOut(name, items) {
+  const names = new Map(items.map((item) => [item.id, item.name]));
   const ids = [...names.keys()];
   begin = null;
   go.disabled = true;
@@ -95,6 +103,7 @@ async function carryOut(name, rows) {
     try {
       const batch = { action: name, ids: ids.slice(start, start + MAX_IDS) };
       results.push(...(await post('/v1/jobs/batch', batch, { key: newKey() })).data);
+      go.textContent = `${results.length} of ${jobs(ids.length)}`;
     } catch (error) {
       refusal = error.message;
     }
@@ -108,7 +117,8 @@ function showResults(name, names, results, refusal) {
   const summary = `${ACTIONS[name].done}: ${jobs(results.length - failed)}${failed ? `, ${failed} not` : ''}`;
   title.textContent = results.length ? summary : 'Not carried out';
   const table = make('table', '');
-  for (const result of results) {
+  const shown = [...results].sort((first, second) => Number(!first.problem) - Number(!second.problem)).slice(0, MAX_SHOWN);
+  for (const result of shown) {
     const row = table.insertRow();
     row.append(make('th', names.get(result.id)));
     row.querySelector('th').scope = 'row';
@@ -118,6 +128,7 @@ function showResults(name, names, results, refusal) {
   scroll.tabIndex = 0;
   scroll.append(table);
   body.replaceChildren(...(refusal ? [make('p', refusal, 'field-error')] : []), ...(results.length ? [scroll] : []));
+  if (results.length > shown.length) body.append(make('p', `and ${jobs(results.length - shown.length)} more`, 'quiet'));
   go.hidden = true;
   close.textContent = 'Close';
   close.focus();

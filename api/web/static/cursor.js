@@ -12,6 +12,8 @@ export class Cursor {
   at = null;
   #chart;
   #drag = null;
+  #touches = new Map(); // the places of fingers on the screen
+  #pinch = null; // the places of the axis that two fingers hold
 
   /** @param {import('./chart.js').Chart} chart */
   constructor(chart) {
@@ -28,7 +30,7 @@ export class Cursor {
     plot.addEventListener('pointermove', (event) => this.#move(event));
     plot.addEventListener('pointerdown', (event) => this.#press(event));
     plot.addEventListener('pointerup', (event) => this.#release(event));
-    plot.addEventListener('pointercancel', () => this.#end());
+    plot.addEventListener('pointercancel', (event) => this.#cancel(event));
     plot.addEventListener('pointerleave', () => this.#drag === null && this.#read(null));
     plot.addEventListener('dblclick', () => this.#choose(null));
     plot.addEventListener('wheel', (event) => this.#turn(event), { passive: false });
@@ -128,21 +130,44 @@ export class Cursor {
   }
 
   #move(event) {
-    this.#read(this.#place(event));
+    if (this.#touches.has(event.pointerId)) this.#touches.set(event.pointerId, event);
+    if (this.#pinch) this.#stretch();
+    else this.#read(this.#place(event));
   }
 
   #press(event) {
+    if (event.pointerType === 'touch') {
+      this.#touches.set(event.pointerId, event);
+      if (this.#touches.size === 2) this.#pinch = [...this.#touches.values()].map((touch) => this.#place(touch));
+    }
     if (event.button !== 0 || event.pointerType === 'touch') return;
     this.#drag = this.#place(event);
     this.#chart.plot.setPointerCapture(event.pointerId);
   }
 
   #release(event) {
+    this.#touches.delete(event.pointerId);
+    if (this.#touches.size < 2) this.#pinch = null;
     if (this.#drag === null) return;
     const [from, to] = [this.#drag, this.#place(event)].sort((a, b) => a - b);
     const isDrag = this.#chart.toX(to) - this.#chart.toX(from) >= LEAST_DRAG_PX;
     this.#end();
     if (isDrag) this.#choose([from, to]);
+  }
+
+  #cancel(event) {
+    this.#end();
+    this.#release(event);
+  }
+
+  /** Zooms and moves so that what two fingers hold stays below them. */
+  #stretch() {
+    const { box, plot } = this.#chart;
+    const left = plot.getBoundingClientRect().left + box.left;
+    const [first, second] = [...this.#touches.values()].map(({ clientX }) => (clientX - left) / box.width);
+    const span = (this.#pinch[1] - this.#pinch[0]) / (second - first);
+    const from = this.#pinch[0] - first * span;
+    if (span > 0 && Number.isFinite(span)) this.#choose([from, from + span]);
   }
 
   #end() {

@@ -8,6 +8,7 @@ const TITLES = { Conv2D: 'feature maps', MaxPooling2D: 'pooled maps', Dense: 'un
 /** The insides of one network, in an element of its own. */
 export class Insides {
   #network;
+  #name;
   #onField;
   #maps = [];
   #kernels = [];
@@ -24,6 +25,7 @@ export class Insides {
    */
   constructor(network, name, onField) {
     this.#network = network;
+    this.#name = name;
     this.#onField = onField;
     this.#detail = make('section', { class: 'detail-of-value', 'aria-label': `How a value of ${name} came about` }, this.#formula, this.#parts);
     const shown = network.layers.map((layer, index) => ({ layer, index })).filter(({ layer, index }) => TITLES[layer.type] && index < network.layers.length - 1);
@@ -64,7 +66,7 @@ export class Insides {
       this.#kernels.push({ sheet: kernels.sheet, index });
       figures.unshift(make('figure', {}, kernels.sheet.element, make('figcaption', { text: kernels.text })));
     }
-    return make('section', { class: 'layer', 'aria-label': layer.name }, make('h3', { text: layer.name }), ...figures);
+    return make('section', { class: 'layer', 'aria-label': `${layer.name} of ${this.#name}` }, make('h3', { text: layer.name }), ...figures);
   }
 
   /** Selects the largest value of the first layer, so that the first drawing shows how values come about. */

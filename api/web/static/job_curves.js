@@ -24,13 +24,16 @@ export class JobCurves {
   #isFetching = { step: false, epoch: false };
   #isLoaded = false;
   #onChange;
+  #resolutions;
 
   /**
    * @param {{id: string, name: string, stepsPerEpoch: number, seconds: number[]}} job `seconds`: of each epoch
    * @param {() => void} onChange called after points were added
+   * @param {('step' | 'epoch')[]} resolutions what is fetched
    */
-  constructor({ id, name, stepsPerEpoch, seconds }, onChange) {
+  constructor({ id, name, stepsPerEpoch, seconds }, onChange, resolutions = ['step', 'epoch']) {
     Object.assign(this, { id, name, stepsPerEpoch });
+    this.#resolutions = resolutions;
     this.#onChange = onChange;
     for (const [resolution, names] of Object.entries(NAMES)) {
       this.series[resolution] = Object.fromEntries(names.map((name) => [name, new Series()]));
@@ -40,7 +43,7 @@ export class JobCurves {
 
   /** Fetches what has been recorded so far. */
   async load() {
-    await Promise.all([this.#catchUp('step'), this.#catchUp('epoch')]);
+    await Promise.all(this.#resolutions.map((resolution) => this.#catchUp(resolution)));
     this.#isLoaded = true;
     for (const epochs of this.#early.splice(0)) this.add(epochs);
   }
@@ -61,7 +64,7 @@ export class JobCurves {
       if (epoch.epoch !== this.last('epoch') + 1) continue;
       for (const name of NAMES.epoch) this.series.epoch[name].push(epoch.epoch, epoch[name]);
     }
-    for (const resolution of ['step', 'epoch']) {
+    for (const resolution of this.#resolutions) {
       if (this.last(resolution) < this.#wanted[resolution]) this.#catchUp(resolution);
     }
     this.#onChange();

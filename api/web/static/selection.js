@@ -1,14 +1,21 @@
-// The selection of rows in the list of jobs, by mouse and by keyboard.
+// The selection of rows in the list of jobs, by mouse and by keyboard, and of all jobs that match its filters.
 
+import { get } from './api.js';
 import { startBulk } from './bulk.js';
 
 const KEYS = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1 };
 
 const list = document.querySelector('#jobs');
+const MAX_MATCHING = 5_000; // jobs that are selected beyond the page
+const PAGE = 200;
+let matching = null; // all jobs that match the filters, if these are selected
 let anchor = null; // the checkbox at which a range begins
 
 const boxes = () => [...list.querySelectorAll('tbody .select input')];
 const rowsSelected = () => boxes().filter((box) => box.checked).map((box) => box.closest('tr'));
+const shortId = (id) => id.slice(-8);
+const itemOf = (row) => ({ id: row.dataset.key, state: row.dataset.state, name: row.querySelector('.name').textContent.trim() });
+const selected = () => matching ?? rowsSelected().map(itemOf);
 
 /** Makes rows selectable: a range with Shift, all by the box in the head. */
 export function startSelection() {
@@ -18,7 +25,7 @@ export function startSelection() {
     if (event.target.id === 'select-all') select(boxes(), event.target.checked);
     else if (event.target.matches('tbody .select input')) selectTo(event.target, event.shiftKey);
     else return;
-    show();
+    change();
   });
   list.addEventListener('keydown', (event) => {
     const row = event.target.closest('tbody tr');
@@ -26,10 +33,11 @@ export function startSelection() {
   });
   document.querySelector('#select-none').addEventListener('click', () => {
     select(boxes(), false);
-    show();
+    change();
   });
+  document.querySelector('#select-matching').addEventListener('click', selectMatching);
   document.addEventListener('rowschange', show);
-  startBulk(rowsSelected, show);
+  startBulk(selected, change);
   show(); // a browser may restore checked boxes
 }
 
@@ -54,7 +62,7 @@ function press(event, row) {
     const target = event.target.matches('a') ? 'a' : '.select input';
     next.querySelector(target).focus();
   } else return false;
-  show();
+  change();
   return true;
 }
 
@@ -72,19 +80,50 @@ function select(some, isSelected) {
   for (const box of some) box.checked = isSelected;
 }
 
+/** Shows a selection of rows; it takes the place of one of all that match. */
+function change() {
+  matching = null;
+  show();
+}
+
+/** Selects all jobs that match the filters in the address, on this page of the list and on others. */
+async function selectMatching({ target }) {
+  const query = new URLSearchParams(location.search);
+  query.delete('cursor');
+  query.set('limit', PAGE);
+  const found = [];
+  target.disabled = true;
+  try {
+    for (let next = ''; next !== null && found.length < MAX_MATCHING;) {
+      if (next) query.set('cursor', next);
+      const page = await get(`/v1/jobs?${query}`);
+      found.push(...page.data.map(({ id, state, name, kind }) => ({ id, state, name: name ?? `${kind} ${shortId(id)}` })));
+      next = page.next_cursor;
+    }
+    matching = found;
+  } catch (error) {
+    document.querySelector('#selected').title = error.message; // the rows of this page stay selected
+  }
+  target.disabled = false;
+  show();
+}
+
 /** Says how many rows are selected, and offers what can be done with them. */
 function show() {
   const all = boxes();
   const rows = rowsSelected();
+  const items = selected();
   const head = document.querySelector('#select-all');
   if (head) {
     head.checked = rows.length > 0 && rows.length === all.length;
     head.indeterminate = rows.length > 0 && rows.length < all.length;
   }
   const bar = document.querySelector('#bulk');
-  bar.classList.toggle('inactive', !rows.length);
-  document.querySelector('#selected').textContent = `${rows.length} selected`;
+  bar.classList.toggle('inactive', !items.length);
+  document.querySelector('#selected').textContent = `${items.length.toLocaleString('en')} selected`;
+  const hasMore = document.querySelector('#jobs .pages a') !== null;
+  document.querySelector('#select-matching').hidden = matching !== null || !hasMore || rows.length < all.length;
   const compare = document.querySelector('#compare');
-  compare.disabled = rows.length < 2 || rows.length > 10;
+  compare.disabled = matching !== null || rows.length < 2 || rows.length > 10;
   compare.title = compare.disabled ? 'Select 2 to 10 jobs to compare them' : '';
 }

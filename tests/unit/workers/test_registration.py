@@ -21,17 +21,23 @@ def test_a_worker_registers_sends_heartbeats_and_is_marked_as_stopped(
     database: Database, settings: Settings
 ) -> None:
     clock = FrozenClock()
-    registration = Registration(database, settings, name="host:1", pid=1, devices=["0"], slots=2)
+    memory = iter((1_000, 3_000_000_000))
+    registration = Registration(
+        database, settings, name="host:1", pid=1, devices=["0"], slots=2, memory=lambda: next(memory)
+    )
     registration.register(now=clock)
     registered = only_worker(database)
     assert (registered.id, registered.pid, registered.slots, registered.state) == ("host:1", 1, 2, "online")
     assert registered.queues == ["default"]
     assert registered.versions["trainshed"]
+    assert registered.memory_bytes == 1_000
     clock.advance(5)
     registration.heartbeat(now=clock)
     assert only_worker(database).heartbeat_at == clock.moment
+    assert only_worker(database).memory_bytes == 3_000_000_000  # more than 32 bits
     registration.mark_stopped(now=clock)
     assert only_worker(database).state == "stopped"
+    assert only_worker(database).memory_bytes is None
 
 
 def test_a_restarted_worker_of_the_same_name_replaces_its_row(database: Database, settings: Settings) -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from fastapi.sse import ServerSentEvent
 
+from api.http.callers import Callers
+from api.http.open_streams import Admission, OpenStreams
 from api.jobs.event_pages import EventPages
 from api.jobs.watching import JobWatcher
 from api.routes.events import stream_all, stream_job
@@ -17,6 +20,11 @@ from tests.support.statements import recorded_statements
 from tests.support.waiting import wait_until
 
 POLLS = 5
+REQUEST: dict[str, Any] = {"type": "http", "method": "GET", "client": None, "headers": []}
+
+
+def _admission(database: Database, settings: Settings) -> Admission:
+    return Admission(OpenStreams(Callers(database, settings)), REQUEST)
 
 
 def _reads_while_idle(
@@ -58,7 +66,7 @@ def test_job_stream_resumed_at_the_newest_event_reads_once(database: Database, s
     reads = _reads_while_idle(
         database,
         settings,
-        lambda watcher: stream_job(watcher, EventPages(watcher), job_id, 1),
+        lambda watcher: stream_job(watcher, EventPages(watcher), _admission(database, settings), job_id, 1),
         poll="SELECT jobs.id, jobs.version",
     )
 
@@ -75,7 +83,7 @@ def test_stream_of_all_jobs_resumed_at_the_newest_event_reads_once(
     reads = _reads_while_idle(
         database,
         settings,
-        lambda watcher: stream_all(watcher, tail),
+        lambda watcher: stream_all(watcher, _admission(database, settings), tail),
         poll="SELECT max(job_events.position)",
     )
 

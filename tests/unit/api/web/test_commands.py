@@ -2,17 +2,28 @@
 
 import json
 import shlex
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from fastapi import Request
+from pydantic import TypeAdapter
 from starlette.datastructures import URL
 
 import trainshed
 from api.http.callers import LOCAL_CALLER, Caller
 from api.web import commands
-from shared.schemas import JobCreate, Scope, TrainJobCreate, TrainRequest
+from shared.schemas import (
+    GridSweepCreate,
+    JobCreate,
+    RandomSweepCreate,
+    Scope,
+    SweepCreate,
+    TrainJobCreate,
+    TrainRequest,
+)
+from shared.schemas.sweeps import Range
 from tests.support.command_line import CommandLine
 from tests.support.factories import make_evaluate_request, make_train_request
 from tests.support.fake_api import FakeApi
@@ -64,6 +75,53 @@ def test_python_sends_the_request(job: JobCreate, monkeypatch: pytest.MonkeyPatc
 
     [sent, *_] = [json.loads(request.content) for request in api.requests if request.method == "POST"]
     assert {"spec": {}, **body(job)} == {"spec": {}, **sent}
+
+
+SWEEPS: list[SweepCreate] = [
+    GridSweepCreate(strategy="grid", parameters={"learning_rate": (0.001, 0.01), "model": ("cnn", "dense")}),
+    RandomSweepCreate(
+        strategy="random",
+        count=5,
+        parameters={"learning_rate": Range(min=1e-4, max=0.1, log=True), "batch_size": (32, 64)},
+        spec=TrainRequest(epochs=2),
+        name="it's random",
+        tags=("a",),
+    ),
+]
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_each_command_of_a_sweep_sends_its_request(
+    sweep: SweepCreate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = sweep.model_dump(mode="json", exclude_defaults=True)
+    shown = commands.of_sweep(page(), sweep)
+    curl = shlex.split(shown.curl)
+    assert curl[:2] == ["curl", "http://127.0.0.1:8000/v1/sweeps"]
+    assert json.loads(curl[curl.index("-d") + 1]) == expected
+
+    cli = CommandLine(FakeApi())
+    cli.run(*shlex.split(shown.command)[1:])
+    assert _sweep(cli.sent()) == sweep
+
+    api = FakeApi()
+    monkeypatch.setattr(trainshed, "Client", lambda: api.connect("", api_key=None))
+    with suppress(trainshed.TrainshedApiError):  # the fake API has no sweeps: the request is what counts
+        exec(shown.python, {"print": lambda _: None})
+    [sent] = [json.loads(request.content) for request in api.requests if request.method == "POST"]
+    assert _sweep(sent) == sweep
+
+
+def _sweep(body: dict[str, Any]) -> SweepCreate:
+    return TypeAdapter[SweepCreate](SweepCreate).validate_python(body)
+
+
+def test_a_sweep_for_which_the_command_line_lacks_an_option_has_no_command_of_it() -> None:
+    spec = TrainRequest(threshold=0.5)
+    sweep = GridSweepCreate(strategy="grid", parameters={"epochs": (1, 2)}, spec=spec)
+    shown = commands.of_sweep(page(), sweep)
+    assert shown.command == ""
+    assert "threshold" in shown.curl
 
 
 def test_elsewhere_the_address_is_named() -> None:

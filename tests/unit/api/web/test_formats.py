@@ -76,6 +76,8 @@ def test_a_sparkline_spans_its_box() -> None:
         (999_400, "999 kB"),
         (999_500, "1.0 MB"),
         (1_300_000, "1.3 MB"),
+        (999_900_000, "999.9 MB"),
+        (1_940_000_000, "1.9 GB"),
     ],
 )
 def test_sizes(count: int | None, text: str) -> None:

@@ -18,7 +18,7 @@ OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 def test_workers_are_shown_with_what_they_run_and_since_when_they_are_silent(
     client: httpx.Client, database: Database
 ) -> None:
-    factories.worker(database, devices=["a GPU"], slots=2)
+    factories.worker(database, devices=["a GPU"], slots=2, memory_bytes=1_940_000_000)
     factories.worker(database, id="gone:1", heartbeat_at=database_now(-timedelta(minutes=58).total_seconds()))
     factories.running(database, name="the running one")
 
@@ -26,6 +26,7 @@ def test_workers_are_shown_with_what_they_run_and_since_when_they_are_silent(
 
     assert all(text in html for text in ("worker-1", "a GPU", "1 of 2", "the running one", "Lost"))
     assert "58 min ago" in html
+    assert html.count("1.9 GB") == 1
 
 
 def test_without_a_worker_the_page_says_how_to_start_one(client: httpx.Client, database: Database) -> None:
@@ -114,3 +115,13 @@ def test_a_worker_that_is_not_listed_any_more_is_a_page_that_says_why(client: ht
 
     assert answer.status_code == 404
     assert "deleted after a day" in answer.text
+
+
+def test_of_a_worker_that_is_gone_its_history_is_shown(client: httpx.Client, database: Database) -> None:
+    factories.running(database, name="what it ran")
+
+    html = client.get("/workers/worker-1").text
+
+    assert "This worker is gone" in html
+    assert "what it ran" in html
+    assert client.get("/workers/never-there").status_code == 404

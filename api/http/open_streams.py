@@ -1,0 +1,103 @@
+"""Open streams end within seconds after their sender may not read any more.
+
+Its key was revoked or has expired, or it sent none and the first key was created since. A request is admitted
+once, at its start; a stream may stay open for days. All streams are checked by one task: once a second, and
+once for all streams of a key.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Scope as RequestScope
+
+from api.deps import from_state
+from api.http.callers import REMEMBERED_S, Callers, is_local, sent_key
+
+_CHECK_S = REMEMBERED_S
+
+
+class Admission:
+    """A stream's permission to stay open.
+
+    Attributes:
+        is_over: whether its sender may not read any more.
+    """
+
+    def __init__(self, streams: "OpenStreams", request: RequestScope) -> None:
+        self.request = request
+        self.is_over = False
+        self._streams = streams
+        self._wake: Callable[[], None]
+
+    @contextmanager
+    def checked(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Have it checked in this block; `wake` is called when it is over."""
+        self._wake = wake
+        with self._streams.holding(self):
+            yield
+
+    def end(self) -> None:
+        """Let the stream end."""
+        self.is_over = True
+        self._wake()
+
+
+class OpenStreams:
+    """The admissions of all open streams. For one event loop."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+        self._admissions: defaultdict[tuple[bytes, bool], set[Admission]] = defaultdict(set)
+
+    @asynccontextmanager
+    async def checking(self) -> AsyncIterator[None]:
+        """Check the streams until the end of the block."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    @contextmanager
+    def holding(self, admission: Admission) -> Iterator[None]:
+        """Check an admission in this block."""
+        key = (sent_key(admission.request), is_local(admission.request))
+        self._admissions[key].add(admission)
+        try:
+            yield
+        finally:
+            self._admissions[key].remove(admission)
+            if not self._admissions[key]:
+                del self._admissions[key]
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            for admissions in list(self._admissions.values()):
+                with suppress(SQLAlchemyError):  # whoever could read before the outage still may
+                    await self._check(admissions)
+
+    async def _check(self, admissions: set[Admission]) -> None:
+        request = next((admission.request for admission in admissions), None)
+        if request is None:  # the last one was closed meanwhile
+            return
+        caller = await self._callers.identify(request)
+        if caller is None or not caller.may_read:
+            for admission in admissions:
+                admission.end()
+
+
+async def _admission(
+    request: Request, streams: Annotated[OpenStreams, from_state("open_streams")]
+) -> Admission:
+    return Admission(streams, request.scope)
+
+
+AdmissionDep = Annotated[Admission, Depends(_admission)]
+"""The permission of this request's stream to stay open."""

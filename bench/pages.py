@@ -1,0 +1,82 @@
+"""How soon each page shows something, and what it weighs: `python -m bench.pages [--rounds 5]`.
+
+On a stack of its own (SQLite, Redis, the API in a process), in Chromium, each time without a cache. For
+each page: the time from the request to the first contentful paint, as Chromium reports it, median and
+greatest; the compressed bytes of all bodies, without those of models' weights; the number of requests. No
+paint may take 300 ms, and no page weigh 60 kB. Other load lengthens the times.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import Page
+
+from bench.timing import machine
+from tests.support import every_page
+from tests.support.browsing import Weight, event_loop_of, running_chromium
+from tests.support.databases import migrate
+from tests.support.web_stack import WebStack, running_web_stack
+
+PAINT_MS = 300.0
+BYTES = 60_000
+
+_PAINT = """() => new Promise((resolve) => {
+  new PerformanceObserver((list) => list.getEntriesByName('first-contentful-paint')
+    .forEach(({ startTime }) => resolve(startTime))).observe({ type: 'paint', buffered: true });
+})"""
+
+
+def main() -> None:
+    """Measure and print a line for each page."""
+    parser = argparse.ArgumentParser(description="Measure how soon pages show something, and their weight.")
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    print(f"{machine()}, load average {os.getloadavg()[0]:.1f}")
+    print(f"{'page':28}{'first paint, ms':>18}{'bytes':>10}{'requests':>10}")
+    slowest, heaviest = 0.0, 0
+    with _stack() as stack, running_chromium() as browser:
+        addresses = every_page.fill(stack.database)
+        with event_loop_of(browser):
+            page = browser.new_page(base_url=stack.url, viewport={"width": 1440, "height": 900})
+            weight = Weight(page, apart="/weights.bin")
+            for name, address in addresses.items():
+                times, size, requests = _measure(page, weight, address, rounds)
+                paint = f"{median(times):.0f} /{max(times):>6.0f}"
+                print(f"{name:28}{paint:>18}{size:>10,}{requests:>10}", flush=True)
+                slowest, heaviest = max(slowest, *times), max(heaviest, size)
+    print(f"the slowest first paint took {slowest:.0f} ms: {_verdict(slowest < PAINT_MS)}")
+    print(f"the heaviest page has {heaviest:,} bytes: {_verdict(heaviest < BYTES)}")
+
+
+def _verdict(is_within: bool) -> str:
+    return "PASS" if is_within else "FAIL"
+
+
+def _measure(page: Page, weight: Weight, address: str, rounds: int) -> tuple[list[float], int, int]:
+    """Return the times of the first contentful paint in ms, and the bytes and requests of one visit."""
+    page.goto(address)  # the server's first time: templates are compiled, statements are planned
+    times = []
+    for _ in range(rounds):
+        page.goto("about:blank")
+        weight.take()
+        page.goto(address)
+        times.append(float(page.evaluate(_PAINT)))
+    page.wait_for_function("() => !document.querySelector('[aria-busy=true]')")
+    return times, *weight.take()
+
+
+@contextmanager
+def _stack() -> Iterator[WebStack]:
+    with TemporaryDirectory(prefix="bench-") as folder:
+        url = f"sqlite:///{Path(folder) / 'bench.db'}"
+        with running_web_stack(Path(folder), lambda _: migrate(url)) as stack:
+            yield stack
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The address of every page, on a database in which each of them has something to show."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import update
+
+from shared.db.engine import Database
+from shared.db.tables import Sweep
+from shared.schemas import LogLevel, ModelPatch
+from shared.store import attempts, job_logs, models
+from shared.store.job_logs import Line
+from shared.store.transitions import AttemptFailure
+from tests.support import factories
+from tests.support.onnx_models import make_readable_model
+
+TABS = ("training", "evaluation", "input", "model", "timeline", "logs", "config")
+"""The tabs of a job's page."""
+
+_GONE = "gone:3"  # a worker that only attempts name
+
+
+def fill(database: Database, text: str = "a text") -> dict[str, str]:
+    """Fill an empty database; return the address of every page by a name for it.
+
+    Args:
+        text: what people and programs write: names, tags, descriptions, devices, errors, log lines.
+    """
+    factories.one_of_each_state(database)
+    factories.worker(database, lost_after_s=3_600.0)
+    factories.worker(database, id="gpu:7", devices=[text], slots=2, lost_after_s=3_600.0)
+    words = {"name": text, "tags": [text[:60]]}
+    running = factories.running(database, **words)
+    factories.record(database, running, 2)
+    finished, model = _finished(database, **words)
+    other, other_model = _finished(database, **words)
+    database.write(lambda session: models.patch(session, model, ModelPatch(description=text)))
+    failed = _failed(database, text)
+    sweep, _ = factories.sweep(database, learning_rate=(0.001, 0.01), batch_size=(32, 64))
+    database.write(lambda session: session.execute(update(Sweep).values(name=text)))
+    return {
+        "overview": "/",
+        "jobs": "/jobs",
+        "jobs, none": "/jobs?q=nothing-has-this-name",
+        "new job": "/jobs/new",
+        "new evaluation": "/jobs/new?kind=evaluate&evaluation_size=0",
+        "clone": f"/jobs/new?from={finished}",
+        "running job": f"/jobs/{running.job_id}",
+        "running job, timeline": f"/jobs/{running.job_id}?tab=timeline",
+        "failed job, log": f"/jobs/{failed}?tab=logs",
+        **{f"finished job, {tab}": f"/jobs/{finished}?tab={tab}" for tab in TABS},
+        "compare, nothing": "/compare",
+        "compare": f"/compare?job={finished}&job={other}&job={running.job_id}",
+        "sweeps": "/sweeps",
+        "sweep": f"/sweeps/{sweep}",
+        "models": "/models",
+        "model": f"/models/{model}",
+        "try it": f"/try?model={model}&with={other_model}",
+        "workers": "/workers",
+        "worker": "/workers/worker-1",
+        "worker, gone": f"/workers/{_GONE}",
+        "settings": "/settings",
+        "sign in": "/sign-in",
+    }
+
+
+def _finished(database: Database, **words: object) -> tuple[UUID, UUID]:
+    """Store a training that has succeeded; return the ids of the job and of its model."""
+    spec = factories.make_spec(dataset="digits")  # which needs no download
+    attempt, model = factories.running(database, spec=spec, **words), make_readable_model(spec)
+    factories.record(database, attempt, 3)
+    factories.succeed(database, attempt, model)
+    return attempt.job_id, model.id
+
+
+def _failed(database: Database, text: str) -> UUID:
+    claim = factories.claimed(database, factories.submitted(database), worker=_GONE)
+    attempt, failure = claim.attempt, AttemptFailure("internal", text)
+    line = Line(1, datetime.now(UTC), LogLevel.ERROR, text, {"file": text})
+    database.write(lambda session: job_logs.append(session, {attempt: [line]}))
+    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
+    return attempt.job_id

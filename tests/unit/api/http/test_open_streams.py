@@ -1,0 +1,81 @@
+"""A stream that is open ends soon after its key was revoked or has expired; others stay open."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import httpx
+import pytest
+
+from shared.db.engine import Database
+from shared.schemas import Scope
+from shared.store import api_keys
+from shared.store.api_keys import NewApiKey
+from tests.support import factories
+from tests.support.streams import open_stream
+
+END_S = 10.0  # on a busy machine; two seconds on a quiet one
+
+
+def store(database: Database, lifetime_s: float | None = None) -> NewApiKey:
+    key = NewApiKey.draw()
+    database.write(
+        lambda session: api_keys.create(session, key, name="Ada", scope=Scope.ADMIN, lifetime_s=lifetime_s)
+    )
+    return key
+
+
+def revoke(database: Database, key: NewApiKey) -> None:
+    database.write(lambda session: api_keys.revoke(session, key.id))
+
+
+def end_of_stream(client: httpx.Client, path: str, end: Callable[[], object]) -> None:
+    """Open a stream, call `end`, and read the stream to its end."""
+    with open_stream(client, path) as stream, ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(list, stream)
+        end()
+        reading.result(END_S)
+
+
+@pytest.fixture(autouse=True)
+def _without_key(client: httpx.Client) -> Iterator[None]:
+    yield
+    client.headers.pop("Authorization", None)
+
+
+@pytest.fixture
+def path(database: Database) -> str:
+    return f"/v1/jobs/{factories.submitted(database)}/stream"
+
+
+def test_a_stream_ends_when_its_key_is_revoked_by_any_process(
+    client: httpx.Client, database: Database, path: str
+) -> None:
+    store(database)  # without another key, the API would be open to this host again
+    for stream in (path, "/v1/stream"):
+        key = store(database)
+        client.headers["Authorization"] = f"Bearer {key}"
+        end_of_stream(client, stream, partial(revoke, database, key))
+    assert client.get("/v1/me").status_code == 401
+
+
+def test_a_stream_ends_when_its_key_expires(client: httpx.Client, database: Database, path: str) -> None:
+    client.headers["Authorization"] = f"Bearer {store(database, lifetime_s=2.0)}"
+    end_of_stream(client, path, lambda: None)
+
+
+def test_a_stream_without_a_key_ends_when_the_first_key_is_created(
+    client: httpx.Client, database: Database, path: str
+) -> None:
+    end_of_stream(client, path, lambda: store(database))
+
+
+def test_a_stream_with_another_key_stays_open(client: httpx.Client, database: Database, path: str) -> None:
+    revoked, kept = store(database), store(database)
+    client.headers["Authorization"] = f"Bearer {kept}"
+    with open_stream(client, path) as stream:
+        assert next(stream).event == "submitted"
+        client.headers["Authorization"] = f"Bearer {revoked}"
+        end_of_stream(client, path, partial(revoke, database, revoked))
+        factories.claim_next(database)
+        assert next(stream).event == "claimed"
