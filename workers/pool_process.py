@@ -1,5 +1,6 @@
 """State that a pool process keeps between jobs: its executor, its database connections and its stop flag."""
 
+import gc
 import importlib
 import logging
 import os
@@ -67,6 +68,7 @@ def current() -> PoolProcess:
 def start() -> None:
     """Make this process ready for jobs: select its GPU, warm up its executor, open its databases."""
     global _current
+    gc.disable()  # nothing of what is imported and traced becomes garbage: to look for it takes half a second
     settings = get_settings()
     # billiard numbers the processes of its pool; the replacement of a dead process gets the same number
     select_gpu(visible_gpus(), int(getattr(current_process(), "index", 0)))
@@ -89,6 +91,8 @@ def start() -> None:
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
     signal.signal(STOP_SIGNAL, lambda *_: process.stop.set())
     _current = process
+    gc.freeze()  # nor does any of it later, while jobs run
+    gc.enable()
     _log.info(
         "ready for jobs",
         device=device,

@@ -28,8 +28,14 @@ UNKNOWN: Mapping[str, tuple[str, str]] = {
 # the name of a part of what another name stands for
 PARTS = {"epoch": "0"}
 
-# any queue may be named: it is there as soon as a job is submitted to it, so pausing it comes first
-WITHOUT_UNKNOWN = frozenset({"POST /v1/queues/{name}/pause", "POST /v1/queues/{name}/resume"})
+# any queue may be named: it is there as soon as a job is submitted to it, so pausing it may come first
+WITHOUT_UNKNOWN = frozenset(
+    {
+        "GET /v1/queues/{name}/shares",
+        "POST /v1/queues/{name}/pause",
+        "POST /v1/queues/{name}/resume",
+    }
+)
 
 
 class Operation(NamedTuple):

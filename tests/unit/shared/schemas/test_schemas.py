@@ -104,7 +104,7 @@ def test_the_kind_selects_the_schema_of_a_request() -> None:
         {"queue": "Default"},
         {"queue": "default.high"},  # the dot divides a queue from its priority in the list's name
         {"queue": "x" * 65},
-        {"priority": "urgent"},
+        {"priority": "first"},
         {"max_attempts": 0},
         {"max_attempts": 11},
         {"max_runtime_s": 0},
@@ -123,4 +123,4 @@ def test_repeated_tags_are_removed() -> None:
 
 
 def test_priorities_are_defined_in_the_order_in_which_jobs_start() -> None:
-    assert list(Priority) == ["high", "normal", "low"]
+    assert list(Priority) == ["urgent", "high", "normal", "low"]
