@@ -36,9 +36,11 @@ def is_current(if_none_match: str | None, tag: str) -> bool:
 
 
 def job_etag(job: Job) -> str:
-    """Return a job's entity tag: its version and, while it is queued, its place and why it waits."""
-    queue = (job.queue_position, job.waiting_for) if isinstance(job, JobDetail) else ()
-    return etag(".".join(str(part) for part in (job.version, *queue) if part is not None))
+    """Return a job's entity tag: its version and, while it is queued, all that tells how it waits."""
+    wait: tuple[object, ...] = ()
+    if isinstance(job, JobDetail):
+        wait = (job.queue_position, job.waiting_for, job.share_queued, job.share_running, job.starts_in_s)
+    return etag(".".join(str(part) for part in (job.version, *wait) if part is not None))
 
 
 def job_versions(if_match: str | None) -> frozenset[int] | None:

@@ -15,7 +15,7 @@ from shared.db.clock import Now, database_now
 from shared.db.tables import Epoch, Job
 from shared.errors import JobNotFound
 from shared.lifecycle import TERMINAL, JobKind, JobState
-from shared.store import queues
+from shared.store import waits
 from shared.store.submit import NewJob
 
 _RECENT_EPOCHS = 5  # the ETA is computed from these: a job's first epoch includes compilation
@@ -32,8 +32,8 @@ def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.J
         raise JobNotFound(f"there is no job {job_id}")
     attempts = tuple(schemas.Attempt.model_validate(attempt) for attempt in row.attempts)
     fields = _fields(row, _seconds_an_epoch(session, [row]).get(row.id))
-    waits = asdict(queues.waiting(session, row, now=now)) if row.state == JobState.QUEUED else {}
-    return schemas.JobDetail(**fields, attempts=attempts, **waits)
+    wait = asdict(waits.of_job(session, row, now=now)) if row.state == JobState.QUEUED else {}
+    return schemas.JobDetail(**fields, attempts=attempts, **wait)
 
 
 def summary(session: Session, job_id: UUID) -> schemas.Job:

@@ -1,14 +1,13 @@
-"""Queues: their load, pausing them, and why a queued job waits."""
+"""Queues: their load, and pausing them."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, Row, Select, TableValuedAlias, delete, func, select
+from sqlalchemy import Row, Select, TableValuedAlias, delete, func, select
 from sqlalchemy.orm import Session
 
 from shared import schemas
@@ -16,48 +15,14 @@ from shared.db.clock import Now, database_now
 from shared.db.tables import Job, PausedQueue, Worker
 from shared.db.upserts import insert_or_ignore
 from shared.lifecycle import JobState, WorkerState
-from shared.schemas import MAX_POSITION, QUEUE_PATTERN, Priority, WaitingFor
-from shared.store import places, workers
+from shared.schemas import QUEUE_PATTERN, Priority
+from shared.store import workers
 
 QueueKey = tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)]]
 """The sort key of a queue: its name."""
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A queued job's position in its queue, at most `MAX_POSITION`, and why it is not running."""
-
-    queue_position: int
-    waiting_for: WaitingFor | None
-
-
-def waiting(session: Session, job: Job, *, now: Now = database_now) -> Waiting:
-    """Return a queued job's position in its queue, counted up to `MAX_POSITION`, and why it waits."""
-    # counting all would take as long as the queue: a poll must not
-    ahead = select(Job.id).where(places.before(job)).limit(MAX_POSITION - 1).subquery()
-    position = 1 + (session.scalar(select(func.count()).select_from(ahead)) or 0)
-    return Waiting(position, _waiting_for(session, job, now))
-
-
-def _waiting_for(session: Session, job: Job, now: Now) -> WaitingFor | None:
-    if session.get(PausedQueue, job.queue) is not None:
-        return WaitingFor.PAUSED
-    served, busy = _queues_of_workers(session), workers.busy_slots()
-    free_slots: ColumnElement[int | None] = func.max(Worker.slots - func.coalesce(busy.c.jobs, 0))
-    most_free, read_time = session.execute(
-        select(free_slots, now())
-        .select_from(Worker)
-        .outerjoin(busy, busy.c.worker == Worker.id)
-        .where(workers.in_state(WorkerState.ONLINE, now=now), served.c.value == job.queue)
-    ).one()
-    if most_free is None:
-        return WaitingFor.NO_WORKER_ONLINE
-    if job.scheduled_at > read_time:
-        return WaitingFor.SCHEDULED
-    return WaitingFor.ALL_BUSY if most_free <= 0 else None
-
-
-def _queues_of_workers(session: Session) -> TableValuedAlias:
+def queues_of_workers(session: Session) -> TableValuedAlias:
     """SQL for the elements of `Worker.queues`, a JSON list: one row for each queue of each worker."""
     sqlite = session.get_bind().dialect.name == "sqlite"
     elements = func.json_each if sqlite else func.json_array_elements_text
@@ -101,7 +66,7 @@ def served(session: Session, *, now: Now = database_now) -> set[str]:
 
 def _services(session: Session, now: Now) -> Select[Any]:
     """SELECT of the queues that draining or online workers serve, with the online workers and their slots."""
-    served, online = _queues_of_workers(session), Worker.state == WorkerState.ONLINE
+    served, online = queues_of_workers(session), Worker.state == WorkerState.ONLINE
     return (
         select(
             served.c.value.label("queue"),

@@ -53,7 +53,13 @@ def queue_position(job: JobDetail) -> str:
     if job.queue_position is None:
         return ""
     reason = f"; {_WAITING_FOR[job.waiting_for]}" if job.waiting_for else ""
-    return f"position {job.queue_position:,} in the queue{reason}"
+    soon = "" if job.starts_in_s is None else f"; starts in about {job.starts_in_s:,.0f} s"
+    share = ""
+    if job.share_queued is not None and job.share_running is not None:
+        share = (
+            f"; {job.share_running:,} of the {job.share_running + job.share_queued:,} jobs of its share run"
+        )
+    return f"position {job.queue_position:,} in the queue{reason}{share}{soon}"
 
 
 def last_metrics(job: Job) -> str:

@@ -24,8 +24,9 @@ def test_a_submitted_job_is_accepted_and_can_be_polled(client: httpx.Client) -> 
     job = answer.json()
     assert (job["state"], job["name"], job["tags"], job["spec"]["seed"]) == ("queued", "first", ["a", "b"], 7)
     polled = client.get(answer.headers["Location"]).json()
-    waits = {"queue_position": 1, "waiting_for": "no_worker_online"}
-    assert polled == {**job, "attempts": [], **waits}
+    waits = {"queue_position": 1, "waiting_for": "no_worker_online", "starts_in_s": None}
+    share = {"share_queued": 1, "share_running": 0}
+    assert polled == {**job, "attempts": [], **waits, **share}
 
 
 def test_a_submit_is_answered_alike_whichever_way_it_takes(client: httpx.Client) -> None:

@@ -11,7 +11,7 @@ from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.schemas import Priority
-from shared.store import attempts, job_queries, places, queues, recovery
+from shared.store import attempts, job_queries, places, queues, recovery, waits
 from shared.store.places import Rules
 from shared.store.submit import NewJobs, submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure
@@ -155,6 +155,6 @@ def test_a_position_is_counted_in_an_index(database: Database) -> None:
     job_id = factories.submitted(database)
     statement, *_ = selects(
         database,
-        lambda session: queues.waiting(session, session.scalars(select(Job).where(Job.id == job_id)).one()),
+        lambda session: waits.of_job(session, session.scalars(select(Job).where(Job.id == job_id)).one()),
     )[1:]
     assert "COVERING INDEX ix_jobs_next (queue=?" in plan(database, statement)

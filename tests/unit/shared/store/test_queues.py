@@ -1,16 +1,14 @@
 """Jobs of paused queues and of draining workers are not claimed, and queues report their load."""
 
 from functools import partial
-from uuid import UUID
 
 import pytest
 
 from shared import schemas
-from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.db.tables import Job, PausedQueue
+from shared.db.tables import PausedQueue
 from shared.lifecycle import WorkerState
-from shared.schemas import Priority, WaitingFor
+from shared.schemas import Priority
 from shared.store import job_queries, queues, workers
 from tests.support import factories
 from tests.support.statements import ON_SQLITE, plan, selects
@@ -77,67 +75,8 @@ def test_an_undrained_worker_claims_again(database: Database) -> None:
     assert factories.claim_next(database, worker=worker) is not None
 
 
-def _waiting(database: Database, job_id: UUID) -> queues.Waiting:
-    return database.read(lambda session: queues.waiting(session, session.get_one(Job, job_id)))
-
-
 def _queues(database: Database, *named: str) -> dict[str, schemas.Queue]:
     return {queue.name: queue for _, queue in database.read(lambda session: queues.page(session, named))}
-
-
-def test_the_position_in_a_queue_depends_on_priority_and_then_on_age(database: Database) -> None:
-    low, normal, high, younger = (
-        factories.submitted(database, priority=priority)
-        for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.NORMAL)
-    )
-    factories.submitted(database, queue="gpu", priority=Priority.HIGH)
-    factories.running(database, priority=Priority.HIGH)
-    positions = [_waiting(database, job_id).queue_position for job_id in (high, normal, younger, low)]
-    assert positions == [1, 2, 3, 4]
-
-
-def test_a_position_is_counted_up_to_the_maximum(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "MAX_POSITION", 3)
-    job_ids = [factories.submitted(database) for _ in range(5)]
-    assert [_waiting(database, job_id).queue_position for job_id in job_ids] == [1, 2, 3, 3, 3]
-
-
-def test_a_job_waits_for_an_online_worker_of_its_queue(database: Database) -> None:
-    job_id = factories.submitted(database)
-    for number, overrides in enumerate(
-        (
-            {"queues": ["gpu"]},
-            {"state": WorkerState.DRAINING},
-            {"state": WorkerState.STOPPED},
-            {"heartbeat_at": database_now(-99)},
-        )
-    ):
-        factories.worker(database, id=f"worker-{number}", **overrides)  # type: ignore[arg-type]
-        assert _waiting(database, job_id).waiting_for == WaitingFor.NO_WORKER_ONLINE
-    factories.worker(database, id="good", queues=["gpu", "default"])
-    assert _waiting(database, job_id).waiting_for is None
-
-
-def test_a_job_waits_while_every_slot_is_busy(database: Database) -> None:
-    factories.worker(database, slots=1)
-    factories.running(database)
-    job_id = factories.submitted(database)
-    assert _waiting(database, job_id).waiting_for == WaitingFor.ALL_BUSY
-    factories.worker(database, id="worker-2")
-    assert _waiting(database, job_id).waiting_for is None
-
-
-def test_a_job_waits_until_its_scheduled_time(database: Database) -> None:
-    factories.worker(database)
-    job_id = factories.submitted(database)
-    factories.set_columns(database, job_id, scheduled_at=database_now(60))
-    assert _waiting(database, job_id).waiting_for == WaitingFor.SCHEDULED
-
-
-def test_a_paused_queue_is_the_first_reason_to_wait(database: Database) -> None:
-    job_id = factories.submitted(database)
-    database.write(lambda session: queues.pause(session, "default"))
-    assert _waiting(database, job_id).waiting_for == WaitingFor.PAUSED
 
 
 def test_a_queue_reports_its_queued_jobs_and_its_workers(database: Database) -> None:

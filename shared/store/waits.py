@@ -1,0 +1,103 @@
+"""How long a queued job waits, and for what: its position, its share's jobs, the reason, an estimate."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from shared.db.clock import Now, database_now
+from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_UNFINISHED, Job, PausedQueue, Worker
+from shared.lifecycle import WorkerState
+from shared.schemas import MAX_POSITION, WaitingFor
+from shared.store import places, workers
+from shared.store.queues import queues_of_workers
+
+_RECENT_JOBS = 20  # whose duration is expected of those that wait
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long a queued job waits, and for what.
+
+    Attributes:
+        queue_position: from 1, the next job to start; at most `MAX_POSITION`.
+        waiting_for: None if the job is about to start.
+        share_queued, share_running: jobs of its share in its queue, each at most `MAX_POSITION`.
+        starts_in_s: about how long it will wait; None if nobody can tell.
+    """
+
+    queue_position: int
+    waiting_for: WaitingFor | None
+    share_queued: int
+    share_running: int
+    starts_in_s: float | None
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """The slots of the online workers of a queue.
+
+    Attributes:
+        all: their number; None if no worker is online.
+        free: of the worker that has the most free ones.
+    """
+
+    all: int | None
+    free: int
+
+
+def of_job(session: Session, job: Job, *, now: Now = database_now) -> Wait:
+    """Return how long a queued job waits, and for what."""
+    position = 1 + _count(session, places.before(job), MAX_POSITION - 1)
+    of_share = IS_UNFINISHED & (Job.queue == job.queue) & (Job.share == job.share)
+    slots = _slots(session, job.queue, now)
+    reason = _reason(session, job, slots, now)
+    return Wait(
+        queue_position=position,
+        waiting_for=reason,
+        share_queued=_count(session, of_share & IS_QUEUED, MAX_POSITION),
+        share_running=_count(session, of_share & IS_RUNNING, MAX_POSITION),
+        starts_in_s=_starts_in_s(session, position, slots) if reason is WaitingFor.ALL_BUSY else None,
+    )
+
+
+def _count(session: Session, condition: ColumnElement[bool], limit: int) -> int:
+    """Count jobs up to a limit: to count all would take as long as the queue, and a poll must not."""
+    counted = select(Job.id).where(condition).limit(limit).subquery()
+    return session.scalar(select(func.count()).select_from(counted)) or 0
+
+
+def _slots(session: Session, queue: str, now: Now) -> _Slots:
+    served, busy = queues_of_workers(session), workers.busy_slots()
+    row = session.execute(
+        select(func.sum(Worker.slots), func.max(Worker.slots - func.coalesce(busy.c.jobs, 0)))
+        .select_from(Worker)
+        .outerjoin(busy, busy.c.worker == Worker.id)
+        .where(workers.in_state(WorkerState.ONLINE, now=now), served.c.value == queue)
+    ).one()
+    return _Slots(row[0], row[1] or 0)
+
+
+def _reason(session: Session, job: Job, slots: _Slots, now: Now) -> WaitingFor | None:
+    if session.get(PausedQueue, job.queue) is not None:
+        return WaitingFor.PAUSED
+    if slots.all is None:
+        return WaitingFor.NO_WORKER_ONLINE
+    if job.scheduled_at > session.execute(select(now())).scalar_one():
+        return WaitingFor.SCHEDULED
+    return WaitingFor.ALL_BUSY if slots.free <= 0 else None
+
+
+def _starts_in_s(session: Session, position: int, slots: _Slots) -> float | None:
+    """Return about how long a job waits that all slots are busy for: others take as long as the last ones."""
+    if position >= MAX_POSITION or not slots.all:
+        return None
+    last = (
+        select(Job.duration_s)
+        .where(Job.finished_at.is_not(None), Job.duration_s.is_not(None))
+        .order_by(Job.finished_at.desc())
+        .limit(_RECENT_JOBS)
+        .subquery()
+    )
+    mean_s = session.scalar(select(func.avg(last.c.duration_s)))
+    return None if mean_s is None else round(float(mean_s) * position / slots.all, 1)

@@ -1,0 +1,116 @@
+"""How long a queued job waits, and for what."""
+
+from functools import partial
+from uuid import UUID
+
+import pytest
+
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.db.tables import Job
+from shared.lifecycle import WorkerState
+from shared.schemas import Priority, WaitingFor
+from shared.store import attempts, queues, waits
+from shared.store.shares import Share
+from shared.store.submit import NewJobs, Submitter, submit_job, submit_jobs
+from tests.support import factories
+from tests.support.fakes import FrozenClock
+
+
+def _waiting(database: Database, job_id: UUID) -> waits.Wait:
+    return database.read(lambda session: waits.of_job(session, session.get_one(Job, job_id)))
+
+
+def test_the_position_in_a_queue_depends_on_priority_and_then_on_age(database: Database) -> None:
+    low, normal, high, younger = (
+        factories.submitted(database, priority=priority)
+        for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.NORMAL)
+    )
+    factories.submitted(database, queue="gpu", priority=Priority.HIGH)
+    factories.running(database, priority=Priority.HIGH)
+    positions = [_waiting(database, job_id).queue_position for job_id in (high, normal, younger, low)]
+    assert positions == [1, 2, 3, 4]
+
+
+def test_a_position_is_counted_up_to_the_maximum(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "MAX_POSITION", 3)
+    job_ids = [factories.submitted(database) for _ in range(5)]
+    assert [_waiting(database, job_id).queue_position for job_id in job_ids] == [1, 2, 3, 3, 3]
+
+
+def test_a_job_waits_for_an_online_worker_of_its_queue(database: Database) -> None:
+    job_id = factories.submitted(database)
+    for number, overrides in enumerate(
+        (
+            {"queues": ["gpu"]},
+            {"state": WorkerState.DRAINING},
+            {"state": WorkerState.STOPPED},
+            {"heartbeat_at": database_now(-99)},
+        )
+    ):
+        factories.worker(database, id=f"worker-{number}", **overrides)  # type: ignore[arg-type]
+        assert _waiting(database, job_id).waiting_for == WaitingFor.NO_WORKER_ONLINE
+    factories.worker(database, id="good", queues=["gpu", "default"])
+    assert _waiting(database, job_id).waiting_for is None
+
+
+def test_a_job_waits_while_every_slot_is_busy(database: Database) -> None:
+    factories.worker(database, slots=1)
+    factories.running(database)
+    job_id = factories.submitted(database)
+    assert _waiting(database, job_id).waiting_for == WaitingFor.ALL_BUSY
+    factories.worker(database, id="worker-2")
+    assert _waiting(database, job_id).waiting_for is None
+
+
+def test_a_job_waits_until_its_scheduled_time(database: Database) -> None:
+    factories.worker(database)
+    job_id = factories.submitted(database)
+    factories.set_columns(database, job_id, scheduled_at=database_now(60))
+    assert _waiting(database, job_id).waiting_for == WaitingFor.SCHEDULED
+
+
+def test_a_paused_queue_is_the_first_reason_to_wait(database: Database) -> None:
+    job_id = factories.submitted(database)
+    database.write(lambda session: queues.pause(session, "default"))
+    assert _waiting(database, job_id).waiting_for == WaitingFor.PAUSED
+
+
+def test_a_job_tells_what_its_share_has_waiting_and_running(database: Database) -> None:
+    def submit(share: str, jobs: int) -> list[UUID]:
+        new = [factories.make_new_job() for _ in range(jobs)]
+        request = NewJobs(new, submitter=Submitter(Share(share)))
+        database.write(lambda session: submit_jobs(session, [request]))
+        return [job.id for job in new]
+
+    mine = submit("a", 5)
+    submit("b", 3)
+    for job_id in mine[:2]:
+        factories.claimed(database, job_id)
+    wait = _waiting(database, mine[2])
+    assert (wait.share_queued, wait.share_running) == (3, 2)
+
+
+def test_a_wait_is_estimated_from_the_last_jobs_and_the_slots(database: Database, clock: FrozenClock) -> None:
+    factories.worker(database, slots=2)
+    for duration_s in (10.0, 30.0):
+        new = factories.make_new_job()
+        database.write(partial(submit_job, new=new, now=clock))
+        claim = factories.claimed(database, new.id, now=clock)
+        clock.advance(duration_s)
+        database.write(partial(attempts.cancel_attempt, attempt=claim.attempt, now=clock))
+    for _ in range(2):
+        factories.running(database)
+    job_ids = [factories.submitted(database) for _ in range(3)]
+    assert [_waiting(database, job_id).starts_in_s for job_id in job_ids] == pytest.approx(
+        [10.0, 20.0, 30.0], abs=0.01
+    )
+
+
+def test_without_a_worker_or_a_finished_job_nobody_can_tell_when_a_job_starts(database: Database) -> None:
+    job_id = factories.submitted(database)
+    assert _waiting(database, job_id).starts_in_s is None
+    factories.worker(database, slots=1)
+    factories.running(database)
+    wait = _waiting(database, job_id)
+    assert (wait.waiting_for, wait.starts_in_s) == (WaitingFor.ALL_BUSY, None)
