@@ -63,7 +63,7 @@ def of_job(session: Session, job: Job, *, now: Now = database_now) -> Wait:
 
 def _count(session: Session, condition: ColumnElement[bool], limit: int) -> int:
     """Count jobs up to a limit: to count all would take as long as the queue, and a poll must not."""
-    counted = select(Job.id).where(condition).limit(limit).subquery()
+    counted = select(Job.queue).where(condition).limit(limit).subquery()
     return session.scalar(select(func.count()).select_from(counted)) or 0
 
 

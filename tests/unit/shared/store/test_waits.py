@@ -15,6 +15,7 @@ from shared.store.shares import Share
 from shared.store.submit import NewJobs, Submitter, submit_job, submit_jobs
 from tests.support import factories
 from tests.support.fakes import FrozenClock
+from tests.support.statements import ON_SQLITE, plan, selects
 
 
 def _waiting(database: Database, job_id: UUID) -> waits.Wait:
@@ -114,3 +115,13 @@ def test_without_a_worker_or_a_finished_job_nobody_can_tell_when_a_job_starts(da
     factories.running(database)
     wait = _waiting(database, job_id)
     assert (wait.waiting_for, wait.starts_in_s) == (WaitingFor.ALL_BUSY, None)
+
+
+@ON_SQLITE
+def test_the_jobs_of_a_share_are_counted_in_an_index(database: Database) -> None:
+    job_id = factories.submitted(database)
+    statements = selects(database, lambda session: waits.of_job(session, session.get_one(Job, job_id)))
+    of_share = [statement for statement in statements if "jobs.share =" in statement.sql]
+    assert len(of_share) == 2
+    for statement in of_share:
+        assert "COVERING INDEX ix_jobs_share (state=? AND queue=? AND share=?)" in plan(database, statement)
