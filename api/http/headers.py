@@ -36,10 +36,13 @@ def is_current(if_none_match: str | None, tag: str) -> bool:
 
 
 def job_etag(job: Job) -> str:
-    """Return a job's entity tag: its version and, while it is queued, all that tells how it waits."""
+    """Return a job's entity tag: its version and, while it is queued, how it waits.
+
+    Without the estimate of how long, which is another one at each moment.
+    """
     wait: tuple[object, ...] = ()
     if isinstance(job, JobDetail):
-        wait = (job.queue_position, job.waiting_for, job.share_queued, job.share_running, job.starts_in_s)
+        wait = (job.queue_position, job.waiting_for, job.share_queued, job.share_running)
     return etag(".".join(str(part) for part in (job.version, *wait) if part is not None))
 
 

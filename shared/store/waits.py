@@ -1,11 +1,12 @@
 """How long a queued job waits, and for what: its position, its share's jobs, the reason, an estimate."""
 
 from dataclasses import dataclass
+from heapq import heapreplace
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from shared.db.clock import Now, database_now
+from shared.db.clock import Now, database_now, seconds_between
 from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_UNFINISHED, Job, PausedQueue, Worker
 from shared.lifecycle import WorkerState
 from shared.schemas import MAX_POSITION, WaitingFor
@@ -52,12 +53,15 @@ def of_job(session: Session, job: Job, *, now: Now = database_now) -> Wait:
     of_share = IS_UNFINISHED & (Job.queue == job.queue) & (Job.share == job.share)
     slots = _slots(session, job.queue, now)
     reason = _reason(session, job, slots, now)
+    starts_in_s = None
+    if reason is WaitingFor.ALL_BUSY:
+        starts_in_s = _starts_in_s(session, job.queue, position, slots, now)
     return Wait(
         queue_position=position,
         waiting_for=reason,
         share_queued=_count(session, of_share & IS_QUEUED, MAX_POSITION),
         share_running=_count(session, of_share & IS_RUNNING, MAX_POSITION),
-        starts_in_s=_starts_in_s(session, position, slots) if reason is WaitingFor.ALL_BUSY else None,
+        starts_in_s=starts_in_s,
     )
 
 
@@ -88,8 +92,11 @@ def _reason(session: Session, job: Job, slots: _Slots, now: Now) -> WaitingFor |
     return WaitingFor.ALL_BUSY if slots.free <= 0 else None
 
 
-def _starts_in_s(session: Session, position: int, slots: _Slots) -> float | None:
-    """Return about how long a job waits that all slots are busy for: others take as long as the last ones."""
+def _starts_in_s(session: Session, queue: str, position: int, slots: _Slots, now: Now) -> float | None:
+    """Return about how long a job waits that all slots are busy for.
+
+    Running jobs go on as fast as they are, and those before it take as long as the last ones.
+    """
     if position >= MAX_POSITION or not slots.all:
         return None
     last = (
@@ -100,4 +107,24 @@ def _starts_in_s(session: Session, position: int, slots: _Slots) -> float | None
         .subquery()
     )
     mean_s = session.scalar(select(func.avg(last.c.duration_s)))
-    return None if mean_s is None else round(float(mean_s) * position / slots.all, 1)
+    if mean_s is None:
+        return None
+    free_in_s = sorted(_left_s(session, queue, float(mean_s), slots.all, now))
+    for _ in range(position - 1):
+        heapreplace(free_in_s, free_in_s[0] + float(mean_s))
+    return round(free_in_s[0], 1)
+
+
+def _left_s(session: Session, queue: str, mean_s: float, slots: int, now: Now) -> list[float]:
+    """Return in how many seconds each slot of a queue is expected to be free."""
+    elapsed = seconds_between(Job.started_at, now())
+    running = select(elapsed.label("elapsed_s"), Job.next_epoch, Job.spec).where(
+        IS_RUNNING, Job.queue == queue
+    )
+    left = []
+    for row in session.execute(running.limit(MAX_POSITION)):
+        epochs, elapsed_s = row.spec.get("epochs", 0), float(row.elapsed_s or 0.0)
+        by_epochs = elapsed_s * (epochs - row.next_epoch) / row.next_epoch if row.next_epoch else 0.0
+        left.append(max(by_epochs, mean_s - elapsed_s, 0.0))
+    # other queues' jobs may run in the other slots
+    return left[:slots] + [mean_s] * (slots - len(left))

@@ -100,12 +100,20 @@ def test_a_wait_is_estimated_from_the_last_jobs_and_the_slots(database: Database
         claim = factories.claimed(database, new.id, now=clock)
         clock.advance(duration_s)
         database.write(partial(attempts.cancel_attempt, attempt=claim.attempt, now=clock))
-    for _ in range(2):
+    for _ in range(2):  # which have just begun
         factories.running(database)
     job_ids = [factories.submitted(database) for _ in range(3)]
     assert [_waiting(database, job_id).starts_in_s for job_id in job_ids] == pytest.approx(
-        [10.0, 20.0, 30.0], abs=0.01
+        [20.0, 20.0, 40.0], abs=2
     )
+
+
+def test_a_running_job_is_expected_to_go_on_as_fast_as_it_is(database: Database) -> None:
+    factories.worker(database, slots=1)
+    factories.succeeded(database)
+    running = factories.running(database, spec=factories.make_spec(epochs=10)).job_id
+    factories.set_columns(database, running, next_epoch=2, started_at=database_now(-100))
+    assert _waiting(database, factories.submitted(database)).starts_in_s == pytest.approx(400, abs=5)
 
 
 def test_without_a_worker_or_a_finished_job_nobody_can_tell_when_a_job_starts(database: Database) -> None:
