@@ -39,7 +39,7 @@ test: .venv/installed ## Run the tests on a real Redis, SQLite and a real Postgr
 	@$(PYTEST) -n 3 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults
-faults: .venv/installed ## Run all fault tests, which kill processes and servers: about 25 minutes
+faults: .venv/installed ## Run all fault tests, which kill processes and servers: more than half an hour
 	$(PYTEST) -n 2 --dist worksteal -m faults
 
 .PHONY: contract
