@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 from sqlalchemy import select
@@ -32,6 +32,7 @@ from shared.store.submit import NewJobs, submit_jobs
 from tests.support.databases import migrate, open_database
 from tests.support.factories import make_new_job
 from tests.support.servers import PostgresServer, running_redis
+from tests.support.waiting import wait_until
 
 _PROCESSES = 2
 _QUEUE = "default"
@@ -107,9 +108,7 @@ def _drain(database: Database, broker: Broker, spec: TrainSpec, jobs: int) -> fl
     started_at = perf_counter()
     database.write(partial(queues.resume, queue=_QUEUE))
     dispatch.wake(broker, {_QUEUE: jobs})
-    while database.read(_is_unfinished):
-        sleep(0.02)
-        assert perf_counter() - started_at < _TIMEOUT_S, "the jobs are not finished"
+    wait_until(lambda: not database.read(_is_unfinished), "all jobs are finished", _TIMEOUT_S)
     return jobs / (perf_counter() - started_at)
 
 

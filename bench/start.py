@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter, sleep
+from time import perf_counter
 
 from bench.rows import SECONDS, Row, again, compared, interleave, run
 from bench.servers import starting_worker
@@ -24,11 +24,12 @@ from shared.settings import Settings
 from tests.support import factories, sprite_files, stored
 from tests.support.databases import migrate, open_database
 from tests.support.servers import running_redis
+from tests.support.waiting import wait_until
 
 _SPEC = TrainSpec(train_size=5_500, validation_size=1_000, evaluation_size=500, epochs=10, seed=1)
 _ROWS = 65_000
 _LEAST = 1.5
-_POLL_S = 0.02
+_TIMEOUT_S = 120.0
 _SCRIPT = """
 import sys
 from urllib.parse import urlsplit
@@ -97,11 +98,14 @@ def _start_worker(settings: Settings, database: Database) -> float:
     job_id = factories.submitted(database, spec=_SPEC)
     started_at = perf_counter()
     with starting_worker(settings) as worker:
-        while (state := stored.job(database, job_id).state) not in TERMINAL:
+
+        def has_ended() -> bool:
             assert worker.poll() is None, "the worker ended"
-            sleep(_POLL_S)
+            return stored.job(database, job_id).state in TERMINAL
+
+        wait_until(has_ended, "the job has ended", _TIMEOUT_S)
         passed_s = perf_counter() - started_at
-    assert state == JobState.SUCCEEDED
+    assert stored.job(database, job_id).state == JobState.SUCCEEDED
     return passed_s
 
 

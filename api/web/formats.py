@@ -7,7 +7,7 @@ from typing import Any
 from shared.lifecycle import JobState, Phase, WorkerState
 from shared.schemas import WaitingFor
 
-NOTHING = "–"  # noqa: RUF001 (a dash)
+NOTHING = "\N{EN DASH}"
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _AGES = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))

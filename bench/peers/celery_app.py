@@ -14,6 +14,7 @@ from bench.peers.lines import milliseconds, running, serve
 
 _SOCKET = os.environ.setdefault("PEER_REDIS", sys.argv[1])  # its worker has other arguments
 _QUEUE = "peer"
+_TIMEOUT_S = 300.0
 _RESULTS = 1  # the Redis database that has the results and nothing else
 
 app = Celery(
@@ -49,6 +50,7 @@ def drain(jobs: int) -> float:
     started_at = perf_counter()
     app.control.add_consumer(_QUEUE)
     while _redis.dbsize() < jobs:
+        assert perf_counter() - started_at < _TIMEOUT_S, "the jobs are not finished"
         sleep(0.01)
     return jobs / (perf_counter() - started_at)
 

@@ -1,10 +1,10 @@
 // Jobs side by side: their curves over one another, with one legend and one cursor for all charts.
 
 import { Chart } from './chart.js';
-import { JobCurves } from './job_curves.js';
-import { live } from './live.js';
+import { follow, JobCurves } from './job_curves.js';
 import { short } from './scales.js';
 import './shown_jobs.js';
+import { onThemeChange } from './theme.js';
 
 const COLOURS = 8;
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [1, 3], [6, 2, 1, 2, 1, 2], [10, 2, 2, 2], [4, 4], [3, 1]]; // as the stylesheet's
@@ -40,15 +40,8 @@ function show() {
     return chart;
   });
   shareLegend(charts);
-  const readColours = () => charts.forEach((chart) => chart.readColours());
-  document.addEventListener('themechange', readColours);
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', readColours);
-  live.subscribe((events) => {
-    for (const { type, data } of events) {
-      if (type === 'epochs_recorded') jobs.find((job) => job.id === data.job_id)?.add(data.data.epochs);
-    }
-  });
-  for (const job of jobs) job.load();
+  onThemeChange(() => charts.forEach((chart) => chart.readColours()));
+  follow(jobs);
   /** For tests: the points that the charts show. */
   root.curves = jobs;
 }

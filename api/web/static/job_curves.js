@@ -3,6 +3,7 @@
 // Epochs come with the job's events; the batches' values, which events do not have, by a request for their range.
 
 import { get } from './api.js';
+import { live } from './live.js';
 import { Series } from './series.js';
 
 const FIRST_POINTS = 4_000; // of a long history; more are not visible, and a zoom fetches its own range
@@ -13,6 +14,16 @@ const NAMES = { step: ['loss', 'accuracy'], epoch: ['loss', 'accuracy', 'val_los
 const REFUSED = [401, 403, 404]; // a repetition would not help
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Fetches the curves of jobs, and lets them grow with the page's events. */
+export function follow(jobs) {
+  live.subscribe((events) => {
+    for (const { type, data } of events) {
+      if (type === 'epochs_recorded') jobs.find((job) => job.id === data.job_id)?.add(data.data.epochs);
+    }
+  });
+  for (const job of jobs) job.load();
+}
 
 export class JobCurves {
   /** Series by resolution (`step`, `epoch`) and metric. */

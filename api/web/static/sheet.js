@@ -1,6 +1,8 @@
 // Sheets of small pictures of numbers: kernels, feature maps, what pixels add. Zero has the ground's colour; positive
 // values go to one colour, negative ones to another. A pixel can be pointed at, or selected with the arrow keys.
 
+import { onThemeChange } from './theme.js';
+
 const STEPS = 255; // of colour, from zero to the limit
 const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
@@ -186,5 +188,4 @@ function recolour() {
   palettes.clear();
   for (const sheet of sheets) sheet.repaint();
 }
-document.addEventListener('themechange', recolour);
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', recolour);
+onThemeChange(recolour);

@@ -15,6 +15,12 @@ function choose(theme) {
   document.dispatchEvent(new CustomEvent('themechange'));
 }
 
+/** Calls a function after each change of the theme: the viewer's, or the system's. */
+export function onThemeChange(change) {
+  document.addEventListener('themechange', change);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', change);
+}
+
 for (const form of forms) {
   form.addEventListener('submit', (event) => {
     if (event.submitter?.name !== 'theme') return;

@@ -2,10 +2,10 @@
 
 import { Chart } from './chart.js';
 import { placeForTable, toPicture, toTable } from './chart_export.js';
-import { JobCurves } from './job_curves.js';
-import { live } from './live.js';
+import { follow, JobCurves } from './job_curves.js';
 import { short } from './scales.js';
 import { indexOf } from './series.js';
+import { onThemeChange } from './theme.js';
 import { duration } from './times.js';
 
 const DASHES = [[], [9, 3], [2, 2], [9, 3, 2, 3], [5, 5]]; // one a job
@@ -214,16 +214,8 @@ controls.addEventListener('input', (event) => {
   remember();
   applyAll();
 });
-const readColours = () => panels.forEach((panel) => panel.chart.readColours());
-document.addEventListener('themechange', readColours);
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', readColours);
-
-live.subscribe((events) => {
-  for (const { type, data } of events) {
-    if (type === 'epochs_recorded') jobs.find((job) => job.id === data.job_id)?.add(data.data.epochs);
-  }
-});
-for (const job of jobs) job.load();
+onThemeChange(() => panels.forEach((panel) => panel.chart.readColours()));
+follow(jobs);
 
 /** For tests: the points that the charts show. */
 root.curves = jobs;
