@@ -17,6 +17,7 @@ from shared.errors import CancelRequested, DataCorrupt, DataUnavailable
 from shared.settings import Settings
 from tests.support.file_server import FileServer, Response, running_file_server
 from tests.support.full_disk import files_limited_to
+from tests.support.waiting import wait_until
 
 BODY = bytes(range(256)) * 1_000
 ETAG = {"ETag": '"v1"'}
@@ -178,7 +179,8 @@ def test_a_server_that_stalls_is_abandoned_after_the_timeout(
     assert "less than 1,000 bytes a second were received for 0.1 s" in download_error(
         url, settings.model_copy(update={"download_timeout_s": 0.1})
     )
-    assert server.count("/a") == 2
+    # the server may read a request after the client has given it up
+    wait_until(lambda: server.count("/a") == 2, "both attempts have reached the server")
 
 
 def test_a_stalled_download_is_resumed_by_the_next_attempt(server: FileServer, settings: Settings) -> None:
