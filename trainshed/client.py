@@ -495,6 +495,12 @@ class Client(AbstractContextManager["Client"]):
         """Start a paused queue's jobs again."""
         return self._request(schemas.Queue, "POST", f"/v1/queues/{quote(queue, safe='')}/resume")
 
+    def limit_queue(self, queue: str, max_running: int | None) -> schemas.Queue:
+        """Let at most `max_running` jobs of a queue run at the same time; None: no limit."""
+        change = schemas.QueueUpdate(max_running=max_running)
+        path = f"/v1/queues/{quote(queue, safe='')}"
+        return self._request(schemas.Queue, "PATCH", path, json=_json(change))
+
     # API keys
 
     def me(self) -> schemas.Me:
@@ -508,6 +514,11 @@ class Client(AbstractContextManager["Client"]):
     def api_keys(self) -> tuple[schemas.ApiKey, ...]:
         """Return the API keys without their secrets, newest first."""
         return tuple(self._pages(Page[schemas.ApiKey], "/v1/api-keys"))
+
+    def change_api_key(self, key_id: UUID, changes: schemas.ApiKeyUpdate) -> schemas.ApiKey:
+        """Change a key's weight, or how many of its jobs run at the same time."""
+        path = f"/v1/api-keys/{key_id}"
+        return self._request(schemas.ApiKey, "PATCH", path, json=_json(changes))
 
     def revoke_api_key(self, key_id: UUID) -> None:
         """Revoke an API key, at once and for good."""

@@ -1,5 +1,6 @@
-"""API keys: create, list, revoke; and the caller's own."""
+"""API keys: create, list, change, revoke; and the caller's own."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -7,18 +8,20 @@ from anyio import from_thread
 from fastapi import APIRouter, Body, Path, Response
 from sqlalchemy.orm import Session
 
-from api.deps import ServicesDep
+from api.deps import RenderedDep, ServicesDep
 from api.http.auth import ADMIN, READ, CallerDep, CallersDep
 from api.http.paging import Cursors, PageDep
 from api.http.problems import BODY, documented
 from shared import schemas
 from shared.errors import ApiKeyNotFound, InvalidCursor, NoAdministrator
-from shared.store import api_keys
+from shared.store import api_keys, dispatch, queues
 from shared.store.keyset import CreationKey
 
 router = APIRouter(prefix="/v1", tags=["access"])
 
 _CURSORS = Cursors("API keys", CreationKey)
+
+KeyId = Annotated[UUID, Path(description="The key's id.")]
 
 _EXAMPLES = {
     "read": {"summary": "For a dashboard, without expiry", "value": {"name": "wall display"}},
@@ -50,6 +53,7 @@ def create_api_key(
             scope=request.scope,
             lifetime_s=request.expires_in_s,
             weight=request.weight,
+            max_running=request.max_running,
         )
         return schemas.ApiKey.model_validate(row)
 
@@ -65,13 +69,36 @@ def list_api_keys(services: ServicesDep, query: PageDep) -> schemas.Page[schemas
     return _CURSORS.read(services.database, query, api_keys.page)
 
 
+@router.patch("/api-keys/{key_id}", dependencies=[ADMIN], responses=documented(*BODY, ApiKeyNotFound))
+def update_api_key(
+    services: ServicesDep,
+    callers: CallersDep,
+    rendered: RenderedDep,
+    key_id: KeyId,
+    request: schemas.ApiKeyUpdate,
+) -> schemas.ApiKey:
+    """Change the weight of a key's jobs that are submitted later, or how many run at the same time.
+
+    Jobs that run already continue. Idempotent.
+    """
+    changed = services.database.write(partial(api_keys.change, key_id=key_id, changes=request))
+    from_thread.run_sync(callers.forget)
+    dispatch.wake(services.broker, services.database.read(_due))
+    from_thread.run_sync(rendered.forget_queued)
+    return changed
+
+
+def _due(session: Session) -> dict[str, int]:
+    return dispatch.due(session, sorted(queues.served(session)), limit=dispatch.MAX_WOKEN)
+
+
 @router.delete(
     "/api-keys/{key_id}", dependencies=[ADMIN], status_code=204, responses=documented(ApiKeyNotFound)
 )
 def revoke_api_key(
     services: ServicesDep,
     callers: CallersDep,
-    key_id: Annotated[UUID, Path(description="The key's id.")],
+    key_id: KeyId,
 ) -> None:
     """Revoke an API key, at once and permanently. Idempotent."""
     services.database.write(lambda session: api_keys.revoke(session, key_id))

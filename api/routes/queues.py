@@ -1,4 +1,4 @@
-"""Queues: list, pause, resume; and their load, for autoscalers."""
+"""Queues: list, pause, resume, limit; and their load, for autoscalers."""
 
 from functools import partial
 from typing import Annotated
@@ -9,17 +9,16 @@ from fastapi import APIRouter, Path
 from api.deps import RenderedDep, ServicesDep
 from api.http.auth import ADMIN, READ
 from api.http.paging import Cursors, PageDep
-from api.http.problems import documented
+from api.http.problems import BODY, documented
+from api.jobs.rendered import RenderedResponses
 from api.services import Services
 from shared.errors import InvalidCursor
-from shared.schemas import QUEUE_PATTERN, Autoscaling, Page, Queue, QueueShares
-from shared.store import dispatch, queues, share_loads
+from shared.schemas import QUEUE_PATTERN, Autoscaling, Page, Queue, QueueShares, QueueUpdate
+from shared.store import dispatch, limits, queues, share_loads
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 
 _CURSORS = Cursors("queues", queues.QueueKey)
-
-_MAX_WOKEN = 100  # processes, when a queue is resumed: each runs all jobs that wait
 
 MAX_SHARES = 100
 """Shares of a queue that are listed."""
@@ -63,7 +62,21 @@ def pause_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -
 def resume_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Queue:
     """Start jobs of a paused queue again, beginning with those that wait. Idempotent."""
     services.database.write(lambda session: queues.resume(session, name))
-    due = partial(dispatch.due, queues=[name], limit=_MAX_WOKEN)
+    return _woken(services, rendered, name)
+
+
+@router.patch("/queues/{name}", dependencies=[ADMIN], responses=documented(*BODY))
+def update_queue(
+    services: ServicesDep, rendered: RenderedDep, name: QueueName, request: QueueUpdate
+) -> Queue:
+    """Limit how many jobs of a queue run at the same time. Jobs that run already continue. Idempotent."""
+    services.database.write(partial(limits.limit_queue, queue=name, max_running=request.max_running))
+    return _woken(services, rendered, name)
+
+
+def _woken(services: Services, rendered: RenderedResponses, name: str) -> Queue:
+    """Wake the workers for jobs of a queue that can start now, and return the queue."""
+    due = partial(dispatch.due, queues=[name], limit=dispatch.MAX_WOKEN)
     dispatch.wake(services.broker, services.database.read(due))
     from_thread.run_sync(rendered.forget_queued)
     return _queue(services, name)

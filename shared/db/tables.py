@@ -217,6 +217,12 @@ class Job(Base):
             "ix_jobs_share", "state", "queue", "share", "created_at", where="state IN ('queued', 'running')"
         ),
         _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
+        # the next job of each API key, while some keys may not start another
+        _partial_index(
+            "ix_jobs_next_of_key",
+            *("queue", "api_key_id", "place", "id", "scheduled_at"),
+            where="state = 'queued'",
+        ),
     )
 
 
@@ -270,6 +276,34 @@ class PausedQueue(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     paused_at: Mapped[datetime]
+
+
+class QueueLimit(Base):
+    """How many jobs of a queue run at the same time, if that is limited: see `shared.store.limits`."""
+
+    __tablename__ = "queue_limits"
+
+    queue: Mapped[str] = mapped_column(String(64), primary_key=True)
+    max_running: Mapped[int]
+
+    __table_args__ = (CheckConstraint("max_running > 0", name="max_running"),)
+
+
+class Yield(Base):
+    """A running attempt is asked to give its slot to an urgent job: see `shared.store.yielding`."""
+
+    __tablename__ = "yields"
+
+    victim_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    victim_attempt: Mapped[int] = mapped_column(primary_key=True)
+    urgent_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    requested_at: Mapped[datetime]
+    yielded_at: Mapped[datetime | None]  # set when it has given its slot
+
+    __table_args__ = (
+        CheckConstraint("victim_id <> urgent_id", name="others"),
+        Index("ix_yields_urgent_id", "urgent_id"),
+    )
 
 
 class QueueClock(Base):
@@ -560,5 +594,9 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
     scope: Mapped[str] = mapped_column(String(16))
     weight: Mapped[float] = mapped_column(server_default=text("1"))  # of the share of its jobs
+    max_running: Mapped[int | None]  # how many of its jobs run at the same time; NULL: not limited
 
-    __table_args__ = (CheckConstraint(_one_of("scope", Scope), name="scope"),)
+    __table_args__ = (
+        CheckConstraint(_one_of("scope", Scope), name="scope"),
+        _partial_index("ix_api_keys_max_running", "max_running", where="max_running IS NOT NULL"),
+    )

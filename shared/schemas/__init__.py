@@ -1,6 +1,6 @@
 """Schemas of requests, responses and the results of attempts, for import from here."""
 
-from shared.schemas.api_keys import ApiKey, ApiKeyCreate, CreatedApiKey, Me, Scope
+from shared.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyUpdate, CreatedApiKey, Me, Scope
 from shared.schemas.base import Page
 from shared.schemas.datasets import DatasetSamples, JobImages, Part, Sample, Split
 from shared.schemas.evaluations import (
@@ -104,6 +104,7 @@ from shared.schemas.workers import (
     Queue,
     QueueLoad,
     QueueShares,
+    QueueUpdate,
     ShareLoad,
     Worker,
     WorkerAttempt,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.schemas.base import Request, Response, StrictNumber
+from shared.schemas.base import PARTIAL_UPDATE, MaxRunning, Request, Response, StrictNumber
 from shared.texts import PRINTABLE
 
 
@@ -24,6 +24,17 @@ class Scope(StrEnum):
         return order.index(self) >= order.index(needed)
 
 
+_Weight = Annotated[
+    float,
+    StrictNumber,
+    Field(
+        ge=0.01,
+        le=100,
+        description="How many of its jobs start for one of a key of weight 1 while both wait.",
+    ),
+]
+
+
 class ApiKeyCreate(Request):
     """A request to create an API key."""
 
@@ -34,10 +45,17 @@ class ApiKeyCreate(Request):
     expires_in_s: Annotated[float, Field(ge=1, le=10 * 365 * 86_400), StrictNumber] | None = Field(
         default=None, description="Seconds until the key expires; null: it does not expire."
     )
-    weight: Annotated[float, Field(ge=0.01, le=100), StrictNumber] = Field(
-        default=1.0,
-        description="How many of its jobs start for one of a key of weight 1 while both wait.",
-    )
+    weight: _Weight = 1.0
+    max_running: MaxRunning = None
+
+
+class ApiKeyUpdate(Request):
+    """A change of an API key; an omitted field stays as it is."""
+
+    model_config = PARTIAL_UPDATE
+
+    weight: _Weight = 1.0
+    max_running: MaxRunning = None
 
 
 class ApiKey(Response):
@@ -50,6 +68,7 @@ class ApiKey(Response):
     expires_at: datetime | None
     revoked_at: datetime | None
     weight: float = 1.0
+    max_running: int | None = None
 
 
 class CreatedApiKey(ApiKey):

@@ -1,8 +1,8 @@
 """Base classes and field types that all schemas share."""
 
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 T = TypeVar("T")
 
@@ -56,3 +56,9 @@ def _refuse_bool_and_str(value: Any) -> Any:
 
 StrictNumber = BeforeValidator(_refuse_bool_and_str)
 """Refuses `true` and `"5"`, which pydantic would convert; `5.0` is accepted for an int, as JSON has it."""
+
+MaxRunning = Annotated[
+    Annotated[int, Field(ge=1, le=2**31 - 1), StrictNumber] | None,
+    Field(description="How many of its jobs may run at the same time; null: not limited."),
+]
+"""A limit of a queue or of an API key."""

@@ -99,6 +99,8 @@ class WaitingFor(StrEnum):
     PAUSED = "paused"  # its queue is paused
     NO_WORKER_ONLINE = "no_worker_online"  # no online worker serves its queue
     SCHEDULED = "scheduled"  # it must not start before `scheduled_at`, as after a failed attempt
+    QUEUE_LIMIT = "queue_limit"  # as many jobs of its queue run as may run at the same time
+    KEY_LIMIT = "key_limit"  # as many jobs of its API key run as may run at the same time
     ALL_BUSY = "all_busy"  # no online worker of its queue has a free slot
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from shared.lifecycle import AttemptOutcome, JobKind, WorkerState
-from shared.schemas.base import Response
+from shared.schemas.base import MaxRunning, Request, Response
 from shared.schemas.job_requests import Priority
 
 
@@ -56,13 +56,14 @@ class WorkerAttempt(Response):
 
 
 class Queue(Response):
-    """A queue that has unfinished jobs or workers, is paused, or is named in the API's settings.
+    """A queue that has unfinished jobs or workers, is paused or limited, or is named in the API's settings.
 
     Attributes:
         queued: queued jobs by priority.
         oldest_waiting_s: how long the oldest queued job has waited; None if none is queued.
         workers: online workers that serve it.
         slots: the sum of those workers' slots.
+        max_running: how many of its jobs run at the same time; None: not limited.
     """
 
     name: str
@@ -72,6 +73,13 @@ class Queue(Response):
     running: int
     workers: int
     slots: int
+    max_running: int | None = None
+
+
+class QueueUpdate(Request):
+    """A change of a queue."""
+
+    max_running: MaxRunning
 
 
 class ShareLoad(Response):

@@ -1,4 +1,4 @@
-"""API keys: create, list, revoke, find.
+"""API keys: create, list, change, revoke, find.
 
 A key is `ts_<id>_<secret>`. Only the secret's SHA-256 is stored. The secret has 256 random bits, so a slow
 hash would add no protection.
@@ -20,6 +20,7 @@ from shared.db.clock import Now, database_now, seconds_between
 from shared.db.tables import ApiKey
 from shared.errors import ApiKeyNotFound
 from shared.schemas import Scope
+from shared.store import limits
 from shared.store.keyset import CreationKey, newest_first
 
 _PREFIX = "ts"
@@ -70,6 +71,7 @@ def create(
     scope: Scope,
     lifetime_s: float | None = None,
     weight: float = 1.0,
+    max_running: int | None = None,
     now: Now = database_now,
 ) -> ApiKey:
     """Store a key, without its secret. Idempotent.
@@ -77,6 +79,7 @@ def create(
     Args:
         lifetime_s: seconds until it expires; None for never.
         weight: of the share of its jobs.
+        max_running: how many of its jobs run at the same time; None: not limited.
     """
     row = session.get(ApiKey, key.id)
     if row is None:
@@ -86,6 +89,7 @@ def create(
             sha256=_sha256(key.secret),
             scope=scope,
             weight=weight,
+            max_running=max_running,
             created_at=now(),
             expires_at=None if lifetime_s is None else now(lifetime_s),
         )
@@ -103,6 +107,23 @@ def page(
     return [(key, schemas.ApiKey.model_validate(row)) for key, row in rows]
 
 
+def change(session: Session, key_id: UUID, changes: schemas.ApiKeyUpdate) -> schemas.ApiKey:
+    """Change a key's weight, for jobs that are submitted later, or how many of its jobs may run. Idempotent.
+
+    Raises:
+        ApiKeyNotFound: there is no such key.
+    """
+    row = session.get(ApiKey, key_id)
+    if row is None:
+        raise _not_found(key_id)
+    if "max_running" in changes.model_fields_set:
+        limits.lock_for_change(session)
+    for name in changes.model_fields_set:
+        setattr(row, name, getattr(changes, name))
+    session.flush()
+    return schemas.ApiKey.model_validate(row)
+
+
 def revoke(session: Session, key_id: UUID, *, now: Now = database_now) -> None:
     """Revoke a key permanently. Idempotent.
 
@@ -114,7 +135,11 @@ def revoke(session: Session, key_id: UUID, *, now: Now = database_now) -> None:
         update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=revoked_at).returning(ApiKey.id)
     ).one_or_none()
     if updated is None:
-        raise ApiKeyNotFound(f"there is no API key {key_id}")
+        raise _not_found(key_id)
+
+
+def _not_found(key_id: UUID) -> ApiKeyNotFound:
+    return ApiKeyNotFound(f"there is no API key {key_id}")
 
 
 def find(session: Session, key: NewApiKey, *, now: Now = database_now) -> ApiKey | None:

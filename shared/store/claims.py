@@ -3,20 +3,20 @@
 The statements are built once: that costs ten times their execution.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Select, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
 from shared.db.prepared import Prepared
 from shared.db.tables import IS_RUNNING, Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
-from shared.store import places, results
+from shared.store import limits, places, results
 from shared.store.transitions import AttemptId, NewEvent, apply, update_of
 from shared.store.workers import WorkerInfo, may_claim
 
@@ -60,10 +60,10 @@ def claim(
     Returns:
         None if no job is queued and due, the queues that have some are paused, or this worker is draining.
     """
-    job: Any = None
-    for queue in queues:
-        if job := _start_attempt(session, queue, worker, owner, lease_s, now):
-            break
+    start = partial(_start_attempt, session, worker=worker, owner=owner, now=now)
+    job = _first(start(queue, _update(lease_s, now)) for queue in queues)
+    if job is None and limits.take_turn(session):
+        job = _first(start(queue, _update_within_limits(lease_s, now)) for queue in queues)
     # if this transaction is run again, the job may have been claimed by a commit that was not confirmed
     job = job or _SELECT_BY_OWNER.one_or_none(session, {"of_owner": owner})
     if job is None:
@@ -79,12 +79,16 @@ def claim(
     )
 
 
+def _first(started: Iterable[Any]) -> Any:
+    return next((job for job in started if job is not None), None)
+
+
 def _start_attempt(
-    session: Session, queue: str, worker: WorkerInfo, owner: str, lease_s: float, now: Now
+    session: Session, queue: str, update: Prepared, *, worker: WorkerInfo, owner: str, now: Now
 ) -> Any:
     event = NewEvent(EventType.CLAIMED, {"worker": worker.name})
     parameters = {"of_queue": queue, "of_worker": worker.name, "of_owner": owner}
-    job = apply(session, _update(lease_s, now), [event], parameters, now=now)
+    job = apply(session, update, [event], parameters, now=now)
     if job is not None:
         attempt = {"job_id": job.id, "number": job.attempt, "worker": worker.name}
         _insert(now).execute(session, {**attempt, "device": worker.device, "versions": worker.versions})
@@ -93,13 +97,24 @@ def _start_attempt(
 
 @lru_cache
 def _update(lease_s: float, now: Now) -> Prepared:
-    next_job = places.due(bindparam("of_queue"), now=now).with_only_columns(Job.id).order_by(*places.ORDER)
+    """UPDATE of the next job of a queue, unless a limit is set."""
+    due = places.due(bindparam("of_queue"), now=now).where(~limits.ARE_SET).with_only_columns(Job.id)
+    next_job = due.order_by(*places.ORDER).limit(1)
+    # another claim may have locked the next job: then the one after it is next
+    return _update_of(next_job.with_for_update(key_share=True, skip_locked=True), lease_s, now)
+
+
+@lru_cache
+def _update_within_limits(lease_s: float, now: Now) -> Prepared:
+    return _update_of(limits.next_job(bindparam("of_queue"), now=now), lease_s, now)
+
+
+def _update_of(next_job: Select[UUID], lease_s: float, now: Now) -> Prepared:
     update_of_next = update_of(
         EventType.CLAIMED,
         may_claim(bindparam("of_worker")),
         ~_BY_OWNER.exists(),
-        # another claim may have locked the next job: then the one after it is next
-        choice=next_job.limit(1).with_for_update(key_share=True, skip_locked=True).scalar_subquery(),
+        choice=next_job.scalar_subquery(),
         returning=_OF_CLAIM,
         attempt=_JOBS.c.attempt + 1,
         lease_owner=bindparam("of_owner"),

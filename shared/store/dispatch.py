@@ -12,7 +12,10 @@ from sqlalchemy.orm import Session
 from shared import log
 from shared.broker import BrokerUnavailable
 from shared.db.clock import Now, database_now
-from shared.store import places
+from shared.store import limits, places
+
+MAX_WOKEN = 100
+"""Processes that are woken up when a queue's waiting jobs may start again: each runs all jobs that it can."""
 
 _CLOSE_TIMEOUT_S = 2.0
 
@@ -85,8 +88,11 @@ class WakeUps:
 
 def due(session: Session, queues: Sequence[str], *, limit: int, now: Now = database_now) -> dict[str, int]:
     """Return how many jobs can start now, at most `limit`, of each of these queues that has any."""
-    counts = {}
-    for queue in queues:
-        first = places.due(queue, now=now).limit(limit).subquery()
-        counts[queue] = session.scalar(select(func.count()).select_from(first)) or 0
+    counts = {queue: _count_due(session, queue, limit, now) for queue in queues}
     return {queue: count for queue, count in counts.items() if count}
+
+
+def _count_due(session: Session, queue: str, limit: int, now: Now) -> int:
+    first = places.due(queue, now=now).where(~limits.ARE_SET).limit(limit).subquery()
+    without_limits = session.scalar(select(func.count()).select_from(first))
+    return without_limits or limits.count_due(session, queue, limit=limit, now=now)

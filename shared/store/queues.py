@@ -1,9 +1,9 @@
-"""Queues: their load, and pausing them."""
+"""Queues: their load, and pausing them. `shared.store.limits` limits them."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from math import ceil
+from math import ceil, inf
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.clock import Now, database_now
-from shared.db.tables import Job, PausedQueue, Worker
+from shared.db.tables import Job, PausedQueue, QueueLimit, Worker
 from shared.db.upserts import insert_or_ignore
 from shared.lifecycle import JobState, WorkerState
 from shared.schemas import QUEUE_PATTERN, Priority
@@ -45,13 +45,17 @@ def page(
         limit: None: no limit.
     """
     paused = set(session.scalars(select(PausedQueue.name)))
+    limits = {limit.queue: limit.max_running for limit in session.scalars(select(QueueLimit))}
     services = {row.queue: row for row in session.execute(_services(session, now))}
     loads: dict[str, list[Row[Any]]] = defaultdict(list)
     for load in session.execute(_loads(now)):
         loads[load.queue].append(load)
-    names = sorted({*named, *paused, *services, *loads})
+    names = sorted({*named, *paused, *limits, *services, *loads})
     wanted = [name for name in names if after is None or (name,) > after][:limit]
-    return [((name,), _queue(name, name in paused, loads[name], services.get(name))) for name in wanted]
+    return [
+        ((name,), _queue(name, loads[name], services.get(name), name in paused, limits.get(name)))
+        for name in wanted
+    ]
 
 
 def get(session: Session, name: str, *, now: Now = database_now) -> schemas.Queue:
@@ -87,7 +91,13 @@ def _loads(now: Now) -> Select[*tuple[Any, ...]]:
     return select(*by, *measures).where(unfinished).group_by(*by)
 
 
-def _queue(name: str, paused: bool, loads: Sequence[Row[Any]], service: Row[Any] | None) -> schemas.Queue:
+def _queue(
+    name: str,
+    loads: Sequence[Row[Any]],
+    service: Row[Any] | None,
+    paused: bool,
+    max_running: int | None,
+) -> schemas.Queue:
     queued = [load for load in loads if load.state == JobState.QUEUED]
     ages = [load.read_at - load.oldest for load in queued]
     by_priority = {load.priority: load.jobs for load in queued}
@@ -99,6 +109,7 @@ def _queue(name: str, paused: bool, loads: Sequence[Row[Any]], service: Row[Any]
         running=sum(load.jobs for load in loads if load.state == JobState.RUNNING),
         workers=service.workers if service else 0,
         slots=service.slots if service else 0,
+        max_running=max_running,
     )
 
 
@@ -106,11 +117,12 @@ def load(queue: schemas.Queue) -> schemas.QueueLoad:
     """Return a queue's load, for an autoscaler."""
     queued = 0 if queue.paused else sum(queue.queued.values())
     slots_each = queue.slots / queue.workers if queue.workers else 1.0
+    at_once = min(queued + queue.running, inf if queue.max_running is None else queue.max_running)
     return schemas.QueueLoad(
         queued=queued,
         running=queue.running,
         workers=queue.workers,
-        desired=ceil((queued + queue.running) / slots_each),
+        desired=ceil(max(at_once, queue.running) / slots_each),
     )
 
 

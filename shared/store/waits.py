@@ -10,7 +10,7 @@ from shared.db.clock import Now, database_now, seconds_between
 from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_UNFINISHED, Job, PausedQueue, Worker
 from shared.lifecycle import WorkerState
 from shared.schemas import MAX_POSITION, WaitingFor
-from shared.store import places, workers
+from shared.store import limits, places, workers
 from shared.store.queues import queues_of_workers
 
 _RECENT_JOBS = 20  # whose duration is expected of those that wait
@@ -89,6 +89,8 @@ def _reason(session: Session, job: Job, slots: _Slots, now: Now) -> WaitingFor |
         return WaitingFor.NO_WORKER_ONLINE
     if job.scheduled_at > session.execute(select(now())).scalar_one():
         return WaitingFor.SCHEDULED
+    if limit := limits.reached(session, job):
+        return limit
     return WaitingFor.ALL_BUSY if slots.free <= 0 else None
 
 

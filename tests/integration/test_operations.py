@@ -130,6 +130,9 @@ def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database:
     assert "paused" in cli.run("queues").stdout
     assert cli.json("queues")[0]["paused"] is True
     assert "is resumed" in cli.run("queues", "resume", "default").stderr
+    assert "At most 3 of its jobs run" in cli.run("queues", "limit", "default", 3).stderr
+    assert "0 of 3" in cli.run("queues").stdout
+    assert cli.json("queues", "limit", "default", "none")["max_running"] is None
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

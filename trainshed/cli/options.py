@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 
@@ -97,6 +98,24 @@ MaxRuntime = Annotated[
     float | None, _job("max_runtime_s", "Seconds that each attempt may run.", "", "--max-runtime")
 ]
 MaxAttempts = Annotated[int | None, _job("max_attempts", "Failed attempts after which the job fails.")]
+
+
+def at_most(text: str) -> int | str:
+    """Parse how many jobs may run at the same time: a number from 1, or `none`.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    if text == NO_LIMIT:
+        return text
+    with suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise typer.BadParameter(f"{text!r} is neither a number from 1 nor `{NO_LIMIT}`")
+
+
+NO_LIMIT = "none"
+"""Given in place of a number, it removes a limit."""
 
 
 def given(schema: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ _WAITING_FOR = {
     WaitingFor.PAUSED: "the queue is paused",
     WaitingFor.NO_WORKER_ONLINE: "no worker serves the queue",
     WaitingFor.SCHEDULED: "it is scheduled for later",
+    WaitingFor.QUEUE_LIMIT: "as many jobs of the queue run as may",
+    WaitingFor.KEY_LIMIT: "as many jobs of its key run as may",
     WaitingFor.ALL_BUSY: "all workers are busy",
 }
 

@@ -111,7 +111,7 @@ def queue_table(queues: Iterable[Queue]) -> Table:
             Text("paused", "yellow") if queue.paused else Text("open"),
             *(f"{queue.queued[priority]:,}" for priority in Priority),
             NOTHING if oldest is None else f"{oldest:,.0f} s",
-            f"{queue.running:,}",
+            f"{queue.running:,}" + (f" of {queue.max_running:,}" if queue.max_running else ""),
             f"{queue.workers:,}",
             f"{queue.slots:,}",
         )
@@ -168,10 +168,12 @@ def history_table(attempts: Iterable[WorkerAttempt]) -> Table:
 
 def key_table(keys: Iterable[ApiKey]) -> Table:
     """Return API keys, one per row, by their whole ids, which `keys revoke` requires."""
-    table = new_table("Key", "Name", "Scope", "Valid", left=4)
+    table = new_table("Key", "Name", "Scope", "Valid", "Weight", "May run", left=4)
     for key in keys:
         unrevoked = f"until {minute(key.expires_at)}" if key.expires_at else "yes"
-        table.add_row(str(key.id), cell(key.name), key.scope, "revoked" if key.revoked_at else unrevoked)
+        valid = "revoked" if key.revoked_at else unrevoked
+        at_most = f"{key.max_running:,}" if key.max_running else NOTHING
+        table.add_row(str(key.id), cell(key.name), key.scope, valid, f"{key.weight:g}", at_most)
     table.columns[0].no_wrap = True
     return table
 

@@ -14,6 +14,14 @@ queues_app = typer.Typer(invoke_without_command=True)
 
 WorkerId = Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, as listed by `workers`.")]
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name, as listed by `queues`.")]
+AtMost = Annotated[
+    str,
+    typer.Argument(
+        metavar="N|none",
+        help="How many may run at the same time; `none` removes the limit.",
+        parser=options.at_most,
+    ),
+]
 
 
 @workers_app.callback()
@@ -54,7 +62,7 @@ def undrain(worker: WorkerId, server: options.Server, as_json: options.Json = Fa
 
 @queues_app.callback()
 def queues(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
-    """List queues, whose jobs they hold, or pause a queue."""
+    """List queues and whose jobs they hold; pause a queue, or limit how many of its jobs run."""
     if not ctx.invoked_subcommand:
         write_result(server.queues(), queue_table, as_json=as_json)
 
@@ -79,3 +87,17 @@ def resume(queue: QueueName, server: options.Server, as_json: options.Json = Fal
     """Start jobs of a paused queue again."""
     resumed = server.resume(queue)
     confirm(resumed, f"Queue {queue} is resumed.", as_json=as_json)
+
+
+@queues_app.command()
+def limit(
+    *, queue: QueueName, max_running: AtMost, server: options.Server, as_json: options.Json = False
+) -> None:
+    """Limit how many jobs of a queue run at the same time; running jobs continue."""
+    limited = server.limit_queue(queue, None if max_running == options.NO_LIMIT else int(max_running))
+    at_most = (
+        f"At most {max_running} of its jobs run" if limited.max_running else "Any number of its jobs run"
+    )
+    confirm(
+        limited, f"Queue {queue}: {at_most} at the same time; {limited.running:,} run now.", as_json=as_json
+    )

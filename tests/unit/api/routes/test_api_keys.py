@@ -1,8 +1,13 @@
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from uuid_utils.compat import uuid7
+
+from shared.db.engine import Database
+from tests.support import stored
 
 
 def make(client: httpx.Client, **request: Any) -> httpx.Response:
@@ -77,3 +82,33 @@ def test_an_unknown_key_cannot_be_revoked(admin: httpx.Client) -> None:
 )
 def test_invalid_key_request_is_refused(client: httpx.Client, wrong: dict[str, Any]) -> None:
     assert make(client, **wrong).status_code == 422
+
+
+def test_a_keys_weight_and_limit_are_changed(admin: httpx.Client) -> None:
+    made = make(admin, name="Eve", scope="submit", max_running=2).json()
+    assert (made["weight"], made["max_running"]) == (1.0, 2)
+
+    changed = admin.patch(f"/v1/api-keys/{made['id']}", json={"weight": 3})
+
+    assert changed.status_code == 200
+    assert changed.json() == {name: made[name] for name in made if name != "key"} | {"weight": 3.0}
+    changed = admin.patch(f"/v1/api-keys/{made['id']}", json={"max_running": None})
+    assert (changed.json()["weight"], changed.json()["max_running"]) == (3.0, None)
+
+
+def test_an_unknown_key_is_not_changed(admin: httpx.Client) -> None:
+    answer = admin.patch(f"/v1/api-keys/{uuid7()}", json={"weight": 3})
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/api-key-not-found")
+
+
+def test_the_new_weight_decides_the_places_of_later_jobs(admin: httpx.Client, database: Database) -> None:
+    made = make(admin, name="Eve", scope="submit").json()
+    admin.patch(f"/v1/api-keys/{made['id']}", json={"weight": 4})
+    submit = partial(
+        admin.post,
+        "/v1/jobs",
+        json={"kind": "train", "spec": {}},
+        headers={"Authorization": f"Bearer {made['key']}"},
+    )
+    first, second = (UUID(submit().json()["id"]) for _ in range(2))
+    assert stored.job(database, second).place - stored.job(database, first).place == 0.25

@@ -1,3 +1,4 @@
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -47,3 +48,21 @@ def test_the_load_of_each_queue_is_returned_by_its_name(client: httpx.Client, da
     loads = client.get("/v1/autoscaling").json()["queues"]
 
     assert loads == {"default": {"queued": 4, "running": 1, "workers": 1, "desired": 3}}
+
+
+def test_a_queues_limit_is_set_told_and_removed(client: httpx.Client, database: Database) -> None:
+    job_id, waiting = factories.running(database).job_id, factories.submitted(database)
+    factories.worker(database, slots=2)
+
+    limited = client.patch("/v1/queues/default", json={"max_running": 1})
+
+    assert (limited.status_code, limited.json()["max_running"]) == (200, 1)
+    assert client.get(f"/v1/jobs/{job_id}").json()["state"] == "running"
+    assert client.get(f"/v1/jobs/{waiting}").json()["waiting_for"] == "queue_limit"
+    assert client.patch("/v1/queues/default", json={"max_running": None}).json()["max_running"] is None
+    assert client.get(f"/v1/jobs/{waiting}").json()["waiting_for"] is None
+
+
+@pytest.mark.parametrize("change", [{}, {"max_running": 0}, {"max_running": "3"}, {"max": 3}])
+def test_an_invalid_limit_is_refused(change: dict[str, Any], client: httpx.Client) -> None:
+    assert client.patch("/v1/queues/default", json=change).status_code == 422

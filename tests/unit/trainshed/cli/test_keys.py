@@ -75,3 +75,24 @@ def test_the_python_client_reads_its_key_from_the_environment(
         key = server.create_api_key(ApiKeyCreate(name="Ada")).key
     with Client(url, api_key=key) as server:
         assert (server.me().name, server.me().scope) == ("Ada", Scope.READ)
+
+
+def test_a_keys_weight_and_limit_are_changed(url: str) -> None:
+    run(url, "keys", "create", "Ada", "--scope", "submit", "--max-running", "2")
+    (made,) = json.loads(run(url, "keys", "list", "--json").stdout)
+    assert made["max_running"] == 2
+
+    changed = run(url, "keys", "change", made["id"], "--weight", "3", "--max-running", "none")
+
+    message = f"Key {made['id']} has weight 3, and any number of its jobs run at the same time.\n"
+    assert changed.stderr == message
+    (listed,) = json.loads(run(url, "keys", "list", "--json").stdout)
+    assert (listed["weight"], listed["max_running"]) == (3.0, None)
+
+
+def test_a_change_of_nothing_is_refused(url: str) -> None:
+    run(url, "keys", "create", "Ada")
+    (made,) = json.loads(run(url, "keys", "list", "--json").stdout)
+    assert "--max-running" in run(url, "keys", "change", made["id"]).stderr
+    refused = run(url, "keys", "change", made["id"], "--max-running", "0")
+    assert "'0' is neither a number from 1 nor `none`" in refused.stderr

@@ -1,0 +1,138 @@
+"""Limits: how many jobs of a queue, and of an API key, run at the same time; they may change at any time.
+
+No claim exceeds a limit after its change was committed. A claim reads `queue_limits`, so on PostgreSQL it
+holds a lock on that table until it is committed; who changes a limit waits for that lock, and so for all
+claims that do not know of the change. While any limit is set, claims are made one after another, since each
+counts the jobs that run. SQLite has one writer at a time anyway.
+"""
+
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    union_all,
+)
+from sqlalchemy.orm import Session
+
+from shared.db.clock import Now
+from shared.db.tables import IS_RUNNING, ApiKey, Job, QueueLimit
+from shared.db.upserts import upsert
+from shared.schemas import WaitingFor
+from shared.store import places
+
+_IS_LIMITED = ApiKey.max_running.is_not(None)
+
+ARE_SET: ColumnElement[bool] = (
+    select(QueueLimit.queue).exists() | select(ApiKey.id).where(_IS_LIMITED).exists()
+)
+"""SQL for whether any limit is set."""
+
+
+def limit_queue(session: Session, queue: str, max_running: int | None) -> None:
+    """Let at most `max_running` jobs of a queue run at the same time; None: no limit. Idempotent.
+
+    Jobs that run already continue.
+    """
+    lock_for_change(session)
+    if max_running is None:
+        session.execute(delete(QueueLimit).where(QueueLimit.queue == queue))
+    else:
+        upsert(session, QueueLimit, {"queue": queue, "max_running": max_running})
+
+
+def lock_for_change(session: Session) -> None:
+    """Wait for the claims that are being made, and hold up others, until this transaction ends."""
+    _lock(session, "ACCESS EXCLUSIVE")
+
+
+def take_turn(session: Session) -> bool:
+    """Return whether any limit is set; if so, no one else claims a job until this transaction ends."""
+    if not session.scalar(select(ARE_SET)):
+        return False
+    _lock(session, "SHARE ROW EXCLUSIVE")
+    return True
+
+
+def _lock(session: Session, mode: str) -> None:
+    if session.get_bind().dialect.name == "postgresql":
+        # a process that was suspended in a claim holds its lock for up to 10 s: then this is tried again
+        session.execute(text("SET LOCAL lock_timeout = '2s'"))
+        session.execute(text(f"LOCK TABLE queue_limits IN {mode} MODE"))
+        session.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+
+
+def next_job(queue: BindParameter[str], *, now: Now) -> Select[UUID]:
+    """Return a SELECT of the id of the queue's next job that the limits let start.
+
+    It looks at one job of each API key, so that its time does not depend on how many jobs wait for limits.
+    """
+    due = places.due(queue, now=now).order_by(*places.ORDER).limit(1)
+    firsts = union_all(
+        _id_and_place(due.where(Job.api_key_id == ApiKey.id)).where(ApiKey.id.not_in(_full_keys())),
+        _id_and_place(due.where(Job.api_key_id.is_(None))),
+    ).subquery()
+    next_first = select(firsts.c.id).where(firsts.c.place.is_not(None), ~_is_full(queue))
+    return next_first.order_by(firsts.c.place, firsts.c.id).limit(1)
+
+
+def _id_and_place(first: Select[float]) -> Select[Any]:
+    # not a join, for which PostgreSQL might choose to read all jobs that wait
+    of_key = first.correlate(ApiKey)
+    ids, place = of_key.with_only_columns(Job.id).scalar_subquery(), of_key.scalar_subquery()
+    return select(ids.label("id"), place.label("place"))
+
+
+def count_due(session: Session, queue: str, *, limit: int, now: Now) -> int:
+    """Return how many jobs of a queue the limits let start, at most `limit`; of each key all or none."""
+    parameters = {"of_queue": queue, "at_most": limit}
+    return min(limit, session.scalar(_count_due(now), parameters) or 0)
+
+
+@lru_cache
+def _count_due(now: Now) -> Select[int]:
+    queue: BindParameter[str] = bindparam("of_queue")
+    first = places.due(queue, now=now).with_only_columns(Job.id).limit(bindparam("at_most"))
+
+    def count(of_key: ColumnElement[bool]) -> Any:
+        jobs = first.where(of_key).correlate(ApiKey).subquery()
+        return select(func.count(literal_column("1"))).select_from(jobs).scalar_subquery()
+
+    counts = union_all(
+        select(count(Job.api_key_id == ApiKey.id).label("jobs")).where(ApiKey.id.not_in(_full_keys())),
+        select(count(Job.api_key_id.is_(None))),
+    ).subquery()
+    return select(func.sum(counts.c.jobs)).where(~_is_full(queue))
+
+
+def reached(session: Session, job: Job) -> WaitingFor | None:
+    """Return the limit that a queued job waits for; None if it waits for none."""
+    if session.scalar(select(_is_full(job.queue))):
+        return WaitingFor.QUEUE_LIMIT
+    key = _full_keys().where(ApiKey.id == job.api_key_id)
+    return WaitingFor.KEY_LIMIT if session.scalar(key) is not None else None
+
+
+def _is_full(queue: str | BindParameter[str]) -> ColumnElement[bool]:
+    """SQL for whether as many jobs of a queue run as may run."""
+    running = select(func.count()).where(IS_RUNNING, Job.queue == queue).scalar_subquery()
+    return (
+        select(QueueLimit.queue).where(QueueLimit.queue == queue, QueueLimit.max_running <= running).exists()
+    )
+
+
+def _full_keys() -> Select[UUID]:
+    """SELECT of the ids of the API keys of which as many jobs run as may run."""
+    of_key = select(Job.api_key_id, func.count().label("jobs")).where(IS_RUNNING).group_by(Job.api_key_id)
+    running = of_key.subquery()
+    full = (running.c.api_key_id == ApiKey.id) & (running.c.jobs >= ApiKey.max_running)
+    return select(ApiKey.id).where(_IS_LIMITED).join(running, full)

@@ -1,0 +1,249 @@
+"""No more jobs of a queue or of an API key run at the same time than may, also while that changes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import cycle
+from threading import Event, Thread
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.db.engine import Database
+from shared.db.tables import IS_RUNNING, Job
+from shared.schemas import ApiKeyUpdate, Scope, WaitingFor
+from shared.store import api_keys, attempts, dispatch, limits, queues, waits
+from shared.store.submit import Submitter, submit_job
+from tests.support import factories, stored
+from tests.support.statements import ON_SQLITE, plan, recorded_statements
+
+_THREADS = 8
+
+
+def _key(database: Database, *, max_running: int | None = None) -> UUID:
+    """Create an API key and return its id."""
+    new = api_keys.NewApiKey.draw()
+    create = partial(api_keys.create, key=new, name="Ada", scope=Scope.SUBMIT, max_running=max_running)
+    database.write(create)
+    return new.id
+
+
+def _submit(database: Database, key: UUID | None = None, queue: str = "default") -> UUID:
+    new = factories.make_new_job(queue=queue)
+    database.write(lambda session: submit_job(session, new, submitter=Submitter(api_key_id=key)))
+    return new.id
+
+
+def _limit(database: Database, max_running: int | None, queue: str = "default") -> None:
+    database.write(partial(limits.limit_queue, queue=queue, max_running=max_running))
+
+
+def _limit_key(database: Database, key: UUID, max_running: int | None) -> None:
+    changes = ApiKeyUpdate(max_running=max_running)
+    database.write(partial(api_keys.change, key_id=key, changes=changes))
+
+
+def _claimed(database: Database, *queue_names: str) -> list[UUID]:
+    """Claim until no job can start; return the ids of the jobs."""
+    claims = iter(lambda: factories.claim_next(database, *queue_names), None)
+    return [claim.attempt.job_id for claim in claims]
+
+
+def test_no_more_jobs_of_a_queue_run_than_may(database: Database) -> None:
+    jobs = [_submit(database) for _ in range(4)]
+    _limit(database, 2)
+    assert _claimed(database) == jobs[:2]
+
+
+def test_a_job_that_ends_makes_room_for_the_next(database: Database) -> None:
+    jobs = [_submit(database) for _ in range(3)]
+    _limit(database, 1)
+    claim = factories.claim_next(database)
+    assert claim is not None
+    factories.succeed(database, claim.attempt, factories.make_model())
+    assert _claimed(database) == [jobs[1]]
+
+
+def test_a_queues_limit_holds_for_no_other_queue(database: Database) -> None:
+    _submit(database)
+    _submit(database)
+    other = [_submit(database, queue="gpu") for _ in range(2)]
+    _limit(database, 1)
+    assert _claimed(database, "default", "gpu")[1:] == other
+
+
+def test_no_more_jobs_of_a_key_run_than_may_and_others_pass_them(database: Database) -> None:
+    limited, free = _key(database, max_running=1), _key(database)
+    first, _, _ = (_submit(database, limited) for _ in range(3))
+    others = [_submit(database, free), _submit(database)]
+    assert _claimed(database) == [first, *others]
+
+
+def test_a_keys_jobs_of_all_queues_count(database: Database) -> None:
+    key = _key(database, max_running=2)
+    jobs = [_submit(database, key, queue) for queue in ("default", "gpu", "gpu")]
+    assert _claimed(database, "default", "gpu") == jobs[:2]
+
+
+def test_jobs_within_limits_start_in_the_order_of_their_places(database: Database) -> None:
+    keys = [_key(database, max_running=9), None, _key(database)]
+    jobs = [_submit(database, key) for _, key in zip(range(9), cycle(keys), strict=False)]
+    places = {job_id: stored.job(database, job_id).place for job_id in jobs}
+    assert _claimed(database) == sorted(jobs, key=lambda job_id: (places[job_id], job_id))
+
+
+def test_a_limit_that_is_removed_lets_all_start(database: Database) -> None:
+    key = _key(database, max_running=1)
+    _limit(database, 1)
+    for _ in range(3):
+        _submit(database, key)
+    assert len(_claimed(database)) == 1
+    _limit(database, None)
+    assert len(_claimed(database)) == 0
+    _limit_key(database, key, None)
+    assert len(_claimed(database)) == 2
+
+
+def test_a_paused_queue_starts_no_job_within_its_limit(database: Database) -> None:
+    _submit(database)
+    _limit(database, 1)
+    database.write(lambda session: queues.pause(session, "default"))
+    assert _claimed(database) == []
+
+
+def test_a_claim_within_limits_that_is_run_again_finds_its_job(database: Database) -> None:
+    _submit(database)
+    _submit(database)
+    _limit(database, 2)
+    first = factories.claim_next(database, owner="worker-1/1")
+    assert factories.claim_next(database, owner="worker-1/1") == first
+    assert len(database.read(_attempts)) == 1
+
+
+def test_waiting_for_a_limit_is_a_reason(database: Database) -> None:
+    factories.worker(database, slots=9)
+    key = _key(database, max_running=1)
+    started, waiting, other = _submit(database, key), _submit(database, key), _submit(database)
+    assert _claimed(database) == [started, other]
+    assert _reason(database, waiting) is WaitingFor.KEY_LIMIT
+    _limit(database, 2)
+    assert _reason(database, waiting) is WaitingFor.QUEUE_LIMIT
+    _limit(database, 3)
+    _limit_key(database, key, 2)
+    assert _reason(database, waiting) is None
+
+
+def _reason(database: Database, job_id: UUID) -> WaitingFor | None:
+    return database.read(lambda session: waits.of_job(session, session.get_one(Job, job_id)).waiting_for)
+
+
+def test_workers_are_not_woken_up_for_jobs_that_wait_for_limits(database: Database) -> None:
+    key = _key(database, max_running=1)
+    for _ in range(3):
+        _submit(database, key)
+    due = partial(dispatch.due, queues=["default"], limit=9)
+    assert database.read(due) == {"default": 3}
+    _claimed(database)
+    assert database.read(due) == {}
+    _submit(database)
+    assert database.read(due) == {"default": 1}
+    _limit(database, 1)
+    assert database.read(due) == {}
+
+
+def test_a_queues_limit_is_told_with_its_load(database: Database) -> None:
+    _submit(database)
+    _limit(database, 3)
+    queue = database.read(lambda session: queues.get(session, "default"))
+    assert queue.max_running == 3
+
+
+@pytest.mark.parametrize(
+    ("running", "max_running", "desired"), [(0, 2, 2), (3, 2, 3), (0, 9, 5), (0, None, 5)]
+)
+def test_no_worker_is_wanted_for_jobs_beyond_the_limit(
+    running: int, max_running: int | None, desired: int, database: Database
+) -> None:
+    for _ in range(5):
+        _submit(database)
+    for _ in range(running):
+        factories.claim_next(database)
+    _limit(database, max_running)
+    assert database.read(lambda session: queues.load(queues.get(session, "default"))).desired == desired
+
+
+@ON_SQLITE
+def test_the_next_job_within_limits_is_found_by_an_index_of_the_keys(database: Database) -> None:
+    key = _key(database, max_running=1)
+    _submit(database, key)
+    with recorded_statements(database) as statements:
+        factories.claim_next(database)
+    [within_limits] = [each for each in statements if "UPDATE" in each.sql and "max_running <=" in each.sql]
+    found = plan(database, within_limits)
+    assert "SEARCH jobs USING INDEX ix_jobs_next_of_key (queue=? AND api_key_id=?)" in found
+    assert "SCAN jobs" not in found
+
+
+@contextmanager
+def _claiming(database: Database) -> Iterator[list[UUID]]:
+    """Have eight threads claim jobs of two queues and release them; yield the jobs that they have claimed."""
+    claimed: list[UUID] = []
+    errors: list[Exception] = []
+    is_over = Event()
+
+    def run(worker: str, *queue_names: str) -> None:
+        try:
+            while not is_over.is_set():
+                claim = factories.claim_next(database, *queue_names, worker=worker)
+                if claim is not None:
+                    claimed.append(claim.attempt.job_id)
+                    database.write(partial(attempts.release, attempt=claim.attempt))
+        except Exception as error:
+            errors.append(error)
+
+    orders = cycle([("default", "gpu"), ("gpu", "default")])
+    workers = [(f"worker-{number}", *next(orders)) for number in range(_THREADS)]
+    threads = [Thread(target=run, args=worker) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield claimed
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join(30)
+    assert errors == []
+
+
+def _attempts(session: Session) -> set[tuple[UUID, int]]:
+    """Return the running attempts."""
+    return {(row.id, row.attempt) for row in session.execute(select(Job.id, Job.attempt).where(IS_RUNNING))}
+
+
+@pytest.mark.parametrize("of", ["queue", "key"])
+def test_no_claim_exceeds_a_limit_that_is_changed_while_eight_threads_claim(
+    of: str, database: Database
+) -> None:
+    key = _key(database)
+    for _ in range(2 * _THREADS):
+        _submit(database, key)
+        if of == "key":
+            _submit(database, key, "gpu")
+
+    def change(session: Session, max_running: int | None) -> set[tuple[UUID, int]]:
+        if of == "queue":
+            limits.limit_queue(session, "default", max_running)
+        else:
+            api_keys.change(session, key, ApiKeyUpdate(max_running=max_running))
+        return _attempts(session)
+
+    with _claiming(database) as claimed:
+        for max_running in (4, 1, None, 2, None, 1, 3, None, 1):
+            already = database.write(partial(change, max_running=max_running))
+            enough = len(claimed) + 30
+            while len(claimed) < enough:
+                running = database.read(_attempts)
+                # each claim since then has found room; what ran before may still run
+                assert max_running is None or running <= already or len(running) <= max_running
