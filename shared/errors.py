@@ -35,11 +35,13 @@ TrainshedError
 └── AttemptInterrupted          an attempt must end without a result
     ├── CancelRequested
     ├── StopRequested
+    ├── YieldRequested
     ├── LeaseLost
     └── StaleAttempt
 """
 
 from typing import ClassVar
+from uuid import UUID
 
 
 class TrainshedError(Exception):
@@ -210,6 +212,18 @@ class CancelRequested(AttemptInterrupted):
 
 class StopRequested(AttemptInterrupted):
     """The worker is being stopped, so it releases the job."""
+
+
+class YieldRequested(AttemptInterrupted):
+    """The job gives its slot to an urgent one.
+
+    Attributes:
+        urgent_id: that job.
+    """
+
+    def __init__(self, urgent_id: UUID) -> None:
+        super().__init__(f"the job yields to the urgent job {urgent_id}")
+        self.urgent_id = urgent_id
 
 
 class LeaseLost(AttemptInterrupted):

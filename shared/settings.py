@@ -1,6 +1,5 @@
 """Every setting with its default, read from the environment here and nowhere else."""
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -172,6 +171,8 @@ class Settings(BaseSettings):
     """Seconds by which `low` jobs are behind `normal` ones."""
     max_passed_s: float = Field(default=7 * 86_400.0, gt=0)
     """Seconds for which later jobs may pass a waiting one. Increase it where jobs wait for longer."""
+    min_run_s: float = Field(default=60.0, ge=0)
+    """Seconds for which a job that has given its slot to an `urgent` one runs before it does so again."""
 
     queues: Annotated[tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)], ...], NoDecode] = Field(
         default=("default",), min_length=1
@@ -211,12 +212,6 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         # other processes of the stack, which may run in other folders, are given this value
         return value.expanduser().absolute()
-
-    @model_validator(mode="after")
-    def _renamed(self) -> Self:
-        if "TRAINSHED_TRAINER" in os.environ:  # noqa: TID251 (this is the module that reads it)
-            raise ValueError("TRAINSHED_TRAINER was renamed: unset it, and set TRAINSHED_EXECUTOR instead")
-        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

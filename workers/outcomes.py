@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from random import Random
+from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -51,11 +52,18 @@ class Released:
 
 
 @dataclass(frozen=True)
+class Yielded:
+    """The job returns to the queue, and an urgent one gets its slot."""
+
+    urgent_id: UUID
+
+
+@dataclass(frozen=True)
 class Superseded:
     """The job no longer runs under this attempt, which reports nothing."""
 
 
-Outcome = Trained | Evaluated | Failed | Cancelled | Released | Superseded
+Outcome = Trained | Evaluated | Failed | Cancelled | Released | Yielded | Superseded
 
 
 def unexpected_failure(error: Exception) -> Failed:
@@ -102,6 +110,8 @@ def report(claim: claims.Claim, outcome: Outcome, session: Session, progress: Pr
             attempts.cancel_attempt(session, attempt, progress)
         case Released():
             attempts.release(session, attempt, progress)
+        case Yielded(urgent_id):
+            attempts.release(session, attempt, progress, yields_to=urgent_id)
         case Superseded():
             pass
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -53,6 +54,8 @@ class PendingProgress:
         self._lease_s = lease_s
         self._interval_s = interval_s
         self._reached: list[_Reached] = []  # appended to without the lock, shortened with it
+        self.yields_to: UUID | None = None
+        """The urgent job that the attempt is to yield to, as the last write has found."""
         self._unconfirmed = 0  # how many of the first were sent in a write that was not confirmed
         self._last_epoch: _Reached | None = None
         self._writing = threading.Lock()
@@ -119,7 +122,7 @@ class PendingProgress:
             return False
         self._unconfirmed = len(batch)
         record = partial(attempts.record, attempt=self._attempt, lease_s=self._lease_s)
-        database.write(lambda session: record(session, progress=_progress(batch)))
+        self.yields_to = database.write(lambda session: record(session, progress=_progress(batch)))
         del self._reached[: len(batch)]
         self._unconfirmed = 0
         self._written_at = time.monotonic()

@@ -15,7 +15,7 @@ from shared import log
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.settings import Settings
-from shared.store import dispatch, recovery, shares, workers
+from shared.store import dispatch, recovery, shares, workers, yielding
 
 _log = log.get_logger(__name__)
 
@@ -53,6 +53,7 @@ class Reconciler:
         requeued = self._recover_jobs()
         self._prune_workers()
         self._database.write(partial(shares.forget_past, limit=_MAX_FORGOTTEN))
+        self._request_yields()
         self._wake_workers(requeued)
 
     def _recover_jobs(self) -> int:
@@ -94,6 +95,13 @@ class Reconciler:
         pruned = self._database.write(partial(workers.prune, retention_s=retention_s, now=self._now))
         if pruned:
             _log.info("workers pruned", workers=pruned)
+
+    def _request_yields(self) -> None:
+        """Do so again: a victim may have been lost, or another job have taken the slot that was free."""
+        request = partial(yielding.request, min_run_s=self._settings.min_run_s, now=self._now)
+        victims = self._database.write(partial(request, queue_names=self._settings.queues))
+        if victims:
+            _log.info("jobs asked to yield", attempts=[str(victim) for victim in victims])
 
     def _wake_workers(self, requeued: int) -> None:
         """Wake workers up for jobs that wait although this worker has free slots, and for requeued ones."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from shared import log
+from shared.errors import YieldRequested
 from shared.lifecycle import Phase
 from shared.schemas import EpochMetrics, MetricName
 from shared.store import claims
@@ -42,6 +43,8 @@ class Recorder:
         if self._write_if_due() or metrics.epoch == self._last_epoch:
             _log.info("epoch finished", **metrics.model_dump(include=_LOGGED_FIELDS))
         self._raise_if_interrupted()
+        if self._pending.yields_to is not None and metrics.epoch != self._last_epoch:
+            raise YieldRequested(self._pending.yields_to)
 
     def check(self) -> None:
         """Note that a step is finished."""

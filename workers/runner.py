@@ -9,7 +9,15 @@ from sqlalchemy.orm import Session
 from shared import log
 from shared.db.clock import database_now
 from shared.db.outages import is_transient
-from shared.errors import AttemptError, CancelRequested, LeaseLost, ModelNotFound, StaleAttempt, StopRequested
+from shared.errors import (
+    AttemptError,
+    CancelRequested,
+    LeaseLost,
+    ModelNotFound,
+    StaleAttempt,
+    StopRequested,
+    YieldRequested,
+)
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, ModelFormat, TrainSpec
 from shared.store import claims, models, places
@@ -61,8 +69,10 @@ def claim_next(process: PoolProcess, first: Sequence[str] = ()) -> claims.Claim 
     return None if process.stop.is_set() else process.database.write(_claim(process, first))
 
 
-def _claim(process: PoolProcess, first: Sequence[str] = ()) -> Callable[[Session], claims.Claim | None]:
-    """Return the part of a transaction that claims the next job; it may be run again."""
+def _claim(
+    process: PoolProcess, first: Sequence[str] = (), before_all: UUID | None = None
+) -> Callable[[Session], claims.Claim | None]:
+    """Return the part of a transaction that claims the next job, or `before_all`; it may be run again."""
     # with the id of this process, by which its parent takes the job from it if it is killed
     settings, owner = process.settings, f"{process.info.name}/{process.id}/{uuid4()}"
 
@@ -70,7 +80,8 @@ def _claim(process: PoolProcess, first: Sequence[str] = ()) -> Callable[[Session
         if process.stop.is_set():
             return None
         queues = dict.fromkeys([*first, *places.by_next_place(session, settings.queues, now=database_now)])
-        return claims.claim(session, list(queues), worker=process.info, owner=owner, lease_s=settings.lease_s)
+        claim = partial(claims.claim, worker=process.info, owner=owner, lease_s=settings.lease_s)
+        return claim(session, list(queues), before_all=before_all)
 
     return claim
 
@@ -82,6 +93,9 @@ def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outc
         return run(process, claim, monitor)
     except CancelRequested:
         return outcomes.Cancelled()
+    except YieldRequested as error:
+        _log.info("attempt yields", reason=str(error))
+        return outcomes.Yielded(error.urgent_id)
     except (StopRequested, LeaseLost) as error:
         _log.info("attempt released", reason=str(error))
         return outcomes.Released()
@@ -132,7 +146,8 @@ def write_outcome(
     and then by a report that it can store: without any, the job would stay running until its lease expires,
     again and again, and nobody would learn why.
     """
-    claim_another: Callable[[Session], claims.Claim | None] | None = _claim(process)
+    urgent_id = outcome.urgent_id if isinstance(outcome, outcomes.Yielded) else None
+    claim_another: Callable[[Session], claims.Claim | None] | None = _claim(process, before_all=urgent_id)
     is_replaced = False
 
     def report(session: Session, progress: Progress) -> claims.Claim | None:

@@ -16,8 +16,16 @@ from shared.db.tables import Base, Job
 from shared.errors import StaleAttempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState
 from shared.schemas import Evaluation, EvaluationResult
-from shared.store import results
-from shared.store.progress import FENCE, NO_PROGRESS, Progress, apply_end, end_attempt, record_progress
+from shared.store import results, yielding
+from shared.store.progress import (
+    FENCE,
+    NO_PROGRESS,
+    Progress,
+    apply_end,
+    end_attempt,
+    fenced,
+    record_progress,
+)
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, update_of
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
@@ -60,18 +68,24 @@ def _is_cancel_requested(attempt: AttemptId, row: Row[datetime | None] | None) -
 
 def record(
     session: Session, attempt: AttemptId, progress: Progress, *, lease_s: float, now: Now = database_now
-) -> None:
+) -> UUID | None:
     """Store progress, with a checkpoint after its last epoch, and extend the lease.
+
+    Returns:
+        The urgent job that the attempt is to yield to; None if it need not.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    if record_progress(session, attempt, progress, lease_s=lease_s, now=now):
-        return
+    recorded = record_progress(session, attempt, progress, lease_s=lease_s, now=now)
+    if recorded is not None:
+        urgent_id: UUID | None = recorded.urgent_id
+        return urgent_id
     renew(session, attempt, lease_s=lease_s, now=now)  # raises StaleAttempt
     next_epoch = session.scalar(select(Job.next_epoch).where(Job.id == attempt.job_id))
     if progress.epochs and next_epoch != progress.epochs[-1].epoch + 1:
         raise StaleAttempt(f"job {attempt.job_id} is not at epoch {progress.epochs[0].epoch}")
+    return session.scalar(select(yielding.URGENT_ID), fenced(attempt))
 
 
 def succeed_training(
@@ -177,11 +191,21 @@ def cancel_attempt(
 
 
 def release(
-    session: Session, attempt: AttemptId, progress: Progress = NO_PROGRESS, *, now: Now = database_now
+    session: Session,
+    attempt: AttemptId,
+    progress: Progress = NO_PROGRESS,
+    *,
+    yields_to: UUID | None = None,
+    now: Now = database_now,
 ) -> None:
     """Return a running job to its queue after its last epoch; counts neither a failure nor a crash.
+
+    Args:
+        yields_to: the urgent job that gets its slot.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    end_attempt(session, NewEvent(EventType.RELEASED), attempt, AttemptOutcome.RELEASED, progress, now=now)
+    event = NewEvent(EventType.RELEASED, {} if yields_to is None else {"yielded_to": str(yields_to)})
+    if end_attempt(session, event, attempt, AttemptOutcome.RELEASED, progress, now=now) and yields_to:
+        yielding.note_yielded(session, attempt, now=now)

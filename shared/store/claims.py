@@ -3,13 +3,13 @@
 The statements are built once: that costs ten times their execution.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Select, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
@@ -50,18 +50,21 @@ def claim(
     worker: WorkerInfo,
     owner: str,
     lease_s: float,
+    before_all: UUID | None = None,
     now: Now = database_now,
 ) -> Claim | None:
     """Claim the next job of the first of these queues that has one, with a lease of `lease_s` seconds.
 
     Args:
+        before_all: a job that is claimed instead if it can start: an urgent one that gets another's slot.
         owner: unique for each call, so that a transaction that is run again finds its own claim.
 
     Returns:
         None if no job is queued and due, the queues that have some are paused, or this worker is draining.
     """
     start = partial(_start_attempt, session, worker=worker, owner=owner, now=now)
-    job = _first(start(queue, _update(lease_s, now)) for queue in queues)
+    job = _start_urgent(session, before_all, start, lease_s, now) if before_all else None
+    job = job or _first(start(queue, _update(lease_s, now)) for queue in queues)
     if job is None and limits.take_turn(session):
         job = _first(start(queue, _update_within_limits(lease_s, now)) for queue in queues)
     # if this transaction is run again, the job may have been claimed by a commit that was not confirmed
@@ -83,11 +86,24 @@ def _first(started: Iterable[Any]) -> Any:
     return next((job for job in started if job is not None), None)
 
 
+def _start_urgent(session: Session, job_id: UUID, start: Callable[..., Any], lease_s: float, now: Now) -> Any:
+    queue = session.scalar(select(Job.queue).where(Job.id == job_id))
+    limits.take_turn(session)
+    return start(queue or "", _update_of_job(lease_s, now), of_job=job_id)
+
+
 def _start_attempt(
-    session: Session, queue: str, update: Prepared, *, worker: WorkerInfo, owner: str, now: Now
+    session: Session,
+    queue: str,
+    update: Prepared,
+    *,
+    worker: WorkerInfo,
+    owner: str,
+    now: Now,
+    **parameters: Any,
 ) -> Any:
     event = NewEvent(EventType.CLAIMED, {"worker": worker.name})
-    parameters = {"of_queue": queue, "of_worker": worker.name, "of_owner": owner}
+    parameters |= {"of_queue": queue, "of_worker": worker.name, "of_owner": owner}
     job = apply(session, update, [event], parameters, now=now)
     if job is not None:
         attempt = {"job_id": job.id, "number": job.attempt, "worker": worker.name}
@@ -107,6 +123,13 @@ def _update(lease_s: float, now: Now) -> Prepared:
 @lru_cache
 def _update_within_limits(lease_s: float, now: Now) -> Prepared:
     return _update_of(limits.next_job(bindparam("of_queue"), now=now), lease_s, now)
+
+
+@lru_cache
+def _update_of_job(lease_s: float, now: Now) -> Prepared:
+    queue: BindParameter[str] = bindparam("of_queue")
+    can_start = places.due(queue, now=now).where(Job.id == bindparam("of_job"), *limits.let_start(queue))
+    return _update_of(can_start.with_only_columns(Job.id), lease_s, now)
 
 
 def _update_of(next_job: Select[UUID], lease_s: float, now: Now) -> Prepared:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     func,
     literal_column,
+    or_,
     select,
     text,
     union_all,
@@ -116,10 +117,24 @@ def _count_due(now: Now) -> Select[int]:
 
 def reached(session: Session, job: Job) -> WaitingFor | None:
     """Return the limit that a queued job waits for; None if it waits for none."""
-    if session.scalar(select(_is_full(job.queue))):
+    if is_queue_full(session, job.queue):
         return WaitingFor.QUEUE_LIMIT
-    key = _full_keys().where(ApiKey.id == job.api_key_id)
-    return WaitingFor.KEY_LIMIT if session.scalar(key) is not None else None
+    return WaitingFor.KEY_LIMIT if is_key_full(session, job.api_key_id) else None
+
+
+def is_queue_full(session: Session, queue: str) -> bool:
+    """Return whether as many jobs of a queue run as may run."""
+    return bool(session.scalar(select(_is_full(queue))))
+
+
+def is_key_full(session: Session, key_id: UUID | None) -> bool:
+    """Return whether as many jobs of an API key run as may run; None: jobs without a key."""
+    return session.scalar(_full_keys().where(ApiKey.id == key_id)) is not None
+
+
+def let_start(queue: BindParameter[str]) -> tuple[ColumnElement[bool], ...]:
+    """Return SQL conditions for whether a job of this queue can start within the limits."""
+    return ~_is_full(queue), or_(Job.api_key_id.is_(None), Job.api_key_id.not_in(_full_keys()))
 
 
 def _is_full(queue: str | BindParameter[str]) -> ColumnElement[bool]:

@@ -24,18 +24,20 @@ ORDER: tuple[UnaryExpression[Any], ...] = (Job.place.asc(), Job.id.asc())
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings that places depend on.
+    """The settings that the order depends on.
 
     Attributes:
         urgent_s, high_s: the head start of these priorities over `normal`, in seconds.
         low_s: that of `normal` over `low`.
         passed_s: for how long a job may be passed by jobs that are submitted after its turn.
+        min_run_s: for how long a job that has yielded to an urgent one runs before it yields again.
     """
 
     urgent_s: float = 86_400.0
     high_s: float = 3_600.0
     low_s: float = 3_600.0
     passed_s: float = 7 * 86_400.0
+    min_run_s: float = 60.0
 
     @classmethod
     def of(cls, settings: Settings) -> "Rules":
@@ -45,6 +47,7 @@ class Rules:
             settings.high_head_start_s,
             settings.low_delay_s,
             settings.max_passed_s,
+            settings.min_run_s,
         )
 
     def head_start_s(self, priority: Priority) -> float:

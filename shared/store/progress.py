@@ -19,6 +19,7 @@ from shared.lifecycle import EVENTS, AttemptOutcome, EventType, JobState, Phase
 from shared.schemas import EpochMetrics
 from shared.store import results
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, apply, update_of
+from shared.store.yielding import URGENT_ID
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
 
@@ -118,38 +119,41 @@ class Progress:
 NO_PROGRESS = Progress()
 
 
-def _fenced(attempt: AttemptId) -> dict[str, Any]:
+def fenced(attempt: AttemptId) -> dict[str, Any]:
     """Return the parameters of an UPDATE with `FENCE`."""
     return {"of_job": attempt.job_id, "of_attempt": attempt.number}
 
 
 def record_progress(
     session: Session, attempt: AttemptId, progress: Progress, *, lease_s: float, now: Now
-) -> bool:
+) -> Any:
     """Store progress, with a checkpoint after its last epoch, and extend the lease.
 
     Returns:
-        False if nothing changed: the attempt is stale, or its progress has been stored already.
+        A row whose `urgent_id` is the job that the attempt is to yield to, or None. None in place of the row
+        if nothing changed: the attempt is stale, or its progress has been stored already.
     """
     events = progress.events()
-    parameters = {**_fenced(attempt), **progress.parameters()}
+    parameters = {**fenced(attempt), **progress.parameters()}
     if progress.phase is not None:
         parameters["phase"] = progress.phase
     guards = progress.guards
     if not guards:
         guards, parameters["entered"] = (_IN_OTHER_PHASE,), progress.phase
     statement = _update_of_record(events[-1].type, guards, lease_s, now)
-    if apply(session, statement, events, parameters, now=now) is None:
-        return False
-    progress.store_epochs(session, attempt, resumable=True)
-    return True
+    recorded = apply(session, statement, events, parameters, now=now)
+    if recorded is not None:
+        progress.store_epochs(session, attempt, resumable=True)
+    return recorded
 
 
 @lru_cache
 def _update_of_record(
     event: EventType, guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now
 ) -> Prepared:
-    return Prepared(update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s)))
+    returning = [URGENT_ID.label("urgent_id")]
+    values: dict[str, Any] = {"lease_expires_at": now(lease_s)}
+    return Prepared(update_of(event, *FENCE, *guards, returning=returning, now=now, **values))
 
 
 def end_attempt(
@@ -208,7 +212,7 @@ def apply_end(
         columns: values of further columns that change.
     """
     events = [*progress.events(), event]
-    parameters = {**_fenced(attempt), **progress.parameters(), **columns}
+    parameters = {**fenced(attempt), **progress.parameters(), **columns}
     options: dict[str, Any] = {"outcome": outcome, "failure": failure, "now": now}
     if apply(session, statement, events, parameters, **options) is None:
         return False

@@ -7,7 +7,7 @@ from math import ceil, inf
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import Row, Select, TableValuedAlias, delete, func, select
+from sqlalchemy import Row, Select, TableValuedAlias, case, delete, func, select
 from sqlalchemy.orm import Session
 
 from shared import schemas
@@ -66,6 +66,19 @@ def get(session: Session, name: str, *, now: Now = database_now) -> schemas.Queu
 def served(session: Session, *, now: Now = database_now) -> set[str]:
     """Return the names of the queues that online or draining workers serve."""
     return {row.queue for row in session.execute(_services(session, now))}
+
+
+def free_slots(session: Session, queue: str, *, now: Now = database_now) -> int:
+    """Return how many more jobs the online workers of a queue can run at the same time."""
+    served, busy = queues_of_workers(session), workers.busy_slots()
+    free = Worker.slots - func.coalesce(busy.c.jobs, 0)
+    statement = (
+        select(func.sum(case((free > 0, free), else_=0)))
+        .select_from(Worker)
+        .outerjoin(busy, busy.c.worker == Worker.id)
+        .where(workers.in_state(WorkerState.ONLINE, now=now), served.c.value == queue)
+    )
+    return int(session.scalar(statement) or 0)
 
 
 def _services(session: Session, now: Now) -> Select[Any]:

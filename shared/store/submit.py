@@ -17,6 +17,7 @@ from shared.db.tables import Base, Job, JobTag, Sweep
 from shared.errors import IdempotencyKeyReused, JobNotFound
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import Priority
+from shared.store import yielding
 from shared.store.idempotency import Idempotency, KeyOwner, claim_keys, reused
 from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.shares import SHARED, Applicant, Share, take_places
@@ -196,6 +197,7 @@ def submit_jobs(
     receipts = {outcome.job_id for outcome in outcomes if isinstance(outcome, Receipt)}
     accepted = [new for new in requests if new.id in receipts and new.id not in stored]
     _insert(session, accepted, _places(session, accepted, at, rules, now), at)
+    _have_others_yield(session, accepted, rules, now)
     return outcomes
 
 
@@ -236,6 +238,11 @@ def _places(
 ) -> dict[UUID, float]:
     jobs = [Applicant(job.id, job.queue, job.priority, new.share) for new in requests for job in new.jobs]
     return take_places(session, jobs, at, rules=rules, now=now)
+
+
+def _have_others_yield(session: Session, requests: Sequence[NewJobs], rules: Rules, now: Now) -> None:
+    urgent = {job.queue for new in requests for job in new.jobs if job.priority is Priority.URGENT}
+    yielding.request(session, sorted(urgent), min_run_s=rules.min_run_s, now=now)
 
 
 def _insert(

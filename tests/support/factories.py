@@ -206,6 +206,15 @@ def claimed(database: Database, job_id: UUID, **overrides: Any) -> Claim:
     return claim
 
 
+def claimed_before_all(database: Database, job_id: UUID, worker: str = "worker-1") -> AttemptId:
+    """Have a worker claim a job as one that gets another's slot, whatever is before it."""
+    info, owner = make_worker_info(name=worker), f"{worker}/{uuid7()}"
+    claim = partial(claims.claim, queues=[], worker=info, owner=owner, lease_s=30.0, before_all=job_id)
+    claimed = database.write(claim)
+    assert claimed is not None
+    return claimed.attempt
+
+
 def running(database: Database, **overrides: Any) -> AttemptId:
     """Store a job and have a worker claim it."""
     return claimed(database, submitted(database, **overrides)).attempt
@@ -297,8 +306,8 @@ def set_columns(database: Database, job_id: UUID, **values: Any) -> UUID:
     return job_id
 
 
-def worker(database: Database, **overrides: Any) -> str:
-    """Store a worker (online, with one slot, its heartbeat now) and return its id."""
+def make_worker(**overrides: Any) -> Worker:
+    """A worker that is not stored yet: online, with one slot, its heartbeat now."""
     values: dict[str, Any] = {
         "id": "worker-1",
         "host": "host",
@@ -312,6 +321,11 @@ def worker(database: Database, **overrides: Any) -> str:
         "heartbeat_at": database_now(),
         "lost_after_s": 45.0,
     }
-    row = Worker(**{**values, **overrides})
+    return Worker(**{**values, **overrides})
+
+
+def worker(database: Database, **overrides: Any) -> str:
+    """Store a worker and return its id."""
+    row = make_worker(**overrides)
     database.write(lambda session: session.add(row))
     return row.id

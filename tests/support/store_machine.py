@@ -27,11 +27,11 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Checkpoint, Job, Model, QueueClock, ShareClock
+from shared.db.tables import ApiKey, Checkpoint, Job, Model, QueueClock, QueueLimit, ShareClock, Worker
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
 from shared.lifecycle import TERMINAL, Phase
-from shared.schemas import Priority
-from shared.store import attempts, claims, dispatch, job_edits, recovery
+from shared.schemas import ApiKeyUpdate, Priority, Scope
+from shared.store import api_keys, attempts, claims, dispatch, job_edits, limits, recovery, yielding
 from shared.store.claims import Claim
 from shared.store.idempotency import Idempotency
 from shared.store.progress import Progress
@@ -44,16 +44,26 @@ from tests.support.factories import (
     make_model,
     make_new_job,
     make_progress,
+    make_worker,
     make_worker_info,
 )
 from tests.support.fakes import FrozenClock
-from tests.support.store_model import LEASE_S, MAX_CRASHES, RETRY_S, RULES, StoreModel, stored_jobs
+from tests.support.slots_model import MIN_RUN_S
+from tests.support.store_model import (
+    LEASE_S,
+    MAX_CRASHES,
+    RETRY_S,
+    RULES,
+    WORKERS,
+    StoreModel,
+    stored_jobs,
+    stored_requests,
+)
 
 T = TypeVar("T")
 
 _MAX_JOBS = 14
-_MAX_UNFINISHED = 5
-_WORKERS = 3
+_MAX_UNFINISHED = 4
 # two classes are stored more quickly than ten
 _EVALUATION = make_evaluation(
     per_class=make_evaluation().per_class[:2], confusion_matrix=((3, 0), (1, 1)), misclassified=()
@@ -63,6 +73,7 @@ _FAILURE = AttemptFailure("internal", "it broke")
 # a transaction runs once; or is committed and run again; or is rolled back and run again
 _RUNS = st.sampled_from(("once", "once", "twice", "after a rollback"))
 _SHARES = (Share("a"), Share("b", 2.0), Share("c", 0.5))
+_LIMITS = st.sampled_from((None, None, None, 1, 2, 3))
 _SECONDS = st.sampled_from((0, 1, 4.999, 8.001, 30, 31, 31))
 _WRITES = st.sampled_from(
     (
@@ -93,10 +104,13 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self, database: Database) -> None:
         super().__init__()
         self.database = database
-        database.write(_delete_all)
         self.clock = FrozenClock()
+        keys = [api_keys.NewApiKey.draw() for _ in _SHARES[1:]]
+        # the jobs of the first share have no key
+        self.keys_of = dict(zip(_SHARES, [None, *(key.id for key in keys)], strict=True))
+        database.write(partial(_start_again, keys=keys, now=self.clock))
         self.model = StoreModel(self.clock.moment)
-        self.workers: list[_Held | None] = [None] * _WORKERS
+        self.workers: list[_Held | None] = [None] * len(WORKERS)
         self.stalled: list[_Held] = []
         self.keys: dict[str, tuple[str, UUID]] = {}
         self.claims = 0
@@ -138,6 +152,9 @@ class StoreMachine(RuleBasedStateMachine):
             "reconcile": 3,
             "wake": 3 * bool(self.stalled),
             "stall": 2 * any(self.workers),
+            "hand_over": 6 * bool(self._victims()),
+            "limit": 1,
+            "urge": 5 * (all(self.workers) and not self._is_urged()),
             "submit": 2
             * (self.model.count_unfinished() < _MAX_UNFINISHED and len(self.model.jobs) < _MAX_JOBS),
             "lose_data": 2,
@@ -158,6 +175,16 @@ class StoreMachine(RuleBasedStateMachine):
             data.draw(_RUNS),
         )
 
+    def _is_urged(self) -> bool:
+        """Whether an urgent job waits, or there have been too many jobs."""
+        waiting = (job.priority == Priority.URGENT for job in self.model.jobs.values() if not job.attempt)
+        return any(waiting) or len(self.model.jobs) >= _MAX_JOBS
+
+    def urge(self, data: st.DataObject) -> None:
+        """An urgent job is submitted while all workers are busy."""
+        share = data.draw(st.sampled_from(_SHARES), label="share")
+        self._submit(1, None, "a", Priority.URGENT, share, data.draw(_RUNS))
+
     def _submit(
         self, max_attempts: int, key: str | None, request: str, priority: Priority, share: Share, run: str
     ) -> None:
@@ -170,7 +197,7 @@ class StoreMachine(RuleBasedStateMachine):
                     session,
                     new,
                     idempotency=idempotency,
-                    submitter=Submitter(share),
+                    submitter=Submitter(share, self.keys_of[share]),
                     rules=RULES,
                     now=self.clock,
                 )
@@ -181,7 +208,7 @@ class StoreMachine(RuleBasedStateMachine):
         first_request, first_id = self.keys.setdefault(key, (request, new.id)) if key else (request, new.id)
         assert result == ((first_id, first_id == new.id) if request == first_request else None)
         if first_id == new.id:
-            self.model.submit(new.id, max_attempts, share, priority)
+            self.model.submit(new.id, max_attempts, share, priority, self.keys_of[share])
 
     def request_cancel(self, data: st.DataObject) -> None:
         unfinished = [job_id for job_id, job in self.model.jobs.items() if job.state not in TERMINAL]
@@ -195,6 +222,18 @@ class StoreMachine(RuleBasedStateMachine):
             return True
 
         assert self._write(data.draw(_RUNS), work) == self.model.request_cancel(job_id)
+
+    def limit(self, data: st.DataObject) -> None:
+        """Limit how many jobs run at the same time, of the queue or of a key."""
+        key, max_running = data.draw(st.sampled_from([*self.keys_of.values()])), data.draw(_LIMITS)
+        if key is None:
+            change = partial(limits.limit_queue, queue="default", max_running=max_running)
+            self.model.slots.queue_limit = max_running
+            self._write(data.draw(_RUNS), change)
+        else:
+            changes = ApiKeyUpdate(max_running=max_running)
+            self.model.slots.key_limits[key] = max_running
+            self._write(data.draw(_RUNS), partial(api_keys.change, key_id=key, changes=changes))
 
     # workers
 
@@ -216,6 +255,40 @@ class StoreMachine(RuleBasedStateMachine):
         if is_stale:
             self.stalled.append(held)
 
+    def _victims(self) -> list[int]:
+        """The workers whose attempt is asked to yield."""
+        held = [(number, each.attempt) for number, each in enumerate(self.workers) if each]
+        return [
+            number
+            for number, attempt in held
+            if self.model.is_current(attempt) and self.model.urgent_of(attempt)
+        ]
+
+    def hand_over(self, data: st.DataObject) -> None:
+        """A worker that is told so at an epoch releases its job and claims the urgent one.
+
+        Or the next one, if that was cancelled meanwhile.
+        """
+        number = self._draw_from(data, self._victims())
+        held = self.workers[number]
+        assert held is not None
+        victim, urgent = held.attempt, self.model.urgent_of(held.attempt)
+        assert urgent is not None
+        self._write_ends_attempt(held, "record", "e", "once")
+        if data.draw(st.booleans(), label="meanwhile"):
+            self.request_cancel(data)
+        if not self.model.is_current(victim):
+            return
+        owner = self._next_owner(f"worker-{number}")
+
+        def work(session: Session) -> Claim | None:
+            attempts.release(session, victim, yields_to=urgent, now=self.clock)
+            return self._claim_in(session, f"worker-{number}", owner, before_all=urgent)
+
+        claim = self._write(data.draw(_RUNS), work)
+        assert (claim and claim.attempt) == self.model.hand_over(victim, urgent, f"worker-{number}", owner)
+        self.workers[number] = None if claim is None else _held(claim)
+
     def stall(self, data: st.DataObject) -> None:
         """A worker stalls in the middle of its attempt, and another worker takes its place."""
         worker = self._draw_from(data, [number for number, held in enumerate(self.workers) if held])
@@ -231,20 +304,24 @@ class StoreMachine(RuleBasedStateMachine):
             self.stalled.remove(held)
 
     def _claim(self, worker: str, run: str) -> Claim | None:
-        self.claims += 1
-        owner, info = f"{worker}/{self.claims}", make_worker_info(name=worker)
-        claim = self._write(
-            run,
-            lambda session: claims.claim(
-                session, ["default"], worker=info, owner=owner, lease_s=LEASE_S, now=self.clock
-            ),
-        )
+        owner = self._next_owner(worker)
+        claim = self._write(run, lambda session: self._claim_in(session, worker, owner))
         expected = self.model.claim(worker, owner)
         assert (claim and claim.attempt) == expected
         if claim is not None:
             next_epoch = claim.checkpoint.next_epoch if claim.checkpoint else None
             assert next_epoch == self.model.jobs[claim.attempt.job_id].checkpoint
         return claim
+
+    def _next_owner(self, worker: str) -> str:
+        self.claims += 1
+        return f"{worker}/{self.claims}"
+
+    def _claim_in(
+        self, session: Session, worker: str, owner: str, before_all: UUID | None = None
+    ) -> Claim | None:
+        claim = partial(claims.claim, lease_s=LEASE_S, before_all=before_all, now=self.clock)
+        return claim(session, ["default"], worker=make_worker_info(name=worker), owner=owner)
 
     def _draw_write(self, data: st.DataObject, held: _Held) -> bool:
         return self._write_ends_attempt(held, data.draw(_WRITES), data.draw(_PROGRESS), data.draw(_RUNS))
@@ -310,6 +387,8 @@ class StoreMachine(RuleBasedStateMachine):
             lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, now=self.clock)
         )
         assert reaped == self.model.reap()
+        request = partial(yielding.request, queue_names=["default"], min_run_s=MIN_RUN_S, now=self.clock)
+        assert self.database.write(request) == self.model.request_yields()
         due = self.database.read(lambda session: dispatch.due(session, ["default"], limit=1, now=self.clock))
         assert due == ({} if self.model.next_job() is None else {"default": 1})
 
@@ -338,6 +417,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.is_consistent = False
         stored = stored_jobs(self.database)
         assert stored == self.model.jobs
+        assert stored_requests(self.database) == self.model.slots.requests
         for job in stored.values():
             job.check()
         self.is_consistent = True
@@ -369,10 +449,14 @@ def _progress(epoch: int, shape: str) -> Progress:
     return make_progress(*(next(epochs) if kind == "e" else _PHASES[kind] for kind in shape))
 
 
-def _delete_all(session: Session) -> None:
-    for table in (QueueClock, ShareClock, Model):
+def _start_again(session: Session, keys: Sequence[api_keys.NewApiKey], now: FrozenClock) -> None:
+    """Delete all rows; store idle workers and API keys."""
+    for table in (QueueClock, ShareClock, QueueLimit, ApiKey, Worker, Model, Job):
         session.execute(delete(table))
-    session.execute(delete(Job))
+    for key in keys:
+        api_keys.create(session, key, name="a key", scope=Scope.SUBMIT)
+    for name in WORKERS:
+        session.add(make_worker(id=name, heartbeat_at=now(), lost_after_s=1e9))
 
 
 def run_machine(database: Database, runs: int) -> None:

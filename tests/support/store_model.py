@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Checkpoint, Confusion, Epoch, Job, JobEvent, Model
+from shared.db.tables import Attempt, Checkpoint, Confusion, Epoch, Job, JobEvent, Model, Yield
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
 from shared.schemas import Priority
 from shared.store.places import Rules
@@ -19,10 +19,12 @@ from shared.store.progress import Progress
 from shared.store.shares import Share
 from shared.store.transitions import AttemptId
 from tests.support.factories import make_epoch
+from tests.support.slots_model import MIN_RUN_S, Request, SlotsModel
 from tests.support.turns import Placed, QueueOrder
 
 LEASE_S = 30.0
-RULES = Rules(urgent_s=7.0, high_s=3.0, low_s=3.0, passed_s=40.0)  # within a run
+WORKERS = ("worker-0", "worker-1", "worker-2")
+RULES = Rules(urgent_s=7.0, high_s=3.0, low_s=3.0, passed_s=40.0, min_run_s=MIN_RUN_S)  # within a run
 RETRY_S = 5.0
 MAX_CRASHES = 3
 SUCCESS = (1, 5)  # one model, and a confusion matrix that sums to five images
@@ -44,6 +46,7 @@ class JobModel:
     priority: str
     scheduled_at: datetime
     place: float = 0.0
+    key: UUID | None = None
     state: str = JobState.QUEUED
     attempt: int = 0
     version: int = 1
@@ -106,6 +109,7 @@ class StoreModel:
         self.moment = moment
         self.jobs: dict[UUID, JobModel] = {}
         self.order = QueueOrder(RULES)
+        self.slots = SlotsModel(WORKERS)
         self.damaged: set[UUID] = set()
 
     def _from_now(self, seconds: float) -> datetime:
@@ -114,25 +118,50 @@ class StoreModel:
     def count_unfinished(self) -> int:
         return sum(job.state not in TERMINAL for job in self.jobs.values())
 
-    def submit(self, job_id: UUID, max_attempts: int, share: Share, priority: Priority) -> None:
+    def submit(
+        self, job_id: UUID, max_attempts: int, share: Share, priority: Priority, key: UUID | None
+    ) -> None:
         waiting = [job.placed for job in self.jobs.values() if self._is_due(job)]
         running = [job.placed for job in self.jobs.values() if job.is_running]
         [place] = self.order.submit(share, priority, 1, self.moment.timestamp(), waiting, running)
-        self.jobs[job_id] = JobModel(max_attempts, priority, scheduled_at=self.moment, place=place)
+        self.jobs[job_id] = JobModel(max_attempts, priority, self.moment, place, key)
+        if priority is Priority.URGENT:
+            self.request_yields()
 
     def _is_due(self, job: JobModel) -> bool:
         is_queued = job.state == JobState.QUEUED and not job.cancel_requested
         return is_queued and job.scheduled_at <= self.moment
 
     def next_job(self) -> UUID | None:
-        """The job that is claimed next: of those that are queued and due, that of the least place."""
-        due = [(job.place, job_id) for job_id, job in self.jobs.items() if self._is_due(job)]
+        """The job that is claimed next: of those that may start, that of the least place."""
+        due = [(job.place, job_id) for job_id, job in self.jobs.items() if self._can_start(job)]
         return min(due)[1] if due else None
 
-    def claim(self, worker: str, owner: str) -> AttemptId | None:
-        job_id = self.next_job()
+    def _can_start(self, job: JobModel) -> bool:
+        return self._is_due(job) and self.slots.let_start(self.jobs, job)
+
+    def request_yields(self) -> list[AttemptId]:
+        due = {job_id for job_id, job in self.jobs.items() if self._is_due(job)}
+        return self.slots.request(self.jobs, due, self._queued(), self.moment)
+
+    def _queued(self) -> set[UUID]:
+        return {job_id for job_id, job in self.jobs.items() if job.state == JobState.QUEUED}
+
+    def urgent_of(self, attempt: AttemptId) -> UUID | None:
+        return self.slots.urgent_of(attempt, self._queued())
+
+    def hand_over(self, attempt: AttemptId, urgent: UUID, worker: str, owner: str) -> AttemptId | None:
+        self.release(attempt.job_id, Progress())
+        if request := self.slots.requests.get(attempt):
+            request.has_yielded = True
+        return self.claim(worker, owner, before_all=urgent)
+
+    def claim(self, worker: str, owner: str, before_all: UUID | None = None) -> AttemptId | None:
+        first = before_all is not None and self._can_start(self.jobs[before_all])
+        job_id = before_all if first else self.next_job()
         if job_id is None:
             return None
+        self.slots.started[AttemptId(job_id, self.jobs[job_id].attempt + 1)] = self.moment
         job = self.jobs[job_id]
         job.attempt += 1
         job.owner, job.lease_expires_at = owner, self._from_now(LEASE_S)
@@ -152,11 +181,12 @@ class StoreModel:
         self.jobs[job_id].lease_expires_at = self._from_now(LEASE_S)
         return self.jobs[job_id].cancel_requested
 
-    def record(self, job_id: UUID, progress: Progress) -> None:
+    def record(self, job_id: UUID, progress: Progress) -> UUID | None:
         job = self.jobs[job_id]
         job.lease_expires_at = self._from_now(LEASE_S)
         if progress.epochs or progress.phase != job.phase:
             self._advance(job_id, progress)
+        return self.urgent_of(AttemptId(job_id, job.attempt))
 
     def _advance(self, job_id: UUID, progress: Progress) -> None:
         job = self.jobs[job_id]
@@ -268,6 +298,7 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
             priority=job.priority,
             scheduled_at=job.scheduled_at,
             place=job.place,
+            key=job.api_key_id,
             state=job.state,
             attempt=job.attempt,
             version=job.version,
@@ -284,6 +315,16 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
             results=(models.count(job.id), evaluated.get(job.id, 0)),
         )
     return stored
+
+
+def stored_requests(database: Database) -> dict[AttemptId, Request]:
+    """Read the requests to yield as the model's objects."""
+    with database.engine.connect() as connection:
+        rows = connection.execute(select(*Yield.__table__.columns)).all()
+    return {
+        AttemptId(row.victim_id, row.victim_attempt): Request(row.urgent_id, row.yielded_at is not None)
+        for row in rows
+    }
 
 
 def _grouped(rows: Iterable[Any]) -> dict[UUID, list[Any]]:

@@ -166,12 +166,6 @@ def test_mnist_has_checksums_only_if_they_are_set(monkeypatch: pytest.MonkeyPatc
     assert (mnist.images_sha256, mnist.labels_sha256) == ("AB" * 32, "0" * 64)
 
 
-def test_the_former_setting_trainer_is_refused_with_its_new_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRAINSHED_TRAINER", "workers.mnist.executor:Executor")
-    with pytest.raises(ValidationError, match=r"TRAINSHED_TRAINER was renamed.*set TRAINSHED_EXECUTOR"):
-        Settings()
-
-
 def test_an_api_that_other_hosts_can_reach_needs_a_key() -> None:
     for host in ("127.0.0.1", "::1", "localhost"):
         Settings(host=host).require_guarded()

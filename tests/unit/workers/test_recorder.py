@@ -1,0 +1,111 @@
+"""A running training job yields to an urgent one at its next epoch, and resumes as if it had not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from shared.db.tables import Epoch
+from shared.lifecycle import AttemptOutcome, JobState
+from shared.schemas import JobDetail, Priority, TrainSpec
+from shared.store import job_queries
+from tests.support import factories, stored
+from tests.support.factories import make_spec, submitted
+from tests.support.stub_executor import StubExecutor
+from tests.unit.workers.conftest import MakeProcess, run_next
+from workers.executor import Checkpoint, Monitor, TrainedModel
+from workers.pool_process import PoolProcess
+from workers.runner import claim_next, run_attempt
+
+
+class _UrgentDuring(StubExecutor):
+    """Trains; an urgent job is submitted once, during an epoch."""
+
+    def __init__(self, process: PoolProcess, epoch: int) -> None:
+        super().__init__(process.settings, step_s=0.3)  # epochs are written one by one
+        self._process, self._epoch = process, epoch
+        self.urgent_id: UUID | None = None
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        return super().train(spec, start, _Submitting(monitor, self._submit))
+
+    def _submit(self, epoch: int) -> None:
+        if epoch == self._epoch and self.urgent_id is None:
+            spec = make_spec(epochs=1)
+            self.urgent_id = submitted(self._process.database, priority=Priority.URGENT, spec=spec)
+
+
+class _Submitting:
+    def __init__(self, monitor: Monitor, submit: Callable[[int], None]) -> None:
+        self._monitor, self._submit = monitor, submit
+        self.phase, self.check = monitor.phase, monitor.check
+
+    def epoch(self, metrics: Any, state: Callable[[], bytes], weights: bytes | None = None) -> None:
+        self._submit(metrics.epoch)
+        self._monitor.epoch(metrics, state, weights)
+
+
+def _job(process: PoolProcess, job_id: UUID) -> JobDetail:
+    return process.database.read(lambda session: job_queries.get(session, job_id))
+
+
+def _run_with_urgent_job(process: PoolProcess, job_id: UUID, epoch: int) -> UUID:
+    """Run the job; an urgent one is submitted during this epoch. Return the urgent one's id."""
+    factories.worker(process.database)
+    executor = _UrgentDuring(process, epoch)
+    claim = claim_next(process)
+    assert claim is not None
+    assert claim.attempt.job_id == job_id
+    following = run_attempt(replace(process, executor=executor), claim)
+    while following is not None:
+        following = run_attempt(process, following)
+    assert executor.urgent_id is not None
+    return executor.urgent_id
+
+
+def test_a_job_yields_at_the_epoch_and_runs_on_after_the_urgent_one(make_process: MakeProcess) -> None:
+    process = make_process()
+    job_id = submitted(process.database, spec=make_spec(epochs=3))
+    urgent = _run_with_urgent_job(process, job_id, epoch=0)
+    yielded, resumed = _job(process, job_id).attempts
+    assert (yielded.outcome, resumed.outcome) == (AttemptOutcome.RELEASED, AttemptOutcome.SUCCEEDED)
+    [first] = _job(process, urgent).attempts
+    assert first.outcome == AttemptOutcome.SUCCEEDED
+    assert yielded.finished_at is not None
+    assert first.finished_at is not None
+    assert yielded.finished_at <= first.started_at < first.finished_at <= resumed.started_at
+    released = [event for event in stored.events(process.database, job_id) if event.type == "released"]
+    assert [event.data for event in released] == [{"yielded_to": str(urgent)}]
+    epochs = select(Epoch.attempt).where(Epoch.job_id == job_id).order_by(Epoch.epoch)
+    assert process.database.read(lambda session: session.scalars(epochs).all()) == [1, 2, 2]
+
+
+def test_a_job_that_has_yielded_has_the_results_of_an_undisturbed_one(make_process: MakeProcess) -> None:
+    process = make_process()
+    spec = make_spec(epochs=3, keep_weights=True)
+    undisturbed = submitted(process.database, spec=spec)
+    run_next(process)
+    job_id = submitted(process.database, spec=spec)
+    _run_with_urgent_job(process, job_id, epoch=1)
+    assert _results(process, job_id) == _results(process, undisturbed)
+
+
+def _results(process: PoolProcess, job_id: UUID) -> tuple[Any, ...]:
+    def read(session: Any) -> tuple[Any, ...]:
+        epochs = [
+            (epoch.loss.hex(), epoch.val_accuracy.hex(), epoch.batch_loss)
+            for epoch in stored.epochs(session, job_id)
+        ]
+        return epochs, stored.weights(session, job_id), job_queries.get(session, job_id).evaluation_accuracy
+
+    return process.database.read(read)
+
+
+def test_a_job_whose_last_epoch_is_done_does_not_yield(make_process: MakeProcess) -> None:
+    process = make_process()
+    job_id = submitted(process.database, spec=make_spec(epochs=1))
+    urgent = _run_with_urgent_job(process, job_id, epoch=0)
+    assert [attempt.outcome for attempt in _job(process, job_id).attempts] == [AttemptOutcome.SUCCEEDED]
+    assert _job(process, urgent).state == JobState.SUCCEEDED
