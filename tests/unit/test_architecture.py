@@ -37,7 +37,6 @@ TESTED_ELSEWHERE = {
     "workers/app.py": "tests/faults",
     "workers/executor.py": "tests/unit/workers/mnist/test_executor.py",
     "workers/parent.py": "tests/faults/test_worker_kills.py",
-    "workers/recorder.py": "tests/unit/workers/test_runner.py",
 }
 # schemas declare fields; what they accept is tested together
 TESTED_TOGETHER = {"shared/schemas": "tests/unit/shared/schemas/test_schemas.py"}

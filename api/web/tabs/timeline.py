@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from api.services import Services
-from api.web.formats import clock, duration, word
+from api.web.formats import clock, duration, short_id, word
 from shared.lifecycle import EVENTS, EventType, JobState
 from shared.schemas import Attempt, JobDetail, JobEvent
 from shared.store import activity, timelines
@@ -160,6 +160,8 @@ def _text(event: JobEvent) -> str:
             return word(data.get("phase", ""))
         case EventType.EDITED:
             return ", ".join(f"{name}: {value}" for name, value in data.items())
+        case EventType.RELEASED if data.get("yielded_to"):
+            return f"It gave its slot to the urgent job {short_id(data['yielded_to'])}"
     reasons = [str(data[name]) for name in ("code", "message") if data.get(name)]
     if data.get("retry_in_s") is not None:
         reasons.append(f"in {duration(data['retry_in_s'])}")

@@ -27,6 +27,8 @@ def test_events_are_told_in_words_in_the_order_of_their_times() -> None:
             event(2, EventType.PHASE_ENTERED, phase="loading_data"),
             event(9, EventType.RETRY_SCHEDULED, code="data_unavailable", message="no route", retry_in_s=2.0),
             event(10, EventType.EDITED, name="another"),
+            event(11, EventType.RELEASED, yielded_to="01a21f9a-f13c-7049-b69a-b52fd89d1964"),
+            event(12, EventType.RELEASED),
         ],
         [RecordedEpochs(1, 0, 4, after(3), after(8))],
     )
@@ -37,6 +39,8 @@ def test_events_are_told_in_words_in_the_order_of_their_times() -> None:
         (3, "Epochs 1 to 5"),
         (9, "It failed and is tried again: data_unavailable: no route: in 2.0 s"),
         (10, "name: another"),
+        (11, "It gave its slot to the urgent job d89d1964"),
+        (12, "Its worker was stopped and gave it back"),
     ]
 
 
