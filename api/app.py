@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api.http import auth, docs_page, error_handlers, openapi
 from api.http.callers import Callers
 from api.http.cross_site import CrossSiteGuard
+from api.http.head import Head
 from api.http.middleware import RequestContext, RequestTiming
 from api.http.open_streams import OpenStreams
 from api.http.rate_limit import RateLimiter
@@ -161,5 +162,6 @@ def _middleware(settings: Settings, request_times: RequestTimes) -> list[Middlew
         Middleware(RequestTiming, request_times),
         Middleware(CrossSiteGuard, settings),
         *([cors] if settings.cors_origins else []),
+        Middleware(Head),
         Middleware(RenderedJobs),
     ]

@@ -32,6 +32,11 @@ _EXAMPLES = {
     "admin": {"summary": "For an administrator", "value": {"name": "Grace", "scope": "admin"}},
 }
 
+_CHANGES = {
+    "weight": {"summary": "Three of its jobs for one of another key", "value": {"weight": 3}},
+    "limit": {"summary": "No more than two jobs at the same time", "value": {"max_running": 2}},
+}
+
 
 @router.post("/api-keys", dependencies=[ADMIN], status_code=201, responses=documented(*BODY, NoAdministrator))
 def create_api_key(
@@ -75,7 +80,7 @@ def update_api_key(
     callers: CallersDep,
     rendered: RenderedDep,
     key_id: KeyId,
-    request: schemas.ApiKeyUpdate,
+    request: Annotated[schemas.ApiKeyUpdate, Body(openapi_examples=_CHANGES)],
 ) -> schemas.ApiKey:
     """Change the weight of a key's jobs that are submitted later, or how many run at the same time.
 

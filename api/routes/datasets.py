@@ -1,4 +1,4 @@
-"""Datasets: samples of their test images, and any of their images by index."""
+"""Datasets: their list, samples of their test images, and any of their images by index."""
 
 from random import Random
 from typing import Annotated
@@ -14,7 +14,7 @@ from api.prediction.mnist_images import png, samples
 from shared.datasets import catalog
 from shared.datasets.catalog import Dataset
 from shared.errors import DatasetNotFound, DataUnavailable, ImageNotFound
-from shared.schemas import DatasetSamples, Split
+from shared.schemas import Datasets, DatasetSamples, DatasetSummary, Split
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[READ])
 
@@ -35,6 +35,25 @@ Indices = Annotated[
         examples=[[0, 1]],
     ),
 ]
+
+
+@router.get("", responses=documented())
+def list_datasets(services: ServicesDep) -> Datasets:
+    """List the datasets that jobs may use: their classes, their sizes, and how much of them a job uses."""
+    settings = services.settings
+    return Datasets(
+        data=tuple(
+            DatasetSummary(
+                **{
+                    field: getattr(info, field)
+                    for field in DatasetSummary.model_fields
+                    if hasattr(info, field)
+                },
+                is_cached=catalog.is_cached(info.name, settings),
+            )
+            for info in (catalog.describe(name, settings) for name in catalog.dataset_names(settings))
+        )
+    )
 
 
 @router.get("/{name}/samples", responses=documented(DatasetNotFound, DataUnavailable))

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated
 
 from anyio import from_thread
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Body, Path
 
 from api.deps import RenderedDep, ServicesDep
 from api.http.auth import ADMIN, READ
@@ -24,6 +24,11 @@ MAX_SHARES = 100
 """Shares of a queue that are listed."""
 
 QueueName = Annotated[str, Path(pattern=QUEUE_PATTERN, description="The queue's name, such as `default`.")]
+
+
+_LIMITS = {
+    "four": {"summary": "No more than four jobs at the same time", "value": {"max_running": 4}},
+}
 
 
 @router.get("/queues", dependencies=[READ], responses=documented(InvalidCursor))
@@ -67,7 +72,10 @@ def resume_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) 
 
 @router.patch("/queues/{name}", dependencies=[ADMIN], responses=documented(*BODY))
 def update_queue(
-    services: ServicesDep, rendered: RenderedDep, name: QueueName, request: QueueUpdate
+    services: ServicesDep,
+    rendered: RenderedDep,
+    name: QueueName,
+    request: Annotated[QueueUpdate, Body(openapi_examples=_LIMITS)],
 ) -> Queue:
     """Limit how many jobs of a queue run at the same time. Jobs that run already continue. Idempotent."""
     services.database.write(partial(limits.limit_queue, queue=name, max_running=request.max_running))

@@ -171,6 +171,11 @@ def cached(name: str, settings: Settings) -> Dataset:
     return _divided(info, _decoded_digits[0])
 
 
+def is_cached(name: str, settings: Settings) -> bool:
+    """Return whether a configured dataset needs no download on this host."""
+    return name not in settings.sprites or _folder(name, settings).exists()
+
+
 def _divided(info: DatasetInfo, arrays: Arrays) -> Dataset:
     images, labels = arrays
     train, test = slice(info.train_rows), slice(info.train_rows, info.train_rows + info.test_rows)

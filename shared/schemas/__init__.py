@@ -2,7 +2,7 @@
 
 from shared.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyUpdate, CreatedApiKey, Me, Scope
 from shared.schemas.base import Page
-from shared.schemas.datasets import DatasetSamples, JobImages, Part, Sample, Split
+from shared.schemas.datasets import Datasets, DatasetSamples, DatasetSummary, JobImages, Part, Sample, Split
 from shared.schemas.evaluations import (
     ClassResult,
     Evaluation,

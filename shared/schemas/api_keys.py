@@ -26,12 +26,12 @@ class Scope(StrEnum):
 
 _Weight = Annotated[
     float,
-    StrictNumber,
     Field(
         ge=0.01,
         le=100,
         description="How many of its jobs start for one of a key of weight 1 while both wait.",
     ),
+    StrictNumber,
 ]
 
 

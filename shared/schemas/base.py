@@ -1,8 +1,18 @@
 """Base classes and field types that all schemas share."""
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+
+from shared.schemas.unknown_fields import with_advice
 
 T = TypeVar("T")
 
@@ -11,6 +21,14 @@ class Request(BaseModel):
     """Base of all request schemas. Unknown fields are refused, so that a misspelt one is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _advise(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            raise with_advice(error, cls) from None
 
 
 def _remove_defaults(schema: dict[str, Any]) -> None:

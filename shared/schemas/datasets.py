@@ -26,6 +26,33 @@ class Part(StrEnum):
         return Split.TRAIN if self is Part.TRAINING else Split.TEST
 
 
+class DatasetSummary(Response):
+    """A dataset that jobs may use.
+
+    Attributes:
+        train_rows: number of images for training.
+        test_rows: number of images for validation and evaluation together.
+        default_train_size, default_validation_size, default_evaluation_size: the numbers of images that a job
+            uses if its specification does not say how many.
+        is_cached: whether the API's host has its images; no job waits for a download there.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train_rows: int
+    test_rows: int
+    default_train_size: int
+    default_validation_size: int
+    default_evaluation_size: int
+    is_cached: bool
+
+
+class Datasets(Response):
+    """The datasets that jobs may use."""
+
+    data: tuple[DatasetSummary, ...]
+
+
 class Sample(Response):
     """An image of a dataset.
 

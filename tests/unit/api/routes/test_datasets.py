@@ -170,3 +170,11 @@ def test_images_that_cannot_be_named_are_refused(client: httpx.Client, query: st
     answer = client.get(f"/v1/datasets/digits/images?{query}")
 
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+
+
+def test_the_datasets_are_listed_with_their_sizes(client: httpx.Client) -> None:
+    mnist, digits = client.get("/v1/datasets").json()["data"]
+    assert (mnist["name"], mnist["train_rows"], mnist["test_rows"]) == ("mnist", 55_000, 10_000)
+    assert (mnist["default_train_size"], mnist["class_names"]) == (5_500, list(factories.NAMES))
+    assert (mnist["is_cached"], digits["is_cached"]) == (False, True)
+    assert digits["name"] == "digits"

@@ -1,0 +1,30 @@
+"""HEAD: what a GET of the same address answers, without its body."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Head:
+    """ASGI middleware that answers HEAD by the route of GET (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        is_answered = False
+
+        async def send_head(message: Message) -> None:
+            nonlocal is_answered
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})
+                is_answered = True
+
+        async def receive_until_answered() -> Message:
+            # a stream of events goes on until its client has gone
+            return {"type": "http.disconnect"} if is_answered else await receive()
+
+        await self._app({**scope, "method": "GET"}, receive_until_answered, send_head)

@@ -1,0 +1,32 @@
+"""HEAD is answered like GET, without a body."""
+
+import httpx
+import pytest
+
+from shared.db.engine import Database
+from tests.support import factories
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs", "/v1/jobs/{}", "/readyz", "/openapi.json", "/", "/static/app.css"]
+)
+def test_head_has_the_headers_of_get(path: str, client: httpx.Client, database: Database) -> None:
+    path = path.format(factories.succeeded(database)[0])
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    for name in ("content-type", "content-length", "etag"):
+        assert head.headers.get(name) == got.headers.get(name)
+
+
+def test_head_of_what_does_not_exist_is_404(client: httpx.Client) -> None:
+    assert client.head("/v1/nothing").status_code == 404
+
+
+def test_head_of_an_operation_that_changes_something_is_refused(client: httpx.Client) -> None:
+    assert client.head("/v1/queues/default/pause").status_code == 405
+
+
+def test_head_of_a_stream_ends(client: httpx.Client, database: Database) -> None:
+    job_id = factories.submitted(database)
+    for path in (f"/v1/jobs/{job_id}/stream", "/v1/events/stream", f"/v1/jobs/{job_id}/events?wait=10"):
+        assert client.head(path, timeout=15).content == b""
