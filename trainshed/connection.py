@@ -1,14 +1,17 @@
-"""An HTTP connection to one server, which retries requests and validates responses."""
+"""An HTTP connection to one server, which retries requests and validates responses.
+
+It is written once, as coroutines, for both clients: with a `BlockingTransport` they never suspend.
+"""
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from random import uniform
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
-import tenacity
+from httpx_sse import EventSource, ServerSentEvent
 from pydantic import BaseModel, ValidationError
 
 from shared.addresses import is_loopback, public
@@ -21,9 +24,104 @@ CONNECT_TIMEOUT_S = 3.0
 
 _FIRST_CONTACT_S = 2.0
 _FOLLOWERS_PATIENCE = 3  # times that of other requests: a job may take hours, and a restart a minute
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 _TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _PROBLEM = "application/problem+json"
-_backoff = tenacity.wait_exponential(multiplier=0.1, max=2.0)
+
+
+class Transport(Protocol):
+    """Sends requests and passes time."""
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Request:
+        """Return a request, with the options of `httpx.Client.build_request`."""
+
+    async def send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        """Return the response; with `stream`, the caller must read and close one that is a success."""
+
+    def events(self, response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
+        """Yield a response's server-sent events as they arrive, and close it at the end."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+
+class BlockingTransport:
+    """A transport whose coroutines never suspend: they block."""
+
+    def __init__(self, http: httpx.Client, sleep: Callable[[float], None]) -> None:
+        self._http = http
+        self._sleep = sleep
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Request:
+        """Return a request."""
+        return self._http.build_request(method, path, **options)
+
+    async def send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        """Return the response, read unless it is to be streamed."""
+        response = self._http.send(request, stream=True)
+        if not (stream and response.is_success):
+            response.read()
+        return response
+
+    async def events(self, response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
+        """Yield a response's events, and close it."""
+        try:
+            for event in EventSource(response).iter_sse():
+                yield event
+        finally:
+            response.close()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self._sleep(seconds)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+
+class AsyncTransport:
+    """A transport for an event loop."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, sleep: Callable[[float], Awaitable[None]] | None = None
+    ) -> None:
+        if sleep is None:
+            import asyncio  # imported here, since who has no event loop does not need it
+
+            sleep = asyncio.sleep
+        self._http = http
+        self._sleep = sleep
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Request:
+        """Return a request."""
+        return self._http.build_request(method, path, **options)
+
+    async def send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        """Return the response, read unless it is to be streamed."""
+        response = await self._http.send(request, stream=True)
+        if not (stream and response.is_success):
+            await response.aread()
+        return response
+
+    async def events(self, response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
+        """Yield a response's events, and close it."""
+        try:
+            async for event in EventSource(response).aiter_sse():
+                yield event
+        finally:
+            await response.aclose()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await self._sleep(seconds)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
 
 
 class Connection:
@@ -35,42 +133,17 @@ class Connection:
     server may thus execute it more than once, so every request must be idempotent.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        patience_s: float,
-        timeout_s: float,
-        api_key: str = "",
-        transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Prepare to connect, with the arguments of `trainshed.Client`."""
+    def __init__(self, url: str, transport: Transport, *, patience_s: float) -> None:
+        """Prepare to connect; `patience_s` is as in `trainshed.Client`."""
         self.url = public(url).rstrip("/")  # it is shown
+        self.transport = transport
         self._patience_s = patience_s
         self._reached = False
         self._followers = 0
-        self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(httpx.TransportError)
-            | tenacity.retry_if_result(_is_transient),
-            wait=_wait_s,
-            stop=self._is_out_of_patience,
-            sleep=sleep,
-            retry_error_callback=_last_outcome,
-        )
-        address = _parse(url.rstrip("/"))
-        self._http = httpx.Client(
-            base_url=address,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            # a proxy that the environment names leads away from this host
-            trust_env=not is_loopback(address.host),
-            transport=transport,
-        )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close every connection."""
-        self._http.close()
+        await self.transport.close()
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -81,10 +154,10 @@ class Connection:
         finally:
             self._followers -= 1
 
-    def probe(self, path: str) -> httpx.Response | None:
+    async def probe(self, path: str) -> httpx.Response | None:
         """Return the response to one GET, whatever its status, or None if the server does not respond."""
         try:
-            return self._http.get(path)
+            return await self.transport.send(self.transport.request("GET", path))
         except httpx.TransportError:
             return None
 
@@ -99,7 +172,7 @@ class Connection:
         except ValidationError as error:
             raise self._unexpected(response) from error
 
-    def call(self, method: str, path: str, *, stream: bool = False, **options: Any) -> httpx.Response:
+    async def call(self, method: str, path: str, *, stream: bool = False, **options: Any) -> httpx.Response:
         """Send a request, with retries, and return the response.
 
         The path is relative to the server's URL; the options are those of `httpx.Client.build_request`. With
@@ -110,26 +183,35 @@ class Connection:
             TrainshedApiError: the server refused the request, or failed.
             UnexpectedResponse: the response is not Trainshed's.
         """
-        try:
-            response: httpx.Response = self._retrying(self._send, method, path, stream, options)
-        except httpx.TransportError as error:
-            raise ServerUnreachable(self.url, _reason(error)) from error
-        if response.is_success or response.status_code == httpx.codes.NOT_MODIFIED:
-            return response
-        raise self._refusal(response)
+        began, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        while True:
+            outcome = await self._attempt(method, path, stream, options)
+            wait_s = max(pause_s * uniform(0.8, 1.2), _retry_after_s(outcome))
+            if not _is_transient(outcome) or time.monotonic() - began + wait_s >= self._patience():
+                break
+            await self.transport.sleep(wait_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        if isinstance(outcome, httpx.TransportError):
+            raise ServerUnreachable(self.url, _reason(outcome)) from outcome
+        if outcome.is_success or outcome.status_code == httpx.codes.NOT_MODIFIED:
+            return outcome
+        raise self._refusal(outcome)
 
-    def _send(self, method: str, path: str, stream: bool, options: dict[str, Any]) -> httpx.Response:
-        response = self._http.send(self._http.build_request(method, path, **options), stream=True)
-        if not (stream and response.is_success):
-            response.read()
+    async def _attempt(
+        self, method: str, path: str, stream: bool, options: dict[str, Any]
+    ) -> httpx.Response | httpx.TransportError:
+        try:
+            response = await self.transport.send(
+                self.transport.request(method, path, **options), stream=stream
+            )
+        except httpx.TransportError as error:
+            return error
         self._reached = True
         return response
 
-    def _is_out_of_patience(self, state: tenacity.RetryCallState) -> bool:
+    def _patience(self) -> float:
         patience_s = self._patience_s * (_FOLLOWERS_PATIENCE if self._followers else 1)
-        if not self._reached:
-            patience_s = min(patience_s, _FIRST_CONTACT_S)
-        return tenacity.stop_before_delay(patience_s)(state)
+        return patience_s if self._reached else min(patience_s, _FIRST_CONTACT_S)
 
     def _refusal(self, response: httpx.Response) -> ClientError:
         try:
@@ -145,28 +227,31 @@ class Connection:
         )
 
 
-def _is_transient(response: httpx.Response) -> bool:
-    if response.status_code in _TRANSIENT_STATUSES:
+def http_options(url: str, api_key: str, timeout_s: float) -> dict[str, Any]:
+    """Return the options of the httpx client for a server.
+
+    Raises:
+        UsageError: it is not the URL of a server.
+    """
+    address = _parse(url.rstrip("/"))
+    return {
+        "base_url": address,
+        "headers": {"Authorization": f"Bearer {api_key}"} if api_key else None,
+        "timeout": httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+        # a proxy that the environment names leads away from this host
+        "trust_env": not is_loopback(address.host),
+    }
+
+
+def _is_transient(outcome: httpx.Response | httpx.TransportError) -> bool:
+    if isinstance(outcome, httpx.TransportError) or outcome.status_code in _TRANSIENT_STATUSES:
         return True
     # an error that the API did not explain: it was stopped before it could, or a proxy responded
-    return response.is_server_error and _media_type(response) != _PROBLEM
+    return outcome.is_server_error and _media_type(outcome) != _PROBLEM
 
 
 def _media_type(response: httpx.Response) -> str:
     return str(response.headers.get("Content-Type", "no content type")).partition(";")[0]
-
-
-def _last_outcome(state: tenacity.RetryCallState) -> httpx.Response:
-    """Return the response to the last try, or raise its error."""
-    assert state.outcome is not None
-    response: httpx.Response = state.outcome.result()
-    return response
-
-
-def _wait_s(state: tenacity.RetryCallState) -> float:
-    assert state.outcome is not None
-    retry_after_s = 0.0 if state.outcome.failed else _retry_after_s(state.outcome.result())
-    return max(_backoff(state) * uniform(0.8, 1.2), retry_after_s)
 
 
 def _parse(url: str) -> httpx.URL:
@@ -179,9 +264,11 @@ def _parse(url: str) -> httpx.URL:
     return address
 
 
-def _retry_after_s(response: httpx.Response) -> float:
+def _retry_after_s(outcome: httpx.Response | httpx.TransportError) -> float:
+    if isinstance(outcome, httpx.TransportError):
+        return 0.0
     try:
-        return max(0.0, float(response.headers.get("Retry-After", "0")))
+        return max(0.0, float(outcome.headers.get("Retry-After", "0")))
     except ValueError:  # a date: the usual backoff serves as well
         return 0.0
 

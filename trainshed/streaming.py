@@ -1,10 +1,10 @@
 """Streams of events from the server (server-sent events, HTML Living Standard, section 9.2)."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import httpx
-from httpx_sse import EventSource, ServerSentEvent, SSEError
+from httpx_sse import ServerSentEvent, SSEError
 
 from shared.schemas import JobEvent
 from trainshed.connection import CONNECT_TIMEOUT_S, Connection
@@ -22,28 +22,28 @@ class EventStream:
         ended: whether the server has ended the stream for good; if not, no stream gets through from it.
     """
 
-    def __init__(self, connection: Connection, path: str, after: str, sleep: Callable[[float], None]) -> None:
+    def __init__(self, connection: Connection, path: str, after: str) -> None:
         """Prepare to resume after the event with the id `after`; empty: begin where the server does."""
         self.last_event_id = after
         self.ended = False
         self._connection = connection
         self._path = path
-        self._sleep = sleep
 
-    def __iter__(self) -> Iterator[JobEvent]:
+    async def events(self) -> AsyncGenerator[JobEvent, None]:
         """Yield each event once, in order, until the stream ends or no stream gets through."""
         lost = 0
         while lost < _MAX_LOST:
             lost += 1
             try:
-                for message in self._connect():
-                    lost = 0
-                    if message.event == "end":
-                        self.ended = True
-                        return
-                    self.last_event_id = message.id or self.last_event_id
-                    if message.data:
-                        yield JobEvent.model_validate_json(message.data)
+                async with aclosing(self._connect()) as messages:
+                    async for message in messages:
+                        lost = 0
+                        if message.event == "end":
+                            self.ended = True
+                            return
+                        self.last_event_id = message.id or self.last_event_id
+                        if message.data:
+                            yield JobEvent.model_validate_json(message.data)
                 if lost:  # the response has ended, and was empty
                     return
             except (httpx.ReadTimeout, SSEError):  # a proxy keeps what arrives, or responds itself
@@ -51,20 +51,21 @@ class EventStream:
                     return
             except httpx.TransportError:
                 pass
-            self._sleep(_RECONNECT_DELAY_S * 2 ** max(lost - 1, 0))
+            await self._connection.transport.sleep(_RECONNECT_DELAY_S * 2 ** max(lost - 1, 0))
 
-    def _connect(self) -> Iterator[ServerSentEvent]:
+    async def _connect(self) -> AsyncGenerator[ServerSentEvent, None]:
         """Yield what one connection receives until it ends.
 
         Raises:
             httpx.TransportError: it was lost, or the response is not a stream.
         """
-        response = self._connection.call(
+        response = await self._connection.call(
             "GET",
             self._path,
             stream=True,
             headers={"Last-Event-ID": self.last_event_id} if self.last_event_id else {},
             timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         )
-        with closing(response):
-            yield from EventSource(response).iter_sse()
+        async with aclosing(self._connection.transport.events(response)) as messages:
+            async for message in messages:
+                yield message

@@ -72,7 +72,7 @@ def of_request(page: Request, job: JobCreate) -> Commands:
 def of_sweep(page: Request, sweep: SweepCreate) -> Commands:
     """Return the commands that submit a sweep; the command line's is empty if it lacks an option for it."""
     site = _Site.of(page)
-    body = sweep.model_dump(mode="json", exclude_defaults=True)
+    body = {"strategy": sweep.strategy, **sweep.model_dump(mode="json", exclude_defaults=True)}
     options = {name: value for name, value in _fields(body).items() if name not in ("strategy", "parameters")}
     words = ["trainshed", "sweep", "submit"]
     for name, values in body["parameters"].items():

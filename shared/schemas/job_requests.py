@@ -62,7 +62,9 @@ class TrainJobCreate(_JobOptions):
 class EvaluateJobCreate(_JobOptions):
     """A request to evaluate a stored model."""
 
-    kind: Literal[JobKind.EVALUATE]
+    model_config = ConfigDict(json_schema_extra={"required": ["kind", "spec"]})
+
+    kind: Literal[JobKind.EVALUATE] = JobKind.EVALUATE
     spec: EvaluateRequest
 
 

@@ -66,7 +66,7 @@ class GridSweepCreate(TrainJobCreate):
 
     model_config = ConfigDict(json_schema_extra={"required": ["strategy", "parameters"]})
 
-    strategy: Literal["grid"]
+    strategy: Literal["grid"] = "grid"
     parameters: Annotated[dict[SweptField, Choices], Field(min_length=1)]
 
 
@@ -75,7 +75,7 @@ class RandomSweepCreate(TrainJobCreate):
 
     model_config = ConfigDict(json_schema_extra={"required": ["strategy", "count", "parameters"]})
 
-    strategy: Literal["random"]
+    strategy: Literal["random"] = "random"
     count: Annotated[int, Field(ge=1, le=MAX_SWEEP_JOBS), StrictNumber]
     sweep_seed: Seed | None = Field(default=None, description="Determines the drawn values; default: random.")
     parameters: Annotated[dict[SweptField, Choices | Range], Field(min_length=1)]

@@ -20,12 +20,9 @@ from shared.schemas import (
     BatchAction,
     EvaluateJobCreate,
     EvaluateRequest,
-    JobClone,
-    JobListQuery,
     JobOrder,
     MetricName,
     ModelFormat,
-    ModelPatch,
     TrainJobCreate,
     TrainRequest,
 )
@@ -75,17 +72,17 @@ def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
         assert metrics == dict.fromkeys(MetricName, EPOCHS)
 
         # clone, and compare
-        overrides = JobClone(spec={"learning_rate": 0.01}, name="second")
-        second = server.wait(server.clone(first.id, overrides).id, timeout_s=60)
-        compared = server.compare([first.id, second.id])
+        copy = server.clone(first.id, learning_rate=0.01, name="second")
+        second = server.wait(copy, timeout_s=60)
+        compared = server.compare(first, second)
         assert compared.differing == {"learning_rate": (0.001, 0.01)}
         accuracies = [evaluation.accuracy for evaluation in compared.evaluations if evaluation]
         best = server.job((first.id, second.id)[accuracies.index(max(accuracies))])
         assert best.model_id is not None
-        assert next(server.jobs(JobListQuery(tag="day", sort=JobOrder.BEST_EVALUATION))).id == best.id
+        assert next(server.jobs(tag="day", sort=JobOrder.BEST_EVALUATION)).id == best.id
 
         # evaluate the better model again, with a threshold
-        server.change_model(best.model_id, ModelPatch(alias="champion"))
+        server.change_model(best.model_id, alias="champion")
         strict = EvaluateRequest(model_id="champion", threshold=0.9)
         again = server.submit(EvaluateJobCreate(kind="evaluate", spec=strict, tags=("day",)))
         assert server.wait(again.id, timeout_s=60).state is JobState.SUCCEEDED
@@ -95,7 +92,7 @@ def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
         assert sum(map(sum, measured.confusion_matrix)) == measured.size - measured.rejected
 
         # predict, and compare with the downloaded file
-        [prediction] = server.predict("champion", drawing).data
+        [prediction] = server.predict(drawing, "champion").data
         onnx = onnxruntime.InferenceSession(server.download("champion", ModelFormat.ONNX))
         [name] = [node.name for node in onnx.get_inputs()]
         pixels = (
@@ -107,7 +104,7 @@ def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
         # clean up
         refused, *_ = server.batch(BatchAction.DELETE, [best.id])
         assert (refused.status, refused.problem and refused.problem.title) == (409, "The model is in use")
-        server.change_model("champion", ModelPatch(alias=None))
+        server.change_model("champion", alias=None)
         ids = [again.id, first.id, second.id]
         assert [result.status for result in server.batch(BatchAction.DELETE, ids)] == [204, 204, 204]
         assert (server.counts().total, list(server.models())) == (0, [])

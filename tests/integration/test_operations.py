@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.schemas import BatchAction, JobClone, JobListQuery, JobOrder, JobPatch, WaitingFor
+from shared.schemas import BatchAction, JobOrder, WaitingFor
 from tests.support import factories
 from tests.support.servers import RedisServer
 from trainshed import Client
@@ -54,12 +54,11 @@ def _messages(redis: RedisServer, queue: str = "default") -> int:
 
 def test_jobs_are_edited_cloned_listed_and_deleted(server: Client, database: Database) -> None:
     ended = factories.failed(database, name="first", tags=("a",))
-    assert server.edit(ended, JobPatch(tags=("b",))).tags == ("b",)
-    clone = server.clone(ended, JobClone(spec={"epochs": 9}, name="second"))
-    query = JobListQuery(tag="b", sort=JobOrder.OLDEST)
-    assert [job.id for job in server.jobs(query, page_size=1)] == [ended, clone.id]
+    assert server.edit(ended, tags=("b",)).tags == ("b",)
+    clone = server.clone(ended, epochs=9, name="second")
+    assert [job.id for job in server.jobs(tag="b", sort=JobOrder.OLDEST, page_size=1)] == [ended, clone.id]
     server.delete(ended)
-    assert [job.id for job in server.jobs(query)] == [clone.id]
+    assert [job.id for job in server.jobs(tag="b", sort=JobOrder.OLDEST)] == [clone.id]
     assert server.counts().states[JobState.QUEUED] == 1
 
 

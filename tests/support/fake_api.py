@@ -12,15 +12,11 @@ from uuid_utils.compat import uuid7
 from shared.lifecycle import AttemptOutcome, JobState, Phase, WorkerState
 from shared.schemas import (
     Attempt,
-    Job,
-    JobDetail,
     JobError,
-    JobEvaluation,
     JobEvent,
     LastMetrics,
     LayerSummary,
     MetricName,
-    Metrics,
     ModelDetail,
     ModelKind,
     Page,
@@ -32,7 +28,9 @@ from shared.schemas import (
     WorkerAttempt,
 )
 from tests.support.factories import make_epoch, make_evaluation, make_spec
+from trainshed.async_client import AsyncClient
 from trainshed.client import Client
+from trainshed.notebook.answers import Job, JobDetail, JobEvaluation, Metrics
 
 T = TypeVar("T")
 
@@ -274,6 +272,14 @@ class FakeApi:
         transport = httpx.MockTransport(self._respond)
         return Client(url, api_key=api_key, transport=transport, sleep=self.pauses.append, patience_s=5.0)
 
+    def connect_async(self) -> AsyncClient:
+        """An asynchronous client of this API."""
+
+        async def pause(seconds: float) -> None:
+            self.pauses.append(seconds)
+
+        return AsyncClient(transport=httpx.MockTransport(self._respond), sleep=pause, patience_s=5.0)
+
     def add(self, *states: JobDetail) -> UUID:
         """Add a job with these successive states; return its id."""
         self.states[states[0].id] = list(states)
@@ -334,6 +340,12 @@ class FakeApi:
                 return _json(_page(request, [event for event in self.events[some_id] if event.seq > after]))
             case "/stream" if self.no_streams:
                 return httpx.Response(200, headers={"Content-Type": "text/html"}, text="a proxy's error")
+            case "/stream":
+                sent = [
+                    f"data: {event.model_dump_json()}\nid: {event.seq}\n\n" for event in self.events[some_id]
+                ]
+                text = "".join(sent) + "event: end\ndata: {}\n\n"
+                return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, text=text)
             case "/cancel":
                 self.add(make_cancellation(self.states[some_id][0]))
         return self._job(request, self.states[some_id])

@@ -16,9 +16,9 @@ ROOT_MODULES = {
     "shared": {
         *("addresses", "broker", "errors", "lifecycle", "log", "redis_check", "retry", "settings", "texts"),
     },
-    "trainshed": {"client", "connection", "errors", "streaming"},
+    "trainshed": {"async_client", "client", "connection", "errors", "images", "items", "streaming"},
 }
-LARGE_MODULES = {"shared/db/tables.py", "trainshed/client.py"}  # all tables; one class for the whole REST API
+LARGE_MODULES = {"shared/db/tables.py"}  # all tables
 SERVER_PACKAGES = {"sqlalchemy", "alembic", "numpy", "celery", "redis", "uvicorn", "fastapi", "tensorflow"}
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "core", "misc"}
 
@@ -33,13 +33,17 @@ TESTED_ELSEWHERE = {
     "shared/store/keyset.py": "tests/unit/shared/store/test_job_lists.py",
     "trainshed/cli/options.py": "tests/unit/trainshed/cli",
     "trainshed/errors.py": "tests/unit/trainshed/test_connection.py",
+    "trainshed/local/extras.py": "tests/unit/trainshed/test_trainshed.py",
     "workers/__main__.py": "tests/faults/test_broker_faults.py",
     "workers/app.py": "tests/faults",
     "workers/executor.py": "tests/unit/workers/mnist/test_executor.py",
     "workers/parent.py": "tests/faults/test_worker_kills.py",
 }
-# schemas declare fields; what they accept is tested together
-TESTED_TOGETHER = {"shared/schemas": "tests/unit/shared/schemas/test_schemas.py"}
+# schemas declare fields, and operations requests: these are tested together
+TESTED_TOGETHER = {
+    "shared/schemas": "tests/unit/shared/schemas/test_schemas.py",
+    "trainshed/operations": "tests/unit/trainshed/test_client.py",
+}
 
 
 def _loaded_by(module: str, folder: Path) -> set[str]:

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from shared.settings import Settings
+from tests.support import client_page
 from tests.support.paths import ROOT
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -27,6 +28,10 @@ def test_every_setting_is_documented_with_its_default() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     table = re.findall(r"^\| `[A-Z0-9_]+` \|.*$", page, flags=re.MULTILINE)
     assert table == settings_rows()
+
+
+def test_the_clients_page_is_that_of_its_docstrings() -> None:
+    assert client_page.PAGE.read_text() == client_page.render(), "run python -m tests.support.client_page"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -19,7 +19,6 @@ from shared.schemas import (
     EvaluateJobCreate,
     EvaluateRequest,
     GridSweepCreate,
-    ModelPatch,
     TrainJobCreate,
     TrainRequest,
 )
@@ -82,7 +81,7 @@ def _prepare(client: Client) -> dict[str, str]:
     jobs = [codelab.id, dense.id, failing.id, *(result.job_id for result in sweep.jobs)]
     model_id, *_ = [client.wait(job_id, timeout_s=_WAIT_S).model_id for job_id in jobs]
     assert model_id is not None
-    client.change_model(model_id, ModelPatch(alias="champion"))
+    client.change_model(model_id, alias="champion")
     evaluation = EvaluateRequest(model_id=model_id, evaluation_size=5_000)
     client.wait(client.submit(EvaluateJobCreate(kind="evaluate", spec=evaluation)).id, timeout_s=_WAIT_S)
     running = client.submit(_train("all images", seed=2, train_size=55_000, epochs=500))

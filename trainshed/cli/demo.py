@@ -1,6 +1,6 @@
 """The demo: trains the codelab's model on real digits on the local stack, and cross-checks the results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from shared.errors import DataUnavailable
 from shared.lifecycle import JobState
@@ -15,11 +15,12 @@ from shared.schemas import (
     TrainSpec,
 )
 from shared.settings import Settings
+from trainshed.async_client import local_api_key, local_url
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.follow import follow, show_outcome, with_evaluation
 from trainshed.cli.output import say, show, stdout, write_json
-from trainshed.client import Client, local_api_key, local_url
+from trainshed.client import Client
 from trainshed.errors import StackRunning
 from trainshed.local import ports
 from trainshed.local.stack import LocalStack
@@ -96,7 +97,7 @@ def _show_results(server: Client, job: JobDetail, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-def _summary(evaluation: JobEvaluation, metrics: dict[Resolution, Metrics]) -> str:
+def _summary(evaluation: JobEvaluation, metrics: Mapping[Resolution, Metrics]) -> str:
     epochs = {metric.name: metric.y for metric in metrics[Resolution.EPOCH].series}
     batches = len(metrics[Resolution.STEP].series[0].y)
     return (
@@ -107,7 +108,7 @@ def _summary(evaluation: JobEvaluation, metrics: dict[Resolution, Metrics]) -> s
 
 
 def inconsistencies(
-    job: JobDetail, evaluation: JobEvaluation, metrics: dict[Resolution, Metrics]
+    job: JobDetail, evaluation: JobEvaluation, metrics: Mapping[Resolution, Metrics]
 ) -> Iterator[str]:
     """Yield what in a training job's results contradicts its specification or another result."""
     assert isinstance(job.spec, TrainSpec)

@@ -102,4 +102,4 @@ def prediction(predictions: Predictions) -> Group:
     for label, probability in enumerate(result.probabilities):
         table.add_row(str(label), decimal(probability), ProgressBar(total=1, completed=probability, width=30))
     head = f"No digit found: {_NO_DIGIT[result.reason]}" if result.reason else str(result.prediction)
-    return Group(Text(head, "bold"), Text(), table)
+    return Group(Text(head, "bold"), Text(f"by model {predictions.model_id}", "dim"), table)

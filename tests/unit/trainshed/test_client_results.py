@@ -5,6 +5,7 @@ from hashlib import sha256
 from io import BytesIO
 from uuid import UUID
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,7 +13,6 @@ from shared.db.engine import Database
 from shared.schemas import (
     GridSweepCreate,
     ModelFormat,
-    ModelPatch,
     NoDigitReason,
     Objective,
     Part,
@@ -34,13 +34,15 @@ def _file(format_: str = "PNG") -> bytes:
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG"])
 def test_an_image_file_is_predicted(server: Client, model_id: UUID, format_: str) -> None:
-    predictions = server.predict(model_id, _file(format_))
+    predictions = server.predict(_file(format_), model_id)
 
     assert (predictions.model_id, predictions.data[0].prediction) == (model_id, 3)
 
 
 def test_several_images_are_predicted_at_once(server: Client, model_id: UUID) -> None:
-    predictions = server.predict(model_id, [_file(), [[0.0] * 28] * 28, [[0.01] * 28] * 28], threshold=0.9)
+    predictions = server.predict(
+        [_file(), np.zeros((28, 28)), np.full((28, 28), 0.01)], model_id, threshold=0.9
+    )
 
     assert [prediction.reason for prediction in predictions.data] == [
         None,
@@ -95,7 +97,7 @@ def test_a_model_for_tensorflow_js_has_two_files_that_refer_to_each_other(
 ) -> None:
     model = make_readable_model(factories.make_spec())
     factories.succeed(database, factories.running(database), model)
-    server.change_model(model.id, ModelPatch(alias="champion"))
+    server.change_model(model.id, alias="champion")
 
     files = server.tfjs_files("champion")
 
@@ -104,12 +106,12 @@ def test_a_model_for_tensorflow_js_has_two_files_that_refer_to_each_other(
 
 
 def test_a_model_is_given_an_alias_read_by_it_and_deleted(server: Client, model_id: UUID) -> None:
-    named = server.change_model(model_id, ModelPatch(alias="champion", description="best"))
+    named = server.change_model(model_id, alias="champion", description="best")
     assert (named.alias, named.description) == ("champion", "best")
     assert server.model("champion").id == model_id
     assert server.download("champion", ModelFormat.KERAS) == b"a .keras file"
 
-    server.change_model("champion", ModelPatch(alias=None))
+    server.change_model("champion", alias=None)
     server.delete_model(model_id)
 
     assert list(server.models()) == []
@@ -137,7 +139,7 @@ def test_metrics_of_one_job_and_of_several_are_read(server: Client, database: Da
 def test_jobs_are_compared(server: Client, database: Database) -> None:
     ids = [factories.submitted(database, spec=factories.make_spec(epochs=epochs)) for epochs in (1, 2)]
 
-    comparison = server.compare(ids)
+    comparison = server.compare(*ids)
 
     assert comparison.differing == {"epochs": (1, 2)}
     assert [job.id for job in comparison.jobs] == ids
@@ -169,3 +171,19 @@ def test_two_submissions_of_a_sweep_with_the_same_key_create_one_sweep(server: C
 
     assert first == second
     assert len({job.parameters["learning_rate"] for job in first.jobs}) == 4
+
+
+def test_a_sweep_is_waited_for(server: Client) -> None:
+    sweep = server.submit_sweep(GridSweepCreate(parameters={"epochs": (1, 2)}))
+    for job in sweep.jobs:
+        server.cancel(job)
+
+    assert server.wait_sweep(sweep, timeout_s=10).states == {"cancelled": 2}
+    assert server.wait_sweep("last", progress=True).id == sweep.id
+
+
+def test_waiting_for_a_sweep_ends_at_its_timeout(server: Client) -> None:
+    server.submit_sweep(GridSweepCreate(parameters={"epochs": (1, 2)}))
+
+    with pytest.raises(TimeoutError, match=r"sweep .* is not finished after 0 s"):
+        server.wait_sweep("last", timeout_s=0)

@@ -7,8 +7,9 @@ import pytest
 
 from shared.schemas import Version
 from tests.support.fake_api import URL, make_problem
-from trainshed.connection import Connection
+from trainshed.connection import BlockingTransport, Connection, http_options
 from trainshed.errors import ServerUnreachable, TrainshedApiError, UnexpectedResponse, UsageError
+from trainshed.items import run
 
 Outcome = httpx.Response | Exception
 
@@ -22,14 +23,8 @@ class Server:
         self.requests: list[httpx.Request] = []
 
     def connection(self, patience_s: float = 60.0, api_key: str = "", url: str = URL) -> Connection:
-        return Connection(
-            url,
-            patience_s=patience_s,
-            timeout_s=1.0,
-            api_key=api_key,
-            transport=httpx.MockTransport(self._respond),
-            sleep=self.pauses.append,
-        )
+        http = httpx.Client(**http_options(url, api_key, 1.0), transport=httpx.MockTransport(self._respond))
+        return Connection(url, BlockingTransport(http, self.pauses.append), patience_s=patience_s)
 
     def _respond(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -64,13 +59,13 @@ def busy(**headers: str) -> httpx.Response:
 )
 def test_a_transient_failure_is_retried(trouble: Callable[[], Outcome]) -> None:
     server = Server([trouble(), trouble(), httpx.Response(200, text="at last")])
-    assert server.connection().call("GET", "/").text == "at last"
+    assert run(server.connection().call("GET", "/")).text == "at last"
     assert len(server.pauses) == 2
 
 
 def test_the_backoff_grows_from_a_tenth_of_a_second_to_about_two_seconds() -> None:
     server = Server([busy() for _ in range(8)] + [httpx.Response(200)])
-    server.connection().call("GET", "/")
+    run(server.connection().call("GET", "/"))
     assert server.pauses[0] == pytest.approx(0.1, rel=0.2)
     assert server.pauses[1] == pytest.approx(0.2, rel=0.2)
     assert server.pauses[-1] == pytest.approx(2.0, rel=0.2)
@@ -78,7 +73,7 @@ def test_the_backoff_grows_from_a_tenth_of_a_second_to_about_two_seconds() -> No
 
 def test_the_backoff_is_jittered() -> None:
     server = Server([busy() for _ in range(20)] + [httpx.Response(200)])
-    server.connection().call("GET", "/")
+    run(server.connection().call("GET", "/"))
     assert len(set(server.pauses)) == 20
 
 
@@ -86,26 +81,26 @@ def test_every_request_starts_with_the_shortest_backoff() -> None:
     server = Server([busy(), busy(), busy(), httpx.Response(200), busy(), httpx.Response(200)])
     connection = server.connection()
     for _ in range(2):
-        connection.call("GET", "/")
+        run(connection.call("GET", "/"))
     assert server.pauses[-1] == pytest.approx(0.1, rel=0.2)
 
 
 def test_retry_after_is_honoured() -> None:
     server = Server([busy(**{"Retry-After": "7"}), httpx.Response(200)])
-    server.connection().call("GET", "/")
+    run(server.connection().call("GET", "/"))
     assert server.pauses == [7.0]
 
 
 def test_a_retry_after_that_is_a_date_is_ignored() -> None:
     server = Server([busy(**{"Retry-After": "Fri, 02 Jan 2026 03:04:05 GMT"}), httpx.Response(200)])
-    server.connection().call("GET", "/")
+    run(server.connection().call("GET", "/"))
     assert server.pauses[0] < 1
 
 
 def test_a_retry_after_beyond_the_patience_is_not_waited_for() -> None:
     server = Server([busy(**{"Retry-After": "3600"})])
     with pytest.raises(TrainshedApiError, match="database"):
-        server.connection().call("GET", "/")
+        run(server.connection().call("GET", "/"))
     assert server.pauses == []
 
 
@@ -114,30 +109,24 @@ def test_a_server_has_more_time_once_it_has_responded(monkeypatch: pytest.Monkey
     server = Server([refused(), httpx.Response(200), refused(), httpx.Response(200)])
     connection = server.connection()
     with pytest.raises(ServerUnreachable):
-        connection.call("GET", "/")
-    connection.call("GET", "/")
-    connection.call("GET", "/")
+        run(connection.call("GET", "/"))
+    run(connection.call("GET", "/"))
+    run(connection.call("GET", "/"))
     assert len(server.requests) == 4
 
 
-def test_who_follows_a_job_has_three_times_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[float] = []
-
-    def stop_before(patience_s: float) -> Callable[[object], bool]:
-        asked.append(patience_s)
-        return lambda _: False
-
-    monkeypatch.setattr("tenacity.stop_before_delay", stop_before)
-    outcomes = [httpx.Response(200)]
-    for _ in range(3):
-        outcomes += [busy(), httpx.Response(200)]
-    connection = Server(outcomes).connection(30)
-    connection.call("GET", "/")
-    connection.call("GET", "/")
+def test_who_follows_a_job_has_three_times_the_patience() -> None:
+    long = {"Retry-After": "60"}
+    server = Server([httpx.Response(200), busy(**long), busy(**long), httpx.Response(200), busy(**long)])
+    connection = server.connection(30)
+    run(connection.call("GET", "/"))
+    with pytest.raises(TrainshedApiError):
+        run(connection.call("GET", "/"))
     with connection.following(), connection.following():
-        connection.call("GET", "/")
-    connection.call("GET", "/")
-    assert asked == [30, 90, 30]
+        run(connection.call("GET", "/"))
+    with pytest.raises(TrainshedApiError):
+        run(connection.call("GET", "/"))
+    assert server.pauses == [60.0]
 
 
 def test_no_message_has_the_password_of_the_url() -> None:
@@ -145,9 +134,9 @@ def test_no_message_has_the_password_of_the_url() -> None:
     server = Server([httpx.ConnectError("refused"), html])
     connection = server.connection(patience_s=0, url="http://ann:secret@trainshed.test")
     with pytest.raises(ServerUnreachable) as unreachable:
-        connection.call("GET", "/v1/jobs")
+        run(connection.call("GET", "/v1/jobs"))
     with pytest.raises(UnexpectedResponse) as unexpected:
-        connection.read(Version, connection.call("GET", "/version"))
+        connection.read(Version, run(connection.call("GET", "/version")))
     assert "secret" not in f"{unreachable.value} {unexpected.value} {connection.url}"
     assert server.requests[0].headers["Authorization"].startswith("Basic ")
     with pytest.raises(UsageError) as wrong:
@@ -158,7 +147,7 @@ def test_no_message_has_the_password_of_the_url() -> None:
 def test_after_the_last_retry_the_failure_is_raised_with_its_cause() -> None:
     server = Server([refused()])
     with pytest.raises(ServerUnreachable) as caught:
-        server.connection(patience_s=0).call("GET", "/")
+        run(server.connection(patience_s=0).call("GET", "/"))
     assert f"the server at {URL} cannot be reached (connection refused)" in str(caught.value)
     assert "`trainshed up`" in str(caught.value)
     assert isinstance(caught.value.__cause__, httpx.ConnectError)
@@ -168,7 +157,7 @@ def test_after_the_last_retry_the_failure_is_raised_with_its_cause() -> None:
 def test_a_refusal_is_raised_at_once_with_its_problem(status: int) -> None:
     server = Server([make_problem(status, "because")])
     with pytest.raises(TrainshedApiError, match="because") as caught:
-        server.connection().call("GET", "/")
+        run(server.connection().call("GET", "/"))
     assert caught.value.problem.status == status
     assert len(server.requests) == 1
 
@@ -177,30 +166,30 @@ def test_a_refusal_is_raised_at_once_with_its_problem(status: int) -> None:
 def test_the_message_of_a_servers_failure_has_the_requests_id(status: int, words: str) -> None:
     problem = make_problem(status, "because", request_id="r-1")
     with pytest.raises(TrainshedApiError, match=f"^{words}$"):
-        Server([problem]).connection(patience_s=0).call("GET", "/")
+        run(Server([problem]).connection(patience_s=0).call("GET", "/"))
 
 
 def test_a_refusal_without_a_problem_is_not_trainsheds() -> None:
     page = httpx.Response(404, html="<h1>nginx</h1>")
     with pytest.raises(UnexpectedResponse, match=r"404 with text/html.*another program"):
-        Server([page]).connection().call("GET", "/v1/jobs")
+        run(Server([page]).connection().call("GET", "/v1/jobs"))
 
 
 def test_a_response_that_does_not_match_the_schema_is_not_trainsheds() -> None:
     connection = Server([httpx.Response(200, json={"hello": "world"})]).connection()
     with pytest.raises(UnexpectedResponse, match=rf"GET {URL}/version returned 200"):
-        connection.read(Version, connection.call("GET", "/version"))
+        connection.read(Version, run(connection.call("GET", "/version")))
 
 
 def test_not_modified_is_a_response_and_not_an_error() -> None:
-    assert Server([httpx.Response(304)]).connection().call("GET", "/").status_code == 304
+    assert run(Server([httpx.Response(304)]).connection().call("GET", "/")).status_code == 304
 
 
 def test_a_probe_is_made_once_and_raises_nothing() -> None:
     server = Server([refused(), busy()])
     connection = server.connection()
-    assert connection.probe("/") is None
-    response = connection.probe("/")
+    assert run(connection.probe("/")) is None
+    response = run(connection.probe("/"))
     assert response is not None
     assert response.status_code == 503
     assert server.pauses == []
@@ -209,13 +198,13 @@ def test_a_probe_is_made_once_and_raises_nothing() -> None:
 @pytest.mark.parametrize("url", ["nonsense", "ftp://host", "http://", "http://host:port"])
 def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match=r"is not a (server's )?URL"):
-        Connection(url, patience_s=1, timeout_s=1)
+        http_options(url, "", 1.0)
 
 
 @pytest.mark.parametrize(("api_key", "header"), [("ts_1_2", "Bearer ts_1_2"), ("", None)])
 def test_a_key_is_sent_if_there_is_one(api_key: str, header: str | None) -> None:
     server = Server([httpx.Response(200)])
-    server.connection(api_key=api_key).call("GET", "/")
+    run(server.connection(api_key=api_key).call("GET", "/"))
     assert server.requests[0].headers.get("Authorization") == header
 
 
@@ -223,11 +212,8 @@ def test_the_environments_proxy_is_not_used_for_this_host(monkeypatch: pytest.Mo
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
     def uses_proxy(url: str) -> bool:
-        connection = Connection(url, patience_s=1, timeout_s=1)
-        try:
-            return bool(connection._http._mounts)
-        finally:
-            connection.close()
+        with httpx.Client(**http_options(url, "", 1.0)) as http:
+            return bool(http._mounts)
 
     assert uses_proxy("http://10.0.0.1:8000")
     assert not uses_proxy("http://127.0.0.1:8000")

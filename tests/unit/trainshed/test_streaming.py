@@ -1,5 +1,6 @@
 """Event streams reconnect, and yield each event once."""
 
+import gc
 from collections.abc import Iterator
 from itertools import islice
 
@@ -23,10 +24,14 @@ class Body(httpx.SyncByteStream):
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self.is_closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._text.encode()
         raise httpx.ReadError("connection reset")
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 class Streams:
@@ -35,11 +40,13 @@ class Streams:
     Attributes:
         resumed_after: the Last-Event-ID of each connection.
         paths: the paths requested.
+        bodies: those of the responses.
     """
 
     def __init__(self, *texts: str) -> None:
         self.resumed_after: list[str | None] = []
         self.paths: set[str] = set()
+        self.bodies: list[Body] = []
         self._texts = list(texts)
 
     def connect(self) -> Client:
@@ -49,8 +56,8 @@ class Streams:
     def _respond(self, request: httpx.Request) -> httpx.Response:
         self.paths.add(request.url.path)
         self.resumed_after.append(request.headers.get("Last-Event-ID"))
-        text = self._texts.pop(0)
-        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Body(text))
+        self.bodies.append(Body(self._texts.pop(0)))
+        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=self.bodies[-1])
 
 
 def _sent(*events: JobEvent) -> str:
@@ -131,3 +138,14 @@ def test_the_stream_of_all_jobs_is_resumed_after_its_last_id() -> None:
     assert streams.paths == {"/v1/stream"}
     with pytest.raises(UnexpectedResponse, match="no event stream gets through"):
         next(events)
+
+
+def test_a_connection_is_closed_when_its_stream_is_closed_or_dropped() -> None:
+    streams = Streams(*[_sent(*LIFE) + END] * 2)
+    server = streams.connect()
+    events = server.stream(JOB)
+    next(events)
+    events.close()
+    next(server.stream(JOB))
+    gc.collect()
+    assert [body.is_closed for body in streams.bodies] == [True, True]

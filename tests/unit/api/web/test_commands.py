@@ -94,7 +94,7 @@ SWEEPS: list[SweepCreate] = [
 def test_each_command_of_a_sweep_sends_its_request(
     sweep: SweepCreate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = sweep.model_dump(mode="json", exclude_defaults=True)
+    expected = {"strategy": sweep.strategy, **sweep.model_dump(mode="json", exclude_defaults=True)}
     shown = commands.of_sweep(page(), sweep)
     curl = shlex.split(shown.curl)
     assert curl[:2] == ["curl", "http://127.0.0.1:8000/v1/sweeps"]

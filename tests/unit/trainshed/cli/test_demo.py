@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from shared.schemas import JobDetail, JobEvaluation, Metrics, Resolution
+from shared.schemas import Resolution
 from tests.support.fake_api import make_job, make_job_evaluation, make_metrics
+from trainshed import JobDetail, JobEvaluation, Metrics
 from trainshed.cli.demo import inconsistencies
 
 Results = tuple[JobDetail, JobEvaluation, dict[Resolution, Metrics]]

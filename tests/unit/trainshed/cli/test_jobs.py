@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from shared.lifecycle import JobState
-from shared.schemas import JobDetail
 from tests.support.command_line import CommandLine
 from tests.support.fake_api import URL, make_cancellation, make_failure, make_job, make_success
+from trainshed import JobDetail
 
 
 def test_jobs_are_listed_newest_first(cli: CommandLine) -> None:

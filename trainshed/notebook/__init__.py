@@ -1,0 +1,1 @@
+"""Answers of the server as notebooks show them: HTML, curves, DataFrames, progress."""

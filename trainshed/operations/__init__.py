@@ -1,0 +1,1 @@
+"""The REST API as methods of the asynchronous client, one class a noun."""

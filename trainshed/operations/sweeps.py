@@ -1,0 +1,34 @@
+"""Operations on sweeps."""
+
+from shared import schemas
+from shared.schemas import Objective, Page
+from trainshed.items import AsyncItems
+from trainshed.notebook.answers import SweepDetail
+from trainshed.operations.base import LAST, Operations, SweepLike
+from trainshed.operations.fields import AnyObjective
+
+
+class Sweeps(Operations):
+    """Sweeps."""
+
+    async def submit_sweep(
+        self, sweep: schemas.SweepCreate, *, idempotency_key: str | None = None
+    ) -> SweepDetail:
+        """Submit up to 1,000 jobs in one transaction; `idempotency_key` is as in `train`."""
+        body = sweep.model_copy(update={"strategy": sweep.strategy})  # what is sent are the fields set
+        return await self._create(SweepDetail, "/v1/sweeps", idempotency_key, body)
+
+    async def sweep(
+        self, sweep: SweepLike = LAST, metric: AnyObjective = Objective.EVALUATION_ACCURACY
+    ) -> SweepDetail:
+        """Return a sweep and its jobs, the best by this metric first."""
+        return await self._get(SweepDetail, f"/v1/sweeps/{await self._sweep_id(sweep)}", metric=metric)
+
+    def sweeps(self, metric: AnyObjective = Objective.EVALUATION_ACCURACY) -> AsyncItems[schemas.Sweep]:
+        """Iterate over the sweeps, newest first, each with its best job by this metric."""
+        return AsyncItems(self._items(Page[schemas.Sweep], "/v1/sweeps", metric=metric))
+
+    async def cancel_sweep(self, sweep: SweepLike) -> SweepDetail:
+        """Cancel every unfinished job of a sweep."""
+        path = f"/v1/sweeps/{await self._sweep_id(sweep)}/cancel"
+        return await self._request(SweepDetail, "POST", path)
