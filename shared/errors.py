@@ -23,6 +23,7 @@ TrainshedError
 │   ├── WorkerStopped
 │   ├── NotReady
 │   ├── JobNotTerminal
+│   ├── JobNotQueued
 │   ├── JobAlreadyFinished
 │   ├── NoAdministrator
 │   └── IdempotencyKeyReused
@@ -144,6 +145,10 @@ class NotReady(RequestError):
 
 class JobNotTerminal(RequestError):
     """The job is queued or running, and the operation is for finished jobs only."""
+
+
+class JobNotQueued(RequestError):
+    """The job has started, and the operation is for queued jobs only."""
 
 
 class JobAlreadyFinished(RequestError):

@@ -208,6 +208,9 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.JobNotTerminal: ProblemType(
         "job-not-finished", 409, "The job is not finished", "Wait until it has finished, or cancel it first."
     ),
+    errors.JobNotQueued: ProblemType(
+        "job-not-queued", 409, "The job is not queued", "Clone it to run it again with another priority."
+    ),
     errors.JobAlreadyFinished: ProblemType(
         "job-already-finished",
         409,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from anyio import to_thread
@@ -103,8 +104,12 @@ def text_of(request: TrainJobCreate | EvaluateJobCreate) -> str:
 
     So a field that earlier versions did not have is left out if it has its default.
     """
-    is_older = isinstance(request, TrainJobCreate) and not request.spec.keep_weights
-    return request.model_dump_json(exclude={"spec": {"keep_weights"}} if is_older else None)
+    later: dict[str, Any] = {}
+    if isinstance(request, TrainJobCreate) and not request.spec.keep_weights:
+        later["spec"] = {"keep_weights"}
+    if request.scheduled_at is None:
+        later["scheduled_at"] = True
+    return request.model_dump_json(exclude=later)
 
 
 def request_like(job: Job, overrides: JobClone | None = None) -> JobCreate:

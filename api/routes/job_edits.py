@@ -28,6 +28,7 @@ from shared.errors import (
     IdempotencyKeyReused,
     InvalidSpec,
     JobNotFound,
+    JobNotQueued,
     JobNotTerminal,
     ModelInUse,
     ModelNotFound,
@@ -35,7 +36,8 @@ from shared.errors import (
     VersionMismatch,
 )
 from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
-from shared.store import job_edits, job_queries
+from shared.store import dispatch, job_edits, job_queries
+from shared.store.places import Rules
 from shared.store.submit import Submitter
 
 _log = log.get_logger(__name__)
@@ -45,6 +47,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[SUBMIT])
 _PATCHES = {
     "both": {"summary": "Change the name and the tags", "value": {"name": "the best", "tags": ["kept"]}},
     "nameless": {"summary": "Remove the name", "value": {"name": None}},
+    "urgent": {"summary": "Start it before others", "value": {"priority": "urgent"}},
 }
 _CLONES = {
     "faster": {
@@ -61,7 +64,11 @@ _BATCHES = {
 }
 
 
-@router.patch("/{job_id:uuid}", response_model=Job, responses=documented(JobNotFound, VersionMismatch, *BODY))
+@router.patch(
+    "/{job_id:uuid}",
+    response_model=Job,
+    responses=documented(JobNotFound, JobNotQueued, VersionMismatch, *BODY),
+)
 def edit_job(
     services: ServicesDep,
     job_id: JobId,
@@ -69,16 +76,18 @@ def edit_job(
     response: Response,
     if_match: IfMatch = None,
 ) -> Job:
-    """Change the name or the tags of a job, whatever its state."""
+    """Change the name or the tags of a job in any state, its queue or priority while it is queued."""
     changes = patch.model_dump(mode="json", exclude_unset=True)
     versions = job_versions(if_match)
 
     def edit(session: Session) -> Job:
-        job_edits.edit(session, job_id, changes, versions=versions)
+        job_edits.edit(session, job_id, changes, versions=versions, rules=Rules.of(services.settings))
         session.expire_all()  # the rows that the edit has read
         return job_queries.summary(session, job_id)
 
     job = services.database.write(edit)
+    if changes.keys() & {"queue", "priority"}:
+        dispatch.wake(services.broker, {job.queue: 1})
     response.headers.update(job_headers(job))
     return job
 

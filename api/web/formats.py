@@ -21,7 +21,7 @@ _WORDS = {
 _REASONS = {
     WaitingFor.PAUSED: "its queue is paused",
     WaitingFor.NO_WORKER_ONLINE: "no worker of its queue is online",
-    WaitingFor.SCHEDULED: "it is tried again later",
+    WaitingFor.SCHEDULED: "it starts later",
     WaitingFor.QUEUE_LIMIT: "as many jobs of its queue run as may",
     WaitingFor.KEY_LIMIT: "as many jobs of its key run as may",
     WaitingFor.ALL_BUSY: "all workers of its queue are busy",

@@ -149,6 +149,7 @@ class Job(Base):
     # the least of a queue is claimed next: see `shared.store.places`; SQLite adds no column without a default
     place: Mapped[float] = mapped_column(server_default=text("0"))
     scheduled_at: Mapped[datetime]  # cannot be claimed before
+    earliest_at: Mapped[datetime | None]  # the first `scheduled_at`, if it was requested
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]  # start of the first attempt
     finished_at: Mapped[datetime | None]  # set when terminal

@@ -36,6 +36,24 @@ _SearchText = Annotated[str, Field(max_length=200, pattern=PRINTABLE)]
 Tags = Annotated[tuple[Tag, ...], Field(max_length=16), AfterValidator(_distinct)]
 
 
+def _require_rfc_3339(value: Any) -> Any:
+    # pydantic would take a number for seconds since 1970
+    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        raise ValueError("must be a time as in RFC 3339, such as 2026-01-02T03:04:05Z")
+    return value
+
+
+def _to_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
+
+
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_require_rfc_3339), AfterValidator(_to_utc)]
+"""A time with a time zone, converted to UTC."""
+
+
 class _JobOptions(Request):
     name: str | None = Field(default=None, min_length=1, max_length=200, pattern=PRINTABLE)
     tags: Tags = ()
@@ -49,7 +67,13 @@ class _JobOptions(Request):
     )
 
 
-class TrainJobCreate(_JobOptions):
+class _JobSubmission(_JobOptions):
+    scheduled_at: UtcTime | None = Field(
+        default=None, description="The job does not start before this time; null: it may start at once."
+    )
+
+
+class TrainJobCreate(_JobSubmission):
     """A request to train a model and evaluate it."""
 
     # the default is for Python; in JSON `kind` is required, since it selects the schema of the request
@@ -59,7 +83,7 @@ class TrainJobCreate(_JobOptions):
     spec: TrainRequest = TrainRequest()
 
 
-class EvaluateJobCreate(_JobOptions):
+class EvaluateJobCreate(_JobSubmission):
     """A request to evaluate a stored model."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["kind", "spec"]})
@@ -84,24 +108,6 @@ class JobOrder(StrEnum):
     WORST_EVALUATION = "evaluation_accuracy"
 
 
-def _require_rfc_3339(value: Any) -> Any:
-    # pydantic would take a number for seconds since 1970
-    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
-        raise ValueError("must be a time as in RFC 3339, such as 2026-01-02T03:04:05Z")
-    return value
-
-
-def _to_utc(time: datetime) -> datetime:
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
-
-
-UtcTime = Annotated[AwareDatetime, BeforeValidator(_require_rfc_3339), AfterValidator(_to_utc)]
-"""A time with a time zone, converted to UTC."""
-
-
 class JobListQuery(Request):
     """The filters and the order of a job list. A job must match every filter."""
 
@@ -121,12 +127,17 @@ class JobListQuery(Request):
 
 
 class JobPatch(Request):
-    """Changes of a job in any state. Omitted fields stay unchanged; null removes the name."""
+    """Changes of a job. Omitted fields stay unchanged; null removes the name.
+
+    The name and the tags may change in any state, the queue and the priority while the job is queued.
+    """
 
     model_config = PARTIAL_UPDATE
 
     name: str | None = Field(default=None, min_length=1, max_length=200, pattern=PRINTABLE)
     tags: Tags = ()
+    queue: str = Field(default=DEFAULT_QUEUE, pattern=QUEUE_PATTERN)
+    priority: Priority = Priority.NORMAL
 
 
 class JobClone(_JobOptions):

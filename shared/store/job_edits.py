@@ -1,4 +1,4 @@
-"""Changes that users make to a job after its submission: name and tags, cancellation, deletion.
+"""Changes that users make to a job after its submission: edits, cancellation, deletion.
 
 Every function takes an open transaction (`Database.write`) and is idempotent: a transaction whose
 commit was not confirmed is run again.
@@ -12,9 +12,20 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import Job, JobTag, Model, ModelAlias
-from shared.errors import JobAlreadyFinished, JobNotFound, JobNotTerminal, ModelInUse, VersionMismatch
+from shared.db.tables import ApiKey, Job, JobTag, Model, ModelAlias
+from shared.errors import (
+    JobAlreadyFinished,
+    JobNotFound,
+    JobNotQueued,
+    JobNotTerminal,
+    ModelInUse,
+    VersionMismatch,
+)
 from shared.lifecycle import TERMINAL, EventType, JobState
+from shared.schemas import Priority
+from shared.store import yielding
+from shared.store.places import DEFAULT_RULES, Rules
+from shared.store.shares import Applicant, Share, take_places
 from shared.store.submit import add_tags
 from shared.store.transitions import change, note_changed
 
@@ -22,33 +33,53 @@ from shared.store.transitions import change, note_changed
 def edit(
     session: Session,
     job_id: UUID,
-    labels: dict[str, Any],
+    values: dict[str, Any],
     *,
     versions: AbstractSet[int] | None = None,
+    rules: Rules = DEFAULT_RULES,
     now: Now = database_now,
 ) -> None:
-    """Change the name or the tags of a job in any state. Idempotent.
+    """Change the name or the tags of a job in any state, its queue or priority while it is queued.
+
+    Idempotent. A job whose queue or priority changes gets a new place, as if it were submitted now.
 
     Args:
-        labels: new values by column, `name` and `tags`. Equal values change nothing.
+        values: new values by column: `name`, `tags`, `queue`, `priority`. Equal values change nothing.
         versions: the change is made only if the job has one of these versions; None: whatever its version.
 
     Raises:
         JobNotFound: there is no such job.
+        JobNotQueued: it has started, and its queue or priority was to change.
         VersionMismatch: the job has another version.
     """
     job = session.get(Job, job_id, with_for_update={"key_share": True})
     if job is None:
         raise JobNotFound(f"there is no job {job_id}")
-    changed = {name: value for name, value in labels.items() if getattr(job, name) != value}
+    changed = {name: value for name, value in values.items() if getattr(job, name) != value}
     if not changed:
         return
     if versions is not None and job.version not in versions:
         raise VersionMismatch(f"job {job_id} has changed and has version {job.version} now: read it again")
-    change(session, EventType.EDITED, job_id, data=changed, now=now, **changed)
+    columns = dict(changed)
+    if changed.keys() & {"queue", "priority"}:
+        columns["place"] = _new_place(session, job, changed, rules, now)
+    change(session, EventType.EDITED, job_id, data=changed, now=now, **columns)
     if "tags" in changed:
         session.execute(delete(JobTag).where(JobTag.job_id == job_id))
         add_tags(session, {job_id: changed["tags"]})
+    if changed.get("priority") == Priority.URGENT or "queue" in changed:
+        yielding.request(session, [changed.get("queue", job.queue)], min_run_s=rules.min_run_s, now=now)
+
+
+def _new_place(session: Session, job: Job, changed: dict[str, Any], rules: Rules, now: Now) -> float:
+    if job.state != JobState.QUEUED:
+        raise JobNotQueued(f"job {job.id} is {job.state}: its queue and priority can change until it starts")
+    queue, priority = changed.get("queue", job.queue), Priority(changed.get("priority", job.priority))
+    key = session.get(ApiKey, job.api_key_id) if job.api_key_id else None
+    share = Share(job.share or "", key.weight if key else 1.0)
+    at = session.execute(select(now())).scalar_one()
+    places = take_places(session, [Applicant(job.id, queue, priority, share)], at, rules=rules, now=now)
+    return max(places[job.id], rules.place_at(job.earliest_at, priority))
 
 
 def delete_job(session: Session, job_id: UUID) -> None:

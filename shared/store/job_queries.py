@@ -69,7 +69,7 @@ def newly_queued(new: NewJob, share: str, created_at: datetime) -> schemas.Job:
         evaluation_accuracy=None,
         error=None,
         cancel_requested_at=None,
-        scheduled_at=created_at,
+        scheduled_at=new.scheduled_at(created_at),
         created_at=created_at,
         started_at=None,
         finished_at=None,

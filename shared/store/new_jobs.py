@@ -107,4 +107,5 @@ def _new_job(
         max_attempts=request.max_attempts,
         max_runtime_s=request.max_runtime_s,
         model_id=model_id,
+        earliest_at=request.scheduled_at,
     )

@@ -7,6 +7,7 @@ differ.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -55,6 +56,10 @@ class Rules:
         return {Priority.URGENT: self.urgent_s, Priority.HIGH: self.high_s, Priority.LOW: -self.low_s}.get(
             priority, 0.0
         )
+
+    def place_at(self, time: datetime | None, priority: Priority) -> float:
+        """Return the place of a job whose turn is at this time; None: long ago."""
+        return 0.0 if time is None else time.timestamp() - self.head_start_s(priority)
 
 
 DEFAULT_RULES = Rules()

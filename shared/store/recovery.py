@@ -88,14 +88,16 @@ def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:
 def pull_back(session: Session, *, lease_s: float, limit: int, now: Now = database_now) -> int:
     """Correct jobs whose times the database's clock has left too far in the future by stepping back.
 
-    A queued job that has not failed is due now, and one that has is due within the longest delay of a retry.
+    A queued job that has not failed is due now, or when it was to start, and one that has is due within the
+    longest delay of a retry.
     No lease ends later than `lease_s` seconds from now: its holder renews it.
 
     Returns:
         How many jobs were corrected, at most `limit` queued ones and as many running ones.
     """
     is_retry = Job.failures > 0
-    due_by = case((is_retry, now(MAX_DELAY_S)), else_=now())
+    starts_later = Job.earliest_at > now()
+    due_by = case((is_retry, now(MAX_DELAY_S)), (starts_later, Job.earliest_at), else_=now())
     late = select(Job.id).where(IS_QUEUED, Job.scheduled_at > due_by).limit(limit)
     queued = session.scalars(_locked(late)).all()
     session.execute(update(Job).where(Job.id.in_(queued)).values(scheduled_at=due_by))

@@ -38,6 +38,7 @@ class NewJob:
         model_id: the model that an evaluation job measures.
         retry_of: the finished job that this one retries.
         sweep_id: the sweep that the job belongs to.
+        earliest_at: when it may start at the earliest; None: at once.
         request_id: id of the API request, which the worker's log lines carry too.
     """
 
@@ -53,7 +54,12 @@ class NewJob:
     model_id: UUID | None = None
     retry_of: UUID | None = None
     sweep_id: UUID | None = None
+    earliest_at: datetime | None = None
     request_id: str | None = field(default_factory=log.request_id)
+
+    def scheduled_at(self, submitted_at: datetime) -> datetime:
+        """Return when it may start."""
+        return submitted_at if self.earliest_at is None else max(submitted_at, self.earliest_at)
 
 
 @dataclass(frozen=True)
@@ -236,8 +242,11 @@ def _outcome(new: NewJobs, owners: Mapping[str, KeyOwner], created_at: datetime)
 def _places(
     session: Session, requests: Sequence[NewJobs], at: datetime, rules: Rules, now: Now
 ) -> dict[UUID, float]:
-    jobs = [Applicant(job.id, job.queue, job.priority, new.share) for new in requests for job in new.jobs]
-    return take_places(session, jobs, at, rules=rules, now=now)
+    jobs = [(job, new.share) for new in requests for job in new.jobs]
+    applicants = [Applicant(job.id, job.queue, job.priority, share) for job, share in jobs]
+    given = take_places(session, applicants, at, rules=rules, now=now)
+    # a job that starts later has its turn then, and those that can start now need not pass it
+    return {job.id: max(given[job.id], rules.place_at(job.earliest_at, job.priority)) for job, _ in jobs}
 
 
 def _have_others_yield(session: Session, requests: Sequence[NewJobs], rules: Rules, now: Now) -> None:
@@ -270,7 +279,7 @@ def _row(job: NewJob, new: NewJobs, place: float, at: datetime) -> dict[str, Any
         "share": new.share.name,
         "api_key_id": new.submitter.api_key_id,
         "place": place,
-        "scheduled_at": at,
+        "scheduled_at": job.scheduled_at(at),
         "created_at": at,
     }
 

@@ -52,6 +52,7 @@ class JobFields(TypedDict, total=False):
     priority: AnyPriority
     max_attempts: int
     max_runtime_s: float | None
+    scheduled_at: datetime | None
 
 
 class TrainFields(JobFields, total=False):
@@ -86,10 +87,12 @@ class CloneFields(TrainFields, total=False):
 
 
 class JobChanges(TypedDict, total=False):
-    """Fields of a job that can be changed in any state; a name of None is removed."""
+    """Fields of a job that can be changed, the last two while it is queued; a name of None is removed."""
 
     name: str | None
     tags: Sequence[str]
+    queue: str
+    priority: AnyPriority
 
 
 class JobFilters(TypedDict, total=False):

@@ -112,3 +112,21 @@ def test_invalid_clone_is_refused(
 def test_an_unknown_job_is_not_found(client: httpx.Client, method: str, path: str) -> None:
     body: dict[str, Any] | None = None if method == "DELETE" else {}
     assert _problem(client.request(method, f"/v1/jobs/{UNKNOWN}{path}", json=body)) == (404, "job-not-found")
+
+
+def test_the_priority_and_the_queue_of_a_queued_job_are_changed(
+    client: httpx.Client, database: Database
+) -> None:
+    job_id = factories.submitted(database)
+    edited = client.patch(f"/v1/jobs/{job_id}", json={"priority": "high", "queue": "gpu"})
+    assert edited.status_code == 200
+    assert (edited.json()["priority"], edited.json()["queue"]) == ("high", "gpu")
+
+
+def test_the_priority_of_a_job_that_has_started_is_not_changed(
+    client: httpx.Client, database: Database
+) -> None:
+    job_id = factories.running(database).job_id
+    refused = client.patch(f"/v1/jobs/{job_id}", json={"priority": "high", "name": "x"})
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/job-not-queued")
+    assert client.get(f"/v1/jobs/{job_id}").json()["name"] is None

@@ -179,3 +179,24 @@ def test_invalid_key_is_refused(client: httpx.Client, key: str) -> None:
 
 def test_requests_without_a_key_are_different_jobs(client: httpx.Client) -> None:
     assert _submit(client).json()["id"] != _submit(client).json()["id"]
+
+
+def test_a_job_may_be_scheduled_for_later(client: httpx.Client, database: Database) -> None:
+    factories.worker(database)
+    request = {"kind": "train", "spec": {"dataset": "digits"}, "scheduled_at": "2126-01-02T03:04:05+01:00"}
+    submitted = client.post("/v1/jobs", json=request).json()
+    assert submitted["scheduled_at"] == "2126-01-02T02:04:05Z"
+    job = client.get(f"/v1/jobs/{submitted['id']}").json()
+    assert (job["scheduled_at"], job["waiting_for"]) == ("2126-01-02T02:04:05Z", "scheduled")
+
+
+def test_a_copy_of_a_scheduled_job_may_start_at_once(client: httpx.Client) -> None:
+    request = {"kind": "train", "spec": {"dataset": "digits"}, "scheduled_at": "2126-01-02T03:04:05Z"}
+    job_id = client.post("/v1/jobs", json=request).json()["id"]
+    copy = client.post(f"/v1/jobs/{job_id}/clone", json={}).json()
+    assert copy["scheduled_at"] == copy["created_at"]
+
+
+def test_a_time_without_a_zone_is_refused(client: httpx.Client) -> None:
+    request = {"kind": "train", "spec": {}, "scheduled_at": "2126-01-02T03:04:05"}
+    assert client.post("/v1/jobs", json=request).json()["errors"][0]["pointer"] == "/scheduled_at"

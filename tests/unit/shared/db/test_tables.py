@@ -11,10 +11,10 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.db.tables import Base, Job, JobEvent, UtcDateTime, Worker
+from shared.db.tables import Base, Job, JobEvent, UtcDateTime, Worker, Yield
 from shared.lifecycle import TERMINAL, TRANSITIONS, EventType, JobState
 from shared.schemas import Scope
-from shared.store import api_keys
+from shared.store import api_keys, limits
 from shared.store.api_keys import NewApiKey
 from tests.support.factories import (
     cancelled,
@@ -65,6 +65,8 @@ _BAD_UPDATES = [
     ("ck_evaluations_predictions", "UPDATE evaluations SET size = size + 1"),
     ("ck_class_results_counts", "UPDATE class_results SET rejected = count"),
     ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
+    ("ck_queue_limits_max_running", "UPDATE queue_limits SET max_running = 0"),
+    ("ck_yields_others", "UPDATE yields SET urgent_id = victim_id"),
 ]
 
 
@@ -106,6 +108,9 @@ def test_invalid_rows_of_other_tables_are_refused_by_their_constraints(database:
     worker = {"id": "w", "host": "h", "pid": 1, "queues": [], "devices": [], "slots": 1, "versions": {}}
     moments = {"started_at": _MOMENT, "heartbeat_at": _MOMENT}
     database.write(lambda session: session.execute(insert(Worker), {**worker, **moments, "state": "online"}))
+    database.write(lambda session: limits.limit_queue(session, "default", 3))
+    request = {"victim_id": submitted(database), "victim_attempt": 1, "urgent_id": submitted(database)}
+    database.write(lambda session: session.execute(insert(Yield), {**request, "requested_at": _MOMENT}))
     for constraint, statement in _BAD_UPDATES:
         assert constraint in _refusal(database, text(statement)), statement
 

@@ -1,5 +1,6 @@
 """The order in which the jobs of queues are claimed: by priority with a head start, then by age."""
 
+from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from uuid import UUID
@@ -158,3 +159,31 @@ def test_a_position_is_counted_in_an_index(database: Database) -> None:
         lambda session: waits.of_job(session, session.scalars(select(Job).where(Job.id == job_id)).one()),
     )[1:]
     assert "COVERING INDEX ix_jobs_next (queue=?" in plan(database, statement)
+
+
+def test_a_job_that_is_to_start_later_starts_then_and_not_before(
+    database: Database, clock: FrozenClock
+) -> None:
+    later = clock.moment + timedelta(seconds=100)
+    scheduled = _submit(database, clock, earliest_at=later)
+    assert stored.job(database, scheduled).scheduled_at == later
+    now = _submit(database, clock)
+    assert _claim_all(database, clock) == [now]
+    clock.advance(100)
+    assert _claim_all(database, clock) == [scheduled]
+
+
+def test_jobs_that_are_to_start_later_stand_behind_those_that_can_start(
+    database: Database, clock: FrozenClock
+) -> None:
+    # so that a claim need not look at them
+    scheduled = _submit(database, clock, earliest_at=clock.moment + timedelta(seconds=100))
+    clock.advance(50)
+    now = _submit(database, clock)
+    assert stored.job(database, scheduled).place > stored.job(database, now).place
+
+
+def test_a_time_that_has_passed_means_at_once(database: Database, clock: FrozenClock) -> None:
+    job_id = _submit(database, clock, earliest_at=clock.moment - timedelta(seconds=100))
+    assert stored.job(database, job_id).scheduled_at == clock.moment
+    assert _claim_all(database, clock) == [job_id]

@@ -239,3 +239,13 @@ def test_times_that_are_possible_are_not_pulled_back(database: Database, clock: 
     before = database.read(all_rows)
     assert _pull_back(database, clock) == 0
     assert database.read(all_rows) == before
+
+
+def test_a_job_that_is_to_start_later_is_not_pulled_back(database: Database, clock: FrozenClock) -> None:
+    later = clock.moment + timedelta(days=2)
+    new = make_new_job(earliest_at=later)
+    database.write(lambda session: submit_job(session, new, now=clock))
+    assert _pull_back(database, clock) == 0
+    set_columns(database, new.id, scheduled_at=later + timedelta(days=1))
+    assert _pull_back(database, clock) == 1
+    assert stored.job(database, new.id).scheduled_at == later
