@@ -36,7 +36,7 @@ quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no Ten
 .PHONY: test
 test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 12 minutes on 2 cores
 	@echo "About 4,400 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 12 minutes on 2 cores"
-	@$(PYTEST) -n 3 --dist worksteal -m "$(TEST)"
+	@$(PYTEST) -n 4 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults
 faults: .venv/installed ## Run all fault tests, which kill processes and servers: more than half an hour

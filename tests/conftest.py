@@ -3,7 +3,9 @@
 import gc
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import httpx
@@ -22,6 +24,10 @@ from tests.support.servers import PostgresServer, RedisServer, running_app, runn
 
 _MNIST = Path(__file__).parents[2] / "shared" / "data"
 
+_LONG = {"contract", "e2e", "faults", "mnist", "web"}  # folders of tests of many seconds each
+
+gc.disable()  # while tests are imported: nothing of that is garbage
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the tests that start PostgreSQL, so that `make quick` can leave them out."""
@@ -33,13 +39,28 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of half a minute each first, so that none is still running when all others are done."""
-    items.sort(key=lambda item: item.path.parent.name not in ("e2e", "contract"))
+    """Begin each process's part with modules of long tests, so that none still runs when all else is done.
+
+    xdist first deals out parts of the same length, in this order.
+    """
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
+    long = [tests for path, tests in modules.items() if path.parent.name in _LONG]
+    short = deque(item for path, tests in modules.items() if path.parent.name not in _LONG for item in tests)
+    parts, ordered = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), list[pytest.Item]()
+    for part in range(parts):
+        end = len(ordered) + (len(items) - len(ordered)) // (parts - part)
+        ordered += chain.from_iterable(long[part::parts])
+        ordered += [short.popleft() for _ in range(min(len(short), end - len(ordered)))]
+    items[:] = ordered
 
 
 def pytest_collection_finish() -> None:
     """Exempt what the imports have created from garbage collection: a tenth of the time of short tests."""
     gc.freeze()
+    gc.enable()
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,16 +8,34 @@ from shared.db.engine import Database
 from shared.db.tables import Job
 
 MANY = 1_000
+REQUEST = b"""\
+POST /v1/jobs HTTP/1.1\r
+Host: 127.0.0.1\r
+Content-Type: application/json\r
+Content-Length: 16\r
+Idempotency-Key: one\r
+Connection: close\r
+\r
+{"kind":"train"}"""
 
 
 def test_of_a_thousand_submits_at_once_with_one_key_one_makes_the_job(
     api: httpx.Client, database: Database
 ) -> None:
+    async def submit() -> httpx.Response:
+        # not by httpx, which takes as long for a thousand connections as the API does
+        reader, writer = await asyncio.open_connection(api.base_url.host, api.base_url.port)
+        writer.write(REQUEST)
+        head, _, body = (await asyncio.wait_for(reader.read(), 60)).decode().partition("\r\n\r\n")
+        writer.close()
+        status, *lines = head.split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        answer = httpx.Response(int(status.split()[1]), headers=headers, text=body)
+        # on a busy machine some wait for longer than a submit may, and are to be sent again
+        return await submit() if answer.status_code == 503 else answer
+
     async def submit_all() -> list[httpx.Response]:
-        limits = httpx.Limits(max_connections=MANY)
-        async with httpx.AsyncClient(base_url=api.base_url, timeout=60, limits=limits) as client:
-            request = {"url": "/v1/jobs", "json": {"kind": "train"}, "headers": {"Idempotency-Key": "one"}}
-            return await asyncio.gather(*(client.post(**request) for _ in range(MANY)))  # type: ignore[arg-type]
+        return await asyncio.gather(*(submit() for _ in range(MANY)))
 
     answers = asyncio.run(submit_all())
 

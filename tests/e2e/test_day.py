@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from shared.datasets import catalog
 from shared.lifecycle import EventType, JobState
@@ -29,6 +30,7 @@ from shared.schemas import (
 from shared.settings import Settings
 from tests.support.paths import ROOT
 from trainshed import Client, TrainshedApiError
+from trainshed.cli.main import app
 from trainshed.local import ports
 from trainshed.local.processes import environment
 from trainshed.local.stack import LocalStack
@@ -38,16 +40,17 @@ EPOCHS = 3
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.fixture
-def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The settings of a running stack."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    settings = Settings(data_dir=tmp_path, port=ports.find_free("127.0.0.1"))
-    with LocalStack(settings):
-        yield settings
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The settings of a running stack; at the end of a day there is nothing on it."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("day"), port=ports.find_free("127.0.0.1"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(ROOT))
+        with LocalStack(settings):
+            yield settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def drawing(stack: Settings) -> bytes:
     """A test image of a digit as people draw it: black on white, ten times as large."""
     image = catalog.load("digits", stack).test_images[0].reshape(28, 28)
@@ -116,16 +119,22 @@ def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: 
     image, file = tmp_path / "drawn.png", tmp_path / "model.onnx"
     image.write_bytes(drawing)
 
-    def trainshed(*arguments: object, code: int = 0) -> Any:
-        """Run one command, and return its JSON output, or its error."""
+    def program(*arguments: object, code: int = 0) -> Any:
+        """Run one command as a program, and return its JSON output, or its error."""
         command = [sys.executable, "-m", "trainshed.cli.main", *map(str, arguments), "--json"]
         ended = subprocess.run(command, env=environment(stack), capture_output=True, text=True, timeout=90)
         assert ended.returncode == code, ended.stderr
         return json.loads(ended.stdout) if ended.stdout else ended.stderr
 
+    def trainshed(*arguments: object, code: int = 0) -> Any:
+        """Do the same in this process: a program takes half a second of CPU to start."""
+        ended = CliRunner().invoke(app, [*map(str, arguments), "--json"], env=environment(stack))
+        assert ended.exit_code == code, ended.stderr
+        return json.loads(ended.stdout) if ended.stdout else ended.stderr
+
     training = ("--dataset", "digits", "--epochs", EPOCHS, "--batch-size", 64, "--seed", 1, "--tag", "day")
-    first = trainshed("train", *training, "--name", "first", "--detach")
-    assert trainshed("watch", first["id"])["state"] == "succeeded"
+    first = program("train", *training, "--name", "first", "--detach")
+    assert program("watch", first["id"])["state"] == "succeeded"
     assert trainshed("events", "last")[-1]["type"] == "succeeded"
     [metrics] = trainshed("metrics", "last")
     lengths = {metric["name"]: len(metric["y"]) for metric in metrics["series"]}
@@ -150,7 +159,7 @@ def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: 
     assert onnxruntime.InferenceSession(file.read_bytes()).get_inputs()
 
     everything = [again["id"], first["id"], second["id"]]
-    assert "`champion`: give the alias to another model" in trainshed("delete", best["id"], code=2)
+    assert "`champion`: give the alias to another model" in program("delete", best["id"], code=2)
     trainshed("model", "champion", "--alias", "")
     assert trainshed("delete", *everything) == {"deleted": everything}
     assert (trainshed("jobs"), trainshed("models")) == ([], [])

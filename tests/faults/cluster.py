@@ -30,9 +30,12 @@ from tests.faults import oracle
 from tests.faults.failpoints import FOLDER, Action, ArmedFailpoint, Failpoint, Moment, arm
 from tests.faults.programs import Api, Program, training
 from tests.support import stored
-from tests.support.factories import make_new_job
+from tests.support.factories import make_new_job, make_worker_info
+from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
 from trainshed.local.ports import find_free
+from workers import runner
+from workers.pool_process import PoolProcess
 
 STUB = "tests.support.stub_executor:StubExecutor"
 
@@ -119,14 +122,27 @@ class Cluster:
             self.wait_until_ready(program, slots=slots)
         return programs
 
-    def api(self, port: int | None = None) -> Api:
+    def api(self, port: int | None = None, environment: dict[str, str] | None = None) -> Api:
         """Start an API, and wait until it responds."""
         port = port or find_free("127.0.0.1")
         options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
-        program = self.start("uvicorn", "api.app:create_app", "--factory", *options, name="api")
+        command = ["uvicorn", "api.app:create_app", "--factory", *options]
+        program = self.start(*command, name="api", environment=environment)
         api = Api(program, f"http://127.0.0.1:{port}")
         wait_until(api.responds, f"the API responds on port {port}", timeout=30)
         return api
+
+    def run_jobs(self) -> None:
+        """Run every job that waits, in this process: where no worker is meant to fail, none is started."""
+        process = PoolProcess(
+            settings=self.settings,
+            executor=StubExecutor(self.settings),
+            info=make_worker_info(),
+            id="in-process-1",
+            database=self.database,
+            heartbeat_database=self.database,
+        )
+        runner.run_jobs(process, self.settings.queues[0])
 
     def wait_until_ready(self, program: Program, *, slots: int = 1) -> None:
         """Wait until a worker is registered and each of its pool processes takes jobs."""

@@ -26,6 +26,8 @@ from tests.support.waiting import wait_until
 
 # environment variable of the processes under test: the folder of their failpoints
 FOLDER = "FAULTS_FAILPOINTS"
+# another one: seconds for which a submit waits in a group, so that a busy machine can hold one for longer
+SUBMIT_WAIT_S = "FAULTS_SUBMIT_WAIT_S"
 
 
 class Moment(StrEnum):

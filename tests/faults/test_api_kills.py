@@ -17,7 +17,7 @@ from shared.lifecycle import JobState
 from shared.store import job_edits
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
-from tests.faults.failpoints import Action, Moment
+from tests.faults.failpoints import SUBMIT_WAIT_S, Action, Moment
 from tests.faults.programs import Api, pass_seconds
 from tests.support.servers import RedisServer, running_postgres
 from tests.support.waiting import wait_until
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.faults
 
 
 _GROUP = 12
+_PATIENT = {SUBMIT_WAIT_S: "9"}
 _CLIENTS = 16
 _SHORT: dict[str, Any] = {"epochs": 1, "train_size": 2}  # the spec of a job that takes 20 ms
 
@@ -39,7 +40,7 @@ def has_more(values: Sized, count: int) -> bool:
 def wait_until_submits_wait(api: Api, count: int) -> None:
     """Wait until this many clients have submitted and wait for the commit that a failpoint holds."""
     wait_until(lambda: api.connections() >= count, f"{count} clients are connected")
-    pass_seconds(0.2)  # until their requests are read; a submit gives up after 2.5 s
+    pass_seconds(0.2)  # until their requests are read; these submits give up after 9 s
 
 
 def submit_if_accepted(api: Api, key: str, **spec: Any) -> dict[str, Any] | None:
@@ -79,7 +80,7 @@ def test_submit_retried_after_a_kill_creates_one_job(
     assert retried.status_code == 202
     assert retried.headers.get("Idempotency-Replayed") == ("true" if stored else None)
     assert sqlite_cluster.expect_stored_jobs() == [UUID(retried.json()["id"])]
-    sqlite_cluster.worker()
+    sqlite_cluster.run_jobs()
 
 
 @pytest.mark.kills
@@ -87,7 +88,7 @@ def test_submit_retried_after_a_kill_creates_one_job(
 def test_a_kill_within_a_group_loses_no_answered_submit_and_doubles_none(
     cluster: Cluster, moment: Moment
 ) -> None:
-    api = cluster.api()
+    api = cluster.api(environment=_PATIENT)
     held = cluster.arm("submitted", Moment.BEFORE, Action.HOLD)
     killed = cluster.arm("submitted", moment, nth=2)
     answers: dict[str, UUID] = {}
@@ -112,7 +113,7 @@ def test_a_kill_within_a_group_loses_no_answered_submit_and_doubles_none(
 
     assert again.items() >= answers.items()
     assert sorted(again.values()) == sorted(cluster.expect_stored_jobs())
-    cluster.worker()
+    cluster.run_jobs()
 
 
 @pytest.mark.timeout(300)
@@ -153,7 +154,7 @@ def test_an_api_killed_among_concurrent_submits_has_stored_each_that_it_answered
 def test_a_submit_in_a_group_that_the_database_refuses_fails_alone(cluster: Cluster) -> None:
     deleted = cluster.submit(send=False)
     cluster.cancel(deleted)
-    api = cluster.api()
+    api = cluster.api(environment=_PATIENT)
     held = cluster.arm("submitted", Moment.AFTER, Action.HOLD)
     with ThreadPoolExecutor(_GROUP + 1) as threads:
         first = threads.submit(api.submit, key="first", **_SHORT)
@@ -171,7 +172,7 @@ def test_a_submit_in_a_group_that_the_database_refuses_fails_alone(cluster: Clus
     assert reuse.result().status_code == 422
     assert retry.result().is_error
     assert {UUID(answer.json()["id"]) for answer in accepted} == set(cluster.expect_stored_jobs())
-    cluster.worker(slots=2)
+    cluster.run_jobs()
 
 
 def test_submit_retried_after_a_kill_creates_one_job_on_postgresql(

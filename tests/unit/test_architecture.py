@@ -60,8 +60,8 @@ def _loaded_by(module: str, folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("api.app", {"tensorflow", "keras", "sklearn", "scipy", "workers"}),
-        ("workers.app", {"tensorflow", "keras", "sklearn", "scipy", "fastapi", "uvicorn", "api"}),
+        ("api.app", {"tensorflow", "keras", "sklearn", "scipy", "alembic", "workers"}),
+        ("workers.app", {"tensorflow", "keras", "sklearn", "scipy", "alembic", "fastapi", "uvicorn", "api"}),
         ("workers.mnist.executor", {"sklearn", "fastapi", "uvicorn", "api"}),
         ("trainshed.cli.main", SERVER_PACKAGES),  # and so `trainshed --help`
         ("trainshed", {*SERVER_PACKAGES, "typer"}),  # not rich too, which httpx loads

@@ -15,7 +15,6 @@ from api.web.static import static_files
 from shared.datasets import catalog
 from shared.formats.weights import to_bytes
 from shared.schemas import ModelFormat, ModelKind
-from shared.settings import Settings
 from tests.support import factories
 from tests.support.drawings import make_drawings
 from tests.support.onnx_models import make_readable_model, make_weights
@@ -38,9 +37,12 @@ const image = (pixels, index) =>
 """
 
 
-@pytest.fixture
-def test_images(settings: Settings, request: pytest.FixtureRequest) -> npt.NDArray[np.uint8]:
+@pytest.fixture(scope="module")
+def test_images(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> npt.NDArray[np.uint8]:
     """1,000 test images, (1000, 784): MNIST's where its sprite is at hand, otherwise `digits`."""
+    settings = factories.make_settings(tmp_path_factory.mktemp("images"))
     try:
         urls = request.getfixturevalue("real_mnist")
     except pytest.skip.Exception:

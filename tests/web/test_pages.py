@@ -23,16 +23,20 @@ def addresses(database: Database) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_page_is_accessible_fits_every_window_and_needs_no_script(
+def test_every_page_is_accessible_and_light_fits_every_window_and_needs_no_script(
     pages: WatchedPages, addresses: dict[str, str], part: int
 ) -> None:
     page, without = pages.open(allow=NO_MNIST), pages.open(java_script_enabled=False)
+    weight = Weight(page, apart="/weights.bin")  # 24 kB a model, which is what one looks at
     found: dict[str, list[str]] = {}
     for name, address in list(addresses.items())[part::PARTS]:
         page.goto(address)
         without.goto(address)
         expect(page.locator("[aria-busy=true]")).to_have_count(0)
-        problems = violations(page)
+        size, requests = weight.take()
+        assert requests > 3, name
+        problems = [f"weighs {size:,} bytes"] if size >= MAX_BYTES else []
+        problems += violations(page)
         if name != NEEDS_SCRIPTS:
             problems += [f"only with or without scripts: {fact}" for fact in facts(page) ^ facts(without)]
         problems += [f"wider than a window of {width} px" for width in WIDTHS if is_too_wide(page, width)]
@@ -52,17 +56,6 @@ def facts(page: Page) -> set[str]:
     """What the content says, apart from the times, which go on."""
     cells = page.locator("main :is(h1, h2, th, td, dt, dd, p):not(:has(time))").all_inner_texts()
     return {" ".join(cell.split()) for cell in cells}
-
-
-def test_no_page_weighs_60_kb(pages: WatchedPages, addresses: dict[str, str]) -> None:
-    page = pages.open(allow=NO_MNIST)
-    weight, weights = Weight(page, apart="/weights.bin"), {}  # 24 kB a model, which is what one looks at
-    for name, address in addresses.items():
-        page.goto(address)
-        expect(page.locator("[aria-busy=true]")).to_have_count(0)
-        weights[name], requests = weight.take()
-        assert requests > 3, name
-    assert {name: size for name, size in weights.items() if size >= MAX_BYTES} == {}
 
 
 def test_an_empty_system_says_how_to_start(page: Page) -> None:

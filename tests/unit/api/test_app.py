@@ -11,9 +11,9 @@ from tests.support.servers import running_app
 METHODS = ("get", "post")
 
 
-@pytest.fixture
-def document(settings: Settings) -> dict[str, Any]:
-    return create_app(settings).openapi()
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return create_app(Settings()).openapi()
 
 
 def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -72,12 +72,12 @@ def test_a_password_that_is_missing_or_wrong_fails_it(client: Redis, redis: Redi
 
 
 def test_a_redis_that_hangs_fails_it_within_its_timeout(redis: RedisServer) -> None:
-    with Redis.from_url(redis.url, socket_timeout=0.2, socket_connect_timeout=0.2) as client:
+    with Redis.from_url(redis.url, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
         redis.hang()
         started = monotonic()
         with pytest.raises(TimeoutError) as caught:
             check_sending(client, _LISTS)
-        assert monotonic() - started < 0.5
+        assert monotonic() - started < 2
         redis.wake()
     assert explain(caught.value).startswith("Redis is unavailable")
 

@@ -185,7 +185,8 @@ def test_a_server_that_stalls_is_abandoned_after_the_timeout(
 
 def test_a_stalled_download_is_resumed_by_the_next_attempt(server: FileServer, settings: Settings) -> None:
     url = server.serve("/a", Response(BODY, headers=ETAG, pause_after=100_000), Response(BODY, headers=ETAG))
-    assert fetch(url, settings.model_copy(update={"download_timeout_s": 0.2})) == BODY
+    # long enough that a busy machine sends the first part, too
+    assert fetch(url, settings.model_copy(update={"download_timeout_s": 1.0})) == BODY
     assert server.requests[1].headers["range"] == "bytes=100000-"
 
 
@@ -199,8 +200,8 @@ def test_a_server_that_drips_is_abandoned_after_the_timeout(server: FileServer, 
 def test_a_server_that_is_slow_but_fast_enough_is_not_abandoned(
     server: FileServer, settings: Settings
 ) -> None:
-    url = server.serve("/a", Response(BODY, drip=(32_000, 0.1)))
-    assert fetch(url, settings.model_copy(update={"download_timeout_s": 0.4})) == BODY
+    url = server.serve("/a", Response(BODY, drip=(32_000, 0.15)))  # 1.2 s in all
+    assert fetch(url, settings.model_copy(update={"download_timeout_s": 1.0})) == BODY
     assert server.count("/a") == 1
 
 
@@ -227,7 +228,7 @@ def test_an_interruption_ends_a_download_at_once_whatever_the_server_does(
 
     with pytest.raises(CancelRequested):
         fetch(url, settings, check)
-    assert monotonic() - requested_at[0] < 0.5
+    assert monotonic() - requested_at[0] < 2  # the timeout is 5 s
     assert list(settings.data_dir.iterdir()) == []
 
 

@@ -23,6 +23,10 @@ HOST = "127.0.0.1"
 # a worker that registers, and ends as soon as a file named `end` exists
 MORTAL_WORKER = """
 import os, sys, threading
+from pathlib import Path
+end = Path(os.environ["TRAINSHED_DATA_DIR"]) / "end"
+if end.exists():
+    sys.exit(7)
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.db.upserts import upsert
@@ -32,7 +36,7 @@ settings = get_settings()
 row = {"id": "mortal", "host": "here", "pid": os.getpid(), "queues": [], "devices": [], "slots": 1}
 row |= {"versions": {}, "state": "online", "started_at": database_now(), "heartbeat_at": database_now()}
 Database(settings.effective_database_url).write(lambda session: upsert(session, Worker, row))
-while not (settings.data_dir / "end").exists():
+while not end.exists():
     threading.Event().wait(0.05)
 sys.exit(7)
 """
