@@ -28,7 +28,8 @@ from shared.db.tables import IS_QUEUED, IS_RUNNING, Job
 from shared.schemas import TrainSpec
 from shared.settings import Settings
 from shared.store import dispatch, queues
-from shared.store.submit import NewJobs, submit_jobs
+from shared.store.submissions import NewJobs
+from shared.store.submit import submit_jobs
 from tests.support.databases import migrate, open_database
 from tests.support.factories import make_new_job
 from tests.support.servers import PostgresServer, running_redis

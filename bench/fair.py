@@ -26,7 +26,8 @@ from shared.schemas import Priority
 from shared.store import attempts
 from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.shares import Share
-from shared.store.submit import NewJobs, Submitter, submit_jobs
+from shared.store.submissions import NewJobs, Submitter
+from shared.store.submit import submit_jobs
 from tests.support import factories
 from tests.support.databases import migrate, open_database
 from tests.support.fakes import FrozenClock

@@ -24,6 +24,7 @@ TrainshedError
 │   ├── NotReady
 │   ├── JobNotTerminal
 │   ├── JobNotQueued
+│   ├── PredecessorFailed
 │   ├── JobAlreadyFinished
 │   ├── NoAdministrator
 │   └── IdempotencyKeyReused
@@ -149,6 +150,10 @@ class JobNotTerminal(RequestError):
 
 class JobNotQueued(RequestError):
     """The job has started, and the operation is for queued jobs only."""
+
+
+class PredecessorFailed(RequestError):
+    """A job was to run after one that has failed or was cancelled."""
 
 
 class JobAlreadyFinished(RequestError):

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from uuid_utils.compat import uuid7
 
 from shared.retry import retry_delay_s
 from shared.schemas import EvaluateSpec, EvaluationResult, ModelFormat, TrainSpec
@@ -100,7 +99,7 @@ def report(claim: claims.Claim, outcome: Outcome, session: Session, progress: Pr
     attempt = claim.attempt
     match outcome:
         case Trained(spec, model):
-            attempts.succeed_training(session, attempt, _new_model(spec, model), progress)
+            attempts.succeed_training(session, attempt, _new_model(attempt.job_id, spec, model), progress)
         case Evaluated(spec, dataset, evaluation):
             attempts.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation, progress)
         case Failed(failure, retryable):
@@ -116,9 +115,9 @@ def report(claim: claims.Claim, outcome: Outcome, session: Session, progress: Pr
             pass
 
 
-def _new_model(spec: TrainSpec, model: TrainedModel) -> results.NewModel:
+def _new_model(job_id: UUID, spec: TrainSpec, model: TrainedModel) -> results.NewModel:
     return results.NewModel(
-        id=uuid7(),
+        id=job_id,  # so that a job which is to evaluate it can name it before it exists
         spec=spec,
         layers=model.layers,
         weights_sha256=model.weights_sha256,

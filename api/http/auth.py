@@ -21,7 +21,7 @@ from api.http.rate_limit import RateLimiter
 from shared.errors import TrainshedError
 from shared.schemas import Scope
 from shared.store.shares import Share
-from shared.store.submit import Submitter
+from shared.store.submissions import Submitter
 
 SECURITY_SCHEME = "apiKey"
 

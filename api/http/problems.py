@@ -208,14 +208,14 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.JobNotTerminal: ProblemType(
         "job-not-finished", 409, "The job is not finished", "Wait until it has finished, or cancel it first."
     ),
+    errors.PredecessorFailed: ProblemType(
+        "predecessor-failed", 409, "A job that it is to run after has not succeeded", "Retry that job first."
+    ),
     errors.JobNotQueued: ProblemType(
         "job-not-queued", 409, "The job is not queued", "Clone it to run it again with another priority."
     ),
     errors.JobAlreadyFinished: ProblemType(
-        "job-already-finished",
-        409,
-        "The job has already finished",
-        "A finished job cannot be cancelled; it can be deleted.",
+        "job-already-finished", 409, "The job has already finished", "It can be deleted, but not cancelled."
     ),
     errors.ApiKeyNotFound: _not_found("API key"),
     errors.NoAdministrator: ProblemType(

@@ -11,7 +11,7 @@ from api.services import Services
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import BatchAction, BatchResult
 from shared.store import job_edits, job_queries
-from shared.store.submit import Submitter
+from shared.store.submissions import Submitter
 
 
 def apply(

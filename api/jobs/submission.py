@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from anyio import to_thread
+from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from api.services import Services
@@ -26,7 +27,7 @@ from shared.settings import Settings
 from shared.store import job_queries, models
 from shared.store.idempotency import Idempotency, find_replay
 from shared.store.new_jobs import new_evaluation, new_training
-from shared.store.submit import NewJob, NewJobs, Submitter
+from shared.store.submissions import NewJob, NewJobs, Submitter
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,7 @@ def text_of(request: TrainJobCreate | EvaluateJobCreate) -> str:
     later: dict[str, Any] = {}
     if isinstance(request, TrainJobCreate) and not request.spec.keep_weights:
         later["spec"] = {"keep_weights"}
-    if request.scheduled_at is None:
-        later["scheduled_at"] = True
+    later |= {name: True for name in ("scheduled_at", "after") if not getattr(request, name)}
     return request.model_dump_json(exclude=later)
 
 
@@ -164,9 +164,20 @@ def _new_training(services: Services, request: TrainJobCreate) -> NewJob:
 
 
 def _new_evaluation(services: Services, request: EvaluateJobCreate) -> NewJob:
-    model = services.database.read(lambda session: models.find(session, request.spec.model_id))
-    dataset = describe_dataset(services.settings, model.dataset, field="model_id")
-    return new_evaluation(request, model.id, TrainSpec.model_validate(model.spec), dataset)
+    model_id, training = services.database.read(partial(_model_to_evaluate, request=request))
+    dataset = describe_dataset(services.settings, training.dataset, field="model_id")
+    return new_evaluation(request, model_id, training, dataset)
+
+
+def _model_to_evaluate(session: Session, request: EvaluateJobCreate) -> tuple[UUID, TrainSpec]:
+    """Return the id of a model and its training's specification; the model of a job in `after` is to come."""
+    reference = request.spec.model_id
+    if isinstance(reference, UUID) and reference in request.after:
+        job = job_queries.summary(session, reference)
+        if isinstance(job.spec, TrainSpec):
+            return job.model_id or job.id, job.spec
+    model = models.find(session, reference)
+    return model.id, TrainSpec.model_validate(model.spec)
 
 
 def _retry_of(job: Job) -> NewJob:

@@ -31,7 +31,7 @@ from shared.schemas import (
 from shared.store import job_edits, job_queries, sweeps
 from shared.store.idempotency import Idempotency
 from shared.store.new_jobs import new_training
-from shared.store.submit import NewJob, NewJobs, NewSweep, Submitter
+from shared.store.submissions import NewJob, NewJobs, NewSweep, Submitter
 
 _MAX_CANCELS_PER_TRANSACTION = 50  # SQLite has one writer at a time, and workers must not wait for it long
 

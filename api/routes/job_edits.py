@@ -38,7 +38,7 @@ from shared.errors import (
 from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
 from shared.store import dispatch, job_edits, job_queries
 from shared.store.places import Rules
-from shared.store.submit import Submitter
+from shared.store.submissions import Submitter
 
 _log = log.get_logger(__name__)
 

@@ -32,6 +32,7 @@ from shared.errors import (
     JobNotFound,
     JobNotTerminal,
     ModelNotFound,
+    PredecessorFailed,
 )
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import (
@@ -139,7 +140,9 @@ router.add_api_route(
     dependencies=[SUBMIT],
     status_code=202,
     response_model=Job,
-    responses=documented(*BODY, ModelNotFound, InvalidSpec, IdempotencyKeyReused),
+    responses=documented(
+        *BODY, ModelNotFound, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed
+    ),
     route_class_override=_SubmitRoute,
 )
 

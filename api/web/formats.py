@@ -20,6 +20,7 @@ _WORDS = {
 }
 _REASONS = {
     WaitingFor.PAUSED: "its queue is paused",
+    WaitingFor.PREDECESSORS: "it runs after another job",
     WaitingFor.NO_WORKER_ONLINE: "no worker of its queue is online",
     WaitingFor.SCHEDULED: "it starts later",
     WaitingFor.QUEUE_LIMIT: "as many jobs of its queue run as may",

@@ -26,6 +26,7 @@ from sqlalchemy import (
     String,
     Text,
     Uuid,
+    false,
     literal_column,
     text,
 )
@@ -150,6 +151,8 @@ class Job(Base):
     place: Mapped[float] = mapped_column(server_default=text("0"))
     scheduled_at: Mapped[datetime]  # cannot be claimed before
     earliest_at: Mapped[datetime | None]  # the first `scheduled_at`, if it was requested
+    waits_for: Mapped[int] = mapped_column(server_default=text("0"))  # jobs that must succeed before
+    has_dependents: Mapped[bool] = mapped_column(server_default=false())  # jobs that wait, or waited, for it
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]  # start of the first attempt
     finished_at: Mapped[datetime | None]  # set when terminal
@@ -256,6 +259,20 @@ class Attempt(Base):
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="finished_has_outcome"),
         Index("ix_attempts_worker_job_id", "worker", "job_id"),
         Index("ix_attempts_worker_started_at", "worker", "started_at", "job_id", "number"),
+    )
+
+
+class JobDependency(Base):
+    """A job that starts only after another one has succeeded: see `shared.store.dependencies`."""
+
+    __tablename__ = "job_dependencies"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    after_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+
+    __table_args__ = (
+        CheckConstraint("job_id <> after_id", name="others"),
+        Index("ix_job_dependencies_after_id", "after_id"),
     )
 
 

@@ -71,6 +71,11 @@ class _JobSubmission(_JobOptions):
     scheduled_at: UtcTime | None = Field(
         default=None, description="The job does not start before this time; null: it may start at once."
     )
+    after: Annotated[tuple[UUID, ...], Field(max_length=16), AfterValidator(_distinct)] = Field(
+        default=(),
+        description="Jobs that must succeed before it starts. If one fails or is cancelled, this one is "
+        "cancelled. An evaluation may name one of them as its model: the one that it trains.",
+    )
 
 
 class TrainJobCreate(_JobSubmission):

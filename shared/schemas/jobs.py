@@ -97,6 +97,7 @@ class WaitingFor(StrEnum):
     """Why a queued job is not running: the first of these reasons that applies."""
 
     PAUSED = "paused"  # its queue is paused
+    PREDECESSORS = "predecessors"  # a job that it is to run after has not succeeded yet
     NO_WORKER_ONLINE = "no_worker_online"  # no online worker serves its queue
     SCHEDULED = "scheduled"  # it must not start before `scheduled_at`, as after a failed attempt
     QUEUE_LIMIT = "queue_limit"  # as many jobs of its queue run as may run at the same time

@@ -20,7 +20,8 @@ from sqlalchemy.orm import Session
 from shared.db.engine import Database
 from shared.db.outages import is_transient
 from shared.store.places import DEFAULT_RULES, Rules
-from shared.store.submit import NewJobs, Outcome, Receipt, submit_jobs
+from shared.store.submissions import NewJobs, Outcome, Receipt
+from shared.store.submit import submit_jobs
 
 WAIT_S = 2.5  # a submit is answered within 3 s
 

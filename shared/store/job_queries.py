@@ -16,7 +16,7 @@ from shared.db.tables import Epoch, Job
 from shared.errors import JobNotFound
 from shared.lifecycle import TERMINAL, JobKind, JobState
 from shared.store import waits
-from shared.store.submit import NewJob
+from shared.store.submissions import NewJob
 
 _RECENT_EPOCHS = 5  # the ETA is computed from these: a job's first epoch includes compilation
 

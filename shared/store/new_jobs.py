@@ -13,7 +13,7 @@ from shared.datasets.catalog import DatasetInfo
 from shared.errors import InvalidSpec
 from shared.formats.weights import byte_count
 from shared.schemas import EvaluateJobCreate, EvaluateSpec, TrainJobCreate, TrainRequest, TrainSpec
-from shared.store.submit import NewJob
+from shared.store.submissions import NewJob
 
 MAX_STEPS = 1_000_000  # optimizer updates of one job
 MAX_KEPT_BYTES = 32 * 2**20  # of the weights that a job keeps
@@ -108,4 +108,5 @@ def _new_job(
         max_runtime_s=request.max_runtime_s,
         model_id=model_id,
         earliest_at=request.scheduled_at,
+        after=request.after,
     )

@@ -69,7 +69,11 @@ DEFAULT_RULES = Rules()
 def waiting(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
     """Return a SELECT of the jobs of a queue that can start as soon as the queue is not paused."""
     return select(Job.place).where(
-        IS_QUEUED, Job.queue == queue, Job.scheduled_at <= now(), Job.cancel_requested_at.is_(None)
+        IS_QUEUED,
+        Job.queue == queue,
+        Job.scheduled_at <= now(),
+        Job.cancel_requested_at.is_(None),
+        Job.waits_for == 0,
     )
 
 

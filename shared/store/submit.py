@@ -1,145 +1,30 @@
 """Submission: stores queued jobs, once for each idempotency key."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from shared import log
 from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, database_now
 from shared.db.tables import Base, Job, JobTag, Sweep
-from shared.errors import IdempotencyKeyReused, JobNotFound
-from shared.lifecycle import JobKind, JobState
+from shared.errors import JobNotFound
+from shared.lifecycle import JobState
 from shared.schemas import Priority
-from shared.store import yielding
+from shared.store import dependencies, yielding
+from shared.store.dependencies import Refusal
 from shared.store.idempotency import Idempotency, KeyOwner, claim_keys, reused
 from shared.store.places import DEFAULT_RULES, Rules
-from shared.store.shares import SHARED, Applicant, Share, take_places
+from shared.store.shares import Applicant, take_places
+from shared.store.submissions import ANYONE, NewJob, NewJobs, Outcome, Receipt, Submitter
 from shared.store.transitions import log_submitted
 
 _JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
 # built once, which takes as long as running it
 _CREATED_AT = select(_JOBS.c.id, _JOBS.c.created_at).where(_JOBS.c.id.in_(bindparam("ids", expanding=True)))
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """A job that is to be stored.
-
-    Attributes:
-        id: a UUIDv7 drawn by the caller, so that a transaction that is run again stores one job.
-        spec: the complete TrainSpec or EvaluateSpec.
-        model_id: the model that an evaluation job measures.
-        retry_of: the finished job that this one retries.
-        sweep_id: the sweep that the job belongs to.
-        earliest_at: when it may start at the earliest; None: at once.
-        request_id: id of the API request, which the worker's log lines carry too.
-    """
-
-    id: UUID
-    kind: JobKind
-    spec: BaseModel
-    name: str | None = None
-    tags: tuple[str, ...] = ()
-    queue: str = "default"
-    priority: Priority = Priority.NORMAL
-    max_attempts: int = 3
-    max_runtime_s: float | None = None
-    model_id: UUID | None = None
-    retry_of: UUID | None = None
-    sweep_id: UUID | None = None
-    earliest_at: datetime | None = None
-    request_id: str | None = field(default_factory=log.request_id)
-
-    def scheduled_at(self, submitted_at: datetime) -> datetime:
-        """Return when it may start."""
-        return submitted_at if self.earliest_at is None else max(submitted_at, self.earliest_at)
-
-
-@dataclass(frozen=True)
-class NewSweep:
-    """A sweep that is to be stored with its jobs.
-
-    Attributes:
-        id: a new UUIDv7, which each of the jobs has as its `sweep_id`.
-        request: the client's request, as JSON.
-    """
-
-    id: UUID
-    name: str | None
-    request: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Submitter:
-    """Who submits jobs.
-
-    Attributes:
-        share: whose turn jobs outside of sweeps take.
-        api_key_id: None for a key of the setting `API_KEYS`, and without a key.
-    """
-
-    share: Share = SHARED
-    api_key_id: UUID | None = None
-
-
-ANYONE = Submitter()
-"""Someone whose share is not known."""
-
-
-@dataclass(frozen=True)
-class NewJobs:
-    """What one request submits: its jobs are stored together, all or none.
-
-    Attributes:
-        jobs: one or more; the first one's id stands for all of them.
-        idempotency: None if the client sent no key.
-        sweep: the sweep that the jobs belong to.
-    """
-
-    jobs: Sequence[NewJob]
-    idempotency: Idempotency | None = None
-    sweep: NewSweep | None = None
-    submitter: Submitter = ANYONE
-
-    @property
-    def share(self) -> Share:
-        """Whose turn the jobs take: a sweep is a share of its own."""
-        own = self.submitter.share
-        return own if self.sweep is None else Share(f"sweep {self.sweep.id}", own.weight)
-
-    @property
-    def id(self) -> UUID:
-        """The first job's id."""
-        return self.jobs[0].id
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """The result of a submission.
-
-    Attributes:
-        job_id: the first job that was stored, now or by an earlier request with the same idempotency key.
-        created_at: when this submission stored it; None if an earlier request did.
-    """
-
-    job_id: UUID
-    created_at: datetime | None
-
-    @property
-    def replayed(self) -> bool:
-        """Whether an earlier request with the same idempotency key has stored the jobs."""
-        return self.created_at is None
-
-
-Outcome = Receipt | IdempotencyKeyReused | JobNotFound
-"""What a submission is answered with; an error is returned, because it concerns this submission alone."""
 
 
 def submit_job(
@@ -159,7 +44,8 @@ def submit_job(
 
     Raises:
         IdempotencyKeyReused: the key was used for a different request.
-        JobNotFound: the job that it retries does not exist.
+        JobNotFound: the job that it retries, or that it is to run after, does not exist.
+        PredecessorFailed: a job that it is to run after has failed or was cancelled.
     """
     request = NewJobs([new], idempotency, submitter=submitter)
     [outcome] = submit_jobs(session, [request], rules=rules, now=now)
@@ -181,11 +67,12 @@ def submit_jobs(
     the commit was not confirmed. Of several requests with one idempotency key the first one is stored.
 
     Returns:
-        For each request its receipt, or the error that its key was used for a different request, or that the
-        job that it retries does not exist.
+        For each request its receipt, or the error that its key was used for a different request, that a job
+        that it names does not exist, or that one that it is to run after has not succeeded.
     """
     at = session.execute(select(now())).scalar_one()
-    refused = _refused(session, requests)
+    predecessors = dependencies.lock(session, {job_id for new in requests for job_id in new.after})
+    refused = _refused(session, requests, predecessors)
     owners = claim_keys(
         session,
         [
@@ -202,25 +89,29 @@ def submit_jobs(
     ]
     receipts = {outcome.job_id for outcome in outcomes if isinstance(outcome, Receipt)}
     accepted = [new for new in requests if new.id in receipts and new.id not in stored]
-    _insert(session, accepted, _places(session, accepted, at, rules, now), at)
+    _insert(session, accepted, _places(session, accepted, at, rules, now), predecessors, at)
     _have_others_yield(session, accepted, rules, now)
     return outcomes
 
 
-def _refused(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, JobNotFound]:
+def _refused(
+    session: Session, requests: Sequence[NewJobs], predecessors: Mapping[UUID, JobState]
+) -> dict[UUID, Refusal]:
     """Lock the jobs that are retried, so that none is deleted meanwhile; return the errors by request."""
-    retried = {new.id: {job.retry_of for job in new.jobs if job.retry_of is not None} for new in requests}
-    if not (sources := set().union(*retried.values())):
-        return {}
-    lock = select(Job.id).where(Job.id.in_(sources)).order_by(Job.id)
-    missing = sources.difference(session.scalars(lock.with_for_update(read=True, key_share=True)))
-    stored = _stored(session, requests) if missing else {}  # by a commit that was not confirmed
-    return {
-        request_id: JobNotFound(f"there is no job {absent}")
-        for request_id, of_request in retried.items()
-        for absent in of_request & missing
-        if request_id not in stored
+    retried = {job.retry_of for new in requests for job in new.jobs if job.retry_of is not None}
+    existing: set[UUID | None] = {None}
+    if retried:
+        lock = select(Job.id).where(Job.id.in_(retried)).order_by(Job.id)
+        existing |= set(session.scalars(lock.with_for_update(read=True, key_share=True)))
+    refused: dict[UUID, Refusal] = {
+        new.id: JobNotFound(f"there is no job {job.retry_of}")
+        for new in requests
+        for job in new.jobs
+        if job.retry_of not in existing
     }
+    refused |= dependencies.refusals({new.id: new.after for new in requests}, predecessors)
+    stored = _stored(session, requests) if refused else {}  # by a commit that was not confirmed
+    return {request_id: error for request_id, error in refused.items() if request_id not in stored}
 
 
 def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetime]:
@@ -255,19 +146,28 @@ def _have_others_yield(session: Session, requests: Sequence[NewJobs], rules: Rul
 
 
 def _insert(
-    session: Session, requests: Sequence[NewJobs], places: Mapping[UUID, float], at: datetime
+    session: Session,
+    requests: Sequence[NewJobs],
+    places: Mapping[UUID, float],
+    predecessors: Mapping[UUID, JobState],
+    at: datetime,
 ) -> None:
     jobs = [job for new in requests for job in new.jobs]
-    insert_rows(session, _JOBS, [_row(job, new, places[job.id], at) for new in requests for job in new.jobs])
+    rows = [_row(job, new, places[job.id], predecessors, at) for new in requests for job in new.jobs]
+    insert_rows(session, _JOBS, rows)
+    dependencies.add(session, {job.id: job.after for job in jobs if job.after}, predecessors)
     log_submitted(session, [job.id for job in jobs], at)
     add_tags(session, {job.id: job.tags for job in jobs})
     sweeps = [{**vars(new.sweep), "created_at": at} for new in requests if new.sweep is not None]
     insert_rows(session, _SWEEPS, sweeps)
 
 
-def _row(job: NewJob, new: NewJobs, place: float, at: datetime) -> dict[str, Any]:
+def _row(
+    job: NewJob, new: NewJobs, place: float, predecessors: Mapping[UUID, JobState], at: datetime
+) -> dict[str, Any]:
     return {
-        **vars(job),
+        **{name: value for name, value in vars(job).items() if name != "after"},
+        "waits_for": dependencies.pending(job.after, predecessors),
         "state": JobState.QUEUED,
         "version": 1,
         "attempt": 0,

@@ -9,7 +9,7 @@ yet are recorded with it, in the same UPDATE: the version rises by their number.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any
 from uuid import UUID
@@ -32,6 +32,7 @@ from shared.db.clock import Now, seconds_between
 from shared.db.prepared import Prepared
 from shared.db.tables import Attempt, Base, Checkpoint, Job, JobEvent
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
+from shared.store import dependencies
 from shared.texts import storable
 
 # tables, not mapped classes: in SQLAlchemy's Core a statement costs a third of what it costs in its ORM
@@ -143,7 +144,7 @@ def update_of(
         .where(_JOBS.c.id == job_id, _JOBS.c.state.in_(sources), *guards)
         .values(version=_JOBS.c.version + bindparam("event_count"), **values)
         .returning(
-            *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, now().label("now")),
+            *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, _JOBS.c.has_dependents, now().label("now")),
             (_LAST_EVENT_AT if choice is None else null()).label("last_event_at"),
             *returning,
         )
@@ -186,7 +187,19 @@ def apply(
     note_changed(session, [row.id])
     if outcome is not None:
         _finish_attempt(session, AttemptId(row.id, row.attempt), outcome, failure, now)
+    if row.has_dependents:
+        _end_wait_of_dependents(session, row.id, EVENTS[events[-1].type].target, now)
     return row
+
+
+def _end_wait_of_dependents(session: Session, job_id: UUID, state: JobState | None, now: Now) -> None:
+    if state == JobState.SUCCEEDED:
+        note_changed(session, dependencies.count_off(session, job_id))
+    elif state in TERMINAL:
+        words = "been cancelled" if state == JobState.CANCELLED else state
+        reason = {"code": "predecessor", "message": f"job {job_id}, which it was to run after, has {words}"}
+        cancel = partial(change, session, EventType.CANCELLED, now=now, data=reason)
+        dependencies.cancel_dependents(session, job_id, cancel)
 
 
 def _columns_of(state: JobState, now: Now) -> dict[str, Any]:

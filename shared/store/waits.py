@@ -85,6 +85,8 @@ def _slots(session: Session, queue: str, now: Now) -> _Slots:
 def _reason(session: Session, job: Job, slots: _Slots, now: Now) -> WaitingFor | None:
     if session.get(PausedQueue, job.queue) is not None:
         return WaitingFor.PAUSED
+    if job.waits_for:
+        return WaitingFor.PREDECESSORS
     if slots.all is None:
         return WaitingFor.NO_WORKER_ONLINE
     if job.scheduled_at > session.execute(select(now())).scalar_one():

@@ -13,7 +13,8 @@ from shared.store import api_keys, job_logs, queues
 from shared.store.job_logs import Line
 from shared.store.models import patch
 from shared.store.results import NewModel
-from shared.store.submit import NewJobs, NewSweep, submit_jobs
+from shared.store.submissions import NewJobs, NewSweep
+from shared.store.submit import submit_jobs
 from shared.store.transitions import AttemptId
 from tests.support import factories
 from tests.support.onnx_models import make_readable_model

@@ -13,7 +13,8 @@ from shared.db.tables import Job
 from shared.lifecycle import TERMINAL, EventType, JobState
 from shared.schemas import Priority
 from shared.store import job_edits, queues
-from shared.store.submit import NewJobs, submit_jobs
+from shared.store.submissions import NewJobs
+from shared.store.submit import submit_jobs
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import pass_seconds, training

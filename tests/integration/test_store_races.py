@@ -23,7 +23,8 @@ from shared.lifecycle import Phase
 from shared.store import attempts, claims, job_edits, recovery
 from shared.store.claims import Claim
 from shared.store.idempotency import Idempotency
-from shared.store.submit import NewJob, submit_job
+from shared.store.submissions import NewJob
+from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
     claim_next,

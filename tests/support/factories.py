@@ -39,7 +39,8 @@ from shared.store import attempts, claims, job_edits
 from shared.store.claims import Claim
 from shared.store.progress import Milestone, Progress
 from shared.store.results import NewModel
-from shared.store.submit import NewJob, NewJobs, NewSweep, submit_job, submit_jobs
+from shared.store.submissions import NewJob, NewJobs, NewSweep
+from shared.store.submit import submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure, AttemptId
 from shared.store.workers import WorkerInfo
 from tests.support.predictions import make_predictions

@@ -36,7 +36,8 @@ from shared.store.claims import Claim
 from shared.store.idempotency import Idempotency
 from shared.store.progress import Progress
 from shared.store.shares import Share
-from shared.store.submit import Submitter, submit_job
+from shared.store.submissions import Submitter
+from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
     make_epoch,

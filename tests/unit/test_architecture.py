@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "api/web/site.py": "tests/unit/api/web/routes",
     "shared/migrations/env.py": "tests/unit/shared/migrations/test_migrations.py",
     "shared/store/keyset.py": "tests/unit/shared/store/test_job_lists.py",
+    "shared/store/submissions.py": "tests/unit/shared/store/test_submit.py",
     "trainshed/cli/options.py": "tests/unit/trainshed/cli",
     "trainshed/errors.py": "tests/unit/trainshed/test_connection.py",
     "trainshed/local/extras.py": "tests/unit/trainshed/test_trainshed.py",

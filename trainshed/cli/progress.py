@@ -11,6 +11,7 @@ from trainshed.cli.formatting import metrics_line, printable, state
 
 _WAITING_FOR = {
     WaitingFor.PAUSED: "the queue is paused",
+    WaitingFor.PREDECESSORS: "it runs after another job",
     WaitingFor.NO_WORKER_ONLINE: "no worker serves the queue",
     WaitingFor.SCHEDULED: "it is scheduled for later",
     WaitingFor.QUEUE_LIMIT: "as many jobs of the queue run as may",

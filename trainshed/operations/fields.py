@@ -53,6 +53,7 @@ class JobFields(TypedDict, total=False):
     max_attempts: int
     max_runtime_s: float | None
     scheduled_at: datetime | None
+    after: Sequence[UUID]
 
 
 class TrainFields(JobFields, total=False):

@@ -1,4 +1,4 @@
-"""Jobs that are submitted to start later."""
+"""Jobs that start later, or after others have succeeded."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0017"
 branch_labels = None
 depends_on = None
 
-# of 0016, with `earliest_at`
+# of 0016, with what is added
 _KEPT = [
     "kind",
     "state",
@@ -31,6 +31,8 @@ _KEPT = [
     "place",
     "scheduled_at",
     "earliest_at",
+    "waits_for",
+    "has_dependents",
     "created_at",
     "started_at",
     "finished_at",
@@ -45,20 +47,41 @@ _KEPT = [
     "error_code",
     "error_message",
 ]
+_ADDED = ("earliest_at", "waits_for", "has_dependents")
 _FINISHED = "OLD.state IN ('succeeded', 'failed', 'cancelled')"
 _REFUSAL = "a job cannot change once it is finished"
 
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("earliest_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("jobs", sa.Column("waits_for", sa.Integer(), nullable=False, server_default=sa.text("0")))
+    op.add_column(
+        "jobs", sa.Column("has_dependents", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
+    op.create_table(
+        "job_dependencies",
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("after_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("job_id <> after_id", name=op.f("ck_job_dependencies_others")),
+        *(
+            sa.ForeignKeyConstraint(
+                [job], ["jobs.id"], name=op.f(f"fk_job_dependencies_{job}"), ondelete="CASCADE"
+            )
+            for job in ("job_id", "after_id")
+        ),
+        sa.PrimaryKeyConstraint("job_id", "after_id", name=op.f("pk_job_dependencies")),
+    )
+    op.create_index("ix_job_dependencies_after_id", "job_dependencies", ["after_id"])
     _drop_trigger()
     _create_trigger(_KEPT)
 
 
 def downgrade() -> None:
+    op.drop_table("job_dependencies")
     _drop_trigger()
-    op.drop_column("jobs", "earliest_at")
-    _create_trigger([column for column in _KEPT if column != "earliest_at"])
+    for column in _ADDED:
+        op.drop_column("jobs", column)
+    _create_trigger([column for column in _KEPT if column not in _ADDED])
 
 
 def _is_sqlite() -> bool:

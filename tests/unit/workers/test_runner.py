@@ -18,6 +18,7 @@ from tests.support.stub_executor import Behaviour, InterferingExecutor, StubExec
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
 from workers.pool_process import PoolProcess
+from workers.runner import claim_next, run_attempt
 
 
 def job(process: PoolProcess, job_id: UUID) -> JobDetail:
@@ -236,3 +237,17 @@ def keras_file(process: PoolProcess, job_id: UUID) -> bytes:
     assert model_id is not None
     file = process.database.read(lambda session: models.file(session, model_id, ModelFormat.KERAS))
     return file.content
+
+
+def test_an_evaluation_after_its_training_evaluates_the_model_that_is_trained(
+    make_process: MakeProcess,
+) -> None:
+    process = make_process()
+    trained = submitted(process.database)
+    spec = make_evaluate_spec(trained, evaluation_size=20)
+    evaluated = submitted(process.database, kind="evaluate", spec=spec, model_id=trained, after=(trained,))
+    claim = claim_next(process)
+    while claim is not None:
+        claim = run_attempt(process, claim)
+    assert [job(process, each).state for each in (trained, evaluated)] == [JobState.SUCCEEDED] * 2
+    assert job(process, trained).model_id == job(process, evaluated).model_id == trained

@@ -24,7 +24,7 @@ from shared.schemas import (
 )
 from shared.settings import Settings
 from shared.store import job_queries
-from shared.store.submit import ANYONE
+from shared.store.submissions import ANYONE
 from tests.support import factories
 from tests.support.statements import recorded_statements
 

@@ -200,3 +200,23 @@ def test_a_copy_of_a_scheduled_job_may_start_at_once(client: httpx.Client) -> No
 def test_a_time_without_a_zone_is_refused(client: httpx.Client) -> None:
     request = {"kind": "train", "spec": {}, "scheduled_at": "2126-01-02T03:04:05"}
     assert client.post("/v1/jobs", json=request).json()["errors"][0]["pointer"] == "/scheduled_at"
+
+
+def test_an_evaluation_may_be_submitted_before_its_training_has_ended(client: httpx.Client) -> None:
+    trained = client.post("/v1/jobs", json={"kind": "train", "spec": {"dataset": "digits", "seed": 7}}).json()
+    request = {"kind": "evaluate", "spec": {"model_id": trained["id"]}, "after": [trained["id"]]}
+    evaluation = client.post("/v1/jobs", json=request)
+    assert evaluation.status_code == 202
+    assert evaluation.json()["spec"] == {
+        "model_id": trained["id"],
+        "evaluation_size": trained["spec"]["evaluation_size"],
+        "seed": 7,
+        "threshold": None,
+    }
+    assert client.get(f"/v1/jobs/{evaluation.json()['id']}").json()["waiting_for"] == "predecessors"
+
+
+def test_a_job_after_one_that_has_failed_is_refused(client: httpx.Client, database: Database) -> None:
+    request = {"kind": "train", "spec": {"dataset": "digits"}, "after": [str(factories.failed(database))]}
+    refused = client.post("/v1/jobs", json=request)
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/predecessor-failed")

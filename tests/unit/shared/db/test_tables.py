@@ -67,6 +67,7 @@ _BAD_UPDATES = [
     ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
     ("ck_queue_limits_max_running", "UPDATE queue_limits SET max_running = 0"),
     ("ck_yields_others", "UPDATE yields SET urgent_id = victim_id"),
+    ("ck_job_dependencies_others", "UPDATE job_dependencies SET after_id = job_id"),
 ]
 
 
@@ -111,6 +112,7 @@ def test_invalid_rows_of_other_tables_are_refused_by_their_constraints(database:
     database.write(lambda session: limits.limit_queue(session, "default", 3))
     request = {"victim_id": submitted(database), "victim_attempt": 1, "urgent_id": submitted(database)}
     database.write(lambda session: session.execute(insert(Yield), {**request, "requested_at": _MOMENT}))
+    submitted(database, after=(submitted(database),))
     for constraint, statement in _BAD_UPDATES:
         assert constraint in _refusal(database, text(statement)), statement
 
@@ -130,7 +132,7 @@ def test_a_change_of_state_outside_the_lifecycle_is_refused(database: Database) 
 
 
 def test_only_name_tags_and_version_of_a_finished_job_can_change(database: Database) -> None:
-    others = {str: "other", int: 77, float: 0.77, UUID: uuid7()}
+    others = {str: "other", int: 77, float: 0.77, bool: True, UUID: uuid7()}
     edits = {"name", "tags", "version"}
     columns = [column for column in Job.__table__.columns if column.name not in edits | {"id", "retry_of"}]
     for finished in (succeeded(database)[0], failed(database), cancelled(database)):

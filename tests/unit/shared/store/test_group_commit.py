@@ -21,7 +21,7 @@ from shared.errors import IdempotencyKeyReused, JobNotFound
 from shared.store import group_commit
 from shared.store.group_commit import GroupCommit, NotCommitted
 from shared.store.idempotency import Idempotency
-from shared.store.submit import NewJobs, Receipt
+from shared.store.submissions import NewJobs, Receipt
 from tests.support.factories import make_new_job
 from tests.support.statements import ON_SQLITE, recorded_statements
 from tests.support.waiting import wait_until

@@ -9,7 +9,8 @@ from shared.db.engine import Database
 from shared.db.tables import IdempotencyKey, Job
 from shared.errors import IdempotencyKeyReused
 from shared.store.idempotency import Idempotency, find_replay
-from shared.store.submit import NewJob, submit_job
+from shared.store.submissions import NewJob
+from shared.store.submit import submit_job
 from tests.support.factories import make_new_job
 from tests.support.stored import all_rows
 

@@ -15,7 +15,8 @@ from shared.db.engine import Database
 from shared.db.tables import IS_RUNNING, Job
 from shared.schemas import ApiKeyUpdate, Scope, WaitingFor
 from shared.store import api_keys, attempts, dispatch, limits, queues, waits
-from shared.store.submit import Submitter, submit_job
+from shared.store.submissions import Submitter
+from shared.store.submit import submit_job
 from tests.support import factories, stored
 from tests.support.statements import ON_SQLITE, plan, recorded_statements
 
@@ -197,9 +198,11 @@ def _claiming(database: Database) -> Iterator[list[UUID]]:
         try:
             while not is_over.is_set():
                 claim = factories.claim_next(database, *queue_names, worker=worker)
-                if claim is not None:
-                    claimed.append(claim.attempt.job_id)
-                    database.write(partial(attempts.release, attempt=claim.attempt))
+                if claim is None:
+                    is_over.wait(0.01)
+                    continue
+                claimed.append(claim.attempt.job_id)
+                database.write(partial(attempts.release, attempt=claim.attempt))
         except Exception as error:
             errors.append(error)
 
@@ -240,10 +243,11 @@ def test_no_claim_exceeds_a_limit_that_is_changed_while_eight_threads_claim(
         return _attempts(session)
 
     with _claiming(database) as claimed:
-        for max_running in (4, 1, None, 2, None, 1, 3, None, 1):
+        for max_running in (4, 1, None, 2, None, 1):
             already = database.write(partial(change, max_running=max_running))
-            enough = len(claimed) + 30
+            enough = len(claimed) + 40
             while len(claimed) < enough:
                 running = database.read(_attempts)
                 # each claim since then has found room; what ran before may still run
                 assert max_running is None or running <= already or len(running) <= max_running
+                Event().wait(0.002)  # else the threads would hardly run

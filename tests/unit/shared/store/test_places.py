@@ -14,7 +14,8 @@ from shared.db.tables import Job
 from shared.schemas import Priority
 from shared.store import attempts, job_queries, places, queues, recovery, waits
 from shared.store.places import Rules
-from shared.store.submit import NewJobs, submit_job, submit_jobs
+from shared.store.submissions import NewJobs
+from shared.store.submit import submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure
 from tests.support import factories, stored
 from tests.support.fakes import FrozenClock

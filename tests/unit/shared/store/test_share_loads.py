@@ -8,7 +8,8 @@ from shared.db.engine import Database
 from shared.schemas import Scope
 from shared.store import api_keys, share_loads
 from shared.store.shares import Share
-from shared.store.submit import NewJobs, NewSweep, Submitter, submit_jobs
+from shared.store.submissions import NewJobs, NewSweep, Submitter
+from shared.store.submit import submit_jobs
 from tests.support import factories
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, selects

@@ -17,7 +17,8 @@ from shared.schemas import Priority
 from shared.store import attempts, queues, shares
 from shared.store.places import Rules
 from shared.store.shares import Share
-from shared.store.submit import NewJobs, NewSweep, Submitter, submit_jobs
+from shared.store.submissions import NewJobs, NewSweep, Submitter
+from shared.store.submit import submit_jobs
 from shared.store.transitions import AttemptId
 from tests.support import factories, stored
 from tests.support.fakes import FrozenClock

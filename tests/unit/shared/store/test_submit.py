@@ -16,7 +16,8 @@ from shared.schemas import (
 )
 from shared.store import job_edits
 from shared.store.idempotency import Idempotency, find_replay
-from shared.store.submit import NewJob, NewJobs, Receipt, submit_job, submit_jobs
+from shared.store.submissions import NewJob, NewJobs, Receipt
+from shared.store.submit import submit_job, submit_jobs
 from tests.support import stored
 from tests.support.factories import cancelled, make_new_job, submitted
 from tests.support.fakes import FrozenClock

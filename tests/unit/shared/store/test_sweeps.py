@@ -14,7 +14,8 @@ from shared.errors import IdempotencyKeyReused, SweepNotFound
 from shared.schemas import Objective
 from shared.store import sweeps
 from shared.store.idempotency import Idempotency
-from shared.store.submit import NewJobs, NewSweep, Outcome, Receipt, submit_jobs
+from shared.store.submissions import NewJobs, NewSweep, Outcome, Receipt
+from shared.store.submit import submit_jobs
 from tests.support import factories
 from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
 

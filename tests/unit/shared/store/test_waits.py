@@ -13,7 +13,8 @@ from shared.lifecycle import WorkerState
 from shared.schemas import Priority, WaitingFor
 from shared.store import attempts, queues, waits
 from shared.store.shares import Share
-from shared.store.submit import NewJobs, Submitter, submit_job, submit_jobs
+from shared.store.submissions import NewJobs, Submitter
+from shared.store.submit import submit_job, submit_jobs
 from tests.support import factories
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, selects

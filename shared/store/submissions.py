@@ -1,0 +1,138 @@
+"""Submissions: what a request submits, who does, and what it is answered with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from shared import log
+from shared.errors import IdempotencyKeyReused
+from shared.lifecycle import JobKind
+from shared.schemas import Priority
+from shared.store.dependencies import Refusal
+from shared.store.idempotency import Idempotency
+from shared.store.shares import SHARED, Share
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job that is to be stored.
+
+    Attributes:
+        id: a UUIDv7 drawn by the caller, so that a transaction that is run again stores one job.
+        spec: the complete TrainSpec or EvaluateSpec.
+        model_id: the model that an evaluation job measures.
+        retry_of: the finished job that this one retries.
+        sweep_id: the sweep that the job belongs to.
+        after: the jobs that must have succeeded before it starts.
+        earliest_at: when it may start at the earliest; None: at once.
+        request_id: id of the API request, which the worker's log lines carry too.
+    """
+
+    id: UUID
+    kind: JobKind
+    spec: BaseModel
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    queue: str = "default"
+    priority: Priority = Priority.NORMAL
+    max_attempts: int = 3
+    max_runtime_s: float | None = None
+    model_id: UUID | None = None
+    retry_of: UUID | None = None
+    sweep_id: UUID | None = None
+    after: tuple[UUID, ...] = ()
+    earliest_at: datetime | None = None
+    request_id: str | None = field(default_factory=log.request_id)
+
+    def scheduled_at(self, submitted_at: datetime) -> datetime:
+        """Return when it may start."""
+        return submitted_at if self.earliest_at is None else max(submitted_at, self.earliest_at)
+
+
+@dataclass(frozen=True)
+class NewSweep:
+    """A sweep that is to be stored with its jobs.
+
+    Attributes:
+        id: a new UUIDv7, which each of the jobs has as its `sweep_id`.
+        request: the client's request, as JSON.
+    """
+
+    id: UUID
+    name: str | None
+    request: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Who submits jobs.
+
+    Attributes:
+        share: whose turn jobs outside of sweeps take.
+        api_key_id: None for a key of the setting `API_KEYS`, and without a key.
+    """
+
+    share: Share = SHARED
+    api_key_id: UUID | None = None
+
+
+ANYONE = Submitter()
+"""Someone whose share is not known."""
+
+
+@dataclass(frozen=True)
+class NewJobs:
+    """What one request submits: its jobs are stored together, all or none.
+
+    Attributes:
+        jobs: one or more; the first one's id stands for all of them.
+        idempotency: None if the client sent no key.
+        sweep: the sweep that the jobs belong to.
+    """
+
+    jobs: Sequence[NewJob]
+    idempotency: Idempotency | None = None
+    sweep: NewSweep | None = None
+    submitter: Submitter = ANYONE
+
+    @property
+    def share(self) -> Share:
+        """Whose turn the jobs take: a sweep is a share of its own."""
+        own = self.submitter.share
+        return own if self.sweep is None else Share(f"sweep {self.sweep.id}", own.weight)
+
+    @property
+    def id(self) -> UUID:
+        """The first job's id."""
+        return self.jobs[0].id
+
+    @property
+    def after(self) -> set[UUID]:
+        """The jobs that any of them is to run after."""
+        return {job_id for job in self.jobs for job_id in job.after}
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The result of a submission.
+
+    Attributes:
+        job_id: the first job that was stored, now or by an earlier request with the same idempotency key.
+        created_at: when this submission stored it; None if an earlier request did.
+    """
+
+    job_id: UUID
+    created_at: datetime | None
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier request with the same idempotency key has stored the jobs."""
+        return self.created_at is None
+
+
+Outcome = Receipt | IdempotencyKeyReused | Refusal
+"""What a submission is answered with; an error is returned, because it concerns this submission alone."""
