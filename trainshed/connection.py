@@ -237,7 +237,7 @@ def http_options(url: str, api_key: str, timeout_s: float) -> dict[str, Any]:
     return {
         "base_url": address,
         "headers": {"Authorization": f"Bearer {api_key}"} if api_key else None,
-        "timeout": httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+        "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
         # a proxy that the environment names leads away from this host
         "trust_env": not is_loopback(address.host),
     }

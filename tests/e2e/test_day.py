@@ -159,9 +159,9 @@ def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: 
     assert onnxruntime.InferenceSession(file.read_bytes()).get_inputs()
 
     everything = [again["id"], first["id"], second["id"]]
-    assert "`champion`: give the alias to another model" in program("delete", best["id"], code=2)
+    assert "`champion`: give the alias to another model" in program("delete", best["id"], "--yes", code=2)
     trainshed("model", "champion", "--alias", "")
-    assert trainshed("delete", *everything) == {"deleted": everything}
+    assert trainshed("delete", *everything, "--yes") == {"deleted": everything, "failed": []}
     assert (trainshed("jobs"), trainshed("models")) == ([], [])
     assert "there is no job" in trainshed("show", first["id"], code=2)
     assert trainshed("status")["jobs"]["total"] == 0

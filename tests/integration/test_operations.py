@@ -112,9 +112,9 @@ def test_the_command_line_edits_clones_and_deletes(cli: CommandLine, database: D
     changed = ("--set", "epochs=9", "--set", "optimizer=sgd", "-s", "seed=null")
     clone = cli.json("clone", job_id, *changed, "--name", "new", "--detach")
     assert (clone["spec"]["epochs"], clone["spec"]["optimizer"], clone["name"]) == (9, "sgd", "new")
-    assert cli.json("delete", job_id) == {"deleted": [str(job_id)]}
+    assert cli.json("delete", job_id, "--yes") == {"deleted": [str(job_id)], "failed": []}
     cancelled = factories.cancelled(database)
-    assert "Deleted job" in cli.run("delete", cancelled).stderr
+    assert cli.run("delete", cancelled, "--yes").stderr == "1 job deleted.\n"
 
 
 def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database: Database) -> None:

@@ -1,6 +1,8 @@
 """A fake API behind httpx's mock transport, whose jobs go through states that a test has scripted."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -12,6 +14,9 @@ from uuid_utils.compat import uuid7
 from shared.lifecycle import AttemptOutcome, JobState, Phase, WorkerState
 from shared.schemas import (
     Attempt,
+    BatchResult,
+    BatchResults,
+    JobCounts,
     JobError,
     JobEvent,
     LastMetrics,
@@ -305,6 +310,11 @@ class FakeApi:
             return _json(_page(request, self.attempts))
         if path == "/v1/jobs":
             return self._submit(request) if request.method == "POST" else self._list(request)
+        if path == "/v1/jobs/batch":
+            return self._batch(request)
+        if path == "/v1/jobs/counts":
+            states = Counter(states[0].state for states in self.states.values())
+            return _json(JobCounts(total=sum(states.values()), states=states, queues={}))
         if match := re.fullmatch(r"/v1/(jobs|models)/([0-9a-f-]{36})(/[\w./]+)?", path):
             return self._get(request, match[1], UUID(match[2]), match[3] or "")
         return make_problem(404, f"there is nothing at {path}")
@@ -316,11 +326,35 @@ class FakeApi:
             self._job_of_key[key] = self.add(*self.states_after_submit(job))
         return _json(self.states[self._job_of_key[key]][0], 202)
 
+    def _batch(self, request: httpx.Request) -> httpx.Response:
+        """Delete or cancel; a job that is queued cannot be deleted."""
+        body = json.loads(request.content)
+        results = []
+        for job_id in map(UUID, body["ids"]):
+            states, problem, new_id = self.states[job_id], None, None
+            if body["action"] == "delete" and states[-1].state is JobState.QUEUED:
+                problem = Problem(
+                    type="about:blank", title="no", status=409, detail=f"job {job_id} is queued"
+                )
+            elif body["action"] == "delete":
+                del self.states[job_id]
+            elif body["action"] == "cancel":
+                self.add(make_cancellation(states[0]))
+            else:
+                new_id = self.add(*self.states_after_submit(make_job(retry_of=job_id)))
+            status = problem.status if problem else 200
+            results.append(BatchResult(id=job_id, status=status, new_id=new_id, problem=problem))
+        return _json(BatchResults(data=tuple(results)))
+
     def _list(self, request: httpx.Request) -> httpx.Response:
         query = request.url.params
         jobs = [states[0] for states in reversed(self.states.values())]
         selected = query.get_list("state") or list(JobState)
-        matches = tuple(Job(**job.model_dump()) for job in jobs if job.state in selected)
+        matches = tuple(
+            Job(**job.model_dump())
+            for job in jobs
+            if job.state in selected and query.get("tag", "") in ("", *job.tags)
+        )
         return _json(_page(request, matches))
 
     def _get(self, request: httpx.Request, kind: str, some_id: UUID, action: str) -> httpx.Response:

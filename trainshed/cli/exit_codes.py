@@ -1,5 +1,10 @@
 """How a command ends: its exit code, and its error messages."""
 
+import errno
+import json
+import os
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Any
@@ -8,9 +13,11 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from shared.lifecycle import JobState
 from shared.settings import Settings, invalid_settings
+from trainshed.cli.options import ANYWHERE
 from trainshed.cli.output import say
 from trainshed.errors import ClientError, TrainshedApiError, UsageError
 
@@ -35,16 +42,83 @@ EXIT_CODES = {
 
 
 class CommandGroup(TyperGroup):
-    """Commands that report each expected error in one line on stderr, and by an exit code."""
+    """Commands that report each expected error in one line on stderr, and by an exit code.
+
+    With `--json` the line is a JSON document, still on stderr, so that stdout holds results alone.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options of all commands, which may be given anywhere."""
+        return super().parse_args(ctx, _with_those_of_all_commands_first(args))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        as_json = "--json" in _before_separator([*ctx._protected_args, *ctx.args])
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except (ClientError, ValidationError, SettingsError) as error:
-            for message in _messages(error):
-                say(f"Error: {message}", "red")
+            messages = list(_messages(error))
+            if as_json:
+                _write_error(error, messages)
+            else:
+                for message in messages:
+                    say(f"Error: {message}", "red")
             raise typer.Exit(_exit_code(error)) from error
+        except TyperException as error:  # a usage error of the parser's
+            if not as_json:
+                raise
+            _write_error(error, [error.format_message()])
+            raise typer.Exit(ExitCode.USAGE) from error
+        except OSError as error:
+            raise _output_failed(error) from error
+
+
+def _with_those_of_all_commands_first(args: list[str]) -> list[str]:
+    """Move the options that may be given anywhere before the command."""
+    first, rest = [], []
+    own = _before_separator(args)
+    arguments = iter(own)
+    for argument in arguments:
+        if argument in ANYWHERE:
+            first += [argument, *(value for value in [next(arguments, None)] if value is not None)]
+        elif argument.startswith(tuple(f"{name}=" for name in ANYWHERE)):
+            first.append(argument)
+        else:
+            rest.append(argument)
+    return [*first, *rest, *args[len(own) :]]
+
+
+def _before_separator(args: list[str]) -> list[str]:
+    return args[: args.index("--")] if "--" in args else args
+
+
+def _write_error(error: Exception, messages: list[str]) -> None:
+    """Write an error on one line of stderr as JSON: that of the server, or one of the same form."""
+    if isinstance(error, TrainshedApiError):
+        document = error.problem.model_dump(mode="json", exclude_none=True)
+    else:
+        kind = type(error).__name__.removesuffix("Error")
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower()
+        document = {
+            "type": words.replace(" ", "-"),
+            "title": words.capitalize(),
+            "detail": "; ".join(messages),
+        }
+    typer.echo(json.dumps({"error": document}), err=True)
+
+
+def _output_failed(error: OSError) -> Exception:
+    """Return how a command ends whose output could not be written."""
+    if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename:
+        return error
+    # what Python still holds of the output would raise once more at the exit
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return typer.Exit(ExitCode.DONE)  # the reader, such as `head`, has had enough
+    say(f"Error: the output cannot be written: {error.strerror}", "red")
+    return typer.Exit(ExitCode.FAILED)
 
 
 def _exit_code(error: Exception) -> ExitCode:

@@ -16,7 +16,7 @@ from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.formatting import metrics_line, short_id
 from trainshed.cli.output import say, show, stdout, write_json
-from trainshed.cli.progress import activity, ended_attempt, live_progress
+from trainshed.cli.progress import LiveProgress, activity, ended_attempt, waiting_reason
 from trainshed.client import Client
 
 M = TypeVar("M", bound=BaseModel)
@@ -68,7 +68,7 @@ def _follow_live(server: Client, job_id: UUID, console: Console) -> JobDetail:
             for line in ended[reported:]:
                 live.console.print(line)
             reported = len(ended)
-            live.update(live_progress(job))
+            live.update(LiveProgress(job))
     return job
 
 
@@ -76,7 +76,7 @@ def _log(server: Client, job_id: UUID, console: Console) -> JobDetail:
     """Print a line for each ended attempt, phase and epoch."""
     attempts, epochs, phase = 0, 0, ""
     for job in server.watch(job_id):
-        ended, now = _ended_attempts(job), activity(job).plain
+        ended, now = _ended_attempts(job), ": ".join(filter(None, (activity(job).plain, waiting_reason(job))))
         new_epochs = _epochs(server, job, epochs) if job.progress and job.progress.epoch > epochs else []
         new_phase = [Text(now)] if now != phase and job.state not in TERMINAL else []
         trained = job.phase in (Phase.EVALUATING, Phase.SAVING)

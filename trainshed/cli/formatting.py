@@ -1,7 +1,7 @@
 """Formatting of the values that the command line shows: tables, cells, times, ids."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from rich.box import SIMPLE_HEAD
@@ -64,6 +64,19 @@ def metrics_line(values: Mapping[str, float]) -> str:
 def minute(moment: datetime) -> str:
     """Return a time in this host's time zone, to the minute."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"
+
+
+def seconds_since(moment: datetime) -> float:
+    """Return the seconds since a time of the server's, by this host's clock; at least 0."""
+    # only shown: nothing is decided by it
+    return max(0.0, (datetime.now(UTC) - moment).total_seconds())  # noqa: TID251
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as `0:05`, `1:05` or `1:00:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def ago(seconds: float) -> str:

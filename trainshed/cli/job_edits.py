@@ -5,13 +5,15 @@ from typing import Annotated, Any
 import typer
 
 from shared.lifecycle import TERMINAL
-from shared.schemas import JobClone
-from trainshed.cli import options
+from shared.schemas import BatchAction, JobClone
+from trainshed.cli import options, selection
 from trainshed.cli.follow import follow_submitted
 from trainshed.cli.formatting import short_id
-from trainshed.cli.output import confirm, say, write_json
+from trainshed.cli.output import confirm, say
 from trainshed.cli.references import find_job
-from trainshed.errors import UsageError
+from trainshed.cli.watching import watch_many
+from trainshed.client import Client
+from trainshed.errors import TrainshedApiError, UsageError
 from trainshed.operations.fields import JobChanges
 
 NewName = Annotated[str | None, typer.Option("--name", help='New name; "" removes the name.')]
@@ -31,22 +33,92 @@ Overrides = Annotated[
 ]
 
 
-def cancel(job: options.JobReference, server: options.Server, as_json: options.Json = False) -> None:
-    """Cancel a job: at once if it is queued, within seconds if it is running."""
-    cancelled = server.cancel(find_job(server, job))
-    state = cancelled.state if cancelled.state in TERMINAL else "being cancelled"
-    confirm(cancelled, f"Job {cancelled.id} is {state}.", as_json=as_json)
+def cancel(
+    *,
+    jobs: selection.References = None,
+    tag: selection.Tag = None,
+    state: selection.States = None,
+    queue: selection.Queue = None,
+    sweep: selection.SweepName = None,
+    yes: selection.Yes = False,
+    server: options.Server,
+    as_json: options.Json = False,
+) -> None:
+    """Cancel jobs: at once those that are queued, within seconds those that are running."""
+    if jobs and len(jobs) == 1 and not any((tag, state, queue, sweep)):
+        cancelled = server.cancel(find_job(server, jobs[0]))
+        now = cancelled.state if cancelled.state in TERMINAL else "being cancelled"
+        confirm(cancelled, f"Job {cancelled.id} is {now}.", as_json=as_json)
+        return
+    filters = selection.Filters(tag, state, queue, sweep)
+    _change(server, BatchAction.CANCEL, jobs, filters, yes=yes, as_json=as_json)
 
 
 def retry(
     *,
-    job: options.JobReference,
+    jobs: selection.References = None,
+    tag: selection.Tag = None,
+    state: selection.States = None,
+    queue: selection.Queue = None,
+    sweep: selection.SweepName = None,
+    yes: selection.Yes = False,
     detach: options.Detach = False,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Submit a finished job again, as a new job with the same specification, and follow it."""
-    follow_submitted(server, server.retry(find_job(server, job)), detach=detach, as_json=as_json)
+    """Submit finished jobs again, as new jobs with the same specifications, and follow them.
+
+    Filters choose failed and cancelled jobs, unless --state names others. Several jobs are followed as by
+    `trainshed watch`.
+    """
+    if jobs and len(jobs) == 1 and not any((tag, state, queue, sweep)):
+        follow_submitted(server, server.retry(find_job(server, jobs[0])), detach=detach, as_json=as_json)
+        return
+    filters = selection.Filters(tag, state, queue, sweep)
+    _change(server, BatchAction.RETRY, jobs, filters, yes=yes, as_json=as_json, follow=not detach)
+
+
+def delete(
+    *,
+    jobs: selection.References = None,
+    tag: selection.Tag = None,
+    state: selection.States = None,
+    queue: selection.Queue = None,
+    sweep: selection.SweepName = None,
+    yes: selection.Yes = False,
+    server: options.Server,
+    as_json: options.Json = False,
+) -> None:
+    """Delete finished jobs, with their models. Always asks for confirmation, unless --yes is given."""
+    filters = selection.Filters(tag, state, queue, sweep)
+    _change(server, BatchAction.DELETE, jobs, filters, yes=yes, as_json=as_json)
+
+
+def _change(
+    server: Client,
+    action: BatchAction,
+    references: list[str] | None,
+    filters: selection.Filters,
+    *,
+    yes: bool,
+    as_json: bool,
+    follow: bool = False,
+) -> None:
+    """Do it to all jobs that are chosen, and exit with the code of the result."""
+    chosen = selection.choose(server, action, references, filters)
+    if not chosen and not as_json:
+        say("No jobs match.")
+        return
+    if chosen:
+        selection.confirm(action, chosen, yes=yes)
+    results = selection.apply(server, action, [job.id for job in chosen])
+    if len(results) == 1 and results[0].problem:
+        raise TrainshedApiError(results[0].problem)
+    submitted = [result.new_id for result in results if result.new_id]
+    code = selection.report(action, results, as_json=as_json and not (follow and submitted))
+    if follow and submitted:
+        raise watch_many(server, submitted, as_json=as_json)
+    raise typer.Exit(code)
 
 
 def edit(
@@ -89,17 +161,6 @@ def clone(
     if not as_json:
         say(f"Cloned job {short_id(source)}.")
     follow_submitted(server, copy, detach=detach, as_json=as_json)
-
-
-def delete(jobs: options.JobReferences, server: options.Server, as_json: options.Json = False) -> None:
-    """Delete finished jobs, with their models."""
-    deleted = [find_job(server, job) for job in jobs]
-    for job_id in deleted:
-        server.delete(job_id)
-        if not as_json:
-            say(f"Deleted job {job_id}.")
-    if as_json:
-        write_json({"deleted": [str(job_id) for job_id in deleted]})
 
 
 def _override(text: str) -> tuple[str, Any]:

@@ -1,6 +1,7 @@
 """The commands that read jobs: `trainshed jobs`, `show`, `watch`."""
 
 import webbrowser
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -8,25 +9,26 @@ import typer
 
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import JobOrder
-from trainshed.cli import options, output
+from trainshed.cli import completion, options, output
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.follow import evaluation_of, follow_to_end, with_evaluation
 from trainshed.cli.references import LAST, find_job
 from trainshed.cli.tables import job_details, job_table
+from trainshed.cli.watching import watch_many
 from trainshed.errors import UsageError
 
 _MAX_PAGE_SIZE = 200  # of the server
 
 
-def _filter(text: str) -> Any:
-    return typer.Option(help=text, rich_help_panel="Filters")
+def _filter(text: str, autocompletion: Callable[..., Any] | None = None) -> Any:
+    return typer.Option(help=text, rich_help_panel="Filters", autocompletion=autocompletion)
 
 
 States = Annotated[list[JobState] | None, _filter("Jobs in this state; may be repeated.")]
 Kind = Annotated[JobKind | None, _filter("Jobs of this kind.")]
 Tag = Annotated[str | None, _filter("Jobs with this tag.")]
-Queue = Annotated[str | None, _filter("Jobs of this queue.")]
-Worker = Annotated[str | None, _filter("Jobs that this worker has run, or is running.")]
+Queue = Annotated[str | None, _filter("Jobs of this queue.", completion.queues)]
+Worker = Annotated[str | None, _filter("Jobs that this worker has run, or is running.", completion.workers)]
 Name = Annotated[str | None, _filter("Jobs whose name contains this text.")]
 After = Annotated[
     str | None, _filter("Jobs submitted at or after this time: `2026-01-31` or `2026-01-31T12:00`.")
@@ -79,9 +81,17 @@ def show(job: options.JobReference, server: options.Server, as_json: options.Jso
         output.show("", evaluation_tables(evaluation))
 
 
-def watch(job: options.JobReference, server: options.Server, as_json: options.Json = False) -> None:
-    """Follow a job until it is finished; Ctrl-C leaves it running."""
-    follow_to_end(server, find_job(server, job), as_json=as_json)
+def watch(
+    jobs: options.AnyJobReferences = None, *, server: options.Server, as_json: options.Json = False
+) -> None:
+    """Follow jobs until they are finished, or without any all that run and wait; Ctrl-C leaves them running.
+
+    With several jobs or none, --json writes a job on a line at each change.
+    """
+    ids = list(dict.fromkeys(find_job(server, job) for job in jobs or ()))
+    if len(ids) == 1:
+        follow_to_end(server, ids[0], as_json=as_json)
+    raise watch_many(server, ids, as_json=as_json)
 
 
 def _time(text: str | None) -> datetime | None:

@@ -40,9 +40,10 @@ app = typer.Typer(
 def _main(
     ctx: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    url: options.Url = None,
     api_key: options.ApiKey = None,
 ) -> None:
-    ctx.meta[options.API_KEY] = api_key
+    ctx.meta[options.URL], ctx.meta[options.API_KEY] = url, api_key
     if show_version:
         typer.echo(f"trainshed {version('trainshed')}")
 

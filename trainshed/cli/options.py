@@ -10,32 +10,49 @@ import typer
 from pydantic import BaseModel
 
 from shared.schemas import ModelKind, Optimizer, Priority, TrainJobCreate, TrainRequest
+from trainshed.cli import completion
 from trainshed.client import Client
 
 
 def _client(ctx: typer.Context, url: str) -> Client:
     """Return a client that is closed after the command; tests replace `Client` by the context's object."""
     connect: Callable[..., Client] = ctx.obj or Client
-    return ctx.with_resource(connect(url, api_key=ctx.meta.get(API_KEY)))
+    return ctx.with_resource(connect(url or ctx.meta.get(URL), api_key=ctx.meta.get(API_KEY)))
 
 
 def _option(
-    schema: type[BaseModel], panel: str, field: str, text: str, default: str = "", *names: str
+    schema: type[BaseModel],
+    panel: str,
+    field: str,
+    text: str,
+    default: str = "",
+    *names: str,
+    autocompletion: Callable[..., Any] | None = None,
 ) -> Any:
     """Return the option for a field of a request; the help shows the default, which the server applies."""
     value = schema.model_fields[field].default
     shown = default or (str(value) if value else False)
-    return typer.Option(*names, help=text, show_default=shown, rich_help_panel=panel)
+    return typer.Option(
+        *names, help=text, show_default=shown, rich_help_panel=panel, autocompletion=autocompletion
+    )
 
 
 _spec = partial(_option, TrainRequest, "Training and evaluation")
 _job = partial(_option, TrainJobCreate, "Job")
 
 API_KEY = f"{__name__}.api_key"  # the entry of the context's `meta` with the value of `--api-key`
+URL = f"{__name__}.url"  # likewise, of `--url`
+ANYWHERE = ("--url", "--api-key")
+"""Options that may be given before or after the command."""
+Url = Annotated[
+    str | None,
+    typer.Option(help="URL of the server; may be given anywhere.", show_default=False, metavar="URL"),
+]
 ApiKey = Annotated[
     str | None,
     typer.Option(
-        help="Key to send to the server. Prefer TRAINSHED_API_KEY: other users can see a command's options.",
+        help="Key to send to the server; may be given anywhere. Prefer TRAINSHED_API_KEY: other users can "
+        "see a command's options.",
         metavar="KEY",
     ),
 ]
@@ -44,7 +61,7 @@ Server = Annotated[
     Client,
     typer.Option(
         "--url",
-        help="URL of the server.",
+        help="URL of the server. (`--api-key KEY`, too, may be given here.)",
         show_default="TRAINSHED_URL, or the API on this host",
         metavar="URL",
         default_factory=str,
@@ -60,12 +77,33 @@ Follow = Annotated[
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of results.")]
 
 JobReference = Annotated[
-    str, typer.Argument(metavar="JOB", help="The job's id, the end of its id, or `last`.")
+    str,
+    typer.Argument(
+        metavar="JOB", help="The job's id, the end of its id, or `last`.", autocompletion=completion.jobs
+    ),
 ]
 JobReferences = Annotated[
-    list[str], typer.Argument(metavar="JOB...", help="Each a job's id, the end of its id, or `last`.")
+    list[str],
+    typer.Argument(
+        metavar="JOB...",
+        help="Each a job's id, the end of its id, or `last`.",
+        autocompletion=completion.jobs,
+    ),
 ]
-ModelReference = Annotated[str, typer.Argument(metavar="MODEL", help="The model's id or alias, or its job.")]
+AnyJobReferences = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[JOB]...",
+        autocompletion=completion.jobs,
+        help="Each a job, as for `show`; default: all jobs that are not finished.",
+    ),
+]
+ModelReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="The model's id or alias, or its job.", autocompletion=completion.models
+    ),
+]
 
 Dataset = Annotated[str | None, _spec("dataset", "`mnist`, `digits`, or a dataset of the server's settings.")]
 Model = Annotated[ModelKind | None, _spec("model", "Architecture of the model.")]
@@ -92,7 +130,10 @@ KeepWeights = Annotated[
 
 Name = Annotated[str | None, _job("name", "Name of the job.")]
 Tags = Annotated[list[str] | None, _job("tags", "Tag; may be repeated.", "", "--tag")]
-Queue = Annotated[str | None, _job("queue", "Queue, which decides which workers may run it.")]
+Queue = Annotated[
+    str | None,
+    _job("queue", "Queue, which decides which workers may run it.", autocompletion=completion.queues),
+]
 PriorityName = Annotated[Priority | None, _job("priority", "Priority within the queue.")]
 MaxRuntime = Annotated[
     float | None, _job("max_runtime_s", "Seconds that each attempt may run.", "", "--max-runtime")

@@ -17,7 +17,13 @@ R = TypeVar("R", bound=BaseModel | Sequence[BaseModel])
 
 def stdout() -> Console:
     """Return the console for results."""
-    return Console(file=sys.stdout, highlight=False)
+    return _Console(file=sys.stdout, highlight=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the group of commands, for which it is no failure: rich would exit with 1."""
+        raise
 
 
 def show(*results: RenderableType) -> None:
@@ -25,6 +31,11 @@ def show(*results: RenderableType) -> None:
     console = stdout()
     for result in results:
         console.print(result)
+
+
+def show_on_stderr(result: RenderableType) -> None:
+    """Show people what a question is about, on stderr."""
+    Console(file=sys.stderr, highlight=False).print(result)
 
 
 def say(text: str, style: str = "") -> None:

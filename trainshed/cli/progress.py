@@ -1,13 +1,18 @@
 """A job's progress, for a live display or a list of facts."""
 
+import time
+from collections.abc import Callable, Iterator
+
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from shared.lifecycle import JobState
-from shared.schemas import Attempt, Job, JobDetail, WaitingFor
-from trainshed.cli.formatting import metrics_line, printable, state
+from shared.schemas import Attempt, Job, JobDetail, Progress, WaitingFor
+from trainshed.cli.formatting import duration, metrics_line, printable, seconds_since, state
+
+_ALMOST_AN_EPOCH = 0.95  # where the bar waits for the record of an epoch that takes longer than the last ones
 
 _WAITING_FOR = {
     WaitingFor.PAUSED: "the queue is paused",
@@ -20,19 +25,50 @@ _WAITING_FOR = {
 }
 
 
-def live_progress(job: JobDetail) -> Group:
-    """Return a job's progress bar and metrics in two lines, for a display that is redrawn."""
+class LiveProgress:
+    """A job's progress, which moves on between two of its states whenever it is redrawn."""
+
+    def __init__(self, job: JobDetail, clock: Callable[[], float] = time.monotonic) -> None:
+        self._job, self._clock, self._at = job, clock, clock()
+
+    def __rich_console__(self, _console: object, _options: object) -> Iterator[Group]:
+        yield live_progress(self._job, self._clock() - self._at)
+
+
+def live_progress(job: JobDetail, since_s: float = 0.0) -> Group:
+    """Return a job's progress bar, times and metrics in up to three lines.
+
+    Within an epoch the bar moves at the pace of the last epochs: `since_s` are the seconds since the job was
+    in this state.
+    """
     line = Table.grid(padding=(0, 2), expand=True)
     line.add_column(width=14)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
-    total = job.progress.epochs if job.progress else None
-    completed = job.progress.epoch if job.progress else 0
-    idle = job.state is not JobState.RUNNING
-    bar = ProgressBar(total=total if idle or total else None, completed=completed)
-    attempt = f"  attempt {job.attempt}" if job.attempt > 1 else ""
-    line.add_row(activity(job), bar, f"{steps(job)}{attempt}")
-    return Group(line, Text(last_metrics(job)))
+    line.add_row(activity(job), progress_bar(job, since_s), recorded(job))
+    attempt = f"attempt {job.attempt}" if job.attempt > 1 else ""
+    details = (
+        "  ".join(filter(None, (times(job, since_s), attempt))),
+        queue_position(job),
+        last_metrics(job),
+    )
+    return Group(line, *(Text(detail) for detail in details if detail))
+
+
+def progress_bar(job: Job, since_s: float, width: int | None = None) -> ProgressBar:
+    """Return a bar of a job's epochs, the current one as far as it is likely to be."""
+    progress = job.progress
+    if progress is None:
+        return ProgressBar(total=None if job.state is JobState.RUNNING else 1, width=width)
+    epoch_s = _epoch_s(progress)
+    within = min(since_s / epoch_s, _ALMOST_AN_EPOCH) if epoch_s else 0.0
+    return ProgressBar(total=progress.epochs, completed=progress.epoch + within, width=width)
+
+
+def _epoch_s(progress: Progress) -> float | None:
+    """Return the seconds of an epoch at the pace of the last ones; None if unknown, or none is left."""
+    left = progress.epochs - progress.epoch
+    return progress.eta_s / left if progress.eta_s and left else None
 
 
 def activity(job: Job) -> Text:
@@ -43,19 +79,57 @@ def activity(job: Job) -> Text:
 
 
 def steps(job: Job) -> str:
-    """Return a job's epochs and steps so far, and the estimated time left."""
+    """Return a job's epochs and steps so far, and the times."""
+    return "  ".join(filter(None, (recorded(job), times(job))))
+
+
+def recorded(job: Job) -> str:
+    """Return a job's epochs and steps so far; empty for an evaluation."""
     progress = job.progress
-    if not progress:
-        return ""
-    eta = f"  {progress.eta_s:,.0f} s left" if progress.eta_s else ""
-    return f"epoch {progress.epoch}/{progress.epochs}  step {progress.step:,}/{progress.steps:,}{eta}"
+    return f"{epochs_done(job)}  step {progress.step:,}/{progress.steps:,}" if progress else ""
+
+
+def epochs_done(job: Job) -> str:
+    """Return a job's epochs so far; empty for an evaluation."""
+    return f"epoch {job.progress.epoch}/{job.progress.epochs}" if job.progress else ""
+
+
+def times(job: Job, since_s: float = 0.0) -> str:
+    """Return how long a job has run since its first start, and the estimated time left."""
+    ran_s, left_s = elapsed_s(job), seconds_left(job, since_s)
+    return "  ".join(
+        f"{duration(seconds)} {word}"
+        for seconds, word in ((ran_s, "elapsed"), (left_s, "left"))
+        if seconds is not None
+    )
+
+
+def elapsed_s(job: Job) -> float | None:
+    """Return the seconds from a job's first start to its end or until now; None unless it runs or has run."""
+    if job.finished_at and job.started_at:
+        return (job.finished_at - job.started_at).total_seconds()
+    return seconds_since(job.started_at) if job.started_at and job.state is JobState.RUNNING else None
+
+
+def seconds_left(job: Job, since_s: float = 0.0) -> float | None:
+    """Return the estimated seconds until a job's last epoch; None if unknown."""
+    progress = job.progress
+    if progress is None or not progress.eta_s or job.state is not JobState.RUNNING:
+        return None
+    return max(0.0, progress.eta_s - min(since_s, _epoch_s(progress) or 0.0))
+
+
+def waiting_reason(job: Job) -> str:
+    """Return why a job is not running yet; empty if it is not known, or it does not wait."""
+    reason = job.waiting_for if isinstance(job, JobDetail) else None
+    return _WAITING_FOR[reason] if reason else ""
 
 
 def queue_position(job: JobDetail) -> str:
     """Return a queued job's position in its queue, and why it is not running yet."""
     if job.queue_position is None:
         return ""
-    reason = f"; {_WAITING_FOR[job.waiting_for]}" if job.waiting_for else ""
+    reason = f"; {waiting_reason(job)}" if job.waiting_for else ""
     soon = "" if job.starts_in_s is None else f"; starts in about {job.starts_in_s:,.0f} s"
     share = ""
     if job.share_queued is not None and job.share_running is not None:

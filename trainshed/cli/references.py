@@ -1,7 +1,7 @@
-"""References to jobs and models: an id, the start or end of a job's id, an alias, or `last`."""
+"""References to jobs, sweeps and models: an id, the start or end of an id, an alias, or `last`."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TypeVar
 from uuid import UUID
@@ -33,15 +33,35 @@ def find_job(server: Client, reference: str) -> UUID:
         return _newest(server)
     if job_id := _uuid(text):
         return job_id
+    return _by_part(text, "job", (job.id for job in server.jobs()))
+
+
+def find_sweep(server: Client, reference: str) -> UUID:
+    """Return the id of the sweep that a reference names, as `find_job` does.
+
+    Raises:
+        UsageError: the reference names no sweep or several.
+    """
+    text = reference.strip().lower()
+    ids = (sweep.id for sweep in server.sweeps())
+    if text == LAST:
+        for sweep_id in ids:
+            return sweep_id
+        raise UsageError("there is no sweep yet: submit one with `trainshed sweep submit`")
+    return _uuid(text) or _by_part(text, "sweep", ids)
+
+
+def _by_part(text: str, noun: str, newest: Iterable[UUID]) -> UUID:
+    """Return the only id of which the text is the start or the end."""
     if not _PART_OF_ID.fullmatch(text):
-        raise UsageError(f"{reference!r} is not a job: give its id, the end of its id, or `{LAST}`")
-    ids = [job.id for job in islice(server.jobs(), _MAX_SEARCHED)]
-    matches = [job_id for job_id in ids if str(job_id).startswith(text) or str(job_id).endswith(text)]
+        raise UsageError(f"{text!r} is not a {noun}: give its id, the end of its id, or `{LAST}`")
+    ids = list(islice(newest, _MAX_SEARCHED))
+    matches = [some_id for some_id in ids if str(some_id).startswith(text) or str(some_id).endswith(text)]
     if len(matches) == 1:
         return matches[0]
     if not matches:
-        raise UsageError(f"{reference!r} matches none of the newest {len(ids):,} jobs: give the whole id")
-    raise UsageError(f"{reference!r} matches {', '.join(map(str, matches[:3]))}: give more of the job's id")
+        raise UsageError(f"{text!r} matches none of the newest {len(ids):,} {noun}s: give the whole id")
+    raise UsageError(f"{text!r} matches {', '.join(map(str, matches[:3]))}: give more of the {noun}'s id")
 
 
 def find_model(server: Client, reference: str) -> UUID:
@@ -52,9 +72,9 @@ def find_model(server: Client, reference: str) -> UUID:
     """
     text = reference.strip()
     some_id = _uuid(text.lower())
-    if some_id and not _if_exists(lambda: server.job(some_id)):
+    if some_id and not if_exists(lambda: server.job(some_id)):
         return some_id
-    if text != LAST and _ALIAS.fullmatch(text) and (model := _if_exists(lambda: server.model(text))):
+    if text != LAST and _ALIAS.fullmatch(text) and (model := if_exists(lambda: server.model(text))):
         return model.id
     job = server.job(find_job(server, reference))
     if job.model_id is None:
@@ -62,7 +82,8 @@ def find_model(server: Client, reference: str) -> UUID:
     return job.model_id
 
 
-def _if_exists(get: Callable[[], T]) -> T | None:
+def if_exists(get: Callable[[], T]) -> T | None:
+    """Return what a request gets, or None if the server has no such thing."""
     try:
         return get()
     except TrainshedApiError as error:

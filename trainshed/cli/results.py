@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from shared.schemas import ModelFormat, ModelReference
-from trainshed.cli import options
+from trainshed.cli import completion, options
 from trainshed.cli.evaluation_tables import comparison_table, misclassified_table, prediction
 from trainshed.cli.output import say, show, write_json, write_result
 from trainshed.cli.references import find_job, find_model
@@ -46,7 +46,12 @@ Output = Annotated[
 ImageFile = Annotated[Path, typer.Argument(metavar="FILE", help="PNG or JPEG file, of any size.")]
 PredictingModel = Annotated[
     str | None,
-    typer.Option("--model", help="The model's id or alias, or its job.", show_default="the newest model"),
+    typer.Option(
+        "--model",
+        help="The model's id or alias, or its job.",
+        show_default="the newest model",
+        autocompletion=completion.models,
+    ),
 ]
 MinProbability = Annotated[
     float | None,

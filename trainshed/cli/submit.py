@@ -1,14 +1,26 @@
 """The commands that submit a job: `trainshed train`, `trainshed evaluate`."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateJobCreate, EvaluateRequest, TrainJobCreate, TrainRequest
 from trainshed.cli import options
 from trainshed.cli.follow import follow_submitted
 from trainshed.cli.references import find_model
+from trainshed.cli.request_file import read_train_request
+
+RequestFile = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="FILE", help="Read the request from this file, `.json` or `.toml`."),
+]
 
 
 def train(
     *,
+    file: RequestFile = None,
     dataset: options.Dataset = None,
     model: options.Model = None,
     epochs: options.Epochs = None,
@@ -31,9 +43,15 @@ def train(
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Submit a training job and follow it. The defaults are those of the TensorFlow.js codelab."""
+    """Submit a training job and follow it. The defaults are those of the TensorFlow.js codelab.
+
+    The file of --file has the fields of `POST /v1/jobs`; options replace the file's values.
+    """
     spec, job = options.given(TrainRequest, locals()), options.given(TrainJobCreate, locals())
-    request = TrainJobCreate(spec=TrainRequest(**spec), **job)
+    if file:
+        request = read_train_request(file, spec, job)
+    else:
+        request = TrainJobCreate(spec=TrainRequest(**spec), **job)
     follow_submitted(server, server.submit(request), detach=detach, as_json=as_json)
 
 

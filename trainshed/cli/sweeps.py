@@ -1,15 +1,16 @@
 """The commands about sweeps: `trainshed sweep submit | list | show | cancel`."""
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 from pydantic import TypeAdapter
 
 from shared.schemas import Objective, SweepCreate, TrainJobCreate, TrainRequest
-from trainshed.cli import options
+from trainshed.cli import completion, options
 from trainshed.cli.output import confirm, write_result
+from trainshed.cli.references import find_sweep
 from trainshed.cli.tables import job_counts, sweep_details, sweep_table
 from trainshed.errors import UsageError
 
@@ -31,7 +32,14 @@ Count = Annotated[
     int | None,
     typer.Option(min=1, help="Number of jobs, with random values.", show_default="every combination"),
 ]
-SweepId = Annotated[UUID, typer.Argument(metavar="SWEEP", help="The sweep's id.")]
+SweepReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP",
+        help="The sweep's id, the end of its id, or `last`.",
+        autocompletion=completion.sweeps,
+    ),
+]
 Metric = Annotated[Objective, typer.Option(help="Metric to rank jobs by.")]
 
 
@@ -57,7 +65,7 @@ def submit(
     """Submit a training job for every combination of values, or for random values."""
     spec, job = options.given(TrainRequest, locals()), options.given(TrainJobCreate, locals())
     strategy = {"strategy": "grid"} if count is None else {"strategy": "random", "count": count}
-    parameters = dict(map(_parameter, param))
+    parameters = _parameters(param, with_ranges=count is not None)
     request = _SWEEP_CREATE.validate_python({**strategy, **job, "spec": spec, "parameters": parameters})
     sweep = server.submit_sweep(request)
     follow_up = f"Show it with `trainshed sweep show {sweep.id}`."
@@ -80,21 +88,33 @@ def list_sweeps(
 @app.command(name="show")
 def show_sweep(
     *,
-    sweep: SweepId,
+    sweep: SweepReference,
     metric: Metric = Objective.EVALUATION_ACCURACY,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """Show a sweep's jobs, the best first."""
-    detail = server.sweep(sweep, metric)
+    detail = server.sweep(find_sweep(server, sweep), metric)
     write_result(detail, sweep_details, as_json=as_json)
 
 
 @app.command()
-def cancel(sweep: SweepId, server: options.Server, as_json: options.Json = False) -> None:
+def cancel(sweep: SweepReference, server: options.Server, as_json: options.Json = False) -> None:
     """Cancel every unfinished job of a sweep."""
-    cancelled = server.cancel_sweep(sweep)
+    cancelled = server.cancel_sweep(find_sweep(server, sweep))
     confirm(cancelled, f"Sweep {cancelled.id}: {job_counts(cancelled)}.", as_json=as_json)
+
+
+def _parameters(texts: Sequence[str], *, with_ranges: bool) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for text in texts:
+        name, values = _parameter(text)
+        if name in parameters:
+            raise UsageError(f"--param {name} is given twice: write all of its values in one")
+        if isinstance(values, dict) and not with_ranges:
+            raise UsageError(f"--param {text} is a range, which needs --count, the number of jobs")
+        parameters[name] = values
+    return parameters
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -5,15 +5,27 @@ from typing import Annotated
 
 import typer
 
-from trainshed.cli import options
+from trainshed.cli import completion, options
 from trainshed.cli.output import confirm, write_result
 from trainshed.cli.tables import history_table, queue_table, share_table, worker_table
 
 workers_app = typer.Typer(invoke_without_command=True)
 queues_app = typer.Typer(invoke_without_command=True)
 
-WorkerId = Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, as listed by `workers`.")]
-QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name, as listed by `queues`.")]
+WorkerId = Annotated[
+    str,
+    typer.Argument(
+        metavar="WORKER",
+        help="The worker's id, as listed by `workers`.",
+        autocompletion=completion.workers,
+    ),
+]
+QueueName = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUEUE", help="The queue's name, as listed by `queues`.", autocompletion=completion.queues
+    ),
+]
 AtMost = Annotated[
     str,
     typer.Argument(

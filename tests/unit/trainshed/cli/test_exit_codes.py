@@ -1,5 +1,9 @@
 """Each expected error is one line and an exit code. (Invalid requests: test_submit.py.)"""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from shared.lifecycle import TERMINAL
@@ -29,3 +33,20 @@ def test_an_invalid_setting_is_named_in_the_error(
     result = CommandLine(FakeApi()).run("up")
     assert result.stderr.startswith(f"Error: {message}")
     assert result.exit_code == 2
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "trainshed.cli.main", "--version"]
+    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert (ended.stderr, ended.returncode) == ("", 0)
+
+
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "trainshed.cli.main", "--version"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.stderr == "Error: the output cannot be written: No space left on device\n"
+    assert ended.returncode == 1

@@ -1,4 +1,4 @@
-"""`trainshed cancel` and `retry`. (`edit`, `clone` and `delete`: tests/integration/test_operations.py.)"""
+"""`trainshed cancel`, `retry` and `delete`. (`edit` and `clone`: tests/integration/test_operations.py.)"""
 
 import json
 
@@ -18,3 +18,27 @@ def test_a_retried_job_is_submitted_again_and_followed(cli: CommandLine) -> None
     result = cli.run("retry", "last", "--json")
     assert json.loads(result.stdout)["retry_of"] == str(job_id)
     assert result.exit_code == 0
+
+
+def test_several_retried_jobs_are_followed_together(cli: CommandLine) -> None:
+    ids = [cli.api.add(make_failure(make_job())) for _ in range(2)]
+    result = cli.run("retry", *ids, "--yes")
+    assert result.stderr == "2 jobs retried.\n"
+    assert sum("succeeded" in line for line in result.stdout.splitlines()) == 2
+    assert result.exit_code == 0
+
+
+def test_a_job_that_cannot_be_deleted_is_an_error_of_the_server(cli: CommandLine) -> None:
+    job_id = cli.api.add(make_job())
+    result = cli.run("delete", job_id, "--yes")
+    assert result.stderr == f"Error: job {job_id} is queued\n"
+    assert (result.stdout, result.exit_code) == ("", 2)
+
+
+def test_a_single_job_is_not_deleted_without_a_question(cli: CommandLine) -> None:
+    job_id = cli.api.add(make_failure(make_job()))
+    result = cli.run("delete", job_id)
+    assert "nothing is deleted without a confirmation: add --yes" in result.stderr
+    assert str(job_id)[-8:] in result.stderr
+    assert result.exit_code == 2
+    assert job_id in cli.api.states

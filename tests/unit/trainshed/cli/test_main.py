@@ -1,5 +1,6 @@
 """The command line as a whole: the server that it uses, help, and errors."""
 
+import json
 from uuid import uuid4
 
 import httpx
@@ -20,7 +21,7 @@ def test_an_unreachable_server_is_one_line_and_exit_code_1(
 ) -> None:
     monkeypatch.setattr("trainshed.connection._FIRST_CONTACT_S", 0.0)
     cli.api.faults = [httpx.ConnectError("[Errno 111] Connection refused")]
-    result = cli.run("jobs", "--json")
+    result = cli.run("jobs")
     assert result.stderr.startswith("Error: the server at http://127.0.0.1:8000 cannot be reached")
     assert len(result.stderr.splitlines()) == 1
     assert (result.stdout, result.exit_code) == ("", 1)
@@ -49,3 +50,54 @@ def test_a_mistyped_command_is_answered_with_the_nearest(cli: CommandLine) -> No
     result = cli.run("trian")
     assert "Did you mean 'train'" in result.stderr
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--url", "http://one.test", "--api-key", "secret", "keys", "list"),
+        ("keys", "--url=http://one.test", "--api-key=secret", "list"),
+        ("keys", "list", "--url", "http://one.test", "--api-key", "secret"),
+    ],
+)
+def test_the_server_and_the_key_may_be_named_anywhere(cli: CommandLine, arguments: tuple[str, ...]) -> None:
+    cli.run(*arguments)
+    assert cli.api.last.url.host == "one.test"
+    assert cli.api.last.headers["Authorization"] == "Bearer secret"
+
+
+def test_after_a_separator_nothing_is_an_option(cli: CommandLine) -> None:
+    assert "'--url' is not a job" in cli.run("show", "--", "--url").stderr
+
+
+def test_with_json_the_servers_error_is_a_document_on_stderr(cli: CommandLine) -> None:
+    job_id = uuid4()
+    result = cli.run("show", job_id, "--json")
+    error = json.loads(result.stderr)["error"]
+    assert (error["status"], error["title"], error["detail"]) == (
+        404,
+        "a problem",
+        f"there is no job {job_id}",
+    )
+    assert (result.stdout, result.exit_code, len(result.stderr.splitlines())) == ("", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "detail"),
+    [
+        (("show", "nosuch"), "usage", "'nosuch' is not a job"),
+        (("train", "--epochs", "0"), "validation", "--epochs 0: "),
+        (("jobs", "--nosuch"), "no-such-option", "No such option: --nosuch"),
+        (("show",), "missing-parameter", "Missing argument 'JOB'"),
+        (("trian",), "usage", "No such command 'trian'"),
+    ],
+)
+def test_with_json_an_error_before_the_request_has_the_same_form(
+    cli: CommandLine, arguments: tuple[str, ...], kind: str, detail: str
+) -> None:
+    result = cli.run(*arguments, "--json")
+    error = json.loads(result.stderr)["error"]
+    assert error["type"] == kind
+    assert detail in error["detail"]
+    assert set(error) == {"type", "title", "detail"}
+    assert (result.stdout, result.exit_code) == ("", 2)

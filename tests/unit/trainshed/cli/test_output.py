@@ -1,6 +1,7 @@
 """Results go to stdout, messages to stderr."""
 
 import json
+import os
 
 import pytest
 
@@ -42,3 +43,13 @@ def test_a_model_a_list_and_a_mapping_are_each_one_document(capsys: pytest.Captu
     ):
         write_json(document)
         assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_a_broken_pipe_of_a_result_is_left_to_the_group_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        with pytest.raises(BrokenPipeError):
+            show("a result")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writes)  # what is left of it is written when it is closed

@@ -52,3 +52,24 @@ def test_a_sweep_is_shown_listed_and_cancelled(url: str) -> None:
 @pytest.mark.parametrize("param", ["epochs", "epochs=", "epochs=1..2", "dataset=mnist", "epochs=0,1"])
 def test_an_invalid_parameter_is_a_usage_error(url: str, param: str) -> None:
     assert _run(url, "submit", "-p", param).exit_code == 2
+
+
+def test_a_sweep_is_named_by_the_end_of_its_id_or_as_the_last(url: str) -> None:
+    assert "there is no sweep yet" in _run(url, "show", "last").stderr
+    sweep = _submitted(url, "-p", "epochs=1,2")
+    for reference in ("last", sweep["id"][-8:], sweep["id"]):
+        assert json.loads(_run(url, "show", reference, "--json").stdout)["id"] == sweep["id"]
+    assert "'zzzz' is not a sweep" in _run(url, "show", "zzzz").stderr
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (("epochs=1,2", "epochs=3"), "--param epochs is given twice: write all of its values in one"),
+        (("learning_rate=0.1..0.2",), "--param learning_rate=0.1..0.2 is a range, which needs --count"),
+    ],
+)
+def test_a_mistake_in_parameters_is_explained(url: str, params: tuple[str, ...], message: str) -> None:
+    result = _run(url, "submit", *(word for param in params for word in ("-p", param)))
+    assert message in result.stderr
+    assert result.exit_code == 2

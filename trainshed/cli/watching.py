@@ -1,0 +1,201 @@
+"""Watching many jobs: a table that updates itself in a terminal, a line for each change elsewhere."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from shared.lifecycle import TERMINAL, JobState
+from shared.schemas import Job, JobDetail, JobOrder
+from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
+from trainshed.cli.formatting import NOTHING, decimal, duration, new_table, printable, short_id
+from trainshed.cli.output import say, stdout
+from trainshed.cli.progress import (
+    activity,
+    elapsed_s,
+    epochs_done,
+    last_metrics,
+    progress_bar,
+    seconds_left,
+    times,
+    waiting_reason,
+)
+from trainshed.cli.references import if_exists
+from trainshed.client import Client
+
+_INTERVAL_S = 1.0
+_REFRESH_HZ = 4
+_ROWS_ELSEWHERE = 50  # where there is no terminal whose lines limit them
+_OTHER_LINES = 5  # of a terminal: the line above the table, its head, and the prompt
+_BAR_WIDTH = 12
+_BAR_FROM_WIDTH = 80  # columns of a terminal that has room for bars
+
+Sleep = Callable[[float], None]
+
+
+class Round(NamedTuple):
+    """What one look at the server has seen.
+
+    Attributes:
+        jobs: those that are shown, with their attempts and reasons where they wait.
+        ended: those that have ended since the last round.
+        head: a line above the table; empty for none.
+    """
+
+    jobs: Sequence[Job]
+    ended: Sequence[JobDetail] = ()
+    head: str = ""
+
+
+def watch_many(
+    server: Client, job_ids: Sequence[UUID], *, as_json: bool, sleep: Sleep = time.sleep
+) -> typer.Exit:
+    """Watch these jobs until all are finished, or without any those that run and wait until Ctrl-C.
+
+    Returns:
+        The exit of the command: the code of the worst final state, or that of an interruption.
+    """
+    console = stdout()
+    if job_ids:
+        rounds = rounds_of(server, job_ids, sleep)
+    else:
+        rows = max(1, console.height - _OTHER_LINES) if console.is_terminal else _ROWS_ELSEWHERE
+        rounds = rounds_of_unfinished(server, rows, sleep)
+    try:
+        last = _show(rounds, console, as_json=as_json)
+    except KeyboardInterrupt:
+        if not as_json:
+            say("The jobs continue.", "yellow")
+        return typer.Exit(ExitCode.DETACHED)
+    states = {job.state for job in last.jobs}
+    worst = (state for state in (JobState.FAILED, JobState.CANCELLED) if state in states)
+    return typer.Exit(EXIT_CODES[next(worst, JobState.SUCCEEDED)])
+
+
+def rounds_of(server: Client, job_ids: Sequence[UUID], sleep: Sleep) -> Iterator[Round]:
+    """Look at these jobs, again and again until all are finished."""
+    jobs = {job_id: server.job(job_id) for job_id in job_ids}
+    while True:
+        yield Round(tuple(jobs.values()))
+        unfinished = [job.id for job in jobs.values() if job.state not in TERMINAL]
+        if not unfinished:
+            return
+        sleep(_INTERVAL_S)
+        jobs |= {job_id: server.job(job_id) for job_id in unfinished}
+
+
+def rounds_of_unfinished(server: Client, rows: int, sleep: Sleep) -> Iterator[Round]:
+    """Look at up to `rows` jobs that run or wait, the running ones first, without end."""
+    before: set[UUID] = set()
+    while True:
+        jobs = _unfinished(server, rows)
+        now = {job.id for job in jobs}
+        gone = (if_exists(partial(server.job, job_id)) for job_id in sorted(before - now))
+        ended = [job for job in gone if job and job.state in TERMINAL]
+        counts = server.counts().states
+        running, queued = counts.get(JobState.RUNNING, 0), counts.get(JobState.QUEUED, 0)
+        hidden = max(0, running + queued - len(jobs))
+        more = f"; {hidden:,} more not shown" if hidden else ""
+        yield Round(jobs, ended, f"{running:,} running, {queued:,} queued{more}")
+        before = now
+        sleep(_INTERVAL_S)
+
+
+def _unfinished(server: Client, rows: int) -> list[Job]:
+    def oldest(job_state: JobState, limit: int) -> list[Job]:
+        if limit <= 0:
+            return []
+        return list(server.jobs(state=job_state, sort=JobOrder.OLDEST, limit=limit))
+
+    running = oldest(JobState.RUNNING, rows)
+    queued = oldest(JobState.QUEUED, rows - len(running))
+    # a list does not say why a job waits
+    detailed = (if_exists(partial(server.job, job.id)) for job in queued)
+    return [*running, *(job for job in detailed if job)]
+
+
+def _show(rounds: Iterable[Round], console: Console, *, as_json: bool) -> Round:
+    """Show each round as it comes, and return the last."""
+    shown: dict[UUID, object] = {}
+    last = Round(())
+    live = (
+        None if as_json or not console.is_terminal else Live(console=console, refresh_per_second=_REFRESH_HZ)
+    )
+    with live or nullcontext():
+        for last in rounds:
+            if live:
+                for ended in last.ended:
+                    live.console.print(job_line(ended))
+                live.update(LiveTable(last))
+                continue
+            for job in (*last.jobs, *last.ended):
+                if shown.get(job.id) != _news(job):
+                    shown[job.id] = _news(job)
+                    _write(job, console, as_json=as_json)
+    return last
+
+
+def _write(job: Job, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(job.model_dump_json())
+    else:
+        console.print(job_line(job), soft_wrap=True)
+
+
+def _news(job: Job) -> object:
+    """Return what has changed when a job is worth a line."""
+    return job.state, job.phase, job.attempt, epochs_done(job), waiting_reason(job), job.cancel_requested_at
+
+
+def job_line(job: Job) -> Text:
+    """Return a job's state in one line."""
+    if job.state is JobState.RUNNING:
+        facts = [epochs_done(job), times(job), last_metrics(job)]
+    elif job.state is JobState.FAILED and job.error:
+        facts = [f"{job.error.code}: {job.error.message}"]
+    elif job.state is JobState.SUCCEEDED:
+        facts = [f"accuracy {decimal(job.evaluation_accuracy)}", times(job)]
+    else:
+        facts = [waiting_reason(job)]
+    rest = printable("  ".join(filter(None, (job.name, *facts))))
+    return Text.assemble(short_id(job.id), "  ", activity(job), "  " if rest else "", rest)
+
+
+class LiveTable:
+    """A table of jobs whose bars and times move on until the next round."""
+
+    def __init__(self, seen: Round, clock: Callable[[], float] = time.monotonic) -> None:
+        self._round, self._clock, self._at = seen, clock, clock()
+
+    def __rich_console__(self, console: Console, _options: object) -> Iterator[Group | Table | Text]:
+        if self._round.head:
+            yield Text(self._round.head)
+            yield Text()
+        since_s = self._clock() - self._at
+        yield watch_table(self._round.jobs, with_bars=console.width >= _BAR_FROM_WIDTH, since_s=since_s)
+
+
+def watch_table(jobs: Iterable[Job], *, with_bars: bool, since_s: float = 0.0) -> Table:
+    """Return jobs, one per row, `since_s` seconds after they were looked at."""
+    bar = ("Progress",) if with_bars else ()
+    table = new_table("Job", "State", *bar, "Epochs", "Elapsed", "Left", "About", left=7)
+    for job in jobs:
+        spent = (elapsed_s(job), seconds_left(job, since_s))
+        about = "; ".join(filter(None, (job.name, waiting_reason(job))))
+        table.add_row(
+            short_id(job.id),
+            activity(job),
+            *((progress_bar(job, since_s, _BAR_WIDTH),) if with_bars else ()),
+            epochs_done(job).removeprefix("epoch ") or NOTHING,
+            *(NOTHING if seconds is None else duration(seconds) for seconds in spent),
+            Text(printable(about), overflow="fold"),
+        )
+    return table
