@@ -109,6 +109,11 @@ def test_the_command_line_edits_clones_and_deletes(cli: CommandLine, database: D
     job_id = factories.failed(database, name="old", tags=("a",))
     assert cli.json("edit", job_id, "--name", "", "--tag", "b")["tags"] == ["b"]
     assert "has name (none), tags (none)" in cli.run("edit", job_id, "--tag", "").stderr
+    waiting = factories.submitted(database)
+    assert (
+        "queue gpu, priority high" in cli.run("edit", waiting, "--queue", "gpu", "--priority", "high").stderr
+    )
+    cli.run("cancel", waiting)
     changed = ("--set", "epochs=9", "--set", "optimizer=sgd", "-s", "seed=null")
     clone = cli.json("clone", job_id, *changed, "--name", "new", "--detach")
     assert (clone["spec"]["epochs"], clone["spec"]["optimizer"], clone["name"]) == (9, "sgd", "new")

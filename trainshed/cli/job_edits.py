@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from shared.lifecycle import TERMINAL
-from shared.schemas import BatchAction, JobClone
-from trainshed.cli import options, selection
+from shared.schemas import BatchAction, JobClone, Priority
+from trainshed.cli import completion, options, selection
 from trainshed.cli.follow import follow_submitted
 from trainshed.cli.formatting import short_id
 from trainshed.cli.output import confirm, say
@@ -21,6 +21,10 @@ NewTags = Annotated[
     list[str] | None,
     typer.Option("--tag", help='Tag, in place of all current tags; may be repeated; "" for none.'),
 ]
+NewQueue = Annotated[
+    str | None, typer.Option("--queue", help="Move it to this queue.", autocompletion=completion.queues)
+]
+NewPriority = Annotated[Priority | None, typer.Option("--priority", help="New priority.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -126,18 +130,25 @@ def edit(
     job: options.JobReference,
     name: NewName = None,
     tag: NewTags = None,
+    queue: NewQueue = None,
+    priority: NewPriority = None,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Change the name or the tags of a job, in any state."""
+    """Change the name or the tags of a job, and its queue or priority until it starts."""
     changes: JobChanges = {} if name is None else {"name": name or None}
     if tag is not None:
         changes["tags"] = [text for text in tag if text]
+    if queue is not None:
+        changes["queue"] = queue
+    if priority is not None:
+        changes["priority"] = priority
     if not changes:
-        raise UsageError("there is nothing to change: give --name or --tag")
+        raise UsageError("there is nothing to change: give --name, --tag, --queue or --priority")
     edited = server.edit(find_job(server, job), **changes)
     message = (
-        f"Job {edited.id} has name {edited.name or '(none)'}, tags {', '.join(edited.tags) or '(none)'}."
+        f"Job {edited.id} has name {edited.name or '(none)'}, tags {', '.join(edited.tags) or '(none)'}, "
+        f"queue {edited.queue}, priority {edited.priority}."
     )
     confirm(edited, message, as_json=as_json)
 

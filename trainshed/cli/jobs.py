@@ -2,7 +2,6 @@
 
 import webbrowser
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,6 @@ from trainshed.cli.follow import evaluation_of, follow_to_end, with_evaluation
 from trainshed.cli.references import LAST, find_job
 from trainshed.cli.tables import job_details, job_table
 from trainshed.cli.watching import watch_many
-from trainshed.errors import UsageError
 
 _MAX_PAGE_SIZE = 200  # of the server
 
@@ -60,8 +58,8 @@ def jobs(
         "queue": queue,
         "worker": worker,
         "q": name,
-        "created_after": _time(after),
-        "created_before": _time(before),
+        "created_after": after and options.time_of(after),
+        "created_before": before and options.time_of(before),
     }
     given = {field: value for field, value in filters.items() if value}
     matches = server.jobs(limit=limit, page_size=_MAX_PAGE_SIZE, sort=sort, **given).to_list()
@@ -92,16 +90,6 @@ def watch(
     if len(ids) == 1:
         follow_to_end(server, ids[0], as_json=as_json)
     raise watch_many(server, ids, as_json=as_json)
-
-
-def _time(text: str | None) -> datetime | None:
-    """Parse a date or a time, in this host's time zone unless it names another."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text!r} is not a time, such as 2026-01-31 or 2026-01-31T12:00") from error
 
 
 def open_job(

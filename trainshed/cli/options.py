@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from shared.schemas import ModelKind, Optimizer, Priority, TrainJobCreate, TrainRequest
 from trainshed.cli import completion
 from trainshed.client import Client
+from trainshed.errors import UsageError
 
 
 def _client(ctx: typer.Context, url: str) -> Client:
@@ -139,6 +141,40 @@ MaxRuntime = Annotated[
     float | None, _job("max_runtime_s", "Seconds that each attempt may run.", "", "--max-runtime")
 ]
 MaxAttempts = Annotated[int | None, _job("max_attempts", "Failed attempts after which the job fails.")]
+
+
+def time_of(text: str) -> datetime:
+    """Parse a date or a time, in this host's time zone unless it names another.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{text!r} is not a time, such as 2026-01-31 or 2026-01-31T12:00") from error
+
+
+At = Annotated[
+    datetime | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="Do not start it before this time, such as 2026-01-31T22:00.",
+        parser=time_of,
+        rich_help_panel="Job",
+    ),
+]
+After = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--after",
+        metavar="JOB",
+        help="Start it after this job has succeeded; may be repeated.",
+        rich_help_panel="Job",
+        autocompletion=completion.jobs,
+    ),
+]
 
 
 def at_most(text: str) -> int | str:

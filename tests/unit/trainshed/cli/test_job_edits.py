@@ -42,3 +42,8 @@ def test_a_single_job_is_not_deleted_without_a_question(cli: CommandLine) -> Non
     assert str(job_id)[-8:] in result.stderr
     assert result.exit_code == 2
     assert job_id in cli.api.states
+
+
+def test_an_edit_of_nothing_names_what_can_be_changed(cli: CommandLine) -> None:
+    result = cli.run("edit", cli.api.add(make_job()))
+    assert result.stderr == "Error: there is nothing to change: give --name, --tag, --queue or --priority\n"

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -206,3 +208,34 @@ def test_a_job_without_a_model_cannot_be_evaluated(cli: CommandLine) -> None:
     result = cli.run("evaluate", "last")
     assert result.stderr.endswith("has no model: it is queued\n")
     assert result.exit_code == 2
+
+
+def _submitted(cli: CommandLine) -> dict[str, Any]:
+    """The body of the last submit."""
+    [*_, last] = [request for request in cli.api.requests if request.method == "POST"]
+    body: dict[str, Any] = json.loads(last.content)
+    return body
+
+
+def test_a_job_is_submitted_to_start_later(cli: CommandLine) -> None:
+    cli.run("train", "--at", "2126-01-31T22:00+01:00", "--detach")
+    assert datetime.fromisoformat(_submitted(cli)["scheduled_at"]) == datetime(2126, 1, 31, 21, tzinfo=UTC)
+
+
+def test_nonsense_is_no_time(cli: CommandLine) -> None:
+    result = cli.run("train", "--at", "tonight")
+    assert "'tonight' is not a time, such as 2026-01-31" in result.stderr
+    assert result.exit_code == 2
+
+
+def test_an_evaluation_after_its_training_names_the_job_as_its_model(cli: CommandLine) -> None:
+    job_id = cli.api.add(make_job())
+    cli.run("evaluate", "last", "--after", str(job_id)[-8:], "--detach")
+    body = _submitted(cli)
+    assert (body["spec"]["model_id"], body["after"]) == (str(job_id), [str(job_id)])
+
+
+def test_an_evaluation_after_another_job_needs_a_model(cli: CommandLine) -> None:
+    other, job_id = cli.api.add(make_job()), cli.api.add(make_job())
+    result = cli.run("evaluate", job_id, "--after", other)
+    assert result.stderr.endswith("has no model: it is queued\n")
