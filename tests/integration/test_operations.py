@@ -139,6 +139,24 @@ def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database:
     assert cli.json("queues", "limit", "default", "none")["max_running"] is None
 
 
+def test_many_jobs_are_chosen_by_their_queue_sweep_tag_and_state(
+    cli: CommandLine, database: Database
+) -> None:
+    in_queue = [factories.submitted(database, queue="gpu") for _ in range(2)]
+    sweep_id, in_sweep = factories.sweep(database, epochs=[1, 2, 3])
+    tagged = factories.submitted(database, tags=("old",))
+    other = factories.submitted(database)
+
+    cli.run("cancel", "--queue", "gpu", "--yes")
+    cli.run("cancel", "--sweep", str(sweep_id)[-8:], "--yes")
+    cli.run("cancel", "--tag", "old", "--yes")
+
+    cancelled = {job["id"] for job in cli.json("jobs", "--state", "cancelled")}
+    assert cancelled == {str(job_id) for job_id in (*in_queue, *in_sweep, tagged)}
+    cli.run("delete", "--state", "cancelled", "--yes")
+    assert [job["id"] for job in cli.json("jobs")] == [str(other)]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_script_of_each_shell_is_printed(shell: str) -> None:
     # the shell requests it from the program, with an environment variable
