@@ -28,9 +28,10 @@ UNKNOWN: Mapping[str, tuple[str, str]] = {
 # the name of a part of what another name stands for
 PARTS = {"epoch": "0"}
 
-# any queue may be named: it is there as soon as a job is submitted to it, so pausing it may come first
+# any queue may be named: it is there as soon as a job is submitted to it; it may be paused or limited before
 WITHOUT_UNKNOWN = frozenset(
     {
+        "PATCH /v1/queues/{name}",
         "GET /v1/queues/{name}/shares",
         "POST /v1/queues/{name}/pause",
         "POST /v1/queues/{name}/resume",
@@ -54,7 +55,7 @@ def _operations() -> list[Operation]:
         for path, methods in document["paths"].items()
         for method, described in methods.items()
     )
-    return [one for one in every if "{" in one.path and str(one) not in WITHOUT_UNKNOWN]
+    return [one for one in every if "{" in one.path]
 
 
 def _request(operation: Operation) -> dict[str, Any]:
@@ -78,7 +79,9 @@ def _request(operation: Operation) -> dict[str, Any]:
     return {"method": operation.method, "url": url, "params": query, "headers": headers, "json": example}
 
 
-@pytest.mark.parametrize("operation", _operations(), ids=str)
+@pytest.mark.parametrize(
+    "operation", [one for one in _operations() if str(one) not in WITHOUT_UNKNOWN], ids=str
+)
 def test_what_is_not_there_is_a_problem_of_its_own_type(api: httpx.Client, operation: Operation) -> None:
     names = {one["name"] for one in operation.described["parameters"] if one["in"] == "path"}
     (name,) = names.difference(PARTS)
@@ -94,6 +97,7 @@ def test_what_is_not_there_is_a_problem_of_its_own_type(api: httpx.Client, opera
 
 
 def test_the_exceptions_are_operations(api: httpx.Client) -> None:
-    for name in WITHOUT_UNKNOWN:
-        method, path = name.split()
-        assert api.request(method, path.format(name="nothing")).status_code == 200
+    exceptions = [one for one in _operations() if str(one) in WITHOUT_UNKNOWN]
+    assert {str(one) for one in exceptions} == WITHOUT_UNKNOWN
+    for operation in exceptions:
+        assert api.request(**_request(operation)).status_code == 200

@@ -1,6 +1,7 @@
 """Event streams reconnect, and yield each event once."""
 
 import gc
+import sys
 from collections.abc import Iterator
 from itertools import islice
 
@@ -140,6 +141,16 @@ def test_the_stream_of_all_jobs_is_resumed_after_its_last_id() -> None:
         next(events)
 
 
+@pytest.fixture
+def _no_event_loop() -> Iterator[None]:
+    """Have no event loop in this thread: the one that playwright leaves would be asked to close streams."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    yield
+    sys.set_asyncgen_hooks(*hooks)
+
+
+@pytest.mark.usefixtures("_no_event_loop")
 def test_a_connection_is_closed_when_its_stream_is_closed_or_dropped() -> None:
     streams = Streams(*[_sent(*LIFE) + END] * 2)
     server = streams.connect()
