@@ -46,13 +46,14 @@ def refusals(after: Mapping[UUID, Collection[UUID]], states: Mapping[UUID, JobSt
                 errors[request_id] = JobNotFound(f"there is no job {after_id}")
             elif state in (JobState.FAILED, JobState.CANCELLED):
                 errors[request_id] = PredecessorFailed(
-                    f"job {after_id} has {_words(state)}, so that no job can run after it: retry it, and "
+                    f"job {after_id} has {ended(state)}, so that no job can run after it: retry it, and "
                     "name the new job"
                 )
     return errors
 
 
-def _words(state: JobState) -> str:
+def ended(state: JobState) -> str:
+    """Return how a job has ended, to be read after `has`."""
     return "been cancelled" if state == JobState.CANCELLED else state
 
 

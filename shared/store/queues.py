@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil, inf
 from typing import Annotated, Any
@@ -20,6 +21,19 @@ from shared.store import workers
 
 QueueKey = tuple[Annotated[str, Field(pattern=QUEUE_PATTERN)]]
 """The sort key of a queue: its name."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slots of the online workers of a queue.
+
+    Attributes:
+        all: their number; None if no worker is online.
+        free: how many of them run no job.
+    """
+
+    all: int | None
+    free: int
 
 
 def queues_of_workers(session: Session) -> TableValuedAlias:
@@ -68,17 +82,18 @@ def served(session: Session, *, now: Now = database_now) -> set[str]:
     return {row.queue for row in session.execute(_services(session, now))}
 
 
-def free_slots(session: Session, queue: str, *, now: Now = database_now) -> int:
-    """Return how many more jobs the online workers of a queue can run at the same time."""
+def slots(session: Session, queue: str, *, now: Now = database_now) -> Slots:
+    """Return how many jobs the online workers of a queue can run at the same time."""
     served, busy = queues_of_workers(session), workers.busy_slots()
+    # a worker that was suspended may run more jobs than it has slots
     free = Worker.slots - func.coalesce(busy.c.jobs, 0)
-    statement = (
-        select(func.sum(case((free > 0, free), else_=0)))
+    row = session.execute(
+        select(func.sum(Worker.slots), func.sum(case((free > 0, free), else_=0)))
         .select_from(Worker)
         .outerjoin(busy, busy.c.worker == Worker.id)
         .where(workers.in_state(WorkerState.ONLINE, now=now), served.c.value == queue)
-    )
-    return int(session.scalar(statement) or 0)
+    ).one()
+    return Slots(row[0] and int(row[0]), int(row[1] or 0))
 
 
 def _services(session: Session, now: Now) -> Select[Any]:

@@ -196,8 +196,8 @@ def _end_wait_of_dependents(session: Session, job_id: UUID, state: JobState | No
     if state == JobState.SUCCEEDED:
         note_changed(session, dependencies.count_off(session, job_id))
     elif state in TERMINAL:
-        words = "been cancelled" if state == JobState.CANCELLED else state
-        reason = {"code": "predecessor", "message": f"job {job_id}, which it was to run after, has {words}"}
+        ended = dependencies.ended(state)
+        reason = {"code": "predecessor", "message": f"job {job_id}, which it was to run after, has {ended}"}
         cancel = partial(change, session, EventType.CANCELLED, now=now, data=reason)
         dependencies.cancel_dependents(session, job_id, cancel)
 

@@ -7,11 +7,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now, seconds_between
-from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_UNFINISHED, Job, PausedQueue, Worker
-from shared.lifecycle import WorkerState
+from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_UNFINISHED, Job, PausedQueue
 from shared.schemas import MAX_POSITION, WaitingFor
-from shared.store import limits, places, workers
-from shared.store.queues import queues_of_workers
+from shared.store import limits, places, queues
+from shared.store.queues import Slots
 
 _RECENT_JOBS = 20  # whose duration is expected of those that wait
 
@@ -34,24 +33,11 @@ class Wait:
     starts_in_s: float | None
 
 
-@dataclass(frozen=True)
-class _Slots:
-    """The slots of the online workers of a queue.
-
-    Attributes:
-        all: their number; None if no worker is online.
-        free: of the worker that has the most free ones.
-    """
-
-    all: int | None
-    free: int
-
-
 def of_job(session: Session, job: Job, *, now: Now = database_now) -> Wait:
     """Return how long a queued job waits, and for what."""
     position = 1 + _count(session, places.before(job), MAX_POSITION - 1)
     of_share = IS_UNFINISHED & (Job.queue == job.queue) & (Job.share == job.share)
-    slots = _slots(session, job.queue, now)
+    slots = queues.slots(session, job.queue, now=now)
     reason = _reason(session, job, slots, now)
     starts_in_s = None
     if reason is WaitingFor.ALL_BUSY:
@@ -71,18 +57,7 @@ def _count(session: Session, condition: ColumnElement[bool], limit: int) -> int:
     return session.scalar(select(func.count()).select_from(counted)) or 0
 
 
-def _slots(session: Session, queue: str, now: Now) -> _Slots:
-    served, busy = queues_of_workers(session), workers.busy_slots()
-    row = session.execute(
-        select(func.sum(Worker.slots), func.max(Worker.slots - func.coalesce(busy.c.jobs, 0)))
-        .select_from(Worker)
-        .outerjoin(busy, busy.c.worker == Worker.id)
-        .where(workers.in_state(WorkerState.ONLINE, now=now), served.c.value == queue)
-    ).one()
-    return _Slots(row[0], row[1] or 0)
-
-
-def _reason(session: Session, job: Job, slots: _Slots, now: Now) -> WaitingFor | None:
+def _reason(session: Session, job: Job, slots: Slots, now: Now) -> WaitingFor | None:
     if session.get(PausedQueue, job.queue) is not None:
         return WaitingFor.PAUSED
     if job.waits_for:
@@ -93,10 +68,10 @@ def _reason(session: Session, job: Job, slots: _Slots, now: Now) -> WaitingFor |
         return WaitingFor.SCHEDULED
     if limit := limits.reached(session, job):
         return limit
-    return WaitingFor.ALL_BUSY if slots.free <= 0 else None
+    return WaitingFor.ALL_BUSY if not slots.free else None
 
 
-def _starts_in_s(session: Session, queue: str, position: int, slots: _Slots, now: Now) -> float | None:
+def _starts_in_s(session: Session, queue: str, position: int, slots: Slots, now: Now) -> float | None:
     """Return about how long a job waits that all slots are busy for.
 
     Running jobs go on as fast as they are, and those before it take as long as the last ones.

@@ -63,7 +63,7 @@ def _without_slot(session: Session, queue: str, now: Now) -> Iterator[Job]:
     has_victim = select(Yield.victim_id).where(Yield.urgent_id == Job.id, _is_open()).exists()
     waiting = due.where(~has_victim).order_by(*places.ORDER).limit(_MAX_REQUESTS)
     if urgent := session.scalars(waiting).all():
-        free_slots = queues.free_slots(session, queue, now=now)
+        free_slots = queues.slots(session, queue, now=now).free
         for job in urgent:
             if free_slots and not limits.reached(session, job):
                 free_slots -= 1
