@@ -14,11 +14,12 @@ class Head:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        is_answered = False
+        get, is_answered = {**scope, "method": "GET"}, False
 
         async def send_head(message: Message) -> None:
             nonlocal is_answered
             if message["type"] == "http.response.start":
+                scope["route"] = get.get("route")  # for the request metrics
                 await send(message)
                 await send({"type": "http.response.body", "body": b""})
                 is_answered = True
@@ -27,4 +28,4 @@ class Head:
             # a stream of events goes on until its client has gone
             return {"type": "http.disconnect"} if is_answered else await receive()
 
-        await self._app({**scope, "method": "GET"}, receive_until_answered, send_head)
+        await self._app(get, receive_until_answered, send_head)

@@ -28,3 +28,9 @@ def test_head_of_a_stream_ends(client: httpx.Client, database: Database) -> None
     job_id = factories.submitted(database)
     for path in (f"/v1/jobs/{job_id}/stream", "/v1/events/stream", f"/v1/jobs/{job_id}/events?wait=10"):
         assert client.head(path, timeout=15).content == b""
+
+
+def test_head_is_counted_by_its_route(client: httpx.Client, database: Database) -> None:
+    client.head(f"/v1/jobs/{factories.submitted(database)}")
+    lines = client.get("/metrics").text.splitlines()
+    assert any('method="HEAD",route="/v1/jobs/{job_id' in line for line in lines)
