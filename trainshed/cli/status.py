@@ -5,12 +5,12 @@ from pydantic import BaseModel
 from rich.console import Group
 from rich.text import Text
 
-from shared.schemas import JobCounts, Me, Queue, Worker
+from shared.schemas import JobCounts, Me, Queue, ShareLoad, Worker
 from trainshed.cli import options
 from trainshed.cli.exit_codes import ExitCode
 from trainshed.cli.formatting import printable
 from trainshed.cli.output import say, write_result
-from trainshed.cli.tables import queue_table, worker_table
+from trainshed.cli.tables import queue_table, share_table, worker_table
 
 
 class _Status(BaseModel):
@@ -19,6 +19,7 @@ class _Status(BaseModel):
     Attributes:
         ready: whether the server serves requests.
         lacks: what it lacks; empty if nothing.
+        shares: whose jobs wait and run, of each queue that has any.
     """
 
     url: str
@@ -27,6 +28,7 @@ class _Status(BaseModel):
     me: Me
     jobs: JobCounts
     queues: tuple[Queue, ...]
+    shares: dict[str, tuple[ShareLoad, ...]]
     workers: tuple[Worker, ...]
 
 
@@ -35,13 +37,16 @@ def status(server: options.Server, as_json: options.Json = False) -> None:
     ready, lacks = server.health()
     if lacks:  # first, since without a database the other requests time out
         say(f"Ready, but {lacks}" if ready else f"Not ready: {lacks}", "yellow" if ready else "red")
+    queues = server.queues()
+    busy = [queue.name for queue in queues if queue.running or any(queue.queued.values())]
     status = _Status(
         url=server.url,
         ready=ready,
         lacks=lacks,
         me=server.me(),
         jobs=server.counts(),
-        queues=server.queues(),
+        queues=queues,
+        shares={name: server.shares(name) for name in busy},
         workers=server.workers(),
     )
     write_result(status, _tables, as_json=as_json)
@@ -52,4 +57,9 @@ def _tables(status: _Status) -> Group:
     counts = ", ".join(f"{count:,} {state}" for state, count in status.jobs.states.items() if count)
     identity = f"{printable(status.me.name)} with scope {status.me.scope}"
     head = f"{status.url}, as {identity}\nJobs: {counts or 'none'}"
-    return Group(Text(head), "", queue_table(status.queues), "", worker_table(status.workers))
+    tables = [queue_table(status.queues)]
+    for name, shares in status.shares.items():
+        tables.append(share_table(shares))
+        tables[-1].title = f"Shares of the queue {name}"
+    tables.append(worker_table(status.workers))
+    return Group(Text(head), *(part for table in tables for part in ("", table)))
