@@ -8,12 +8,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import closing, contextmanager, redirect_stderr
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import event
 
@@ -31,6 +31,7 @@ from tests.support.factories import make_new_job, make_settings, make_worker_inf
 from tests.support.statements import Statement, recorded_statements
 from workers.job_log_handler import JobLogHandler
 from workers.pool_process import PoolProcess
+from workers.process_output import ProcessOutput
 from workers.runner import run_jobs
 
 JOBS = 300
@@ -110,12 +111,13 @@ def _process(folder: Path, url: str) -> Iterator[PoolProcess]:
         open_database(url) as database,
         open_database(url, patience_s=0) as heartbeat_database,
         open_database(url) as job_log_database,
+        closing(ProcessOutput(folder / f"output-{uuid4()}")) as output,
     ):
         log.configure("INFO")
         handler = JobLogHandler(job_log_database)
         logging.getLogger().addHandler(handler)
         yield PoolProcess(
-            settings, _Executor(settings), make_worker_info(), "bench-1", database, heartbeat_database
+            settings, _Executor(settings), make_worker_info(), "bench-1", database, heartbeat_database, output
         )
         logging.getLogger().removeHandler(handler)
         handler.close()

@@ -1,11 +1,11 @@
-"""Logging as JSON lines on stderr, with the bound context (job, attempt, worker, request) and no secrets."""
+"""Logging as JSON lines, with the bound context (job, attempt, worker, request) and no secrets."""
 
 import logging
 import re
 import sys
 from collections.abc import Iterable, MutableMapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -63,15 +63,16 @@ _secrets = _Secrets()
 hide = _secrets.hide
 
 
-def configure(level: str, *, secrets: Iterable[str] = ()) -> None:
-    """Write all logs of this process, those of libraries too, to stderr as JSON lines.
+def configure(level: str, *, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
+    """Write all logs and warnings of this process, those of libraries too, as JSON lines.
 
     Args:
         level: the least severe level that is logged, such as `INFO`.
         secrets: texts that are replaced by stars in every line, such as passwords.
+        stream: where lines are written; stderr by default.
     """
     _secrets.replace(secrets)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_PROCESSORS,
@@ -85,6 +86,7 @@ def configure(level: str, *, secrets: Iterable[str] = ()) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    logging.captureWarnings(True)
     # it logs two lines at INFO whenever the schema's version is read
     logging.getLogger("alembic").setLevel(logging.WARNING)
 

@@ -40,7 +40,7 @@ def main() -> None:
     from workers.app import app
 
     # not Celery's command line, which imports a prompt with completion
-    worker = app.Worker(without_gossip=True, without_mingle=True, without_heartbeat=True)
+    worker = app.Worker(quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True)
     worker.start()
     sys.exit(worker.exitcode)
 

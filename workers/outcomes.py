@@ -65,6 +65,23 @@ class Superseded:
 Outcome = Trained | Evaluated | Failed | Cancelled | Released | Yielded | Superseded
 
 
+def in_words(outcome: Outcome) -> str:
+    """Return how an attempt with this outcome ended, after the word "attempt 1"."""
+    match outcome:
+        case Trained() | Evaluated():
+            return "succeeded"
+        case Failed(failure, retryable):
+            return f"failed with {failure.code}" + (", which may be retried" if retryable else "")
+        case Cancelled():
+            return "cancelled"
+        case Released():
+            return "released: the job returns to its queue"
+        case Yielded(urgent_id):
+            return f"yielded to the urgent job {urgent_id}"
+        case Superseded():
+            return "superseded: the job does not run under it any more"
+
+
 def unexpected_failure(error: Exception) -> Failed:
     """Return the outcome of an attempt that ended with an unexpected error; the job is retried."""
     return Failed(AttemptFailure("internal", describe(error)), retryable=True)

@@ -19,9 +19,11 @@ from shared.settings import Settings, get_settings
 from shared.store.change_feed import ChangePublisher
 from shared.store.workers import WorkerInfo
 from shared.texts import storable
+from workers import process_output
 from workers.executor import Executor
 from workers.gpus import select_gpu, visible_gpus
 from workers.job_log_handler import JobLogHandler
+from workers.process_output import ProcessOutput
 
 _log = log.get_logger(__name__)
 
@@ -43,6 +45,7 @@ class PoolProcess:
         id: what `process_id` returns for it.
         database: for the thread that runs jobs; retries for long, since a failed write loses a job's work.
         heartbeat_database: for the heartbeat thread, which tries again by itself; never retries.
+        output: what this process prints.
         stop: set when the worker is being stopped.
     """
 
@@ -52,6 +55,7 @@ class PoolProcess:
     id: str
     database: Database
     heartbeat_database: Database
+    output: ProcessOutput
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -79,16 +83,22 @@ def start() -> None:
     warm = time.monotonic()
     device = storable(executor.device, _MAX_DEVICE_CHARS)
     url, publisher = settings.effective_database_url, ChangePublisher(settings)
+    own_id = process_id(current_process().name)
+    # not before: if a library ends this process while it starts, nobody reads the file
+    output = ProcessOutput(process_output.path(own_id))
+    log.configure(settings.log_level, secrets=settings.secrets, stream=output.redirect())
     process = PoolProcess(
         settings=settings,
         executor=executor,
         info=WorkerInfo(name=worker_name(os.getppid()), device=device, versions=executor.versions),
-        id=process_id(current_process().name),
+        id=own_id,
         database=Database(url, patience_s=settings.lease_s * 2 / 3, committed=publisher),
         heartbeat_database=Database(url, patience_s=0, committed=publisher),
+        output=output,
     )
     job_log_database = Database(url, patience_s=_JOB_LOG_PATIENCE_S)
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
+    output.follow()
     signal.signal(STOP_SIGNAL, lambda *_: process.stop.set())
     _current = process
     gc.freeze()  # nor does any of it later, while jobs run

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -19,6 +19,7 @@ from shared import log
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store import dispatch, recovery
+from workers import process_output
 from workers.pool_process import process_id
 
 _log = log.get_logger(__name__)
@@ -35,6 +36,7 @@ class _Ended:
     """A process that has ended, whose job is to be taken from it.
 
     Attributes:
+        output: the last lines that it printed.
         looks_left: how many more times its job is looked for; one that the database refuses does not count.
         next_look_at: the time of the next one.
         until: when its lease has expired, and every reconciler looks for the job.
@@ -42,6 +44,7 @@ class _Ended:
 
     owner: str
     reason: str
+    output: str
     looks_left: int
     next_look_at: float
     until: float
@@ -72,6 +75,7 @@ class PoolWatch:
         self._processes = processes
         self._clock = clock
         self._running: dict[str, Any] = {}
+        self._outputs: dict[str, IO[bytes]] = {}
         self._noticed: set[str] = set()
         self._ended: list[_Ended] = []
         self._stop_requested = threading.Event()
@@ -108,6 +112,7 @@ class PoolWatch:
         self._running |= {name: each for name, each in in_pool.items() if name not in self._noticed}
         for name, process in list(self._running.items()):
             code = exit_code(process)
+            self._adopt_output(name)
             if code is None:
                 continue
             del self._running[name]
@@ -115,7 +120,21 @@ class PoolWatch:
             now, lease_s = self._clock(), self._settings.lease_s
             owner = f"{self._worker}/{process_id(name)}"
             reason = f"pool process {process.pid} {how_it_ended(code)}"
-            self._ended.append(_Ended(owner, reason, _LOOKS, next_look_at=now, until=now + lease_s))
+            output = self._last_output(name)
+            if output:
+                _log.warning("last output of a process that has ended", reason=reason, output=output)
+            self._ended.append(_Ended(owner, reason, output, _LOOKS, next_look_at=now, until=now + lease_s))
+
+    def _adopt_output(self, name: str) -> None:
+        if name not in self._outputs and (file := process_output.adopt(process_id(name))):
+            self._outputs[name] = file
+
+    def _last_output(self, name: str) -> str:
+        file = self._outputs.pop(name, None)
+        if file is None:
+            return ""
+        with file:
+            return process_output.tail(file)
 
     def _is_done(self, ended: _Ended) -> bool:
         """Look for the job of a process that has ended; return whether no further look is needed."""
@@ -123,6 +142,7 @@ class PoolWatch:
             recovery.take_from,
             process=ended.owner,
             reason=ended.reason,
+            output=ended.output,
             max_crashes=self._settings.max_crashes,
         )
         try:

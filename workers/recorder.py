@@ -12,7 +12,7 @@ from workers.pool_process import PoolProcess
 
 _log = log.get_logger(__name__)
 
-_LOGGED_FIELDS = {"epoch", *MetricName, "seconds"}
+_LOGGED_FIELDS = {*MetricName, "seconds"}
 
 
 class Recorder:
@@ -26,7 +26,8 @@ class Recorder:
         raise_if_interrupted: Callable[[], None],
     ) -> None:
         self._database = process.database
-        self._last_epoch = claim.spec.get("epochs", 0) - 1
+        self._epochs = claim.spec.get("epochs", 0)
+        self._last_logged = claim.checkpoint.next_epoch if claim.checkpoint else 0
         self._pending = pending
         self._raise_if_interrupted = raise_if_interrupted
 
@@ -40,10 +41,13 @@ class Recorder:
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         """Note a finished epoch. Those that finish within 0.25 s are written and logged together."""
         self._pending.add_epoch(metrics, state, weights)
-        if self._write_if_due() or metrics.epoch == self._last_epoch:
-            _log.info("epoch finished", **metrics.model_dump(include=_LOGGED_FIELDS))
+        number = metrics.epoch + 1
+        if self._write_if_due() or number == self._epochs:
+            first, self._last_logged = self._last_logged + 1, number
+            which = f"epoch {number}" if first == number else f"epochs {first} to {number}"
+            _log.info(f"{which} of {self._epochs} finished", **metrics.model_dump(include=_LOGGED_FIELDS))
         self._raise_if_interrupted()
-        if self._pending.yields_to is not None and metrics.epoch != self._last_epoch:
+        if self._pending.yields_to is not None and number != self._epochs:
             raise YieldRequested(self._pending.yields_to)
 
     def check(self) -> None:

@@ -52,12 +52,11 @@ def run_attempt(process: PoolProcess, claim: claims.Claim) -> claims.Claim | Non
         ),
         Heartbeat(process, claim.attempt, pending, max_runtime_s=claim.max_runtime_s) as heartbeat,
     ):
-        _log.info("attempt started")
-        outcome = execute(process, claim, Recorder(process, claim, pending, heartbeat.check))
+        _log.info(f"attempt {claim.attempt.number} started")
+        with process.output.of_attempt():
+            outcome = execute(process, claim, Recorder(process, claim, pending, heartbeat.check))
         heartbeat.begin_report()
-        next_claim = write_outcome(process, claim, outcome, pending)
-        _log.info("attempt ended", outcome=type(outcome).__name__)
-    return next_claim
+        return write_outcome(process, claim, outcome, pending)
 
 
 def claim_next(process: PoolProcess, first: Sequence[str] = ()) -> claims.Claim | None:
@@ -157,9 +156,12 @@ def write_outcome(
     while True:
         try:
             next_claim = pending.report(process.database, report)
+            _log.info(f"attempt {claim.attempt.number} {outcomes.in_words(outcome)}")
             return next_claim if claim_another else claim_next(process)
         except StaleAttempt as error:
-            _log.warning("attempt outcome not written", error=str(error))
+            _log.warning(
+                f"attempt {claim.attempt.number} superseded, its outcome discarded", reason=str(error)
+            )
             return claim_next(process)
         except Exception as error:
             if is_transient(error):

@@ -59,21 +59,26 @@ def append(session: Session, lines: Mapping[AttemptId, Sequence[Line]]) -> None:
         new = [line for line in of_attempt if line.number > last[attempt]]
         kept = _limited(new, MAX_LINES - stored[attempt.job_id])
         stored[attempt.job_id] += len(kept)
-        rows += ({"job_id": attempt.job_id, "attempt": attempt.number, **asdict(line)} for line in kept)
+        rows += (_row(attempt, line) for line in kept)
     if rows:
         session.execute(insert(_JOB_LOGS), rows)
+
+
+def _row(attempt: AttemptId, line: Line) -> dict[str, Any]:
+    return {"job_id": attempt.job_id, "attempt": attempt.number, **asdict(line)}
 
 
 def append_last(
     session: Session, attempt: AttemptId, level: LogLevel, message: str, *, now: Now = database_now
 ) -> None:
-    """Store a line after those of an attempt that can no longer write its own."""
+    """Store a line after those of an attempt that can no longer write its own, even if the log is full."""
     numbers = select(func.max(JobLog.number)).where(
         JobLog.job_id == attempt.job_id, JobLog.attempt == attempt.number
     )
     number = (session.scalar(numbers) or 0) + 1
     at = session.execute(select(now())).scalar_one()
-    append(session, {attempt: [Line(number=number, at=at, level=level, message=message, fields={})]})
+    line = Line(number=number, at=at, level=level, message=message, fields={})
+    session.execute(insert(_JOB_LOGS), [_row(attempt, line)])
 
 
 def _stored(session: Session, job_ids: AbstractSet[UUID]) -> tuple[Counter[AttemptId], Counter[UUID]]:

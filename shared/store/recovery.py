@@ -16,6 +16,7 @@ from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
 from shared.store import job_logs
 from shared.store.transitions import AttemptFailure, AttemptId, change, note_changed
+from shared.texts import storable
 
 WORKER_LOST = "worker_lost"
 
@@ -37,7 +38,13 @@ def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list
 
 
 def take_from(
-    session: Session, process: str, reason: str, *, max_crashes: int, now: Now = database_now
+    session: Session,
+    process: str,
+    reason: str,
+    *,
+    max_crashes: int,
+    output: str = "",
+    now: Now = database_now,
 ) -> list[str]:
     """Take the running job of a pool process that has ended from it, as `reap` does after the lease.
 
@@ -46,6 +53,7 @@ def take_from(
     Args:
         process: the beginning of `lease_owner` of all that this process has claimed.
         reason: how it ended, for people.
+        output: the last lines that it printed, for the job's log.
 
     Returns:
         The job's queue; empty if the process ran none, or its last report was committed.
@@ -54,11 +62,13 @@ def take_from(
     running = select(Job).where(IS_RUNNING, of_process).order_by(Job.id).with_for_update(key_share=True)
     taken = session.scalars(running).all()
     for job in taken:
-        _count_crash(session, job, reason, max_crashes, now)
+        _count_crash(session, job, reason, max_crashes, now, output)
     return [job.queue for job in taken]
 
 
-def _count_crash(session: Session, job: Job, reason: str, max_crashes: int, now: Now) -> None:
+def _count_crash(
+    session: Session, job: Job, reason: str, max_crashes: int, now: Now, output: str = ""
+) -> None:
     crashes, failure = job.crashes + 1, AttemptFailure(WORKER_LOST, reason)
     ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST, "failure": failure}
     if job.cancel_requested_at is not None:
@@ -75,7 +85,8 @@ def _count_crash(session: Session, job: Job, reason: str, max_crashes: int, now:
         ended.update(data={"code": WORKER_LOST, "message": message})
     attempt = AttemptId(job.id, job.attempt)
     change(session, event, job.id, Job.attempt == job.attempt, **ended, now=now)
-    job_logs.append_last(session, attempt, LogLevel.ERROR, f"attempt lost: {reason}", now=now)
+    said = f"attempt {job.attempt} lost: {reason}" + (f"; its last output:\n{output}" if output else "")
+    job_logs.append_last(session, attempt, LogLevel.ERROR, storable(said), now=now)
 
 
 def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:

@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from signal import Signals
+from tempfile import mkdtemp
 from typing import Any, Self
 from uuid import UUID
 
@@ -36,6 +37,7 @@ from tests.support.waiting import wait_until
 from trainshed.local.ports import find_free
 from workers import runner
 from workers.pool_process import PoolProcess
+from workers.process_output import ProcessOutput
 
 STUB = "tests.support.stub_executor:StubExecutor"
 
@@ -134,15 +136,18 @@ class Cluster:
 
     def run_jobs(self) -> None:
         """Run every job that waits, in this process: where no worker is meant to fail, none is started."""
-        process = PoolProcess(
-            settings=self.settings,
-            executor=StubExecutor(self.settings),
-            info=make_worker_info(),
-            id="in-process-1",
-            database=self.database,
-            heartbeat_database=self.database,
-        )
-        runner.run_jobs(process, self.settings.queues[0])
+        output = ProcessOutput(Path(mkdtemp(dir=self.settings.data_dir)) / "output")
+        with closing(output):
+            process = PoolProcess(
+                settings=self.settings,
+                executor=StubExecutor(self.settings),
+                info=make_worker_info(),
+                id="in-process-1",
+                database=self.database,
+                heartbeat_database=self.database,
+                output=output,
+            )
+            runner.run_jobs(process, self.settings.queues[0])
 
     def wait_until_ready(self, program: Program, *, slots: int = 1) -> None:
         """Wait until a worker is registered and each of its pool processes takes jobs."""

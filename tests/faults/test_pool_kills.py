@@ -133,3 +133,20 @@ def test_a_kill_at_the_first_or_last_commit_leaves_the_job_to_the_next_attempt_o
         ended = cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=cluster.settings.lease_s - 1)
         survived = (transaction, moment) in {("claimed", Moment.BEFORE), ("succeeded", Moment.AFTER)}
         assert (ended.attempt, ended.crashes) == ((1, 0) if survived else (2, 1))
+
+
+def test_the_job_log_has_what_a_process_printed_before_it_aborted(
+    new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
+) -> None:
+    with new_cluster(sqlite_url, redis.url, **DEFAULTS, max_crashes=1) as cluster:
+        worker = cluster.start_worker()
+        cluster.wait_until_ready(worker)
+        job_id = cluster.submit(seed=Behaviour.ABORTS, ends=JobState.FAILED)
+        cluster.wait_for(job_id, JobState.FAILED)
+        lines = cluster.database.read(lambda session: job_logs.lines(session, job_id, limit=100))
+        last = lines[-1].message
+        assert "was killed by signal 6 (SIGABRT); its last output:" in last
+        assert "Check failed: it did not work" in last
+        assert "Fatal Python error: Aborted" in last
+        assert "in _misbehave" in last
+        assert worker.logged("Check failed: it did not work") > 0

@@ -166,7 +166,7 @@ def test_suspended_worker_resumed_after_the_end_of_its_job_writes_nothing(cluste
     ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
     suspended.send_all(Signals.SIGCONT)
     wait_until(
-        lambda: suspended.logged("attempt ended"), "the suspended worker leaves the job alone", timeout=10
+        lambda: suspended.logged(" superseded"), "the suspended worker leaves the job alone", timeout=10
     )
     assert cluster.job(job_id).version == ended.version
     assert suspended.code is None
@@ -181,7 +181,7 @@ def test_suspended_worker_resumed_while_another_trains_leaves_the_job_to_it(clus
     cluster.wait_for_attempt(job_id, 2)
     suspended.send_all(Signals.SIGCONT)
     wait_until(
-        lambda: suspended.logged("attempt ended"), "the suspended worker leaves the job alone", timeout=10
+        lambda: suspended.logged(" superseded"), "the suspended worker leaves the job alone", timeout=10
     )
     assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 2
 
@@ -202,7 +202,7 @@ def test_worker_suspended_before_its_last_commit_does_not_end_the_job_twice(
         cluster.wait_for(other, JobState.SUCCEEDED)
         suspended.send_all(Signals.SIGCONT)
         wait_until(
-            lambda: suspended.logged("attempt ended"), "the suspended worker leaves the job alone", timeout=10
+            lambda: suspended.logged(" superseded"), "the suspended worker leaves the job alone", timeout=10
         )
 
 
@@ -217,7 +217,7 @@ def test_attempt_resumed_before_its_last_write_leaves_the_job_to_the_next(cluste
     claimed.wait()
     suspended.send_all(Signals.SIGCONT)
     wait_until(
-        lambda: suspended.logged("attempt ended"), "the suspended worker leaves the job alone", timeout=10
+        lambda: suspended.logged(" superseded"), "the suspended worker leaves the job alone", timeout=10
     )
     assert cluster.job(job_id).state == JobState.RUNNING
     claimed.release()

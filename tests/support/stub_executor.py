@@ -38,6 +38,7 @@ class Behaviour(IntEnum):
     DATA_UNAVAILABLE = 1_000_002
     RAISES = 1_000_003
     HANGS = 1_000_004
+    ABORTS = 1_000_005
 
 
 class StubExecutor:
@@ -117,6 +118,9 @@ def _misbehave(seed: int, epoch: int) -> None:
     match seed:
         case Behaviour.KILLS_ITS_PROCESS:
             os.kill(os.getpid(), signal.SIGKILL)
+        case Behaviour.ABORTS:
+            os.write(2, b"F0000 00:00:1764300000.000000 7 stub.cc:1] Check failed: it did not work\n")
+            os.abort()
         case Behaviour.DATA_UNAVAILABLE:
             raise DataUnavailable("http://127.0.0.1:9/mnist_images.png: connection refused")
         case Behaviour.RAISES:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from contextvars import copy_context
+from io import StringIO
 
 import pytest
 
@@ -17,6 +19,7 @@ def _logging_restored() -> Iterator[None]:
     handlers, level = root.handlers, root.level
     yield
     root.handlers, root.level = handlers, level
+    logging.captureWarnings(False)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -38,6 +41,22 @@ def test_lines_of_libraries_are_json_too(capsys: pytest.CaptureFixture[str]) -> 
     logging.getLogger("some.library").info("not important enough")
     [line] = lines(capsys)
     assert (line["event"], line["logger"], line["level"]) == ("it is late", "some.library", "warning")
+
+
+def test_warnings_are_lines_too(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO")
+    warnings.showwarning("it is old", UserWarning, "file.py", 7)
+    [line] = lines(capsys)
+    assert (line["logger"], line["level"]) == ("py.warnings", "warning")
+    assert "file.py:7: UserWarning: it is old" in str(line["event"])
+
+
+def test_lines_are_written_to_the_stream_that_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = StringIO()
+    log.configure("INFO", stream=stream)
+    log.get_logger("here").info("elsewhere")
+    assert json.loads(stream.getvalue())["event"] == "elsewhere"
+    assert lines(capsys) == []
 
 
 def test_a_line_contains_the_exception_that_was_logged(capsys: pytest.CaptureFixture[str]) -> None:

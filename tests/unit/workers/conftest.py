@@ -1,6 +1,7 @@
 """Pool process state for tests that run attempts in the test's own process."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,20 +11,23 @@ from shared.settings import Settings
 from tests.support.factories import make_worker_info
 from tests.support.stub_executor import StubExecutor
 from workers.pool_process import PoolProcess
+from workers.process_output import ProcessOutput
 from workers.runner import claim_next, run_attempt
 
 MakeProcess = Callable[..., PoolProcess]
 
 
 @pytest.fixture
-def make_process(settings: Settings, database_url: str) -> Iterator[MakeProcess]:
+def make_process(settings: Settings, database_url: str, tmp_path: Path) -> Iterator[MakeProcess]:
     """Return a factory of pool process state on the test's database, with the stub executor by default."""
     opened: list[Database] = []
+    outputs: list[ProcessOutput] = []
 
     def make(*, executor: Any = None, **overrides: Any) -> PoolProcess:
         own = settings.model_copy(update={"cancel_poll_s": 0.01, "database_url": database_url, **overrides})
         databases = [Database(database_url, patience_s=patience) for patience in (2.0, 0.0)]
         opened.extend(databases)
+        outputs.append(ProcessOutput(tmp_path / f"output-{len(outputs)}"))
         return PoolProcess(
             settings=own,
             executor=executor or StubExecutor(own),
@@ -31,11 +35,14 @@ def make_process(settings: Settings, database_url: str) -> Iterator[MakeProcess]
             id="test-1",
             database=databases[0],
             heartbeat_database=databases[1],
+            output=outputs[-1],
         )
 
     yield make
     for database in opened:
         database.dispose()
+    for output in outputs:
+        output.close()
 
 
 def run_next(process: PoolProcess) -> bool:

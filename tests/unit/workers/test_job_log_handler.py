@@ -92,8 +92,8 @@ def test_every_event_of_an_attempt_is_stored(make_process: MakeProcess, database
     process.database.write(lambda session: submit_job(session, new))
     run_next(process)
     attempt = AttemptId(new.id, 1)
-    wait_until(lambda: "attempt ended" in stored_messages(database, attempt), "the last line is stored")
-    for message in ("attempt started", "phase entered", "epoch finished"):
+    wait_until(lambda: "attempt 1 succeeded" in stored_messages(database, attempt), "the last line is stored")
+    for message in ("attempt 1 started", "phase entered", "epochs 1 to 3 of 3 finished"):
         assert message in stored_messages(database, attempt)
 
 

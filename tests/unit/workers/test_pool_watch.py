@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from signal import SIGKILL, SIGSEGV, SIGTERM
+from signal import SIGABRT, SIGKILL, SIGSEGV, SIGTERM
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +13,13 @@ import pytest
 from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.settings import Settings
+from shared.store import job_logs
 from shared.store.transitions import AttemptId
 from tests.support import stored
 from tests.support.factories import claimed, submitted, succeeded
 from tests.support.fakes import MonotonicClock, RecordingWaker
 from tests.support.waiting import wait_until
+from workers import process_output
 from workers.pool_process import process_id
 from workers.pool_watch import PoolWatch, exit_code, how_it_ended
 
@@ -240,3 +242,21 @@ def test_a_child_that_another_thread_has_waited_for_has_no_code_until_it_is_set(
 )
 def test_how_a_process_ended_is_said_in_words(code: int, text: str) -> None:
     assert how_it_ended(code) == text
+
+
+def test_the_log_of_a_lost_attempt_ends_with_what_its_process_printed_last(
+    pool: Pool, database: Database
+) -> None:
+    process = pool.processes[0]
+    file = process_output.path(process_id(process.name))
+    file.write_bytes(b"F0000 00:00:1764300000.0 7 x.cc:1] Check failed: false\n\x00")
+    attempt = pool.run(database, process)
+    pool.watch.check()
+    assert not file.exists()
+    process.end(-SIGABRT)
+    pool.watch.check()
+    [line] = database.read(lambda session: job_logs.lines(session, attempt.job_id, limit=10))
+    assert line.message == (
+        f"attempt 1 lost: pool process {os.getpid()} was killed by signal 6 (SIGABRT); its last output:\n"
+        "F0000 00:00:1764300000.0 7 x.cc:1] Check failed: false\n?"
+    )

@@ -66,6 +66,8 @@ def test_a_log_ends_with_a_notice_at_the_limit_of_lines(
     first, second, full = stored(database, attempt)
     assert (first, second) == ("line 1", "line 2")
     assert full.endswith("what follows is in the worker's own log")
+    database.write(partial(job_logs.append_last, attempt=attempt, level=LogLevel.ERROR, message="lost"))
+    assert stored(database, attempt)[-1] == "lost"
 
 
 def test_lines_of_a_deleted_job_are_discarded(database: Database) -> None:

@@ -165,7 +165,7 @@ def test_a_lost_attempt_ends_the_log_of_the_job_with_the_reason(
     lines = database.read(lambda session: job_logs.lines(session, job_id, limit=10))
     assert [(line.attempt, line.number, line.level, line.message) for line in lines] == [
         (1, 1, "info", "its own"),
-        (1, 2, "error", "attempt lost: it broke"),
+        (1, 2, "error", "attempt 1 lost: it broke"),
     ]
 
 
