@@ -5,33 +5,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from shared.addresses import is_loopback, passwords
 from shared.schemas import QUEUE_PATTERN
-from shared.texts import PRINTABLE
+from shared.schemas.sprite_sources import FILE_URL, Sha256, SpriteSource
 
-DIGIT_NAMES = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-
-_URL = r"^(https?|file)://"
 _ORIGIN = r"^https?://[^/\s]+$"
 _MIN_KEY_LENGTH = 16  # a shorter secret can be guessed
 _MAX_SOCKET_PATH_BYTES = 107  # the kernel's limit for the path of a UNIX socket is 108 with the closing NUL
 
 _MNIST = "https://storage.googleapis.com/learnjs-data/model-builder"
-
-Sha256 = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{64})?$")]
-"""A SHA-256 checksum as 64 hexadecimal digits; empty if none is known."""
 
 _Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogLevel = Annotated[_Level, BeforeValidator(lambda level: str(level).upper())]
@@ -40,32 +25,6 @@ LogLevel = Annotated[_Level, BeforeValidator(lambda level: str(level).upper())]
 
 class ExposedApi(ValueError):
     """Other hosts could reach the API, and it would require no key."""
-
-
-class SpriteSource(BaseModel):
-    """The files of a sprite dataset, and how its rows are divided into training and test images.
-
-    Attributes:
-        images_url: `http(s)://` or `file://`: a PNG of 784 columns, one 28x28 image a row.
-        labels_url: one-hot labels, ten bytes of 0 or 1 a row.
-        images_sha256: the checksum that the images' file must have; empty: any.
-        labels_sha256: the checksum that the labels' file must have; empty: any.
-        train_rows: how many rows, the first ones, are for training.
-        test_rows: how many rows, those after them, are for validation and evaluation.
-        class_names: what people call each class, in label order.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images_url: str = Field(pattern=_URL)
-    labels_url: str = Field(pattern=_URL)
-    images_sha256: Sha256 = ""
-    labels_sha256: Sha256 = ""
-    train_rows: int = Field(default=55_000, ge=1)
-    test_rows: int = Field(default=10_000, ge=2)
-    class_names: tuple[Annotated[str, Field(max_length=64, pattern=PRINTABLE)], ...] = Field(
-        default=DIGIT_NAMES, min_length=10, max_length=10
-    )
 
 
 class Settings(BaseSettings):
@@ -93,10 +52,10 @@ class Settings(BaseSettings):
     """URL of Redis: `redis://:password@host:port/db` or `unix:///path`. Empty: the socket of the embedded
     Redis in `DATA_DIR`, which is for one host only."""
 
-    mnist_images_url: str = Field(default=f"{_MNIST}/mnist_images.png", pattern=_URL)
+    mnist_images_url: str = Field(default=f"{_MNIST}/mnist_images.png", pattern=FILE_URL)
     """Address of the images of the dataset `mnist` (`http(s)://` or `file://`): a PNG of 784 columns, one
     28x28 image a row. Change it to use a mirror or a local copy."""
-    mnist_labels_url: str = Field(default=f"{_MNIST}/mnist_labels_uint8", pattern=_URL)
+    mnist_labels_url: str = Field(default=f"{_MNIST}/mnist_labels_uint8", pattern=FILE_URL)
     """Address of the labels of the dataset `mnist`: ten bytes an image, 1 at the image's class and 0
     elsewhere. Change it together with `MNIST_IMAGES_URL`."""
     mnist_images_sha256: Sha256 = ""
@@ -162,6 +121,17 @@ class Settings(BaseSettings):
     """Number of lost workers or killed processes after which their job fails with `worker_lost`."""
     worker_retention_s: float = Field(default=86_400.0, gt=0)
     """Seconds for which a worker that has stopped or was lost stays listed: less where they come and go."""
+    job_retention_s: float = Field(default=0.0, ge=0)
+    """Seconds after its end for which a job is kept, with its events, metrics, log, evaluation and model. It
+    stays longer while its model has an alias, or was evaluated by another job that is kept. 0: for ever."""
+    model_retention_s: float = Field(default=0.0, ge=0)
+    """Seconds after the end of its job for which a model's files, most of what a job stores, and the weights
+    of its epochs are kept; longer while it has an alias, or was evaluated by another job. 0: for ever."""
+    log_retention_s: float = Field(default=0.0, ge=0)
+    """Seconds after its end for which the log of a job is kept. 0: for ever."""
+    idempotency_retention_s: float = Field(default=30 * 86_400.0, ge=0)
+    """Seconds after the end of its job for which an idempotency key is kept: a request that is repeated later
+    submits another job. 0: for ever."""
 
     urgent_head_start_s: float = Field(default=86_400.0, ge=0)
     """Seconds by which `urgent` jobs are ahead of `normal` ones; the jobs of a share follow by one second."""

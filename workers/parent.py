@@ -21,6 +21,7 @@ from workers.draining import DrainStep
 from workers.memory import resident_bytes
 from workers.pool_process import STOP_SIGNAL, worker_name
 from workers.pool_watch import PoolWatch
+from workers.purge import Purge
 from workers.reconciler import Reconciler
 from workers.registration import Registration
 
@@ -52,6 +53,7 @@ class ParentProcess:
             memory=lambda: resident_bytes([pid, *(child.pid for child in processes() if child.pid)]),
         )
         self._pool_watch = PoolWatch(self._database, self._broker, settings, worker=name, processes=processes)
+        self._purge = Purge(self._database, settings)
         self._registered = False
         self._reports = readiness.Reports()
         self._stop_requested = threading.Event()
@@ -61,6 +63,7 @@ class ParentProcess:
         """Start the threads; the reconciler's first round that reaches the database registers the worker."""
         self._thread.start()
         self._pool_watch.start()
+        self._purge.start()
 
     def stop_jobs(self) -> None:
         """Signal every pool process to release its job."""
@@ -75,6 +78,7 @@ class ParentProcess:
         self._stop_requested.set()
         self._thread.join()
         self._pool_watch.stop()
+        self._purge.stop()
         self._run_round()
         self._registration.mark_stopped()
         self._publisher.close()

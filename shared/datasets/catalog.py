@@ -22,7 +22,8 @@ from shared.datasets.cache import Arrays, Decoded
 from shared.datasets.downloads import Patience, open_url
 from shared.errors import DatasetNotFound, DataUnavailable
 from shared.schemas import Split
-from shared.settings import DIGIT_NAMES, Settings, SpriteSource
+from shared.schemas.sprite_sources import DIGIT_NAMES, SpriteSource
+from shared.settings import Settings
 
 _TRAIN_SIZE = 5_500
 _VALIDATION_SIZE = 1_000

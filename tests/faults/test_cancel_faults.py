@@ -36,8 +36,7 @@ def test_cancel_request_survives_the_loss_of_the_worker(cluster: Cluster) -> Non
     worker = cluster.worker()
     job_id = cluster.submit(epochs=100)
     cluster.wait_for_epoch(job_id, 1)
-    [child] = worker.pool()
-    child.suspend()
+    cluster.suspend(worker)
     cluster.cancel(job_id)
     worker.kill_all()
     assert cluster.job(job_id).state == JobState.RUNNING

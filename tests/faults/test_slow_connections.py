@@ -8,7 +8,8 @@ import pytest
 
 from shared.datasets import catalog
 from shared.lifecycle import JobState
-from shared.settings import Settings, SpriteSource
+from shared.schemas.sprite_sources import SpriteSource
+from shared.settings import Settings
 from tests.faults.conftest import NewCluster
 from tests.faults.proxy import Proxy
 from tests.support.file_server import Response, running_file_server

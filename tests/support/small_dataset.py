@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from shared.datasets import catalog
-from shared.settings import Settings, SpriteSource
+from shared.schemas.sprite_sources import SpriteSource
+from shared.settings import Settings
 from tests.support.sprite_files import grey_png, make_images, make_labels, one_hot
 
 TRAIN, TEST = 8, 4

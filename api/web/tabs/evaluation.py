@@ -13,7 +13,7 @@ from api.services import Services
 from api.web.tabs import pictures
 from shared.errors import NotReady, PredictionsNotStored
 from shared.schemas import JobDetail, JobEvaluation
-from shared.settings import DIGIT_NAMES
+from shared.schemas.sprite_sources import DIGIT_NAMES
 from shared.store import evaluations
 
 MAX_SHADE = 9

@@ -10,7 +10,8 @@ from time import monotonic
 import psutil
 import pytest
 
-from shared.settings import Settings, SpriteSource
+from shared.schemas.sprite_sources import SpriteSource
+from shared.settings import Settings
 from tests.support.waiting import wait_until
 from trainshed.local.processes import Program, environment
 

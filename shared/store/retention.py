@@ -1,0 +1,107 @@
+"""Deletion of finished jobs, and of what belongs to them, when it is past its retention.
+
+Finished jobs are read in the order in which they ended, a batch at a time; each function here deletes one
+thing of a batch. Any number of processes may do so at the same time.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, delete, exists, select, tuple_, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from shared.db.clock import Now, database_now
+from shared.db.tables import (
+    EpochWeights,
+    IdempotencyKey,
+    Job,
+    JobLog,
+    Model,
+    ModelAlias,
+    ModelFile,
+    Sweep,
+)
+from shared.store.transitions import note_changed
+
+EndKey = tuple[datetime, UUID]
+"""The sort key of finished jobs: when a job ended, and its id."""
+
+
+def finished(
+    session: Session,
+    *,
+    retention_s: float,
+    after: EndKey | None = None,
+    limit: int,
+    now: Now = database_now,
+) -> list[EndKey]:
+    """Return the keys of up to `limit` jobs that ended more than `retention_s` seconds ago, oldest first.
+
+    Args:
+        after: the key of the last job of the batch before; None: from the beginning.
+    """
+    jobs = select(Job.finished_at, Job.id).where(Job.finished_at < now(-retention_s))
+    if after is not None:
+        # the first condition is for the index, which has no ids
+        jobs = jobs.where(Job.finished_at >= after[0], tuple_(Job.finished_at, Job.id) > after)
+    rows = session.execute(jobs.order_by(Job.finished_at, Job.id).limit(limit))
+    return [(at, job_id) for at, job_id in rows if at is not None]
+
+
+def delete_jobs(session: Session, job_ids: Sequence[UUID]) -> int:
+    """Delete finished jobs with all that belongs to them, except those whose model is still wanted.
+
+    A model is wanted if it has an alias, or another job has evaluated it or is to do so. Sweeps without
+    jobs go with their last one. Returns how many jobs were deleted.
+    """
+    jobs = session.execute(_unwanted(job_ids, Job.id, Job.sweep_id)).all()
+    if not jobs:
+        return 0
+    ids, sweep_ids = [job.id for job in jobs], {job.sweep_id for job in jobs} - {None}
+    note_changed(session, [*ids, *session.scalars(select(Job.id).where(Job.retry_of.in_(ids)))])
+    session.execute(delete(Model).where(Model.job_id.in_(ids)))
+    session.execute(delete(Job).where(Job.id.in_(ids)))
+    if sweep_ids:
+        is_empty = ~exists().where(Job.sweep_id == Sweep.id)
+        session.execute(delete(Sweep).where(Sweep.id.in_(sweep_ids), is_empty))
+    return len(ids)
+
+
+def delete_models(session: Session, job_ids: Sequence[UUID]) -> int:
+    """Delete the files of models that these jobs trained, except wanted ones, and the weights of epochs.
+
+    The jobs keep their metrics and evaluations. Returns how many models were deleted.
+    """
+    ids = session.scalars(_unwanted(job_ids, Job.id)).all()
+    session.execute(delete(EpochWeights).where(EpochWeights.job_id.in_(ids)))
+    stored = Model.job_id.in_(ids), Model.deleted_at.is_(None)
+    models = session.scalars(
+        update(Model).where(*stored).values(deleted_at=database_now()).returning(Model.id)
+    )
+    model_ids = models.all()
+    session.execute(delete(ModelFile).where(ModelFile.model_id.in_(model_ids)))
+    return len(model_ids)
+
+
+def delete_logs(session: Session, job_ids: Sequence[UUID]) -> int:
+    """Delete the log lines of these jobs; return how many jobs had some."""
+    deleted = delete(JobLog).where(JobLog.job_id.in_(job_ids)).returning(JobLog.job_id)
+    return len(set(session.scalars(deleted)))
+
+
+def delete_keys(session: Session, job_ids: Sequence[UUID]) -> int:
+    """Delete the idempotency keys with which these jobs were submitted; return how many there were."""
+    deleted = delete(IdempotencyKey).where(IdempotencyKey.job_id.in_(job_ids)).returning(IdempotencyKey.key)
+    return len(session.scalars(deleted).all())
+
+
+def _unwanted(job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> Select[Any]:
+    """Select jobs without a wanted model, and lock them; not those that another process has locked."""
+    user = aliased(Job)
+    trained = Model.job_id == Job.id
+    has_alias = exists().where(trained, ModelAlias.model_id == Model.id)
+    is_used = exists().where(trained, user.model_id == Model.id, user.id != Job.id)
+    unwanted = select(*columns).where(Job.id.in_(job_ids), ~has_alias, ~is_used)
+    return unwanted.order_by(Job.id).with_for_update(of=Job, skip_locked=True)

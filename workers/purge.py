@@ -1,0 +1,130 @@
+"""Deletes what is past its retention, in small transactions, from a thread of the worker's parent process."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from shared import log
+from shared.db.clock import Now, database_now
+from shared.db.engine import Database
+from shared.settings import Settings
+from shared.store import retention
+
+_log = log.get_logger(__name__)
+
+_INTERVAL_S = 60.0
+# jobs that were kept for their model are looked at again after this time: it may be unwanted now
+_FROM_BEGINNING_S = 3_600.0
+_TRANSACTION_S = 0.02  # what a transaction is to take: SQLite has one writer at a time
+_FIRST_BATCH, _MAX_BATCH = 20, 1_000
+_STOP_TIMEOUT_S = 1.0
+
+Delete = Callable[[Session, Sequence[UUID]], int]
+
+
+@dataclass
+class _Kind:
+    """One of the things that belong to finished jobs.
+
+    Attributes:
+        retention_s: how long after the end of its job it is kept; 0: for ever.
+        after: the last job that was looked at.
+    """
+
+    name: str
+    delete: Delete
+    retention_s: float
+    after: retention.EndKey | None = None
+
+
+class Purge:
+    """Thread that deletes what is past its retention.
+
+    Between two transactions it waits for as long as the last one took, so that others get at least half of
+    the database's time.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        now: Now = database_now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        kinds = [
+            _Kind("logs", retention.delete_logs, settings.log_retention_s),
+            _Kind("models", retention.delete_models, settings.model_retention_s),
+            _Kind("idempotency_keys", retention.delete_keys, settings.idempotency_retention_s),
+            _Kind("jobs", retention.delete_jobs, settings.job_retention_s),
+        ]
+        self._kinds = [kind for kind in kinds if kind.retention_s > 0]
+        self._database = database
+        self._now = now
+        self._clock = clock
+        self._batch = _FIRST_BATCH
+        self._began_at = clock()
+        self._stop_requested = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="purge", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, if anything has a retention."""
+        if self._kinds:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after its transaction."""
+        self._stop_requested.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_TIMEOUT_S)
+
+    def purge(self) -> dict[str, int]:
+        """Delete what is past its retention now; return how many of each kind were deleted.
+
+        Raises:
+            DBAPIError: the database is unavailable.
+        """
+        if self._clock() - self._began_at >= _FROM_BEGINNING_S:
+            self._began_at = self._clock()
+            for kind in self._kinds:
+                kind.after = None
+        return {kind.name: self._purge_kind(kind) for kind in self._kinds}
+
+    def _run(self) -> None:
+        while not self._stop_requested.wait(_INTERVAL_S):
+            try:
+                deleted = self.purge()
+                if any(deleted.values()):
+                    _log.info("purged", **deleted)
+            except DBAPIError as error:
+                _log.warning("purge interrupted", error=str(error.orig))
+            except Exception:
+                # an unexpected error must not end this thread: the database would grow
+                _log.exception("purge failed")
+
+    def _purge_kind(self, kind: _Kind) -> int:
+        total = 0
+        while not self._stop_requested.is_set():
+            started_at, limit = self._clock(), self._batch
+            ended, deleted = self._database.write(partial(_delete, kind=kind, limit=limit, now=self._now))
+            total += deleted
+            if ended:
+                kind.after = ended[-1]
+            if len(ended) < limit:
+                break
+            took_s = max(0.001, self._clock() - started_at)
+            self._batch = max(1, min(_MAX_BATCH, round(limit * _TRANSACTION_S / took_s), 2 * limit))
+            self._stop_requested.wait(took_s)
+        return total
+
+
+def _delete(session: Session, kind: _Kind, limit: int, now: Now) -> tuple[list[retention.EndKey], int]:
+    """Delete things of the next jobs; return the jobs' keys and how many were deleted."""
+    ended = retention.finished(session, retention_s=kind.retention_s, after=kind.after, limit=limit, now=now)
+    return ended, kind.delete(session, [job_id for _, job_id in ended]) if ended else 0
