@@ -71,33 +71,38 @@ def test_by_default_all_but_idempotency_keys_is_kept(settings: Settings) -> None
 def test_a_backlog_is_deleted_in_many_transactions(
     database: Database, settings: Settings, clock: MonotonicClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purge, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(purge, "_MIN_BATCH", 2)
     monkeypatch.setattr(purge, "_MAX_BATCH", 2)
     ids = [cancelled(database) for _ in range(7)]
     assert make_purge(database, settings, clock, job_retention_s=59.0).purge() == {"jobs": len(ids)}
 
 
+@pytest.mark.parametrize(
+    ("seconds_a_job", "sizes"),
+    [
+        (0.00001, [20, 40, 80, 160, 320, 640, 1_000]),
+        (0.0001, [20, 40, 80, 160, 200, 200, 200]),
+        (0.1, [20, 20, 20, 20, 20, 20, 20]),
+    ],
+)
 def test_transactions_are_as_long_as_they_may_be(
-    database: Database, settings: Settings, clock: MonotonicClock, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    settings: Settings,
+    clock: MonotonicClock,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds_a_job: float,
+    sizes: list[int],
 ) -> None:
     limits: list[int] = []
 
-    def slow(_session: Any, limit: int, **_options: Any) -> tuple[list[None], int]:
+    def delete(_session: Any, limit: int, **_options: Any) -> tuple[list[None], int]:
         limits.append(limit)
-        clock.advance(0.001 * limit)  # a job takes 1 ms
-        return [None] * (limit if len(limits) < 5 else 0), limit
+        clock.advance(seconds_a_job * limit)
+        return [None] * (limit if len(limits) < len(sizes) else 0), limit
 
-    monkeypatch.setattr(purge, "_delete", slow)
+    monkeypatch.setattr(purge, "_delete", delete)
     make_purge(database, settings, clock, job_retention_s=59.0).purge()
-    assert limits == [20, 20, 20, 20, 20]
-    limits.clear()
-    monkeypatch.setattr(purge, "_FIRST_BATCH", 400)
-    make_purge(database, settings, clock, job_retention_s=59.0).purge()
-    assert limits == [400, 20, 20, 20, 20]
-    limits.clear()
-    monkeypatch.setattr(purge, "_FIRST_BATCH", 1)
-    make_purge(database, settings, clock, job_retention_s=59.0).purge()
-    assert limits == [1, 2, 4, 8, 16]
+    assert limits == sizes
 
 
 def test_jobs_that_were_kept_for_their_model_are_looked_at_again_after_an_hour(
