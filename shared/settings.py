@@ -1,5 +1,6 @@
 """Every setting with its default, read from the environment here and nowhere else."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -249,6 +250,13 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """Return the settings of this process, which are read from the environment once."""
     return Settings()
+
+
+def unknown_variables() -> list[str]:
+    """Return the variables of the environment that begin like settings and are none."""
+    known = {f"TRAINSHED_{name.upper()}" for name in Settings.model_fields}
+    variables = set(os.environ)  # noqa: TID251 (this is where the environment is read)
+    return sorted(name for name in variables if name.startswith("TRAINSHED_") and name not in known)
 
 
 def invalid_settings(error: ValidationError | SettingsError) -> list[str]:

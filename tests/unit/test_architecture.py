@@ -29,6 +29,7 @@ TESTED_ELSEWHERE = {
     "api/jobs/batches.py": "tests/unit/api/routes/test_job_edits_batch.py",
     "api/jobs/comparison.py": "tests/unit/api/routes/test_metrics.py",
     "api/web/site.py": "tests/unit/api/web/routes",
+    "trainshed/doctor/findings.py": "tests/unit/trainshed/doctor",
     "shared/migrations/env.py": "tests/unit/shared/migrations/test_migrations.py",
     "shared/store/keyset.py": "tests/unit/shared/store/test_job_lists.py",
     "shared/store/submissions.py": "tests/unit/shared/store/test_submit.py",

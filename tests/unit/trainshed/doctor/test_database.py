@@ -1,0 +1,151 @@
+"""A database that is away, not migrated, not durable, full, or on a network file system is named."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from shared.db import clock
+from shared.settings import Settings
+from tests.support.databases import open_database
+from tests.support.ports import closed_port
+from tests.support.servers import running_postgres
+from tests.unit.trainshed.doctor.conftest import Found
+from trainshed.doctor import database as database_check
+
+
+def at(settings: Settings, url: str) -> Settings:
+    return settings.model_copy(update={"database_url": url})
+
+
+def test_a_good_database_is_good(settings: Settings, found: Found, sqlite_url: str) -> None:
+    [(severity, message, _)] = found(database_check.check, at(settings, sqlite_url))
+    assert severity == "ok"
+    assert "answers: sqlite 3." in message
+
+
+def test_a_good_postgresql_is_good(settings: Settings, found: Found) -> None:
+    with running_postgres("-c", "fsync=on") as server:
+        server.execute("CREATE DATABASE good")
+        url = server.url("good")
+        with open_database(url) as database:
+            database.migrate()
+        [(severity, message, _)] = found(database_check.check, at(settings, url))
+    assert severity == "ok"
+    assert "answers: postgresql " in message
+
+
+def test_no_database_at_all(settings: Settings, found: Found) -> None:
+    with closed_port() as port:
+        url = f"postgresql+psycopg://someone:hunter2@127.0.0.1:{port}/jobs"
+        [(severity, message, advice)] = found(database_check.check, at(settings, url))
+    assert severity == "error"
+    assert message.startswith("127.0.0.1/jobs does not answer: ")
+    assert "TRAINSHED_DATABASE_URL" in advice
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "nonsense"])
+def test_a_url_of_no_database(settings: Settings, found: Found, url: str) -> None:
+    [(severity, _, advice)] = found(database_check.check, at(settings, url))
+    assert (severity, advice) == ("error", "correct TRAINSHED_DATABASE_URL")
+
+
+def test_a_file_that_is_missing_is_not_created(settings: Settings, found: Found, tmp_path: Path) -> None:
+    file = tmp_path / "missing.db"
+    [(severity, message, advice)] = found(database_check.check, at(settings, f"sqlite:///{file}"))
+    assert (severity, message) == ("error", f"there is no file {file}")
+    assert "trainshed migrate" in advice
+    assert not file.exists()
+
+
+def test_a_schema_that_is_missing(settings: Settings, found: Found, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    *_, (severity, _, advice) = found(database_check.check, at(settings, f"sqlite:///{tmp_path}/empty.db"))
+    assert (severity, advice) == ("error", "run `trainshed migrate`")
+
+
+@pytest.mark.parametrize(("kind", "is_found"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False)])
+def test_a_file_on_a_network_file_system(
+    settings: Settings,
+    found: Found,
+    sqlite_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    is_found: bool,
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        f"/dev/vda / ext4 rw 0 0\nhost:/data {tmp_path} {kind} rw 0 0\n/dev/vdb /x nfs rw 0 0\n"
+    )
+    monkeypatch.setattr(database_check, "_MOUNTS", mounts)
+    messages = [
+        message
+        for severity, message, _ in found(database_check.check, at(settings, sqlite_url))
+        if severity == "error"
+    ]
+    assert [f"network file system ({kind})" in message for message in messages] == [True] * is_found
+
+
+def test_this_hosts_file_systems_are_known() -> None:
+    assert database_check.file_system(Path("/proc/self")) == "proc"
+    assert database_check.file_system(Path("/no/such/folder")) != ""
+
+
+def test_a_database_that_may_lose_commits(settings: Settings, found: Found, postgresql_url: str) -> None:
+    # as the tests' own server is, which nobody needs after a crash
+    errors = [
+        each for each in found(database_check.check, at(settings, postgresql_url)) if each[0] == "error"
+    ]
+    assert [message for _, message, _ in errors] == [
+        "`fsync` is off: jobs that were accepted may be lost in a crash",
+        *(
+            f"`{name}` is off: jobs that were accepted may be lost in a crash"
+            for name in ("synchronous_commit", "full_page_writes")
+            if _is_off(postgresql_url, name)
+        ),
+    ]
+
+
+def _is_off(url: str, name: str) -> bool:
+    with open_database(url) as database:
+        return bool(database.read(lambda session: session.scalar(text(f"SHOW {name}"))) == "off")
+
+
+def test_few_connections_are_left(settings: Settings, found: Found) -> None:
+    with running_postgres("-c", "fsync=on", "-c", "max_connections=12") as server, ExitStack() as stack:
+        with open_database(server.url()) as database:
+            database.migrate()
+        plain = server.url().replace("postgresql+psycopg", "postgresql")
+        stack.enter_context(psycopg.connect(plain))
+        warnings = [
+            each for each in found(database_check.check, at(settings, server.url())) if each[0] != "ok"
+        ]
+    [(severity, message, advice)] = warnings
+    assert severity == "warning"
+    assert message.startswith("2 of 9 connections are used")
+    assert "max_connections" in advice
+
+
+def test_a_standby(settings: Settings, found: Found) -> None:
+    with running_postgres("-c", "fsync=on") as server:
+        with open_database(server.url()) as database:
+            database.migrate()
+        server.demote()
+        errors = [
+            each for each in found(database_check.check, at(settings, server.url())) if each[0] == "error"
+        ]
+    assert errors[-1][1] == "it is a read-only standby"
+
+
+def test_a_clock_that_is_wrong(
+    settings: Settings, found: Found, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ahead_s in (120.0, -120.0):
+        monkeypatch.setattr(database_check, "database_now", lambda s=ahead_s: clock.database_now(s))
+        *_, (severity, message, advice) = found(database_check.check, at(settings, sqlite_url))
+        assert (severity, advice) == ("warning", "run NTP on both hosts")
+        assert "differ by 1" in message

@@ -1,0 +1,68 @@
+"""A dataset that can be neither downloaded nor read from the cache is named."""
+
+from pathlib import Path
+
+from shared.datasets import catalog
+from shared.settings import Settings
+from tests.support.file_server import FileServer, Response
+from tests.support.ports import closed_port
+from tests.support.small_dataset import ONE_HOT, PNG, cache_folder, local_settings, small_settings
+from tests.unit.trainshed.doctor.conftest import Found
+from trainshed.doctor import datasets
+
+
+def of_small(settings: Settings, found: Found) -> list[tuple[str, str, str]]:
+    """The findings about `small`, and not those about `mnist`."""
+    mnist = settings.model_copy(
+        update={
+            "mnist_images_url": settings.datasets["small"].images_url,
+            "mnist_labels_url": settings.datasets["small"].labels_url,
+        }
+    )
+    return [each for each in found(datasets.check, mnist) if "TRAINSHED_MNIST" not in each[2]][-1:]
+
+
+def test_files_that_are_there(found: Found, tmp_path: Path) -> None:
+    [(severity, message, _)] = of_small(local_settings(tmp_path), found)
+    assert (severity, message) == ("ok", "it is not in the cache yet, and can be downloaded")
+
+
+def test_a_whole_cache_entry_and_a_damaged_one(found: Found, tmp_path: Path) -> None:
+    settings = local_settings(tmp_path)
+    catalog.load("small", settings)
+    for name in ("images", "labels"):
+        (tmp_path / name).unlink()
+    assert of_small(settings, found) == [("ok", "it is in the cache, and its checksums are right", "")]
+    images = cache_folder(settings) / "images.npy"
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(content)
+    [(severity, message, _)] = of_small(settings, found)
+    assert (severity, message) == ("error", f"there is no file {tmp_path / 'labels'}")
+
+
+def test_a_file_that_is_not_there_is_named_with_what_to_do(settings: Settings, found: Found) -> None:
+    missing = settings.model_copy(
+        update={"mnist_images_url": "file:///no/images", "mnist_labels_url": "file:///no/labels"}
+    )
+    findings = found(datasets.check, missing)
+    assert [message for _, message, _ in findings] == [
+        "there is no file /no/images",
+        "there is no file /no/labels",
+    ]
+    assert "TRAINSHED_MNIST_IMAGES_URL" in findings[0][2]
+    assert "--dataset digits" in findings[0][2]
+
+
+def test_a_server_is_asked(found: Found, tmp_path: Path) -> None:
+    with FileServer() as server, closed_port() as port:
+        images, labels = server.serve("/images", Response(PNG)), server.serve("/labels", Response(ONE_HOT))
+        [(severity, _, _)] = of_small(small_settings(tmp_path, images, labels), found)
+        assert severity == "ok"
+        gone = server.serve("/gone", Response(status=404))
+        [(_, message, _)] = of_small(small_settings(tmp_path, images, gone), found)
+        assert message == f"{gone} answers 404"
+        away = f"http://someone:hunter2@127.0.0.1:{port}/labels"
+        [(severity, message, _)] = of_small(small_settings(tmp_path, images, away), found)
+        assert severity == "error"
+        assert message.startswith(f"http://127.0.0.1:{port}/labels cannot be reached: ")

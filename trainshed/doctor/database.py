@@ -1,0 +1,129 @@
+"""Checks of the database: whether it answers, is migrated and durable, and has connections left."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, make_url, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.settings import Settings
+from trainshed.doctor.findings import Finding, error, ok, warning
+
+_SUBJECT = "database"
+_OLDEST_POSTGRESQL = 14  # what the tests run on is newer
+_MAX_SKEW_S = 2.0
+_MIN_FREE_CONNECTIONS = 10
+_MAX_REASON = 200  # characters of a driver's message
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "beegfs", "afs", "ncpfs"}
+)
+_MOUNTS = Path("/proc/mounts")
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Check the database that the settings name."""
+    url = settings.effective_database_url
+    try:
+        database = Database(url, patience_s=0)
+    except (SQLAlchemyError, ImportError, ValueError) as invalid:
+        yield error(_SUBJECT, f"no database can have this URL: {invalid}", "correct TRAINSHED_DATABASE_URL")
+        return
+    try:
+        yield from _check(database, settings)
+    except (SQLAlchemyError, OSError) as refused:
+        reason = str(getattr(refused, "orig", None) or refused).partition("\n")[0][:_MAX_REASON]
+        advice = "start it, or correct TRAINSHED_DATABASE_URL"
+        yield error(_SUBJECT, f"{_place(url)} does not answer: {reason}", advice)
+    finally:
+        database.dispose()
+
+
+def _check(database: Database, settings: Settings) -> Iterator[Finding]:
+    url = make_url(settings.effective_database_url)
+    if url.get_backend_name() == "sqlite":
+        file = Path(url.database or "")
+        if not file.exists():
+            advice = "run `trainshed up`, or `trainshed migrate`"
+            yield error(_SUBJECT, f"there is no file {file}", advice)
+            return
+        yield from _sqlite(file)
+    with database.read_engine.connect() as connection:
+        yield ok(_SUBJECT, f"{_place(settings.effective_database_url)} answers: {_version(connection)}")
+        yield from _clock(connection)
+        if url.get_backend_name() == "postgresql":
+            yield from _postgresql(connection)
+    if not database.is_migrated():
+        message = "it has no schema, or that of another version"
+        yield error(_SUBJECT, message, "run `trainshed migrate`")
+
+
+def _place(url: str) -> str:
+    # not the whole URL: a password may be anywhere in it
+    parts = make_url(url)
+    return "/".join(part for part in (parts.host, parts.database) if part)
+
+
+def _version(connection: Connection) -> str:
+    dialect = connection.dialect
+    return f"{dialect.name} {'.'.join(map(str, dialect.server_version_info or ()))}"
+
+
+def _clock(connection: Connection) -> Iterator[Finding]:
+    before = datetime.now(UTC)  # noqa: TID251 (it is compared with the database's)
+    theirs = connection.execute(select(database_now())).scalar_one()
+    after = datetime.now(UTC)  # noqa: TID251
+    skew_s = max((theirs - after).total_seconds(), (before - theirs).total_seconds())
+    if skew_s > _MAX_SKEW_S:
+        message = f"its clock and this host's differ by {skew_s:.1f} s: times in logs and tables do not agree"
+        yield warning(_SUBJECT, message, "run NTP on both hosts")
+
+
+def _sqlite(file: Path) -> Iterator[Finding]:
+    kind = file_system(file)
+    if kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse.ssh"):
+        yield error(
+            _SUBJECT,
+            f"{file} is on a network file system ({kind}), on whose locks SQLite cannot rely",
+            "set TRAINSHED_DATA_DIR to a local disk, or use PostgreSQL",
+        )
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system on which a path is; empty if it cannot be found out."""
+    try:
+        mounts = [line.split()[1:3] for line in _MOUNTS.read_text().splitlines()]
+    except OSError:
+        return ""
+    path = path.resolve()
+    # the last one of those that were mounted at the nearest parent
+    found = max(
+        (len(at), number, kind) for number, (at, kind) in enumerate(mounts) if path.is_relative_to(at)
+    )
+    return found[2]
+
+
+def _postgresql(connection: Connection) -> Iterator[Finding]:
+    major = int((connection.dialect.server_version_info or (0,))[0])
+    if major < _OLDEST_POSTGRESQL:
+        message = f"PostgreSQL {major} is older than {_OLDEST_POSTGRESQL}, with which Trainshed is not tested"
+        yield warning(_SUBJECT, message, "upgrade it")
+    for name in ("fsync", "synchronous_commit", "full_page_writes"):
+        if connection.execute(text(f"SHOW {name}")).scalar_one() == "off":
+            message = f"`{name}` is off: jobs that were accepted may be lost in a crash"
+            yield error(_SUBJECT, message, f"set `{name} = on` in postgresql.conf, and reload it")
+    if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
+        advice = "set TRAINSHED_DATABASE_URL to the primary, or promote it"
+        yield error(_SUBJECT, "it is a read-only standby", advice)
+    limit, used = connection.execute(
+        text(
+            "SELECT current_setting('max_connections')::int"
+            " - current_setting('superuser_reserved_connections')::int,"
+            " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
+        )
+    ).one()
+    if limit - used < _MIN_FREE_CONNECTIONS:
+        message = f"{used} of {limit} connections are used; a worker needs one and three for each slot"
+        yield warning(_SUBJECT, message, "increase `max_connections`, or run fewer processes")

@@ -1,0 +1,28 @@
+"""The examination: all checks, one after the other."""
+
+from collections.abc import Iterator, Sequence
+
+from shared.settings import Settings
+from trainshed.doctor import database, datasets, disk, gpus, redis, settings, workers
+from trainshed.doctor.findings import Check, Finding, error
+
+CHECKS: Sequence[Check] = (
+    settings.check,
+    disk.check,
+    database.check,
+    redis.check,
+    datasets.check,
+    workers.check,
+    gpus.check,
+)
+
+
+def examine(configured: Settings) -> Iterator[Finding]:
+    """Run every check, and return what each has found as soon as it has."""
+    for check in CHECKS:
+        try:
+            yield from check(configured)
+        except Exception as failed:  # the other checks are to be run too
+            name = check.__module__.rpartition(".")[-1]
+            message = f"the check itself failed: {type(failed).__name__}: {failed}"
+            yield error(name, message, "report this to the authors of Trainshed")

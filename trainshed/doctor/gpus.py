@@ -1,0 +1,73 @@
+"""Checks of the GPUs: the driver sees them, TensorFlow too, and they have memory left."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from shared.settings import Settings
+from trainshed.doctor.findings import Finding, error, ok, warning
+
+_SUBJECT = "gpu"
+_TIMEOUT_S = 60.0  # TensorFlow's import takes a while
+_MIN_FREE_MIB = 2_000  # what a slot needs
+_QUERY = ["nvidia-smi", "--query-gpu=index,name,driver_version,memory.free", "--format=csv,noheader,nounits"]
+# in a process of its own, which gives back the memory that it takes from a GPU
+_TENSORFLOW = """
+import json, tensorflow
+gpus = tensorflow.config.list_physical_devices("GPU")
+cuda = tensorflow.sysconfig.get_build_info().get("cuda_version", "")
+print(json.dumps({"version": tensorflow.__version__, "cuda": cuda, "gpus": len(gpus)}))
+"""
+
+
+def check(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001 (all checks have one form)
+    """Check what a worker on this host would find."""
+    if find_spec("tensorflow") is None:
+        yield ok(_SUBJECT, "TensorFlow is not installed, so no worker runs here")
+        return
+    gpus = _gpus()
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        message = "TensorFlow cannot be imported"
+        yield error(_SUBJECT, message, "run `python -c 'import tensorflow'` to see why")
+        return
+    seen = f"TensorFlow {tensorflow['version']} sees {tensorflow['gpus']}"
+    if not gpus:
+        yield ok(_SUBJECT, f"nvidia-smi finds no GPU on this host, and {seen}: jobs run on the CPU")
+    elif tensorflow["gpus"] < len(gpus):
+        cuda = (
+            f"it is built for CUDA {tensorflow['cuda']}" if tensorflow["cuda"] else "it is built without CUDA"
+        )
+        message = f"nvidia-smi finds {len(gpus)} GPUs (driver {gpus[0][2]}), and {seen}; {cuda}"
+        advice = "install `trainshed[gpu]`, and a driver that its CUDA supports; see CUDA_VISIBLE_DEVICES too"
+        yield error(_SUBJECT, message, advice)
+    else:
+        names = ", ".join(sorted({name for _, name, _, _ in gpus}))
+        yield ok(_SUBJECT, f"{len(gpus)} GPUs ({names}, driver {gpus[0][2]}), and {seen}")
+    for index, name, _, free in gpus:
+        if free.isdigit() and int(free) < _MIN_FREE_MIB:
+            message = f"GPU {index} ({name}) has {int(free):,} MiB of memory free"
+            yield warning(_SUBJECT, message, "end what else runs on it, or decrease SLOTS_PER_GPU")
+
+
+def _gpus() -> list[list[str]]:
+    """Return index, name, driver and free memory in MiB of each GPU of this host."""
+    try:
+        listing = subprocess.run(_QUERY, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [[field.strip() for field in line.split(",")] for line in listing.stdout.splitlines() if line]
+
+
+def _tensorflow() -> dict[str, Any] | None:
+    """Return what TensorFlow says of itself in a new process; None if it cannot be imported."""
+    command = [sys.executable, "-c", _TENSORFLOW]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
+        facts: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        return None
+    return facts
