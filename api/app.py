@@ -26,6 +26,7 @@ from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
 from api.monitoring.job_counters import JobCounters
+from api.monitoring.process import ProcessMetrics
 from api.monitoring.prometheus import RequestTimes
 from api.prediction.decoding import Decoder
 from api.prediction.onnx_models import OnnxModels
@@ -131,6 +132,7 @@ async def _lifespan(
                     "decoder": decoder,
                     "models": OnnxModels(),
                     "job_counters": JobCounters(),
+                    "process_metrics": ProcessMetrics(),
                     "request_times": request_times,
                     "open_threads": CapacityLimiter(_OPEN_THREADS),
                     "rate_limiter": RateLimiter(settings.rate_limit),

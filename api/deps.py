@@ -13,6 +13,7 @@ from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
 from api.monitoring.job_counters import JobCounters
+from api.monitoring.process import ProcessMetrics
 from api.monitoring.prometheus import RequestTimes
 from api.prediction.decoding import Decoder
 from api.prediction.onnx_models import OnnxModels
@@ -38,6 +39,7 @@ EventPagesDep = Annotated[EventPages, from_state("event_pages")]
 DecoderDep = Annotated[Decoder, from_state("decoder")]
 ModelsDep = Annotated[OnnxModels, from_state("models")]
 JobCountersDep = Annotated[JobCounters, from_state("job_counters")]
+ProcessMetricsDep = Annotated[ProcessMetrics, from_state("process_metrics")]
 RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]
 OpenThreadsDep = Annotated[CapacityLimiter, from_state("open_threads")]
 """The threads of open operations, which slow requests of other operations cannot occupy."""

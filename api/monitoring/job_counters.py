@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, func, select, type_coerce
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, func, literal_column, select, type_coerce
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now, seconds_between
-from shared.db.tables import Job, UtcDateTime
+from shared.db.tables import Attempt, Job, UtcDateTime
 
 BUCKET_BOUNDS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
 """The inclusive upper bounds of a histogram's buckets; one more bucket has none."""
 
 _UNSETTLED = timedelta(minutes=1)  # the database ends an idle transaction much sooner
+# literals, because no partial index matches a bound parameter
+_IS_UNSUCCESSFUL = Attempt.outcome.in_([literal_column("'failed'"), literal_column("'lost'")])
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -61,12 +63,14 @@ class JobTotals:
 
     Attributes:
         submitted: by kind.
+        attempts: those that failed or were lost, by outcome.
         finished: by kind, state and error code, which is empty if there is none.
         waits: from submission to the first claim, by kind.
         durations: from the first claim to the end, by kind.
     """
 
     submitted: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[str] = field(default_factory=Counter)
     finished: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     waits: defaultdict[str, DurationHistogram] = field(default_factory=_histograms)
     durations: defaultdict[str, DurationHistogram] = field(default_factory=_histograms)
@@ -75,6 +79,7 @@ class JobTotals:
         total = JobTotals()
         for part in (self, other):
             total.submitted.update(part.submitted)
+            total.attempts.update(part.attempts)
             total.finished.update(part.finished)
             for kind, histogram in part.waits.items():
                 total.waits[kind].add(histogram)
@@ -109,6 +114,11 @@ def _count(session: Session, since: datetime, until: datetime) -> JobTotals:
     totals = JobTotals()
     submitted = select(Job.kind, func.count()).where(happened(Job.created_at)).group_by(Job.kind)
     totals.submitted.update(dict(session.execute(submitted).all()))
+    unsuccessful = select(Attempt.outcome, func.count()).where(
+        _IS_UNSUCCESSFUL, happened(Attempt.finished_at)
+    )
+    for outcome, count in session.execute(unsuccessful.group_by(Attempt.outcome)):
+        totals.attempts[str(outcome)] += count
     waits = select(Job.kind, seconds_between(Job.created_at, Job.started_at))
     for kind, seconds in session.execute(waits.where(happened(Job.started_at))):
         totals.waits[kind].observe(float(seconds))

@@ -9,7 +9,7 @@ number of time series is bounded.
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 
-from prometheus_client import Histogram, generate_latest
+from prometheus_client import Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -20,7 +20,7 @@ from api.monitoring.job_counters import BUCKET_BOUNDS_S, DurationHistogram, JobC
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, UtcDateTime
-from shared.lifecycle import TERMINAL, JobState
+from shared.lifecycle import TERMINAL, AttemptOutcome, JobKind, JobState, WorkerState
 from shared.store import queues, share_loads, workers
 
 MAX_QUEUES = 100
@@ -30,6 +30,9 @@ MAX_SHARES = 20
 """The number of shares that have time series."""
 
 OTHER_QUEUES = "other"
+
+# they would be a series more for each histogram
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _REQUEST_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
@@ -79,15 +82,25 @@ class _Families(Collector):
 def _families(session: Session, counters: JobCounters, now: Now) -> Iterator[Metric]:
     yield from _jobs(session, now)
     totals = counters.totals(session, now=now)
+    # with zeros, so that a rate is known from the first one on
     submitted = CounterMetricFamily("trainshed_jobs_submitted", "Submitted jobs.", labels=("kind",))
-    for kind, count in totals.submitted.items():
-        submitted.add_metric((kind,), count)
+    for kind in JobKind:
+        submitted.add_metric((kind,), totals.submitted[kind])
     yield submitted
     labels = ("kind", "state", "error_code")
     finished = CounterMetricFamily("trainshed_jobs_finished", "Finished jobs.", labels=labels)
-    for values, count in totals.finished.items():
-        finished.add_metric(values, count)
+    ends = {(str(kind), str(state), "") for kind in JobKind for state in TERMINAL - {JobState.FAILED}}
+    for values in sorted(ends | totals.finished.keys()):
+        finished.add_metric(values, totals.finished[values])
     yield finished
+    attempts = CounterMetricFamily(
+        "trainshed_attempts_unsuccessful",
+        "Attempts that failed, or whose worker or process was lost.",
+        labels=("outcome",),
+    )
+    for outcome in (AttemptOutcome.FAILED, AttemptOutcome.LOST):
+        attempts.add_metric((outcome,), totals.attempts[outcome])
+    yield attempts
     yield _histogram(
         "trainshed_queue_wait_seconds", "Seconds from submission to the first claim.", totals.waits
     )
@@ -96,9 +109,13 @@ def _families(session: Session, counters: JobCounters, now: Now) -> Iterator[Met
     )
     yield from _shares(session, now)
     by_state = GaugeMetricFamily("trainshed_workers", "Workers in each state.", labels=("state",))
-    for state, count in workers.count_by_state(session, now=now).items():
-        by_state.add_metric((state,), count)
+    counts = workers.count_by_state(session, now=now)
+    for state in WorkerState:
+        by_state.add_metric((state,), counts.get(state, 0))
     yield by_state
+    slots = queues.slots(session, now=now)
+    yield GaugeMetricFamily("trainshed_slots", "Slots of all online workers.", slots.all or 0)
+    yield GaugeMetricFamily("trainshed_slots_free", "Of these, the ones that run no job.", slots.free)
 
 
 def _jobs(session: Session, now: Now) -> Iterator[Metric]:
@@ -111,11 +128,13 @@ def _jobs(session: Session, now: Now) -> Iterator[Metric]:
     measures = (func.count(), func.min(Job.scheduled_at), type_coerce(now(), UtcDateTime()))
     statement = select(Job.state, Job.queue, *measures).group_by(Job.state, Job.queue)
     rows = session.execute(statement).all()
-    unfinished = Counter[str]()
+    served = queues.served(session, now=now)
+    unfinished = Counter(dict.fromkeys(served, 0))
     for state, queue, count, *_ in rows:
         unfinished[queue] += 0 if state in TERMINAL else count
-    own = _queues_with_series(unfinished, queues.served(session, now=now))
-    counts, ages = Counter[tuple[str, str]](), dict[str, float]()
+    own = _queues_with_series(unfinished, served)
+    counts = Counter({(str(state), queue): 0 for state in JobState for queue in own})
+    ages = dict.fromkeys(own, 0.0)
     for state, queue, count, due_at, at in rows:
         label = queue if queue in own else OTHER_QUEUES
         counts[state, label] += count
@@ -160,6 +179,7 @@ def _queues_with_series(unfinished: Mapping[str, int], served: Container[str]) -
 def _histogram(name: str, text: str, histograms: Mapping[str, DurationHistogram]) -> Metric:
     family = HistogramMetricFamily(name, text, labels=("kind",))
     bounds = [*map(str, BUCKET_BOUNDS_S), "+Inf"]
-    for kind, histogram in histograms.items():
+    for kind in JobKind:
+        histogram = histograms.get(kind, DurationHistogram())
         family.add_metric((kind,), list(zip(bounds, histogram.cumulative(), strict=True)), histogram.seconds)
     return family

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.deps import JobCountersDep, OpenThreadsDep, RequestTimesDep, ServicesDep
+from api.deps import JobCountersDep, OpenThreadsDep, ProcessMetricsDep, RequestTimesDep, ServicesDep
 from api.http.auth import OPEN, READ
 from api.http.problems import documented
 from api.monitoring.prometheus import jobs_exposition
@@ -83,7 +83,9 @@ def _check_redis(broker: Broker) -> Check:
     response_class=Response,
     responses={**documented(), 200: {"description": "Prometheus's text format", "content": _TEXT}},
 )
-def scrape(services: ServicesDep, counters: JobCountersDep, times: RequestTimesDep) -> Response:
-    """Get metrics of jobs, workers and requests for Prometheus."""
-    body = jobs_exposition(services.database, counters) + times.exposition()
+def scrape(
+    services: ServicesDep, counters: JobCountersDep, times: RequestTimesDep, process: ProcessMetricsDep
+) -> Response:
+    """Get metrics of jobs, workers, requests and this process for Prometheus."""
+    body = jobs_exposition(services.database, counters) + times.exposition() + process.exposition()
     return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)

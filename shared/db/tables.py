@@ -259,6 +259,10 @@ class Attempt(Base):
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="finished_has_outcome"),
         Index("ix_attempts_worker_job_id", "worker", "job_id"),
         Index("ix_attempts_worker_started_at", "worker", "started_at", "job_id", "number"),
+        # for counters: few attempts are in it
+        _partial_index(
+            "ix_attempts_unsuccessful", "finished_at", "outcome", where="outcome IN ('failed', 'lost')"
+        ),
     )
 
 

@@ -82,17 +82,18 @@ def served(session: Session, *, now: Now = database_now) -> set[str]:
     return {row.queue for row in session.execute(_services(session, now))}
 
 
-def slots(session: Session, queue: str, *, now: Now = database_now) -> Slots:
-    """Return how many jobs the online workers of a queue can run at the same time."""
+def slots(session: Session, queue: str | None = None, *, now: Now = database_now) -> Slots:
+    """Return how many jobs the online workers, all of them or those of a queue, can run at the same time."""
     served, busy = queues_of_workers(session), workers.busy_slots()
     # a worker that was suspended may run more jobs than it has slots
     free = Worker.slots - func.coalesce(busy.c.jobs, 0)
-    row = session.execute(
+    statement = (
         select(func.sum(Worker.slots), func.sum(case((free > 0, free), else_=0)))
         .select_from(Worker)
         .outerjoin(busy, busy.c.worker == Worker.id)
-        .where(workers.in_state(WorkerState.ONLINE, now=now), served.c.value == queue)
-    ).one()
+        .where(workers.in_state(WorkerState.ONLINE, now=now))
+    )
+    row = session.execute(statement if queue is None else statement.where(served.c.value == queue)).one()
     return Slots(row[0] and int(row[0]), int(row[1] or 0))
 
 

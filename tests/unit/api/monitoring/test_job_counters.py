@@ -1,5 +1,6 @@
 """Job counters grow as jobs are submitted, claimed and finished, and never fall."""
 
+import re
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -125,11 +126,13 @@ def test_new_jobs_are_selected_by_indexes(
         _failed(database, clock.moment - timedelta(hours=1))
     _totals(database, counters, clock)
     _, *statements = selects(database, lambda session: counters.totals(session, now=clock))
-    used = [
-        [name for name in ("by_created_at", "started_at", "finished_at") if f"ix_jobs_{name} " in plan_]
-        for plan_ in (f"{plan(database, statement)} " for statement in statements)
+    used = [re.findall(r"ix_\w+", plan(database, statement)) for statement in statements]
+    assert used == [
+        ["ix_jobs_by_created_at"],
+        ["ix_attempts_unsuccessful"],
+        ["ix_jobs_started_at"],
+        ["ix_jobs_finished_at"],
     ]
-    assert used == [["by_created_at"], ["started_at"], ["finished_at"]]
 
 
 def test_duration_is_in_the_bucket_of_the_first_bound_that_it_does_not_exceed() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
@@ -16,9 +17,11 @@ from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes, jobs_exposition
 from shared.db.engine import Database
 from shared.db.tables import Job
-from shared.store import attempts
+from shared.store import attempts, recovery
+from tests.support import stored
 from tests.support.factories import (
     cancelled,
+    claimed,
     failed,
     make_evaluate_spec,
     make_model,
@@ -114,7 +117,7 @@ def test_job_that_is_not_due_does_not_count_as_waiting(database: Database) -> No
     due = update(Job).where(Job.id == job_id).values(scheduled_at=clock(5.0))
     database.write(lambda session: session.execute(due))
     samples = read(jobs_exposition(database, JobCounters(), now=clock))
-    assert value(samples, "queue_oldest_age_seconds", queue="default") is None
+    assert value(samples, "queue_oldest_age_seconds", queue="default") == 0
     assert value(samples, "jobs", state="queued", queue="default") == 1
 
 
@@ -127,8 +130,48 @@ def test_jobs_are_counted_in_an_index(database: Database) -> None:
 
 
 @both
-def test_empty_database_has_no_time_series(database: Database) -> None:
-    assert read(jobs_exposition(database, JobCounters())) == {}
+def test_what_has_not_happened_yet_is_zero(database: Database) -> None:
+    samples = read(jobs_exposition(database, JobCounters()))
+    assert set(samples.values()) == {0}
+    assert value(samples, "jobs_submitted_total", kind="evaluate") == 0
+    assert value(samples, "jobs_finished_total", kind="train", state="succeeded", error_code="") == 0
+    assert value(samples, "attempts_unsuccessful_total", outcome="lost") == 0
+    assert value(samples, "workers", state="online") == 0
+    assert value(samples, "queue_wait_seconds_count", kind="train") == 0
+    worker(database, queues=["gpu"])
+    samples = read(jobs_exposition(database, JobCounters()))
+    assert value(samples, "jobs", state="queued", queue="gpu") == 0
+    assert value(samples, "queue_oldest_age_seconds", queue="gpu") == 0
+
+
+@both
+def test_attempts_that_failed_or_were_lost_are_counted(database: Database) -> None:
+    failed(database)
+    succeeded(database)
+    lost = claimed(database, submitted(database), owner="host/a/x").attempt
+    take = partial(recovery.take_from, process="host/a", reason="it was killed", max_crashes=3)
+    assert database.write(take) == ["default"]
+    counters = JobCounters()
+    for _ in range(2):
+        samples = read(jobs_exposition(database, counters))
+        assert value(samples, "attempts_unsuccessful_total", outcome="lost") == 1
+        assert value(samples, "attempts_unsuccessful_total", outcome="failed") == 1
+    assert stored.attempt(database, lost.job_id, 1).outcome == "lost"
+
+
+@both
+def test_slots_of_online_workers_are_counted(database: Database) -> None:
+    worker(database, id="worker-1", slots=3, queues=["default", "gpu"])
+    worker(database, id="worker-2", slots=2)
+    worker(database, id="worker-3", slots=9, state="stopped")
+    running(database)
+    samples = read(jobs_exposition(database, JobCounters()))
+    assert (value(samples, "slots"), value(samples, "slots_free")) == (5, 4)
+
+
+def test_no_series_says_when_a_series_was_created(times: RequestTimes) -> None:
+    times.observe("/v1/jobs", "GET", 200, 0.01)
+    assert b"_created" not in times.exposition()
 
 
 @pytest.fixture
@@ -185,7 +228,7 @@ def test_queues_that_anyone_names_have_a_bounded_number_of_series(
     found = {
         tuple(sorted(dict(labels).items())): count
         for (name, labels), count in samples.items()
-        if name == "trainshed_jobs"
+        if name == "trainshed_jobs" and count
     }
     assert found == {
         (("queue", "served"), ("state", "cancelled")): 1,
