@@ -145,6 +145,8 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            if connection.dialect.name == "postgresql":
+                _keep_settings(connection)
 
     def is_migrated(self) -> bool:
         """Return whether the schema has the version that this code needs."""
@@ -169,6 +171,17 @@ def _newest_version() -> str:
 
 def _close(_connection: Any, record: ConnectionPoolEntry) -> None:
     record.close()
+
+
+def _keep_settings(connection: Connection) -> None:
+    """Make the settings of our connections this role's defaults in this database.
+
+    Behind PgBouncer in transaction mode a client's connection is not always the same one of the server's, so
+    what it sets when it connects holds for some transactions only, or for none.
+    """
+    database = connection.dialect.identifier_preparer.quote(connection.engine.url.database or "")
+    for name, value in _POSTGRESQL_SETTINGS.items():
+        connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = {value}")
 
 
 def _postgresql_engine(url: str) -> Engine:

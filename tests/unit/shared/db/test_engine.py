@@ -199,6 +199,14 @@ def test_postgresql_starts_no_parallel_workers_and_prefers_indexes(postgresql: D
     assert values == ["0", "1.1"]
 
 
+def test_connections_that_set_nothing_have_the_same_settings(postgresql_url: str) -> None:
+    # those of PgBouncer in transaction mode, as it renews them
+    names = ("idle_in_transaction_session_timeout", "max_parallel_workers_per_gather", "random_page_cost")
+    with psycopg.connect(postgresql_url.replace("postgresql+psycopg", "postgresql")) as connection:
+        values = [connection.execute(f"SHOW {name}").fetchone() for name in names]
+    assert values == [("10s",), ("0",), ("1.1",)]
+
+
 def test_a_connection_that_is_returned_after_the_end_is_closed(database_url: str) -> None:
     database = Database(database_url)
     connection = database.engine.connect()
