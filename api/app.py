@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api.http import auth, docs_page, error_handlers, openapi
+from api.http import access_log, auth, docs_page, error_handlers, openapi
 from api.http.callers import Callers
 from api.http.cross_site import CrossSiteGuard
 from api.http.head import Head
@@ -102,6 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=attrgetter("name"),
     )
     app.state.needs_key = bool(settings.api_keys)
+    access_log.install()
     error_handlers.install(app)
     docs_page.install(app)
     for module in _ROUTES:

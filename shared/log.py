@@ -21,6 +21,9 @@ def _add_request_id(_logger: Any, _method: str, line: MutableMapping[str, Any]) 
     return line
 
 
+# of a request, which `api.http.access_log` adds
+_EXTRA = ("client", "method", "path", "status", "ms")
+
 _PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     _add_request_id,
@@ -75,7 +78,7 @@ def configure(level: str, *, secrets: Iterable[str] = (), stream: TextIO | None 
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_PROCESSORS,
+            foreign_pre_chain=[*_PROCESSORS, structlog.stdlib.ExtraAdder(allow=_EXTRA)],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(default=str),

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid4
 
-from api.http import problems
+from api.http import access_log, problems
 from api.http.headers import first_header
 from api.monitoring.prometheus import RequestTimes
 from shared import log
@@ -142,7 +142,9 @@ class RequestTiming:
         async def send_timed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path_format", None)
-                self._times.observe(route, scope["method"], message["status"], perf_counter() - started)
+                seconds = perf_counter() - started
+                access_log.response_begins(seconds)
+                self._times.observe(route, scope["method"], message["status"], seconds)
             await send(message)
 
         await self._app(scope, receive, send_timed)

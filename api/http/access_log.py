@@ -1,0 +1,39 @@
+"""Lines of uvicorn's access log: their parts as fields, how long each response took to begin, no probes."""
+
+import logging
+from contextvars import ContextVar
+
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+_FIELDS = ("client", "method", "path", "http", "status")
+
+_response_s: ContextVar[float | None] = ContextVar("response_s", default=None)
+
+
+def response_begins(after_s: float) -> None:
+    """Note how long the request took, for the line that is logged when its response begins."""
+    _response_s.set(after_s)
+
+
+class AccessLog(logging.Filter):
+    """Filter for the logger `uvicorn.access`, whose records have client, method, path, HTTP and status."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Give a record its parts as fields; return whether it is logged: successful probes are not."""
+        if not isinstance(record.args, tuple) or len(record.args) != len(_FIELDS):
+            return True
+        fields = dict(zip(_FIELDS, record.args, strict=True))
+        if fields["path"] in _PROBES and fields["status"] == 200:
+            return False
+        del fields["http"]
+        if (response_s := _response_s.get()) is not None:
+            fields["ms"] = round(1_000 * response_s, 2)
+        record.msg, record.args = "%s %s %s", (fields["method"], fields["path"], fields["status"])
+        vars(record).update(fields)
+        return True
+
+
+def install() -> None:
+    """Filter the access log of this process. Idempotent."""
+    logger = logging.getLogger("uvicorn.access")
+    if not any(isinstance(each, AccessLog) for each in logger.filters):
+        logger.addFilter(AccessLog())
