@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     download_deadline_s: float = Field(default=600.0, gt=0)
     """Seconds after which a job's attempt no longer waits for its dataset, whether it downloads it or waits
     until another process has, and fails with `data_unavailable`. Increase it where downloads take longer."""
+    data_outage_s: float = Field(default=900.0, ge=0)
+    """Seconds for which a job whose dataset is unavailable is retried without counting these failures, from
+    the first one on. Then they count, as others do. 0, as in a local stack: they count at once."""
 
     host: str = "127.0.0.1"
     """Address that the API listens on. The default can be reached from its own host only; `0.0.0.0` means all

@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from shared.retry import retry_delay_s
+from shared.errors import DataUnavailable
+from shared.retry import OUTAGE_CAP_S, retry_delay_s
 from shared.schemas import EvaluateSpec, EvaluationResult, ModelFormat, TrainSpec
 from shared.store import attempts, claims, results
 from shared.store.progress import Progress
@@ -107,8 +108,13 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message}"
 
 
-def report(claim: claims.Claim, outcome: Outcome, session: Session, progress: Progress) -> None:
+def report(
+    claim: claims.Claim, outcome: Outcome, session: Session, progress: Progress, *, data_outage_s: float = 0.0
+) -> None:
     """Write how an attempt ended, with the progress that is not written yet, in one fenced transaction.
+
+    Args:
+        data_outage_s: how long failures do not count whose reason is that the dataset is unavailable.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -120,8 +126,9 @@ def report(claim: claims.Claim, outcome: Outcome, session: Session, progress: Pr
         case Evaluated(spec, dataset, evaluation):
             attempts.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation, progress)
         case Failed(failure, retryable):
-            retry_in_s = retry_delay_s(claim.failures + 1, Random()) if retryable else None
-            attempts.fail(session, attempt, failure, progress, retry_in_s=retry_in_s)
+            retry_in_s = _retry_in_s(claim, failure) if retryable else None
+            outage_s = data_outage_s if failure.code == DataUnavailable.code else 0.0
+            attempts.fail(session, attempt, failure, progress, retry_in_s=retry_in_s, outage_s=outage_s)
         case Cancelled():
             attempts.cancel_attempt(session, attempt, progress)
         case Released():
@@ -130,6 +137,12 @@ def report(claim: claims.Claim, outcome: Outcome, session: Session, progress: Pr
             attempts.release(session, attempt, progress, yields_to=urgent_id)
         case Superseded():
             pass
+
+
+def _retry_in_s(claim: claims.Claim, failure: AttemptFailure) -> float:
+    if failure.code == DataUnavailable.code:
+        return retry_delay_s(claim.attempt.number, Random(), OUTAGE_CAP_S)
+    return retry_delay_s(claim.failures + 1, Random())
 
 
 def _new_model(job_id: UUID, spec: TrainSpec, model: TrainedModel) -> results.NewModel:

@@ -150,7 +150,8 @@ def write_outcome(
     is_replaced = False
 
     def report(session: Session, progress: Progress) -> claims.Claim | None:
-        outcomes.report(claim, outcome, session, progress)
+        outage_s = process.settings.data_outage_s
+        outcomes.report(claim, outcome, session, progress, data_outage_s=outage_s)
         return claim_another(session) if claim_another else None
 
     while True:

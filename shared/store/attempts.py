@@ -6,13 +6,14 @@ unchanged then: part of it, or more, would be refused.
 """
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, select, update
+from sqlalchemy import ColumnElement, Row, func, select, true, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import Base, Job
+from shared.db.tables import Attempt, Base, Job
 from shared.errors import StaleAttempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState
 from shared.schemas import Evaluation, EvaluationResult
@@ -145,9 +146,13 @@ def fail(
     progress: Progress = NO_PROGRESS,
     *,
     retry_in_s: float | None,
+    outage_s: float = 0.0,
     now: Now = database_now,
 ) -> None:
     """Report that an attempt failed; the job is queued again if `retry_in_s` is given and attempts are left.
+
+    Args:
+        outage_s: seconds, from the first failure with this code on, in which such failures do not count.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -155,15 +160,14 @@ def fail(
     outcome, data = AttemptOutcome.FAILED, {"code": failure.code, "message": failure.message}
     if retry_in_s is not None:
         event = NewEvent(EventType.RETRY_SCHEDULED, {**data, "retry_in_s": retry_in_s})
-        statement = update_of(
-            event.type,
-            *FENCE,
-            *progress.guards,
-            Job.failures + 1 < Job.max_attempts,
-            failures=Job.failures + 1,
-            scheduled_at=now(retry_in_s),
-            now=now,
-        )
+        if _is_within(session, attempt, failure.code, outage_s, now):
+            counted: dict[str, Any] = {}
+            may_retry = Job.max_attempts > 1
+        else:
+            counted = {"failures": Job.failures + 1}
+            may_retry = Job.failures + 1 < Job.max_attempts
+        guards, due_at = (*FENCE, *progress.guards, may_retry), now(retry_in_s)
+        statement = update_of(event.type, *guards, **counted, scheduled_at=due_at, now=now)
         if apply_end(session, statement, event, attempt, outcome, progress, failure=failure, now=now):
             return
     end_attempt(
@@ -177,6 +181,15 @@ def fail(
         failure=failure,
         now=now,
     )
+
+
+def _is_within(session: Session, attempt: AttemptId, code: str, outage_s: float, now: Now) -> bool:
+    """Return whether a job began to fail with this code less than `outage_s` seconds ago, or does so now."""
+    if not outage_s:
+        return False
+    of_job = Attempt.job_id == attempt.job_id, Attempt.error_code == code
+    first_at = select(func.min(Attempt.finished_at)).where(*of_job).scalar_subquery()
+    return bool(session.scalar(select(func.coalesce(first_at > now(-outage_s), true()))))
 
 
 def cancel_attempt(

@@ -50,6 +50,7 @@ def fast_settings(**overrides: Any) -> dict[str, Any]:
         "cancel_poll_s": 0.1,
         "reconcile_s": 0.3,
         "executor": STUB,
+        "data_outage_s": 0.0,
     }
     return {**settings, **overrides}
 

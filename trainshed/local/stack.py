@@ -35,7 +35,9 @@ class LocalStack(AbstractContextManager["LocalStack"]):
     def __init__(self, settings: Settings, *, report: Callable[[str], None] = lambda _: None) -> None:
         """Prepare to start; `report` is called with a line for people at each step."""
         self.url = local_url(settings)
-        self._settings = settings
+        # who tries it out is told at once that the dataset cannot be downloaded
+        at_once = {} if "data_outage_s" in settings.model_fields_set else {"data_outage_s": 0.0}
+        self._settings = settings.model_copy(update=at_once)
         self._report = report
         self._programs: list[Program] = []
         self._stopping = threading.Event()

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, JITTER, MAX_DELAY_S, retry_delay_s
+from shared.retry import BACKOFF_BASE_S, BACKOFF_CAP_S, JITTER, MAX_DELAY_S, OUTAGE_CAP_S, retry_delay_s
 
 
 class _NoJitter(Random):
@@ -19,6 +19,10 @@ def test_delay_doubles_with_each_failure_up_to_the_cap() -> None:
     delays = [retry_delay_s(failures, _NoJitter()) for failures in range(1, 12)]
     assert delays[:9] == [BACKOFF_BASE_S * 2**n for n in range(9)]
     assert delays[9:] == [BACKOFF_CAP_S, BACKOFF_CAP_S]
+
+
+def test_delays_in_an_outage_have_a_cap_of_their_own() -> None:
+    assert retry_delay_s(30, _NoJitter(), OUTAGE_CAP_S) == OUTAGE_CAP_S < BACKOFF_CAP_S
 
 
 @given(failures=st.integers(1, 10**9), seed=st.integers(0, 2**32))

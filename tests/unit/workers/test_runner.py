@@ -7,13 +7,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from shared.db.clock import database_now
 from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, ModelFormat, TrainSpec
 from shared.store import attempts, evaluations, job_edits, job_queries, models
 from shared.store.transitions import AttemptId
 from tests.support import stored
-from tests.support.factories import make_evaluate_spec, make_spec, submitted
+from tests.support.factories import make_evaluate_spec, make_spec, set_columns, submitted
 from tests.support.stub_executor import Behaviour, InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
@@ -95,6 +96,20 @@ def test_transient_error_is_retried_later_until_no_attempts_are_left(make_proces
     assert queued.attempts[0].error_code == "data_unavailable"
     run_next(process)
     assert job(process, retried).attempt == 1, "it was claimed before it was due"
+
+
+def test_a_dataset_that_is_away_costs_no_attempt_for_a_while(make_process: MakeProcess) -> None:
+    process = make_process(data_outage_s=100.0)
+    job_id = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
+    for _ in range(3):
+        run_next(process)
+        set_columns(process.database, job_id, scheduled_at=database_now())
+    waiting = job(process, job_id)
+    assert (waiting.state, waiting.attempt, waiting.attempts[-1].error_code) == (
+        JobState.QUEUED,
+        3,
+        "data_unavailable",
+    )
 
 
 @pytest.mark.parametrize("error", [DataCorrupt("no PNG"), NonFiniteLoss("nan in epoch 0")])

@@ -1,6 +1,7 @@
 """Attempts without races or repeats: leases, recorded epochs, and the ends of attempts."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from shared.errors import ModelNotFound, StaleAttempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
 from shared.schemas import ModelFormat
 from shared.store import attempts, evaluations, job_edits, models, results
-from shared.store.transitions import AttemptFailure
+from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support import stored
 from tests.support.factories import (
     claimed,
@@ -165,6 +166,41 @@ def test_a_retryable_failure_of_the_last_allowed_attempt_ends_the_job(database: 
     assert stored.job(database, job_id).state == JobState.FAILED
     job = stored.job(database, job_id)
     assert (job.failures, job.error_code, job.error_message) == (2, "internal", "it broke")
+
+
+def test_failures_of_an_outage_count_only_after_a_time(database: Database, clock: FrozenClock) -> None:
+    job_id = running(database, max_attempts=2).job_id
+    fail = partial(attempts.fail, failure=_FAILURE, retry_in_s=0, outage_s=100.0, now=clock)
+    for number in range(1, 5):
+        database.write(partial(fail, attempt=AttemptId(job_id, number)))
+        assert (stored.job(database, job_id).state, stored.job(database, job_id).failures) == ("queued", 0)
+        clock.advance(30)
+        claimed(database, job_id, now=clock)
+    clock.advance(1)
+    database.write(partial(fail, attempt=AttemptId(job_id, 5)))
+    assert (stored.job(database, job_id).state, stored.job(database, job_id).failures) == ("queued", 1)
+    claimed(database, job_id, now=clock)
+    database.write(partial(fail, attempt=AttemptId(job_id, 6)))
+    assert (stored.job(database, job_id).state, stored.job(database, job_id).failures) == ("failed", 2)
+
+
+def test_a_failure_with_another_code_counts_during_an_outage(database: Database, clock: FrozenClock) -> None:
+    job_id = running(database, max_attempts=3).job_id
+    away = AttemptFailure("data_unavailable", "no route")
+    for number, failure, failures in ((1, away, 0), (2, _FAILURE, 1), (3, away, 1)):
+        attempt = AttemptId(job_id, number)
+        outage_s = 100.0 if failure is away else 0.0
+        fail = partial(attempts.fail, attempt=attempt, failure=failure, retry_in_s=0, outage_s=outage_s)
+        database.write(partial(fail, now=clock))
+        assert stored.job(database, job_id).failures == failures
+        claimed(database, job_id, now=clock)
+
+
+def test_a_job_that_is_to_run_once_is_not_retried_in_an_outage(database: Database) -> None:
+    attempt = running(database, max_attempts=1)
+    fail = partial(attempts.fail, attempt=attempt, failure=_FAILURE, retry_in_s=0, outage_s=100.0)
+    database.write(fail)
+    assert stored.job(database, attempt.job_id).state == JobState.FAILED
 
 
 def test_a_permanent_failure_ends_the_job(database: Database, clock: FrozenClock) -> None:
