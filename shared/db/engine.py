@@ -24,6 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from shared.db.event_positions import RAISE_TO_CLOCK
 from shared.db.outages import is_transient, replace_read_only_connections
 
 T = TypeVar("T")
@@ -147,6 +148,7 @@ class Database:
             command.upgrade(config, "head")
             if connection.dialect.name == "postgresql":
                 _keep_settings(connection)
+                connection.exec_driver_sql(RAISE_TO_CLOCK)
 
     def is_migrated(self) -> bool:
         """Return whether the schema has the version that this code needs."""

@@ -21,6 +21,19 @@ SEQUENCE = "job_event_positions"
 WRITERS_LOCK = (0x7261696E, 1)
 
 
+RAISE_TO_CLOCK = f"""
+SELECT setval('{SEQUENCE}', clock.us)
+FROM {SEQUENCE} AS drawn,
+    (SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS bigint) AS us) AS clock
+WHERE drawn.last_value < clock.us
+"""
+"""SQL that raises PostgreSQL's next position to the clock in microseconds, from which SQLite's begin anyway.
+
+After a restore from a backup the sequence draws positions again that streams have passed, so that they would
+skip events. Only one transaction at a time may do this: of two, the second could lower it.
+"""
+
+
 class NextPosition(FunctionElement[int]):
     """SQL expression for the position of an event that is being inserted."""
 

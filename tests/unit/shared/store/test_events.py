@@ -7,12 +7,13 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.engine import Database
-from shared.db.tables import JobEvent
+from shared.db.event_positions import SEQUENCE
+from shared.db.tables import Job, JobEvent
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
 from shared.store import events, job_edits
@@ -183,3 +184,23 @@ def test_each_event_is_read_once_while_several_threads_write(database: Database)
     assert len(keys) == len(set(keys)) == len(stored) == 96
     first, last = ({job: at for at, (job, seq) in enumerate(keys) if seq == number} for number in (1, 2))
     assert all(first[job] < last[job] for job in first)
+
+
+def test_a_stream_that_was_open_across_a_restore_misses_nothing_after_the_migration(
+    postgresql: Database,
+) -> None:
+    submitted(postgresql)
+    restored_to = postgresql.read(lambda session: session.scalar(text(f"SELECT last_value FROM {SEQUENCE}")))
+    submitted(postgresql)
+    tail = Tail(postgresql, Cursor(0))
+    assert len(tail.read(LIMIT)) == 2
+    # as a backup from before the second job has it
+    lost = delete(Job).where(Job.id == max(_job_ids(Tail(postgresql, Cursor(0)).read(LIMIT))))
+    postgresql.write(lambda session: session.execute(lost))
+    postgresql.write(lambda session: session.execute(text(f"SELECT setval('{SEQUENCE}', {restored_to})")))
+    postgresql.migrate()
+    after = [submitted(postgresql) for _ in range(2)]
+    assert _job_ids(tail.read(LIMIT)) == after
+    postgresql.migrate()
+    last = submitted(postgresql)
+    assert _job_ids(tail.read(LIMIT)) == [last]
