@@ -18,7 +18,8 @@ from shared.schemas import JobCreate, SweepCreate
 _OF_SWEEPS = frozenset(
     ("dataset", "model", "epochs", "batch_size", "learning_rate", "optimizer", "seed", "name", "tags")
 ) | {"queue", "priority", "count"}
-_FLAGS = {"tags": "--tag", "max_runtime_s": "--max-runtime"}  # of the others: the field's name
+# the options of fields; of the others, the field's name
+_FLAGS = {"tags": "--tag", "max_runtime_s": "--max-runtime", "scheduled_at": "--at"}
 _WIDTH = 88  # of a line of Python
 
 

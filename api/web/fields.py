@@ -1,12 +1,12 @@
 """Fields of the form for a new job, made from the request's schema: its limits and defaults are the same."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from api.web.forms import number, texts
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateJobCreate, JobCreate, TrainJobCreate
 
@@ -141,16 +141,10 @@ def errors(fields: tuple[Field, ...], error: ValidationError, *, missing: bool) 
 
 def _value(field: Field, text: str) -> Any:
     if field.type == "array":
-        return [part.strip() for part in text.split(",") if part.strip()]
+        return texts(text)
     if field.type == "boolean":
         return text == "true"
-    if field.type == "integer" and re.fullmatch(r"[+-]?\d{1,18}", text):
-        return int(text)
-    if field.type in ("integer", "number") and re.fullmatch(
-        r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", text, re.I
-    ):
-        return float(text)
-    return text
+    return number(text) if field.type in ("integer", "number") else text
 
 
 def _text(value: Any) -> str:

@@ -1,11 +1,13 @@
 """HTML forms of the pages, and where they lead afterwards. They work without JavaScript."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
 
 
 async def _read(request: Request) -> Mapping[str, str]:
@@ -15,6 +17,26 @@ async def _read(request: Request) -> Mapping[str, str]:
 
 FormDep = Annotated[Mapping[str, str], Depends(_read)]
 """The fields of a form; of a repeated one the last value."""
+
+
+def number(text: str) -> int | float | str | None:
+    """Return the number in a field; None if the field is empty, and the text itself if it is no number."""
+    text = text.strip()
+    if re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", text, re.I):
+        return float(text)
+    return text or None
+
+
+def texts(text: str) -> list[str]:
+    """Return the texts in a field that separates them by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def errors(error: ValidationError) -> dict[str, str]:
+    """Return what is wrong with each field, by name."""
+    return {str(item["loc"][0]): item["msg"].removeprefix("Value error, ") for item in error.errors()}
 
 
 def own_path(text: str) -> str:

@@ -1,13 +1,13 @@
 """The actions of a job's page, with and without JavaScript."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.store import job_queries
+from shared.store import job_edits, job_queries
 from tests.support import factories
-from tests.support.browsing import WatchedPages
+from tests.support.browsing import WatchedPages, is_live, violations
 
 
 @pytest.mark.parametrize("has_scripts", [True, False], ids=["with scripts", "without"])
@@ -33,3 +33,37 @@ def test_a_job_is_cancelled_retried_cloned_and_deleted_from_its_page(
     page.locator("form button", has_text="Delete").click()
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="original")).to_have_count(2)
+
+
+def test_a_queued_job_is_edited_by_keyboard_while_its_page_is_live(page: Page, database: Database) -> None:
+    factories.submitted(database, name="first")
+    second = factories.submitted(database, name="second")
+    page.goto(f"/jobs/{second}")
+    is_live(page)
+    expect(page.locator(".facts")).to_contain_text("2")
+    page.locator("summary", has_text="Edit").press("Enter")
+    name = page.get_by_label("Name", exact=True)
+    name.fill("goes first")
+    database.write(lambda session: job_edits.edit(session, second, {"tags": ["from elsewhere"]}))
+    expect(page.locator(".title-row .tag")).to_have_text("from elsewhere")
+    expect(name).to_have_value("goes first")  # what is being typed stays
+    expect(name).to_be_focused()
+    page.get_by_label("Priority").select_option("high")
+    assert violations(page) == []
+    name.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("goes first")
+    job = database.read(lambda session: job_queries.get(session, second))
+    assert (job.name, job.tags, job.priority) == ("goes first", ("from elsewhere",), "high")
+    assert job.queue_position == 1
+
+
+def test_a_refused_edit_is_open_again_with_what_was_entered(pages: WatchedPages, database: Database) -> None:
+    page = pages.open(allow=["422"])
+    page.goto(f"/jobs/{factories.submitted(database)}")
+    page.locator("summary", has_text="Edit").click()
+    page.get_by_label("Queue", exact=True).fill("Night Shift")
+    page.get_by_role("button", name="Save").click()
+    field = page.get_by_label("Queue", exact=True)
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_value("Night Shift")
+    assert violations(page) == []

@@ -34,11 +34,26 @@ def test_a_key_is_shown_once_copied_used_and_revoked(guarded_pages: WatchedPages
     page.goto("/settings")
     assert key not in page.content()
     row = page.get_by_role("row").filter(has_text="<b>Ada</b>")
-    row.locator("summary").press("Enter")
+    row.locator("summary", has_text="Revoke").press("Enter")
     row.get_by_role("button", name="Revoke for good").press("Enter")
     expect(row).to_contain_text("Revoked")
     other.reload()
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_keys_share_is_changed_by_keyboard(guarded_pages: WatchedPages, guarded: WebStack) -> None:
+    page = guarded_pages.open()
+    page.goto("/settings")
+    sign_in(page, guarded.new_key(Scope.ADMIN))
+    row = page.get_by_role("row").filter(has_text="yours")
+    expect(row).to_contain_text("no limit")
+    row.locator("summary", has_text="Change").press("Enter")
+    assert violations(page) == []
+    row.get_by_label("Weight").fill("2.5")
+    row.get_by_label("Running at most").fill("4")
+    page.keyboard.press("Enter")
+    expect(row.get_by_role("cell", name="2.5", exact=True)).to_be_visible()
+    expect(row.get_by_role("cell", name="4", exact=True)).to_be_visible()
 
 
 def test_a_mistake_is_explained_beside_what_was_typed(guarded_pages: WatchedPages, guarded: WebStack) -> None:

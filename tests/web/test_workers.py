@@ -70,7 +70,38 @@ def test_a_worker_is_drained_and_a_queue_is_paused_by_keyboard(page: Page, datab
     expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
 
 
-def test_only_administrators_are_offered_to_drain_and_pause(
+def test_a_queue_is_limited_by_keyboard_while_the_page_is_live(page: Page, database: Database) -> None:
+    factories.worker(database)
+    factories.submitted(database, priority="urgent")
+    page.goto("/workers")
+    is_live(page)
+    row = page.get_by_role("table", name="Queues").get_by_role("row").filter(has_text="default")
+    expect(row).to_contain_text("1 urgent")
+    row.locator("summary").press("Enter")
+    field = row.get_by_label("Running at most")
+    field.press_sequentially("12")
+    factories.submitted(database)
+    expect(row).to_contain_text("1 normal")
+    expect(field).to_have_value("12")  # what is being typed stays
+    expect(field).to_be_focused()
+    assert violations(page) == []
+    page.keyboard.press("Enter")
+    expect(row).to_contain_text("0 of 12")
+    assert database.read(lambda session: queues.get(session, "default")).max_running == 12
+
+
+def test_the_queues_fit_into_a_window_of_1280_pixels(page: Page, database: Database) -> None:
+    factories.worker(database)
+    for priority in ("urgent", "high", "normal", "low"):
+        factories.submitted(database, priority=priority)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto("/workers")
+    for name in ("Workers", "Queues"):
+        table = page.get_by_role("group", name=name, exact=True)
+        assert table.evaluate("(box) => box.scrollWidth - box.clientWidth") == 0, name
+
+
+def test_only_administrators_are_offered_to_drain_pause_and_limit(
     guarded_pages: WatchedPages, guarded: WebStack
 ) -> None:
     factories.worker(guarded.database, id="offered:1")
@@ -81,3 +112,5 @@ def test_only_administrators_are_offered_to_drain_and_pause(
         expect(page.get_by_role("heading", name="Queues", exact=True)).to_be_visible()
         row = page.get_by_role("row").filter(has_text="offered:1")
         expect(row.get_by_role("button", name="Drain")).to_have_count(offers)
+        expect(page.get_by_role("button", name="Pause", exact=True)).to_have_count(offers)
+        expect(page.locator("summary", has_text="Limit")).to_have_count(offers)

@@ -1,9 +1,11 @@
 """The page of one job, and its actions as forms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
@@ -11,15 +13,17 @@ from api.deps import EndOfEventsDep, JobId, ServicesDep
 from api.http.auth import READ, SUBMIT, SubmitterDep
 from api.http.paging import PageQuery
 from api.jobs import submission
+from api.routes.job_edits import edit_job
 from api.routes.logs import get_logs
 from api.services import Services
 from api.web.commands import of_request
-from api.web.forms import FormDep, see_other
+from api.web.forms import FormDep, errors, see_other, texts
 from api.web.pages import Stream, render
 from api.web.tabs import evaluation, input_data, logs, model, timeline, training
 from shared.lifecycle import TERMINAL, JobKind
-from shared.schemas import JobDetail, LogLevel
+from shared.schemas import JobDetail, JobPatch, LogLevel, Priority
 from shared.store import activity, job_edits, job_queries
+from shared.store.events import Cursor
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
 
@@ -59,6 +63,25 @@ def show_job(
     Args:
         part: not empty: without what a module of the tab keeps up to date itself, as curves.
     """
+    return _show(request, services, end, job_id, tab, part)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    end: Cursor,
+    job_id: UUID,
+    tab: str = "",
+    part: str = "",
+    *,
+    entered: Mapping[str, str] | None = None,
+    wrong: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the page.
+
+    Args:
+        entered: the changes of the job that were refused; `wrong` tells what is wrong with each field.
+    """
     job, now = services.database.read(
         lambda session: (job_queries.get(session, job_id), activity.read_now(session))
     )
@@ -77,6 +100,10 @@ def show_job(
         tab=tab,
         part=part,
         commands=of_request(request, submission.request_like(job)) if tab == "config" else None,
+        editable=_editable(job) | dict(entered or {}),
+        errors=wrong or {},
+        priorities=list(Priority),
+        status=422 if wrong else 200,
         **facts,
     )
 
@@ -85,6 +112,33 @@ def show_job(
 def download_log(services: ServicesDep, job_id: JobId) -> object:
     """Download a job's log."""
     return get_logs(services, job_id, PageQuery(1, None), LogLevel.DEBUG, accept="text/plain")
+
+
+@router.post("/edit", dependencies=[SUBMIT])
+def change_job(
+    request: Request, services: ServicesDep, end: EndOfEventsDep, job_id: JobId, form: FormDep
+) -> Response:
+    """Change the name and the tags of a job, its queue and priority while it is queued; show it."""
+    old = _editable(services.database.read(lambda session: job_queries.get(session, job_id)))
+    # a tag may have a comma in it, so what was not changed is not split
+    changed = {name: text.strip() for name, text in form.items() if text.strip() != old.get(name)}
+    values: dict[str, Any] = dict(changed)
+    if "name" in changed:
+        values["name"] = changed["name"] or None
+    if "tags" in changed:
+        values["tags"] = texts(changed["tags"])
+    try:
+        patch = JobPatch.model_validate({name: values[name] for name in old if name in values})
+    except ValidationError as error:
+        return _show(request, services, end, job_id, entered=changed, wrong=errors(error))
+    edit_job(services, job_id, patch, Response())
+    return see_other(f"/jobs/{job_id}")
+
+
+def _editable(job: JobDetail) -> dict[str, str]:
+    """Return what a form may change of a job, as text."""
+    fields = {"name": job.name or "", "tags": ", ".join(job.tags)}
+    return fields | {"queue": job.queue, "priority": job.priority.value}
 
 
 @router.post("/cancel", dependencies=[SUBMIT])

@@ -15,7 +15,7 @@ from api.http.auth import READ, SUBMIT
 from api.http.paging import PageDep
 from api.routes import models as rest
 from api.services import Services
-from api.web.forms import FormDep, see_other
+from api.web.forms import FormDep, errors, see_other
 from api.web.pages import render
 from shared.errors import JobNotFound
 from shared.schemas import Job, ModelDetail, ModelFormat, ModelPatch, ModelReference
@@ -75,8 +75,8 @@ def edit_model(request: Request, services: ServicesDep, model_id: ModelId, form:
     try:
         changes = ModelPatch.model_validate(fields)
     except ValidationError as error:
-        errors = {str(item["loc"][0]): item["msg"] for item in error.errors()}
-        return _show(request, services, model_id, status=422, entered=dict(form), errors=errors)
+        wrong = errors(error)
+        return _show(request, services, model_id, status=422, entered=dict(form), wrong=wrong)
     return see_other(f"/models/{rest.patch_model(services, model_id, changes).id}")
 
 
@@ -94,7 +94,7 @@ def _show(
     *,
     status: int = 200,
     entered: Mapping[str, str] | None = None,
-    errors: Mapping[str, str] | None = None,
+    wrong: Mapping[str, str] | None = None,
 ) -> Response:
     facts = services.database.read(partial(_read, reference=reference))
     model = facts.model
@@ -107,7 +107,7 @@ def _show(
         model=model,
         tfjs=f"{request.base_url}v1/models/{model.id}/tfjs/model.json",
         entered={"alias": model.alias or "", "description": model.description or "", **(entered or {})},
-        errors=errors or {},
+        errors=wrong or {},
     )
 
 

@@ -9,16 +9,16 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from api.deps import ServicesDep
+from api.deps import RenderedDep, ServicesDep
 from api.http.auth import ADMIN, READ, CallersDep
 from api.http.callers import LOCAL_CALLER
 from api.http.paging import PageDep, PageQuery
 from api.routes import api_keys as key_routes
 from api.services import Services
-from api.web.forms import FormDep, see_other
+from api.web.forms import FormDep, errors, number, see_other
 from api.web.pages import render
 from shared.errors import NoAdministrator
-from shared.schemas import ApiKeyCreate, CreatedApiKey, Scope
+from shared.schemas import ApiKeyCreate, ApiKeyUpdate, CreatedApiKey, Scope
 from shared.store import activity
 
 router = APIRouter(prefix="/settings", include_in_schema=False)
@@ -26,6 +26,8 @@ router = APIRouter(prefix="/settings", include_in_schema=False)
 _KEYS_AN_OPEN_PAGE = 50
 LIFETIMES = {"": "never", "86400": "after a day", "2592000": "after 30 days", "31536000": "after a year"}
 """When a new key expires, in seconds, as the form offers it."""
+
+_SHARE = ("weight", "max_running")
 
 _LIBRARIES = {
     "Trainshed": "trainshed",
@@ -50,13 +52,30 @@ def create_key(request: Request, services: ServicesDep, callers: CallersDep, for
         new = ApiKeyCreate.model_validate(_fields(form))
         created = key_routes.create_api_key(services, callers, new, answer)
     except ValidationError as error:
-        errors = {str(item["loc"][0]): item["msg"] for item in error.errors()}
-        return _render(request, services, errors=errors, form=form, status=422)
+        return _render(request, services, wrong=errors(error), form=form, status=422)
     except NoAdministrator as error:
-        return _render(request, services, errors={"scope": str(error)}, form=form, status=409)
+        return _render(request, services, wrong={"scope": str(error)}, form=form, status=409)
     page = _render(request, services, created=created)
     page.headers["Cache-Control"] = answer.headers["Cache-Control"]  # no copy of the key is kept
     return page
+
+
+@router.post("/keys/{key_id:uuid}/change", dependencies=[ADMIN])
+def change_key(
+    request: Request,
+    services: ServicesDep,
+    callers: CallersDep,
+    rendered: RenderedDep,
+    key_id: UUID,
+    form: FormDep,
+) -> Response:
+    """Change the weight of a key, and how many of its jobs run at the same time."""
+    try:
+        changes = ApiKeyUpdate.model_validate({name: number(form.get(name, "")) for name in _SHARE})
+    except ValidationError as error:
+        return _render(request, services, wrong=errors(error), form=form, changed=key_id, status=422)
+    key_routes.update_api_key(services, callers, rendered, key_id, changes)
+    return see_other("/settings#keys")
 
 
 @router.post("/keys/{key_id:uuid}/revoke", dependencies=[ADMIN])
@@ -67,11 +86,10 @@ def revoke_key(services: ServicesDep, callers: CallersDep, key_id: UUID) -> Resp
 
 
 def _fields(form: Mapping[str, str]) -> dict[str, Any]:
-    lifetime = form.get("expires_in_s", "")
     return {
         "name": form.get("name", "").strip(),
         "scope": form.get("scope", Scope.READ),
-        "expires_in_s": float(lifetime) if lifetime.isascii() and lifetime.isdecimal() else None,
+        "expires_in_s": number(form.get("expires_in_s", "")),
     }
 
 
@@ -81,10 +99,18 @@ def _render(
     query: PageQuery | None = None,
     *,
     created: CreatedApiKey | None = None,
-    errors: Mapping[str, str] | None = None,
+    changed: UUID | None = None,
+    wrong: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
+    """Return the page.
+
+    Args:
+        created: a new key, to be shown this once.
+        changed: the key that `form` changes; None: it creates one.
+        wrong: what is wrong with each of the form's fields.
+    """
     is_admin = request.state.caller.scope.includes(Scope.ADMIN)
     query = query or PageQuery(_KEYS_AN_OPEN_PAGE, None)
     keys = key_routes.list_api_keys(services, query) if is_admin else None
@@ -97,7 +123,8 @@ def _render(
         keys=keys,
         next_page=f"/settings?cursor={keys.next_cursor}#keys" if keys and keys.next_cursor else None,
         created=created,
-        errors=errors or {},
+        changed=changed,
+        errors=wrong or {},
         form=form or {},
         scopes=list(Scope),
         lifetimes=LIFETIMES,

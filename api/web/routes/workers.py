@@ -1,29 +1,34 @@
-"""The workers and the queues, and the page of one worker; draining and pausing as forms."""
+"""The workers and the queues, and the page of one worker; draining, pausing and limiting as forms."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api.deps import EndOfEventsDep, RenderedDep, ServicesDep
 from api.http.auth import ADMIN, READ
-from api.http.paging import PageDep
+from api.http.paging import PageDep, PageQuery
 from api.routes import queues as queue_routes
 from api.routes import workers as worker_routes
 from api.routes.queues import QueueName
 from api.routes.workers import WorkerId
-from api.web.forms import own_path, see_other
+from api.services import Services
+from api.web.forms import FormDep, errors, number, own_path, see_other
 from api.web.pages import Stream, render
 from shared.errors import WorkerNotFound
 from shared.lifecycle import JobState, WorkerState
-from shared.schemas import Job, JobListQuery, Worker
+from shared.schemas import Job, JobListQuery, QueueUpdate, Worker
 from shared.store import activity, job_lists, queues, share_loads, workers
+from shared.store.events import Cursor
 
 router = APIRouter(prefix="/workers", include_in_schema=False)
 
+_WORKERS_A_PAGE = 50
 _MAX_SHARES = 20
 _MAX_RUNNING = 200  # jobs whose names are shown beside their workers
 
@@ -33,6 +38,24 @@ Back = Annotated[str, Query(description="The page that is shown after a form.")]
 @router.get("", dependencies=[READ])
 def list_workers(request: Request, services: ServicesDep, end: EndOfEventsDep, query: PageDep) -> Response:
     """Show the workers, last seen first, and the queues with their load."""
+    return _show(request, services, end, query)
+
+
+def _show(
+    request: Request,
+    services: Services,
+    end: Cursor,
+    query: PageQuery,
+    *,
+    limited: str = "",
+    entered: str = "",
+    wrong: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the page of all workers and queues.
+
+    Args:
+        limited: the queue whose new limit was refused; `entered` is that limit, `wrong` tells why.
+    """
     page = worker_routes.list_workers(services, query)
     named = services.settings.queues
     rows = services.database.read(lambda session: queues.page(session, named))
@@ -53,6 +76,10 @@ def list_workers(request: Request, services: ServicesDep, end: EndOfEventsDep, q
         is_online=services.database.read(workers.count_by_state).get(WorkerState.ONLINE, 0) > 0,
         next_page=f"/workers?cursor={page.next_cursor}" if page.next_cursor else None,
         is_first=query.cursor is None,
+        limited=limited,
+        entered=entered,
+        errors=wrong or {},
+        status=422 if wrong else 200,
     )
 
 
@@ -107,6 +134,26 @@ def pause_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -
 def resume_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Response:
     """Start jobs of a paused queue again."""
     queue_routes.resume_queue(services, rendered, name)
+    return see_other("/workers#queues")
+
+
+@router.post("/queues/{name}/limit", dependencies=[ADMIN])
+def limit_queue(
+    request: Request,
+    services: ServicesDep,
+    rendered: RenderedDep,
+    end: EndOfEventsDep,
+    name: QueueName,
+    form: FormDep,
+) -> Response:
+    """Limit how many jobs of a queue run at the same time; an empty field removes the limit."""
+    entered = form.get("max_running", "")
+    try:
+        update = QueueUpdate.model_validate({"max_running": number(entered)})
+    except ValidationError as error:
+        query = PageQuery(_WORKERS_A_PAGE, None)
+        return _show(request, services, end, query, limited=name, entered=entered, wrong=errors(error))
+    queue_routes.update_queue(services, rendered, name, update)
     return see_other("/workers#queues")
 
 

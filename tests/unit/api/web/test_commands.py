@@ -3,8 +3,10 @@
 import json
 import shlex
 from contextlib import suppress
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from fastapi import Request
@@ -30,7 +32,10 @@ from tests.support.fake_api import FakeApi
 
 EVALUATION = make_evaluate_request()
 HOSTILE = TrainJobCreate(name='it\'s $(rm -rf /) `x` "quoted" \\ ', tags=("--flag", "ü"))
-JOBS = [TrainJobCreate(), TrainJobCreate(spec=TrainRequest(epochs=20)), make_train_request(), HOSTILE]
+LATER = TrainJobCreate(
+    scheduled_at=datetime(2026, 1, 31, 22, tzinfo=UTC), after=(UUID("0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"),)
+)
+JOBS = [TrainJobCreate(), TrainJobCreate(spec=TrainRequest(epochs=20)), make_train_request(), HOSTILE, LATER]
 
 
 def page(url: str = "http://127.0.0.1:8000/", caller: Caller | None = LOCAL_CALLER) -> Request:

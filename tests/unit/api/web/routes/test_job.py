@@ -9,6 +9,7 @@ from api.web.routes.job import TABS
 from shared.db.engine import Database
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
+from shared.schemas import JobDetail, Priority
 from shared.store import job_queries
 from tests.support import factories
 
@@ -17,6 +18,10 @@ OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
 def state(database: Database, job_id: UUID) -> JobState:
     return database.read(lambda session: job_queries.state(session, job_id))
+
+
+def stored(database: Database, job_id: UUID) -> JobDetail:
+    return database.read(lambda session: job_queries.get(session, job_id))
 
 
 def submit(client: httpx.Client, job_id: UUID, action: str, **fields: str) -> httpx.Response:
@@ -75,3 +80,45 @@ def test_pages_of_other_sites_change_nothing(client: httpx.Client, database: Dat
         answer = client.post(f"/jobs/{job_id}/{action}", data={"a": "b"}, headers=headers)
         assert answer.status_code in (403, 415)
     assert state(database, job_id) is JobState.FAILED
+
+
+def test_a_queued_job_is_edited(client: httpx.Client, database: Database) -> None:
+    job_id = factories.submitted(database, name="old", tags=["with, comma"])
+    changes = {"name": "new", "tags": "with, comma", "queue": "night", "priority": "high"}
+
+    answer = submit(client, job_id, "edit", **changes)
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/jobs/{job_id}")
+    job = stored(database, job_id)
+    assert (job.name, job.queue, job.priority) == ("new", "night", Priority.HIGH)
+    assert job.tags == ("with, comma",)  # not split, since the field was left as it was
+    submit(client, job_id, "edit", name=" ", tags="a, b")
+    job = stored(database, job_id)
+    assert (job.name, job.tags, job.queue) == (None, ("a", "b"), "night")
+
+
+def test_a_finished_job_is_renamed_and_offers_no_queue(client: httpx.Client, database: Database) -> None:
+    job_id = factories.failed(database)
+    form = client.get(f"/jobs/{job_id}").text.partition(f'action="/jobs/{job_id}/edit"')[2]
+    assert 'name="tags"' in form
+    assert 'name="priority"' not in form
+
+    submit(client, job_id, "edit", name="renamed", queue="default", priority="normal")
+
+    assert stored(database, job_id).name == "renamed"
+    refused = submit(client, job_id, "edit", priority="urgent")
+    assert (refused.status_code, stored(database, job_id).priority) == (409, Priority.NORMAL)
+
+
+@pytest.mark.parametrize(("field", "entered"), [("queue", "Not Possible"), ("tags", "x" * 65)])
+def test_an_impossible_edit_is_explained_where_it_was_entered(
+    client: httpx.Client, database: Database, field: str, entered: str
+) -> None:
+    job_id = factories.submitted(database, name="kept")
+
+    answer = submit(client, job_id, "edit", name="kept too", **{field: entered})
+
+    assert answer.status_code == 422
+    form = answer.text.partition(f'action="/jobs/{job_id}/edit"')[2].partition("</form>")[0]
+    assert all(text in form for text in (f'id="{field}-error"', f'value="{entered}"', 'value="kept too"'))
+    assert stored(database, job_id).name == "kept"

@@ -83,3 +83,46 @@ def test_it_names_versions_and_where_to_read_more(client: httpx.Client) -> None:
     html = client.get("/settings").text
 
     assert all(text in html for text in ("Trainshed", "Python", "SQLAlchemy", "/docs", "/metrics", "/readyz"))
+
+
+def test_a_keys_weight_and_limit_are_changed(client: httpx.Client, database: Database) -> None:
+    headers = {**OWN_PAGE, "Authorization": f"Bearer {key_in(create(client).text)}"}
+    other = NewApiKey.draw()
+    database.write(lambda session: api_keys.create(session, other, name="other", scope=Scope.READ))
+    address = f"/settings/keys/{other.id}/change"
+
+    for weight, limit, stored in (("2.5", "3", (2.5, 3)), ("1", "", (1.0, None))):
+        answer = client.post(address, data={"weight": weight, "max_running": limit}, headers=headers)
+
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/settings#keys")
+        [(_, key)] = database.read(
+            lambda session: [row for row in api_keys.page(session, limit=9) if row[1].id == other.id]
+        )
+        assert (key.weight, key.max_running) == stored
+
+
+@pytest.mark.parametrize(
+    ("field", "entered"), [("weight", "0"), ("weight", ""), ("max_running", "0"), ("max_running", "few")]
+)
+def test_an_impossible_change_of_a_key_is_explained_in_its_row(
+    client: httpx.Client, database: Database, field: str, entered: str
+) -> None:
+    headers = {**OWN_PAGE, "Authorization": f"Bearer {key_in(create(client).text)}"}
+    other = NewApiKey.draw()
+    database.write(lambda session: api_keys.create(session, other, name="other", scope=Scope.READ))
+    fields = {"weight": "2", "max_running": "2", field: entered}
+
+    answer = client.post(f"/settings/keys/{other.id}/change", data=fields, headers=headers)
+
+    assert answer.status_code == 422
+    row = answer.text.partition(f'<tr data-key="{other.id}">')[2].partition("</tr>")[0]
+    assert f'id="{field}-of-{other.id}">Input should be' in row
+    assert '<details class="inline-confirm" open>' in row
+    assert answer.text.count("field-error") == 1
+
+
+def test_a_key_that_is_not_there_is_not_changed(client: httpx.Client) -> None:
+    headers = {**OWN_PAGE, "Authorization": f"Bearer {key_in(create(client).text)}"}
+    address = f"/settings/keys/{NewApiKey.draw().id}/change"
+
+    assert client.post(address, data={"weight": "1"}, headers=headers).status_code == 404

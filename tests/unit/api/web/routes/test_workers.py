@@ -125,3 +125,30 @@ def test_of_a_worker_that_is_gone_its_history_is_shown(client: httpx.Client, dat
     assert "This worker is gone" in html
     assert "what it ran" in html
     assert client.get("/workers/never-there").status_code == 404
+
+
+def test_a_queue_is_limited_and_an_empty_field_removes_the_limit(
+    client: httpx.Client, database: Database
+) -> None:
+    factories.submitted(database, queue="night")
+    for entered, limit in (("3", 3), ("", None)):
+        answer = client.post("/workers/queues/night/limit", data={"max_running": entered}, headers=OWN_PAGE)
+
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/workers#queues")
+        assert database.read(lambda session: queues.get(session, "night")).max_running == limit
+        assert ("0 of 3" in client.get("/workers").text) is (limit is not None)
+
+
+@pytest.mark.parametrize("entered", ["0", "many", "2.5"])
+def test_an_impossible_limit_is_explained_where_it_was_entered(
+    client: httpx.Client, database: Database, entered: str
+) -> None:
+    factories.submitted(database, queue="night")
+
+    answer = client.post("/workers/queues/night/limit", data={"max_running": entered}, headers=OWN_PAGE)
+
+    assert answer.status_code == 422
+    form = answer.text.partition('action="/workers/queues/night/limit"')[2].partition("</form>")[0]
+    assert all(text in form for text in (f'value="{entered}"', 'aria-invalid="true"', "Input should be"))
+    assert answer.text.count("limit-error") == 2  # at the field, and nowhere else
+    assert database.read(lambda session: queues.get(session, "night")).max_running is None
