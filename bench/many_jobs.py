@@ -56,7 +56,8 @@ def _rows(random: Random, numbers: range, count: int) -> Iterator[tuple[type[Bas
 
 
 def _sweep(number: int) -> dict[str, Any]:
-    request = {"strategy": "random", "parameters": {"learning_rate": {"min": 0.0001, "max": 0.1}}}
+    parameters = {"learning_rate": {"min": 0.0001, "max": 0.1}}
+    request = {"strategy": "random", "count": _JOBS_PER_SWEEP, "parameters": parameters}
     return {"id": uuid7(), "name": None, "request": request, "created_at": _created_at(number)}
 
 

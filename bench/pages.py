@@ -18,17 +18,12 @@ from playwright.sync_api import Page
 
 from bench.timing import machine
 from tests.support import every_page
-from tests.support.browsing import Weight, event_loop_of, running_chromium
+from tests.support.browsing import Weight, event_loop_of, first_paint_ms, running_chromium
 from tests.support.databases import migrate
 from tests.support.web_stack import WebStack, running_web_stack
 
 PAINT_MS = 300.0
 BYTES = 60_000
-
-_PAINT = """() => new Promise((resolve) => {
-  new PerformanceObserver((list) => list.getEntriesByName('first-contentful-paint')
-    .forEach(({ startTime }) => resolve(startTime))).observe({ type: 'paint', buffered: true });
-})"""
 
 
 def main() -> None:
@@ -65,7 +60,7 @@ def _measure(page: Page, weight: Weight, address: str, rounds: int) -> tuple[lis
         page.goto("about:blank")
         weight.take()
         page.goto(address)
-        times.append(float(page.evaluate(_PAINT)))
+        times.append(first_paint_ms(page))
     page.wait_for_function("() => !document.querySelector('[aria-busy=true]')")
     return times, *weight.take()
 
