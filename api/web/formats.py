@@ -84,6 +84,8 @@ def setting(value: Any) -> str:
     """Return a value of a specification: numbers with four significant digits."""
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

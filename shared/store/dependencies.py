@@ -95,5 +95,11 @@ def cancel_dependents(session: Session, predecessor: UUID, cancel: Callable[[UUI
         cancel(job_id)
 
 
+def predecessors(session: Session, job_id: UUID) -> list[UUID]:
+    """Return the ids of the jobs that had not ended when a job was submitted to run after them."""
+    named = select(JobDependency.after_id).where(JobDependency.job_id == job_id)
+    return list(session.scalars(named.order_by(JobDependency.after_id)))
+
+
 def _waiting_for(predecessor: UUID) -> Select[UUID]:
     return select(JobDependency.job_id).where(JobDependency.after_id == predecessor)

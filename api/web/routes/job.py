@@ -1,6 +1,7 @@
 """The page of one job, and its actions as forms."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +22,8 @@ from api.web.forms import FormDep, errors, see_other, texts
 from api.web.pages import Stream, render
 from api.web.tabs import evaluation, input_data, logs, model, timeline, training
 from shared.lifecycle import TERMINAL, JobKind
-from shared.schemas import JobDetail, JobPatch, LogLevel, Priority
-from shared.store import activity, job_edits, job_queries
+from shared.schemas import Job, JobDetail, JobPatch, LogLevel, Priority
+from shared.store import activity, dependencies, job_edits, job_queries
 from shared.store.events import Cursor
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
@@ -82,9 +83,12 @@ def _show(
     Args:
         entered: the changes of the job that were refused; `wrong` tells what is wrong with each field.
     """
-    job, now = services.database.read(
-        lambda session: (job_queries.get(session, job_id), activity.read_now(session))
-    )
+
+    def read(session: Session) -> tuple[JobDetail, dict[UUID, Job], datetime]:
+        before = job_queries.summaries(session, dependencies.predecessors(session, job_id))
+        return job_queries.get(session, job_id), before, activity.read_now(session)
+
+    job, before, now = services.database.read(read)
     if tab not in TABS:
         tab = "training" if job.kind is JobKind.TRAIN else "evaluation"
     facts = _FACTS[tab](services, job, request.query_params) if tab in _FACTS else {}
@@ -95,6 +99,7 @@ def _show(
         now=now,
         stream=Stream("/v1/stream", end) if training.follows_all(facts) else own,
         job=job,
+        before=list(before.values()),
         is_finished=job.state in TERMINAL,
         tabs=TABS,
         tab=tab,

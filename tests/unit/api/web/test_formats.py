@@ -82,3 +82,11 @@ def test_a_sparkline_spans_its_box() -> None:
 )
 def test_sizes(count: int | None, text: str) -> None:
     assert formats.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "none"), (True, "yes"), (False, "no"), (1, "1"), (0.00123456, "0.001235"), ("adam", "adam")],
+)
+def test_a_value_of_a_specification(value: object, text: str) -> None:
+    assert formats.setting(value) == text

@@ -13,7 +13,7 @@ from shared.db.tables import Job
 from shared.errors import JobNotFound, PredecessorFailed
 from shared.lifecycle import EventType, JobState
 from shared.schemas import WaitingFor
-from shared.store import attempts, dispatch, job_edits, waits
+from shared.store import attempts, dependencies, dispatch, job_edits, waits
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure
 from tests.support import factories, stored
@@ -37,6 +37,7 @@ def _state(database: Database, job_id: UUID) -> str:
 def test_a_job_starts_after_its_predecessors_have_succeeded(database: Database) -> None:
     first, second = submitted(database), submitted(database)
     last = submitted(database, after=(first, second))
+    assert database.read(partial(dependencies.predecessors, job_id=last)) == [first, second]
     assert [_succeed(database), _succeed(database)] == [first, second]
     assert _succeed(database) == last
 

@@ -1,5 +1,6 @@
 """The page of a job, and its actions as forms."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -122,3 +123,17 @@ def test_an_impossible_edit_is_explained_where_it_was_entered(
     form = answer.text.partition(f'action="/jobs/{job_id}/edit"')[2].partition("</form>")[0]
     assert all(text in form for text in (f'id="{field}-error"', f'value="{entered}"', 'value="kept too"'))
     assert stored(database, job_id).name == "kept"
+
+
+def test_a_job_that_waits_says_for_which_job_or_until_when(client: httpx.Client, database: Database) -> None:
+    first = factories.submitted(database, name="the first")
+    second = factories.submitted(database, after=(first,))
+    later = factories.submitted(database, earliest_at=datetime.now(UTC) + timedelta(hours=3, minutes=1))
+    factories.worker(database, queues=["default"])
+
+    html = client.get(f"/jobs/{second}").text
+
+    before = html.partition("<dt>Runs after</dt>")[2].partition("</dd>")[0]
+    assert all(text in before for text in (f"/jobs/{first}", "the first", "Queued"))
+    assert "Runs after" not in client.get(f"/jobs/{first}").text
+    assert "in 3 h" in client.get(f"/jobs/{later}").text.partition("<dt>Starts</dt>")[2].partition("</dd>")[0]
