@@ -135,7 +135,8 @@ def errors(fields: tuple[Field, ...], error: ValidationError, *, missing: bool) 
         if item["type"] == "missing" and not missing:
             continue
         message = "is required" if item["type"] == "missing" else item["msg"]
-        found.setdefault(name, message.removeprefix("Value error, ").capitalize())
+        message = message.removeprefix("Value error, ")
+        found.setdefault(name, message[:1].upper() + message[1:])
     return found
 
 

@@ -20,7 +20,7 @@ from api.web.fields import Field
 from api.web.forms import FormDep, see_other
 from api.web.pages import render
 from shared.datasets import catalog
-from shared.errors import DatasetNotFound, InvalidSpec, ModelNotFound
+from shared.errors import DatasetNotFound, InvalidSpec, JobNotFound, ModelNotFound, PredecessorFailed
 from shared.lifecycle import JobKind
 from shared.schemas import JobCreate
 from shared.store import job_queries, models, queues
@@ -60,6 +60,11 @@ async def submit_form(
         submitted = await submission.submit(services, submitter, job, _key(form, job))
     except (ValidationError, InvalidSpec, ModelNotFound):
         return await run_in_threadpool(_page, request, services, kind, form, is_submitted=True)
+    except (JobNotFound, PredecessorFailed) as error:
+        refused = {"after": str(error)}
+        return await run_in_threadpool(
+            _page, request, services, kind, form, is_submitted=True, refused=refused
+        )
     return see_other(f"/jobs/{submitted.job.id}")
 
 
@@ -70,9 +75,17 @@ def _page(
     values: Mapping[str, str],
     *,
     is_submitted: bool = False,
+    refused: Mapping[str, str] | None = None,
 ) -> Response:
+    """Return the page.
+
+    Args:
+        is_submitted: whether the form was submitted, and refused.
+        refused: errors that only a submission finds, by field.
+    """
     form = _fields(services, kind, values.get("dataset", ""))
-    job, new, wrong = None, None, {}
+    job, new = None, None
+    wrong: dict[str, str] = {}
     try:
         job = fields.parse(kind, form, values)
         new = submission.complete(services, job)
@@ -82,6 +95,9 @@ def _page(
         wrong = {error.field: str(error)}
     except ModelNotFound as error:
         wrong = {"model_id": str(error)}
+    except JobNotFound as error:  # of which the model is to come
+        wrong = {"after": str(error)}
+    wrong |= refused or {}
     train = catalog.describe("mnist", services.settings).train_rows
     return render(
         request,

@@ -12,6 +12,7 @@ from shared.store import job_lists
 from tests.support import factories
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+NO_JOB = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 
 
 def submit(client: httpx.Client, **fields: str) -> httpx.Response:
@@ -68,6 +69,9 @@ def test_the_commands_are_those_of_the_address(client: httpx.Client) -> None:
         ({"kind": "evaluate"}, "model_id", "Is required"),
         ({"kind": "evaluate", "model_id": "nothing"}, "model_id", "There is no model"),
         ({"dataset": "<b>"}, "dataset", "There is no dataset '<b>'"),
+        ({"after": NO_JOB}, "after", f"There is no job {NO_JOB}"),
+        ({"kind": "evaluate", "model_id": NO_JOB, "after": NO_JOB}, "after", f"There is no job {NO_JOB}"),
+        ({"scheduled_at": "tomorrow"}, "scheduled_at", "Must be a time as in RFC 3339"),
     ],
 )
 def test_what_is_refused_is_said_beside_its_field_and_what_was_typed_stays(
@@ -82,6 +86,17 @@ def test_what_is_refused_is_said_beside_its_field_and_what_was_typed_stays(
     assert value(answer.text, "name") == "kept <b>"
     assert "<b>" not in answer.text
     assert jobs(database) == 0
+
+
+def test_a_job_after_one_that_failed_is_refused_beside_the_field(
+    client: httpx.Client, database: Database
+) -> None:
+    answer = submit(client, after=str(factories.failed(database)))
+
+    note = re.search(r'id="after-note"[^>]*>([^<]*)<', answer.text)
+    assert (answer.status_code, jobs(database)) == (422, 1)
+    assert note is not None
+    assert "retry it, and name the new job" in unescape(note[1])
 
 
 def test_a_second_click_submits_nothing_and_a_changed_form_another_job(
