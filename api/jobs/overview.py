@@ -69,9 +69,7 @@ def read(session: Session) -> Overview:
         now=now,
         counts=job_lists.counts(session),
         running=[RunningJob(job, by_job.get(job.id), _curve(session, job.id)) for job in running],
-        waiting=[
-            job_queries.get(session, job_id) for job_id in activity.next_to_start(session, limit=_WAITING)
-        ],
+        waiting=job_queries.details(session, activity.next_to_start(session, limit=_WAITING)),
         results=activity.last_finished(session, limit=_RESULTS),
         workers=[worker for worker in seen if worker.state is not WorkerState.STOPPED],
         finished=activity.finished_lately(session, until=now, period_s=_PERIOD_S, periods=_PERIODS),

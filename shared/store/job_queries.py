@@ -30,10 +30,31 @@ def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.J
     row = session.get(tables.Job, job_id, options=[selectinload(tables.Job.attempts)])
     if row is None:
         raise JobNotFound(f"there is no job {job_id}")
-    attempts = tuple(schemas.Attempt.model_validate(attempt) for attempt in row.attempts)
-    fields = _fields(row, _seconds_an_epoch(session, [row]).get(row.id))
-    wait = asdict(waits.of_job(session, row, now=now)) if row.state == JobState.QUEUED else {}
-    return schemas.JobDetail(**fields, attempts=attempts, **wait)
+    return _details(session, [row], now)[0]
+
+
+def details(session: Session, job_ids: Sequence[UUID], *, now: Now = database_now) -> list[schemas.JobDetail]:
+    """Return those of the jobs that exist as `get` does, in the order of their ids."""
+    named = select(Job).where(Job.id.in_(job_ids)).options(selectinload(Job.attempts))
+    rows = {row.id: row for row in session.scalars(named)}
+    return _details(session, [rows[job_id] for job_id in job_ids if job_id in rows], now)
+
+
+def _details(session: Session, rows: Sequence[Job], now: Now) -> list[schemas.JobDetail]:
+    queued = [row for row in rows if row.state == JobState.QUEUED]
+    wait = {
+        row.id: asdict(wait)
+        for row, wait in zip(queued, waits.of_jobs(session, queued, now=now), strict=True)
+    }
+    pace = _seconds_an_epoch(session, rows)
+    return [
+        schemas.JobDetail(
+            **_fields(row, pace.get(row.id)),
+            attempts=tuple(schemas.Attempt.model_validate(attempt) for attempt in row.attempts),
+            **wait.get(row.id, {}),
+        )
+        for row in rows
+    ]
 
 
 def summary(session: Session, job_id: UUID) -> schemas.Job:

@@ -115,11 +115,11 @@ def _count_due(now: Now) -> Select[int]:
     return select(func.sum(counts.c.jobs)).where(~_is_full(queue))
 
 
-def reached(session: Session, job: Job) -> WaitingFor | None:
-    """Return the limit that a queued job waits for; None if it waits for none."""
-    if is_queue_full(session, job.queue):
+def reached(session: Session, queue: str, key_id: UUID | None) -> WaitingFor | None:
+    """Return the limit that the jobs of a queue and an API key wait for; None if they wait for none."""
+    if is_queue_full(session, queue):
         return WaitingFor.QUEUE_LIMIT
-    return WaitingFor.KEY_LIMIT if is_key_full(session, job.api_key_id) else None
+    return WaitingFor.KEY_LIMIT if is_key_full(session, key_id) else None
 
 
 def is_queue_full(session: Session, queue: str) -> bool:

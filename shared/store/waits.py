@@ -1,6 +1,9 @@
 """How long a queued job waits, and for what: its position, its share's jobs, the reason, an estimate."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, cached_property, partial
 from heapq import heapreplace
 
 from sqlalchemy import ColumnElement, func, select
@@ -35,19 +38,32 @@ class Wait:
 
 def of_job(session: Session, job: Job, *, now: Now = database_now) -> Wait:
     """Return how long a queued job waits, and for what."""
-    position = 1 + _count(session, places.before(job), MAX_POSITION - 1)
-    of_share = IS_UNFINISHED & (Job.queue == job.queue) & (Job.share == job.share)
-    slots = queues.slots(session, job.queue, now=now)
-    reason = _reason(session, job, slots, now)
-    starts_in_s = None
-    if reason is WaitingFor.ALL_BUSY:
-        starts_in_s = _starts_in_s(session, job.queue, position, slots, now)
-    return Wait(
-        queue_position=position,
-        waiting_for=reason,
-        share_queued=_count(session, of_share & IS_QUEUED, MAX_POSITION),
-        share_running=_count(session, of_share & IS_RUNNING, MAX_POSITION),
-        starts_in_s=starts_in_s,
+    return of_jobs(session, [job], now=now)[0]
+
+
+def of_jobs(session: Session, jobs: Iterable[Job], *, now: Now = database_now) -> list[Wait]:
+    """Return for each of some queued jobs how long it waits, and for what.
+
+    What the jobs of a queue, a share or a key have in common is read once.
+    """
+    queue_of = cache(partial(_Queue, session, now))
+    load_of = cache(partial(_load, session))
+    waits = []
+    for job in jobs:
+        queue = queue_of(job.queue)
+        position = 1 + _count(session, places.before(job), MAX_POSITION - 1)
+        reason = _reason(job, queue)
+        starts_in_s = queue.starts_in_s(position) if reason is WaitingFor.ALL_BUSY else None
+        waits.append(Wait(position, reason, *load_of(job.queue, job.share), starts_in_s))
+    return waits
+
+
+def _load(session: Session, queue: str, share: str | None) -> tuple[int, int]:
+    """Return how many jobs of a share wait in a queue, and how many of them run."""
+    of_share = IS_UNFINISHED & (Job.queue == queue) & (Job.share == share)
+    return (
+        _count(session, of_share & IS_QUEUED, MAX_POSITION),
+        _count(session, of_share & IS_RUNNING, MAX_POSITION),
     )
 
 
@@ -57,41 +73,69 @@ def _count(session: Session, condition: ColumnElement[bool], limit: int) -> int:
     return session.scalar(select(func.count()).select_from(counted)) or 0
 
 
-def _reason(session: Session, job: Job, slots: Slots, now: Now) -> WaitingFor | None:
-    if session.get(PausedQueue, job.queue) is not None:
+class _Queue:
+    """What the waits of a queue's jobs depend on, each read when it is needed first."""
+
+    def __init__(self, session: Session, now: Now, name: str) -> None:
+        self._session = session
+        self._now = now
+        self._name = name
+        self.limit_of_key = cache(partial(limits.reached, session, name))
+
+    @cached_property
+    def is_paused(self) -> bool:
+        return self._session.get(PausedQueue, self._name) is not None
+
+    @cached_property
+    def slots(self) -> Slots:
+        return queues.slots(self._session, self._name, now=self._now)
+
+    @cached_property
+    def at(self) -> datetime:
+        return self._session.execute(select(self._now())).scalar_one()
+
+    def starts_in_s(self, position: int) -> float | None:
+        """Return about how long the job at a position waits that all slots are busy for.
+
+        Running jobs go on as fast as they are, and those before it take as long as the last ones.
+        """
+        if position >= MAX_POSITION or not self.slots.all or self._mean_s is None:
+            return None
+        free_in_s = list(self._free_in_s)
+        for _ in range(position - 1):
+            heapreplace(free_in_s, free_in_s[0] + self._mean_s)
+        return round(free_in_s[0], 1)
+
+    @cached_property
+    def _mean_s(self) -> float | None:
+        last = (
+            select(Job.duration_s)
+            .where(Job.finished_at.is_not(None), Job.duration_s.is_not(None))
+            .order_by(Job.finished_at.desc())
+            .limit(_RECENT_JOBS)
+            .subquery()
+        )
+        mean_s = self._session.scalar(select(func.avg(last.c.duration_s)))
+        return None if mean_s is None else float(mean_s)
+
+    @cached_property
+    def _free_in_s(self) -> list[float]:
+        """In how many seconds each slot is expected to be free, as a heap."""
+        return sorted(_left_s(self._session, self._name, self._mean_s or 0.0, self.slots.all or 0, self._now))
+
+
+def _reason(job: Job, queue: _Queue) -> WaitingFor | None:
+    if queue.is_paused:
         return WaitingFor.PAUSED
     if job.waits_for:
         return WaitingFor.PREDECESSORS
-    if slots.all is None:
+    if queue.slots.all is None:
         return WaitingFor.NO_WORKER_ONLINE
-    if job.scheduled_at > session.execute(select(now())).scalar_one():
+    if job.scheduled_at > queue.at:
         return WaitingFor.SCHEDULED
-    if limit := limits.reached(session, job):
+    if limit := queue.limit_of_key(job.api_key_id):
         return limit
-    return WaitingFor.ALL_BUSY if not slots.free else None
-
-
-def _starts_in_s(session: Session, queue: str, position: int, slots: Slots, now: Now) -> float | None:
-    """Return about how long a job waits that all slots are busy for.
-
-    Running jobs go on as fast as they are, and those before it take as long as the last ones.
-    """
-    if position >= MAX_POSITION or not slots.all:
-        return None
-    last = (
-        select(Job.duration_s)
-        .where(Job.finished_at.is_not(None), Job.duration_s.is_not(None))
-        .order_by(Job.finished_at.desc())
-        .limit(_RECENT_JOBS)
-        .subquery()
-    )
-    mean_s = session.scalar(select(func.avg(last.c.duration_s)))
-    if mean_s is None:
-        return None
-    free_in_s = sorted(_left_s(session, queue, float(mean_s), slots.all, now))
-    for _ in range(position - 1):
-        heapreplace(free_in_s, free_in_s[0] + float(mean_s))
-    return round(free_in_s[0], 1)
+    return None if queue.slots.free else WaitingFor.ALL_BUSY
 
 
 def _left_s(session: Session, queue: str, mean_s: float, slots: int, now: Now) -> list[float]:

@@ -65,7 +65,7 @@ def _without_slot(session: Session, queue: str, now: Now) -> Iterator[Job]:
     if urgent := session.scalars(waiting).all():
         free_slots = queues.slots(session, queue, now=now).free
         for job in urgent:
-            if free_slots and not limits.reached(session, job):
+            if free_slots and not limits.reached(session, queue, job.api_key_id):
                 free_slots -= 1
             else:
                 yield job

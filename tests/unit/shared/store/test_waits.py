@@ -5,13 +5,14 @@ from time import monotonic
 from uuid import UUID
 
 import pytest
+from sqlalchemy.orm import Session
 
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.lifecycle import WorkerState
 from shared.schemas import Priority, WaitingFor
-from shared.store import attempts, queues, waits
+from shared.store import attempts, limits, queues, waits
 from shared.store.shares import Share
 from shared.store.submissions import NewJobs, Submitter
 from shared.store.submit import submit_job, submit_jobs
@@ -138,3 +139,24 @@ def test_the_jobs_of_a_share_are_counted_in_an_index(database: Database) -> None
     assert len(of_share) == 2
     for statement in of_share:
         assert "COVERING INDEX ix_jobs_share (state=? AND queue=? AND share=?)" in plan(database, statement)
+
+
+def test_the_waits_of_many_jobs_are_those_of_each_and_read_what_they_share_once(database: Database) -> None:
+    factories.worker(database, queues=["default", "full"], slots=1)
+    factories.succeeded(database)
+    factories.running(database)
+    factories.running(database, queue="full")
+    database.write(lambda session: limits.limit_queue(session, "full", 1))
+    database.write(lambda session: queues.pause(session, "paused"))
+    jobs = [
+        factories.submitted(database, queue=queue) for queue in ("default", "full", "paused", "no worker") * 3
+    ]
+
+    def read(session: Session, count: int = 12) -> list[waits.Wait]:
+        return waits.of_jobs(session, [session.get_one(Job, job_id) for job_id in jobs[:count]])
+
+    alone = [_waiting(database, job_id) for job_id in jobs]
+    assert database.read(read) == alone
+    assert len({wait.waiting_for for wait in alone}) == 4
+    few, many = selects(database, partial(read, count=4)), selects(database, read)
+    assert len(many) - len(few) <= 2 * 8  # the jobs and their positions
