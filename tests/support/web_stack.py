@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from shared.db.engine import Database
 from shared.db.tables import Base
@@ -94,6 +95,16 @@ class WebStack:
         return Program(name, command, log=log, environment=variables, grace_s=10.0)
 
     def _responds(self) -> bool:
+        """Whether this API responds, and not another program that has taken the port meanwhile."""
+        try:
+            connections = psutil.Process(self.api.pid).net_connections("tcp")
+        except psutil.NoSuchProcess:
+            return False
+        if not any(
+            each.status == psutil.CONN_LISTEN and each.laddr.port == self.settings.port
+            for each in connections
+        ):
+            return False
         try:
             return httpx.get(f"{self.url}/livez", verify=NO_TLS).status_code == httpx.codes.OK
         except httpx.TransportError:

@@ -67,3 +67,18 @@ def test_a_refused_edit_is_open_again_with_what_was_entered(pages: WatchedPages,
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(field).to_have_value("Night Shift")
     assert violations(page) == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_what_an_action_asks_is_within_the_window(
+    pages: WatchedPages, database: Database, width: int
+) -> None:
+    page = pages.open(viewport={"width": width, "height": 900})
+    page.goto(f"/jobs/{factories.failed(database, name='a name')}")
+    for name in ("Edit", "Delete"):
+        page.locator("summary", has_text=name).click()
+        box = page.locator("details[open] .popover").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0, name
+        assert box["x"] + box["width"] <= width, name
+        page.locator("summary", has_text=name).click()
