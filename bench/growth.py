@@ -51,7 +51,7 @@ def measure(scale: float) -> Iterator[Row]:
     """Measure queues of 10^3, 10^4, 10^5 and 10^6 jobs at full scale."""
     larger = (max(2 * _BASE, round(size * scale)) for size in _SIZES)
     sizes = {**{str(size): size for size in (_BASE, *larger)}, "again": _BASE}
-    rounds = max(2, round(7 * scale))
+    rounds = max(2, round(5 * scale))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
         postgres = stack.enter_context(durable_postgres())

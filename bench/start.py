@@ -75,7 +75,7 @@ def measure(scale: float) -> Iterator[Row]:
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
             return perf_counter() - started_at
 
-        samples = interleave({"ours": ours, "script": script, "again": ours}, max(2, round(5 * scale)))
+        samples = interleave({"ours": ours, "script": script, "again": ours}, max(2, round(3 * scale)))
     yield compared(
         "B3", "start to first result / plain script", SECONDS, samples["ours"], samples["script"], _LEAST
     )

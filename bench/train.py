@@ -33,7 +33,7 @@ def measure(scale: float) -> Iterator[Row]:
     sides = {name: _Side(name, _SPEC) for name in (OURS, FRESH, REUSED, AGAIN)}
     device = sides[OURS].device
     samples = interleave(
-        {name: side.run for name, side in sides.items()}, max(2, round(7 * scale)), warm_up=0
+        {name: side.run for name, side in sides.items()}, max(2, round(5 * scale)), warm_up=0
     )
     for side in sides.values():
         side.close()
