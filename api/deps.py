@@ -8,6 +8,7 @@ import anyio
 from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
@@ -67,6 +68,7 @@ IfNoneMatch = Annotated[
     Header(alias="If-None-Match", description="An earlier ETag. If nothing has changed since: 304."),
 ]
 
+OPENING_S = 2.5  # a request is answered within 3 s
 POLL_UNSETTLED_S = 0.02  # between two reads while a transaction holds back events
 
 _MAX_SEQ = 2**31 - 1
@@ -117,10 +119,19 @@ async def _end_of_events(services: ServicesDep, watcher: WatcherDep) -> Cursor:
 
 
 async def _opened(tail: Tail, watcher: JobWatcher) -> Tail:
-    while tail.cursor is None:  # set before the response begins, so that jobs listed afterwards miss nothing
-        await watcher.run(partial(tail.read, 1))
-        if tail.cursor is None:
-            await anyio.sleep(POLL_UNSETTLED_S)
+    """Wait until the tail has a cursor: before the response begins, so that jobs listed later miss nothing.
+
+    Raises:
+        PoolTimeout: a transaction that writes events has been open for so long that the cursor is not known.
+    """
+    try:
+        with anyio.fail_after(OPENING_S):
+            while tail.cursor is None:
+                await watcher.run(partial(tail.read, 1))
+                if tail.cursor is None:
+                    await anyio.sleep(POLL_UNSETTLED_S)
+    except TimeoutError:
+        raise PoolTimeout("a transaction that writes events does not end") from None
     return tail
 
 

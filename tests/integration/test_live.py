@@ -9,12 +9,15 @@ from uuid import UUID
 import httpx
 import pytest
 from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
+from api import deps
 from api.app import create_app
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.lifecycle import Phase
 from shared.settings import Settings
+from shared.store.submit import submit_job
 from tests.support import factories
 from tests.support.servers import RedisServer, running_app
 from tests.support.streams import StreamEvent, long_poll, open_stream
@@ -241,3 +244,20 @@ def test_events_are_returned_in_pages(api: httpx.Client, database: Database) -> 
 
     assert [event["type"] for event in seen] == EVENT_TYPES
     assert [event["attempt"] for event in seen] == [0, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_stream_is_refused_while_a_transaction_keeps_its_beginning_from_being_known(
+    api: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deps, "OPENING_S", 0.2)
+    with Session(database.engine) as open_transaction:
+        submit_job(open_transaction, factories.make_new_job())
+        factories.submitted(database, queue="gpu")  # submissions to one queue wait for each other
+        refused = api.get("/v1/stream")
+        assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (503, "unavailable")
+        assert int(refused.headers["Retry-After"]) > 0
+        open_transaction.commit()
+    with open_stream(api, "/v1/stream") as stream:
+        job_id = factories.submitted(database)
+        assert next(stream).data["job_id"] == str(job_id)
