@@ -1,14 +1,15 @@
-"""Tables of evaluations and predictions, which fit 80 columns and can be read without colour."""
+"""Tables of evaluations and predictions, which can be read without colour."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from rich.console import Group
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, Group
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from shared.schemas import Comparison, Evaluation, MetricName, Misclassified, NoDigitReason, Predictions
-from trainshed.cli.formatting import cell, decimal, new_table, printable, short_id, state
+from trainshed.cli.fitting import FittedTable, number, text
+from trainshed.cli.formatting import cell, decimal, printable, short_id, state
 
 _NO_DIGIT = {
     NoDigitReason.BLANK: "the image is blank",
@@ -23,12 +24,15 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
     summary += f"{evaluation.loss:.4f}"
     if evaluation.threshold is not None:
         summary += f", {evaluation.rejected:,} rejected below {evaluation.threshold:g}"
-    return Group(Text(summary, "bold"), Text(), class_table(evaluation), Text(), confusion_matrix(evaluation))
+    return Group(Text(summary, "bold"), Text(), class_table(evaluation), Text(), ConfusionMatrix(evaluation))
 
 
-def class_table(evaluation: Evaluation) -> Table:
+def class_table(evaluation: Evaluation) -> FittedTable:
     """Return the results of each class, one per row."""
-    table = new_table("Class", "Accuracy", "# Samples", "Correct", "Rejected", "Precision", "Recall", "F1")
+    table = FittedTable(
+        *(text("Class"), number("Accuracy"), number("# Samples"), number("Correct", 4)),
+        *(number("Rejected", 5), number("Precision", 1), number("Recall", 2), number("F1", 3)),
+    )
     for result in evaluation.per_class:
         table.add_row(
             cell(f"{result.label} {result.name}"),
@@ -43,47 +47,64 @@ def class_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def confusion_matrix(evaluation: Evaluation) -> Group:
-    """Return the confusion matrix: true classes in rows, predictions in columns, the diagonal in brackets."""
-    matrix = evaluation.confusion_matrix
-    names = [Text(printable(f"{result.label} {result.name}")) for result in evaluation.per_class]
-    left = max(name.cell_len for name in names)
-    width = max(5, max(len(str(count)) for row in matrix for count in row) + 2)
-    labels = "".join(f"{label} ".rjust(width) for label in range(len(matrix)))
-    head = Text(" " * left) + Text(labels, style="bold")
-    rows = []
-    for label, (name, counts) in enumerate(zip(names, matrix, strict=True)):
-        name.pad_right(left - name.cell_len)
-        cells = (
-            _matrix_cell(count, sum(counts), width, on_diagonal=label == predicted)
-            for predicted, count in enumerate(counts)
-        )
-        rows.append(Text.assemble(name, *cells))
-    title = "Confusion matrix: rows are the true class, columns the prediction"
-    return Group(Text(title, style="italic"), Text(), head, *rows)
+class ConfusionMatrix:
+    """The confusion matrix: true classes in rows, predictions in columns, the diagonal in brackets.
+
+    Where it is too wide, rows have only the number of their class; then the diagonal has no brackets.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._counts = evaluation.confusion_matrix
+        self._names = [printable(f"{result.label} {result.name}") for result in evaluation.per_class]
+        self._labels = [str(result.label) for result in evaluation.per_class]
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield Text("Confusion matrix: rows are the true class, columns the prediction", style="italic")
+        yield Text()
+        digits = max(len(str(count)) for row in self._counts for count in row)
+        for names, in_brackets in ((self._names, True), (self._labels, True), (self._labels, False)):
+            left = max(map(cell_len, names))
+            width = max(5, digits + 2) if in_brackets else digits + 1
+            if left + width * len(names) <= options.max_width:
+                break
+        yield Text(" " * left) + Text("".join(_aligned(label, width) for label in self._labels), style="bold")
+        for label, (name, counts) in enumerate(zip(names, self._counts, strict=True)):
+            cells = (
+                _diagonal_cell(f"[{count}]" if in_brackets else f"{count} ", width)
+                if predicted == label
+                else _matrix_cell(count, sum(counts), width)
+                for predicted, count in enumerate(counts)
+            )
+            yield Text.assemble(set_cell_size(name, left), *cells)
 
 
-def _matrix_cell(count: int, row_total: int, width: int, *, on_diagonal: bool) -> Text:
-    if on_diagonal:
-        text = f"[{count}]"
-        return Text(" " * (width - len(text))) + Text(text, style="bold white on blue")
+def _aligned(value: object, width: int) -> str:
+    """Return a value at the right, before the place of a closing bracket."""
+    return f"{value} ".rjust(width)
+
+
+def _diagonal_cell(text: str, width: int) -> Text:
+    return Text.assemble(" " * (width - len(text)), (text, "bold white on blue"))
+
+
+def _matrix_cell(count: int, row_total: int, width: int) -> Text:
     if count == 0:
-        return Text("· ".rjust(width), style="dim")
+        return Text(_aligned("·", width), style="dim")
     frequent = count >= _FREQUENT_CONFUSION * row_total
-    return Text(f"{count} ".rjust(width), style="bold red" if frequent else "red")
+    return Text(_aligned(count, width), style="bold red" if frequent else "red")
 
 
-def misclassified_table(images: Iterable[Misclassified]) -> Table:
+def misclassified_table(images: Iterable[Misclassified]) -> FittedTable:
     """Return misclassified images, one per row."""
-    table = new_table("Image", "Class", "Predicted", "Probability", left=0)
+    table = FittedTable(*map(number, ("Image", "Class", "Predicted", "Probability")))
     for image in images:
         table.add_row(str(image.index), str(image.label), str(image.predicted), decimal(image.probability))
     return table
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def comparison_table(comparison: Comparison) -> FittedTable:
     """Return jobs, one per column, with their states, differing parameters, metrics and evaluations."""
-    table = new_table("", *(short_id(job.id) for job in comparison.jobs))
+    table = FittedTable(text(""), *(number(short_id(job.id)) for job in comparison.jobs), continued=True)
     table.add_row("state", *(state(job.state) for job in comparison.jobs))
     for field, values in comparison.differing.items():
         table.add_row(field, *(cell(None if value is None else str(value)) for value in values))
@@ -98,7 +119,7 @@ def comparison_table(comparison: Comparison) -> Table:
 def prediction(predictions: Predictions) -> Group:
     """Return the prediction for one image, and the probability of each class."""
     [result] = predictions.data
-    table = new_table("Class", "Probability", "")
+    table = FittedTable(text("Class"), number("Probability"), text("", 1), with_note=False)
     for label, probability in enumerate(result.probabilities):
         table.add_row(str(label), decimal(probability), ProgressBar(total=1, completed=probability, width=30))
     head = f"No digit found: {_NO_DIGIT[result.reason]}" if result.reason else str(result.prediction)

@@ -1,11 +1,9 @@
-"""Formatting of the values that the command line shows: tables, cells, times, ids."""
+"""Formatting of the values that the command line shows: cells, times, ids, numbers."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from shared.lifecycle import JobState
@@ -23,17 +21,9 @@ _STATE_STYLES = {
 }
 
 
-def new_table(*columns: str, left: int = 1) -> Table:
-    """Return an empty table: the first `left` columns hold text, which may be truncated, the rest numbers."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index < left else "right", no_wrap=index >= left)
-    return table
-
-
 def cell(text: str | None) -> Text:
-    """Return the text of a table's cell: on one line, and truncated where the table is too wide."""
-    return Text(printable(text or NOTHING), no_wrap=True, overflow="ellipsis")
+    """Return the text of a table's cell: on one line, and without control characters."""
+    return Text(printable(text or NOTHING))
 
 
 def printable(text: str, allowed: str = "") -> str:
@@ -61,15 +51,26 @@ def metrics_line(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
-def minute(moment: datetime) -> str:
-    """Return a time in this host's time zone, to the minute."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
+def minute(at: datetime) -> str:
+    """Return a time to the minute, in this host's time zone, which it names."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M %Z}"
 
 
-def seconds_since(moment: datetime) -> float:
-    """Return the seconds since a time of the server's, by this host's clock; at least 0."""
+def second(at: datetime) -> str:
+    """Return a time to the second, as `minute` does."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def millisecond(at: datetime) -> str:
+    """Return a time to the millisecond, as `minute` does."""
+    local = at.astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1_000:03} {local:%Z}"
+
+
+def seconds_since(at: datetime) -> float:
+    """Return the seconds since a time of the server's, by this host's clock; negative if it is to come."""
     # only shown: nothing is decided by it
-    return max(0.0, (datetime.now(UTC) - moment).total_seconds())  # noqa: TID251
+    return (datetime.now(UTC) - at).total_seconds()  # noqa: TID251
 
 
 def duration(seconds: float) -> str:
@@ -79,7 +80,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def ago(seconds: float) -> str:
-    """Return an age in its largest unit, such as `58 min ago`."""
+def age(seconds: float) -> str:
+    """Return a duration in its largest unit, such as `58 min`."""
     size, unit = next((unit for unit in _AGE_UNITS if seconds >= unit[0]), (1, "s"))
-    return f"{seconds // size:,.0f} {unit} ago"
+    return f"{seconds // size:,.0f} {unit}"
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was, in the largest unit, such as `58 min ago`."""
+    return f"{age(seconds)} ago"

@@ -1,13 +1,13 @@
 """The commands about API keys: `trainshed keys create | list | change | revoke`."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
 from shared.schemas import ApiKeyCreate, ApiKeyUpdate, Scope
 from trainshed.cli import options
 from trainshed.cli.output import confirm, say, write_json, write_result
+from trainshed.cli.references import find_key
 from trainshed.cli.tables import key_table
 
 _DAY_S = 86_400
@@ -35,7 +35,9 @@ MaxRunning = Annotated[
         parser=options.at_most,
     ),
 ]
-KeyId = Annotated[UUID, typer.Argument(metavar="ID", help="The key's id, as listed by `keys list`.")]
+KeyReference = Annotated[
+    str, typer.Argument(metavar="KEY", help="The key's id, or the end of its id, as `keys list` shows it.")
+]
 
 
 @app.command()
@@ -72,7 +74,7 @@ def list_keys(server: options.Server, as_json: options.Json = False) -> None:
 @app.command()
 def change(
     *,
-    key: KeyId,
+    key: KeyReference,
     weight: NewWeight = None,
     max_running: MaxRunning = None,
     server: options.Server,
@@ -84,9 +86,11 @@ def change(
         changes["max_running"] = _limit(max_running)
     if not changes:
         raise typer.BadParameter("say what to change: --weight, --max-running, or both")
-    changed = server.change_api_key(key, ApiKeyUpdate.model_validate(changes))
+    changed = server.change_api_key(find_key(server, key), ApiKeyUpdate.model_validate(changes))
     at_most = f"at most {changed.max_running}" if changed.max_running else "any number"
-    message = f"Key {key} has weight {changed.weight:g}, and {at_most} of its jobs run at the same time."
+    message = (
+        f"Key {changed.id} has weight {changed.weight:g}, and {at_most} of its jobs run at the same time."
+    )
     confirm(changed, message, as_json=as_json)
 
 
@@ -95,7 +99,7 @@ def _limit(max_running: str | None) -> int | None:
 
 
 @app.command()
-def revoke(key: KeyId, server: options.Server, as_json: options.Json = False) -> None:
+def revoke(key: KeyReference, server: options.Server, as_json: options.Json = False) -> None:
     """Revoke a key, at once and for good."""
     server.revoke_api_key(key)
     confirm({"revoked": str(key)}, f"Key {key} is revoked.", as_json=as_json)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from shared.schemas import JobMetrics, MetricName, Resolution
 from trainshed.cli import options
-from trainshed.cli.formatting import decimal, new_table, short_id
+from trainshed.cli.fitting import FittedTable, number, text
+from trainshed.cli.formatting import decimal, short_id
 from trainshed.cli.output import write_result
 from trainshed.cli.references import find_job
 
@@ -64,10 +64,11 @@ def metrics(
     write_result(metrics, _table, as_json=as_json)
 
 
-def _table(metrics: Sequence[JobMetrics]) -> Table:
-    table = new_table("Job", "Metric", "", "First", "Last", "Min", "Max", left=3)
-    for column in table.columns[:3]:
-        column.no_wrap = True
+def _table(metrics: Sequence[JobMetrics]) -> FittedTable:
+    table = FittedTable(
+        *(text("Job"), text("Metric"), text("Curve", 3), number("First", 2), number("Last")),
+        *(number("Min", 1), number("Max", 1)),
+    )
     for job in metrics:
         for metric in job.series:
             if y := metric.y:

@@ -12,12 +12,18 @@ from rich.text import Text
 
 from trainshed.cli.formatting import printable
 
+_UNBOUNDED = 10_000  # columns
+
 R = TypeVar("R", bound=BaseModel | Sequence[BaseModel])
 
 
 def stdout() -> Console:
-    """Return the console for results."""
-    return _Console(file=sys.stdout, highlight=False)
+    """Return the console for results.
+
+    Outside a terminal it is as wide as any line: each row of a table is one line there, and nothing is left
+    out.
+    """
+    return _Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED)
 
 
 class _Console(Console):

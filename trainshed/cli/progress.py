@@ -108,7 +108,9 @@ def elapsed_s(job: Job) -> float | None:
     """Return the seconds from a job's first start to its end or until now; None unless it runs or has run."""
     if job.finished_at and job.started_at:
         return (job.finished_at - job.started_at).total_seconds()
-    return seconds_since(job.started_at) if job.started_at and job.state is JobState.RUNNING else None
+    return (
+        max(0.0, seconds_since(job.started_at)) if job.started_at and job.state is JobState.RUNNING else None
+    )
 
 
 def seconds_left(job: Job, since_s: float = 0.0) -> float | None:

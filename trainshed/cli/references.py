@@ -51,11 +51,22 @@ def find_sweep(server: Client, reference: str) -> UUID:
     return _uuid(text) or _by_part(text, "sweep", ids)
 
 
-def _by_part(text: str, noun: str, newest: Iterable[UUID]) -> UUID:
-    """Return the only id of which the text is the start or the end."""
+def find_key(server: Client, reference: str) -> UUID:
+    """Return the id of the API key that a reference names: its id, or the start or the end of its id.
+
+    Raises:
+        UsageError: the reference names no key or several.
+    """
+    text = reference.strip().lower()
+    return _uuid(text) or _by_part(text, "key", (key.id for key in server.api_keys()), or_last=False)
+
+
+def _by_part(text: str, noun: str, ids: Iterable[UUID], *, or_last: bool = True) -> UUID:
+    """Return the only id of which the text is the start or the end, among the newest."""
     if not _PART_OF_ID.fullmatch(text):
-        raise UsageError(f"{text!r} is not a {noun}: give its id, the end of its id, or `{LAST}`")
-    ids = list(islice(newest, _MAX_SEARCHED))
+        names = f"its id, the end of its id, or `{LAST}`" if or_last else "its id, or the end of its id"
+        raise UsageError(f"{text!r} is not a {noun}: give {names}")
+    ids = list(islice(ids, _MAX_SEARCHED))
     matches = [some_id for some_id in ids if str(some_id).startswith(text) or str(some_id).endswith(text)]
     if len(matches) == 1:
         return matches[0]

@@ -58,8 +58,6 @@ def _tables(status: _Status) -> Group:
     identity = f"{printable(status.me.name)} with scope {status.me.scope}"
     head = f"{status.url}, as {identity}\nJobs: {counts or 'none'}"
     tables = [queue_table(status.queues)]
-    for name, shares in status.shares.items():
-        tables.append(share_table(shares))
-        tables[-1].title = f"Shares of the queue {name}"
+    tables += [share_table(shares, f"Shares of the queue {name}") for name, shares in status.shares.items()]
     tables.append(worker_table(status.workers))
     return Group(Text(head), *(part for table in tables for part in ("", table)))

@@ -1,4 +1,4 @@
-"""Tables of jobs, models, sweeps, workers, queues and keys, which fit 80 columns without colour."""
+"""Tables of jobs, models, sweeps, workers, queues and keys."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -21,23 +21,29 @@ from shared.schemas import (
     Worker,
     WorkerAttempt,
 )
+from trainshed.cli.fitting import FittedTable, number, prose, text
 from trainshed.cli.formatting import (
     NOTHING,
+    age,
     ago,
     cell,
     decimal,
     minute,
-    new_table,
     printable,
+    second,
+    seconds_since,
     short_id,
     state,
 )
 from trainshed.cli.progress import activity, last_metrics, queue_position, steps
 
 
-def job_table(jobs: Iterable[Job]) -> Table:
+def job_table(jobs: Iterable[Job]) -> FittedTable:
     """Return jobs, one per row, each by the end of its id."""
-    table = new_table("Job", "Kind", "State", "Name", "Epochs", "Accuracy", "Submitted", left=4)
+    table = FittedTable(
+        *(text("Job"), text("Kind", 3), text("State"), prose("Name")),
+        *(number("Epochs", 2), number("Accuracy"), number("Submitted", 1)),
+    )
     for job in jobs:
         table.add_row(
             short_id(job.id),
@@ -79,11 +85,13 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
     yield "Metrics", last_metrics(job)
     yield "Model", str(job.model_id or "")
     yield "Retry of", str(job.retry_of or "")
-    yield from ((name, f"{at.astimezone():%Y-%m-%d %H:%M:%S}") for name, at in times if at)
+    yield from ((name, second(at)) for name, at in times if at)
 
 
-def _attempts(attempts: Sequence[Attempt]) -> Table:
-    table = new_table("#", "Worker", "Device", "Seconds", "Outcome", "Error", left=6)
+def _attempts(attempts: Sequence[Attempt]) -> FittedTable:
+    table = FittedTable(
+        *(text("#"), text("Worker"), text("Device", 2), number("Seconds", 1), text("Outcome"), text("Error")),
+    )
     for attempt in attempts:
         duration = attempt.finished_at - attempt.started_at if attempt.finished_at else None
         table.add_row(
@@ -97,12 +105,11 @@ def _attempts(attempts: Sequence[Attempt]) -> Table:
     return table
 
 
-def queue_table(queues: Iterable[Queue]) -> Table:
+def queue_table(queues: Iterable[Queue]) -> FittedTable:
     """Return queues, one per row."""
-    table = new_table(
-        *("Queue", "State", *(priority.capitalize() for priority in Priority)),
-        *("Oldest", "Running", "Workers", "Slots"),
-        left=2,
+    table = FittedTable(
+        *(text("Queue"), text("State"), *(number(priority.capitalize()) for priority in Priority)),
+        *(number("Oldest", 2), number("Running"), number("Workers", 1), number("Slots", 3)),
     )
     for queue in queues:
         oldest = queue.oldest_waiting_s
@@ -110,7 +117,7 @@ def queue_table(queues: Iterable[Queue]) -> Table:
             cell(queue.name),
             Text("paused", "yellow") if queue.paused else Text("open"),
             *(f"{queue.queued[priority]:,}" for priority in Priority),
-            NOTHING if oldest is None else f"{oldest:,.0f} s",
+            NOTHING if oldest is None else age(oldest),
             f"{queue.running:,}" + (f" of {queue.max_running:,}" if queue.max_running else ""),
             f"{queue.workers:,}",
             f"{queue.slots:,}",
@@ -118,9 +125,12 @@ def queue_table(queues: Iterable[Queue]) -> Table:
     return table
 
 
-def share_table(shares: Iterable[ShareLoad]) -> Table:
+def share_table(shares: Iterable[ShareLoad], title: str = "") -> FittedTable:
     """Return shares of a queue, one per row."""
-    table = new_table("Share", "Name", "Waiting", "Running", "Longest wait", left=2)
+    table = FittedTable(
+        *(text("Share"), prose("Name", 1), number("Waiting"), number("Running"), number("Longest wait", 2)),
+        title=title,
+    )
     for share in shares:
         wait = share.longest_wait_s
         table.add_row(
@@ -128,14 +138,17 @@ def share_table(shares: Iterable[ShareLoad]) -> Table:
             cell(share.name or ""),
             f"{share.queued:,}",
             f"{share.running:,}",
-            NOTHING if wait is None else f"{wait:,.0f} s",
+            NOTHING if wait is None else age(wait),
         )
     return table
 
 
-def worker_table(workers: Iterable[Worker]) -> Table:
+def worker_table(workers: Iterable[Worker]) -> FittedTable:
     """Return workers, one per row."""
-    table = new_table("Worker", "State", "Queues", "Devices", "Slots", "Last seen", left=4)
+    table = FittedTable(
+        *(text("Worker"), text("State"), prose("Queues", 1), prose("Devices", 3)),
+        *(number("Slots", 2), number("Last seen")),
+    )
     for worker in workers:
         table.add_row(
             cell(worker.id),
@@ -148,9 +161,12 @@ def worker_table(workers: Iterable[Worker]) -> Table:
     return table
 
 
-def history_table(attempts: Iterable[WorkerAttempt]) -> Table:
+def history_table(attempts: Iterable[WorkerAttempt]) -> FittedTable:
     """Return attempts of a worker, one per row."""
-    table = new_table("Job", "#", "Name", "Kind", "Started", "Outcome", "Error", "Seconds", left=7)
+    table = FittedTable(
+        *(text("Job"), text("#", 4), prose("Name"), text("Kind", 3), text("Started", 1), text("Outcome")),
+        *(text("Error"), number("Seconds", 2)),
+    )
     for attempt in attempts:
         duration = attempt.finished_at - attempt.started_at if attempt.finished_at else None
         table.add_row(
@@ -166,21 +182,40 @@ def history_table(attempts: Iterable[WorkerAttempt]) -> Table:
     return table
 
 
-def key_table(keys: Iterable[ApiKey]) -> Table:
-    """Return API keys, one per row, by their whole ids, which `keys revoke` requires."""
-    table = new_table("Key", "Name", "Scope", "Valid", "Weight", "May run", left=4)
+def key_table(keys: Iterable[ApiKey]) -> FittedTable:
+    """Return API keys, one per row, each by the end of its id."""
+    table = FittedTable(
+        *(
+            text("Key"),
+            prose("Name"),
+            text("Scope"),
+            text("Valid"),
+            number("Weight", 2),
+            number("May run", 1),
+        ),
+    )
     for key in keys:
-        unrevoked = f"until {minute(key.expires_at)}" if key.expires_at else "yes"
-        valid = "revoked" if key.revoked_at else unrevoked
         at_most = f"{key.max_running:,}" if key.max_running else NOTHING
-        table.add_row(str(key.id), cell(key.name), key.scope, valid, f"{key.weight:g}", at_most)
-    table.columns[0].no_wrap = True
+        table.add_row(short_id(key.id), cell(key.name), key.scope, _validity(key), f"{key.weight:g}", at_most)
     return table
+
+
+def _validity(key: ApiKey) -> Text:
+    if key.revoked_at:
+        return Text("revoked", "red")
+    if key.expires_at is None:
+        return Text("yes")
+    if seconds_since(key.expires_at) >= 0:
+        return Text("expired", "red")
+    return Text(f"until {minute(key.expires_at)}")
 
 
 def model_details(model: ModelSummary) -> Group:
     """Return a model's layers in tfjs-vis's four columns, and its totals."""
-    table = new_table("Layer Name", "Type", "Output Shape", "# Of Params", "Trainable", left=3)
+    table = FittedTable(
+        *(text("Layer Name"), text("Type", 1), text("Output Shape"), number("# Of Params")),
+        number("Trainable", 2),
+    )
     for layer in model.layers:
         shape = ", ".join(["batch", *map(str, layer.output_shape)])
         trainable = "yes" if layer.trainable else "no"
@@ -190,27 +225,38 @@ def model_details(model: ModelSummary) -> Group:
     return Group(Text(head, "bold"), Text(str(model.job_id), "bold"), Text(), table, Text(), Text(foot))
 
 
-def model_table(models: Iterable[ModelSummary]) -> Table:
-    """Return models, one per row, each identified by the end of its job's id."""
-    table = new_table("Job", "Alias", "Kind", "Dataset", "Accuracy", "Trained", left=4)
+def model_table(models: Iterable[ModelSummary]) -> FittedTable:
+    """Return models, one per row, each by the end of its id."""
+    table = FittedTable(
+        *(text("Model"), text("Alias"), text("Kind", 4), text("Dataset", 2), number("Accuracy")),
+        *(number("Trained", 1), text("Job", 3)),
+    )
     for model in models:
-        names = (cell(model.alias), model.kind, cell(model.dataset))
-        table.add_row(short_id(model.job_id), *names, decimal(model.accuracy), minute(model.created_at))
+        table.add_row(
+            short_id(model.id),
+            cell(model.alias),
+            model.kind,
+            cell(model.dataset),
+            decimal(model.accuracy),
+            minute(model.created_at),
+            short_id(model.job_id),
+        )
     return table
 
 
-def sweep_table(sweeps: Iterable[Sweep]) -> Table:
-    """Return sweeps, one per row."""
-    table = new_table("Sweep", "Name", "Jobs", "Best", left=3)
+def sweep_table(sweeps: Iterable[Sweep]) -> FittedTable:
+    """Return sweeps, one per row, each by the end of its id."""
+    table = FittedTable(text("Sweep"), prose("Name"), prose("Jobs", 1), number("Best"))
     for sweep in sweeps:
         best = decimal(sweep.best.value if sweep.best else None)
-        table.add_row(str(sweep.id), cell(sweep.name), job_counts(sweep), best)
+        table.add_row(short_id(sweep.id), cell(sweep.name), job_counts(sweep), best)
     return table
 
 
 def sweep_details(sweep: SweepDetail) -> Group:
     """Return a sweep's jobs, one per row, the best first."""
-    table = new_table("Job", "State", *sweep.parameters, sweep.objective, left=2)
+    parameters = (text(name, leaves) for leaves, name in enumerate(sweep.parameters, start=2))
+    table = FittedTable(text("Job"), text("State", 1), *parameters, number(sweep.objective))
     for job in sweep.jobs:
         values = (cell(str(job.parameters[name])) for name in sweep.parameters)
         table.add_row(short_id(job.job_id), state(job.state), *values, decimal(job.value))

@@ -8,15 +8,15 @@ from typing import NamedTuple
 from uuid import UUID
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import Job, JobDetail, JobOrder
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
-from trainshed.cli.formatting import NOTHING, decimal, duration, new_table, printable, short_id
+from trainshed.cli.fitting import FittedTable, number, prose, text
+from trainshed.cli.formatting import NOTHING, decimal, duration, printable, short_id
 from trainshed.cli.output import say, stdout
 from trainshed.cli.progress import (
     activity,
@@ -36,7 +36,6 @@ _REFRESH_HZ = 4
 _ROWS_ELSEWHERE = 50  # where there is no terminal whose lines limit them
 _OTHER_LINES = 5  # of a terminal: the line above the table, its head, and the prompt
 _BAR_WIDTH = 12
-_BAR_FROM_WIDTH = 80  # columns of a terminal that has room for bars
 
 Sleep = Callable[[float], None]
 
@@ -175,27 +174,30 @@ class LiveTable:
     def __init__(self, seen: Round, clock: Callable[[], float] = time.monotonic) -> None:
         self._round, self._clock, self._at = seen, clock, clock()
 
-    def __rich_console__(self, console: Console, _options: object) -> Iterator[Group | Table | Text]:
+    def __rich_console__(self, _console: Console, _options: object) -> Iterator[FittedTable | Text]:
         if self._round.head:
             yield Text(self._round.head)
             yield Text()
         since_s = self._clock() - self._at
-        yield watch_table(self._round.jobs, with_bars=console.width >= _BAR_FROM_WIDTH, since_s=since_s)
+        yield watch_table(self._round.jobs, since_s)
 
 
-def watch_table(jobs: Iterable[Job], *, with_bars: bool, since_s: float = 0.0) -> Table:
+def watch_table(jobs: Iterable[Job], since_s: float = 0.0) -> FittedTable:
     """Return jobs, one per row, `since_s` seconds after they were looked at."""
-    bar = ("Progress",) if with_bars else ()
-    table = new_table("Job", "State", *bar, "Epochs", "Elapsed", "Left", "About", left=7)
+    table = FittedTable(
+        *(text("Job"), text("State"), text("Progress", 2), number("Epochs"), number("Elapsed", 1)),
+        *(number("Left"), prose("About")),
+        with_note=False,
+    )
     for job in jobs:
         spent = (elapsed_s(job), seconds_left(job, since_s))
         about = "; ".join(filter(None, (job.name, waiting_reason(job))))
         table.add_row(
             short_id(job.id),
             activity(job),
-            *((progress_bar(job, since_s, _BAR_WIDTH),) if with_bars else ()),
+            progress_bar(job, since_s, _BAR_WIDTH),
             epochs_done(job).removeprefix("epoch ") or NOTHING,
             *(NOTHING if seconds is None else duration(seconds) for seconds in spent),
-            Text(printable(about), overflow="fold"),
+            Text(printable(about)),
         )
     return table

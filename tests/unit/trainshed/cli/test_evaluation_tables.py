@@ -1,8 +1,11 @@
-"""Tables of evaluations fit 80 columns and can be read without colour."""
+"""Tables of evaluations fit the terminal and can be read without colour."""
 
+import pytest
+
+from shared.schemas import Evaluation
 from tests.support.command_line import rendered_lines
 from tests.support.factories import make_evaluation
-from trainshed.cli.evaluation_tables import class_table, confusion_matrix, evaluation_tables
+from trainshed.cli.evaluation_tables import ConfusionMatrix, class_table, evaluation_tables
 
 
 def test_the_class_table_has_one_row_per_class_with_four_decimals() -> None:
@@ -34,42 +37,57 @@ def test_an_undefined_ratio_is_a_dash() -> None:
 
 
 def test_the_matrix_has_true_classes_in_rows_and_predictions_in_columns() -> None:
-    title, _, head, *rows = rendered_lines(confusion_matrix(make_evaluation()))
+    title, _, head, *rows = rendered_lines(ConfusionMatrix(make_evaluation()))
     assert title == "Confusion matrix: rows are the true class, columns the prediction"
     assert head.split() == [str(label) for label in range(10)]
     assert rows[9].split() == ["9", "Nine", "·", "·", "·", "·", "1", "·", "·", "·", "·", "[4]"]
 
 
 def test_the_diagonal_is_recognizable_without_colour() -> None:
-    _, _, _, *rows = rendered_lines(confusion_matrix(make_evaluation()))
+    _, _, _, *rows = rendered_lines(ConfusionMatrix(make_evaluation()))
     for label, row in enumerate(rows):
         assert row.split()[2 + label].startswith("[")
         assert row.count("[") == 1
 
 
 def test_the_matrix_columns_are_aligned_with_their_heads() -> None:
-    _, _, head, *rows = rendered_lines(confusion_matrix(make_evaluation()))
+    _, _, head, *rows = rendered_lines(ConfusionMatrix(make_evaluation()))
     assert rows[9].index("1") == head.index("4")
     assert rows[7].index("[") + 1 == head.index("7")
 
 
 def test_errors_and_the_diagonal_have_colours_of_their_own() -> None:
-    row = rendered_lines(confusion_matrix(make_evaluation()), color=True)[-1]
+    row = rendered_lines(ConfusionMatrix(make_evaluation()), color=True)[-1]
     assert "\x1b[1;31m   1 " in row
     assert "\x1b[1;37;44m[4]" in row
 
 
-def test_a_matrix_of_thousands_with_long_names_fits_80_columns() -> None:
+def _of_thousands(name: str = "Ankle boot") -> Evaluation:
     evaluation = make_evaluation(
         confusion_matrix=tuple(tuple(1_000 - abs(i - j) for j in range(10)) for i in range(10))
     )
-    boots = evaluation.per_class[9].model_copy(update={"name": "Ankle boot"})
-    evaluation = evaluation.model_copy(update={"per_class": (*evaluation.per_class[:9], boots)})
-    for table in (confusion_matrix(evaluation), class_table(evaluation)):
-        shown = rendered_lines(table)
-        assert max(map(len, shown)) <= 80
-        assert not any("…" in line for line in shown)
-    assert len(rendered_lines(confusion_matrix(evaluation))) == 13
+    boots = evaluation.per_class[9].model_copy(update={"name": name})
+    return evaluation.model_copy(update={"per_class": (*evaluation.per_class[:9], boots)})
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_results_of_thousands_with_long_names_fit_the_terminal(width: int) -> None:
+    evaluation = _of_thousands()
+    for table in (ConfusionMatrix(evaluation), class_table(evaluation)):
+        assert max(map(len, rendered_lines(table, width))) <= width
+    assert len(rendered_lines(ConfusionMatrix(evaluation), width)) == (14 if width == 60 else 13)
+    classes = rendered_lines(class_table(evaluation), width)
+    assert [line.startswith("9 Ankle boot") for line in classes].count(True) == 1
+
+
+def test_a_narrow_matrix_has_numbers_in_place_of_names_and_then_no_brackets() -> None:
+    last = [rendered_lines(ConfusionMatrix(_of_thousands()), width)[-1].rstrip() for width in (80, 61, 60)]
+    assert last[0].startswith("9 Ankle boot  991 ")
+    assert last[0].endswith("[1000]")
+    assert last[1].startswith("9  991 ")
+    assert last[1].endswith("[1000]")
+    assert last[2].startswith("9 991  992 ")
+    assert last[2].endswith(" 1000")
 
 
 def test_an_evaluation_is_summarized_with_size_accuracy_and_loss() -> None:

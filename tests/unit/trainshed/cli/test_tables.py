@@ -1,8 +1,12 @@
-"""Tables fit 80 columns, and control characters of users' texts do not reach the terminal."""
+"""Tables fit, nothing in them is cut, and control characters of users' texts do not reach the terminal."""
 
 from datetime import timedelta
+from uuid import uuid4
 
-from shared.lifecycle import AttemptOutcome
+import pytest
+
+from shared.lifecycle import AttemptOutcome, JobState
+from shared.schemas import ApiKey, Objective, Priority, Queue, Scope, Sweep
 from tests.support.command_line import rendered_lines
 from tests.support.fake_api import (
     T0,
@@ -12,8 +16,20 @@ from tests.support.fake_api import (
     make_model,
     make_states,
     make_worker,
+    make_worker_attempt,
 )
-from trainshed.cli.tables import job_details, job_table, model_details, worker_table
+from trainshed.cli.fitting import FittedTable
+from trainshed.cli.tables import (
+    history_table,
+    job_details,
+    job_table,
+    key_table,
+    model_details,
+    model_table,
+    queue_table,
+    sweep_table,
+    worker_table,
+)
 
 
 def test_a_row_begins_with_the_end_of_the_jobs_id() -> None:
@@ -22,11 +38,72 @@ def test_a_row_begins_with_the_end_of_the_jobs_id() -> None:
     assert row[:6] == [str(job.id)[-8:], "train", "queued", "baseline", "0/3", "0.9800"]
 
 
-def test_a_job_with_a_long_name_fits_80_columns() -> None:
-    shown = rendered_lines(job_table([make_job(name="a name " * 20)]))
-    assert max(map(len, shown)) <= 80
-    assert "…" in shown[2]
-    assert "2026-01-02" in shown[2]
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_job_with_a_long_name_fits_and_is_whole(width: int) -> None:
+    job = make_job(name="a name " * 20, state=JobState.SUCCEEDED)
+    shown = rendered_lines(job_table([job]), width)
+    assert max(map(len, shown)) <= width
+    text = "\n".join(shown)
+    assert text.count("name") == 20
+    for value in (str(job.id)[-8:], "succeeded"):
+        assert value in text
+
+
+def _lists() -> dict[str, FittedTable]:
+    """Each list, with values as long as they may be expected."""
+    sweep = Sweep(
+        id=uuid4(),
+        name="learning rate and batch size",
+        strategy="grid",
+        parameters={},
+        states={JobState.SUCCEEDED: 120, JobState.CANCELLED: 3},
+        objective=Objective.EVALUATION_ACCURACY,
+        best=None,
+        created_at=T0,
+    )
+    queue = Queue(
+        name="gpu-large",
+        paused=True,
+        queued=dict.fromkeys(Priority, 1_000),
+        running=8,
+        workers=4,
+        slots=16,
+        oldest_waiting_s=90_000,
+        max_running=10,
+    )
+    key = ApiKey(
+        id=uuid4(),
+        name="a notebook",
+        scope=Scope.SUBMIT,
+        created_at=T0,
+        expires_at=T0,
+        revoked_at=None,
+    )
+    return {
+        sweep_table.__name__: sweep_table([sweep]),
+        queue_table.__name__: queue_table([queue]),
+        key_table.__name__: key_table([key]),
+        model_table.__name__: model_table([make_model(uuid4(), uuid4())]),
+        worker_table.__name__: worker_table([make_worker(id="gpu-host-17:31415", devices=("NVIDIA A100",))]),
+        history_table.__name__: history_table([make_worker_attempt(error_code="data_unavailable")]),
+    }
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("name", _lists())
+def test_lists_fit_and_what_commands_take_is_whole(name: str, width: int) -> None:
+    shown = rendered_lines(_lists()[name], width)
+    assert max(map(len, shown)) <= width
+    first = [rendered_lines(_lists()[name], each)[2].split()[0] for each in (width, 1_000)]
+    assert len(first[0]) == len(first[1])
+    assert "…" not in "".join(shown)
+
+
+def test_at_80_columns_next_to_nothing_is_left_out() -> None:
+    left_out = {name: rendered_lines(table)[-1] for name, table in _lists().items()}
+    assert {name: note for name, note in left_out.items() if note.startswith("Left out")} == {
+        "history_table": "Left out to fit: Kind (see --json).",
+    }
 
 
 def test_control_characters_of_a_name_do_not_reach_the_terminal() -> None:

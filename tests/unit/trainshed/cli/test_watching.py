@@ -72,7 +72,7 @@ def test_jobs_that_do_not_fit_are_counted(cli: CommandLine) -> None:
 def test_ids_and_reasons_are_whole_at_every_width(width: int) -> None:
     waits = make_job(name="a-name-of-some-length", waiting_for=WaitingFor.NO_WORKER_ONLINE)
     runs = make_job(state=JobState.RUNNING, phase=Phase.BUILDING_MODEL)
-    shown = rendered_lines(watch_table([waits, runs], with_bars=width >= 80), width)
+    shown = rendered_lines(watch_table([waits, runs]), width)
     assert max(map(len, shown)) <= width
     text = "\n".join(shown)
     assert short_id(waits.id) in text
