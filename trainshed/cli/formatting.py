@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import inf
 from uuid import UUID
 
 from rich.text import Text
@@ -71,6 +72,11 @@ def seconds_since(at: datetime) -> float:
     """Return the seconds since a time of the server's, by this host's clock; negative if it is to come."""
     # only shown: nothing is decided by it
     return (datetime.now(UTC) - at).total_seconds()  # noqa: TID251
+
+
+def seconds_until(at: datetime | None) -> float:
+    """Return the seconds until a time of the server's, negative if it is over; infinity for None, never."""
+    return inf if at is None else -seconds_since(at)
 
 
 def duration(seconds: float) -> str:

@@ -1,11 +1,14 @@
 """The commands about API keys: `trainshed keys create | list | change | revoke`."""
 
+from collections.abc import Sequence
+from math import inf
 from typing import Annotated, Any
 
 import typer
 
-from shared.schemas import ApiKeyCreate, ApiKeyUpdate, Scope
+from shared.schemas import ApiKey, ApiKeyCreate, ApiKeyUpdate, Me, Scope
 from trainshed.cli import options
+from trainshed.cli.formatting import age, seconds_until
 from trainshed.cli.output import confirm, say, write_json, write_result
 from trainshed.cli.references import find_key
 from trainshed.cli.tables import key_table
@@ -56,12 +59,15 @@ def create(
     request = ApiKeyCreate(
         name=name, scope=scope, expires_in_s=lifetime_s, weight=weight, max_running=_limit(max_running)
     )
+    me = server.me()
+    before = server.api_keys() if me.scope is Scope.ADMIN else ()
     created = server.create_api_key(request)
     if as_json:
         write_json(created)
-        return
-    typer.echo(created.key)
-    say(f"Give this key to {name} and keep no copy: it is not shown again. Its id is {created.id}.")
+    else:
+        typer.echo(created.key)
+        say(f"Give this key to {name} and keep no copy: it is not shown again. Its id is {created.id}.")
+    _warn(me, before, [*before, created])
 
 
 @app.command(name="list")
@@ -69,6 +75,8 @@ def list_keys(server: options.Server, as_json: options.Json = False) -> None:
     """List keys, newest first."""
     keys = server.api_keys()
     write_result(keys, key_table, as_json=as_json, if_empty="No keys.")
+    if keys:
+        _warn(server.me(), keys, keys)
 
 
 @app.command()
@@ -101,5 +109,37 @@ def _limit(max_running: str | None) -> int | None:
 @app.command()
 def revoke(key: KeyReference, server: options.Server, as_json: options.Json = False) -> None:
     """Revoke a key, at once and for good."""
-    server.revoke_api_key(key)
-    confirm({"revoked": str(key)}, f"Key {key} is revoked.", as_json=as_json)
+    me, before, key_id = server.me(), server.api_keys(), find_key(server, key)
+    server.revoke_api_key(key_id)
+    confirm({"revoked": str(key_id)}, f"Key {key_id} is revoked.", as_json=as_json)
+    _warn(me, before, [each for each in before if each.id != key_id])
+
+
+def _warn(me: Me, before: Sequence[ApiKey], now: Sequence[ApiKey]) -> None:
+    """Warn if keys are such that nobody, or anybody on the server's host, can create others."""
+    by_setting = me.key_id is None and any(not key.revoked_at for key in before)
+    if not by_setting and (warning := _danger(now)):
+        say(f"Warning: {warning}", "yellow")
+
+
+def _danger(keys: Sequence[ApiKey]) -> str:
+    """Return what is wrong with these keys, if the server's setting API_KEYS has none; empty if nothing."""
+    unrevoked = [key for key in keys if not key.revoked_at]
+    if not unrevoked:
+        return (
+            "no key is left. Unless the server's setting API_KEYS has one, its host needs no key now, and "
+            "has admin access."
+        )
+    last_s = max(
+        (seconds_until(key.expires_at) for key in unrevoked if key.scope is Scope.ADMIN), default=0.0
+    )
+    if last_s <= 0:
+        return (
+            "no key with scope `admin` is valid. Only a key of the server's setting API_KEYS can create one."
+        )
+    if last_s < inf:
+        return (
+            f"no key with scope `admin` is valid in {age(last_s)}. Create another before; then only a key of "
+            "the server's setting API_KEYS could."
+        )
+    return ""

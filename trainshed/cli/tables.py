@@ -31,7 +31,7 @@ from trainshed.cli.formatting import (
     minute,
     printable,
     second,
-    seconds_since,
+    seconds_until,
     short_id,
     state,
 )
@@ -205,7 +205,7 @@ def _validity(key: ApiKey) -> Text:
         return Text("revoked", "red")
     if key.expires_at is None:
         return Text("yes")
-    if seconds_since(key.expires_at) >= 0:
+    if seconds_until(key.expires_at) <= 0:
         return Text("expired", "red")
     return Text(f"until {minute(key.expires_at)}")
 

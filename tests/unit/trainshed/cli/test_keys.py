@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from api.app import create_app
-from shared.schemas import ApiKeyCreate, Scope
+from shared.schemas import ApiKey, ApiKeyCreate, Scope
 from shared.settings import Settings
+from tests.support.command_line import rendered_lines
+from tests.support.fake_api import T0
 from tests.support.servers import running_app
 from trainshed.cli.main import app
+from trainshed.cli.tables import key_table
 from trainshed.client import Client
 
 ADMIN_KEY = "a secret of the administrator"
@@ -40,10 +44,10 @@ def test_a_key_is_created_used_listed_and_revoked(url: str) -> None:
     (listed,) = json.loads(run(url, "keys", "list", "--json").stdout)
     assert (listed["name"], listed["scope"], listed["revoked_at"]) == ("Ada", "submit", None)
     table = run(url, "keys", "list").stdout
-    assert listed["id"] in table
-    assert "until " in table
+    assert table.splitlines()[2].split()[:4] == [listed["id"][-8:], "Ada", "submit", "until"]
 
-    assert "is revoked" in run(url, "keys", "revoke", listed["id"]).stderr
+    revoked = run(url, "keys", "revoke", listed["id"][-8:])
+    assert revoked.stderr == f"Key {listed['id']} is revoked.\n"
     assert "revoked" in run(url, "keys", "list").stdout
     refused = run(url, "jobs", key=key)
     assert refused.stderr == "Error: the API key is unknown, revoked or expired: send another one\n"
@@ -96,3 +100,58 @@ def test_a_change_of_nothing_is_refused(url: str) -> None:
     assert "--max-running" in run(url, "keys", "change", made["id"]).stderr
     refused = run(url, "keys", "change", made["id"], "--max-running", "0")
     assert "'0' is neither a number from 1 nor `none`" in refused.stderr
+
+
+@pytest.fixture
+def open_url(settings: Settings, sqlite_url: str) -> Iterator[str]:
+    """The URL of a real API whose settings have no key."""
+    with running_app(create_app(settings.model_copy(update={"database_url": sqlite_url}))) as client:
+        yield str(client.base_url)
+
+
+def test_the_last_administrators_keys_expiry_and_revocation_are_announced(open_url: str) -> None:
+    first = run(open_url, "keys", "create", "Grace", "--scope", "admin", "--days", "90", key="")
+    assert "Warning: no key with scope `admin` is valid in 89 d. Create another before" in first.stderr
+    key = first.stdout.strip()
+    reader = run(open_url, "keys", "create", "wall display", "--json", key=key)
+    assert "is valid in 89 d" in reader.stderr
+    assert "is valid in 89 d" in run(open_url, "keys", "list", key=key).stderr
+    unlimited = run(open_url, "keys", "create", "Ada", "--scope", "admin", "--json", key=key)
+    assert unlimited.stderr == ""
+    (listed,) = (key for key in json.loads(run(open_url, "keys", "list", "--json", key=key).stdout)[2:])
+    assert run(open_url, "keys", "revoke", json.loads(unlimited.stdout)["id"], key=key).stderr.endswith(
+        "the server's setting API_KEYS could.\n"
+    )
+
+    last = run(open_url, "keys", "revoke", listed["id"], key=key)
+    assert "Warning: no key with scope `admin` is valid. Only a key of the server's setting" in last.stderr
+
+
+def test_that_no_key_is_left_is_announced(open_url: str) -> None:
+    key = run(open_url, "keys", "create", "Grace", "--scope", "admin", key="").stdout.strip()
+    (listed,) = json.loads(run(open_url, "keys", "list", "--json", key=key).stdout)
+    assert "has admin access" in run(open_url, "keys", "revoke", listed["id"], key=key).stderr
+
+
+def test_a_key_of_the_settings_needs_no_warning(url: str) -> None:
+    run(url, "keys", "create", "Ada")
+    assert run(url, "keys", "list").stderr == ""
+
+
+def test_an_expired_key_is_listed_as_expired() -> None:
+    key = ApiKey(
+        id=uuid4(),
+        name="Ada",
+        scope=Scope.READ,
+        created_at=T0,
+        expires_at=T0,
+        revoked_at=None,
+    )
+    assert rendered_lines(key_table([key]))[2].split()[3:4] == ["expired"]
+
+
+def test_what_names_no_key_is_refused(url: str) -> None:
+    assert (
+        "'nosuch' is not a key: give its id, or the end of its id"
+        in run(url, "keys", "revoke", "nosuch").stderr
+    )
