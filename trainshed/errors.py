@@ -50,6 +50,10 @@ class UsageError(ClientError):
     """An option, a value or a reference is invalid."""
 
 
+class UnknownField(UsageError, TypeError):
+    """A job has no such field."""
+
+
 class StackError(ClientError):
     """The local stack cannot start, or cannot be kept running."""
 

@@ -160,9 +160,12 @@ def _stranger(request: RequestScope) -> str:
 
 def _unauthenticated(*, has_key: bool) -> Refusal:
     if has_key:
-        detail = "the API key is unknown, revoked or expired: send another one"
+        detail = "the API key is unknown, revoked or expired: use another one"
         return Refusal(UNAUTHENTICATED, detail, {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'})
-    detail = "this API needs a key: send the header `Authorization: Bearer KEY`"
+    detail = (
+        "this API needs a key: send the header `Authorization: Bearer KEY`. With `trainshed`, set "
+        "TRAINSHED_API_KEY or give --api-key KEY"
+    )
     return Refusal(UNAUTHENTICATED, detail, {"WWW-Authenticate": _CHALLENGE})
 
 

@@ -22,7 +22,7 @@ from api.http.cross_site import SAFE_METHODS, is_from_own_page
 from api.http.headers import first_header
 from shared.addresses import is_loopback
 from shared.db.engine import Database
-from shared.schemas import Scope
+from shared.schemas import WITHOUT_KEY, Scope
 from shared.settings import Settings
 from shared.store import api_keys
 
@@ -62,7 +62,7 @@ class Caller:
         return f"key {self.number} of API_KEYS" if self.key_id is None else f"key {self.key_id}"
 
 
-LOCAL_CALLER = Caller("anyone on this host", Scope.ADMIN)
+LOCAL_CALLER = Caller(WITHOUT_KEY, Scope.ADMIN)
 """The sender of a request that needs no key."""
 
 KEY_COOKIE = b"trainshed_key"

@@ -126,7 +126,8 @@ def _new_job(
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
-        raise InvalidSpec(field, f"{parameters[field]!r}: {first['msg']}", "parameters") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InvalidSpec(field, f"{parameters[field]!r}: {reason}", "parameters") from error
     except InvalidSpec as error:
         part = "parameters" if error.field in parameters else "spec"
         raise InvalidSpec(error.field, str(error), part) from error

@@ -1,6 +1,6 @@
 """Schemas of requests, responses and the results of attempts, for import from here."""
 
-from shared.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyUpdate, CreatedApiKey, Me, Scope
+from shared.schemas.api_keys import WITHOUT_KEY, ApiKey, ApiKeyCreate, ApiKeyUpdate, CreatedApiKey, Me, Scope
 from shared.schemas.base import Page
 from shared.schemas.datasets import Datasets, DatasetSamples, DatasetSummary, JobImages, Part, Sample, Split
 from shared.schemas.evaluations import (
@@ -75,6 +75,7 @@ from shared.schemas.predictions import (
 )
 from shared.schemas.problems import Problem
 from shared.schemas.specs import (
+    ALIAS_PATTERN,
     Alias,
     EvaluateRequest,
     EvaluateSpec,
@@ -98,6 +99,7 @@ from shared.schemas.sweeps import (
     SweepCreate,
     SweepDetail,
     SweepResult,
+    SweptField,
 )
 from shared.schemas.weights import KeptArray, KeptWeights
 from shared.schemas.workers import (
@@ -113,9 +115,11 @@ from shared.schemas.workers import (
 
 # users' type checkers see what is listed here
 __all__ = [
+    "ALIAS_PATTERN",
     "MAX_POSITION",
     "MAX_SWEEP_JOBS",
     "QUEUE_PATTERN",
+    "WITHOUT_KEY",
     "Alias",
     "AlignedSeries",
     "ApiKey",
@@ -211,6 +215,7 @@ __all__ = [
     "SweepCreate",
     "SweepDetail",
     "SweepResult",
+    "SweptField",
     "Tag",
     "Tags",
     "Threshold",

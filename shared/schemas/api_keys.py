@@ -81,10 +81,15 @@ class CreatedApiKey(ApiKey):
     key: str = Field(repr=False)
 
 
+WITHOUT_KEY = "anyone on this host"
+"""The name of who needs no key."""
+
+
 class Me(Response):
     """The identity and scope of the client that made the request.
 
     Attributes:
+        name: of the key; `WITHOUT_KEY` if none is required.
         key_id: None if no key is required, or the key is one of the setting `API_KEYS`.
     """
 

@@ -73,7 +73,7 @@ class TrainSpec(TrainRequest):
         return ceil(self.train_size / self.batch_size)
 
 
-_ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
+ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
 def _parse_model_reference(value: Any) -> UUID | str:
@@ -82,7 +82,7 @@ def _parse_model_reference(value: Any) -> UUID | str:
     text = str(value)
     with suppress(ValueError):
         return UUID(text)
-    if not re.fullmatch(_ALIAS_PATTERN, text):
+    if not re.fullmatch(ALIAS_PATTERN, text):
         raise ValueError("must be a model's id, or its alias such as `champion`")
     return text
 
@@ -94,12 +94,12 @@ def _refuse_id(value: str) -> str:
 
 
 ModelReference = Annotated[
-    UUID | Annotated[str, Field(pattern=_ALIAS_PATTERN)],
+    UUID | Annotated[str, Field(pattern=ALIAS_PATTERN)],
     BeforeValidator(_parse_model_reference),
     Field(description="A model's id, or its alias."),
 ]
 
-Alias = Annotated[str, Field(pattern=_ALIAS_PATTERN), AfterValidator(_refuse_id)]
+Alias = Annotated[str, Field(pattern=ALIAS_PATTERN), AfterValidator(_refuse_id)]
 
 
 class EvaluateRequest(Request):

@@ -126,17 +126,28 @@ def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database:
     name = factories.worker(database)
     job_id = factories.submitted(database)
     assert "0/1" in cli.run("workers").stdout
-    assert "is draining" in cli.run("workers", "drain", name).stderr
+    assert cli.run("workers", "drain", name).stderr == f"Worker {name} is drained: safe to stop.\n"
     assert cli.json("workers")[0]["state"] == "draining"
     assert "no worker serves the queue" in " ".join(cli.run("show", job_id).stdout.split())
     assert cli.json("workers", "undrain", name)["state"] == "online"
     assert "1 queued job" in cli.run("queues", "pause", "default").stderr
     assert "paused" in cli.run("queues").stdout
     assert cli.json("queues")[0]["paused"] is True
-    assert "is resumed" in cli.run("queues", "resume", "default").stderr
+    assert "Queue default resumed." in cli.run("queues", "resume", "default").stderr
     assert "At most 3 of its jobs run" in cli.run("queues", "limit", "default", 3).stderr
     assert "0 of 3" in cli.run("queues").stdout
     assert cli.json("queues", "limit", "default", "none")["max_running"] is None
+
+
+def test_a_queue_that_nothing_names_is_not_created_by_mistake(api: httpx.Client, database: Database) -> None:
+    factories.worker(database, queues=("default",))
+    for command in (["pause"], ["resume"], ["shares"], ["limit"]):
+        number = ["3"] if command == ["limit"] else []
+        arguments = ["queues", *command, "defualt", *number, "--url", str(api.base_url)]
+        result = CliRunner().invoke(app, arguments)
+        assert result.stderr == "Error: there is no queue 'defualt': did you mean `default`?\n"
+        assert result.exit_code == 2
+    assert [queue["name"] for queue in api.get("/v1/queues").json()["data"]] == ["default"]
 
 
 def test_many_jobs_are_chosen_by_their_queue_sweep_tag_and_state(

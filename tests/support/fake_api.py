@@ -304,8 +304,9 @@ class FakeApi:
         path = request.url.path
         if path == "/readyz":
             return self.ready
-        if path == "/v1/workers":
-            return _json(_page(request, self.workers))
+        if path in ("/v1/workers", "/v1/models"):
+            listed: Sequence[Any] = self.workers if path == "/v1/workers" else self._models()
+            return _json(_page(request, listed))
         if re.fullmatch(r"/v1/workers/[^/]+/attempts", path):
             return _json(_page(request, self.attempts))
         if path == "/v1/jobs":
@@ -318,6 +319,10 @@ class FakeApi:
         if match := re.fullmatch(r"/v1/(jobs|models)/([0-9a-f-]{36})(/[\w./]+)?", path):
             return self._get(request, match[1], UUID(match[2]), match[3] or "")
         return make_problem(404, f"there is nothing at {path}")
+
+    def _models(self) -> list[ModelDetail]:
+        last = [states[-1] for states in self.states.values()]
+        return [make_model(job.model_id, job.id) for job in last[::-1] if job.model_id]
 
     def _submit(self, request: httpx.Request, retry_of: UUID | None = None) -> httpx.Response:
         key = request.headers["Idempotency-Key"]

@@ -16,12 +16,22 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from shared.lifecycle import JobState
+from shared.schemas import ALIAS_PATTERN, QUEUE_PATTERN
 from shared.settings import Settings, invalid_settings
+from shared.texts import PRINTABLE, STORABLE
 from trainshed.cli.options import ANYWHERE
 from trainshed.cli.output import say
 from trainshed.errors import ClientError, TrainshedApiError, UsageError
 
 _OPTION_NAMES = {"tags": "tag", "max_runtime_s": "max-runtime"}  # fields whose option has another name
+
+_PATTERNS = {
+    QUEUE_PATTERN: "a queue's name has lower-case letters, digits, `-` and `_`, and begins with a letter or "
+    "digit",
+    ALIAS_PATTERN: "an alias has lower-case letters, digits, `-` and `_`, and begins with a letter",
+    PRINTABLE: "it has a character that cannot be printed",
+    STORABLE: "it has a character that cannot be stored",
+}
 
 
 class ExitCode(IntEnum):
@@ -133,14 +143,21 @@ def _messages(error: Exception) -> Iterator[str]:
         yield from invalid_settings(error)
     elif isinstance(error, ValidationError):
         for detail in error.errors():
-            message = detail["msg"].removeprefix("Value error, ")
+            message = _in_words(detail["msg"].removeprefix("Value error, "))
             yield _located(_option(detail["loc"]), message, detail["input"])
     elif isinstance(error, TrainshedApiError) and error.problem.errors:
         for problem in error.problem.errors:
             path = str(problem.get("pointer") or problem.get("parameter") or "").split("/")
-            yield _located(_option(path), str(problem.get("detail")))
+            yield _located(_option(path), _in_words(str(problem.get("detail"))))
     else:
         yield str(error)
+
+
+def _in_words(message: str) -> str:
+    """Return the message of a schema with a pattern in words."""
+    for pattern, words in _PATTERNS.items():
+        message = message.replace(f"String should match pattern '{pattern}'", words)
+    return message
 
 
 def _option(path: Sequence[int | str]) -> str:

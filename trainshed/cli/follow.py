@@ -1,6 +1,7 @@
 """Following a job until it is finished: a live display in a terminal, lines elsewhere; then its outcome."""
 
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -100,11 +101,16 @@ def _epochs(server: Client, job: JobDetail, printed: int) -> list[Text]:
 
 def _ended_attempts(job: JobDetail) -> list[Text]:
     """Return a line for each attempt that ended without ending the job."""
-    return [
-        ended_attempt(attempt)
+    ended = [
+        attempt
         for attempt in job.attempts
         if attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.LOST, AttemptOutcome.RELEASED)
         and not (attempt.number == job.attempt and job.state in TERMINAL)
+    ]
+    failures = accumulate(attempt.outcome is AttemptOutcome.FAILED for attempt in ended)
+    return [
+        ended_attempt(attempt, count, job.max_attempts)
+        for attempt, count in zip(ended, failures, strict=True)
     ]
 
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from shared.schemas import JobMetrics, MetricName, Resolution
+from shared.lifecycle import JobKind
+from shared.schemas import JobDetail, JobMetrics, MetricName, Resolution
 from trainshed.cli import options
 from trainshed.cli.fitting import FittedTable, number, text
 from trainshed.cli.formatting import decimal, short_id
-from trainshed.cli.output import write_result
+from trainshed.cli.output import say, show, write_json
 from trainshed.cli.references import find_job
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -26,7 +27,12 @@ MaxPoints = Annotated[
 ]
 First = Annotated[
     int | None,
-    typer.Option("--from", min=0, help="The first epoch, or step over all epochs.", show_default="0"),
+    typer.Option(
+        "--from",
+        min=0,
+        help="The first epoch, or step over all epochs; both are counted from 0 here.",
+        show_default="0",
+    ),
 ]
 Last = Annotated[
     int | None,
@@ -61,7 +67,22 @@ def metrics(
         typer.echo(server.metrics_file(ids, file_format, resolution, **selection), nl=False)
         return
     metrics = server.metrics_of(ids, resolution, **selection)
-    write_result(metrics, _table, as_json=as_json)
+    if as_json:
+        write_json(metrics)
+        return
+    without = [job.job_id for job in metrics if not any(metric.y for metric in job.series)]
+    if len(without) < len(metrics):
+        show(_table(metrics))
+    for job_id in without:
+        say(_why_none(server.job(job_id)))
+
+
+def _why_none(job: JobDetail) -> str:
+    if job.kind is JobKind.EVALUATE:
+        return f"Job {job.id} is an evaluation, which has no curves: `trainshed show {short_id(job.id)}`."
+    if job.progress and job.progress.epoch:
+        return f"Job {job.id} has no points in this selection."
+    return f"Job {job.id} is {job.state} and has finished no epoch."
 
 
 def _table(metrics: Sequence[JobMetrics]) -> FittedTable:

@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from shared.lifecycle import JobState
+from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import Attempt, Job, JobDetail, Progress, WaitingFor
 from trainshed.cli.formatting import duration, metrics_line, printable, seconds_since, state
 
@@ -146,8 +146,15 @@ def last_metrics(job: Job) -> str:
     return metrics_line(job.metrics.model_dump()) if job.metrics else ""
 
 
-def ended_attempt(attempt: Attempt) -> Text:
-    """Return why an attempt ended that was not the job's last."""
+def ended_attempt(attempt: Attempt, failures: int, max_failures: int) -> Text:
+    """Return why an attempt ended that was not the job's last.
+
+    Args:
+        failures: how many attempts have failed so far.
+        max_failures: after which the job fails.
+    """
     reason = f" ({attempt.error_code}: {attempt.error_message})" if attempt.error_code else ""
-    text = f"attempt {attempt.number} {attempt.outcome}{reason}; the job waits for its next attempt"
+    failed = attempt.outcome is AttemptOutcome.FAILED
+    next_one = f"will be retried (failure {failures} of {max_failures})" if failed else "will be resumed"
+    text = f"attempt {attempt.number} {attempt.outcome}{reason}; {next_one}"
     return Text(printable(text), "yellow")

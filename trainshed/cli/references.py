@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 LAST = "last"
 
+_NAMES_OF_MODELS = f"give its id or alias, its job, or `{LAST}`; `trainshed models` lists them"
 _MAX_SEARCHED = 1_000  # newest jobs among which part of an id is looked up
 _PART_OF_ID = re.compile(r"[0-9a-f-]{4,35}")
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -67,7 +68,7 @@ def _by_part(text: str, noun: str, ids: Iterable[UUID], *, or_last: bool = True)
         names = f"its id, the end of its id, or `{LAST}`" if or_last else "its id, or the end of its id"
         raise UsageError(f"{text!r} is not a {noun}: give {names}")
     ids = list(islice(ids, _MAX_SEARCHED))
-    matches = [some_id for some_id in ids if str(some_id).startswith(text) or str(some_id).endswith(text)]
+    matches = [some_id for some_id in ids if _is_part(text, some_id)]
     if len(matches) == 1:
         return matches[0]
     if not matches:
@@ -75,8 +76,14 @@ def _by_part(text: str, noun: str, ids: Iterable[UUID], *, or_last: bool = True)
     raise UsageError(f"{text!r} matches {', '.join(map(str, matches[:3]))}: give more of the {noun}'s id")
 
 
+def _is_part(text: str, some_id: UUID) -> bool:
+    return str(some_id).startswith(text) or str(some_id).endswith(text)
+
+
 def find_model(server: Client, reference: str) -> UUID:
     """Return the id of the model that a reference names: its id, its alias, or a reference to its job.
+
+    Of an id, the start or the end will do, as for jobs.
 
     Raises:
         UsageError: the reference names nothing, or a job without a model.
@@ -87,10 +94,24 @@ def find_model(server: Client, reference: str) -> UUID:
         return some_id
     if text != LAST and _ALIAS.fullmatch(text) and (model := if_exists(lambda: server.model(text))):
         return model.id
+    if not some_id and text.lower() != LAST:
+        if not _PART_OF_ID.fullmatch(text.lower()):
+            raise UsageError(f"{text!r} is not a model: {_NAMES_OF_MODELS}")
+        if model_id := _model_by_part(server, text.lower()):
+            return model_id
     job = server.job(find_job(server, reference))
     if job.model_id is None:
         raise UsageError(f"job {job.id} has no model: it is {job.state}")
     return job.model_id
+
+
+def _model_by_part(server: Client, text: str) -> UUID | None:
+    """Return the only model of which the text is the start or the end of its id or its job's."""
+    newest = list(islice(server.models(), _MAX_SEARCHED))
+    matches = [model.id for model in newest if _is_part(text, model.id) or _is_part(text, model.job_id)]
+    if len(matches) > 1:
+        raise UsageError(f"{text!r} matches {', '.join(map(str, matches[:3]))}: give more of the model's id")
+    return matches[0] if matches else None
 
 
 def if_exists(get: Callable[[], T]) -> T | None:

@@ -1,5 +1,6 @@
 """The commands about results: `trainshed models`, `model`, `predict`, `compare`, `misclassified`."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -8,11 +9,12 @@ from uuid import UUID
 
 import typer
 
-from shared.schemas import ModelFormat, ModelReference
+from shared.schemas import ModelDetail, ModelFormat, ModelReference, ModelSummary
 from trainshed.cli import completion, options
 from trainshed.cli.evaluation_tables import comparison_table, misclassified_table, prediction
+from trainshed.cli.formatting import decimal, short_id
 from trainshed.cli.output import say, show, write_json, write_result
-from trainshed.cli.references import find_job, find_model
+from trainshed.cli.references import find_job, find_model, if_exists
 from trainshed.cli.tables import model_details, model_table
 from trainshed.client import Client
 from trainshed.errors import UsageError
@@ -90,7 +92,9 @@ def model(
         changes["description"] = description or None
     detail = server.model(find_model(server, model))
     if changes:
-        detail = server.change_model(detail.id, **changes)
+        detail, moves = _change(server, detail, changes)
+        if moves and not as_json:
+            say("\n".join(moves))
     if as_json:
         write_json(detail)
     elif not download:
@@ -121,7 +125,10 @@ def predict(
 
 def compare(jobs: options.JobReferences, server: options.Server, as_json: options.Json = False) -> None:
     """Compare two to ten jobs side by side: their differing parameters, metrics and evaluations."""
-    comparison = server.compare(*(find_job(server, job) for job in jobs))
+    ids = dict.fromkeys(find_job(server, job) for job in jobs)
+    if len(ids) < 2:
+        raise UsageError("compare at least two different jobs: `trainshed compare JOB JOB`")
+    comparison = server.compare(*ids)
     write_result(comparison, comparison_table, as_json=as_json)
 
 
@@ -138,6 +145,23 @@ def misclassified(
     images = server.misclassified(find_job(server, job), label=label, predicted=predicted)
     first = list(islice(images, limit))
     write_result(first, misclassified_table, as_json=as_json, if_empty="No misclassified images match.")
+
+
+def _change(server: Client, model: ModelDetail, changes: ModelChanges) -> tuple[ModelDetail, Sequence[str]]:
+    """Change a model; return it, and a line for each alias that has moved."""
+    alias = changes.get("alias", model.alias)
+    holder = if_exists(lambda: server.model(alias)) if alias else None
+    changed = server.change_model(model.id, **changes)
+    lines = []
+    if alias and (holder is None or holder.id != model.id):
+        lines.append(f"{alias}: {_named(holder)} -> {_named(changed)}")
+    if model.alias and model.alias != alias:
+        lines.append(f"{model.alias}: {_named(model)} -> none")
+    return changed, lines
+
+
+def _named(model: ModelSummary | None) -> str:
+    return f"{short_id(model.id)} (accuracy {decimal(model.accuracy)})" if model else "none"
 
 
 def _newest(server: Client) -> ModelReference:

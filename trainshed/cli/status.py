@@ -5,12 +5,13 @@ from pydantic import BaseModel
 from rich.console import Group
 from rich.text import Text
 
-from shared.schemas import JobCounts, Me, Queue, ShareLoad, Worker
+from shared.schemas import WITHOUT_KEY, JobCounts, Me, Queue, ShareLoad, Worker
 from trainshed.cli import options
 from trainshed.cli.exit_codes import ExitCode
 from trainshed.cli.formatting import printable
 from trainshed.cli.output import say, write_result
 from trainshed.cli.tables import queue_table, share_table, worker_table
+from trainshed.cli.workers import not_stopped
 
 
 class _Status(BaseModel):
@@ -47,16 +48,21 @@ def status(server: options.Server, as_json: options.Json = False) -> None:
         jobs=server.counts(),
         queues=queues,
         shares={name: server.shares(name) for name in busy},
-        workers=server.workers(),
+        workers=not_stopped(server.workers()),
     )
     write_result(status, _tables, as_json=as_json)
     raise typer.Exit(ExitCode.DONE if ready else ExitCode.FAILED)
 
 
+def _identity(me: Me) -> str:
+    if me.name == WITHOUT_KEY:
+        return f"no key needed on this host ({me.scope} access)"
+    return f"key {printable(me.name)} with scope {me.scope}"
+
+
 def _tables(status: _Status) -> Group:
     counts = ", ".join(f"{count:,} {state}" for state, count in status.jobs.states.items() if count)
-    identity = f"{printable(status.me.name)} with scope {status.me.scope}"
-    head = f"{status.url}, as {identity}\nJobs: {counts or 'none'}"
+    head = f"{status.url}: {_identity(status.me)}\nJobs: {counts or 'none'}"
     tables = [queue_table(status.queues)]
     tables += [share_table(shares, f"Shares of the queue {name}") for name, shares in status.shares.items()]
     tables.append(worker_table(status.workers))

@@ -1,19 +1,21 @@
 """The commands about sweeps: `trainshed sweep submit | list | show | cancel`."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import TypeAdapter
 
-from shared.schemas import Objective, SweepCreate, TrainJobCreate, TrainRequest
+from shared.schemas import Objective, SweepCreate, SweptField, TrainJobCreate, TrainRequest
 from trainshed.cli import completion, options
 from trainshed.cli.output import confirm, write_result
 from trainshed.cli.references import find_sweep
 from trainshed.cli.tables import job_counts, sweep_details, sweep_table
 from trainshed.errors import UsageError
 
+_SWEPT: tuple[str, ...] = get_args(SweptField)
 _SWEEP_CREATE: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
 
 app = typer.Typer(help="Sweeps: many training jobs with different parameters.", no_args_is_help=True)
@@ -121,6 +123,10 @@ def _parameter(text: str) -> tuple[str, Any]:
     name, separator, values = text.partition("=")
     if not separator:
         raise UsageError(f"--param {text} has no values: write NAME=VALUE,VALUE or NAME=MIN..MAX")
+    if name not in _SWEPT:
+        nearest = get_close_matches(name, _SWEPT, n=1)
+        advice = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(_SWEPT)}"
+        raise UsageError(f"--param {name} is not a parameter: {advice}")
     if ".." in values:
         least, _, greatest = values.removeprefix("log:").partition("..")
         ends = {"min": options.json_or_text(least), "max": options.json_or_text(greatest)}

@@ -59,13 +59,17 @@ def job_table(jobs: Iterable[Job]) -> FittedTable:
 
 def job_details(job: JobDetail) -> Group:
     """Return everything about one job except its evaluation."""
+    grid = _grid((name, value) for name, value in _facts(job) if value)
+    return Group(grid, Text(), _attempts(job.attempts)) if job.attempts else Group(grid)
+
+
+def _grid(facts: Iterable[tuple[str, RenderableType]]) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
-    for name, value in _facts(job):
-        if value:
-            grid.add_row(name, value)
-    return Group(grid, Text(), _attempts(job.attempts)) if job.attempts else Group(grid)
+    for fact in facts:
+        grid.add_row(*fact)
+    return grid
 
 
 def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
@@ -211,7 +215,7 @@ def _validity(key: ApiKey) -> Text:
 
 
 def model_details(model: ModelSummary) -> Group:
-    """Return a model's layers in tfjs-vis's four columns, and its totals."""
+    """Return everything about a model, and its layers in tfjs-vis's four columns."""
     table = FittedTable(
         *(text("Layer Name"), text("Type", 1), text("Output Shape"), number("# Of Params")),
         number("Trainable", 2),
@@ -220,9 +224,17 @@ def model_details(model: ModelSummary) -> Group:
         shape = ", ".join(["batch", *map(str, layer.output_shape)])
         trainable = "yes" if layer.trainable else "no"
         table.add_row(cell(layer.name), layer.type, Text(f"[{shape}]"), f"{layer.parameters:,}", trainable)
-    head = printable(f"Model {model.id}, {model.kind}, trained on {model.dataset} by job")
-    foot = f"{model.parameters:,} parameters, accuracy {decimal(model.accuracy)}"
-    return Group(Text(head, "bold"), Text(str(model.job_id), "bold"), Text(), table, Text(), Text(foot))
+    facts = (
+        ("Model", str(model.id)),
+        ("Alias", cell(model.alias)),
+        ("Description", Text(printable(model.description or NOTHING, allowed="\n"))),
+        ("Kind", f"{model.kind}, {model.parameters:,} parameters"),
+        ("Dataset", cell(model.dataset)),
+        ("Accuracy", decimal(model.accuracy)),
+        ("Trained", second(model.created_at)),
+        ("Job", str(model.job_id)),
+    )
+    return Group(_grid(facts), Text(), table)
 
 
 def model_table(models: Iterable[ModelSummary]) -> FittedTable:

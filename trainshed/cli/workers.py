@@ -1,13 +1,19 @@
 """The commands about workers and queues: `trainshed workers`, `trainshed queues`."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated
 
 import typer
 
+from shared.lifecycle import WorkerState
+from shared.schemas import Worker
 from trainshed.cli import completion, options
 from trainshed.cli.output import confirm, write_result
 from trainshed.cli.tables import history_table, queue_table, share_table, worker_table
+from trainshed.client import Client
+from trainshed.errors import UsageError
 
 workers_app = typer.Typer(invoke_without_command=True)
 queues_app = typer.Typer(invoke_without_command=True)
@@ -37,11 +43,27 @@ AtMost = Annotated[
 
 
 @workers_app.callback()
-def workers(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
+def workers(
+    *,
+    ctx: typer.Context,
+    with_stopped: Annotated[bool, typer.Option("--all", help="List also workers that have stopped.")] = False,
+    server: options.Server,
+    as_json: options.Json = False,
+) -> None:
     """List workers, the last seen first; show the history of one, or drain it."""
-    if not ctx.invoked_subcommand:
-        none = "No worker has registered yet: start one with `trainshed worker`."
-        write_result(server.workers(), worker_table, as_json=as_json, if_empty=none)
+    if ctx.invoked_subcommand:
+        return
+    known = server.workers()
+    listed = known if with_stopped else not_stopped(known)
+    none = "No worker runs: start one with `trainshed worker`."
+    if known:
+        none += " `trainshed workers --all` lists those that have stopped."
+    write_result(listed, worker_table, as_json=as_json, if_empty=none)
+
+
+def not_stopped(workers: Iterable[Worker]) -> tuple[Worker, ...]:
+    """Return the workers that have not been stopped; those that are lost remain."""
+    return tuple(worker for worker in workers if worker.state is not WorkerState.STOPPED)
 
 
 @workers_app.command()
@@ -61,8 +83,13 @@ def history(
 def drain(worker: WorkerId, server: options.Server, as_json: options.Json = False) -> None:
     """Let a worker finish its running jobs and take no more."""
     drained = server.drain(worker)
-    running = f"{drained.busy_slots} running job{'' if drained.busy_slots == 1 else 's'}"
-    confirm(drained, f"Worker {worker} is {drained.state}, with {running}.", as_json=as_json)
+    busy = drained.busy_slots
+    state = (
+        f"draining: it finishes {busy} running job{'' if busy == 1 else 's'}"
+        if busy
+        else "drained: safe to stop"
+    )
+    confirm(drained, f"Worker {worker} is {state}.", as_json=as_json)
 
 
 @workers_app.command()
@@ -79,26 +106,42 @@ def queues(ctx: typer.Context, server: options.Server, as_json: options.Json = F
         write_result(server.queues(), queue_table, as_json=as_json)
 
 
+def _known(server: Client, queue: str) -> str:
+    """Return the name of a queue.
+
+    Raises:
+        UsageError: no job and no worker names such a queue, so that the name must be mistyped.
+    """
+    known = [each.name for each in server.queues()]
+    if queue not in known:
+        nearest = get_close_matches(queue, known, n=1)
+        advice = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(known) or 'none yet'}"
+        raise UsageError(f"there is no queue {queue!r}: {advice}")
+    return queue
+
+
 @queues_app.command()
 def shares(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
     """List whose jobs wait in a queue and run; shares take turns."""
-    write_result(server.shares(queue), share_table, as_json=as_json, if_empty="No jobs wait or run.")
+    loads = server.shares(_known(server, queue))
+    write_result(loads, share_table, as_json=as_json, if_empty="Nothing is waiting or running.")
 
 
 @queues_app.command()
 def pause(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
     """Stop starting jobs of a queue; running jobs continue."""
-    paused = server.pause(queue)
+    paused = server.pause(_known(server, queue))
     waiting = sum(paused.queued.values())
-    message = f"Queue {queue} is paused, with {waiting:,} queued job{'' if waiting == 1 else 's'}."
+    jobs = f"{waiting:,} queued job{'' if waiting == 1 else 's'} wait{'s' if waiting == 1 else ''}"
+    message = f"Queue {queue} is paused; {jobs if waiting else 'nothing is waiting'}."
     confirm(paused, message, as_json=as_json)
 
 
 @queues_app.command()
 def resume(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
     """Start jobs of a paused queue again."""
-    resumed = server.resume(queue)
-    confirm(resumed, f"Queue {queue} is resumed.", as_json=as_json)
+    resumed = server.resume(_known(server, queue))
+    confirm(resumed, f"Queue {queue} resumed.", as_json=as_json)
 
 
 @queues_app.command()
@@ -106,7 +149,9 @@ def limit(
     *, queue: QueueName, max_running: AtMost, server: options.Server, as_json: options.Json = False
 ) -> None:
     """Limit how many jobs of a queue run at the same time; running jobs continue."""
-    limited = server.limit_queue(queue, None if max_running == options.NO_LIMIT else int(max_running))
+    limited = server.limit_queue(
+        _known(server, queue), None if max_running == options.NO_LIMIT else int(max_running)
+    )
     at_most = (
         f"At most {max_running} of its jobs run" if limited.max_running else "Any number of its jobs run"
     )

@@ -22,6 +22,7 @@ from shared.schemas import (
     Resolution,
     Split,
 )
+from trainshed.errors import UnknownField
 
 # by their names, or as members of the enumerations
 AnyState = JobState | Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -121,13 +122,13 @@ def with_spec(fields: Mapping[str, Any], spec: type[BaseModel], request: type[Ba
     """Return the fields of a request, with those of its specification under `spec`.
 
     Raises:
-        TypeError: neither has such a field.
+        UnknownField: neither has such a field.
     """
     known = [*spec.model_fields, *request.model_fields]
     for name in fields:
         if name not in known:
             similar = get_close_matches(name, known, 1)
             hint = f": did you mean `{similar[0]}`?" if similar else ""
-            raise TypeError(f"a job has no field `{name}`{hint}")
+            raise UnknownField(f"a job has no field `{name}`{hint}")
     in_spec = {name: value for name, value in fields.items() if name in spec.model_fields}
     return {**{name: fields[name] for name in fields if name not in in_spec}, "spec": in_spec}

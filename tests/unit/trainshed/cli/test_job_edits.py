@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.support.command_line import CommandLine
 from tests.support.fake_api import make_failure, make_job
 
@@ -47,3 +49,19 @@ def test_a_single_job_is_not_deleted_without_a_question(cli: CommandLine) -> Non
 def test_an_edit_of_nothing_names_what_can_be_changed(cli: CommandLine) -> None:
     result = cli.run("edit", cli.api.add(make_job()))
     assert result.stderr == "Error: there is nothing to change: give --name, --tag, --queue or --priority\n"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=5", "a job has no field `epoch`: did you mean `epochs`?"),
+        ("epochs=x", "--epochs x: Input should be a valid number"),
+        ("epochs", "'epochs' is not FIELD=VALUE, such as epochs=20"),
+    ],
+)
+def test_a_mistake_in_what_a_clone_changes_is_explained(
+    cli: CommandLine, override: str, message: str
+) -> None:
+    result = cli.run("clone", cli.api.add(make_job()), "--set", override)
+    assert result.stderr == f"Error: {message}\n"
+    assert result.exit_code == 2

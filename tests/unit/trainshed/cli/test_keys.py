@@ -50,7 +50,7 @@ def test_a_key_is_created_used_listed_and_revoked(url: str) -> None:
     assert revoked.stderr == f"Key {listed['id']} is revoked.\n"
     assert "revoked" in run(url, "keys", "list").stdout
     refused = run(url, "jobs", key=key)
-    assert refused.stderr == "Error: the API key is unknown, revoked or expired: send another one\n"
+    assert refused.stderr == "Error: the API key is unknown, revoked or expired: use another one\n"
     assert refused.exit_code == 2
 
 
@@ -66,7 +66,7 @@ def test_an_empty_list_of_keys_is_a_message(url: str) -> None:
 
 def test_a_command_without_a_required_key_says_how_to_send_one(url: str) -> None:
     result = CliRunner().invoke(app, ["jobs", "--url", url])
-    assert "send the header `Authorization: Bearer KEY`" in result.stderr
+    assert "With `trainshed`, set TRAINSHED_API_KEY or give --api-key KEY" in result.stderr
     assert result.exit_code == 2
 
 

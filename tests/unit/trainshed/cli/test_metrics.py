@@ -60,7 +60,8 @@ def test_a_range_of_epochs_or_steps_is_written(url: str, job_id: UUID) -> None:
 
 
 def test_a_job_without_metrics_has_no_row(url: str, database: Database) -> None:
-    assert len(_run(url, factories.submitted(database)).stdout.splitlines()) == 2
+    rows = _run(url, factories.submitted(database), factories.succeeded(database)[0]).stdout.splitlines()[2:]
+    assert len(rows) == 4
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,17 @@ def test_a_job_without_metrics_has_no_row(url: str, database: Database) -> None:
 )
 def test_a_sparkline_ranges_from_the_least_value_to_the_greatest(values: list[float], bars: str) -> None:
     assert sparkline(values).replace("▄", "▅") == bars
+
+
+def test_a_job_without_points_is_told_why(url: str, database: Database) -> None:
+    _, model = factories.succeeded(database)
+    evaluation = factories.submitted(database, kind="evaluate", spec=factories.make_evaluate_spec(model.id))
+    queued = factories.submitted(database)
+
+    for job_id, reason in (
+        (evaluation, f"is an evaluation, which has no curves: `trainshed show {str(evaluation)[-8:]}`."),
+        (queued, "is queued and has finished no epoch."),
+    ):
+        result = _run(url, job_id)
+        assert (result.stdout, result.stderr) == ("", f"Job {job_id} {reason}\n")
+    assert json.loads(_run(url, queued, "--json").stdout)[0]["job_id"] == str(queued)

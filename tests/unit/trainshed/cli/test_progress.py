@@ -44,8 +44,6 @@ def test_a_running_job_before_its_first_phase_is_running() -> None:
 def test_an_ended_attempt_is_described_with_its_error() -> None:
     released = make_attempt(outcome=AttemptOutcome.RELEASED)
     failed = make_attempt(2, outcome=AttemptOutcome.FAILED, error_code="gpu_oom", error_message="too big")
-    assert ended_attempt(released).plain == "attempt 1 released; the job waits for its next attempt"
-    assert (
-        ended_attempt(failed).plain
-        == "attempt 2 failed (gpu_oom: too big); the job waits for its next attempt"
-    )
+    assert ended_attempt(released, 0, 3).plain == "attempt 1 released; will be resumed"
+    text = "attempt 2 failed (gpu_oom: too big); will be retried (failure 1 of 3)"
+    assert ended_attempt(failed, 1, 3).plain == text

@@ -79,6 +79,26 @@ def test_a_model_is_referred_to_by_its_id(api: FakeApi) -> None:
     assert find_model(api.connect(), str(model_id)) == model_id
 
 
+@pytest.mark.parametrize("part", [slice(-8, None), slice(0, -2)])
+def test_a_model_is_referred_to_by_a_part_of_its_id(api: FakeApi, part: slice) -> None:
+    model_id = model_of(api, SECOND)
+    assert find_model(api.connect(), str(model_id)[part]) == model_id
+
+
+@pytest.mark.parametrize("reference", ["nosuch", "NOSUCH!", "last-one"])
+def test_what_names_no_model_is_refused_as_such(api: FakeApi, reference: str) -> None:
+    with pytest.raises(
+        UsageError, match=f"'{reference}' is not a model: give its id or alias, its job, or `last`"
+    ):
+        find_model(api.connect(), reference)
+
+
+def test_an_ambiguous_part_of_a_models_id_is_refused_with_its_matches(api: FakeApi) -> None:
+    api.add(make_success(make_job(id=UUID("019a0000-0000-7000-8000-0000cccc1111"))))
+    with pytest.raises(UsageError, match=r"'1111' matches .*: give more of the model's id"):
+        find_model(api.connect(), "1111")
+
+
 def test_a_job_without_a_model_is_refused_with_its_state(api: FakeApi) -> None:
     with pytest.raises(UsageError, match=f"job {FIRST} has no model: it is failed"):
         find_model(api.connect(), "aaaa1111")

@@ -48,6 +48,42 @@ def test_a_model_is_given_an_alias_and_referred_to_by_it(url: str, model_id: UUI
     assert (unnamed["alias"], unnamed["description"]) == (None, "best")
 
 
+def test_that_an_alias_moves_is_told(url: str, model_id: UUID, database: Database) -> None:
+    better = factories.succeeded(database)[1].id
+    first, second = (f"{str(each)[-8:]} (accuracy 0." for each in (model_id, better))
+
+    named = _run(url, "model", model_id, "--alias", "champion").stderr
+    again = _run(url, "model", model_id, "--alias", "champion")
+    moved = _run(url, "model", better, "--alias", "champion")
+    renamed = _run(url, "model", better, "--alias", "best").stderr
+    removed = _run(url, "model", better, "--alias", "").stderr
+
+    assert named.startswith(f"champion: none -> {first}")
+    assert again.stderr == ""
+    assert moved.stderr.startswith(f"champion: {first}")
+    assert f"-> {second}" in moved.stderr
+    assert [line.split(":")[0] for line in renamed.splitlines()] == ["best", "champion"]
+    assert renamed.splitlines()[1].endswith("-> none")
+    assert removed.startswith(f"best: {second}")
+
+
+def test_a_models_alias_and_description_are_always_shown(url: str, model_id: UUID) -> None:
+    facts = dict(line.split(maxsplit=1) for line in _run(url, "model", model_id).stdout.splitlines()[:3])
+    assert {name: value.strip() for name, value in facts.items()} == {
+        "Model": str(model_id),
+        "Alias": "-",
+        "Description": "-",
+    }
+    _run(url, "model", model_id, "--alias", "champion", "--description", "the best of June")
+    shown = _run(url, "model", "champion").stdout
+    assert "the best of June" in shown
+
+
+def test_models_are_listed_by_ids_that_commands_take(url: str, model_id: UUID) -> None:
+    listed = _run(url, "models").stdout.splitlines()[2].split()[0]
+    assert json.loads(_run(url, "model", listed, "--json").stdout)["id"] == str(model_id)
+
+
 @pytest.mark.usefixtures("model_id")
 def test_a_blank_image_has_no_digit(url: str, tmp_path: Path) -> None:
     blank = tmp_path / "blank.png"
@@ -86,7 +122,11 @@ def test_jobs_are_compared_side_by_side(url: str, database: Database) -> None:
 
 
 def test_a_single_job_cannot_be_compared(url: str, database: Database) -> None:
-    assert _run(url, "compare", factories.submitted(database)).exit_code == 2
+    job_id = factories.submitted(database)
+    for arguments in ([job_id], [job_id, "last"]):
+        result = _run(url, "compare", *arguments)
+        assert result.stderr == "Error: compare at least two different jobs: `trainshed compare JOB JOB`\n"
+        assert result.exit_code == 2
 
 
 def test_misclassified_images_are_listed(url: str, database: Database) -> None:

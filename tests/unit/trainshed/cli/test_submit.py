@@ -159,7 +159,7 @@ def test_a_job_that_waits_for_somebody_to_act_is_warned_of(
         ("--epochs 0", "--epochs 0: Input should be greater than or equal to 1"),
         ("--threshold 2", "--threshold 2.0: Input should be less than or equal to 1"),
         ("--learning-rate nan", "--learning-rate nan: Input should be a finite number"),
-        ("--queue A!", "--queue A!: String should match pattern"),
+        ("--queue A!", "--queue A!: a queue's name has lower-case letters, digits,"),
         ("--max-runtime 0", "--max-runtime 0.0: Input should be greater than 0"),
         ("--tag  ", "--tag"),
     ],

@@ -2,9 +2,9 @@
 
 import json
 
-from shared.lifecycle import AttemptOutcome
+from shared.lifecycle import AttemptOutcome, WorkerState
 from tests.support.command_line import CommandLine, rendered_lines
-from tests.support.fake_api import make_worker_attempt
+from tests.support.fake_api import make_worker, make_worker_attempt
 from trainshed.cli.tables import history_table
 
 
@@ -16,6 +16,20 @@ def test_workers_are_listed(cli: CommandLine) -> None:
 def test_an_empty_list_of_workers_is_a_message(cli: CommandLine) -> None:
     cli.api.workers = ()
     assert "`trainshed worker`" in cli.run("workers").stderr
+
+
+def test_stopped_workers_are_listed_on_demand(cli: CommandLine) -> None:
+    cli.api.workers = (
+        make_worker(id="host:1"),
+        make_worker(id="host:2", state=WorkerState.STOPPED),
+        make_worker(id="host:3", state=WorkerState.LOST),
+    )
+    listed = json.loads(cli.run("workers", "--json").stdout)
+    assert [worker["id"] for worker in listed] == ["host:1", "host:3"]
+    assert "host:2" in cli.run("workers", "--all").stdout
+    cli.api.workers = cli.api.workers[1:2]
+    none = cli.run("workers")
+    assert (none.stdout, "workers --all` lists those that have stopped" in none.stderr) == ("", True)
 
 
 def test_what_a_worker_has_run_is_listed(cli: CommandLine) -> None:
