@@ -10,7 +10,7 @@ from rich.text import Text
 from shared.schemas import JobEvent, MetricName
 from trainshed.cli import options
 from trainshed.cli.follow import write_lines
-from trainshed.cli.formatting import metrics_line, printable, short_id
+from trainshed.cli.formatting import metrics_line, millisecond, printable, short_id
 from trainshed.cli.output import say
 from trainshed.cli.references import find_job
 from trainshed.errors import UsageError
@@ -46,14 +46,15 @@ def events(
 
 def describe(event: JobEvent, *, with_job: bool = False) -> Text:
     """Return an event as one line; with `with_job`, it begins with the end of the job's id."""
-    time = event.at.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
     job = f"{short_id(event.job_id)}  " if with_job else ""
-    line = f"{job}{event.seq:>4}  {time}  {event.type:16} {_details(event.data)}"
+    line = f"{job}{event.seq:>4}  {millisecond(event.at)}  {event.type:16} {_details(event.data)}"
     return Text(printable(line.rstrip()))
 
 
 def _details(data: Mapping[str, Any]) -> str:
     if epochs := data.get("epochs"):
-        last = epochs[-1]
-        return f"epoch {last['epoch'] + 1}  {metrics_line({name: last[name] for name in MetricName})}"
+        # counted from 1, as everywhere people see them; several may be recorded together
+        first, last = epochs[0]["epoch"] + 1, epochs[-1]["epoch"] + 1
+        recorded = f"epoch {last}" if first == last else f"epochs {first} to {last}, the last:"
+        return f"{recorded}  {metrics_line({name: epochs[-1][name] for name in MetricName})}"
     return "  ".join(f"{name} {' '.join(str(value).split())}" for name, value in data.items())

@@ -17,7 +17,7 @@ from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.formatting import metrics_line, short_id
 from trainshed.cli.output import say, show, stdout, write_json
-from trainshed.cli.progress import LiveProgress, activity, ended_attempt, waiting_reason
+from trainshed.cli.progress import EpochTimes, LiveProgress, activity, ended_attempt, waiting_reason
 from trainshed.client import Client
 
 M = TypeVar("M", bound=BaseModel)
@@ -62,14 +62,14 @@ def follow(server: Client, job_id: UUID, console: Console) -> JobDetail:
 
 
 def _follow_live(server: Client, job_id: UUID, console: Console) -> JobDetail:
-    reported = 0
+    reported, epochs = 0, EpochTimes()
     with Live(console=console, refresh_per_second=_REFRESH_HZ) as live:
         for job in server.watch(job_id):
             ended = _ended_attempts(job)
             for line in ended[reported:]:
                 live.console.print(line)
             reported = len(ended)
-            live.update(LiveProgress(job))
+            live.update(LiveProgress(job, epochs))
     return job
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from trainshed.cli import (
+    datasets,
     doctor,
     events,
     job_edits,
@@ -56,6 +57,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     *(job_edits.cancel, job_edits.retry, job_edits.edit, job_edits.clone, job_edits.delete),
     *(results.models, results.model, results.predict, results.compare, results.misclassified),
     *(run.api, run.worker, run.migrate, doctor.doctor),
+    datasets.datasets,
+    *(run.api, run.worker, run.migrate),
 )
 for command in _COMMANDS:
     app.command()(command)

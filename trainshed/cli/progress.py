@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 from rich.console import Group
 from rich.progress_bar import ProgressBar
@@ -25,22 +26,33 @@ _WAITING_FOR = {
 }
 
 
+class EpochTimes:
+    """How long jobs have been in the epochs in which they are now: since this program has seen them there."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[UUID, tuple[object, float]] = {}
+
+    def since_s(self, job: Job) -> float:
+        """Return the seconds since a job was first seen in its present epoch."""
+        epoch = (job.attempt, job.progress and job.progress.epoch)
+        if self._seen.get(job.id, (None,))[0] != epoch:
+            self._seen[job.id] = epoch, self._clock()
+        return self._clock() - self._seen[job.id][1]
+
+
 class LiveProgress:
     """A job's progress, which moves on between two of its states whenever it is redrawn."""
 
-    def __init__(self, job: JobDetail, clock: Callable[[], float] = time.monotonic) -> None:
-        self._job, self._clock, self._at = job, clock, clock()
+    def __init__(self, job: JobDetail, epochs: EpochTimes) -> None:
+        self._job, self._epochs = job, epochs
 
     def __rich_console__(self, _console: object, _options: object) -> Iterator[Group]:
-        yield live_progress(self._job, self._clock() - self._at)
+        yield live_progress(self._job, self._epochs.since_s(self._job))
 
 
 def live_progress(job: JobDetail, since_s: float = 0.0) -> Group:
-    """Return a job's progress bar, times and metrics in up to three lines.
-
-    Within an epoch the bar moves at the pace of the last epochs: `since_s` are the seconds since the job was
-    in this state.
-    """
+    """Return a job's progress bar, times and metrics in up to three lines, `since_s` seconds into its epoch."""
     line = Table.grid(padding=(0, 2), expand=True)
     line.add_column(width=14)
     line.add_column(ratio=1)
@@ -56,9 +68,13 @@ def live_progress(job: JobDetail, since_s: float = 0.0) -> Group:
 
 
 def progress_bar(job: Job, since_s: float, width: int | None = None) -> ProgressBar:
-    """Return a bar of a job's epochs, the current one as far as it is likely to be."""
+    """Return a bar of a job's epochs.
+
+    The current epoch is an estimate: the server knows of finished epochs only, so that within one the bar
+    moves at the pace of the last ones. While none is finished there is no pace, and the bar only pulses.
+    """
     progress = job.progress
-    if progress is None:
+    if progress is None or (job.state is JobState.RUNNING and not progress.epoch):
         return ProgressBar(total=None if job.state is JobState.RUNNING else 1, width=width)
     epoch_s = _epoch_s(progress)
     within = min(since_s / epoch_s, _ALMOST_AN_EPOCH) if epoch_s else 0.0

@@ -19,6 +19,7 @@ from trainshed.cli.fitting import FittedTable, number, prose, text
 from trainshed.cli.formatting import NOTHING, decimal, duration, printable, short_id
 from trainshed.cli.output import say, stdout
 from trainshed.cli.progress import (
+    EpochTimes,
     activity,
     elapsed_s,
     epochs_done,
@@ -124,7 +125,7 @@ def _unfinished(server: Client, rows: int) -> list[Job]:
 def _show(rounds: Iterable[Round], console: Console, *, as_json: bool) -> Round:
     """Show each round as it comes, and return the last."""
     shown: dict[UUID, object] = {}
-    last = Round(())
+    last, epochs = Round(()), EpochTimes()
     live = (
         None if as_json or not console.is_terminal else Live(console=console, refresh_per_second=_REFRESH_HZ)
     )
@@ -133,7 +134,7 @@ def _show(rounds: Iterable[Round], console: Console, *, as_json: bool) -> Round:
             if live:
                 for ended in last.ended:
                     live.console.print(job_line(ended))
-                live.update(LiveTable(last))
+                live.update(LiveTable(last, epochs))
                 continue
             for job in (*last.jobs, *last.ended):
                 if shown.get(job.id) != _news(job):
@@ -171,25 +172,25 @@ def job_line(job: Job) -> Text:
 class LiveTable:
     """A table of jobs whose bars and times move on until the next round."""
 
-    def __init__(self, seen: Round, clock: Callable[[], float] = time.monotonic) -> None:
-        self._round, self._clock, self._at = seen, clock, clock()
+    def __init__(self, seen: Round, epochs: EpochTimes) -> None:
+        self._round, self._epochs = seen, epochs
 
     def __rich_console__(self, _console: Console, _options: object) -> Iterator[FittedTable | Text]:
         if self._round.head:
             yield Text(self._round.head)
             yield Text()
-        since_s = self._clock() - self._at
-        yield watch_table(self._round.jobs, since_s)
+        yield watch_table(self._round.jobs, self._epochs)
 
 
-def watch_table(jobs: Iterable[Job], since_s: float = 0.0) -> FittedTable:
-    """Return jobs, one per row, `since_s` seconds after they were looked at."""
+def watch_table(jobs: Iterable[Job], epochs: EpochTimes) -> FittedTable:
+    """Return jobs, one per row, as far in their epochs as they are likely to be."""
     table = FittedTable(
         *(text("Job"), text("State"), text("Progress", 2), number("Epochs"), number("Elapsed", 1)),
         *(number("Left"), prose("About")),
         with_note=False,
     )
     for job in jobs:
+        since_s = epochs.since_s(job)
         spent = (elapsed_s(job), seconds_left(job, since_s))
         about = "; ".join(filter(None, (job.name, waiting_reason(job))))
         table.add_row(

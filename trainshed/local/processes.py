@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 
 from shared.settings import Settings
 
+_OLD_LOGS = 5
 _TAIL_LINES = 12
 _TAIL_BYTES = 8_192
 _SECRET_FIELDS = {"api_key", "api_keys"}  # which Settings dumps as asterisks
@@ -26,7 +28,8 @@ class Program:
 
     Attributes:
         name: for messages.
-        log: the file that its output goes to; the previous run's is kept as the same name with `.1` appended.
+        log: the file that its output goes to; those of the last runs are kept with `.1`, the newest, to `.5`
+            appended to the name.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Program:
     def start(self) -> None:
         """Start it, with a new log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists():
-            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+        logs = [self.log, *(self.log.with_name(f"{self.log.name}.{age}") for age in range(1, _OLD_LOGS + 1))]
+        for newer, older in reversed(list(pairwise(logs))):
+            if newer.exists():
+                newer.replace(older)
         self._launch()
 
     def restart(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.command_line import CommandLine, Interrupting
 from tests.support.factories import make_epoch
-from tests.support.fake_api import make_event, make_job, make_states
+from tests.support.fake_api import T0, make_event, make_job, make_states
 from trainshed.cli.events import describe
 
 
@@ -83,10 +83,18 @@ def test_events_of_all_jobs_can_only_be_followed(cli: CommandLine, options: tupl
             {"type": "epochs_recorded", "data": {"epochs": [make_epoch(0).model_dump(mode="json")]}},
             "epochs_recorded  epoch 1  loss 1.0000  accuracy 0.5000  val_loss 1.1000  val_accuracy 0.4000",
         ),
+        (
+            {
+                "type": "epochs_recorded",
+                "data": {"epochs": [make_epoch(each).model_dump(mode="json") for each in (0, 1, 2)]},
+            },
+            "epochs_recorded  epochs 1 to 3, the last:  loss 0.3333  accuracy 0.7500  val_loss 0.4333  "
+            "val_accuracy 0.6500",
+        ),
         ({"type": "failed", "data": {"message": "it\nbroke"}}, "failed           message it broke"),
         ({"type": "failed", "data": {"message": "\x1b[2Jgone"}}, "failed           message ?[2Jgone"),
     ],
 )
 def test_an_event_is_described_in_one_line(changes: dict[str, object], details: str) -> None:
     line = describe(make_event(make_job().id, 7, **changes))
-    assert line.plain == f"   7  2026-01-02 03:04:05.000  {details}"
+    assert line.plain == f"   7  {T0.astimezone():%Y-%m-%d %H:%M:%S.000 %Z}  {details}"

@@ -1,9 +1,21 @@
 """Formatting of values."""
 
+import time
+from datetime import UTC, datetime
+
 import pytest
 
-from tests.support.fake_api import make_job
-from trainshed.cli.formatting import ago, cell, decimal, printable, short_id
+from tests.support.fake_api import T0, make_job
+from trainshed.cli.formatting import (
+    ago,
+    cell,
+    decimal,
+    millisecond,
+    minute,
+    printable,
+    second,
+    short_id,
+)
 
 
 @pytest.mark.parametrize(
@@ -12,6 +24,19 @@ from trainshed.cli.formatting import ago, cell, decimal, printable, short_id
 )
 def test_an_age_is_given_in_its_largest_unit(seconds: float, text: str) -> None:
     assert ago(seconds) == text
+
+
+def test_times_are_those_of_this_host_and_name_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        at = datetime(2026, 7, 1, 23, 30, 5, 123_456, tzinfo=UTC)
+        assert minute(at) == "2026-07-02 01:30 CEST"
+        assert second(T0) == "2026-01-02 04:04:05 CET"
+        assert millisecond(at) == "2026-07-02 01:30:05.123 CEST"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_nothing_is_a_dash() -> None:

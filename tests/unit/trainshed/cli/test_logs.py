@@ -39,6 +39,8 @@ def run(url: str, *arguments: object) -> Result:
 
 def test_a_log_is_shown_without_control_characters(url: str, attempt: AttemptId) -> None:
     first, second = run(url, attempt.job_id).stdout.splitlines()
+    assert datetime.now().astimezone().strftime("%Y-%m-%d") in first
+    assert first.split()[2] == datetime.now().astimezone().tzname()
     assert first.endswith("info     attempt started epoch=1")
     assert second.endswith("warning  it ?[31mcreaks epoch=2")
 

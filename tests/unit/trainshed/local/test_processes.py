@@ -109,13 +109,13 @@ def test_ctrl_c_in_the_terminal_does_not_reach_a_program(make: Make) -> None:
     assert os.getpgid(program.pid) == program.pid != os.getpgid(0)
 
 
-def test_the_previous_runs_log_is_kept(make: Make) -> None:
-    first, second = make("print('first')"), make("print('second')")
-    for program in (first, second):
+def test_the_logs_of_the_last_five_runs_are_kept(make: Make) -> None:
+    for number in range(8):
+        program = make(f"print({number})")
         program.start()
         wait_until(program.exit_reason, "the program ends")
-    assert second.log.read_text() == "second\n"
-    assert second.log.with_name("program.log.1").read_text() == "first\n"
+    logs = {file.name: file.read_text().strip() for file in program.log.parent.iterdir()}
+    assert logs == {"program.log": "7", **{f"program.log.{age}": str(7 - age) for age in range(1, 6)}}
 
 
 def test_a_restarted_program_appends_to_its_log(make: Make) -> None:
