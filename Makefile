@@ -47,8 +47,9 @@ contract: .venv/installed ## Test the API against its OpenAPI document with sche
 	$(TESTING) $(BIN)/python -m tests.contract
 
 .PHONY: screenshots
-screenshots: .venv/installed ## Train some jobs and take a picture of each page into screenshots/, and of the README's into docs/
+screenshots: .venv/installed ## Train some jobs and take pictures of pages and terminals into screenshots/, and of the README's into docs/
 	@$(BIN)/python -m tests.web.screenshots screenshots
+	@$(BIN)/python -m tests.web.terminal_pictures screenshots/terminals
 
 .PHONY: gpu
 gpu: .venv/installed ## Run the tests that need a GPU

@@ -1,10 +1,6 @@
 """docs/demo.svg: what `trainshed demo` shows at its end in a terminal, from a run of it."""
 
-import os
-import pty
-import subprocess
 import sys
-from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
@@ -12,9 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.support.paths import ROOT
+from tests.support.terminals import Terminal
 
 _FILE = ROOT / "docs" / "demo.svg"
 _COLUMNS = 80
+_WAIT_S = 600.0
 _RESULTS = "Evaluation on"  # the first words after the progress
 
 
@@ -34,17 +32,8 @@ def draw(data_dir: Path) -> None:
 
 def _run(data_dir: Path) -> str:
     """Return what the demo writes to its terminal."""
-    terminal, its_end = pty.openpty()
-    environment = {**os.environ, "TRAINSHED_DATA_DIR": str(data_dir), "COLUMNS": str(_COLUMNS)}
     command = [sys.executable, "-m", "trainshed.cli.main", "demo"]
-    environment["TERM"] = "xterm-256color"
-    demo = subprocess.Popen(command, stdin=its_end, stdout=its_end, stderr=its_end, env=environment)
-    os.close(its_end)
-    written = bytearray()
-    with suppress(OSError):  # at the end of its output
-        while part := os.read(terminal, 65_536):
-            written += part
-    os.close(terminal)
-    if demo.wait() != 0:
-        raise RuntimeError(f"`trainshed demo` ended with status {demo.returncode}:\n{written.decode()}")
-    return written.decode().replace("\r\n", "\n")
+    demo = Terminal(command, columns=_COLUMNS, environment={"TRAINSHED_DATA_DIR": str(data_dir)})
+    if status := demo.wait(_WAIT_S):
+        raise RuntimeError(f"`trainshed demo` ended with status {status}:\n{demo.written}")
+    return demo.written.replace("\r\n", "\n")

@@ -52,7 +52,7 @@ class LiveProgress:
 
 
 def live_progress(job: JobDetail, since_s: float = 0.0) -> Group:
-    """Return a job's progress bar, times and metrics in up to three lines, `since_s` seconds into its epoch."""
+    """Return a job's bar, times and metrics in up to three lines, `since_s` seconds into its epoch."""
     line = Table.grid(padding=(0, 2), expand=True)
     line.add_column(width=14)
     line.add_column(ratio=1)

@@ -1,5 +1,6 @@
 """The commands about results: `trainshed models`, `model`, `predict`, `compare`, `misclassified`."""
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from itertools import islice
@@ -21,6 +22,7 @@ from trainshed.errors import UsageError
 from trainshed.operations.fields import ModelChanges
 
 _MAX_PAGE_SIZE = 100  # of the server
+_STDOUT = Path("-")
 
 
 class DownloadFormat(StrEnum):
@@ -42,7 +44,9 @@ Download = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        help="Write the download to this file or folder.", show_default="model-ID.FORMAT", writable=True
+        help="Write the download to this file or folder; `-` is stdout.",
+        show_default="model-ID.FORMAT",
+        writable=True,
     ),
 ]
 ImageFile = Annotated[Path, typer.Argument(metavar="FILE", help="PNG or JPEG file, of any size.")]
@@ -85,6 +89,8 @@ def model(
     """Show a trained model's layers; set its alias or description; download it."""
     if output and not download:
         raise UsageError("--output needs --download keras, onnx or tfjs")
+    if output == _STDOUT and as_json:
+        raise UsageError("both --json and --output - write to stdout: give one of them")
     changes: ModelChanges = {}
     if alias is not None:
         changes["alias"] = alias or None
@@ -102,7 +108,8 @@ def model(
     if download:
         path = output or Path(f"model-{detail.id}.{download}")
         _download(server, detail.id, download, path)
-        say(f"Wrote {path}.")
+        if path != _STDOUT:
+            say(f"Wrote {path}.")
 
 
 def predict(
@@ -171,9 +178,15 @@ def _newest(server: Client) -> ModelReference:
 
 
 def _download(server: Client, model_id: UUID, file_format: DownloadFormat, path: Path) -> None:
+    if path == _STDOUT and file_format is DownloadFormat.TFJS:
+        raise UsageError("a model for TensorFlow.js is a folder, which cannot be written to stdout")
     try:
         if file_format is not DownloadFormat.TFJS:
-            path.write_bytes(server.download(model_id, ModelFormat(file_format)))
+            content = server.download(model_id, ModelFormat(file_format))
+            if path == _STDOUT:
+                sys.stdout.buffer.write(content)
+            else:
+                path.write_bytes(content)
             return
         path.mkdir(exist_ok=True)
         for name, content in server.tfjs_files(model_id).items():

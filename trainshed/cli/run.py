@@ -18,6 +18,7 @@ from trainshed.cli.demo import run_demo
 from trainshed.cli.exit_codes import ExitCode
 from trainshed.cli.output import confirm, say, show, write_json
 from trainshed.errors import UsageError
+from trainshed.local import ports
 from trainshed.local.extras import require
 from trainshed.local.stack import LocalStack
 from trainshed.local.stack import migrate as migrate_database
@@ -69,19 +70,23 @@ def api() -> None:
         settings.require_guarded()
     except ExposedApi as error:
         raise UsageError(str(error)) from error
+    ports.require_free(settings.host, settings.port)
     log.configure(settings.log_level, secrets=settings.secrets)
     # until the app sets its own; to look for garbage among what is imported takes a sixth of the start
     gc.set_threshold(100_000)
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        # no header decides whose request it is: see `api.http.callers`
-        proxy_headers=False,
-        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
-    )
+    try:
+        uvicorn.run(
+            "api.app:create_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            # no header decides whose request it is: see `api.http.callers`
+            proxy_headers=False,
+            timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
+        )
+    except SystemExit as error:  # uvicorn's code of a failed start is that of a cancelled job
+        raise typer.Exit(ExitCode.FAILED if error.code else ExitCode.DONE) from error
 
 
 def worker(

@@ -57,3 +57,16 @@ def test_a_file_that_cannot_be_written_is_an_error(cli: CommandLine, tmp_path: P
     result = cli.run("model", "last", "--download", "keras", "--output", tmp_path / "none" / "x")
     assert "cannot be written: No such file or directory" in result.stderr
     assert result.exit_code == 2
+
+
+def test_a_download_is_written_to_stdout(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.api.add(make_success(make_job()))
+    result = cli.run("model", "last", "--download", "onnx", "--output", "-")
+    assert (result.stdout_bytes, result.stderr, list(tmp_path.iterdir())) == (b"the model's file", "", [])
+    assert (
+        "give one of them" in cli.run("model", "last", "--download", "onnx", "--output", "-", "--json").stderr
+    )
+    assert "is a folder" in cli.run("model", "last", "--download", "tfjs", "--output", "-").stderr

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,6 +72,28 @@ def test_an_api_without_keys_is_not_served_to_other_hosts(
     result = cli.run("api")
     assert "set TRAINSHED_API_KEYS to a secret" in result.stderr
     assert (result.stdout, result.exit_code) == ("", 2)
+
+
+def test_a_port_that_is_used_is_one_line_and_exit_code_1(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as used:
+        used.bind((HOST, 0))
+        used.listen()
+        port = used.getsockname()[1]
+        monkeypatch.setenv("TRAINSHED_PORT", str(port))
+        result = cli.run("api")
+    assert result.stderr.startswith(f"Error: port {port} on {HOST} cannot be listened on")
+    assert (result.stdout, result.exit_code) == ("", 1)
+
+
+def test_a_start_that_fails_has_not_the_code_of_a_cancelled_job(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSHED_PORT", str(ports.find_free(HOST)))
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: sys.exit(3))
+    monkeypatch.setattr("shared.log.configure", lambda *_, **__: None)
+    assert cli.run("api").exit_code == 1
 
 
 def test_the_worker_command_becomes_the_worker(tmp_path: Path) -> None:
