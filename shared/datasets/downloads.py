@@ -45,8 +45,8 @@ _TRANSIENT_STATUSES = frozenset({408, 425, 429})  # below 500; a retry may succe
 # of a server that compresses nevertheless: one of the others, or two of these, may turn 64 kB into gigabytes
 _ENCODINGS = ("", "identity", "gzip", "deflate")
 _ADVICE = (
-    "Check the address (of `mnist`: TRAINSHED_MNIST_IMAGES_URL and TRAINSHED_MNIST_LABELS_URL), and that this "
-    "machine can reach it; the dataset `digits` needs no network."
+    "Check the address (of `mnist`: TRAINSHED_MNIST_IMAGES_URL and TRAINSHED_MNIST_LABELS_URL), and that "
+    "this machine can reach it; the dataset `digits` needs no network."
 )
 
 _log = logging.getLogger(__name__)

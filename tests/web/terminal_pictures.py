@@ -49,7 +49,7 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
                         with _shown(command, stack.url, width, until) as screen:
                             for theme in _THEMES:
                                 path = folder / f"{name}-{width}-{theme}.png"
-                                _draw(browser, screen, f"trainshed {command}", width, theme, path)
+                                _draw(browser, screen, f"trainshed {name}", width, theme, path)
                     _say(name)
 
 
@@ -132,7 +132,7 @@ def _shown(command: str, url: str, width: int, until: str) -> Iterator[str]:
 def _draw(browser: Browser, screen: str, title: str, width: int, theme: str, path: Path) -> None:
     console = Console(record=True, width=width, file=StringIO(), force_terminal=True, highlight=False)
     console.print(Text.from_ansi(screen.rstrip()))
-    svg = console.export_svg(title=title[:width], theme=_THEMES[theme])
+    svg = console.export_svg(title=title, theme=_THEMES[theme])
     page = browser.new_page(color_scheme="dark" if theme == "dark" else "light")
     page.set_content(f"<body style='margin:0'>{svg}</body>")
     page.locator("svg").first.screenshot(path=path)

@@ -15,10 +15,10 @@ def datasets(server: options.Server, as_json: options.Json = False) -> None:
 
 
 def dataset_table(datasets: Iterable[DatasetSummary]) -> FittedTable:
-    """Return datasets, one per row; "By default": the images of a job that does not say how many."""
+    """Return datasets, one per row; "By default" are the images of a job that does not say how many."""
     table = FittedTable(
-        *(text("Dataset"), number("For training"), number("For tests"), text("By default", 2)),
-        *(prose("Classes", 1), text("On the API's host", 3)),
+        *(text("Dataset"), number("Training"), number("Test"), prose("By default", 1)),
+        *(prose("Classes", 2), text("Cached", 3)),
     )
     for dataset in datasets:
         sizes = (

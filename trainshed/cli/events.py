@@ -10,7 +10,7 @@ from rich.text import Text
 from shared.schemas import JobEvent, MetricName
 from trainshed.cli import options
 from trainshed.cli.follow import write_lines
-from trainshed.cli.formatting import metrics_line, millisecond, printable, short_id
+from trainshed.cli.formatting import decimal, metrics_line, millisecond, printable, short_id
 from trainshed.cli.output import say
 from trainshed.cli.references import find_job
 from trainshed.errors import UsageError
@@ -55,6 +55,12 @@ def _details(data: Mapping[str, Any]) -> str:
     if epochs := data.get("epochs"):
         # counted from 1, as everywhere people see them; several may be recorded together
         first, last = epochs[0]["epoch"] + 1, epochs[-1]["epoch"] + 1
-        recorded = f"epoch {last}" if first == last else f"epochs {first} to {last}, the last:"
+        recorded = f"epoch {last}" if first == last else f"epochs {first} to {last}; the last:"
         return f"{recorded}  {metrics_line({name: epochs[-1][name] for name in MetricName})}"
-    return "  ".join(f"{name} {' '.join(str(value).split())}" for name, value in data.items())
+    if set(data) == {"phase"}:
+        return str(data["phase"])
+    return "  ".join(f"{name} {_value(value)}" for name, value in data.items())
+
+
+def _value(value: object) -> str:
+    return decimal(value) if isinstance(value, float) else " ".join(str(value).split())

@@ -8,7 +8,7 @@ from rich.text import Text
 from shared.schemas import JobLogLine, LogLevel
 from trainshed.cli import options
 from trainshed.cli.follow import write_lines
-from trainshed.cli.formatting import millisecond, printable
+from trainshed.cli.formatting import decimal, millisecond, printable
 from trainshed.cli.references import find_job
 
 _STYLES = {LogLevel.WARNING: "yellow", LogLevel.ERROR: "red", LogLevel.CRITICAL: "bold red"}
@@ -32,6 +32,10 @@ def logs(
 
 
 def _formatted(line: JobLogLine) -> Text:
-    fields = "".join(f" {name}={value}" for name, value in line.fields.items())
+    fields = "".join(f" {name}={_value(value)}" for name, value in line.fields.items())
     text = f"{millisecond(line.at)} {line.level:8} {line.message}{fields}"
     return Text(printable(text, allowed="\n"), _STYLES.get(line.level, ""))
+
+
+def _value(value: object) -> object:
+    return decimal(value) if isinstance(value, float) else value

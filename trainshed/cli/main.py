@@ -71,7 +71,7 @@ app.add_typer(keys.app, name="keys")
 
 def main() -> None:
     """Run the command that the arguments name."""
-    app()
+    app(prog_name="trainshed")  # also where Python runs this module
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
-from rich.console import Group
+from rich.columns import Columns
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -64,7 +65,13 @@ def live_progress(job: JobDetail, since_s: float = 0.0) -> Group:
         queue_position(job),
         last_metrics(job),
     )
-    return Group(line, *(Text(detail) for detail in details if detail))
+    return Group(line, *(_wrapped(detail) for detail in details if detail))
+
+
+def _wrapped(facts: str) -> RenderableType:
+    """Return facts that are two spaces apart, with a line's end only between them where they are too long."""
+    parts = facts.split("  ")
+    return Text(facts) if len(parts) == 1 else Columns(map(Text, parts), padding=(0, 2))
 
 
 def progress_bar(job: Job, since_s: float, width: int | None = None) -> ProgressBar:

@@ -87,10 +87,7 @@ def model(
     as_json: options.Json = False,
 ) -> None:
     """Show a trained model's layers; set its alias or description; download it."""
-    if output and not download:
-        raise UsageError("--output needs --download keras, onnx or tfjs")
-    if output == _STDOUT and as_json:
-        raise UsageError("both --json and --output - write to stdout: give one of them")
+    _check_output(output, download, as_json=as_json)
     changes: ModelChanges = {}
     if alias is not None:
         changes["alias"] = alias or None
@@ -154,6 +151,15 @@ def misclassified(
     write_result(first, misclassified_table, as_json=as_json, if_empty="No misclassified images match.")
 
 
+def _check_output(output: Path | None, download: DownloadFormat | None, *, as_json: bool) -> None:
+    if output and not download:
+        raise UsageError("--output needs --download keras, onnx or tfjs")
+    if output == _STDOUT and as_json:
+        raise UsageError("both --json and --output - write to stdout: give one of them")
+    if output == _STDOUT and download is DownloadFormat.TFJS:
+        raise UsageError("a model for TensorFlow.js is a folder, which cannot be written to stdout")
+
+
 def _change(server: Client, model: ModelDetail, changes: ModelChanges) -> tuple[ModelDetail, Sequence[str]]:
     """Change a model; return it, and a line for each alias that has moved."""
     alias = changes.get("alias", model.alias)
@@ -178,8 +184,6 @@ def _newest(server: Client) -> ModelReference:
 
 
 def _download(server: Client, model_id: UUID, file_format: DownloadFormat, path: Path) -> None:
-    if path == _STDOUT and file_format is DownloadFormat.TFJS:
-        raise UsageError("a model for TensorFlow.js is a folder, which cannot be written to stdout")
     try:
         if file_format is not DownloadFormat.TFJS:
             content = server.download(model_id, ModelFormat(file_format))

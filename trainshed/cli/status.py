@@ -57,7 +57,7 @@ def status(server: options.Server, as_json: options.Json = False) -> None:
 def _identity(me: Me) -> str:
     if me.name == WITHOUT_KEY:
         return f"no key needed on this host ({me.scope} access)"
-    return f"key {printable(me.name)} with scope {me.scope}"
+    return f"{printable(me.name)}, with scope {me.scope}"
 
 
 def _tables(status: _Status) -> Group:

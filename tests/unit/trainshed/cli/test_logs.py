@@ -29,7 +29,7 @@ def attempt(database: Database) -> AttemptId:
 def log(
     database: Database, attempt: AttemptId, number: int, message: str, level: LogLevel = LogLevel.INFO
 ) -> None:
-    line = Line(number, datetime.now(UTC), level, message, {"epoch": number})
+    line = Line(number, datetime.now(UTC), level, message, {"epoch": number, "loss": 1 / 3})
     database.write(partial(job_logs.append, lines={attempt: [line]}))
 
 
@@ -41,8 +41,8 @@ def test_a_log_is_shown_without_control_characters(url: str, attempt: AttemptId)
     first, second = run(url, attempt.job_id).stdout.splitlines()
     assert datetime.now().astimezone().strftime("%Y-%m-%d") in first
     assert first.split()[2] == datetime.now().astimezone().tzname()
-    assert first.endswith("info     attempt started epoch=1")
-    assert second.endswith("warning  it ?[31mcreaks epoch=2")
+    assert first.endswith("info     attempt started epoch=1 loss=0.3333")
+    assert second.endswith("warning  it ?[31mcreaks epoch=2 loss=0.3333")
 
 
 def test_a_long_line_of_a_log_stays_whole(url: str, attempt: AttemptId, database: Database) -> None:

@@ -27,6 +27,16 @@ def test_progress_is_as_wide_as_the_terminal(width: int) -> None:
     assert numbers == "loss 0.1000  accuracy 0.9000  val_loss 0.2000  val_accuracy 0.8000"
 
 
+def test_in_a_narrow_terminal_a_metric_keeps_its_value() -> None:
+    metrics = LastMetrics(loss=0.1, accuracy=0.9, val_loss=0.2, val_accuracy=0.8)
+    job = make_job(state=JobState.RUNNING, progress=make_progress(2), metrics=metrics)
+    lines = rendered_lines(live_progress(job), 60)
+    assert [line.split() for line in lines[1:]] == [
+        ["loss", "0.1000", "accuracy", "0.9000", "val_loss", "0.2000"],
+        ["val_accuracy", "0.8000"],
+    ]
+
+
 def test_an_evaluation_jobs_progress_has_no_epochs() -> None:
     job = make_job(kind="evaluate", state=JobState.RUNNING, phase=Phase.EVALUATING, progress=None)
     assert rendered_lines(live_progress(job))[0].startswith("evaluating")
