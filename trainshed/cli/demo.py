@@ -34,8 +34,14 @@ _EXPECTED_METRICS = {
 }
 
 
-def run_demo(settings: Settings, *, report: Callable[[str], None], as_json: bool) -> ExitCode:
+def run_demo(
+    settings: Settings, *, report: Callable[[str], None], as_json: bool, program: str = "trainshed"
+) -> ExitCode:
     """Run the codelab's job on a new local stack, or on a running stack with the same data.
+
+    Args:
+        report: is called with a line for people at each step of the stack's start.
+        program: how a shell starts this program.
 
     Returns:
         DONE if the job succeeded and its results are consistent.
@@ -51,7 +57,11 @@ def run_demo(settings: Settings, *, report: Callable[[str], None], as_json: bool
         code, page = _run_on(running.url, settings, as_json)
         say(f"Its page: {running.url}{page}", "bold")
         return code
-    say("`trainshed up` serves these results again, and runs more jobs. Then this job's page is")
+    serves = f"`{program} up` serves"
+    if code is ExitCode.DONE:
+        say(f"{serves} these results again, and runs more jobs. Then this job's page is")
+    else:
+        say(f"{serves} what there is of it, and runs more jobs. Then this job's page, with its log, is")
     say(f"{served_at}{page}", "bold")
     return code
 

@@ -30,7 +30,7 @@ First = Annotated[
     typer.Option(
         "--from",
         min=0,
-        help="The first epoch, or step over all epochs; both are counted from 0 here.",
+        help="The first epoch, or step over all epochs, from 0.",
         show_default="0",
     ),
 ]
@@ -55,7 +55,10 @@ def metrics(
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Show loss and accuracy over the epochs of up to 50 jobs; with --format or --json, every point."""
+    """Show loss and accuracy over the epochs of up to 50 jobs; with --format or --json, every point.
+
+    Elsewhere the first epoch is 1; in CSV, NDJSON and JSON, as in --from and --to, it is 0.
+    """
     ids = [find_job(server, job) for job in jobs]
     selection: dict[str, Any] = {
         "names": name or (),

@@ -2,10 +2,12 @@
 
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -23,6 +25,12 @@ from trainshed.local.extras import require
 from trainshed.local.stack import LocalStack
 from trainshed.local.stack import migrate as migrate_database
 
+_FIRST_COMMANDS = (
+    ("train", "train the codelab's model"),
+    ("open", "show that job in the browser"),
+    ("train --help", "list all options of a job"),
+    ("jobs", "list jobs"),
+)
 _STACK = ("local", "worker")
 _SHUTDOWN_TIMEOUT_S = 5  # for requests that the API is still serving when it is stopped
 
@@ -50,7 +58,7 @@ def demo(as_json: options.Json = False) -> None:
     require(*_STACK)
     try:
         with _interruptible():
-            code = run_demo(get_settings(), report=_report, as_json=as_json)
+            code = run_demo(get_settings(), report=_report, as_json=as_json, program=program())
     except KeyboardInterrupt:
         say("Stopped.")
         code = ExitCode.DETACHED
@@ -127,6 +135,15 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def program() -> str:
+    """Return how a shell starts this program: by its name where that is on the PATH."""
+    beside_python = Path(sys.executable).with_name("trainshed")
+    if shutil.which("trainshed") or not beside_python.exists():
+        return "trainshed"
+    here = Path.cwd()
+    return str(beside_python.relative_to(here) if beside_python.is_relative_to(here) else beside_python)
+
+
 def _report(line: str) -> None:
     say(f"- {line}", "dim")
 
@@ -134,6 +151,8 @@ def _report(line: str) -> None:
 def _welcome(url: str, settings: Settings) -> str:
     is_default = url == local_url(Settings.model_construct()) and not settings.url
     export = "" if is_default else f"  export TRAINSHED_URL={url}\n"
+    name = program()
+    commands = "\n".join(f"  {name} {command:16} {what}" for command, what in _FIRST_COMMANDS)
     return f"""
 Trainshed is running at {url}
 Open it in a browser. Press Ctrl-C here to stop it.
@@ -144,8 +163,5 @@ Open it in a browser. Press Ctrl-C here to stop it.
 
 From another terminal:
 
-{export}  trainshed train            train the codelab's model
-  trainshed open             show that job in the browser
-  trainshed train --help     list all options of a job
-  trainshed jobs             list jobs
+{export}{commands}
 """

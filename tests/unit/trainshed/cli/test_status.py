@@ -36,6 +36,15 @@ def test_a_ready_server_is_shown_with_its_jobs_and_queues(
     assert (share["queued"], share["running"]) == (1, 1)
 
 
+def test_workers_that_have_stopped_are_not_shown(url: str, database: Database) -> None:
+    factories.worker(database, id="host:1")
+    factories.worker(database, id="host:2", state="stopped")
+    shown = _run(url)
+    assert "host:1" in shown.stdout
+    assert "host:2" not in shown.stdout
+    assert f"{url}: no key needed on this host (admin access)" in shown.stdout
+
+
 def test_a_server_without_redis_is_ready_and_shown_with_what_it_lacks(url: str, database: Database) -> None:
     factories.submitted(database)
     result = _run(url)  # its Redis does not run
