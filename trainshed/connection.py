@@ -3,6 +3,7 @@
 It is written once, as coroutines, for both clients: with a `BlockingTransport` they never suspend.
 """
 
+import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -23,10 +24,13 @@ M = TypeVar("M", bound=BaseModel)
 CONNECT_TIMEOUT_S = 3.0
 
 _FIRST_CONTACT_S = 2.0
+_TOLD_AFTER_S = 2.0  # of waiting: then it is logged, once for each request
 _FOLLOWERS_PATIENCE = 3  # times that of other requests: a job may take hours, and a restart a minute
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 _TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _PROBLEM = "application/problem+json"
+
+_log = logging.getLogger("trainshed")
 
 
 class Transport(Protocol):
@@ -130,7 +134,8 @@ class Connection:
     A request is retried when the server cannot be reached, is busy, or was stopped while it responded: for
     `patience_s` seconds once the server has responded to anything, for three times as long while a job is
     followed, and for two seconds before the first response, so that a wrong address is noticed soon. The
-    server may thus execute it more than once, so every request must be idempotent.
+    server may thus execute it more than once, so every request must be idempotent. A wait of more than two
+    seconds is logged as a warning, which Python writes to stderr where logging is not configured.
     """
 
     def __init__(self, url: str, transport: Transport, *, patience_s: float) -> None:
@@ -183,12 +188,15 @@ class Connection:
             TrainshedApiError: the server refused the request, or failed.
             UnexpectedResponse: the response is not Trainshed's.
         """
-        began, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        began, pause_s, is_told = time.monotonic(), _FIRST_PAUSE_S, False
         while True:
             outcome = await self._attempt(method, path, stream, options)
             wait_s = max(pause_s * uniform(0.8, 1.2), _retry_after_s(outcome))
             if not _is_transient(outcome) or time.monotonic() - began + wait_s >= self._patience():
                 break
+            if not is_told and time.monotonic() - began + wait_s >= _TOLD_AFTER_S:
+                is_told = True
+                _log.warning("Waiting for the server at %s: %s.", self.url, self._why(outcome))
             await self.transport.sleep(wait_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         if isinstance(outcome, httpx.TransportError):
@@ -212,6 +220,15 @@ class Connection:
     def _patience(self) -> float:
         patience_s = self._patience_s * (_FOLLOWERS_PATIENCE if self._followers else 1)
         return patience_s if self._reached else min(patience_s, _FIRST_CONTACT_S)
+
+    def _why(self, outcome: httpx.Response | httpx.TransportError) -> str:
+        """Return why a request is tried again."""
+        if isinstance(outcome, httpx.TransportError):
+            return _reason(outcome)
+        try:
+            return str(Problem.model_validate_json(outcome.content).detail)
+        except (ValidationError, httpx.ResponseNotRead):
+            return f"it returned {outcome.status_code}"
 
     def _refusal(self, response: httpx.Response) -> ClientError:
         try:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import re
 import sys
@@ -64,6 +65,8 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         as_json = "--json" in _before_separator([*ctx._protected_args, *ctx.args])
+        # with --json, stderr has one document and nothing else
+        logging.getLogger("trainshed").setLevel(logging.ERROR if as_json else logging.NOTSET)
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

@@ -19,6 +19,7 @@ from trainshed.cli.formatting import metrics_line, short_id
 from trainshed.cli.output import say, show, stdout, write_json
 from trainshed.cli.progress import EpochTimes, LiveProgress, activity, ended_attempt, waiting_reason
 from trainshed.client import Client
+from trainshed.errors import ClientError
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -48,6 +49,10 @@ def follow_to_end(server: Client, job_id: UUID, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         say(f"Detached; the job continues. Follow it again with `trainshed watch {job_id}`.", "yellow")
         raise typer.Exit(ExitCode.DETACHED) from None
+    except ClientError:
+        if not as_json:
+            say(f"The job continues. Follow it again with `trainshed watch {job_id}`.", "yellow")
+        raise
     evaluation = evaluation_of(server, job)
     if as_json:
         write_json(with_evaluation(job, evaluation))

@@ -115,6 +115,38 @@ def test_a_server_has_more_time_once_it_has_responded(monkeypatch: pytest.Monkey
     assert len(server.requests) == 4
 
 
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (refused, "connection refused"),
+        (busy, "the database does not respond"),
+        (lambda: httpx.Response(502, text="a proxy's page"), "it returned 502"),
+    ],
+)
+def test_a_wait_of_some_seconds_is_told_once_with_its_reason(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Callable[[], Outcome],
+    reason: str,
+) -> None:
+    monkeypatch.setattr("trainshed.connection._TOLD_AFTER_S", 0.0)
+    server = Server([httpx.Response(200), trouble(), trouble(), httpx.Response(200)])
+    connection = server.connection()
+    run(connection.call("GET", "/"))
+    run(connection.call("GET", "/"))
+    told = [record.getMessage() for record in caplog.records if record.name == "trainshed"]
+    assert told == [f"Waiting for the server at {URL}: {reason}."]
+
+
+def test_a_wait_is_told_if_it_is_long(caplog: pytest.LogCaptureFixture) -> None:
+    for seconds in ("1", "3"):
+        server = Server([httpx.Response(200), busy(**{"Retry-After": seconds}), httpx.Response(200)])
+        connection = server.connection()
+        run(connection.call("GET", "/"))
+        run(connection.call("GET", "/"))
+    assert len([record for record in caplog.records if record.name == "trainshed"]) == 1
+
+
 def test_who_follows_a_job_has_three_times_the_patience() -> None:
     long = {"Retry-After": "60"}
     server = Server([httpx.Response(200), busy(**long), busy(**long), httpx.Response(200), busy(**long)])

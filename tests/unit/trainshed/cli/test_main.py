@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.support.command_line import CommandLine
+from tests.support.fake_api import make_problem
 
 
 def test_an_unknown_job_is_one_line_and_exit_code_2(cli: CommandLine) -> None:
@@ -80,6 +81,19 @@ def test_with_json_the_servers_error_is_a_document_on_stderr(cli: CommandLine) -
         f"there is no job {job_id}",
     )
     assert (result.stdout, result.exit_code, len(result.stderr.splitlines())) == ("", 2, 1)
+
+
+@pytest.mark.parametrize(("options", "told"), [((), True), (("--json",), False)])
+def test_a_long_wait_for_the_server_is_told_except_with_json(
+    cli: CommandLine, caplog: pytest.LogCaptureFixture, options: tuple[str, ...], told: bool
+) -> None:
+    busy = make_problem(503, "the database does not answer")
+    busy.headers["Retry-After"] = "3"
+    cli.api.faults = [busy]
+    assert cli.run("jobs", *options).exit_code == 0
+    lines = [record.getMessage() for record in caplog.records if record.name == "trainshed"]
+    server = "Waiting for the server at http://127.0.0.1:8000: the database does not answer."
+    assert lines == ([server] if told else [])
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,22 @@ def test_ctrl_c_detaches_and_leaves_the_job_running(cli: CommandLine) -> None:
     assert result.exit_code == 130
 
 
+def test_a_follower_that_gives_up_says_that_the_job_continues(cli: CommandLine) -> None:
+    class Failing(list[float]):
+        """The client's pauses, after the first of which the server explains why it fails."""
+
+        def append(self, pause: float) -> None:
+            cli.api.faults = [make_problem(500, "this is a fault of the server's", request_id="r-1")]
+
+    cli.api.pauses = Failing()
+    cli.api.states_after_submit = lambda job: [*[job] * 3, *make_states(job)[1:]]
+    result = cli.run("train")
+    (job_id,) = cli.api.states
+    continues = f"The job continues. Follow it again with `trainshed watch {job_id}`.\n"
+    assert result.stderr == f"{continues}Error: this is a fault of the server's (request r-1)\n"
+    assert result.exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("reason", "warning"),
     [
