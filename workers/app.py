@@ -14,7 +14,7 @@ from celery.worker import state
 from shared import log
 from shared.broker import celery_app
 from shared.settings import get_settings
-from workers import pool_process, transport
+from workers import notices, pool_process, transport
 from workers.draining import DrainStep
 from workers.gpus import slot_count, visible_gpus
 from workers.parent import ParentProcess
@@ -26,6 +26,7 @@ gpus = visible_gpus()
 slots = slot_count(gpus, slots=settings.slots, slots_per_gpu=settings.slots_per_gpu)
 
 transport.install()
+notices.install()
 # Celery looks at its pool when a process has closed its files, a moment before it has ended, and then only
 # every 5 s: by chance a killed process was replaced that much later
 AsynPool.timers = property(lambda pool: {pool.maintain_pool: 0.5})  # type: ignore[method-assign, assignment, unused-ignore]

@@ -282,7 +282,7 @@ def test_worker_killed_after_its_grace_period_counts_a_crash(sqlite_cluster: Clu
     for child in first.pool():
         child.suspend()  # it cannot release the job
     first.send(SIGTERM)
-    wait_until(lambda: first.logged("Warm shutdown"), "the worker waits for its job", timeout=10)
+    wait_until(lambda: first.logged("stopping: jobs that run"), "the worker waits for its job", timeout=10)
     first.kill_all()
     sqlite_cluster.worker()
     assert sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 1
