@@ -1,6 +1,7 @@
 """Following a job until it is finished: a live display in a terminal, lines elsewhere; then its outcome."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any, TypeVar
 from uuid import UUID
@@ -32,6 +33,8 @@ def follow_submitted(server: Client, job: Job, *, detach: bool, as_json: bool) -
         write_json(job)
     elif detach:
         typer.echo(f"Job {job.id} is {job.state}. Follow it with `trainshed watch {short_id(job.id)}`.")
+        with suppress(ClientError):  # the job is submitted, whatever happens now
+            _warn_if_stuck(server.job(job.id))
     else:
         if not as_json:
             typer.echo(f"Job {job.id}")

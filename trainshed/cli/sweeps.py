@@ -125,7 +125,7 @@ def _parameter(text: str) -> tuple[str, Any]:
         raise UsageError(f"--param {text} has no values: write NAME=VALUE,VALUE or NAME=MIN..MAX")
     if name not in _SWEPT:
         nearest = get_close_matches(name, _SWEPT, n=1)
-        advice = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(_SWEPT)}"
+        advice = f"did you mean `{nearest[0]}`?" if nearest else f"the parameters are {', '.join(_SWEPT)}"
         raise UsageError(f"--param {name} is not a parameter: {advice}")
     if ".." in values:
         least, _, greatest = values.removeprefix("log:").partition("..")

@@ -115,7 +115,8 @@ def _known(server: Client, queue: str) -> str:
     known = [each.name for each in server.queues()]
     if queue not in known:
         nearest = get_close_matches(queue, known, n=1)
-        advice = f"did you mean `{nearest[0]}`?" if nearest else f"there are {', '.join(known) or 'none yet'}"
+        names = ", ".join(known) or "(none yet)"
+        advice = f"did you mean `{nearest[0]}`?" if nearest else f"the queues are {names}"
         raise UsageError(f"there is no queue {queue!r}: {advice}")
     return queue
 

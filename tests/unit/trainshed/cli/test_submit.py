@@ -17,6 +17,7 @@ from tests.support.fake_api import (
     make_states,
     make_success,
 )
+from trainshed import JobDetail
 from trainshed.cli import submit
 
 
@@ -103,7 +104,7 @@ def test_with_json_the_output_is_one_document_without_messages(cli: CommandLine)
 def test_a_detached_job_is_only_submitted(cli: CommandLine) -> None:
     result = cli.run("train", "--detach")
     assert "is queued. Follow it with `trainshed watch " in result.stdout
-    assert [request.method for request in cli.api.requests] == ["POST"]
+    assert [request.method for request in cli.api.requests] == ["POST", "GET"]  # for warnings
     assert json.loads(cli.run("train", "--detach", "--json").stdout)["state"] == "queued"
 
 
@@ -167,6 +168,18 @@ def test_a_job_that_waits_for_somebody_to_act_is_warned_of(
 ) -> None:
     cli.api.states_after_submit = lambda job: make_states(job.model_copy(update={"waiting_for": reason}))
     assert cli.run("train").stderr.startswith(warning)
+    detached = cli.run("train", "--detach").stderr
+    assert detached.startswith(warning) if warning != "Job " else detached == ""
+
+
+def test_a_detached_job_is_submitted_even_if_the_server_is_away_afterwards(cli: CommandLine) -> None:
+    def submitted(job: JobDetail) -> list[JobDetail]:
+        cli.api.faults = [make_problem(500, "this is a fault of the server's")]
+        return [job]
+
+    cli.api.states_after_submit = submitted
+    result = cli.run("train", "--detach")
+    assert (result.stderr, result.exit_code) == ("", 0)
 
 
 @pytest.mark.parametrize(
