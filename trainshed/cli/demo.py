@@ -19,6 +19,7 @@ from trainshed.async_client import local_api_key, local_url
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.follow import follow, show_outcome, with_evaluation
+from trainshed.cli.formatting import program
 from trainshed.cli.output import say, show, stdout, write_json
 from trainshed.client import Client
 from trainshed.errors import StackRunning
@@ -34,14 +35,8 @@ _EXPECTED_METRICS = {
 }
 
 
-def run_demo(
-    settings: Settings, *, report: Callable[[str], None], as_json: bool, program: str = "trainshed"
-) -> ExitCode:
+def run_demo(settings: Settings, *, report: Callable[[str], None], as_json: bool) -> ExitCode:
     """Run the codelab's job on a new local stack, or on a running stack with the same data.
-
-    Args:
-        report: is called with a line for people at each step of the stack's start.
-        program: how a shell starts this program.
 
     Returns:
         DONE if the job succeeded and its results are consistent.
@@ -57,11 +52,8 @@ def run_demo(
         code, page = _run_on(running.url, settings, as_json)
         say(f"Its page: {running.url}{page}", "bold")
         return code
-    serves = f"`{program} up` serves"
-    if code is ExitCode.DONE:
-        say(f"{serves} these results again, and runs more jobs. Then this job's page is")
-    else:
-        say(f"{serves} what there is of it, and runs more jobs. Then this job's page, with its log, is")
+    what = "these results" if code is ExitCode.DONE else "this job"
+    say(f"`{program()} up` serves {what} again, and runs more jobs. Then this job's page is")
     say(f"{served_at}{page}", "bold")
     return code
 

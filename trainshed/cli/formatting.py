@@ -1,5 +1,7 @@
 """Formatting of the values that the command line shows: cells, times, ids, numbers."""
 
+import shutil
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import inf
@@ -20,6 +22,11 @@ _STATE_STYLES = {
     JobState.FAILED: "bold red",
     JobState.CANCELLED: "magenta",
 }
+
+
+def program() -> str:
+    """Return what to type to run the command line: `trainshed`, or its path where it is not on PATH."""
+    return "trainshed" if shutil.which("trainshed") else sys.argv[0]
 
 
 def cell(text: str | None) -> Text:

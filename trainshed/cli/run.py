@@ -2,12 +2,10 @@
 
 import gc
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -18,6 +16,7 @@ from trainshed.async_client import local_url
 from trainshed.cli import options
 from trainshed.cli.demo import run_demo
 from trainshed.cli.exit_codes import ExitCode
+from trainshed.cli.formatting import program
 from trainshed.cli.output import confirm, say, show, write_json
 from trainshed.errors import UsageError
 from trainshed.local import ports
@@ -25,12 +24,6 @@ from trainshed.local.extras import require
 from trainshed.local.stack import LocalStack
 from trainshed.local.stack import migrate as migrate_database
 
-_FIRST_COMMANDS = (
-    ("train", "train the codelab's model"),
-    ("open", "show that job in the browser"),
-    ("train --help", "list all options of a job"),
-    ("jobs", "list jobs"),
-)
 _STACK = ("local", "worker")
 _SHUTDOWN_TIMEOUT_S = 5  # for requests that the API is still serving when it is stopped
 
@@ -58,7 +51,7 @@ def demo(as_json: options.Json = False) -> None:
     require(*_STACK)
     try:
         with _interruptible():
-            code = run_demo(get_settings(), report=_report, as_json=as_json, program=program())
+            code = run_demo(get_settings(), report=_report, as_json=as_json)
     except KeyboardInterrupt:
         say("Stopped.")
         code = ExitCode.DETACHED
@@ -135,15 +128,6 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def program() -> str:
-    """Return how a shell starts this program: by its name where that is on the PATH."""
-    beside_python = Path(sys.executable).with_name("trainshed")
-    if shutil.which("trainshed") or not beside_python.exists():
-        return "trainshed"
-    here = Path.cwd()
-    return str(beside_python.relative_to(here) if beside_python.is_relative_to(here) else beside_python)
-
-
 def _report(line: str) -> None:
     say(f"- {line}", "dim")
 
@@ -151,8 +135,13 @@ def _report(line: str) -> None:
 def _welcome(url: str, settings: Settings) -> str:
     is_default = url == local_url(Settings.model_construct()) and not settings.url
     export = "" if is_default else f"  export TRAINSHED_URL={url}\n"
-    name = program()
-    commands = "\n".join(f"  {name} {command:16} {what}" for command, what in _FIRST_COMMANDS)
+    commands = {
+        "train": "train the codelab's model",
+        "open": "show that job in the browser",
+        "train --help": "list all options of a job",
+        "jobs": "list jobs",
+    }
+    lines = "".join(f"  {program()} {command:<16}{what}\n" for command, what in commands.items())
     return f"""
 Trainshed is running at {url}
 Open it in a browser. Press Ctrl-C here to stop it.
@@ -163,5 +152,4 @@ Open it in a browser. Press Ctrl-C here to stop it.
 
 From another terminal:
 
-{export}{commands}
-"""
+{export}{lines}"""

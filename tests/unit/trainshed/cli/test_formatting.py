@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from trainshed.cli.formatting import (
     millisecond,
     minute,
     printable,
+    program,
     second,
     short_id,
 )
@@ -52,3 +54,11 @@ def test_a_short_id_is_the_end_of_the_id() -> None:
     job_id = make_job().id
     assert str(job_id).endswith(short_id(job_id))
     assert len(short_id(job_id)) == 8
+
+
+def test_the_program_is_named_as_it_can_be_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [".venv/bin/trainshed", "demo"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == ".venv/bin/trainshed"
+    (tmp_path / "trainshed").touch(mode=0o755)
+    assert program() == "trainshed"

@@ -17,7 +17,6 @@ from tests.support.command_line import CommandLine
 from tests.support.servers import NO_TLS
 from tests.support.waiting import wait_until
 from trainshed import Client
-from trainshed.cli.run import program
 from trainshed.local import ports
 from trainshed.local.processes import environment
 
@@ -147,20 +146,3 @@ def test_after_a_stack_signals_are_handled_as_before(
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
     cli.run("up")
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before
-
-
-def test_the_program_is_called_as_a_shell_here_finds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / ".venv" / "bin"
-    folder.mkdir(parents=True)
-    script = folder / "trainshed"
-    script.write_text("#!/bin/sh")
-    script.chmod(0o755)
-    monkeypatch.setattr("sys.executable", str(folder / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert program() == str(script)
-    monkeypatch.chdir(tmp_path)
-    assert program() == ".venv/bin/trainshed"
-    monkeypatch.setenv("PATH", str(folder))
-    assert program() == "trainshed"
