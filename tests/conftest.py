@@ -20,9 +20,8 @@ from shared.store.change_feed import ChangePublisher
 from tests.support.databases import migrate, open_database
 from tests.support.factories import make_settings
 from tests.support.fakes import FrozenClock
+from tests.support.paths import MNIST
 from tests.support.servers import PostgresServer, RedisServer, running_app, running_postgres, running_redis
-
-_MNIST = Path(__file__).parents[2] / "shared" / "data"
 
 _LONG = {"contract", "e2e", "faults", "mnist", "web"}  # folders of tests of many seconds each
 
@@ -94,14 +93,14 @@ def _fresh_settings() -> Iterator[None]:
 def real_mnist(_environment: dict[str, str]) -> dict[str, str]:
     """URLs of the real MNIST sprite, as settings: the environment's, or `shared/data` beside the checkout."""
     urls = {
-        "mnist_images_url": (_MNIST / "mnist_images.png").as_uri(),
-        "mnist_labels_url": (_MNIST / "mnist_labels_uint8").as_uri(),
+        "mnist_images_url": (MNIST / "mnist_images.png").as_uri(),
+        "mnist_labels_url": (MNIST / "mnist_labels_uint8").as_uri(),
     }
     configured = {name: _environment.get(f"TRAINSHED_{name.upper()}") for name in urls}
     if all(configured.values()):
         return {name: str(url) for name, url in configured.items()}
-    if not (_MNIST / "mnist_images.png").exists():
-        reason = f"no MNIST sprite: neither TRAINSHED_MNIST_IMAGES_URL and _LABELS_URL nor {_MNIST}"
+    if not (MNIST / "mnist_images.png").exists():
+        reason = f"no MNIST sprite: neither TRAINSHED_MNIST_IMAGES_URL and _LABELS_URL nor {MNIST}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

@@ -1,0 +1,108 @@
+"""`python -m tests.docs`: every command of the documents, in a fresh clone, against real servers.
+
+Prints a line for each; of one that fails, what it has printed. With `--update`, that is also written into the
+page, in full: shorten it by `...`. Commands with a comment `# needs ...` are listed, and not run.
+"""
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+from tests.docs.checking import Outcome, check
+from tests.docs.checkout import make_clone, new_environment
+from tests.docs.pages import examples
+from tests.docs.terminal import Terminal
+from tests.support.paths import ROOT
+from trainshed.local import ports
+
+PAGES = ("README.md", "docs/tutorial.md", "docs/api.md", "docs/client.md")
+_WIDTH = 120
+
+
+def main() -> int:
+    """Check the pages and print the outcomes; return 1 if any command differs from its page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "pages", nargs="*", default=PAGES, metavar="PAGE", help=f"default: {', '.join(PAGES)}"
+    )
+    parser.add_argument("--update", action="store_true", help="write new outputs into the pages")
+    arguments = parser.parse_args()
+    began = monotonic()
+    outcomes = []
+    for page in arguments.pages:
+        found = _check_page(page)
+        if arguments.update:
+            _update(ROOT / page, found)
+        outcomes += found
+    failed = sum(bool(outcome.problem) for outcome in outcomes)
+    not_run = sum(bool(outcome.example.needs) for outcome in outcomes)
+    took_s = monotonic() - began
+    _say(f"{len(outcomes) - not_run} commands run, {failed} failed, {not_run} not run; {took_s:.0f} s")
+    return int(failed > 0)
+
+
+def _check_page(page: str) -> list[Outcome]:
+    """Check a page in a clone of its own, as its readers begin: without data or running servers."""
+    outcomes = []
+    _say(page)
+    # a short path: that of Redis's socket is limited
+    with tempfile.TemporaryDirectory(prefix="docs-") as name:
+        clone = make_clone(Path(name))
+        port = ports.find_free("127.0.0.1")
+        text = (clone / page).read_text()
+        with Terminal(clone, new_environment(Path(name), port), port) as terminal:
+            for outcome in check(examples(text), terminal):
+                _say(_line(outcome))
+                outcomes.append(outcome)
+    return outcomes
+
+
+def _line(outcome: Outcome) -> str:
+    example = outcome.example
+    code = " ".join(example.code.split())
+    head = f"{example.line:5d}  {code[:_WIDTH]}{'...' if len(code) > _WIDTH else ''}"
+    if example.needs:
+        return f"not run {head}"
+    if not outcome.problem:
+        return f"ok      {head}  ({outcome.took_s:.1f} s)"
+    return f"FAILED  {head}\n{outcome.problem}; it printed:\n{_readable(outcome.output)}\n"
+
+
+def _update(page: Path, outcomes: Sequence[Outcome]) -> None:
+    """Replace the outputs in a page that differ, from its end, so that line numbers before stay right."""
+    lines = page.read_text().splitlines()
+    for outcome in reversed(outcomes):
+        if outcome.problem:
+            start = outcome.example.output_at - 1
+            lines[start : start + len(outcome.example.output)] = _readable(outcome.output).splitlines()
+    page.write_text("\n".join(lines) + "\n")
+
+
+def _readable(output: str) -> str:
+    """Return an output as a page shows it: JSON in lines of 120 characters."""
+    try:
+        text = json.dumps(json.loads(output), ensure_ascii=False)
+    except ValueError:
+        return output.rstrip()
+    lines = [""]
+    for part in re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+(?:, )?', text):
+        if len(lines[-1]) + len(part.rstrip()) > _WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

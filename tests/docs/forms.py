@@ -1,0 +1,155 @@
+"""Compares an output with the one that a page shows: its form, not its ids, numbers and times.
+
+In what a page shows, `...` stands for what it leaves out: as a line for any number of lines, within a line
+for any text, in JSON for further members or elements, at the end of a string for the rest of it.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+ELLIPSIS = "..."
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+# also keys, cursors and checksums: long words of letters and digits
+_ID = rf"{_UUID}|\b(?=[\w=-]*\d)(?=[\w=-]*[A-Za-z])[\w=-]{{20,}}"
+_NUMBER = r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)*(?:e[-+]?\d+)?%?"
+_UNIT = r"(?:ms|s|seconds?|min|minutes?|h|hours?|d|days?)"
+_CLOCK = r"\d\d:\d\d(?::\d\d)?"
+_TIME = rf"\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK}(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)?)?|\b{_CLOCK}\b"
+_PLACEHOLDERS = (
+    ("<id>", _ID),
+    ("<time>", _TIME),
+    ("<duration>", rf"{_NUMBER} ?{_UNIT}\b(?: {_NUMBER} ?{_UNIT}\b)*"),
+    ("<number>", _NUMBER),
+    ("<bar>", "[\u2500-\u259f\u2800-\u28ff]+"),
+)  # fmt: skip
+_PATTERN = re.compile("|".join(f"({pattern})" for _, pattern in _PLACEHOLDERS))
+
+Ids = dict[str, str]
+"""The ids of a page, and those that this run has got in their places."""
+
+
+def normalized(text: str) -> str:
+    """Return a text with ids, times, durations, numbers and bars replaced by their kinds."""
+    named = _PATTERN.sub(lambda found: _PLACEHOLDERS[(found.lastindex or 1) - 1][0], text)
+    return re.sub(r"\s+", " ", named).strip()
+
+
+def difference(shown: Sequence[str], actual: str, ids: Ids) -> str:
+    """Return how an output differs in form from the lines that a page shows; empty if it does not.
+
+    Adds to `ids` the ids that both have in the same places. An id that a page shows twice must be the same
+    both times.
+    """
+    text = "\n".join(shown)
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            expected = json.loads(_with_marked_ellipses(text))
+        except ValueError:
+            return _difference_of_lines(shown, actual, ids)
+        try:
+            return _difference_of_values(expected, json.loads(actual), "answer", ids)
+        except ValueError:
+            return "the answer is not JSON"
+    return _difference_of_lines(shown, actual, ids)
+
+
+def _with_marked_ellipses(text: str) -> str:
+    """Return shortened JSON as valid JSON: a member or element named `...` stands for further ones."""
+    parts, brackets = [], []
+    for token in re.findall(r'"(?:[^"\\]|\\.)*"|\.\.\.|.', text, flags=re.DOTALL):
+        if token in ("{", "["):
+            brackets.append(token)
+        elif token in ("}", "]") and brackets:
+            brackets.pop()
+        if token == ELLIPSIS and brackets:
+            token = f'"{ELLIPSIS}": 0' if brackets[-1] == "{" else f'"{ELLIPSIS}"'
+        parts.append(token)
+    return "".join(parts)
+
+
+def _difference_of_values(shown: Any, actual: Any, at: str, ids: Ids) -> str:
+    if isinstance(shown, Mapping) and isinstance(actual, Mapping):
+        return _difference_of_objects(shown, actual, at, ids)
+    if isinstance(shown, list) and isinstance(actual, list):
+        return _difference_of_lists(shown, actual, at, ids)
+    if isinstance(shown, str) and isinstance(actual, str):
+        return "" if _is_alike(shown, actual, ids) else f"{at} is {actual!r}, not {shown!r}"
+    if _kind(shown) != _kind(actual) or (isinstance(shown, bool) and shown != actual):
+        return f"{at} is {json.dumps(actual)[:80]}, not {json.dumps(shown)[:80]}"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "number" if is_number else type(value).__name__
+
+
+def _difference_of_objects(shown: Mapping[str, Any], actual: Mapping[str, Any], at: str, ids: Ids) -> str:
+    names = {name for name in shown if name != ELLIPSIS}
+    if missing := names - actual.keys():
+        return f"{at} has no {', '.join(sorted(missing))}"
+    if ELLIPSIS not in shown and (more := actual.keys() - names):
+        return f"{at} also has {', '.join(sorted(more))}"
+    found = (
+        _difference_of_values(shown[name], actual[name], f"{at}.{name}", ids)
+        for name in shown
+        if name in names
+    )
+    return next(filter(None, found), "")
+
+
+def _difference_of_lists(shown: Sequence[Any], actual: Sequence[Any], at: str, ids: Ids) -> str:
+    items = [item for item in shown if item != ELLIPSIS]
+    if len(actual) < len(items) or (len(actual) > len(items) and len(items) == len(shown)):
+        return f"{at} has {len(actual)} elements, not {len(items)}"
+    pairs = enumerate(zip(items, actual, strict=False))
+    found = (_difference_of_values(one, other, f"{at}[{index}]", ids) for index, (one, other) in pairs)
+    return next(filter(None, found), "")
+
+
+def _difference_of_lines(shown: Sequence[str], actual: str, ids: Ids) -> str:
+    expected = [line for line in shown if line.strip()]
+    lines = [line for line in actual.splitlines() if line.strip()]
+    furthest = 0
+
+    @cache
+    def matches(at: int, line: int) -> bool:
+        """Whether the rest of what the page shows is the form of the rest of the output."""
+        nonlocal furthest
+        furthest = max(furthest, at)
+        if at == len(expected):
+            return line == len(lines)
+        if expected[at].strip() == ELLIPSIS:
+            return any(matches(at + 1, later) for later in range(line, len(lines) + 1))
+        return line < len(lines) and _is_alike(expected[at], lines[line], None) and matches(at + 1, line + 1)
+
+    if not matches(0, 0):
+        if furthest == len(expected):
+            return "the output goes on after what the page shows"
+        return f"the output has no such line here: {expected[furthest]}"
+    return _bind_lines(expected, lines, ids)
+
+
+def _bind_lines(expected: Sequence[str], lines: Sequence[str], ids: Ids) -> str:
+    """Take over the ids of lines that match; what `...` stands for is skipped up to the next such line."""
+    rest = iter(lines)
+    for shown in expected:
+        if shown.strip() != ELLIPSIS:
+            line = next(line for line in rest if _is_alike(shown, line, None))
+            if not _is_alike(shown, line, ids):
+                return f"an id was another one before: {line}"
+    return ""
+
+
+def _is_alike(shown: str, actual: str, ids: Ids | None) -> bool:
+    pattern = re.escape(normalized(shown)).replace(re.escape(ELLIPSIS), ".*")
+    if not re.fullmatch(pattern, normalized(actual)):
+        return False
+    if ids is None or ELLIPSIS in shown:
+        return True
+    pairs = zip(re.findall(_ID, shown), re.findall(_ID, actual), strict=True)
+    return all(ids.setdefault(one, other) == other for one, other in pairs)
