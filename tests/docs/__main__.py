@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from tests.docs.checking import Outcome, check
 from tests.docs.checkout import make_clone, new_environment
+from tests.docs.forms import ELLIPSIS
 from tests.docs.pages import examples
 from tests.docs.terminal import Terminal
 from tests.support.paths import ROOT
@@ -22,6 +24,8 @@ from trainshed.local import ports
 
 PAGES = ("README.md", "docs/tutorial.md", "docs/api.md", "docs/client.md")
 _WIDTH = 120
+_ELEMENTS = 2
+_CHARACTERS = 200
 
 
 def main() -> int:
@@ -86,17 +90,31 @@ def _update(page: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def _readable(output: str) -> str:
-    """Return an output as a page shows it: JSON in lines of 120 characters."""
+    """Return an output as a page shows it: JSON in lines of 120 characters, its lists shortened."""
     try:
-        text = json.dumps(json.loads(output), ensure_ascii=False)
+        text = json.dumps(_shortened(json.loads(output)), ensure_ascii=False).replace(
+            f'"{ELLIPSIS}"', ELLIPSIS
+        )
     except ValueError:
-        return output.rstrip()
+        return "\n".join(map(str.rstrip, output.splitlines()))
     lines = [""]
     for part in re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+(?:, )?', text):
         if len(lines[-1]) + len(part.rstrip()) > _WIDTH:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _shortened(value: Any) -> Any:
+    """Return a value of JSON with `...` after the beginnings of long lists and texts."""
+    if isinstance(value, dict):
+        return {name: _shortened(member) for name, member in value.items()}
+    if isinstance(value, list):
+        length = _ELEMENTS if len(value) > _ELEMENTS + 1 else len(value)
+        return [*map(_shortened, value[:length]), *([ELLIPSIS] if length < len(value) else [])]
+    if isinstance(value, str) and len(value) > _CHARACTERS:
+        return value[: _CHARACTERS // 2] + ELLIPSIS
+    return value
 
 
 def _say(text: str) -> None:

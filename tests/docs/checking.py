@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
-from tests.docs.forms import ELLIPSIS, Ids, difference
+from tests.docs.forms import ELLIPSIS, Ids, difference, replace_ids
 from tests.docs.pages import Example
 from tests.docs.terminal import Result, Terminal
 
@@ -34,13 +34,12 @@ def check(examples: Sequence[Example], terminal: Terminal) -> Iterator[Outcome]:
         began = monotonic()
         result = _run(example, terminal, ids)
         problem = _problem(example, result, ids)
-        yield Outcome(example, problem, _with_ids_of_the_page(result.output, ids), monotonic() - began)
+        output = replace_ids(result.output, {actual: shown for shown, actual in ids.items()})
+        yield Outcome(example, problem, output, monotonic() - began)
 
 
 def _run(example: Example, terminal: Terminal, ids: Ids) -> Result:
-    code = example.code
-    for shown, actual in ids.items():
-        code = code.replace(shown, actual)
+    code = replace_ids(example.code, ids)
     if example.language == "python":
         return terminal.run_python(code)
     if example.runs_until_stopped:
@@ -59,9 +58,3 @@ def _problem(example: Example, result: Result, ids: Ids) -> str:
     if result.exit_code != example.exit_code:
         return f"exit code {result.exit_code}, not {example.exit_code}"
     return difference(example.output, result.output, ids) if example.output else ""
-
-
-def _with_ids_of_the_page(output: str, ids: Ids) -> str:
-    for shown, actual in ids.items():
-        output = output.replace(actual, shown)
-    return output

@@ -53,7 +53,7 @@ def new_environment(folder: Path, port: int) -> dict[str, str]:
     curl = folder / "curl"
     curl.mkdir(exist_ok=True)
     # no progress as in a terminal without a redirection; an error of the API must not pass unseen
-    (curl / ".curlrc").write_text("silent\nshow-error\nfail-with-body\n")
+    (curl / ".curlrc").write_text("silent\nfail-with-body\n")
     kept = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ
     }

@@ -13,19 +13,20 @@ from typing import Any
 ELLIPSIS = "..."
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_SHORT = r"\b[0-9a-f]{8}\b"  # the end of an id
 # also keys, cursors and checksums: long words of letters and digits
-_ID = rf"{_UUID}|\b(?=[\w=-]*\d)(?=[\w=-]*[A-Za-z])[\w=-]{{20,}}"
-_NUMBER = r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)*(?:e[-+]?\d+)?%?"
+_ID = rf"{_UUID}|{_SHORT}|\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{{20,}}"
+_NUMBER = r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)*(?:e[-+]?\d+)?%?|·"  # a dot: none, in a matrix
 _UNIT = r"(?:ms|s|seconds?|min|minutes?|h|hours?|d|days?)"
-_CLOCK = r"\d\d:\d\d(?::\d\d)?"
+_CLOCK = r"\d{1,2}:\d\d(?::\d\d)?"
 _TIME = rf"\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK}(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)?)?|\b{_CLOCK}\b"
 _PLACEHOLDERS = (
     ("<id>", _ID),
     ("<time>", _TIME),
-    ("<duration>", rf"{_NUMBER} ?{_UNIT}\b(?: {_NUMBER} ?{_UNIT}\b)*"),
+    ("<duration>", rf"(?:(?:{_NUMBER}) ?{_UNIT}\b ?)+"),
     ("<number>", _NUMBER),
-    ("<bar>", "[\u2500-\u259f\u2800-\u28ff]+"),
-)  # fmt: skip
+    (" ", "[\u2500-\u259f\u2800-\u28ff]+"),  # rules, bars and plots, which may also be absent
+)
 _PATTERN = re.compile("|".join(f"({pattern})" for _, pattern in _PLACEHOLDERS))
 
 Ids = dict[str, str]
@@ -33,7 +34,7 @@ Ids = dict[str, str]
 
 
 def normalized(text: str) -> str:
-    """Return a text with ids, times, durations, numbers and bars replaced by their kinds."""
+    """Return a text with ids, times, durations and numbers replaced by their kinds, and without bars."""
     named = _PATTERN.sub(lambda found: _PLACEHOLDERS[(found.lastindex or 1) - 1][0], text)
     return re.sub(r"\s+", " ", named).strip()
 
@@ -112,8 +113,8 @@ def _difference_of_lists(shown: Sequence[Any], actual: Sequence[Any], at: str, i
 
 
 def _difference_of_lines(shown: Sequence[str], actual: str, ids: Ids) -> str:
-    expected = [line for line in shown if line.strip()]
-    lines = [line for line in actual.splitlines() if line.strip()]
+    expected = list(filter(normalized, shown))
+    lines = list(filter(normalized, actual.splitlines()))
     furthest = 0
 
     @cache
@@ -152,4 +153,15 @@ def _is_alike(shown: str, actual: str, ids: Ids | None) -> bool:
     if ids is None or ELLIPSIS in shown:
         return True
     pairs = zip(re.findall(_ID, shown), re.findall(_ID, actual), strict=True)
-    return all(ids.setdefault(one, other) == other for one, other in pairs)
+    return all(_bind(one, other, ids) for one, other in pairs)
+
+
+def _bind(shown: str, actual: str, ids: Ids) -> bool:
+    """Note that an id stands for another, and so does its end; return False if it stands for a third one."""
+    ids.setdefault(shown[-8:], actual[-8:])
+    return ids.setdefault(shown, actual) == actual
+
+
+def replace_ids(text: str, ids: Ids) -> str:
+    """Return a text with others in place of the ids that it has."""
+    return re.sub(_ID, lambda found: ids.get(found[0], found[0]), text)

@@ -7,12 +7,14 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from socket import gethostname
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from tests.support.waiting import wait_until
 
 _LIMIT_S = 180.0
+_READY_S = 60.0
 _STOP_S = 60.0
 _ADDRESS = re.compile(r"\b(localhost|127\.0\.0\.1):8000\b")
 
@@ -27,7 +29,7 @@ class Result(NamedTuple):
 class Terminal:
     """Runs commands in a folder with bash; those that run until they are stopped end with the `with` block.
 
-    Pages say port 8000 and a folder `~/trainshed`: here it is another port, and another folder.
+    Pages say port 8000, a folder `~/trainshed` and a host `myhost`: here they are others.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str], port: int) -> None:
@@ -79,7 +81,7 @@ class Terminal:
             return self._as_on_the_page(log.read_text())
 
         with suppress(AssertionError):
-            wait_until(lambda: is_ready(output()) or process.poll() is not None, f"{code} is ready", _LIMIT_S)
+            wait_until(lambda: is_ready(output()) or process.poll() is not None, f"{code} is ready", _READY_S)
         return Result(output(), process.poll())
 
     def _start(self, command: list[str], output: int) -> subprocess.Popen[str]:
@@ -98,7 +100,14 @@ class Terminal:
         return _ADDRESS.sub(rf"\1:{self._port}", code)
 
     def _as_on_the_page(self, output: str) -> str:
-        return output.replace(f":{self._port}", ":8000").replace(str(self._folder), "~/trainshed")
+        on_the_page = {
+            f":{self._port}": ":8000",
+            str(self._folder): "~/trainshed",
+            f"{gethostname()}:": "myhost:",
+        }
+        for here, there in on_the_page.items():
+            output = output.replace(here, there)
+        return output
 
 
 def _end(process: subprocess.Popen[str]) -> None:
