@@ -7,16 +7,16 @@ for any text, in JSON for further members or elements, at the end of a string fo
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 ELLIPSIS = "..."
+HOST = "myhost"  # what pages call the reader's host
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _SHORT = r"\b[0-9a-f]{8}\b"  # the end of an id
-# also keys, cursors and checksums: long words of letters and digits
-_ID = rf"{_UUID}|{_SHORT}|\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{{20,}}"
-_NUMBER = r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)*(?:e[-+]?\d+)?%?|·"  # a dot: none, in a matrix
+# also workers; keys, cursors and checksums: long words of letters and digits
+_ID = rf"{_UUID}|{_SHORT}|\b{HOST}:\d+|\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{{20,}}"
+_NUMBER = r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)*(?:e[-+]?\d+)?%?|·"  # a dot: none, in a matrix
 _UNIT = r"(?:ms|s|seconds?|min|minutes?|h|hours?|d|days?)"
 _CLOCK = r"\d{1,2}:\d\d(?::\d\d)?"
 _TIME = rf"\d{{4}}-\d\d-\d\d(?:[T ]{_CLOCK}(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)?)?|\b{_CLOCK}\b"
@@ -115,23 +115,16 @@ def _difference_of_lists(shown: Sequence[Any], actual: Sequence[Any], at: str, i
 def _difference_of_lines(shown: Sequence[str], actual: str, ids: Ids) -> str:
     expected = list(filter(normalized, shown))
     lines = list(filter(normalized, actual.splitlines()))
-    furthest = 0
-
-    @cache
-    def matches(at: int, line: int) -> bool:
-        """Whether the rest of what the page shows is the form of the rest of the output."""
-        nonlocal furthest
-        furthest = max(furthest, at)
-        if at == len(expected):
-            return line == len(lines)
-        if expected[at].strip() == ELLIPSIS:
-            return any(matches(at + 1, later) for later in range(line, len(lines) + 1))
-        return line < len(lines) and _is_alike(expected[at], lines[line], None) and matches(at + 1, line + 1)
-
-    if not matches(0, 0):
-        if furthest == len(expected):
-            return "the output goes on after what the page shows"
-        return f"the output has no such line here: {expected[furthest]}"
+    ends = {0}  # how many lines of the output may be those that the page has shown so far
+    for line in expected:
+        if line.strip() == ELLIPSIS:
+            ends = set(range(min(ends), len(lines) + 1))
+        else:
+            ends = {end + 1 for end in ends if end < len(lines) and _is_alike(line, lines[end], None)}
+        if not ends:
+            return f"the output has no such line here: {line}"
+    if len(lines) not in ends:
+        return "the output goes on after what the page shows"
     return _bind_lines(expected, lines, ids)
 
 

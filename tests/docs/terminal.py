@@ -11,6 +11,7 @@ from socket import gethostname
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from tests.docs.forms import HOST
 from tests.support.waiting import wait_until
 
 _LIMIT_S = 180.0
@@ -97,13 +98,13 @@ class Terminal:
         )
 
     def _here(self, code: str) -> str:
-        return _ADDRESS.sub(rf"\1:{self._port}", code)
+        return _ADDRESS.sub(rf"\1:{self._port}", code).replace(f"{HOST}:", f"{gethostname()}:")
 
     def _as_on_the_page(self, output: str) -> str:
         on_the_page = {
             f":{self._port}": ":8000",
             str(self._folder): "~/trainshed",
-            f"{gethostname()}:": "myhost:",
+            f"{gethostname()}:": f"{HOST}:",
         }
         for here, there in on_the_page.items():
             output = output.replace(here, there)
