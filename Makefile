@@ -46,6 +46,10 @@ faults: .venv/installed ## Run all fault tests, which kill processes and servers
 contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 8 minutes
 	$(TESTING) $(BIN)/python -m tests.contract
 
+.PHONY: docs-check
+docs-check: .venv/installed ## Run every command of the README, the tutorial and the references, and compare outputs: 4 minutes
+	@$(TESTING) $(BIN)/python -m tests.docs
+
 .PHONY: screenshots
 screenshots: .venv/installed ## Train some jobs and take pictures of pages and terminals into screenshots/, and of the README's into docs/
 	@$(BIN)/python -m tests.web.screenshots screenshots

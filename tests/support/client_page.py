@@ -25,7 +25,14 @@ _HEAD = """# The Python client
 Written by `python -m tests.support.client_page` from the docstrings of `trainshed/operations/`.
 
 `pip install trainshed` brings the client and the command line, without the server: httpx, pydantic, rich
-and typer.
+and typer. The examples need a server: in a checkout
+
+```console
+$ make up
+...
+Trainshed is running at http://127.0.0.1:8000
+...
+```
 
 ```python
 from trainshed import Client
@@ -34,17 +41,37 @@ client = Client()  # the server of TRAINSHED_URL, or this host's; the key of TRA
 job = client.train(dataset="digits", epochs=5, seed=1)
 client.wait(job)
 print(client.evaluation(job).accuracy)
-client.metrics(job).to_frame()  # needs pandas
+print(client.metrics(job).to_frame().tail(2))  # needs pandas
+```
+
+```text
+x
 ```
 
 `AsyncClient` has the same methods, to be awaited, or iterated over by `async for` where they return
 `Items`:
 
 ```python
-async with AsyncClient() as client:
-    job = await client.train(epochs=5)
-    async for event in client.stream(job):
-        print(event.type)
+import asyncio
+
+from trainshed import AsyncClient
+
+
+async def main() -> None:
+    async with AsyncClient() as client:
+        job = await client.train(epochs=5)
+        async for event in client.stream(job):
+            print(event.seq, event.type)
+
+
+asyncio.run(main())
+```
+
+```text
+1 submitted
+2 claimed
+...
+11 succeeded
 ```
 
 * A **job** is named by itself, by a result of a sweep, by its id, or by `last`, the newest one. A **model**
