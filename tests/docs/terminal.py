@@ -75,7 +75,9 @@ class Terminal:
         self._logs += 1
         log = self._folder.parent / f"terminal-{self._logs}.log"
         with log.open("w") as file:
-            process = self._start(["bash", "-c", f"exec {self._here(code)}"], file.fileno())
+            # which a shell that runs this in its background has it ignore
+            interruptible = ["env", "--default-signal=INT"]
+            process = self._start([*interruptible, "bash", "-c", f"exec {self._here(code)}"], file.fileno())
         self._running.append(process)
 
         def output() -> str:

@@ -45,7 +45,11 @@ print(client.metrics(job).to_frame().tail(2))  # needs pandas
 ```
 
 ```text
-x
+0.5279187817258884
+           loss  accuracy  val_loss  val_accuracy
+epoch
+3      2.135273  0.411429  2.089992         0.405
+4      2.073983  0.518571  2.022994         0.620
 ```
 
 `AsyncClient` has the same methods, to be awaited, or iterated over by `async for` where they return

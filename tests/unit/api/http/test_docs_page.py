@@ -80,6 +80,31 @@ def test_text_of_the_document_is_escaped() -> None:
     assert "<h1>&lt;b&gt; 1</h1><p>a <code>&lt;i&gt;</code> b</p>" in text
 
 
+def test_common_errors_are_explained_once_and_others_with_their_operation(client: httpx.Client) -> None:
+    page = client.get("/docs").text
+    articles = re.findall(r'<article id="(\w+)">(.*?)</article>', page, flags=re.DOTALL)
+    assert len(articles) > 50
+    for error in ("invalid-request", "database-unavailable", "unauthenticated", "malformed-json"):
+        assert page.count(f">{error}<") == 1
+        assert not any(f">{error}<" in article for _, article in articles)
+    of = dict(articles)
+    assert ">job-not-found<" in of["get_job"]
+    assert ">worker-not-found<" in of["drain_worker"]
+    assert ">job-not-found<" not in of["drain_worker"]
+    assert '<a href="#common-errors">' in of["get_job"]
+    assert "#common-errors" not in of["livez"]
+
+
+def test_operations_have_their_parameters_and_the_fields_of_their_bodies(client: httpx.Client) -> None:
+    page = client.get("/docs").text
+    of = dict(re.findall(r'<article id="(\w+)">(.*?)</article>', page, flags=re.DOTALL))
+    assert "whole number, 1 to 200</td>" in of["list_jobs"]
+    assert '<td class="default"><code>50</code></td>' in of["list_jobs"]
+    assert "<code>evaluation_accuracy</code>" in of["list_jobs"]
+    assert '<a href="#TrainRequest">TrainRequest</a>' in of["submit_job"]
+    assert "<code>max_attempts</code></th><td>whole number, 1 to 10</td>" in of["submit_job"]
+
+
 def test_no_other_documentation_is_served(client: httpx.Client) -> None:
     assert client.get("/redoc").status_code == 404
     assert not re.search(r"https?://", client.get("/docs/style.css").text)
