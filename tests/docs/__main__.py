@@ -7,6 +7,7 @@ page, in full: shorten it by `...`. Commands with a comment `# needs ...` are li
 import argparse
 import json
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def main() -> int:
     )
     parser.add_argument("--update", action="store_true", help="write new outputs into the pages")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers must not outlive this
     began = monotonic()
     outcomes = []
     for page in arguments.pages:

@@ -28,7 +28,7 @@ class Result(NamedTuple):
 
 
 class Terminal:
-    """Runs commands in a folder with bash; those that run until they are stopped end with the `with` block.
+    """Runs commands in a folder with bash; those that still run are stopped at the end of the `with` block.
 
     Pages say port 8000, a folder `~/trainshed` and a host `myhost`: here they are others.
     """
@@ -37,7 +37,7 @@ class Terminal:
         self._folder = folder
         self._variables = dict(environment)
         self._port = port
-        self._running: list[subprocess.Popen[str]] = []
+        self._started: list[subprocess.Popen[str]] = []
         self._logs = 0
 
     def __enter__(self) -> Self:
@@ -46,7 +46,7 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in reversed(self._running):
+        for process in reversed(self._started):
             _end(process)
 
     def run(self, code: str) -> Result:
@@ -78,7 +78,6 @@ class Terminal:
             # which a shell that runs this in its background has it ignore
             interruptible = ["env", "--default-signal=INT"]
             process = self._start([*interruptible, "bash", "-c", f"exec {self._here(code)}"], file.fileno())
-        self._running.append(process)
 
         def output() -> str:
             return self._as_on_the_page(log.read_text())
@@ -88,7 +87,7 @@ class Terminal:
         return Result(output(), process.poll())
 
     def _start(self, command: list[str], output: int) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=self._folder,
             env=self._variables,
@@ -98,6 +97,8 @@ class Terminal:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
 
     def _here(self, code: str) -> str:
         return _ADDRESS.sub(rf"\1:{self._port}", code).replace(f"{HOST}:", f"{gethostname()}:")
