@@ -57,8 +57,12 @@ def new_environment(folder: Path, port: int) -> dict[str, str]:
     kept = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ
     }
+    # this checkout's commands are not on a new reader's PATH
+    commands = sysconfig.get_path("scripts")
+    path = os.pathsep.join(each for each in kept["PATH"].split(os.pathsep) if each != commands)
     return {
         **kept,
+        "PATH": path,
         **_sprite(folder),
         "TRAINSHED_PORT": str(port),
         "CURL_HOME": str(curl),

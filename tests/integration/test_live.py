@@ -255,7 +255,10 @@ def test_a_stream_is_refused_while_a_transaction_keeps_its_beginning_from_being_
         submit_job(open_transaction, factories.make_new_job())
         factories.submitted(database, queue="gpu")  # submissions to one queue wait for each other
         refused = api.get("/v1/stream")
-        assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (503, "unavailable")
+        assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (
+            503,
+            "database-unavailable",
+        )
         assert int(refused.headers["Retry-After"]) > 0
         open_transaction.commit()
     with open_stream(api, "/v1/stream") as stream:

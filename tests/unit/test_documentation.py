@@ -1,13 +1,17 @@
-"""The documentation agrees with the code: settings, make targets, test tiers, links."""
+"""The documentation agrees with the code: settings, make targets, test tiers, links, commands."""
 
 import re
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from shared.settings import Settings
 from tests.support import client_page
 from tests.support.paths import ROOT
+from trainshed.cli.main import app
 
+OF_ALL_COMMANDS = ("--url", "--api-key", "--json", "--install-completion")
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -44,6 +48,21 @@ def test_every_make_target_that_a_page_names_exists(page: str) -> None:
 def test_every_relative_link_of_a_page_leads_to_a_file(page: str) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text())
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_that_a_page_names_exists_with_its_options(page: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`(?:\.venv/bin/)?trainshed ([a-z][^`]*)`", text.replace("\n", " ")):
+        command: Any = get_command(app)
+        options = {"--help", *OF_ALL_COMMANDS}
+        for word in code.split():
+            if word.startswith("--"):
+                assert word in options, code
+            elif hasattr(command, "commands"):
+                assert word in command.commands, code
+                command = command.commands[word]
+                options |= {name for parameter in command.params for name in parameter.opts}
 
 
 def test_contributing_describes_every_folder_of_tests() -> None:
