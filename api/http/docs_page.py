@@ -76,7 +76,7 @@ def render(document: Mapping[str, Any]) -> str:
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width">',
             f"<title>{title}: API reference</title>",
-            '<link rel="stylesheet" href="/docs/style.css"></head><body>',
+            '<link rel="icon" href="data:,"><link rel="stylesheet" href="/docs/style.css"></head><body>',
             f'<nav aria-label="Contents">{"".join(_contents(by_tag))}</nav><main>',
             f"<h1>{title} {version}</h1>{paragraphs(document['info'].get('description', ''))}",
             '<p>For programs: <a href="/openapi.json">openapi.json</a></p>',
@@ -181,4 +181,6 @@ def _examples(title: str, examples: Mapping[str, Mapping[str, Any]]) -> Iterator
         value = example.get("value", example.get("externalValue"))
         shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         summary = text(example.get("summary", ""))
-        yield f"<details><summary>{title}: {summary}</summary><pre>{escape(shown)}</pre></details>"
+        # what may scroll can be reached by the keyboard
+        pre = f'<pre tabindex="0">{escape(shown)}</pre>'
+        yield f"<details><summary>{title}: {summary}</summary>{pre}</details>"

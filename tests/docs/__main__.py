@@ -1,7 +1,8 @@
 """`python -m tests.docs`: every command of the documents, in a fresh clone, against real servers.
 
 Prints a line for each; of one that fails, what it has printed. With `--update`, that is also written into the
-page, in full: shorten it by `...`. Commands with a comment `# needs ...` are listed, and not run.
+page, in full: shorten it by `...`. `--outputs` prints the outputs of all commands. Those with a comment
+`# needs ...` are listed, and not run.
 """
 
 import argparse
@@ -38,12 +39,13 @@ def main() -> int:
         "pages", nargs="*", default=PAGES, metavar="PAGE", help=f"default: {', '.join(PAGES)}"
     )
     parser.add_argument("--update", action="store_true", help="write new outputs into the pages")
+    parser.add_argument("--outputs", action="store_true", help="print what each command has printed")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers must not outlive this
     began = monotonic()
     outcomes = []
     for page in arguments.pages:
-        found = _check_page(page)
+        found = _check_page(page, with_outputs=arguments.outputs)
         if arguments.update:
             _update(ROOT / page, found)
         outcomes += found
@@ -54,7 +56,7 @@ def main() -> int:
     return int(failed > 0)
 
 
-def _check_page(page: str) -> list[Outcome]:
+def _check_page(page: str, *, with_outputs: bool) -> list[Outcome]:
     """Check a page in a clone of its own, as its readers begin: without data or running servers."""
     outcomes = []
     _say(page)
@@ -65,19 +67,20 @@ def _check_page(page: str) -> list[Outcome]:
         text = (clone / page).read_text()
         with Terminal(clone, new_environment(Path(name), port), port) as terminal:
             for outcome in check(examples(text), terminal):
-                _say(_line(outcome))
+                _say(_line(outcome, with_outputs=with_outputs))
                 outcomes.append(outcome)
     return outcomes
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: Outcome, *, with_outputs: bool) -> str:
     example = outcome.example
     code = " ".join(example.code.split())
     head = f"{example.line:5d}  {code[:_WIDTH]}{'...' if len(code) > _WIDTH else ''}"
     if example.needs:
         return f"not run {head}"
     if not outcome.problem:
-        return f"ok      {head}  ({outcome.took_s:.1f} s)"
+        output = f"\n{_readable(outcome.output)}\n" if with_outputs else ""
+        return f"ok      {head}  ({outcome.took_s:.1f} s){output}"
     return f"FAILED  {head}\n{outcome.problem}; it printed:\n{_readable(outcome.output)}\n"
 
 

@@ -28,7 +28,7 @@ class Outline(HTMLParser):
         if tag not in ("meta", "link"):
             self.open.append(tag)
         for name, value in attrs:
-            if name in ("href", "src"):
+            if name in ("href", "src") and value != "data:,":  # no icon
                 self.urls.append(value or "")
             self.inline_styles += name == "style"
             if name == "id":
