@@ -91,7 +91,7 @@ def type_text(schema: Schema, schemas: Mapping[str, Schema]) -> str:
 
 
 def _words(schema: Schema) -> Iterator[str]:
-    kind = schema.get("type", "anything")
+    kind = str(schema.get("type", "anything"))
     if kind in ("integer", "number"):
         yield "whole number" if kind == "integer" else "number"
         if values := _range(schema, "minimum", "maximum"):

@@ -47,7 +47,7 @@ def test_a_type_is_written_in_words(schema: dict[str, Any], text: str) -> None:
 
 
 def test_a_row_has_the_default_or_why_there_is_none() -> None:
-    rows = [
+    rows: list[tuple[str, str, dict[str, Any]]] = [
         ("limit", "", {"type": "integer", "default": 50, "description": "How `many`."}),
         ("job_id", "in the path", {"type": "string", "format": "uuid"}),
         ("seed", "", {"anyOf": [{"type": "integer", "description": "Decides all."}, {"type": "null"}]}),
