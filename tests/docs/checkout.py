@@ -27,12 +27,11 @@ def make_clone(folder: Path) -> Path:
     `make` finds its environment set up: it is this one's packages, with the clone's own code.
     """
     clone = folder / "trainshed"
-    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
-    changes = subprocess.run(
-        ["git", "diff", "HEAD", "--binary"], cwd=ROOT, check=True, capture_output=True
-    ).stdout
-    if changes:
-        subprocess.run(["git", "apply"], cwd=clone, check=True, input=changes)
+    config = folder / "gitconfig"
+    config.write_text("[safe]\n\tdirectory = *\n")  # CI's checkout may belong to another user
+    _git(config, "clone", "--quiet", ROOT, clone)
+    if changes := _git(config, "-C", ROOT, "diff", "HEAD", "--binary"):
+        _git(config, "-C", clone, "apply", patch=changes)
     environment = clone / ".venv"
     venv.create(environment, symlinks=True)
     [packages] = environment.glob("lib/python*/site-packages")
@@ -42,6 +41,14 @@ def make_clone(folder: Path) -> Path:
     script.chmod(0o755)
     (environment / "installed").touch()
     return clone
+
+
+def _git(config: Path, *arguments: str | Path, patch: bytes = b"") -> bytes:
+    """Run git with these settings of the user; return what it prints."""
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": str(config)}
+    return subprocess.run(
+        ["git", *arguments], env=environment, input=patch, stdout=subprocess.PIPE, check=True
+    ).stdout
 
 
 def new_environment(folder: Path, port: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ from tests.docs.forms import HOST
 from tests.support.waiting import wait_until
 
 _LIMIT_S = 180.0
-_READY_S = 60.0
+_READY_S = 120.0
 _STOP_S = 60.0
 _ADDRESS = re.compile(r"\b(localhost|127\.0\.0\.1):8000\b")
 
