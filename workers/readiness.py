@@ -94,7 +94,7 @@ def database_obstacle(database: Database, settings: Settings) -> Obstacle | None
         advice = f"start it, or correct TRAINSHED_DATABASE_URL ({reason})"
         return Obstacle(ExitCode.DATABASE, f"the database {place} does not answer: {advice}")
     if not migrated:
-        text = f"the database {place} has no schema, or that of another version: run `trainshed migrate`"
+        text = f"the database {place} has no schema, or that of an older version: run `trainshed migrate`"
         return Obstacle(ExitCode.SCHEMA, text)
     return None
 

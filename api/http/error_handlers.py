@@ -51,7 +51,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
     if is_unavailable(error):
         kind, detail = problems.DATABASE_UNAVAILABLE, "the database does not answer"
     elif await run_in_threadpool(_is_outdated, request):
-        kind, detail = problems.SCHEMA_OUTDATED, "the database's schema is that of another version"
+        kind, detail = problems.SCHEMA_OUTDATED, "the database's schema is that of an older version"
     else:
         raise error
     return problems.respond(request, kind, f"{detail}. {kind.advice}", headers=_RETRY_SOON)

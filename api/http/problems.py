@@ -128,7 +128,7 @@ DATABASE_UNAVAILABLE = ProblemType(
 SCHEMA_OUTDATED = ProblemType(
     "schema-outdated",
     503,
-    "The database has the schema of another version",
+    "The database has the schema of an older version",
     "Whoever runs the API must run `trainshed migrate`.",
 )
 

@@ -34,9 +34,10 @@ async def livez() -> Live:
     responses={503: {"model": Readiness, "description": "Not ready: `checks` has the reasons"}},
 )
 async def readyz(services: ServicesDep, threads: OpenThreadsDep, response: Response) -> Readiness:
-    """Check that the database is available and has this version's schema, and that Redis can be used.
+    """Check that the database is available and migrated, and that Redis can be used.
 
-    Without Redis requests are served too, only jobs start later: its check fails, and the API is still ready.
+    A schema of a newer version serves this one too, so that an upgrade can begin with the database. Without
+    Redis requests are served too, only jobs start later: its check fails, and the API is still ready.
     """
     readiness = await to_thread.run_sync(_check, services, limiter=threads)
     response.status_code = 200 if readiness.ready else 503
@@ -64,7 +65,7 @@ def _check_database(database: Database) -> dict[Dependency, Check]:
             Dependency.DATABASE: Check(ok=False, detail=unavailable),
             Dependency.MIGRATIONS: Check(ok=False, detail="unknown while the database is unavailable"),
         }
-    outdated = "the schema is that of another version: run `trainshed migrate`"
+    outdated = "the schema is that of an older version: run `trainshed migrate`"
     migrations = Check(ok=True) if migrated else Check(ok=False, detail=outdated)
     return {Dependency.DATABASE: Check(ok=True), Dependency.MIGRATIONS: migrations}
 

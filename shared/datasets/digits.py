@@ -19,6 +19,7 @@ TRAIN_ROWS = 1_400
 TEST_ROWS = 397
 
 _DARKEST_INK = 16
+_FILE = "digits.csv.gz"
 
 
 def decode() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -35,13 +36,15 @@ def decode() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _file() -> Path:
-    # located, not imported: importing scikit-learn takes a second and loads 900 modules
+    # container images have it beside this module, and nothing else of scikit-learn. The wheel is located, not
+    # imported: importing it takes a second and loads 900 modules
     spec = find_spec("sklearn")
     locations = spec.submodule_search_locations if spec else None
-    path = Path(next(iter(locations or ()), "")) / "datasets" / "data" / "digits.csv.gz"
-    if not path.is_file():
-        raise DataUnavailable(
-            "the dataset `digits` is part of scikit-learn, which is missing or incomplete here: "
-            "install it with `pip install --force-reinstall scikit-learn`"
-        )
-    return path
+    in_wheel = Path(next(iter(locations or ()), "")) / "datasets" / "data" / _FILE
+    for path in (Path(__file__).with_name(_FILE), in_wheel):
+        if path.is_file():
+            return path
+    raise DataUnavailable(
+        "the dataset `digits` is part of scikit-learn, which is missing or incomplete here: "
+        "install it with `pip install --force-reinstall scikit-learn`"
+    )

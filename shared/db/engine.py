@@ -53,6 +53,11 @@ _POSTGRESQL_SETTINGS = {
 }
 _MIGRATION_LOCK = 0x7261696E  # an arbitrary advisory lock number
 
+CODE_VERSION = max(
+    module.name[:4] for module in files("shared.migrations.versions").iterdir() if module.name[0].isdigit()
+)
+"""The version of the schema that this code needs: the number of its newest migration, four digits."""
+
 
 class Database:
     """The database that API and workers share. Thread-safe."""
@@ -129,11 +134,15 @@ class Database:
             reraise=True,
         )(once)
 
-    def migrate(self) -> None:
-        """Upgrade the schema to the newest version. Safe to call from several processes at once."""
-        self._patiently(self._migrate)
+    def migrate(self) -> str:
+        """Upgrade the schema to this code's version, unless it is a newer one; return its version then.
 
-    def _migrate(self) -> None:
+        A newer schema is left as it is: a later release may add to it only. Safe to call from several processes
+        at once.
+        """
+        return self._patiently(self._migrate)
+
+    def _migrate(self) -> str:
         # imported here: it takes a tenth of the start of an API or a worker, which do not need it
         from alembic import command
         from alembic.config import Config
@@ -144,19 +153,19 @@ class Database:
         with self.engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            version = _schema_version(connection)
+            if version <= CODE_VERSION:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
             if connection.dialect.name == "postgresql":
                 _keep_settings(connection)
                 connection.exec_driver_sql(RAISE_TO_CLOCK)
+        return max(version, CODE_VERSION)
 
     def is_migrated(self) -> bool:
-        """Return whether the schema has the version that this code needs."""
+        """Return whether the schema has what this code needs: its version, or a newer one."""
         with self.read_engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return False
-            version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return bool(version == _newest_version())
+            return _schema_version(connection) >= CODE_VERSION
 
     def dispose(self) -> None:
         """Close every connection; one that a thread still uses is closed when it is returned."""
@@ -165,10 +174,11 @@ class Database:
             engine.dispose()
 
 
-def _newest_version() -> str:
-    """Return the number with which the name of the newest migration begins."""
-    modules = files("shared.migrations.versions").iterdir()
-    return max(module.name[:4] for module in modules if module.name[0].isdigit())
+def _schema_version(connection: Connection) -> str:
+    """Return the number of the last migration that the schema has; empty if it has none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
 
 
 def _close(_connection: Any, record: ConnectionPoolEntry) -> None:

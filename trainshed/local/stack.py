@@ -143,8 +143,8 @@ class LocalStack(AbstractContextManager["LocalStack"]):
         self._supervisor.join()
 
 
-def migrate(settings: Settings) -> None:
-    """Migrate the database's schema to the newest version.
+def migrate(settings: Settings) -> str:
+    """Migrate the database's schema to this version, unless it is newer; return what there was to do.
 
     Raises:
         StackError: the database cannot be used.
@@ -153,17 +153,20 @@ def migrate(settings: Settings) -> None:
     from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from shared.db.engine import Database
+    from shared.db.engine import CODE_VERSION, Database
 
     try:
         database = Database(settings.effective_database_url)
-        database.migrate()
+        version = database.migrate()
         database.dispose()
     except (SQLAlchemyError, CommandError, ImportError, OSError, ValueError) as error:
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
         for secret in sorted(settings.secrets, key=len, reverse=True):
             reason = reason.replace(secret, "***")
         raise StackError(f"the database {_database_name(settings)} cannot be used: {reason}") from error
+    if version > CODE_VERSION:
+        return f"The schema is of a newer version ({version}, not {CODE_VERSION}), and was left as it is."
+    return "The database is up to date."
 
 
 def _database_name(settings: Settings) -> str:

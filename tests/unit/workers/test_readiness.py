@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.settings import Settings
-from tests.support.databases import migrate, open_database
+from tests.support.databases import migrate, newer_schema, open_database
 from tests.support.fakes import MonotonicClock
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -83,6 +83,8 @@ def test_a_database_without_a_schema_is_to_be_migrated(empty_url: str, settings:
         assert "run `trainshed migrate`" in obstacle.text
         database.migrate()
         assert database_obstacle(database, settings) is None
+        with newer_schema(database):
+            assert database_obstacle(database, settings) is None
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(settings: Settings) -> None:

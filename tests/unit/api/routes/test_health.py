@@ -15,6 +15,7 @@ from api.app import create_app
 from api.http.auth import OPEN
 from shared.db.engine import Database
 from shared.settings import Settings
+from tests.support.databases import newer_schema
 from tests.support.factories import submitted
 from tests.support.servers import RedisServer, running_app
 
@@ -130,6 +131,14 @@ def test_it_is_not_ready_before_the_migrations(settings: Settings, redis: RedisS
     checks = answer.json()["checks"]
     assert [name for name, check in checks.items() if not check["ok"]] == ["migrations"]
     assert "migrate" in checks["migrations"]["detail"]
+
+
+def test_it_is_ready_with_the_schema_of_a_newer_version(api: httpx.Client, database: Database) -> None:
+    with newer_schema(database):
+        answer = api.get("/readyz")
+        assert answer.status_code == 200
+        assert answer.json()["checks"]["migrations"] == {"ok": True, "detail": "ok"}
+        assert api.get("/v1/jobs").status_code == 200
 
 
 def test_it_is_not_ready_without_a_database_and_does_not_show_its_password(settings: Settings) -> None:

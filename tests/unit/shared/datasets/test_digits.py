@@ -1,7 +1,9 @@
 """The dataset `digits` contains scikit-learn's digits in the format of MNIST."""
 
+import gzip
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +86,16 @@ def test_decoding_does_not_import_scikit_learn() -> None:
         "import sys; from shared.datasets import digits; digits.decode(); sys.exit('sklearn' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_file_beside_the_module_is_used_instead_of_scikit_learn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "digits.csv.gz").write_bytes(gzip.compress(2 * (b"16," * 64 + b"7\n")))
+    monkeypatch.setattr(digits, "__file__", str(tmp_path / "digits.py"))
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    images, labels = digits.decode()
+    assert (images.shape, labels.tolist()) == ((2, 784), [7, 7])
 
 
 def test_without_scikit_learn_the_digits_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

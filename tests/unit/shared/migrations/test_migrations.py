@@ -20,12 +20,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Connection, Engine, Uuid, column, insert, inspect, select, table, text
 from sqlalchemy.schema import CreateSchema
 
-from shared.db.engine import Database
+from shared.db.engine import CODE_VERSION, Database
 from shared.db.tables import Base, Job, JobEvent, UtcDateTime
 from shared.lifecycle import EventType
 from shared.schemas import Priority
 from shared.store import api_keys
-from tests.support.databases import open_database
+from tests.support.databases import newer_schema, open_database
 from tests.support.factories import submitted
 from tests.support.servers import PostgresServer
 
@@ -132,6 +132,17 @@ def test_is_migrated_is_true_only_after_the_migrations(empty: Database) -> None:
     assert not empty.is_migrated()
     empty.migrate()
     assert empty.is_migrated()
+
+
+def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empty: Database) -> None:
+    assert empty.migrate() == CODE_VERSION
+    with newer_schema(empty) as newer:
+        before = _described(empty.engine)
+
+        assert empty.is_migrated()
+        assert empty.migrate() == newer
+        assert _described(empty.engine) == before
+        assert submitted(empty)
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.support.command_line import CommandLine
+from tests.support.databases import newer_schema, open_database
 from tests.support.servers import NO_TLS
 from tests.support.waiting import wait_until
 from trainshed import Client
@@ -124,6 +125,17 @@ def test_the_migrate_command_creates_the_database(
     assert cli.run("migrate").stderr == "The database is up to date.\n"
     assert json.loads(cli.run("migrate", "--json").stdout) == {"migrated": True}
     assert (tmp_path / "trainshed.db").exists()
+
+
+def test_migrate_leaves_a_newer_schema_as_it_is_and_says_so(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
+    cli.run("migrate")
+    with open_database(f"sqlite:///{tmp_path / 'trainshed.db'}") as database, newer_schema(database):
+        result = cli.run("migrate")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("The schema is of a newer version (9999, not ")
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])

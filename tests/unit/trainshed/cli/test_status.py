@@ -55,10 +55,10 @@ def test_a_server_without_redis_is_ready_and_shown_with_what_it_lacks(url: str, 
 
 def test_a_server_that_is_not_ready_is_shown_with_the_reason(url: str, database: Database) -> None:
     with database.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = 'another'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     result = _run(url)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Not ready: the schema is that of another version")
+    assert result.stderr.startswith("Not ready: the schema is that of an older version")
 
 
 def test_a_server_without_a_database_is_only_a_reason() -> None:
