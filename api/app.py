@@ -12,6 +12,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api.http import access_log, auth, docs_page, error_handlers, openapi
 from api.http.callers import Callers
@@ -101,7 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[Depends(auth.refuse_undeclared)],
         generate_unique_id_function=attrgetter("name"),
     )
-    app.state.needs_key = bool(settings.api_keys)
+    app.state.needs_key = bool(settings.api_keys or settings.read_keys)
     access_log.install()
     error_handlers.install(app)
     docs_page.install(app)
@@ -159,7 +160,10 @@ def _middleware(settings: Settings, request_times: RequestTimes) -> list[Middlew
         allow_headers=_CORS_REQUEST_HEADERS,
         expose_headers=_CORS_RESPONSE_HEADERS,
     )
+    # the headers stay: a request that a proxy forwards is none of this host, whatever address they name
+    proxies = Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     return [
+        *([proxies] if settings.trusted_proxies else []),
         Middleware(PageErrors),
         Middleware(RequestContext),
         Middleware(RequestTiming, request_times),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from ipaddress import ip_address
-from urllib.parse import unquote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 
 def is_loopback(host: str) -> bool:
@@ -27,6 +27,15 @@ def passwords(url: str) -> Iterator[str]:
         name, _, value = item.partition("=")
         if "password" in name.lower():
             yield from _forms(value)
+
+
+def with_password(url: str, password: str) -> str:
+    """Return a URL of a server with this password for its user, in place of the one that it may have."""
+    parts = urlsplit(url)
+    if not parts.netloc:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user.partition(':')[0]}:{quote(password, safe='')}@{host}").geturl()
 
 
 def _forms(secret: str) -> tuple[str, ...]:

@@ -2,17 +2,27 @@
 
 import os
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from shared.addresses import is_loopback, passwords
+from shared.addresses import is_loopback, passwords, with_password
 from shared.schemas import QUEUE_PATTERN
 from shared.schemas.sprite_sources import FILE_URL, Sha256, SpriteSource
 
+_SECRETS = Path("/run/secrets")
 _ORIGIN = r"^https?://[^/\s]+$"
 _MIN_KEY_LENGTH = 16  # a shorter secret can be guessed
 _MAX_SOCKET_PATH_BYTES = 107  # the kernel's limit for the path of a UNIX socket is 108 with the closing NUL
@@ -24,6 +34,10 @@ LogLevel = Annotated[_Level, BeforeValidator(lambda level: str(level).upper())]
 """A level of Python's `logging`, in upper or lower case."""
 
 
+def _network(text: str) -> str:
+    return str(ip_network(text, strict=False))
+
+
 class ExposedApi(ValueError):
     """Other hosts could reach the API, and it would require no key."""
 
@@ -31,11 +45,14 @@ class ExposedApi(ValueError):
 class Settings(BaseSettings):
     """Settings of one process; each is read from the variable `TRAINSHED_` and its name in capitals.
 
-    The text below each is its description in `docs/operations.md`.
+    What the environment lacks, or has empty, is read from a file of that name in /run/secrets, where
+    containers have their secrets. The text below each is its description in `docs/operations.md`.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="TRAINSHED_",
+        env_ignore_empty=True,
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
         frozen=True,
         extra="ignore",
         hide_input_in_errors=True,
@@ -49,6 +66,8 @@ class Settings(BaseSettings):
     database_url: str = ""
     """SQLAlchemy URL of the database: `postgresql+psycopg://user:password@host/name` or `sqlite:///path`.
     Empty: an SQLite file in `DATA_DIR`, which is for one host only; several hosts need PostgreSQL."""
+    database_password: SecretStr = SecretStr("")
+    """Password for `DATABASE_URL`, as it is: nothing in it is percent-encoded. Empty: the one in the URL."""
     redis_url: str = ""
     """URL of Redis: `redis://:password@host:port/db` or `unix:///path`. Empty: the socket of the embedded
     Redis in `DATA_DIR`, which is for one host only."""
@@ -89,6 +108,8 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Administrators' keys, separated by commas, of at least 16 characters each, such as the output of
     `openssl rand -hex 32`; other keys are created with them. Required if `HOST` is not a loopback address."""
+    read_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """More keys like `API_KEYS`, which can only read: for Prometheus and for autoscalers."""
     url: str = ""
     """The server that the command line and the Python client use, such as `https://trainshed.example.org`;
     `--url` overrides it. Empty: the API of these settings on this host."""
@@ -100,6 +121,10 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode] = ()
     """Origins of other web sites whose pages may use the API, such as `https://example.org`, separated by
     commas. Empty: none."""
+    trusted_proxies: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode] = ()
+    """Addresses and networks of reverse proxies, such as `10.0.0.0/8`, separated by commas, whose
+    `X-Forwarded-For` says where a request comes from: rate limits then count its sender's address, not the
+    proxy's. Empty: none."""
     rate_limit: float = Field(default=100.0, ge=0)
     """Requests per second that each API process accepts for one key, for one address without a key, and for
     one address with invalid keys; ten seconds' worth may come at once. 0: no limit."""
@@ -158,15 +183,21 @@ class Settings(BaseSettings):
     slots_per_gpu: int = Field(default=1, ge=1)
     """Number of jobs that a worker runs at the same time on each GPU. Increase it while jobs leave the GPU
     partly idle; each needs memory of its own."""
+    require_gpu: bool = False
+    """Whether a worker refuses to start without a GPU that TensorFlow can use. `False`: it trains on the CPU
+    then."""
     deterministic: bool = True
     """Whether jobs with the same spec and seed give identical bits on the same device and versions. `False`
     trains faster on a GPU."""
     executor: str = "workers.mnist.executor:MnistExecutor"
     """Class that runs jobs, as `module:class`. Only tests use another."""
+    health_file: str = ""
+    """Path of a file that a worker touches at least each `RECONCILE_S` seconds while it can train: its pool
+    processes are ready, and the database answers. It deletes the file when that is not so. Empty: none."""
     log_level: LogLevel = "INFO"
     """Least severe level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."""
 
-    @field_validator("api_keys")
+    @field_validator("api_keys", "read_keys")
     @classmethod
     def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key) < _MIN_KEY_LENGTH for key in value):
@@ -174,7 +205,9 @@ class Settings(BaseSettings):
         return value
 
     # it runs before `_long_enough`, whose errors then never contain the keys as text
-    @field_validator("queues", "api_keys", "allowed_hosts", "cors_origins", mode="before")
+    @field_validator(
+        "queues", "api_keys", "read_keys", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -217,8 +250,9 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts that no log may contain: keys, and the passwords in URLs, both quoted and unquoted."""
-        secrets = [key.get_secret_value() for key in (self.api_key, *self.api_keys)]
-        for url in (self.database_url, self.redis_url, self.url):
+        secrets = [key.get_secret_value() for key in (self.api_key, *self.api_keys, *self.read_keys)]
+        secrets.append(self.database_password.get_secret_value())
+        for url in (self.effective_database_url, self.redis_url, self.url):
             secrets += passwords(url)
         return tuple(dict.fromkeys(filter(None, secrets)))
 
@@ -229,8 +263,11 @@ class Settings(BaseSettings):
 
     @property
     def effective_database_url(self) -> str:
-        """`database_url`, or by default the URL of the SQLite file in `data_dir`."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'trainshed.db'}"
+        """`database_url` with its password, or by default the URL of the SQLite file in `data_dir`."""
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir / 'trainshed.db'}"
+        password = self.database_password.get_secret_value()
+        return with_password(self.database_url, password) if password else self.database_url
 
     @property
     def effective_redis_url(self) -> str:

@@ -51,7 +51,14 @@ def _handle_failed_starts(**_: Any) -> None:
 def _start_parent(sender: Any, **_: Any) -> None:
     global _parent
     pool = sender.pool  # its own pool is None once it has stopped
-    _parent = ParentProcess(settings, gpus, slots, lambda: list(getattr(pool._pool, "_pool", ())))
+    _parent = ParentProcess(
+        settings,
+        gpus,
+        slots,
+        processes=lambda: list(getattr(pool._pool, "_pool", ())),
+        # Celery writes to the processes that have said that they have started, and only to them
+        ready=lambda: len(getattr(pool._pool, "_fileno_to_inq", ())),
+    )
     _parent.start()
 
 

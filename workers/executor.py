@@ -11,6 +11,9 @@ from typing import Protocol
 from shared.lifecycle import Phase
 from shared.schemas import EpochMetrics, EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
 
+CPU_DEVICE = "CPU"
+"""The device of an executor that uses no GPU."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -95,7 +98,7 @@ class Executor(Protocol):
 
     @property
     def device(self) -> str:
-        """The device that jobs run on, such as `CPU` or `NVIDIA H100 80GB HBM3`."""
+        """The device that jobs run on: `CPU_DEVICE`, or such as `NVIDIA H100 80GB HBM3`."""
 
     @property
     def versions(self) -> dict[str, str]:

@@ -1,19 +1,35 @@
 """The host's GPUs: detection, the number of slots, and the GPU of each slot."""
 
 import os
+import re
 import subprocess
+
+_MIG_UUID = re.compile(r"MIG-[0-9A-Za-z/-]+(?=\))")
 
 
 def visible_gpus() -> list[str]:
     """Return the GPUs that this worker may use, as CUDA names them; empty if there is none."""
     configured = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 (CUDA's setting, not ours)
-    if configured is not None:
+    if (
+        configured is not None and configured != "all"
+    ):  # which is for NVIDIA's container toolkit: CUDA finds none
         return [name for name in configured.split(",") if name and name != "-1"]
     try:
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [str(index) for index, line in enumerate(listing.stdout.splitlines()) if line.startswith("GPU ")]
+    return _listed(listing.stdout)
+
+
+def _listed(listing: str) -> list[str]:
+    """Return the GPUs that `nvidia-smi -L` lists: their indexes, and the UUIDs of the parts of a MIG one."""
+    gpus: dict[int, list[str]] = {}
+    for line in listing.splitlines():
+        if line.startswith("GPU "):
+            gpus[len(gpus)] = []
+        elif part := _MIG_UUID.search(line):
+            gpus[len(gpus) - 1].append(part[0])
+    return [name for index, parts in gpus.items() for name in parts or [str(index)]]
 
 
 def slot_count(gpus: list[str], *, slots: int, slots_per_gpu: int) -> int:

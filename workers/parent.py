@@ -18,6 +18,7 @@ from shared.settings import Settings
 from shared.store.change_feed import ChangePublisher
 from workers import readiness
 from workers.draining import DrainStep
+from workers.health import HealthFile
 from workers.memory import resident_bytes
 from workers.pool_process import STOP_SIGNAL, worker_name
 from workers.pool_watch import PoolWatch
@@ -32,9 +33,22 @@ class ParentProcess:
     """The work of a worker's parent process, besides passing messages to its pool, which Celery does."""
 
     def __init__(
-        self, settings: Settings, gpus: list[str], slots: int, processes: Callable[[], Iterable[Any]]
+        self,
+        settings: Settings,
+        gpus: list[str],
+        slots: int,
+        processes: Callable[[], Iterable[Any]],
+        ready: Callable[[], int],
     ) -> None:
-        """Prepare; `processes` returns billiard's processes that are in the pool now."""
+        """Prepare.
+
+        Args:
+            settings: of this worker.
+            gpus: that it may use, as CUDA names them.
+            slots: how many jobs it runs at the same time.
+            processes: returns billiard's processes that are in the pool now.
+            ready: returns how many of them can run a job.
+        """
         self._settings = settings
         self._publisher = ChangePublisher(settings)
         self._database = Database(settings.effective_database_url, committed=self._publisher)
@@ -54,6 +68,8 @@ class ParentProcess:
         )
         self._pool_watch = PoolWatch(self._database, self._broker, settings, worker=name, processes=processes)
         self._purge = Purge(self._database, settings)
+        self._ready = ready
+        self._health = HealthFile(settings.health_file)
         self._registered = False
         self._reports = readiness.Reports()
         self._stop_requested = threading.Event()
@@ -80,6 +96,7 @@ class ParentProcess:
         self._pool_watch.stop()
         self._purge.stop()
         self._run_round()
+        self._health.report(can_train=False)
         self._registration.mark_stopped()
         self._publisher.close()
         self._broker.close()
@@ -115,8 +132,10 @@ class ParentProcess:
                 self._registered = True
             self._reconciler.reconcile()
             self._reports.report([])
+            self._health.report(can_train=self._ready() >= self._slots)
         except DBAPIError as error:
             self._report(error)
+            self._health.report(can_train=False)
         except Exception:
             # an unexpected error must not end this thread: later losses would stay unrepaired
             _log.exception("reconciler round failed")

@@ -20,7 +20,7 @@ from shared.store.change_feed import ChangePublisher
 from shared.store.workers import WorkerInfo
 from shared.texts import storable
 from workers import process_output
-from workers.executor import Executor
+from workers.executor import CPU_DEVICE, Executor
 from workers.gpus import select_gpu, visible_gpus
 from workers.job_log_handler import JobLogHandler
 from workers.process_output import ProcessOutput
@@ -35,6 +35,10 @@ START_FAILED_SIGNAL = signal.SIGUSR2
 _MAX_DEVICE_CHARS = 200
 _MAX_HOST_CHARS = 128  # so that a lease owner, which begins with it, fits into its column
 _JOB_LOG_PATIENCE_S = 2.0  # how long writes of job log lines are retried while the database is unavailable
+
+
+class NoGpu(RuntimeError):
+    """A GPU is required, and there is none."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def start() -> None:
     executor.warm_up()
     warm = time.monotonic()
     device = storable(executor.device, _MAX_DEVICE_CHARS)
+    check_device(settings, device)
     url, publisher = settings.effective_database_url, ChangePublisher(settings)
     own_id = process_id(current_process().name)
     # not before: if a library ends this process while it starts, nobody reads the file
@@ -109,6 +114,16 @@ def start() -> None:
         import_s=round(loaded - started, 2),
         warm_up_s=round(warm - loaded, 2),
     )
+
+
+def check_device(settings: Settings, device: str) -> None:
+    """Refuse to run jobs on the CPU if a GPU is required.
+
+    Raises:
+        NoGpu: TensorFlow uses the CPU.
+    """
+    if settings.require_gpu and device == CPU_DEVICE:
+        raise NoGpu("TensorFlow can use no GPU: correct the driver or the image, or TRAINSHED_REQUIRE_GPU")
 
 
 def load_executor(settings: Settings) -> Executor:

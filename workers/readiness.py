@@ -1,4 +1,4 @@
-"""What a worker needs before it can work: a database with its schema, and a Redis. Says what is missing."""
+"""What a worker needs to work: a database with its schema, Redis, a GPU if required. Says what is missing."""
 
 import signal
 import sys
@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared import log, redis_check
 from shared.db.engine import Database
 from shared.settings import Settings
+from workers.gpus import visible_gpus
 
 _log = log.get_logger(__name__)
 
@@ -33,6 +34,7 @@ class ExitCode(IntEnum):
     DATABASE = 10
     SCHEMA = 11
     REDIS = 12
+    GPU = 13
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Dependencies:
     def obstacles(self) -> list[Obstacle]:
         """Return everything that is missing now, in the order in which it is needed."""
         database = database_obstacle(self._database, self._settings)
-        return [each for each in (database, self._redis_obstacle()) if each is not None]
+        obstacles = (database, self._redis_obstacle(), gpu_obstacle(self._settings))
+        return [each for each in obstacles if each is not None]
 
     def close(self) -> None:
         """Close every connection."""
@@ -97,6 +100,14 @@ def database_obstacle(database: Database, settings: Settings) -> Obstacle | None
         text = f"the database {place} has no schema, or that of an older version: run `trainshed migrate`"
         return Obstacle(ExitCode.SCHEMA, text)
     return None
+
+
+def gpu_obstacle(settings: Settings) -> Obstacle | None:
+    """Return that no GPU is visible if one is required."""
+    if not settings.require_gpu or visible_gpus():
+        return None
+    advice = "give it one (docker run --gpus all, nvidia.com/gpu), or unset TRAINSHED_REQUIRE_GPU"
+    return Obstacle(ExitCode.GPU, f"this worker needs a GPU, and nvidia-smi lists none: {advice}")
 
 
 class Reports:

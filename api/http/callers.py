@@ -39,8 +39,8 @@ class Caller:
     """The sender of a request, as its API key identifies it.
 
     Attributes:
-        key_id: None for a key of the setting `API_KEYS`, and while no key is needed.
-        number: of a key of `API_KEYS`, from 1; 0 of others.
+        key_id: None for a key of the settings, and while no key is needed.
+        number: of a key of the settings among those of its kind, from 1; 0 of others.
         weight: of the share of its jobs.
     """
 
@@ -59,7 +59,9 @@ class Caller:
     @cached_property
     def limited_as(self) -> str:
         """Its name for the rate limit."""
-        return f"key {self.number} of API_KEYS" if self.key_id is None else f"key {self.key_id}"
+        if self.key_id is None:
+            return self.name.replace("a key", f"key {self.number}")
+        return f"key {self.key_id}"
 
 
 LOCAL_CALLER = Caller(WITHOUT_KEY, Scope.ADMIN)
@@ -79,9 +81,13 @@ class Callers:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._bootstrap_keys = tuple(key.get_secret_value() for key in settings.api_keys)
-        numbers = range(1, len(self._bootstrap_keys) + 1)
-        self._bootstrap = [Caller("a key of API_KEYS", Scope.ADMIN, number=number) for number in numbers]
+        self._configured_keys = tuple(
+            key.get_secret_value() for key in (*settings.api_keys, *settings.read_keys)
+        )
+        self._configured = [
+            *(_configured("API_KEYS", Scope.ADMIN, number) for number, _ in enumerate(settings.api_keys, 1)),
+            *(_configured("READ_KEYS", Scope.READ, number) for number, _ in enumerate(settings.read_keys, 1)),
+        ]
         self._known: dict[_Key, tuple[Caller, float]] = {}  # with the end of its validity
         self._reads: dict[_Key, asyncio.Task[Caller | None]] = {}
 
@@ -129,14 +135,18 @@ class Callers:
     def _authenticate(self, text: str, is_local: bool) -> tuple[Caller | None, float]:
         """Return the caller, and the seconds until its key expires."""
         # all keys are compared, so that the time taken reveals nothing
-        same = [api_keys.same_secret(text, key) for key in self._bootstrap_keys]
+        same = [api_keys.same_secret(text, key) for key in self._configured_keys]
         if text and any(same):
-            return self._bootstrap[same.index(True)], REMEMBERED_S
+            return self._configured[same.index(True)], REMEMBERED_S
         key = api_keys.parse(text)
-        if self._bootstrap_keys and key is None:
+        if self._configured_keys and key is None:
             return None, 0.0
-        needs_key = bool(self._bootstrap_keys) or not is_local
+        needs_key = bool(self._configured_keys) or not is_local
         return self._database.read(partial(_find, key=key, needs_key=needs_key))
+
+
+def _configured(setting: str, scope: Scope, number: int) -> Caller:
+    return Caller(f"a key of {setting}", scope, number=number)
 
 
 def sent_key(request: RequestScope) -> bytes:
@@ -169,7 +179,7 @@ def as_cookie(key: bytes) -> str:
 
 
 def address(request: RequestScope) -> str:
-    """Return the address that a request came from: that of the proxy if there is one."""
+    """Return the address that a request came from: that of the proxy if there is one that is not trusted."""
     return request["client"][0] if request["client"] else "a socket"
 
 

@@ -137,7 +137,7 @@ class Database:
     def migrate(self) -> str:
         """Upgrade the schema to this code's version, unless it is a newer one; return its version then.
 
-        A newer schema is left as it is: a later release may add to it only. Safe to call from several processes
+        A newer schema is left as it is: it only has more. Safe to call from several processes
         at once.
         """
         return self._patiently(self._migrate)

@@ -14,7 +14,17 @@ from tests.support.source_tree import PACKAGES, sources
 ROOT_MODULES = {
     "api": {"app", "deps", "services"},
     "shared": {
-        *("addresses", "broker", "errors", "lifecycle", "log", "redis_check", "retry", "settings", "texts"),
+        *(
+            "addresses",
+            "broker",
+            "errors",
+            "lifecycle",
+            "log",
+            "redis_check",
+            "retry",
+            "settings",
+            "texts",
+        ),
     },
     "trainshed": {"async_client", "client", "connection", "errors", "images", "items", "streaming"},
 }

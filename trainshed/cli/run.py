@@ -82,7 +82,7 @@ def api() -> None:
             host=settings.host,
             port=settings.port,
             log_config=None,
-            # no header decides whose request it is: see `api.http.callers`
+            # the app reads the headers of TRUSTED_PROXIES, and no others
             proxy_headers=False,
             timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
         )

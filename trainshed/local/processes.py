@@ -18,7 +18,12 @@ from shared.settings import Settings
 _OLD_LOGS = 5
 _TAIL_LINES = 12
 _TAIL_BYTES = 8_192
-_SECRET_FIELDS = {"api_key", "api_keys"}  # which Settings dumps as asterisks
+_SECRET_FIELDS = {
+    "api_key",
+    "api_keys",
+    "database_password",
+    "read_keys",
+}  # which Settings dumps as asterisks
 
 
 class Program:

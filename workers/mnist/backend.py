@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from shared.errors import DeviceOutOfMemory
+from workers.executor import CPU_DEVICE
 
 Tensor = Any  # TensorFlow has no type information
 
@@ -97,7 +98,7 @@ def device_name() -> str:
     """Return the first GPU's name, such as `NVIDIA H100 80GB HBM3`, or `CPU`."""
     for gpu in tf.config.list_physical_devices("GPU"):
         return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
-    return "CPU"
+    return CPU_DEVICE
 
 
 def gpu_versions() -> dict[str, str]:

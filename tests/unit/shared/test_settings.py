@@ -1,9 +1,11 @@
 """Settings: their defaults, the environment, and the values that are refused."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from shared.settings import ExposedApi, Settings, get_settings, invalid_settings
 
@@ -144,6 +146,48 @@ def test_secrets_include_passwords_in_the_query_of_a_url() -> None:
     )
     secrets = {"p%40s+s", "p@s+s", "p@s s", "hunter2", "swordfish"}
     assert set(settings.secrets) == secrets
+
+
+@pytest.mark.parametrize("password", ["p@ss:w/rd%40", "100% ?#[]", "ä"])
+def test_a_password_of_its_own_needs_no_quoting_and_is_secret(password: str) -> None:
+    settings = Settings.model_validate(
+        {
+            "database_url": "postgresql+psycopg://me:old@db:5432/x?sslmode=require",
+            "database_password": password,
+        }
+    )
+    url = make_url(settings.effective_database_url)
+    assert (url.username, url.password, url.host, url.port) == ("me", password, "db", 5432)
+    assert (url.database, url.query["sslmode"]) == ("x", "require")
+    assert {password, quote(password, safe="")} <= set(settings.secrets)
+    assert password not in repr(settings)
+    sqlite = Settings.model_validate({"database_url": "sqlite:////a/b.db", "database_password": password})
+    assert sqlite.effective_database_url == "sqlite:////a/b.db"
+
+
+def test_settings_may_be_files_of_secrets_which_the_environment_overrides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trainshed_api_keys").write_text("a secret of the owner's,another secret of hers\n")
+    (tmp_path / "trainshed_database_password").write_text("p@ss\n")
+    (tmp_path / "trainshed_log_level").write_text("debug")
+    monkeypatch.setenv("TRAINSHED_DATABASE_PASSWORD", "")  # as an empty line of an env_file
+    monkeypatch.setenv("TRAINSHED_LOG_LEVEL", "error")
+    settings = Settings(_secrets_dir=tmp_path)
+    assert [key.get_secret_value() for key in settings.api_keys] == [
+        "a secret of the owner's",
+        "another secret of hers",
+    ]
+    assert settings.database_password.get_secret_value() == "p@ss"
+    assert settings.log_level == "ERROR"
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    settings = Settings.model_validate({"trusted_proxies": "10.0.0.0/8, 192.0.2.1,2001:db8::/32"})
+    assert settings.trusted_proxies == ("10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32")
+    for invalid in ("*", "proxy.example.org"):
+        with pytest.raises(ValidationError, match="trusted_proxies"):
+            Settings.model_validate({"trusted_proxies": invalid})
 
 
 def test_configured_datasets_are_added_to_mnist(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,3 +22,11 @@ def test_a_process_and_its_parent_give_it_the_same_id_and_no_other_process_has_i
     assert pool_process.process_id("SpawnPoolWorker-1") == own
     assert own not in {pool_process.process_id(name) for name in others}
     assert own.endswith("-SpawnPoolWorker-1")
+
+
+def test_a_process_without_the_gpu_that_is_required_does_not_start(settings: Settings) -> None:
+    pool_process.check_device(settings, "CPU")
+    required = settings.model_copy(update={"require_gpu": True})
+    pool_process.check_device(required, "NVIDIA H100 80GB HBM3")
+    with pytest.raises(pool_process.NoGpu, match="TRAINSHED_REQUIRE_GPU"):
+        pool_process.check_device(required, "CPU")

@@ -23,7 +23,7 @@ _NO_REDIS = Obstacle(ExitCode.REDIS, "no Redis: start it")
 
 
 @contextmanager
-def opened(settings: Settings, **overrides: str) -> Iterator[Dependencies]:
+def opened(settings: Settings, **overrides: str | bool) -> Iterator[Dependencies]:
     """The dependencies that settings with overrides name."""
     dependencies = Dependencies(settings.model_copy(update=overrides))
     try:
@@ -97,6 +97,20 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(settings:
     assert obstacle.text.startswith("the database 127.0.0.1/jobs does not answer: start it, or correct")
     assert "a-long-secret" not in obstacle.text
     assert "\n" not in obstacle.text
+
+
+def test_a_gpu_is_missing_only_if_it_is_required(
+    live_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with opened(live_settings) as dependencies:
+        assert dependencies.obstacles() == []
+    with opened(live_settings, require_gpu=True) as dependencies:
+        [obstacle] = dependencies.obstacles()
+        assert obstacle.code == ExitCode.GPU
+        assert "TRAINSHED_REQUIRE_GPU" in obstacle.text
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        assert dependencies.obstacles() == []
 
 
 def test_what_is_missing_is_logged_when_it_changes_and_each_minute(caplog: pytest.LogCaptureFixture) -> None:

@@ -244,6 +244,38 @@ def test_limit_of_an_address_is_not_evaded_by_naming_other_addresses(serve: Serv
     assert [answer.status_code for answer in answers] == [401, 401, 429]
 
 
+def test_behind_a_trusted_proxy_the_limit_is_of_the_address_that_it_names(serve: Serve) -> None:
+    client = serve(api_keys=BOOTSTRAP_KEY, rate_limit=0.2, trusted_proxies="127.0.0.0/8")
+
+    def status(forwarded_for: str) -> int:
+        return client.get("/v1/me", headers={"X-Forwarded-For": forwarded_for}).status_code
+
+    assert [status("192.0.2.1") for _ in range(3)] == [401, 401, 429]
+    assert status("192.0.2.2") == 401
+    # the proxy appends the address that it sees: what the client has sent before it decides nothing
+    assert status("198.51.100.1, 192.0.2.1") == 429
+
+
+def test_request_that_a_trusted_proxy_forwards_is_none_of_this_host(serve: Serve) -> None:
+    client = serve(trusted_proxies="127.0.0.1")
+
+    assert client.get("/v1/jobs").status_code == 200
+    assert client.get("/v1/jobs", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 401
+
+
+def test_each_read_key_of_the_settings_can_only_read_and_has_a_limit_of_its_own(serve: Serve) -> None:
+    keys = ("a read key that is long", "another read key that is")
+    client = serve(api_keys=BOOTSTRAP_KEY, read_keys=",".join(keys), rate_limit=0.2)
+
+    for key in keys:
+        me = client.get("/v1/me", headers=bearer(key)).json()
+        assert me == {"key_id": None, "name": "a key of READ_KEYS", "scope": "read", "expires_at": None}
+        assert client.post("/v1/jobs", headers=bearer(key), json={}).status_code == 403
+        limited = client.get("/v1/me", headers=bearer(key))
+        assert limited.status_code == 429
+        assert f"key {keys.index(key) + 1} of READ_KEYS" in limited.json()["detail"]
+
+
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
 @pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"])
 def test_request_that_a_proxy_on_this_host_forwards_needs_a_key(
