@@ -10,9 +10,8 @@ _MIG_UUID = re.compile(r"MIG-[0-9A-Za-z/-]+(?=\))")
 def visible_gpus() -> list[str]:
     """Return the GPUs that this worker may use, as CUDA names them; empty if there is none."""
     configured = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 (CUDA's setting, not ours)
-    if (
-        configured is not None and configured != "all"
-    ):  # which is for NVIDIA's container toolkit: CUDA finds none
+    # "all" is meant for NVIDIA's container toolkit: CUDA would find none
+    if configured is not None and configured != "all":
         return [name for name in configured.split(",") if name and name != "-1"]
     try:
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)

@@ -1,0 +1,6 @@
+-- Run once, when the database server's volume is empty: Trainshed's own role and database.
+\getenv password POSTGRES_PASSWORD
+CREATE ROLE trainshed LOGIN PASSWORD :'password';
+CREATE DATABASE trainshed OWNER trainshed;
+-- the superuser connects by the container's socket only: docker compose exec postgres psql -U postgres
+ALTER ROLE postgres PASSWORD NULL;
