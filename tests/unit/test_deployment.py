@@ -1,0 +1,114 @@
+"""What deploys Trainshed agrees with the code: metrics, settings, versions, what an operator must set."""
+
+import json
+import re
+import shutil
+import subprocess
+from importlib.metadata import version
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.db.engine import Database
+from shared.settings import Settings
+from tests.support import factories
+from tests.support.paths import ROOT
+
+MONITORING = ROOT / "deploy" / "monitoring"
+OURS = ("api", "migrate", "worker", "gpu-worker")
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return document
+
+
+def alerts() -> list[dict[str, Any]]:
+    [group] = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
+    return list(group["rules"])
+
+
+def expressions() -> list[str]:
+    """Every PromQL expression of the alerts and of the dashboard."""
+    dashboard = json.loads((MONITORING / "grafana" / "dashboards" / "trainshed.json").read_text())
+    shown = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [*(rule["expr"] for rule in alerts()), *shown]
+
+
+def test_alerts_and_dashboard_use_only_metrics_and_labels_that_the_api_exposes(
+    api: httpx.Client, database: Database
+) -> None:
+    factories.succeeded(database)
+    factories.submitted(database)
+    factories.worker(database)
+    api.get("/readyz")
+    exposed: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(api.get("/metrics").text):
+        for sample in family.samples:
+            exposed.setdefault(sample.name, set()).update(sample.labels)
+
+    used = [
+        (metric, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", labels)))
+        for expression in expressions()
+        for metric, labels in re.findall(r"(trainshed_\w+)(?:\{(.*?['\"])\})?", expression)
+    ]
+
+    assert len(used) > len(expressions()) / 2
+    assert {metric for metric, _ in used} <= set(exposed)
+    assert [(metric, labels) for metric, labels in used if not labels <= exposed[metric]] == []
+
+
+def test_every_alert_has_its_advice_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert [rule["alert"] for rule in alerts()] == re.findall(
+        r"^\| `(Trainshed\w+)` \|", page, flags=re.MULTILINE
+    )
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize(
+    "check",
+    [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml"),
+     ("check", "config", "--syntax-only", "prometheus.yml")],
+)  # fmt: skip
+def test_promtool_accepts_the_rules_and_their_tests_pass(check: tuple[str, ...]) -> None:
+    ended = subprocess.run(["promtool", *check], cwd=MONITORING, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_images_name_the_version_of_the_package() -> None:
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    assert re.findall(r"image\.version=(\S+)", dockerfile) == [version("trainshed")]
+
+
+def test_what_an_operator_must_set_has_no_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for name in ("POSTGRES_PASSWORD", "TRAINSHED_API_KEYS"):
+        uses = re.findall(rf"\$\{{{name}(.)(.)", text)
+        assert uses
+        assert set(uses) == {(":", "?")}
+        assert f"\n{name}=\n" in (ROOT / ".env.example").read_text()
+
+
+def test_the_settings_that_compose_and_its_example_name_exist() -> None:
+    text = (ROOT / "docker-compose.yml").read_text() + (ROOT / ".env.example").read_text()
+    named = {name.lower() for name in re.findall(r"TRAINSHED_([A-Z0-9_]+)", text)} - {""}
+    assert named <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(compose()["services"]))
+def test_every_service_has_bounded_logs_and_gains_no_privileges(name: str) -> None:
+    service = compose()["services"][name]
+    assert service["logging"]["options"]["max-size"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    if name in OURS:
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_the_file_with_the_secrets_is_ignored_by_git() -> None:
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
