@@ -12,8 +12,8 @@ MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" 
 # whatever the environment says, compiled modules are kept: tests start hundreds of programs
 TESTING := PYTHONDONTWRITEBYTECODE= TMPDIR=$(or $(MEMORY),$${TMPDIR:-/tmp})
 PYTEST := $(TESTING) $(BIN)/pytest -p no:schemathesis
-# `make test` leaves out what needs a GPU and the long fault tests
-TEST := not gpu and (not faults or kills)
+# `make test` leaves out what needs a GPU or a Docker engine, and the long fault tests
+TEST := not gpu and not compose and (not faults or kills)
 # `make quick` leaves out TensorFlow (tests/unit/workers/mnist), PostgreSQL and tests that take seconds
 QUICK := not slow and not postgresql
 
@@ -41,6 +41,10 @@ test: .venv/installed ## Run the tests on a real Redis, SQLite and a real Postgr
 .PHONY: faults
 faults: .venv/installed ## Run all fault tests, which kill processes and servers: more than half an hour
 	$(PYTEST) -n 2 --dist worksteal -m faults
+
+.PHONY: e2e-compose
+e2e-compose: .venv/installed ## Run the compose file of a fresh clone through a day, kills and restarts: needs a Docker engine
+	$(BIN)/pytest -p no:schemathesis -p no:randomly -m compose tests/e2e
 
 .PHONY: contract
 contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 8 minutes

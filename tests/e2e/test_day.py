@@ -3,39 +3,25 @@
 import json
 import subprocess
 import sys
-from base64 import b64decode
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
-from shared.datasets import catalog
-from shared.lifecycle import EventType, JobState
 from shared.schemas import (
-    BatchAction,
-    EvaluateJobCreate,
-    EvaluateRequest,
-    JobOrder,
     MetricName,
-    ModelFormat,
-    TrainJobCreate,
-    TrainRequest,
 )
 from shared.settings import Settings
+from tests.e2e.day import EPOCHS, draw, spend_a_day
 from tests.support.paths import ROOT
-from trainshed import Client, TrainshedApiError
+from trainshed import Client
 from trainshed.cli.main import app
 from trainshed.local import ports
 from trainshed.local.processes import environment
 from trainshed.local.stack import LocalStack
-
-EPOCHS = 3
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -51,68 +37,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="module")
-def drawing(stack: Settings) -> bytes:
-    """A test image of a digit as people draw it: black on white, ten times as large."""
-    image = catalog.load("digits", stack).test_images[0].reshape(28, 28)
-    file = BytesIO()
-    Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC).save(file, "PNG")
-    return file.getvalue()
+def drawing() -> bytes:
+    return draw()
 
 
 def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
     with Client(f"http://127.0.0.1:{stack.port}") as server:
-        # submit, and once more, as a client does that lost the response
-        spec = TrainRequest(dataset="digits", epochs=EPOCHS, batch_size=64, seed=1)
-        request = TrainJobCreate(spec=spec, name="first", tags=("day",))
-        first = server.submit(request, idempotency_key="monday")
-        assert server.submit(request, idempotency_key="monday").id == first.id
-
-        # watch
-        events = list(server.stream(first.id))
-        assert [event.seq for event in events] == list(range(1, len(events) + 1))
-        assert (events[0].type, events[-1].type) == (EventType.SUBMITTED, EventType.SUCCEEDED)
-        metrics = {metric.name: len(metric.y) for metric in server.metrics(first.id).series}
-        assert metrics == dict.fromkeys(MetricName, EPOCHS)
-
-        # clone, and compare
-        copy = server.clone(first.id, learning_rate=0.01, name="second")
-        second = server.wait(copy, timeout_s=60)
-        compared = server.compare(first, second)
-        assert compared.differing == {"learning_rate": (0.001, 0.01)}
-        accuracies = [evaluation.accuracy for evaluation in compared.evaluations if evaluation]
-        best = server.job((first.id, second.id)[accuracies.index(max(accuracies))])
-        assert best.model_id is not None
-        assert next(server.jobs(tag="day", sort=JobOrder.BEST_EVALUATION)).id == best.id
-
-        # evaluate the better model again, with a threshold
-        server.change_model(best.model_id, alias="champion")
-        strict = EvaluateRequest(model_id="champion", threshold=0.9)
-        again = server.submit(EvaluateJobCreate(kind="evaluate", spec=strict, tags=("day",)))
-        assert server.wait(again.id, timeout_s=60).state is JobState.SUCCEEDED
-        loose, measured = server.evaluation(best.id), server.evaluation(again.id)
-        assert (measured.size, measured.threshold) == (loose.size, 0.9)
-        assert measured.accuracy <= loose.accuracy == max(accuracies)
-        assert sum(map(sum, measured.confusion_matrix)) == measured.size - measured.rejected
-
-        # predict, and compare with the downloaded file
-        [prediction] = server.predict(drawing, "champion").data
-        onnx = onnxruntime.InferenceSession(server.download("champion", ModelFormat.ONNX))
-        [name] = [node.name for node in onnx.get_inputs()]
-        pixels = (
-            np.asarray(Image.open(BytesIO(b64decode(prediction.input.partition(",")[2]))), np.float32) / 255
-        )
-        [probabilities] = onnx.run(None, {name: pixels.reshape(1, 28, 28, 1)})
-        assert np.abs(probabilities[0] - prediction.probabilities).max() < 1e-5
-
-        # clean up
-        refused, *_ = server.batch(BatchAction.DELETE, [best.id])
-        assert (refused.status, refused.problem and refused.problem.title) == (409, "The model is in use")
-        server.change_model("champion", alias=None)
-        ids = [again.id, first.id, second.id]
-        assert [result.status for result in server.batch(BatchAction.DELETE, ids)] == [204, 204, 204]
-        assert (server.counts().total, list(server.models())) == (0, [])
-        with pytest.raises(TrainshedApiError, match="there is no job"):
-            server.job(first.id)
+        spend_a_day(server, drawing)
 
 
 def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: Path) -> None:
