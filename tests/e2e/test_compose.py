@@ -38,8 +38,11 @@ def job(number: int, epochs: int = 12) -> TrainJobCreate:
     )
 
 
-def finished(server: Client) -> int:
-    return server.counts(tag="kills").by_state.get(JobState.SUCCEEDED, 0)
+def wait_for_successes(server: Client, least: int) -> None:
+    def successes() -> int:
+        return sum(1 for _ in server.jobs(tag="kills", state=JobState.SUCCEEDED))
+
+    wait_until(lambda: successes() >= least, f"{least} jobs have succeeded", timeout=600)
 
 
 def restart_after_kill(composed: Composed, service: str) -> None:
@@ -62,9 +65,7 @@ def test_forty_jobs_on_four_workers_survive_kills_of_everything_and_a_new_start(
     with composed.client(patience_s=120) as server:
         ids = [server.submit(job(number)).id for number in range(JOBS)]
         for number, service in enumerate(("worker", "redis", "postgres", "api")):
-            wait_until(
-                lambda least=5 * number + 3: finished(server) >= least, f"before {service}", timeout=600
-            )
+            wait_for_successes(server, 5 * number + 3)
             restart_after_kill(composed, service)
         jobs = [server.wait(job_id, timeout_s=900) for job_id in ids]
         assert Counter(each.state for each in jobs) == {JobState.SUCCEEDED: JOBS}

@@ -15,7 +15,7 @@ PASSWORD = "p@ss:w/rd %40 #x"
 
 
 class Composed:
-    """`docker compose` in a fresh clone of this checkout; everything that it has made is deleted at the end."""
+    """`docker compose` in a fresh clone of this checkout; what it has made is deleted at the end."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder, self.project = folder / "clone", f"trainshed-{os.getpid()}"
@@ -93,11 +93,8 @@ def inspected(name: str) -> dict[str, Any]:
 
 def has_image(name: str) -> bool:
     """Return whether the engine has an image, or can pull it."""
-    known = subprocess.run(["docker", "image", "inspect", name], capture_output=True)
-    return (
-        known.returncode == 0
-        or subprocess.run(["docker", "pull", "-q", name], capture_output=True).returncode == 0
-    )
+    commands = (["docker", "image", "inspect", name], ["docker", "pull", "-q", name])
+    return any(subprocess.run(command, capture_output=True).returncode == 0 for command in commands)
 
 
 def _quoted(value: str) -> str:
