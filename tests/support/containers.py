@@ -19,7 +19,7 @@ class Composed:
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder, self.project = folder / "clone", f"trainshed-{os.getpid()}"
-        self.key, self.read_key = "the administrator's key", "the key of Prometheus"
+        self.key, self.read_key = "the key of an administrator", "the key of Prometheus"
         self.port = ports.find_free("127.0.0.1")
         self._variables = variables
 
