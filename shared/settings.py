@@ -194,6 +194,9 @@ class Settings(BaseSettings):
     health_file: str = ""
     """Path of a file that a worker touches at least each `RECONCILE_S` seconds while it can train: its pool
     processes are ready, and the database answers. It deletes the file when that is not so. Empty: none."""
+    pod: str = Field(default="", pattern=r"^([a-z0-9.-]+/[a-z0-9.-]+)?$")
+    """Kubernetes Pod of a worker, as `namespace/name`: the worker writes into it how many jobs it runs, so
+    that idle Pods are removed first. Empty: none."""
     log_level: LogLevel = "INFO"
     """Least severe level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."""
 

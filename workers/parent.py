@@ -20,6 +20,7 @@ from workers import readiness
 from workers.draining import DrainStep
 from workers.health import HealthFile
 from workers.memory import resident_bytes
+from workers.pod_deletion_cost import PodDeletionCost
 from workers.pool_process import STOP_SIGNAL, worker_name
 from workers.pool_watch import PoolWatch
 from workers.purge import Purge
@@ -70,6 +71,7 @@ class ParentProcess:
         self._purge = Purge(self._database, settings)
         self._ready = ready
         self._health = HealthFile(settings.health_file)
+        self._deletion_cost = PodDeletionCost(settings.pod)
         self._registered = False
         self._reports = readiness.Reports()
         self._stop_requested = threading.Event()
@@ -133,6 +135,7 @@ class ParentProcess:
             self._reconciler.reconcile()
             self._reports.report([])
             self._health.report(can_train=self._ready() >= self._slots)
+            self._deletion_cost.report(self._slots - self._free_slots())
         except DBAPIError as error:
             self._report(error)
             self._health.report(can_train=False)
