@@ -12,12 +12,19 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.app import create_app
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support import factories
 from tests.support.paths import ROOT
 
 MONITORING = ROOT / "deploy" / "monitoring"
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+MANIFESTS = sorted(
+    path.relative_to(KUBERNETES).as_posix()
+    for path in KUBERNETES.glob("*/*.yaml")
+    if path.name != "kustomization.yaml"
+)
 OURS = ("api", "migrate", "worker", "gpu-worker")
 
 
@@ -112,3 +119,80 @@ def test_every_service_has_bounded_logs_and_gains_no_privileges(name: str) -> No
 
 def test_the_file_with_the_secrets_is_ignored_by_git() -> None:
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def documents(manifest: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((KUBERNETES / manifest).read_text()))
+
+
+def base() -> dict[tuple[str, str], dict[str, Any]]:
+    """The objects of `base` by kind and name."""
+    return {
+        (document["kind"], document["metadata"]["name"]): document
+        for manifest in MANIFESTS
+        if manifest.startswith("base/")
+        for document in documents(manifest)
+    }
+
+
+# KEDA's kinds are its own, and of a patch the schema would demand the rest
+@pytest.mark.parametrize("manifest", sorted({*MANIFESTS} - {"base/keda.yaml", "gpu/worker.yaml"}))
+def test_kubernetes_accepts_the_manifests(manifest: str) -> None:
+    validation = pytest.importorskip("kubernetes_validate")
+    for document in documents(manifest):
+        validation.validate(document, "1.37", strict=True)
+
+
+@pytest.mark.parametrize("folder", ["base", "gpu"])
+def test_kustomize_finds_every_file_that_it_names(folder: str) -> None:
+    [kustomization] = documents(f"{folder}/kustomization.yaml")
+    names = [*kustomization["resources"], *(patch["path"] for patch in kustomization.get("patches", ()))]
+    assert [name for name in names if not (KUBERNETES / folder / name).exists()] == []
+    manifests = {manifest for manifest in MANIFESTS if manifest.startswith(folder)}
+    assert manifests <= {f"{folder}/{name}" for name in names}
+
+
+@pytest.mark.parametrize("name", ["trainshed-api", "trainshed-worker", "redis"])
+def test_pods_are_confined_and_their_services_select_them(name: str) -> None:
+    template = base()["Deployment", name]["spec"]["template"]
+    assert template["spec"]["securityContext"]["runAsNonRoot"]
+    for container in [*template["spec"].get("initContainers", ()), *template["spec"]["containers"]]:
+        confined = container["securityContext"]
+        assert (confined["readOnlyRootFilesystem"], confined["allowPrivilegeEscalation"]) == (True, False)
+        assert confined["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+    labels = template["metadata"]["labels"]
+    assert base()["Deployment", name]["spec"]["selector"]["matchLabels"] == labels
+    if ("Service", name) in base():
+        assert base()["Service", name]["spec"]["selector"] == labels
+
+
+def test_the_autoscaler_reads_an_operation_of_the_api_with_a_key_that_only_reads() -> None:
+    scaled = base()["ScaledObject", "trainshed-worker"]["spec"]
+    [trigger] = scaled["triggers"]
+    assert scaled["scaleTargetRef"]["name"] == "trainshed-worker"
+    url = httpx.URL(trigger["metadata"]["url"])
+    assert ("Service", url.host.split(".")[0]) in base()
+    assert url.path in create_app(Settings()).openapi()["paths"]
+    secrets = base()["TriggerAuthentication", trigger["authenticationRef"]["name"]]["spec"]["secretTargetRef"]
+    assert secrets == [{"parameter": "token", "name": "trainshed", "key": "TRAINSHED_READ_KEYS"}]
+    example = (KUBERNETES / "base" / "secrets.env.example").read_text()
+    assert "TRAINSHED_READ_KEYS=\n" in example
+
+
+def test_the_settings_that_the_manifests_name_exist() -> None:
+    text = "".join(path.read_text() for path in KUBERNETES.glob("*/*") if path.is_file())
+    named = {name.lower() for name in re.findall(r"TRAINSHED_([A-Z0-9_]+)", text)}
+    assert {"database_url", "api_keys", "pod", "require_gpu"} <= named <= set(Settings.model_fields)
+
+
+def test_probes_of_the_api_and_the_health_file_of_a_worker_exist() -> None:
+    paths = create_app(Settings()).openapi()["paths"]
+    [api] = base()["Deployment", "trainshed-api"]["spec"]["template"]["spec"]["containers"]
+    probes = {name: api[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert probes == {"startup": "/livez", "readiness": "/readyz", "liveness": "/livez"}
+    assert set(probes.values()) <= set(paths)
+    [worker] = base()["Deployment", "trainshed-worker"]["spec"]["template"]["spec"]["containers"]
+    assert "livenessProbe" not in worker
+    [command] = re.findall(r"CMD (find .*)", (ROOT / "deploy" / "Dockerfile").read_text())
+    assert worker["readinessProbe"]["exec"]["command"][-1] == command.strip()
