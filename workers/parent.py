@@ -21,7 +21,7 @@ from workers.draining import DrainStep
 from workers.health import HealthFile
 from workers.memory import resident_bytes
 from workers.pod_deletion_cost import PodDeletionCost
-from workers.pool_process import STOP_SIGNAL, worker_name
+from workers.pool_process import STOP_PATIENCE_S, STOP_SIGNAL, worker_name
 from workers.pool_watch import PoolWatch
 from workers.purge import Purge
 from workers.reconciler import Reconciler
@@ -84,7 +84,8 @@ class ParentProcess:
         self._purge.start()
 
     def stop_jobs(self) -> None:
-        """Signal every pool process to release its job."""
+        """Signal every pool process to release its job; wait for no database any more."""
+        self._database.hurry(STOP_PATIENCE_S)
         for child in billiard.active_children():
             # a process that was killed a moment ago must not keep the signal from the others
             with suppress(ProcessLookupError):
@@ -97,9 +98,13 @@ class ParentProcess:
         self._thread.join()
         self._pool_watch.stop()
         self._purge.stop()
+        self._database.hurry(STOP_PATIENCE_S)
         self._run_round()
         self._health.report(can_train=False)
-        self._registration.mark_stopped()
+        try:
+            self._registration.mark_stopped()
+        except DBAPIError as error:
+            _log.warning("not marked as stopped: it will be listed as lost", error=str(error.orig))
         self._publisher.close()
         self._broker.close()
         self._database.dispose()

@@ -32,6 +32,9 @@ STOP_SIGNAL = signal.SIGUSR2
 # sent to the parent by a pool process that could not start
 START_FAILED_SIGNAL = signal.SIGUSR2
 
+STOP_PATIENCE_S = 4.0
+"""Seconds for which a worker that is stopped waits for its database: it would be killed in the end."""
+
 _MAX_DEVICE_CHARS = 200
 _MAX_HOST_CHARS = 128  # so that a lease owner, which begins with it, fits into its column
 _JOB_LOG_PATIENCE_S = 2.0  # how long writes of job log lines are retried while the database is unavailable
@@ -104,7 +107,7 @@ def start() -> None:
     job_log_database = Database(url, patience_s=_JOB_LOG_PATIENCE_S)
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
     output.follow()
-    signal.signal(STOP_SIGNAL, lambda *_: process.stop.set())
+    signal.signal(STOP_SIGNAL, lambda *_: _stop(process))
     _current = process
     gc.freeze()  # nor does any of it later, while jobs run
     gc.enable()
@@ -114,6 +117,11 @@ def start() -> None:
         import_s=round(loaded - started, 2),
         warm_up_s=round(warm - loaded, 2),
     )
+
+
+def _stop(process: PoolProcess) -> None:
+    process.stop.set()
+    process.database.hurry(STOP_PATIENCE_S)
 
 
 def check_device(settings: Settings, device: str) -> None:

@@ -7,8 +7,10 @@ conflicts with it, so it must be idempotent, as the functions of `shared.store` 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.resources import files
+from math import inf
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
@@ -83,6 +85,7 @@ class Database:
             )
         replace_read_only_connections(self.engine)
         self._patience_s = patience_s
+        self._give_up_at = inf
         self._write_lock = Lock()
         self._committed = committed
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
@@ -99,6 +102,10 @@ class Database:
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a read-only transaction that sees one snapshot of the database."""
         return self._run(self._readers, work)
+
+    def hurry(self, within_s: float) -> None:
+        """Retry nothing after `within_s` seconds from now, nor what is being retried already: for a stop."""
+        self._give_up_at = monotonic() + within_s
 
     def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
         def once() -> T:
@@ -127,7 +134,7 @@ class Database:
 
     def _patiently(self, once: Callable[[], T]) -> T:
         return Retrying(
-            retry=retry_if_exception(is_transient),
+            retry=retry_if_exception(lambda error: is_transient(error) and monotonic() < self._give_up_at),
             # at least one retry: an idle connection may have been closed unnoticed
             stop=stop_all(stop_after_attempt(2), stop_after_delay(self._patience_s)),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from shared.lifecycle import EventType, JobState
+from shared.lifecycle import AttemptOutcome, EventType, JobState
 from shared.schemas import BatchAction, TrainJobCreate, TrainRequest
 from tests.e2e.day import draw, spend_a_day
 from tests.support.containers import Composed, docker, has_image, inspected
@@ -73,7 +74,9 @@ def test_forty_jobs_on_four_workers_survive_kills_of_everything_and_a_new_start(
             events = list(server.events(each.id))
             assert [event.seq for event in events] == list(range(1, len(events) + 1))
             assert sum(event.type in TERMINAL for event in events) == 1
-            assert sum(attempt.outcome == "succeeded" for attempt in each.attempts) == 1
+            assert sum(attempt.outcome is AttemptOutcome.SUCCEEDED for attempt in each.attempts) == 1
+        outcomes = Counter(attempt.outcome for each in jobs for attempt in each.attempts)
+        assert outcomes[AttemptOutcome.LOST] >= 1, outcomes  # the killed worker was at work
         workers = {attempt.worker for each in jobs for attempt in each.attempts}
         hosts = {name.partition(":")[0] for name in workers if name}
         assert len(hosts) == 4, hosts
@@ -85,6 +88,19 @@ def test_forty_jobs_on_four_workers_survive_kills_of_everything_and_a_new_start(
         ids.append(server.submit(job(JOBS)).id)
         assert server.wait(ids[-1], timeout_s=300).state is JobState.SUCCEEDED
         assert {result.status for result in server.batch(BatchAction.DELETE, ids)} == {204}
+
+
+def test_workers_stop_in_time_while_the_database_is_away(composed: Composed) -> None:
+    composed.run("stop", "postgres")
+    began = monotonic()
+    try:
+        composed.run("stop", "worker")
+        seconds = monotonic() - began
+        codes = {inspected(each)["State"]["ExitCode"] for each in composed.containers("worker")}
+    finally:
+        composed.up("--no-recreate")
+    assert codes == {0}
+    assert seconds < 30, "they are given 60 s"
 
 
 def stored(server: Client, ids: list[UUID]) -> list[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from signal import SIGINT, SIGQUIT
+from signal import SIGINT, SIGQUIT, SIGTERM
 from threading import Event, Thread
 from uuid import UUID
 
@@ -62,6 +62,25 @@ def test_short_outage_of_postgresql_costs_no_attempt(
         own_postgres.start()
         for job_id in job_ids:
             assert cluster.wait_for(job_id, JobState.SUCCEEDED).attempt == 1
+
+
+def test_worker_stops_in_time_while_postgresql_is_away_and_its_job_goes_on_later(
+    new_cluster: NewCluster, own_postgres: PostgresServer, redis: RedisServer
+) -> None:
+    # a worker that does not stop would wait for the database for 20 s
+    with new_cluster(own_postgres.url("faults"), redis.url, lease_s=30.0) as cluster:
+        workers = cluster.workers(2)
+        job_id = cluster.submit(epochs=30)
+        cluster.wait_for_epoch(job_id, 1)
+        own_postgres.stop(SIGQUIT)
+        for worker in workers:
+            worker.send(SIGTERM)
+        try:
+            assert [worker.wait(timeout=15) for worker in workers] == [0, 0]
+        finally:
+            own_postgres.start()
+        cluster.worker()
+        assert cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=60).attempt == 2
 
 
 def test_read_only_postgresql_costs_no_attempt(

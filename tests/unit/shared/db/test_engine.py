@@ -1,8 +1,9 @@
 """Transactions are atomic, wait for locks, are retried after transient errors, and end after a time limit."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 from time import monotonic
 from uuid import UUID
 
@@ -163,6 +164,18 @@ def test_retries_end_after_the_patience_when_the_server_is_unreachable(tmp_path:
     with pytest.raises(OperationalError):
         database.read(lambda session: session.scalar(select(func.count()).select_from(Job)))
     assert 0.3 <= monotonic() - started < 3
+
+
+def test_a_transaction_that_is_retried_is_given_up_when_the_process_stops(tmp_path: Path) -> None:
+    unreachable = f"postgresql+psycopg://me@/x?host={tmp_path}"
+    with open_database(unreachable, patience_s=60.0) as database, ThreadPoolExecutor(1) as threads:
+        tries = Event()
+        event.listen(database.engine, "do_connect", lambda *_: tries.set())
+        read = threads.submit(database.read, lambda session: session.scalar(text("SELECT 1")))
+        assert tries.wait(10)
+        database.hurry(0)
+        with pytest.raises(DBAPIError):
+            read.result(10)
 
 
 def test_both_transactions_of_a_deadlock_are_committed_in_the_end(
