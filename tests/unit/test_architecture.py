@@ -22,7 +22,6 @@ ROOT_MODULES = {
             "log",
             "redis_check",
             "retry",
-            "settings",
             "texts",
         ),
     },
@@ -41,6 +40,7 @@ TESTED_ELSEWHERE = {
     "api/web/site.py": "tests/unit/api/web/routes",
     "trainshed/doctor/findings.py": "tests/unit/trainshed/doctor",
     "shared/migrations/env.py": "tests/unit/shared/migrations/test_migrations.py",
+    "shared/settings/environment.py": "tests/unit/shared/settings/test_settings.py",
     "shared/store/keyset.py": "tests/unit/shared/store/test_job_lists.py",
     "shared/store/submissions.py": "tests/unit/shared/store/test_submit.py",
     "trainshed/cli/options.py": "tests/unit/trainshed/cli",
@@ -175,9 +175,9 @@ def _sets_a_jobs_state(node: ast.AST) -> bool:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A tree that keeps the rules: one module, its test, and a map that names it."""
-    _write(tmp_path / "shared/settings.py")
-    _write(tmp_path / "tests/unit/shared/test_settings.py", "from tests.support import factories\n")
-    _write(tmp_path / "docs/architecture.md", "| `shared/settings.py` | every setting |\n")
+    _write(tmp_path / "shared/errors.py")
+    _write(tmp_path / "tests/unit/shared/test_errors.py", "from tests.support import factories\n")
+    _write(tmp_path / "docs/architecture.md", "| `shared/errors.py` | all errors |\n")
     return tmp_path
 
 
@@ -210,14 +210,14 @@ def test_a_module_that_the_map_omits_is_found(tree: Path) -> None:
 
 
 def test_a_line_of_the_map_without_a_module_is_found(tree: Path) -> None:
-    (tree / "shared/settings.py").unlink()
-    assert _map_differences(tree)["no such module"] == ["shared/settings.py"]
+    (tree / "shared/errors.py").unlink()
+    assert _map_differences(tree)["no such module"] == ["shared/errors.py"]
 
 
 def test_a_module_that_the_map_names_twice_is_found(tree: Path) -> None:
     page = tree / "docs/architecture.md"
     page.write_text(page.read_text() * 2)
-    assert _map_differences(tree)["named twice"] == ["shared/settings.py"]
+    assert _map_differences(tree)["named twice"] == ["shared/errors.py"]
 
 
 @pytest.mark.parametrize("package", ROOT_MODULES)
@@ -250,11 +250,11 @@ def test_a_helper_among_the_unit_tests_is_found(tree: Path) -> None:
     ["from tests.unit.shared.test_log import lines", "import tests.faults.cluster", "from tests import unit"],
 )
 def test_an_import_from_another_test_is_found(statement: str, tree: Path) -> None:
-    _write(tree / "tests/unit/shared/test_settings.py", statement)
+    _write(tree / "tests/unit/shared/test_errors.py", statement)
     assert len(source_tree.imports_from_tests(tree)) == 1
 
 
 def test_a_large_module_and_a_large_function_are_found(tree: Path) -> None:
-    _write(tree / "shared/settings.py", "def load():\n" + "    pass\n" * 300)
-    assert source_tree.large_modules(tree) == ["shared/settings.py: 301"]
-    assert source_tree.large_functions(tree) == ["shared/settings.py: load: 301"]
+    _write(tree / "shared/errors.py", "def load():\n" + "    pass\n" * 300)
+    assert source_tree.large_modules(tree) == ["shared/errors.py: 301"]
+    assert source_tree.large_functions(tree) == ["shared/errors.py: load: 301"]

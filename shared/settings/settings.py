@@ -1,6 +1,5 @@
-"""Every setting with its default, read from the environment here and nowhere else."""
+"""Every setting with its default, read from the environment by this package and nowhere else."""
 
-import os
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,11 +11,10 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import is_loopback, passwords, with_password
 from shared.schemas import QUEUE_PATTERN
@@ -293,24 +291,3 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """Return the settings of this process, which are read from the environment once."""
     return Settings()
-
-
-def unknown_variables() -> list[str]:
-    """Return the variables of the environment that begin like settings and are none."""
-    known = {f"TRAINSHED_{name.upper()}" for name in Settings.model_fields}
-    variables = set(os.environ)  # noqa: TID251 (this is where the environment is read)
-    return sorted(name for name in variables if name.startswith("TRAINSHED_") and name not in known)
-
-
-def invalid_settings(error: ValidationError | SettingsError) -> list[str]:
-    """Return a line for each invalid setting: its variable, its value and what is wrong."""
-    if not isinstance(error, ValidationError):
-        return [str(error)]
-    lines = []
-    for detail in error.errors():
-        variable = "_".join(["TRAINSHED", *(str(part).upper() for part in detail["loc"])])
-        is_short = isinstance(detail["input"], str | int | float)
-        shown = f"{variable} {detail['input']}" if is_short else variable
-        message = detail["msg"].removeprefix("Value error, ")
-        lines.append(f"{shown}: {message}" if detail["loc"] else message)
-    return lines
