@@ -11,7 +11,9 @@ TrainshedError
 │   │   ├── WeightsNotFound
 │   │   ├── PredictionsNotStored
 │   │   ├── ImageNotFound
-│   │   └── WorkerNotFound
+│   │   ├── WorkerNotFound
+│   │   ├── WebhookNotFound
+│   │   └── DeliveryNotFound
 │   ├── InvalidSpec
 │   ├── ModelInUse
 │   ├── UnreadableImage
@@ -27,6 +29,7 @@ TrainshedError
 │   ├── PredecessorFailed
 │   ├── JobAlreadyFinished
 │   ├── NoAdministrator
+│   ├── InvalidWebhookUrl
 │   └── IdempotencyKeyReused
 ├── AttemptError                an attempt failed; has a code, and may be worth a retry
 │   ├── DataUnavailable
@@ -92,6 +95,14 @@ class ImageNotFound(NotFound):
 
 class WorkerNotFound(NotFound):
     """No worker has the requested id."""
+
+
+class WebhookNotFound(NotFound):
+    """No webhook has the requested id."""
+
+
+class DeliveryNotFound(NotFound):
+    """The webhook has no delivery of the requested id."""
 
 
 class InvalidSpec(RequestError):
@@ -162,6 +173,10 @@ class JobAlreadyFinished(RequestError):
 
 class NoAdministrator(RequestError):
     """The first API key must be an administrator's, or nobody could create or revoke keys."""
+
+
+class InvalidWebhookUrl(RequestError):
+    """Deliveries cannot be sent to this URL, or may not: it may be of an internal address."""
 
 
 class IdempotencyKeyReused(RequestError):

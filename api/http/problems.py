@@ -224,6 +224,19 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "The first API key must be an administrator's",
         "Create a key with the scope `admin` first.",
     ),
+    errors.WebhookNotFound: _not_found("webhook"),
+    errors.DeliveryNotFound: ProblemType(
+        "delivery-not-found",
+        404,
+        "No such delivery",
+        "`GET /v1/webhooks/{id}/deliveries` lists the deliveries of a webhook.",
+    ),
+    errors.InvalidWebhookUrl: ProblemType(
+        "invalid-webhook-url",
+        422,
+        "Deliveries cannot be sent to this URL",
+        "Use a public address. To let webhooks reach internal ones, set `WEBHOOKS_ALLOW_PRIVATE`.",
+    ),
     errors.InvalidSpec: ProblemType(
         "invalid-spec", 422, "The job cannot run as specified", "`errors` names the field and its limit."
     ),

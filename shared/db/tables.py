@@ -622,3 +622,68 @@ class ApiKey(Base):
         CheckConstraint(_one_of("scope", Scope), name="scope"),
         _partial_index("ix_api_keys_max_running", "max_running", where="max_running IS NOT NULL"),
     )
+
+
+class Webhook(Base):
+    """An address that is told about jobs that have ended."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    secret: Mapped[str] = mapped_column(String(128))  # signs each delivery, so its hash would not do
+    description: Mapped[str | None] = mapped_column(String(200))
+    queue: Mapped[str | None] = mapped_column(String(64))  # NULL: of all queues
+    kind: Mapped[str | None] = mapped_column(String(16))  # NULL: of both kinds
+    states: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]  # when its receiver answered 410
+
+    __table_args__ = (CheckConstraint(f"kind IS NULL OR {_one_of('kind', JobKind)}", name="kind"),)
+
+
+class WebhookDelivery(Base):
+    """The end of a job, to be told to a webhook: the outbox.
+
+    The trigger `jobs_ended` inserts it in the transaction that ends the job. It is a copy, so that the job
+    may be deleted before it is delivered; a test of a webhook has no job.
+    """
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)  # the `webhook-id` of each attempt
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    job_id: Mapped[UUID | None]
+    state: Mapped[str | None] = mapped_column(String(16))
+    name: Mapped[str | None] = mapped_column(String(200))
+    kind: Mapped[str | None] = mapped_column(String(16))
+    queue: Mapped[str | None] = mapped_column(String(64))
+    tags: Mapped[list[str] | None] = mapped_column(JSON)
+    model_id: Mapped[UUID | None]
+    accuracy: Mapped[float | None]
+    evaluation_accuracy: Mapped[float | None]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    duration_s: Mapped[float | None]
+    created_at: Mapped[datetime]
+    next_at: Mapped[datetime]  # not sent before; while it is being sent: when another process may send it
+    attempts: Mapped[int]  # the number of claims: what fences their results
+    delivered_at: Mapped[datetime | None]
+    dead_at: Mapped[datetime | None]  # when it was given up
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("(job_id IS NULL) = (state IS NULL)", name="of_job"),
+        CheckConstraint("delivered_at IS NULL OR dead_at IS NULL", name="one_end"),
+        CheckConstraint("attempts >= 0", name="attempts"),
+        Index("ix_webhook_deliveries_webhook_id_created_at_id", "webhook_id", "created_at", "id"),
+        _partial_index(
+            "ix_webhook_deliveries_pending",
+            *("webhook_id", "next_at"),
+            where="delivered_at IS NULL AND dead_at IS NULL",
+        ),
+        _partial_index(
+            "ix_webhook_deliveries_delivered", "webhook_id", "delivered_at", where="delivered_at IS NOT NULL"
+        ),
+        _partial_index("ix_webhook_deliveries_dead", "webhook_id", "dead_at", where="dead_at IS NOT NULL"),
+    )

@@ -101,6 +101,14 @@ from shared.schemas.sweeps import (
     SweepResult,
     SweptField,
 )
+from shared.schemas.webhooks import (
+    CreatedWebhook,
+    DeliveryState,
+    EndState,
+    Webhook,
+    WebhookCreate,
+    WebhookDelivery,
+)
 from shared.schemas.weights import KeptArray, KeptWeights
 from shared.schemas.workers import (
     Autoscaling,
@@ -135,11 +143,14 @@ __all__ = [
     "ClassResult",
     "Comparison",
     "CreatedApiKey",
+    "CreatedWebhook",
     "DatasetSamples",
     "DatasetSummary",
     "Datasets",
+    "DeliveryState",
     "Dependency",
     "EncodedImage",
+    "EndState",
     "EpochMetrics",
     "EvaluateJobCreate",
     "EvaluateRequest",
@@ -226,6 +237,9 @@ __all__ = [
     "UtcTime",
     "Version",
     "WaitingFor",
+    "Webhook",
+    "WebhookCreate",
+    "WebhookDelivery",
     "Worker",
     "WorkerAttempt",
 ]

@@ -6,10 +6,10 @@ from uuid import UUID
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Session
 
-from shared.db.tables import ApiKey, Model, Sweep
+from shared.db.tables import ApiKey, Model, Sweep, Webhook, WebhookDelivery
 from shared.schemas import UtcTime
 
-Row = TypeVar("Row", ApiKey, Model, Sweep)
+Row = TypeVar("Row", ApiKey, Model, Sweep, Webhook, WebhookDelivery)
 
 CreationKey = tuple[UtcTime, UUID]
 """The sort key of rows that are listed newest first: creation time and id."""

@@ -33,9 +33,10 @@ from shared.schemas import (
     ModelKind,
     TrainJobCreate,
     TrainSpec,
+    WebhookCreate,
 )
 from shared.settings import Settings
-from shared.store import attempts, claims, job_edits
+from shared.store import attempts, claims, job_edits, webhooks
 from shared.store.claims import Claim
 from shared.store.progress import Milestone, Progress
 from shared.store.results import NewModel
@@ -323,6 +324,19 @@ def make_worker(**overrides: Any) -> Worker:
         "lost_after_s": 45.0,
     }
     return Worker(**{**values, **overrides})
+
+
+def webhook(database: Database, url: str = "https://example.org/hook", **overrides: Any) -> UUID:
+    """Store a webhook and return its id."""
+    request, webhook_id = WebhookCreate.model_validate({"url": url, **overrides}), uuid7()
+    create = partial(webhooks.create, request=request, secret=webhooks.draw_secret())
+    database.write(lambda session: create(session, webhook_id))
+    return webhook_id
+
+
+def webhook_test(database: Database, webhook_id: UUID) -> UUID:
+    """Store a test of a webhook and return the delivery's id."""
+    return database.write(lambda session: webhooks.add_test(session, webhook_id)).id
 
 
 def worker(database: Database, **overrides: Any) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.db.tables import Base, Job, JobEvent, UtcDateTime, Worker, Yield
+from shared.db.tables import Base, Job, JobEvent, UtcDateTime, WebhookDelivery, Worker, Yield
 from shared.lifecycle import TERMINAL, TRANSITIONS, EventType, JobState
 from shared.schemas import Scope
 from shared.store import api_keys, limits
@@ -25,6 +25,8 @@ from tests.support.factories import (
     set_columns,
     submitted,
     succeeded,
+    webhook,
+    webhook_test,
 )
 
 _MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -67,6 +69,10 @@ _BAD_UPDATES = [
     ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
     ("ck_queue_limits_max_running", "UPDATE queue_limits SET max_running = 0"),
     ("ck_yields_others", "UPDATE yields SET urgent_id = victim_id"),
+    ("ck_webhooks_kind", "UPDATE webhooks SET kind = 'predict'"),
+    ("ck_webhook_deliveries_of_job", "UPDATE webhook_deliveries SET state = 'failed'"),
+    ("ck_webhook_deliveries_one_end", "UPDATE webhook_deliveries SET delivered_at = dead_at"),
+    ("ck_webhook_deliveries_attempts", "UPDATE webhook_deliveries SET attempts = -1"),
     ("ck_job_dependencies_others", "UPDATE job_dependencies SET after_id = job_id"),
 ]
 
@@ -113,6 +119,9 @@ def test_invalid_rows_of_other_tables_are_refused_by_their_constraints(database:
     request = {"victim_id": submitted(database), "victim_attempt": 1, "urgent_id": submitted(database)}
     database.write(lambda session: session.execute(insert(Yield), {**request, "requested_at": _MOMENT}))
     submitted(database, after=(submitted(database),))
+    delivery_id = webhook_test(database, webhook(database))
+    given_up = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id).values(dead_at=_MOMENT)
+    database.write(lambda session: session.execute(given_up))
     for constraint, statement in _BAD_UPDATES:
         assert constraint in _refusal(database, text(statement)), statement
 

@@ -1,0 +1,135 @@
+"""The outbox of webhooks: which deliveries are due, who sends them, and what came of it.
+
+The trigger `jobs_ended` inserts a delivery for each webhook that a job's end is for, in the transaction
+that ends the job. A sender claims it for `LEASE_S`: if it is killed, another one sends it afterwards. The
+number of the attempt fences what a sender records.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import delete, exists, select, update
+from sqlalchemy.orm import Session
+
+from shared.db.clock import Now, database_now
+from shared.db.tables import Webhook, WebhookDelivery
+from shared.schemas import DeliveryState
+from shared.store.webhooks import IS_IN
+from shared.texts import storable
+
+LEASE_S = 30.0
+"""Seconds after which a claimed delivery whose result was not recorded is sent again."""
+
+RETRY_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
+"""Seconds between the attempts, as the Standard Webhooks specification suggests; then a delivery is dead."""
+
+KEEP_DELIVERED_S = 3 * 86_400.0
+"""Seconds for which a delivery is listed after it was accepted."""
+KEEP_DEAD_S = 30 * 86_400.0
+"""Seconds for which a delivery is listed after it was given up."""
+
+_MAX_ERROR = 500  # characters of `last_error`
+_PENDING = IS_IN[DeliveryState.PENDING]
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A delivery that this process is to send now, with its webhook's address and secret."""
+
+    delivery: WebhookDelivery
+    url: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Claimed(delivery={self.delivery.id}, attempt={self.delivery.attempts})"
+
+
+def due(session: Session, *, now: Now = database_now) -> list[UUID]:
+    """Return the webhooks that have deliveries to be sent now."""
+    is_due = exists().where(
+        WebhookDelivery.webhook_id == Webhook.id, _PENDING, WebhookDelivery.next_at <= now()
+    )
+    return list(session.scalars(select(Webhook.id).where(is_due)))
+
+
+def claim(session: Session, webhook_id: UUID, *, limit: int, now: Now = database_now) -> list[Claimed]:
+    """Claim up to `limit` deliveries of a webhook that are due, the longest due first."""
+    webhook = session.get(Webhook, webhook_id)
+    if webhook is None:
+        return []
+    chosen = (
+        select(WebhookDelivery.id)
+        .where(WebhookDelivery.webhook_id == webhook_id, _PENDING, WebhookDelivery.next_at <= now())
+        .order_by(WebhookDelivery.next_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.scalars(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id.in_(chosen.scalar_subquery()))
+        .values(attempts=WebhookDelivery.attempts + 1, next_at=now(LEASE_S))
+        .returning(WebhookDelivery)
+    )
+    return [Claimed(row, webhook.url, webhook.secret) for row in rows]
+
+
+def accepted(session: Session, sent: WebhookDelivery, *, now: Now = database_now) -> None:
+    """Record that a receiver has accepted a delivery; a disabled webhook is enabled again."""
+    if _record(session, sent, delivered_at=now(), last_error=None):
+        enabled = update(Webhook).where(Webhook.id == sent.webhook_id, Webhook.disabled_at.is_not(None))
+        session.execute(enabled.values(disabled_at=None))
+
+
+def refused(
+    session: Session, sent: WebhookDelivery, error: str, *, jitter: float, now: Now = database_now
+) -> None:
+    """Record that an attempt has failed: the delivery is sent again later, or given up after the last one.
+
+    Args:
+        jitter: what the time until the next attempt is multiplied by.
+    """
+    values = {"last_error": storable(error)[:_MAX_ERROR]}
+    if sent.attempts > len(RETRY_S):
+        _record(session, sent, dead_at=now(), **values)
+    else:
+        _record(session, sent, next_at=now(RETRY_S[sent.attempts - 1] * jitter), **values)
+
+
+def gone(session: Session, sent: WebhookDelivery, error: str, *, now: Now = database_now) -> None:
+    """Record that a receiver wants no more deliveries: disable its webhook, give up what is pending."""
+    # the webhook first, in the order in which its deletion locks
+    session.execute(update(Webhook).where(Webhook.id == sent.webhook_id).values(disabled_at=now()))
+    session.execute(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.webhook_id == sent.webhook_id, _PENDING)
+        .values(dead_at=now(), last_error=storable(error)[:_MAX_ERROR])
+    )
+
+
+def purge(session: Session, webhook_id: UUID, *, limit: int, now: Now = database_now) -> int:
+    """Delete up to `limit` deliveries of a webhook that ended long ago; return how many there were."""
+    was_delivered = WebhookDelivery.delivered_at < now(-KEEP_DELIVERED_S)
+    old = (
+        select(WebhookDelivery.id)
+        .where(
+            WebhookDelivery.webhook_id == webhook_id,
+            was_delivered | (WebhookDelivery.dead_at < now(-KEEP_DEAD_S)),
+        )
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = session.scalars(old).all()
+    session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(ids)))
+    return len(ids)
+
+
+def _record(session: Session, sent: WebhookDelivery, **values: object) -> bool:
+    """Record what came of an attempt, unless another one has been made since; return whether it was."""
+    changed = session.scalar(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id == sent.id, WebhookDelivery.attempts == sent.attempts, _PENDING)
+        .values(**values)
+        .returning(WebhookDelivery.id)
+        .execution_options(synchronize_session=False)
+    )
+    return changed is not None
