@@ -47,12 +47,14 @@ from api.routes import (
     queues,
     sweeps,
     tfjs,
+    webhooks,
     weights,
     workers,
 )
 from api.services import open_services
 from api.web import site
 from api.web.errors import PageErrors
+from api.webhooks.delivering import Deliverer
 from shared.settings import Settings, get_settings
 
 _DESCRIPTION = (
@@ -61,7 +63,8 @@ _DESCRIPTION = (
 )
 # in the order of the documentation
 _JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics, job_images, weights)
-_ROUTES = (*_JOB_ROUTES, models, tfjs, sweeps, datasets, workers, queues, api_keys, health, problems)
+_OTHER_ROUTES = (models, tfjs, sweeps, datasets, workers, queues, api_keys, webhooks, health, problems)
+_ROUTES = (*_JOB_ROUTES, *_OTHER_ROUTES)
 
 _OPEN_THREADS = 4
 # Python's defaults, 700, 10 and 10, have all objects of thousands of connections looked at every few seconds,
@@ -121,7 +124,8 @@ async def _lifespan(
         watcher = JobWatcher(services.database, settings)
         callers = Callers(services.database, settings)
         open_streams = OpenStreams(callers)
-        async with watcher.running(), open_streams.checking():
+        deliverer = Deliverer(services.database, settings)
+        async with watcher.running(), open_streams.checking(), deliverer.running():
             services.changes.listen(watcher.announce)
             with stop_noticed(watcher.stop):
                 yield {

@@ -48,10 +48,10 @@ def unexplained(status: int) -> ProblemType:
     return ProblemType("", status, HTTPStatus(status).phrase, "")
 
 
-def _not_found(noun: str) -> ProblemType:
+def _not_found(noun: str, advice: str = "") -> ProblemType:
     slug = noun.lower().replace(" ", "-")
-    advice = f"`GET /v1/{slug}s` lists the {noun}s."
-    return ProblemType(f"{slug}-not-found", 404, f"No such {noun}", advice)
+    listed = f"`GET /v1/{slug}s` lists the {noun}s."
+    return ProblemType(f"{slug}-not-found", 404, f"No such {noun}", advice or listed)
 
 
 MALFORMED_JSON = ProblemType(
@@ -124,7 +124,6 @@ DATABASE_UNAVAILABLE = ProblemType(
     "Retry after a moment, with the same `Idempotency-Key` if there was one. `/readyz` shows when the "
     "database is back.",
 )
-
 SCHEMA_OUTDATED = ProblemType(
     "schema-outdated",
     503,
@@ -132,19 +131,14 @@ SCHEMA_OUTDATED = ProblemType(
     "Whoever runs the API must run `trainshed migrate`.",
 )
 
-# the problem type of each of Trainshed's own errors; an error that is missing here is a 500
+# of each of Trainshed's own errors; one that is missing here is a 500
 OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.JobNotFound: _not_found("job"),
     errors.ModelNotFound: _not_found("model"),
-    errors.DatasetNotFound: ProblemType(
-        "dataset-not-found", 404, "No such dataset", "`detail` lists the configured datasets."
-    ),
+    errors.DatasetNotFound: _not_found("dataset", "`detail` lists the configured datasets."),
     errors.SweepNotFound: _not_found("sweep"),
-    errors.WeightsNotFound: ProblemType(
-        "weights-not-found",
-        404,
-        "No such weights",
-        "`GET /v1/jobs/{id}/weights` lists the epochs whose weights a job has kept.",
+    errors.WeightsNotFound: _not_found(
+        "weights", "`GET /v1/jobs/{id}/weights` lists the epochs whose weights a job has kept."
     ),
     errors.PredictionsNotStored: ProblemType(
         "predictions-not-stored",
@@ -152,9 +146,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "The prediction of each image was not stored",
         "An earlier version made this evaluation. Evaluate the model again, by a job of the kind `evaluate`.",
     ),
-    errors.ImageNotFound: ProblemType(
-        "image-not-found", 404, "No such image", "`detail` says how many images the dataset has."
-    ),
+    errors.ImageNotFound: _not_found("image", "`detail` says how many images the dataset has."),
     errors.ModelInUse: ProblemType(
         "model-in-use",
         409,
@@ -225,12 +217,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "Create a key with the scope `admin` first.",
     ),
     errors.WebhookNotFound: _not_found("webhook"),
-    errors.DeliveryNotFound: ProblemType(
-        "delivery-not-found",
-        404,
-        "No such delivery",
-        "`GET /v1/webhooks/{id}/deliveries` lists the deliveries of a webhook.",
-    ),
+    errors.DeliveryNotFound: _not_found("delivery", "`GET /v1/webhooks/{id}/deliveries` lists them."),
     errors.InvalidWebhookUrl: ProblemType(
         "invalid-webhook-url",
         422,

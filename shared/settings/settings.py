@@ -127,6 +127,10 @@ class Settings(BaseSettings):
     """Requests per second that each API process accepts for one key, for one address without a key, and for
     one address with invalid keys; ten seconds' worth may come at once. 0: no limit."""
 
+    webhooks_allow_private: bool = False
+    """Whether webhooks may be sent to internal addresses, such as those of this host and of private networks.
+    Only where every administrator may reach them."""
+
     lease_s: float = Field(default=30.0, gt=0)
     """Seconds for which a worker keeps a job without renewing its lease. The job of a worker that was killed
     returns to the queue after this time. Decrease it to recover sooner; increase it where workers or the

@@ -6,9 +6,10 @@ number of the attempt fences what a sender records.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
@@ -40,6 +41,11 @@ class Claimed:
     url: str
     secret: str
 
+    @property
+    def claimed_at(self) -> datetime:
+        """When it was claimed, by the database's clock."""
+        return self.delivery.next_at - timedelta(seconds=LEASE_S)
+
     def __repr__(self) -> str:
         return f"Claimed(delivery={self.delivery.id}, attempt={self.delivery.attempts})"
 
@@ -50,6 +56,12 @@ def due(session: Session, *, now: Now = database_now) -> list[UUID]:
         WebhookDelivery.webhook_id == Webhook.id, _PENDING, WebhookDelivery.next_at <= now()
     )
     return list(session.scalars(select(Webhook.id).where(is_due)))
+
+
+def has_old(session: Session, *, now: Now = database_now) -> list[UUID]:
+    """Return the webhooks that have deliveries which ended long ago."""
+    is_old = exists().where(WebhookDelivery.webhook_id == Webhook.id, _ended_long_ago(now))
+    return list(session.scalars(select(Webhook.id).where(is_old)))
 
 
 def claim(session: Session, webhook_id: UUID, *, limit: int, now: Now = database_now) -> list[Claimed]:
@@ -108,19 +120,20 @@ def gone(session: Session, sent: WebhookDelivery, error: str, *, now: Now = data
 
 def purge(session: Session, webhook_id: UUID, *, limit: int, now: Now = database_now) -> int:
     """Delete up to `limit` deliveries of a webhook that ended long ago; return how many there were."""
-    was_delivered = WebhookDelivery.delivered_at < now(-KEEP_DELIVERED_S)
     old = (
         select(WebhookDelivery.id)
-        .where(
-            WebhookDelivery.webhook_id == webhook_id,
-            was_delivered | (WebhookDelivery.dead_at < now(-KEEP_DEAD_S)),
-        )
+        .where(WebhookDelivery.webhook_id == webhook_id, _ended_long_ago(now))
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     ids = session.scalars(old).all()
     session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(ids)))
     return len(ids)
+
+
+def _ended_long_ago(now: Now) -> ColumnElement[bool]:
+    was_delivered = WebhookDelivery.delivered_at < now(-KEEP_DELIVERED_S)
+    return was_delivered | (WebhookDelivery.dead_at < now(-KEEP_DEAD_S))
 
 
 def _record(session: Session, sent: WebhookDelivery, **values: object) -> bool:

@@ -21,6 +21,7 @@ REASONS_BEYOND_SCHEMAS = frozenset(
     {
         "/problems/idempotency-key-reused",
         "/problems/invalid-cursor",  # of another list
+        "/problems/invalid-webhook-url",  # of an internal address, or none
         "/problems/invalid-spec",  # more images than the dataset has, a grid of too many jobs
         "/problems/unreadable-image",  # a text that is no base64, or bytes that are no image
         "/problems/version-mismatch",

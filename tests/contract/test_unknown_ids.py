@@ -20,13 +20,14 @@ UNKNOWN: Mapping[str, tuple[str, str]] = {
     "model_id": (str(UUID(int=7)), "model-not-found"),
     "sweep_id": (str(UUID(int=7)), "sweep-not-found"),
     "worker_id": ("nobody", "worker-not-found"),
+    "webhook_id": (str(UUID(int=7)), "webhook-not-found"),
     "key_id": (str(UUID(int=7)), "api-key-not-found"),
     "slug": ("worry", "problem-not-found"),
     "name": ("nothing", "dataset-not-found"),
 }
 
 # the name of a part of what another name stands for
-PARTS = {"epoch": "0"}
+PARTS = {"epoch": "0", "delivery_id": str(UUID(int=7))}
 
 # any queue may be named: it is there as soon as a job is submitted to it; it may be paused or limited before
 WITHOUT_UNKNOWN = frozenset(

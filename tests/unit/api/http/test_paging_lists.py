@@ -18,6 +18,8 @@ LISTS = {
     "/v1/models",
     "/v1/queues",
     "/v1/sweeps",
+    "/v1/webhooks",
+    "/v1/webhooks/{webhook_id}/deliveries",
     "/v1/workers",
     "/v1/workers/{worker_id}/attempts",
 }
@@ -26,6 +28,7 @@ LISTS = {
 @pytest.fixture
 def job_id(database: Database) -> str:
     """A job that has succeeded, with two misclassified images of a dataset that needs no network."""
+    factories.webhook(database)
     attempt = factories.running(database)
     images = tuple(
         factories.make_evaluation().misclassified[0].model_copy(update={"index": index}) for index in (1, 2)
@@ -38,7 +41,10 @@ def job_id(database: Database) -> str:
 
 
 def _get(client: httpx.Client, path: str, job_id: str, **query: Any) -> httpx.Response:
-    return client.get(path.format(job_id=job_id, worker_id="worker-1"), params=query)
+    # the only webhook
+    webhook_id = client.get("/v1/webhooks").json()["data"][0]["id"] if "{webhook_id}" in path else None
+    names = {"job_id": job_id, "worker_id": "worker-1", "webhook_id": webhook_id}
+    return client.get(path.format_map(names), params=query)
 
 
 def test_every_list_is_a_page(client: httpx.Client) -> None:

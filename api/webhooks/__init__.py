@@ -1,0 +1,1 @@
+"""Webhooks: where deliveries may be sent, how, and when."""

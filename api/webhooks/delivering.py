@@ -1,0 +1,149 @@
+"""The loop that delivers what is in the outbox of webhooks, in each API process.
+
+Not in the workers, of which none may be running: they are scaled to zero when no job waits, which is when the
+last job has ended.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from api.webhooks.sending import Sender
+from shared import log
+from shared.db.clock import Now, database_now
+from shared.db.engine import Database
+from shared.settings import Settings
+from shared.store import outbox
+from shared.store.outbox import Claimed
+
+T = TypeVar("T")
+_Step = Callable[[], Awaitable[None]]
+
+_POLL_S = 1.0  # between two looks at the outbox, while no delivery ends
+_PAUSE_S = 0.05  # at least, so that the results of several deliveries come together
+_PURGE_S = 60.0
+_PURGED = 500  # deliveries in a transaction
+# a receiver that answers late, or not at all, occupies only its own
+_MAX_SENT_TO_ONE, _MAX_SENT = 4, 64
+_MAX_JITTER = 1.2
+_STOP_S = 1.0  # for deliveries that are being sent; what is interrupted is sent again after its lease
+
+_log = log.get_logger(__name__)
+
+
+class Deliverer:
+    """Delivers what is due, several at a time; several processes share the work by claiming deliveries."""
+
+    def __init__(self, database: Database, settings: Settings, *, now: Now = database_now) -> None:
+        self._database = database
+        self._now = now
+        self._sender = Sender(settings)
+        self._limiter = CapacityLimiter(2)  # threads that use the database
+        self._sent: Counter[UUID] = Counter()  # to each webhook, now
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Deliver until the end of the block."""
+        self._has_ended = asyncio.Event()
+        loops = [asyncio.create_task(self._repeat(self._round, self._pause))]
+        loops.append(asyncio.create_task(self._repeat(self._purge, partial(asyncio.sleep, _PURGE_S))))
+        try:
+            yield
+        finally:
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_STOP_S)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._sender.close()
+
+    async def _repeat(self, step: _Step, pause: _Step) -> None:
+        fails = False
+        while True:
+            try:
+                await step()
+                fails = False
+            except SQLAlchemyError as error:
+                if not fails:  # once for each outage
+                    _log.warning("webhooks wait for the database", error=str(error))
+                fails = True
+            except Exception:
+                # an unexpected error must not end the loop: nothing would be delivered any more
+                _log.exception("delivery of webhooks failed")
+            await pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(_PAUSE_S)
+        try:
+            async with asyncio.timeout(_POLL_S):
+                await self._has_ended.wait()
+        except TimeoutError:
+            return
+
+    async def _round(self) -> None:
+        """Begin to send what is due, as far as there is room."""
+        self._has_ended.clear()
+        for webhook_id in await self._read(partial(outbox.due, now=self._now)):
+            free = min(_MAX_SENT_TO_ONE - self._sent[webhook_id], _MAX_SENT - self._sent.total())
+            if free > 0:
+                claim = partial(outbox.claim, webhook_id=webhook_id, limit=free, now=self._now)
+                for claimed in await self._write(claim):
+                    self._start(claimed)
+
+    def _start(self, claimed: Claimed) -> None:
+        webhook_id = claimed.delivery.webhook_id
+        self._sent[webhook_id] += 1
+        task = asyncio.create_task(self._deliver(claimed))
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._sent[webhook_id] -= 1
+            self._sent += Counter()  # drops those to which nothing is sent
+            self._has_ended.set()
+
+        task.add_done_callback(ended)
+
+    async def _deliver(self, claimed: Claimed) -> None:
+        delivery = claimed.delivery
+        names = {"webhook": str(delivery.webhook_id), "delivery": str(delivery.id)}
+        about = {**names, "attempt": delivery.attempts}
+        answer = await self._sender.send(claimed)
+        try:
+            if answer.is_accepted:
+                await self._write(partial(outbox.accepted, sent=delivery, now=self._now))
+            elif answer.is_gone:
+                _log.warning("webhook disabled: its receiver is gone", **about)
+                await self._write(partial(outbox.gone, sent=delivery, error=answer.detail, now=self._now))
+            else:
+                _log.info("delivery failed", error=answer.detail, **about)
+                refused = partial(outbox.refused, sent=delivery, error=answer.detail, now=self._now)
+                await self._write(partial(refused, jitter=random.uniform(1.0, _MAX_JITTER)))
+        except SQLAlchemyError as error:
+            # it is sent again after its lease
+            _log.warning("the result of a delivery was not recorded", error=str(error), **about)
+
+    async def _purge(self) -> None:
+        for webhook_id in await self._read(partial(outbox.has_old, now=self._now)):
+            purge = partial(outbox.purge, webhook_id=webhook_id, limit=_PURGED, now=self._now)
+            while await self._write(purge) == _PURGED:
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _read(self, work: Callable[[Session], T]) -> T:
+        return await to_thread.run_sync(self._database.read, work, limiter=self._limiter)
+
+    async def _write(self, work: Callable[[Session], T]) -> T:
+        return await to_thread.run_sync(self._database.write, work, limiter=self._limiter)

@@ -1,0 +1,146 @@
+"""Webhooks over HTTP: created with a secret that is shown once, listed, tested, deleted."""
+
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from shared.db.engine import Database
+from shared.db.tables import WebhookDelivery
+from shared.schemas import Scope
+from shared.store import api_keys, outbox
+from shared.store.api_keys import NewApiKey
+from tests.support.factories import cancelled, webhook_test
+
+URL = "https://example.invalid/hook"
+
+
+def make(client: httpx.Client, **request: Any) -> httpx.Response:
+    return client.post("/v1/webhooks", json={"url": URL, **request})
+
+
+def deliveries(client: httpx.Client, webhook_id: str, **query: str) -> list[dict[str, Any]]:
+    answer = client.get(f"/v1/webhooks/{webhook_id}/deliveries", params=query)
+    assert answer.status_code == 200
+    return list(answer.json()["data"])
+
+
+def test_a_secret_is_returned_only_once(client: httpx.Client) -> None:
+    answer = make(client, description="chat", queue="slow", kind="train", states=["failed", "cancelled"])
+    made = answer.json()
+
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (201, "no-store")
+    secret = made.pop("secret")
+    assert secret.startswith("whsec_")
+    listed = client.get("/v1/webhooks")
+    assert listed.json()["data"] == [made]
+    assert (made["url"], made["queue"], made["kind"]) == (URL, "slow", "train")
+    assert sorted(made["states"]) == ["cancelled", "failed"]
+    assert secret[6:] not in listed.text
+
+
+@pytest.mark.parametrize(
+    ("request_", "pointer"),
+    [
+        ({"url": "example.org"}, "/url"),
+        ({"url": "ftp://example.org"}, "/url"),
+        ({"states": []}, "/states"),
+        ({"states": ["failed"] * 4}, "/states"),
+        ({"kind": "predict"}, "/kind"),
+        ({"queue": "a b"}, "/queue"),
+        ({"event": "job.failed"}, "/event"),
+    ],
+    ids=str,
+)
+def test_an_invalid_field_is_named(client: httpx.Client, request_: dict[str, Any], pointer: str) -> None:
+    answer = make(client, **request_)
+    assert answer.status_code == 422
+    assert [error["pointer"][: len(pointer)] for error in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000/v1/jobs", "http://[::1]/", "http://169.254.169.254/latest"]
+)
+def test_an_internal_address_is_refused_with_what_to_do(client: httpx.Client, url: str) -> None:
+    answer = make(client, url=url)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-webhook-url")
+    assert "TRAINSHED_WEBHOOKS_ALLOW_PRIVATE" in answer.json()["detail"]
+    assert client.get("/v1/webhooks").json()["data"] == []
+
+
+def test_ends_of_jobs_are_listed_and_counted(client: httpx.Client, database: Database) -> None:
+    webhook_id = make(client).json()["id"]
+    job_id = cancelled(database)
+
+    (delivery,) = deliveries(client, webhook_id)
+
+    assert (delivery["job_id"], delivery["type"]) == (str(job_id), "job.cancelled")
+    assert delivery["state"] == "pending"
+    assert client.get("/v1/webhooks").json()["data"][0]["pending"] == 1
+    assert len(deliveries(client, webhook_id, state="pending")) == 1
+    assert (
+        deliveries(client, webhook_id, state="dead")
+        == deliveries(client, webhook_id, state="delivered")
+        == []
+    )
+
+
+def test_a_test_is_a_delivery_without_a_job(client: httpx.Client) -> None:
+    webhook_id = make(client).json()["id"]
+
+    answer = client.post(f"/v1/webhooks/{webhook_id}/test")
+
+    assert (answer.status_code, answer.json()["type"], answer.json()["job_id"]) == (202, "webhook.test", None)
+    assert [delivery["id"] for delivery in deliveries(client, webhook_id)] == [answer.json()["id"]]
+
+
+def test_a_dead_delivery_is_sent_again_with_the_same_id(client: httpx.Client, database: Database) -> None:
+    webhook_id = make(client).json()["id"]
+    delivery_id = webhook_test(database, UUID(webhook_id))
+    row = database.read(lambda session: session.get_one(WebhookDelivery, delivery_id))
+    database.write(lambda session: outbox.gone(session, row, "the answer is 410 Gone"))
+    (dead,) = deliveries(client, webhook_id, state="dead")
+    assert (dead["last_error"], dead["next_at"]) == ("the answer is 410 Gone", None)
+
+    answer = client.post(f"/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver")
+
+    assert (answer.status_code, answer.json()["id"]) == (202, str(delivery_id))
+    assert answer.json()["state"] == "pending"
+    assert deliveries(client, webhook_id, state="dead") == []
+
+
+def test_a_deleted_webhook_is_not_there(client: httpx.Client) -> None:
+    webhook_id = make(client).json()["id"]
+    assert client.delete(f"/v1/webhooks/{webhook_id}").status_code == 204
+    for answer in (
+        client.delete(f"/v1/webhooks/{webhook_id}"),
+        client.get(f"/v1/webhooks/{webhook_id}/deliveries"),
+        client.post(f"/v1/webhooks/{webhook_id}/test"),
+    ):
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/webhook-not-found")
+
+
+def test_the_lists_have_pages(client: httpx.Client) -> None:
+    made = [make(client).json()["id"] for _ in range(3)]
+    first = client.get("/v1/webhooks", params={"limit": 2}).json()
+    rest = client.get("/v1/webhooks", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [hook["id"] for hook in first["data"] + rest["data"]] == made[::-1]
+    assert not rest["has_more"]
+
+
+def test_webhooks_are_for_administrators(client: httpx.Client, database: Database) -> None:
+    webhook_id = make(client).json()["id"]
+    key = NewApiKey.draw()
+    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    headers = {"Authorization": f"Bearer {key}"}
+    delivery = f"/v1/webhooks/{webhook_id}/deliveries"
+    for method, path in (
+        ("POST", "/v1/webhooks"),
+        ("GET", "/v1/webhooks"),
+        ("DELETE", f"/v1/webhooks/{webhook_id}"),
+        ("POST", f"/v1/webhooks/{webhook_id}/test"),
+        ("GET", delivery),
+        ("POST", f"{delivery}/{webhook_id}/redeliver"),
+    ):
+        assert client.request(method, path, headers=headers).status_code == 403, (method, path)

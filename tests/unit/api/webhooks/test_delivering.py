@@ -1,0 +1,186 @@
+"""What is in the outbox is delivered by the loop, in turn for each receiver, until it is accepted."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import OperationalError
+
+from api.webhooks import delivering
+from api.webhooks.delivering import Deliverer
+from shared.db.clock import database_now
+from shared.db.engine import Database
+from shared.db.tables import Webhook, WebhookDelivery
+from shared.settings import Settings
+from shared.store import outbox
+from tests.support.factories import cancelled, webhook, webhook_test
+from tests.support.webhook_receiver import Receiver, running_receiver
+
+TIMEOUT_S = 20.0
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivering, "_POLL_S", 0.02)
+    monkeypatch.setattr(outbox, "RETRY_S", (0.01, 0.01))
+
+
+def rows(database: Database) -> list[WebhookDelivery]:
+    return database.read(lambda session: list(session.scalars(select(WebhookDelivery))))
+
+
+def deliver_until(database: Database, condition: Callable[[], bool], *others: Deliverer) -> None:
+    """Run one deliverer, or these, until the condition is true."""
+
+    async def run() -> None:
+        first, *more = others or (Deliverer(database, Settings(webhooks_allow_private=True)),)
+        async with first.running():
+            if more:
+                async with more[0].running():
+                    await wait()
+            else:
+                await wait()
+
+    async def wait() -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await asyncio.to_thread(condition):
+                await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=0.02)
+
+    asyncio.run(run())
+
+
+def have_ended(database: Database) -> bool:
+    return all(row.delivered_at or row.dead_at for row in rows(database))
+
+
+def test_every_job_that_ends_is_delivered_once(database: Database, receiver: Receiver) -> None:
+    webhook(database, receiver.url)
+    jobs = {str(cancelled(database)) for _ in range(10)}
+    deliver_until(database, partial(have_ended, database))
+    assert {request.event["data"]["id"] for request in receiver.received} == jobs
+    assert len(receiver.received) == 10
+    assert {row.attempts for row in rows(database)} == {1}
+
+
+def test_what_is_refused_is_sent_again_with_the_same_id_and_body(
+    database: Database, receiver: Receiver
+) -> None:
+    receiver.statuses = [500, 503, 204]
+    webhook(database, receiver.url)
+    cancelled(database)
+    deliver_until(database, partial(have_ended, database))
+    assert len({(request.id, request.body) for request in receiver.received}) == 1
+    (row,) = rows(database)
+    assert (row.attempts, row.last_error, row.dead_at) == (3, None, None)
+
+
+def test_what_is_never_accepted_is_dead(database: Database, receiver: Receiver) -> None:
+    receiver.statuses = [500]
+    webhook(database, receiver.url)
+    cancelled(database)
+    deliver_until(database, partial(have_ended, database))
+    (row,) = rows(database)
+    assert (row.attempts, row.last_error) == (3, "the answer is 500 Internal Server Error")
+    assert row.dead_at is not None
+
+
+def test_a_receiver_that_is_gone_is_sent_nothing_more(database: Database, receiver: Receiver) -> None:
+    receiver.statuses = [410]
+    webhook_id = webhook(database, receiver.url)
+    cancelled(database)
+    deliver_until(database, partial(have_ended, database))
+    cancelled(database)
+    assert len(receiver.received) == len(rows(database)) == 1
+    assert database.read(lambda session: session.get_one(Webhook, webhook_id)).disabled_at is not None
+
+
+def test_a_receiver_that_does_not_answer_holds_up_no_other(database: Database, receiver: Receiver) -> None:
+    with running_receiver() as slow:
+        slow.may_answer.clear()
+        slow_id = webhook(database, slow.url)
+        for _ in range(20):
+            webhook_test(database, slow_id)
+        webhook_test(database, webhook(database, receiver.url))
+        deliver_until(database, lambda: bool(receiver.received) and len(slow.received) >= 4)
+        assert len(slow.received) == delivering._MAX_SENT_TO_ONE
+        slow.may_answer.set()
+
+
+def test_two_processes_share_the_deliveries(database: Database, receiver: Receiver) -> None:
+    webhook_id = webhook(database, receiver.url)
+    ids = {str(webhook_test(database, webhook_id)) for _ in range(20)}
+    settings = Settings(webhooks_allow_private=True)
+    both = [Deliverer(database, settings) for _ in range(2)]
+    deliver_until(database, partial(have_ended, database), *both)
+    assert sorted(request.id for request in receiver.received) == sorted(ids)
+
+
+def test_what_a_killed_process_had_claimed_is_sent_after_its_lease(
+    database: Database, receiver: Receiver
+) -> None:
+    webhook_id = webhook(database, receiver.url)
+    delivery_id = webhook_test(database, webhook_id)
+    database.write(lambda session: outbox.claim(session, webhook_id, limit=1))  # and is killed
+    expired = update(WebhookDelivery).values(next_at=WebhookDelivery.created_at)
+    database.write(lambda session: session.execute(expired))
+    deliver_until(database, partial(have_ended, database))
+    assert [request.id for request in receiver.received] == [str(delivery_id)]
+    assert rows(database)[0].attempts == 2
+
+
+def test_it_goes_on_after_the_database_has_failed(
+    database: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: Iterator[Exception] = iter(
+        [*(OperationalError("", {}, Exception("down")) for _ in range(2)), RuntimeError("a defect")]
+    )
+    works = outbox.due
+
+    def fail_at_first(*args: Any, **options: Any) -> list[UUID]:
+        for failure in failures:
+            raise failure
+        return works(*args, **options)
+
+    monkeypatch.setattr(outbox, "due", fail_at_first)
+    webhook_test(database, webhook(database, receiver.url))
+    quick = Database(str(database.engine.url.render_as_string(hide_password=False)), patience_s=0.0)
+    deliver_until(quick, partial(have_ended, database))
+    quick.dispose()
+    assert len(receiver.received) == 1
+
+
+def test_no_secret_and_no_url_is_logged(
+    database: Database, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.statuses = [500, 500, 410]
+    webhook_id = webhook(database, f"{receiver.url}?token=hidden")
+    webhook_test(database, webhook_id)
+    deliver_until(database, partial(have_ended, database))
+    secret = database.read(lambda session: session.get_one(Webhook, webhook_id)).secret
+    assert "delivery failed" in caplog.text
+    assert str(webhook_id) in caplog.text
+    assert secret[6:] not in caplog.text
+    assert "token=hidden" not in caplog.text
+
+
+def test_old_deliveries_are_deleted(database: Database, receiver: Receiver) -> None:
+    def in_a_week(offset_s: float = 0.0, /) -> ColumnElement[datetime]:
+        return database_now(offset_s + 7 * 86_400)
+
+    webhook_id = webhook(database, receiver.url)
+    webhook_test(database, webhook_id)
+    deliver_until(database, partial(have_ended, database))
+    kept = webhook_test(database, webhook_id)
+    later = Deliverer(database, Settings(webhooks_allow_private=True), now=in_a_week)
+    deliver_until(database, lambda: [row.id for row in rows(database)] == [kept], later)
