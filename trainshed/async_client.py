@@ -9,6 +9,7 @@ from trainshed.connection import AsyncTransport, Connection, Transport, http_opt
 from trainshed.operations.following import Following
 from trainshed.operations.models import Models
 from trainshed.operations.results import Results
+from trainshed.operations.webhooks import Webhooks
 from trainshed.operations.workers import Administration, Workers
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _MAX_LONG_POLL_S = 30.0  # the longest `wait` that the server accepts
 
 
-class AsyncClient(Following, Results, Models, Workers, Administration):
+class AsyncClient(Following, Results, Models, Workers, Webhooks, Administration):
     """A client of a Trainshed server, for programs with an event loop.
 
     It has the methods of `Client`, to be awaited, or iterated over by `async for`.

@@ -154,6 +154,13 @@ class Client(AbstractContextManager["Client"]):
     resume = _blocking(AsyncClient.resume)
     limit_queue = _blocking(AsyncClient.limit_queue)
 
+    create_webhook = _blocking(AsyncClient.create_webhook)
+    webhooks = _blocking(AsyncClient.webhooks)
+    delete_webhook = _blocking(AsyncClient.delete_webhook)
+    test_webhook = _blocking(AsyncClient.test_webhook)
+    webhook_deliveries = _iterating(AsyncClient.webhook_deliveries)
+    redeliver = _blocking(AsyncClient.redeliver)
+
     me = _blocking(AsyncClient.me)
     create_api_key = _blocking(AsyncClient.create_api_key)
     api_keys = _blocking(AsyncClient.api_keys)

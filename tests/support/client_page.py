@@ -18,7 +18,7 @@ PAGE = ROOT / "docs/client.md"
 _WIDTH = 100
 _FOLDER = ROOT / "trainshed/operations"
 # in the order of the page
-_MODULES = ("jobs", "following", "results", "models", "sweeps", "workers")
+_MODULES = ("jobs", "following", "results", "models", "sweeps", "workers", "webhooks")
 
 _HEAD = """# The Python client
 

@@ -25,6 +25,7 @@ from trainshed.cli import (
     status,
     submit,
     sweeps,
+    webhooks,
     workers,
 )
 from trainshed.cli.exit_codes import CommandGroup
@@ -67,6 +68,7 @@ app.add_typer(sweeps.app, name="sweep")
 app.add_typer(workers.workers_app, name="workers")
 app.add_typer(workers.queues_app, name="queues")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import (
     BatchAction,
+    DeliveryState,
+    EndState,
     JobOrder,
     LogLevel,
     ModelFormat,
@@ -41,6 +43,8 @@ AnyPart = Part | Literal["training", "validation", "evaluation"]
 AnySplit = Split | Literal["train", "test"]
 AnyLevel = LogLevel | Literal["debug", "info", "warning", "error", "critical"]
 AnyFormat = ModelFormat | Literal["keras", "onnx"]
+AnyEndState = EndState | Literal["succeeded", "failed", "cancelled"]
+AnyDeliveryState = DeliveryState | Literal["pending", "delivered", "dead"]
 AnyAction = BatchAction | Literal["cancel", "retry", "delete"]
 
 

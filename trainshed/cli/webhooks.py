@@ -1,0 +1,155 @@
+"""The commands about webhooks: `trainshed webhooks`."""
+
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.table import Table
+
+from shared.lifecycle import JobKind, JobState
+from shared.schemas import DeliveryState, Webhook, WebhookDelivery
+from trainshed.cli import completion, options
+from trainshed.cli.formatting import NOTHING, cell, minute, new_table
+from trainshed.cli.output import confirm, say, write_json, write_result
+from trainshed.client import Client
+
+_TEST_S, _POLL_S = 15.0, 0.25  # a delivery takes at most 10 s
+
+app = typer.Typer(invoke_without_command=True)
+
+WebhookId = Annotated[UUID, typer.Argument(metavar="ID", help="The webhook's id, as listed by `webhooks`.")]
+DeliveryId = Annotated[
+    UUID, typer.Argument(metavar="DELIVERY", help="The delivery's id, as listed by `webhooks deliveries`.")
+]
+
+
+@app.callback()
+def webhooks(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
+    """List webhooks, or create, test and delete them, and look at their deliveries."""
+    if ctx.invoked_subcommand is None:
+        write_result(server.webhooks(), _webhook_table, as_json=as_json, if_empty="No webhooks.")
+
+
+@app.command()
+def create(
+    *,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where deliveries are sent, by POST.")],
+    description: Annotated[str | None, typer.Option("--description", help="What it is for.")] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option("--queue", help="Only jobs of this queue.", autocompletion=completion.queues),
+    ] = None,
+    kind: Annotated[JobKind | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
+    states: Annotated[
+        list[JobState] | None,
+        typer.Option("--state", help="Only jobs that end in this state; may be repeated."),
+    ] = None,
+    server: options.Server,
+    as_json: options.Json = False,
+) -> None:
+    """Create a webhook and print its secret; it cannot be displayed again."""
+    created = server.create_webhook(
+        url,
+        description=description,
+        queue=queue,
+        kind=kind,
+        states=states or None,  # type: ignore[arg-type]  # pydantic refuses `queued` and `running` by name
+    )
+    if as_json:
+        write_json(created)
+        return
+    typer.echo(created.secret)
+    say(f"The receiver verifies signatures with this secret: it is not shown again. Its id is {created.id}.")
+
+
+@app.command()
+def delete(webhook: WebhookId, server: options.Server, as_json: options.Json = False) -> None:
+    """Delete a webhook and its deliveries."""
+    server.delete_webhook(webhook)
+    confirm({"deleted": str(webhook)}, f"Webhook {webhook} is deleted.", as_json=as_json)
+
+
+@app.command()
+def deliveries(
+    webhook: WebhookId,
+    server: options.Server,
+    state: Annotated[
+        DeliveryState | None, typer.Option("--state", help="Only deliveries in this state.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many to list.")] = 20,
+    as_json: options.Json = False,
+) -> None:
+    """List a webhook's deliveries, newest first."""
+    found = list(islice(server.webhook_deliveries(webhook, state), limit))
+    write_result(found, _delivery_table, as_json=as_json, if_empty="No deliveries.")
+
+
+@app.command("test")
+def send_test(webhook: WebhookId, server: options.Server, as_json: options.Json = False) -> None:
+    """Send a test, and say whether the receiver has accepted it."""
+    sent = _wait_for(server, server.test_webhook(webhook))
+    if sent.state is DeliveryState.DELIVERED:
+        confirm(sent, f"Delivery {sent.id} is accepted.", as_json=as_json)
+        return
+    reason = sent.last_error or f"it was not sent within {_TEST_S:g} s"
+    confirm(sent, f"Delivery {sent.id} is not accepted: {reason}.", as_json=as_json)
+    raise typer.Exit(1)
+
+
+@app.command()
+def redeliver(
+    webhook: WebhookId, delivery: DeliveryId, server: options.Server, as_json: options.Json = False
+) -> None:
+    """Send a delivery again, with the same id."""
+    again = server.redeliver(webhook, delivery)
+    confirm(again, f"Delivery {delivery} is sent again.", as_json=as_json)
+
+
+def _wait_for(server: Client, delivery: WebhookDelivery) -> WebhookDelivery:
+    """Return a delivery when its first attempt has ended, or after a time."""
+    deadline = time.monotonic() + _TEST_S
+    while delivery.state is DeliveryState.PENDING and not delivery.last_error:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+        found = server.webhook_deliveries(delivery.webhook_id)
+        delivery = next((each for each in found if each.id == delivery.id), delivery)
+    return delivery
+
+
+def _webhook_table(webhooks: Iterable[Webhook]) -> Table:
+    """Return webhooks, one per row, by their whole ids, which the commands require."""
+    table = new_table("Webhook", "URL", "Jobs", "State", "Last accepted", "Pending", "Dead", left=5)
+    for webhook in webhooks:
+        jobs = [webhook.queue or "", webhook.kind or "", *(webhook.states if len(webhook.states) < 3 else ())]
+        table.add_row(
+            str(webhook.id),
+            cell(webhook.url),
+            cell(" ".join(filter(None, jobs)) or "all"),
+            "disabled" if webhook.disabled_at else "enabled",
+            minute(webhook.last_delivered_at) if webhook.last_delivered_at else NOTHING,
+            f"{webhook.pending:,}",
+            f"{webhook.dead:,}",
+        )
+    table.columns[0].no_wrap = True
+    return table
+
+
+def _delivery_table(deliveries: Iterable[WebhookDelivery]) -> Table:
+    """Return deliveries, one per row."""
+    table = new_table("Delivery", "Event", "Job", "State", "Attempts", "Next", "Last error", left=4)
+    for delivery in deliveries:
+        table.add_row(
+            str(delivery.id),
+            delivery.type,
+            str(delivery.job_id or NOTHING),
+            delivery.state,
+            f"{delivery.attempts:,}",
+            minute(delivery.next_at) if delivery.next_at else NOTHING,
+            cell(delivery.last_error),
+        )
+    table.columns[0].no_wrap = True
+    return table

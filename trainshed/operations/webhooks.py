@@ -1,0 +1,59 @@
+"""Operations on webhooks and their deliveries."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from shared import schemas
+from shared.schemas import DeliveryState, Page, WebhookCreate
+from trainshed.items import AsyncItems
+from trainshed.operations.base import Operations, to_json, without_none
+from trainshed.operations.fields import AnyDeliveryState, AnyEndState, AnyKind
+
+
+class Webhooks(Operations):
+    """Webhooks: what is told about jobs that have ended."""
+
+    async def create_webhook(
+        self,
+        url: str,
+        *,
+        description: str | None = None,
+        queue: str | None = None,
+        kind: AnyKind | None = None,
+        states: Sequence[AnyEndState] | None = None,
+    ) -> schemas.CreatedWebhook:
+        """Have a URL sent a signed POST for each job that ends. Not idempotent.
+
+        The filters are a queue, a kind of job, and the states in which jobs end; None: all. Only this answer
+        has the secret, with which the receiver verifies signatures.
+        """
+        filters = without_none(description=description, queue=queue, kind=kind, states=states)
+        request = WebhookCreate.model_validate({"url": url, **filters})
+        return await self._request(schemas.CreatedWebhook, "POST", "/v1/webhooks", json=to_json(request))
+
+    async def webhooks(self) -> tuple[schemas.Webhook, ...]:
+        """Return the webhooks without their secrets, newest first."""
+        return tuple([hook async for hook in self._items(Page[schemas.Webhook], "/v1/webhooks")])
+
+    async def delete_webhook(self, webhook_id: UUID) -> None:
+        """Delete a webhook and its deliveries."""
+        await self._connection.call("DELETE", f"/v1/webhooks/{webhook_id}")
+
+    async def test_webhook(self, webhook_id: UUID) -> schemas.WebhookDelivery:
+        """Have an event of the type `webhook.test` sent; `webhook_deliveries` tells what came of it."""
+        path = f"/v1/webhooks/{webhook_id}/test"
+        return await self._request(schemas.WebhookDelivery, "POST", path)
+
+    def webhook_deliveries(
+        self, webhook_id: UUID, state: AnyDeliveryState | None = None
+    ) -> AsyncItems[schemas.WebhookDelivery]:
+        """Iterate over the deliveries of a webhook, the newest first: all, or those in one state."""
+        query: dict[str, Any] = {} if state is None else {"state": DeliveryState(state).value}
+        path = f"/v1/webhooks/{webhook_id}/deliveries"
+        return AsyncItems(self._items(Page[schemas.WebhookDelivery], path, **query))
+
+    async def redeliver(self, webhook_id: UUID, delivery_id: UUID) -> schemas.WebhookDelivery:
+        """Have a delivery sent again, at once and with the same id."""
+        path = f"/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"
+        return await self._request(schemas.WebhookDelivery, "POST", path)
