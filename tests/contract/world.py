@@ -19,6 +19,7 @@ from shared.store.transitions import AttemptId
 from tests.support import factories
 from tests.support.onnx_models import make_readable_model
 
+_NOWHERE = "https://example.invalid/"
 DATASET = "digits"  # which needs no network
 
 
@@ -32,6 +33,7 @@ class World:
     key_id: tuple[UUID, ...]
     worker_id: tuple[str, ...]
     webhook_id: tuple[UUID, ...]
+    delivering_webhook_id: tuple[UUID]
     delivery_id: tuple[UUID, ...]
 
 
@@ -42,7 +44,7 @@ def populate(database: Database, count: int) -> World:
     evaluations = [_evaluation_job(database, model_id) for model_id in models[: count // 4]]
     database.write(lambda session: patch(session, models[0], ModelPatch(alias="champion")))
     database.write(lambda session: queues.pause(session, "paused"))
-    webhook_id = factories.webhook(database, "https://example.invalid/")
+    webhook_id = factories.webhook(database, _NOWHERE)
     jobs = [job_id for job_id, _ in finished] + list(_unfinished(database, count))
     return World(
         job_id=(*jobs, *evaluations),
@@ -50,7 +52,8 @@ def populate(database: Database, count: int) -> World:
         sweep_id=tuple(_sweep(database) for _ in range(count)),
         key_id=tuple(_key(database) for _ in range(count)),
         worker_id=tuple(factories.worker(database, id=f"worker-{number}") for number in range(count)),
-        webhook_id=(webhook_id,),
+        webhook_id=tuple(factories.webhook(database, _NOWHERE) for _ in range(count)),
+        delivering_webhook_id=(webhook_id,),
         delivery_id=tuple(factories.webhook_test(database, webhook_id) for _ in range(count)),
     )
 

@@ -102,6 +102,9 @@ class _Journal(Receiver):
         return super().answer(request)
 
 
-if __name__ == "__main__":  # port, journal
+if __name__ == "__main__":  # port, journal, and `silent` if it is not to answer
     journal = Path(sys.argv[2])
-    _server(_Journal(), int(sys.argv[1])).serve_forever()
+    kept = _Journal()
+    if "silent" in sys.argv[3:]:
+        kept.may_answer.clear()
+    _server(kept, int(sys.argv[1])).serve_forever()
