@@ -13,6 +13,7 @@ from api.web.routes import (
     settings,
     sweeps,
     try_it,
+    webhooks,
     workers,
 )
 
@@ -29,6 +30,7 @@ _MODULES = (
     try_it,
     workers,
     settings,
+    webhooks,
 )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import update
 from shared.db.engine import Database
 from shared.db.tables import Sweep
 from shared.schemas import LogLevel, ModelPatch
-from shared.store import attempts, job_logs, models
+from shared.store import attempts, job_logs, models, outbox
 from shared.store.job_logs import Line
 from shared.store.transitions import AttemptFailure
 from tests.support import factories
@@ -36,6 +36,7 @@ def fill(database: Database, text: str = "a text") -> dict[str, str]:
     other, other_model = _finished(database, **words)
     database.write(lambda session: models.patch(session, model, ModelPatch(description=text)))
     failed = _failed(database, text)
+    _dead_delivery(database, text)
     sweep, _ = factories.sweep(database, learning_rate=(0.001, 0.01), batch_size=(32, 64))
     database.write(lambda session: session.execute(update(Sweep).values(name=text)))
     return {
@@ -60,6 +61,7 @@ def fill(database: Database, text: str = "a text") -> dict[str, str]:
         "worker": "/workers/worker-1",
         "worker, gone": f"/workers/{_GONE}",
         "settings": "/settings",
+        "webhooks": "/settings/webhooks",
         "sign in": "/sign-in",
     }
 
@@ -71,6 +73,13 @@ def _finished(database: Database, **words: object) -> tuple[UUID, UUID]:
     factories.record(database, attempt, 3)
     factories.succeed(database, attempt, model)
     return attempt.job_id, model.id
+
+
+def _dead_delivery(database: Database, text: str) -> None:
+    hook = factories.webhook(database, "https://example.invalid/?<b>", description=text)
+    factories.webhook_test(database, hook)
+    (claimed,) = database.write(lambda session: outbox.claim(session, hook, limit=1))
+    database.write(lambda session: outbox.gone(session, claimed.delivery, text))
 
 
 def _failed(database: Database, text: str) -> UUID:

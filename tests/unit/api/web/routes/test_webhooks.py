@@ -1,0 +1,92 @@
+"""The page of webhooks: what is created, tested and deleted by forms; what was given up is listed."""
+
+import re
+from uuid import UUID
+
+import httpx
+import pytest
+
+from shared.db.engine import Database
+from shared.schemas import DeliveryState, Scope
+from shared.store import api_keys, outbox, webhooks
+from shared.store.api_keys import NewApiKey
+from tests.support.factories import cancelled, webhook
+
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+URL = "https://example.invalid/hook"
+PAGE = "/settings/webhooks"
+
+
+def create(client: httpx.Client, **fields: str) -> httpx.Response:
+    return client.post(PAGE, data={"url": URL, **fields}, headers=OWN_PAGE)
+
+
+def states(database: Database, webhook_id: UUID) -> list[DeliveryState]:
+    rows = database.read(lambda session: webhooks.deliveries(session, webhook_id, limit=9))
+    return [delivery.state for _, delivery in rows]
+
+
+def test_a_secret_is_shown_once(client: httpx.Client) -> None:
+    answer = create(client, description="tells the chat", queue="slow", kind="train", state="failed")
+
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+    (secret,) = re.findall(r"whsec_[\w+/=]+", answer.text)
+    page = client.get(PAGE).text
+    assert secret not in page
+    assert all(text in page for text in (URL, "tells the chat", "Train of slow: failed", "Enabled"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("url", "http://127.0.0.1/", "internal address"),
+        ("url", "example.org", "should match"),
+        ("queue", "a b", "should match"),
+        ("kind", "predict", "should be"),
+    ],
+)
+def test_an_invalid_field_is_explained_and_the_others_are_kept(
+    client: httpx.Client, field: str, value: str, reason: str
+) -> None:
+    answer = create(client, **{"description": "tells the chat", field: value})
+
+    assert answer.status_code == 422
+    assert reason in answer.text.partition(f'id="{field}-error"')[2].partition("</p>")[0]
+    assert 'value="tells the chat"' in answer.text
+    assert "No webhooks yet" in answer.text
+
+
+def test_what_was_given_up_is_listed_and_sent_again(client: httpx.Client, database: Database) -> None:
+    hook, job_id = webhook(database, URL), cancelled(database)
+    (claimed,) = database.write(lambda session: outbox.claim(session, hook, limit=1))
+    database.write(lambda session: outbox.gone(session, claimed.delivery, "the answer is 410 Gone"))
+
+    page = client.get(PAGE).text
+
+    assert all(
+        text in page for text in ("Disabled", f"/jobs/{job_id}", "the answer is 410 Gone", "Send again")
+    )
+    path = f"{PAGE}/{hook}/deliveries/{claimed.delivery.id}/redeliver"
+    answer = client.post(path, data={}, headers=OWN_PAGE)
+    assert (answer.status_code, answer.headers["Location"]) == (303, PAGE)
+    assert "Send again" not in client.get(PAGE).text
+    assert states(database, hook) == [DeliveryState.PENDING]
+
+
+def test_a_webhook_is_tested_and_deleted(client: httpx.Client, database: Database) -> None:
+    hook = webhook(database, URL)
+    for action in ("test", "delete"):
+        answer = client.post(f"{PAGE}/{hook}/{action}", data={}, headers=OWN_PAGE)
+        assert (answer.status_code, answer.headers["Location"]) == (303, PAGE)
+        assert action == "delete" or states(database, hook) == [DeliveryState.PENDING]
+    assert "No webhooks yet" in client.get(PAGE).text
+
+
+def test_it_is_for_administrators(client: httpx.Client, database: Database) -> None:
+    assert PAGE in client.get("/settings").text
+    key = NewApiKey.draw()
+    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    headers = {**OWN_PAGE, "Authorization": f"Bearer {key}"}
+    assert PAGE not in client.get("/settings", headers=headers).text
+    assert client.get(PAGE, headers=headers).status_code == 403
+    assert client.post(PAGE, data={"url": URL}, headers=headers).status_code == 403
