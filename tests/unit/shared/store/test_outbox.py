@@ -1,12 +1,13 @@
 """Each end of a job is in the outbox exactly if it was committed; what is due is claimed by one sender."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, event, select
+from sqlalchemy import delete, event, select, text
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
@@ -31,6 +32,7 @@ from tests.support.factories import (
     webhook_test,
 )
 from tests.support.fakes import FrozenClock
+from tests.support.waiting import wait_until
 
 
 def deliveries(database: Database) -> list[WebhookDelivery]:
@@ -293,3 +295,17 @@ def test_webhooks_and_deliveries_have_the_order_of_their_creation(database: Data
     after = rows[-1][0]
     rest = database.read(lambda session: webhooks.deliveries(session, webhook_id, after=after, limit=2))
     assert [delivery.id for _, delivery in [*rows, *rest]] == created[::-1]
+
+
+def test_a_job_ends_while_a_webhook_is_deleted(postgresql: Database) -> None:
+    webhook_id, job_id = webhook(postgresql), submitted(postgresql)
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with ThreadPoolExecutor(1) as threads:
+        with postgresql.engine.begin() as connection:
+            connection.execute(delete(Webhook).where(Webhook.id == webhook_id))
+            cancel = partial(job_edits.request_cancel, job_id=job_id)
+            ended = threads.submit(postgresql.write, cancel)
+            wait_until(lambda: postgresql.read(lambda session: session.scalar(waits)), "it waits")
+        ended.result(timeout=10)
+    assert stored.job(postgresql, job_id).state == JobState.CANCELLED
+    assert deliveries(postgresql) == []
