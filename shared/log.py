@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import structlog
 
 _API_KEY = r"(?P<id>ts_[0-9a-f]{32}_)[0-9a-f]+"
+_WEBHOOK_SECRET = r"whsec_[A-Za-z0-9+/]+=*"
 
 # set for every request: 20 times as fast as structlog's variables
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -55,10 +56,10 @@ class _Secrets:
     def replace(self, secrets: Iterable[str]) -> None:
         """Hide these texts from now on, instead of the former ones."""
         longest_first = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-        self._pattern = re.compile("|".join([_API_KEY, *map(re.escape, longest_first)]))
+        self._pattern = re.compile("|".join([_API_KEY, _WEBHOOK_SECRET, *map(re.escape, longest_first)]))
 
     def hide(self, text: str) -> str:
-        """Replace every secret in a text by stars, and the secret part of every API key."""
+        """Replace every secret in a text by stars, also the secret part of API keys and of webhooks."""
         return self._pattern.sub(lambda match: f"{match['id'] or ''}***", text)
 
 

@@ -10,6 +10,7 @@ from io import StringIO
 import pytest
 
 from shared import log
+from shared.store import webhooks
 from shared.store.api_keys import NewApiKey
 
 
@@ -78,9 +79,10 @@ def test_secrets_are_replaced_by_stars_everywhere(capsys: pytest.CaptureFixture[
     assert (second["event"], second["why"]) == ("***", {"password": "***"})
 
 
-def test_the_secret_part_of_any_api_key_is_replaced_by_stars() -> None:
+def test_the_secret_of_any_api_key_and_webhook_is_replaced_by_stars() -> None:
     key = NewApiKey.draw()
     assert log.hide(f"Bearer {key}!") == f"Bearer ts_{key.id.hex}_***!"
+    assert log.hide(f"{webhooks.draw_secret()}!") == "***!"
 
 
 def test_the_id_of_the_request_that_is_handled_is_known_and_in_each_line(
