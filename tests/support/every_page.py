@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Sweep
+from shared.db.tables import Sweep, WebhookDelivery
 from shared.schemas import LogLevel, ModelPatch
 from shared.store import attempts, job_logs, models, outbox
 from shared.store.job_logs import Line
@@ -77,9 +78,12 @@ def _finished(database: Database, **words: object) -> tuple[UUID, UUID]:
 
 def _dead_delivery(database: Database, text: str) -> None:
     hook = factories.webhook(database, "https://example.invalid/?<b>", description=text)
-    factories.webhook_test(database, hook)
-    (claimed,) = database.write(lambda session: outbox.claim(session, hook, limit=1))
-    database.write(lambda session: outbox.gone(session, claimed.delivery, text))
+    delivery_id = factories.webhook_test(database, hook)
+
+    def give_up(session: Session) -> None:
+        outbox.gone(session, session.get_one(WebhookDelivery, delivery_id), text)
+
+    database.write(give_up)
 
 
 def _failed(database: Database, text: str) -> UUID:

@@ -156,7 +156,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_used(
     asked, original = [], socket.getaddrinfo
 
     def getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> Any:
-        asked.append(host)
+        asked.append(host.decode() if isinstance(host, bytes) else host)
         return original("127.0.0.1", port, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)

@@ -5,8 +5,11 @@ from uuid import UUID
 
 import httpx
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
+from shared.db.tables import WebhookDelivery
 from shared.schemas import DeliveryState, Scope
 from shared.store import api_keys, outbox, webhooks
 from shared.store.api_keys import NewApiKey
@@ -24,6 +27,13 @@ def create(client: httpx.Client, **fields: str) -> httpx.Response:
 def states(database: Database, webhook_id: UUID) -> list[DeliveryState]:
     rows = database.read(lambda session: webhooks.deliveries(session, webhook_id, limit=9))
     return [delivery.state for _, delivery in rows]
+
+
+def give_up(session: Session) -> UUID:
+    """Give up the only delivery, and return its id."""
+    delivery = session.scalars(select(WebhookDelivery)).one()
+    outbox.gone(session, delivery, "the answer is 410 Gone")
+    return delivery.id
 
 
 def test_a_secret_is_shown_once(client: httpx.Client) -> None:
@@ -58,15 +68,14 @@ def test_an_invalid_field_is_explained_and_the_others_are_kept(
 
 def test_what_was_given_up_is_listed_and_sent_again(client: httpx.Client, database: Database) -> None:
     hook, job_id = webhook(database, URL), cancelled(database)
-    (claimed,) = database.write(lambda session: outbox.claim(session, hook, limit=1))
-    database.write(lambda session: outbox.gone(session, claimed.delivery, "the answer is 410 Gone"))
+    delivery_id = database.write(give_up)
 
     page = client.get(PAGE).text
 
     assert all(
         text in page for text in ("Disabled", f"/jobs/{job_id}", "the answer is 410 Gone", "Send again")
     )
-    path = f"{PAGE}/{hook}/deliveries/{claimed.delivery.id}/redeliver"
+    path = f"{PAGE}/{hook}/deliveries/{delivery_id}/redeliver"
     answer = client.post(path, data={}, headers=OWN_PAGE)
     assert (answer.status_code, answer.headers["Location"]) == (303, PAGE)
     assert "Send again" not in client.get(PAGE).text
