@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -16,6 +17,7 @@ from api.webhooks import delivering
 from api.webhooks.delivering import Deliverer
 from shared.db.engine import Database
 from shared.lifecycle import JobState
+from shared.schemas import DeliveryState
 from shared.settings import Settings
 from shared.store import outbox
 from shared.store.webhooks import IS_IN
@@ -53,7 +55,7 @@ def running_deliverer(database: Database) -> Iterator[None]:
 
 
 def pending(database: Database) -> int:
-    count = select(func.count()).where(IS_IN["pending"])  # type: ignore[index]
+    count = select(func.count()).where(IS_IN[DeliveryState.PENDING])
     return database.read(lambda session: session.scalar(count)) or 0
 
 
@@ -72,6 +74,9 @@ def test_each_end_of_a_job_reaches_a_receiver_that_is_killed_a_hundred_times(
     def received() -> list[list[str]]:
         return [json.loads(line) for line in journal.read_text().splitlines()]
 
+    def has_received_more(than: int) -> bool:
+        return len(received()) > than
+
     webhook(database, f"http://127.0.0.1:{port}/hook")
     jobs = set()
     with running_deliverer(database):
@@ -80,7 +85,7 @@ def test_each_end_of_a_job_reaches_a_receiver_that_is_killed_a_hundred_times(
             # every other one dies with a request that it has stored and not answered
             receiver = start(*["silent"] * (number % 2))
             jobs.add(str(cancelled(database)))
-            wait_until(lambda before=before: len(received()) > before, "it receives a delivery", 30)  # type: ignore[misc]
+            wait_until(partial(has_received_more, before), "it receives a delivery", 30)
             receiver.kill()
         assert pending(database) > 0
         receiver = start()
