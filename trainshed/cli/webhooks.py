@@ -7,12 +7,12 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.table import Table
 
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import DeliveryState, Webhook, WebhookDelivery
 from trainshed.cli import completion, options
-from trainshed.cli.formatting import NOTHING, cell, minute, new_table
+from trainshed.cli.fitting import FittedTable, number, prose, text
+from trainshed.cli.formatting import NOTHING, cell, minute
 from trainshed.cli.output import confirm, say, write_json, write_result
 from trainshed.client import Client
 
@@ -120,9 +120,12 @@ def _wait_for(server: Client, delivery: WebhookDelivery) -> WebhookDelivery:
     return delivery
 
 
-def _webhook_table(webhooks: Iterable[Webhook]) -> Table:
+def _webhook_table(webhooks: Iterable[Webhook]) -> FittedTable:
     """Return webhooks, one per row, by their whole ids, which the commands require."""
-    table = new_table("Webhook", "URL", "Jobs", "State", "Last accepted", "Pending", "Dead", left=5)
+    table = FittedTable(
+        *(text("Webhook"), prose("URL"), prose("Jobs", 1), text("State", 2)),
+        *(number("Last accepted", 3), number("Pending"), number("Dead")),
+    )
     for webhook in webhooks:
         jobs = [webhook.queue or "", webhook.kind or "", *(webhook.states if len(webhook.states) < 3 else ())]
         table.add_row(
@@ -134,13 +137,15 @@ def _webhook_table(webhooks: Iterable[Webhook]) -> Table:
             f"{webhook.pending:,}",
             f"{webhook.dead:,}",
         )
-    table.columns[0].no_wrap = True
     return table
 
 
-def _delivery_table(deliveries: Iterable[WebhookDelivery]) -> Table:
+def _delivery_table(deliveries: Iterable[WebhookDelivery]) -> FittedTable:
     """Return deliveries, one per row."""
-    table = new_table("Delivery", "Event", "Job", "State", "Attempts", "Next", "Last error", left=4)
+    table = FittedTable(
+        *(text("Delivery"), text("Event", 1), text("Job", 4), text("State")),
+        *(number("Attempts", 2), number("Next", 3), prose("Last error")),
+    )
     for delivery in deliveries:
         table.add_row(
             str(delivery.id),
@@ -151,5 +156,4 @@ def _delivery_table(deliveries: Iterable[WebhookDelivery]) -> Table:
             minute(delivery.next_at) if delivery.next_at else NOTHING,
             cell(delivery.last_error),
         )
-    table.columns[0].no_wrap = True
     return table

@@ -79,7 +79,7 @@ def test_a_job_yields_at_the_epoch_and_runs_on_after_the_urgent_one(make_process
     released = [event for event in stored.events(process.database, job_id) if event.type == "released"]
     assert [event.data for event in released] == [{"yielded_to": str(urgent)}]
     epochs = select(Epoch.attempt).where(Epoch.job_id == job_id).order_by(Epoch.epoch)
-    # an epoch that ends within 0.25 s of the last write is written with the next one, on a machine that is busy
+    # an epoch that ends within 0.25 s of the last write is written with the next one, on a busy machine
     assert process.database.read(lambda session: session.scalars(epochs).all()) in ([1, 2, 2], [1, 1, 2])
 
 
