@@ -208,7 +208,8 @@ def _store(
 
 def _stored(jobs: NewJobs, created_at: datetime) -> Submission:
     [new] = jobs.jobs
-    return Submission(job_queries.newly_queued(new, jobs.share.name, created_at), replayed=False)
+    key_id = jobs.submitter.api_key_id
+    return Submission(job_queries.newly_queued(new, jobs.share.name, created_at, key_id), replayed=False)
 
 
 def _replay_or_raise(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, selectinload
 from shared import schemas
 from shared.db import tables
 from shared.db.clock import Now, database_now
-from shared.db.tables import Epoch, Job
+from shared.db.tables import ApiKey, Epoch, Job
 from shared.errors import JobNotFound
 from shared.lifecycle import TERMINAL, JobKind, JobState
 from shared.store import waits
@@ -47,14 +47,23 @@ def _details(session: Session, rows: Sequence[Job], now: Now) -> list[schemas.Jo
         for row, wait in zip(queued, waits.of_jobs(session, queued, now=now), strict=True)
     }
     pace = _seconds_an_epoch(session, rows)
+    names = _names_of_keys(session, rows)
     return [
         schemas.JobDetail(
             **_fields(row, pace.get(row.id)),
+            submitted_by=row.api_key_id and names.get(row.api_key_id),
             attempts=tuple(schemas.Attempt.model_validate(attempt) for attempt in row.attempts),
             **wait.get(row.id, {}),
         )
         for row in rows
     ]
+
+
+def _names_of_keys(session: Session, rows: Sequence[Job]) -> dict[UUID, str]:
+    ids = {row.api_key_id for row in rows if row.api_key_id is not None}
+    if not ids:
+        return {}
+    return dict(session.execute(select(ApiKey.id, ApiKey.name).where(ApiKey.id.in_(ids))).all())
 
 
 def summary(session: Session, job_id: UUID) -> schemas.Job:
@@ -75,11 +84,14 @@ def summaries(session: Session, job_ids: Collection[UUID]) -> dict[UUID, schemas
     return {job.id: job for job in describe(session, rows)}
 
 
-def newly_queued(new: NewJob, share: str, created_at: datetime) -> schemas.Job:
+def newly_queued(
+    new: NewJob, share: str, created_at: datetime, api_key_id: UUID | None = None
+) -> schemas.Job:
     """Return a job as `summary` does right after it was stored, without reading it."""
     return schemas.Job(
         **vars(new),
         share=share,
+        api_key_id=api_key_id,
         state=JobState.QUEUED,
         phase=None,
         attempt=0,

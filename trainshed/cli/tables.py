@@ -89,6 +89,7 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
     yield "Metrics", last_metrics(job)
     yield "Model", str(job.model_id or "")
     yield "Retry of", str(job.retry_of or "")
+    yield "Submitted by", Text(printable(job.submitted_by or ""))
     yield from ((name, second(at)) for name, at in times if at)
 
 

@@ -112,3 +112,14 @@ def test_the_new_weight_decides_the_places_of_later_jobs(admin: httpx.Client, da
     )
     first, second = (UUID(submit().json()["id"]) for _ in range(2))
     assert stored.job(database, second).place - stored.job(database, first).place == 0.25
+
+
+def test_a_job_tells_the_key_that_submitted_it(admin: httpx.Client) -> None:
+    made = make(admin, name="Ada", scope="submit").json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    submitted = admin.post("/v1/jobs", json={"kind": "train"}, headers=headers).json()
+    assert submitted["api_key_id"] == made["id"]
+    polled = admin.get(f"/v1/jobs/{submitted['id']}", headers=headers).json()
+    assert (polled["api_key_id"], polled["submitted_by"]) == (made["id"], "Ada")
+    [listed] = admin.get("/v1/jobs", headers=headers).json()["data"]
+    assert listed["api_key_id"] == made["id"]

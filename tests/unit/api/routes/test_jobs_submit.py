@@ -25,7 +25,7 @@ def test_a_submitted_job_is_accepted_and_can_be_polled(client: httpx.Client) -> 
     assert (job["state"], job["name"], job["tags"], job["spec"]["seed"]) == ("queued", "first", ["a", "b"], 7)
     polled = client.get(answer.headers["Location"]).json()
     waits = {"queue_position": 1, "waiting_for": "no_worker_online", "starts_in_s": None}
-    share = {"share_queued": 1, "share_running": 0}
+    share = {"share_queued": 1, "share_running": 0, "submitted_by": None}
     assert polled == {**job, "attempts": [], **waits, **share}
 
 

@@ -10,14 +10,18 @@ from shared import schemas
 from shared.db.engine import Database
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
-from shared.schemas import EvaluateSpec, LastMetrics, Progress, WaitingFor
-from shared.store import attempts, job_queries
+from shared.schemas import EvaluateSpec, LastMetrics, Progress, Scope, WaitingFor
+from shared.store import api_keys, attempts, job_queries
+from shared.store.api_keys import NewApiKey
+from shared.store.submissions import Submitter
+from shared.store.submit import submit_job
 from tests.support.factories import (
     cancelled,
     claimed,
     failed,
     make_epoch,
     make_evaluate_spec,
+    make_new_job,
     make_progress,
     make_spec,
     record,
@@ -85,6 +89,18 @@ def test_a_failed_job_has_its_error(database: Database) -> None:
     job = _detail(database, failed(database))
     assert job.error == schemas.JobError(code="internal", message="it broke")
     assert [(row.outcome, row.error_code) for row in job.attempts] == [("failed", "internal")]
+
+
+def test_a_job_tells_the_key_that_submitted_it(database: Database) -> None:
+    key, new = NewApiKey.draw(), make_new_job()
+    database.write(partial(api_keys.create, key=key, name="Ada", scope=Scope.SUBMIT))
+    database.write(lambda session: submit_job(session, new, submitter=Submitter(api_key_id=key.id)))
+    job = _detail(database, new.id)
+    assert (job.api_key_id, job.submitted_by) == (key.id, "Ada")
+    without = _detail(database, submitted(database))
+    assert (without.api_key_id, without.submitted_by) == (None, None)
+    summary = database.read(lambda session: job_queries.summary(session, new.id))
+    assert summary.api_key_id == key.id
 
 
 def test_attempts_are_ordered_by_number(database: Database) -> None:
