@@ -1,5 +1,6 @@
 """A real API on SQLite, for what the fake API does not implement."""
 
+import logging
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -46,3 +47,13 @@ def model_id(database: Database) -> UUID:
     factories.record(database, attempt, 3)
     factories.succeed(database, attempt, model)
     return model.id
+
+
+@pytest.fixture(autouse=True)
+def _told() -> Iterator[None]:
+    """Have the client tell that it waits, and restore what a command with `--json` makes of that."""
+    logger = logging.getLogger("trainshed")
+    before = logger.level
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.setLevel(before)
