@@ -28,6 +28,7 @@ _CHECK_S = 1.0  # between two checks of the database, while Redis announces chan
 _CHECK_WITHOUT_REDIS_S = 0.25
 _CONNECT_TIMEOUT_S = 1.0  # to Redis
 _RECONNECT_INTERVAL_S = 1.0
+_CANCEL_AGAIN_S = 1.0
 _PING_AFTER_S = 5.0  # without a message, to notice a dead connection
 _MAX_CONCURRENT_READS = 8  # beside the threads of routes that are not coroutines
 _MAX_IDS_PER_QUERY = 500
@@ -87,9 +88,11 @@ class JobWatcher:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            unfinished = set(tasks)
+            while unfinished:  # the Redis client may lose a cancellation as it closes a connection
+                for task in unfinished:
+                    task.cancel()
+                _, unfinished = await asyncio.wait(unfinished, timeout=_CANCEL_AGAIN_S)
 
     def stop(self) -> None:
         """Wake every waiting request, since the process has been asked to stop."""
