@@ -240,8 +240,8 @@ def test_it_ends_although_the_redis_client_loses_a_cancellation(
     monkeypatch.setattr(watching, "_CANCEL_AGAIN_S", 0.05)
 
     async def work() -> None:
-        async with _running(database, settings):
-            await asyncio.sleep(0)
+        async with _running(database, settings) as watcher:
+            await watcher.run(lambda: None)  # its tasks have begun meanwhile
 
     asyncio.run(asyncio.wait_for(work(), 10))
     assert lost == [True]
