@@ -132,7 +132,7 @@ async def _lifespan(
                     "services": services,
                     "watcher": watcher,
                     "rendered": RenderedResponses(watcher),
-                    "event_pages": EventPages(watcher),
+                    "event_pages": EventPages(watcher, services.database),
                     "callers": callers,
                     "open_streams": open_streams,
                     "decoder": decoder,

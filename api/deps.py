@@ -21,7 +21,7 @@ from api.prediction.onnx_models import OnnxModels
 from api.services import Services
 from shared.schemas import ModelReference
 from shared.store import job_queries
-from shared.store.events import CURSOR_PATTERN, Cursor, Tail
+from shared.store.events import CURSOR_PATTERN, Cursor, Watermark, end
 
 
 def from_state(name: str) -> Any:
@@ -99,7 +99,7 @@ async def _resume_after(
     return after if last_event_id is None else last_event_id
 
 
-async def _tail(
+async def _feed_start(
     services: ServicesDep,
     watcher: WatcherDep,
     after: Annotated[
@@ -107,32 +107,25 @@ async def _tail(
         Query(description="The id of an event of this stream to resume after; 0: before the first event."),
     ] = None,
     last_event_id: Annotated[_StreamCursor | None, Header(alias="Last-Event-ID")] = None,
-) -> Tail:
+) -> Cursor:
     cursor = last_event_id or after
-    return await _opened(Tail(services.database, Cursor.parse(cursor) if cursor else None), watcher)
+    return Cursor.parse(cursor) if cursor else await _end_of_events(services, watcher)
 
 
 async def _end_of_events(services: ServicesDep, watcher: WatcherDep) -> Cursor:
-    tail = await _opened(Tail(services.database), watcher)
-    assert tail.cursor is not None
-    return tail.cursor
-
-
-async def _opened(tail: Tail, watcher: JobWatcher) -> Tail:
-    """Wait until the tail has a cursor: before the response begins, so that jobs listed later miss nothing.
+    """Return the end of all events: before the response begins, so that jobs listed later miss nothing.
 
     Raises:
-        PoolTimeout: a transaction that writes events has been open for so long that the cursor is not known.
+        PoolTimeout: a transaction that writes events has been open for so long that the end is not known.
     """
+    observe = partial(end, services.database, Watermark())
     try:
         with anyio.fail_after(OPENING_S):
-            while tail.cursor is None:
-                await watcher.run(partial(tail.read, 1))
-                if tail.cursor is None:
-                    await anyio.sleep(POLL_UNSETTLED_S)
+            while (place := await watcher.run(observe)) is None:
+                await anyio.sleep(POLL_UNSETTLED_S)
     except TimeoutError:
         raise PoolTimeout("a transaction that writes events does not end") from None
-    return tail
+    return place
 
 
 def _split(values: Any) -> Any:
@@ -147,6 +140,6 @@ COMMA_SEPARATED = BeforeValidator(_split)
 
 ExistingJobId = Annotated[UUID, Depends(_existing_job)]
 ResumeAfterDep = Annotated[int, Depends(_resume_after)]
-TailDep = Annotated[Tail, Depends(_tail)]
+FeedStartDep = Annotated[Cursor, Depends(_feed_start)]
 EndOfEventsDep = Annotated[Cursor, Depends(_end_of_events)]
 """The end of all jobs' events when the request came: what is read afterwards shows all events up to it."""

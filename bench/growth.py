@@ -17,14 +17,12 @@ from tempfile import TemporaryDirectory
 from uuid import UUID
 
 import httpx
-from sqlalchemy import text
 
 from api.app import create_app
+from bench.copies import store_copies
 from bench.databases import durable_postgres
 from bench.rows import MS, Row, Samples, again, compared, interleave, run
 from bench.timing import times_ms
-from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.settings import Settings
 from tests.support import factories
 from tests.support.databases import migrate, open_database
@@ -35,15 +33,6 @@ _SHARES = 1_000
 _SIZES = (10_000, 100_000, 1_000_000)
 _CALLS = 20
 _AT_LEAST = 1 / 1.5
-_JOBS_PER_INSERT = 100_000
-_NUMBERS = {
-    "sqlite": "WITH RECURSIVE numbers(n) AS "
-    "(SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last)",
-    "postgresql": "WITH numbers AS "
-    "(SELECT generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n)",
-}
-_ID = {"sqlite": "printf('%032x', n)", "postgresql": "lpad(to_hex(n), 32, '0')::uuid"}
-
 Operations = dict[str, Callable[[], float]]
 
 
@@ -83,7 +72,9 @@ def _rows(case: str, samples: Samples) -> Iterator[Row]:
 def _operations(stack: ExitStack, settings: Settings, size: int) -> Operations:
     """Return functions that return the median milliseconds of some operations on a queue of this size."""
     database = stack.enter_context(open_database(settings.database_url))
-    _fill(database, size)
+    # a second between their places
+    changes = {"place": f"place - {size} + n", "share": f"'share ' || (n % {_SHARES})"}
+    store_copies(database, factories.submitted(database), size, changes)
     api, random = stack.enter_context(running_app(create_app(settings))), Random(1)
 
     def poll() -> httpx.Response:
@@ -103,26 +94,6 @@ def _operations(stack: ExitStack, settings: Settings, size: int) -> Operations:
 
 def _median_ms(call: Callable[[], object]) -> float:
     return median(times_ms(call, _CALLS))
-
-
-def _fill(database: Database, size: int) -> None:
-    """Store copies of a queued job, with the ids 1 to `size` and a second between their places."""
-    template, dialect = factories.submitted(database), database.engine.dialect.name
-    changed = {"id": _ID[dialect], "place": f"place - {size} + n", "share": f"'share ' || (n % {_SHARES})"}
-    columns = [column.name for column in Job.__table__.columns]
-    values = ", ".join(changed.get(column, column) for column in columns)
-    # SQLite's WITH comes before INSERT too
-    insert = text(
-        f"{_NUMBERS[dialect]} INSERT INTO jobs ({', '.join(columns)}) "
-        f"SELECT {values} FROM jobs, numbers WHERE id = :template"
-    )
-    key = template.hex if dialect == "sqlite" else template
-    for first in range(1, size + 1, _JOBS_PER_INSERT):
-        last = min(first + _JOBS_PER_INSERT - 1, size)
-        with database.engine.begin() as connection:
-            connection.execute(insert, {"first": first, "last": last, "template": key})
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE" if dialect == "sqlite" else "VACUUM ANALYZE")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import cycle
-from time import perf_counter
-from typing import cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import psutil
@@ -28,6 +25,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import sessionmaker
 
 from bench.databases import sqlite_settings
+from bench.pollers import Request, get, polling
 from bench.rows import MS, Row, Unit, again, compared, interleave, limited, run
 from bench.servers import Server, running_server
 from bench.timing import percentile
@@ -122,8 +120,7 @@ def _requests(database: Database) -> Requests:
     jobs = [factories.succeeded(database)[0] for _ in range(_JOBS // 2)]
     jobs += [factories.running(database).job_id for _ in range(_JOBS - len(jobs))]
     return [
-        f"GET /v1/jobs/{job_id} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n"
-        f"Authorization: Bearer {key}\r\n\r\n".encode()
+        get(f"/v1/jobs/{job_id}", f"Authorization: Bearer {key}")
         for job_id, key in zip(jobs, cycle(keys), strict=False)
     ]
 
@@ -140,58 +137,16 @@ async def _poll(
     url: str, requests: Requests, connections: int, seconds: float, *, period_s: float
 ) -> list[float]:
     """Poll from many connections for some time; return the milliseconds of each poll."""
-    loop, (host, _, port) = asyncio.get_running_loop(), urlsplit(url).netloc.partition(":")
     times_ms: list[float] = []
-    pollers = []
-    for number in range(connections):
-        create = partial(_Poller, requests[number % len(requests)], times_ms, period_s)
-        _, poller = await loop.create_connection(create, host, int(port))
-        pollers.append(poller)
-    for number, poller in enumerate(pollers):
-        loop.call_later(period_s * number / connections, poller.send)
-    await asyncio.sleep(seconds)
-    for poller in pollers:
-        poller.stop()
+
+    def responded(status: int, _sent_at: float, ms: float) -> None:
+        assert status == 200, f"a poll failed: {status}"
+        times_ms.append(ms)
+
+    each: list[Request] = [partial(bytes, requests[number % len(requests)]) for number in range(connections)]
+    async with polling(url, each, responded, period_s=period_s):
+        await asyncio.sleep(seconds)
     return times_ms
-
-
-class _Poller(asyncio.Protocol):
-    """A client that polls over one connection: `period_s` after the last poll, or after its response."""
-
-    def __init__(self, request: bytes, times_ms: list[float], period_s: float) -> None:
-        self._request, self._times_ms, self._period_s = request, times_ms, period_s
-        self._received, self._is_stopped = b"", False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
-
-    def send(self) -> None:
-        if not self._is_stopped:
-            self._sent_at = perf_counter()
-            self._transport.write(self._request)
-
-    def stop(self) -> None:
-        self._is_stopped = True
-        self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, separator, body = self._received.partition(b"\r\n\r\n")
-        if not separator or len(body) < _content_length(head):
-            return
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise AssertionError(f"a poll failed: {head!r}")
-        self._received = b""
-        passed_s = perf_counter() - self._sent_at
-        self._times_ms.append(1_000 * passed_s)
-        if self._period_s:
-            asyncio.get_running_loop().call_later(max(0.0, self._period_s - passed_s), self.send)
-        else:
-            self.send()
-
-
-def _content_length(head: bytes) -> int:
-    return int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
 
 
 if __name__ == "__main__":

@@ -73,7 +73,10 @@ def starting_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
 @contextmanager
 def _running(command: list[str], settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     values = settings.model_dump(mode="json", include=settings.model_fields_set)
-    variables = {f"TRAINSHED_{name.upper()}": str(value) for name, value in values.items()}
+    variables = {
+        f"TRAINSHED_{name.upper()}": ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in values.items()
+    }
     with (settings.data_dir / "worker.log").open("ab") as log:
         output = log if "workers" in command else None
         process = subprocess.Popen(

@@ -2,23 +2,29 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from api.jobs.watching import JobWatcher
+from shared.db.engine import Database
 from shared.lifecycle import JobState
+from shared.schemas import JobEvent
 from shared.store import events
+from shared.store.events import Cursor, Feed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RenderedEvent:
     """An event as a stream sends it."""
 
-    seq: int
+    id: str
     type: str
     json: str
 
@@ -28,21 +34,42 @@ class EventPage:
     """Events of a job, in order, and the state that the job had when they were read.
 
     Attributes:
+        end: the number of the last event, or the one that was asked for.
         is_last: whether the job had no further event then.
     """
 
     events: tuple[RenderedEvent, ...]
+    end: int
     state: JobState
     is_last: bool
 
 
-class EventPages:
-    """Reads pages of jobs' events. A read that has begun is shared, until its job is announced as changed."""
+@dataclass(frozen=True)
+class FeedPage:
+    """Events of all jobs, in order.
 
-    def __init__(self, watcher: JobWatcher) -> None:
+    Attributes:
+        end: the place after the last event, or the one that was asked for.
+        is_last: whether there was no further event then.
+        is_pending: whether there may be events that could not be read yet.
+    """
+
+    events: tuple[RenderedEvent, ...]
+    end: Cursor
+    is_last: bool
+    is_pending: bool
+
+
+class EventPages:
+    """Reads pages of events. A read that has begun is shared, until a job of it is announced as changed."""
+
+    def __init__(self, watcher: JobWatcher, database: Database) -> None:
         """Prepare to read in the watcher's event loop."""
         self._watcher = watcher
-        self._reads: defaultdict[UUID, dict[tuple[int, int], asyncio.Task[EventPage]]] = defaultdict(dict)
+        self._database = database
+        self._feed = Feed(database)
+        # by the job; None: of all jobs
+        self._reads: defaultdict[UUID | None, dict[Hashable, asyncio.Task[Any]]] = defaultdict(dict)
         watcher.listen(self._forget)
 
     async def after(self, job_id: UUID, seq: int, limit: int) -> EventPage:
@@ -52,31 +79,51 @@ class EventPages:
             JobNotFound: there is no such job.
             SQLAlchemyError: the database is unavailable.
         """
-        key, of_job = (seq, limit), self._reads[job_id]
-        task = of_job.get(key)
+        work = partial(_read_job, job_id=job_id, after=seq, limit=limit)
+        return await self._shared(job_id, (seq, limit), partial(self._database.read, work))
+
+    async def after_place(self, place: Cursor, limit: int) -> FeedPage:
+        """Return up to `limit` events of all jobs after a place.
+
+        Raises:
+            SQLAlchemyError: the database is unavailable.
+        """
+        return await self._shared(None, (place, limit), partial(_read_feed, self._feed, place, limit))
+
+    async def _shared(self, of: UUID | None, key: Hashable, read: Callable[[], T]) -> T:
+        task: asyncio.Task[T] | None = self._reads[of].get(key)
         if task is None:
-            read = partial(_read, job_id=job_id, after=seq, limit=limit)
-            task = of_job[key] = asyncio.create_task(self._watcher.read(read))
-            task.add_done_callback(partial(self._done, job_id, key))
+            task = self._reads[of][key] = asyncio.create_task(self._watcher.run(read))
+            task.add_done_callback(partial(self._done, of, key))
         # shielded, because a stream whose client leaves must not end the read of the others
         return await asyncio.shield(task)
 
-    def _done(self, job_id: UUID, key: tuple[int, int], task: asyncio.Task[EventPage]) -> None:
+    def _done(self, of: UUID | None, key: Hashable, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
             task.exception()  # seen, whether or not a stream still waits for it
-        of_job = self._reads.get(job_id)
-        if of_job is not None and of_job.get(key) is task:
-            del of_job[key]
-            if not of_job:
-                del self._reads[job_id]
+        reads = self._reads.get(of)
+        if reads is not None and reads.get(key) is task:
+            del reads[key]
+            if not reads:
+                del self._reads[of]
 
     def _forget(self, job_ids: Collection[UUID]) -> None:
         """Share no read of these jobs that began before their change."""
-        for job_id in job_ids:
-            self._reads.pop(job_id, None)
+        for of in (*job_ids, None):
+            self._reads.pop(of, None)
 
 
-def _read(session: Session, job_id: UUID, after: int, limit: int) -> EventPage:
+def _read_job(session: Session, job_id: UUID, after: int, limit: int) -> EventPage:
     page, state = events.page(session, job_id, after=after, limit=limit)
-    rendered = tuple(RenderedEvent(event.seq, event.type, event.model_dump_json()) for event in page)
-    return EventPage(rendered, state, is_last=len(page) < limit)
+    rendered = tuple(_rendered(str(event.seq), event) for event in page)
+    return EventPage(rendered, page[-1].seq if page else after, state, is_last=len(page) < limit)
+
+
+def _read_feed(feed: Feed, after: Cursor, limit: int) -> FeedPage:
+    page = feed.read(after, limit)
+    rendered = tuple(_rendered(str(place), event) for place, event in page)
+    return FeedPage(rendered, page[-1][0] if page else after, len(page) < limit, feed.pending)
+
+
+def _rendered(id_: str, event: JobEvent) -> RenderedEvent:
+    return RenderedEvent(id_, event.type, event.model_dump_json())

@@ -198,7 +198,5 @@ class JobWatcher:
                 outdated = [watch for watch in self._watches.get(job_id, ()) if watch.seen != version]
                 for watch in outdated:
                     watch.seen = version
-                if outdated and job_id is not None:
-                    self._announce([job_id])
-                elif outdated:
-                    self._wake([None])
+                if outdated:
+                    self._announce([] if job_id is None else [job_id])

@@ -16,15 +16,16 @@ from api.deps import (
     AfterSeq,
     EventPagesDep,
     ExistingJobId,
+    FeedStartDep,
     JobId,
     ResumeAfterDep,
-    TailDep,
     WatcherDep,
 )
 from api.http.auth import READ
 from api.http.open_streams import AdmissionDep
 from api.http.paging import Cursors, LongPageDep
 from api.http.problems import documented
+from api.jobs.event_pages import RenderedEvent
 from shared.errors import InvalidCursor, JobNotFound
 from shared.lifecycle import TERMINAL
 from shared.schemas import JobEvent, Page, StreamEnd
@@ -100,8 +101,8 @@ async def stream_job(
                 yield ServerSentEvent(event="end", data=StreamEnd(state=None))
                 return
             for event in page.events:
-                yield ServerSentEvent(event=event.type, id=str(event.seq), raw_data=event.json)
-                watch.seen = after = event.seq
+                yield _message(event)
+            watch.seen = after = page.end
             if page.is_last and page.state in TERMINAL:
                 yield ServerSentEvent(event="end", data=StreamEnd(state=page.state))
                 return
@@ -124,30 +125,31 @@ async def stream_job(
     },
 )
 async def stream_all(
-    watcher: WatcherDep, admission: AdmissionDep, tail: TailDep
+    watcher: WatcherDep, pages: EventPagesDep, admission: AdmissionDep, after: FeedStartDep
 ) -> AsyncIterator[ServerSentEvent]:
     """Stream all jobs' events from now on, or after `Last-Event-ID` or `after`, as they happen.
 
     Each event comes once, and a job's events in order. To miss nothing, connect first and list the jobs then.
     """
-    yield ServerSentEvent(id=str(tail.cursor), retry=_RECONNECT_MS)
+    yield ServerSentEvent(id=str(after), retry=_RECONNECT_MS)
     with (
         suppress(*_DATABASE_ERRORS),
-        watcher.watch(None, _position(tail)) as watch,
+        watcher.watch(None, after.position) as watch,
         admission.checked(watch.wake),
     ):
         while not (watcher.is_stopping or admission.is_over):
-            batch = await watcher.run(partial(tail.read, _MAX_EVENTS_PER_READ))
-            for cursor, event in batch:
-                yield ServerSentEvent(event=event.type, id=str(cursor), data=event)
-            watch.seen = _position(tail)
-            if tail.pending:
+            page = await pages.after_place(after, _MAX_EVENTS_PER_READ)
+            for event in page.events:
+                yield _message(event)
+            after = page.end
+            watch.seen = after.position
+            if page.is_pending:
                 await anyio.sleep(POLL_UNSETTLED_S)
-            elif len(batch) < _MAX_EVENTS_PER_READ:
+            elif page.is_last:
                 await watch.changed()
                 await anyio.sleep(_COLLECT_S)
         yield _NOT_ADMITTED if admission.is_over else _STOPPING
 
 
-def _position(tail: events.Tail) -> int | None:
-    return tail.cursor.position if tail.cursor else None
+def _message(event: RenderedEvent) -> ServerSentEvent:
+    return ServerSentEvent(event=event.type, id=event.id, raw_data=event.json)

@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
 
@@ -98,41 +99,36 @@ class Watermark:
             self.settled = self._newest
 
 
-class Tail:
-    """A reader of all jobs' events as they are committed: each once, a job's in order. Not thread-safe.
+class Feed:
+    """All jobs' events as they are committed: each once, a job's in order. Thread-safe."""
 
-    Attributes:
-        cursor: the place after the last event that was returned; None until the start is known.
-    """
-
-    def __init__(self, database: Database, after: Cursor | None = None) -> None:
-        """Prepare to read.
-
-        Args:
-            database: the database that holds the events.
-            after: where to start; None starts at the watermark of the first successful `read`.
-        """
-        self.cursor = after
+    def __init__(self, database: Database) -> None:
+        """Prepare to read the events of this database."""
         self._database = database
         self._watermark = Watermark()
+        self._observing = Lock()  # an older observation must not follow a newer one
 
     @property
     def pending(self) -> bool:
         """Whether there may be events that `read` could not return yet."""
         return self._watermark.pending
 
-    def read(self, limit: int) -> list[tuple[Cursor, schemas.JobEvent]]:
-        """Return up to `limit` next events, each with the cursor after it; fewer if there are no more."""
-        self._watermark.advance(*self._database.read(_observe))
-        if self._watermark.settled is None:
+    def read(self, after: Cursor, limit: int) -> list[tuple[Cursor, schemas.JobEvent]]:
+        """Return up to `limit` events after a place, each with its place; fewer if there are no more."""
+        with self._observing:
+            settled = end(self._database, self._watermark)
+        if settled is None or settled <= after:
             return []
-        settled = Cursor(self._watermark.settled)
-        if self.cursor is None:
-            self.cursor = settled
-            return []
-        events = self._database.read(partial(_between, after=self.cursor, to=settled, limit=limit))
-        self.cursor = events[-1][0] if events else self.cursor
-        return events
+        return self._database.read(partial(_between, after=after, to=settled, limit=limit))
+
+
+def end(database: Database, watermark: Watermark) -> Cursor | None:
+    """Raise a watermark to what is visible now, and return the place after the events up to it.
+
+    None if a new one is not known yet, because a transaction that writes events goes on.
+    """
+    watermark.advance(*database.read(_observe))
+    return None if watermark.settled is None else Cursor(watermark.settled)
 
 
 def newest_position(session: Session) -> int:

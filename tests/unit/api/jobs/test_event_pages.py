@@ -18,6 +18,7 @@ from shared.errors import JobNotFound
 from shared.lifecycle import JobState
 from shared.schemas import JobEvent
 from shared.settings import Settings
+from shared.store.events import Cursor
 from tests.support.factories import claimed, submitted
 from tests.support.statements import recorded_statements
 
@@ -34,7 +35,7 @@ def database(sqlite_url: str) -> Iterator[Database]:
 @asynccontextmanager
 async def _running(database: Database, settings: Settings) -> AsyncIterator[tuple[JobWatcher, EventPages]]:
     watcher = JobWatcher(database, settings)
-    pages = EventPages(watcher)
+    pages = EventPages(watcher, database)
     async with watcher.running():
         yield watcher, pages
 
@@ -61,10 +62,10 @@ def test_events_come_as_a_stream_sends_them(database: Database, settings: Settin
             page = await pages.after(job_id, 1, LIMIT)
             assert (page.state, page.is_last) == (JobState.RUNNING, True)
             [claimed_event] = page.events
-            assert (claimed_event.seq, claimed_event.type) == (2, "claimed")
+            assert (claimed_event.id, claimed_event.type) == ("2", "claimed")
             assert JobEvent.model_validate_json(claimed_event.json).job_id == job_id
             first = await pages.after(job_id, 0, 1)
-            assert ([each.seq for each in first.events], first.is_last) == ([1], False)
+            assert ([each.id for each in first.events], first.is_last) == (["1"], False)
 
     asyncio.run(work())
 
@@ -101,8 +102,51 @@ def test_a_read_that_began_before_a_change_is_not_shared_after_it(
             after = asyncio.create_task(pages.after(job_id, 0, LIMIT))
             assert await asyncio.to_thread(begun.wait, 10)
             may_go_on.set()
-            assert [each.seq for each in (await before).events] == [1]
-            assert [each.seq for each in (await after).events] == [1, 2]
+            assert [each.id for each in (await before).events] == ["1"]
+            assert [each.id for each in (await after).events] == ["1", "2"]
+
+    asyncio.run(work())
+    writer.dispose()
+
+
+def test_streams_of_all_jobs_share_one_read(database: Database, settings: Settings) -> None:
+    made = [submitted(database) for _ in range(2)]
+
+    async def work() -> None:
+        async with _running(database, settings) as (_, pages):
+            with recorded_statements(database) as one:
+                await pages.after_place(Cursor(0), LIMIT)
+            with recorded_statements(database) as fifty:
+                read = await asyncio.gather(*(pages.after_place(Cursor(0), LIMIT) for _ in range(50)))
+            assert len(fifty) == len(one)
+            assert all(page is read[0] for page in read)
+            first, second = read[0].events
+            assert [JobEvent.model_validate_json(each.json).job_id for each in (first, second)] == made
+            assert (str(read[0].end), read[0].is_last, read[0].is_pending) == (second.id, True, False)
+            page = await pages.after_place(Cursor.parse(first.id), 1)
+            assert ([each.id for each in page.events], page.is_last) == ([second.id], False)
+
+    asyncio.run(work())
+
+
+def test_a_read_of_all_jobs_that_began_before_a_change_is_not_shared_after_it(
+    database: Database, settings: Settings
+) -> None:
+    writer = Database(str(database.engine.url))
+
+    async def work() -> None:
+        async with _running(database, settings) as (watcher, pages):
+            begun, may_go_on = _hold_reads(database)
+            before = asyncio.create_task(pages.after_place(Cursor(0), LIMIT))
+            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.to_thread(submitted, writer)
+            begun.clear()
+            # as the watcher does that finds a new event, and not of which job
+            watcher.announce([])
+            after = asyncio.create_task(pages.after_place(Cursor(0), LIMIT))
+            may_go_on.set()
+            assert (await before).events == ()
+            assert [each.type for each in (await after).events] == ["submitted"]
 
     asyncio.run(work())
     writer.dispose()
@@ -120,7 +164,7 @@ def test_a_stream_whose_client_leaves_does_not_end_the_read_of_the_others(
             await asyncio.to_thread(begun.wait, 10)
             leaving.cancel()
             may_go_on.set()
-            assert [each.seq for each in (await staying).events] == [1]
+            assert [each.id for each in (await staying).events] == ["1"]
             assert leaving.cancelled()
 
     asyncio.run(work())

@@ -14,7 +14,7 @@ from api.jobs.watching import JobWatcher
 from api.routes.events import stream_all, stream_job
 from shared.db.engine import Database
 from shared.settings import Settings
-from shared.store.events import Cursor, Tail, newest_position
+from shared.store.events import Cursor
 from tests.support.factories import submitted
 from tests.support.statements import recorded_statements
 from tests.support.waiting import wait_until
@@ -27,6 +27,11 @@ def _admission(database: Database, settings: Settings) -> Admission:
     return Admission(OpenStreams(Callers(database, settings)), REQUEST)
 
 
+async def _read(stream: AsyncIterator[ServerSentEvent]) -> None:
+    async for _ in stream:
+        pass
+
+
 def _reads_while_idle(
     database: Database,
     settings: Settings,
@@ -34,7 +39,7 @@ def _reads_while_idle(
     *,
     poll: str,
 ) -> int:
-    """Count the reads of events of a stream that has nothing to send, during several polls of its watcher.
+    """Count the reads of events of a stream that soon has nothing to send, during polls of its watcher.
 
     Args:
         poll: the beginning of the watcher's query.
@@ -48,12 +53,11 @@ def _reads_while_idle(
                 def executed(start: str) -> int:
                     return sum(statement.sql.startswith(start) for statement in statements)
 
-                stream = open_stream(watcher)
-                await anext(stream)  # the reconnection time
-                event = asyncio.ensure_future(anext(stream))
+                reading = asyncio.ensure_future(_read(open_stream(watcher)))
                 await asyncio.to_thread(wait_until, lambda: executed(poll) >= POLLS, "the watcher polls")
-                event.cancel()
-                await asyncio.wait([event])
+                assert not reading.done()
+                reading.cancel()
+                await asyncio.wait([reading])
                 return executed("SELECT job_events.job_id")
 
     return asyncio.run(count())
@@ -66,7 +70,9 @@ def test_job_stream_resumed_at_the_newest_event_reads_once(database: Database, s
     reads = _reads_while_idle(
         database,
         settings,
-        lambda watcher: stream_job(watcher, EventPages(watcher), _admission(database, settings), job_id, 1),
+        lambda watcher: stream_job(
+            watcher, EventPages(watcher, database), _admission(database, settings), job_id, 1
+        ),
         poll="SELECT jobs.id, jobs.version",
     )
 
@@ -74,16 +80,15 @@ def test_job_stream_resumed_at_the_newest_event_reads_once(database: Database, s
 
 
 @pytest.mark.slow
-def test_stream_of_all_jobs_resumed_at_the_newest_event_reads_once(
-    database: Database, settings: Settings
-) -> None:
+def test_stream_of_all_jobs_reads_its_events_once(database: Database, settings: Settings) -> None:
     submitted(database)
-    tail = Tail(database, Cursor(database.read(newest_position)))
 
     reads = _reads_while_idle(
         database,
         settings,
-        lambda watcher: stream_all(watcher, _admission(database, settings), tail),
+        lambda watcher: stream_all(
+            watcher, EventPages(watcher, database), _admission(database, settings), Cursor(0)
+        ),
         poll="SELECT max(job_events.position)",
     )
 

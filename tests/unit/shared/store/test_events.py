@@ -17,7 +17,7 @@ from shared.db.tables import Job, JobEvent
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
 from shared.store import events, job_edits
-from shared.store.events import Cursor, Tail, Watermark
+from shared.store.events import Cursor, Feed, Watermark, end
 from shared.store.submit import submit_job
 from tests.support.factories import cancelled, make_new_job, submitted, succeeded
 
@@ -28,8 +28,22 @@ def _job_ids(rows: list[tuple[Cursor, schemas.JobEvent]]) -> list[UUID]:
     return [event.job_id for _, event in rows]
 
 
-def _has_started(tail: Tail) -> bool:
-    return tail.cursor is not None
+class _Reader:
+    """Reads the feed from a place on; by default from the end of the events so far."""
+
+    def __init__(self, database: Database, after: Cursor | None = None) -> None:
+        start = after or end(database, Watermark())
+        assert start is not None
+        self._after, self._feed = start, Feed(database)
+
+    @property
+    def pending(self) -> bool:
+        return self._feed.pending
+
+    def read(self, limit: int = LIMIT) -> list[tuple[Cursor, schemas.JobEvent]]:
+        page = self._feed.read(self._after, limit)
+        self._after = page[-1][0] if page else self._after
+        return page
 
 
 @contextmanager
@@ -95,72 +109,79 @@ def test_a_position_is_settled_when_all_its_concurrent_writers_have_ended() -> N
     assert settled == [None, None, 5, 5, 9, 12]
 
 
-def test_a_tail_starts_at_the_end_and_reads_later_events_in_order(database: Database) -> None:
+def test_a_reader_that_starts_at_the_end_reads_later_events_in_order(database: Database) -> None:
     submitted(database)
-    tail = Tail(database)
-    assert tail.read(LIMIT) == []
+    reader = _Reader(database)
+    assert reader.read() == []
 
     made = [submitted(database) for _ in range(5)]
 
-    assert _job_ids(tail.read(3)) + _job_ids(tail.read(3)) == made
-    assert tail.read(3) == []
+    assert _job_ids(reader.read(3)) + _job_ids(reader.read(3)) == made
+    assert reader.read(3) == []
 
 
-def test_a_tail_resumes_after_any_event(database: Database) -> None:
+def test_the_feed_is_read_after_any_event(database: Database) -> None:
     made = [submitted(database) for _ in range(3)]
-    rows = Tail(database, Cursor(0)).read(LIMIT)
+    rows = Feed(database).read(Cursor(0), LIMIT)
 
     assert _job_ids(rows) == made
     for number, (cursor, _) in enumerate(rows, start=1):
-        assert _job_ids(Tail(database, cursor).read(LIMIT)) == made[number:]
+        assert _job_ids(Feed(database).read(cursor, LIMIT)) == made[number:]
 
 
-def test_a_tail_withholds_events_until_earlier_transactions_have_ended(postgresql: Database) -> None:
-    tail = Tail(postgresql)
-    tail.read(LIMIT)
+def test_the_feed_withholds_events_until_earlier_transactions_have_ended(postgresql: Database) -> None:
+    reader = _Reader(postgresql)
     with _unfinished_submit(postgresql) as first:
         second = submitted(postgresql, queue="gpu")  # submissions to one queue wait for each other
-        assert tail.read(LIMIT) == []
-        assert tail.pending
-    assert _job_ids(tail.read(LIMIT)) == [first, second]
-    assert not tail.pending
+        assert reader.read() == []
+        assert reader.pending
+    assert _job_ids(reader.read()) == [first, second]
+    assert not reader.pending
 
 
-def test_a_tail_does_not_start_after_an_uncommitted_event(postgresql: Database) -> None:
-    tail = Tail(postgresql)
+def test_the_end_of_the_events_is_not_known_while_an_earlier_one_may_appear(postgresql: Database) -> None:
+    watermark = Watermark()
     with _unfinished_submit(postgresql) as first:
         submitted(postgresql, queue="gpu")
-        tail.read(LIMIT)
-        assert not _has_started(tail)
-    tail.read(LIMIT)
-    assert _has_started(tail)
-    assert first not in _job_ids(tail.read(LIMIT))  # a list of jobs that is read now contains it
+        assert end(postgresql, watermark) is None
+    known = end(postgresql, watermark)
+    assert known is not None
+    # a list of jobs that is read now contains it
+    assert first not in _job_ids(Feed(postgresql).read(known, LIMIT))
 
 
-def test_a_rolled_back_event_does_not_block_a_tail(postgresql: Database) -> None:
-    tail = Tail(postgresql)
-    tail.read(LIMIT)
+def test_readers_at_different_places_share_a_feed(database: Database) -> None:
+    made = [submitted(database) for _ in range(4)]
+    feed = Feed(database)
+    rows = feed.read(Cursor(0), LIMIT)
+    places = [place for place, _ in rows]
+
+    assert _job_ids(feed.read(places[2], LIMIT)) == made[3:]
+    assert _job_ids(feed.read(places[0], 2)) == made[1:3]
+    assert feed.read(places[3], LIMIT) == []
+
+
+def test_a_rolled_back_event_does_not_block_the_feed(postgresql: Database) -> None:
+    reader = _Reader(postgresql)
     with Session(postgresql.engine) as session:
         submit_job(session, make_new_job())
         second = submitted(postgresql, queue="gpu")
-        assert tail.read(LIMIT) == []
+        assert reader.read() == []
         session.rollback()
-    assert _job_ids(tail.read(LIMIT)) == [second]
+    assert _job_ids(reader.read()) == [second]
 
 
-def test_transactions_of_other_programs_do_not_block_a_tail(postgresql: Database) -> None:
-    tail = Tail(postgresql)
-    tail.read(LIMIT)
+def test_transactions_of_other_programs_do_not_block_the_feed(postgresql: Database) -> None:
+    reader = _Reader(postgresql)
     with postgresql.engine.connect() as other:
         other.execute(text("CREATE TABLE something (id INT)"))
         made = submitted(postgresql)
-        assert _job_ids(tail.read(LIMIT)) == [made]
+        assert _job_ids(reader.read()) == [made]
         other.rollback()
 
 
 def test_each_event_is_read_once_while_several_threads_write(database: Database) -> None:
-    tail = Tail(database)
-    tail.read(LIMIT)
+    reader = _Reader(database)
     read: list[schemas.JobEvent] = []
 
     def write_some(_: int) -> None:
@@ -174,8 +195,8 @@ def test_each_event_is_read_once_while_several_threads_write(database: Database)
     with ThreadPoolExecutor(4) as threads:
         writing = [threads.submit(write_some, number) for number in range(4)]
         while not all(writer.done() for writer in writing):
-            read += [event for _, event in tail.read(7)]
-        read += [event for _, event in tail.read(LIMIT)]
+            read += [event for _, event in reader.read(7)]
+        read += [event for _, event in reader.read()]
     for writer in writing:
         writer.result()
 
@@ -192,15 +213,15 @@ def test_a_stream_that_was_open_across_a_restore_misses_nothing_after_the_migrat
     submitted(postgresql)
     restored_to = postgresql.read(lambda session: session.scalar(text(f"SELECT last_value FROM {SEQUENCE}")))
     submitted(postgresql)
-    tail = Tail(postgresql, Cursor(0))
-    assert len(tail.read(LIMIT)) == 2
+    reader = _Reader(postgresql, Cursor(0))
+    assert len(reader.read()) == 2
     # as a backup from before the second job has it
-    lost = delete(Job).where(Job.id == max(_job_ids(Tail(postgresql, Cursor(0)).read(LIMIT))))
+    lost = delete(Job).where(Job.id == max(_job_ids(Feed(postgresql).read(Cursor(0), LIMIT))))
     postgresql.write(lambda session: session.execute(lost))
     postgresql.write(lambda session: session.execute(text(f"SELECT setval('{SEQUENCE}', {restored_to})")))
     postgresql.migrate()
     after = [submitted(postgresql) for _ in range(2)]
-    assert _job_ids(tail.read(LIMIT)) == after
+    assert _job_ids(reader.read()) == after
     postgresql.migrate()
     last = submitted(postgresql)
-    assert _job_ids(tail.read(LIMIT)) == [last]
+    assert _job_ids(reader.read()) == [last]
