@@ -21,7 +21,8 @@ _log = log.get_logger(__name__)
 _INTERVAL_S = 60.0
 # jobs that were kept for their model are looked at again after this time: it may be unwanted now
 _FROM_BEGINNING_S = 3_600.0
-_TRANSACTION_S = 0.02  # what a transaction is to take: SQLite has one writer at a time
+TRANSACTION_S = {"sqlite": 0.02, "postgresql": 0.5}
+"""What a transaction is to take: SQLite has one writer at a time; on PostgreSQL nobody waits for it."""
 # jobs in a transaction; fewer than 20 would hardly shorten it, since its commit takes a time of its own
 _MIN_BATCH, _MAX_BATCH = 20, 1_000
 _STOP_TIMEOUT_S = 1.0
@@ -70,6 +71,7 @@ class Purge:
         self._now = now
         self._clock = clock
         self._batch = _MIN_BATCH
+        self._transaction_s = TRANSACTION_S[database.engine.dialect.name]
         self._began_at = clock()
         self._stop_requested = threading.Event()
         self._thread = threading.Thread(target=self._run, name="purge", daemon=True)
@@ -120,7 +122,8 @@ class Purge:
             if len(ended) < limit:
                 break
             took_s = max(0.001, self._clock() - started_at)
-            self._batch = max(_MIN_BATCH, min(_MAX_BATCH, round(limit * _TRANSACTION_S / took_s), 2 * limit))
+            fitting = round(limit * self._transaction_s / took_s)
+            self._batch = max(_MIN_BATCH, min(_MAX_BATCH, fitting, 2 * limit))
             self._stop_requested.wait(took_s)
         return total
 

@@ -82,9 +82,15 @@ def due(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
     return waiting(queue, now=now).where(~select(PausedQueue.name).where(PausedQueue.name == queue).exists())
 
 
-def before(job: Job) -> ColumnElement[bool]:
-    """Return SQL for the queued jobs of the same queue that start before a queued job."""
-    return IS_QUEUED & (Job.queue == job.queue) & (tuple_(Job.place, Job.id) < (job.place, job.id))
+IS_BEFORE: ColumnElement[bool] = (
+    IS_QUEUED
+    & (Job.queue == bindparam("of_queue"))
+    & (
+        tuple_(Job.place, Job.id)
+        < tuple_(bindparam("of_place", type_=Job.place.type), bindparam("of_job", type_=Job.id.type))
+    )
+)
+"""SQL for the queued jobs that start before a queued job; the parameters are that job's."""
 
 
 def by_next_place(session: Session, queues: Sequence[str], *, now: Now) -> list[str]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from heapq import heapreplace
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now, seconds_between
@@ -51,7 +51,8 @@ def of_jobs(session: Session, jobs: Iterable[Job], *, now: Now = database_now) -
     waits = []
     for job in jobs:
         queue = queue_of(job.queue)
-        position = 1 + _count(session, places.before(job), MAX_POSITION - 1)
+        place = {"of_queue": job.queue, "of_place": job.place, "of_job": job.id, "at_most": MAX_POSITION - 1}
+        position = 1 + (session.scalar(_JOBS_BEFORE, place) or 0)
         reason = _reason(job, queue)
         starts_in_s = queue.starts_in_s(position) if reason is WaitingFor.ALL_BUSY else None
         waits.append(Wait(position, reason, *load_of(job.queue, job.share), starts_in_s))
@@ -60,17 +61,37 @@ def of_jobs(session: Session, jobs: Iterable[Job], *, now: Now = database_now) -
 
 def _load(session: Session, queue: str, share: str | None) -> tuple[int, int]:
     """Return how many jobs of a share wait in a queue, and how many of them run."""
-    of_share = IS_UNFINISHED & (Job.queue == queue) & (Job.share == share)
-    return (
-        _count(session, of_share & IS_QUEUED, MAX_POSITION),
-        _count(session, of_share & IS_RUNNING, MAX_POSITION),
-    )
+    row = session.execute(_LOAD, {"of_queue": queue, "of_share": share, "at_most": MAX_POSITION}).one()
+    return row.queued, row.running
 
 
-def _count(session: Session, condition: ColumnElement[bool], limit: int) -> int:
-    """Count jobs up to a limit: to count all would take as long as the queue, and a poll must not."""
-    counted = select(Job.queue).where(condition).limit(limit).subquery()
-    return session.scalar(select(func.count()).select_from(counted)) or 0
+def _count(condition: ColumnElement[bool]) -> ScalarSelect[int]:
+    """SQL for a number of jobs, counted up to a limit: to count all would take as long as the queue."""
+    counted = select(Job.queue).where(condition).limit(bindparam("at_most")).subquery()
+    return select(func.count()).select_from(counted).scalar_subquery()
+
+
+# the statements of a poll are built once: that takes ten times as long as to execute them
+_OF_SHARE = IS_UNFINISHED & (Job.queue == bindparam("of_queue")) & (Job.share == bindparam("of_share"))
+_LOAD = select(
+    _count(_OF_SHARE & IS_QUEUED).label("queued"),
+    _count(_OF_SHARE & IS_RUNNING).label("running"),
+)
+_JOBS_BEFORE = select(_count(places.IS_BEFORE))
+_LAST_ENDED = (
+    select(Job.duration_s)
+    .where(Job.finished_at.is_not(None), Job.duration_s.is_not(None))
+    .order_by(Job.finished_at.desc())
+    .limit(_RECENT_JOBS)
+    .subquery()
+)
+
+
+@lru_cache
+def _state(now: Now) -> Select[Any]:
+    is_paused = select(PausedQueue.name).where(PausedQueue.name == bindparam("of_queue")).exists()
+    mean_s = select(func.avg(_LAST_ENDED.c.duration_s)).scalar_subquery()
+    return select(is_paused.label("is_paused"), now().label("at"), mean_s.label("mean_s"))
 
 
 class _Queue:
@@ -83,16 +104,13 @@ class _Queue:
         self.limit_of_key = cache(partial(limits.reached, session, name))
 
     @cached_property
-    def is_paused(self) -> bool:
-        return self._session.get(PausedQueue, self._name) is not None
+    def state(self) -> Any:
+        """Whether the queue is paused, the time, and the mean duration of the jobs that ended last."""
+        return self._session.execute(_state(self._now), {"of_queue": self._name}).one()
 
     @cached_property
     def slots(self) -> Slots:
         return queues.slots(self._session, self._name, now=self._now)
-
-    @cached_property
-    def at(self) -> datetime:
-        return self._session.execute(select(self._now())).scalar_one()
 
     def starts_in_s(self, position: int) -> float | None:
         """Return about how long the job at a position waits that all slots are busy for.
@@ -106,17 +124,9 @@ class _Queue:
             heapreplace(free_in_s, free_in_s[0] + self._mean_s)
         return round(free_in_s[0], 1)
 
-    @cached_property
+    @property
     def _mean_s(self) -> float | None:
-        last = (
-            select(Job.duration_s)
-            .where(Job.finished_at.is_not(None), Job.duration_s.is_not(None))
-            .order_by(Job.finished_at.desc())
-            .limit(_RECENT_JOBS)
-            .subquery()
-        )
-        mean_s = self._session.scalar(select(func.avg(last.c.duration_s)))
-        return None if mean_s is None else float(mean_s)
+        return None if self.state.mean_s is None else float(self.state.mean_s)
 
     @cached_property
     def _free_in_s(self) -> list[float]:
@@ -125,13 +135,13 @@ class _Queue:
 
 
 def _reason(job: Job, queue: _Queue) -> WaitingFor | None:
-    if queue.is_paused:
+    if queue.state.is_paused:
         return WaitingFor.PAUSED
     if job.waits_for:
         return WaitingFor.PREDECESSORS
     if queue.slots.all is None:
         return WaitingFor.NO_WORKER_ONLINE
-    if job.scheduled_at > queue.at:
+    if job.scheduled_at > queue.state.at:
         return WaitingFor.SCHEDULED
     if limit := queue.limit_of_key(job.api_key_id):
         return limit
