@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="at least; the purge may take longer")
     parser.add_argument("--finished", type=int, default=1_000_000, help="jobs that are to be purged")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what it started, too
     print(f"{machine()}, load average {os.getloadavg()[0]:.1f}", flush=True)
     rows = list(_measure(60 * options.minutes, options.finished))
     print_table(rows)
