@@ -26,6 +26,7 @@ from api.http.stopping import stop_noticed
 from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
+from api.monitoring import version_floor
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.process import ProcessMetrics
 from api.monitoring.prometheus import RequestTimes
@@ -125,7 +126,8 @@ async def _lifespan(
         callers = Callers(services.database, settings)
         open_streams = OpenStreams(callers)
         deliverer = Deliverer(services.database, settings)
-        async with watcher.running(), open_streams.checking(), deliverer.running():
+        version_is_checked = version_floor.obeyed(services.database)
+        async with version_is_checked, watcher.running(), open_streams.checking(), deliverer.running():
             services.changes.listen(watcher.announce)
             with stop_noticed(watcher.stop):
                 yield {

@@ -14,10 +14,9 @@ import pytest
 from api.app import create_app
 from shared.broker import Broker
 from shared.db.engine import Database
-from shared.db.tables import Base
 from shared.settings import Settings, get_settings
 from shared.store.change_feed import ChangePublisher
-from tests.support.databases import migrate, open_database
+from tests.support.databases import EMPTYING, migrate, open_database
 from tests.support.factories import make_settings
 from tests.support.fakes import FrozenClock
 from tests.support.paths import MNIST
@@ -155,12 +154,11 @@ def sqlite_url(tmp_path: Path, new_sqlite: Callable[[Path], str]) -> str:
 def postgresql_url(postgres_server: PostgresServer, _migrated_postgresql: str) -> str:
     """The URL of a migrated, empty PostgreSQL database: emptied in 10 ms, where a new one takes 300 ms."""
     other_connections = "datname = current_database() AND pid <> pg_backend_pid()"
-    deletes = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
     postgres_server.execute(
         "; ".join(
             [
                 f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {other_connections}",
-                *deletes,
+                *EMPTYING,
             ]
         ),
         _migrated_postgresql,

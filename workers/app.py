@@ -44,7 +44,7 @@ def _configure_logging(**_: Any) -> None:
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator, unused-ignore]
 def _handle_failed_starts(**_: Any) -> None:
-    signal.signal(pool_process.START_FAILED_SIGNAL, _exit_with_failure)
+    signal.signal(pool_process.START_FAILED_SIGNAL, lambda *_: _end(os.EX_SOFTWARE))
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator, unused-ignore]
@@ -58,6 +58,7 @@ def _start_parent(sender: Any, **_: Any) -> None:
         processes=lambda: list(getattr(pool._pool, "_pool", ())),
         # Celery writes to the processes that have said that they have started, and only to them
         ready=lambda: len(getattr(pool._pool, "_fileno_to_inq", ())),
+        end=_end,
     )
     _parent.start()
 
@@ -84,7 +85,8 @@ def _start_pool_process(**_: Any) -> None:
         os.kill(os.getppid(), pool_process.START_FAILED_SIGNAL)
 
 
-def _exit_with_failure(*_: object) -> None:
+def _end(code: int) -> None:
+    """Stop this worker with an exit code; its jobs return to the queue."""
     _stop_jobs()
     # this is how a Celery worker is stopped with an exit status
-    vars(state).update(should_stop=os.EX_SOFTWARE)
+    vars(state).update(should_stop=code)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared import log
 from shared.broker import Broker
+from shared.db import floor
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store.change_feed import ChangePublisher
@@ -40,6 +41,7 @@ class ParentProcess:
         slots: int,
         processes: Callable[[], Iterable[Any]],
         ready: Callable[[], int],
+        end: Callable[[int], None],
     ) -> None:
         """Prepare.
 
@@ -49,6 +51,7 @@ class ParentProcess:
             slots: how many jobs it runs at the same time.
             processes: returns billiard's processes that are in the pool now.
             ready: returns how many of them can run a job.
+            end: stops the worker with an exit code.
         """
         self._settings = settings
         self._publisher = ChangePublisher(settings)
@@ -70,9 +73,11 @@ class ParentProcess:
         self._pool_watch = PoolWatch(self._database, self._broker, settings, worker=name, processes=processes)
         self._purge = Purge(self._database, settings)
         self._ready = ready
+        self._end = end
         self._health = HealthFile(settings.health_file)
         self._deletion_cost = PodDeletionCost(settings.pod)
         self._registered = False
+        self._is_refused = False
         self._reports = readiness.Reports()
         self._stop_requested = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
@@ -132,6 +137,9 @@ class ParentProcess:
 
     def _run_round(self) -> None:
         try:
+            if refusal := self._database.read(lambda session: floor.refusal(session.connection())):
+                self._refuse(refusal)
+                return
             if self._registered:
                 self._registration.heartbeat()
             else:
@@ -147,6 +155,14 @@ class ParentProcess:
         except Exception:
             # an unexpected error must not end this thread: later losses would stay unrepaired
             _log.exception("reconciler round failed")
+
+    def _refuse(self, refusal: str) -> None:
+        """End this worker, which is too old for the database: its jobs go on elsewhere."""
+        self._health.report(can_train=False)
+        if not self._is_refused:
+            self._is_refused = True
+            _log.error(f"cannot work: {refusal}")
+            self._end(readiness.ExitCode.VERSION)
 
     def _report(self, error: DBAPIError) -> None:
         """Log why the database refused a round, as long as it does once a minute."""

@@ -35,6 +35,7 @@ class ExitCode(IntEnum):
     SCHEMA = 11
     REDIS = 12
     GPU = 13
+    VERSION = 14
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,13 @@ def database_obstacle(database: Database, settings: Settings) -> Obstacle | None
     # not the whole URL: a password may be anywhere in it
     place = "/".join(part for part in (url.host, url.database) if part)
     try:
-        migrated = database.is_migrated()
+        refusal, migrated = database.version_refusal(), database.is_migrated()
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0][:_MAX_REASON]
         advice = f"start it, or correct TRAINSHED_DATABASE_URL ({reason})"
         return Obstacle(ExitCode.DATABASE, f"the database {place} does not answer: {advice}")
+    if refusal:
+        return Obstacle(ExitCode.VERSION, refusal)
     if not migrated:
         text = f"the database {place} has no schema, or that of an older version: run `trainshed migrate`"
         return Obstacle(ExitCode.SCHEMA, text)
@@ -142,13 +145,16 @@ def wait(dependencies: Dependencies) -> None:
     """Wait until nothing is missing; log what is.
 
     Raises:
-        SystemExit: the worker was stopped meanwhile (SIGTERM, Ctrl-C); its code says what is missing.
+        SystemExit: the worker was stopped meanwhile (SIGTERM, Ctrl-C), or waits in vain, since it is too old
+            for the database; the code says what is missing.
     """
     reports, pause = Reports(), threading.Event()
     missing: list[Obstacle] = []
     with _stop_exits_with(lambda: missing[0].code if missing else ExitCode.READY):
         while missing := dependencies.obstacles():
             reports.report(missing)
+            if missing[0].code is ExitCode.VERSION:
+                sys.exit(ExitCode.VERSION)
             pause.wait(_POLL_INTERVAL_S)
     reports.report([])
 

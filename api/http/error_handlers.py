@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from api.http import problems
 from api.http.auth import Refusal
+from shared.db.floor import VersionOutdated
 from shared.db.outages import is_unavailable
 from shared.errors import InvalidSpec, TrainshedError
 
@@ -30,6 +31,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(DBAPIError, _database_error)
     app.add_exception_handler(PoolTimeout, _database_error)
+    app.add_exception_handler(VersionOutdated, _version_outdated)
 
 
 async def _trainshed_error(request: Request, error: Exception) -> Response:
@@ -55,6 +57,11 @@ async def _database_error(request: Request, error: Exception) -> Response:
     else:
         raise error
     return problems.respond(request, kind, f"{detail}. {kind.advice}", headers=_RETRY_SOON)
+
+
+async def _version_outdated(request: Request, error: Exception) -> Response:
+    kind = problems.VERSION_OUTDATED
+    return problems.respond(request, kind, f"{error}. {kind.advice}", headers=_RETRY_SOON)
 
 
 def _is_outdated(request: Request) -> bool:

@@ -130,6 +130,9 @@ SCHEMA_OUTDATED = ProblemType(
     "The database has the schema of an older version",
     "Whoever runs the API must run `trainshed migrate`.",
 )
+VERSION_OUTDATED = ProblemType(
+    "version-outdated", 503, "The API is too old for its database", "Whoever runs the API must upgrade it."
+)
 
 # of each of Trainshed's own errors; one that is missing here is a 500
 OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
@@ -245,7 +248,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
 BODY = (MALFORMED_JSON, TOO_LARGE, NOT_JSON, ENCODED)
 """The problems of operations whose request has a JSON body."""
 
-_COMMON = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE, SCHEMA_OUTDATED)
+_COMMON = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE, SCHEMA_OUTDATED, VERSION_OUTDATED)
 _REFUSALS = (UNAUTHENTICATED, FORBIDDEN, CROSS_SITE, WRONG_HOST, TOO_MANY_REQUESTS)
 
 TYPES: Mapping[str, ProblemType] = {
@@ -285,16 +288,12 @@ def documented(*kinds: ProblemType | type[errors.TrainshedError]) -> dict[int | 
     responses: dict[int | str, dict[str, Any]] = {}
     types = (OF_ERROR[kind] if isinstance(kind, type) else kind for kind in kinds)
     for kind in sorted((*types, *_COMMON), key=attrgetter("status")):
-        response = responses.setdefault(kind.status, _empty_response(kind))
+        content = responses.setdefault(kind.status, _empty_response(kind))["content"]
         value = kind.problem(kind.advice).model_dump(exclude_none=True)
-        examples = response["content"]["application/problem+json"]["examples"]
-        examples[kind.slug] = {"summary": kind.title, "value": value}
+        content[_ProblemResponse.media_type]["examples"][kind.slug] = {"summary": kind.title, "value": value}
     return responses
 
 
 def _empty_response(kind: ProblemType) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        "description": HTTPStatus(kind.status).phrase,
-        "content": {"application/problem+json": {"schema": schema, "examples": {}}},
-    }
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+    return {"description": HTTPStatus(kind.status).phrase, "content": {_ProblemResponse.media_type: content}}

@@ -26,6 +26,7 @@ from api.http.open_streams import AdmissionDep
 from api.http.paging import Cursors, LongPageDep
 from api.http.problems import documented
 from api.jobs.event_pages import RenderedEvent
+from shared.db.floor import VersionOutdated
 from shared.errors import InvalidCursor, JobNotFound
 from shared.lifecycle import TERMINAL
 from shared.schemas import JobEvent, Page, StreamEnd
@@ -43,7 +44,7 @@ _NOT_ADMITTED = ServerSentEvent(
     comment="the key of this stream was revoked or has expired", retry=_RECONNECT_MS
 )
 # end a stream; the response to the client's next connection explains why
-_DATABASE_ERRORS = (DBAPIError, PoolTimeout)
+_DATABASE_ERRORS = (DBAPIError, PoolTimeout, VersionOutdated)
 
 
 def _example(*lines: str) -> dict[int | str, dict[str, Any]]:

@@ -58,15 +58,20 @@ def _check(services: Services) -> Readiness:
 
 def _check_database(database: Database) -> dict[Dependency, Check]:
     try:
-        migrated = database.is_migrated()
+        refusal, migrated = database.version_refusal(), database.is_migrated()
     except SQLAlchemyError:
         unavailable = "the database is unavailable: start it, or correct TRAINSHED_DATABASE_URL"
         return {
             Dependency.DATABASE: Check(ok=False, detail=unavailable),
             Dependency.MIGRATIONS: Check(ok=False, detail="unknown while the database is unavailable"),
         }
-    outdated = "the schema is that of an older version: run `trainshed migrate`"
-    migrations = Check(ok=True) if migrated else Check(ok=False, detail=outdated)
+    if refusal:
+        migrations = Check(ok=False, detail=refusal)
+    elif not migrated:
+        outdated = "the schema is that of an older version: run `trainshed migrate`"
+        migrations = Check(ok=False, detail=outdated)
+    else:
+        migrations = Check(ok=True)
     return {Dependency.DATABASE: Check(ok=True), Dependency.MIGRATIONS: migrations}
 
 

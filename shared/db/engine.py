@@ -26,6 +26,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from shared.db import floor
 from shared.db.event_positions import RAISE_TO_CLOCK
 from shared.db.outages import is_transient, replace_read_only_connections
 
@@ -86,6 +87,7 @@ class Database:
         replace_read_only_connections(self.engine)
         self._patience_s = patience_s
         self._give_up_at = inf
+        self._refusal = ""
         self._write_lock = Lock()
         self._committed = committed
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
@@ -108,6 +110,9 @@ class Database:
         self._give_up_at = monotonic() + within_s
 
     def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
+        if self._refusal:
+            raise floor.VersionOutdated(self._refusal)
+
         def once() -> T:
             writes = sessions is self._writers
             with self._turn_to_write() if writes else nullcontext(), sessions.begin() as session:
@@ -146,6 +151,9 @@ class Database:
 
         A newer schema is left as it is: it only has more. Safe to call from several processes
         at once.
+
+        Raises:
+            VersionOutdated: the database needs a newer version of Trainshed.
         """
         return self._patiently(self._migrate)
 
@@ -160,6 +168,8 @@ class Database:
         with self.engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            if refusal := floor.refusal(connection):
+                raise floor.VersionOutdated(refusal)
             version = _schema_version(connection)
             if version <= CODE_VERSION:
                 config.attributes["connection"] = connection
@@ -173,6 +183,15 @@ class Database:
         """Return whether the schema has what this code needs: its version, or a newer one."""
         with self.read_engine.connect() as connection:
             return _schema_version(connection) >= CODE_VERSION
+
+    def version_refusal(self) -> str:
+        """Return why this version of Trainshed must not use the database, and what to do; empty if it may."""
+        with self.read_engine.connect() as connection:
+            return floor.refusal(connection)
+
+    def refuse(self, reason: str) -> None:
+        """Refuse every later transaction with `VersionOutdated` for this reason; empty: refuse none."""
+        self._refusal = reason
 
     def dispose(self) -> None:
         """Close every connection; one that a thread still uses is closed when it is returned."""

@@ -687,3 +687,18 @@ class WebhookDelivery(Base):
         ),
         _partial_index("ix_webhook_deliveries_dead", "webhook_id", "dead_at", where="dead_at IS NOT NULL"),
     )
+
+
+class VersionFloor(Base):
+    """The oldest version of Trainshed that may use this database: one row, which migrations raise.
+
+    Versions of the past and of the future read it (`shared.db.floor`): neither its name nor that of its
+    column `version` may change.
+    """
+
+    __tablename__ = "version_floor"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    version: Mapped[str] = mapped_column(String(32))
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

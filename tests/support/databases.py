@@ -4,9 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 
 from shared.db.engine import CODE_VERSION, Database
+from shared.db.tables import Base, VersionFloor
+
+EMPTYING = [
+    f"DELETE FROM {table.name}"
+    for table in reversed(Base.metadata.sorted_tables)
+    if table.name != VersionFloor.__tablename__
+]
+"""Statements that delete all rows but the one that a migration has inserted."""
 
 
 @contextmanager
@@ -35,6 +43,19 @@ def newer_schema(database: Database) -> Iterator[str]:
         yield newer
     finally:
         _set_version(database, CODE_VERSION)
+
+
+@contextmanager
+def raised_floor(database: Database, version: str = "99.0.0") -> Iterator[str]:
+    """In this block, a migrated database needs at least this version of Trainshed; yields it."""
+    with database.engine.begin() as connection:
+        before = connection.scalar(select(VersionFloor.version))
+        connection.execute(update(VersionFloor).values(version=version))
+    try:
+        yield version
+    finally:
+        with database.engine.begin() as connection:
+            connection.execute(update(VersionFloor).values(version=before))
 
 
 def _set_version(database: Database, version: str) -> None:

@@ -13,13 +13,12 @@ import httpx
 import psutil
 
 from shared.db.engine import Database
-from shared.db.tables import Base
 from shared.schemas import Scope
 from shared.settings import Settings
 from shared.store import api_keys
 from shared.store.api_keys import NewApiKey
 from shared.store.change_feed import ChangePublisher
-from tests.support.databases import open_database
+from tests.support.databases import EMPTYING, open_database
 from tests.support.factories import make_settings
 from tests.support.paths import ROOT
 from tests.support.servers import NO_TLS, running_redis
@@ -30,7 +29,6 @@ from trainshed.local.processes import Program, environment
 HOST = "127.0.0.1"
 STUB = "tests.support.stub_executor:StubExecutor"
 
-_DELETES = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
 _START_TIMEOUT_S = 60.0
 
 
@@ -70,7 +68,7 @@ class WebStack:
         """Delete all that the database holds."""
         path = self.settings.database_url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(path, timeout=10)) as connection:
-            connection.executescript(f"BEGIN; {'; '.join(_DELETES)}; COMMIT")
+            connection.executescript(f"BEGIN; {'; '.join(EMPTYING)}; COMMIT")
 
     def new_key(self, scope: Scope) -> str:
         """Store a new API key with a scope, and return it."""

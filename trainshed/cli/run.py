@@ -19,10 +19,9 @@ from trainshed.cli.exit_codes import ExitCode
 from trainshed.cli.formatting import program
 from trainshed.cli.output import confirm, say, show, write_json
 from trainshed.errors import UsageError
-from trainshed.local import ports
+from trainshed.local import database, ports
 from trainshed.local.extras import require
 from trainshed.local.stack import LocalStack
-from trainshed.local.stack import migrate as migrate_database
 
 _STACK = ("local", "worker")
 _SHUTDOWN_TIMEOUT_S = 5  # for requests that the API is still serving when it is stopped
@@ -72,6 +71,7 @@ def api() -> None:
     except ExposedApi as error:
         raise UsageError(str(error)) from error
     ports.require_free(settings.host, settings.port)
+    database.require_version(settings)
     log.configure(settings.log_level, secrets=settings.secrets)
     # until the app sets its own; to look for garbage among what is imported takes a sixth of the start
     gc.set_threshold(100_000)
@@ -109,7 +109,7 @@ def worker(
 def migrate(as_json: options.Json = False) -> None:
     """Migrate the database's schema to this version; a newer one is left as it is."""
     require("server")
-    confirm({"migrated": True}, migrate_database(get_settings()), as_json=as_json)
+    confirm({"migrated": True}, database.migrate(get_settings()), as_json=as_json)
 
 
 @contextmanager

@@ -55,7 +55,10 @@ def _check(database: Database, settings: Settings) -> Iterator[Finding]:
         yield from _clock(connection)
         if url.get_backend_name() == "postgresql":
             yield from _postgresql(connection)
-    if not database.is_migrated():
+    if refusal := database.version_refusal():
+        message, _, advice = refusal.rpartition(": ")
+        yield error(_SUBJECT, message, advice)
+    elif not database.is_migrated():
         message = "it has no schema, or that of another version"
         yield error(_SUBJECT, message, "run `trainshed migrate`")
 

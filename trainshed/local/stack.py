@@ -13,7 +13,7 @@ from shared.settings import ExposedApi, Settings
 from trainshed.async_client import local_api_key, local_url
 from trainshed.client import Client
 from trainshed.errors import ClientError, StackError
-from trainshed.local import ports, redis
+from trainshed.local import database, ports, redis
 from trainshed.local.guardian import Guardian
 from trainshed.local.lock import stack_lock
 from trainshed.local.processes import Program, environment
@@ -50,6 +50,7 @@ class LocalStack(AbstractContextManager["LocalStack"]):
 
         Raises:
             StackRunning: another stack runs on the same data.
+            UsageError: this version of Trainshed is too old for the database.
             StackError: a program cannot be started; the message quotes its log.
         """
         try:
@@ -88,7 +89,7 @@ class LocalStack(AbstractContextManager["LocalStack"]):
             self._start("Redis", redis.command(redis_socket), 5.0, cleanup)
             self._wait_while(lambda: "" if redis.responds(redis_socket) else "Redis does not respond")
         self._report("migrating the database")
-        migrate(self._settings)
+        database.migrate(self._settings)
         self._report("starting the API and a worker")
         # -P: a folder named `api` or `workers` in the current directory must not be imported instead
         self._start("API", [sys.executable, "-P", "-m", "trainshed.cli.main", "api"], 10.0, cleanup)
@@ -141,45 +142,6 @@ class LocalStack(AbstractContextManager["LocalStack"]):
     def _stop_supervisor(self) -> None:
         self._stopping.set()
         self._supervisor.join()
-
-
-def migrate(settings: Settings) -> str:
-    """Migrate the database's schema to this version, unless it is newer; return what there was to do.
-
-    Raises:
-        StackError: the database cannot be used.
-    """
-    # imported here, since it takes half a second and most commands do not need it
-    from alembic.util import CommandError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from shared.db.engine import CODE_VERSION, Database
-
-    try:
-        database = Database(settings.effective_database_url)
-        version = database.migrate()
-        database.dispose()
-    except (SQLAlchemyError, CommandError, ImportError, OSError, ValueError) as error:
-        reason = str(getattr(error, "orig", error)).partition("\n")[0]
-        for secret in sorted(settings.secrets, key=len, reverse=True):
-            reason = reason.replace(secret, "***")
-        raise StackError(f"the database {_database_name(settings)} cannot be used: {reason}") from error
-    if version > CODE_VERSION:
-        return f"The schema is of a newer version ({version}, not {CODE_VERSION}), and was left as it is."
-    return "The database is up to date."
-
-
-def _database_name(settings: Settings) -> str:
-    """Return the database's URL without any password."""
-    from sqlalchemy import make_url  # as above
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        url = make_url(settings.effective_database_url)
-        secret = [name for name in url.query if "password" in name.lower()]
-        return url.difference_update_query(secret).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return "of TRAINSHED_DATABASE_URL"
 
 
 def _is_registered(worker: Program, server: Client) -> bool:

@@ -13,12 +13,10 @@ import httpx
 import pytest
 
 from api.app import create_app
-from shared.db.tables import Base
 from shared.settings import Settings
+from tests.support.databases import EMPTYING
 from tests.support.factories import make_settings
 from tests.support.servers import running_app
-
-_DELETES = [f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)]
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +35,7 @@ def _shared_client(_shared_settings: Settings) -> Iterator[httpx.Client]:
 def database_url(_shared_settings: Settings) -> str:
     """The shared database, empty. One kind of database only; tests/integration/test_api.py has both."""
     with closing(sqlite3.connect(_shared_settings.database_url.removeprefix("sqlite:///"))) as connection:
-        connection.executescript(f"BEGIN; {'; '.join(_DELETES)}; COMMIT")
+        connection.executescript(f"BEGIN; {'; '.join(EMPTYING)}; COMMIT")
     return _shared_settings.database_url
 
 

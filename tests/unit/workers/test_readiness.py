@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.db.floor import own_version
 from shared.settings import Settings
-from tests.support.databases import migrate, newer_schema, open_database
+from tests.support.databases import migrate, newer_schema, open_database, raised_floor
 from tests.support.fakes import MonotonicClock
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -85,6 +86,22 @@ def test_a_database_without_a_schema_is_to_be_migrated(empty_url: str, settings:
         assert database_obstacle(database, settings) is None
         with newer_schema(database):
             assert database_obstacle(database, settings) is None
+
+
+def test_a_worker_that_is_too_old_for_the_database_says_which_one_it_needs_and_ends(
+    live_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        opened(live_settings) as dependencies,
+        open_database(live_settings.database_url) as database,
+        raised_floor(database),
+    ):
+        assert readiness.check(dependencies) == ExitCode.VERSION
+        with pytest.raises(SystemExit) as exit_:
+            readiness.wait(dependencies)
+    assert exit_.value.code == ExitCode.VERSION
+    needs = f"the database needs Trainshed 99.0.0 or later, and this is {own_version()}: install that"
+    assert caplog.text.count(f"cannot work: {needs}") == 2
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(settings: Settings) -> None:

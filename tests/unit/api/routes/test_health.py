@@ -15,7 +15,7 @@ from api.app import create_app
 from api.http.auth import OPEN
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support.databases import newer_schema
+from tests.support.databases import newer_schema, raised_floor
 from tests.support.factories import submitted
 from tests.support.servers import RedisServer, running_app
 
@@ -139,6 +139,17 @@ def test_it_is_ready_with_the_schema_of_a_newer_version(api: httpx.Client, datab
         assert answer.status_code == 200
         assert answer.json()["checks"]["migrations"] == {"ok": True, "detail": "ok"}
         assert api.get("/v1/jobs").status_code == 200
+
+
+def test_it_is_not_ready_with_a_database_that_needs_a_newer_version(
+    api: httpx.Client, database: Database
+) -> None:
+    with raised_floor(database):
+        answer = api.get("/readyz")
+    assert answer.status_code == 503
+    check = answer.json()["checks"]["migrations"]
+    needs = f"the database needs Trainshed 99.0.0 or later, and this is {version('trainshed')}: install that"
+    assert check == {"ok": False, "detail": needs}
 
 
 def test_it_is_not_ready_without_a_database_and_does_not_show_its_password(settings: Settings) -> None:

@@ -73,6 +73,7 @@ _BAD_UPDATES = [
     ("ck_webhook_deliveries_of_job", "UPDATE webhook_deliveries SET state = 'failed'"),
     ("ck_webhook_deliveries_one_end", "UPDATE webhook_deliveries SET delivered_at = dead_at"),
     ("ck_webhook_deliveries_attempts", "UPDATE webhook_deliveries SET attempts = -1"),
+    ("ck_version_floor_one_row", "UPDATE version_floor SET id = 2"),
     ("ck_job_dependencies_others", "UPDATE job_dependencies SET after_id = job_id"),
 ]
 

@@ -21,11 +21,12 @@ from sqlalchemy import JSON, Connection, Engine, Uuid, column, insert, inspect, 
 from sqlalchemy.schema import CreateSchema
 
 from shared.db.engine import CODE_VERSION, Database
+from shared.db.floor import VersionOutdated
 from shared.db.tables import Base, Job, JobEvent, UtcDateTime
 from shared.lifecycle import EventType
 from shared.schemas import Priority
 from shared.store import api_keys
-from tests.support.databases import newer_schema, open_database
+from tests.support.databases import newer_schema, open_database, raised_floor
 from tests.support.factories import submitted
 from tests.support.servers import PostgresServer
 
@@ -143,6 +144,17 @@ def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empt
         assert empty.migrate() == newer
         assert _described(empty.engine) == before
         assert submitted(empty)
+
+
+def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database) -> None:
+    with empty.engine.begin() as connection:
+        command.upgrade(_config(connection), "0021")
+    before = _described(empty.engine)
+    with raised_floor(empty), pytest.raises(VersionOutdated, match="needs Trainshed 99"):
+        empty.migrate()
+    assert _described(empty.engine) == before
+    empty.migrate()
+    assert empty.is_migrated()
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:

@@ -26,7 +26,7 @@ from shared.store.transitions import AttemptId, changed_jobs
 from tests.support import factories, stored
 from tests.support.statements import ON_SQLITE, plan, selects
 
-_NOT_OF_JOBS = ("queue_clocks", "share_clocks")
+_NOT_OF_JOBS = ("queue_clocks", "share_clocks", "version_floor")
 
 
 def _rows(database: Database) -> dict[str, int]:

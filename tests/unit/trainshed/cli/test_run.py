@@ -14,7 +14,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.support.command_line import CommandLine
-from tests.support.databases import newer_schema, open_database
+from tests.support.databases import migrate, newer_schema, open_database, raised_floor
 from tests.support.servers import NO_TLS
 from tests.support.waiting import wait_until
 from trainshed import Client
@@ -136,6 +136,23 @@ def test_migrate_leaves_a_newer_schema_as_it_is_and_says_so(
         result = cli.run("migrate")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("The schema is of a newer version (9999, not ")
+
+
+@pytest.mark.parametrize("command", ["migrate", "api", "up"])
+def test_a_version_that_is_too_old_for_the_database_is_one_line_and_exit_code_2(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("TRAINSHED_PORT", str(ports.find_free(HOST)))
+    with (
+        open_database(migrate(f"sqlite:///{tmp_path / 'trainshed.db'}")) as database,
+        raised_floor(database),
+    ):
+        result = cli.run(command)
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: the database needs Trainshed 99.0.0 or later, and this is ")
+    assert last.endswith(": install that")
+    assert (result.stdout, result.exit_code) == ("", 2)
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from shared.db import clock
 from shared.settings import Settings
-from tests.support.databases import open_database
+from tests.support.databases import open_database, raised_floor
 from tests.support.ports import closed_port
 from tests.support.servers import running_postgres
 from tests.unit.trainshed.doctor.conftest import Found
@@ -65,6 +65,13 @@ def test_a_schema_that_is_missing(settings: Settings, found: Found, tmp_path: Pa
     (tmp_path / "empty.db").touch()
     *_, (severity, _, advice) = found(database_check.check, at(settings, f"sqlite:///{tmp_path}/empty.db"))
     assert (severity, advice) == ("error", "run `trainshed migrate`")
+
+
+def test_a_database_that_needs_a_newer_version(settings: Settings, found: Found, sqlite_url: str) -> None:
+    with open_database(sqlite_url) as database, raised_floor(database, "2.10.0"):
+        *_, (severity, message, advice) = found(database_check.check, at(settings, sqlite_url))
+    assert (severity, advice) == ("error", "install that")
+    assert message.startswith("the database needs Trainshed 2.10.0 or later, and this is ")
 
 
 @pytest.mark.parametrize(("kind", "is_found"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False)])

@@ -14,7 +14,7 @@ from shared.settings import Settings
 from trainshed.errors import StackError, StackRunning
 from trainshed.local import ports
 from trainshed.local.lock import stack_lock
-from trainshed.local.stack import LocalStack, migrate
+from trainshed.local.stack import LocalStack
 
 pytestmark = pytest.mark.slow  # they start programs
 
@@ -132,9 +132,3 @@ def test_a_stack_that_did_not_start_can_be_started_again(settings: Settings) -> 
         refusal(settings)
     with stack_lock(settings.data_dir, "http://127.0.0.1:1"):
         assert json.loads((settings.data_dir / "stack.lock").read_text())["url"] == "http://127.0.0.1:1"
-
-
-def test_migrating_creates_the_database_and_is_idempotent(settings: Settings) -> None:
-    for _ in range(2):
-        migrate(settings)
-    assert (settings.data_dir / "trainshed.db").stat().st_size > 0

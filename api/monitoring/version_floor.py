@@ -1,0 +1,40 @@
+"""Notices that the database needs a newer version than this API: nothing uses the database any more then."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared import log
+from shared.db.engine import Database
+
+_CHECK_S = 5.0
+
+_log = log.get_logger(__name__)
+
+
+@asynccontextmanager
+async def obeyed(database: Database) -> AsyncIterator[None]:
+    """In this block, have a database refuse every transaction while its floor is above this version."""
+    task = asyncio.create_task(_check(database))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _check(database: Database) -> None:
+    known, thread = "", CapacityLimiter(1)  # slow requests may occupy all other threads
+    while True:
+        with suppress(SQLAlchemyError, OSError):  # it is away: what was known still holds
+            refusal = await to_thread.run_sync(
+                database.version_refusal, limiter=thread, abandon_on_cancel=True
+            )
+            if refusal != known:
+                database.refuse(refusal)
+                _log.error(f"cannot work: {refusal}" if refusal else "the database serves this version again")
+                known = refusal
+        await asyncio.sleep(_CHECK_S)
