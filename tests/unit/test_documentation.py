@@ -1,6 +1,7 @@
 """The documentation agrees with the code: settings, make targets, test tiers, links, commands."""
 
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -36,6 +37,12 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def test_the_clients_page_is_that_of_its_docstrings() -> None:
     assert client_page.PAGE.read_text() == client_page.render(), "run python -m tests.support.client_page"
+
+
+def test_the_newest_release_in_the_changelog_is_the_packages_version() -> None:
+    releases = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert releases[0] == project["version"]
 
 
 @pytest.mark.parametrize("page", PAGES)
