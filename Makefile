@@ -13,13 +13,13 @@ MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" 
 TESTING := PYTHONDONTWRITEBYTECODE= TMPDIR=$(or $(MEMORY),$${TMPDIR:-/tmp})
 PYTEST := $(TESTING) $(BIN)/pytest -p no:schemathesis
 # `make test` leaves out what needs a GPU or a Docker engine, and the long fault tests
-TEST := not gpu and not compose and (not faults or kills)
+TEST := not gpu and not compose and not upgrade and (not faults or kills)
 # `make quick` leaves out TensorFlow (tests/unit/workers/mnist), PostgreSQL and tests that take seconds
 QUICK := not slow and not postgresql
 
 .PHONY: help
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: .venv/installed ## Train and evaluate the codelab's model on a local stack, and show the results
@@ -41,6 +41,10 @@ test: .venv/installed ## Run the tests on a real Redis, SQLite and a real Postgr
 .PHONY: faults
 faults: .venv/installed ## Run all fault tests, which kill processes and servers: more than half an hour
 	$(PYTEST) -n 2 --dist worksteal -m faults
+
+.PHONY: upgrade-check
+upgrade-check: .venv/installed ## Rehearse upgrade and rollback with the last release, under load: 3 minutes
+	@$(PYTEST) -p no:randomly -m upgrade tests/upgrade
 
 .PHONY: e2e-compose
 e2e-compose: .venv/installed ## Run the compose file of a fresh clone through a day, kills and restarts: needs a Docker engine

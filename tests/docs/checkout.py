@@ -1,7 +1,6 @@
 """A fresh clone of this checkout, in which its pages are tried, and the environment of a new reader."""
 
 import os
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.datasets import digits
+from tests.support.git import git
 from tests.support.paths import MNIST, ROOT
 from tests.support.sprite_files import grey_png, one_hot
 
@@ -27,11 +27,9 @@ def make_clone(folder: Path) -> Path:
     `make` finds its environment set up: it is this one's packages, with the clone's own code.
     """
     clone = folder / "trainshed"
-    config = folder / "gitconfig"
-    config.write_text("[safe]\n\tdirectory = *\n")  # CI's checkout may belong to another user
-    _git(config, "clone", "--quiet", ROOT, clone)
-    if changes := _git(config, "-C", ROOT, "diff", "HEAD", "--binary"):
-        _git(config, "-C", clone, "apply", patch=changes)
+    git("clone", "--quiet", ROOT, clone)
+    if changes := git("-C", ROOT, "diff", "HEAD", "--binary"):
+        git("-C", clone, "apply", patch=changes)
     environment = clone / ".venv"
     venv.create(environment, symlinks=True)
     [packages] = environment.glob("lib/python*/site-packages")
@@ -41,14 +39,6 @@ def make_clone(folder: Path) -> Path:
     script.chmod(0o755)
     (environment / "installed").touch()
     return clone
-
-
-def _git(config: Path, *arguments: str | Path, patch: bytes = b"") -> bytes:
-    """Run git with these settings of the user; return what it prints."""
-    environment = {**os.environ, "GIT_CONFIG_GLOBAL": str(config)}
-    return subprocess.run(
-        ["git", *arguments], env=environment, input=patch, stdout=subprocess.PIPE, check=True
-    ).stdout
 
 
 def new_environment(folder: Path, port: int) -> dict[str, str]:

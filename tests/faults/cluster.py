@@ -32,6 +32,7 @@ from tests.faults.failpoints import FOLDER, Action, ArmedFailpoint, Failpoint, M
 from tests.faults.programs import Api, Program, training
 from tests.support import stored
 from tests.support.factories import make_new_job, make_worker_info
+from tests.support.paths import ROOT
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
 from trainshed.local.ports import find_free
@@ -102,12 +103,16 @@ class Cluster:
 
     # processes
 
-    def start(self, *command: str, name: str, environment: dict[str, str] | None = None) -> Program:
-        """Start a program with failpoints installed: `workers`, or `uvicorn` and its arguments."""
+    def start(
+        self, *command: str, name: str, environment: dict[str, str] | None = None, code: Path = ROOT
+    ) -> Program:
+        """Start a program with failpoints installed: `workers`, or `uvicorn` and its arguments.
+
+        `code` is the folder whose modules it runs: another version's.
+        """
         log = self.folder / f"{name}-{len(self.programs)}.log"
-        program = Program(
-            ["tests.faults.armed", *command], {**self._environment(), **(environment or {})}, log
-        )
+        variables = {**self._environment(), "PYTHONPATH": str(code), **(environment or {})}
+        program = Program(["tests.faults.armed", *command], variables, log, code)
         self.programs.append(program)
         return program
 

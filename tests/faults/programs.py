@@ -25,14 +25,14 @@ EPOCH_S = STEPS * STEP_S
 
 
 class Program:
-    """A process and its descendants, in their own session."""
+    """A process and its descendants, in their own session; `code` is the folder whose modules it runs."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path, code: Path = ROOT) -> None:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command],
-                cwd=ROOT,
+                cwd=code,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -102,6 +102,10 @@ class Proxy:
         """Close a connection when the server replies to a request that matches; the reply is dropped."""
         self._is_cut = matches
 
+    def _choose(self) -> Upstream:
+        """Return the server for a new connection."""
+        return self._upstream
+
     def _accept(self) -> None:
         with suppress(OSError):
             while not self._closed:
@@ -111,7 +115,7 @@ class Proxy:
     def _connect(self, client: socket.socket) -> None:
         self._forwarding.wait()  # the kernel has accepted the connection; it hangs
         try:
-            server = _connected(self._upstream)
+            server = _connected(self._choose())
         except OSError:
             client.close()
             return

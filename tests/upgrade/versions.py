@@ -1,0 +1,136 @@
+"""Other versions of the code, each in a folder from which its programs run: the last release, and a next one.
+
+They run with this checkout's packages: a new environment takes minutes and 3 GB. So a release whose
+dependencies are not this checkout's is tried with those that it would get by an upgrade.
+"""
+
+import re
+import tarfile
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from shutil import copy2
+from subprocess import CalledProcessError
+
+from shared.db.engine import CODE_VERSION
+from tests.support.git import git
+from tests.support.paths import ROOT
+
+NEXT_SCHEMA = "9000"
+NEXT_VERSION = "99.0.0"
+_CODE = ("api", "shared", "tests", "trainshed", "workers")
+# what a migration may do while the last release runs
+_EXPANDS = f'''
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{NEXT_SCHEMA}"
+down_revision = "{CODE_VERSION}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("note", sa.Text(), nullable=True))
+    op.add_column("workers", sa.Column("room", sa.Integer(), nullable=False, server_default="1"))
+    op.create_index("ix_jobs_note", "jobs", ["note"])
+    op.create_table(
+        "notes",
+        sa.Column("job_id", sa.Uuid(), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("text", sa.Text(), nullable=False),
+    )
+'''
+
+
+class NoRelease(Exception):
+    """The last release cannot be found.
+
+    Attributes:
+        is_expected: whether this says nothing about the release: of a clone without its history.
+    """
+
+    def __init__(self, reason: str, *, is_expected: bool = False) -> None:
+        super().__init__(reason)
+        self.is_expected = is_expected
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release, and the commit that it was made of."""
+
+    version: str
+    commit: str
+
+
+def last_release(root: Path = ROOT) -> Release:
+    """Return the newest release before the commit that is checked out.
+
+    Its commit is that of the tag `v0.1.0`; without the tag, which not every clone has, that which has entered
+    its heading into CHANGELOG.md.
+
+    Raises:
+        NoRelease: there is none, or its commit is not known here.
+    """
+    try:
+        if git("-C", root, "rev-parse", "--is-shallow-repository") == b"true\n":
+            raise NoRelease("this clone is shallow: it does not have the last release", is_expected=True)
+        head = _commit(root, "HEAD")
+        for version in re.findall(
+            r"^## (\d+\.\d+\.\d+)\b", (root / "CHANGELOG.md").read_text(), re.MULTILINE
+        ):
+            commit = _commit(root, f"refs/tags/v{version}") or _first_with_heading(root, version)
+            if commit not in ("", head):
+                return Release(version, commit)
+    except (OSError, CalledProcessError) as error:
+        raise NoRelease(f"git does not tell the last release: {error}") from error
+    raise NoRelease("CHANGELOG.md names no release before this commit", is_expected=True)
+
+
+def _commit(root: Path, name: str) -> str:
+    try:
+        return git("-C", root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
+    except CalledProcessError:
+        return ""
+
+
+def _first_with_heading(root: Path, version: str) -> str:
+    pattern = f"-G^## {re.escape(version)}\\b"
+    commits = git("-C", root, "log", "--format=%H", "--reverse", pattern, "--", "CHANGELOG.md")
+    return commits.decode().partition("\n")[0]
+
+
+def install_release(release: Release, folder: Path, root: Path = ROOT) -> Path:
+    """Install a release into a folder; return the folder."""
+    archive = git("-C", root, "archive", release.commit)
+    with tarfile.open(fileobj=BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    stated = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["version"]
+    assert stated == release.version, f"{release} says that it is {stated}"
+    _add_metadata(folder, release.version)
+    return folder
+
+
+def install_next(folder: Path) -> Path:
+    """Install this checkout as a later release, whose migration expands the schema; return the folder."""
+    for path in _tracked():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy2(ROOT / path, target)
+    migration = folder / "shared" / "migrations" / "versions" / f"{NEXT_SCHEMA}_notes.py"
+    migration.write_text(_EXPANDS)
+    _add_metadata(folder, NEXT_VERSION)
+    return folder
+
+
+def _tracked() -> Iterator[str]:
+    listed = git("-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *_CODE)
+    yield from (path for path in listed.decode().split("\0") if path and (ROOT / path).exists())
+
+
+def _add_metadata(folder: Path, version: str) -> None:
+    """Have programs that run from the folder know their version as an installed package does."""
+    metadata = folder / f"trainshed-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: trainshed\nVersion: {version}\n")
