@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope as RequestScope
 
+from api.background import running_tasks
 from api.deps import from_state
 from api.http.callers import REMEMBERED_S, Callers, is_local, sent_key
 
@@ -57,12 +58,8 @@ class OpenStreams:
     @asynccontextmanager
     async def checking(self) -> AsyncIterator[None]:
         """Check the streams until the end of the block."""
-        task = asyncio.create_task(self._run())
-        try:
+        async with running_tasks(self._run()):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     @contextmanager
     def holding(self, admission: Admission) -> Iterator[None]:

@@ -17,6 +17,7 @@ from redis.asyncio.client import PubSub
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from api.background import running_tasks
 from shared import log
 from shared.db.engine import Database
 from shared.settings import Settings
@@ -28,7 +29,6 @@ _CHECK_S = 1.0  # between two checks of the database, while Redis announces chan
 _CHECK_WITHOUT_REDIS_S = 0.25
 _CONNECT_TIMEOUT_S = 1.0  # to Redis
 _RECONNECT_INTERVAL_S = 1.0
-_CANCEL_AGAIN_S = 1.0
 _PING_AFTER_S = 5.0  # without a message, to notice a dead connection
 _MAX_CONCURRENT_READS = 8  # beside the threads of routes that are not coroutines
 _MAX_IDS_PER_QUERY = 500
@@ -84,15 +84,8 @@ class JobWatcher:
     async def running(self) -> AsyncIterator[None]:
         """Wake waiting requests until the end of the block."""
         self._loop = asyncio.get_running_loop()
-        tasks = [asyncio.create_task(self._subscribe()), asyncio.create_task(self._poll())]
-        try:
+        async with running_tasks(self._subscribe(), self._poll()):
             yield
-        finally:
-            unfinished = set(tasks)
-            while unfinished:  # the Redis client may lose a cancellation as it closes a connection
-                for task in unfinished:
-                    task.cancel()
-                _, unfinished = await asyncio.wait(unfinished, timeout=_CANCEL_AGAIN_S)
 
     def stop(self) -> None:
         """Wake every waiting request, since the process has been asked to stop."""

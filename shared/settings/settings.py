@@ -124,8 +124,9 @@ class Settings(BaseSettings):
     `X-Forwarded-For` says where a request comes from: rate limits then count its sender's address, not the
     proxy's. Empty: none."""
     rate_limit: float = Field(default=100.0, ge=0)
-    """Requests per second that each API process accepts for one key, for one address without a key, and for
-    one address with invalid keys; ten seconds' worth may come at once. 0: no limit."""
+    """Requests per second that all API processes together accept for one key, for one address without a key,
+    and for one address with invalid keys; ten seconds' worth may come at once. Without Redis each process
+    limits by itself. 0: no limit."""
 
     webhooks_allow_private: bool = False
     """Whether webhooks may be sent to internal addresses, such as those of this host and of private networks.

@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 from tests.support.source_tree import PACKAGES, sources
 
 ROOT_MODULES = {
-    "api": {"app", "deps", "services"},
+    "api": {"app", "background", "deps", "services"},
     "shared": {
         *(
             "addresses",

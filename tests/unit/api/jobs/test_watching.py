@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import count
 from uuid import UUID
 
@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from api.jobs import watching
 from api.jobs.watching import JobWatcher, Watch
 from shared.db.engine import Database
 from shared.db.tables import Job
@@ -223,25 +222,3 @@ def test_nothing_waits_once_the_process_is_to_stop(database: Database, settings:
             return [*woken, watcher.is_stopping]
 
     assert asyncio.run(run()) == [True, True, True]
-
-
-def test_it_ends_although_the_redis_client_loses_a_cancellation(
-    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lost = []
-
-    async def subscribe(_watcher: JobWatcher) -> None:
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        lost.append(True)
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(JobWatcher, "_subscribe", subscribe)
-    monkeypatch.setattr(watching, "_CANCEL_AGAIN_S", 0.05)
-
-    async def work() -> None:
-        async with _running(database, settings) as watcher:
-            await watcher.run(lambda: None)  # its tasks have begun meanwhile
-
-    asyncio.run(asyncio.wait_for(work(), 10))
-    assert lost == [True]
