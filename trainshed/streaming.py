@@ -30,7 +30,10 @@ class EventStream:
         self._path = path
 
     async def events(self) -> AsyncGenerator[JobEvent, None]:
-        """Yield each event once, in order, until the stream ends or no stream gets through."""
+        """Yield each event once, in order, until the stream ends or no stream gets through.
+
+        A server whose database was restored from a backup begins again with the first event.
+        """
         lost = 0
         while lost < _MAX_LOST:
             lost += 1
@@ -42,7 +45,7 @@ class EventStream:
                             self.ended = True
                             return
                         self.last_event_id = message.id or self.last_event_id
-                        if message.data:
+                        if message.data and message.event != "reset":
                             yield JobEvent.model_validate_json(message.data)
                 if lost:  # the response has ended, and was empty
                     return

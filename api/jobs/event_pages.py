@@ -31,7 +31,7 @@ class RenderedEvent:
 
 @dataclass(frozen=True)
 class EventPage:
-    """Events of a job, in order, and the state that the job had when they were read.
+    """Events of a job, in order, and the state and version that the job had when they were read.
 
     Attributes:
         end: the number of the last event, or the one that was asked for.
@@ -41,6 +41,7 @@ class EventPage:
     events: tuple[RenderedEvent, ...]
     end: int
     state: JobState
+    version: int
     is_last: bool
 
 
@@ -114,9 +115,10 @@ class EventPages:
 
 
 def _read_job(session: Session, job_id: UUID, after: int, limit: int) -> EventPage:
-    page, state = events.page(session, job_id, after=after, limit=limit)
-    rendered = tuple(_rendered(str(event.seq), event) for event in page)
-    return EventPage(rendered, page[-1].seq if page else after, state, is_last=len(page) < limit)
+    page = events.page(session, job_id, after=after, limit=limit)
+    rendered = tuple(_rendered(str(event.seq), event) for event in page.events)
+    end = page.events[-1].seq if page.events else after
+    return EventPage(rendered, end, page.state, page.version, is_last=len(rendered) < limit)
 
 
 def _read_feed(feed: Feed, after: Cursor, limit: int) -> FeedPage:

@@ -29,7 +29,7 @@ from api.jobs.event_pages import RenderedEvent
 from shared.db.floor import VersionOutdated
 from shared.errors import InvalidCursor, JobNotFound
 from shared.lifecycle import TERMINAL
-from shared.schemas import JobEvent, Page, StreamEnd
+from shared.schemas import JobEvent, Page, StreamEnd, StreamReset
 from shared.store import events
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[READ])
@@ -60,8 +60,8 @@ async def list_events(
     `after` starts after an event; `cursor` takes precedence.
     """
     start = _CURSORS.parse(query.cursor) or (after,)
-    rows, _ = await watcher.read(partial(events.page, job_id=job_id, after=start[0], limit=query.limit + 1))
-    return _CURSORS.page([((event.seq,), event) for event in rows], query.limit, start=start)
+    page = await watcher.read(partial(events.page, job_id=job_id, after=start[0], limit=query.limit + 1))
+    return _CURSORS.page([((event.seq,), event) for event in page.events], query.limit, start=start)
 
 
 @router.get(
@@ -88,6 +88,9 @@ async def stream_job(
 
     Each is named by its type, and its id is its `seq`. When the job has finished, `event: end` follows: close
     a browser's `EventSource` then, or it connects again. A stream without it is to be resumed.
+
+    To resume after an event that the job does not have means that the database was restored from an earlier
+    backup: `event: reset` follows, and then the job's events from the first one.
     """
     yield ServerSentEvent(retry=_RECONNECT_MS)
     with (
@@ -101,6 +104,10 @@ async def stream_job(
             except JobNotFound:
                 yield ServerSentEvent(event="end", data=StreamEnd(state=None))
                 return
+            if after > page.version:
+                yield ServerSentEvent(event="reset", id="0", data=StreamReset(version=page.version))
+                watch.seen = after = 0
+                continue
             for event in page.events:
                 yield _message(event)
             watch.seen = after = page.end

@@ -30,3 +30,13 @@ class StreamEnd(Response):
     """The last message of a job's event stream: the job's final state, or None if the job was deleted."""
 
     state: JobState | None
+
+
+class StreamReset(Response):
+    """Says that a job's event stream begins again, because the job is older than the client has seen it.
+
+    Attributes:
+        version: of the job now, which is the number of its last event.
+    """
+
+    version: int

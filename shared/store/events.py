@@ -25,18 +25,25 @@ _WRITERS = text(
 )
 
 
-def page(
-    session: Session, job_id: UUID, *, after: int = 0, limit: int
-) -> tuple[list[schemas.JobEvent], JobState]:
-    """Return up to `limit` of a job's events whose `seq` is greater than `after`, in order, and its state.
+class JobEvents(NamedTuple):
+    """Some events of a job, in order, and the state and version that it had when they were read."""
+
+    events: list[schemas.JobEvent]
+    state: JobState
+    version: int
+
+
+def page(session: Session, job_id: UUID, *, after: int = 0, limit: int) -> JobEvents:
+    """Return up to `limit` of a job's events whose `seq` is greater than `after`.
 
     Raises:
         JobNotFound: there is no such job.
     """
-    state = job_queries.state(session, job_id)
+    state, version = job_queries.state_and_version(session, job_id)
     table = tables.JobEvent
     events = select(table).where(table.job_id == job_id, table.seq > after).order_by(table.seq).limit(limit)
-    return [schemas.JobEvent.model_validate(row) for row in session.scalars(events)], state
+    rows = session.scalars(events)
+    return JobEvents([schemas.JobEvent.model_validate(row) for row in rows], state, version)
 
 
 class Cursor(NamedTuple):

@@ -115,10 +115,19 @@ def state(session: Session, job_id: UUID) -> JobState:
     Raises:
         JobNotFound: there is no such job.
     """
-    state = session.scalar(select(Job.state).where(Job.id == job_id))
-    if state is None:
+    return state_and_version(session, job_id)[0]
+
+
+def state_and_version(session: Session, job_id: UUID) -> tuple[JobState, int]:
+    """Return the state that a job is in, and its version.
+
+    Raises:
+        JobNotFound: there is no such job.
+    """
+    row = session.execute(select(Job.state, Job.version).where(Job.id == job_id)).one_or_none()
+    if row is None:
         raise JobNotFound(f"there is no job {job_id}")
-    return JobState(state)
+    return JobState(row.state), row.version
 
 
 def final_version(session: Session, job_id: UUID) -> int | None:

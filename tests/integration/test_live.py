@@ -1,24 +1,27 @@
 """Live updates over HTTP, on each database, with a real Redis; the store's functions simulate workers."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from api import deps
 from api.app import create_app
 from shared.db.engine import Database
-from shared.db.tables import Job
+from shared.db.tables import Job, JobEvent
 from shared.lifecycle import Phase
 from shared.settings import Settings
 from shared.store.submit import submit_job
 from tests.support import factories
+from tests.support.databases import open_database
 from tests.support.servers import RedisServer, running_app
 from tests.support.streams import StreamEvent, long_poll, open_stream
 from trainshed.client import Client
@@ -107,6 +110,48 @@ def test_the_last_event_id_takes_precedence_over_the_parameter_after(
         assert [event.id for event in stream][:-1] == ["6", "7"]
     with open_stream(api, path, "6", after=2) as stream:
         assert [event.id for event in stream][:-1] == ["7"]
+
+
+def test_a_stream_begins_again_for_a_client_that_has_seen_more_than_was_restored(
+    live_settings: Settings, sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = live_settings.model_copy(update={"database_url": sqlite_url})
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with open_database(sqlite_url) as database:
+        job_id = factories.submitted(database)
+    backup = shutil.copy(path, tmp_path / "backup")
+    stream_path = f"/v1/jobs/{job_id}/stream"
+    with open_database(sqlite_url) as database, running_app(create_app(settings)) as api:
+        _succeed(database, job_id)
+        with open_stream(api, stream_path) as stream:
+            last_id = list(stream)[-2].id
+    for name in path.parent.glob(f"{path.name}*"):
+        name.unlink()
+    shutil.copy(backup, path)
+
+    with open_database(sqlite_url) as database, running_app(create_app(settings)) as api:
+        with open_stream(api, stream_path, last_id) as stream:
+            reset, first = islice(stream, 2)
+            assert (reset.event, reset.id, reset.data) == ("reset", "0", {"version": 1})
+            _succeed(database, job_id)
+            assert [event.event for event in (first, *stream)] == [*EVENT_TYPES, "end"]
+        with Client(str(api.base_url)) as server:
+            assert [event.seq for event in server.stream(job_id, after=99)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_an_open_stream_begins_again_when_its_job_becomes_older(
+    api: httpx.Client, database: Database
+) -> None:
+    job_id = factories.submitted(database)
+    with open_stream(api, f"/v1/jobs/{job_id}/stream") as stream:
+        next(stream)
+        factories.claimed(database, job_id)
+        assert next(stream).event == "claimed"
+        with database.engine.begin() as connection:
+            connection.execute(delete(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq == 2))
+            older = {"version": 1, "state": "queued", "lease_owner": None, "lease_expires_at": None}
+            connection.execute(update(Job).where(Job.id == job_id).values(**older))
+        assert [event.event for event in islice(stream, 2)] == ["reset", "submitted"]
 
 
 def test_a_stream_ends_when_its_job_is_deleted(api: httpx.Client, database: Database) -> None:

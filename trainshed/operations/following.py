@@ -131,7 +131,8 @@ class Following(Jobs, Sweeps):
         """Iterate over a job's events as they happen, after the event with that number, until it is finished.
 
         Each event is yielded once, however often the connection is lost or the server restarts. Where streams
-        do not get through, as behind some proxies, the server is polled instead.
+        do not get through, as behind some proxies, the server is polled instead. If the server's database is
+        restored from a backup that has not all of them, they come again from the first one.
         """
         return AsyncItems(self._stream(job, after))
 

@@ -92,6 +92,8 @@ class Live {
     };
     // the browser's own reconnection gives up after an HTTP error such as 503, so each interruption ends here
     source.onerror = () => this.#retryLater();
+    // the job is older than this page shows it: the database was restored from a backup
+    source.addEventListener('reset', () => location.reload());
     for (const type of TYPES) source.addEventListener(type, (event) => this.#receive(type, event));
   }
 

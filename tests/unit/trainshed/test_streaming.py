@@ -89,6 +89,13 @@ def test_a_stream_that_is_cut_anywhere_yields_each_event_once(cut: int) -> None:
     assert streams.resumed_after == ["0", str(arrived)]
 
 
+def test_a_stream_that_the_server_resets_begins_again() -> None:
+    reset = 'event: reset\ndata: {"version":2}\nid: 0\n\n'
+    streams = Streams(_sent(*LIFE[:3]), OPENED + reset, _sent(*LIFE) + END)
+    assert list(streams.connect().stream(JOB)) == [*LIFE[:3], *LIFE]
+    assert streams.resumed_after == ["0", "3", "0"]
+
+
 def test_a_stream_starts_after_the_given_event() -> None:
     streams = Streams(_sent(*LIFE[2:]) + END)
     assert list(streams.connect().stream(JOB, after=2)) == LIFE[2:]

@@ -58,20 +58,21 @@ def _unfinished_submit(database: Database) -> Iterator[UUID]:
 
 def test_a_page_of_events_begins_after_the_given_event(database: Database) -> None:
     job_id, _ = succeeded(database)
-    rows, _ = database.read(lambda session: events.page(session, job_id, limit=LIMIT))
+    rows, *_ = database.read(lambda session: events.page(session, job_id, limit=LIMIT))
 
     assert [event.seq for event in rows] == [1, 2, 3, 4, 5, 6]
     for after in range(8):
-        rest, _ = database.read(partial(events.page, job_id=job_id, after=after, limit=2))
+        rest, *_ = database.read(partial(events.page, job_id=job_id, after=after, limit=2))
         assert rest == rows[after : after + 2]
 
 
-def test_a_page_of_events_has_the_state_of_the_job(database: Database) -> None:
+def test_a_page_of_events_has_the_state_and_the_version_of_the_job(database: Database) -> None:
     job_id = cancelled(database)
 
-    rows, state = database.read(lambda session: events.page(session, job_id, after=1, limit=LIMIT))
+    rows, state, version = database.read(lambda session: events.page(session, job_id, after=1, limit=LIMIT))
 
     assert ([event.type for event in rows], state) == (["cancelled"], JobState.CANCELLED)
+    assert version == rows[-1].seq
 
 
 def test_events_of_an_unknown_job_raise_job_not_found(database: Database) -> None:
