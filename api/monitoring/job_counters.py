@@ -15,12 +15,13 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, and_, func, literal_c
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now, seconds_between
+from shared.db.engine import lift_time_limit
 from shared.db.tables import Attempt, Job, UtcDateTime
 
 BUCKET_BOUNDS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
 """The inclusive upper bounds of a histogram's buckets; one more bucket has none."""
 
-_UNSETTLED = timedelta(minutes=1)  # the database ends an idle transaction much sooner
+_UNSETTLED = timedelta(minutes=1)  # the database ends a transaction that writes sooner
 # literals, because no partial index matches a bound parameter
 _IS_UNSUCCESSFUL = Attempt.outcome.in_([literal_column("'failed'"), literal_column("'lost'")])
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -99,6 +100,8 @@ class JobCounters:
         """Return the totals as of the session's snapshot."""
         settled, since = self._settled
         until = session.execute(select(type_coerce(now(), UtcDateTime()))).scalar_one() - _UNSETTLED
+        if since == _BEGINNING:
+            lift_time_limit(session.connection())  # all jobs are counted
         if since < until:
             settled, since = settled + _count(session, since, until), until
             self._settled = settled, since

@@ -4,7 +4,7 @@ A transaction is a function of a session. It is run again when the connection is
 conflicts with it, so it must be idempotent, as the functions of `shared.store` are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from math import inf
@@ -45,15 +45,17 @@ _POSTGRESQL_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-# bounds how long a stopped process can hold row locks, which would block the reconcilers
-_POSTGRESQL_IDLE_LIMIT = "10s"
 _POSTGRESQL_SETTINGS = {
-    "idle_in_transaction_session_timeout": f"'{_POSTGRESQL_IDLE_LIMIT}'",
+    # bounds how long a stopped process can hold row locks, which would block the reconcilers
+    "idle_in_transaction_session_timeout": "'10s'",
     # starting parallel workers takes longer than they save in short statements
     "max_parallel_workers_per_gather": "0",
     # the indexes of lists and counts are cached in memory, so index scans are cheap
     "random_page_cost": "1.1",
 }
+# a process may also be stopped within a pipeline: PostgreSQL waits for the rest of it, and is not idle then
+_TRANSACTION_LIMIT = {"transaction_timeout": "'20s'"}
+_KNOWS_TRANSACTION_LIMIT = 17  # PostgreSQL's version
 _MIGRATION_LOCK = 0x7261696E  # an arbitrary advisory lock number
 
 CODE_VERSION = max(
@@ -66,7 +68,12 @@ class Database:
     """The database that API and workers share. Thread-safe."""
 
     def __init__(
-        self, url: str, *, patience_s: float = 10.0, committed: Callable[[Session], None] | None = None
+        self,
+        url: str,
+        *,
+        patience_s: float = 10.0,
+        committed: Callable[[Session], None] | None = None,
+        program: str = "trainshed",
     ) -> None:
         """Prepare to connect.
 
@@ -75,12 +82,13 @@ class Database:
             patience_s: seconds for which a transaction is retried, at least once, while the database is
                 unavailable or busy, before its error is raised.
             committed: called with the session of every write after its commit; must neither fail nor block.
+            program: what PostgreSQL calls its connections (`application_name`), unless the URL says.
         """
         if make_url(url).get_backend_name() == "sqlite":
             self.engine = _sqlite_engine(url, reads=False)
             self.read_engine = _sqlite_engine(url, reads=True)
         else:
-            self.engine = _postgresql_engine(url)
+            self.engine = _postgresql_engine(url, program)
             self.read_engine = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True, read_only=True
             )
@@ -167,6 +175,7 @@ class Database:
         config.set_main_option("path_separator", "os")
         with self.engine.begin() as connection:
             if connection.dialect.name == "postgresql":
+                lift_time_limit(connection)
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             if refusal := floor.refusal(connection):
                 raise floor.VersionOutdated(refusal)
@@ -200,6 +209,18 @@ class Database:
             engine.dispose()
 
 
+def lift_time_limit(connection: Connection) -> None:
+    """Let the connection's transaction take as long as it needs; others are ended after 20 s."""
+    if _postgresql_version(connection) >= _KNOWS_TRANSACTION_LIMIT:
+        connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
+
+
+def _postgresql_version(connection: Connection) -> int:
+    """Return the major version of PostgreSQL; 0 of another database."""
+    dialect = connection.dialect
+    return int((dialect.server_version_info or (0,))[0]) if dialect.name == "postgresql" else 0
+
+
 def _schema_version(connection: Connection) -> str:
     """Return the number of the last migration that the schema has; empty if it has none."""
     if not inspect(connection).has_table("alembic_version"):
@@ -218,17 +239,23 @@ def _keep_settings(connection: Connection) -> None:
     what it sets when it connects holds for some transactions only, or for none.
     """
     database = connection.dialect.identifier_preparer.quote(connection.engine.url.database or "")
-    for name, value in _POSTGRESQL_SETTINGS.items():
+    for name, value in _settings_of(_postgresql_version(connection)).items():
         connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = {value}")
 
 
-def _postgresql_engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args=_POSTGRESQL_OPTIONS)
+def _settings_of(version: int) -> Mapping[str, str]:
+    """Return the settings of connections to PostgreSQL of a major version."""
+    return _POSTGRESQL_SETTINGS | (_TRANSACTION_LIMIT if version >= _KNOWS_TRANSACTION_LIMIT else {})
+
+
+def _postgresql_engine(url: str, program: str) -> Engine:
+    options = {**_POSTGRESQL_OPTIONS, "fallback_application_name": program}
+    engine = create_engine(url, connect_args=options)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
         try:
-            for name, value in _POSTGRESQL_SETTINGS.items():
+            for name, value in _settings_of(connection.info.server_version // 10_000).items():
                 connection.execute(f"SET {name} = {value}")
             connection.commit()
         except psycopg.Error:

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from api.monitoring.job_counters import DurationHistogram, JobCounters, JobTotals
 from shared.db.engine import Database
@@ -141,3 +143,12 @@ def test_duration_is_in_the_bucket_of_the_first_bound_that_it_does_not_exceed() 
         histogram.observe(seconds)
     assert histogram.cumulative() == [1, *[2] * 12, 3]
     assert histogram.seconds == pytest.approx(20_000.021)
+
+
+def test_only_the_first_count_of_all_jobs_may_take_long(postgresql: Database) -> None:
+    counters, limits = JobCounters(), []
+    for _ in range(2):
+        with postgresql.read_engine.connect() as connection, Session(connection) as session:
+            counters.totals(session)
+            limits.append(session.scalar(text("SHOW transaction_timeout")))
+    assert limits == ["0", "20s"]

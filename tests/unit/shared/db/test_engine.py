@@ -9,7 +9,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import event, func, select, text
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -124,6 +126,43 @@ def test_a_transaction_that_was_idle_for_too_long_is_ended_by_the_server_and_ret
     assert count_jobs(postgresql) == 1
 
 
+def test_a_transaction_whose_client_stops_within_a_pipeline_is_ended_by_the_server(
+    postgresql: Database,
+) -> None:
+    job_id = submitted(postgresql)
+    with postgresql.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        assert connection.scalar(text("SHOW transaction_timeout")) == "20s"
+        for value in ("0", "200ms"):  # one that runs already is not shortened
+            connection.execute(text(f"SET LOCAL transaction_timeout = '{value}'"))
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
+
+        def stop_amid_a_pipeline() -> None:
+            with driver.pipeline():
+                driver.execute("UPDATE jobs SET name = 'locked' WHERE id = %s", [job_id])
+                driver.pgconn.send_flush_request()
+                driver.pgconn.flush()
+                wait_until(lambda: not _is_alive(postgresql, pid), "the server has cut the connection")
+
+        with pytest.raises(psycopg.OperationalError):
+            stop_amid_a_pipeline()
+        connection.invalidate()
+    postgresql.write(lambda session: session.execute(update(Job).values(name="free")))
+
+
+def test_migrations_may_take_long(postgresql: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+
+    def upgrade(config: Config, _: str) -> None:
+        limits.append(config.attributes["connection"].scalar(text("SHOW transaction_timeout")))
+
+    monkeypatch.setattr(command, "upgrade", upgrade)
+    postgresql.migrate()
+    assert limits == ["0"]
+
+
 def _is_alive(database: Database, pid: object) -> bool:
     backends = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
     return bool(database.read(lambda session: session.scalar(backends, {"pid": pid})))
@@ -214,10 +253,13 @@ def test_postgresql_starts_no_parallel_workers_and_prefers_indexes(postgresql: D
 
 def test_connections_that_set_nothing_have_the_same_settings(postgresql_url: str) -> None:
     # those of PgBouncer in transaction mode, as it renews them
-    names = ("idle_in_transaction_session_timeout", "max_parallel_workers_per_gather", "random_page_cost")
+    names = (
+        *("idle_in_transaction_session_timeout", "transaction_timeout"),
+        *("max_parallel_workers_per_gather", "random_page_cost"),
+    )
     with psycopg.connect(postgresql_url.replace("postgresql+psycopg", "postgresql")) as connection:
         values = [connection.execute(f"SHOW {name}").fetchone() for name in names]
-    assert values == [("10s",), ("0",), ("1.1",)]
+    assert values == [("10s",), ("20s",), ("0",), ("1.1",)]
 
 
 def test_a_connection_that_is_returned_after_the_end_is_closed(database_url: str) -> None:
