@@ -33,7 +33,8 @@ class Services:
 def open_services(settings: Settings) -> Iterator[Services]:
     """Open the services, and close them at the end. Neither the database nor the broker needs to be up."""
     with closing(ChangePublisher(settings)) as publisher, closing(Broker(settings)) as broker:
-        database = Database(settings.effective_database_url, committed=publisher)
+        url = settings.effective_database_url
+        database = Database(url, committed=publisher, program="trainshed-api")
         try:
             with (
                 closing(WakeUps(broker)) as wake_ups,

@@ -55,7 +55,8 @@ class ParentProcess:
         """
         self._settings = settings
         self._publisher = ChangePublisher(settings)
-        self._database = Database(settings.effective_database_url, committed=self._publisher)
+        url = settings.effective_database_url
+        self._database = Database(url, committed=self._publisher, program="trainshed-worker")
         self._broker = Broker(settings)
         self._slots = slots
         self._reconciler = Reconciler(self._database, self._broker, settings, free_slots=self._free_slots)

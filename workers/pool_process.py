@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 
 from billiard.process import current_process
@@ -90,7 +91,7 @@ def start() -> None:
     warm = time.monotonic()
     device = storable(executor.device, _MAX_DEVICE_CHARS)
     check_device(settings, device)
-    url, publisher = settings.effective_database_url, ChangePublisher(settings)
+    database, publisher = partial(Database, settings.effective_database_url), ChangePublisher(settings)
     own_id = process_id(current_process().name)
     # not before: if a library ends this process while it starts, nobody reads the file
     output = ProcessOutput(process_output.path(own_id))
@@ -100,11 +101,11 @@ def start() -> None:
         executor=executor,
         info=WorkerInfo(name=worker_name(os.getppid()), device=device, versions=executor.versions),
         id=own_id,
-        database=Database(url, patience_s=settings.lease_s * 2 / 3, committed=publisher),
-        heartbeat_database=Database(url, patience_s=0, committed=publisher),
+        database=database(program="trainshed-job", patience_s=settings.lease_s * 2 / 3, committed=publisher),
+        heartbeat_database=database(program="trainshed-heartbeat", patience_s=0, committed=publisher),
         output=output,
     )
-    job_log_database = Database(url, patience_s=_JOB_LOG_PATIENCE_S)
+    job_log_database = database(program="trainshed-job-log", patience_s=_JOB_LOG_PATIENCE_S)
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
     output.follow()
     signal.signal(STOP_SIGNAL, lambda *_: _stop(process))

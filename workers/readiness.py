@@ -62,7 +62,8 @@ class Dependencies:
             ValueError: no Redis can have this URL.
         """
         self._settings = settings
-        self._database = Database(settings.effective_database_url, patience_s=0)
+        url = settings.effective_database_url
+        self._database = Database(url, patience_s=0, program="trainshed-worker")
         self._redis: Redis = Redis.from_url(
             settings.effective_redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
         )
