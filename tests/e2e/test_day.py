@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import onnxruntime
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,9 @@ from shared.schemas import (
 from shared.settings import Settings
 from tests.e2e.day import EPOCHS, draw, spend_a_day
 from tests.support.paths import ROOT
+from tests.support.round_robin import RoundRobin
+from tests.support.servers import NO_TLS
+from tests.support.waiting import wait_until
 from trainshed import Client
 from trainshed.cli.main import app
 from trainshed.local import ports
@@ -44,6 +48,28 @@ def drawing() -> bytes:
 def test_a_day_with_the_python_client(stack: Settings, drawing: bytes) -> None:
     with Client(f"http://127.0.0.1:{stack.port}") as server:
         spend_a_day(server, drawing)
+
+
+def test_a_day_with_two_api_processes_that_take_turns(stack: Settings, drawing: bytes) -> None:
+    second = stack.model_copy(update={"port": ports.find_free("127.0.0.1")})
+    command = [sys.executable, "-m", "trainshed.cli.main", "api"]
+    with subprocess.Popen(command, env={**environment(second), "PYTHONPATH": str(ROOT)}) as process:
+        try:
+            urls = [f"http://127.0.0.1:{settings.port}" for settings in (stack, second)]
+            wait_until(lambda: responds(urls[1]), "the second API responds", timeout=30)
+            turns = RoundRobin(urls)
+            with Client(urls[0], transport=turns) as server:
+                spend_a_day(server, drawing)
+            assert min(turns.sent) > 10
+        finally:
+            process.terminate()
+
+
+def responds(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez", verify=NO_TLS).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: Path) -> None:
