@@ -22,6 +22,7 @@ from api.http.middleware import RequestContext, RequestTiming
 from api.http.open_streams import OpenStreams
 from api.http.rate_limit import RateLimiter
 from api.http.rendered import RenderedJobs
+from api.http.shared_rate_limit import SharedRateLimit
 from api.http.stopping import stop_noticed
 from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
@@ -126,8 +127,14 @@ async def _lifespan(
         callers = Callers(services.database, settings)
         open_streams = OpenStreams(callers)
         deliverer = Deliverer(services.database, settings)
-        version_is_checked = version_floor.obeyed(services.database)
-        async with version_is_checked, watcher.running(), open_streams.checking(), deliverer.running():
+        rate_limiter = RateLimiter(settings.rate_limit)
+        async with (
+            version_floor.obeyed(services.database),
+            watcher.running(),
+            open_streams.checking(),
+            deliverer.running(),
+            SharedRateLimit(rate_limiter, settings).running(),
+        ):
             services.changes.listen(watcher.announce)
             with stop_noticed(watcher.stop):
                 yield {
@@ -137,13 +144,14 @@ async def _lifespan(
                     "event_pages": EventPages(watcher, services.database),
                     "callers": callers,
                     "open_streams": open_streams,
+                    "deliverer": deliverer,
                     "decoder": decoder,
                     "models": OnnxModels(),
                     "job_counters": JobCounters(),
                     "process_metrics": ProcessMetrics(),
                     "request_times": request_times,
                     "open_threads": CapacityLimiter(_OPEN_THREADS),
-                    "rate_limiter": RateLimiter(settings.rate_limit),
+                    "rate_limiter": rate_limiter,
                 }
 
 

@@ -19,6 +19,7 @@ from api.monitoring.prometheus import RequestTimes
 from api.prediction.decoding import Decoder
 from api.prediction.onnx_models import OnnxModels
 from api.services import Services
+from api.webhooks.delivering import Deliverer
 from shared.schemas import ModelReference
 from shared.store import job_queries
 from shared.store.events import CURSOR_PATTERN, Cursor, Watermark, end
@@ -42,6 +43,7 @@ ModelsDep = Annotated[OnnxModels, from_state("models")]
 JobCountersDep = Annotated[JobCounters, from_state("job_counters")]
 ProcessMetricsDep = Annotated[ProcessMetrics, from_state("process_metrics")]
 RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]
+DelivererDep = Annotated[Deliverer, from_state("deliverer")]
 OpenThreadsDep = Annotated[CapacityLimiter, from_state("open_threads")]
 """The threads of open operations, which slow requests of other operations cannot occupy."""
 

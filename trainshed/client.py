@@ -156,6 +156,8 @@ class Client(AbstractContextManager["Client"]):
 
     create_webhook = _blocking(AsyncClient.create_webhook)
     webhooks = _blocking(AsyncClient.webhooks)
+    change_webhook = _blocking(AsyncClient.change_webhook)
+    rotate_webhook_secret = _blocking(AsyncClient.rotate_webhook_secret)
     delete_webhook = _blocking(AsyncClient.delete_webhook)
     test_webhook = _blocking(AsyncClient.test_webhook)
     webhook_deliveries = _iterating(AsyncClient.webhook_deliveries)

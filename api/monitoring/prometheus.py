@@ -1,9 +1,9 @@
 """Metrics in Prometheus's text format.
 
-Jobs and workers are counted in the database, so every API process reports the same, except for deleted jobs
-(`api.monitoring.job_counters`). Requests are counted by the process that handles them. No label is an id, and
-of the queues, which anyone who submits a job can name, a bounded number has series of its own, so that the
-number of time series is bounded.
+Jobs, workers and what webhooks wait for are counted in the database, so every API process reports the same,
+except for deleted jobs (`api.monitoring.job_counters`). Requests and deliveries are counted by the process
+that handles them. No label is an id, and of the queues, which anyone who submits a job can name, a bounded
+number has series of its own, so that the number of time series is bounded.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job, UtcDateTime
 from shared.lifecycle import TERMINAL, AttemptOutcome, JobKind, JobState, WorkerState
-from shared.store import queues, share_loads, workers
+from shared.store import outbox, queues, share_loads, workers
 
 MAX_QUEUES = 100
 """The number of queues that have time series of their own; the rest are counted together."""
@@ -116,6 +116,7 @@ def _families(session: Session, counters: JobCounters, now: Now) -> Iterator[Met
     slots = queues.slots(session, now=now)
     yield GaugeMetricFamily("trainshed_slots", "Slots of all online workers.", slots.all or 0)
     yield GaugeMetricFamily("trainshed_slots_free", "Of these, the ones that run no job.", slots.free)
+    yield from _webhooks(session, now)
 
 
 def _jobs(session: Session, now: Now) -> Iterator[Metric]:
@@ -168,6 +169,32 @@ def _shares(session: Session, now: Now) -> Iterator[Metric]:
             waits.add_metric((queue, share), load.longest_wait_s)
     yield jobs
     yield waits
+
+
+def _webhooks(session: Session, now: Now) -> Iterator[Metric]:
+    backlog = outbox.backlog(session, now=now)
+    yield GaugeMetricFamily(
+        "trainshed_webhook_deliveries_pending",
+        "Deliveries that are still to be sent, except to paused webhooks.",
+        backlog.pending,
+    )
+    yield GaugeMetricFamily(
+        "trainshed_webhook_oldest_pending_age_seconds",
+        "Seconds since the oldest of these deliveries came in.",
+        backlog.oldest_s,
+    )
+
+
+def deliveries_exposition(outcomes: Mapping[outbox.Outcome, int]) -> bytes:
+    """Return what came of this process's attempts to deliver, in Prometheus's text format."""
+    family = CounterMetricFamily(
+        "trainshed_webhook_deliveries",
+        "Attempts to deliver that were accepted or failed, and deliveries that were given up.",
+        labels=("outcome",),
+    )
+    for outcome in outbox.Outcome:
+        family.add_metric((outcome,), outcomes.get(outcome, 0))
+    return generate_latest(_Families([family]))
 
 
 def _queues_with_series(unfinished: Mapping[str, int], served: Container[str]) -> set[str]:

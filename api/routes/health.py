@@ -7,10 +7,17 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.deps import JobCountersDep, OpenThreadsDep, ProcessMetricsDep, RequestTimesDep, ServicesDep
+from api.deps import (
+    DelivererDep,
+    JobCountersDep,
+    OpenThreadsDep,
+    ProcessMetricsDep,
+    RequestTimesDep,
+    ServicesDep,
+)
 from api.http.auth import OPEN, READ
 from api.http.problems import documented
-from api.monitoring.prometheus import jobs_exposition
+from api.monitoring.prometheus import deliveries_exposition, jobs_exposition
 from api.services import Services
 from shared.broker import Broker, BrokerUnavailable
 from shared.db.engine import Database
@@ -90,8 +97,13 @@ def _check_redis(broker: Broker) -> Check:
     responses={**documented(), 200: {"description": "Prometheus's text format", "content": _TEXT}},
 )
 def scrape(
-    services: ServicesDep, counters: JobCountersDep, times: RequestTimesDep, process: ProcessMetricsDep
+    services: ServicesDep,
+    counters: JobCountersDep,
+    times: RequestTimesDep,
+    process: ProcessMetricsDep,
+    deliverer: DelivererDep,
 ) -> Response:
-    """Get metrics of jobs, workers, requests and this process for Prometheus."""
-    body = jobs_exposition(services.database, counters) + times.exposition() + process.exposition()
+    """Get metrics of jobs, workers, webhooks, requests and this process for Prometheus."""
+    jobs = jobs_exposition(services.database, counters)
+    body = jobs + deliveries_exposition(deliverer.outcomes) + times.exposition() + process.exposition()
     return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,4 +1,4 @@
-"""Webhooks: create, list, delete, test; their deliveries: list, send again."""
+"""Webhooks: create, list, change, delete, test; their deliveries: list, send again."""
 
 from functools import partial
 from typing import Annotated
@@ -40,6 +40,13 @@ _EXAMPLES = {
 }
 
 
+_CHANGES = {
+    "address": {"summary": "Another address", "value": {"url": "https://example.org/new"}},
+    "pause": {"summary": "Send nothing for now", "value": {"paused": True}},
+    "all": {"summary": "Jobs of all queues", "value": {"queue": None, "states": ["succeeded", "failed"]}},
+}
+
+
 @router.post("", status_code=201, responses=documented(*BODY, InvalidWebhookUrl))
 def create_webhook(
     services: ServicesDep,
@@ -62,6 +69,33 @@ def create_webhook(
 def list_webhooks(services: ServicesDep, query: PageDep) -> schemas.Page[schemas.Webhook]:
     """List the webhooks without their secrets, newest first, with what is pending and what was given up."""
     return _CURSORS.read(services.database, query, webhooks.page)
+
+
+@router.patch("/{webhook_id}", responses=documented(*BODY, WebhookNotFound, InvalidWebhookUrl))
+def update_webhook(
+    services: ServicesDep,
+    webhook_id: WebhookId,
+    request: Annotated[schemas.WebhookUpdate, Body(openapi_examples=_CHANGES)],
+) -> schemas.Webhook:
+    """Change a webhook's URL, which jobs it is for, or pause it. Omitted fields stay unchanged.
+
+    What is pending is sent to the present URL. While a webhook is paused, it waits, and nothing is lost.
+    """
+    if "url" in request.model_fields_set:
+        check_url(request.url, allow_private=services.settings.webhooks_allow_private)
+    return services.database.write(partial(webhooks.change, webhook_id=webhook_id, changes=request))
+
+
+@router.post("/{webhook_id}/rotate-secret", responses=documented(WebhookNotFound))
+def rotate_secret(services: ServicesDep, webhook_id: WebhookId, response: Response) -> schemas.CreatedWebhook:
+    """Replace a webhook's secret. Only this response holds the new one.
+
+    For a day each delivery has two signatures, by the new secret and by the one before.
+    """
+    secret = webhooks.draw_secret()
+    rotate = partial(webhooks.rotate_secret, webhook_id=webhook_id, secret=secret)
+    response.headers["Cache-Control"] = "no-store"
+    return schemas.CreatedWebhook(**services.database.write(rotate).model_dump(), secret=secret)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=documented(WebhookNotFound))

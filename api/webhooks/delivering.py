@@ -17,13 +17,14 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from api.background import running_tasks
 from api.webhooks.sending import Sender
 from shared import log
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store import outbox
-from shared.store.outbox import Claimed
+from shared.store.outbox import Claimed, Outcome
 
 T = TypeVar("T")
 _Step = Callable[[], Awaitable[None]]
@@ -41,7 +42,11 @@ _log = log.get_logger(__name__)
 
 
 class Deliverer:
-    """Delivers what is due, several at a time; several processes share the work by claiming deliveries."""
+    """Delivers what is due, several at a time; several processes share the work by claiming deliveries.
+
+    Attributes:
+        outcomes: of the attempts of this process, and how many deliveries it has given up.
+    """
 
     def __init__(self, database: Database, settings: Settings, *, now: Now = database_now) -> None:
         self._database = database
@@ -50,19 +55,17 @@ class Deliverer:
         self._limiter = CapacityLimiter(2)  # threads that use the database
         self._sent: Counter[UUID] = Counter()  # to each webhook, now
         self._tasks: set[asyncio.Task[None]] = set()
+        self.outcomes: Counter[Outcome] = Counter()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Deliver until the end of the block."""
         self._has_ended = asyncio.Event()
-        loops = [asyncio.create_task(self._repeat(self._round, self._pause))]
-        loops.append(asyncio.create_task(self._repeat(self._purge, partial(asyncio.sleep, _PURGE_S))))
+        purges = self._repeat(self._purge, partial(asyncio.sleep, _PURGE_S))
         try:
-            yield
+            async with running_tasks(self._repeat(self._round, self._pause), purges):
+                yield
         finally:
-            for task in loops:
-                task.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_STOP_S)
             for task in self._tasks:
@@ -124,14 +127,20 @@ class Deliverer:
         answer = await self._sender.send(claimed)
         try:
             if answer.is_accepted:
+                self.outcomes[Outcome.ACCEPTED] += 1
                 await self._write(partial(outbox.accepted, sent=delivery, now=self._now))
-            elif answer.is_gone:
+                return
+            self.outcomes[Outcome.FAILED] += 1
+            if answer.is_gone:
                 _log.warning("webhook disabled: its receiver is gone", **about)
-                await self._write(partial(outbox.gone, sent=delivery, error=answer.detail, now=self._now))
+                end = partial(outbox.gone, sent=delivery, error=answer.detail, now=self._now)
+                given_up = await self._write(end)
             else:
                 _log.info("delivery failed", error=answer.detail, **about)
                 refused = partial(outbox.refused, sent=delivery, error=answer.detail, now=self._now)
-                await self._write(partial(refused, jitter=random.uniform(1.0, _MAX_JITTER)))
+                jitter = random.uniform(1.0, _MAX_JITTER)
+                given_up = await self._write(partial(refused, jitter=jitter))
+            self.outcomes[Outcome.GIVEN_UP] += given_up
         except SQLAlchemyError as error:
             # it is sent again after its lease
             _log.warning("the result of a delivery was not recorded", error=str(error), **about)

@@ -118,7 +118,9 @@ def headers_of(claimed: Claimed, body: bytes) -> dict[str, str]:
         "User-Agent": f"Trainshed/{version('trainshed')}",
         "webhook-id": message_id,
         "webhook-timestamp": str(sent_at),
-        "webhook-signature": signature(claimed.secret, message_id, sent_at, body),
+        "webhook-signature": " ".join(
+            signature(secret, message_id, sent_at, body) for secret in claimed.secrets
+        ),
     }
 
 

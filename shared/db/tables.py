@@ -638,6 +638,9 @@ class Webhook(Base):
     states: Mapped[list[str]]
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]  # when its receiver answered 410
+    paused_at: Mapped[datetime | None]  # what is pending waits
+    previous_secret: Mapped[str | None] = mapped_column(String(128))  # signs too, for a day
+    previous_secret_until: Mapped[datetime | None]
 
     __table_args__ = (CheckConstraint(f"kind IS NULL OR {_one_of('kind', JobKind)}", name="kind"),)
 

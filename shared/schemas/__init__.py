@@ -12,7 +12,7 @@ from shared.schemas.evaluations import (
     Misclassified,
     MisclassifiedImage,
 )
-from shared.schemas.events import JobEvent, StreamEnd
+from shared.schemas.events import JobEvent, StreamEnd, StreamReset
 from shared.schemas.health import Check, Dependency, Live, Readiness, Version
 from shared.schemas.job_logs import JobLogLine, LogLevel
 from shared.schemas.job_requests import (
@@ -108,6 +108,7 @@ from shared.schemas.webhooks import (
     Webhook,
     WebhookCreate,
     WebhookDelivery,
+    WebhookUpdate,
 )
 from shared.schemas.weights import KeptArray, KeptWeights
 from shared.schemas.workers import (
@@ -222,6 +223,7 @@ __all__ = [
     "SpecChanges",
     "Split",
     "StreamEnd",
+    "StreamReset",
     "Sweep",
     "SweepCreate",
     "SweepDetail",
@@ -240,6 +242,7 @@ __all__ = [
     "Webhook",
     "WebhookCreate",
     "WebhookDelivery",
+    "WebhookUpdate",
     "Worker",
     "WorkerAttempt",
 ]

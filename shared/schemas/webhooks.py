@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from shared.lifecycle import JobKind, JobState
-from shared.schemas.base import Request, Response
+from shared.schemas.base import PARTIAL_UPDATE, Request, Response
 from shared.schemas.job_requests import QUEUE_PATTERN
 from shared.texts import PRINTABLE
 
@@ -26,14 +26,17 @@ class DeliveryState(StrEnum):
     DEAD = "dead"
 
 
-class WebhookCreate(Request):
-    """A request to create a webhook."""
-
-    url: str = Field(
+_Url = Annotated[
+    str,
+    Field(
         max_length=2_000,
         pattern=r"^https?://[\x21-\x7e]+$",
         description="Where deliveries are sent, by POST: http or https.",
-    )
+    ),
+]
+
+
+class _WebhookFields(Request):
     description: str | None = Field(
         default=None, min_length=1, max_length=200, pattern=PRINTABLE, description="What it is for."
     )
@@ -49,12 +52,29 @@ class WebhookCreate(Request):
     )
 
 
+class WebhookCreate(_WebhookFields):
+    """A request to create a webhook."""
+
+    url: _Url
+
+
+class WebhookUpdate(_WebhookFields):
+    """Changes of a webhook. Omitted fields stay unchanged; null removes the value."""
+
+    model_config = PARTIAL_UPDATE
+
+    url: _Url = ""
+    paused: bool = Field(default=False, description="Whether nothing is sent: what is pending waits.")
+
+
 class Webhook(Response):
     """A webhook, without its secret.
 
     Attributes:
         disabled_at: when its receiver answered 410 Gone; nothing is sent for jobs that end later, until a
-            test or a repeated delivery is accepted.
+            test or a repeated delivery is accepted, or it gets another URL.
+        paused_at: since when nothing but tests is sent; what is pending waits.
+        previous_secret_until: until when the secret before the last one signs too.
         last_delivered_at: when its receiver last accepted a delivery.
         pending: deliveries that are still to be sent.
         dead: deliveries that were given up.
@@ -68,13 +88,15 @@ class Webhook(Response):
     states: tuple[EndState, ...]
     created_at: datetime
     disabled_at: datetime | None
+    paused_at: datetime | None = None
+    previous_secret_until: datetime | None = None
     last_delivered_at: datetime | None = None
     pending: int = 0
     dead: int = 0
 
 
 class CreatedWebhook(Webhook):
-    """A newly created webhook with its secret.
+    """A webhook with its new secret.
 
     Attributes:
         secret: verifies the signatures of its deliveries; no later response contains it.

@@ -7,13 +7,15 @@ number of the attempt fences what a sender records.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import Webhook, WebhookDelivery
+from shared.db.tables import UtcDateTime, Webhook, WebhookDelivery
 from shared.schemas import DeliveryState
 from shared.store.webhooks import IS_IN
 from shared.texts import storable
@@ -31,15 +33,24 @@ KEEP_DEAD_S = 30 * 86_400.0
 
 _MAX_ERROR = 500  # characters of `last_error`
 _PENDING = IS_IN[DeliveryState.PENDING]
+_IS_TEST = WebhookDelivery.job_id.is_(None)  # sent although its webhook is paused
+
+
+class Outcome(StrEnum):
+    """What came of an attempt to deliver; a delivery is given up after its last one."""
+
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    GIVEN_UP = "given_up"
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A delivery that this process is to send now, with its webhook's address and secret."""
+    """A delivery that this process is to send now, with its webhook's address and secrets, newest first."""
 
     delivery: WebhookDelivery
     url: str
-    secret: str
+    secrets: tuple[str, ...]
 
     @property
     def claimed_at(self) -> datetime:
@@ -52,9 +63,8 @@ class Claimed:
 
 def due(session: Session, *, now: Now = database_now) -> list[UUID]:
     """Return the webhooks that have deliveries to be sent now."""
-    is_due = exists().where(
-        WebhookDelivery.webhook_id == Webhook.id, _PENDING, WebhookDelivery.next_at <= now()
-    )
+    may_be_sent = Webhook.paused_at.is_(None) | _IS_TEST
+    is_due = exists().where(WebhookDelivery.webhook_id == Webhook.id, _is_due(now), may_be_sent)
     return list(session.scalars(select(Webhook.id).where(is_due)))
 
 
@@ -69,9 +79,10 @@ def claim(session: Session, webhook_id: UUID, *, limit: int, now: Now = database
     webhook = session.get(Webhook, webhook_id)
     if webhook is None:
         return []
+    only = [_IS_TEST] if webhook.paused_at else []
     chosen = (
         select(WebhookDelivery.id)
-        .where(WebhookDelivery.webhook_id == webhook_id, _PENDING, WebhookDelivery.next_at <= now())
+        .where(WebhookDelivery.webhook_id == webhook_id, _is_due(now), *only)
         .order_by(WebhookDelivery.next_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -82,7 +93,62 @@ def claim(session: Session, webhook_id: UUID, *, limit: int, now: Now = database
         .values(attempts=WebhookDelivery.attempts + 1, next_at=now(LEASE_S))
         .returning(WebhookDelivery)
     )
-    return [Claimed(row, webhook.url, webhook.secret) for row in rows]
+    return [
+        Claimed(row, webhook.url, _secrets(webhook, row.next_at - timedelta(seconds=LEASE_S))) for row in rows
+    ]
+
+
+def _is_due(now: Now) -> ColumnElement[bool]:
+    return _PENDING & (WebhookDelivery.next_at <= now())
+
+
+def _secrets(webhook: Webhook, at: datetime) -> tuple[str, ...]:
+    until = webhook.previous_secret_until
+    if webhook.previous_secret and until and at < until:
+        return webhook.secret, webhook.previous_secret
+    return (webhook.secret,)
+
+
+class Backlog(NamedTuple):
+    """What is still to be sent, except to webhooks that are paused.
+
+    Attributes:
+        oldest_s: how many seconds ago the oldest of it came in; 0 if there is none.
+    """
+
+    pending: int
+    oldest_s: float
+
+
+def backlog(session: Session, *, now: Now = database_now) -> Backlog:
+    """Return how much is still to be sent, and for how long it has waited."""
+    measures = (func.count(), func.min(WebhookDelivery.created_at), type_coerce(now(), UtcDateTime()))
+    pending = select(*measures).join(Webhook).where(_PENDING, Webhook.paused_at.is_(None))
+    count, oldest, at = session.execute(pending).one()
+    return Backlog(count, 0.0 if oldest is None else max(0.0, (at - oldest).total_seconds()))
+
+
+class Waiting(NamedTuple):
+    """A pending delivery: how long ago it came in, how often it was sent, and why the last time failed."""
+
+    age_s: float
+    attempts: int
+    last_error: str | None
+
+
+def oldest_pending(session: Session, webhook_id: UUID, *, now: Now = database_now) -> Waiting | None:
+    """Return the oldest pending delivery of a webhook; None if there is none."""
+    pending = (
+        select(WebhookDelivery, type_coerce(now(), UtcDateTime()))
+        .where(WebhookDelivery.webhook_id == webhook_id, _PENDING)
+        .order_by(WebhookDelivery.created_at)
+        .limit(1)
+    )
+    row = session.execute(pending).one_or_none()
+    if row is None:
+        return None
+    delivery, at = row
+    return Waiting((at - delivery.created_at).total_seconds(), delivery.attempts, delivery.last_error)
 
 
 def accepted(session: Session, sent: WebhookDelivery, *, now: Now = database_now) -> None:
@@ -94,28 +160,35 @@ def accepted(session: Session, sent: WebhookDelivery, *, now: Now = database_now
 
 def refused(
     session: Session, sent: WebhookDelivery, error: str, *, jitter: float, now: Now = database_now
-) -> None:
+) -> bool:
     """Record that an attempt has failed: the delivery is sent again later, or given up after the last one.
+
+    Returns whether it was given up.
 
     Args:
         jitter: what the time until the next attempt is multiplied by.
     """
     values = {"last_error": storable(error)[:_MAX_ERROR]}
     if sent.attempts > len(RETRY_S):
-        _record(session, sent, dead_at=now(), **values)
-    else:
-        _record(session, sent, next_at=now(RETRY_S[sent.attempts - 1] * jitter), **values)
+        return _record(session, sent, dead_at=now(), **values)
+    _record(session, sent, next_at=now(RETRY_S[sent.attempts - 1] * jitter), **values)
+    return False
 
 
-def gone(session: Session, sent: WebhookDelivery, error: str, *, now: Now = database_now) -> None:
-    """Record that a receiver wants no more deliveries: disable its webhook, give up what is pending."""
+def gone(session: Session, sent: WebhookDelivery, error: str, *, now: Now = database_now) -> int:
+    """Record that a receiver wants no more deliveries: disable its webhook, give up what is pending.
+
+    Returns how many deliveries were given up.
+    """
     # the webhook first, in the order in which its deletion locks
     session.execute(update(Webhook).where(Webhook.id == sent.webhook_id).values(disabled_at=now()))
-    session.execute(
+    given_up = session.scalars(
         update(WebhookDelivery)
         .where(WebhookDelivery.webhook_id == sent.webhook_id, _PENDING)
         .values(dead_at=now(), last_error=storable(error)[:_MAX_ERROR])
+        .returning(WebhookDelivery.id)
     )
+    return len(given_up.all())
 
 
 def purge(session: Session, webhook_id: UUID, *, limit: int, now: Now = database_now) -> int:

@@ -1,4 +1,4 @@
-"""Webhooks: create, list, delete; their deliveries: list, test, send again.
+"""Webhooks: create, list, change, delete; their deliveries: list, test, send again.
 
 A secret is stored as it is, because it signs each delivery. It is shown once.
 """
@@ -22,6 +22,9 @@ from shared.store.keyset import CreationKey, newest_first
 
 SECRET_PREFIX = "whsec_"
 """What secrets begin with, by the Standard Webhooks specification; the rest is base64."""
+
+ROTATION_S = 86_400.0
+"""Seconds for which a secret that was replaced signs beside the new one."""
 
 _SECRET_BYTES = 32
 _TEST = "webhook.test"
@@ -77,6 +80,45 @@ def _described(session: Session, row: Webhook) -> schemas.Webhook:
         "last_delivered_at": of_row(func.max(WebhookDelivery.delivered_at), DeliveryState.DELIVERED),
     }
     return schemas.Webhook.model_validate(row).model_copy(update=found)
+
+
+def change(
+    session: Session, webhook_id: UUID, changes: schemas.WebhookUpdate, *, now: Now = database_now
+) -> schemas.Webhook:
+    """Change a webhook. What is pending is sent to the present URL; another URL enables it. Idempotent.
+
+    Raises:
+        WebhookNotFound: there is no such webhook.
+    """
+    row, values = _get(session, webhook_id), changes.model_dump(exclude_unset=True)
+    if "states" in values:
+        values["states"] = sorted(set(values["states"]))
+    if values.pop("paused", row.paused_at is not None) != (row.paused_at is not None):
+        values["paused_at"] = None if row.paused_at else now()
+    if values.get("url", row.url) != row.url:
+        values["disabled_at"] = None
+    for name, value in values.items():
+        setattr(row, name, value)
+    session.flush()
+    session.refresh(row)
+    return _described(session, row)
+
+
+def rotate_secret(
+    session: Session, webhook_id: UUID, secret: str, *, now: Now = database_now
+) -> schemas.Webhook:
+    """Replace a webhook's secret; the one before signs too for `ROTATION_S`. Idempotent for one `secret`.
+
+    Raises:
+        WebhookNotFound: there is no such webhook.
+    """
+    row = _get(session, webhook_id)
+    if row.secret != secret:
+        row.secret, row.previous_secret = secret, row.secret
+        row.previous_secret_until = now(ROTATION_S)
+        session.flush()
+        session.refresh(row)
+    return _described(session, row)
 
 
 def delete(session: Session, webhook_id: UUID) -> None:

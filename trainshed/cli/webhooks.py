@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterable
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from shared.lifecycle import JobKind, JobState
-from shared.schemas import DeliveryState, Webhook, WebhookDelivery
+from shared.schemas import CreatedWebhook, DeliveryState, Webhook, WebhookDelivery
 from trainshed.cli import completion, options
 from trainshed.cli.fitting import FittedTable, number, prose, text
 from trainshed.cli.formatting import NOTHING, cell, minute
@@ -28,7 +28,7 @@ DeliveryId = Annotated[
 
 @app.callback()
 def webhooks(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
-    """List webhooks, or create, test and delete them, and look at their deliveries."""
+    """List webhooks, or create, change, test and delete them, and look at their deliveries."""
     if ctx.invoked_subcommand is None:
         write_result(server.webhooks(), _webhook_table, as_json=as_json, if_empty="No webhooks.")
 
@@ -58,11 +58,51 @@ def create(
         kind=kind,
         states=states or None,  # type: ignore[arg-type]  # pydantic refuses `queued` and `running` by name
     )
-    if as_json:
-        write_json(created)
-        return
-    typer.echo(created.secret)
-    say(f"The receiver verifies signatures with this secret: it is not shown again. Its id is {created.id}.")
+    _show_secret(created, as_json=as_json)
+
+
+@app.command()
+def change(
+    *,
+    webhook: WebhookId,
+    url: Annotated[str | None, typer.Option("--url", help="Where deliveries are sent, by POST.")] = None,
+    description: Annotated[
+        str | None, typer.Option("--description", help="What it is for; empty: none.")
+    ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            "--queue", help="Only jobs of this queue; empty: of all.", autocompletion=completion.queues
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Only jobs of this kind; empty: of both kinds.")
+    ] = None,
+    states: Annotated[
+        list[JobState] | None,
+        typer.Option("--state", help="Only jobs that end in this state; may be repeated."),
+    ] = None,
+    paused: Annotated[
+        bool | None, typer.Option("--pause/--resume", help="Send nothing, and keep it; or go on.")
+    ] = None,
+    server: options.Server,
+    as_json: options.Json = False,
+) -> None:
+    """Change a webhook: its URL, which jobs it is for, or whether it sends."""
+    given = {"description": description, "queue": queue, "kind": kind}
+    changes: dict[str, Any] = {name: value or None for name, value in given.items() if value is not None}
+    others = {"url": url, "states": states or None, "paused": paused}
+    changes |= {name: value for name, value in others.items() if value is not None}
+    if not changes:
+        raise typer.BadParameter("say what to change: --url, --queue, --kind, --state, --pause or --resume")
+    changed = server.change_webhook(webhook, **changes)
+    confirm(changed, f"Webhook {webhook} is changed, and {_state(changed)}.", as_json=as_json)
+
+
+@app.command("rotate-secret")
+def rotate_secret(webhook: WebhookId, server: options.Server, as_json: options.Json = False) -> None:
+    """Replace a webhook's secret and print the new one; the one before signs too for a day."""
+    _show_secret(server.rotate_webhook_secret(webhook), as_json=as_json)
 
 
 @app.command()
@@ -108,6 +148,18 @@ def redeliver(
     confirm(again, f"Delivery {delivery} is sent again.", as_json=as_json)
 
 
+def _show_secret(webhook: CreatedWebhook, *, as_json: bool) -> None:
+    if as_json:
+        write_json(webhook)
+        return
+    typer.echo(webhook.secret)
+    say(f"The receiver verifies signatures with this secret: it is not shown again. Its id is {webhook.id}.")
+
+
+def _state(webhook: Webhook) -> str:
+    return "disabled" if webhook.disabled_at else "paused" if webhook.paused_at else "enabled"
+
+
 def _wait_for(server: Client, delivery: WebhookDelivery) -> WebhookDelivery:
     """Return a delivery when its first attempt has ended, or after a time."""
     deadline = time.monotonic() + _TEST_S
@@ -132,7 +184,7 @@ def _webhook_table(webhooks: Iterable[Webhook]) -> FittedTable:
             str(webhook.id),
             cell(webhook.url),
             cell(" ".join(filter(None, jobs)) or "all"),
-            "disabled" if webhook.disabled_at else "enabled",
+            _state(webhook),
             minute(webhook.last_delivered_at) if webhook.last_delivered_at else NOTHING,
             f"{webhook.pending:,}",
             f"{webhook.dead:,}",

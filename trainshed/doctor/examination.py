@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from shared.settings import Settings
-from trainshed.doctor import database, datasets, disk, gpus, redis, settings, workers
+from trainshed.doctor import database, datasets, disk, gpus, redis, settings, webhooks, workers
 from trainshed.doctor.findings import Check, Finding, error
 
 CHECKS: Sequence[Check] = (
@@ -13,6 +13,7 @@ CHECKS: Sequence[Check] = (
     redis.check,
     datasets.check,
     workers.check,
+    webhooks.check,
     gpus.check,
 )
 

@@ -122,6 +122,17 @@ class ModelChanges(TypedDict, total=False):
     description: str | None
 
 
+class WebhookChanges(TypedDict, total=False):
+    """Fields of a webhook that can be changed; None removes the value, and a filter lets all jobs through."""
+
+    url: str
+    description: str | None
+    queue: str | None
+    kind: AnyKind | None
+    states: Sequence[AnyEndState]
+    paused: bool
+
+
 def with_spec(fields: Mapping[str, Any], spec: type[BaseModel], request: type[BaseModel]) -> dict[str, Any]:
     """Return the fields of a request, with those of its specification under `spec`.
 

@@ -1,14 +1,14 @@
 """Operations on webhooks and their deliveries."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from shared import schemas
-from shared.schemas import DeliveryState, Page, WebhookCreate
+from shared.schemas import DeliveryState, Page, WebhookCreate, WebhookUpdate
 from trainshed.items import AsyncItems
 from trainshed.operations.base import Operations, to_json, without_none
-from trainshed.operations.fields import AnyDeliveryState, AnyEndState, AnyKind
+from trainshed.operations.fields import AnyDeliveryState, AnyEndState, AnyKind, WebhookChanges
 
 
 class Webhooks(Operations):
@@ -35,6 +35,19 @@ class Webhooks(Operations):
     async def webhooks(self) -> tuple[schemas.Webhook, ...]:
         """Return the webhooks without their secrets, newest first."""
         return tuple([hook async for hook in self._items(Page[schemas.Webhook], "/v1/webhooks")])
+
+    async def change_webhook(self, webhook_id: UUID, **changes: Unpack[WebhookChanges]) -> schemas.Webhook:
+        """Change a webhook: its URL, which jobs it is for, or whether it is `paused`, so that all waits."""
+        change = to_json(WebhookUpdate.model_validate(changes))
+        return await self._request(schemas.Webhook, "PATCH", f"/v1/webhooks/{webhook_id}", json=change)
+
+    async def rotate_webhook_secret(self, webhook_id: UUID) -> schemas.CreatedWebhook:
+        """Replace a webhook's secret and return it with the new one. Not idempotent.
+
+        For a day each delivery is also signed by the secret before.
+        """
+        path = f"/v1/webhooks/{webhook_id}/rotate-secret"
+        return await self._request(schemas.CreatedWebhook, "POST", path)
 
     async def delete_webhook(self, webhook_id: UUID) -> None:
         """Delete a webhook and its deliveries."""

@@ -1,4 +1,4 @@
-"""Webhooks: create, test, delete; the deliveries that were given up."""
+"""Webhooks: create, change, test, delete; the deliveries that were given up."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -15,12 +15,13 @@ from api.web.forms import FormDep, errors, see_other
 from api.web.pages import render
 from shared.errors import InvalidWebhookUrl
 from shared.lifecycle import JobKind, JobState
-from shared.schemas import CreatedWebhook, DeliveryState, WebhookCreate
+from shared.schemas import CreatedWebhook, DeliveryState, WebhookCreate, WebhookUpdate
 from shared.store import activity
 
 router = APIRouter(prefix="/settings/webhooks", include_in_schema=False, dependencies=[ADMIN])
 
 _AN_OPEN_PAGE = 50
+_KEEP = "keep"  # two ends, which the form cannot name
 _DEAD = 20  # deliveries of a webhook that are shown
 ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
@@ -34,16 +35,50 @@ def show_webhooks(request: Request, services: ServicesDep, query: PageDep) -> Re
 @router.post("")
 def create_webhook(request: Request, services: ServicesDep, form: FormDep) -> Response:
     """Create a webhook, and show its secret this once."""
-    answer = Response()
     try:
-        created = webhook_routes.create_webhook(services, WebhookCreate.model_validate(_fields(form)), answer)
+        new = WebhookCreate.model_validate(_fields(form))
+        created = webhook_routes.create_webhook(services, new, Response())
     except ValidationError as error:
         return _render(request, services, wrong=errors(error), form=form, status=422)
     except InvalidWebhookUrl as error:
         return _render(request, services, wrong={"url": str(error)}, form=form, status=422)
-    page = _render(request, services, created=created)
-    page.headers["Cache-Control"] = answer.headers["Cache-Control"]  # no copy of the secret is kept
-    return page
+    return _show_secret(request, services, created)
+
+
+@router.post("/{webhook_id:uuid}/change")
+def change_webhook(request: Request, services: ServicesDep, webhook_id: UUID, form: FormDep) -> Response:
+    """Change where a webhook leads, and which jobs it is for."""
+    try:
+        fields = {"states": ENDS, **_fields(form)}
+        if form.get("state") == _KEEP:
+            del fields["states"]
+        webhook_routes.update_webhook(services, webhook_id, WebhookUpdate.model_validate(fields))
+    except ValidationError as error:
+        return _render(request, services, wrong=errors(error), form=form, changed=webhook_id, status=422)
+    except InvalidWebhookUrl as error:
+        wrong = {"url": str(error)}
+        return _render(request, services, wrong=wrong, form=form, changed=webhook_id, status=422)
+    return see_other("/settings/webhooks")
+
+
+@router.post("/{webhook_id:uuid}/pause")
+def pause(services: ServicesDep, webhook_id: UUID) -> Response:
+    """Send nothing for now."""
+    webhook_routes.update_webhook(services, webhook_id, WebhookUpdate(paused=True))
+    return see_other("/settings/webhooks")
+
+
+@router.post("/{webhook_id:uuid}/resume")
+def resume(services: ServicesDep, webhook_id: UUID) -> Response:
+    """Send what has waited."""
+    webhook_routes.update_webhook(services, webhook_id, WebhookUpdate(paused=False))
+    return see_other("/settings/webhooks")
+
+
+@router.post("/{webhook_id:uuid}/rotate-secret")
+def rotate_secret(request: Request, services: ServicesDep, webhook_id: UUID) -> Response:
+    """Replace a webhook's secret, and show the new one this once."""
+    return _show_secret(request, services, webhook_routes.rotate_secret(services, webhook_id, Response()))
 
 
 @router.post("/{webhook_id:uuid}/test")
@@ -67,6 +102,12 @@ def redeliver(services: ServicesDep, webhook_id: UUID, delivery_id: UUID) -> Res
     return see_other("/settings/webhooks")
 
 
+def _show_secret(request: Request, services: Services, created: CreatedWebhook) -> Response:
+    page = _render(request, services, created=created)
+    page.headers["Cache-Control"] = "no-store"  # no copy of the secret is kept
+    return page
+
+
 def _fields(form: Mapping[str, str]) -> dict[str, object]:
     texts = {name: form.get(name, "").strip() or None for name in ("description", "queue", "kind")}
     state = form.get("state")
@@ -79,6 +120,7 @@ def _render(
     query: PageQuery | None = None,
     *,
     created: CreatedWebhook | None = None,
+    changed: UUID | None = None,
     wrong: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
     status: int = 200,
@@ -86,7 +128,8 @@ def _render(
     """Return the page.
 
     Args:
-        created: a new webhook, whose secret is to be shown this once.
+        created: a webhook, whose new secret is to be shown this once.
+        changed: the webhook that `form` changes; None: it creates one.
         wrong: what is wrong with each of the form's fields.
     """
     page = webhook_routes.list_webhooks(services, query or PageQuery(_AN_OPEN_PAGE, None))
@@ -104,6 +147,7 @@ def _render(
             if hook.dead
         },
         created=created,
+        changed=changed,
         errors=wrong or {},
         form=form or {},
         kinds=list(JobKind),

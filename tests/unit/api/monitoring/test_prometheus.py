@@ -8,16 +8,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import update
+from sqlalchemy import select, update
 from starlette.middleware import Middleware
 
 from api.http.middleware import RequestTiming
 from api.monitoring import prometheus
 from api.monitoring.job_counters import JobCounters
-from api.monitoring.prometheus import RequestTimes, jobs_exposition
+from api.monitoring.prometheus import RequestTimes, deliveries_exposition, jobs_exposition
 from shared.db.engine import Database
-from shared.db.tables import Job
+from shared.db.tables import Job, WebhookDelivery
 from shared.store import attempts, recovery
+from shared.store.outbox import Outcome
 from tests.support import stored
 from tests.support.factories import (
     cancelled,
@@ -28,6 +29,7 @@ from tests.support.factories import (
     running,
     submitted,
     succeeded,
+    webhook,
     worker,
 )
 from tests.support.fakes import FrozenClock
@@ -238,3 +240,24 @@ def test_queues_that_anyone_names_have_a_bounded_number_of_series(
     }
     assert value(samples, "queue_oldest_age_seconds", queue="other") is not None
     assert value(samples, "queue_oldest_age_seconds", queue="made-up-1") is None
+
+
+@both
+def test_what_webhooks_wait_for_is_reported(database: Database) -> None:
+    samples = read(jobs_exposition(database, JobCounters()))
+    assert value(samples, "webhook_deliveries_pending") == 0
+    assert value(samples, "webhook_oldest_pending_age_seconds") == 0
+    webhook(database)
+    cancelled(database)
+    clock = FrozenClock()
+    clock.moment = database.read(lambda session: session.scalars(select(WebhookDelivery.created_at)).one())
+    clock.advance(90)
+    samples = read(jobs_exposition(database, JobCounters(), now=clock))
+    assert value(samples, "webhook_deliveries_pending") == 1
+    assert value(samples, "webhook_oldest_pending_age_seconds") == pytest.approx(90, abs=0.001)
+
+
+def test_outcomes_of_deliveries_are_counted_from_zero_on() -> None:
+    samples = read(deliveries_exposition({Outcome.ACCEPTED: 3}))
+    counts = [value(samples, "webhook_deliveries_total", outcome=each) for each in Outcome]
+    assert counts == [3, 0, 0]

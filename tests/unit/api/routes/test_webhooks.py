@@ -115,6 +115,8 @@ def test_a_deleted_webhook_is_not_there(client: httpx.Client) -> None:
     assert client.delete(f"/v1/webhooks/{webhook_id}").status_code == 204
     for answer in (
         client.delete(f"/v1/webhooks/{webhook_id}"),
+        change(client, webhook_id, paused=True),
+        client.post(f"/v1/webhooks/{webhook_id}/rotate-secret"),
         client.get(f"/v1/webhooks/{webhook_id}/deliveries"),
         client.post(f"/v1/webhooks/{webhook_id}/test"),
     ):
@@ -129,6 +131,57 @@ def test_the_lists_have_pages(client: httpx.Client) -> None:
     assert not rest["has_more"]
 
 
+def change(client: httpx.Client, webhook_id: str, **changes: Any) -> httpx.Response:
+    return client.patch(f"/v1/webhooks/{webhook_id}", json=changes)
+
+
+def test_what_is_given_is_changed(client: httpx.Client) -> None:
+    made = make(client, queue="slow", states=["failed"]).json()
+    del made["secret"]
+
+    answer = change(client, made["id"], url=f"{URL}/new", queue=None, paused=True)
+
+    paused_at = answer.json()["paused_at"]
+    assert (answer.status_code, paused_at is not None) == (200, True)
+    assert answer.json() == {**made, "url": f"{URL}/new", "queue": None, "paused_at": paused_at}
+    assert client.get("/v1/webhooks").json()["data"] == [answer.json()]
+    assert change(client, made["id"], paused=False).json()["paused_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"url": "http://127.0.0.1/"}, "invalid-webhook-url"),
+        ({"url": None}, "invalid-request"),
+        ({"url": ""}, "invalid-request"),
+        ({"states": None}, "invalid-request"),
+        ({"secret": "whsec_"}, "invalid-request"),
+    ],
+    ids=str,
+)
+def test_an_invalid_change_changes_nothing(
+    client: httpx.Client, changes: dict[str, Any], problem: str
+) -> None:
+    before = make(client).json()["id"], client.get("/v1/webhooks").json()
+    answer = change(client, before[0], **changes, description="new")
+    assert (answer.status_code, answer.json()["type"]) == (422, f"/problems/{problem}")
+    assert client.get("/v1/webhooks").json() == before[1]
+
+
+def test_a_secret_is_replaced_and_returned_only_once(client: httpx.Client) -> None:
+    made = make(client).json()
+
+    answer = client.post(f"/v1/webhooks/{made['id']}/rotate-secret")
+
+    rotated = answer.json()
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+    assert rotated["secret"].startswith("whsec_")
+    assert rotated["secret"] != made["secret"]
+    assert rotated["previous_secret_until"] is not None
+    listed = client.get("/v1/webhooks").text
+    assert all(each["secret"][6:] not in listed for each in (made, rotated))
+
+
 def test_webhooks_are_for_administrators(client: httpx.Client, database: Database) -> None:
     webhook_id = make(client).json()["id"]
     key = NewApiKey.draw()
@@ -138,6 +191,8 @@ def test_webhooks_are_for_administrators(client: httpx.Client, database: Databas
     for method, path in (
         ("POST", "/v1/webhooks"),
         ("GET", "/v1/webhooks"),
+        ("PATCH", f"/v1/webhooks/{webhook_id}"),
+        ("POST", f"/v1/webhooks/{webhook_id}/rotate-secret"),
         ("DELETE", f"/v1/webhooks/{webhook_id}"),
         ("POST", f"/v1/webhooks/{webhook_id}/test"),
         ("GET", delivery),

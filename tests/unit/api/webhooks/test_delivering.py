@@ -184,3 +184,14 @@ def test_old_deliveries_are_deleted(database: Database, receiver: Receiver) -> N
     kept = webhook_test(database, webhook_id)
     later = Deliverer(database, Settings(webhooks_allow_private=True), now=in_a_week)
     deliver_until(database, lambda: [row.id for row in rows(database)] == [kept], later)
+
+
+def test_what_came_of_attempts_is_counted(database: Database, receiver: Receiver) -> None:
+    deliverer = Deliverer(database, Settings(webhooks_allow_private=True))
+    receiver.statuses = [500, 204, 500, 500, 500, 204, 410]
+    hook = webhook(database, receiver.url)
+    for _ in range(4):
+        webhook_test(database, hook)
+        deliver_until(database, partial(have_ended, database), deliverer)
+
+    assert deliverer.outcomes == {"accepted": 2, "failed": 5, "given_up": 2}

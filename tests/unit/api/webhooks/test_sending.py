@@ -21,6 +21,7 @@ from tests.support.ports import closed_port
 from tests.support.webhook_receiver import Received, Receiver, running_receiver
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER = "whsec_" + base64.b64encode(bytes(24)).decode()
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -30,10 +31,10 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def make_claim(url: str, **overrides: Any) -> Claimed:
+def make_claim(url: str, *previous: str, **overrides: Any) -> Claimed:
     values: dict[str, Any] = {"id": UUID(int=1), "webhook_id": UUID(int=2), "attempts": 1}
     values |= {"created_at": NOW, "next_at": NOW + timedelta(seconds=LEASE_S + 7)}
-    return Claimed(WebhookDelivery(**{**values, **overrides}), url, SECRET)
+    return Claimed(WebhookDelivery(**{**values, **overrides}), url, (SECRET, *previous))
 
 
 def send(claimed: Claimed, *, allow_private: bool = True) -> Answer:
@@ -69,7 +70,7 @@ def test_a_delivery_can_be_verified_by_its_receiver(receiver: Receiver) -> None:
     assert send(make_claim(receiver.url)) == Answer(204, "the answer is 204 No Content")
     (request,) = receiver.received
     assert verify(request)
-    assert not verify(request, "whsec_" + base64.b64encode(bytes(24)).decode())
+    assert not verify(request, OTHER)
     assert (request.path, request.id) == ("/hook", str(UUID(int=1)))
     assert request.headers["webhook-timestamp"] == str(int(NOW.timestamp()) + 7)
     assert request.headers["content-type"] == "application/json"
@@ -197,3 +198,10 @@ def test_a_name_that_does_not_exist_is_an_answer(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     answer = send(make_claim("https://nowhere.example/"))
     assert answer.detail == "the request failed: [Errno -2] Name or service not known"
+
+
+def test_while_a_secret_is_replaced_either_one_verifies(receiver: Receiver) -> None:
+    assert send(make_claim(receiver.url, OTHER)).is_accepted
+    (request,) = receiver.received
+    assert verify(request, SECRET)
+    assert verify(request, OTHER)

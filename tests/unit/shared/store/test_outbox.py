@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from shared.db.engine import Database
 from shared.db.tables import Job, Webhook, WebhookDelivery
 from shared.lifecycle import TERMINAL, JobState
+from shared.schemas import WebhookUpdate
 from shared.store import attempts, claims, job_edits, outbox, recovery, webhooks
 from shared.store.outbox import Claimed
 from shared.store.transitions import AttemptFailure
@@ -195,8 +196,60 @@ def test_a_secret_is_in_no_text_of_a_claim(database: Database, clock: FrozenCloc
     webhook_test(database, webhook_id)
     clock.moment = the_delivery(database).next_at
     (claimed,) = claim(database, webhook_id, clock)
-    assert claimed.secret.startswith("whsec_")
-    assert claimed.secret not in repr(claimed)
+    [secret] = claimed.secrets
+    assert secret.startswith("whsec_")
+    assert secret not in repr(claimed)
+
+
+def test_a_replaced_secret_signs_too_for_a_day(database: Database, clock: FrozenClock) -> None:
+    webhook_id = webhook(database)
+    webhook_test(database, webhook_id)
+    clock.moment = the_delivery(database).next_at
+    database.write(partial(webhooks.rotate_secret, webhook_id=webhook_id, secret="whsec_new", now=clock))
+    (claimed,) = claim(database, webhook_id, clock)
+    assert claimed.secrets[0] == "whsec_new"
+    assert len(claimed.secrets) == 2
+    clock.advance(webhooks.ROTATION_S)
+    (claimed,) = claim(database, webhook_id, clock)
+    assert claimed.secrets == ("whsec_new",)
+
+
+def test_what_is_pending_of_a_paused_webhook_waits_and_tests_do_not(
+    database: Database, clock: FrozenClock
+) -> None:
+    webhook_id = webhook(database)
+    pause = partial(webhooks.change, webhook_id=webhook_id)
+    database.write(partial(pause, changes=WebhookUpdate(paused=True)))
+    job_id = cancelled(database)
+    clock.moment = the_delivery(database).next_at
+    clock.advance(100)
+    assert database.read(partial(outbox.due, now=clock)) == []
+    assert database.read(partial(outbox.backlog, now=clock)) == (0, 0.0)
+    test_id = webhook_test(database, webhook_id)
+    clock.moment = max(clock.moment, *(delivery.next_at for delivery in deliveries(database)))
+    assert [claimed.delivery.id for claimed in claim(database, webhook_id, clock)] == [test_id]
+
+    database.write(partial(pause, changes=WebhookUpdate(paused=False)))
+
+    assert database.read(partial(outbox.due, now=clock)) == [webhook_id]
+    assert [claimed.delivery.job_id for claimed in claim(database, webhook_id, clock)] == [job_id]
+
+
+def test_the_backlog_is_what_is_pending_and_since_when(database: Database, clock: FrozenClock) -> None:
+    assert database.read(partial(outbox.backlog, now=clock)) == (0, 0.0)
+    webhook_id = webhook(database)
+    for _ in range(2):
+        cancelled(database)
+    oldest, _ = sorted(deliveries(database), key=lambda delivery: delivery.created_at)
+    clock.moment = oldest.created_at
+    clock.advance(60)
+    assert database.read(partial(outbox.backlog, now=clock)) == (2, 60.0)
+    waiting = database.read(partial(outbox.oldest_pending, webhook_id=webhook_id, now=clock))
+    assert waiting == (60.0, 0, None)
+    for claimed in claim(database, webhook_id, clock):
+        database.write(partial(outbox.accepted, sent=claimed.delivery, now=clock))
+    assert database.read(partial(outbox.backlog, now=clock)) == (0, 0.0)
+    assert database.read(partial(outbox.oldest_pending, webhook_id=webhook_id, now=clock)) is None
 
 
 def test_a_failed_delivery_is_tried_again_later_and_later_and_then_given_up(

@@ -1,16 +1,19 @@
 """Webhooks are created, listed with what their deliveries came to, and deleted with them."""
 
 from base64 import b64decode
+from datetime import timedelta
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from shared.db.engine import Database
+from shared.db.tables import Webhook as TableWebhook
 from shared.errors import DeliveryNotFound, WebhookNotFound
-from shared.schemas import DeliveryState, Webhook, WebhookCreate
+from shared.schemas import DeliveryState, Webhook, WebhookCreate, WebhookUpdate
 from shared.store import outbox, webhooks
 from tests.support.factories import cancelled, webhook, webhook_test
+from tests.support.fakes import FrozenClock
 
 
 def listed(database: Database) -> list[Webhook]:
@@ -64,6 +67,54 @@ def test_creating_a_webhook_is_idempotent(database: Database) -> None:
     assert len(listed(database)) == 1
 
 
+def change(database: Database, webhook_id: UUID, **changes: object) -> Webhook:
+    request = WebhookUpdate.model_validate(changes)
+    return database.write(partial(webhooks.change, webhook_id=webhook_id, changes=request))
+
+
+def test_only_the_given_fields_are_changed(database: Database) -> None:
+    webhook_id = webhook(database, description="chat", queue="slow", kind="train", states=["failed"])
+    before = listed(database)[0]
+
+    assert change(database, webhook_id) == before
+    changed = change(database, webhook_id, queue=None, states=["failed", "cancelled", "failed"])
+
+    assert changed == before.model_copy(update={"queue": None, "states": ("cancelled", "failed")})
+    assert listed(database) == [changed]
+
+
+def test_a_webhook_is_paused_once_and_resumed(database: Database, clock: FrozenClock) -> None:
+    webhook_id, times = webhook(database), []
+    for paused in (True, True, False, False):
+        request = WebhookUpdate(paused=paused)
+        work = partial(webhooks.change, webhook_id=webhook_id, changes=request, now=clock)
+        times.append(database.write(work).paused_at)
+        clock.advance(1)
+    assert times[0] is not None
+    assert times == [times[0], times[0], None, None]
+
+
+def test_another_url_enables_a_webhook(database: Database) -> None:
+    webhook_id = webhook(database, "https://example.org/gone")
+    webhook_test(database, webhook_id)
+    end_one(database, listed(database)[0], dead=True)
+
+    assert change(database, webhook_id, url="https://example.org/gone").disabled_at is not None
+    assert change(database, webhook_id, url="https://example.org/new").disabled_at is None
+
+
+def test_replacing_a_secret_is_idempotent(database: Database, clock: FrozenClock) -> None:
+    webhook_id = webhook(database)
+    first = database.read(lambda session: session.get_one(TableWebhook, webhook_id).secret)
+    rotate = partial(webhooks.rotate_secret, webhook_id=webhook_id, secret="whsec_2", now=clock)
+
+    assert database.write(rotate) == database.write(rotate)
+
+    row = database.read(lambda session: session.get_one(TableWebhook, webhook_id))
+    assert (row.secret, row.previous_secret) == ("whsec_2", first)
+    assert row.previous_secret_until == clock.moment + timedelta(days=1)
+
+
 def test_deliveries_are_listed_by_state(database: Database) -> None:
     webhook(database)
     for _ in range(2):
@@ -82,6 +133,8 @@ def test_a_deleted_webhook_takes_its_deliveries_with_it(database: Database) -> N
     assert listed(database) == []
     for gone in (
         lambda session: webhooks.delete(session, webhook_id),
+        lambda session: webhooks.change(session, webhook_id, WebhookUpdate()),
+        lambda session: webhooks.rotate_secret(session, webhook_id, "whsec_2"),
         lambda session: webhooks.add_test(session, webhook_id),
         lambda session: webhooks.redeliver(session, webhook_id, delivery_id),
         lambda session: webhooks.deliveries(session, webhook_id, limit=1),

@@ -68,6 +68,39 @@ def test_a_webhook_is_created_tested_listed_and_deleted(url: str, receiver: Rece
     assert run(url).stderr == "No webhooks.\n"
 
 
+def test_a_webhook_is_changed_paused_and_resumed(url: str, receiver: Receiver, database: Database) -> None:
+    webhook_id = created(url, receiver.url, "--queue", "slow", "--kind", "train")
+    nothing = run(url, "change", webhook_id)
+    assert (nothing.exit_code, "say what to change" in nothing.stderr) == (2, True)
+    assert "is changed, and paused" in run(url, "change", webhook_id, "--pause", "--queue", "").stderr
+    assert "paused" in run(url).stdout
+    cancelled(database)
+    assert run(url, "test", webhook_id).exit_code == 0
+    assert [request.event["type"] for request in receiver.received] == ["webhook.test"]
+
+    resumed = run(url, "change", webhook_id, "--resume", "--kind", "", "--state", "cancelled", "--json")
+
+    hook = json.loads(resumed.stdout)
+    assert (hook["queue"], hook["kind"], hook["states"], hook["paused_at"]) == (
+        None,
+        None,
+        ["cancelled"],
+        None,
+    )
+    # what ended before the change of the kind was not for it
+    cancelled(database)
+    wait_until(lambda: len(receiver.received) == 3, "what has waited is sent too")
+
+
+def test_a_secret_is_replaced(url: str, receiver: Receiver) -> None:
+    webhook_id = created(url, receiver.url)
+    rotated = run(url, "rotate-secret", webhook_id)
+    assert rotated.stdout.startswith("whsec_")
+    assert webhook_id in rotated.stderr
+    assert run(url, "test", webhook_id).exit_code == 0
+    assert len(receiver.received[0].headers["webhook-signature"].split()) == 2
+
+
 def test_a_test_that_is_not_accepted_says_why(url: str, receiver: Receiver) -> None:
     receiver.statuses = [500]
     tested = run(url, "test", created(url, receiver.url))

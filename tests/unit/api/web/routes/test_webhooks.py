@@ -91,6 +91,44 @@ def test_a_webhook_is_tested_and_deleted(client: httpx.Client, database: Databas
     assert "No webhooks yet" in client.get(PAGE).text
 
 
+def test_a_webhook_is_changed_by_its_form(client: httpx.Client, database: Database) -> None:
+    hook = webhook(database, URL, queue="slow", states=["failed", "cancelled"])
+    page = client.get(PAGE).text
+    assert '<option value="keep" selected>cancelled, failed</option>' in page
+
+    def change(**fields: str) -> httpx.Response:
+        return client.post(f"{PAGE}/{hook}/change", data={"url": URL, **fields}, headers=OWN_PAGE)
+
+    assert change(queue="", kind="train", state="keep", description="chat").status_code == 303
+    (changed,) = client.get("/v1/webhooks").json()["data"]
+    assert (changed["queue"], changed["kind"], changed["states"]) == (None, "train", ["cancelled", "failed"])
+    assert change(state="").status_code == 303
+    assert len(client.get("/v1/webhooks").json()["data"][0]["states"]) == 3
+    for url, reason in (("http://127.0.0.1/", "internal address"), ("x", "should match")):
+        refused = change(url=url, description="kept")
+        assert refused.status_code == 422
+        assert reason in refused.text.partition(f'id="{hook}-url-error"')[2].partition("</p>")[0]
+        assert 'value="kept"' in refused.text
+    assert client.get("/v1/webhooks").json()["data"][0]["url"] == URL
+
+
+def test_a_webhook_is_paused_and_resumed(client: httpx.Client, database: Database) -> None:
+    hook = webhook(database, URL)
+    for action, shown in (("pause", "Paused"), ("resume", "Enabled")):
+        answer = client.post(f"{PAGE}/{hook}/{action}", data={}, headers=OWN_PAGE)
+        assert (answer.status_code, answer.headers["Location"]) == (303, PAGE)
+        assert shown in client.get(PAGE).text
+
+
+def test_a_new_secret_is_shown_once(client: httpx.Client, database: Database) -> None:
+    hook = webhook(database, URL)
+    answer = client.post(f"{PAGE}/{hook}/rotate-secret", data={}, headers=OWN_PAGE)
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+    (secret,) = re.findall(r"whsec_[\w+/=]+", answer.text)
+    assert "The secret is replaced" in answer.text
+    assert secret not in client.get(PAGE).text
+
+
 def test_it_is_for_administrators(client: httpx.Client, database: Database) -> None:
     assert PAGE in client.get("/settings").text
     key = NewApiKey.draw()
