@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.background import running_tasks
 from shared import log
 from shared.db.engine import Database
 
@@ -18,12 +19,8 @@ _log = log.get_logger(__name__)
 @asynccontextmanager
 async def obeyed(database: Database) -> AsyncIterator[None]:
     """In this block, have a database refuse every transaction while its floor is above this version."""
-    task = asyncio.create_task(_check(database))
-    try:
+    async with running_tasks(_check(database)):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _check(database: Database) -> None:
