@@ -12,8 +12,8 @@ MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" 
 # whatever the environment says, compiled modules are kept: tests start hundreds of programs
 TESTING := PYTHONDONTWRITEBYTECODE= TMPDIR=$(or $(MEMORY),$${TMPDIR:-/tmp})
 PYTEST := $(TESTING) $(BIN)/pytest -p no:schemathesis
-# `make test` leaves out what needs a GPU or a Docker engine, and the long fault tests
-TEST := not gpu and not compose and not upgrade and (not faults or kills)
+# `make test` leaves out what needs a GPU, a Docker engine, several hosts or another version, and the long fault tests
+TEST := not gpu and not compose and not hosts and not upgrade and (not faults or kills)
 # `make quick` leaves out TensorFlow (tests/unit/workers/mnist), PostgreSQL and tests that take seconds
 QUICK := not slow and not postgresql
 
@@ -49,6 +49,10 @@ upgrade-check: .venv/installed ## Rehearse upgrade and rollback with the last re
 .PHONY: e2e-compose
 e2e-compose: .venv/installed ## Run the compose file of a fresh clone through a day, kills and restarts: needs a Docker engine
 	$(BIN)/pytest -p no:schemathesis -p no:randomly -m compose tests/e2e
+
+.PHONY: e2e-hosts
+e2e-hosts: .venv/installed ## Cut hosts off from Redis and PostgreSQL for a minute, which needs root, and try nginx and Caddy
+	$(TESTING) $(BIN)/pytest -p no:schemathesis -p no:randomly -rs -m hosts tests/faults tests/e2e
 
 .PHONY: contract
 contract: .venv/installed ## Test the API against its OpenAPI document with schemathesis: about 8 minutes

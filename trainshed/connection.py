@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.addresses import is_loopback, public
 from shared.schemas import Problem
+from trainshed import certificates
 from trainshed.errors import ClientError, ServerUnreachable, TrainshedApiError, UnexpectedResponse, UsageError
 
 M = TypeVar("M", bound=BaseModel)
@@ -248,14 +249,15 @@ def http_options(url: str, api_key: str, timeout_s: float) -> dict[str, Any]:
     """Return the options of the httpx client for a server.
 
     Raises:
-        UsageError: it is not the URL of a server.
+        UsageError: it is not the URL of a server, or the environment names no file of certificates.
     """
     address = _parse(url.rstrip("/"))
     return {
         "base_url": address,
+        "verify": certificates.trusted() if address.scheme == "https" else True,
         "headers": {"Authorization": f"Bearer {api_key}"} if api_key else None,
         "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
-        # a proxy that the environment names leads away from this host
+        # a proxy that the environment names leads away from this host; httpx then ignores SSL_CERT_FILE too
         "trust_env": not is_loopback(address.host),
     }
 
@@ -291,5 +293,7 @@ def _retry_after_s(outcome: httpx.Response | httpx.TransportError) -> float:
 
 
 def _reason(error: httpx.TransportError) -> str:
+    if untrusted := certificates.untrusted(error):
+        return untrusted
     words = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
     return words[0].lower() + words[1:]

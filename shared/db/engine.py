@@ -48,6 +48,11 @@ _POSTGRESQL_OPTIONS = {
 _POSTGRESQL_SETTINGS = {
     # bounds how long a stopped process can hold row locks, which would block the reconcilers
     "idle_in_transaction_session_timeout": "'10s'",
+    # and that of a host that has vanished: within a pipeline, or before it has read an answer, it is not idle
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
     # starting parallel workers takes longer than they save in short statements
     "max_parallel_workers_per_gather": "0",
     # the indexes of lists and counts are cached in memory, so index scans are cheap
@@ -255,8 +260,8 @@ def _postgresql_engine(url: str, program: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
         try:
-            for name, value in _settings_of(connection.info.server_version // 10_000).items():
-                connection.execute(f"SET {name} = {value}")
+            settings = _settings_of(connection.info.server_version // 10_000).items()
+            connection.execute("; ".join(f"SET {name} = {value}" for name, value in settings))
             connection.commit()
         except psycopg.Error:
             connection.close()  # the pool does not know it yet

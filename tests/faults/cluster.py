@@ -155,7 +155,7 @@ class Cluster:
             )
             runner.run_jobs(process, self.settings.queues[0])
 
-    def wait_until_ready(self, program: Program, *, slots: int = 1) -> None:
+    def wait_until_ready(self, program: Program, *, slots: int = 1, timeout: float = 60) -> None:
         """Wait until a worker is registered and each of its pool processes takes jobs."""
 
         def ready() -> bool:
@@ -165,7 +165,7 @@ class Cluster:
             row = select(Worker.pid).where(Worker.pid == program.pid, Worker.state == WorkerState.ONLINE)
             return self.database.read(lambda session: session.execute(row).first() is not None)
 
-        wait_until(ready, f"worker {program.pid} is ready", timeout=60)
+        wait_until(ready, f"worker {program.pid} is ready", timeout)
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRAINSHED_")}

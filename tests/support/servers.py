@@ -97,14 +97,18 @@ class PostgresServer:
         self._run(
             "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"
         )
+        # of the addresses that it is told to listen on, which are none by default
+        with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
 
     @property
     def socket(self) -> Path:
         return self._folder / ".s.PGSQL.5432"
 
-    def url(self, database: str = "postgres") -> str:
-        """The SQLAlchemy URL of one of its databases."""
-        return f"postgresql+psycopg://postgres@/{database}?host={self._folder}"
+    def url(self, database: str = "postgres", address: str = "") -> str:
+        """The SQLAlchemy URL of one of its databases: by its socket, or `host:port` that it listens on."""
+        query = "" if address else f"?host={self._folder}"
+        return f"postgresql+psycopg://postgres@{address}/{database}{query}"
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run one statement outside a transaction, such as CREATE DATABASE."""
@@ -179,9 +183,9 @@ class PostgresServer:
 ServerT = TypeVar("ServerT", RedisServer, PostgresServer)
 
 
-def running_redis() -> AbstractContextManager[RedisServer]:
+def running_redis(*options: str) -> AbstractContextManager[RedisServer]:
     """Run a Redis for the length of a `with` block; its files are deleted at the end."""
-    return _running(RedisServer)
+    return _running(RedisServer, *options)
 
 
 def running_postgres(*options: str) -> AbstractContextManager[PostgresServer]:

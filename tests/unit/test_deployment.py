@@ -15,6 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
+from api.http.middleware import MAX_IMAGES_BYTES
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support import factories
@@ -87,6 +88,24 @@ def test_promtool_accepts_the_rules_and_their_tests_pass(check: tuple[str, ...])
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("promtool is not installed")
     ended = subprocess.run(["promtool", *check], cwd=MONITORING, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "silence"),
+    [
+        ("nginx.conf", r"client_max_body_size (\d+)m;", r"proxy_read_timeout (\d+)s;"),
+        ("Caddyfile", r"max_size (\d+)MiB", r"response_header_timeout (\d+)s"),
+    ],
+)
+def test_proxies_let_pass_the_largest_body_and_the_longest_silence(
+    name: str, largest: str, silence: str
+) -> None:
+    text = (ROOT / "deploy" / "proxy" / name).read_text()
+    assert [int(size) * 2**20 for size in re.findall(largest, text)] == [MAX_IMAGES_BYTES]
+    [seconds] = map(int, re.findall(silence, text))
+    parameters = create_app(Settings()).openapi()["paths"]["/v1/jobs/{job_id}"]["get"]["parameters"]
+    [wait] = [each["schema"]["maximum"] for each in parameters if each["name"] == "wait"]
+    assert seconds > wait
 
 
 def test_images_name_the_version_of_the_package() -> None:

@@ -1,12 +1,14 @@
 """Requests are retried while that may help; responses are validated."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import httpx
 import pytest
 
 from shared.schemas import Version
 from tests.support.fake_api import URL, make_problem
+from tests.support.proxies import make_certificate
 from trainshed.connection import BlockingTransport, Connection, http_options
 from trainshed.errors import ServerUnreachable, TrainshedApiError, UnexpectedResponse, UsageError
 from trainshed.items import run
@@ -249,3 +251,13 @@ def test_the_environments_proxy_is_not_used_for_this_host(monkeypatch: pytest.Mo
 
     assert uses_proxy("http://10.0.0.1:8000")
     assert not uses_proxy("http://127.0.0.1:8000")
+
+
+def test_the_environments_certificates_are_trusted_for_this_host_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    for url in ("https://127.0.0.1", "https://example.org"):
+        [trusted] = http_options(url, "", 1.0)["verify"].get_ca_certs()
+        assert trusted["subject"] == ((("commonName", "localhost"),),)

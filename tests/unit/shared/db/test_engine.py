@@ -20,9 +20,10 @@ from shared.db.tables import Job
 from shared.store.submit import submit_job
 from tests.support.databases import open_database
 from tests.support.factories import make_new_job, submitted
-from tests.support.servers import PostgresServer
+from tests.support.servers import PostgresServer, running_postgres
 from tests.support.stored import count_jobs
 from tests.support.waiting import wait_until
+from trainshed.local.ports import find_free
 
 
 def _submit(session: Session) -> UUID:
@@ -249,6 +250,20 @@ def test_postgresql_starts_no_parallel_workers_and_prefers_indexes(postgresql: D
     names = ("max_parallel_workers_per_gather", "random_page_cost")
     values = postgresql.read(lambda session: [session.scalar(text(f"SHOW {name}")) for name in names])
     assert values == ["0", "1.1"]
+
+
+def test_postgresql_ends_the_connection_of_a_client_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = str(find_free("127.0.0.1"))
+    monkeypatch.setenv("PGPORT", port)  # of the server, and of who connects by its socket
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    with (
+        running_postgres("-c", "listen_addresses=127.0.0.1") as server,
+        open_database(server.url(address=f"127.0.0.1:{port}")) as database,
+    ):
+        values = database.read(lambda session: [session.scalar(text(f"SHOW {name}")) for name in names])
+    assert values == ["5", "2", "3", "10000"]
 
 
 def test_connections_that_set_nothing_have_the_same_settings(postgresql_url: str) -> None:
