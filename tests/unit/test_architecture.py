@@ -25,7 +25,9 @@ ROOT_MODULES = {
             "texts",
         ),
     },
-    "trainshed": {"async_client", "client", "connection", "errors", "images", "items", "streaming"},
+    "trainshed": {
+        *("async_client", "certificates", "client", "connection", "errors", "images", "items", "streaming"),
+    },
 }
 LARGE_MODULES = {"shared/db/tables.py"}  # all tables
 SERVER_PACKAGES = {"sqlalchemy", "alembic", "numpy", "celery", "redis", "uvicorn", "fastapi", "tensorflow"}

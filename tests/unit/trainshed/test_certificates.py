@@ -19,7 +19,8 @@ def test_the_authorities_of_the_environment_are_trusted_and_no_others(
 
 
 def test_public_authorities_are_trusted_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
     assert len(certificates.trusted().get_ca_certs()) > 50
 
 
