@@ -93,11 +93,11 @@ bench: .venv/installed .venv-bench/installed ## Run the benchmarks against their
 	@echo "Setting up .venv with $$($(PYTHON) --version), about 90 seconds the first time" >&2
 	@if command -v uv >/dev/null; then \
 		uv venv -q --allow-existing --python $(PYTHON) .venv && \
-		PYTHONWARNINGS=ignore uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[local,worker]' --group dev --compile-bytecode; \
+		PYTHONWARNINGS=ignore uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[local,traces,worker]' --group dev --compile-bytecode; \
 	else \
 		$(PYTHON) -m venv .venv && \
 		$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1' && \
-		PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,worker]' --group dev; \
+		PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,traces,worker]' --group dev; \
 	fi
 	@touch $@
 

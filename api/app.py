@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api.http import access_log, auth, docs_page, error_handlers, openapi
+from api.http import access_log, auth, docs_page, error_handlers, openapi, request_traces
 from api.http.callers import Callers
 from api.http.cross_site import CrossSiteGuard
 from api.http.head import Head
@@ -57,6 +57,7 @@ from api.services import open_services
 from api.web import site
 from api.web.errors import PageErrors
 from api.webhooks.delivering import Deliverer
+from shared import tracing
 from shared.settings import Settings, get_settings
 
 _DESCRIPTION = (
@@ -94,13 +95,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or get_settings()
     settings.require_guarded()
+    tracing.start(request_traces.SERVICE)
     request_times = RequestTimes()
     app = _Api(
         title="Trainshed",
         version=version("trainshed"),
         description=_DESCRIPTION,
         lifespan=partial(_lifespan, settings=settings, request_times=request_times),
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # looking for it takes 10 us a request
+        telemetry=request_traces.telemetry(),
         docs_url=None,
         redoc_url=None,
         middleware=_middleware(settings, request_times),
@@ -122,7 +124,13 @@ async def _lifespan(
     _app: FastAPI, settings: Settings, request_times: RequestTimes
 ) -> AsyncIterator[dict[str, object]]:
     """Create the objects that all requests share, under the names by which `api.deps` reads them."""
-    with _rare_full_collections(), open_services(settings) as services, closing(Decoder()) as decoder:
+    with (
+        ExitStack() as last,
+        _rare_full_collections(),
+        open_services(settings) as services,
+        closing(Decoder()) as decoder,
+    ):
+        last.callback(tracing.stop)
         watcher = JobWatcher(services.database, settings)
         callers = Callers(services.database, settings)
         open_streams = OpenStreams(callers)

@@ -3,7 +3,7 @@
 import logging
 import re
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -22,12 +22,24 @@ def _add_request_id(_logger: Any, _method: str, line: MutableMapping[str, Any]) 
     return line
 
 
+_further_fields: Callable[[], Mapping[str, str]] | None = None
+
+
+def _add_further_fields(
+    _logger: Any, _method: str, line: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    if _further_fields is not None:
+        line.update(_further_fields())
+    return line
+
+
 # of a request, which `api.http.access_log` adds
 _EXTRA = ("client", "method", "path", "status", "ms")
 
 _PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     _add_request_id,
+    _add_further_fields,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -109,6 +121,12 @@ def request_id() -> str | None:
 def handling_request(request_id: str) -> None:
     """Add this request id to the log lines of the current task and of the threads that it starts."""
     _request_id.set(request_id)
+
+
+def add_fields(fields: Callable[[], Mapping[str, str]] | None) -> None:
+    """Add to each line of this process what `fields` returns where it is logged; None: no longer."""
+    global _further_fields
+    _further_fields = fields
 
 
 bound = structlog.contextvars.bound_contextvars

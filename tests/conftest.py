@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from shared import tracing
 from shared.broker import Broker
 from shared.db.engine import Database
 from shared.settings import Settings, get_settings
@@ -21,6 +22,7 @@ from tests.support.factories import make_settings
 from tests.support.fakes import FrozenClock
 from tests.support.paths import MNIST
 from tests.support.servers import PostgresServer, RedisServer, running_app, running_postgres, running_redis
+from tests.support.trace_collector import Collector, running_collector
 
 _LONG = {"contract", "e2e", "faults", "mnist", "web"}  # folders of tests of many seconds each
 
@@ -63,8 +65,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment() -> Iterator[dict[str, str]]:
-    """Remove Trainshed's variables from the environment, which no test may depend on; yield them."""
-    variables = {name: value for name, value in os.environ.items() if name.startswith("TRAINSHED_")}
+    """Remove Trainshed's and OpenTelemetry's variables, which no test may depend on; yield them."""
+    ours = ("TRAINSHED_", "OTEL_")
+    variables = {name: value for name, value in os.environ.items() if name.startswith(ours)}
     with pytest.MonkeyPatch.context() as environment:
         for name in variables:
             environment.delenv(name)
@@ -227,3 +230,15 @@ def api(live_settings: Settings) -> Iterator[httpx.Client]:
     """An HTTP client of the API, which runs on `database_url` and `redis`."""
     with running_app(create_app(live_settings)) as client:
         yield client
+
+
+@pytest.fixture
+def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """A collector that this process exports its spans to; `tracing.stop` sends the last ones."""
+    with running_collector() as collector:
+        for name, value in collector.environment.items():
+            monkeypatch.setenv(name, value)
+        tracing.start("test")
+        yield collector
+        collector.may_answer.set()
+        tracing.stop()

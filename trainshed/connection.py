@@ -5,9 +5,11 @@ It is written once, as coroutines, for both clients: with a `BlockingTransport` 
 
 import logging
 import re
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from random import uniform
 from typing import Any, Protocol, TypeVar
 
@@ -209,10 +211,11 @@ class Connection:
     async def _attempt(
         self, method: str, path: str, stream: bool, options: dict[str, Any]
     ) -> httpx.Response | httpx.TransportError:
+        request = self.transport.request(method, path, **options)
+        if "opentelemetry.trace" in sys.modules:  # of the caller: its trace goes on in the server
+            import_module("opentelemetry.propagate").inject(request.headers)
         try:
-            response = await self.transport.send(
-                self.transport.request(method, path, **options), stream=stream
-            )
+            response = await self.transport.send(request, stream=stream)
         except httpx.TransportError as error:
             return error
         self._reached = True

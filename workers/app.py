@@ -11,10 +11,11 @@ from celery import signals
 from celery.concurrency.asynpool import AsynPool
 from celery.worker import state
 
-from shared import log
+from shared import log, tracing
 from shared.broker import celery_app
 from shared.settings import get_settings
 from workers import notices, pool_process, transport
+from workers.attempt_trace import SERVICE
 from workers.draining import DrainStep
 from workers.gpus import slot_count, visible_gpus
 from workers.parent import ParentProcess
@@ -79,10 +80,16 @@ def _stop_parent(**_: Any) -> None:
 def _start_pool_process(**_: Any) -> None:
     try:
         pool_process.start()
+        tracing.start(SERVICE)
     except Exception:
         # Celery would keep the process in the pool, where it would consume every message and run no job
         _log.exception("pool process failed to start, stopping the worker")
         os.kill(os.getppid(), pool_process.START_FAILED_SIGNAL)
+
+
+@signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator, unused-ignore]
+def _stop_pool_process(**_: Any) -> None:
+    tracing.stop()
 
 
 def _end(code: int) -> None:

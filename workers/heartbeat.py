@@ -11,7 +11,8 @@ from typing import Self
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from shared import errors, log
+from shared import errors, log, tracing
+from shared.lifecycle import AttemptOutcome
 from shared.store import attempts
 from shared.store.transitions import AttemptFailure, AttemptId
 from workers.pending import PendingProgress
@@ -25,6 +26,9 @@ _TIMEOUT_GRACE_S = 5.0
 _CANCEL_GRACE_S = 0.7
 # how long a step may go on after the attempt was interrupted before its process is ended
 _INTERRUPTION_GRACE_S = 5.0
+
+
+Ended = Callable[[AttemptOutcome, AttemptFailure | None], None]
 
 
 class Heartbeat:
@@ -44,14 +48,20 @@ class Heartbeat:
         pending: PendingProgress,
         *,
         max_runtime_s: float | None = None,
+        ended: Ended = lambda _outcome, _failure: None,
         exit_process: Callable[[int], None] = os._exit,
     ) -> None:
-        """Prepare; the thread starts with the `with` block. Tests replace `exit_process`."""
+        """Prepare; the thread starts with the `with` block. Tests replace `exit_process`.
+
+        Args:
+            ended: called when this has reported the end of the attempt in place of the thread that runs it.
+        """
         self._database = process.heartbeat_database
         self._settings = process.settings
         self._stop = process.stop
         self._attempt = attempt
         self._pending = pending
+        self._ended = ended
         self._exit_process = exit_process
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run,), name=f"heartbeat of {attempt}", daemon=True
@@ -127,6 +137,7 @@ class Heartbeat:
             # the user need not wait for a step that ends late, such as a download that stalls
             if not self._done.wait(_CANCEL_GRACE_S):
                 self._database.write(partial(attempts.cancel_attempt, attempt=self._attempt))
+                self._ended(AttemptOutcome.CANCELLED, None)
 
     def _renew(self) -> bool:
         before = time.monotonic()
@@ -147,7 +158,12 @@ class Heartbeat:
             self._interrupted_at = now
         if self._interrupted_at is not None and now > self._interrupted_at + _INTERRUPTION_GRACE_S:
             is_cancelled = isinstance(self._interruption, errors.CancelRequested)
-            self._exit_if_reported(attempts.cancel_attempt if is_cancelled else attempts.release)
+            # while the database is unavailable, it may be what the step waits for: the next round tries again
+            if self._report_in_place(
+                attempts.cancel_attempt if is_cancelled else attempts.release,
+                AttemptOutcome.CANCELLED if is_cancelled else AttemptOutcome.RELEASED,
+            ):
+                self._exit("it was interrupted")
         elif now > self._deadline + _TIMEOUT_GRACE_S:
             self._fail_and_exit(self._max_runtime_exceeded())
         elif now - self._last_step_at > self._settings.no_progress_s:
@@ -156,19 +172,21 @@ class Heartbeat:
 
     def _fail_and_exit(self, error: errors.MaxRuntimeExceeded) -> None:
         failure = AttemptFailure(error.code, str(error))
-        if not self._report_in_place(partial(attempts.fail, failure=failure, retry_in_s=None)):
+        report = partial(attempts.fail, failure=failure, retry_in_s=None)
+        if not self._report_in_place(report, AttemptOutcome.FAILED, failure):
             _log.warning("hung attempt not reported")
         self._exit(str(error))
 
-    def _exit_if_reported(self, report: Callable[[Session, AttemptId], None]) -> None:
-        # while the database is unavailable, it may be what the step waits for, and the next round tries again
-        if self._report_in_place(report):
-            self._exit("it was interrupted")
-
-    def _report_in_place(self, report: Callable[[Session, AttemptId], None]) -> bool:
+    def _report_in_place(
+        self,
+        report: Callable[[Session, AttemptId], None],
+        outcome: AttemptOutcome,
+        failure: AttemptFailure | None = None,
+    ) -> bool:
         """Report in place of the thread that runs the job; return False if the database is unavailable."""
         try:
             self._database.write(lambda session: report(session, self._attempt))
+            self._ended(outcome, failure)
         except errors.StaleAttempt as error:
             _log.info("hung attempt has ended already", reason=str(error))
         except DBAPIError:
@@ -177,4 +195,5 @@ class Heartbeat:
 
     def _exit(self, reason: str) -> None:
         _log.error("step hangs, ending this pool process", reason=reason)
+        tracing.stop()
         self._exit_process(os.EX_SOFTWARE)

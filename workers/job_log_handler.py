@@ -27,7 +27,10 @@ _WRITE_INTERVAL_S = 0.5  # lines logged within this time are written in one tran
 _MAX_PENDING_LINES = 10_000  # further lines are dropped while the database is unavailable
 # fields that are columns of the table, or the same in every line of an attempt
 _OMITTED_FIELDS = frozenset(
-    {"event", "level", "logger", "timestamp", "job_id", "attempt", "worker", "request_id"}
+    {
+        *("event", "level", "logger", "timestamp"),
+        *("job_id", "attempt", "worker", "request_id", "trace_id", "span_id"),
+    }
 )
 _AttemptLine = tuple[AttemptId, job_logs.Line]
 _LEVELS = tuple(LogLevel)  # the standard library's numbers are 10, 20, ... 50

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from shared.errors import DataUnavailable
+from shared.lifecycle import AttemptOutcome
 from shared.retry import OUTAGE_CAP_S, retry_delay_s
 from shared.schemas import EvaluateSpec, EvaluationResult, ModelFormat, TrainSpec
 from shared.store import attempts, claims, results
@@ -81,6 +82,26 @@ def in_words(outcome: Outcome) -> str:
             return f"yielded to the urgent job {urgent_id}"
         case Superseded():
             return "superseded: the job does not run under it any more"
+
+
+def attempt_outcome(outcome: Outcome) -> AttemptOutcome | None:
+    """Return what the report of an outcome stores as that of the attempt; None if it stores nothing."""
+    match outcome:
+        case Trained() | Evaluated():
+            return AttemptOutcome.SUCCEEDED
+        case Failed():
+            return AttemptOutcome.FAILED
+        case Cancelled():
+            return AttemptOutcome.CANCELLED
+        case Released() | Yielded():
+            return AttemptOutcome.RELEASED
+        case Superseded():
+            return None
+
+
+def failure(outcome: Outcome) -> AttemptFailure | None:
+    """Return why an attempt with this outcome has failed, if it has."""
+    return outcome.failure if isinstance(outcome, Failed) else None
 
 
 def unexpected_failure(error: Exception) -> Failed:

@@ -11,13 +11,14 @@ import billiard
 from celery.worker import state
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from shared import log
+from shared import log, tracing
 from shared.broker import Broker
 from shared.db import floor
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store.change_feed import ChangePublisher
 from workers import readiness
+from workers.attempt_trace import SERVICE
 from workers.draining import DrainStep
 from workers.health import HealthFile
 from workers.memory import resident_bytes
@@ -85,6 +86,7 @@ class ParentProcess:
 
     def start(self) -> None:
         """Start the threads; the reconciler's first round that reaches the database registers the worker."""
+        tracing.start(SERVICE)
         self._thread.start()
         self._pool_watch.start()
         self._purge.start()
@@ -114,6 +116,7 @@ class ParentProcess:
         self._publisher.close()
         self._broker.close()
         self._database.dispose()
+        tracing.stop()
 
     def _free_slots(self) -> int:
         # a request of Celery is a pool process that runs jobs, or is about to

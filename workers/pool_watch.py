@@ -19,7 +19,7 @@ from shared import log
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store import dispatch, recovery
-from workers import process_output
+from workers import attempt_trace, process_output
 from workers.pool_process import process_id
 
 _log = log.get_logger(__name__)
@@ -146,17 +146,18 @@ class PoolWatch:
             max_crashes=self._settings.max_crashes,
         )
         try:
-            queues = self._database.write(take)
+            taken = self._database.write(take)
         except DBAPIError as error:
             _log.warning("job not taken from its process", process=ended.owner, error=str(error.orig))
             ended.next_look_at = self._clock() + _LOOK_INTERVAL_S
             return self._clock() >= ended.until
-        if queues:
+        for lost in taken:
             _log.warning("job taken from its process", process=ended.owner, reason=ended.reason)
-            dispatch.wake(self._waker, dict.fromkeys(queues, 1))
+            dispatch.wake(self._waker, {lost.queue: 1})
+            attempt_trace.record_lost(lost)
         ended.looks_left -= 1
         ended.next_look_at = self._clock() + _LOOK_INTERVAL_S
-        return bool(queues) or ended.looks_left == 0
+        return bool(taken) or ended.looks_left == 0
 
 
 def exit_code(process: Any) -> int | None:

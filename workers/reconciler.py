@@ -16,6 +16,7 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store import dispatch, recovery, shares, workers, yielding
+from workers import attempt_trace
 
 _log = log.get_logger(__name__)
 
@@ -58,12 +59,15 @@ class Reconciler:
 
     def _recover_jobs(self) -> int:
         cancelled, reaped, pulled_back = self._database.write(self._recover)
+        for lost in reaped:
+            attempt_trace.record_lost(lost)
         if cancelled or reaped or pulled_back:
-            _log.info("jobs recovered", reaped=reaped, cancelled=cancelled, pulled_back=pulled_back)
+            ids = [lost.attempt.job_id for lost in reaped]
+            _log.info("jobs recovered", reaped=ids, cancelled=cancelled, pulled_back=pulled_back)
         self._clock_may_have_stepped_back = pulled_back > 0  # there may be more
         return len(reaped)
 
-    def _recover(self, session: Session) -> tuple[list[UUID], list[UUID], int]:
+    def _recover(self, session: Session) -> tuple[list[UUID], list[recovery.LostAttempt], int]:
         cancelled, reaped, pulled_back = recovery.end_cancelled(session, now=self._now), [], 0
         if self._has_observed_for_a_lease(session):
             reaped = recovery.reap(session, max_crashes=self._settings.max_crashes, now=self._now)

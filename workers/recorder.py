@@ -7,6 +7,7 @@ from shared.errors import YieldRequested
 from shared.lifecycle import Phase
 from shared.schemas import EpochMetrics, MetricName
 from shared.store import claims
+from workers.attempt_trace import AttemptTrace
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
 
@@ -23,24 +24,28 @@ class Recorder:
         process: PoolProcess,
         claim: claims.Claim,
         pending: PendingProgress,
+        trace: AttemptTrace,
         raise_if_interrupted: Callable[[], None],
     ) -> None:
         self._database = process.database
         self._epochs = claim.spec.get("epochs", 0)
         self._last_logged = claim.checkpoint.next_epoch if claim.checkpoint else 0
         self._pending = pending
+        self._trace = trace
         self._raise_if_interrupted = raise_if_interrupted
 
     def phase(self, phase: Phase) -> None:
         """Note that the next phase begins."""
         self._raise_if_interrupted()
         _log.info("phase entered", phase=phase)
+        self._trace.begin_phase(phase)
         self._pending.add_phase(phase)
         self._write_if_due()
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         """Note a finished epoch. Those that finish within 0.25 s are written and logged together."""
         self._pending.add_epoch(metrics, state, weights)
+        self._trace.add_epoch(metrics)
         number = metrics.epoch + 1
         if self._write_if_due() or number == self._epochs:
             first, self._last_logged = self._last_logged + 1, number

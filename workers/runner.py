@@ -24,6 +24,7 @@ from shared.store import claims, models, places
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
 from workers import outcomes
+from workers.attempt_trace import AttemptTrace
 from workers.executor import Checkpoint, Monitor, StoredModel
 from workers.heartbeat import Heartbeat
 from workers.pending import PendingProgress
@@ -43,20 +44,25 @@ def run_jobs(process: PoolProcess, first: str) -> None:
 def run_attempt(process: PoolProcess, claim: claims.Claim) -> claims.Claim | None:
     """Run a claimed attempt, report its outcome and claim the next job; return None if no job can start."""
     pending = PendingProgress(claim.attempt, lease_s=process.settings.lease_s)
+    worker = process.info
     with (
+        AttemptTrace(claim, worker=worker.name, device=worker.device) as trace,
         log.bound(
             job_id=str(claim.attempt.job_id),
             attempt=claim.attempt.number,
-            worker=process.info.name,
+            worker=worker.name,
             request_id=claim.request_id,
         ),
-        Heartbeat(process, claim.attempt, pending, max_runtime_s=claim.max_runtime_s) as heartbeat,
+        Heartbeat(
+            process, claim.attempt, pending, max_runtime_s=claim.max_runtime_s, ended=trace.end
+        ) as heartbeat,
     ):
-        _log.info(f"attempt {claim.attempt.number} started")
+        _log.info(f"attempt {claim.attempt.number} started", **trace.fields)
         with process.output.of_attempt():
-            outcome = execute(process, claim, Recorder(process, claim, pending, heartbeat.check))
+            outcome = execute(process, claim, Recorder(process, claim, pending, trace, heartbeat.check))
         heartbeat.begin_report()
-        return write_outcome(process, claim, outcome, pending)
+        trace.begin_report(outcomes.failure(outcome))
+        return write_outcome(process, claim, outcome, pending, trace)
 
 
 def claim_next(process: PoolProcess, first: Sequence[str] = ()) -> claims.Claim | None:
@@ -133,7 +139,11 @@ def _stored_model(session: Session, model_id: UUID) -> StoredModel:
 
 
 def write_outcome(
-    process: PoolProcess, claim: claims.Claim, outcome: outcomes.Outcome, pending: PendingProgress
+    process: PoolProcess,
+    claim: claims.Claim,
+    outcome: outcomes.Outcome,
+    pending: PendingProgress,
+    trace: AttemptTrace,
 ) -> claims.Claim | None:
     """Report an outcome with the pending progress, and claim the next job in the same transaction.
 
@@ -150,13 +160,13 @@ def write_outcome(
     is_replaced = False
 
     def report(session: Session, progress: Progress) -> claims.Claim | None:
-        outage_s = process.settings.data_outage_s
-        outcomes.report(claim, outcome, session, progress, data_outage_s=outage_s)
+        outcomes.report(claim, outcome, session, progress, data_outage_s=process.settings.data_outage_s)
         return claim_another(session) if claim_another else None
 
     while True:
         try:
             next_claim = pending.report(process.database, report)
+            trace.end(outcomes.attempt_outcome(outcome), outcomes.failure(outcome))
             _log.info(f"attempt {claim.attempt.number} {outcomes.in_words(outcome)}")
             return next_claim if claim_another else claim_next(process)
         except StaleAttempt as error:

@@ -3,7 +3,9 @@
 import logging
 from contextvars import ContextVar
 
-_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+"""Paths that are asked for again and again, by programs that watch this one."""
+
 _FIELDS = ("client", "method", "path", "http", "status")
 
 _response_s: ContextVar[float | None] = ContextVar("response_s", default=None)
@@ -22,7 +24,7 @@ class AccessLog(logging.Filter):
         if not isinstance(record.args, tuple) or len(record.args) != len(_FIELDS):
             return True
         fields = dict(zip(_FIELDS, record.args, strict=True))
-        if fields["path"] in _PROBES and fields["status"] == 200:
+        if fields["path"] in PROBES and fields["status"] == 200:
             return False
         del fields["http"]
         if (response_s := _response_s.get()) is not None:

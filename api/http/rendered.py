@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http import auth
+from api.http import auth, request_traces
 from api.http.headers import first_header, is_current
 from api.jobs.rendered import Rendered, RenderedResponses, Source
 
@@ -61,6 +61,7 @@ class RenderedJobs:
             await self._render(scope, receive, send, target, tags)
         elif await auth.admits_reader(scope):
             scope["route"] = rendered.route  # for the request metrics
+            request_traces.note_route(scope)
             await _respond(send, rendered, tags)
         else:
             await self._app(scope, receive, send)

@@ -137,6 +137,7 @@ class Job(Base):
     api_key_id: Mapped[UUID | None]  # of the key that submitted it
 
     request_id: Mapped[str | None] = mapped_column(String(128))  # of the API request that submitted it
+    traceparent: Mapped[str | None] = mapped_column(String(55))  # the span of its submission
 
     version: Mapped[int]  # starts at 1, +1 with every event: the event's seq, and the ETag
     attempt: Mapped[int]  # the fencing token: 0 before the first claim, +1 with every claim

@@ -22,7 +22,11 @@ from shared.store.workers import WorkerInfo, may_claim
 
 _JOBS, _ATTEMPTS = (Base.metadata.tables[mapped.__tablename__] for mapped in (Job, Attempt))
 _OF_CLAIM = tuple(
-    _JOBS.c[name] for name in ("kind", "spec", "max_runtime_s", "failures", "request_id", "next_epoch")
+    _JOBS.c[name]
+    for name in (
+        *("kind", "spec", "queue", "max_runtime_s", "failures", "next_epoch"),
+        *("request_id", "sweep_id", "traceparent"),
+    )
 )
 _BY_OWNER = select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM).where(
     IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner")
@@ -32,15 +36,22 @@ _SELECT_BY_OWNER = Prepared(_BY_OWNER)
 
 @dataclass(frozen=True)
 class Claim:
-    """A claimed job: the attempt that holds the lease, and what it needs to run."""
+    """A claimed job: the attempt that holds the lease, and what it needs to run.
+
+    Attributes:
+        traceparent: the span of its submission, where traces are exported.
+    """
 
     attempt: AttemptId
     kind: JobKind
+    queue: str
     spec: dict[str, Any]
     max_runtime_s: float | None
     checkpoint: results.StoredCheckpoint | None
     failures: int
     request_id: str | None
+    sweep_id: UUID | None
+    traceparent: str | None
 
 
 def claim(
@@ -74,11 +85,14 @@ def claim(
     return Claim(
         attempt=AttemptId(job.id, job.attempt),
         kind=JobKind(job.kind),
+        queue=job.queue,
         spec=job.spec,
         max_runtime_s=job.max_runtime_s,
         checkpoint=_checkpoint(session, job.id, job.next_epoch) if job.next_epoch else None,
         failures=job.failures,
         request_id=job.request_id,
+        sweep_id=job.sweep_id,
+        traceparent=job.traceparent,
     )
 
 

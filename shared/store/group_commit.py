@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from shared.db.engine import Database
 from shared.db.outages import is_transient
 from shared.store.places import DEFAULT_RULES, Rules
+from shared.store.submission_trace import traced
 from shared.store.submissions import NewJobs, Outcome, Receipt
 from shared.store.submit import submit_jobs
 
@@ -82,20 +83,22 @@ class GroupCommit:
             NotCommitted: too many submissions wait, or this one has waited for `WAIT_S`.
             SQLAlchemyError: the database refuses these jobs, or is unavailable.
         """
-        receipt = self._enqueue(new)
-        try:
-            return receipt.result(WAIT_S)
-        except TimeoutError:
-            receipt.cancel()
-            raise _given_up() from None
+        with traced(new) as jobs:
+            receipt = self._enqueue(jobs)
+            try:
+                return receipt.result(WAIT_S)
+            except TimeoutError:
+                receipt.cancel()
+                raise _given_up() from None
 
     async def submit_async(self, new: NewJobs) -> Receipt:
         """Do the same as `submit` without blocking the event loop."""
-        try:
-            async with asyncio.timeout(WAIT_S):
-                return await asyncio.wrap_future(self._enqueue(new))
-        except TimeoutError:
-            raise _given_up() from None
+        with traced(new) as jobs:
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    return await asyncio.wrap_future(self._enqueue(jobs))
+            except TimeoutError:
+                raise _given_up() from None
 
     def _enqueue(self, new: NewJobs) -> Future[Receipt]:
         if not self._is_open or self.waiting >= _MAX_WAITING:

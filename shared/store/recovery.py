@@ -3,15 +3,17 @@
 Each change is a compare-and-set, so any reconciler may call it.
 """
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, case, select, update
+from sqlalchemy import Select, bindparam, case, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import IS_QUEUED, IS_RUNNING, Job
-from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.db.tables import IS_QUEUED, IS_RUNNING, Attempt, Job
+from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState
 from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
 from shared.store import job_logs
@@ -20,21 +22,38 @@ from shared.texts import storable
 
 WORKER_LOST = "worker_lost"
 
+_STARTED_AT = select(Attempt.started_at).where(
+    Attempt.job_id == bindparam("of_job"), Attempt.number == bindparam("of_attempt")
+)
+
 SelectT = TypeVar("SelectT", bound=Select[*tuple[Any, ...]])
 
 
-def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list[UUID]:
-    """Take running jobs whose lease has expired from their workers; return the jobs' ids.
+@dataclass(frozen=True)
+class LostAttempt:
+    """An attempt that was lost with its worker or process, which cannot tell of it."""
+
+    attempt: AttemptId
+    kind: JobKind
+    queue: str
+    sweep_id: UUID | None
+    traceparent: str | None
+    worker: str
+    started_at: datetime
+    reason: str
+
+
+def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list[LostAttempt]:
+    """Take running jobs whose lease has expired from their workers; return the attempts at them.
 
     A job returns to its queue at its last recorded epoch. It ends `cancelled` if a cancel was requested, and
     `failed` once it has lost `max_crashes` workers.
     """
     expired = select(Job).where(Job.state == JobState.RUNNING, Job.lease_expires_at < now())
-    lost = session.scalars(_locked(expired)).all()
-    for job in lost:
-        reason = f"worker {(job.lease_owner or '').partition('/')[0]} stopped renewing its lease"
-        _count_crash(session, job, reason, max_crashes, now)
-    return [job.id for job in lost]
+    return [
+        _count_crash(session, job, f"worker {_worker(job)} stopped renewing its lease", max_crashes, now)
+        for job in session.scalars(_locked(expired)).all()
+    ]
 
 
 def take_from(
@@ -45,7 +64,7 @@ def take_from(
     max_crashes: int,
     output: str = "",
     now: Now = database_now,
-) -> list[str]:
+) -> list[LostAttempt]:
     """Take the running job of a pool process that has ended from it, as `reap` does after the lease.
 
     This waits for the last transaction of the process if the database has not finished it yet.
@@ -56,19 +75,31 @@ def take_from(
         output: the last lines that it printed, for the job's log.
 
     Returns:
-        The job's queue; empty if the process ran none, or its last report was committed.
+        The attempt at it; empty if the process ran none, or its last report was committed.
     """
     of_process = Job.lease_owner.startswith(f"{process}/", autoescape=True)
     running = select(Job).where(IS_RUNNING, of_process).order_by(Job.id).with_for_update(key_share=True)
     taken = session.scalars(running).all()
-    for job in taken:
-        _count_crash(session, job, reason, max_crashes, now, output)
-    return [job.queue for job in taken]
+    return [_count_crash(session, job, reason, max_crashes, now, output) for job in taken]
+
+
+def _worker(job: Job) -> str:
+    return (job.lease_owner or "").partition("/")[0]
 
 
 def _count_crash(
     session: Session, job: Job, reason: str, max_crashes: int, now: Now, output: str = ""
-) -> None:
+) -> LostAttempt:
+    lost = LostAttempt(
+        attempt=AttemptId(job.id, job.attempt),
+        kind=JobKind(job.kind),
+        queue=job.queue,
+        sweep_id=job.sweep_id,
+        traceparent=job.traceparent,
+        worker=_worker(job),
+        started_at=session.scalars(_STARTED_AT, {"of_job": job.id, "of_attempt": job.attempt}).one(),
+        reason=reason,
+    )
     crashes, failure = job.crashes + 1, AttemptFailure(WORKER_LOST, reason)
     ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST, "failure": failure}
     if job.cancel_requested_at is not None:
@@ -83,10 +114,10 @@ def _count_crash(
         )
         ended.update(error_code=WORKER_LOST, error_message=message)
         ended.update(data={"code": WORKER_LOST, "message": message})
-    attempt = AttemptId(job.id, job.attempt)
     change(session, event, job.id, Job.attempt == job.attempt, **ended, now=now)
     said = f"attempt {job.attempt} lost: {reason}" + (f"; its last output:\n{output}" if output else "")
-    job_logs.append_last(session, attempt, LogLevel.ERROR, storable(said), now=now)
+    job_logs.append_last(session, lost.attempt, LogLevel.ERROR, storable(said), now=now)
+    return lost
 
 
 def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:

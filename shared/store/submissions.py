@@ -92,12 +92,14 @@ class NewJobs:
         jobs: one or more; the first one's id stands for all of them.
         idempotency: None if the client sent no key.
         sweep: the sweep that the jobs belong to.
+        traceparent: the span of the submission, where traces are exported.
     """
 
     jobs: Sequence[NewJob]
     idempotency: Idempotency | None = None
     sweep: NewSweep | None = None
     submitter: Submitter = ANYONE
+    traceparent: str | None = None
 
     @property
     def share(self) -> Share:

@@ -178,6 +178,7 @@ def _row(
         "tags": list(job.tags),
         "share": new.share.name,
         "api_key_id": new.submitter.api_key_id,
+        "traceparent": new.traceparent,
         "place": place,
         "scheduled_at": job.scheduled_at(at),
         "created_at": at,

@@ -114,16 +114,27 @@ class Api:
         except httpx.TransportError:
             return False
 
-    def submit(self, key: str | None = None, timeout: float = 10.0, **spec: Any) -> httpx.Response:
+    def submit(
+        self,
+        key: str | None = None,
+        timeout: float = 10.0,
+        headers: dict[str, str] | None = None,
+        **spec: Any,
+    ) -> httpx.Response:
         """POST a job; raises httpx.TransportError if the API is killed meanwhile."""
         body = {"kind": "train", "spec": training(**spec).model_dump(mode="json")}
-        return self.post("jobs", body, key, timeout)
+        return self.post("jobs", body, key, timeout, headers)
 
     def post(
-        self, path: str, body: dict[str, Any] | None = None, key: str | None = None, timeout: float = 10.0
+        self,
+        path: str,
+        body: dict[str, Any] | None = None,
+        key: str | None = None,
+        timeout: float = 10.0,
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         """POST to a path under /v1; raises httpx.TransportError if the API is killed meanwhile."""
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = {**({"Idempotency-Key": key} if key else {}), **(headers or {})}
         url = f"{self.url}/v1/{path}"
         return httpx.post(url, json=body, headers=headers, timeout=timeout, verify=NO_TLS)
 

@@ -264,9 +264,13 @@ def test_one_of_many_concurrent_requests_that_differ_wins_their_idempotency_key(
     assert database.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 1
 
 
+def _reap(session: Session) -> list[UUID]:
+    return [lost.attempt.job_id for lost in recovery.reap(session, max_crashes=3)]
+
+
 def test_concurrent_reaps_count_one_crash_per_job(database: Database) -> None:
     lost = [_expired(database, str(number)) for number in range(10)]
-    reaped = _in_threads(4, lambda _: database.write(lambda session: recovery.reap(session, max_crashes=3)))
+    reaped = _in_threads(4, lambda _: database.write(_reap))
     assert sorted(job_id for share in reaped for job_id in share) == sorted(lost)
     assert database.read(lambda session: set(session.scalars(select(Job.crashes)))) == {1}
 
@@ -277,8 +281,8 @@ def test_an_open_transaction_of_one_job_does_not_block_the_reaping_of_others(
     locked, lost = _expired(postgresql, "1"), _expired(postgresql, "2")
     with postgresql.engine.connect() as connection:
         connection.execute(update(Job).where(Job.id == locked).values(phase=Phase.TRAINING))
-        assert postgresql.write(lambda session: recovery.reap(session, max_crashes=3)) == [lost]
-    assert postgresql.write(lambda session: recovery.reap(session, max_crashes=3)) == [locked]
+        assert postgresql.write(_reap) == [lost]
+    assert postgresql.write(_reap) == [locked]
 
 
 def test_an_open_transaction_of_one_job_does_not_block_the_end_of_other_cancelled_jobs(
@@ -297,7 +301,7 @@ def test_concurrent_recoveries_never_wait_for_each_other(postgresql: Database) -
 
     def recover(session: Session) -> list[UUID]:
         session.execute(text("SET LOCAL lock_timeout = '1ms'"))  # whoever waits for a row fails
-        return [*recovery.end_cancelled(session), *recovery.reap(session, max_crashes=3)]
+        return [*recovery.end_cancelled(session), *_reap(session)]
 
     recovered = _in_threads(4, lambda _: postgresql.write(recover))
     assert sorted(job_id for share in recovered for job_id in share) == sorted([*lost, *cancelled])

@@ -97,7 +97,7 @@ def _reaped(database: Database, attempt: AttemptId, max_crashes: int = 3) -> Non
     reaped = database.write(
         lambda session: recovery.reap(session, max_crashes=max_crashes, now=_after_the_lease)
     )
-    assert reaped == [attempt.job_id]
+    assert [lost.attempt for lost in reaped] == [attempt]
 
 
 def _reclaimed(database: Database, attempt: AttemptId) -> None:

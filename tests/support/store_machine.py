@@ -387,7 +387,7 @@ class StoreMachine(RuleBasedStateMachine):
         reaped = self.database.write(
             lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, now=self.clock)
         )
-        assert reaped == self.model.reap()
+        assert [lost.attempt.job_id for lost in reaped] == self.model.reap()
         request = partial(yielding.request, queue_names=["default"], min_run_s=MIN_RUN_S, now=self.clock)
         assert self.database.write(request) == self.model.request_yields()
         due = self.database.read(lambda session: dispatch.due(session, ["default"], limit=1, now=self.clock))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from shared.settings import Settings
-from trainshed.doctor import database, datasets, disk, gpus, redis, settings, webhooks, workers
+from trainshed.doctor import database, datasets, disk, gpus, redis, settings, traces, webhooks, workers
 from trainshed.doctor.findings import Check, Finding, error
 
 CHECKS: Sequence[Check] = (
@@ -15,6 +15,7 @@ CHECKS: Sequence[Check] = (
     workers.check,
     webhooks.check,
     gpus.check,
+    traces.check,
 )
 
 

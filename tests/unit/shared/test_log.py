@@ -101,3 +101,13 @@ def test_the_id_of_the_request_that_is_handled_is_known_and_in_each_line(
     within, after = lines(capsys)
     assert within["request_id"] == "trace-7"
     assert "request_id" not in after
+
+
+def test_further_fields_are_in_each_line_where_it_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO")
+    log.add_fields(lambda: {"trace_id": "abc"})
+    log.get_logger("here").info("own")
+    logging.getLogger("some.library").info("theirs")
+    log.add_fields(None)
+    log.get_logger("here").info("after")
+    assert [line.get("trace_id") for line in lines(capsys)] == ["abc", "abc", None]

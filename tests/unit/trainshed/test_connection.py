@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from shared.schemas import Version
 from tests.support.fake_api import URL, make_problem
@@ -240,6 +241,19 @@ def test_a_key_is_sent_if_there_is_one(api_key: str, header: str | None) -> None
     server = Server([httpx.Response(200)])
     run(server.connection(api_key=api_key).call("GET", "/"))
     assert server.requests[0].headers.get("Authorization") == header
+
+
+def test_a_request_within_a_span_of_the_callers_program_has_its_context() -> None:
+    server = Server([httpx.Response(200), httpx.Response(200)])
+    connection = server.connection()
+    context = SpanContext(7, 8, is_remote=False, trace_flags=TraceFlags(1))
+    with use_span(NonRecordingSpan(context)):
+        run(connection.call("GET", "/"))
+    run(connection.call("GET", "/"))
+    assert [request.headers.get("traceparent") for request in server.requests] == [
+        "00-00000000000000000000000000000007-0000000000000008-01",
+        None,
+    ]
 
 
 def test_the_environments_proxy_is_not_used_for_this_host(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,9 @@ from shared.errors import (
     StaleAttempt,
     StopRequested,
 )
-from shared.lifecycle import JobState, Phase
+from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.store import attempts, job_edits, job_queries, recovery
-from shared.store.transitions import AttemptId
+from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import claimed, submitted
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
@@ -34,6 +34,16 @@ from workers.pool_process import PoolProcess
 
 def claim(process: PoolProcess, *, lease_s: float = 30.0) -> AttemptId:
     return claimed(process.database, submitted(process.database), lease_s=lease_s).attempt
+
+
+class Ended:
+    """How an attempt has ended, as its heartbeat tells."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[AttemptOutcome, AttemptFailure | None]] = []
+
+    def __call__(self, outcome: AttemptOutcome, failure: AttemptFailure | None) -> None:
+        self.outcomes.append((outcome, failure))
 
 
 def heartbeat_of(process: PoolProcess, attempt: AttemptId, **options: Any) -> Heartbeat:
@@ -79,8 +89,8 @@ def test_cancel_does_not_wait_for_a_slow_step(make_process: MakeProcess) -> None
     def state() -> JobState:
         return process.database.read(lambda session: job_queries.get(session, attempt.job_id)).state
 
-    pending = PendingProgress(attempt, lease_s=30.0)
-    with Heartbeat(process, attempt, pending) as heartbeat:
+    pending, ended = PendingProgress(attempt, lease_s=30.0), Ended()
+    with Heartbeat(process, attempt, pending, ended=ended) as heartbeat:
         process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
         wait_until(lambda: interruption(heartbeat), "the cancel request arrives")
         pending.add_phase(Phase.TRAINING)
@@ -88,6 +98,7 @@ def test_cancel_does_not_wait_for_a_slow_step(make_process: MakeProcess) -> None
             lambda: state() == JobState.CANCELLED, "the job is cancelled although no step has finished"
         )
     assert isinstance(interruption(heartbeat), CancelRequested)
+    assert ended.outcomes == [(AttemptOutcome.CANCELLED, None)]
     process.database.write(lambda session: attempts.cancel_attempt(session, attempt))
     assert state() == JobState.CANCELLED
 
@@ -152,8 +163,12 @@ def test_process_whose_step_hangs_reports_the_failure_and_exits(make_process: Ma
         statuses.append(status)
         exited.set()
 
-    with heartbeat_of(process, attempt, exit_process=exit_process):
+    ended = Ended()
+    with heartbeat_of(process, attempt, ended=ended, exit_process=exit_process):
         assert exited.wait(10)
+    assert [(outcome, failure.code) for outcome, failure in ended.outcomes[:1] if failure] == [
+        (AttemptOutcome.FAILED, "timeout")
+    ]
     job = process.database.read(lambda session: job_queries.get(session, attempt.job_id))
     assert statuses[0] == os.EX_SOFTWARE
     assert job.state == JobState.FAILED
@@ -166,11 +181,15 @@ def end_of_hung_step(
 ) -> JobState:
     """Interrupt an attempt whose step does not return; return its job's state when the process would end."""
     monkeypatch.setattr("workers.heartbeat._INTERRUPTION_GRACE_S", 0.05)
-    exited = Event()
-    with heartbeat_of(process, attempt, exit_process=lambda _: exited.set()):
+    exited, ended = Event(), Ended()
+    with heartbeat_of(process, attempt, ended=ended, exit_process=lambda _: exited.set()):
         interrupt()
         assert exited.wait(10)
-    return process.database.read(lambda session: job_queries.get(session, attempt.job_id)).state
+    state = process.database.read(lambda session: job_queries.get(session, attempt.job_id)).state
+    if state != JobState.RUNNING:  # else it was taken from this process
+        outcome = AttemptOutcome.RELEASED if state == JobState.QUEUED else AttemptOutcome.CANCELLED
+        assert ended.outcomes[0] == (outcome, None)
+    return state
 
 
 def test_process_whose_step_outlasts_a_worker_stop_releases_its_job_and_exits(

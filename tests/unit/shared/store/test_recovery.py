@@ -5,7 +5,7 @@ from functools import partial
 from uuid import UUID
 
 from shared.db.engine import Database
-from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState
 from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
 from shared.store import attempts, job_edits, job_logs, recovery, results
@@ -45,7 +45,8 @@ def _running(database: Database, clock: FrozenClock, **overrides: object) -> Att
 
 
 def _reap(database: Database, clock: FrozenClock, max_crashes: int = 3) -> list[UUID]:
-    return database.write(lambda session: recovery.reap(session, max_crashes=max_crashes, now=clock))
+    lost = database.write(lambda session: recovery.reap(session, max_crashes=max_crashes, now=clock))
+    return [each.attempt.job_id for each in lost]
 
 
 def test_a_job_of_a_lost_worker_is_queued_and_resumes_from_its_checkpoint(
@@ -116,7 +117,9 @@ def test_a_job_fails_after_the_maximum_number_of_crashes(database: Database, clo
     assert stored.events(database, job_id)[-1].data["code"] == "worker_lost"
 
 
-def _take(database: Database, clock: FrozenClock, process: str, max_crashes: int = 3) -> list[str]:
+def _take(
+    database: Database, clock: FrozenClock, process: str, max_crashes: int = 3
+) -> list[recovery.LostAttempt]:
     return database.write(
         lambda session: recovery.take_from(session, process, "it broke", max_crashes=max_crashes, now=clock)
     )
@@ -132,7 +135,18 @@ def test_the_job_of_a_lost_process_is_taken_before_its_lease_expires(
         claimed(database, _submitted(database, clock), owner=owner, lease_s=_LEASE_S, now=clock).attempt
         for owner in others
     ]
-    assert _take(database, clock, "host_1/a-1") == ["gpu"]
+    assert _take(database, clock, "host_1/a-1") == [
+        recovery.LostAttempt(
+            attempt=AttemptId(job_id, 1),
+            kind=JobKind.TRAIN,
+            queue="gpu",
+            sweep_id=None,
+            traceparent=None,
+            worker="host_1",
+            started_at=clock.moment,
+            reason="it broke",
+        )
+    ]
     job, row = stored.job(database, job_id), stored.attempt(database, job_id, 1)
     assert (job.state, job.crashes, job.failures) == (JobState.QUEUED, 1, 0)
     assert (row.outcome, row.error_code, row.error_message) == ("lost", "worker_lost", "it broke")

@@ -1,0 +1,206 @@
+"""The spans of an attempt: one for the attempt, and within it one for each phase and for the report.
+
+The first attempt at a job is a child of the span that submitted the job: the request, the wait and the work
+are one trace. A later attempt begins a trace of its own, and so does each attempt at a job of a sweep, of
+which a trace would have thousands of spans; they link to that span, and to the attempt before.
+
+The ids of an attempt's span follow from the job's id and the attempt's number. So the next attempt can link
+to it without a column of the database, and whoever ends an attempt in the database can record its span, in
+the place of a process that was killed: the process itself, its parent, or any reconciler.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Protocol, Self
+from uuid import UUID
+
+from shared import tracing
+from shared.lifecycle import AttemptOutcome, JobKind, Phase
+from shared.schemas import EpochMetrics, MetricName
+from shared.store.claims import Claim
+from shared.store.recovery import WORKER_LOST, LostAttempt
+from shared.store.transitions import AttemptFailure, AttemptId
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Link, Span, SpanContext
+
+SERVICE = "trainshed-worker"
+"""The name of the service that a worker's processes are, in traces."""
+
+_METRICS = {*MetricName, "seconds"}
+_REPORT = "report"
+
+
+class _Attempted(Protocol):
+    """An attempt at a job, and how the job was submitted."""
+
+    @property
+    def attempt(self) -> AttemptId: ...
+    @property
+    def kind(self) -> JobKind: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def sweep_id(self) -> UUID | None: ...
+    @property
+    def traceparent(self) -> str | None: ...
+
+
+class AttemptTrace:
+    """The spans of an attempt while it runs; within a `with` block its span is the current one.
+
+    It does nothing where no traces are exported. It ends with `end`, and not with the block: an attempt that
+    was taken from this process is recorded by whoever took it.
+    """
+
+    def __init__(self, claim: Claim, *, worker: str, device: str) -> None:
+        """Begin."""
+        self._span = _begin(claim, worker) if tracing.are_on() else None
+        self._part: Span | None = None
+        self._stack = ExitStack()
+        if self._span is not None:
+            self._span.set_attribute("trainshed.device", device)
+            if claim.checkpoint is not None:
+                self._span.set_attribute("trainshed.resumed_from_epoch", claim.checkpoint.next_epoch)
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(tracing.current(self._span))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The id of its trace, as a field of a log line; none without a trace that is exported."""
+        context = None if self._span is None else self._span.get_span_context()
+        if context is None or not context.trace_flags.sampled:
+            return {}
+        return {"trace": f"{context.trace_id:032x}"}
+
+    def begin_phase(self, phase: Phase) -> None:
+        """Note that a phase begins, and the one before ends."""
+        self._begin_part(phase.value)
+
+    def add_epoch(self, metrics: EpochMetrics) -> None:
+        """Note a finished epoch, as an event of its phase, which keeps the last 128 of them."""
+        if self._part is not None:
+            values = metrics.model_dump(include=_METRICS, exclude_none=True)
+            self._part.add_event("epoch", {"epoch": metrics.epoch + 1, **values})
+
+    def begin_report(self, failure: AttemptFailure | None = None) -> None:
+        """Note that the work has ended, by a failure of its last phase if one is given."""
+        if failure is not None and self._part is not None:
+            tracing.fail(self._part, failure.code, failure.message)
+        self._begin_part(_REPORT)
+
+    def end(self, outcome: AttemptOutcome | None, failure: AttemptFailure | None = None) -> None:
+        """Note how the attempt has ended, as the database says; None: another process says how.
+
+        The first call has an effect, and no other.
+        """
+        span, self._span = self._span, None
+        if span is None or outcome is None:
+            return
+        self._end_part()
+        _end(span, outcome, failure)
+
+    def _begin_part(self, name: str) -> None:
+        if self._span is None:
+            return
+        self._end_part()
+        self._part = tracing.begin(name)
+
+    def _end_part(self) -> None:
+        part, self._part = self._part, None
+        if part is not None:
+            part.end()
+
+
+def record_lost(lost: LostAttempt, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    """Record the span of an attempt that was lost; its phases are known as far as its process has sent them.
+
+    A call has no effect where no traces are exported.
+    """
+    if tracing.are_on():
+        now = clock_ns()
+        # of the database's clock, which may be ahead of this one
+        span = _begin(lost, lost.worker, min(_nanoseconds(lost.started_at), now))
+        if span is not None:
+            _end(span, AttemptOutcome.LOST, AttemptFailure(WORKER_LOST, lost.reason))
+
+
+def _begin(job: _Attempted, worker: str, at_ns: int | None = None) -> "Span | None":
+    from opentelemetry.context import Context
+
+    own, submission = _ids(job, job.attempt.number), tracing.remote(job.traceparent)
+    return tracing.begin(
+        f"attempt {job.queue}",
+        "consumer",
+        attributes={
+            "messaging.system": "trainshed",
+            "messaging.operation.type": "process",
+            "messaging.operation.name": "attempt",
+            "messaging.destination.name": job.queue,
+            "messaging.message.id": str(job.attempt.job_id),
+            "trainshed.job.id": str(job.attempt.job_id),
+            "trainshed.job.kind": job.kind.value,
+            "trainshed.attempt": job.attempt.number,
+            "trainshed.worker": worker,
+            **({} if job.sweep_id is None else {"trainshed.sweep.id": str(job.sweep_id)}),
+        },
+        parent=submission if _is_child(job, job.attempt.number) else Context(),
+        links=_links(job),
+        ids=own,
+        at_ns=at_ns,
+    )
+
+
+def _end(span: "Span", outcome: AttemptOutcome, failure: AttemptFailure | None) -> None:
+    span.set_attribute("trainshed.attempt.outcome", outcome.value)
+    if failure is not None:
+        tracing.fail(span, failure.code, failure.message)
+    span.end()
+
+
+def _is_child(job: _Attempted, number: int) -> bool:
+    return number == 1 and job.traceparent is not None and job.sweep_id is None
+
+
+def _links(job: _Attempted) -> "list[Link]":
+    """Return links to the submission, and to the attempt before."""
+    from opentelemetry.trace import Link
+
+    number, links = job.attempt.number, []
+    if job.traceparent is not None:
+        links.append(Link(_submission(job), {"trainshed.link": "submission"}))
+    if number > 1:
+        links.append(Link(_ids(job, number - 1), {"trainshed.link": "attempt before"}))
+    return links
+
+
+def _submission(job: _Attempted) -> "SpanContext":
+    from opentelemetry.trace import get_current_span
+
+    return get_current_span(tracing.remote(job.traceparent)).get_span_context()
+
+
+def _ids(job: _Attempted, number: int) -> "SpanContext":
+    """Return the context of an attempt's span, which every process computes alike."""
+    from opentelemetry.trace import SpanContext
+
+    digest = sha256(f"{job.attempt.job_id}/{number}".encode()).digest()
+    submission, own = _submission(job), int.from_bytes(digest[:16], "big")
+    return SpanContext(
+        trace_id=submission.trace_id if _is_child(job, number) else own,
+        span_id=int.from_bytes(digest[16:24], "big"),
+        is_remote=True,
+        trace_flags=submission.trace_flags,
+    )
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000_000)
