@@ -134,6 +134,7 @@ def test_no_request_fails_while_one_replica_after_the_other_ends(
         try:
             answered(20)
             killed.kill()
+            wait_until(killed.api.exit_reason, "the first replica has ended")
             submitted = {server.submit(factories.make_train_request()).id for _ in range(5)}
             answered(50)
             killed.restart()
@@ -199,7 +200,8 @@ def test_a_page_is_live(proxy: ReverseProxy, replicas: Replicas, key: str) -> No
         event_loop_of(browser),
         closing(WatchedPages(browser, proxy.url)) as pages,
     ):
-        page = pages.open(ignore_https_errors=True)
+        # a container of another program that starts or ends is a change of the network
+        page = pages.open(ignore_https_errors=True, allow=["ERR_NETWORK_CHANGED"])
         page.goto(f"/jobs/{attempt.job_id}")
         sign_in(page, key)
         is_live(page)

@@ -38,13 +38,7 @@ http {{
     include {folder}/trainshed.conf;
 }}
 """
-_CADDY = """
-{{
-	admin off
-	http_port {plain}
-}}
-import {folder}/trainshed.conf
-"""
+_CADDY_OPTIONS = "{\n\tadmin off\n\thttp_port %d\n"
 
 
 @dataclass(frozen=True)
@@ -121,10 +115,10 @@ def running_nginx(folder: Path, certificate: Certificate, replicas: Sequence[int
 def running_caddy(folder: Path, certificate: Certificate, replicas: Sequence[int]) -> Iterator[ReverseProxy]:
     """Run Caddy in front of APIs on these ports for the length of a `with` block."""
     proxy = _prepare(folder, certificate)
-    _write(folder, "Caddyfile", {_NAME: f"{HOST}:{proxy.port}"}, certificate, replicas)
-    main = folder / "main.conf"
-    main.write_text(_CADDY.format(folder=folder, plain=proxy.plain_port))
-    command = [_program("caddy"), "run", "--adapter", "caddyfile", "--config", str(main)]
+    names = {"\n{\n": f"\n{_CADDY_OPTIONS % proxy.plain_port}", f"{_NAME} {{": f"{HOST}:{proxy.port} {{"}
+    _write(folder, "Caddyfile", names, certificate, replicas)
+    file = str(folder / "trainshed.conf")
+    command = [_program("caddy"), "run", "--adapter", "caddyfile", "--config", file]
     with _running(folder, command, proxy):
         yield proxy
 
