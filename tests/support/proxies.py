@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from signal import SIGQUIT, SIGTERM, Signals
 
 import httpx
 import pytest
@@ -107,7 +108,7 @@ def running_nginx(folder: Path, certificate: Certificate, replicas: Sequence[int
     _write(folder, "nginx.conf", {**names, _NAME: HOST}, certificate, replicas)
     main = folder / "main.conf"
     main.write_text(_NGINX.format(folder=folder))
-    with _running(folder, [_program("nginx"), "-c", str(main), "-e", "stderr"], proxy):
+    with _running(folder, [_program("nginx"), "-c", str(main), "-e", "stderr"], proxy, SIGTERM):
         yield proxy
 
 
@@ -119,7 +120,7 @@ def running_caddy(folder: Path, certificate: Certificate, replicas: Sequence[int
     _write(folder, "Caddyfile", names, certificate, replicas)
     file = str(folder / "trainshed.conf")
     command = [_program("caddy"), "run", "--adapter", "caddyfile", "--config", file]
-    with _running(folder, command, proxy):
+    with _running(folder, command, proxy, SIGQUIT):  # without its grace period
         yield proxy
 
 
@@ -150,7 +151,7 @@ def _program(name: str) -> str:
 
 
 @contextmanager
-def _running(folder: Path, command: list[str], proxy: ReverseProxy) -> Iterator[None]:
+def _running(folder: Path, command: list[str], proxy: ReverseProxy, stop: Signals) -> Iterator[None]:
     log = folder / "log"
     environment = {
         **os.environ,
@@ -169,5 +170,5 @@ def _running(folder: Path, command: list[str], proxy: ReverseProxy) -> Iterator[
         wait_until(responds, f"{command[0]} passes requests to the API", timeout=20)
         yield
     finally:
-        process.terminate()
+        process.send_signal(stop)
         process.wait(timeout=10)
