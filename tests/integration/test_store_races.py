@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Base, Job, Model, QueueClock, ShareClock
+from shared.db.tables import Attempt, Job, Model, QueueClock, ShareClock
 from shared.errors import IdempotencyKeyReused, TrainshedError
 from shared.lifecycle import Phase
 from shared.store import attempts, claims, job_edits, recovery
@@ -26,6 +26,7 @@ from shared.store.idempotency import Idempotency
 from shared.store.submissions import NewJob
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
+from tests.support.databases import TABLES
 from tests.support.factories import (
     claim_next,
     claimed,
@@ -127,7 +128,7 @@ _CASES: dict[str, tuple[Work, str]] = {
 
 def _restore(session: Session, stored: dict[str, list[Any]]) -> None:
     _delete_all(session)
-    for table in Base.metadata.sorted_tables:
+    for table in TABLES:
         if rows := stored[table.name]:
             session.execute(insert(table), [row._mapping for row in rows])
 

@@ -9,12 +9,11 @@ from sqlalchemy import select, text, update
 from shared.db.engine import CODE_VERSION, Database
 from shared.db.tables import Base, VersionFloor
 
-EMPTYING = [
-    f"DELETE FROM {table.name}"
-    for table in reversed(Base.metadata.sorted_tables)
-    if table.name != VersionFloor.__tablename__
-]
-"""Statements that delete all rows but the one that a migration has inserted."""
+TABLES = [table for table in Base.metadata.sorted_tables if table.name != VersionFloor.__tablename__]
+"""All tables but that whose row a migration has inserted."""
+
+EMPTYING = [f"DELETE FROM {table.name}" for table in reversed(TABLES)]
+"""Statements that delete the rows of these tables."""
 
 
 @contextmanager
