@@ -213,12 +213,11 @@ def test_a_stream_that_was_open_across_a_restore_misses_nothing_after_the_migrat
 ) -> None:
     submitted(postgresql)
     restored_to = postgresql.read(lambda session: session.scalar(text(f"SELECT last_value FROM {SEQUENCE}")))
-    submitted(postgresql)
+    later = [submitted(postgresql) for _ in range(2)]
     reader = _Reader(postgresql, Cursor(0))
-    assert len(reader.read()) == 2
-    # as a backup from before the second job has it
-    lost = delete(Job).where(Job.id == max(_job_ids(Feed(postgresql).read(Cursor(0), LIMIT))))
-    postgresql.write(lambda session: session.execute(lost))
+    assert len(reader.read()) == 3
+    # as a backup from before the later jobs has it
+    postgresql.write(lambda session: session.execute(delete(Job).where(Job.id.in_(later))))
     postgresql.write(lambda session: session.execute(text(f"SELECT setval('{SEQUENCE}', {restored_to})")))
     postgresql.migrate()
     after = [submitted(postgresql) for _ in range(2)]
