@@ -296,7 +296,5 @@ def _retry_after_s(outcome: httpx.Response | httpx.TransportError) -> float:
 
 
 def _reason(error: httpx.TransportError) -> str:
-    if untrusted := certificates.untrusted(error):
-        return untrusted
     words = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
-    return words[0].lower() + words[1:]
+    return certificates.untrusted(error) or words[0].lower() + words[1:]

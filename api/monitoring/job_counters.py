@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, and_, func, literal_c
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now, seconds_between
-from shared.db.engine import lift_time_limit
+from shared.db.postgresql import lift_time_limit
 from shared.db.tables import Attempt, Job, UtcDateTime
 
 BUCKET_BOUNDS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db import tables
-from shared.db.engine import BINARY
+from shared.db.postgresql import BINARY
 from shared.errors import NotReady, PredictionsNotStored
 from shared.formats.predictions import PredictedImages
 from shared.store import job_queries

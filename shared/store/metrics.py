@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Integer, LargeBinary, Select, func, select, type_coerce
 from sqlalchemy.orm import Session
 
-from shared.db.engine import BINARY
+from shared.db.postgresql import BINARY
 from shared.db.tables import Epoch
 from shared.schemas import MetricName, Resolution
 from shared.store import job_queries

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared.db.engine import BINARY
+from shared.db.postgresql import BINARY
 from shared.db.tables import EpochWeights, Job
 from shared.errors import JobNotFound, WeightsNotFound
 from shared.formats.weights import byte_count, offsets

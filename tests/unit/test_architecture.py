@@ -41,6 +41,7 @@ TESTED_ELSEWHERE = {
     "api/jobs/comparison.py": "tests/unit/api/routes/test_metrics.py",
     "api/web/site.py": "tests/unit/api/web/routes",
     "trainshed/doctor/findings.py": "tests/unit/trainshed/doctor",
+    "shared/db/postgresql.py": "tests/unit/shared/db/test_engine.py",
     "shared/migrations/env.py": "tests/unit/shared/migrations/test_migrations.py",
     "shared/settings/environment.py": "tests/unit/shared/settings/test_settings.py",
     "shared/store/keyset.py": "tests/unit/shared/store/test_job_lists.py",

@@ -144,6 +144,8 @@ def test_a_version_that_is_too_old_for_the_database_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("TRAINSHED_PORT", str(ports.find_free(HOST)))
+    # it would have all later lines of this process written to a stream that is closed then
+    monkeypatch.setattr("shared.log.configure", lambda *_, **__: None)
     with (
         open_database(migrate(f"sqlite:///{tmp_path / 'trainshed.db'}")) as database,
         raised_floor(database),

@@ -1,0 +1,96 @@
+"""Connections to PostgreSQL: their options and settings, and how long what they hold can last."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BINARY = "trainshed_binary"
+"""Execution option: PostgreSQL sends the rows in binary, which halves the bytes of a blob (no hex digits)."""
+
+# an unreachable server is noticed within about 10 s instead of TCP's default of hours
+_OPTIONS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_SETTINGS = {
+    # bounds how long a stopped process can hold row locks, which would block the reconcilers
+    "idle_in_transaction_session_timeout": "'10s'",
+    # and that of a host that has vanished: within a pipeline, or before it has read an answer, it is not idle
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    # starting parallel workers takes longer than they save in short statements
+    "max_parallel_workers_per_gather": "0",
+    # the indexes of lists and counts are cached in memory, so index scans are cheap
+    "random_page_cost": "1.1",
+}
+# a process may also be stopped within a pipeline: PostgreSQL waits for the rest of it, and is not idle then
+_TRANSACTION_LIMIT = {"transaction_timeout": "'20s'"}
+_KNOWS_TRANSACTION_LIMIT = 17  # PostgreSQL's version
+
+
+def create(url: str, program: str) -> Engine:
+    """Return an engine whose connections have the settings, and are named after a program."""
+    options = {**_OPTIONS, "fallback_application_name": program}
+    engine = create_engine(url, connect_args=options)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
+        try:
+            settings = _settings_of(connection.info.server_version // 10_000).items()
+            connection.execute("; ".join(f"SET {name} = {value}" for name, value in settings))
+            connection.commit()
+        except psycopg.Error:
+            connection.close()  # the pool does not know it yet
+            raise
+
+    @event.listens_for(engine, "checkin")
+    def _leave_the_mode_to_the_server(connection: Any, _record: ConnectionPoolEntry) -> None:
+        # SQLAlchemy has left False, so that BEGIN READ WRITE would overrule a server that is to be read-only,
+        # and fail on a standby with another error than a write does
+        if connection is not None and connection.read_only is not None:
+            connection.read_only = None
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _choose_format(
+        _connection: Connection, cursor: Any, _sql: str, _values: Any, context: Any, _many: bool
+    ) -> None:
+        if context.execution_options.get(BINARY):
+            cursor.format = psycopg.pq.Format.BINARY
+
+    return engine
+
+
+def lift_time_limit(connection: Connection) -> None:
+    """Let the connection's transaction take as long as it needs; others are ended after 20 s."""
+    if _version(connection) >= _KNOWS_TRANSACTION_LIMIT:
+        connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
+
+
+def keep_settings(connection: Connection) -> None:
+    """Make the settings of our connections this role's defaults in this database.
+
+    Behind PgBouncer in transaction mode a client's connection is not always the same one of the server's, so
+    what it sets when it connects holds for some transactions only, or for none.
+    """
+    database = connection.dialect.identifier_preparer.quote(connection.engine.url.database or "")
+    for name, value in _settings_of(_version(connection)).items():
+        connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = {value}")
+
+
+def _settings_of(version: int) -> Mapping[str, str]:
+    """Return the settings of connections to PostgreSQL of a major version."""
+    return _SETTINGS | (_TRANSACTION_LIMIT if version >= _KNOWS_TRANSACTION_LIMIT else {})
+
+
+def _version(connection: Connection) -> int:
+    """Return the major version of PostgreSQL; 0 of another database."""
+    dialect = connection.dialect
+    return int((dialect.server_version_info or (0,))[0]) if dialect.name == "postgresql" else 0
