@@ -35,7 +35,7 @@ quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no Ten
 
 .PHONY: test
 test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 8 minutes on 2 cores
-	@echo "About 4,800 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 8 minutes on 2 cores"
+	@echo "About 5,700 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 8 minutes on 2 cores"
 	@$(PYTEST) -n 4 --dist worksteal -m "$(TEST)"
 
 .PHONY: faults

@@ -14,7 +14,6 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from shared.db import sqlite
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.store.submit import submit_job
@@ -94,7 +93,7 @@ def writing(impatient_sqlite: Database) -> Iterator[Callable[[], None]]:
 def test_a_write_begins_after_that_of_another_thread(
     impatient_sqlite: Database, writing: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_S", 60.0)
+    monkeypatch.setattr("shared.db.sqlite.BUSY_S", 60.0)
     with recorded_statements(impatient_sqlite) as statements, ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(impatient_sqlite.write, _submit)
         with pytest.raises(TimeoutError):
@@ -110,7 +109,7 @@ def test_a_write_begins_after_that_of_another_thread(
 def test_a_write_does_not_wait_for_another_thread_beyond_the_busy_timeout(
     impatient_sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_S", 0.1)
+    monkeypatch.setattr("shared.db.sqlite.BUSY_S", 0.1)
     with pytest.raises(OperationalError, match="database is locked"):
         impatient_sqlite.write(_submit)
 
