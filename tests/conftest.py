@@ -1,6 +1,7 @@
 """Fixtures of all tests: real databases, a real Redis, and settings that ignore the environment."""
 
 import gc
+import logging
 import os
 import shutil
 from collections import deque
@@ -61,6 +62,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
     gc.set_threshold(20_000)
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """The logs of this process are afterwards as they were: other tests' servers go on logging."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session", autouse=True)

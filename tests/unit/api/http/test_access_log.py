@@ -11,21 +11,20 @@ import pytest
 from api.http import access_log
 from shared import log
 
+pytestmark = pytest.mark.usefixtures("logging_restored")
+
 LOGGER = "uvicorn.access"
 
 
 @pytest.fixture
 def stream() -> Iterator[StringIO]:
     """What is logged at INFO."""
-    root, logger = logging.getLogger(), logging.getLogger(LOGGER)
-    handlers, level, own_level = root.handlers, root.level, logger.level
-    stream = StringIO()
+    logger = logging.getLogger(LOGGER)
+    own_level, stream = logger.level, StringIO()
     log.configure("INFO", stream=stream)
     logger.setLevel("INFO")
     yield stream
     logger.setLevel(own_level)
-    root.handlers, root.level = handlers, level
-    logging.captureWarnings(False)
 
 
 def lines(stream: StringIO) -> list[dict[str, object]]:

@@ -75,6 +75,7 @@ def test_a_text_that_is_no_traceparent_leads_to_none(traces: Collector, text: st
     assert traces.wait_for("alone").parent_id == ""
 
 
+@pytest.mark.usefixtures("logging_restored")
 def test_lines_of_the_log_have_the_ids_of_the_current_span(
     traces: Collector, capsys: pytest.CaptureFixture[str]
 ) -> None:
