@@ -15,42 +15,36 @@ The finished jobs are copies of a failed one with its attempt and events; a mode
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-import httpx
 import psutil
 from sqlalchemy import select
 
 from bench.copies import store_copies
 from bench.databases import durable_postgres
-from bench.pollers import get, polling
+from bench.load_clients import WATCHERS, Clients, Seen
 from bench.rows import Row, judged, print_table
 from bench.servers import running_server, running_worker, starting_worker
-from bench.timing import machine, percentile
+from bench.timing import machine
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Job, JobEvent
-from shared.lifecycle import TERMINAL
 from shared.settings import Settings
 from tests.support import factories
 from tests.support.databases import migrate, open_database
 from tests.support.servers import running_redis
 
-_SUBMITTERS, _POLLERS, _WATCHERS, _SLOTS = 8, 200, 20, 2
-_RECENT_JOBS = 50
-_SPEC = {"dataset": "digits", "epochs": 2}
+_SLOTS = 2
 _MOST_P99_MS = 100.0
 # "unmoved": two halves of the time before the purge differ by as much
 _MOST_P99_GROWTH = 1.5
@@ -59,118 +53,6 @@ _WARM_UP_S = 60.0
 _SAMPLE_EACH_S = 1.0
 _RETENTION_S = 86_400.0
 _TIMEOUT_S = 3_600.0
-_REQUEST_TIMEOUT = httpx.Timeout(60.0)
-
-
-@dataclass
-class _Seen:
-    """What the clients have seen.
-
-    Attributes:
-        polls: when each status read was sent, in seconds since the start, and its milliseconds.
-        bad: responses that are a server's error, and broken connections, with their number.
-        ended: for each watcher, the jobs whose end it has seen, and how many ends.
-    """
-
-    started_at: float = field(default_factory=perf_counter)
-    polls: list[tuple[float, float]] = field(default_factory=list)
-    bad: Counter[str] = field(default_factory=Counter)
-    jobs: list[str] = field(default_factory=list)
-    states: Counter[str] = field(default_factory=Counter)
-    ended: list[Counter[str]] = field(default_factory=lambda: [Counter() for _ in range(_WATCHERS)])
-
-    def now(self) -> float:
-        """Return the seconds since the start."""
-        return perf_counter() - self.started_at
-
-    def p99(self, start: float, end: float) -> float:
-        """Return the p99 of the status reads sent between two times."""
-        return percentile([ms for at, ms in self.polls if start <= at < end], 99)
-
-
-class _Clients:
-    """The clients of one API, until they are told to stop."""
-
-    def __init__(self, url: str, seen: _Seen) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        self._http = httpx.AsyncClient(base_url=url, timeout=_REQUEST_TIMEOUT, limits=limits)
-        self._seen, self._url = seen, url
-        self._random = Random(1)
-        self._stopped = asyncio.Event()
-        self._open_streams = 0
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Run the clients for the length of a `with` block; at its end every job has ended."""
-        async with self._http:
-            watchers = [asyncio.create_task(self._watch(number)) for number in range(_WATCHERS)]
-            await self._until(lambda: self._open_streams == _WATCHERS)
-            submitters = [asyncio.create_task(self._submit()) for _ in range(_SUBMITTERS)]
-            await self._until(lambda: bool(self._seen.jobs))
-            requests = [self._status_read] * _POLLERS
-            async with polling(self._url, requests, self._polled, period_s=1.0):
-                yield
-                self._stopped.set()
-                await asyncio.gather(*submitters)
-            await self._until(self._is_all_seen)
-            for watcher in watchers:
-                watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
-
-    def _is_all_seen(self) -> bool:
-        return all(len(ended) >= len(self._seen.jobs) for ended in self._seen.ended)
-
-    @staticmethod
-    async def _until(condition: Callable[[], bool]) -> None:
-        deadline = perf_counter() + 30
-        while not condition() and perf_counter() < deadline:
-            await asyncio.sleep(0.1)
-
-    async def _submit(self) -> None:
-        while not self._stopped.is_set():
-            spec = {**_SPEC, "seed": len(self._seen.jobs)}
-            job = await self._request("POST", "/v1/jobs", json={"kind": "train", "spec": spec})
-            if job is None:
-                continue
-            self._seen.jobs.append(job["id"])
-            address = f"/v1/jobs/{job['id']}"
-            while job["state"] not in TERMINAL:
-                job = await self._request("GET", address, params={"wait": 30, "until": "end"}) or job
-            self._seen.states[job["state"]] += 1
-
-    def _status_read(self) -> bytes:
-        recent = self._random.choice(self._seen.jobs[-_RECENT_JOBS:])
-        return get(f"/v1/jobs/{recent}")
-
-    def _polled(self, status: int, sent_at: float, ms: float) -> None:
-        if status == 200:
-            self._seen.polls.append((sent_at - self._seen.started_at, ms))
-        else:
-            self._seen.bad[f"status read: {status}"] += 1
-
-    async def _watch(self, number: int) -> None:
-        async with self._http.stream("GET", "/v1/stream") as response:
-            is_end = False
-            self._open_streams += 1
-            async for line in response.aiter_lines():
-                if line.startswith("event: "):
-                    is_end = line[7:] in TERMINAL
-                elif is_end and line.startswith("data: "):
-                    self._seen.ended[number][json.loads(line[6:])["job_id"]] += 1
-        self._seen.bad["a stream ended"] += 1
-
-    async def _request(self, method: str, address: str, **options: Any) -> dict[str, Any] | None:
-        """Return a response's JSON; None if there is none."""
-        try:
-            response = await self._http.request(method, address, **options)
-        except httpx.TransportError as error:
-            self._seen.bad[type(error).__name__] += 1
-            return None
-        if response.is_error:
-            self._seen.bad[str(response.status_code)] += 1
-            return None
-        body: dict[str, Any] = response.json()
-        return body
 
 
 def main() -> None:
@@ -202,7 +84,7 @@ def _measure(seconds: float, finished: int) -> Iterator[Row]:
         print(f"{finished:,} finished jobs are stored", flush=True)
         api = stack.enter_context(running_server("api.app:create_app", settings))
         worker = stack.enter_context(running_worker(settings))
-        seen, processes = _Seen(), _processes(api.pid, worker)
+        seen, processes = Seen(), _processes(api.pid, worker)
         times, memory = asyncio.run(_run(api.url, seen, settings, database, seconds, processes))
     yield from _rows(seen, times, memory, finished)
 
@@ -241,7 +123,7 @@ class _Times:
 
 async def _run(
     url: str,
-    seen: _Seen,
+    seen: Seen,
     settings: Settings,
     database: Database,
     seconds: float,
@@ -253,7 +135,7 @@ async def _run(
     changes = {"data_dir": folder, "queues": ("none",), "slots": 1, "job_retention_s": _RETENTION_S}
     purger = Settings.model_validate({**settings.model_dump(exclude_unset=True), **changes})
     with ExitStack() as stack:
-        async with _Clients(url, seen).running():
+        async with Clients(url, seen).running():
             oldest, before_end, purge_start = await asyncio.to_thread(_oldest, database), 0.0, 0.0
             purging: subprocess.Popen[bytes] | None = None
             deadline = seen.started_at + max(_TIMEOUT_S, 2 * seconds)
@@ -290,7 +172,7 @@ def _has_copies(database: Database) -> bool:
         return connection.exec_driver_sql(f"SELECT 1 FROM jobs WHERE {day_ago} LIMIT 1").first() is not None
 
 
-def _rows(seen: _Seen, times: _Times, memory: dict[str, list[float]], finished: int) -> Iterator[Row]:
+def _rows(seen: Seen, times: _Times, memory: dict[str, list[float]], finished: int) -> Iterator[Row]:
     minutes, jobs = seen.now() / 60, len(seen.jobs)
     yield Row("", "time", f"{minutes:.1f} minutes")
     yield Row(
@@ -303,8 +185,8 @@ def _rows(seen: _Seen, times: _Times, memory: dict[str, list[float]], finished: 
         "",
         "watchers that saw each end once",
         str(saw_all),
-        target=str(_WATCHERS),
-        verdict=judged(saw_all == _WATCHERS),
+        target=str(WATCHERS),
+        verdict=judged(saw_all == WATCHERS),
     )
     p99 = seen.p99(0.0, seen.now())
     yield Row(
@@ -328,7 +210,7 @@ def _rows(seen: _Seen, times: _Times, memory: dict[str, list[float]], finished: 
         )
 
 
-def _purge_rows(seen: _Seen, times: _Times, finished: int) -> Iterator[Row]:
+def _purge_rows(seen: Seen, times: _Times, finished: int) -> Iterator[Row]:
     start, end = times.before
     half = (start + end) / 2
     before, purged = seen.p99(start, end), seen.p99(*times.purge)
