@@ -22,6 +22,8 @@ from workers.parent import ParentProcess
 
 _log = log.get_logger(__name__)
 
+_NICENESS = 5  # of pool processes, above the worker's own
+
 settings = get_settings()
 gpus = visible_gpus()
 slots = slot_count(gpus, slots=settings.slots, slots_per_gpu=settings.slots_per_gpu)
@@ -78,6 +80,8 @@ def _stop_parent(**_: Any) -> None:
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator, unused-ignore]
 def _start_pool_process(**_: Any) -> None:
+    # what computes gives way to what answers: the parent, and an API and a database on the same host
+    os.nice(_NICENESS)
     try:
         pool_process.start()
         tracing.start(SERVICE)

@@ -90,6 +90,16 @@ def test_the_attempt_names_the_signal(
         assert str(first_attempt(cluster).error_message).endswith(how)
 
 
+@pytest.mark.kills
+def test_a_pool_process_gives_way_to_the_other_processes_of_its_host(
+    new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
+) -> None:
+    with new_cluster(sqlite_url, redis.url) as cluster:
+        cluster.worker()
+        process = only_process(cluster)
+        assert process.nice() > psutil.Process(process.ppid()).nice()
+
+
 def test_no_more_slots_are_shown_as_busy_than_there_are(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
 ) -> None:
