@@ -61,9 +61,9 @@ MUTATIONS = [
     Mutation(
         "epochs recorded without the fence",
         "shared/store/progress.py",
-        "    return Prepared(update_of(event, *FENCE, *guards, now=now, lease_expires_at=now(lease_s)))\n",
+        "    return Prepared(update_of(event, *FENCE, *guards, returning=returning, now=now, **values))\n",
         '    fence = (_JOBS.c.attempt >= bindparam("of_attempt"),)\n'
-        "    return Prepared(update_of(event, *fence, *guards, now=now, lease_expires_at=now(lease_s)))\n",
+        "    return Prepared(update_of(event, *fence, *guards, returning=returning, now=now, **values))\n",
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
@@ -215,9 +215,9 @@ MUTATIONS = [
     ),
     Mutation(
         "no limit on an idle transaction",
-        "shared/db/engine.py",
-        '_POSTGRESQL_IDLE_LIMIT = "10s"',
-        '_POSTGRESQL_IDLE_LIMIT = "0"',
+        "shared/db/postgresql.py",
+        '"idle_in_transaction_session_timeout": "\'10s\'"',
+        '"idle_in_transaction_session_timeout": "\'0\'"',
         f"{_KILLS}::test_worker_suspended_before_its_last_commit_does_not_end_the_job_twice",
     ),
     Mutation(
@@ -283,8 +283,8 @@ MUTATIONS = [
     Mutation(
         "a failed worker that exits with status 0",
         "workers/__main__.py",
-        '    celery(["--app", "workers.app", ',
-        "    from workers.app import app\n\n    app.worker_main([",
+        "    sys.exit(worker.exitcode)\n",
+        "    sys.exit(0)\n",
         f"{_KILLS}::test_worker_that_cannot_run_jobs_ends_with_a_failure_status",
     ),
     Mutation(
