@@ -218,7 +218,8 @@ MUTATIONS = [
         "shared/db/postgresql.py",
         '"idle_in_transaction_session_timeout": "\'10s\'"',
         '"idle_in_transaction_session_timeout": "\'0\'"',
-        f"{_KILLS}::test_worker_suspended_before_its_last_commit_does_not_end_the_job_twice",
+        "tests/unit/shared/db/test_engine.py"
+        "::test_a_transaction_that_was_idle_for_too_long_is_ended_by_the_server_and_retried",
     ),
     Mutation(
         "crashes without a limit",
