@@ -152,6 +152,8 @@ async def _run(
                     purge_start = seen.now()
                 if purge_start and not await asyncio.to_thread(_has_copies, database):
                     break
+            else:
+                raise AssertionError("the purge has not ended in time")
             purge_end = seen.now()
             await asyncio.sleep(max(0.0, seconds - seen.now()))
     start = min(_WARM_UP_S, before_end / 2)

@@ -109,6 +109,13 @@ class Clients:
             self._seen.bad[f"status read: {status}"] += 1
 
     async def _watch(self, number: int) -> None:
+        try:
+            await self._read_stream(number)
+            self._seen.bad["a stream ended"] += 1
+        except httpx.TransportError as error:
+            self._seen.bad[f"a stream: {type(error).__name__}"] += 1
+
+    async def _read_stream(self, number: int) -> None:
         async with self._http.stream("GET", "/v1/stream") as response:
             is_end = False
             self._open_streams += 1
@@ -117,7 +124,6 @@ class Clients:
                     is_end = line[7:] in TERMINAL
                 elif is_end and line.startswith("data: "):
                     self._seen.ended[number][json.loads(line[6:])["job_id"]] += 1
-        self._seen.bad["a stream ended"] += 1
 
     async def _request(self, method: str, address: str, **options: Any) -> dict[str, Any] | None:
         """Return a response's JSON; None if there is none."""
