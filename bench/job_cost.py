@@ -28,7 +28,7 @@ from shared.store.submit import submit_job
 from tests.support import stored
 from tests.support.databases import migrate, open_database
 from tests.support.factories import make_new_job, make_settings, make_worker_info
-from tests.support.statements import Statement, recorded_statements
+from tests.support.statements import recorded_statements
 from workers.job_log_handler import JobLogHandler
 from workers.pool_process import PoolProcess
 from workers.process_output import ProcessOutput
@@ -68,14 +68,9 @@ def _measure(process: PoolProcess) -> str:
         _run(process, counted)
     return (
         f"{1_000 * cpu / JOBS:6.2f} ms CPU {1_000 * wall / JOBS:6.2f} ms wall {JOBS / wall:6.0f} jobs/s "
-        f"{len(_sent(statements)) / _COUNTED_JOBS:5.1f} statements "
+        f"{sum(not each.is_boundary for each in statements) / _COUNTED_JOBS:5.1f} statements "
         f"{len(commits) / _COUNTED_JOBS:.1f} transactions"
     )
-
-
-def _sent(statements: list[Statement]) -> list[Statement]:
-    """The statements without those that begin a transaction on SQLite."""
-    return [statement for statement in statements if not statement.sql.startswith(("PRAGMA", "BEGIN"))]
 
 
 def _submit(database: Database, count: int) -> list[UUID]:

@@ -7,6 +7,8 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.db.round_trips import save_round_trips
+
 BINARY = "trainshed_binary"
 """Execution option: PostgreSQL sends the rows in binary, which halves the bytes of a blob (no hex digits)."""
 
@@ -65,6 +67,7 @@ def create(url: str, program: str) -> Engine:
         if context.execution_options.get(BINARY):
             cursor.format = psycopg.pq.Format.BINARY
 
+    save_round_trips(engine)
     return engine
 
 

@@ -14,6 +14,8 @@ from sqlalchemy import BindParameter, Delete, Dialect, Insert, Select, Update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from shared.db.round_trips import execute_with_next
+
 Parameters = Mapping[str, Any]
 _Convert = Callable[[Any], Any]
 
@@ -27,10 +29,10 @@ class Prepared:
         self._compiled: dict[tuple[str, ...], _Compiled] = {}
 
     def execute(self, session: Session, parameters: Parameters) -> None:
-        """Execute it."""
+        """Execute it: on PostgreSQL with the transaction's next statement, or its commit."""
         connection = session.connection()
         compiled = self._for(connection.dialect, parameters)
-        connection.exec_driver_sql(compiled.sql, compiled.bind(parameters))
+        execute_with_next(connection, compiled.sql, compiled.bind(parameters))
 
     def one_or_none(self, session: Session, parameters: Parameters) -> Any:
         """Execute it; return the one row that it returns, with an attribute a column, or None."""
@@ -42,12 +44,12 @@ class Prepared:
         return None if row is None else compiled.row(row, types)
 
     def execute_many(self, session: Session, rows: Sequence[Parameters]) -> None:
-        """Execute it once for each of these; all have the same names."""
+        """Execute it once for each of these, as `execute` does; all have the same names."""
         if not rows:
             return
         connection = session.connection()
         compiled = self._for(connection.dialect, rows[0])
-        connection.exec_driver_sql(compiled.sql, [compiled.bind(row) for row in rows])
+        execute_with_next(connection, compiled.sql, [compiled.bind(row) for row in rows])
 
     def _for(self, dialect: Dialect, parameters: Parameters) -> "_Compiled":
         key = (dialect.name, *parameters)

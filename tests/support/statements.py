@@ -20,6 +20,11 @@ class Statement(NamedTuple):
     sql: str
     parameters: Any
 
+    @property
+    def is_boundary(self) -> bool:
+        """Whether it begins or ends a transaction."""
+        return self.sql.startswith(("PRAGMA", "BEGIN", "COMMIT"))
+
 
 def selects(database: Database, work: Callable[[Session], object]) -> list[Statement]:
     """The SELECT statements of one read transaction."""

@@ -233,7 +233,7 @@ def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
     with recorded_statements(process.database) as statements:
         run_jobs(process, "default")
     assert len(commits) == 1 + len(job_ids)
-    sent = [sql for sql, _ in statements if not sql.startswith(("PRAGMA", "BEGIN"))]
+    sent = [statement.sql for statement in statements if not statement.is_boundary]
     assert len(sent) <= 14 * len(job_ids) + 3, sent
     for job_id in job_ids:
         assert stored.event_types(process.database, job_id) == [

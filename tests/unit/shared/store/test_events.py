@@ -52,6 +52,7 @@ def _unfinished_submit(database: Database) -> Iterator[UUID]:
     new = make_new_job()
     with Session(database.engine) as session:
         submit_job(session, new)
+        session.execute(select(1))  # its event is sent with the next statement
         yield new.id
         session.commit()
 
@@ -166,6 +167,7 @@ def test_a_rolled_back_event_does_not_block_the_feed(postgresql: Database) -> No
     reader = _Reader(postgresql)
     with Session(postgresql.engine) as session:
         submit_job(session, make_new_job())
+        session.execute(select(1))
         second = submitted(postgresql, queue="gpu")
         assert reader.read() == []
         session.rollback()

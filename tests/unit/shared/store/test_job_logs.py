@@ -91,7 +91,7 @@ def test_lines_of_several_attempts_are_stored_in_three_statements(database: Data
     }
     with recorded_statements(database) as statements:
         database.write(partial(job_logs.append, lines=lines))
-    assert len([sql for sql, _ in statements if not sql.startswith(("PRAGMA", "BEGIN"))]) == 3
+    assert sum(not statement.is_boundary for statement in statements) == 3
     assert stored(database, first) == ["line 1", "line 2", "again"]
     assert stored(database, other) == ["of the other"]
 
