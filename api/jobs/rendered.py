@@ -66,7 +66,12 @@ class Rendered:
     @property
     def may_be_checked(self) -> bool:
         """Whether it is still right if the job has the same version."""
-        return self.source.is_lasting and monotonic() < self.began_at + _MAX_AGE_S
+        return self.source.is_lasting and not self.is_expired
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether it has to be rendered again, whatever the job's version is."""
+        return monotonic() >= self.began_at + _MAX_AGE_S
 
 
 class _Rendering:
@@ -84,7 +89,10 @@ class _Rendering:
 
 
 class RenderedResponses:
-    """Keeps responses by request target, the least recently used ones no longer. For one event loop."""
+    """Keeps responses by request target, the least recently used ones no longer, nor expired ones.
+
+    For one event loop.
+    """
 
     def __init__(self, watcher: JobWatcher, *, max_bytes: int = MAX_BYTES) -> None:
         self._watcher = watcher
@@ -183,8 +191,11 @@ class RenderedResponses:
         self._kept[target] = rendered
         self._targets[rendered.source.job_id].add(target)
         self._bytes += rendered.size
-        while self._bytes > self._max_bytes:
+        while self._kept and (self._bytes > self._max_bytes or self._least_recent().is_expired):
             self._drop(next(iter(self._kept)))
+
+    def _least_recent(self) -> Rendered:
+        return next(iter(self._kept.values()))
 
     def _drop(self, target: bytes) -> None:
         rendered = self._kept.pop(target)

@@ -220,6 +220,20 @@ def test_memory_is_free_again_when_responses_are_replaced_or_forgotten(run: Any)
     run(work, max_bytes=16 * 5_000)
 
 
+def test_responses_that_are_no_longer_asked_for_give_way_when_they_have_expired(
+    run: Any, clock: MonotonicClock
+) -> None:
+    async def work(responses: RenderedResponses, job_id: UUID) -> None:
+        for number in range(100):
+            keep(responses, make_rendered(UUID(int=number), size=4_000), b"%d" % number)
+            clock.advance(1.0)
+        keep(responses, make_rendered(job_id, size=4_000))
+        assert responses._bytes == 60 * 5_000
+        assert len(responses._targets) == len(responses._kept) == 60
+
+    run(work)
+
+
 def test_a_response_that_would_displace_many_is_not_kept(run: Any) -> None:
     async def work(responses: RenderedResponses, job_id: UUID) -> None:
         keep(responses, make_rendered(job_id, size=5_000))
