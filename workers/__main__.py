@@ -6,6 +6,7 @@ With `--check` it runs nothing, and its exit code says what a worker lacks.
 import gc
 import sys
 
+_USUAL_THRESHOLDS = gc.get_threshold()
 # to look for garbage among what is imported takes a sixth of the start, of a pool process too
 gc.set_threshold(100_000)
 
@@ -41,6 +42,8 @@ def main() -> None:
 
     # not Celery's command line, which imports a prompt with completion
     worker = app.Worker(quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True)
+    gc.freeze()  # what is imported is no garbage later either
+    gc.set_threshold(*_USUAL_THRESHOLDS)
     worker.start()
     sys.exit(worker.exitcode)
 
