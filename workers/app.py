@@ -22,7 +22,7 @@ from workers.parent import ParentProcess
 
 _log = log.get_logger(__name__)
 
-_NICENESS = 5  # of pool processes, above the worker's own
+_NICENESS = 10  # of pool processes, above the worker's own
 
 settings = get_settings()
 gpus = visible_gpus()
