@@ -94,6 +94,8 @@ def _command(*arguments: str) -> Callable[[str, UUID], str]:
     return run
 
 
+_JOBS_READER = re.compile(r'"client": "([^"]+)", "method": "GET", "path": "/v1/jobs/')  # in the access log
+
 FOLLOWERS = [
     *[_watch, _wait, _stream, _logs] * 3,
     _command("watch"),
@@ -123,6 +125,6 @@ def _wait_for_followers(api: Api) -> None:
     """Wait until every follower has been answered by this API; each has a connection of its own."""
 
     def followers() -> set[str]:
-        return set(re.findall(r"(127\.0\.0\.1:\d+) - .{,20}GET /v1/jobs/", api.program.log.read_text()))
+        return set(_JOBS_READER.findall(api.program.log.read_text()))
 
     wait_until(lambda: len(followers()) >= len(FOLLOWERS), "everyone follows", timeout=60)
