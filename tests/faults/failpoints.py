@@ -142,7 +142,7 @@ class _Listener:
         self._fire_due(Moment.AFTER)
 
     def _fire_due(self, moment: Moment) -> None:
-        for path in self._folder.glob("*.json") if self._noted else ():
+        for path in sorted(self._folder.glob("*.json")) if self._noted else ():  # as they were armed
             try:
                 values = json.loads(path.read_text())
             except FileNotFoundError:

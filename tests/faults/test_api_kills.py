@@ -90,6 +90,7 @@ def test_a_kill_within_a_group_loses_no_answered_submit_and_doubles_none(
 ) -> None:
     api = cluster.api(environment=_PATIENT)
     held = cluster.arm("submitted", Moment.BEFORE, Action.HOLD)
+    group_held = cluster.arm("submitted", Moment.BEFORE, Action.HOLD, nth=2)
     killed = cluster.arm("submitted", moment, nth=2)
     answers: dict[str, UUID] = {}
 
@@ -104,6 +105,8 @@ def test_a_kill_within_a_group_loses_no_answered_submit_and_doubles_none(
         threads.map(submit, keys[1:])
         wait_until_submits_wait(api, len(keys))
         held.release()
+        wait_until(lambda: answers, "the first submit is answered")
+        group_held.release()
         killed.wait()
     assert list(answers) == [keys[0]]
     assert len(cluster.expect_stored_jobs()) == 1 + (_GROUP if moment == Moment.AFTER else 0)

@@ -170,5 +170,5 @@ def test_their_rate_limit_is_one_although_redis_is_slow(
             allowed = statuses.count(200)
             # ten seconds of requests, one more, what was answered until Redis replied, what was worked off
             assert 10 * rate <= allowed <= (14 + monotonic() - began) * rate
-            assert 1 <= int(answer.headers["Retry-After"]) <= 2
+            assert 1 <= int(answer.headers["Retry-After"]) <= 4  # until that is worked off
             assert min(turns.sent) > 40
