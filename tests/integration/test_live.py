@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from api import deps
@@ -298,6 +298,7 @@ def test_a_stream_is_refused_while_a_transaction_keeps_its_beginning_from_being_
     monkeypatch.setattr(deps, "OPENING_S", 0.2)
     with Session(database.engine) as open_transaction:
         submit_job(open_transaction, factories.make_new_job())
+        open_transaction.execute(select(1))  # its event is sent with the next statement
         factories.submitted(database, queue="gpu")  # submissions to one queue wait for each other
         refused = api.get("/v1/stream")
         assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (
