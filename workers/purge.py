@@ -25,6 +25,7 @@ TRANSACTION_S = {"sqlite": 0.02, "postgresql": 0.5}
 """What a transaction is to take: SQLite has one writer at a time; on PostgreSQL nobody waits for it."""
 # jobs in a transaction; fewer than 20 would hardly shorten it, since its commit takes a time of its own
 _MIN_BATCH, _MAX_BATCH = 20, 1_000
+_REST = 3.0  # between two transactions, times what the last one took
 _STOP_TIMEOUT_S = 1.0
 
 Delete = Callable[[Session, Sequence[UUID]], int]
@@ -48,8 +49,8 @@ class _Kind:
 class Purge:
     """Thread that deletes what is past its retention.
 
-    Between two transactions it waits for as long as the last one took, so that others get at least half of
-    the database's time.
+    Between two transactions it waits for three times as long as the last one took, so that others get at
+    least three quarters of the database's time.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Purge:
             took_s = max(0.001, self._clock() - started_at)
             fitting = round(limit * self._transaction_s / took_s)
             self._batch = max(_MIN_BATCH, min(_MAX_BATCH, fitting, 2 * limit))
-            self._stop_requested.wait(took_s)
+            self._stop_requested.wait(_REST * took_s)
         return total
 
 

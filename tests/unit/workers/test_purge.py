@@ -1,5 +1,6 @@
 """A worker deletes what is past its retention, in small transactions, and keeps the rest."""
 
+import threading
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -106,6 +107,27 @@ def test_transactions_are_as_long_as_they_may_be(
     seconds_a_job *= longer
     make_purge(database, settings, clock, job_retention_s=59.0).purge()
     assert limits == sizes
+
+
+def test_others_get_three_quarters_of_the_time(
+    database: Database, settings: Settings, clock: MonotonicClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float | None] = []
+
+    class Recording(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            return len(pauses) == 3
+
+    def delete(_session: Any, limit: int, **_options: Any) -> tuple[list[None], int]:
+        clock.advance(0.02)
+        return [None] * (limit if len(pauses) < 3 else 0), limit
+
+    monkeypatch.setattr(purge, "_delete", delete)
+    purging = make_purge(database, settings, clock, job_retention_s=59.0)
+    purging._stop_requested = Recording()
+    purging.purge()
+    assert pauses == [pytest.approx(0.06)] * 3
 
 
 def test_jobs_that_were_kept_for_their_model_are_looked_at_again_after_an_hour(
