@@ -12,7 +12,14 @@ from api.http.headers import REPLAYED
 from api.http.paging import Cursors, PageDep
 from api.http.problems import BODY, documented
 from api.jobs.sweeps import cancel, submit
-from shared.errors import IdempotencyKeyReused, InvalidCursor, InvalidSpec, SweepNotFound
+from shared.errors import (
+    IdempotencyKeyReused,
+    InvalidCursor,
+    InvalidSpec,
+    JobNotFound,
+    PredecessorFailed,
+    SweepNotFound,
+)
 from shared.schemas import Objective, Page, Sweep, SweepCreate, SweepDetail
 from shared.store import sweeps
 from shared.store.keyset import CreationKey
@@ -53,7 +60,7 @@ _EXAMPLES = {
     "",
     dependencies=[SUBMIT],
     status_code=202,
-    responses=documented(*BODY, InvalidSpec, IdempotencyKeyReused),
+    responses=documented(*BODY, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed),
 )
 def submit_sweep(
     services: ServicesDep,

@@ -37,8 +37,9 @@ Tags = Annotated[tuple[Tag, ...], Field(max_length=16), AfterValidator(_distinct
 
 
 def _require_rfc_3339(value: Any) -> Any:
-    # pydantic would take a number for seconds since 1970
-    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+    # pydantic would take a number, and a text of digits, for seconds since 1970
+    is_text = isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value)
+    if not is_text and not isinstance(value, datetime):
         raise ValueError("must be a time as in RFC 3339, such as 2026-01-02T03:04:05Z")
     return value
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from shared.lifecycle import JobKind, JobState
 from shared.schemas.base import PARTIAL_UPDATE, Request, Response
@@ -64,7 +64,9 @@ class WebhookUpdate(_WebhookFields):
     model_config = PARTIAL_UPDATE
 
     url: _Url = ""
-    paused: bool = Field(default=False, description="Whether nothing is sent: what is pending waits.")
+    paused: Annotated[bool, Strict()] = Field(
+        default=False, description="Whether nothing is sent: what is pending waits."
+    )
 
 
 class Webhook(Response):

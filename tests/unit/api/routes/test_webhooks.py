@@ -155,6 +155,7 @@ def test_what_is_given_is_changed(client: httpx.Client) -> None:
         ({"url": None}, "invalid-request"),
         ({"url": ""}, "invalid-request"),
         ({"states": None}, "invalid-request"),
+        ({"paused": 0}, "invalid-request"),
         ({"secret": "whsec_"}, "invalid-request"),
     ],
     ids=str,
