@@ -96,7 +96,8 @@ def _id_and_place(first: Select[float]) -> Select[Any]:
 def count_due(session: Session, queue: str, *, limit: int, now: Now) -> int:
     """Return how many jobs of a queue the limits let start, at most `limit`; of each key all or none."""
     parameters = {"of_queue": queue, "at_most": limit}
-    return min(limit, session.scalar(_count_due(now), parameters) or 0)
+    # on PostgreSQL a sum of counts is a Decimal, which is no number of messages
+    return min(limit, int(session.scalar(_count_due(now), parameters) or 0))
 
 
 @lru_cache

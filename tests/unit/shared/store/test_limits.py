@@ -154,6 +154,13 @@ def test_workers_are_not_woken_up_for_jobs_that_wait_for_limits(database: Databa
     assert database.read(due) == {}
 
 
+def test_jobs_that_limits_let_start_are_as_many_messages(database: Database) -> None:
+    _submit(database, _key(database, max_running=2))
+    due = database.read(partial(dispatch.due, queues=["default"], limit=9))
+    # a PostgreSQL that sums counts returns a Decimal
+    assert [(queue, count, type(count)) for queue, count in due.items()] == [("default", 1, int)]
+
+
 def test_a_queues_limit_is_told_with_its_load(database: Database) -> None:
     _submit(database)
     _limit(database, 3)
