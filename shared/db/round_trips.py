@@ -31,11 +31,11 @@ def save_round_trips(engine: Engine) -> None:
     """Have statements of `execute_with_next` wait on the connections of an engine for PostgreSQL."""
 
     @event.listens_for(engine, "do_execute")
-    def _execute(cursor: Any, sql: str, values: Any, context: ExecutionContext) -> bool:
+    def _one(cursor: Any, sql: str, values: Any, context: ExecutionContext) -> bool:
         return _send_or_wait(cursor, (sql, values, False), context)
 
     @event.listens_for(engine, "do_executemany")
-    def _execute_many(cursor: Any, sql: str, values: Any, context: ExecutionContext) -> bool:
+    def _many(cursor: Any, sql: str, values: Any, context: ExecutionContext) -> bool:
         return _send_or_wait(cursor, (sql, values, True), context)
 
     @event.listens_for(engine, "commit")
