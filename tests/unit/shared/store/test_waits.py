@@ -1,5 +1,6 @@
 """How long a queued job waits, and for what."""
 
+from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.orm import Session
 
-from shared.db.clock import database_now
+from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.lifecycle import WorkerState
@@ -21,8 +22,8 @@ from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, selects
 
 
-def _waiting(database: Database, job_id: UUID) -> waits.Wait:
-    return database.read(lambda session: waits.of_job(session, session.get_one(Job, job_id)))
+def _waiting(database: Database, job_id: UUID, now: Now = database_now) -> waits.Wait:
+    return database.read(lambda session: waits.of_job(session, session.get_one(Job, job_id), now=now))
 
 
 def test_the_position_in_a_queue_depends_on_priority_and_then_on_age(database: Database) -> None:
@@ -152,9 +153,10 @@ def test_the_waits_of_many_jobs_are_those_of_each_and_read_what_they_share_once(
     ]
 
     def read(session: Session, count: int = 12) -> list[waits.Wait]:
-        return waits.of_jobs(session, [session.get_one(Job, job_id) for job_id in jobs[:count]])
+        return waits.of_jobs(session, [session.get_one(Job, job_id) for job_id in jobs[:count]], now=clock)
 
-    alone = [_waiting(database, job_id) for job_id in jobs]
+    clock = FrozenClock(datetime.now(UTC))  # what is left of a running job depends on the time
+    alone = [_waiting(database, job_id, clock) for job_id in jobs]
     assert database.read(read) == alone
     assert len({wait.waiting_for for wait in alone}) == 4
     few, many = selects(database, partial(read, count=4)), selects(database, read)
