@@ -41,7 +41,7 @@ class Watch:
 
     Attributes:
         seen: the newest version of the job that the request has read or was woken for; if it waits for any
-            job, the newest position of an event.
+            job, the newest position of an event. None until it has read any: a poll does not wake it.
     """
 
     def __init__(self, seen: int | None) -> None:
@@ -188,7 +188,8 @@ class JobWatcher:
         # while the database is unavailable, a request could not read what has changed either
         with suppress(SQLAlchemyError):
             for job_id, version in (await self.read(read)).items():
-                outdated = [watch for watch in self._watches.get(job_id, ()) if watch.seen != version]
+                watches = self._watches.get(job_id, ())
+                outdated = [watch for watch in watches if watch.seen not in (None, version)]
                 for watch in outdated:
                     watch.seen = version
                 if outdated:

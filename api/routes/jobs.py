@@ -187,8 +187,8 @@ async def _ended_job(watcher: JobWatcher, job_id: UUID, wait_s: float) -> JobDet
     read, deadline = partial(job_queries.get, job_id=job_id), monotonic() + wait_s
     with watcher.watch(job_id) as watch:
         # most requests come before the end, and need no more than the state until then
-        is_ended = await watcher.read(partial(job_queries.state, job_id=job_id)) in TERMINAL
-        while not (is_ended or watcher.is_stopping) and await watch.changed(deadline - monotonic()):
+        state, watch.seen = await watcher.read(partial(job_queries.state_and_version, job_id=job_id))
+        while not (state in TERMINAL or watcher.is_stopping) and await watch.changed(deadline - monotonic()):
             job = await watcher.read(read)
             if job.state in TERMINAL:
                 return job

@@ -3,17 +3,20 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import cycle
+from threading import Event
+from uuid import UUID
 
 import httpx
 import pytest
+from sqlalchemy.orm import Session
 
 from api.app import create_app
 from shared.db.engine import Database
-from shared.lifecycle import Phase
+from shared.lifecycle import JobState, Phase
 from shared.settings import Settings
-from shared.store import attempts
+from shared.store import attempts, job_queries
 from tests.support import factories
-from tests.support.servers import running_app
+from tests.support.servers import RedisServer, running_app
 from tests.support.streams import long_poll
 from tests.support.waiting import wait_until
 
@@ -69,6 +72,30 @@ def test_a_long_poll_for_the_end_of_a_job_that_goes_on_ends_after_its_wait(
     tag = {"If-None-Match": response.headers["ETag"]}
     assert api.get(path, params={"wait": 0.1, "until": "end"}, headers=tag).status_code == 304
     assert api.get(path, params={"wait": 0.1, "until": "then"}).status_code == 422
+
+
+def test_a_long_poll_for_the_end_is_answered_without_redis(
+    api: httpx.Client,
+    database: Database,
+    redis: RedisServer,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    redis.stop()
+    attempt, has_read, read = factories.running(database), Event(), job_queries.state_and_version
+
+    def recorded(session: Session, job_id: UUID) -> tuple[JobState, int]:
+        state = read(session, job_id)
+        has_read.set()
+        return state
+
+    monkeypatch.setattr(job_queries, "state_and_version", recorded)
+    options: dict[str, str | int] = {"wait": 30, "until": "end"}
+    waiting = threads.submit(api.get, f"/v1/jobs/{attempt.job_id}", params=options, timeout=40)
+    assert has_read.wait(10)
+    factories.succeed(database, attempt, factories.make_model())
+
+    assert waiting.result(20).json()["state"] == "succeeded"
 
 
 @pytest.mark.parametrize(("header", "status"), [("If-None-Match", 304), ("X-Nothing", 200)])

@@ -4,7 +4,6 @@ The clock stands still, so that nothing that is kept is compared with the databa
 query that no route knows, `?plain`, is passed on to FastAPI and shows what it answers.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +19,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from api.app import create_app
 from api.http import callers
 from api.jobs import rendered
-from api.jobs.watching import JobWatcher
 from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import Scope
@@ -48,16 +46,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> MonotonicClock:
     clock = MonotonicClock()
     monkeypatch.setattr(rendered, "monotonic", clock)
     return clock
-
-
-@pytest.fixture(autouse=True)
-def _no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the watcher poll nothing: a poll during a first read has its response not kept, to be safe."""
-
-    async def wait(_watcher: JobWatcher) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(JobWatcher, "_poll", wait)
 
 
 @pytest.fixture

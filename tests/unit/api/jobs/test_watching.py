@@ -97,6 +97,23 @@ def test_request_that_knows_the_newest_version_is_not_woken(database: Database, 
     asyncio.run(work())
 
 
+def test_request_that_has_read_nothing_yet_is_not_woken_by_a_poll(
+    database: Database, settings: Settings
+) -> None:
+    first, second = submitted(database), submitted(database)
+
+    async def work() -> None:
+        async with _running(database, settings) as watcher:
+            with watcher.watch(first) as reading, watcher.watch(second, seen=1) as changed:
+                await watcher.run(lambda: claimed(database, second))
+                assert await changed.changed(TIMEOUT_S)
+                assert not await reading.changed(0)
+                reading.seen = 0
+                assert await reading.changed(TIMEOUT_S)
+
+    asyncio.run(work())
+
+
 def test_poll_wakes_once_for_a_version_whatever_the_request_says_it_has_seen(
     database: Database, settings: Settings
 ) -> None:
