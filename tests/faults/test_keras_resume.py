@@ -18,14 +18,14 @@ MNIST_EXECUTOR = "workers.mnist.executor:MnistExecutor"
 
 
 def real_job(cluster: Cluster, seed: int, **options: Any) -> Any:
-    """Submit a job on real digits whose epochs take long enough to be one commit each."""
+    """Submit a job on real digits that takes seconds, so that it is not over when some epochs are recorded."""
     return cluster.submit(
         dataset="digits",
-        epochs=4,
+        epochs=8,
         train_size=1_000,
         validation_size=200,
         evaluation_size=190,
-        batch_size=4,
+        batch_size=2,
         seed=seed,
         **options,
     )

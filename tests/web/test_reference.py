@@ -10,7 +10,6 @@ WIDTHS = (320, 390, 1440, 3840)
 
 def test_the_reference_is_accessible_and_fits_every_window(page: Page) -> None:
     page.goto("/docs")
-    assert violations(page) == []
     page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
     assert violations(page) == []
     for width in WIDTHS:
