@@ -212,7 +212,8 @@ def test_a_host_that_is_cut_off_for_a_minute_loses_nothing_and_does_nothing_twic
         back_at = cluster.now()
         own = hosts.submit(SHORT[0], queue=host)  # which no other host serves
         cluster.wait_for(own, JobState.SUCCEEDED, timeout=90)
-        assert hosts.state_of(host) is WorkerState.ONLINE
+        # its processes reach the database before its next heartbeat does
+        wait_until(lambda: hosts.state_of(host) is WorkerState.ONLINE, f"{host} is online", BACK_S)
         cluster.wait_for_all(timeout=300)
         for job_id, stream in zip(long, streams, strict=True):
             assert stream.result() == list(range(1, cluster.job(job_id).version + 1))

@@ -18,7 +18,7 @@ MNIST_EXECUTOR = "workers.mnist.executor:MnistExecutor"
 
 
 def real_job(cluster: Cluster, seed: int, **options: Any) -> Any:
-    """Submit a job on real digits that takes seconds, so that it is not over when some epochs are recorded."""
+    """Submit a job on real digits that takes seconds: it is not over when some epochs are recorded."""
     return cluster.submit(
         dataset="digits",
         epochs=8,
