@@ -93,15 +93,17 @@ class Broker:
         """
         with _unavailability_raised():
             waiting = self._count_waiting(list(jobs))
-            missing = {queue: min(count, _MAX_WAITING - waiting[queue]) for queue, count in jobs.items()}
+        counts = {queue: min(count, _MAX_WAITING - waiting[queue]) for queue, count in jobs.items()}
+        messages = [queue for queue, count in counts.items() for _ in range(count)]
+        with _unavailability_raised():
             # again at once, as the connection may have been lost unnoticed
-            Retrying(stop=stop_after_attempt(2), reraise=True)(self._send, missing)
+            Retrying(stop=stop_after_attempt(2), reraise=True)(self._send, messages)
 
-    def _send(self, messages: Mapping[str, int]) -> None:
+    def _send(self, queues: list[str]) -> None:
+        """Send a message to each of these queues."""
         with self._celery.producer_or_acquire() as producer, producer.batch():
-            for queue, count in messages.items():
-                for _ in range(count):
-                    self._celery.send_task(RUN_JOBS, args=[queue], queue=queue, producer=producer)
+            for queue in queues:
+                self._celery.send_task(RUN_JOBS, args=[queue], queue=queue, producer=producer)
 
     def _count_waiting(self, queues: list[str]) -> dict[str, int]:
         """Return how many messages of each queue no worker has received yet."""

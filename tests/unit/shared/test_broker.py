@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -68,6 +69,11 @@ def garbled() -> Iterator[str]:
 def missing(tmp_path: Path) -> str:
     """URL of a socket that does not exist."""
     return f"unix://{tmp_path / 'redis.sock'}"
+
+
+def test_a_defect_of_the_caller_is_no_outage_of_redis(broker: Broker) -> None:
+    with pytest.raises(TypeError):
+        broker.wake({"default": Decimal(1)})  # type: ignore[dict-item]
 
 
 def test_a_message_contains_only_the_name_of_the_queue(broker: Broker, redis: RedisServer) -> None:
