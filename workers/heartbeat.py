@@ -113,14 +113,18 @@ class Heartbeat:
             raise errors.LeaseLost(f"the lease could not be renewed for {elapsed:.0f} s") from error
 
     def _run(self) -> None:
+        is_failing = False
         while not self._done.wait(self._settings.cancel_poll_s):
             try:
                 if self._interruption is None:
                     self._renew_or_poll()
                 if self._interruption is None:
                     self._pending.write_if_due(self._database)
+                is_failing = False
             except DBAPIError as error:
-                _log.warning("heartbeat failed", error=str(error.orig))
+                if not is_failing:  # once an outage, which may be a full disk
+                    _log.warning("heartbeats fail", error=str(error.orig))
+                is_failing = True
             except errors.StaleAttempt as error:
                 self._interruption = error
             if not self._reporting:

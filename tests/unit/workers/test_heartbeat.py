@@ -25,6 +25,7 @@ from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.store import attempts, job_edits, job_queries, recovery
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import claimed, submitted
+from tests.support.injected_errors import injected
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.heartbeat import Heartbeat
@@ -64,12 +65,16 @@ def lease_end(process: PoolProcess, job_id: UUID) -> object:
     )
 
 
+def wait_for_renewal(process: PoolProcess, job_id: UUID) -> None:
+    before = lease_end(process, job_id)
+    wait_until(lambda: lease_end(process, job_id) != before, "the lease ends later")
+
+
 def test_lease_is_renewed_while_the_job_runs(make_process: MakeProcess) -> None:
     process = make_process(lease_s=30.0, heartbeat_s=0.05)
     attempt = claim(process, lease_s=1.0)
-    before = lease_end(process, attempt.job_id)
     with heartbeat_of(process, attempt) as heartbeat:
-        wait_until(lambda: lease_end(process, attempt.job_id) != before, "the lease ends later")
+        wait_for_renewal(process, attempt.job_id)
         heartbeat.check()
 
 
@@ -131,6 +136,18 @@ def test_attempt_ends_itself_when_its_lease_cannot_be_renewed(
         error = wait_until(lambda: interruption(heartbeat), "two thirds of the lease have passed")
     assert isinstance(error, LeaseLost)
     unavailable.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_outage_is_logged_once(make_process: MakeProcess, caplog: pytest.LogCaptureFixture) -> None:
+    process = make_process(heartbeat_s=0.05)
+    attempt = claim(process)
+    with heartbeat_of(process, attempt):
+        for outage in (1, 2):
+            with injected("53100", "cancel_requested_at") as refused:
+                wait_until(lambda: refused.count > 3, "the heartbeat has tried several times")
+            wait_for_renewal(process, attempt.job_id)
+            assert caplog.text.count("heartbeats fail") == outage
 
 
 def test_attempt_continues_if_it_can_renew_an_expired_lease_itself(make_process: MakeProcess) -> None:
@@ -252,11 +269,10 @@ def test_long_report_is_not_treated_as_a_hung_step(make_process: MakeProcess) ->
     process = make_process(no_progress_s=0.1, heartbeat_s=0.05)
     exited = Event()
     attempt = claim(process, lease_s=-1)
-    before = lease_end(process, attempt.job_id)
     with heartbeat_of(process, attempt, exit_process=lambda _: exited.set()) as heartbeat:
         heartbeat.begin_report()
         assert not exited.wait(0.5)
-        wait_until(lambda: lease_end(process, attempt.job_id) != before, "the lease is still renewed")
+        wait_for_renewal(process, attempt.job_id)
 
 
 def test_process_whose_steps_finish_in_time_does_not_exit(make_process: MakeProcess) -> None:
