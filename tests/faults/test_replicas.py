@@ -155,7 +155,7 @@ def test_one_is_killed_and_its_clients_go_on_at_the_other(
 def test_their_rate_limit_is_one_although_redis_is_slow(
     new_cluster: NewCluster, sqlite_url: str, redis: RedisServer, delay_s: float
 ) -> None:
-    rate = 10
+    rate = 50  # so that what is let through until Redis replies is little of it
     with (
         Proxy(redis.socket, delay_s=delay_s) as proxy,
         new_cluster(sqlite_url, f"redis://127.0.0.1:{proxy.port}") as cluster,
@@ -169,6 +169,6 @@ def test_their_rate_limit_is_one_although_redis_is_slow(
                 refused += answer.status_code == 429
             allowed = statuses.count(200)
             # ten seconds of requests, one more, what was answered until Redis replied, what was worked off
-            assert 10 * rate <= allowed <= (14 + monotonic() - began) * rate
-            assert 1 <= int(answer.headers["Retry-After"]) <= 4  # until that is worked off
+            assert 10 * rate <= allowed <= (13 + monotonic() - began) * rate
+            assert 1 <= int(answer.headers["Retry-After"]) <= 3  # until that is worked off
             assert min(turns.sent) > 40
