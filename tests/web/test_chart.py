@@ -1,7 +1,9 @@
 """Curves stay smooth with long histories; tests/web/test_training.py has what people do with them."""
 
+from collections import Counter
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from api.web.static import static_files
@@ -22,6 +24,21 @@ def open_chart(page: Page, **options: Any) -> None:
     folder = static_files().address("chart.js").removesuffix("/chart.js")
     page.evaluate("(options) => openChart(options)", {"folder": folder, **options})
     expect(page.locator(".plot")).to_have_attribute("aria-label", f"Loss. {summary(page)}")
+
+
+def test_a_curve_of_a_million_points_keeps_its_past_evenly(page: Page) -> None:
+    open_chart(page, points=1_000_000)
+    points = page.evaluate(
+        "() => { const { series } = lines[0];"
+        " return Array.from({ length: series.length }, (_, i) => ({ x: series.x[i], y: series.y[i] })); }"
+    )
+
+    assert points[0] == {"x": 0, "y": pytest.approx(2.0)}
+    assert points[-1]["x"] == 999_999
+    in_tenths = Counter(point["x"] // 100_000 for point in points)
+    assert len(in_tenths) == 10
+    assert min(in_tenths.values()) > 300
+    assert max(in_tenths.values()) <= 1.02 * min(in_tenths.values())
 
 
 def summary(page: Page) -> str:

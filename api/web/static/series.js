@@ -6,7 +6,8 @@ const FIELDS = ['x', 'y', 'min', 'max', 'smooth'];
 /**
  * Points in the order of x. A point may stand for several: it is the last of them, with their least and greatest y.
  *
- * When there are `limit` points, each two neighbours become one, so that a page that is left open does not grow.
+ * When there are `limit` points, those in the same interval of x become one, and so do those that come later: the
+ * past keeps the resolution of the present, however long a page is left open. The first point always stays.
  */
 export class Series {
   length = 0;
@@ -15,6 +16,7 @@ export class Series {
   /** Changes with any change of the points. */
   version = 0;
   #limit;
+  #width = 0; // of the intervals, in units of x; 0: each point stands for itself
   #span = 0;
   #sum = 0;
   #weight = 0;
@@ -41,18 +43,19 @@ export class Series {
     if (min && x.length) this.isComplete = false;
   }
 
-  /** Adds a point at the end. */
+  /** Adds a point at the end, or to the last one if both lie in one interval. */
   push(x, y, min = y, max = y) {
-    if (this.length === this.#limit) this.#merge();
-    if (this.length === this.x.length) this.#grow();
-    const i = this.length;
     const previous = this.last;
-    this.x[i] = x;
-    this.y[i] = y;
-    this.min[i] = min;
-    this.max[i] = max;
-    this.length += 1;
-    this.#smooth(i, previous);
+    if (!this.#belongsToLast(x)) {
+      if (this.length === this.#limit) this.#merge();
+      if (this.length === this.x.length) this.#grow();
+      this.length += 1;
+      this.#set(this.length - 1, x, y, min, max);
+    } else {
+      const i = this.length - 1;
+      this.#set(i, x, y, Math.min(this.min[i], min), Math.max(this.max[i], max));
+    }
+    this.#smooth(this.length - 1, previous);
     this.version += 1;
   }
 
@@ -89,17 +92,39 @@ export class Series {
     }
   }
 
+  #set(i, x, y, min, max) {
+    this.x[i] = x;
+    this.y[i] = y;
+    this.min[i] = min;
+    this.max[i] = max;
+  }
+
+  #belongsToLast(x) {
+    return this.#width > 0 && this.length > 1 && this.#interval(x) === this.#interval(this.last);
+  }
+
+  #interval(x) {
+    return Math.floor((x - this.x[0]) / this.#width);
+  }
+
+  /** Makes the intervals so wide that at most about half of the points are left. */
   #merge() {
-    const half = this.length / 2;
-    for (let i = 0; i < half; i += 1) {
-      const [first, second] = [2 * i, 2 * i + 1];
-      this.x[i] = this.x[second];
-      this.y[i] = this.y[second];
-      this.smooth[i] = this.smooth[second];
-      this.min[i] = Math.min(this.min[first], this.min[second]);
-      this.max[i] = Math.max(this.max[first], this.max[second]);
+    const half = this.#limit / 2;
+    while (this.length > half + 2) {
+      this.#width = 2 * this.#width || (this.last - this.x[0]) / half;
+      const { length } = this;
+      this.length = 1;
+      for (let i = 1; i < length; i += 1) {
+        const { [i]: x } = this.x;
+        const at = this.#belongsToLast(x) ? this.length - 1 : this.length;
+        const isFirst = at === this.length;
+        const least = isFirst ? this.min[i] : Math.min(this.min[at], this.min[i]);
+        const most = isFirst ? this.max[i] : Math.max(this.max[at], this.max[i]);
+        this.#set(at, x, this.y[i], least, most);
+        this.smooth[at] = this.smooth[i];
+        this.length = at + 1;
+      }
     }
-    this.length = half;
     this.isComplete = false;
   }
 }
