@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from api.deps import EndOfEventsDep, ServicesDep
+from api.deps import COMMA_SEPARATED, EndOfEventsDep, ServicesDep
 from api.http.auth import READ
 from api.jobs.comparison import compare
 from api.web.curves import curves
@@ -22,13 +22,19 @@ MAX_JOBS = 10
 
 _LAST = ("val_accuracy", "accuracy", "val_loss", "loss")  # of `LastMetrics`
 
-_Ids = Annotated[tuple[UUID, ...], Query(alias="job")]
+_Ids = Annotated[tuple[UUID, ...], COMMA_SEPARATED, Query(alias="job")]
+_IdsOfApi = Annotated[tuple[UUID, ...], COMMA_SEPARATED, Query(alias="jobs")]
 
 
 @router.get("/compare")
-def show_comparison(request: Request, services: ServicesDep, end: EndOfEventsDep, ids: _Ids = ()) -> Response:
-    """Show two to ten jobs side by side; of fewer or more, how to choose them."""
-    ids = tuple(dict.fromkeys(ids))
+def show_comparison(
+    request: Request, services: ServicesDep, end: EndOfEventsDep, chosen: _Ids = (), named: _IdsOfApi = ()
+) -> Response:
+    """Show two to ten jobs side by side; of fewer or more, how to choose them.
+
+    They are named as a form's checkboxes do, `job=a&job=b`, or as `/v1/compare` wants it, `jobs=a,b`.
+    """
+    ids = tuple(dict.fromkeys((*chosen, *named)))
     if not 2 <= len(ids) <= MAX_JOBS:
         return render(request, "compare.html", comparison=None, ids=ids, most=MAX_JOBS)
 

@@ -30,6 +30,14 @@ def test_it_shows_what_differs_and_what_does_not(client: httpx.Client, database:
     assert "Batch size" in equal
 
 
+def test_the_address_of_the_api_shows_the_same(client: httpx.Client, database: Database) -> None:
+    ids = [str(factories.succeeded(database)[0]) for _ in range(2)]
+
+    for query in (f"jobs={','.join(ids)}", f"job={ids[0]}&job={ids[1]}", f"job={ids[0]}&jobs={ids[1]}"):
+        html = client.get(f"/compare?{query}").text
+        assert re.findall(r'<th scope="col" data-key="([^"]+)"', html)[:2] == ids
+
+
 def test_each_job_keeps_its_line_where_another_one_has_none(client: httpx.Client, database: Database) -> None:
     waits, _ = factories.submitted(database), factories.worker(database)
     attempt = factories.running(database)
