@@ -39,6 +39,13 @@ def named(session: Session) -> list[schemas.ModelSummary]:
     return list(map(_summary, rows))
 
 
+def best(session: Session) -> schemas.ModelSummary | None:
+    """Return the model of the greatest accuracy, of several the newest one; None if there is no model."""
+    statement = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
+    row = session.scalar(statement.order_by(Model.accuracy.desc(), Model.id.desc()).limit(1))
+    return row and _summary(row)
+
+
 def file_sizes(session: Session, model_id: UUID) -> dict[schemas.ModelFormat, int]:
     """Return how many bytes a model has in each file format, without reading them."""
     sizes = select(ModelFile.format, func.length(ModelFile.content)).where(ModelFile.model_id == model_id)

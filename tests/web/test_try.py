@@ -212,6 +212,22 @@ def test_a_slider_shows_the_digit_as_the_model_saw_it_after_each_epoch(
 
 
 @pytest.mark.usefixtures("first")
+def test_a_test_image_is_read_until_somebody_draws(page: Page) -> None:
+    open_pad(page)
+    invitation = page.get_by_text("Now draw your own")
+    expect(invitation).to_be_visible()
+    expect(page.locator(".words")).to_contain_text("probability")
+    example = page.locator("#pad canvas").evaluate(PICTURE)
+
+    draw_with_mouse(page, 1)
+    expect(invitation).to_be_hidden()
+    alone = page.locator("#pad canvas").evaluate(PICTURE)
+    page.get_by_role("button", name="Clear").click()
+    draw_with_mouse(page, 1)
+    assert page.locator("#pad canvas").evaluate(PICTURE) == alone != example
+
+
+@pytest.mark.usefixtures("first")
 def test_every_layer_changes_while_drawing(page: Page) -> None:
     open_pad(page)
     sheets = page.locator(

@@ -13,6 +13,7 @@ from shared.store import models
 
 router = APIRouter(include_in_schema=False, dependencies=[READ])
 
+_CHAMPION = "champion"  # the alias that the documents propose for the model in use
 _NEWEST = 100  # models that are offered beside those with an alias
 
 
@@ -23,7 +24,7 @@ def try_models(
     model: ModelReference | None = None,
     compared: Annotated[ModelReference | None, Query(alias="with")] = None,
 ) -> Response:
-    """Show the pad, and one or two models."""
+    """Show the pad, and one or two models; without a choice the champion, else the best one."""
     return _show(request, services, model, compared)
 
 
@@ -39,20 +40,22 @@ def _show(
     reference: ModelReference | None,
     compared: ModelReference | None,
 ) -> Response:
-    with_alias, newest, chosen = services.database.read(
+    with_alias, best, newest, chosen = services.database.read(
         lambda session: (
             models.named(session),
+            models.best(session),
             [model for _, model in models.page(session, limit=_NEWEST)],
             [models.detail(session, each) if each else None for each in (reference, compared)],
         )
     )
     offered: dict[object, ModelSummary] = {model.id: model for model in (*with_alias, *newest)}
-    offered |= {model.id: model for model in chosen if model and model.id not in offered}
+    offered |= {model.id: model for model in (best, *chosen) if model and model.id not in offered}
     first, second = chosen
+    champion = next((model for model in with_alias if model.alias == _CHAMPION), best)
     return render(
         request,
         "try.html",
         models=list(offered.values()),
-        chosen=first.id if first else next(iter(offered), None),
+        chosen=first.id if first else champion and champion.id,
         compared=second.id if second else None,
     )

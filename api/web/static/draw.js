@@ -10,7 +10,7 @@ const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 
 /** @typedef {{x: number, y: number, width: number}} Point */
 /** What somebody did: `points` is a stroke; otherwise a new ground, with `digit` (784 pixels) or `image`, or blank. */
-/** @typedef {{points?: Point[], digit?: Uint8ClampedArray, image?: ImageData}} Action */
+/** @typedef {{points?: Point[], digit?: Uint8ClampedArray, image?: ImageData, isExample?: boolean}} Action */
 
 /** A pad in an element that has a `canvas`; the element takes the focus and the keys. */
 export class Pad {
@@ -79,6 +79,11 @@ export class Pad {
     this.#act({ digit });
   }
 
+  /** Shows a digit until somebody draws, if nothing was drawn yet. @param {Uint8ClampedArray} digit 784 pixels */
+  showExample(digit) {
+    if (!this.#actions.length) this.#act({ digit, isExample: true });
+  }
+
   /** Shows an image file. @param {Blob} file @throws {Error} the browser cannot decode it */
   async showFile(file) {
     const bitmap = await createImageBitmap(file).catch(() => {
@@ -109,7 +114,8 @@ export class Pad {
 
   #redraw() {
     const context = this.#context;
-    const { digit, image } = this.#ground();
+    const { digit, image, isExample } = this.#ground();
+    this.#element.toggleAttribute('data-example', Boolean(isExample));
     context.fillStyle = '#000';
     context.fillRect(0, 0, PAPER, PAPER);
     if (digit) this.#drawGround(fromGrey(digit), false);
@@ -164,6 +170,10 @@ export class Pad {
   }
 
   #lower() {
+    if (this.#ground().isExample) {
+      this.#actions = [];
+      this.#redraw();
+    }
     this.#stroke = { points: [] };
     this.#actions.push(this.#stroke);
   }

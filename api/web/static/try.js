@@ -99,6 +99,7 @@ async function showChosen(detail) {
   }
 }
 
+/** Shows test images to pick from, and has the first one read where nothing was drawn yet. */
 async function showSamples() {
   const list = query('#samples');
   try {
@@ -109,6 +110,9 @@ async function showSamples() {
       button.addEventListener('click', () => pad.showDigit(greyPixels(picture)));
       return make('li', {}, button);
     }));
+    const first = list.querySelector('img');
+    await first?.decode();
+    if (first) pad.showExample(greyPixels(first));
   } catch (error) {
     list.replaceChildren(make('li', { class: 'quiet', text: error.message }));
   }

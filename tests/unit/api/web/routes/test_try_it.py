@@ -1,6 +1,7 @@
 """Which models the page "Try it" offers."""
 
 import re
+from uuid import UUID
 
 import httpx
 
@@ -21,6 +22,12 @@ def chosen(html: str) -> list[str]:
     return re.findall(r'value="([^"]*)" selected', html)
 
 
+def trained(database: Database, accuracy: float) -> UUID:
+    model = factories.make_model(evaluation=factories.make_evaluation(accuracy=accuracy))
+    factories.succeed(database, factories.running(database), model)
+    return model.id
+
+
 def test_models_with_an_alias_come_first(client: httpx.Client, database: Database) -> None:
     trained = [factories.succeeded(database)[1].id for _ in range(3)]
     database.write(lambda session: models.patch(session, trained[0], ModelPatch(alias="champion")))
@@ -31,6 +38,15 @@ def test_models_with_an_alias_come_first(client: httpx.Client, database: Databas
     assert choices(html, "model") == [ids[0], ids[2], ids[1]]
     assert choices(html, "with") == ["", ids[0], ids[2], ids[1]]
     assert chosen(html) == [ids[0]]
+
+
+def test_the_best_model_is_chosen_where_there_is_no_champion(
+    client: httpx.Client, database: Database
+) -> None:
+    best, _, last = (trained(database, accuracy) for accuracy in (0.9, 0.1, 0.5))
+    database.write(lambda session: models.patch(session, last, ModelPatch(alias="other")))
+
+    assert chosen(client.get("/try").text) == [str(best)]
 
 
 def test_the_address_chooses_the_models(client: httpx.Client, database: Database) -> None:
