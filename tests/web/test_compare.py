@@ -67,8 +67,7 @@ def test_a_sweep_is_followed_and_cancelled_as_a_whole(pages: WatchedPages, datab
     assert violations(page) == []
     page.locator("tbody tr").first.get_by_role("link").focus()
     expect(page.locator("polyline.marked")).to_have_count(1)
-    page.locator("summary", has_text="Cancel all").click()
-    expect(page.get_by_text("Cancel the 2 unfinished jobs")).to_be_visible()
-    page.locator("form button", has_text="Cancel all").click()
+    page.get_by_role("button", name="Cancel all").click()
+    page.get_by_role("button", name="Stop the 2 unfinished jobs").click()
     expect(page.locator(".title-row .badge.cancelled")).to_be_visible()
     expect(page.get_by_text("Cancel all")).to_have_count(0)

@@ -1,5 +1,8 @@
 """The actions of a job's page, with and without JavaScript."""
 
+from collections.abc import Callable
+from uuid import UUID
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -29,8 +32,8 @@ def test_a_job_is_cancelled_retried_cloned_and_deleted_from_its_page(
     expect(page.get_by_role("heading", name="original")).to_be_visible()
 
     page.goto(f"/jobs/{job_id}")
-    page.locator("summary", has_text="Delete").click()
-    page.locator("form button", has_text="Delete").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete the job").click()
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="original")).to_have_count(2)
 
@@ -41,7 +44,7 @@ def test_a_queued_job_is_edited_by_keyboard_while_its_page_is_live(page: Page, d
     page.goto(f"/jobs/{second}")
     is_live(page)
     expect(page.locator(".facts")).to_contain_text("2")
-    page.locator("summary", has_text="Edit").press("Enter")
+    page.get_by_role("button", name="Edit").press("Enter")
     name = page.get_by_label("Name", exact=True)
     name.fill("goes first")
     database.write(lambda session: job_edits.edit(session, second, {"tags": ["from elsewhere"]}))
@@ -60,7 +63,7 @@ def test_a_queued_job_is_edited_by_keyboard_while_its_page_is_live(page: Page, d
 def test_a_refused_edit_is_open_again_with_what_was_entered(pages: WatchedPages, database: Database) -> None:
     page = pages.open(allow=["422"])
     page.goto(f"/jobs/{factories.submitted(database)}")
-    page.locator("summary", has_text="Edit").click()
+    page.get_by_role("button", name="Edit").click()
     page.get_by_label("Queue", exact=True).fill("Night Shift")
     page.get_by_role("button", name="Save").click()
     field = page.get_by_label("Queue", exact=True)
@@ -76,9 +79,51 @@ def test_what_an_action_asks_is_within_the_window(
     page = pages.open(viewport={"width": width, "height": 900})
     page.goto(f"/jobs/{factories.failed(database, name='a name')}")
     for name in ("Edit", "Delete"):
-        page.locator("summary", has_text=name).click()
-        box = page.locator("details[open] .popover").bounding_box()
+        page.get_by_role("button", name=name, exact=True).click()
+        box = page.get_by_role("dialog").bounding_box()
         assert box is not None
         assert box["x"] >= 0, name
         assert box["x"] + box["width"] <= width, name
-        page.locator("summary", has_text=name).click()
+        page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("has_scripts", [True, False], ids=["with scripts", "without"])
+def test_a_running_job_is_stopped_by_the_answer_that_says_so_only(
+    pages: WatchedPages, database: Database, has_scripts: bool
+) -> None:
+    page = pages.open(java_script_enabled=has_scripts)
+    job_id = factories.running(database).job_id
+    page.goto(f"/jobs/{job_id}")
+    dialog, cancel = page.get_by_role("dialog"), page.get_by_role("button", name="Cancel", exact=True)
+    close: list[Callable[[], None]] = [
+        lambda: page.keyboard.press("Escape"),
+        lambda: page.mouse.click(5, 5),
+        lambda: page.get_by_role("button", name="Keep it running").click(),
+        lambda: page.keyboard.press("Enter"),  # the safe answer has the focus
+    ]
+    for each in close:
+        cancel.click()
+        expect(dialog).to_have_count(1)
+        each()
+        expect(dialog).to_have_count(0)
+        assert not cancel_requested(database, job_id)
+
+    cancel.click()
+    page.get_by_role("button", name="Stop the job").click()
+    expect(page.locator(".facts")).to_contain_text("Being cancelled")
+    assert cancel_requested(database, job_id)
+
+
+def cancel_requested(database: Database, job_id: UUID) -> bool:
+    job = database.read(lambda session: job_queries.get(session, job_id))
+    return job.cancel_requested_at is not None
+
+
+def test_one_dialog_is_open_at_a_time(page: Page, database: Database) -> None:
+    page.goto(f"/jobs/{factories.failed(database)}")
+    for name in ("Edit", "Delete"):
+        page.get_by_role("button", name=name, exact=True).focus()
+        page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(1)
+    expect(page.get_by_role("dialog", name="Delete this job?")).to_be_visible()
+    assert violations(page) == []

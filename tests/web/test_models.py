@@ -57,8 +57,8 @@ def test_a_model_is_named_and_deleted_from_its_page(
     expect(page.get_by_role("heading", level=1)).to_have_text("champion")
 
     def delete() -> None:
-        page.locator("summary", has_text="Delete").click()
-        page.locator("form button", has_text="Delete").click()
+        page.get_by_role("button", name="Delete", exact=True).click()
+        page.get_by_role("button", name="Delete the files").click()
 
     delete()
     expect(page.get_by_text("give that alias to another model first")).to_be_visible()
