@@ -51,6 +51,8 @@ def test_every_page_is_accessible_and_light_fits_every_window_and_needs_no_scrip
 def is_too_wide(page: Page, width: int) -> bool:
     page.set_viewport_size({"width": width, "height": 800})
     root = "document.documentElement"
+    # the insides of a model are drawn again for the new width, in the frame after it
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return bool(page.evaluate(f"{root}.scrollWidth > {root}.clientWidth"))
 
 
