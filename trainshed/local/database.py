@@ -1,7 +1,5 @@
 """The database that the settings name: its migration, which versions it admits, and who has registered."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,16 +61,11 @@ def require_version(settings: Settings) -> None:
         raise UsageError(refusal)
 
 
-@contextmanager
-def opened(settings: Settings) -> Iterator["Database"]:
-    """Open the database for a `with` block, at whose end each connection is closed."""
+def opened(settings: Settings) -> "Database":
+    """Open the database, for a `with` block."""
     from shared.db.engine import Database  # as above
 
-    database = Database(settings.effective_database_url)
-    try:
-        yield database
-    finally:
-        database.dispose()
+    return Database(settings.effective_database_url)
 
 
 def unregistered(database: "Database", pid: int, age_s: float) -> str:
