@@ -137,9 +137,12 @@ def test_a_stack_starts_with_any_keys_that_users_have_made(
     with LocalStack(settings) as stack, Client(stack.url) as server:
         server.create_api_key(ApiKeyCreate(name="Ada", scope=Scope.ADMIN))
     lines: list[str] = []
-    with LocalStack(settings, report=lines.append) as stack, Client(stack.url) as server:
-        with pytest.raises(TrainshedApiError, match="needs a key") as refused:
-            server.workers()
+    with (
+        LocalStack(settings, report=lines.append) as stack,
+        Client(stack.url) as server,
+        pytest.raises(TrainshedApiError, match="needs a key") as refused,
+    ):
+        server.workers()
     assert refused.value.problem.status == 401
     assert "still waiting: the worker has not registered" not in lines
 
