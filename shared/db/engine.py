@@ -10,7 +10,7 @@ from importlib.resources import files
 from math import inf
 from threading import Lock
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, event, inspect, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
@@ -39,7 +39,10 @@ CODE_VERSION = max(
 
 
 class Database:
-    """The database that API and workers share. Thread-safe."""
+    """The database that API and workers share. Thread-safe.
+
+    A `with` block of it ends with `dispose`.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,12 @@ class Database:
         self._committed = committed
         self._writers = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(self.read_engine, expire_on_commit=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dispose()
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction of its own and commit it.

@@ -84,6 +84,11 @@ def get(session: Session, worker_id: str, *, now: Now = database_now) -> schemas
     return _describe(session, rows)[0]
 
 
+def of_process(session: Session, pid: int, *, now: Now = database_now) -> list[schemas.Worker]:
+    """Return the workers whose process has this id, on whichever host, as each of them last wrote."""
+    return _describe(session, session.execute(_select(now).where(Worker.pid == pid)).all())
+
+
 def history(
     session: Session, worker_id: str, *, after: AttemptKey | None = None, limit: int
 ) -> list[tuple[AttemptKey, schemas.WorkerAttempt]]:

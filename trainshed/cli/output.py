@@ -1,8 +1,14 @@
 """Output of the command line: results go to stdout, messages to stderr."""
 
+import io
 import json
+import os
+import select
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 import typer
@@ -13,6 +19,7 @@ from rich.text import Text
 from trainshed.cli.formatting import printable
 
 _UNBOUNDED = 10_000  # columns
+_LOOK_S = 0.5  # at whether stdout is still read
 
 R = TypeVar("R", bound=BaseModel | Sequence[BaseModel])
 
@@ -30,6 +37,39 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Leave it to the group of commands, for which it is no failure: rich would exit with 1."""
         raise
+
+
+@contextmanager
+def while_read() -> Iterator[None]:
+    """In this block, the program ends with exit code 0 soon after the reader of its stdout, such as `head`.
+
+    Who waits for something to write would otherwise not notice before it writes.
+    """
+    try:
+        output = sys.stdout.fileno()
+    except io.UnsupportedOperation:  # it is no file
+        yield
+        return
+    poll = select.poll()
+    poll.register(output, 0)  # an error or a hangup is always reported
+
+    def look(_number: int, _frame: FrameType | None) -> None:
+        if poll.poll(0):
+            discard()
+            sys.exit(0)  # not an OSError, at which the client would connect again
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def discard() -> None:
+    """Discard further output: what Python still holds of it would raise once more at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show(*results: RenderableType) -> None:

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 
 from shared.settings import ExposedApi, Settings, get_settings
 from trainshed.async_client import local_url
@@ -45,12 +46,15 @@ def up(as_json: options.Json = False) -> None:
         say("Stopped.")
 
 
-def demo(as_json: options.Json = False) -> None:
+def demo(ctx: typer.Context, as_json: options.Json = False) -> None:
     """Run the stack, train the codelab's model on MNIST, show the results, and stop."""
     require(*_STACK)
+    settings = get_settings()
+    if key := ctx.meta.get(options.API_KEY):
+        settings = settings.model_copy(update={"api_key": SecretStr(key)})
     try:
         with _interruptible():
-            code = run_demo(get_settings(), report=_report, as_json=as_json)
+            code = run_demo(settings, report=_report, as_json=as_json)
     except KeyboardInterrupt:
         say("Stopped.")
         code = ExitCode.DETACHED

@@ -17,7 +17,7 @@ from shared.schemas import Job, JobDetail, JobOrder
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.fitting import FittedTable, number, prose, text
 from trainshed.cli.formatting import NOTHING, decimal, duration, printable, short_id
-from trainshed.cli.output import say, stdout
+from trainshed.cli.output import say, stdout, while_read
 from trainshed.cli.progress import (
     EpochTimes,
     activity,
@@ -70,7 +70,8 @@ def watch_many(
         rows = max(1, console.height - _OTHER_LINES) if console.is_terminal else _ROWS_ELSEWHERE
         rounds = rounds_of_unfinished(server, rows, sleep)
     try:
-        last = _show(rounds, console, as_json=as_json)
+        with while_read():
+            last = _show(rounds, console, as_json=as_json)
     except KeyboardInterrupt:
         if not as_json:
             say("The jobs continue.", "yellow")

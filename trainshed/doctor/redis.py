@@ -43,8 +43,9 @@ def _check(client: Redis, settings: Settings) -> Iterator[Finding]:
     client.ping()
     took_s = time.perf_counter() - started_at
     facts = client.info()
-    version = str(facts["redis_version"])
-    yield ok(_SUBJECT, f"it answers within {1_000 * took_s:.1f} ms: version {version}")
+    version = str(facts["redis_version"])  # of Valkey, the Redis that it is compatible with
+    name = f"Valkey {facts['valkey_version']}" if "valkey_version" in facts else f"Redis {version}"
+    yield ok(_SUBJECT, f"it answers within {1_000 * took_s:.1f} ms: {name}")
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
         yield warning(_SUBJECT, f"version {version} is old, and not tested", "upgrade it to 6.2 or later")
     if took_s > _SLOW_S:

@@ -21,10 +21,9 @@ _LATE_S = 3_600.0
 def check(settings: Settings) -> Iterator[Finding]:
     """Check what the database says about the webhooks. Their URLs, which may hold tokens, are not shown."""
     try:
-        database = Database(settings.effective_database_url, patience_s=0)
-        listed = [webhook for _, webhook in database.read(partial(webhooks.page, limit=_MAX_LISTED))]
-        problems = [each for hook in listed for each in database.read(partial(_problems, webhook=hook))]
-        database.dispose()
+        with Database(settings.effective_database_url, patience_s=0) as database:
+            listed = [webhook for _, webhook in database.read(partial(webhooks.page, limit=_MAX_LISTED))]
+            problems = [each for hook in listed for each in database.read(partial(_problems, webhook=hook))]
     except (SQLAlchemyError, ImportError, ValueError):
         yield warning(_SUBJECT, "they are not known while the database cannot be read", "see above")
         return

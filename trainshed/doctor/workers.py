@@ -22,11 +22,10 @@ _PROC = Path("/proc")
 def check(settings: Settings) -> Iterator[Finding]:
     """Check the workers that the database knows, and the processes of those on this host."""
     try:
-        database = Database(settings.effective_database_url, patience_s=0)
-        listed = [worker for _, worker in database.read(partial(workers.page, limit=_MAX_LISTED))]
-        read = database.read(partial(queues.page, named=settings.queues))
+        with Database(settings.effective_database_url, patience_s=0) as database:
+            listed = [worker for _, worker in database.read(partial(workers.page, limit=_MAX_LISTED))]
+            read = database.read(partial(queues.page, named=settings.queues))
         waiting = [queue for _, queue in read if any(queue.queued.values())]
-        database.dispose()
     except (SQLAlchemyError, ImportError, ValueError):
         yield warning(_SUBJECT, "they are not known while the database cannot be read", "see above")
         return

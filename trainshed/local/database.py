@@ -1,9 +1,14 @@
-"""The database that the settings name: its migration, and whether it admits this version of Trainshed."""
+"""The database that the settings name: its migration, which versions it admits, and who has registered."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from shared.lifecycle import WorkerState
 from shared.settings import Settings
 from trainshed.errors import StackError, UsageError
+
+if TYPE_CHECKING:
+    from shared.db.engine import Database
 
 
 def migrate(settings: Settings) -> str:
@@ -17,13 +22,12 @@ def migrate(settings: Settings) -> str:
     from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from shared.db.engine import CODE_VERSION, Database
+    from shared.db.engine import CODE_VERSION
     from shared.db.floor import VersionOutdated
 
     try:
-        database = Database(settings.effective_database_url)
-        version = database.migrate()
-        database.dispose()
+        with opened(settings) as database:
+            version = database.migrate()
     except VersionOutdated as error:
         raise UsageError(str(error)) from error
     except (SQLAlchemyError, CommandError, ImportError, OSError, ValueError) as error:
@@ -45,19 +49,44 @@ def require_version(settings: Settings) -> None:
     from sqlalchemy import make_url  # as above
     from sqlalchemy.exc import SQLAlchemyError
 
-    from shared.db.engine import Database
-
     try:
         url = make_url(settings.effective_database_url)
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
             return  # to connect would create it
-        database = Database(settings.effective_database_url)
-        refusal = database.version_refusal()
-        database.dispose()
+        with opened(settings) as database:
+            refusal = database.version_refusal()
     except (SQLAlchemyError, ImportError, OSError, ValueError):
         return
     if refusal:
         raise UsageError(refusal)
+
+
+def opened(settings: Settings) -> "Database":
+    """Open the database, for a `with` block."""
+    from shared.db.engine import Database  # as above
+
+    return Database(settings.effective_database_url)
+
+
+def unregistered(database: "Database", pid: int, age_s: float) -> str:
+    """Return why a worker takes no job yet; empty if it has registered.
+
+    Args:
+        database: with the schema of this version.
+        pid: the worker's process on this host.
+        age_s: seconds since the process was started: the row of a killed worker may have the same process id.
+    """
+    from sqlalchemy.exc import SQLAlchemyError  # as above
+
+    from shared.store import workers
+
+    try:
+        rows = database.read(lambda session: workers.of_process(session, pid))
+    except SQLAlchemyError as error:
+        return f"the database cannot be used: {getattr(error, 'orig', error)}"
+    if any(row.state is WorkerState.ONLINE and row.heartbeat_age_s < age_s for row in rows):
+        return ""
+    return "the worker has not registered"
 
 
 def _name(settings: Settings) -> str:

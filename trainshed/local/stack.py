@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager, ExitStack
 from time import monotonic, sleep
 from typing import Self
 
-from shared.lifecycle import WorkerState
 from shared.settings import ExposedApi, Settings
-from trainshed.async_client import local_api_key, local_url
+from trainshed.async_client import local_url
 from trainshed.client import Client
-from trainshed.errors import ClientError, StackError
+from trainshed.errors import StackError
 from trainshed.local import database, ports, redis
 from trainshed.local.guardian import Guardian
 from trainshed.local.lock import stack_lock
@@ -94,11 +93,12 @@ class LocalStack(AbstractContextManager["LocalStack"]):
         # -P: a folder named `api` or `workers` in the current directory must not be imported instead
         self._start("API", [sys.executable, "-P", "-m", "trainshed.cli.main", "api"], 10.0, cleanup)
         worker = self._start("worker", [sys.executable, "-P", "-m", "workers"], 30.0, cleanup)
-        with Client(self.url, api_key=local_api_key(self._settings), patience_s=0) as server:
+        with Client(self.url, api_key="", patience_s=0) as server:
             self._wait_while(lambda: server.health().lacks)
-            self._report("waiting for the worker")
-            not_registered = "the worker has not registered"
-            self._wait_while(lambda: "" if _is_registered(worker, server) else not_registered)
+        self._report("waiting for the worker")
+        # not from the API, which may need a key that a user has made
+        with database.opened(self._settings) as opened:
+            self._wait_while(lambda: database.unregistered(opened, worker.pid, worker.age_s))
 
     def _start(self, name: str, command: list[str], grace_s: float, cleanup: ExitStack) -> Program:
         log, variables = self._settings.data_dir / "logs" / f"{name.lower()}.log", environment(self._settings)
@@ -142,18 +142,6 @@ class LocalStack(AbstractContextManager["LocalStack"]):
     def _stop_supervisor(self) -> None:
         self._stopping.set()
         self._supervisor.join()
-
-
-def _is_registered(worker: Program, server: Client) -> bool:
-    try:
-        workers = server.workers()
-    except ClientError:
-        return False
-    # seen since the program was started: the row of a worker that was killed may have the same process id
-    return any(
-        row.pid == worker.pid and row.state is WorkerState.ONLINE and row.heartbeat_age_s < worker.age_s
-        for row in workers
-    )
 
 
 def _failure(program: Program, reason: str) -> StackError:

@@ -1,13 +1,56 @@
 """The command line as a whole: the server that it uses, help, and errors."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from shared.settings import Settings
 from tests.support.command_line import CommandLine
 from tests.support.fake_api import make_problem
+from trainshed.local.processes import environment
+
+# Ctrl-C, when a module is about to be imported
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from trainshed_program import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "module",
+    # at the start, half-way, of the program itself, and of a command that runs
+    [
+        "trainshed",
+        "pydantic",
+        "httpx",
+        "typer",
+        "trainshed.cli.watching",
+        "trainshed.local.database",
+        "alembic",
+    ],
+)
+def test_a_program_that_is_interrupted_while_it_is_loaded_says_nothing(module: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(module=module), "migrate"],
+        env=environment(Settings(data_dir=tmp_path)),
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_an_unknown_job_is_one_line_and_exit_code_2(cli: CommandLine) -> None:

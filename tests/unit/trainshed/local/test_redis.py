@@ -61,6 +61,7 @@ def test_the_systems_server_is_preferred(tmp_path: Path, monkeypatch: pytest.Mon
     assert redis.command(tmp_path / "redis.sock")[0] == str(own)
 
 
-def test_without_a_system_server_redislites_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_system_server_valkeylites_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert os.access(redis.command(tmp_path / "redis.sock")[0], os.X_OK)
+    assert redis.command(tmp_path / "redis.sock")[0] == str(redis.bundled())
+    assert os.access(redis.bundled(), os.X_OK)

@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.schemas import ApiKeyCreate, Scope
 from shared.settings import Settings
+from trainshed import Client, TrainshedApiError
 from trainshed.errors import StackError, StackRunning
 from trainshed.local import ports
 from trainshed.local.lock import stack_lock
@@ -125,6 +127,24 @@ def test_a_program_that_keeps_ending_ends_the_stack(
         ):
             stack.wait()
     assert lines.count("the worker ended with exit code 7: restarting it") == 5
+
+
+def test_a_stack_starts_with_any_keys_that_users_have_made(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "workers.py").write_text(MORTAL_WORKER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with LocalStack(settings) as stack, Client(stack.url) as server:
+        server.create_api_key(ApiKeyCreate(name="Ada", scope=Scope.ADMIN))
+    lines: list[str] = []
+    with (
+        LocalStack(settings, report=lines.append) as stack,
+        Client(stack.url) as server,
+        pytest.raises(TrainshedApiError, match="needs a key") as refused,
+    ):
+        server.workers()
+    assert refused.value.problem.status == 401
+    assert "still waiting: the worker has not registered" not in lines
 
 
 def test_a_stack_that_did_not_start_can_be_started_again(settings: Settings) -> None:
