@@ -1,13 +1,16 @@
 """The database that the settings name: its migration, and whether it admits this version of Trainshed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from shared.settings import Settings
 from trainshed.errors import StackError, UsageError
 
 
-def migrate(settings: Settings) -> str:
+def migrate(settings: Settings, report: Callable[[str], object]) -> str:
     """Migrate the database's schema to this version, unless it is newer; return what there was to do.
+
+    `report` is told, each few seconds, for whom a migration waits.
 
     Raises:
         UsageError: this version of Trainshed is too old for the database.
@@ -17,12 +20,13 @@ def migrate(settings: Settings) -> str:
     from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from shared.db.engine import CODE_VERSION, Database
+    from shared.db.engine import Database
     from shared.db.floor import VersionOutdated
+    from shared.db.migrating import CODE_VERSION
 
     try:
         database = Database(settings.effective_database_url)
-        version = database.migrate()
+        version = database.migrate(report)
         database.dispose()
     except VersionOutdated as error:
         raise UsageError(str(error)) from error
