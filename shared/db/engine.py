@@ -26,7 +26,7 @@ from tenacity import (
 
 from shared import log
 from shared.db import floor, migrating, postgresql, sqlite
-from shared.db.outages import is_transient, replace_read_only_connections
+from shared.db.outages import Outages, is_transient, replace_read_only_connections
 
 T = TypeVar("T")
 
@@ -34,7 +34,11 @@ _log = log.get_logger(__name__)
 
 
 class Database:
-    """The database that API and workers share. Thread-safe."""
+    """The database that API and workers share. Thread-safe.
+
+    Attributes:
+        outages: what the transactions of `read` and `write` have met.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True, read_only=True
             )
         replace_read_only_connections(self.engine)
+        self.outages = Outages()
         self._patience_s = patience_s
         self._give_up_at = inf
         self._refusal = ""
@@ -90,10 +95,15 @@ class Database:
         if self._refusal:
             raise floor.VersionOutdated(self._refusal)
 
+        writes = sessions is self._writers
+
         def once() -> T:
-            writes = sessions is self._writers
-            with self._turn_to_write() if writes else nullcontext(), sessions.begin() as session:
-                result = work(session)
+            try:
+                with self._turn_to_write() if writes else nullcontext(), sessions.begin() as session:
+                    result = work(session)
+            except Exception as error:
+                self.outages.note(error)
+                raise
             if self._committed is not None and writes:
                 self._committed(session)
             return result
