@@ -16,7 +16,8 @@ from starlette.types import Scope as RequestScope
 
 from api.deps import from_state
 from api.http.callers import LOCAL_CALLER, Caller, Callers, address, sent_key
-from api.http.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemType
+from api.http.problem_type import ProblemType
+from api.http.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHENTICATED
 from api.http.rate_limit import RateLimiter
 from shared.errors import TrainshedError
 from shared.schemas import Scope

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http import problems
 from api.http.headers import first_header
-from api.http.problems import ProblemType
+from api.http.problem_type import ProblemType
 from shared.addresses import is_loopback
 from shared.settings import Settings
 

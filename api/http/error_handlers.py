@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 
 from api.http import problems
 from api.http.auth import Refusal
+from api.http.database_problems import OF_OUTAGE, SCHEMA_OUTDATED, VERSION_OUTDATED
+from api.http.problem_type import ProblemType
 from shared.db.floor import VersionOutdated
-from shared.db.outages import is_unavailable
+from shared.db.outages import MEANINGS, Outages, Reason, is_unavailable
 from shared.errors import InvalidSpec, TrainshedError
 
 _MAX_ERRORS_LISTED = 20
@@ -51,16 +53,27 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 async def _database_error(request: Request, error: Exception) -> Response:
     if is_unavailable(error):
-        kind, detail = problems.DATABASE_UNAVAILABLE, "the database does not answer"
+        kind, detail = _outage(request, error)
     elif await run_in_threadpool(_is_outdated, request):
-        kind, detail = problems.SCHEMA_OUTDATED, "the database's schema is that of an older version"
+        kind, detail = SCHEMA_OUTDATED, "the database's schema is that of an older version"
     else:
         raise error
     return problems.respond(request, kind, f"{detail}. {kind.advice}", headers=_RETRY_SOON)
 
 
+def _outage(request: Request, error: Exception) -> tuple[ProblemType, str]:
+    """Return the problem of an outage, and its detail: never the server's words, which the log has."""
+    services = getattr(request.state, "services", None)
+    outages = Outages() if services is None else services.database.outages
+    reason = outages.explain(error)
+    if reason is not Reason.UNAVAILABLE:
+        return OF_OUTAGE[reason], MEANINGS[reason].partition(":")[0]
+    own_words = " ".join(map(str, error.args)) if isinstance(error, PoolTimeout) else ""
+    return OF_OUTAGE[reason], own_words or "the database does not answer"
+
+
 async def _version_outdated(request: Request, error: Exception) -> Response:
-    kind = problems.VERSION_OUTDATED
+    kind = VERSION_OUTDATED
     return problems.respond(request, kind, f"{error}. {kind.advice}", headers=_RETRY_SOON)
 
 

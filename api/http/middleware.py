@@ -12,6 +12,7 @@ from uuid_utils import uuid4
 
 from api.http import access_log, problems
 from api.http.headers import first_header
+from api.http.problem_type import ProblemType
 from api.monitoring.prometheus import RequestTimes
 from shared import log
 
@@ -93,7 +94,7 @@ def _request_id(scope: Scope) -> str:
     return request_id.decode() if request_id and _REQUEST_ID.fullmatch(request_id) else str(uuid4())
 
 
-def _refusal(scope: Scope, max_bytes: int) -> tuple[problems.ProblemType, str] | None:
+def _refusal(scope: Scope, max_bytes: int) -> tuple[ProblemType, str] | None:
     """Return the problem, and its details, of a body that need not be received; None if there is none."""
     if scope["method"] in _METHODS_WITHOUT_BODY:
         return None

@@ -5,7 +5,6 @@ A problem's `type` is a path of this API, `/problems/{slug}`, that explains it.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from operator import attrgetter
 from typing import Any
@@ -13,34 +12,9 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
+from api.http.database_problems import DATABASE_UNAVAILABLE, OF_OUTAGE, SCHEMA_OUTDATED, VERSION_OUTDATED
+from api.http.problem_type import ProblemType
 from shared import errors
-from shared.schemas import Problem
-
-
-@dataclass(frozen=True)
-class ProblemType:
-    """A kind of error.
-
-    Attributes:
-        slug: identifies it, as the end of its `type`.
-        status: the HTTP status.
-        title: a summary, the same for each occurrence.
-        advice: what a client can do about it.
-    """
-
-    slug: str
-    status: int
-    title: str
-    advice: str
-
-    @property
-    def uri(self) -> str:
-        """The `type` of problems of this kind."""
-        return f"/problems/{self.slug}" if self.slug else "about:blank"
-
-    def problem(self, detail: str, **members: Any) -> Problem:
-        """Return a problem of this kind; `members` are the optional fields of its schema."""
-        return Problem(type=self.uri, title=self.title, status=self.status, detail=detail, **members)
 
 
 def unexplained(status: int) -> ProblemType:
@@ -117,23 +91,6 @@ INTERNAL = ProblemType(
     "Internal server error",
     "Report it with the `request_id`: the server's log has the details under that id.",
 )
-DATABASE_UNAVAILABLE = ProblemType(
-    "database-unavailable",
-    503,
-    "The database is unavailable",
-    "Retry after a moment, with the same `Idempotency-Key` if there was one. `/readyz` shows when the "
-    "database is back.",
-)
-SCHEMA_OUTDATED = ProblemType(
-    "schema-outdated",
-    503,
-    "The database has the schema of an older version",
-    "Whoever runs the API must run `trainshed migrate`.",
-)
-VERSION_OUTDATED = ProblemType(
-    "version-outdated", 503, "The API is too old for its database", "Whoever runs the API must upgrade it."
-)
-
 # of each of Trainshed's own errors; one that is missing here is a 500
 OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.JobNotFound: _not_found("job"),
@@ -252,7 +209,8 @@ _COMMON = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE, SCHEMA_OUTDATED, VER
 _REFUSALS = (UNAUTHENTICATED, FORBIDDEN, CROSS_SITE, WRONG_HOST, TOO_MANY_REQUESTS)
 
 TYPES: Mapping[str, ProblemType] = {
-    kind.slug: kind for kind in (*BODY, PROBLEM_NOT_FOUND, *_REFUSALS, *_COMMON, *OF_ERROR.values())
+    kind.slug: kind
+    for kind in (*BODY, PROBLEM_NOT_FOUND, *_REFUSALS, *_COMMON, *OF_OUTAGE.values(), *OF_ERROR.values())
 }
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from api.monitoring.job_counters import BUCKET_BOUNDS_S, DurationHistogram, JobCounters
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
+from shared.db.outages import Reason
 from shared.db.tables import Job, UtcDateTime
 from shared.lifecycle import TERMINAL, AttemptOutcome, JobKind, JobState, WorkerState
 from shared.store import outbox, queues, share_loads, workers
@@ -194,6 +195,18 @@ def deliveries_exposition(outcomes: Mapping[outbox.Outcome, int]) -> bytes:
     )
     for outcome in outbox.Outcome:
         family.add_metric((outcome,), outcomes.get(outcome, 0))
+    return generate_latest(_Families([family]))
+
+
+def database_exposition(errors: Mapping[Reason, int]) -> bytes:
+    """Return how often this process's transactions met an outage, in Prometheus's text format."""
+    family = CounterMetricFamily(
+        "trainshed_database_errors",
+        "Transactions that failed because the database could not be used, also those that were run again.",
+        labels=("reason",),
+    )
+    for reason in Reason:
+        family.add_metric((reason,), errors.get(reason, 0))
     return generate_latest(_Families([family]))
 
 

@@ -17,10 +17,11 @@ from api.deps import (
 )
 from api.http.auth import OPEN, READ
 from api.http.problems import documented
-from api.monitoring.prometheus import deliveries_exposition, jobs_exposition
+from api.monitoring.prometheus import database_exposition, deliveries_exposition, jobs_exposition
 from api.services import Services
 from shared.broker import Broker, BrokerUnavailable
 from shared.db.engine import Database
+from shared.db.outages import MEANINGS, reason_of
 from shared.schemas import Check, Dependency, Live, Readiness, Version
 
 router = APIRouter(tags=["health"])
@@ -44,7 +45,8 @@ async def readyz(services: ServicesDep, threads: OpenThreadsDep, response: Respo
     """Check that the database is available and migrated, and that Redis can be used.
 
     A schema of a newer version serves this one too, so that an upgrade can begin with the database. Without
-    Redis requests are served too, only jobs start later: its check fails, and the API is still ready.
+    Redis requests are served too, only jobs start later: its check fails, and the API is still ready. It is,
+    too, while some requests fail, as on a full disk: the database's check says why, for a minute.
     """
     readiness = await to_thread.run_sync(_check, services, limiter=threads)
     response.status_code = 200 if readiness.ready else 503
@@ -60,16 +62,19 @@ async def get_version() -> Version:
 def _check(services: Services) -> Readiness:
     required = _check_database(services.database)
     ready = all(check.ok for check in required.values())
+    if ready and (reason := services.database.outages.lately()):
+        # others are served, such as those that only read: without any replica none would be
+        detail = f"requests failed in the last minute, since {MEANINGS[reason]}"
+        required[Dependency.DATABASE] = Check(ok=False, detail=detail)
     return Readiness(ready=ready, checks={**required, Dependency.REDIS: _check_redis(services.broker)})
 
 
 def _check_database(database: Database) -> dict[Dependency, Check]:
     try:
         refusal, migrated = database.version_refusal(), database.is_migrated()
-    except SQLAlchemyError:
-        unavailable = "the database is unavailable: start it, or correct TRAINSHED_DATABASE_URL"
+    except SQLAlchemyError as error:
         return {
-            Dependency.DATABASE: Check(ok=False, detail=unavailable),
+            Dependency.DATABASE: Check(ok=False, detail=MEANINGS[reason_of(error)]),
             Dependency.MIGRATIONS: Check(ok=False, detail="unknown while the database is unavailable"),
         }
     if refusal:
@@ -105,5 +110,8 @@ def scrape(
 ) -> Response:
     """Get metrics of jobs, workers, webhooks, requests and this process for Prometheus."""
     jobs = jobs_exposition(services.database, counters)
-    body = jobs + deliveries_exposition(deliverer.outcomes) + times.exposition() + process.exposition()
+    errors = database_exposition(services.database.outages.counts)
+    body = (
+        jobs + errors + deliveries_exposition(deliverer.outcomes) + times.exposition() + process.exposition()
+    )
     return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 from api.deps import IdempotencyKey, IfMatch, JobId, ServicesDep
 from api.http.auth import SUBMIT, SubmitterDep
 from api.http.bodies import validation_error
+from api.http.database_problems import OF_OUTAGE
 from api.http.headers import accept, job_headers, job_versions
+from api.http.problem_type import ProblemType
 from api.http.problems import (
     BODY,
-    DATABASE_UNAVAILABLE,
     INTERNAL,
     OF_ERROR,
-    ProblemType,
     documented,
 )
 from api.jobs import batches, submission
@@ -132,14 +132,15 @@ def change_jobs(
     for job_id in request.ids:
         try:
             result = _change(services, submitter, request.action, job_id, key)
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
             if not results:
                 raise  # nothing was done, so the client may repeat the request
+            # each would wait for the end of the outage
+            kind = OF_OUTAGE[services.database.outages.explain(error)]
+            results += (_failed(untried, kind) for untried in request.ids[len(results) :])
             break
         results.append(result)
-    # each would wait for the end of the outage
-    untried = (_failed(job_id, DATABASE_UNAVAILABLE) for job_id in request.ids[len(results) :])
-    return BatchResults(data=(*results, *untried))
+    return BatchResults(data=tuple(results))
 
 
 def _change(

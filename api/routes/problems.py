@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from api.http.auth import OPEN
-from api.http.problems import PROBLEM_NOT_FOUND, TYPES, ProblemType, documented, respond
+from api.http.problem_type import ProblemType
+from api.http.problems import PROBLEM_NOT_FOUND, TYPES, documented, respond
 
 router = APIRouter(prefix="/problems", tags=["problems"], dependencies=[OPEN])
 

@@ -1,4 +1,4 @@
-"""The database engine: read and write transactions with retries, and the migrations.
+"""The database engine: read and write transactions with retries.
 
 A transaction is a function of a session. It is run again when the connection is lost or another transaction
 conflicts with it, so it must be idempotent, as the functions of `shared.store` are.
@@ -6,13 +6,13 @@ conflicts with it, so it must be idempotent, as the functions of `shared.store` 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from importlib.resources import files
+from functools import partial
 from math import inf
 from threading import Lock
 from time import monotonic
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, event, inspect, make_url, text
+from sqlalchemy import event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import (
@@ -24,24 +24,22 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from shared.db import floor, postgresql, sqlite
-from shared.db.event_positions import RAISE_TO_CLOCK
-from shared.db.outages import is_transient, replace_read_only_connections
+from shared import log
+from shared.db import floor, migrating, postgresql, sqlite
+from shared.db.outages import Outages, is_transient, replace_read_only_connections
 
 T = TypeVar("T")
 
-_MIGRATION_LOCK = 0x7261696E  # an arbitrary advisory lock number
-
-CODE_VERSION = max(
-    module.name[:4] for module in files("shared.migrations.versions").iterdir() if module.name[0].isdigit()
-)
-"""The version of the schema that this code needs: the number of its newest migration, four digits."""
+_log = log.get_logger(__name__)
 
 
 class Database:
     """The database that API and workers share. Thread-safe.
 
     A `with` block of it ends with `dispose`.
+
+    Attributes:
+        outages: what the transactions of `read` and `write` have met.
     """
 
     def __init__(
@@ -70,6 +68,7 @@ class Database:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True, read_only=True
             )
         replace_read_only_connections(self.engine)
+        self.outages = Outages()
         self._patience_s = patience_s
         self._give_up_at = inf
         self._refusal = ""
@@ -104,10 +103,15 @@ class Database:
         if self._refusal:
             raise floor.VersionOutdated(self._refusal)
 
+        writes = sessions is self._writers
+
         def once() -> T:
-            writes = sessions is self._writers
-            with self._turn_to_write() if writes else nullcontext(), sessions.begin() as session:
-                result = work(session)
+            try:
+                with self._turn_to_write() if writes else nullcontext(), sessions.begin() as session:
+                    result = work(session)
+            except Exception as error:
+                self.outages.note(error)
+                raise
             if self._committed is not None and writes:
                 self._committed(session)
             return result
@@ -137,44 +141,25 @@ class Database:
             reraise=True,
         )(once)
 
-    def migrate(self) -> str:
+    def migrate(self, report: Callable[[str], object] = _log.warning) -> str:
         """Upgrade the schema to this code's version, unless it is a newer one; return its version then.
 
-        A newer schema is left as it is: it only has more. Safe to call from several processes
-        at once.
+        A newer schema is left as it is: it only has more. Safe to call from several processes at once, and
+        while others use the database.
+
+        Args:
+            report: told, each few seconds, for whom a migration waits.
 
         Raises:
             VersionOutdated: the database needs a newer version of Trainshed.
+            MigrationBlocked: others have held the locks that a migration needs for ten minutes.
         """
-        return self._patiently(self._migrate)
-
-    def _migrate(self) -> str:
-        # imported here: it takes a tenth of the start of an API or a worker, which do not need it
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", "shared:migrations")
-        config.set_main_option("path_separator", "os")
-        with self.engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                postgresql.lift_time_limit(connection)
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-            if refusal := floor.refusal(connection):
-                raise floor.VersionOutdated(refusal)
-            version = _schema_version(connection)
-            if version <= CODE_VERSION:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-            if connection.dialect.name == "postgresql":
-                postgresql.keep_settings(connection)
-                connection.exec_driver_sql(RAISE_TO_CLOCK)
-        return max(version, CODE_VERSION)
+        return self._patiently(partial(migrating.migrate, self.engine, report))
 
     def is_migrated(self) -> bool:
         """Return whether the schema has what this code needs: its version, or a newer one."""
         with self.read_engine.connect() as connection:
-            return _schema_version(connection) >= CODE_VERSION
+            return migrating.schema_version(connection) >= migrating.CODE_VERSION
 
     def version_refusal(self) -> str:
         """Return why this version of Trainshed must not use the database, and what to do; empty if it may."""
@@ -190,13 +175,6 @@ class Database:
         for engine in (self.engine, self.read_engine):
             event.listen(engine, "checkin", _close)
             engine.dispose()
-
-
-def _schema_version(connection: Connection) -> str:
-    """Return the number of the last migration that the schema has; empty if it has none."""
-    if not inspect(connection).has_table("alembic_version"):
-        return ""
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
 
 
 def _close(_connection: Any, record: ConnectionPoolEntry) -> None:

@@ -28,7 +28,7 @@ class Check(Response):
 
 
 class Readiness(Response):
-    """Whether requests can be served. A failed check of Redis only delays jobs."""
+    """Whether requests can be served. If they can, a failed check says why some fail, or jobs start late."""
 
     ready: bool
     checks: dict[Dependency, Check]

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import select, text, update
 
-from shared.db.engine import CODE_VERSION, Database
+from shared.db.engine import Database
+from shared.db.migrating import CODE_VERSION
 from shared.db.tables import Base, VersionFloor
 
 TABLES = [table for table in Base.metadata.sorted_tables if table.name != VersionFloor.__tablename__]

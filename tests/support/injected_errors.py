@@ -1,5 +1,6 @@
-"""Errors that PostgreSQL itself raises, with any SQLSTATE, in place of what a statement does."""
+"""Errors in place of what a statement does: of PostgreSQL itself, by SQLSTATE, or of SQLite's driver."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,3 +76,22 @@ def injected(sqlstate: str, part: str = "", *, times: float = inf) -> Iterator[I
         yield injection
     finally:
         event.remove(Engine, "before_cursor_execute", injection.replace)
+
+
+@contextmanager
+def refused_by_sqlite(code: int, words: str, part: str) -> Iterator[None]:
+    """Have SQLite's driver refuse the statements that contain a text, until the end of the block."""
+
+    def refuse(_cursor: Any, sql: str, _values: Any, _context: Any) -> None:
+        if part in sql:
+            error = sqlite3.OperationalError(words)
+            error.sqlite_errorcode = code
+            raise error
+
+    event.listen(Engine, "do_execute", refuse)
+    event.listen(Engine, "do_executemany", refuse)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "do_execute", refuse)
+        event.remove(Engine, "do_executemany", refuse)

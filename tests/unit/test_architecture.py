@@ -36,6 +36,8 @@ VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "core"
 # product modules that no unit test is named after, and where they are tested instead
 TESTED_ELSEWHERE = {
     "api/deps.py": "tests/unit/api/routes",
+    "api/http/database_problems.py": "tests/unit/api/http/test_error_handlers.py",
+    "api/http/problem_type.py": "tests/unit/api/http/test_problems.py",
     "api/http/bodies.py": "tests/unit/api/routes/test_models_predict.py",
     "api/jobs/batches.py": "tests/unit/api/routes/test_job_edits_batch.py",
     "api/jobs/comparison.py": "tests/unit/api/routes/test_metrics.py",

@@ -40,6 +40,10 @@ class Rollout:
         """Run `trainshed migrate` of a version; return what it says."""
         return self.run("migrate", code=code, exit_code=0)
 
+    def start_migrating(self, code: Path) -> Program:
+        """Start `trainshed migrate` of a version, without waiting for its end."""
+        return self._cluster.start("trainshed.cli.main", "migrate", name="migrate", code=code)
+
     def run(self, command: str, *, code: Path, exit_code: int) -> str:
         """Run a command of a version to its end; return what it says."""
         ended = self._cluster.start("trainshed.cli.main", command, name=command, code=code)

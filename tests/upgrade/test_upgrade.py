@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import create_engine, func, select, text
 
 from shared.db.floor import own_version
 from shared.db.tables import Job, JobEvent
@@ -27,6 +27,7 @@ from tests.upgrade.versions import NEXT_SCHEMA, NEXT_VERSION
 pytestmark = [pytest.mark.upgrade, pytest.mark.timeout(600)]
 
 JOBS = 4  # that end under each mixture of versions
+TRIES = 3  # how often a migration says for whom it waits
 
 
 @contextmanager
@@ -111,6 +112,29 @@ def test_an_upgrade_of_workers_then_apis_on_a_schema_that_is_not_migrated_yet(
     assert interrupted(cluster) > 0
 
 
+def test_a_backup_beside_the_migration_fails_no_request(
+    cluster: Cluster, rollout: Rollout, release: Path, next_release: Path
+) -> None:
+    rollout.migrate(release)
+    rollout.start(release)
+    with load(cluster, rollout) as users:
+        with backup(cluster) as pid:
+            migration = rollout.start_migrating(next_release)
+            wait_until(
+                lambda: (
+                    migration.logged(f"waits for a lock of pid {pid} (pg_dump") >= TRIES
+                    or migration.code is not None
+                ),
+                "the migration has tried to get its locks again and again",
+                timeout=120,
+            )
+            users.wait_for_more(JOBS)
+            assert migration.code is None, migration.log.read_text()
+        assert migration.wait(120) == 0, migration.log.read_text()
+        users.wait_for_more(JOBS)
+    assert interrupted(cluster) == 0
+
+
 def test_versions_below_the_floor_give_their_jobs_back_and_refuse_everything(
     cluster: Cluster, rollout: Rollout, next_release: Path
 ) -> None:
@@ -136,6 +160,19 @@ def test_versions_below_the_floor_give_their_jobs_back_and_refuse_everything(
     rollout.wait_for(rollout.start_worker(next_release))
     cluster.wait_for(job_id, JobState.SUCCEEDED)
     cluster.verify()
+
+
+@contextmanager
+def backup(cluster: Cluster) -> Iterator[int]:
+    """In this block a session reads `jobs`, as `pg_dump` does for its whole run; yields its pid."""
+    url = cluster.database.engine.url.update_query_dict({"application_name": "pg_dump"})
+    engine = create_engine(url)
+    with engine.connect() as reader:
+        for limit in ("transaction_timeout", "idle_in_transaction_session_timeout"):
+            reader.execute(text(f"SET LOCAL {limit} = 0"))
+        reader.execute(text("LOCK TABLE jobs IN ACCESS SHARE MODE"))
+        yield reader.scalar(text("SELECT pg_backend_pid()")) or 0
+    engine.dispose()
 
 
 def says(worker: Program, text: str) -> bool:

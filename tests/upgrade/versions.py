@@ -14,19 +14,19 @@ from pathlib import Path
 from shutil import copy2
 from subprocess import CalledProcessError
 
-from shared.db.engine import CODE_VERSION
+from shared.db.migrating import CODE_VERSION
 from tests.support.git import git
 from tests.support.paths import ROOT
 
-NEXT_SCHEMA = "9000"
+NEXT_SCHEMA = "9001"
 NEXT_VERSION = "99.0.0"
 _CODE = ("api", "shared", "tests", "trainshed", "workers")
-# what a migration may do while the last release runs
+# what migrations may do while the last release runs
 _EXPANDS = f'''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "{NEXT_SCHEMA}"
+revision = "9000"
 down_revision = "{CODE_VERSION}"
 branch_labels = None
 depends_on = None
@@ -35,12 +35,23 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("note", sa.Text(), nullable=True))
     op.add_column("workers", sa.Column("room", sa.Integer(), nullable=False, server_default="1"))
-    op.create_index("ix_jobs_note", "jobs", ["note"])
     op.create_table(
         "notes",
         sa.Column("job_id", sa.Uuid(), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("text", sa.Text(), nullable=False),
     )
+'''
+_INDEXES = f'''
+from shared.migrations import indexes
+
+revision = "{NEXT_SCHEMA}"
+down_revision = "9000"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    indexes.create("ix_jobs_note", "jobs", ["note"])
 '''
 
 
@@ -113,13 +124,14 @@ def install_release(release: Release, folder: Path, root: Path = ROOT) -> Path:
 
 
 def install_next(folder: Path) -> Path:
-    """Install this checkout as a later release, whose migration expands the schema; return the folder."""
+    """Install this checkout as a later release, whose migrations expand the schema; return the folder."""
     for path in _tracked():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         copy2(ROOT / path, target)
-    migration = folder / "shared" / "migrations" / "versions" / f"{NEXT_SCHEMA}_notes.py"
-    migration.write_text(_EXPANDS)
+    versions = folder / "shared" / "migrations" / "versions"
+    (versions / "9000_notes.py").write_text(_EXPANDS)
+    (versions / f"{NEXT_SCHEMA}_index_of_notes.py").write_text(_INDEXES)
     _add_metadata(folder, NEXT_VERSION)
     return folder
 

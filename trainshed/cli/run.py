@@ -113,7 +113,9 @@ def worker(
 def migrate(as_json: options.Json = False) -> None:
     """Migrate the database's schema to this version; a newer one is left as it is."""
     require("server")
-    confirm({"migrated": True}, database.migrate(get_settings()), as_json=as_json)
+    # with --json, stderr has one document and nothing else
+    done = database.migrate(get_settings(), (lambda _: None) if as_json else say)
+    confirm({"migrated": True}, done, as_json=as_json)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The database that the settings name: its migration, which versions it admits, and who has registered."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ if TYPE_CHECKING:
     from shared.db.engine import Database
 
 
-def migrate(settings: Settings) -> str:
+def migrate(settings: Settings, report: Callable[[str], object]) -> str:
     """Migrate the database's schema to this version, unless it is newer; return what there was to do.
+
+    `report` is told, each few seconds, for whom a migration waits.
 
     Raises:
         UsageError: this version of Trainshed is too old for the database.
@@ -22,12 +25,12 @@ def migrate(settings: Settings) -> str:
     from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from shared.db.engine import CODE_VERSION
     from shared.db.floor import VersionOutdated
+    from shared.db.migrating import CODE_VERSION
 
     try:
         with opened(settings) as database:
-            version = database.migrate()
+            version = database.migrate(report)
     except VersionOutdated as error:
         raise UsageError(str(error)) from error
     except (SQLAlchemyError, CommandError, ImportError, OSError, ValueError) as error:

@@ -88,7 +88,7 @@ class LocalStack(AbstractContextManager["LocalStack"]):
             self._start("Redis", redis.command(redis_socket), 5.0, cleanup)
             self._wait_while(lambda: "" if redis.responds(redis_socket) else "Redis does not respond")
         self._report("migrating the database")
-        database.migrate(self._settings)
+        database.migrate(self._settings, self._report)
         self._report("starting the API and a worker")
         # -P: a folder named `api` or `workers` in the current directory must not be imported instead
         self._start("API", [sys.executable, "-P", "-m", "trainshed.cli.main", "api"], 10.0, cleanup)

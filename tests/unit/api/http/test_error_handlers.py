@@ -1,8 +1,10 @@
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from sqlite3 import SQLITE_BUSY
+from sqlite3 import SQLITE_BUSY, SQLITE_FULL
 from sqlite3 import OperationalError as DriverError
 from typing import Any
 from uuid import UUID
@@ -21,7 +23,9 @@ from shared.db.engine import Database
 from shared.schemas import TrainRequest
 from shared.settings import Settings
 from tests.support.factories import make_settings
+from tests.support.injected_errors import injected, refused_by_sqlite
 from tests.support.servers import running_app
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,9 @@ def failing() -> Iterator[httpx.Client]:
     errors: dict[str, Exception] = {
         "locked": OperationalError("SELECT secret", {}, locked),
         "missing": OperationalError("SELECT secret", {}, DriverError("no such table: jobs")),
-        "exhausted": PoolTimeout(),
+        "exhausted": PoolTimeout("QueuePool limit of size 5 is reached", code="3o7r"),
+        "late": PoolTimeout("the events do not end"),
+        "silent": PoolTimeout(),
         "teapot": HTTPException(418, "short and stout", {"X-Spout": "left"}),
     }
 
@@ -62,14 +68,65 @@ def failing() -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize("name", ["locked", "exhausted"])
-def test_busy_database_is_a_problem_to_retry(failing: httpx.Client, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "slug", "detail"),
+    [
+        ("locked", "database-locked", "other transactions hold up the database. "),
+        ("exhausted", "database-connections", "all connections to the database are used. "),
+        ("late", "database-unavailable", "the events do not end. "),
+        ("silent", "database-unavailable", "the database does not answer. "),
+    ],
+)
+def test_database_that_cannot_be_used_is_a_problem_to_retry(
+    failing: httpx.Client, name: str, slug: str, detail: str
+) -> None:
     answer = failing.get(f"/{name}")
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    assert answer.json()["type"] == "/problems/database-unavailable"
-    assert answer.json()["detail"].startswith("the database does not answer. ")
+    assert answer.json()["type"] == f"/problems/{slug}"
+    assert answer.json()["detail"].startswith(detail)
     assert "secret" not in answer.text
+
+
+@pytest.fixture
+def full_disk(database_url: str) -> Callable[[], AbstractContextManager[object]]:
+    """Returns a block in which the database refuses to store a job."""
+    if database_url.startswith("postgresql"):
+        return partial(injected, "53100", "INSERT INTO jobs")
+    return partial(refused_by_sqlite, SQLITE_FULL, "database or disk is full", "INSERT INTO jobs")
+
+
+def test_full_disk_is_answered_logged_counted_and_shown_by_the_readiness(
+    api: httpx.Client,
+    full_disk: Callable[[], AbstractContextManager[object]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with full_disk():
+        answers = [api.post("/v1/jobs", json={"kind": "train"}) for _ in range(2)]
+        listed = api.get("/v1/jobs")
+        readiness = api.get("/readyz")
+    metrics = api.get("/metrics").text
+
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert {answer.json()["type"] for answer in answers} == {"/problems/database-full"}
+    assert answers[0].json()["detail"].startswith("the disk of the database is full. Reads go on. ")
+    [line] = [record.msg for record in caplog.records if "cannot be used" in str(record.msg)]
+    assert isinstance(line, dict)
+    assert (line["reason"], line["level"]) == ("full", "warning")
+    assert (line["sqlstate"], line["error"]) in [("53100", "injected"), ("", "database or disk is full")]
+    [count] = re.findall(r'trainshed_database_errors_total{reason="full"} ([0-9.]+)', metrics)
+    assert float(count) >= 2
+    assert 'trainshed_database_errors_total{reason="connections"} 0.0' in metrics
+    # what only reads is served: another replica could not do more
+    assert listed.status_code == 200
+    assert (readiness.status_code, readiness.json()["ready"]) == (200, True)
+    check = readiness.json()["checks"]["database"]
+    assert not check["ok"]
+    assert "free space" in check["detail"]
+
+    wait_until(
+        lambda: api.post("/v1/jobs", json={"kind": "train"}).status_code == 202, "jobs are stored again"
+    )
 
 
 def test_other_database_error_is_an_internal_error(failing: httpx.Client) -> None:

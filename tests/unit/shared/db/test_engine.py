@@ -9,8 +9,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError
 from sqlalchemy.orm import Session
@@ -151,17 +149,6 @@ def test_a_transaction_whose_client_stops_within_a_pipeline_is_ended_by_the_serv
             stop_amid_a_pipeline()
         connection.invalidate()
     postgresql.write(lambda session: session.execute(update(Job).values(name="free")))
-
-
-def test_migrations_may_take_long(postgresql: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = []
-
-    def upgrade(config: Config, _: str) -> None:
-        limits.append(config.attributes["connection"].scalar(text("SHOW transaction_timeout")))
-
-    monkeypatch.setattr(command, "upgrade", upgrade)
-    postgresql.migrate()
-    assert limits == ["0"]
 
 
 def _is_alive(database: Database, pid: object) -> bool:

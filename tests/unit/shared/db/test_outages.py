@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Timer
 
+import psycopg
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from shared.db import outages as outages_module
 from shared.db.engine import Database
-from shared.db.outages import is_transient
+from shared.db.outages import Outages, Reason, is_transient, reason_of
 from shared.db.tables import Job
 from shared.store.submit import submit_job
 from tests.support.databases import migrate, open_database
@@ -201,3 +204,108 @@ def test_errors_of_the_caller_are_no_outage(database: Database) -> None:
     with pytest.raises(DBAPIError) as error:
         database.write(lambda session: session.execute(text("SELECT * FROM no_such_table")))
     assert not is_transient(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "reason"),
+    [
+        ("53100", Reason.FULL),
+        ("53300", Reason.CONNECTIONS),
+        ("55P03", Reason.LOCKED),
+        ("57014", Reason.LOCKED),
+        ("40P01", Reason.LOCKED),
+        ("53200", Reason.UNAVAILABLE),
+        ("57P01", Reason.UNAVAILABLE),
+    ],
+)
+def test_the_reason_of_an_outage_is_postgresqls(postgresql: Database, sqlstate: str, reason: Reason) -> None:
+    with pytest.raises(DBAPIError) as error, postgresql.engine.connect() as connection:
+        connection.execute(text(raising(sqlstate)))
+    assert reason_of(error.value) is reason
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("FATAL:  sorry, too many clients already", Reason.CONNECTIONS),
+        ("FATAL:  remaining connection slots are reserved for roles", Reason.CONNECTIONS),
+        ('FATAL:  too many connections for role "trainshed"', Reason.CONNECTIONS),
+        ("FATAL:  no more connections allowed (max_client_conn)", Reason.CONNECTIONS),
+        ("connection refused", Reason.UNAVAILABLE),
+    ],
+)
+def test_the_words_tell_the_reason_where_connecting_fails(words: str, reason: Reason) -> None:
+    assert reason_of(OperationalError("", {}, psycopg.OperationalError(words))) is reason
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (sqlite3.SQLITE_FULL, Reason.FULL),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, Reason.LOCKED),
+        (sqlite3.SQLITE_IOERR_WRITE, Reason.UNAVAILABLE),
+    ],
+)
+def test_the_reason_of_an_outage_is_sqlites(code: int, reason: Reason) -> None:
+    cause = sqlite3.OperationalError("injected")
+    cause.sqlite_errorcode = code
+    assert reason_of(OperationalError("", {}, cause)) is reason
+
+
+def _locked() -> OperationalError:
+    cause = sqlite3.OperationalError("database is locked")
+    cause.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return OperationalError("", {}, cause)
+
+
+def test_an_error_of_a_transaction_that_is_run_again_is_counted(database: Database) -> None:
+    failures = [_locked()]
+
+    def fails_once(_: Session) -> None:
+        if failures:
+            raise failures.pop()
+
+    database.write(fails_once)
+    # no request failed
+    assert (database.outages.counts[Reason.LOCKED], database.outages.lately()) == (1, None)
+
+
+def test_errors_that_are_no_outage_are_not_noted(database: Database) -> None:
+    with pytest.raises(DBAPIError):
+        database.write(lambda session: session.execute(text("SELECT * FROM no_such_table")))
+    assert dict(database.outages.counts) == {}
+
+
+def test_an_outage_is_logged_at_once_and_then_each_ten_seconds_and_shown_for_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(outages_module, "monotonic", lambda: now)
+    outages = Outages()
+    assert outages.lately() is None
+    lines = []
+    for seconds in (0.0, 5.0, 9.9, 10.0, 15.0):
+        now = 1_000.0 + seconds
+        assert outages.explain(_locked()) is Reason.LOCKED
+        lines.append(len(caplog.records))
+    assert lines == [1, 1, 1, 2, 2]
+    assert outages.explain(PoolTimeout("not committed")) is Reason.UNAVAILABLE  # another one
+    assert len(caplog.records) == 3
+    now += 59.0
+    assert outages.lately() is Reason.UNAVAILABLE
+    now += 1.0
+    assert outages.lately() is None
+
+
+def test_a_wait_that_is_given_up_has_the_reason_that_was_met_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(outages_module, "monotonic", lambda: now)
+    outages = Outages()
+    outages.note(_locked())
+    now += 2.5
+    assert outages.explain(PoolTimeout("not committed")) is Reason.LOCKED
+    assert "database is locked" in str(caplog.records[0].msg)
+    now += 2.5
+    assert outages.explain(PoolTimeout("not committed")) is Reason.UNAVAILABLE

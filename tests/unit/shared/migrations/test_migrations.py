@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,15 +19,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Connection, Engine, Uuid, column, insert, inspect, select, table, text
 from sqlalchemy.schema import CreateSchema
 
-from shared.db.engine import CODE_VERSION, Database
+from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
+from shared.db.migrating import CODE_VERSION
 from shared.db.tables import Base, Job, JobEvent, UtcDateTime
 from shared.lifecycle import EventType
 from shared.schemas import Priority
 from shared.store import api_keys
 from tests.support.databases import newer_schema, open_database, raised_floor
 from tests.support.factories import submitted
-from tests.support.servers import PostgresServer
 
 _MIGRATION_ON_SIGNAL = """
 import sys
@@ -38,32 +37,6 @@ print("ready", flush=True)
 sys.stdin.readline()
 database.migrate()
 """
-
-
-@pytest.fixture
-def empty_sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/empty.db"
-
-
-@pytest.fixture
-def empty_postgresql_url(postgres_server: PostgresServer) -> Iterator[str]:
-    name = f"empty_{uuid4().hex}"
-    postgres_server.execute(f"CREATE DATABASE {name}")
-    yield postgres_server.url(name)
-    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest) -> str:
-    """A database without any table; the test runs once for each kind."""
-    return str(request.getfixturevalue(f"empty_{request.param}_url"))
-
-
-@pytest.fixture
-def empty(empty_url: str) -> Iterator[Database]:
-    """That database, open."""
-    with open_database(empty_url) as database:
-        yield database
 
 
 def _config(connection: Connection | None = None) -> Config:

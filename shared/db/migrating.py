@@ -1,0 +1,159 @@
+"""Migrations of the schema: to the newest version, and on PostgreSQL without stopping those who use it.
+
+A lock on a table waits for every transaction that uses the table, such as `pg_dump`'s, and whoever comes
+later waits behind it. So each version has a transaction of its own there, whose locks are waited for briefly:
+when that time is over, the version is begun anew after a pause, in which all others go on.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+import psycopg
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+from shared.db import floor, postgresql
+from shared.db.event_positions import RAISE_TO_CLOCK
+from shared.db.lock_waits import LockWatch
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+CODE_VERSION = max(
+    module.name[:4] for module in files("shared.migrations.versions").iterdir() if module.name[0].isdigit()
+)
+"""The version of the schema that this code needs: the number of its newest migration, four digits."""
+
+PATIENCE_S = 600.0
+"""How long a migration tries to get its locks, and waits for another process that migrates."""
+
+# less than a request may take, 2.5 s; more than PostgreSQL's `deadlock_timeout`, 1 s, after which it has an
+# automatic VACUUM give way
+_LOCK_WAIT_S = 1.5
+_MIN_PAUSE_S, _MAX_PAUSE_S = 2.0, 4.0
+_TURN_S = 0.2  # between two looks whether another process still migrates
+_TURN = 0x7261696E  # an arbitrary advisory lock number
+_WAITED = ("55P03", "40P01", "57014")  # no lock in time, a deadlock, cancelled by the watch
+
+
+class MigrationBlocked(SQLAlchemyError):
+    """Others held the locks that a migration needs for all of `PATIENCE_S`; the message names them."""
+
+
+def schema_version(connection: Connection) -> str:
+    """Return the number of the last migration that the schema has; empty if it has none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
+
+
+def migrate(engine: Engine, report: Callable[[str], object]) -> str:
+    """Upgrade the schema to this code's version, unless it is a newer one; return its version then.
+
+    Args:
+        report: told, each few seconds, for whom a migration waits.
+
+    Raises:
+        VersionOutdated: the database needs a newer version of Trainshed.
+        MigrationBlocked: its locks, or those of another process that migrates, could not be had in time. The
+            versions before it are there.
+    """
+    with engine.begin() as connection:
+        is_postgresql = connection.dialect.name == "postgresql"
+        if is_postgresql:
+            postgresql.lift_time_limit(connection)
+            _take_turn(connection)
+        version = _admitted_version(connection)
+        if version < CODE_VERSION:
+            if version and is_postgresql:
+                for pending in _versions_after(version):
+                    _upgrade_in_use(engine, pending, report)
+            else:  # nobody uses it yet, or nobody who reads waits
+                _upgrade(_config(connection), "head")
+        if is_postgresql:
+            postgresql.keep_settings(connection)
+            connection.exec_driver_sql(RAISE_TO_CLOCK)
+    return max(version, CODE_VERSION)
+
+
+def _take_turn(connection: Connection) -> None:
+    """Wait until no other process migrates, by a lock that lasts as long as the transaction does."""
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    give_up_at = monotonic() + PATIENCE_S
+    # a statement that waits has a snapshot, and building an index waits for all of these
+    take = text("SELECT pg_try_advisory_xact_lock(:lock)")
+    while not connection.scalar(take, {"lock": _TURN}):
+        if monotonic() >= give_up_at:
+            raise MigrationBlocked(f"another process still migrates it after {PATIENCE_S:.0f} s")
+        sleep(_TURN_S)
+
+
+def _admitted_version(connection: Connection) -> str:
+    """Return the schema's version, or raise VersionOutdated; holds no lock or snapshot then."""
+    with connection.begin_nested() as look:
+        refusal, version = floor.refusal(connection), schema_version(connection)
+        look.rollback()
+    if refusal:
+        raise floor.VersionOutdated(refusal)
+    return version
+
+
+def _upgrade_in_use(engine: Engine, version: str, report: Callable[[str], object]) -> None:
+    """Upgrade PostgreSQL by one version, whose locks make nobody else wait for long."""
+    with LockWatch(engine, f"migration {version}", report) as watch:
+
+        def begun(connection: Connection) -> None:
+            postgresql.lift_time_limit(connection)
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_S * 1_000:.0f}ms'")
+            watch.pid = connection.scalar(text("SELECT pg_backend_pid()"))
+
+        def once() -> None:
+            with engine.connect() as connection:
+                _upgrade(_config(connection, begun=begun), version)
+
+        watch.cancel_after(PATIENCE_S)  # what builds an index waits for longer than `lock_timeout`
+        try:
+            Retrying(
+                retry=retry_if_exception(_has_waited),
+                wait=wait_random(_MIN_PAUSE_S, _MAX_PAUSE_S),
+                stop=stop_after_delay(PATIENCE_S),
+                reraise=True,
+            )(once)
+        except DBAPIError as error:
+            if not _has_waited(error):
+                raise
+            message = (
+                f"migration {version} had no lock within {PATIENCE_S:.0f} s, because of {watch.blockers}"
+            )
+            raise MigrationBlocked(f"{message}: end that transaction, and run it again") from error
+
+
+def _has_waited(error: BaseException) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return isinstance(cause, psycopg.Error) and cause.sqlstate in _WAITED
+
+
+def _config(connection: Connection, **attributes: object) -> "Config":
+    # imported here: it takes a tenth of the start of an API or a worker, which do not need it
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "shared:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes.update(connection=connection, **attributes)
+    return config
+
+
+def _upgrade(config: "Config", version: str) -> None:
+    from alembic import command  # as above
+
+    command.upgrade(config, version)
+
+
+def _versions_after(version: str) -> Iterator[str]:
+    modules = files("shared.migrations.versions").iterdir()
+    numbers = sorted(module.name[:4] for module in modules if module.name[0].isdigit())
+    yield from (number for number in numbers if number > version)
