@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
 from api.deps import EndOfEventsDep, JobId, ServicesDep
-from api.http.auth import READ, SUBMIT, SubmitterDep
+from api.http.auth import READ, SUBMIT, ActorDep, SubmitterDep
 from api.http.paging import PageQuery
-from api.jobs import submission
+from api.jobs import batches, submission
 from api.routes.job_edits import edit_job
 from api.routes.logs import get_logs
 from api.services import Services
@@ -23,7 +23,7 @@ from api.web.pages import Stream, render
 from api.web.tabs import evaluation, input_data, logs, model, timeline, training
 from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import Job, JobDetail, JobPatch, LogLevel, Priority
-from shared.store import activity, dependencies, job_edits, job_queries
+from shared.store import activity, dependencies, job_edits, job_queries, rights
 from shared.store.events import Cursor
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
@@ -84,11 +84,15 @@ def _show(
         entered: the changes of the job that were refused; `wrong` tells what is wrong with each field.
     """
 
-    def read(session: Session) -> tuple[JobDetail, dict[UUID, Job], datetime]:
-        before = job_queries.summaries(session, dependencies.predecessors(session, job_id))
-        return job_queries.get(session, job_id), before, activity.read_now(session)
+    actor = request.state.caller.actor
 
-    job, before, now = services.database.read(read)
+    def read(session: Session) -> tuple[JobDetail, dict[UUID, Job], datetime, bool]:
+        before = job_queries.summaries(session, dependencies.predecessors(session, job_id))
+        job = job_queries.get(session, job_id)
+        may_change = bool(rights.changeable(session, actor, [job.api_key_id]))
+        return job, before, activity.read_now(session), may_change
+
+    job, before, now, may_change = services.database.read(read)
     if tab not in TABS:
         tab = "training" if job.kind is JobKind.TRAIN else "evaluation"
     facts = _FACTS[tab](services, job, request.query_params) if tab in _FACTS else {}
@@ -99,6 +103,7 @@ def _show(
         now=now,
         stream=Stream("/v1/stream", end) if training.follows_all(facts) else own,
         job=job,
+        may_change=may_change,
         before=list(before.values()),
         is_finished=job.state in TERMINAL,
         tabs=TABS,
@@ -121,7 +126,12 @@ def download_log(services: ServicesDep, job_id: JobId) -> object:
 
 @router.post("/edit", dependencies=[SUBMIT])
 def change_job(
-    request: Request, services: ServicesDep, end: EndOfEventsDep, job_id: JobId, form: FormDep
+    request: Request,
+    services: ServicesDep,
+    actor: ActorDep,
+    end: EndOfEventsDep,
+    job_id: JobId,
+    form: FormDep,
 ) -> Response:
     """Change the name and the tags of a job, its queue and priority while it is queued; show it."""
     old = _editable(services.database.read(lambda session: job_queries.get(session, job_id)))
@@ -136,7 +146,7 @@ def change_job(
         patch = JobPatch.model_validate({name: values[name] for name in old if name in values})
     except ValidationError as error:
         return _show(request, services, end, job_id, entered=changed, wrong=errors(error))
-    edit_job(services, job_id, patch, Response())
+    edit_job(services, actor, job_id, patch, Response())
     return see_other(f"/jobs/{job_id}")
 
 
@@ -147,11 +157,11 @@ def _editable(job: JobDetail) -> dict[str, str]:
 
 
 @router.post("/cancel", dependencies=[SUBMIT])
-def cancel_job(services: ServicesDep, job_id: JobId) -> Response:
+def cancel_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> Response:
     """Cancel a job, and show it."""
 
     def cancel(session: Session) -> None:
-        job_edits.request_cancel(session, job_id)
+        job_edits.request_cancel(session, job_id, actor=actor)
 
     services.database.write(cancel)
     return see_other(f"/jobs/{job_id}")
@@ -165,11 +175,7 @@ def retry_job(services: ServicesDep, submitter: SubmitterDep, job_id: JobId, for
 
 
 @router.post("/delete", dependencies=[SUBMIT])
-def delete_job(services: ServicesDep, job_id: JobId) -> Response:
+def delete_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> Response:
     """Delete a finished job, and show the list of jobs."""
-
-    def delete(session: Session) -> None:
-        job_edits.delete_job(session, job_id)
-
-    services.database.write(delete)
+    batches.delete(services, actor, job_id)
     return see_other("/jobs")
