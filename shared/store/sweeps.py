@@ -117,7 +117,7 @@ def _describe(session: Session, rows: Sequence[SweepRow], objective: Objective) 
     )
 
 
-def _owners(session: Session, ids: Sequence[UUID]) -> dict[UUID, UUID | None]:
+def _owners(session: Session, ids: Sequence[UUID]) -> dict[UUID | None, UUID | None]:
     """Return the API key of each sweep that has a job: all its jobs have one submitter."""
     first = select(Job.id).where(Job.sweep_id == SweepRow.id).limit(1).scalar_subquery()
     firsts = select(first).where(SweepRow.id.in_(ids)).scalar_subquery()

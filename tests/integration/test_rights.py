@@ -7,10 +7,11 @@ from uuid import UUID
 
 import httpx
 import pytest
+from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys
+from shared.store import api_keys, job_edits
 from shared.store.api_keys import NewApiKey
 from tests.contract.world import World, populate
 from tests.support import factories, rights_page
@@ -36,7 +37,7 @@ class _Stored:
 
     def finished(self) -> UUID:
         job_id = self.queued()
-        self._database.write(partial(factories.job_edits.request_cancel, job_id=job_id))
+        self._database.write(partial(job_edits.request_cancel, job_id=job_id))
         return job_id
 
     def model(self) -> UUID:
@@ -59,7 +60,7 @@ class _Stored:
         return f"/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"
 
     def worker(self) -> str:
-        return factories.worker(self._database, id=f"worker {factories.uuid7()}")
+        return factories.worker(self._database, id=f"worker {uuid7()}")
 
     def key(self) -> UUID:
         return _create_key(self._database, "a key of nobody", Scope.READ).id
@@ -189,8 +190,8 @@ def _status(api: httpx.Client, operation: str, path: str, key: NewApiKey | None,
     method = operation.partition(" ")[0]
     with api.stream(method, path, headers=headers, **arguments) as answer:  # some answers have no end
         if operation == "POST /v1/jobs/batch" and answer.is_success:
-            [result] = answer.read() and answer.json()["data"]
-            return int(result["status"])
+            answer.read()
+            return int(answer.json()["data"][0]["status"])
         if answer.status_code == 403:
             answer.read()
             assert answer.json()["type"] == "/problems/forbidden"

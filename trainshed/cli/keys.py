@@ -127,15 +127,17 @@ def change(
         )
     changed = server.change_api_key(find_key(server, key), ApiKeyUpdate.model_validate(changes))
     at_most = f"at most {changed.max_running}" if changed.max_running else "any number"
-    rights = (
-        f"{f'the team {changed.team}' if changed.team else 'no team'}, and may "
-        f"{'' if changed.may_urgent else 'not '}submit urgent jobs"
-    )
     message = (
-        f"Key {changed.id} has weight {changed.weight:g}, and {at_most} of its jobs run at the same time. "
-        f"It has {rights}."
+        f"Key {changed.id} has weight {changed.weight:g}, and {at_most} of its jobs run at the same time."
     )
+    if changes.keys() & {"team", "may_urgent"}:
+        may = "may" if changed.may_urgent else "may not"
+        message += f" It has {_team(changed)}, and {may} submit urgent jobs."
     confirm(changed, message, as_json=as_json)
+
+
+def _team(key: ApiKey) -> str:
+    return f"the team {key.team}" if key.team else "no team"
 
 
 def _limit(max_running: str | None) -> int | None:

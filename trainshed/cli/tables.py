@@ -245,7 +245,7 @@ def model_details(model: ModelSummary) -> Group:
         ("Accuracy", decimal(model.accuracy)),
         ("Trained", second(model.created_at)),
         ("Job", str(model.job_id)),
-        ("Submitted by", cell(model.submitted_by)),
+        *([("By", cell(model.submitted_by))] if model.submitted_by else []),
     )
     return Group(_grid(facts), Text(), table)
 

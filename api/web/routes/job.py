@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import Job, JobDetail, JobPatch, LogLevel, Priority
 from shared.store import activity, dependencies, job_edits, job_queries, rights
 from shared.store.events import Cursor
+from shared.store.rights import Actor
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
 
@@ -84,14 +86,7 @@ def _show(
         entered: the changes of the job that were refused; `wrong` tells what is wrong with each field.
     """
 
-    actor = request.state.caller.actor
-
-    def read(session: Session) -> tuple[JobDetail, dict[UUID, Job], datetime, bool]:
-        before = job_queries.summaries(session, dependencies.predecessors(session, job_id))
-        job = job_queries.get(session, job_id)
-        may_change = bool(rights.changeable(session, actor, [job.api_key_id]))
-        return job, before, activity.read_now(session), may_change
-
+    read = partial(_read, job_id=job_id, actor=request.state.caller.actor)
     job, before, now, may_change = services.database.read(read)
     if tab not in TABS:
         tab = "training" if job.kind is JobKind.TRAIN else "evaluation"
@@ -104,7 +99,7 @@ def _show(
         stream=Stream("/v1/stream", end) if training.follows_all(facts) else own,
         job=job,
         may_change=may_change,
-        before=list(before.values()),
+        before=before,
         is_finished=job.state in TERMINAL,
         tabs=TABS,
         tab=tab,
@@ -116,6 +111,14 @@ def _show(
         status=422 if wrong else 200,
         **facts,
     )
+
+
+def _read(session: Session, job_id: UUID, actor: Actor) -> tuple[JobDetail, list[Job], datetime, bool]:
+    """Return a job, those that it runs after, the time, and whether the visitor may change the job."""
+    before = job_queries.summaries(session, dependencies.predecessors(session, job_id))
+    job = job_queries.get(session, job_id)
+    may_change = bool(rights.changeable(session, actor, [job.api_key_id]))
+    return job, list(before.values()), activity.read_now(session), may_change
 
 
 @router.get("/log.txt", dependencies=[READ])

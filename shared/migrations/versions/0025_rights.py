@@ -22,7 +22,9 @@ def upgrade() -> None:
         postgresql_where=_OF_A_KEY,
     )
     op.add_column("api_keys", sa.Column("team", sa.String(64), nullable=True))
-    may_urgent = sa.Column("may_urgent", sa.Boolean(), server_default=sa.false(), nullable=False)
+    may_urgent: sa.Column[bool] = sa.Column(
+        "may_urgent", sa.Boolean(), server_default=sa.false(), nullable=False
+    )
     op.add_column("api_keys", may_urgent)
     op.execute(sa.update(_KEYS).where(_KEYS.c.scope == "admin").values(may_urgent=True))
     op.create_index("ix_api_keys_team", "api_keys", ["team"])
