@@ -15,6 +15,7 @@ TrainshedError
 │   │   ├── WebhookNotFound
 │   │   └── DeliveryNotFound
 │   ├── InvalidSpec
+│   ├── NotPermitted
 │   ├── ModelInUse
 │   ├── UnreadableImage
 │   ├── ImageTooLarge
@@ -117,6 +118,10 @@ class InvalidSpec(RequestError):
         super().__init__(message)
         self.field = field
         self.part = part
+
+
+class NotPermitted(RequestError):
+    """The sender's API key may not do this: to another's job, sweep or model, or with this priority."""
 
 
 class ModelInUse(RequestError):

@@ -34,7 +34,7 @@ def _add_further_fields(
 
 
 # of a request, which `api.http.access_log` adds
-_EXTRA = ("client", "method", "path", "status", "ms")
+_EXTRA = ("client", "method", "path", "status", "ms", "key", "key_id")
 
 _PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,

@@ -1,7 +1,8 @@
-"""Lines of uvicorn's access log: their parts as fields, how long each response took to begin, no probes."""
+"""Lines of uvicorn's access log: their parts as fields, whose request, when the response began, no probes."""
 
 import logging
 from contextvars import ContextVar
+from uuid import UUID
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Paths that are asked for again and again, by programs that watch this one."""
@@ -9,11 +10,17 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 _FIELDS = ("client", "method", "path", "http", "status")
 
 _response_s: ContextVar[float | None] = ContextVar("response_s", default=None)
+_caller: ContextVar[tuple[str, UUID | None] | None] = ContextVar("caller", default=None)
 
 
 def response_begins(after_s: float) -> None:
     """Note how long the request took, for the line that is logged when its response begins."""
     _response_s.set(after_s)
+
+
+def made_by(name: str, key_id: UUID | None) -> None:
+    """Note whose API key a request has, for the line that is logged when its response begins."""
+    _caller.set((name, key_id))
 
 
 class AccessLog(logging.Filter):
@@ -29,6 +36,9 @@ class AccessLog(logging.Filter):
         del fields["http"]
         if (response_s := _response_s.get()) is not None:
             fields["ms"] = round(1_000 * response_s, 2)
+        if (caller := _caller.get()) is not None:
+            name, key_id = caller
+            fields |= {"key": name} if key_id is None else {"key": name, "key_id": str(key_id)}
         record.msg, record.args = "%s %s %s", (fields["method"], fields["path"], fields["status"])
         vars(record).update(fields)
         return True

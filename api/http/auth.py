@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope as RequestScope
 
 from api.deps import from_state
+from api.http import access_log
 from api.http.callers import LOCAL_CALLER, Caller, Callers, address, sent_key
 from api.http.problem_type import ProblemType
 from api.http.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHENTICATED
 from api.http.rate_limit import RateLimiter
 from shared.errors import TrainshedError
-from shared.schemas import Scope
+from shared.schemas import Scope, SubmittedBy
+from shared.store.rights import NONE, Actor
 from shared.store.shares import Share
 from shared.store.submissions import Submitter
 
@@ -73,6 +75,7 @@ async def authorize(
     if caller is None:
         raise _unauthenticated(has_key=bool(sent_key(request.scope)))
     request.state.caller = caller  # for pages, which show who is signed in
+    access_log.made_by(caller.actor.name, caller.key_id)
     if not caller.scope.includes(scope):
         raise _forbidden(caller, scope)
     return caller
@@ -103,6 +106,7 @@ async def admits_reader(request: RequestScope) -> bool:
         return False
     if caller is None or not caller.may_read:
         return False
+    access_log.made_by(caller.actor.name, caller.key_id)
     return caller is LOCAL_CALLER or not state["rate_limiter"].acquire(caller.limited_as, is_known=True)
 
 
@@ -127,10 +131,34 @@ async def submitter_of(request: Request) -> Submitter:
     """Return who submits jobs by a request: its key, or without one its address."""
     caller: Caller = request.state.caller
     share = f"address {address(request.scope)}" if caller is LOCAL_CALLER else caller.limited_as
-    return Submitter(Share(share, caller.weight), caller.key_id)
+    return Submitter(Share(share, caller.weight), caller.key_id, caller.actor)
 
 
 SubmitterDep = Annotated[Submitter, Depends(submitter_of)]
+
+
+async def _actor_of(request: Request) -> Actor:
+    caller: Caller = request.state.caller
+    return caller.actor
+
+
+ActorDep = Annotated[Actor, Depends(_actor_of)]
+"""Who makes a request that changes something: what the store's functions let change nothing of others'."""
+
+
+def whose(submitted_by: str | None, caller: Caller) -> str | None:
+    """Return a filter `submitted_by` in which `me` is replaced by the caller's key."""
+    return str(caller.key_id or NONE) if submitted_by == "me" else submitted_by
+
+
+async def _submitted_by(
+    caller: CallerDep, submitted_by: Annotated[SubmittedBy | None, Query()] = None
+) -> str | None:
+    return whose(submitted_by, caller)
+
+
+SubmittedByDep = Annotated[str | None, Depends(_submitted_by)]
+"""Whose sweeps or models a list has; None: all."""
 
 
 async def refuse_undeclared(request: Request) -> None:

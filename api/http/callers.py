@@ -25,6 +25,7 @@ from shared.db.engine import Database
 from shared.schemas import WITHOUT_KEY, Scope
 from shared.settings import Settings
 from shared.store import api_keys
+from shared.store.rights import LOCAL, Actor
 
 REMEMBERED_S = 1.0
 """How long a caller is remembered, unless its key expires earlier."""
@@ -42,6 +43,8 @@ class Caller:
         key_id: None for a key of the settings, and while no key is needed.
         number: of a key of the settings among those of its kind, from 1; 0 of others.
         weight: of the share of its jobs.
+        team: of the key.
+        may_urgent: whether it may give jobs the priority `urgent`.
     """
 
     name: str
@@ -50,6 +53,16 @@ class Caller:
     expires_at: datetime | None = None
     number: int = 0
     weight: float = 1.0
+    team: str | None = None
+    may_urgent: bool = False
+
+    @cached_property
+    def actor(self) -> Actor:
+        """It, as whoever changes something."""
+        if self is LOCAL_CALLER:
+            return LOCAL
+        name = self.name if self.key_id else self.limited_as
+        return Actor(name, self.key_id, self.scope is Scope.ADMIN, self.may_urgent)
 
     @cached_property
     def may_read(self) -> bool:
@@ -64,7 +77,7 @@ class Caller:
         return f"key {self.key_id}"
 
 
-LOCAL_CALLER = Caller(WITHOUT_KEY, Scope.ADMIN)
+LOCAL_CALLER = Caller(WITHOUT_KEY, Scope.ADMIN, may_urgent=True)
 """The sender of a request that needs no key."""
 
 KEY_COOKIE = b"trainshed_key"
@@ -146,7 +159,7 @@ class Callers:
 
 
 def _configured(setting: str, scope: Scope, number: int) -> Caller:
-    return Caller(f"a key of {setting}", scope, number=number)
+    return Caller(f"a key of {setting}", scope, number=number, may_urgent=scope is Scope.ADMIN)
 
 
 def sent_key(request: RequestScope) -> bytes:
@@ -200,6 +213,15 @@ def _find(
 ) -> tuple[Caller | None, float]:
     row = api_keys.find(session, key) if key else None
     if row is not None:
-        caller = Caller(row.name, Scope(row.scope), row.id, row.expires_at, weight=row.weight)
+        scope = Scope(row.scope)
+        caller = Caller(
+            row.name,
+            scope,
+            row.id,
+            row.expires_at,
+            weight=row.weight,
+            team=row.team,
+            may_urgent=row.may_urgent or scope is Scope.ADMIN,
+        )
         return caller, api_keys.seconds_left(session, row)
     return None if needs_key or api_keys.any_exists(session) else LOCAL_CALLER, REMEMBERED_S

@@ -56,7 +56,7 @@ UNAUTHENTICATED = ProblemType(
     "Send `Authorization: Bearer KEY`. An administrator creates keys with `trainshed keys create`.",
 )
 FORBIDDEN = ProblemType(
-    "forbidden", 403, "The API key lacks a scope", "Use a key with the scope that `detail` names."
+    "forbidden", 403, "The API key may not do this", "Use a key that may: `detail` says which."
 )
 CROSS_SITE = ProblemType(
     "cross-site",
@@ -97,6 +97,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.ModelNotFound: _not_found("model"),
     errors.DatasetNotFound: _not_found("dataset", "`detail` lists the configured datasets."),
     errors.SweepNotFound: _not_found("sweep"),
+    errors.NotPermitted: FORBIDDEN,
     errors.WeightsNotFound: _not_found(
         "weights", "`GET /v1/jobs/{id}/weights` lists the epochs whose weights a job has kept."
     ),

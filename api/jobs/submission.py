@@ -48,6 +48,7 @@ async def submit(services: Services, submitter: Submitter, request: JobCreate, k
     Raises:
         InvalidSpec: the dataset does not exist, or has fewer images.
         ModelNotFound: the model to evaluate does not exist.
+        NotPermitted: it is urgent, which the submitter's jobs may not be.
         IdempotencyKeyReused: the key was used for a different request.
         NotCommitted: the database takes too long.
     """
@@ -57,9 +58,9 @@ async def submit(services: Services, submitter: Submitter, request: JobCreate, k
             new = _new_training(services, request)
         else:
             new = await to_thread.run_sync(_new_evaluation, services, request)
+        jobs = NewJobs([new], idempotency, submitter=submitter)
     except RequestError as refusal:
         return await to_thread.run_sync(_replay_or_raise, services, idempotency, refusal)
-    jobs = NewJobs([new], idempotency, submitter=submitter)
     receipt = await services.submissions.submit_async(jobs)
     if receipt.created_at is not None:
         return _stored(jobs, receipt.created_at)
@@ -208,8 +209,8 @@ def _store(
 
 def _stored(jobs: NewJobs, created_at: datetime) -> Submission:
     [new] = jobs.jobs
-    key_id = jobs.submitter.api_key_id
-    return Submission(job_queries.newly_queued(new, jobs.share.name, created_at, key_id), replayed=False)
+    job = job_queries.newly_queued(new, jobs.share.name, created_at, jobs.submitter.actor)
+    return Submission(job, replayed=False)
 
 
 def _replay_or_raise(

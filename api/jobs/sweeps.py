@@ -31,6 +31,7 @@ from shared.schemas import (
 from shared.store import job_edits, job_queries, sweeps
 from shared.store.idempotency import Idempotency
 from shared.store.new_jobs import new_training
+from shared.store.rights import Actor
 from shared.store.submissions import NewJob, NewJobs, NewSweep, Submitter
 
 _MAX_CANCELS_PER_TRANSACTION = 50  # SQLite has one writer at a time, and workers must not wait for it long
@@ -65,12 +66,17 @@ def submit(
     return first.sweep_id, False
 
 
-def cancel(services: Services, sweep_id: UUID) -> None:
-    """Cancel the unfinished jobs of a sweep."""
-    unfinished = services.database.read(lambda session: sweeps.unfinished(session, sweep_id))
+def cancel(services: Services, actor: Actor, sweep_id: UUID) -> None:
+    """Cancel the unfinished jobs of a sweep.
+
+    Raises:
+        SweepNotFound: there is no such sweep.
+        NotPermitted: it belongs to others.
+    """
+    unfinished = services.database.read(lambda session: sweeps.cancellable(session, sweep_id, actor))
     for start in range(0, len(unfinished), _MAX_CANCELS_PER_TRANSACTION):
         batch = unfinished[start : start + _MAX_CANCELS_PER_TRANSACTION]
-        services.database.write(partial(_cancel, job_ids=batch))
+        services.database.write(partial(_cancel, job_ids=batch, actor=actor))
 
 
 def combinations(request: SweepCreate) -> Iterator[Parameters]:
@@ -133,7 +139,7 @@ def _new_job(
         raise InvalidSpec(error.field, str(error), part) from error
 
 
-def _cancel(session: Session, job_ids: Sequence[UUID]) -> None:
+def _cancel(session: Session, job_ids: Sequence[UUID], actor: Actor) -> None:
     for job_id in job_ids:
         with suppress(JobAlreadyFinished, JobNotFound):  # since the read
-            job_edits.request_cancel(session, job_id)
+            job_edits.request_cancel(session, job_id, actor=actor)

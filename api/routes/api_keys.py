@@ -27,13 +27,14 @@ _EXAMPLES = {
     "read": {"summary": "For a dashboard, without expiry", "value": {"name": "wall display"}},
     "submit": {
         "summary": "For a person, for 90 days",
-        "value": {"name": "Ada", "scope": "submit", "expires_in_s": 7_776_000},
+        "value": {"name": "Ada", "scope": "submit", "expires_in_s": 7_776_000, "team": "vision"},
     },
     "admin": {"summary": "For an administrator", "value": {"name": "Grace", "scope": "admin"}},
 }
 
 _CHANGES = {
     "weight": {"summary": "Three of its jobs for one of another key", "value": {"weight": 3}},
+    "urgent": {"summary": "It may submit urgent jobs", "value": {"may_urgent": True}},
     "limit": {"summary": "No more than two jobs at the same time", "value": {"max_running": 2}},
 }
 
@@ -59,6 +60,8 @@ def create_api_key(
             lifetime_s=request.expires_in_s,
             weight=request.weight,
             max_running=request.max_running,
+            team=request.team,
+            may_urgent=request.may_urgent,
         )
         return schemas.ApiKey.model_validate(row)
 
@@ -82,9 +85,10 @@ def update_api_key(
     key_id: KeyId,
     request: Annotated[schemas.ApiKeyUpdate, Body(openapi_examples=_CHANGES)],
 ) -> schemas.ApiKey:
-    """Change the weight of a key's jobs that are submitted later, or how many run at the same time.
+    """Change the weight of a key's jobs that are submitted later, how many run at the same time, its rights.
 
-    Jobs that run already continue. Idempotent.
+    Jobs that run already continue. A revoked key's team may change too, whose keys then change its jobs.
+    Idempotent.
     """
     changed = services.database.write(partial(api_keys.change, key_id=key_id, changes=request))
     from_thread.run_sync(callers.forget)

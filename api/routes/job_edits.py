@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.deps import IdempotencyKey, IfMatch, JobId, ServicesDep
-from api.http.auth import SUBMIT, SubmitterDep
+from api.http.auth import SUBMIT, ActorDep, SubmitterDep
 from api.http.bodies import validation_error
 from api.http.database_problems import OF_OUTAGE
 from api.http.headers import accept, job_headers, job_versions
@@ -38,6 +38,7 @@ from shared.errors import (
 from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
 from shared.store import dispatch, job_edits, job_queries
 from shared.store.places import Rules
+from shared.store.rights import Actor
 from shared.store.submissions import Submitter
 
 _log = log.get_logger(__name__)
@@ -71,6 +72,7 @@ _BATCHES = {
 )
 def edit_job(
     services: ServicesDep,
+    actor: ActorDep,
     job_id: JobId,
     patch: Annotated[JobPatch, Body(openapi_examples=_PATCHES)],
     response: Response,
@@ -81,7 +83,8 @@ def edit_job(
     versions = job_versions(if_match)
 
     def edit(session: Session) -> Job:
-        job_edits.edit(session, job_id, changes, versions=versions, rules=Rules.of(services.settings))
+        rules = Rules.of(services.settings)
+        job_edits.edit(session, job_id, changes, versions=versions, rules=rules, actor=actor)
         session.expire_all()  # the rows that the edit has read
         return job_queries.summary(session, job_id)
 
@@ -95,9 +98,9 @@ def edit_job(
 @router.delete(
     "/{job_id:uuid}", status_code=204, responses=documented(JobNotFound, JobNotTerminal, ModelInUse)
 )
-def delete_job(services: ServicesDep, job_id: JobId) -> None:
+def delete_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> None:
     """Delete a finished job and its model, unless the model has an alias or other jobs evaluate it."""
-    services.database.write(lambda session: job_edits.delete_job(session, job_id))
+    batches.delete(services, actor, job_id)
 
 
 @router.post(
@@ -124,6 +127,7 @@ def clone_job(
 def change_jobs(
     services: ServicesDep,
     submitter: SubmitterDep,
+    actor: ActorDep,
     request: Annotated[JobBatch, Body(openapi_examples=_BATCHES)],
     key: IdempotencyKey = None,
 ) -> BatchResults:
@@ -131,7 +135,7 @@ def change_jobs(
     results: list[BatchResult] = []
     for job_id in request.ids:
         try:
-            result = _change(services, submitter, request.action, job_id, key)
+            result = _change(services, submitter, actor, request.action, job_id, key)
         except SQLAlchemyError as error:
             if not results:
                 raise  # nothing was done, so the client may repeat the request
@@ -144,7 +148,12 @@ def change_jobs(
 
 
 def _change(
-    services: Services, submitter: Submitter, action: BatchAction, job_id: UUID, key: str | None
+    services: Services,
+    submitter: Submitter,
+    actor: Actor,
+    action: BatchAction,
+    job_id: UUID,
+    key: str | None,
 ) -> BatchResult:
     """Apply a batch's action to one of its jobs.
 
@@ -152,7 +161,7 @@ def _change(
         SQLAlchemyError: the database is unavailable.
     """
     try:
-        return batches.apply(services, submitter, action, job_id, key)
+        return batches.apply(services, submitter, actor, action, job_id, key)
     except RequestError as error:
         return _failed(job_id, OF_ERROR[type(error)], str(error))
     except Exception as error:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 
 from api.deps import IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
-from api.http.auth import READ, SUBMIT, SubmitterDep, authorize, submitter_of
+from api.http.auth import READ, SUBMIT, ActorDep, CallerDep, SubmitterDep, authorize, submitter_of, whose
 from api.http.headers import accept, is_current, job_headers
 from api.http.paging import Cursors
 from api.http.problems import BODY, documented
@@ -218,11 +218,11 @@ async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_
         202: {"model": Job, "description": "The job is running; its worker will stop it"},
     },
 )
-def cancel_job(services: ServicesDep, job_id: JobId, response: Response) -> Job:
+def cancel_job(services: ServicesDep, actor: ActorDep, job_id: JobId, response: Response) -> Job:
     """Cancel a job: a queued one at once, a running one within seconds. Idempotent."""
 
     def cancel(session: Session) -> Job:
-        job_edits.request_cancel(session, job_id)
+        job_edits.request_cancel(session, job_id, actor=actor)
         return job_queries.get(session, job_id)
 
     job = services.database.write(cancel)
@@ -249,8 +249,9 @@ def retry_job(
 
 
 @router.get("", dependencies=[READ], responses=documented(InvalidCursor))
-def list_jobs(services: ServicesDep, query: Annotated[JobListQuery, Query()]) -> Page[Job]:
+def list_jobs(services: ServicesDep, caller: CallerDep, query: Annotated[JobListQuery, Query()]) -> Page[Job]:
     """List the jobs that match every filter."""
+    query = query.model_copy(update={"submitted_by": whose(query.submitted_by, caller)})
     return _CURSORS[query.sort].read(services.database, query, partial(job_lists.page, query=query))
 
 

@@ -1,6 +1,7 @@
 """Trained models: list, get, name, delete, download, predict."""
 
 from base64 import b64encode
+from functools import partial
 from io import BytesIO
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from PIL import Image
 from sqlalchemy.orm import Session
 
 from api.deps import IfNoneMatch, ModelId, ModelsDep, ServicesDep
-from api.http.auth import READ, SUBMIT
+from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep
 from api.http.bodies import IMAGE_TYPES, InputsDep
 from api.http.files import BINARY, documented_file, file_headers, unchanged
 from api.http.paging import Cursors, PageDep
@@ -80,9 +81,9 @@ _PATCHES = {
 
 
 @router.get("", dependencies=[READ], responses=documented(InvalidCursor))
-def list_models(services: ServicesDep, query: PageDep) -> Page[ModelSummary]:
+def list_models(services: ServicesDep, query: PageDep, submitted_by: SubmittedByDep) -> Page[ModelSummary]:
     """List the models, newest first."""
-    return _CURSORS.read(services.database, query, models.page)
+    return _CURSORS.read(services.database, query, partial(models.page, submitted_by=submitted_by))
 
 
 @router.get("/{model_id}", dependencies=[READ], responses=documented(ModelNotFound))
@@ -93,12 +94,15 @@ def get_model(services: ServicesDep, model_id: ModelId) -> ModelDetail:
 
 @router.patch("/{model_id}", dependencies=[SUBMIT], responses=documented(*BODY, ModelNotFound))
 def patch_model(
-    services: ServicesDep, model_id: ModelId, changes: Annotated[ModelPatch, Body(openapi_examples=_PATCHES)]
+    services: ServicesDep,
+    actor: ActorDep,
+    model_id: ModelId,
+    changes: Annotated[ModelPatch, Body(openapi_examples=_PATCHES)],
 ) -> ModelDetail:
     """Change a model's alias or description. If another model has the alias, it moves here at once."""
 
     def patch(session: Session) -> ModelDetail:
-        changed_id = models.patch(session, model_id, changes)
+        changed_id = models.patch(session, model_id, changes, actor=actor)
         session.expire_all()  # the rows that the patch has read
         return models.detail(session, changed_id)
 
@@ -108,9 +112,9 @@ def patch_model(
 @router.delete(
     "/{model_id}", dependencies=[SUBMIT], status_code=204, responses=documented(ModelNotFound, ModelInUse)
 )
-def delete_model(services: ServicesDep, model_id: ModelId) -> None:
+def delete_model(services: ServicesDep, actor: ActorDep, model_id: ModelId) -> None:
     """Delete a model's files. The job that trained it keeps its metrics and its evaluation."""
-    services.database.write(lambda session: models.delete_model(session, model_id))
+    services.database.write(lambda session: models.delete_model(session, model_id, actor=actor))
 
 
 @router.get(

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Path, Query, Response
 
 from api.deps import IdempotencyKey, ServicesDep
-from api.http.auth import READ, SUBMIT, SubmitterDep
+from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep, SubmitterDep
 from api.http.headers import REPLAYED
 from api.http.paging import Cursors, PageDep
 from api.http.problems import BODY, documented
@@ -77,10 +77,14 @@ def submit_sweep(
 
 @router.get("", dependencies=[READ], responses=documented(InvalidCursor))
 def list_sweeps(
-    services: ServicesDep, query: PageDep, metric: RankedBy = Objective.EVALUATION_ACCURACY
+    services: ServicesDep,
+    query: PageDep,
+    submitted_by: SubmittedByDep,
+    metric: RankedBy = Objective.EVALUATION_ACCURACY,
 ) -> Page[Sweep]:
     """List the sweeps, newest first, each with its best job."""
-    return _CURSORS.read(services.database, query, partial(sweeps.page, objective=metric))
+    rows = partial(sweeps.page, objective=metric, submitted_by=submitted_by)
+    return _CURSORS.read(services.database, query, rows)
 
 
 @router.get("/{sweep_id}", dependencies=[READ], responses=documented(SweepNotFound))
@@ -92,10 +96,9 @@ def get_sweep(
 
 
 @router.post("/{sweep_id}/cancel", dependencies=[SUBMIT], responses=documented(SweepNotFound))
-def cancel_sweep(services: ServicesDep, sweep_id: SweepId) -> SweepDetail:
+def cancel_sweep(services: ServicesDep, actor: ActorDep, sweep_id: SweepId) -> SweepDetail:
     """Cancel the unfinished jobs of a sweep: queued ones at once, running ones within seconds. Idempotent."""
-    _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)
-    cancel(services, sweep_id)
+    cancel(services, actor, sweep_id)
     return _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)
 
 

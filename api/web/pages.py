@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -99,6 +100,7 @@ def render(
             navigation=NAVIGATION,
             theme=theme(request),
             caller=None if caller is LOCAL_CALLER else caller,
+            is_signed_in=caller not in (None, LOCAL_CALLER),
             may=Allowed(caller.scope if caller else None),
             now=now,
             stream=stream,
@@ -110,6 +112,18 @@ def render(
     # pages have no secrets whose length could be guessed from it: a form's key is drawn for each response
     compressed = gzip.compress(html.encode(), _COMPRESSION, mtime=0)
     return HTMLResponse(compressed, status, {**_HEADERS, "Content-Encoding": "gzip"})
+
+
+def list_address(request: Request, cursor: str | None = None, **changes: str) -> str:
+    """Return the address of another page of the same list, by default the first."""
+    changes |= {"cursor": cursor} if cursor else {}
+    fields = [
+        (name, value)
+        for name, value in request.query_params.multi_items()
+        if value and name not in ("cursor", *changes)
+    ]
+    query = urlencode([*fields, *changes.items()])
+    return f"{request.url.path}?{query}" if query else request.url.path
 
 
 def theme(request: Request) -> str:

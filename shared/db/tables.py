@@ -228,6 +228,8 @@ class Job(Base):
             *("queue", "api_key_id", "place", "id", "scheduled_at"),
             where="state = 'queued'",
         ),
+        # the list of a key's jobs
+        _partial_index("ix_jobs_by_key", "api_key_id", "created_at", "id", where="api_key_id IS NOT NULL"),
     )
 
 
@@ -618,9 +620,12 @@ class ApiKey(Base):
     scope: Mapped[str] = mapped_column(String(16))
     weight: Mapped[float] = mapped_column(server_default=text("1"))  # of the share of its jobs
     max_running: Mapped[int | None]  # how many of its jobs run at the same time; NULL: not limited
+    team: Mapped[str | None] = mapped_column(String(64))  # its keys change each other's jobs
+    may_urgent: Mapped[bool] = mapped_column(server_default=false())  # keys of the scope `admin` always may
 
     __table_args__ = (
         CheckConstraint(_one_of("scope", Scope), name="scope"),
+        Index("ix_api_keys_team", "team"),
         _partial_index("ix_api_keys_max_running", "max_running", where="max_running IS NOT NULL"),
     )
 

@@ -33,12 +33,23 @@ def _insert_or_ignore(session: Session, table: type[Base]) -> ReturningInsert[*t
     return statement.returning(*table.__table__.primary_key)
 
 
-def upsert(session: Session, table: type[Base], values: Mapping[str, Any]) -> None:
-    """Insert a row, or replace the row with the same primary key."""
+def upsert(
+    session: Session,
+    table: type[Base],
+    values: Mapping[str, Any],
+    may_replace: ColumnElement[bool] | None = None,
+) -> bool:
+    """Insert a row, or replace the row with the same primary key if that row meets a condition.
+
+    Returns:
+        Whether the row is as given now.
+    """
     key = [column.name for column in table.__table__.primary_key]
     rest = {name: value for name, value in values.items() if name not in key}
     insert = _insert(session.get_bind().dialect.name, table)
-    session.execute(insert.values(**values).on_conflict_do_update(index_elements=key, set_=rest))
+    statement = insert.values(**values)
+    replace = statement.on_conflict_do_update(index_elements=key, set_=rest, where=may_replace)
+    return session.execute(replace.returning(*table.__table__.primary_key)).first() is not None
 
 
 def upsert_of(

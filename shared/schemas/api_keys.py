@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from shared.schemas.base import PARTIAL_UPDATE, MaxRunning, Request, Response, StrictNumber
 from shared.texts import PRINTABLE
@@ -35,6 +35,24 @@ _Weight = Annotated[
 ]
 
 
+_Team = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=PRINTABLE,
+        description="The keys of a team may change each other's jobs, sweeps and models; null: only its own.",
+    ),
+]
+_MayUrgent = Annotated[
+    bool,
+    Strict(),
+    Field(
+        description="Whether it may give jobs the priority `urgent`; keys of the scope `admin` always may."
+    ),
+]
+
+
 class ApiKeyCreate(Request):
     """A request to create an API key."""
 
@@ -47,6 +65,8 @@ class ApiKeyCreate(Request):
     )
     weight: _Weight = 1.0
     max_running: MaxRunning = None
+    team: _Team = None
+    may_urgent: _MayUrgent = False
 
 
 class ApiKeyUpdate(Request):
@@ -56,6 +76,8 @@ class ApiKeyUpdate(Request):
 
     weight: _Weight = 1.0
     max_running: MaxRunning = None
+    team: _Team = None
+    may_urgent: _MayUrgent = False
 
 
 class ApiKey(Response):
@@ -69,6 +91,8 @@ class ApiKey(Response):
     revoked_at: datetime | None
     weight: float = 1.0
     max_running: int | None = None
+    team: str | None = None
+    may_urgent: bool = False
 
 
 class CreatedApiKey(ApiKey):
@@ -91,9 +115,13 @@ class Me(Response):
     Attributes:
         name: of the key; `WITHOUT_KEY` if none is required.
         key_id: None if no key is required, or the key is one of the setting `API_KEYS`.
+        team: of the key.
+        may_urgent: whether it may give jobs the priority `urgent`.
     """
 
     key_id: UUID | None
     name: str
     scope: Scope
     expires_at: datetime | None
+    team: str | None = None
+    may_urgent: bool = False

@@ -33,6 +33,14 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE)]
 _SearchText = Annotated[str, Field(max_length=200, pattern=PRINTABLE)]
+SubmittedBy = Annotated[
+    _SearchText,
+    Field(
+        description="Submitted by the API keys with this id or name; `me`: by that of the request; `none`: "
+        "by none, or one of `API_KEYS`."
+    ),
+]
+"""A filter of lists: whose jobs, sweeps or models."""
 Tags = Annotated[tuple[Tag, ...], Field(max_length=16), AfterValidator(_distinct)]
 
 
@@ -125,6 +133,7 @@ class JobListQuery(Request):
     queue: str | None = Field(default=None, pattern=QUEUE_PATTERN)
     worker: _SearchText | None = Field(default=None, description="Id of a worker that runs or ran the job.")
     q: _SearchText | None = Field(default=None, description="A part of the name, ignoring case.")
+    submitted_by: SubmittedBy | None = None
     created_after: UtcTime | None = Field(default=None, description="Submitted at this time or later.")
     created_before: UtcTime | None = Field(default=None, description="Submitted before this time.")
     sort: JobOrder = JobOrder.NEWEST

@@ -86,6 +86,7 @@ class Job(Response):
     api_key_id: UUID | None = Field(
         default=None, description="The API key that submitted it; null if it was one of `API_KEYS`, or none."
     )
+    submitted_by: str | None = Field(default=None, description="The name of that key.")
     retry_of: UUID | None
     error: JobError | None
     cancel_requested_at: datetime | None
@@ -116,7 +117,6 @@ class JobDetail(Job):
     """A job with its attempts and its position in the queue.
 
     Attributes:
-        submitted_by: the name of the API key `api_key_id`.
         queue_position: from 1, the next job to start; 1,000 also means any later position. None unless the
             job is queued.
         waiting_for: None if the job is about to start, or not queued.
@@ -126,7 +126,6 @@ class JobDetail(Job):
     """
 
     attempts: tuple[Attempt, ...]
-    submitted_by: str | None = None
     queue_position: int | None = None
     waiting_for: WaitingFor | None = None
     share_queued: int | None = None

@@ -49,6 +49,10 @@ class ModelSummary(Response):
     created_at: datetime
     alias: str | None = None
     description: str | None = None
+    api_key_id: UUID | None = Field(
+        default=None, description="The API key that submitted its training; null: one of `API_KEYS`, or none."
+    )
+    submitted_by: str | None = Field(default=None, description="The name of that key.")
 
 
 class ModelEvaluation(Response):

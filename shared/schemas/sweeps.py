@@ -105,6 +105,8 @@ class Sweep(Response):
         parameters: the swept fields with their choices or ranges, as requested.
         states: number of jobs in each state.
         best: the best job; None while no job has a value of the objective.
+        api_key_id: the API key that submitted it; None if it was one of `API_KEYS`, or none.
+        submitted_by: the name of that key.
     """
 
     id: UUID
@@ -115,6 +117,8 @@ class Sweep(Response):
     objective: Objective
     best: SweepResult | None
     created_at: datetime
+    api_key_id: UUID | None = None
+    submitted_by: str | None = None
 
 
 class SweepDetail(Sweep):

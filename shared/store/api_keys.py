@@ -72,6 +72,8 @@ def create(
     lifetime_s: float | None = None,
     weight: float = 1.0,
     max_running: int | None = None,
+    team: str | None = None,
+    may_urgent: bool = False,
     now: Now = database_now,
 ) -> ApiKey:
     """Store a key, without its secret. Idempotent.
@@ -80,6 +82,8 @@ def create(
         lifetime_s: seconds until it expires; None for never.
         weight: of the share of its jobs.
         max_running: how many of its jobs run at the same time; None: not limited.
+        team: whose keys change each other's jobs; None: none.
+        may_urgent: whether it may give jobs the priority `urgent`; one of the scope `admin` always may.
     """
     row = session.get(ApiKey, key.id)
     if row is None:
@@ -90,6 +94,8 @@ def create(
             scope=scope,
             weight=weight,
             max_running=max_running,
+            team=team,
+            may_urgent=may_urgent or scope is Scope.ADMIN,
             created_at=now(),
             expires_at=None if lifetime_s is None else now(lifetime_s),
         )
@@ -108,7 +114,7 @@ def page(
 
 
 def change(session: Session, key_id: UUID, changes: schemas.ApiKeyUpdate) -> schemas.ApiKey:
-    """Change a key's weight, for jobs that are submitted later, or how many of its jobs may run. Idempotent.
+    """Change a key's weight, for jobs that are submitted later, its limit, or what it may. Idempotent.
 
     Raises:
         ApiKeyNotFound: there is no such key.
@@ -120,6 +126,7 @@ def change(session: Session, key_id: UUID, changes: schemas.ApiKeyUpdate) -> sch
         limits.lock_for_change(session)
     for name in changes.model_fields_set:
         setattr(row, name, getattr(changes, name))
+    row.may_urgent |= row.scope == Scope.ADMIN
     session.flush()
     return schemas.ApiKey.model_validate(row)
 

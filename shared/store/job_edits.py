@@ -15,7 +15,6 @@ from shared.db.clock import Now, database_now
 from shared.db.tables import ApiKey, Job, JobTag, Model, ModelAlias
 from shared.errors import (
     JobAlreadyFinished,
-    JobNotFound,
     JobNotQueued,
     JobNotTerminal,
     ModelInUse,
@@ -25,6 +24,7 @@ from shared.lifecycle import TERMINAL, EventType, JobState
 from shared.schemas import Priority
 from shared.store import yielding
 from shared.store.places import DEFAULT_RULES, Rules
+from shared.store.rights import LOCAL, Actor, lock_job, require_urgent
 from shared.store.shares import Applicant, Share, take_places
 from shared.store.submit import add_tags
 from shared.store.transitions import change, note_changed
@@ -37,6 +37,7 @@ def edit(
     *,
     versions: AbstractSet[int] | None = None,
     rules: Rules = DEFAULT_RULES,
+    actor: Actor = LOCAL,
     now: Now = database_now,
 ) -> None:
     """Change the name or the tags of a job in any state, its queue or priority while it is queued.
@@ -49,21 +50,22 @@ def edit(
 
     Raises:
         JobNotFound: there is no such job.
+        NotPermitted: the job belongs to others, or may not become urgent.
         JobNotQueued: it has started, and its queue or priority was to change.
         VersionMismatch: the job has another version.
     """
-    job = session.get(Job, job_id, with_for_update={"key_share": True})
-    if job is None:
-        raise JobNotFound(f"there is no job {job_id}")
+    job = lock_job(session, job_id, actor, key_share=True)
     changed = {name: value for name, value in values.items() if getattr(job, name) != value}
     if not changed:
         return
     if versions is not None and job.version not in versions:
         raise VersionMismatch(f"job {job_id} has changed and has version {job.version} now: read it again")
     columns = dict(changed)
+    if changed.get("priority") == Priority.URGENT:
+        require_urgent(actor)
     if changed.keys() & {"queue", "priority"}:
         columns["place"] = _new_place(session, job, changed, rules, now)
-    change(session, EventType.EDITED, job_id, data=changed, now=now, **columns)
+    change(session, EventType.EDITED, job_id, data={**changed, **actor.by}, now=now, **columns)
     if "tags" in changed:
         session.execute(delete(JobTag).where(JobTag.job_id == job_id))
         add_tags(session, {job_id: changed["tags"]})
@@ -82,7 +84,7 @@ def _new_place(session: Session, job: Job, changed: dict[str, Any], rules: Rules
     return max(places[job.id], rules.place_at(job.earliest_at, priority))
 
 
-def delete_job(session: Session, job_id: UUID) -> None:
+def delete_job(session: Session, job_id: UUID, *, actor: Actor = LOCAL) -> None:
     """Delete a finished job with its events, metrics, evaluation and, if it trained one, its model.
 
     Jobs that retry it stay; their `retry_of` becomes null. An evaluation job that is submitted at the same
@@ -90,12 +92,11 @@ def delete_job(session: Session, job_id: UUID) -> None:
 
     Raises:
         JobNotFound: there is no such job.
+        NotPermitted: it belongs to others.
         JobNotTerminal: the job is queued or running.
         ModelInUse: its model has an alias, or other jobs evaluate or have evaluated it.
     """
-    job = session.get(Job, job_id, with_for_update=True)
-    if job is None:
-        raise JobNotFound(f"there is no job {job_id}")
+    job = lock_job(session, job_id, actor)
     if job.state not in TERMINAL:
         raise JobNotTerminal(f"job {job_id} is {job.state}: wait until it has finished, or cancel it first")
     model_id = session.scalar(select(Model.id).where(Model.job_id == job_id).with_for_update())
@@ -121,22 +122,31 @@ def _delete_model(session: Session, model_id: UUID, job_id: UUID) -> None:
     session.execute(delete(Model).where(Model.id == model_id))
 
 
-def request_cancel(session: Session, job_id: UUID, *, now: Now = database_now) -> None:
+def request_cancel(session: Session, job_id: UUID, *, actor: Actor = LOCAL, now: Now = database_now) -> None:
     """Cancel a queued job at once; record the request for a running one, whose worker stops it. Idempotent.
 
     Raises:
         JobNotFound: there is no such job.
+        NotPermitted: it belongs to others.
         JobAlreadyFinished: the job has succeeded or failed.
     """
     # locked, so that the state cannot change between this read and the request
-    state = session.scalar(select(Job.state).where(Job.id == job_id).with_for_update(key_share=True))
-    if state is None:
-        raise JobNotFound(f"there is no job {job_id}")
+    job = lock_job(session, job_id, actor, key_share=True)
+    state, by = job.state, actor.by
+    session.expire(job)
     if state in (JobState.SUCCEEDED, JobState.FAILED):
         raise JobAlreadyFinished(f"job {job_id} has already {state}: there is nothing to cancel")
     if state == JobState.QUEUED:
         requested_at = func.coalesce(Job.cancel_requested_at, now())
-        change(session, EventType.CANCELLED, job_id, cancel_requested_at=requested_at, now=now)
+        change(session, EventType.CANCELLED, job_id, cancel_requested_at=requested_at, data=by, now=now)
     else:
         not_requested = Job.cancel_requested_at.is_(None)
-        change(session, EventType.CANCEL_REQUESTED, job_id, not_requested, cancel_requested_at=now(), now=now)
+        change(
+            session,
+            EventType.CANCEL_REQUESTED,
+            job_id,
+            not_requested,
+            cancel_requested_at=now(),
+            data=by,
+            now=now,
+        )

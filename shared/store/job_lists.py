@@ -11,13 +11,13 @@ from uuid import UUID
 
 from pydantic import FiniteFloat
 from sqlalchemy import ColumnElement, Select, func, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared import schemas
 from shared.db.tables import Attempt, Job, JobTag
 from shared.lifecycle import JobState
 from shared.schemas import JobListQuery, JobOrder, UtcTime
-from shared.store import job_queries
+from shared.store import job_queries, rights
 
 # up to this number, the jobs of a tag or a worker are looked up and then sorted: see _is_among
 _LOOKUP_LIMIT = {"sqlite": 5_000, "postgresql": 1_000}
@@ -112,12 +112,23 @@ def _conditions(session: Session, query: JobListQuery) -> Iterator[ColumnElement
         yield _is_among(session, JobTag.job_id, JobTag.tag == query.tag)
     if query.worker is not None:
         yield _is_among(session, Attempt.job_id, Attempt.worker == query.worker)
+    if query.submitted_by is not None:
+        yield _is_by(session, query)
     if query.q is not None:
         yield _contains(session, query.q)
     if query.created_after is not None:
         yield Job.created_at >= query.created_after
     if query.created_before is not None:
         yield Job.created_at < query.created_before
+
+
+def _is_by(session: Session, query: JobListQuery) -> ColumnElement[bool]:
+    """SQL for whether a job was submitted by the keys that a query names."""
+    keys = rights.keys_named(session, query.submitted_by or "")
+    if keys == [None] or (len(keys) == 1 and query.sort in (JobOrder.NEWEST, JobOrder.OLDEST)):
+        return rights.is_one_of(Job.api_key_id, keys)  # an index has the order of the list
+    other = aliased(Job)
+    return _is_among(session, other.id, rights.is_one_of(other.api_key_id, keys))
 
 
 def _contains(session: Session, part: str) -> ColumnElement[bool]:

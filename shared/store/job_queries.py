@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session, selectinload
 from shared import schemas
 from shared.db import tables
 from shared.db.clock import Now, database_now
-from shared.db.tables import ApiKey, Epoch, Job
+from shared.db.tables import Epoch, Job
 from shared.errors import JobNotFound
 from shared.lifecycle import TERMINAL, JobKind, JobState
-from shared.store import waits
+from shared.store import rights, waits
+from shared.store.rights import Actor
 from shared.store.submissions import NewJob
 
 _RECENT_EPOCHS = 5  # the ETA is computed from these: a job's first epoch includes compilation
@@ -46,24 +47,14 @@ def _details(session: Session, rows: Sequence[Job], now: Now) -> list[schemas.Jo
         row.id: asdict(wait)
         for row, wait in zip(queued, waits.of_jobs(session, queued, now=now), strict=True)
     }
-    pace = _seconds_an_epoch(session, rows)
-    names = _names_of_keys(session, rows)
     return [
         schemas.JobDetail(
-            **_fields(row, pace.get(row.id)),
-            submitted_by=row.api_key_id and names.get(row.api_key_id),
+            **fields,
             attempts=tuple(schemas.Attempt.model_validate(attempt) for attempt in row.attempts),
             **wait.get(row.id, {}),
         )
-        for row in rows
+        for row, fields in zip(rows, _fields_of(session, rows), strict=True)
     ]
-
-
-def _names_of_keys(session: Session, rows: Sequence[Job]) -> dict[UUID, str]:
-    ids = {row.api_key_id for row in rows if row.api_key_id is not None}
-    if not ids:
-        return {}
-    return dict(session.execute(select(ApiKey.id, ApiKey.name).where(ApiKey.id.in_(ids))).all())
 
 
 def summary(session: Session, job_id: UUID) -> schemas.Job:
@@ -84,14 +75,13 @@ def summaries(session: Session, job_ids: Collection[UUID]) -> dict[UUID, schemas
     return {job.id: job for job in describe(session, rows)}
 
 
-def newly_queued(
-    new: NewJob, share: str, created_at: datetime, api_key_id: UUID | None = None
-) -> schemas.Job:
+def newly_queued(new: NewJob, share: str, created_at: datetime, actor: Actor | None = None) -> schemas.Job:
     """Return a job as `summary` does right after it was stored, without reading it."""
     return schemas.Job(
         **vars(new),
         share=share,
-        api_key_id=api_key_id,
+        api_key_id=actor and actor.key_id,
+        submitted_by=actor.name if actor and actor.key_id else None,
         state=JobState.QUEUED,
         phase=None,
         attempt=0,
@@ -143,8 +133,13 @@ def versions(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int | No
 
 def describe(session: Session, rows: Sequence[tables.Job]) -> list[schemas.Job]:
     """Return jobs as API schemas, in the order of the rows."""
+    return [schemas.Job(**fields) for fields in _fields_of(session, rows)]
+
+
+def _fields_of(session: Session, rows: Sequence[tables.Job]) -> list[dict[str, Any]]:
     pace = _seconds_an_epoch(session, rows)
-    return [schemas.Job(**_fields(row, pace.get(row.id))) for row in rows]
+    names = rights.names(session, [row.api_key_id for row in rows])
+    return [{**_fields(row, pace.get(row.id)), "submitted_by": names.get(row.api_key_id)} for row in rows]
 
 
 def _seconds_an_epoch(session: Session, rows: Sequence[tables.Job]) -> dict[UUID, float]:

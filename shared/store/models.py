@@ -12,19 +12,33 @@ from shared.db.clock import Now, database_now
 from shared.db.tables import Evaluation, Job, Model, ModelAlias, ModelFile
 from shared.db.upserts import upsert
 from shared.errors import ModelInUse, ModelNotFound
-from shared.lifecycle import TERMINAL, JobKind
+from shared.lifecycle import TERMINAL, EventType, JobKind
+from shared.store import rights
 from shared.store.keyset import CreationKey, newest_first
+from shared.store.rights import LOCAL, Actor, refusal
+from shared.store.transitions import change
 
 _MAX_JOBS_IN_ERROR = 3
 
 
 def page(
-    session: Session, *, after: CreationKey | None = None, limit: int
+    session: Session,
+    *,
+    submitted_by: str | None = None,
+    after: CreationKey | None = None,
+    limit: int,
 ) -> list[tuple[CreationKey, schemas.ModelSummary]]:
-    """Return up to `limit` models with their keys, newest first."""
+    """Return up to `limit` models with their keys, newest first.
+
+    Args:
+        submitted_by: those of the API keys with this id or name, `none` for no key; None: all.
+    """
     statement = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
+    if submitted_by is not None:
+        statement = statement.where(Model.job_id.in_(rights.of_jobs_by(session, submitted_by, Job.id)))
     rows = newest_first(session, statement, Model, after=after, limit=limit)
-    return [(key, _summary(row)) for key, row in rows]
+    summaries = _summaries(session, [row for _, row in rows])
+    return [(key, summary) for (key, _), summary in zip(rows, summaries, strict=True)]
 
 
 def named(session: Session) -> list[schemas.ModelSummary]:
@@ -36,7 +50,7 @@ def named(session: Session) -> list[schemas.ModelSummary]:
         .options(selectinload(Model.alias))
         .order_by(ModelAlias.alias)
     )
-    return list(map(_summary, rows))
+    return _summaries(session, rows.all())
 
 
 def best(session: Session) -> schemas.ModelSummary | None:
@@ -62,37 +76,70 @@ def detail(session: Session, reference: schemas.ModelReference) -> schemas.Model
     # UUIDv7: sorts by creation time
     evaluations = select(Evaluation).where(Evaluation.model_id == row.id).order_by(Evaluation.job_id)
     return schemas.ModelDetail(
-        **dict(_summary(row)),
+        **dict(_summaries(session, [row])[0]),
         spec=schemas.TrainSpec.model_validate(row.spec),
         evaluations=tuple(map(schemas.ModelEvaluation.model_validate, session.scalars(evaluations))),
     )
 
 
-def patch(session: Session, reference: schemas.ModelReference, changes: schemas.ModelPatch) -> UUID:
+def patch(
+    session: Session,
+    reference: schemas.ModelReference,
+    changes: schemas.ModelPatch,
+    *,
+    actor: Actor = LOCAL,
+    now: Now = database_now,
+) -> UUID:
     """Change a model and return its id. An alias is taken from the model that has it. Idempotent.
+
+    What has changed is an event of the job that trained the model.
 
     Raises:
         ModelNotFound: there is no such model.
+        NotPermitted: it belongs to others, or the model that has the alias does.
     """
-    model = _locked(session, reference)
-    if "description" in changes.model_fields_set:
-        model.description = changes.description
-    if "alias" in changes.model_fields_set:
+    model = _locked(session, reference, actor)
+    old = {"alias": model.alias.alias if model.alias else None, "description": model.description}
+    wanted = changes.model_dump(exclude_unset=True)
+    changed = {name: value for name, value in wanted.items() if value != old[name]}
+    if not changed:
+        return model.id
+    if "description" in changed:
+        model.description = changed["description"]
+    if "alias" in changed:
         session.execute(delete(ModelAlias).where(ModelAlias.model_id == model.id))
-        if changes.alias is not None:
-            # one statement: at no moment has the alias two models, or none
-            upsert(session, ModelAlias, {"alias": changes.alias, "model_id": model.id})
+        if changed["alias"] is not None:
+            _take_alias(session, changed["alias"], model.id, actor, now)
+    change(session, EventType.EDITED, model.job_id, data={**changed, **actor.by}, now=now)
     return model.id
 
 
-def delete_model(session: Session, reference: schemas.ModelReference, *, now: Now = database_now) -> None:
-    """Delete a model and its files; its job and the job's evaluation stay.
+def _take_alias(session: Session, alias: str, model_id: UUID, actor: Actor, now: Now) -> None:
+    held = select(Model.id, Model.job_id, Job.api_key_id).join(Job, Job.id == Model.job_id)
+    holder = session.execute(held.join(ModelAlias).where(ModelAlias.alias == alias)).one_or_none()
+    owner = select(Job.api_key_id).join(Model, Model.job_id == Job.id)
+    is_holder = Model.id == ModelAlias.model_id
+    may_take = actor.may_change(owner.where(is_holder).correlate(ModelAlias).scalar_subquery())
+    # one statement: at no moment has the alias two models, or none
+    taken = upsert(session, ModelAlias, {"alias": alias, "model_id": model_id}, may_take)
+    if holder is not None and taken:
+        change(session, EventType.EDITED, holder.job_id, data={"alias": None, **actor.by}, now=now)
+    elif not taken:
+        of = f"model {holder.id}" if holder is not None else "the model"
+        raise refusal(session, f"{of}, which is `{alias}`,", holder and holder.api_key_id, actor)
+
+
+def delete_model(
+    session: Session, reference: schemas.ModelReference, *, actor: Actor = LOCAL, now: Now = database_now
+) -> None:
+    """Delete a model and its files; its job and the job's evaluation stay. An event of that job says so.
 
     Raises:
         ModelNotFound: there is no such model.
+        NotPermitted: it belongs to others.
         ModelInUse: it has an alias, or an evaluation job uses or has used it.
     """
-    model = _locked(session, reference)
+    model = _locked(session, reference, actor)
     if model.alias is not None:
         raise ModelInUse(f"model {model.id} is `{model.alias.alias}`: give that alias to another model first")
     if used_by := _evaluation_jobs(session, model.id):
@@ -101,11 +148,18 @@ def delete_model(session: Session, reference: schemas.ModelReference, *, now: No
         raise ModelInUse(f"model {model.id} is used by evaluation job {shown}{more}")
     session.execute(delete(ModelFile).where(ModelFile.model_id == model.id))
     session.execute(update(Model).where(Model.id == model.id).values(deleted_at=now()))
+    change(session, EventType.EDITED, model.job_id, data={"model": "deleted", **actor.by}, now=now)
 
 
-def _locked(session: Session, reference: schemas.ModelReference) -> Model:
-    """Find a model and lock its row until the end of the transaction."""
-    found = select(Model).where(Model.id == find(session, reference).id)
+def _locked(session: Session, reference: schemas.ModelReference, actor: Actor) -> Model:
+    """Find a model, and lock it and the job that trained it until the end of the transaction."""
+    model = find(session, reference)
+    # the job first, as its deletion does
+    owner = select(Job.api_key_id, actor.may_change(Job.api_key_id)).where(Job.id == model.job_id)
+    row = session.execute(owner.with_for_update(of=Job, key_share=True)).one_or_none()
+    if row is not None and not row[1]:
+        raise refusal(session, f"model {model.id}", row[0], actor)
+    found = select(Model).where(Model.id == model.id)
     lock = found.with_for_update().execution_options(populate_existing=True)
     return _existing(session.scalar(lock), reference)  # it may have been deleted before the lock was acquired
 
@@ -166,8 +220,15 @@ def _existing(row: tables.Model | None, reference: schemas.ModelReference) -> ta
     return row
 
 
-def _summary(row: tables.Model) -> schemas.ModelSummary:
-    """Return a row as an API schema."""
+def _summaries(session: Session, rows: Sequence[tables.Model]) -> list[schemas.ModelSummary]:
+    """Return rows as API schemas."""
+    submitters = select(Job.id, Job.api_key_id).where(Job.id.in_(row.job_id for row in rows))
+    owners: dict[UUID, UUID | None] = dict(session.execute(submitters).all()) if rows else {}
+    names = rights.names(session, owners.values())
+    return [_summary(row, key := owners.get(row.job_id), names.get(key)) for row in rows]
+
+
+def _summary(row: tables.Model, key_id: UUID | None, submitted_by: str | None) -> schemas.ModelSummary:
     spec = schemas.TrainSpec.model_validate(row.spec)
     return schemas.ModelSummary(
         id=row.id,
@@ -181,4 +242,6 @@ def _summary(row: tables.Model) -> schemas.ModelSummary:
         created_at=row.created_at,
         alias=row.alias.alias if row.alias else None,
         description=row.description,
+        api_key_id=key_id,
+        submitted_by=submitted_by,
     )

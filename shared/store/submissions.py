@@ -1,6 +1,6 @@
 """Submissions: what a request submits, who does, and what it is answered with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from shared.lifecycle import JobKind
 from shared.schemas import Priority
 from shared.store.dependencies import Refusal
 from shared.store.idempotency import Idempotency
+from shared.store.rights import Actor, require_urgent
 from shared.store.shares import SHARED, Share
 
 
@@ -74,10 +75,17 @@ class Submitter:
     Attributes:
         share: whose turn jobs outside of sweeps take.
         api_key_id: None for a key of the setting `API_KEYS`, and without a key.
+        actor: whom the jobs' first events name; None: nobody.
     """
 
     share: Share = SHARED
     api_key_id: UUID | None = None
+    actor: Actor | None = None
+
+    @property
+    def by(self) -> Mapping[str, Any]:
+        """The data of the jobs' first events."""
+        return {} if self.actor is None else self.actor.by
 
 
 ANYONE = Submitter()
@@ -93,6 +101,9 @@ class NewJobs:
         idempotency: None if the client sent no key.
         sweep: the sweep that the jobs belong to.
         traceparent: the span of the submission, where traces are exported.
+
+    Raises:
+        NotPermitted: a job is urgent, and the submitter may not submit such jobs.
     """
 
     jobs: Sequence[NewJob]
@@ -100,6 +111,11 @@ class NewJobs:
     sweep: NewSweep | None = None
     submitter: Submitter = ANYONE
     traceparent: str | None = None
+
+    def __post_init__(self) -> None:
+        actor = self.submitter.actor
+        if actor is not None and any(job.priority is Priority.URGENT for job in self.jobs):
+            require_urgent(actor)
 
     @property
     def share(self) -> Share:

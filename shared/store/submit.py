@@ -156,7 +156,7 @@ def _insert(
     rows = [_row(job, new, places[job.id], predecessors, at) for new in requests for job in new.jobs]
     insert_rows(session, _JOBS, rows)
     dependencies.add(session, {job.id: job.after for job in jobs if job.after}, predecessors)
-    log_submitted(session, [job.id for job in jobs], at)
+    log_submitted(session, {job.id: new.submitter.by for new in requests for job in new.jobs}, at)
     add_tags(session, {job.id: job.tags for job in jobs})
     sweeps = [{**vars(new.sweep), "created_at": at} for new in requests if new.sweep is not None]
     insert_rows(session, _SWEEPS, sweeps)

@@ -13,7 +13,9 @@ from shared.db.tables import Sweep as SweepRow
 from shared.errors import SweepNotFound
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import Objective, Sweep, SweepCreate, SweepDetail, SweepResult
+from shared.store import rights
 from shared.store.keyset import CreationKey, newest_first
+from shared.store.rights import Actor
 
 _REQUEST: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
 _COLUMNS: dict[Objective, InstrumentedAttribute[float | None]] = {
@@ -52,16 +54,38 @@ def request(session: Session, sweep_id: UUID) -> SweepCreate:
 
 
 def page(
-    session: Session, objective: Objective, *, after: CreationKey | None = None, limit: int
+    session: Session,
+    objective: Objective,
+    *,
+    submitted_by: str | None = None,
+    after: CreationKey | None = None,
+    limit: int,
 ) -> list[tuple[CreationKey, Sweep]]:
-    """Return up to `limit` sweeps with their keys and their best jobs, newest first."""
-    rows = newest_first(session, select(SweepRow), SweepRow, after=after, limit=limit)
+    """Return up to `limit` sweeps with their keys and their best jobs, newest first.
+
+    Args:
+        submitted_by: those of the API keys with this id or name, `none` for no key; None: all.
+    """
+    statement = select(SweepRow)
+    if submitted_by is not None:
+        statement = statement.where(SweepRow.id.in_(rights.of_jobs_by(session, submitted_by, Job.sweep_id)))
+    rows = newest_first(session, statement, SweepRow, after=after, limit=limit)
     sweeps = _describe(session, [row for _, row in rows], objective)
     return [(key, sweep) for (key, _), sweep in zip(rows, sweeps, strict=True)]
 
 
-def unfinished(session: Session, sweep_id: UUID) -> Sequence[UUID]:
-    """Return the ids of a sweep's unfinished jobs, oldest first."""
+def cancellable(session: Session, sweep_id: UUID, actor: Actor) -> Sequence[UUID]:
+    """Return the ids of a sweep's unfinished jobs, oldest first, for someone who is to cancel them.
+
+    Raises:
+        SweepNotFound: there is no such sweep.
+        NotPermitted: it belongs to others.
+    """
+    if session.get(SweepRow, sweep_id) is None:
+        raise SweepNotFound(f"there is no sweep {sweep_id}")
+    owner = _owners(session, [sweep_id]).get(sweep_id)
+    if not rights.changeable(session, actor, [owner]):
+        raise rights.refusal(session, f"sweep {sweep_id}", owner, actor)
     unfinished = (Job.sweep_id == sweep_id, Job.state.not_in(TERMINAL))
     return session.scalars(select(Job.id).where(*unfinished).order_by(Job.id)).all()
 
@@ -74,6 +98,8 @@ def _describe(session: Session, rows: Sequence[SweepRow], objective: Objective) 
         .group_by(Job.sweep_id, Job.state)
     ).all()
     best = _best(session, ids, objective)
+    owners = _owners(session, ids)
+    names = rights.names(session, owners.values())
     return tuple(
         Sweep(
             id=row.id,
@@ -84,9 +110,18 @@ def _describe(session: Session, rows: Sequence[SweepRow], objective: Objective) 
             objective=objective,
             best=_result(row, best[row.id]) if row.id in best else None,
             created_at=row.created_at,
+            api_key_id=owners.get(row.id),
+            submitted_by=names.get(owners.get(row.id)),
         )
         for row in rows
     )
+
+
+def _owners(session: Session, ids: Sequence[UUID]) -> dict[UUID | None, UUID | None]:
+    """Return the API key of each sweep that has a job: all its jobs have one submitter."""
+    first = select(Job.id).where(Job.sweep_id == SweepRow.id).limit(1).scalar_subquery()
+    firsts = select(first).where(SweepRow.id.in_(ids)).scalar_subquery()
+    return dict(session.execute(select(Job.sweep_id, Job.api_key_id).where(Job.id.in_(firsts))).all())
 
 
 def _best(session: Session, ids: Sequence[UUID], objective: Objective) -> dict[UUID, Row[Any]]:

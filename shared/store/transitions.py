@@ -250,11 +250,13 @@ def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
     ]
 
 
-def log_submitted(session: Session, job_ids: Sequence[UUID], at: datetime) -> None:
-    """Insert the first event of each of these jobs."""
-    first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "data": {}, "at": at}
-    note_changed(session, job_ids)
-    insert_rows(session, _EVENTS, [{"job_id": job_id, **first} for job_id in job_ids])
+def log_submitted(session: Session, jobs: Mapping[UUID, Mapping[str, Any]], at: datetime) -> None:
+    """Insert the first event of each of these jobs, which are given with the event's data."""
+    first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "at": at}
+    note_changed(session, jobs)
+    insert_rows(
+        session, _EVENTS, [{"job_id": job_id, "data": data, **first} for job_id, data in jobs.items()]
+    )
 
 
 def note_changed(session: Session, job_ids: Iterable[UUID]) -> None:

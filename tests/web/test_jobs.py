@@ -1,5 +1,6 @@
 """The list of jobs: rows that stay where they are, jobs that wait to be shown, actions on several at once."""
 
+from functools import partial
 from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
@@ -7,10 +8,11 @@ from playwright.sync_api import Locator, Page, expect
 from bench.many_jobs import store_jobs
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.schemas import JobListQuery
-from shared.store import job_lists, job_queries
+from shared.schemas import JobListQuery, Scope
+from shared.store import api_keys, job_lists, job_queries
+from shared.store.api_keys import NewApiKey
 from tests.support import factories
-from tests.support.browsing import Weight, is_live, violations
+from tests.support.browsing import WatchedPages, Weight, is_live, violations
 
 
 def row(page: Page, name: str) -> Locator:
@@ -177,3 +179,31 @@ def test_a_long_list_weighs_less_than_60_kb(page: Page, database: Database) -> N
     size, requests = weight.take()
     assert requests > 5
     assert size < 60_000
+
+
+def test_of_a_selection_only_ones_own_jobs_are_cancelled_and_others_are_counted(
+    pages: WatchedPages, database: Database
+) -> None:
+    keys = {name: NewApiKey.draw() for name in ("Ann", "Eve")}
+    for name, key in keys.items():
+        create = partial(api_keys.create, key=key, name=name, scope=Scope.SUBMIT)
+        database.write(create)
+        factories.set_columns(database, factories.submitted(database, name=name), api_key_id=key.id)
+    page = pages.open()
+    page.goto("/sign-in")
+    page.get_by_label("API key").fill(str(keys["Ann"]))
+    page.get_by_role("button", name="Sign in").click()
+    page.goto("/jobs")
+    bulk = page.locator("#bulk")
+    page.get_by_label("Select Eve").check()
+    expect(bulk.get_by_role("button", name="Retry")).to_be_visible()
+    expect(bulk.get_by_role("button", name="Cancel")).to_be_hidden()
+    page.get_by_label("Select Ann").check()
+    bulk.get_by_role("button", name="Cancel").click()
+    dialog = page.locator("#bulk-dialog")
+    expect(dialog).to_contain_text("1 of the 2 selected belongs to others, and stays.")
+    dialog.get_by_role("button", name="Cancel 1 job").click()
+    expect(dialog).to_contain_text("Cancelled: 1 job")
+    listed = database.read(partial(job_lists.page, query=JobListQuery(), limit=9))
+    states = {job.name: job.state for _, job in listed}
+    assert states == {"Ann": "cancelled", "Eve": "queued"}

@@ -63,4 +63,6 @@ def _details(data: Mapping[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict) and "name" in value:  # who caused it
+        value = value["name"]
     return decimal(value) if isinstance(value, float) else " ".join(str(value).split())

@@ -44,17 +44,18 @@ def cancel(
     state: selection.States = None,
     queue: selection.Queue = None,
     sweep: selection.SweepName = None,
+    mine: selection.Mine = False,
     yes: selection.Yes = False,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """Cancel jobs: at once those that are queued, within seconds those that are running."""
-    if jobs and len(jobs) == 1 and not any((tag, state, queue, sweep)):
+    if jobs and len(jobs) == 1 and not any((tag, state, queue, sweep, mine)):
         cancelled = server.cancel(find_job(server, jobs[0]))
         now = cancelled.state if cancelled.state in TERMINAL else "being cancelled"
         confirm(cancelled, f"Job {cancelled.id} is {now}.", as_json=as_json)
         return
-    filters = selection.Filters(tag, state, queue, sweep)
+    filters = selection.Filters(tag, state, queue, sweep, mine)
     _change(server, BatchAction.CANCEL, jobs, filters, yes=yes, as_json=as_json)
 
 
@@ -65,6 +66,7 @@ def retry(
     state: selection.States = None,
     queue: selection.Queue = None,
     sweep: selection.SweepName = None,
+    mine: selection.Mine = False,
     yes: selection.Yes = False,
     detach: options.Detach = False,
     server: options.Server,
@@ -75,10 +77,10 @@ def retry(
     Filters choose failed and cancelled jobs, unless --state names others. Several jobs are followed as by
     `trainshed watch`.
     """
-    if jobs and len(jobs) == 1 and not any((tag, state, queue, sweep)):
+    if jobs and len(jobs) == 1 and not any((tag, state, queue, sweep, mine)):
         follow_submitted(server, server.retry(find_job(server, jobs[0])), detach=detach, as_json=as_json)
         return
-    filters = selection.Filters(tag, state, queue, sweep)
+    filters = selection.Filters(tag, state, queue, sweep, mine)
     _change(server, BatchAction.RETRY, jobs, filters, yes=yes, as_json=as_json, follow=not detach)
 
 
@@ -89,12 +91,13 @@ def delete(
     state: selection.States = None,
     queue: selection.Queue = None,
     sweep: selection.SweepName = None,
+    mine: selection.Mine = False,
     yes: selection.Yes = False,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """Delete finished jobs, with their models. Always asks for confirmation, unless --yes is given."""
-    filters = selection.Filters(tag, state, queue, sweep)
+    filters = selection.Filters(tag, state, queue, sweep, mine)
     _change(server, BatchAction.DELETE, jobs, filters, yes=yes, as_json=as_json)
 
 
@@ -116,10 +119,12 @@ def _change(
     if chosen:
         selection.confirm(action, chosen, yes=yes)
     results = selection.apply(server, action, [job.id for job in chosen])
-    if len(results) == 1 and results[0].problem:
+    if references and len(results) == 1 and results[0].problem:
         raise TrainshedApiError(results[0].problem)
     submitted = [result.new_id for result in results if result.new_id]
-    code = selection.report(action, results, as_json=as_json and not (follow and submitted))
+    code = selection.report(
+        action, results, by_filter=not references, as_json=as_json and not (follow and submitted)
+    )
     if follow and submitted:
         raise watch_many(server, submitted, as_json=as_json)
     raise typer.Exit(code)

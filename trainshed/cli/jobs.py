@@ -45,6 +45,8 @@ def jobs(
     name: Name = None,
     after: After = None,
     before: Before = None,
+    mine: options.Mine = False,
+    submitted_by: options.SubmittedBy = None,
     sort: Sort = JobOrder.NEWEST,
     limit: options.Limit = 20,
     server: options.Server,
@@ -60,6 +62,7 @@ def jobs(
         "q": name,
         "created_after": after and options.time_of(after),
         "created_before": before and options.time_of(before),
+        "submitted_by": options.whose(submitted_by, mine=mine),
     }
     given = {field: value for field, value in filters.items() if value}
     matches = server.jobs(limit=limit, page_size=_MAX_PAGE_SIZE, sort=sort, **given).to_list()

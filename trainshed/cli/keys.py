@@ -29,6 +29,19 @@ _weight = typer.Option(
 )
 Weight = Annotated[float, _weight]
 NewWeight = Annotated[float | None, _weight]
+Team = Annotated[
+    str | None,
+    typer.Option(help="Its team, whose keys change each other's jobs, sweeps and models.", metavar="TEAM"),
+]
+NewTeam = Annotated[
+    str | None, typer.Option("--team", help='Its team from now on; "" for none.', metavar="TEAM")
+]
+Urgent = Annotated[
+    bool, typer.Option("--urgent", help="Let it submit urgent jobs, as those with scope `admin` always may.")
+]
+NewUrgent = Annotated[
+    bool | None, typer.Option("--urgent/--no-urgent", help="Whether it may submit urgent jobs.")
+]
 MaxRunning = Annotated[
     str | None,
     typer.Option(
@@ -51,13 +64,20 @@ def create(
     days: Days = None,
     weight: Weight = 1.0,
     max_running: MaxRunning = None,
+    team: Team = None,
+    urgent: Urgent = False,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """Create an API key and print it; it cannot be displayed again."""
-    lifetime_s = None if days is None else days * _DAY_S
     request = ApiKeyCreate(
-        name=name, scope=scope, expires_in_s=lifetime_s, weight=weight, max_running=_limit(max_running)
+        name=name,
+        scope=scope,
+        expires_in_s=None if days is None else days * _DAY_S,
+        weight=weight,
+        max_running=_limit(max_running),
+        team=team,
+        may_urgent=urgent,
     )
     me = server.me()
     before = server.api_keys() if me.scope is Scope.ADMIN else ()
@@ -85,21 +105,39 @@ def change(
     key: KeyReference,
     weight: NewWeight = None,
     max_running: MaxRunning = None,
+    team: NewTeam = None,
+    urgent: NewUrgent = None,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Change the weight of a key's later jobs, or how many of its jobs run at the same time."""
+    """Change the weight of a key's later jobs, how many run at the same time, and its rights.
+
+    A key that was revoked may get a team too: its keys then change what the revoked one has submitted.
+    """
     changes: dict[str, Any] = {"weight": weight} if weight is not None else {}
     if max_running is not None:
         changes["max_running"] = _limit(max_running)
+    if team is not None:
+        changes["team"] = team or None
+    if urgent is not None:
+        changes["may_urgent"] = urgent
     if not changes:
-        raise typer.BadParameter("say what to change: --weight, --max-running, or both")
+        raise typer.BadParameter(
+            "say what to change: --weight, --max-running, --team, --urgent or --no-urgent"
+        )
     changed = server.change_api_key(find_key(server, key), ApiKeyUpdate.model_validate(changes))
     at_most = f"at most {changed.max_running}" if changed.max_running else "any number"
     message = (
         f"Key {changed.id} has weight {changed.weight:g}, and {at_most} of its jobs run at the same time."
     )
+    if changes.keys() & {"team", "may_urgent"}:
+        may = "may" if changed.may_urgent else "may not"
+        message += f" It has {_team(changed)}, and {may} submit urgent jobs."
     confirm(changed, message, as_json=as_json)
+
+
+def _team(key: ApiKey) -> str:
+    return f"the team {key.team}" if key.team else "no team"
 
 
 def _limit(max_running: str | None) -> int | None:

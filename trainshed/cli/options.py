@@ -76,6 +76,11 @@ Detach = Annotated[bool, typer.Option("--detach", "-d", help="Only submit the jo
 Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Continue until the job is finished; Ctrl-C leaves it running.")
 ]
+Mine = Annotated[bool, typer.Option("--mine", help="Only what the key in use has submitted.")]
+SubmittedBy = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Only what keys of this name, or with this id, have submitted."),
+]
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of results.")]
 
 JobReference = Annotated[
@@ -175,6 +180,17 @@ After = Annotated[
         autocompletion=completion.jobs,
     ),
 ]
+
+
+def whose(submitted_by: str | None, *, mine: bool) -> str | None:
+    """Return the filter `submitted_by` of a list.
+
+    Raises:
+        UsageError: both options are given.
+    """
+    if mine and submitted_by:
+        raise UsageError("--mine and --submitted-by: give one of them")
+    return "me" if mine else submitted_by
 
 
 def at_most(text: str) -> int | str:

@@ -69,10 +69,18 @@ Label = Annotated[int | None, typer.Option(help="Only images of this class.")]
 Predicted = Annotated[int | None, typer.Option(help="Only images predicted as this class.")]
 
 
-def models(*, limit: options.Limit = 20, server: options.Server, as_json: options.Json = False) -> None:
+def models(
+    *,
+    mine: options.Mine = False,
+    submitted_by: options.SubmittedBy = None,
+    limit: options.Limit = 20,
+    server: options.Server,
+    as_json: options.Json = False,
+) -> None:
     """List trained models, newest first."""
-    newest = list(islice(server.models(page_size=min(limit, _MAX_PAGE_SIZE)), limit))
-    none = "No models yet: `trainshed train` trains a model."
+    by = options.whose(submitted_by, mine=mine)
+    newest = list(islice(server.models(page_size=min(limit, _MAX_PAGE_SIZE), submitted_by=by), limit))
+    none = "No models match." if by else "No models yet: `trainshed train` trains a model."
     write_result(newest, model_table, as_json=as_json, if_empty=none)
 
 

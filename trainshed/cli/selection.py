@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from http import HTTPStatus
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
@@ -49,6 +50,7 @@ SweepName = Annotated[
         autocompletion=completion.sweeps,
     ),
 ]
+Mine = Annotated[bool, _filter("Jobs that the key in use has submitted.", "--mine")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
@@ -63,6 +65,7 @@ class Filters(NamedTuple):
     state: Sequence[JobState] | None = None
     queue: str | None = None
     sweep: str | None = None
+    mine: bool = False
 
 
 def choose(
@@ -74,11 +77,13 @@ def choose(
         UsageError: there are neither references nor filters, or both.
     """
     if bool(references) == any(filters):
-        raise UsageError("which jobs? Name jobs, or give --tag, --state, --queue or --sweep, but not both")
+        choices = "--tag, --state, --queue, --sweep or --mine"
+        raise UsageError(f"which jobs? Name jobs, or give {choices}, but not both")
     if references:
         ids = dict.fromkeys(find_job(server, reference) for reference in references)
         return [server.job(job_id) for job_id in ids]
-    given = {name: value for name, value in (("tag", filters.tag), ("queue", filters.queue)) if value}
+    values = {"tag": filters.tag, "queue": filters.queue, "submitted_by": "me" if filters.mine else None}
+    given = {name: value for name, value in values.items() if value}
     states = tuple(filters.state or _APPLIES_TO[action])
     jobs: Iterator[Job] = server.jobs(state=states, page_size=_BATCH_SIZE, **given)  # type: ignore[arg-type]
     return list(_of_sweep(server, jobs, filters.sweep) if filters.sweep else jobs)
@@ -123,20 +128,34 @@ def apply(server: Client, action: BatchAction, job_ids: Sequence[UUID]) -> list[
     return [result for batch in batches for result in batch]
 
 
-def report(action: BatchAction, results: Sequence[BatchResult], *, as_json: bool) -> ExitCode:
-    """Write what was done and what failed, and return the exit code."""
+def report(
+    action: BatchAction, results: Sequence[BatchResult], *, by_filter: bool, as_json: bool
+) -> ExitCode:
+    """Write what was done and what failed, and return the exit code.
+
+    Args:
+        by_filter: the jobs were not named: that others' stay as they are is no failure.
+    """
     done = [result for result in results if result.problem is None]
-    failed = [result for result in results if result.problem]
+    left = [result for result in results if by_filter and result.status == HTTPStatus.FORBIDDEN]
+    failed = [result for result in results if result.problem and result not in left]
     if as_json:
         document: dict[str, object] = {_DONE[action]: [str(result.id) for result in done]}
         if action is BatchAction.RETRY:
             document["submitted"] = [str(result.new_id) for result in done]
+        if left:
+            document["left"] = [str(result.id) for result in left]
         failures = [result.model_dump(mode="json", include={"id", "problem"}) for result in failed]
         output.write_json({**document, "failed": failures})
     else:
         for result in failed:
             output.say(f"Error: {result.problem.detail if result.problem else ''}", "red")
         output.say(f"{_count(len(done)).capitalize()} {_DONE[action]}{_now(action)}.")
+        if left:
+            belong = (
+                "belongs to others, and stays as it is" if len(left) == 1 else "belong to others, and stay"
+            )
+            output.say(f"{_count(len(left)).capitalize()} {belong}.")
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 

@@ -78,13 +78,17 @@ def submit(
 def list_sweeps(
     *,
     metric: Metric = Objective.EVALUATION_ACCURACY,
+    mine: options.Mine = False,
+    submitted_by: options.SubmittedBy = None,
     limit: options.Limit = 20,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """List sweeps, newest first, each with its best job."""
-    newest = list(islice(server.sweeps(metric), limit))
-    write_result(newest, sweep_table, as_json=as_json, if_empty="No sweeps.")
+    by = options.whose(submitted_by, mine=mine)
+    newest = list(islice(server.sweeps(metric, submitted_by=by), limit))
+    none = "No sweeps match." if by else "No sweeps."
+    write_result(newest, sweep_table, as_json=as_json, if_empty=none)
 
 
 @app.command(name="show")

@@ -21,7 +21,7 @@ from shared.schemas import (
     Worker,
     WorkerAttempt,
 )
-from trainshed.cli.fitting import FittedTable, number, prose, text
+from trainshed.cli.fitting import Column, FittedTable, number, prose, text
 from trainshed.cli.formatting import (
     NOTHING,
     age,
@@ -38,11 +38,12 @@ from trainshed.cli.formatting import (
 from trainshed.cli.progress import activity, last_metrics, queue_position, steps
 
 
-def job_table(jobs: Iterable[Job]) -> FittedTable:
+def job_table(jobs: Sequence[Job]) -> FittedTable:
     """Return jobs, one per row, each by the end of its id."""
+    by = _by(jobs)
     table = FittedTable(
         *(text("Job"), text("Kind", 3), text("State"), prose("Name")),
-        *(number("Epochs", 2), number("Accuracy"), number("Submitted", 1)),
+        *(number("Epochs", 2), number("Accuracy"), number("Submitted", 1), *by),
     )
     for job in jobs:
         table.add_row(
@@ -53,8 +54,14 @@ def job_table(jobs: Iterable[Job]) -> FittedTable:
             f"{job.progress.epoch}/{job.progress.epochs}" if job.progress else NOTHING,
             decimal(job.evaluation_accuracy),
             minute(job.created_at),
+            *([cell(job.submitted_by)] if by else []),
         )
     return table
+
+
+def _by(submitted: Iterable[Job | ModelSummary | Sweep]) -> list[Column]:
+    """Return the column of who submitted something, unless nobody is known to have done so."""
+    return [prose("By", 2)] if any(each.submitted_by for each in submitted) else []
 
 
 def job_details(job: JobDetail) -> Group:
@@ -197,11 +204,15 @@ def key_table(keys: Iterable[ApiKey]) -> FittedTable:
             text("Valid"),
             number("Weight", 2),
             number("May run", 1),
+            *(prose("Team", 3), text("Urgent", 4)),
         ),
     )
     for key in keys:
         at_most = f"{key.max_running:,}" if key.max_running else NOTHING
-        table.add_row(short_id(key.id), cell(key.name), key.scope, _validity(key), f"{key.weight:g}", at_most)
+        rights = (cell(key.team), "yes" if key.may_urgent else NOTHING)
+        table.add_row(
+            short_id(key.id), cell(key.name), key.scope, _validity(key), f"{key.weight:g}", at_most, *rights
+        )
     return table
 
 
@@ -234,15 +245,17 @@ def model_details(model: ModelSummary) -> Group:
         ("Accuracy", decimal(model.accuracy)),
         ("Trained", second(model.created_at)),
         ("Job", str(model.job_id)),
+        *([("By", cell(model.submitted_by))] if model.submitted_by else []),
     )
     return Group(_grid(facts), Text(), table)
 
 
-def model_table(models: Iterable[ModelSummary]) -> FittedTable:
+def model_table(models: Sequence[ModelSummary]) -> FittedTable:
     """Return models, one per row, each by the end of its id."""
+    by = _by(models)
     table = FittedTable(
         *(text("Model"), text("Alias"), text("Kind", 4), text("Dataset", 2), number("Accuracy")),
-        *(number("Trained", 1), text("Job", 3)),
+        *(number("Trained", 1), text("Job", 3), *by),
     )
     for model in models:
         table.add_row(
@@ -253,16 +266,19 @@ def model_table(models: Iterable[ModelSummary]) -> FittedTable:
             decimal(model.accuracy),
             minute(model.created_at),
             short_id(model.job_id),
+            *([cell(model.submitted_by)] if by else []),
         )
     return table
 
 
-def sweep_table(sweeps: Iterable[Sweep]) -> FittedTable:
+def sweep_table(sweeps: Sequence[Sweep]) -> FittedTable:
     """Return sweeps, one per row, each by the end of its id."""
-    table = FittedTable(text("Sweep"), prose("Name"), prose("Jobs", 1), number("Best"))
+    by = _by(sweeps)
+    table = FittedTable(text("Sweep"), prose("Name"), prose("Jobs", 1), number("Best"), *by)
     for sweep in sweeps:
         best = decimal(sweep.best.value if sweep.best else None)
-        table.add_row(short_id(sweep.id), cell(sweep.name), job_counts(sweep), best)
+        who = [cell(sweep.submitted_by)] if by else []
+        table.add_row(short_id(sweep.id), cell(sweep.name), job_counts(sweep), best, *who)
     return table
 
 

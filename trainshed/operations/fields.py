@@ -102,7 +102,10 @@ class JobChanges(TypedDict, total=False):
 
 
 class JobFilters(TypedDict, total=False):
-    """Filters of a list of jobs, and its order; `q` is a part of the name, ignoring case."""
+    """Filters of a list of jobs, and its order.
+
+    `q` is a part of the name, ignoring case; `submitted_by` the name or id of an API key, or `me`.
+    """
 
     state: AnyState | Sequence[AnyState]
     kind: AnyKind
@@ -110,6 +113,7 @@ class JobFilters(TypedDict, total=False):
     queue: str
     worker: str
     q: str
+    submitted_by: str
     created_after: datetime
     created_before: datetime
     sort: AnyOrder

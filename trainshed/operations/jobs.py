@@ -66,6 +66,7 @@ class Jobs(Operations):
     ) -> AsyncItems[Job]:
         """Iterate over the jobs that match every filter, the newest first; at most `limit`.
 
+        `submitted_by` is the name or id of an API key, or `me` for the client's own.
         Pages of `page_size` jobs, up to 200, are fetched as they are needed.
         """
         state = filters.get("state", ())

@@ -15,9 +15,12 @@ from trainshed.operations.fields import AnyFormat, ModelChanges
 class Models(Operations):
     """Models."""
 
-    def models(self, *, page_size: int = PAGE_SIZE) -> AsyncItems[schemas.ModelSummary]:
-        """Iterate over the models, newest first."""
-        return AsyncItems(self._items(Page[schemas.ModelSummary], "/v1/models", limit=page_size))
+    def models(
+        self, *, page_size: int = PAGE_SIZE, submitted_by: str | None = None
+    ) -> AsyncItems[schemas.ModelSummary]:
+        """Iterate over the models, newest first; `submitted_by` is as in `jobs`."""
+        query = without_none(limit=page_size, submitted_by=submitted_by)
+        return AsyncItems(self._items(Page[schemas.ModelSummary], "/v1/models", **query))
 
     async def model(self, model: ModelLike = LAST) -> schemas.ModelDetail:
         """Return a model with its layers and evaluations."""

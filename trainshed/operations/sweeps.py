@@ -4,7 +4,7 @@ from shared import schemas
 from shared.schemas import Objective, Page
 from trainshed.items import AsyncItems
 from trainshed.notebook.answers import SweepDetail
-from trainshed.operations.base import LAST, Operations, SweepLike
+from trainshed.operations.base import LAST, Operations, SweepLike, without_none
 from trainshed.operations.fields import AnyObjective
 
 
@@ -24,9 +24,15 @@ class Sweeps(Operations):
         """Return a sweep and its jobs, the best by this metric first."""
         return await self._get(SweepDetail, f"/v1/sweeps/{await self._sweep_id(sweep)}", metric=metric)
 
-    def sweeps(self, metric: AnyObjective = Objective.EVALUATION_ACCURACY) -> AsyncItems[schemas.Sweep]:
-        """Iterate over the sweeps, newest first, each with its best job by this metric."""
-        return AsyncItems(self._items(Page[schemas.Sweep], "/v1/sweeps", metric=metric))
+    def sweeps(
+        self, metric: AnyObjective = Objective.EVALUATION_ACCURACY, *, submitted_by: str | None = None
+    ) -> AsyncItems[schemas.Sweep]:
+        """Iterate over the sweeps, newest first, each with its best job by this metric.
+
+        `submitted_by` is as in `jobs`.
+        """
+        query = without_none(metric=metric, submitted_by=submitted_by)
+        return AsyncItems(self._items(Page[schemas.Sweep], "/v1/sweeps", **query))
 
     async def cancel_sweep(self, sweep: SweepLike) -> SweepDetail:
         """Cancel every unfinished job of a sweep."""

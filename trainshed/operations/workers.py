@@ -85,7 +85,7 @@ class Administration(Operations):
         return tuple([key async for key in self._items(Page[schemas.ApiKey], "/v1/api-keys")])
 
     async def change_api_key(self, key_id: UUID, changes: schemas.ApiKeyUpdate) -> schemas.ApiKey:
-        """Change the weight of a key's later jobs, or how many of its jobs run at the same time."""
+        """Change the weight of a key's later jobs, how many run at the same time, or its rights."""
         return await self._request(schemas.ApiKey, "PATCH", f"/v1/api-keys/{key_id}", json=to_json(changes))
 
     async def revoke_api_key(self, key_id: UUID) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,9 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
 from api.deps import EndOfEventsDep, JobId, ServicesDep
-from api.http.auth import READ, SUBMIT, SubmitterDep
+from api.http.auth import READ, SUBMIT, ActorDep, SubmitterDep
 from api.http.paging import PageQuery
-from api.jobs import submission
+from api.jobs import batches, submission
 from api.routes.job_edits import edit_job
 from api.routes.logs import get_logs
 from api.services import Services
@@ -23,8 +24,9 @@ from api.web.pages import Stream, render
 from api.web.tabs import evaluation, input_data, logs, model, timeline, training
 from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import Job, JobDetail, JobPatch, LogLevel, Priority
-from shared.store import activity, dependencies, job_edits, job_queries
+from shared.store import activity, dependencies, job_edits, job_queries, rights
 from shared.store.events import Cursor
+from shared.store.rights import Actor
 
 router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
 
@@ -84,11 +86,8 @@ def _show(
         entered: the changes of the job that were refused; `wrong` tells what is wrong with each field.
     """
 
-    def read(session: Session) -> tuple[JobDetail, dict[UUID, Job], datetime]:
-        before = job_queries.summaries(session, dependencies.predecessors(session, job_id))
-        return job_queries.get(session, job_id), before, activity.read_now(session)
-
-    job, before, now = services.database.read(read)
+    read = partial(_read, job_id=job_id, actor=request.state.caller.actor)
+    job, before, now, may_change = services.database.read(read)
     if tab not in TABS:
         tab = "training" if job.kind is JobKind.TRAIN else "evaluation"
     facts = _FACTS[tab](services, job, request.query_params) if tab in _FACTS else {}
@@ -99,7 +98,8 @@ def _show(
         now=now,
         stream=Stream("/v1/stream", end) if training.follows_all(facts) else own,
         job=job,
-        before=list(before.values()),
+        may_change=may_change,
+        before=before,
         is_finished=job.state in TERMINAL,
         tabs=TABS,
         tab=tab,
@@ -113,6 +113,14 @@ def _show(
     )
 
 
+def _read(session: Session, job_id: UUID, actor: Actor) -> tuple[JobDetail, list[Job], datetime, bool]:
+    """Return a job, those that it runs after, the time, and whether the visitor may change the job."""
+    before = job_queries.summaries(session, dependencies.predecessors(session, job_id))
+    job = job_queries.get(session, job_id)
+    may_change = bool(rights.changeable(session, actor, [job.api_key_id]))
+    return job, list(before.values()), activity.read_now(session), may_change
+
+
 @router.get("/log.txt", dependencies=[READ])
 def download_log(services: ServicesDep, job_id: JobId) -> object:
     """Download a job's log."""
@@ -121,7 +129,12 @@ def download_log(services: ServicesDep, job_id: JobId) -> object:
 
 @router.post("/edit", dependencies=[SUBMIT])
 def change_job(
-    request: Request, services: ServicesDep, end: EndOfEventsDep, job_id: JobId, form: FormDep
+    request: Request,
+    services: ServicesDep,
+    actor: ActorDep,
+    end: EndOfEventsDep,
+    job_id: JobId,
+    form: FormDep,
 ) -> Response:
     """Change the name and the tags of a job, its queue and priority while it is queued; show it."""
     old = _editable(services.database.read(lambda session: job_queries.get(session, job_id)))
@@ -136,7 +149,7 @@ def change_job(
         patch = JobPatch.model_validate({name: values[name] for name in old if name in values})
     except ValidationError as error:
         return _show(request, services, end, job_id, entered=changed, wrong=errors(error))
-    edit_job(services, job_id, patch, Response())
+    edit_job(services, actor, job_id, patch, Response())
     return see_other(f"/jobs/{job_id}")
 
 
@@ -147,11 +160,11 @@ def _editable(job: JobDetail) -> dict[str, str]:
 
 
 @router.post("/cancel", dependencies=[SUBMIT])
-def cancel_job(services: ServicesDep, job_id: JobId) -> Response:
+def cancel_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> Response:
     """Cancel a job, and show it."""
 
     def cancel(session: Session) -> None:
-        job_edits.request_cancel(session, job_id)
+        job_edits.request_cancel(session, job_id, actor=actor)
 
     services.database.write(cancel)
     return see_other(f"/jobs/{job_id}")
@@ -165,11 +178,7 @@ def retry_job(services: ServicesDep, submitter: SubmitterDep, job_id: JobId, for
 
 
 @router.post("/delete", dependencies=[SUBMIT])
-def delete_job(services: ServicesDep, job_id: JobId) -> Response:
+def delete_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> Response:
     """Delete a finished job, and show the list of jobs."""
-
-    def delete(session: Session) -> None:
-        job_edits.delete_job(session, job_id)
-
-    services.database.write(delete)
+    batches.delete(services, actor, job_id)
     return see_other("/jobs")

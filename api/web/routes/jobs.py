@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,13 +11,13 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api.deps import EndOfEventsDep, ServicesDep
-from api.http.auth import READ
+from api.http.auth import READ, whose
 from api.routes import jobs
 from api.web.forms import see_other
-from api.web.pages import Stream, render
+from api.web.pages import Stream, list_address, render
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import JobListQuery, JobOrder
-from shared.store import activity, job_lists, queues
+from shared.store import activity, job_lists, queues, rights
 
 router = APIRouter(include_in_schema=False, dependencies=[READ])
 
@@ -51,9 +50,11 @@ def list_jobs(request: Request, services: ServicesDep, end: EndOfEventsDep) -> R
     """Show a page of the jobs that match the filters in the address."""
     fields = request.query_params.multi_items()
     if not all(value for _, value in fields):  # a form sends its empty fields too
-        return see_other(_address(request))
+        return see_other(list_address(request))
     query = _parse(fields)
-    page = jobs.list_jobs(services, query)
+    page = jobs.list_jobs(services, request.state.caller, query)
+    owners = {job.api_key_id for job in page.data}
+    actor = request.state.caller.actor
     names = services.database.read(partial(queues.page, named=services.settings.queues))
     return render(
         request,
@@ -62,14 +63,15 @@ def list_jobs(request: Request, services: ServicesDep, end: EndOfEventsDep) -> R
         stream=Stream("/v1/stream", end),
         query=query,
         page=page,
+        changeable=services.database.read(partial(rights.changeable, actor=actor, owners=owners)),
         counts=jobs.count_jobs(services),
         states=list(JobState),
         queues=[queue.name for _, queue in names],
         kinds=list(JobKind),
         orders=ORDERS,
         is_filtered=bool(query.model_dump(exclude_defaults=True, exclude={"sort", "limit", "cursor"})),
-        next_page=_address(request, page.next_cursor) if page.next_cursor else None,
-        first_page=_address(request) if query.cursor else None,
+        next_page=list_address(request, page.next_cursor) if page.next_cursor else None,
+        first_page=list_address(request) if query.cursor else None,
         sorts=_sorts(request, query.sort),
     )
 
@@ -87,12 +89,16 @@ def list_rows(
     """
     fields = request.query_params.multi_items()
     query = _parse([(name, value) for name, value in fields if name not in ("shown", "new")])
+    caller = request.state.caller
+    wanted = query.model_copy(update={"submitted_by": whose(query.submitted_by, caller)})
 
     def read(session: Session) -> dict[str, Any]:
+        jobs = job_lists.of_ids(session, shown)
         return {
             "now": activity.read_now(session),
-            "jobs": job_lists.of_ids(session, shown),
-            "matching": job_lists.matching(session, query, new) if new else (),
+            "jobs": jobs,
+            "changeable": rights.changeable(session, caller.actor, {job.api_key_id for job in jobs}),
+            "matching": job_lists.matching(session, wanted, new) if new else (),
             "counts": job_lists.counts(session),
         }
 
@@ -116,23 +122,11 @@ def _parse(fields: Sequence[tuple[str, str]]) -> JobListQuery:
         raise RequestValidationError(errors) from error
 
 
-def _address(request: Request, cursor: str | None = None, **changes: str) -> str:
-    """Return the address of another page of the same list, by default the first."""
-    changes |= {"cursor": cursor} if cursor else {}
-    fields = [
-        (name, value)
-        for name, value in request.query_params.multi_items()
-        if value and name not in ("cursor", *changes)
-    ]
-    query = urlencode([*fields, *changes.items()])
-    return f"{request.url.path}?{query}" if query else request.url.path
-
-
 def _sorts(request: Request, sort: JobOrder) -> dict[str, tuple[str, str]]:
     """Return what the head of each sortable column says and leads to: `aria-sort`, and another order."""
     heads = {}
     for name, title in _COLUMNS.items():
         other = name if sort == f"-{name}" else f"-{name}"
         state = {name: "ascending", f"-{name}": "descending"}.get(sort, "")
-        heads[title] = (state, _address(request, sort=other))
+        heads[title] = (state, list_address(request, sort=other))
     return heads

@@ -27,7 +27,7 @@ _KEYS_AN_OPEN_PAGE = 50
 LIFETIMES = {"": "never", "86400": "after a day", "2592000": "after 30 days", "31536000": "after a year"}
 """When a new key expires, in seconds, as the form offers it."""
 
-_SHARE = ("weight", "max_running")
+_NUMBERS = ("weight", "max_running")
 
 _LIBRARIES = {
     "Trainshed": "trainshed",
@@ -69,9 +69,10 @@ def change_key(
     key_id: UUID,
     form: FormDep,
 ) -> Response:
-    """Change the weight of a key, and how many of its jobs run at the same time."""
+    """Change the weight of a key, how many of its jobs run at the same time, and its rights."""
     try:
-        changes = ApiKeyUpdate.model_validate({name: number(form.get(name, "")) for name in _SHARE})
+        share = {name: number(form.get(name, "")) for name in _NUMBERS}
+        changes = ApiKeyUpdate.model_validate({**share, **_rights(form)})
     except ValidationError as error:
         return _render(request, services, wrong=errors(error), form=form, changed=key_id, status=422)
     key_routes.update_api_key(services, callers, rendered, key_id, changes)
@@ -85,8 +86,13 @@ def revoke_key(services: ServicesDep, callers: CallersDep, key_id: UUID) -> Resp
     return see_other("/settings#keys")
 
 
+def _rights(form: Mapping[str, str]) -> dict[str, Any]:
+    return {"team": form.get("team", "").strip() or None, "may_urgent": "may_urgent" in form}
+
+
 def _fields(form: Mapping[str, str]) -> dict[str, Any]:
     return {
+        **_rights(form),
         "name": form.get("name", "").strip(),
         "scope": form.get("scope", Scope.READ),
         "expires_in_s": number(form.get("expires_in_s", "")),

@@ -1,14 +1,16 @@
 """Sweeps: their list, and one with its jobs, ranked and as parallel coordinates."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from api.deps import EndOfEventsDep, ServicesDep
-from api.http.auth import READ, SUBMIT
+from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep
 from api.http.paging import PageDep
 from api.jobs.sweeps import cancel
 from api.routes import sweeps as rest
@@ -16,10 +18,10 @@ from api.routes.sweeps import RankedBy, SweepId
 from api.web.commands import of_sweep
 from api.web.curves import parallel
 from api.web.forms import see_other
-from api.web.pages import Stream, render
+from api.web.pages import Stream, list_address, render
 from shared.lifecycle import TERMINAL
-from shared.schemas import Objective, SweepDetail, SweepResult
-from shared.store import activity, sweeps
+from shared.schemas import Objective, SweepCreate, SweepDetail, SweepResult
+from shared.store import activity, rights, sweeps
 
 router = APIRouter(prefix="/sweeps", include_in_schema=False)
 
@@ -30,10 +32,16 @@ EXAMPLE = "trainshed sweep submit --param learning_rate=0.0003,0.001,0.003 --par
 
 
 @router.get("", dependencies=[READ])
-def list_sweeps(request: Request, services: ServicesDep, query: PageDep, end: EndOfEventsDep) -> Response:
+def list_sweeps(
+    request: Request,
+    services: ServicesDep,
+    query: PageDep,
+    submitted_by: SubmittedByDep,
+    end: EndOfEventsDep,
+) -> Response:
     """Show the sweeps, newest first, each with its best job."""
-    page = rest.list_sweeps(services, query)
-    more = f"/sweeps?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else None
+    page = rest.list_sweeps(services, query, submitted_by)
+    more = list_address(request, page.next_cursor) if page.next_cursor else None
     return render(
         request,
         "sweeps.html",
@@ -41,7 +49,8 @@ def list_sweeps(request: Request, services: ServicesDep, query: PageDep, end: En
         stream=Stream("/v1/stream", end),
         page=page,
         next_page=more,
-        is_first=query.cursor is None,
+        submitted_by=request.query_params.get("submitted_by"),
+        first_page=list_address(request) if query.cursor else None,
         example=EXAMPLE,
     )
 
@@ -61,13 +70,14 @@ def show_sweep(
     Args:
         sort: `value`, with the best first, or a parameter; with `-` the other way round.
     """
-    detail, request_of_sweep, now = services.database.read(
-        lambda session: (
-            sweeps.detail(session, sweep_id, metric),
-            sweeps.request(session, sweep_id),
-            activity.read_now(session),
-        )
-    )
+    actor = request.state.caller.actor
+
+    def read(session: Session) -> tuple[SweepDetail, SweepCreate, datetime, bool]:
+        detail = sweeps.detail(session, sweep_id, metric)
+        may_change = bool(rights.changeable(session, actor, [detail.api_key_id]))
+        return detail, sweeps.request(session, sweep_id), activity.read_now(session), may_change
+
+    detail, request_of_sweep, now, may_change = services.database.read(read)
     names = list(detail.parameters)
     unfinished = sum(count for state, count in detail.states.items() if state not in TERMINAL)
     return render(
@@ -76,6 +86,7 @@ def show_sweep(
         now=now,
         stream=Stream("/v1/stream", end) if unfinished else None,
         sweep=detail,
+        may_change=may_change,
         names=names,
         objectives=list(Objective),
         total=sum(detail.states.values()),
@@ -92,9 +103,9 @@ def show_sweep(
 
 
 @router.post("/{sweep_id}/cancel", dependencies=[SUBMIT])
-def cancel_sweep(services: ServicesDep, sweep_id: SweepId) -> Response:
+def cancel_sweep(services: ServicesDep, actor: ActorDep, sweep_id: SweepId) -> Response:
     """Cancel the unfinished jobs of a sweep, and show it."""
-    cancel(services, sweep_id)
+    cancel(services, actor, sweep_id)
     return see_other(f"/sweeps/{sweep_id}")
 
 

@@ -16,6 +16,7 @@ const ACTIONS = {
   retry: {
     applies: (state) => !UNFINISHED.includes(state),
     text: () => 'Each is submitted again as a new job, with the same seed.',
+    isOpen: true,
     left: ['is not finished: wait for it, or cancel it first.', 'are not finished: wait for them, or cancel them first.'],
     done: 'Submitted again',
   },
@@ -42,6 +43,7 @@ const make = (tag, text, className = '') => Object.assign(document.createElement
  * @property {string} id
  * @property {string} state
  * @property {string} name
+ * @property {boolean} [isOthers] whether it belongs to others, whose jobs the visitor may only retry
  */
 
 /**
@@ -64,8 +66,10 @@ export function startBulk(selected, show) {
 function ask(name, items) {
   if (!items.length) return;
   const action = ACTIONS[name];
-  const concerned = items.filter(({ state }) => action.applies(state));
-  const left = items.length - concerned.length;
+  const own = items.filter(({ isOthers }) => action.isOpen || !isOthers);
+  const others = items.length - own.length;
+  const concerned = own.filter(({ state }) => action.applies(state));
+  const left = own.length - concerned.length;
   const verb = name.charAt(0).toUpperCase() + name.slice(1);
   title.textContent = concerned.length ? `${verb} ${jobs(concerned.length)}?` : `Nothing to ${name}`;
   body.replaceChildren();
@@ -75,6 +79,7 @@ function ask(name, items) {
     body.append(make('p', `${counts}. ${action.text(states)}`));
   }
   if (left) body.append(make('p', `${left} of the ${items.length} selected ${action.left[Number(left > 1)]}`, 'quiet'));
+  if (others) body.append(make('p', `${others} of the ${items.length} selected ${others > 1 ? 'belong' : 'belongs'} to others, and ${others > 1 ? 'stay' : 'stays'}.`, 'quiet'));
   go.hidden = !concerned.length;
   go.disabled = false;
   go.className = name === 'delete' ? 'danger' : 'primary';

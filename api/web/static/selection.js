@@ -14,7 +14,7 @@ let anchor = null; // the checkbox at which a range begins
 const boxes = () => [...list.querySelectorAll('tbody .select input')];
 const rowsSelected = () => boxes().filter((box) => box.checked).map((box) => box.closest('tr'));
 const shortId = (id) => id.slice(-8);
-const itemOf = (row) => ({ id: row.dataset.key, state: row.dataset.state, name: row.querySelector('.name').textContent.trim() });
+const itemOf = (row) => ({ id: row.dataset.key, state: row.dataset.state, name: row.querySelector('.name').textContent.trim(), isOthers: 'others' in row.dataset });
 const selected = () => matching ?? rowsSelected().map(itemOf);
 
 /** Makes rows selectable: a range with Shift, all by the box in the head. */
@@ -123,6 +123,8 @@ function show() {
   document.querySelector('#selected').textContent = `${items.length.toLocaleString('en')} selected`;
   const hasMore = document.querySelector('#jobs .pages a') !== null;
   document.querySelector('#select-matching').hidden = matching !== null || !hasMore || rows.length < all.length;
+  const isOthers = items.length > 0 && items.every((item) => item.isOthers);
+  for (const button of bar.querySelectorAll('[data-action]:not([data-action="retry"])')) button.hidden = isOthers;
   const compare = document.querySelector('#compare');
   compare.disabled = matching !== null || rows.length < 2 || rows.length > 10;
   compare.title = compare.disabled ? 'Select 2 to 10 jobs to compare them' : '';

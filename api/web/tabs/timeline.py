@@ -43,7 +43,7 @@ _TICKS = 6
 
 _DETAILS = {
     EventType.SUBMITTED: "The job was submitted",
-    EventType.CANCEL_REQUESTED: "Somebody asked to cancel it",
+    EventType.CANCEL_REQUESTED: "Its cancellation was requested",
     EventType.RELEASED: "Its worker was stopped and gave it back",
     EventType.LEASE_EXPIRED: "Its worker or process was lost",
     EventType.RETRY_SCHEDULED: "It failed and is tried again",
@@ -152,6 +152,11 @@ def _epochs_text(epochs: RecordedEpochs) -> str:
 
 
 def _text(event: JobEvent) -> str:
+    by = event.data.get("by")
+    return _what(event) + (f", by {by['name']}" if by else "")
+
+
+def _what(event: JobEvent) -> str:
     data = event.data
     match event.type:
         case EventType.CLAIMED:
@@ -159,7 +164,7 @@ def _text(event: JobEvent) -> str:
         case EventType.PHASE_ENTERED:
             return word(data.get("phase", ""))
         case EventType.EDITED:
-            return ", ".join(f"{name}: {value}" for name, value in data.items())
+            return ", ".join(f"{name}: {value}" for name, value in data.items() if name != "by")
         case EventType.RELEASED if data.get("yielded_to"):
             return f"It gave its slot to the urgent job {short_id(data['yielded_to'])}"
     reasons = [str(data[name]) for name in ("code", "message") if data.get(name)]

@@ -10,6 +10,11 @@ import pytest
 
 from api.http import access_log
 from shared import log
+from shared.db.engine import Database
+from shared.schemas import Scope
+from shared.store import api_keys
+from shared.store.api_keys import NewApiKey
+from tests.support.factories import submitted
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -77,3 +82,21 @@ def test_an_api_logs_its_requests_so(api: httpx.Client, stream: StringIO) -> Non
     [line] = lines(stream)
     assert (line["path"], line["status"]) == ("/v1/queues", 200)
     assert isinstance(line["ms"], float)
+
+
+def test_a_request_names_its_key_also_where_a_kept_response_answers_it(
+    api: httpx.Client, database: Database, stream: StringIO
+) -> None:
+    key = NewApiKey.draw()
+    job_id = submitted(database)
+    api.get(f"/v1/jobs/{job_id}")
+    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    with_key = {"Authorization": f"Bearer {key}"}
+    for _ in range(2):
+        api.get(f"/v1/jobs/{job_id}", headers=with_key)
+    api.post("/v1/jobs", json={"kind": "train"}, headers=with_key)
+    api.get("/v1/jobs", headers={"Authorization": "Bearer wrong"})
+    local, *own, unknown = lines(stream)
+    assert (local["key"], "key_id" in local) == ("local", False)
+    assert [(line["key"], line["key_id"]) for line in own] == [("Ada", str(key.id))] * 3
+    assert "key" not in unknown

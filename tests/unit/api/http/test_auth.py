@@ -18,7 +18,7 @@ from shared.schemas import Scope
 from shared.settings import Settings
 from shared.store import api_keys
 from shared.store.api_keys import NewApiKey
-from tests.support.factories import submitted
+from tests.support.factories import set_columns, submitted
 from tests.support.servers import running_app
 
 BOOTSTRAP_KEY = "a secret of the owner's"
@@ -32,6 +32,8 @@ OPEN_PATHS = (
     "/problems/unauthenticated",
     "/sign-in",
 )
+RIGHTS_OF_ADMIN = {"team": None, "may_urgent": True}
+NO_RIGHTS = {"team": None, "may_urgent": False}
 THREADS = 40  # that AnyIO has for routes that are not coroutines
 
 Serve = Callable[..., httpx.Client]
@@ -157,7 +159,13 @@ def test_each_key_of_the_settings_may_do_everything(serve: Serve) -> None:
 
     for key in (BOOTSTRAP_KEY, "another secret that is long enough"):
         me = client.get("/v1/me", headers=bearer(key)).json()
-        assert me == {"key_id": None, "name": "a key of API_KEYS", "scope": "admin", "expires_at": None}
+        assert me == {
+            "key_id": None,
+            "name": "a key of API_KEYS",
+            "scope": "admin",
+            "expires_at": None,
+            **RIGHTS_OF_ADMIN,
+        }
 
 
 def test_once_a_key_exists_every_request_needs_one(serve: Serve, database: Database) -> None:
@@ -169,7 +177,7 @@ def test_once_a_key_exists_every_request_needs_one(serve: Serve, database: Datab
 
 def test_key_may_do_what_its_scope_includes_and_no_more(client: httpx.Client, database: Database) -> None:
     keys = {scope: create_key(database, scope) for scope in Scope}
-    job_id = submitted(database)
+    job_id = set_columns(database, submitted(database), api_key_id=keys[Scope.SUBMIT].id)
     needed = {
         ("GET", "/v1/jobs"): Scope.READ,
         ("POST", f"/v1/jobs/{job_id}/cancel"): Scope.SUBMIT,
@@ -269,7 +277,13 @@ def test_each_read_key_of_the_settings_can_only_read_and_has_a_limit_of_its_own(
 
     for key in keys:
         me = client.get("/v1/me", headers=bearer(key)).json()
-        assert me == {"key_id": None, "name": "a key of READ_KEYS", "scope": "read", "expires_at": None}
+        assert me == {
+            "key_id": None,
+            "name": "a key of READ_KEYS",
+            "scope": "read",
+            "expires_at": None,
+            **NO_RIGHTS,
+        }
         assert client.post("/v1/jobs", headers=bearer(key), json={}).status_code == 403
         limited = client.get("/v1/me", headers=bearer(key))
         assert limited.status_code == 429

@@ -44,7 +44,14 @@ def test_scope_of_a_key_is_read_by_default(admin: httpx.Client) -> None:
     made = admin.post("/v1/api-keys", json={"name": "wall display"}).json()
 
     me = admin.get("/v1/me", headers={"Authorization": f"Bearer {made['key']}"}).json()
-    assert me == {"key_id": made["id"], "name": "wall display", "scope": "read", "expires_at": None}
+    assert me == {
+        "key_id": made["id"],
+        "name": "wall display",
+        "scope": "read",
+        "expires_at": None,
+        "team": None,
+        "may_urgent": False,
+    }
 
 
 def test_a_key_may_expire(admin: httpx.Client) -> None:

@@ -24,7 +24,7 @@ from shared.db.floor import VersionOutdated
 from shared.db.migrating import CODE_VERSION
 from shared.db.tables import Base, Job, JobEvent, UtcDateTime
 from shared.lifecycle import EventType
-from shared.schemas import Priority
+from shared.schemas import Priority, Scope
 from shared.store import api_keys
 from tests.support.databases import newer_schema, open_database, raised_floor
 from tests.support.factories import submitted
@@ -248,3 +248,15 @@ def test_migration_0011_gives_old_jobs_the_places_of_new_ones(empty: Database) -
         jobs = connection.execute(select(Job.priority, Job.created_at, Job.place)).all()
     expected = [job.created_at.timestamp() - head_starts_s[job.priority] for job in jobs]
     assert [job.place for job in jobs] == pytest.approx(expected, abs=0.01)
+
+
+def test_migration_0025_lets_administrators_submit_urgent_jobs(empty: Database) -> None:
+    empty.migrate()
+    for scope in (Scope.SUBMIT, Scope.ADMIN):
+        create = partial(api_keys.create, key=api_keys.NewApiKey.draw(), name=scope, scope=scope)
+        empty.write(partial(create, may_urgent=True))
+    with empty.engine.begin() as connection:
+        command.downgrade(_config(connection), "0023")
+        command.upgrade(_config(connection), "0025")
+    keys = {key.name: (key.may_urgent, key.team) for _, key in empty.read(partial(api_keys.page, limit=2))}
+    assert keys == {"submit": (False, None), "admin": (True, None)}

@@ -14,6 +14,7 @@ from shared.errors import JobNotFound, JobNotTerminal, ModelInUse, VersionMismat
 from shared.lifecycle import EventType
 from shared.schemas import EvaluateSpec
 from shared.store import attempts, job_edits
+from shared.store.rights import LOCAL
 from tests.support import factories
 
 
@@ -37,7 +38,7 @@ def test_an_edit_writes_one_event(database: Database) -> None:
     _edit(database, job_id, name="new", tags=["b", "c"])
     assert _stored(database, job_id) == ("new", ["b", "c"], 2)
     event = database.read(lambda session: session.get_one(JobEvent, (job_id, 2)))
-    assert (event.type, event.data) == (EventType.EDITED, {"name": "new", "tags": ["b", "c"]})
+    assert (event.type, event.data) == (EventType.EDITED, {"name": "new", "tags": ["b", "c"], **LOCAL.by})
 
 
 def test_omitted_fields_of_an_edit_stay_unchanged(database: Database) -> None:

@@ -14,6 +14,7 @@ from shared.errors import IdempotencyKeyReused, SweepNotFound
 from shared.schemas import Objective
 from shared.store import sweeps
 from shared.store.idempotency import Idempotency
+from shared.store.rights import LOCAL
 from shared.store.submissions import NewJobs, NewSweep, Outcome, Receipt
 from shared.store.submit import submit_jobs
 from tests.support import factories
@@ -111,7 +112,7 @@ def test_queued_and_running_jobs_are_unfinished(database: Database) -> None:
     factories.succeed(database, factories.claimed(database, new.jobs[0].id).attempt, factories.make_model())
     factories.claimed(database, new.jobs[1].id)
 
-    unfinished = database.read(lambda session: sweeps.unfinished(session, _id(new)))
+    unfinished = database.read(lambda session: sweeps.cancellable(session, _id(new), LOCAL))
 
     assert list(unfinished) == [new.jobs[1].id, new.jobs[2].id]
 
@@ -135,13 +136,14 @@ def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
 
 
 @ON_SQLITE
-def test_a_page_of_sweeps_takes_three_statements_and_ranks_jobs_in_an_index(
+def test_a_page_of_sweeps_takes_four_statements_and_ranks_jobs_in_an_index(
     database: Database,
 ) -> None:
     for _ in range(3):
         _submit(database, _new(0.1, 0.2))
 
-    _page, counts, best = selects(database, partial(sweeps.page, objective=Objective.LOSS, limit=9))
+    _page, counts, best, owners = selects(database, partial(sweeps.page, objective=Objective.LOSS, limit=9))
 
     for statement in (counts, best):
         assert "COVERING INDEX ix_jobs_by_sweep" in plan(database, statement)
+    assert "SCAN" not in plan(database, owners)

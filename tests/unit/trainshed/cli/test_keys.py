@@ -94,6 +94,15 @@ def test_a_keys_weight_and_limit_are_changed(url: str) -> None:
     assert (listed["weight"], listed["max_running"]) == (3.0, None)
 
 
+def test_a_key_gets_a_team_and_the_right_to_submit_urgent_jobs(url: str) -> None:
+    run(url, "keys", "create", "Ada", "--scope", "submit", "--team", "vision", "--urgent")
+    (made,) = json.loads(run(url, "keys", "list", "--json").stdout)
+    assert (made["team"], made["may_urgent"]) == ("vision", True)
+    changed = run(url, "keys", "change", made["id"], "--team", "", "--no-urgent")
+    assert changed.stderr.endswith("It has no team, and may not submit urgent jobs.\n")
+    assert "Team" in run(url, "keys", "list").stdout
+
+
 def test_a_change_of_nothing_is_refused(url: str) -> None:
     run(url, "keys", "create", "Ada")
     (made,) = json.loads(run(url, "keys", "list", "--json").stdout)
