@@ -38,6 +38,15 @@ CODE_VERSION = max(
 """The version of the schema that this code needs: the number of its newest migration, four digits."""
 
 
+class _Session(Session):
+    """A session that loses no change when what it has read is to be read again."""
+
+    def expire_all(self) -> None:
+        """Forget what was read, so that it is read again; what was changed is written first."""
+        self.flush()  # SQLAlchemy would forget it too
+        super().expire_all()
+
+
 class Database:
     """The database that API and workers share. Thread-safe."""
 
@@ -72,8 +81,8 @@ class Database:
         self._refusal = ""
         self._write_lock = Lock()
         self._committed = committed
-        self._writers = sessionmaker(self.engine, expire_on_commit=False)
-        self._readers = sessionmaker(self.read_engine, expire_on_commit=False)
+        self._writers = sessionmaker(self.engine, class_=_Session, expire_on_commit=False)
+        self._readers = sessionmaker(self.read_engine, class_=_Session, expire_on_commit=False)
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction of its own and commit it.

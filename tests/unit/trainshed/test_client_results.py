@@ -119,6 +119,11 @@ def test_a_model_is_given_an_alias_read_by_it_and_deleted(server: Client, model_
         server.model(model_id)
 
 
+def test_the_description_alone_is_changed(server: Client, model_id: UUID) -> None:
+    assert server.change_model(model_id, description="mine").description == "mine"
+    assert server.model(model_id).description == "mine"
+
+
 def test_every_page_of_models_is_listed(server: Client, database: Database) -> None:
     ids = [factories.succeeded(database)[1].id for _ in range(5)]
 
