@@ -1,5 +1,6 @@
 """Trained models: listing, finding, describing, naming and deleting them."""
 
+import re
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from shared.db.upserts import upsert
 from shared.errors import ModelInUse, ModelNotFound
 from shared.lifecycle import TERMINAL, JobKind
 from shared.store.keyset import CreationKey, newest_first
+from shared.store.references import find_model
 
 _MAX_JOBS_IN_ERROR = 3
 
@@ -140,16 +142,19 @@ def file(
 
 
 def find(session: Session, reference: schemas.ModelReference) -> tables.Model:
-    """Return the model with an id or alias.
+    """Return the model with an id or alias; of an id, which is that of its job too, some digits will do.
 
     Raises:
         ModelNotFound: there is no such model, or it was deleted.
+        AmbiguousId: several models have these digits.
     """
     if isinstance(reference, UUID):
         row = session.get(tables.Model, reference)
     else:
         named = select(tables.ModelAlias.model_id).where(tables.ModelAlias.alias == reference)
         row = session.scalar(select(tables.Model).where(tables.Model.id == named.scalar_subquery()))
+        if row is None and re.fullmatch(schemas.PART_OF_ID, reference):
+            row = session.get(tables.Model, find_model(session, reference))
     return _existing(row, reference)
 
 

@@ -26,7 +26,7 @@ from shared.schemas import Job, JobDetail, JobPatch, LogLevel, Priority
 from shared.store import activity, dependencies, job_edits, job_queries
 from shared.store.events import Cursor
 
-router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
+router = APIRouter(prefix="/jobs/{job_id:id}", include_in_schema=False)
 
 TABS = {
     "training": "Training",
