@@ -1,5 +1,6 @@
 """Dependencies of routes: the process's state, path parameters and headers, event streams."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,8 +8,11 @@ from uuid import UUID
 import anyio
 from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+from starlette.convertors import Convertor, register_url_convertor
 
 from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
@@ -20,8 +24,8 @@ from api.prediction.decoding import Decoder
 from api.prediction.onnx_models import OnnxModels
 from api.services import Services
 from api.webhooks.delivering import Deliverer
-from shared.schemas import ModelReference
-from shared.store import job_queries
+from shared.schemas import IdReference, ModelReference
+from shared.store import job_queries, references
 from shared.store.events import CURSOR_PATTERN, Cursor, Watermark, end
 
 
@@ -47,8 +51,46 @@ DelivererDep = Annotated[Deliverer, from_state("deliverer")]
 OpenThreadsDep = Annotated[CapacityLimiter, from_state("open_threads")]
 """The threads of open operations, which slow requests of other operations cannot occupy."""
 
-JobId = Annotated[UUID, Path(description="The job's id.")]
-ModelId = Annotated[ModelReference, Path(description="The model's id or alias.")]
+
+class _IdConvertor(Convertor[str]):
+    """The part of a path that is an id or a part of one; nothing else is at that place."""
+
+    regex = "[0-9a-fA-F-]{4,36}"
+
+    def convert(self, value: str) -> str:
+        """Return it as it is: `id_in_path` parses it."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+
+register_url_convertor("id", _IdConvertor())  # as in `/v1/jobs/{job_id:id}`
+
+
+def id_in_path(name: str, noun: str, find: Callable[[Session, UUID | str], UUID]) -> Any:
+    """Return a dependency on the id that a parameter of the path stands for: a whole one needs no database.
+
+    Args:
+        name: of the parameter.
+        noun: whose id it is.
+        find: looks up a part of an id; from `shared.store.references`.
+    """
+    described = f"The {noun}'s id, or at least 4 of its first or last digits."
+
+    async def whole_id(
+        services: ServicesDep, reference: Annotated[IdReference, Path(alias=name, description=described)]
+    ) -> UUID:
+        if isinstance(reference, UUID):
+            return reference
+        return await run_in_threadpool(services.database.read, partial(find, reference=reference))
+
+    return Depends(whole_id)
+
+
+JobId = Annotated[UUID, id_in_path("job_id", "job", references.find_job)]
+ModelId = Annotated[ModelReference, Path()]
 
 IdempotencyKey = Annotated[
     str | None,

@@ -14,6 +14,7 @@ TrainshedError
 │   │   ├── WorkerNotFound
 │   │   ├── WebhookNotFound
 │   │   └── DeliveryNotFound
+│   ├── AmbiguousId
 │   ├── InvalidSpec
 │   ├── NotPermitted
 │   ├── ModelInUse
@@ -104,6 +105,10 @@ class WebhookNotFound(NotFound):
 
 class DeliveryNotFound(NotFound):
     """The webhook has no delivery of the requested id."""
+
+
+class AmbiguousId(RequestError):
+    """A part of an id was given, and several ids have it."""
 
 
 class InvalidSpec(RequestError):

@@ -82,9 +82,7 @@ INVALID_REQUEST = ProblemType(
     "The request is invalid",
     "`errors` names each invalid parameter, and each invalid field as a JSON pointer into the body.",
 )
-PROBLEM_NOT_FOUND = ProblemType(
-    "problem-not-found", 404, "No such problem type", "`detail` lists the problem types."
-)
+PROBLEM_NOT_FOUND = ProblemType("problem-not-found", 404, "No such problem type", "`detail` lists them.")
 INTERNAL = ProblemType(
     "internal",
     500,
@@ -108,6 +106,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "An earlier version made this evaluation. Evaluate the model again, by a job of the kind `evaluate`.",
     ),
     errors.ImageNotFound: _not_found("image", "`detail` says how many images the dataset has."),
+    errors.AmbiguousId: ProblemType("ambiguous-id", 409, "Several ids match", "Give more digits of the id."),
     errors.ModelInUse: ProblemType(
         "model-in-use",
         409,
@@ -206,6 +205,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
 BODY = (MALFORMED_JSON, TOO_LARGE, NOT_JSON, ENCODED)
 """The problems of operations whose request has a JSON body."""
 
+_BY_ID = {errors.JobNotFound, errors.ModelNotFound, errors.SweepNotFound, errors.ApiKeyNotFound}
 _COMMON = (INVALID_REQUEST, INTERNAL, DATABASE_UNAVAILABLE, SCHEMA_OUTDATED, VERSION_OUTDATED)
 _REFUSALS = (UNAUTHENTICATED, FORBIDDEN, CROSS_SITE, WRONG_HOST, TOO_MANY_REQUESTS)
 
@@ -245,7 +245,8 @@ def respond(
 def documented(*kinds: ProblemType | type[errors.TrainshedError]) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's `responses` of an operation: the given problems, and those common to all."""
     responses: dict[int | str, dict[str, Any]] = {}
-    types = (OF_ERROR[kind] if isinstance(kind, type) else kind for kind in kinds)
+    short = () if _BY_ID.isdisjoint(kinds) else (errors.AmbiguousId,)  # some digits of an id will do
+    types = (OF_ERROR[kind] if isinstance(kind, type) else kind for kind in (*kinds, *short))
     for kind in sorted((*types, *_COMMON), key=attrgetter("status")):
         content = responses.setdefault(kind.status, _empty_response(kind))["content"]
         value = kind.problem(kind.advice).model_dump(exclude_none=True)

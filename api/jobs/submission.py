@@ -1,9 +1,10 @@
 """Submission of jobs: from a client's request to a stored and dispatched job."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from anyio import to_thread
@@ -23,11 +24,14 @@ from shared.schemas import (
     TrainJobCreate,
     TrainSpec,
 )
+from shared.schemas.ids import is_part
 from shared.settings import Settings
-from shared.store import job_queries, models
+from shared.store import job_queries, models, references
 from shared.store.idempotency import Idempotency, find_replay
 from shared.store.new_jobs import new_evaluation, new_training
 from shared.store.submissions import NewJob, NewJobs, Submitter
+
+R = TypeVar("R", bound=TrainJobCreate | EvaluateJobCreate)
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,17 @@ async def submit(services: Services, submitter: Submitter, request: JobCreate, k
         InvalidSpec: the dataset does not exist, or has fewer images.
         ModelNotFound: the model to evaluate does not exist.
         NotPermitted: it is urgent, which the submitter's jobs may not be.
+        JobNotFound: a job to run after does not exist.
+        AmbiguousId: the request names one of several jobs or models.
         IdempotencyKeyReused: the key was used for a different request.
         NotCommitted: the database takes too long.
     """
     idempotency = Idempotency.of(key, text_of(request))
     try:
-        if isinstance(request, TrainJobCreate):
+        if isinstance(request, TrainJobCreate) and _has_whole_ids(request):
             new = _new_training(services, request)
         else:
-            new = await to_thread.run_sync(_new_evaluation, services, request)
+            new = await to_thread.run_sync(complete, services, request)
         jobs = NewJobs([new], idempotency, submitter=submitter)
     except RequestError as refusal:
         return await to_thread.run_sync(_replay_or_raise, services, idempotency, refusal)
@@ -130,11 +136,28 @@ def complete(services: Services, request: JobCreate) -> NewJob:
     """Return the job that a request describes, with all that it leaves out, without storing it.
 
     Raises:
-        InvalidSpec, ModelNotFound: as in `submit`.
+        InvalidSpec, ModelNotFound, JobNotFound, AmbiguousId: as in `submit`.
     """
+    request = with_whole_ids(services, request)
     if isinstance(request, TrainJobCreate):
         return _new_training(services, request)
     return _new_evaluation(services, request)
+
+
+def with_whole_ids(services: Services, request: R) -> R:
+    """Return a request with the whole ids of the jobs that it is to run after.
+
+    Raises:
+        JobNotFound, AmbiguousId: as in `submit`.
+    """
+    if _has_whole_ids(request):
+        return request
+    after = services.database.read(partial(references.find_jobs, references=request.after))
+    return request.model_copy(update={"after": after})
+
+
+def _has_whole_ids(request: TrainJobCreate | EvaluateJobCreate) -> bool:
+    return all(isinstance(job_id, UUID) for job_id in request.after)
 
 
 def describe_dataset(settings: Settings, name: str, *, field: str) -> catalog.DatasetInfo:
@@ -173,12 +196,20 @@ def _new_evaluation(services: Services, request: EvaluateJobCreate) -> NewJob:
 def _model_to_evaluate(session: Session, request: EvaluateJobCreate) -> tuple[UUID, TrainSpec]:
     """Return the id of a model and its training's specification; the model of a job in `after` is to come."""
     reference = request.spec.model_id
-    if isinstance(reference, UUID) and reference in request.after:
-        job = job_queries.summary(session, reference)
+    if trainer := _named_of(request.after, reference):
+        job = job_queries.summary(session, trainer)
         if isinstance(job.spec, TrainSpec):
             return job.model_id or job.id, job.spec
     model = models.find(session, reference)
     return model.id, TrainSpec.model_validate(model.spec)
+
+
+def _named_of(after: Sequence[UUID | str], reference: UUID | str) -> UUID | None:
+    """Return the job among those to run after that a reference to a model names; None if it names none."""
+    for job_id in after:
+        if isinstance(job_id, UUID) and (job_id == reference or is_part(str(reference), job_id)):
+            return job_id
+    return None
 
 
 def _retry_of(job: Job) -> NewJob:

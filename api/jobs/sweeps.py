@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from api.jobs.submission import describe_dataset, text_of
+from api.jobs.submission import describe_dataset, text_of, with_whole_ids
 from api.services import Services
 from shared.datasets.catalog import DatasetInfo
 from shared.errors import InvalidSpec, JobAlreadyFinished, JobNotFound
@@ -52,8 +52,9 @@ def submit(
         IdempotencyKeyReused: the key was used for a different request.
     """
     sweep_id = uuid7()
+    jobs = _new_jobs(services, with_whole_ids(services, request))
     new = NewJobs(
-        [replace(job, sweep_id=sweep_id) for job in _new_jobs(services, request)],
+        [replace(job, sweep_id=sweep_id) for job in jobs],
         Idempotency.of(key, f"sweep {text_of(request)}"),
         NewSweep(sweep_id, request.name, request.model_dump(mode="json")),
         submitter,

@@ -5,23 +5,23 @@ from typing import Annotated
 from uuid import UUID
 
 from anyio import from_thread
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import APIRouter, Body, Response
 from sqlalchemy.orm import Session
 
-from api.deps import RenderedDep, ServicesDep
+from api.deps import RenderedDep, ServicesDep, id_in_path
 from api.http.auth import ADMIN, READ, CallerDep, CallersDep
 from api.http.paging import Cursors, PageDep
 from api.http.problems import BODY, documented
 from shared import schemas
 from shared.errors import ApiKeyNotFound, InvalidCursor, NoAdministrator
-from shared.store import api_keys, dispatch, queues
+from shared.store import api_keys, dispatch, queues, references
 from shared.store.keyset import CreationKey
 
 router = APIRouter(prefix="/v1", tags=["access"])
 
 _CURSORS = Cursors("API keys", CreationKey)
 
-KeyId = Annotated[UUID, Path(description="The key's id.")]
+KeyId = Annotated[UUID, id_in_path("key_id", "key", references.find_key)]
 
 _EXAMPLES = {
     "read": {"summary": "For a dashboard, without expiry", "value": {"name": "wall display"}},

@@ -42,7 +42,7 @@ _PREDICTIONS_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/{job_id:uuid}/misclassified",
+    "/{job_id:id}/misclassified",
     responses=documented(JobNotFound, NotReady, DataUnavailable, InvalidCursor),
 )
 def list_misclassified(
@@ -64,7 +64,7 @@ def list_misclassified(
     return _CURSORS.page(images, query.limit)
 
 
-@router.get("/{job_id:uuid}/evaluation", responses=documented(JobNotFound, NotReady))
+@router.get("/{job_id:id}/evaluation", responses=documented(JobNotFound, NotReady))
 def get_evaluation(services: ServicesDep, keep: KeepDep, job_id: JobId) -> JobEvaluation:
     """Get the per-class results and the confusion matrix of a job that has succeeded."""
 
@@ -77,7 +77,7 @@ def get_evaluation(services: ServicesDep, keep: KeepDep, job_id: JobId) -> JobEv
 
 
 @router.get(
-    "/{job_id:uuid}/evaluation/predictions",
+    "/{job_id:id}/evaluation/predictions",
     response_model=Page[ImagePrediction],
     responses=_PREDICTIONS_RESPONSES,
 )

@@ -51,7 +51,7 @@ def _example(*lines: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {"text/event-stream": {"example": "\n".join(lines) + "\n\n"}}}}
 
 
-@router.get("/jobs/{job_id:uuid}/events", responses=documented(JobNotFound, InvalidCursor))
+@router.get("/jobs/{job_id:id}/events", responses=documented(JobNotFound, InvalidCursor))
 async def list_events(
     watcher: WatcherDep, job_id: JobId, query: LongPageDep, after: AfterSeq = 0
 ) -> Page[JobEvent]:
@@ -65,7 +65,7 @@ async def list_events(
 
 
 @router.get(
-    "/jobs/{job_id:uuid}/stream",
+    "/jobs/{job_id:id}/stream",
     response_class=EventSourceResponse,
     responses={
         **documented(JobNotFound),

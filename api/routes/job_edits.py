@@ -1,5 +1,7 @@
 """Changes of existing jobs: edit, delete, clone, and batches of actions."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -36,7 +38,7 @@ from shared.errors import (
     VersionMismatch,
 )
 from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
-from shared.store import dispatch, job_edits, job_queries
+from shared.store import dispatch, job_edits, job_queries, references
 from shared.store.places import Rules
 from shared.store.rights import Actor
 from shared.store.submissions import Submitter
@@ -66,7 +68,7 @@ _BATCHES = {
 
 
 @router.patch(
-    "/{job_id:uuid}",
+    "/{job_id:id}",
     response_model=Job,
     responses=documented(JobNotFound, JobNotQueued, VersionMismatch, *BODY),
 )
@@ -95,16 +97,14 @@ def edit_job(
     return job
 
 
-@router.delete(
-    "/{job_id:uuid}", status_code=204, responses=documented(JobNotFound, JobNotTerminal, ModelInUse)
-)
+@router.delete("/{job_id:id}", status_code=204, responses=documented(JobNotFound, JobNotTerminal, ModelInUse))
 def delete_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> None:
     """Delete a finished job and its model, unless the model has an alias or other jobs evaluate it."""
     batches.delete(services, actor, job_id)
 
 
 @router.post(
-    "/{job_id:uuid}/clone",
+    "/{job_id:id}/clone",
     status_code=202,
     responses=documented(JobNotFound, ModelNotFound, InvalidSpec, IdempotencyKeyReused, *BODY),
 )
@@ -123,7 +123,7 @@ def clone_job(
         raise validation_error(error, overrides.model_dump(exclude_unset=True)) from error
 
 
-@router.post("/batch", responses=documented(*BODY))
+@router.post("/batch", responses=documented(*BODY, JobNotFound))
 def change_jobs(
     services: ServicesDep,
     submitter: SubmitterDep,
@@ -131,9 +131,13 @@ def change_jobs(
     request: Annotated[JobBatch, Body(openapi_examples=_BATCHES)],
     key: IdempotencyKey = None,
 ) -> BatchResults:
-    """Cancel, retry or delete up to 200 jobs, each independently; with a key, no job is retried twice."""
+    """Cancel, retry or delete up to 200 jobs, each independently; with a key, no job is retried twice.
+
+    Nothing is done if digits that stand for an id are those of no job, or of several.
+    """
     results: list[BatchResult] = []
-    for job_id in request.ids:
+    ids = _whole_ids(services, request.ids)
+    for job_id in ids:
         try:
             result = _change(services, submitter, actor, request.action, job_id, key)
         except SQLAlchemyError as error:
@@ -141,10 +145,17 @@ def change_jobs(
                 raise  # nothing was done, so the client may repeat the request
             # each would wait for the end of the outage
             kind = OF_OUTAGE[services.database.outages.explain(error)]
-            results += (_failed(untried, kind) for untried in request.ids[len(results) :])
+            results += (_failed(untried, kind) for untried in ids[len(results) :])
             break
         results.append(result)
     return BatchResults(data=tuple(results))
+
+
+def _whole_ids(services: Services, ids: Sequence[UUID | str]) -> tuple[UUID, ...]:
+    whole = tuple(job_id for job_id in ids if isinstance(job_id, UUID))
+    if len(whole) == len(ids):
+        return whole
+    return services.database.read(partial(references.find_jobs, references=ids))
 
 
 def _change(

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 
 
 @router.get(
-    "/{job_id:uuid}/images",
+    "/{job_id:id}/images",
     responses=documented(JobNotFound, ModelNotFound, DatasetNotFound, DataUnavailable),
 )
 def get_job_images(

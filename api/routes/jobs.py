@@ -148,7 +148,7 @@ router.add_api_route(
 
 
 @router.get(
-    "/{job_id:uuid}",
+    "/{job_id:id}",
     dependencies=[READ],
     response_model=JobDetail,
     responses={**documented(JobNotFound), 304: {"description": "Unchanged since `If-None-Match`"}},
@@ -210,7 +210,7 @@ async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_
 
 
 @router.post(
-    "/{job_id:uuid}/cancel",
+    "/{job_id:id}/cancel",
     dependencies=[SUBMIT],
     response_model=Job,
     responses={
@@ -232,7 +232,7 @@ def cancel_job(services: ServicesDep, actor: ActorDep, job_id: JobId, response: 
 
 
 @router.post(
-    "/{job_id:uuid}/retry",
+    "/{job_id:id}/retry",
     dependencies=[SUBMIT],
     status_code=202,
     responses=documented(JobNotFound, JobNotTerminal, IdempotencyKeyReused),

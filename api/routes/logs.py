@@ -24,7 +24,7 @@ _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
 @router.get(
-    "/{job_id:uuid}/logs",
+    "/{job_id:id}/logs",
     response_model=Page[JobLogLine],
     responses={
         **documented(JobNotFound, InvalidCursor),

@@ -16,8 +16,8 @@ from api.http.rendered import KeepDep, keep_finished
 from api.jobs.comparison import compare
 from api.jobs.metric_series import downsample, to_csv, to_ndjson
 from shared.errors import JobNotFound
-from shared.schemas import Comparison, JobMetrics, ManyMetrics, MetricName, Metrics, Resolution
-from shared.store import job_queries, metrics
+from shared.schemas import Comparison, IdReference, JobMetrics, ManyMetrics, MetricName, Metrics, Resolution
+from shared.store import job_queries, metrics, references
 
 router = APIRouter(prefix="/v1", tags=["metrics"], dependencies=[READ])
 
@@ -63,10 +63,12 @@ To = Annotated[
 ]
 FormatQuery = Annotated[Format, Query(alias="format", description="CSV and NDJSON have one line a point.")]
 JobIds = Annotated[
-    list[UUID],
+    list[IdReference],
     _DISTINCT,
     COMMA_SEPARATED,
-    Query(description="The ids of the jobs, separated by commas."),
+    Query(
+        description="The ids of the jobs, or at least 4 first or last digits of each, separated by commas."
+    ),
 ]
 
 _TABLES: dict[int | str, dict[str, Any]] = {
@@ -81,7 +83,7 @@ _TABLES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/jobs/{job_id:uuid}/metrics", response_model=Metrics, responses={**documented(JobNotFound), **_TABLES}
+    "/jobs/{job_id:id}/metrics", response_model=Metrics, responses={**documented(JobNotFound), **_TABLES}
 )
 def get_metrics(
     services: ServicesDep,
@@ -121,7 +123,9 @@ def get_many_metrics(
     """Get the metrics of up to 50 jobs, all or those of a range of epochs or steps."""
     selection = _Selection(resolution, names, max_points, first, last)
     job_metrics = services.database.read(
-        lambda session: [_metrics(session, job_id, selection) for job_id in jobs]
+        lambda session: [
+            _metrics(session, job_id, selection) for job_id in references.find_jobs(session, jobs)
+        ]
     )
     return ManyMetrics(data=tuple(job_metrics)) if format_ is Format.JSON else _table(job_metrics, format_)
 
@@ -131,7 +135,7 @@ def compare_jobs(
     services: ServicesDep, jobs: Annotated[JobIds, Field(min_length=2, max_length=10)]
 ) -> Comparison:
     """Compare two to ten jobs: how their specifications differ, their metrics, their evaluations."""
-    return services.database.read(lambda session: compare(session, jobs))
+    return services.database.read(lambda session: compare(session, references.find_jobs(session, jobs)))
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import APIRouter, Body, Query, Response
 
-from api.deps import IdempotencyKey, ServicesDep
+from api.deps import IdempotencyKey, ServicesDep, id_in_path
 from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep, SubmitterDep
 from api.http.headers import REPLAYED
 from api.http.paging import Cursors, PageDep
@@ -21,14 +21,14 @@ from shared.errors import (
     SweepNotFound,
 )
 from shared.schemas import Objective, Page, Sweep, SweepCreate, SweepDetail
-from shared.store import sweeps
+from shared.store import references, sweeps
 from shared.store.keyset import CreationKey
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
 _CURSORS = Cursors("sweeps", CreationKey)
 
-SweepId = Annotated[UUID, Path(description="The sweep's id.")]
+SweepId = Annotated[UUID, id_in_path("sweep_id", "sweep", references.find_sweep)]
 RankedBy = Annotated[Objective, Query(alias="metric", description="What the jobs are ranked by.")]
 
 _EXAMPLES = {

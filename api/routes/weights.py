@@ -20,14 +20,14 @@ _MAX_EPOCHS = 1_000
 Epoch = Annotated[int, Path(ge=0, lt=_MAX_EPOCHS, description="The epoch, from 0.", examples=[0])]
 
 
-@router.get("/{job_id:uuid}/weights", responses=documented(JobNotFound))
+@router.get("/{job_id:id}/weights", responses=documented(JobNotFound))
 def list_weights(services: ServicesDep, job_id: JobId) -> KeptWeights:
     """List the epochs whose weights a job has kept so far: all that it has recorded, with `keep_weights`."""
     return services.database.read(lambda session: weights.kept(session, job_id))
 
 
 @router.get(
-    "/{job_id:uuid}/weights/{epoch}",
+    "/{job_id:id}/weights/{epoch}",
     response_class=Response,
     responses={**documented(JobNotFound, WeightsNotFound), **documented_file("The weights")},
 )

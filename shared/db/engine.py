@@ -33,6 +33,15 @@ T = TypeVar("T")
 _log = log.get_logger(__name__)
 
 
+class _Session(Session):
+    """A session that loses no change when what it has read is to be read again."""
+
+    def expire_all(self) -> None:
+        """Forget what was read, so that it is read again; what was changed is written first."""
+        self.flush()  # SQLAlchemy would forget it too
+        super().expire_all()
+
+
 class Database:
     """The database that API and workers share. Thread-safe.
 
@@ -74,8 +83,8 @@ class Database:
         self._refusal = ""
         self._write_lock = Lock()
         self._committed = committed
-        self._writers = sessionmaker(self.engine, expire_on_commit=False)
-        self._readers = sessionmaker(self.read_engine, expire_on_commit=False)
+        self._writers = sessionmaker(self.engine, class_=_Session, expire_on_commit=False)
+        self._readers = sessionmaker(self.read_engine, class_=_Session, expire_on_commit=False)
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +108,7 @@ class Database:
         """Retry nothing after `within_s` seconds from now, nor what is being retried already: for a stop."""
         self._give_up_at = monotonic() + within_s
 
-    def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
+    def _run(self, sessions: sessionmaker[_Session], work: Callable[[Session], T]) -> T:
         if self._refusal:
             raise floor.VersionOutdated(self._refusal)
 

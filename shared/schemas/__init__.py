@@ -14,6 +14,7 @@ from shared.schemas.evaluations import (
 )
 from shared.schemas.events import JobEvent, StreamEnd, StreamReset
 from shared.schemas.health import Check, Dependency, Live, Readiness, Version
+from shared.schemas.ids import PART_OF_ID, IdReference
 from shared.schemas.job_logs import JobLogLine, LogLevel
 from shared.schemas.job_requests import (
     QUEUE_PATTERN,
@@ -128,6 +129,7 @@ __all__ = [
     "ALIAS_PATTERN",
     "MAX_POSITION",
     "MAX_SWEEP_JOBS",
+    "PART_OF_ID",
     "QUEUE_PATTERN",
     "WITHOUT_KEY",
     "Alias",
@@ -161,6 +163,7 @@ __all__ = [
     "EvaluationResult",
     "FinishedInMinute",
     "GridSweepCreate",
+    "IdReference",
     "ImagePrediction",
     "Job",
     "JobBatch",

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict,
 
 from shared.lifecycle import JobKind, JobState
 from shared.schemas.base import PARTIAL_UPDATE, Request, Response, StrictNumber
+from shared.schemas.ids import IdReference
 from shared.schemas.problems import Problem
 from shared.schemas.specs import EvaluateRequest, SpecChanges, TrainRequest
 from shared.texts import PRINTABLE
@@ -80,7 +81,7 @@ class _JobSubmission(_JobOptions):
     scheduled_at: UtcTime | None = Field(
         default=None, description="The job does not start before this time; null: it may start at once."
     )
-    after: Annotated[tuple[UUID, ...], Field(max_length=16), AfterValidator(_distinct)] = Field(
+    after: Annotated[tuple[IdReference, ...], Field(max_length=16), AfterValidator(_distinct)] = Field(
         default=(),
         description="Jobs that must succeed before it starts. If one fails or is cancelled, this one is "
         "cancelled. An evaluation may name one of them as its model: the one that it trains.",
@@ -175,7 +176,7 @@ class JobBatch(Request):
     """A request to apply one action to several jobs. Each job succeeds or fails on its own."""
 
     action: BatchAction
-    ids: Annotated[tuple[UUID, ...], Field(min_length=1, max_length=200), AfterValidator(_distinct)]
+    ids: Annotated[tuple[IdReference, ...], Field(min_length=1, max_length=200), AfterValidator(_distinct)]
 
 
 class BatchResult(Response):

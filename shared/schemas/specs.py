@@ -1,7 +1,6 @@
 """Specs: the parameters of training and evaluation jobs."""
 
 import re
-from contextlib import suppress
 from enum import StrEnum
 from math import ceil
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from shared.schemas.base import PARTIAL_UPDATE, Request, StrictNumber
+from shared.schemas.ids import PART_OF_ID, parse_id
 
 
 class ModelKind(StrEnum):
@@ -77,14 +77,10 @@ ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
 def _parse_model_reference(value: Any) -> UUID | str:
-    if isinstance(value, UUID):
-        return value
-    text = str(value)
-    with suppress(ValueError):
-        return UUID(text)
-    if not re.fullmatch(ALIAS_PATTERN, text):
-        raise ValueError("must be a model's id, or its alias such as `champion`")
-    return text
+    parsed = parse_id(value)
+    if parsed is None and not re.fullmatch(ALIAS_PATTERN, str(value)):
+        raise ValueError("must be a model's id, or at least 4 of its digits, or its alias such as `champion`")
+    return str(value) if parsed is None else parsed
 
 
 def _refuse_id(value: str) -> str:
@@ -94,9 +90,9 @@ def _refuse_id(value: str) -> str:
 
 
 ModelReference = Annotated[
-    UUID | Annotated[str, Field(pattern=ALIAS_PATTERN)],
+    UUID | Annotated[str, Field(pattern=f"{ALIAS_PATTERN}|{PART_OF_ID}")],
     BeforeValidator(_parse_model_reference),
-    Field(description="A model's id, or its alias."),
+    Field(description="A model's id, at least 4 of its first or last digits, or its alias."),
 ]
 
 Alias = Annotated[str, Field(pattern=ALIAS_PATTERN), AfterValidator(_refuse_id)]

@@ -1,5 +1,6 @@
 """Trained models: listing, finding, describing, naming and deleting them."""
 
+import re
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from shared.errors import ModelInUse, ModelNotFound
 from shared.lifecycle import TERMINAL, EventType, JobKind
 from shared.store import rights
 from shared.store.keyset import CreationKey, newest_first
+from shared.store.references import find_model
 from shared.store.rights import LOCAL, Actor, refusal
 from shared.store.transitions import change
 
@@ -56,8 +58,8 @@ def named(session: Session) -> list[schemas.ModelSummary]:
 def best(session: Session) -> schemas.ModelSummary | None:
     """Return the model of the greatest accuracy, of several the newest one; None if there is no model."""
     statement = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
-    row = session.scalar(statement.order_by(Model.accuracy.desc(), Model.id.desc()).limit(1))
-    return row and _summary(row)
+    rows = session.scalars(statement.order_by(Model.accuracy.desc(), Model.id.desc()).limit(1))
+    return next(iter(_summaries(session, rows.all())), None)
 
 
 def file_sizes(session: Session, model_id: UUID) -> dict[schemas.ModelFormat, int]:
@@ -201,16 +203,19 @@ def file(
 
 
 def find(session: Session, reference: schemas.ModelReference) -> tables.Model:
-    """Return the model with an id or alias.
+    """Return the model with an id or alias; of an id, which is that of its job too, some digits will do.
 
     Raises:
         ModelNotFound: there is no such model, or it was deleted.
+        AmbiguousId: several models have these digits.
     """
     if isinstance(reference, UUID):
         row = session.get(tables.Model, reference)
     else:
         named = select(tables.ModelAlias.model_id).where(tables.ModelAlias.alias == reference)
         row = session.scalar(select(tables.Model).where(tables.Model.id == named.scalar_subquery()))
+        if row is None and re.fullmatch(schemas.PART_OF_ID, reference):
+            row = session.get(tables.Model, find_model(session, reference))
     return _existing(row, reference)
 
 

@@ -96,6 +96,8 @@ def _size(field: str, requested: int | None, default: int, rows: int) -> int:
 def _new_job(
     request: TrainJobCreate | EvaluateJobCreate, spec: TrainSpec | EvaluateSpec, model_id: UUID | None = None
 ) -> NewJob:
+    after = tuple(job_id for job_id in request.after if isinstance(job_id, UUID))
+    assert len(after) == len(request.after), "short ids were looked up"
     return NewJob(
         id=uuid7(),
         kind=request.kind,
@@ -108,5 +110,5 @@ def _new_job(
         max_runtime_s=request.max_runtime_s,
         model_id=model_id,
         earliest_at=request.scheduled_at,
-        after=request.after,
+        after=after,
     )

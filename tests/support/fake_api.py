@@ -32,6 +32,7 @@ from shared.schemas import (
     Worker,
     WorkerAttempt,
 )
+from shared.schemas.ids import is_part
 from tests.support.factories import make_epoch, make_evaluation, make_spec
 from trainshed.async_client import AsyncClient
 from trainshed.client import Client
@@ -304,11 +305,10 @@ class FakeApi:
         path = request.url.path
         if path == "/readyz":
             return self.ready
-        if path in ("/v1/workers", "/v1/models"):
-            listed: Sequence[Any] = self.workers if path == "/v1/workers" else self._models()
-            return _json(_page(request, listed))
-        if re.fullmatch(r"/v1/workers/[^/]+/attempts", path):
-            return _json(_page(request, self.attempts))
+        lists: dict[str, Sequence[Any]] = {"/v1/workers": self.workers, "/v1/models": self._models()}
+        lists |= {f"/v1/workers/{worker.id}/attempts": self.attempts for worker in self.workers}
+        if path in lists:
+            return _json(_page(request, lists[path]))
         if path == "/v1/jobs":
             return self._submit(request) if request.method == "POST" else self._list(request)
         if path == "/v1/jobs/batch":
@@ -318,7 +318,17 @@ class FakeApi:
             return _json(JobCounts(total=sum(states.values()), states=states, queues={}))
         if match := re.fullmatch(r"/v1/(jobs|models)/([0-9a-f-]{36})(/[\w./]+)?", path):
             return self._get(request, match[1], UUID(match[2]), match[3] or "")
+        if match := re.fullmatch(r"/v1/(jobs|models)/([\w-]+)", path):
+            return self._find(match[1], match[2])
         return make_problem(404, f"there is nothing at {path}")
+
+    def _find(self, kind: str, part: str) -> httpx.Response:
+        """Respond to a GET of what has an id with this part; the state of a job stays as it is."""
+        if kind == "jobs":
+            jobs = [states[0] for job_id, states in self.states.items() if is_part(part, job_id)]
+            return _json(jobs[0]) if jobs else make_problem(404, f"no job's id begins or ends with {part}")
+        models = [model for model in self._models() if is_part(part, model.id) or is_part(part, model.job_id)]
+        return _json(models[0]) if models else make_problem(404, f"there is no model {part}")
 
     def _models(self) -> list[ModelDetail]:
         last = [states[-1] for states in self.states.values()]

@@ -125,7 +125,7 @@ def change(
         raise typer.BadParameter(
             "say what to change: --weight, --max-running, --team, --urgent or --no-urgent"
         )
-    changed = server.change_api_key(find_key(server, key), ApiKeyUpdate.model_validate(changes))
+    changed = server.change_api_key(find_key(server.api_keys(), key), ApiKeyUpdate.model_validate(changes))
     at_most = f"at most {changed.max_running}" if changed.max_running else "any number"
     message = (
         f"Key {changed.id} has weight {changed.weight:g}, and {at_most} of its jobs run at the same time."
@@ -147,7 +147,8 @@ def _limit(max_running: str | None) -> int | None:
 @app.command()
 def revoke(key: KeyReference, server: options.Server, as_json: options.Json = False) -> None:
     """Revoke a key, at once and for good."""
-    me, before, key_id = server.me(), server.api_keys(), find_key(server, key)
+    me, before = server.me(), server.api_keys()
+    key_id = find_key(before, key)
     server.revoke_api_key(key_id)
     confirm({"revoked": str(key_id)}, f"Key {key_id} is revoked.", as_json=as_json)
     _warn(me, before, [each for each in before if each.id != key_id])

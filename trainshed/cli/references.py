@@ -1,117 +1,88 @@
-"""References to jobs, sweeps and models: an id, the start or end of an id, an alias, or `last`."""
+"""References to jobs, sweeps, models and keys, as people type them: `last`, or what the server looks up."""
 
-import re
 from collections.abc import Callable, Iterable
-from itertools import islice
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 import httpx
 
+from shared.schemas import ApiKey
+from shared.schemas.ids import is_part, parse_id
 from trainshed.client import Client
 from trainshed.errors import TrainshedApiError, UsageError
+from trainshed.operations.base import LAST
 
 T = TypeVar("T")
 
-LAST = "last"
-
 _NAMES_OF_MODELS = f"give its id or alias, its job, or `{LAST}`; `trainshed models` lists them"
-_MAX_SEARCHED = 1_000  # newest jobs among which part of an id is looked up
-_PART_OF_ID = re.compile(r"[0-9a-f-]{4,35}")
-_ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
 def find_job(server: Client, reference: str) -> UUID:
-    """Return the id of the job that a reference names.
-
-    A reference is the id, its first or last characters (four or more), or `last` for the newest job.
+    """Return the id of the job that a reference names: its id, some digits of it, or `last` for the newest.
 
     Raises:
-        UsageError: the reference is none of these, or names no job or several.
+        UsageError: the reference is none of these, or there is no job.
+        TrainshedApiError: the digits are those of no job, or of several.
     """
     text = reference.strip().lower()
     if text == LAST:
-        return _newest(server)
-    if job_id := _uuid(text):
-        return job_id
-    return _by_part(text, "job", (job.id for job in server.jobs()))
+        for job in server.jobs(page_size=1):
+            return job.id
+        raise UsageError("there is no job yet: submit one with `trainshed train`")
+    job_id = parse_id(text)
+    return job_id if isinstance(job_id, UUID) else server.job(text).id
 
 
 def find_sweep(server: Client, reference: str) -> UUID:
-    """Return the id of the sweep that a reference names, as `find_job` does.
-
-    Raises:
-        UsageError: the reference names no sweep or several.
-    """
+    """Return the id of the sweep that a reference names; references and errors are as in `find_job`."""
     text = reference.strip().lower()
-    ids = (sweep.id for sweep in server.sweeps())
     if text == LAST:
-        for sweep_id in ids:
-            return sweep_id
+        for sweep in server.sweeps():
+            return sweep.id
         raise UsageError("there is no sweep yet: submit one with `trainshed sweep submit`")
-    return _uuid(text) or _by_part(text, "sweep", ids)
+    sweep_id = parse_id(text)
+    return sweep_id if isinstance(sweep_id, UUID) else server.sweep(text).id
 
 
-def find_key(server: Client, reference: str) -> UUID:
-    """Return the id of the API key that a reference names: its id, or the start or the end of its id.
+def find_key(keys: Iterable[ApiKey], reference: str) -> UUID:
+    """Return the id of the only one of the API keys that a reference names: its id, or some digits of it.
 
     Raises:
         UsageError: the reference names no key or several.
     """
-    text = reference.strip().lower()
-    return _uuid(text) or _by_part(text, "key", (key.id for key in server.api_keys()), or_last=False)
-
-
-def _by_part(text: str, noun: str, ids: Iterable[UUID], *, or_last: bool = True) -> UUID:
-    """Return the only id of which the text is the start or the end, among the newest."""
-    if not _PART_OF_ID.fullmatch(text):
-        names = f"its id, the end of its id, or `{LAST}`" if or_last else "its id, or the end of its id"
-        raise UsageError(f"{text!r} is not a {noun}: give {names}")
-    ids = list(islice(ids, _MAX_SEARCHED))
-    matches = [some_id for some_id in ids if _is_part(text, some_id)]
-    if len(matches) == 1:
-        return matches[0]
+    text = reference.strip()
+    key_id = parse_id(text)
+    if isinstance(key_id, UUID):
+        return key_id
+    matches = [key.id for key in keys if is_part(text, key.id)]
     if not matches:
-        raise UsageError(f"{text!r} matches none of the newest {len(ids):,} {noun}s: give the whole id")
-    raise UsageError(f"{text!r} matches {', '.join(map(str, matches[:3]))}: give more of the {noun}'s id")
-
-
-def _is_part(text: str, some_id: UUID) -> bool:
-    return str(some_id).startswith(text) or str(some_id).endswith(text)
+        raise UsageError(f"{text!r} is not a key: give its id, or the end of its id, as `keys list` shows it")
+    if len(matches) > 1:
+        raise UsageError(f"{text!r} matches {', '.join(map(str, matches[:3]))}: give more of the key's id")
+    return matches[0]
 
 
 def find_model(server: Client, reference: str) -> UUID:
     """Return the id of the model that a reference names: its id, its alias, or a reference to its job.
 
-    Of an id, the start or the end will do, as for jobs.
-
     Raises:
         UsageError: the reference names nothing, or a job without a model.
+        TrainshedApiError: digits are those of several.
     """
     text = reference.strip()
-    some_id = _uuid(text.lower())
-    if some_id and not if_exists(lambda: server.job(some_id)):
-        return some_id
-    if text != LAST and _ALIAS.fullmatch(text) and (model := if_exists(lambda: server.model(text))):
+    if text.lower() == LAST:
+        job = server.job(find_job(server, LAST))
+    elif model := if_exists(partial(server.model, text)):
         return model.id
-    if not some_id and text.lower() != LAST:
-        if not _PART_OF_ID.fullmatch(text.lower()):
+    else:
+        found = if_exists(partial(server.job, text)) if parse_id(text) else None
+        if found is None:
             raise UsageError(f"{text!r} is not a model: {_NAMES_OF_MODELS}")
-        if model_id := _model_by_part(server, text.lower()):
-            return model_id
-    job = server.job(find_job(server, reference))
+        job = found
     if job.model_id is None:
         raise UsageError(f"job {job.id} has no model: it is {job.state}")
     return job.model_id
-
-
-def _model_by_part(server: Client, text: str) -> UUID | None:
-    """Return the only model of which the text is the start or the end of its id or its job's."""
-    newest = list(islice(server.models(), _MAX_SEARCHED))
-    matches = [model.id for model in newest if _is_part(text, model.id) or _is_part(text, model.job_id)]
-    if len(matches) > 1:
-        raise UsageError(f"{text!r} matches {', '.join(map(str, matches[:3]))}: give more of the model's id")
-    return matches[0] if matches else None
 
 
 def if_exists(get: Callable[[], T]) -> T | None:
@@ -122,16 +93,3 @@ def if_exists(get: Callable[[], T]) -> T | None:
         if error.problem.status == httpx.codes.NOT_FOUND:
             return None
         raise
-
-
-def _newest(server: Client) -> UUID:
-    for job in server.jobs(page_size=1):
-        return job.id
-    raise UsageError("there is no job yet: submit one with `trainshed train`")
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

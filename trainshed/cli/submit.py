@@ -15,7 +15,7 @@ from trainshed.cli.follow import follow_submitted
 from trainshed.cli.references import find_job, find_model
 from trainshed.cli.request_file import read_train_request
 from trainshed.client import Client
-from trainshed.errors import UsageError
+from trainshed.errors import TrainshedApiError, UsageError
 
 RequestFile = Annotated[
     Path | None,
@@ -99,7 +99,7 @@ def _ids(server: Client, jobs: Sequence[str] | None) -> list[str] | None:
 def _model_id(server: Client, model: str, after: Sequence[str]) -> UUID:
     """Return the id of a model, or of the job among those of --after that is to train it."""
     if after:
-        with suppress(UsageError):  # it is no job
+        with suppress(UsageError, TrainshedApiError):  # it is no job
             job_id = find_job(server, model)
             if str(job_id) in after:
                 return job_id

@@ -236,7 +236,7 @@ def model_details(model: ModelSummary) -> Group:
         shape = ", ".join(["batch", *map(str, layer.output_shape)])
         trainable = "yes" if layer.trainable else "no"
         table.add_row(cell(layer.name), layer.type, Text(f"[{shape}]"), f"{layer.parameters:,}", trainable)
-    facts = (
+    facts: tuple[tuple[str, RenderableType], ...] = (
         ("Model", str(model.id)),
         ("Alias", cell(model.alias)),
         ("Description", Text(printable(model.description or NOTHING, allowed="\n"))),

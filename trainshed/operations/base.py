@@ -1,5 +1,6 @@
 """What all operations share: requests, pages, and the ways to name a job, a model or a sweep."""
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -7,7 +8,8 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel
 
 from shared import schemas
-from shared.schemas import Page
+from shared.schemas import ALIAS_PATTERN, Page
+from shared.schemas.ids import parse_id
 from trainshed.connection import Connection
 from trainshed.errors import UsageError
 from trainshed.notebook.answers import Job
@@ -16,14 +18,20 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T", bound=BaseModel)
 
 JobLike = schemas.Job | schemas.SweepResult | UUID | str
-"""A job: itself, a result of a sweep, its id, or `last` for the newest one."""
+"""A job: itself, a result of a sweep, its id or the end of it, or `last` for the newest one."""
 ModelLike = schemas.ModelSummary | schemas.Job | UUID | str
-"""A model: itself, the job that trained it, its id or alias, or `last` for the newest one."""
+"""A model: itself, the job that trained it, its id or the end of it, its alias, or `last`."""
 SweepLike = schemas.Sweep | UUID | str
-"""A sweep: itself, its id, or `last` for the newest one."""
+"""A sweep: itself, its id or the end of it, or `last` for the newest one."""
 
 LAST = "last"
 PAGE_SIZE = 100
+
+
+class _Identified(BaseModel):
+    """What has an id."""
+
+    id: UUID
 
 
 class Operations:
@@ -92,19 +100,21 @@ class Operations:
             return model.model_id
         if model == LAST:
             return await self._id(model, "model", Page[schemas.ModelSummary], "/v1/models")
+        if parse_id(model) is None and not re.fullmatch(ALIAS_PATTERN, str(model)):
+            raise UsageError(f"{model!r} is not a model: give its id or alias, its job, or `{LAST}`")
         return model
 
     async def _id(self, reference: UUID | str, noun: str, schema: type[Page[Any]], path: str) -> UUID:
-        if isinstance(reference, UUID):
-            return reference
         if reference == LAST:
             for item in (await self._get(schema, path, limit=1)).data:
                 return UUID(str(item.id))
             raise UsageError(f"there is no {noun} yet")
-        try:
-            return UUID(reference)
-        except ValueError:
-            raise UsageError(f"{reference!r} is not a {noun}'s id, nor `{LAST}`") from None
+        parsed = parse_id(reference)
+        if parsed is None:
+            raise UsageError(f"{reference!r} is not a {noun}: give its id, the end of its id, or `{LAST}`")
+        if isinstance(parsed, UUID):
+            return parsed
+        return (await self._get(_Identified, f"{path}/{parsed}")).id  # which the server finds
 
 
 def to_json(body: BaseModel) -> dict[str, Any]:

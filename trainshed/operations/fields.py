@@ -58,7 +58,7 @@ class JobFields(TypedDict, total=False):
     max_attempts: int
     max_runtime_s: float | None
     scheduled_at: datetime | None
-    after: Sequence[UUID]
+    after: Sequence[UUID | str]
 
 
 class TrainFields(JobFields, total=False):

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
@@ -13,8 +12,9 @@ from api.jobs.comparison import compare
 from api.web.curves import curves
 from api.web.pages import Stream, render
 from shared.lifecycle import TERMINAL, JobKind
-from shared.schemas import Comparison, JobEvaluation
+from shared.schemas import Comparison, IdReference, JobEvaluation
 from shared.store import activity
+from shared.store.references import find_jobs
 
 router = APIRouter(include_in_schema=False, dependencies=[READ])
 
@@ -22,8 +22,8 @@ MAX_JOBS = 10
 
 _LAST = ("val_accuracy", "accuracy", "val_loss", "loss")  # of `LastMetrics`
 
-_Ids = Annotated[tuple[UUID, ...], COMMA_SEPARATED, Query(alias="job")]
-_IdsOfApi = Annotated[tuple[UUID, ...], COMMA_SEPARATED, Query(alias="jobs")]
+_Ids = Annotated[tuple[IdReference, ...], COMMA_SEPARATED, Query(alias="job")]
+_IdsOfApi = Annotated[tuple[IdReference, ...], COMMA_SEPARATED, Query(alias="jobs")]
 
 
 @router.get("/compare")
@@ -39,7 +39,7 @@ def show_comparison(
         return render(request, "compare.html", comparison=None, ids=ids, most=MAX_JOBS)
 
     def read(session: Session) -> tuple[Comparison, datetime]:
-        return compare(session, ids), activity.read_now(session)
+        return compare(session, find_jobs(session, ids)), activity.read_now(session)
 
     comparison, now = services.database.read(read)
     jobs = comparison.jobs
@@ -52,7 +52,7 @@ def show_comparison(
         now=now,
         stream=None if is_final else Stream("/v1/stream", end),
         comparison=comparison,
-        ids=ids,
+        ids=[job.id for job in jobs],
         equal={name: value for name, value in specs[0].items() if name not in comparison.differing},
         last={name: [getattr(job.metrics, name, None) for job in jobs] for name in _LAST},
         charts=[curves(series) for series in comparison.series] if trains else [],

@@ -28,7 +28,7 @@ from shared.store import activity, dependencies, job_edits, job_queries, rights
 from shared.store.events import Cursor
 from shared.store.rights import Actor
 
-router = APIRouter(prefix="/jobs/{job_id:uuid}", include_in_schema=False)
+router = APIRouter(prefix="/jobs/{job_id:id}", include_in_schema=False)
 
 TABS = {
     "training": "Training",

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
 from urllib.parse import urlencode
-from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -20,10 +19,18 @@ from api.web.fields import Field
 from api.web.forms import FormDep, see_other
 from api.web.pages import render
 from shared.datasets import catalog
-from shared.errors import DatasetNotFound, InvalidSpec, JobNotFound, ModelNotFound, PredecessorFailed
+from shared.errors import (
+    AmbiguousId,
+    DatasetNotFound,
+    InvalidSpec,
+    JobNotFound,
+    ModelNotFound,
+    PredecessorFailed,
+)
 from shared.lifecycle import JobKind
 from shared.schemas import JobCreate
-from shared.store import job_queries, models, queues
+from shared.schemas.ids import parse_id
+from shared.store import job_queries, models, queues, references
 
 router = APIRouter(prefix="/jobs/new", include_in_schema=False, dependencies=[SUBMIT])
 
@@ -42,8 +49,10 @@ def show_form(request: Request, services: ServicesDep) -> Response:
     """Show the form, filled with what the address says: fields, or `from`, a job to start from."""
     values = dict(request.query_params)
     kind = _kind(values)
-    if source := _id(values.pop("from", "")):
-        job = services.database.read(lambda session: job_queries.summary(session, source))
+    if source := parse_id(values.pop("from", "")):
+        job = services.database.read(
+            lambda session: job_queries.summary(session, references.find_job(session, source))
+        )
         kind = job.kind
         values = {**fields.unparse(fields.of_kind(kind), submission.request_like(job)), **values}
     return _page(request, services, kind, values)
@@ -58,7 +67,7 @@ async def submit_form(
     try:
         job = fields.parse(kind, fields.of_kind(kind), form)
         submitted = await submission.submit(services, submitter, job, _key(form, job))
-    except (ValidationError, InvalidSpec, ModelNotFound):
+    except (ValidationError, InvalidSpec, ModelNotFound, AmbiguousId):
         return await run_in_threadpool(_page, request, services, kind, form, is_submitted=True)
     except (JobNotFound, PredecessorFailed) as error:
         refused = {"after": str(error)}
@@ -97,6 +106,8 @@ def _page(
         wrong = {"model_id": str(error)}
     except JobNotFound as error:  # of which the model is to come
         wrong = {"after": str(error)}
+    except AmbiguousId as error:
+        wrong = {"": str(error)}
     wrong |= refused or {}
     return render(
         request,
@@ -159,13 +170,6 @@ def _sentence(name: str, text: str) -> str:
 
 def _kind(values: Mapping[str, str]) -> JobKind:
     return JobKind.EVALUATE if values.get("kind") == JobKind.EVALUATE else JobKind.TRAIN
-
-
-def _id(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def _key(form: Mapping[str, str], job: JobCreate) -> str | None:

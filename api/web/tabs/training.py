@@ -12,11 +12,13 @@ from starlette.datastructures import QueryParams
 
 from api.jobs.metric_series import downsample
 from api.services import Services
-from shared.errors import JobNotFound
+from shared.errors import AmbiguousId, JobNotFound
 from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import Job, JobDetail, JobListQuery, JobOrder, MetricName, Resolution, TrainSpec
+from shared.schemas.ids import parse_id
 from shared.store import job_lists, job_queries, metrics, timelines
 from shared.store.metrics import MetricArrays
+from shared.store.references import find_job
 
 MAX_OVERLAID = 4
 """The most jobs that are drawn over a job; more curves cannot be told apart."""
@@ -101,8 +103,8 @@ def _overlaid(session: Session, job_id: UUID, text: str) -> list[Job]:
     """Return the training jobs that an address names; what is no such job is left out."""
     jobs: dict[UUID, Job] = {}
     for part in text.split(","):
-        with suppress(ValueError, JobNotFound):
-            other = job_queries.summary(session, UUID(part.strip()))
+        with suppress(JobNotFound, AmbiguousId):
+            other = job_queries.summary(session, find_job(session, parse_id(part.strip()) or ""))
             if other.kind is JobKind.TRAIN and other.id != job_id:
                 jobs[other.id] = other
     return list(jobs.values())[:MAX_OVERLAID]

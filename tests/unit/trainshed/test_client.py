@@ -308,8 +308,17 @@ def test_a_job_is_named_by_itself_its_id_or_last(api: FakeApi, server: Client) -
     assert server.last().id == job.id
 
 
+def test_a_job_is_named_by_the_end_of_its_id(api: FakeApi, server: Client) -> None:
+    job_id = api.add(*make_states(make_job()))
+    short = str(job_id)[-8:]
+    assert server.job(short).id == server.cancel(short).id == server.wait(short).id == job_id
+    assert server.retry(short).retry_of == job_id
+    with pytest.raises(TrainshedApiError, match="no job's id begins or ends with ffffffff"):
+        server.job("ffffffff")
+
+
 def test_what_names_no_job_is_refused(server: Client) -> None:
-    with pytest.raises(UsageError, match="'first' is not a job's id, nor `last`"):
+    with pytest.raises(UsageError, match="'first' is not a job: give its id, the end of its id, or `last`"):
         server.job("first")
     with pytest.raises(UsageError, match="there is no job yet"):
         server.last()

@@ -23,7 +23,7 @@ from shared.schemas import (
 from tests.support import factories
 from tests.support.drawings import make_drawing
 from tests.support.onnx_models import make_readable_model
-from trainshed import Client, TrainshedApiError
+from trainshed import Client, TrainshedApiError, UsageError
 
 
 def _file(format_: str = "PNG") -> bytes:
@@ -117,6 +117,25 @@ def test_a_model_is_given_an_alias_read_by_it_and_deleted(server: Client, model_
     assert list(server.models()) == []
     with pytest.raises(TrainshedApiError, match="there is no model"):
         server.model(model_id)
+
+
+def test_the_description_alone_is_changed(server: Client, model_id: UUID) -> None:
+    assert server.change_model(model_id, description="mine").description == "mine"
+    assert server.model(model_id).description == "mine"
+
+
+def test_models_and_sweeps_are_named_by_the_ends_of_their_ids(
+    server: Client, database: Database, model_id: UUID
+) -> None:
+    sweep_id, _ = factories.sweep(database, epochs=[1, 2])
+
+    assert server.model(str(model_id)[-8:]).id == model_id
+    assert server.evaluate(str(model_id)[-8:]).model_id == model_id
+    assert server.sweep(str(sweep_id)[-8:]).id == server.cancel_sweep(str(sweep_id)[-8:]).id == sweep_id
+    with pytest.raises(
+        UsageError, match="'Bad Alias' is not a model: give its id or alias, its job, or `last`"
+    ):
+        server.model("Bad Alias")
 
 
 def test_every_page_of_models_is_listed(server: Client, database: Database) -> None:

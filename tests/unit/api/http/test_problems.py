@@ -31,4 +31,7 @@ def test_documented_response_has_an_example_of_each_problem_type_of_its_status()
 
     examples = responses[422]["content"]["application/problem+json"]["examples"]
     assert set(examples) == {"invalid-spec", INVALID_REQUEST.slug}
-    assert set(responses) == {404, 422, 500, 503}
+    assert set(responses) == {404, 409, 422, 500, 503}
+    # of what is named by an id, some digits may be several ids'
+    assert set(responses[409]["content"]["application/problem+json"]["examples"]) == {"ambiguous-id"}
+    assert 409 not in documented(errors.WorkerNotFound)

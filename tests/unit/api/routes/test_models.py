@@ -116,6 +116,17 @@ def test_alias_refers_to_a_model_and_can_be_moved(client: httpx.Client, database
     assert [model["alias"] for model in client.get("/v1/models").json()["data"]] == ["champion", None]
 
 
+def test_a_description_alone_is_stored(client: httpx.Client, database: Database) -> None:
+    _, model = factories.succeeded(database)
+    path = f"/v1/models/{model.id}"
+
+    answers = [client.patch(path, json={"description": text}) for text in ("mine", None)]
+
+    assert [answer.json()["description"] for answer in answers] == ["mine", None]
+    client.patch(path, json={"description": "yours"})
+    assert client.get(path).json()["description"] == "yours"
+
+
 @pytest.mark.parametrize("alias", ["", "Best", "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f", "a" * 32, "a b"])
 def test_alias_in_the_form_of_an_id_is_refused(client: httpx.Client, database: Database, alias: str) -> None:
     _, model = factories.succeeded(database)

@@ -33,6 +33,18 @@ def test_a_write_is_committed_and_returns_the_result_of_its_function(database: D
     assert database.read(lambda session: session.get_one(Job, job_id).id) == job_id
 
 
+def test_what_was_changed_is_written_before_it_is_read_again(database: Database) -> None:
+    job_id = submitted(database)
+
+    def rename(session: Session) -> str | None:
+        session.get_one(Job, job_id).name = "renamed"
+        session.expire_all()
+        return session.get_one(Job, job_id).name
+
+    assert database.write(rename) == "renamed"
+    assert database.read(lambda session: session.get_one(Job, job_id).name) == "renamed"
+
+
 def test_a_write_that_raises_is_rolled_back_and_not_retried(database: Database) -> None:
     runs = []
 

@@ -1,12 +1,16 @@
 """`trainshed model`."""
 
 import json
+import re
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.command_line import CommandLine
 from tests.support.fake_api import make_job, make_success
+from trainshed.cli.main import app
 
 
 def test_a_model_is_shown(cli: CommandLine) -> None:
@@ -70,3 +74,11 @@ def test_a_download_is_written_to_stdout(
         "give one of them" in cli.run("model", "last", "--download", "onnx", "--output", "-", "--json").stderr
     )
     assert "is a folder" in cli.run("model", "last", "--download", "tfjs", "--output", "-").stderr
+
+
+def test_a_description_alone_is_stored(url: str, model_id: UUID) -> None:
+    for text, shown in (("mine", "mine"), ("", "-")):
+        changed = CliRunner().invoke(app, ["model", str(model_id), "--description", text, "--url", url])
+        again = CliRunner().invoke(app, ["model", str(model_id), "--url", url])
+        for result in (changed, again):
+            assert re.findall(r"Description +(\S+)", result.stdout) == [shown]

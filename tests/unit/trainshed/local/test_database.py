@@ -1,5 +1,6 @@
 """Migrating the database that the settings name; a version that is too old for it is refused."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from trainshed.local.database import migrate, opened, require_version, unregiste
 
 def test_migrating_creates_the_database_and_is_idempotent(settings: Settings) -> None:
     for _ in range(2):
-        migrate(settings)
+        migrate(settings, print)
     assert (settings.data_dir / "trainshed.db").stat().st_size > 0
 
 
@@ -25,7 +26,7 @@ def test_what_is_too_old_for_the_database_is_refused(settings: Settings, tmp_pat
     url = migrate_url(f"sqlite:///{tmp_path / 'trainshed.db'}")
     require_version(settings)
     with open_database(url) as database, raised_floor(database):
-        for refuse in (require_version, migrate):
+        for refuse in (require_version, partial(migrate, report=print)):
             with pytest.raises(
                 UsageError, match=r"needs Trainshed 99\.0\.0 or later, and this is .*: install"
             ):
