@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from api.background import SharedCall
 from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
@@ -42,6 +43,7 @@ DecoderDep = Annotated[Decoder, from_state("decoder")]
 ModelsDep = Annotated[OnnxModels, from_state("models")]
 JobCountersDep = Annotated[JobCounters, from_state("job_counters")]
 ProcessMetricsDep = Annotated[ProcessMetrics, from_state("process_metrics")]
+ScrapeDep = Annotated[SharedCall[bytes], from_state("scrape")]
 RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]
 DelivererDep = Annotated[Deliverer, from_state("deliverer")]
 OpenThreadsDep = Annotated[CapacityLimiter, from_state("open_threads")]
