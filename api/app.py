@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from api.background import SharedCall
 from api.http import access_log, auth, docs_page, error_handlers, openapi, request_traces
 from api.http.callers import Callers
 from api.http.cross_site import CrossSiteGuard
@@ -132,9 +133,8 @@ async def _lifespan(
     ):
         last.callback(tracing.stop)
         watcher = JobWatcher(services.database, settings)
-        callers = Callers(services.database, settings)
+        callers, deliverer = Callers(services.database, settings), Deliverer(services.database, settings)
         open_streams = OpenStreams(callers)
-        deliverer = Deliverer(services.database, settings)
         rate_limiter = RateLimiter(settings.rate_limit)
         async with (
             version_floor.obeyed(services.database),
@@ -157,6 +157,7 @@ async def _lifespan(
                     "models": OnnxModels(),
                     "job_counters": JobCounters(),
                     "process_metrics": ProcessMetrics(),
+                    "scrape": SharedCall[bytes](),
                     "request_times": request_times,
                     "open_threads": CapacityLimiter(_OPEN_THREADS),
                     "rate_limiter": rate_limiter,

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from starlette.convertors import Convertor, register_url_convertor
 
+from api.background import SharedCall
 from api.jobs.event_pages import EventPages
 from api.jobs.rendered import RenderedResponses
 from api.jobs.watching import JobWatcher
@@ -46,6 +47,7 @@ DecoderDep = Annotated[Decoder, from_state("decoder")]
 ModelsDep = Annotated[OnnxModels, from_state("models")]
 JobCountersDep = Annotated[JobCounters, from_state("job_counters")]
 ProcessMetricsDep = Annotated[ProcessMetrics, from_state("process_metrics")]
+ScrapeDep = Annotated[SharedCall[bytes], from_state("scrape")]
 RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]
 DelivererDep = Annotated[Deliverer, from_state("deliverer")]
 OpenThreadsDep = Annotated[CapacityLimiter, from_state("open_threads")]

@@ -41,7 +41,7 @@ def running_server(factory: str, settings: Settings) -> Iterator[Server]:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port)]
-    command += ["--log-level", "error", "--no-access-log"]
+    command += ["--log-level", "error", "--no-access-log", "--http", "api.http.connections:Connection"]
     with _running(command, settings) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until(_responds(url), "the API responds", _START_TIMEOUT_S)

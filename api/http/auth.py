@@ -127,11 +127,19 @@ OPEN = Depends(_allow_anyone)
 CallerDep = Annotated[Caller, READ]
 
 
+async def client_of(request: Request) -> str:
+    """Return the name of who sends a request that was authorized: its key, or without one its address."""
+    caller: Caller = request.state.caller
+    return f"address {address(request.scope)}" if caller is LOCAL_CALLER else caller.limited_as
+
+
+ClientDep = Annotated[str, Depends(client_of)]
+
+
 async def submitter_of(request: Request) -> Submitter:
     """Return who submits jobs by a request: its key, or without one its address."""
     caller: Caller = request.state.caller
-    share = f"address {address(request.scope)}" if caller is LOCAL_CALLER else caller.limited_as
-    return Submitter(Share(share, caller.weight), caller.key_id, caller.actor)
+    return Submitter(Share(await client_of(request), caller.weight), caller.key_id, caller.actor)
 
 
 SubmitterDep = Annotated[Submitter, Depends(submitter_of)]

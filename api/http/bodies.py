@@ -1,6 +1,5 @@
 """Request bodies that FastAPI does not parse itself: images to classify, and overrides of a stored job."""
 
-import asyncio
 import json
 from functools import partial
 from http import HTTPStatus
@@ -10,16 +9,14 @@ from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from api.deps import DecoderDep
+from api.http.auth import ClientDep
 from api.prediction.predict import ImageInput, Inputs, to_inputs
 from shared.errors import UnsupportedImage
 from shared.schemas import PredictRequest
 
 IMAGE_TYPES = ("image/png", "image/jpeg")
-
-_MAX_RECEIVE_S = 30.0  # for images to arrive, while others may wait for their memory
 
 
 def validation_error(error: ValidationError, body: object) -> RequestValidationError:
@@ -28,7 +25,7 @@ def validation_error(error: ValidationError, body: object) -> RequestValidationE
     return RequestValidationError(errors, body=body)
 
 
-async def _inputs(request: Request, decoder: DecoderDep) -> Inputs:
+async def _inputs(request: Request, decoder: DecoderDep, client: ClientDep) -> Inputs:
     """Return the images in the body: one file, or those of a `PredictRequest`.
 
     Raises:
@@ -40,9 +37,11 @@ async def _inputs(request: Request, decoder: DecoderDep) -> Inputs:
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in IMAGE_TYPES:
-        return await decoder.decode(partial(_receive, request), lambda body: to_inputs((body,)))
+        return await decoder.decode(partial(_receive, request), lambda body: to_inputs((body,)), client)
     if media_type == "application/json":
-        return await decoder.decode(partial(_receive, request), lambda body: to_inputs(_parse_images(body)))
+        return await decoder.decode(
+            partial(_receive, request), lambda body: to_inputs(_parse_images(body)), client
+        )
     raise UnsupportedImage(
         f"the body's media type is {media_type or 'missing'}: send one of {', '.join(IMAGE_TYPES)}, or "
         "application/json"
@@ -50,15 +49,8 @@ async def _inputs(request: Request, decoder: DecoderDep) -> Inputs:
 
 
 async def _receive(request: Request) -> bytes:
-    try:
-        async with asyncio.timeout(_MAX_RECEIVE_S):
-            # not `request.body()`, which would keep it until the response
-            return b"".join([chunk async for chunk in request.stream()])
-    except TimeoutError as error:
-        detail = f"the body has not arrived within {_MAX_RECEIVE_S:g} s"
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail) from error
-    except ClientDisconnect as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST) from error  # nobody reads it
+    # not `request.body()`, which would keep it until the response
+    return b"".join([chunk async for chunk in request.stream()])
 
 
 def _parse_images(body: bytes) -> tuple[ImageInput, ...]:

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.http import problems
 from api.http.auth import Refusal
@@ -31,6 +32,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(ClientDisconnect, _client_left)
     app.add_exception_handler(DBAPIError, _database_error)
     app.add_exception_handler(PoolTimeout, _database_error)
     app.add_exception_handler(VersionOutdated, _version_outdated)
@@ -103,6 +105,11 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             kind = problems.TOO_LARGE
     return problems.respond(request, kind, detail, headers=headers)
+
+
+async def _client_left(_request: Request, _error: Exception) -> Response:
+    """Return the response to a client that left before its body had arrived: nobody reads it."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 def _unsupported_json(error: BaseException | None) -> str:

@@ -1,10 +1,10 @@
 """Middleware around every request: ids, security headers, body size limits, unexpected errors, timing."""
 
+import asyncio
 import re
 from http import HTTPStatus
 from time import perf_counter
 
-from anyio import BrokenResourceError
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +18,7 @@ from shared import log
 
 MAX_BODY_BYTES = 2**20
 MAX_IMAGES_BYTES = 5 * 2**20  # of a body that holds images to classify
+MAX_RECEIVE_S = 30.0  # for a body to arrive: the largest does by a line of 1.4 Mbit/s
 
 _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_DIGITS = 20  # of a length that are read: a number of thousands of digits is an error of Python's
@@ -43,8 +44,9 @@ class RequestContext:
 
     Gives each response and log line an `X-Request-ID`, the client's if it is well-formed. Refuses a
     compressed body with 415, and one of more than `MAX_BODY_BYTES`, or `MAX_IMAGES_BYTES`, with 413: before
-    it is received if the client states its size, else as soon as the limit is passed. Logs an unexpected
-    error, and responds with a 500 that reveals nothing of it.
+    it is received if the client states its size, else as soon as the limit is passed; and with 408 one that
+    has not arrived within `MAX_RECEIVE_S`. Logs an unexpected error, and responds with a 500 that reveals
+    nothing of it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -71,22 +73,15 @@ class RequestContext:
         log.handling_request(request_id)
         try:
             if (refusal := _refusal(scope, max_bytes)) is None:
-                await self._app(scope, _limited(receive, max_bytes), send_with_headers)
+                await self._app(scope, _limited(scope, receive, max_bytes), send_with_headers)
             else:
                 await problems.respond(Request(scope), *refusal)(scope, receive, send_with_headers)
-        except Exception as error:
-            if started and _is_disconnect(error):
-                return
+        except Exception:
             _log.exception("a request failed", method=scope["method"], path=scope["path"])
             if started:
                 raise
             response = problems.respond(Request(scope), problems.INTERNAL, problems.INTERNAL.advice)
             await response(scope, receive, send_with_headers)
-
-
-def _is_disconnect(error: Exception) -> bool:
-    """Return whether an error is what FastAPI's event streams raise when their client disconnects."""
-    return isinstance(error, ExceptionGroup) and error.split(BrokenResourceError)[1] is None
 
 
 def _request_id(scope: Scope) -> str:
@@ -112,15 +107,28 @@ def _too_large(max_bytes: int) -> str:
     return f"the body has more than {max_bytes:,} bytes. {problems.TOO_LARGE.advice}"
 
 
-def _limited(receive: Receive, max_bytes: int) -> Receive:
-    size = 0
+def _limited(scope: Scope, receive: Receive, max_bytes: int) -> Receive:
+    if scope["method"] in _METHODS_WITHOUT_BODY:
+        return receive
+    size, more, until = 0, True, None
 
     async def receive_limited() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, more, until
+        if not more:  # what comes is that the client has gone, at any time
+            return await receive()
+        loop = asyncio.get_running_loop()
+        until = until or loop.time() + MAX_RECEIVE_S
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError as error:
+            detail = f"the body has not arrived within {MAX_RECEIVE_S:g} s"
+            # what comes of it later is not received either
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from error
         size += len(message.get("body", b""))
         if size > max_bytes:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(max_bytes))
+        more = message.get("more_body", False)
         return message
 
     return receive_limited

@@ -6,7 +6,7 @@ once for all streams of a key.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Annotated
@@ -17,9 +17,15 @@ from starlette.types import Scope as RequestScope
 
 from api.background import running_tasks
 from api.deps import from_state
-from api.http.callers import REMEMBERED_S, Callers, is_local, sent_key
+from api.http.auth import ClientDep, Refusal
+from api.http.callers import LOCAL_CALLER, REMEMBERED_S, Callers, is_local, sent_key
+from api.http.problems import TOO_MANY_REQUESTS
+
+MAX_OF_CLIENT = 200
+"""Streams that a key may have open in this process: of as many pages, or watching programs."""
 
 _CHECK_S = REMEMBERED_S
+_RETRY_S = 10
 
 
 class Admission:
@@ -54,6 +60,7 @@ class OpenStreams:
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
         self._admissions: defaultdict[tuple[bytes, bool], set[Admission]] = defaultdict(set)
+        self._counts = Counter[str]()
 
     @asynccontextmanager
     async def checking(self) -> AsyncIterator[None]:
@@ -73,6 +80,24 @@ class OpenStreams:
             if not self._admissions[key]:
                 del self._admissions[key]
 
+    @contextmanager
+    def counting(self, client: str) -> Iterator[None]:
+        """Count a stream of a client in this block.
+
+        Raises:
+            Refusal: it has as many as it may have.
+        """
+        if self._counts[client] >= MAX_OF_CLIENT:
+            detail = f"{client} has {MAX_OF_CLIENT} open streams: close some, or use another key"
+            raise Refusal(TOO_MANY_REQUESTS, detail, {"Retry-After": str(_RETRY_S)})
+        self._counts[client] += 1
+        try:
+            yield
+        finally:
+            self._counts[client] -= 1
+            if not self._counts[client]:
+                del self._counts[client]
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_CHECK_S)
@@ -91,9 +116,14 @@ class OpenStreams:
 
 
 async def _admission(
-    request: Request, streams: Annotated[OpenStreams, from_state("open_streams")]
-) -> Admission:
-    return Admission(streams, request.scope)
+    request: Request, streams: Annotated[OpenStreams, from_state("open_streams")], client: ClientDep
+) -> AsyncIterator[Admission]:
+    admission = Admission(streams, request.scope)
+    if request.state.caller is LOCAL_CALLER:  # programs of this host, as for the rate limit
+        yield admission
+        return
+    with streams.counting(client):
+        yield admission
 
 
 AdmissionDep = Annotated[Admission, Depends(_admission)]

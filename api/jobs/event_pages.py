@@ -21,24 +21,16 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class RenderedEvent:
-    """An event as a stream sends it."""
-
-    id: str
-    type: str
-    json: str
-
-
-@dataclass(frozen=True)
 class EventPage:
     """Events of a job, in order, and the state and version that the job had when they were read.
 
     Attributes:
+        frames: the events as a stream sends them, whoever reads it.
         end: the number of the last event, or the one that was asked for.
         is_last: whether the job had no further event then.
     """
 
-    events: tuple[RenderedEvent, ...]
+    frames: bytes
     end: int
     state: JobState
     version: int
@@ -50,12 +42,13 @@ class FeedPage:
     """Events of all jobs, in order.
 
     Attributes:
+        frames: the events as a stream sends them, whoever reads it.
         end: the place after the last event, or the one that was asked for.
         is_last: whether there was no further event then.
         is_pending: whether there may be events that could not be read yet.
     """
 
-    events: tuple[RenderedEvent, ...]
+    frames: bytes
     end: Cursor
     is_last: bool
     is_pending: bool
@@ -116,16 +109,17 @@ class EventPages:
 
 def _read_job(session: Session, job_id: UUID, after: int, limit: int) -> EventPage:
     page = events.page(session, job_id, after=after, limit=limit)
-    rendered = tuple(_rendered(str(event.seq), event) for event in page.events)
+    frames = b"".join(_frame(str(event.seq), event) for event in page.events)
     end = page.events[-1].seq if page.events else after
-    return EventPage(rendered, end, page.state, page.version, is_last=len(rendered) < limit)
+    return EventPage(frames, end, page.state, page.version, is_last=len(page.events) < limit)
 
 
 def _read_feed(feed: Feed, after: Cursor, limit: int) -> FeedPage:
     page = feed.read(after, limit)
-    rendered = tuple(_rendered(str(place), event) for place, event in page)
-    return FeedPage(rendered, page[-1][0] if page else after, len(page) < limit, feed.pending)
+    frames = b"".join(_frame(str(place), event) for place, event in page)
+    return FeedPage(frames, page[-1][0] if page else after, len(page) < limit, feed.pending)
 
 
-def _rendered(id_: str, event: JobEvent) -> RenderedEvent:
-    return RenderedEvent(id_, event.type, event.model_dump_json())
+def _frame(id_: str, event: JobEvent) -> bytes:
+    """Return an event as a frame of server-sent events; JSON has no line breaks."""
+    return f"event: {event.type}\ndata: {event.model_dump_json()}\nid: {id_}\n\n".encode()

@@ -109,6 +109,10 @@ class JobWatcher:
             if not self._watches[job_id]:
                 del self._watches[job_id]
 
+    def count(self, job_id: UUID | None) -> int:
+        """Return how many requests watch a job; None: all jobs."""
+        return len(self._watches.get(job_id, ()))
+
     @property
     def check_s(self) -> float:
         """Seconds after which what was read is compared with the database again."""

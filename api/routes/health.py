@@ -13,6 +13,7 @@ from api.deps import (
     OpenThreadsDep,
     ProcessMetricsDep,
     RequestTimesDep,
+    ScrapeDep,
     ServicesDep,
 )
 from api.http.auth import OPEN, READ
@@ -101,17 +102,23 @@ def _check_redis(broker: Broker) -> Check:
     response_class=Response,
     responses={**documented(), 200: {"description": "Prometheus's text format", "content": _TEXT}},
 )
-def scrape(
+async def scrape(
     services: ServicesDep,
     counters: JobCountersDep,
     times: RequestTimesDep,
     process: ProcessMetricsDep,
     deliverer: DelivererDep,
+    shared: ScrapeDep,
 ) -> Response:
-    """Get metrics of jobs, workers, webhooks, requests and this process for Prometheus."""
-    jobs = jobs_exposition(services.database, counters)
-    errors = database_exposition(services.database.outages.counts)
-    body = (
-        jobs + errors + deliveries_exposition(deliverer.outcomes) + times.exposition() + process.exposition()
-    )
-    return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    """Get metrics of jobs, workers, webhooks, requests and this process for Prometheus.
+
+    Requests that overlap are answered from one reading.
+    """
+
+    def read() -> bytes:
+        jobs = jobs_exposition(services.database, counters)
+        errors = database_exposition(services.database.outages.counts)
+        deliveries = deliveries_exposition(deliverer.outcomes)
+        return jobs + errors + deliveries + times.exposition() + process.exposition()
+
+    return Response(await shared.result(read), media_type=CONTENT_TYPE_PLAIN_0_0_4)

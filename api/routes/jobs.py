@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 from fastapi.security import SecurityScopes
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
-from starlette.requests import ClientDisconnect
 
 from api.deps import IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
 from api.http.auth import READ, SUBMIT, ActorDep, CallerDep, SubmitterDep, authorize, submitter_of, whose
@@ -129,7 +128,7 @@ async def _parse(request: Request) -> TrainJobCreate | EvaluateJobCreate | None:
         return None
     try:
         return _BODY.validate_json(await request.body())
-    except (ValidationError, ClientDisconnect):
+    except ValidationError:
         return None
 
 

@@ -134,6 +134,7 @@ class Cluster:
         """Start an API, and wait until it responds."""
         port = port or find_free("127.0.0.1")
         options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+        options += ["--http", "api.http.connections:Connection"]
         command = ["uvicorn", "api.app:create_app", "--factory", *options]
         program = self.start(*command, name="api", environment=environment)
         api = Api(program, f"http://127.0.0.1:{port}")

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from redis import Redis
 from redis.exceptions import RedisError
 
+from api.http.connections import Connection
 from tests.support.waiting import wait_until
 from trainshed.local import redis
 
@@ -237,7 +238,8 @@ class _AppServer(uvicorn.Server):
 @contextmanager
 def running_app(app: FastAPI) -> Iterator[httpx.Client]:
     """Serve an app over HTTP from a thread of its own; yields an HTTP client of its address."""
-    server = _AppServer(uvicorn.Config(app, log_config=None, lifespan="on", ws="none", proxy_headers=False))
+    options: dict[str, Any] = {"lifespan": "on", "ws": "none", "proxy_headers": False, "http": Connection}
+    server = _AppServer(uvicorn.Config(app, log_config=None, **options))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

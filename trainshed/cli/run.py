@@ -2,10 +2,11 @@
 
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Annotated
 
@@ -79,6 +80,7 @@ def api() -> None:
     log.configure(settings.log_level, secrets=settings.secrets)
     # until the app sets its own; to look for garbage among what is imported takes a sixth of the start
     gc.set_threshold(100_000)
+    _raise_descriptor_limit()
     try:
         uvicorn.run(
             "api.app:create_app",
@@ -88,6 +90,7 @@ def api() -> None:
             log_config=None,
             # the app reads the headers of TRUSTED_PROXIES, and no others
             proxy_headers=False,
+            http="api.http.connections:Connection",
             timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
         )
     except SystemExit as error:  # uvicorn's code of a failed start is that of a cancelled job
@@ -116,6 +119,13 @@ def migrate(as_json: options.Json = False) -> None:
     # with --json, stderr has one document and nothing else
     done = database.migrate(get_settings(), (lambda _: None) if as_json else say)
     confirm({"migrated": True}, done, as_json=as_json)
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow this process as many connections as the system does: the usual limit of descriptors is 1,024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(OSError, ValueError):  # macOS refuses "unlimited"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager

@@ -1,23 +1,30 @@
+import re
 import socket
 from collections.abc import Iterator
 from uuid import UUID
 
 import httpx
 import pytest
-from anyio import BrokenResourceError
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from starlette.middleware import Middleware
 
 from api.http import error_handlers
-from api.http.middleware import MAX_BODY_BYTES, RequestContext
+from api.http.middleware import MAX_BODY_BYTES, RequestContext, RequestTiming
+from api.monitoring.prometheus import RequestTimes
 from tests.support.servers import running_app
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def client() -> Iterator[httpx.Client]:
+def times() -> RequestTimes:
+    return RequestTimes()
+
+
+@pytest.fixture
+def client(times: RequestTimes) -> Iterator[httpx.Client]:
     """A client of a small app inside the middleware."""
-    app = FastAPI(middleware=[Middleware(RequestContext)])
+    app = FastAPI(middleware=[Middleware(RequestContext), Middleware(RequestTiming, times)])
     error_handlers.install(app)
 
     @app.get("/fine")
@@ -40,14 +47,9 @@ def client() -> Iterator[httpx.Client]:
 
         return StreamingResponse(parts())
 
-    @app.get("/left")
-    def left() -> StreamingResponse:
-        def parts() -> Iterator[bytes]:
-            yield b"the beginning"
-            # as FastAPI's event streams do when their client has disconnected
-            raise ExceptionGroup("unhandled errors in a TaskGroup", [BrokenResourceError()])
-
-        return StreamingResponse(parts())
+    @app.post("/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
 
     with running_app(app) as client:
         yield client
@@ -95,16 +97,54 @@ def test_response_that_breaks_off_is_a_protocol_error(client: httpx.Client) -> N
         client.get("/cut")
 
 
-def test_disconnected_client_of_a_stream_is_not_logged_as_a_failure(
-    client: httpx.Client, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("path", ["/raw", "/length"])
+def test_a_client_that_leaves_amid_its_body_is_no_failed_request(
+    client: httpx.Client, times: RequestTimes, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
-    for path in ("/left", "/cut"):
-        with pytest.raises(httpx.RemoteProtocolError):
-            client.get(path)
+    def statuses() -> set[str]:
+        return set(re.findall(r'status="(\d+)"', times.exposition().decode()))
 
-    failures = [record.getMessage() for record in caplog.records if "a request failed" in record.getMessage()]
-    assert len(failures) == 1
-    assert "/cut" in failures[0]
+    with _connected(client) as connection:
+        connection.sendall(_post(path, length=100) + b'{"text"')
+    wait_until(lambda: statuses() or "a request failed" in caplog.text, "the request has ended")
+
+    assert statuses() == {"400"}
+    assert "a request failed" not in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/raw", "/length"])
+def test_a_body_that_does_not_arrive_is_refused(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("api.http.middleware.MAX_RECEIVE_S", 0.3)
+    with _connected(client) as connection:
+        connection.sendall(_post(path, length=100))
+        answer = b""
+        while not answer:  # what arrives does not extend it
+            connection.sendall(b" ")
+            answer = _received(connection)
+
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"the body has not arrived within 0.3 s" in answer
+        assert b"connection: close" in answer.lower()
+
+
+def _connected(client: httpx.Client) -> socket.socket:
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10)
+
+
+def _post(path: str, *, length: int) -> bytes:
+    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    return f"POST {path} HTTP/1.1\r\n{headers}".encode()
+
+
+def _received(connection: socket.socket) -> bytes:
+    """What arrives within a twentieth of a second."""
+    connection.settimeout(0.05)
+    try:
+        return connection.recv(2**16)
+    except TimeoutError:
+        return b""
 
 
 def test_body_of_the_largest_size_is_accepted(client: httpx.Client) -> None:

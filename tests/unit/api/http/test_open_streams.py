@@ -13,6 +13,7 @@ from shared.store import api_keys
 from shared.store.api_keys import NewApiKey
 from tests.support import factories
 from tests.support.streams import open_stream
+from tests.support.waiting import wait_until
 
 END_S = 10.0  # on a busy machine; two seconds on a quiet one
 
@@ -79,3 +80,30 @@ def test_a_stream_with_another_key_stays_open(client: httpx.Client, database: Da
         end_of_stream(client, path, partial(revoke, database, revoked))
         factories.claim_next(database)
         assert next(stream).event == "claimed"
+
+
+def test_a_key_has_a_limited_number_of_open_streams_and_others_have_theirs(
+    client: httpx.Client, database: Database, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.http.open_streams.MAX_OF_CLIENT", 2)
+    one, other = ({"Authorization": f"Bearer {store(database)}"} for _ in range(2))
+
+    def status(key: dict[str, str], stream: str) -> int:
+        with client.stream("GET", stream, headers=key) as response:
+            return response.status_code
+
+    with client.stream("GET", path, headers=one), client.stream("GET", "/v1/stream", headers=one):
+        refused = client.get("/v1/stream", headers=one)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "10")
+        assert "has 2 open streams: close some" in refused.json()["detail"]
+        assert status(other, "/v1/stream") == 200
+    wait_until(lambda: status(one, path) == 200, "there is room again")
+    assert status(one, "/v1/jobs") == 200
+
+
+def test_programs_of_this_host_have_any_number_of_streams_while_there_is_no_key(
+    client: httpx.Client, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.http.open_streams.MAX_OF_CLIENT", 1)
+    with open_stream(client, path), open_stream(client, path) as second:
+        assert next(second).event == "submitted"

@@ -7,11 +7,13 @@ from threading import Event
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
+from httpx_sse import EventSource, ServerSentEvent
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from api.jobs.event_pages import EventPages
+from api.jobs.event_pages import EventPage, EventPages, FeedPage
 from api.jobs.watching import JobWatcher
 from shared.db.engine import Database
 from shared.errors import JobNotFound
@@ -40,6 +42,12 @@ async def _running(database: Database, settings: Settings) -> AsyncIterator[tupl
         yield watcher, pages
 
 
+def _sent(page: EventPage | FeedPage) -> list[ServerSentEvent]:
+    """The events of a page, as a client's parser reads them."""
+    response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=page.frames)
+    return list(EventSource(response).iter_sse())
+
+
 def _hold_reads(database: Database) -> tuple[Event, Event]:
     """Have reads stop once they have begun; return what is set then, and what lets them go on."""
     begun, may_go_on = Event(), Event()
@@ -61,11 +69,11 @@ def test_events_come_as_a_stream_sends_them(database: Database, settings: Settin
         async with _running(database, settings) as (_, pages):
             page = await pages.after(job_id, 1, LIMIT)
             assert (page.state, page.is_last) == (JobState.RUNNING, True)
-            [claimed_event] = page.events
-            assert (claimed_event.id, claimed_event.type) == ("2", "claimed")
-            assert JobEvent.model_validate_json(claimed_event.json).job_id == job_id
+            [claimed_event] = _sent(page)
+            assert (claimed_event.id, claimed_event.event) == ("2", "claimed")
+            assert JobEvent.model_validate_json(claimed_event.data).job_id == job_id
             first = await pages.after(job_id, 0, 1)
-            assert ([each.id for each in first.events], first.is_last) == (["1"], False)
+            assert ([each.id for each in _sent(first)], first.is_last) == (["1"], False)
 
     asyncio.run(work())
 
@@ -102,8 +110,8 @@ def test_a_read_that_began_before_a_change_is_not_shared_after_it(
             after = asyncio.create_task(pages.after(job_id, 0, LIMIT))
             assert await asyncio.to_thread(begun.wait, 10)
             may_go_on.set()
-            assert [each.id for each in (await before).events] == ["1"]
-            assert [each.id for each in (await after).events] == ["1", "2"]
+            assert [each.id for each in _sent(await before)] == ["1"]
+            assert [each.id for each in _sent(await after)] == ["1", "2"]
 
     asyncio.run(work())
     writer.dispose()
@@ -120,11 +128,11 @@ def test_streams_of_all_jobs_share_one_read(database: Database, settings: Settin
                 read = await asyncio.gather(*(pages.after_place(Cursor(0), LIMIT) for _ in range(50)))
             assert len(fifty) == len(one)
             assert all(page is read[0] for page in read)
-            first, second = read[0].events
-            assert [JobEvent.model_validate_json(each.json).job_id for each in (first, second)] == made
+            first, second = _sent(read[0])
+            assert [JobEvent.model_validate_json(each.data).job_id for each in (first, second)] == made
             assert (str(read[0].end), read[0].is_last, read[0].is_pending) == (second.id, True, False)
             page = await pages.after_place(Cursor.parse(first.id), 1)
-            assert ([each.id for each in page.events], page.is_last) == ([second.id], False)
+            assert ([each.id for each in _sent(page)], page.is_last) == ([second.id], False)
 
     asyncio.run(work())
 
@@ -145,8 +153,8 @@ def test_a_read_of_all_jobs_that_began_before_a_change_is_not_shared_after_it(
             watcher.announce([])
             after = asyncio.create_task(pages.after_place(Cursor(0), LIMIT))
             may_go_on.set()
-            assert (await before).events == ()
-            assert [each.type for each in (await after).events] == ["submitted"]
+            assert _sent(await before) == []
+            assert [each.event for each in _sent(await after)] == ["submitted"]
 
     asyncio.run(work())
     writer.dispose()
@@ -164,7 +172,7 @@ def test_a_stream_whose_client_leaves_does_not_end_the_read_of_the_others(
             await asyncio.to_thread(begun.wait, 10)
             leaving.cancel()
             may_go_on.set()
-            assert [each.id for each in (await staying).events] == ["1"]
+            assert [each.id for each in _sent(await staying)] == ["1"]
             assert leaving.cancelled()
 
     asyncio.run(work())
@@ -185,7 +193,7 @@ def test_a_failed_read_fails_for_all_who_share_it_and_is_not_kept(
             errors = await asyncio.gather(*reads, return_exceptions=True)
             assert [type(error) for error in errors] == [OperationalError] * 3
             event.remove(database.read_engine, "before_cursor_execute", fail)
-            assert len((await pages.after(job_id, 0, LIMIT)).events) == 1
+            assert len(_sent(await pages.after(job_id, 0, LIMIT))) == 1
             with pytest.raises(JobNotFound):
                 await pages.after(uuid4(), 0, LIMIT)
 

@@ -1,13 +1,13 @@
 """Idle event streams do not read events; tests/integration/test_live.py has all else about streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from fastapi.sse import ServerSentEvent
 
 from api.http.callers import Callers
+from api.http.event_stream import EventStream
 from api.http.open_streams import Admission, OpenStreams
 from api.jobs.event_pages import EventPages
 from api.jobs.watching import JobWatcher
@@ -27,15 +27,15 @@ def _admission(database: Database, settings: Settings) -> Admission:
     return Admission(OpenStreams(Callers(database, settings)), REQUEST)
 
 
-async def _read(stream: AsyncIterator[ServerSentEvent]) -> None:
-    async for _ in stream:
+async def _read(stream: Awaitable[EventStream]) -> None:
+    async for _ in (await stream).frames:
         pass
 
 
 def _reads_while_idle(
     database: Database,
     settings: Settings,
-    open_stream: Callable[[JobWatcher], AsyncIterator[ServerSentEvent]],
+    open_stream: Callable[[JobWatcher], Awaitable[EventStream]],
     *,
     poll: str,
 ) -> int:

@@ -12,12 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from api.app import create_app
+from api.background import SharedCall
 from api.http.auth import OPEN
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.databases import newer_schema, raised_floor
 from tests.support.factories import submitted
 from tests.support.servers import RedisServer, running_app
+from tests.support.waiting import wait_until
 
 
 def test_the_process_is_alive_without_database_and_redis(settings: Settings) -> None:
@@ -179,3 +181,33 @@ def test_the_metrics_are_of_jobs_and_requests(client: httpx.Client, database: Da
     families = {family.name for family in text_string_to_metric_families(answer.text)}
     assert {"trainshed_jobs", "trainshed_jobs_submitted", "trainshed_http_request_seconds"} <= families
     assert str(job_id) not in answer.text
+
+
+def test_scrapes_that_overlap_are_answered_from_one_reading(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end, readings = Event(), Event(), list[int]()
+
+    def read_slowly(*_: object) -> bytes:
+        readings.append(len(readings))
+        begun.set()
+        assert may_end.wait(30)
+        return b"reading %d\n" % len(readings)
+
+    async def asking(shared: SharedCall[bytes], read: Callable[[], bytes]) -> bytes:
+        asked.append(read)
+        return await result(shared, read)
+
+    asked, result = list[Callable[[], bytes]](), SharedCall.result
+    monkeypatch.setattr(SharedCall, "result", asking)
+    monkeypatch.setattr("api.routes.health.jobs_exposition", read_slowly)
+    with ThreadPoolExecutor(8) as threads:
+        scrapes = [threads.submit(client.get, "/metrics", timeout=30)]
+        assert begun.wait(10)
+        scrapes += [threads.submit(client.get, "/metrics", timeout=30) for _ in range(7)]
+        wait_until(lambda: len(asked) == 8, "all have asked")
+        may_end.set()
+        answers = [scrape.result() for scrape in scrapes]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(readings) == 1
+    assert client.get("/metrics").text.startswith("reading 2\n")
