@@ -33,6 +33,7 @@ from shared.errors import (
     ModelInUse,
     ModelNotFound,
     RequestError,
+    SubmissionDeleted,
     VersionMismatch,
 )
 from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
@@ -103,7 +104,9 @@ def delete_job(services: ServicesDep, job_id: JobId) -> None:
 @router.post(
     "/{job_id:uuid}/clone",
     status_code=202,
-    responses=documented(JobNotFound, ModelNotFound, InvalidSpec, IdempotencyKeyReused, *BODY),
+    responses=documented(
+        JobNotFound, ModelNotFound, InvalidSpec, IdempotencyKeyReused, SubmissionDeleted, *BODY
+    ),
 )
 def clone_job(
     services: ServicesDep,

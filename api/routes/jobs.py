@@ -33,6 +33,7 @@ from shared.errors import (
     JobNotTerminal,
     ModelNotFound,
     PredecessorFailed,
+    SubmissionDeleted,
 )
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import (
@@ -141,7 +142,13 @@ router.add_api_route(
     status_code=202,
     response_model=Job,
     responses=documented(
-        *BODY, ModelNotFound, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed
+        *BODY,
+        ModelNotFound,
+        JobNotFound,
+        InvalidSpec,
+        IdempotencyKeyReused,
+        SubmissionDeleted,
+        PredecessorFailed,
     ),
     route_class_override=_SubmitRoute,
 )
@@ -235,7 +242,7 @@ def cancel_job(services: ServicesDep, job_id: JobId, response: Response) -> Job:
     "/{job_id:uuid}/retry",
     dependencies=[SUBMIT],
     status_code=202,
-    responses=documented(JobNotFound, JobNotTerminal, IdempotencyKeyReused),
+    responses=documented(JobNotFound, JobNotTerminal, IdempotencyKeyReused, SubmissionDeleted),
 )
 def retry_job(
     services: ServicesDep,

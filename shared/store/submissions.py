@@ -113,6 +113,11 @@ class NewJobs:
         return self.jobs[0].id
 
     @property
+    def sweep_id(self) -> UUID | None:
+        """The sweep's id."""
+        return None if self.sweep is None else self.sweep.id
+
+    @property
     def after(self) -> set[UUID]:
         """The jobs that any of them is to run after."""
         return {job_id for job in self.jobs for job_id in job.after}
@@ -125,10 +130,12 @@ class Receipt:
     Attributes:
         job_id: the first job that was stored, now or by an earlier request with the same idempotency key.
         created_at: when this submission stored it; None if an earlier request did.
+        sweep_id: the sweep that an earlier request has stored; None: none, or a version before 0.2 did.
     """
 
     job_id: UUID
     created_at: datetime | None
+    sweep_id: UUID | None = None
 
     @property
     def replayed(self) -> bool:

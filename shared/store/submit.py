@@ -1,6 +1,7 @@
 """Submission: stores queued jobs, once for each idempotency key."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from shared.lifecycle import JobState
 from shared.schemas import Priority
 from shared.store import dependencies, yielding
 from shared.store.dependencies import Refusal
-from shared.store.idempotency import Idempotency, KeyOwner, claim_keys, reused
+from shared.store.idempotency import Idempotency, KeyOwner, claim_keys, release_keys, reused
 from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.shares import Applicant, take_places
 from shared.store.submissions import ANYONE, NewJob, NewJobs, Outcome, Receipt, Submitter
@@ -72,46 +73,39 @@ def submit_jobs(
     """
     at = session.execute(select(now())).scalar_one()
     predecessors = dependencies.lock(session, {job_id for new in requests for job_id in new.after})
-    refused = _refused(session, requests, predecessors)
-    owners = claim_keys(
-        session,
-        [
-            (new.idempotency, new.id)
-            for new in requests
-            if new.idempotency is not None and new.id not in refused
-        ],
-        at,
-    )
-    stored = _stored(session, requests)
-    outcomes = [
-        refused.get(request.id) or _outcome(request, owners, stored.get(request.id, at))
-        for request in requests
-    ]
-    receipts = {outcome.job_id for outcome in outcomes if isinstance(outcome, Receipt)}
-    accepted = [new for new in requests if new.id in receipts and new.id not in stored]
+    sources = _lock_sources(session, requests)
+    owners = claim_keys(session, [claim for new in requests if (claim := _claim_of(new)) is not None], at)
+    stored = _stored(session, requests)  # by a commit that was not confirmed
+    # a repeated request needs nothing of what the first one needed, such as a job that was deleted since
+    first = [new for new in requests if new.id not in stored and _owner(new, owners).job_id == new.id]
+    refused = _refused(first, predecessors, sources)
+    release_keys(session, [new.idempotency for new in first if new.id in refused and new.idempotency])
+    accepted = [new for new in first if new.id not in refused]
     _insert(session, accepted, _places(session, accepted, at, rules, now), predecessors, at)
     _have_others_yield(session, accepted, rules, now)
-    return outcomes
+    return [_outcome(new, _owner(new, owners), refused, stored.get(new.id, at)) for new in requests]
+
+
+def _lock_sources(session: Session, requests: Sequence[NewJobs]) -> set[UUID]:
+    """Lock the jobs that are retried, so that none is deleted meanwhile; return those that exist."""
+    retried = {job.retry_of for new in requests for job in new.jobs if job.retry_of is not None}
+    if not retried:
+        return set()
+    lock = select(Job.id).where(Job.id.in_(retried)).order_by(Job.id)
+    return set(session.scalars(lock.with_for_update(read=True, key_share=True)))
 
 
 def _refused(
-    session: Session, requests: Sequence[NewJobs], predecessors: Mapping[UUID, JobState]
+    requests: Sequence[NewJobs], predecessors: Mapping[UUID, JobState], sources: AbstractSet[UUID]
 ) -> dict[UUID, Refusal]:
-    """Lock the jobs that are retried, so that none is deleted meanwhile; return the errors by request."""
-    retried = {job.retry_of for new in requests for job in new.jobs if job.retry_of is not None}
-    existing: set[UUID | None] = {None}
-    if retried:
-        lock = select(Job.id).where(Job.id.in_(retried)).order_by(Job.id)
-        existing |= set(session.scalars(lock.with_for_update(read=True, key_share=True)))
+    """Return the errors of requests that name a job which is not there, or has not succeeded, by request."""
     refused: dict[UUID, Refusal] = {
         new.id: JobNotFound(f"there is no job {job.retry_of}")
         for new in requests
         for job in new.jobs
-        if job.retry_of not in existing
+        if job.retry_of is not None and job.retry_of not in sources
     }
-    refused |= dependencies.refusals({new.id: new.after for new in requests}, predecessors)
-    stored = _stored(session, requests) if refused else {}  # by a commit that was not confirmed
-    return {request_id: error for request_id, error in refused.items() if request_id not in stored}
+    return refused | dependencies.refusals({new.id: new.after for new in requests}, predecessors)
 
 
 def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetime]:
@@ -120,14 +114,25 @@ def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetim
     return dict(rows.all())
 
 
-def _outcome(new: NewJobs, owners: Mapping[str, KeyOwner], created_at: datetime) -> Outcome:
+def _claim_of(new: NewJobs) -> tuple[Idempotency, KeyOwner] | None:
     if new.idempotency is None:
-        return Receipt(new.id, created_at)
-    key = new.idempotency.key
-    owner = owners[key]
-    if owner.request_sha256 != new.idempotency.request_sha256:
-        return reused(key)
-    return Receipt(owner.job_id, created_at if owner.job_id == new.id else None)
+        return None
+    return new.idempotency, KeyOwner(new.idempotency.request_sha256, new.id, new.sweep_id)
+
+
+def _owner(new: NewJobs, owners: Mapping[str, KeyOwner]) -> KeyOwner:
+    """Return whose a request's key is: its own if it has none."""
+    return KeyOwner("", new.id) if new.idempotency is None else owners[new.idempotency.stored_key]
+
+
+def _outcome(new: NewJobs, owner: KeyOwner, refused: Mapping[UUID, Refusal], created_at: datetime) -> Outcome:
+    if new.idempotency is not None and owner.request_sha256 != new.idempotency.request_sha256:
+        return reused(new.idempotency.key)
+    if owner.job_id in refused:
+        return refused[owner.job_id]
+    return (
+        Receipt(new.id, created_at) if owner.job_id == new.id else Receipt(owner.job_id, None, owner.sweep_id)
+    )
 
 
 def _places(
