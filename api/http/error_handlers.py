@@ -16,6 +16,7 @@ from api.http.auth import Refusal
 from shared.db.floor import VersionOutdated
 from shared.db.outages import is_unavailable
 from shared.errors import InvalidSpec, TrainshedError
+from shared.store.group_commit import NotCommitted
 
 _MAX_ERRORS_LISTED = 20
 _RETRY_SOON = {"Retry-After": "1"}
@@ -51,7 +52,8 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 async def _database_error(request: Request, error: Exception) -> Response:
     if is_unavailable(error):
-        kind, detail = problems.DATABASE_UNAVAILABLE, "the database does not answer"
+        detail = str(error) if isinstance(error, NotCommitted) else "the database does not answer"
+        kind = problems.DATABASE_UNAVAILABLE
     elif await run_in_threadpool(_is_outdated, request):
         kind, detail = problems.SCHEMA_OUTDATED, "the database's schema is that of an older version"
     else:

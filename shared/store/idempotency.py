@@ -3,19 +3,26 @@
 A key is its caller's own, and belongs to the request: it stays when the job that was submitted is deleted.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import JSON, Text, bindparam, cast, column, delete, func, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
-from shared.db.tables import IdempotencyKey, Job
+from shared.db.tables import Base, IdempotencyKey, Job
 from shared.db.upserts import insert_new
 from shared.errors import IdempotencyKeyReused, SubmissionDeleted
+
+_KEYS = Base.metadata.tables[IdempotencyKey.__tablename__]
+_KEYS_LOCK = 0x7261696F  # with the hash of a key: beside the locks of `event_positions`
 
 
 @dataclass(frozen=True)
@@ -62,39 +69,70 @@ def find_replay(session: Session, idempotency: Idempotency) -> KeyOwner | None:
     Raises:
         IdempotencyKeyReused: the key was used for a different request.
     """
-    found = _of_old_versions(session, [idempotency]) | _owners(session, [idempotency.stored_key])
-    owner = found.get(idempotency.stored_key)
+    owner = find_owners(session, [idempotency]).get(idempotency.stored_key)
     if owner is not None and owner.request_sha256 != idempotency.request_sha256:
         raise reused(idempotency.key)
     return owner
 
 
+def find_owners(session: Session, requests: Collection[Idempotency]) -> dict[str, KeyOwner]:
+    """Return who owns those keys of the requests that are stored, by `stored_key`."""
+    return _of_old_versions(session, requests) | _owners(session, [each.stored_key for each in requests])
+
+
 def claim_keys(
-    session: Session, requests: Sequence[tuple[Idempotency, KeyOwner]], at: datetime
+    session: Session, requests: Sequence[tuple[Idempotency, KeyOwner]], at: datetime, *, waits: bool = True
 ) -> dict[str, KeyOwner]:
     """Store the idempotency keys that are new, and return who owns each key of the requests.
 
     Args:
         requests: the idempotency of each, and the owner that its key has if it is new.
         at: the time of the submission.
+        waits: whether to wait for keys that other transactions are storing; else they are left out.
 
     Returns:
         The owners, by `stored_key`.
     """
-    earlier = _of_old_versions(session, [idempotency for idempotency, _ in requests])
     owners: dict[str, KeyOwner] = {}
     for idempotency, owner in requests:
         owners.setdefault(idempotency.stored_key, owner)
-    owners |= earlier
+    earlier = _of_old_versions(session, [idempotency for idempotency, _ in requests])
     unclaimed = owners.keys() - earlier.keys()
-    while unclaimed:  # again if a key was deleted after it was found to be used
-        # in one order in all transactions, which could otherwise wait for each other's keys
-        rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(unclaimed)]
-        unclaimed -= {row.key for row in insert_new(session, IdempotencyKey, rows)}
-        found = _owners(session, unclaimed) if unclaimed else {}
-        owners |= found
-        unclaimed -= found.keys()
-    return owners
+    # in one order in all transactions, which could otherwise wait for each other's keys
+    rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(unclaimed)]
+    if rows:
+        unclaimed -= _insert_free(session, rows) if not waits else _insert(session, rows)
+    if unclaimed:
+        earlier |= _owners(session, unclaimed)
+    return {key: owner for key, owner in owners.items() if key not in unclaimed} | earlier
+
+
+def _insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Insert the keys that are new; return them."""
+    return {row.key for row in insert_new(session, IdempotencyKey, rows)}
+
+
+def _insert_free(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Insert the keys that are new and that no other transaction is inserting; return them."""
+    if session.get_bind().dialect.name == "sqlite":  # which has one writer at a time
+        return _insert(session, rows)
+    document = json.dumps(rows, default=str)
+    return set(session.connection().scalars(_insert_of_free(), {"rows": document}))
+
+
+@cache
+def _insert_of_free() -> ReturningInsert[str]:
+    """INSERT of rows, given as JSON, whose keys it can lock: who inserts a key locks it before.
+
+    Else it would wait for the other transaction, to know whether the key will be stored.
+    """
+    typed = [column(name, _KEYS.c[name].type) for name in _KEYS.c.keys()]  # noqa: SIM118 (it has no other)
+    document = cast(bindparam("rows", type_=Text()), JSON)
+    rows = func.json_to_recordset(document).table_valued(*typed, name="r").render_derived(with_types=True)
+    is_free = func.pg_try_advisory_xact_lock(_KEYS_LOCK, func.hashtext(rows.c.key))
+    free = select(*(rows.c[each.name] for each in typed)).where(is_free)
+    insert = postgresql.insert(_KEYS).from_select([each.name for each in typed], free)
+    return insert.on_conflict_do_nothing().returning(_KEYS.c.key)
 
 
 def release_keys(session: Session, requests: Iterable[Idempotency]) -> None:

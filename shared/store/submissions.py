@@ -118,6 +118,11 @@ class NewJobs:
         return None if self.sweep is None else self.sweep.id
 
     @property
+    def retried(self) -> set[UUID]:
+        """The jobs that any of them retries."""
+        return {job.retry_of for job in self.jobs if job.retry_of is not None}
+
+    @property
     def after(self) -> set[UUID]:
         """The jobs that any of them is to run after."""
         return {job_id for job in self.jobs for job_id in job.after}
@@ -143,5 +148,9 @@ class Receipt:
         return self.created_at is None
 
 
-Outcome = Receipt | IdempotencyKeyReused | Refusal
+class WouldWait(Exception):
+    """The submission needs what another transaction has locked, which the message names."""
+
+
+Outcome = Receipt | IdempotencyKeyReused | Refusal | WouldWait
 """What a submission is answered with; an error is returned, because it concerns this submission alone."""
