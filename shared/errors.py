@@ -32,7 +32,8 @@ TrainshedError
 │   ├── JobAlreadyFinished
 │   ├── NoAdministrator
 │   ├── InvalidWebhookUrl
-│   └── IdempotencyKeyReused
+│   ├── IdempotencyKeyReused
+│   └── SubmissionDeleted
 ├── AttemptError                an attempt failed; has a code, and may be worth a retry
 │   ├── DataUnavailable
 │   ├── DataCorrupt
@@ -191,6 +192,10 @@ class InvalidWebhookUrl(RequestError):
 
 class IdempotencyKeyReused(RequestError):
     """The idempotency key was used before with a different request."""
+
+
+class SubmissionDeleted(RequestError):
+    """What was submitted with the idempotency key has been deleted since, so the request is not repeated."""
 
 
 class AttemptError(TrainshedError):

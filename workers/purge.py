@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
@@ -28,22 +29,26 @@ _MIN_BATCH, _MAX_BATCH = 20, 1_000
 _REST = 3.0  # between two transactions, times what the last one took
 _STOP_TIMEOUT_S = 1.0
 
-Delete = Callable[[Session, Sequence[UUID]], int]
+Next = Callable[..., list[Any]]
+Delete = Callable[[Session, Sequence[Any]], int]
 
 
 @dataclass
 class _Kind:
-    """One of the things that belong to finished jobs.
+    """One of the things that are deleted.
 
     Attributes:
+        delete: what is given the things of a batch, as `next` returns them.
         retention_s: how long after the end of its job it is kept; 0: for ever.
-        after: the last job that was looked at.
+        next: returns the next batch of what may be past its retention, such as `retention.finished`.
+        after: the last thing that was looked at.
     """
 
     name: str
     delete: Delete
     retention_s: float
-    after: retention.EndKey | None = None
+    next: Next = retention.finished
+    after: Any = None
 
 
 class Purge:
@@ -61,11 +66,13 @@ class Purge:
         now: Now = database_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        keys_s = settings.idempotency_retention_s
+        delete_keys = partial(retention.delete_keys, retention_s=keys_s, now=now)
         kinds = [
-            _Kind("logs", retention.delete_logs, settings.log_retention_s),
-            _Kind("models", retention.delete_models, settings.model_retention_s),
-            _Kind("idempotency_keys", retention.delete_keys, settings.idempotency_retention_s),
-            _Kind("jobs", retention.delete_jobs, settings.job_retention_s),
+            _Kind("logs", _of_jobs(retention.delete_logs), settings.log_retention_s),
+            _Kind("models", _of_jobs(retention.delete_models), settings.model_retention_s),
+            _Kind("idempotency_keys", delete_keys, keys_s, retention.old_keys),
+            _Kind("jobs", _of_jobs(retention.delete_jobs), settings.job_retention_s),
         ]
         self._kinds = [kind for kind in kinds if kind.retention_s > 0]
         self._database = database
@@ -116,11 +123,11 @@ class Purge:
         total = 0
         while not self._stop_requested.is_set():
             started_at, limit = self._clock(), self._batch
-            ended, deleted = self._database.write(partial(_delete, kind=kind, limit=limit, now=self._now))
+            batch, deleted = self._database.write(partial(_delete, kind=kind, limit=limit, now=self._now))
             total += deleted
-            if ended:
-                kind.after = ended[-1]
-            if len(ended) < limit:
+            if batch:
+                kind.after = batch[-1]
+            if len(batch) < limit:
                 break
             took_s = max(0.001, self._clock() - started_at)
             fitting = round(limit * self._transaction_s / took_s)
@@ -129,7 +136,12 @@ class Purge:
         return total
 
 
-def _delete(session: Session, kind: _Kind, limit: int, now: Now) -> tuple[list[retention.EndKey], int]:
-    """Delete things of the next jobs; return the jobs' keys and how many were deleted."""
-    ended = retention.finished(session, retention_s=kind.retention_s, after=kind.after, limit=limit, now=now)
-    return ended, kind.delete(session, [job_id for _, job_id in ended]) if ended else 0
+def _of_jobs(delete: Callable[[Session, Sequence[UUID]], int]) -> Delete:
+    """Return a function of a batch of finished jobs from one of their ids."""
+    return lambda session, ended: delete(session, [job_id for _, job_id in ended])
+
+
+def _delete(session: Session, kind: _Kind, limit: int, now: Now) -> tuple[list[Any], int]:
+    """Delete what is past its retention in the next batch; return the batch and how many were deleted."""
+    batch = kind.next(session, retention_s=kind.retention_s, after=kind.after, limit=limit, now=now)
+    return batch, kind.delete(session, batch) if batch else 0

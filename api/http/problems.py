@@ -193,6 +193,9 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "The idempotency key was used for a different request",
         "Use a new key for each new request.",
     ),
+    errors.SubmissionDeleted: ProblemType(
+        "submission-deleted", 410, "What the key has submitted was deleted", "Submit it with a new key."
+    ),
     errors.DataUnavailable: ProblemType(
         "data-unavailable",
         503,
@@ -247,13 +250,11 @@ def documented(*kinds: ProblemType | type[errors.TrainshedError]) -> dict[int | 
     responses: dict[int | str, dict[str, Any]] = {}
     short = () if _BY_ID.isdisjoint(kinds) else (errors.AmbiguousId,)  # some digits of an id will do
     types = (OF_ERROR[kind] if isinstance(kind, type) else kind for kind in (*kinds, *short))
+    media_type = _ProblemResponse.media_type
     for kind in sorted((*types, *_COMMON), key=attrgetter("status")):
-        content = responses.setdefault(kind.status, _empty_response(kind))["content"]
+        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+        empty = {"description": HTTPStatus(kind.status).phrase, "content": {media_type: content}}
+        examples = responses.setdefault(kind.status, empty)["content"][media_type]["examples"]
         value = kind.problem(kind.advice).model_dump(exclude_none=True)
-        content[_ProblemResponse.media_type]["examples"][kind.slug] = {"summary": kind.title, "value": value}
+        examples[kind.slug] = {"summary": kind.title, "value": value}
     return responses
-
-
-def _empty_response(kind: ProblemType) -> dict[str, Any]:
-    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
-    return {"description": HTTPStatus(kind.status).phrase, "content": {_ProblemResponse.media_type: content}}

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from api.services import Services
 from shared.datasets import catalog
-from shared.errors import DatasetNotFound, InvalidSpec, JobNotTerminal, RequestError
+from shared.errors import DatasetNotFound, InvalidSpec, JobNotFound, JobNotTerminal, RequestError
 from shared.lifecycle import TERMINAL, JobKind
 from shared.schemas import (
     EvaluateJobCreate,
@@ -27,7 +27,7 @@ from shared.schemas import (
 from shared.schemas.ids import is_part
 from shared.settings import Settings
 from shared.store import job_queries, models, references
-from shared.store.idempotency import Idempotency, find_replay
+from shared.store.idempotency import Idempotency, KeyOwner, deleted, find_replay
 from shared.store.new_jobs import new_evaluation, new_training
 from shared.store.submissions import NewJob, NewJobs, Submitter
 
@@ -56,9 +56,10 @@ async def submit(services: Services, submitter: Submitter, request: JobCreate, k
         JobNotFound: a job to run after does not exist.
         AmbiguousId: the request names one of several jobs or models.
         IdempotencyKeyReused: the key was used for a different request.
+        SubmissionDeleted: the job that was submitted with the key was deleted since.
         NotCommitted: the database takes too long.
     """
-    idempotency = Idempotency.of(key, text_of(request))
+    idempotency = Idempotency.of(key, text_of(request), submitter.api_key_id)
     try:
         if isinstance(request, TrainJobCreate) and _has_whole_ids(request):
             new = _new_training(services, request)
@@ -66,7 +67,8 @@ async def submit(services: Services, submitter: Submitter, request: JobCreate, k
             new = await to_thread.run_sync(complete, services, request)
         jobs = NewJobs([new], idempotency, submitter=submitter)
     except RequestError as refusal:
-        return await to_thread.run_sync(_replay_or_raise, services, idempotency, refusal)
+        earlier = await to_thread.run_sync(earlier_or_raise, services, idempotency, refusal)
+        return await to_thread.run_sync(_replayed, services, earlier.job_id)
     receipt = await services.submissions.submit_async(jobs)
     if receipt.created_at is not None:
         return _stored(jobs, receipt.created_at)
@@ -79,13 +81,14 @@ def retry(services: Services, submitter: Submitter, job_id: UUID, key: str | Non
     Raises:
         JobNotFound: the job does not exist.
         JobNotTerminal: it is not finished.
-        IdempotencyKeyReused: the key was used for a different request.
+        IdempotencyKeyReused, SubmissionDeleted: as in `submit`.
     """
-    idempotency = Idempotency.of(key, f"retry {job_id}")
+    idempotency = Idempotency.of(key, f"retry {job_id}", submitter.api_key_id)
     try:
-        return _store(services, submitter, _retry_of(_finished(services, job_id)), idempotency)
+        new = _retry_of(_finished(services, job_id))
     except RequestError as refusal:
-        return _replay_or_raise(services, idempotency, refusal)
+        return _replayed(services, earlier_or_raise(services, idempotency, refusal).job_id)
+    return _store(services, submitter, new, idempotency)
 
 
 def clone(
@@ -96,15 +99,29 @@ def clone(
     Raises:
         JobNotFound: the job does not exist.
         ValidationError: an override is not possible for a job of this kind.
-        InvalidSpec, ModelNotFound, IdempotencyKeyReused: as in `submit`.
+        InvalidSpec, ModelNotFound, IdempotencyKeyReused, SubmissionDeleted: as in `submit`.
     """
-    idempotency = Idempotency.of(key, f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}")
+    request = f"clone {job_id} {overrides.model_dump_json(exclude_unset=True)}"
+    idempotency = Idempotency.of(key, request, submitter.api_key_id)
     try:
         job = services.database.read(lambda session: job_queries.summary(session, job_id))
         new = complete(services, request_like(job, overrides))
-        return _store(services, submitter, new, idempotency)
     except RequestError as refusal:
-        return _replay_or_raise(services, idempotency, refusal)
+        return _replayed(services, earlier_or_raise(services, idempotency, refusal).job_id)
+    return _store(services, submitter, new, idempotency)
+
+
+def earlier_or_raise(services: Services, idempotency: Idempotency | None, refusal: RequestError) -> KeyOwner:
+    """Return what an earlier request with the same key has submitted; raise the refusal if none has.
+
+    For a request that was refused before the store looked its key up: a repeated one needs nothing of what
+    the first one needed, such as a job or a model that was deleted since.
+    """
+    if idempotency is not None:
+        earlier = services.database.read(partial(find_replay, idempotency=idempotency))
+        if earlier is not None:
+            return earlier
+    raise refusal
 
 
 def text_of(request: TrainJobCreate | EvaluateJobCreate) -> str:
@@ -244,21 +261,9 @@ def _stored(jobs: NewJobs, created_at: datetime) -> Submission:
     return Submission(job, replayed=False)
 
 
-def _replay_or_raise(
-    services: Services, idempotency: Idempotency | None, refusal: RequestError
-) -> Submission:
-    """Return what an earlier request with the same key has submitted; raise the refusal if none has.
-
-    A repeated request needs nothing of what the first one needed, such as a job or a model that was deleted
-    since.
-    """
-    if idempotency is not None:
-        earlier = services.database.read(partial(find_replay, idempotency=idempotency))
-        if earlier is not None:
-            return _replayed(services, earlier)
-    raise refusal
-
-
 def _replayed(services: Services, job_id: UUID) -> Submission:
-    job = services.database.read(lambda session: job_queries.summary(session, job_id))
+    try:
+        job = services.database.read(lambda session: job_queries.summary(session, job_id))
+    except JobNotFound:
+        raise deleted("job") from None
     return Submission(job, replayed=True)

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from api.jobs.submission import describe_dataset, text_of, with_whole_ids
+from api.jobs.submission import describe_dataset, earlier_or_raise, text_of, with_whole_ids
 from api.services import Services
 from shared.datasets.catalog import DatasetInfo
-from shared.errors import InvalidSpec, JobAlreadyFinished, JobNotFound
+from shared.errors import InvalidSpec, JobAlreadyFinished, JobNotFound, NotFound, RequestError
 from shared.schemas import (
     MAX_SWEEP_JOBS,
     Choices,
@@ -29,7 +29,7 @@ from shared.schemas import (
     TrainRequest,
 )
 from shared.store import job_edits, job_queries, sweeps
-from shared.store.idempotency import Idempotency
+from shared.store.idempotency import Idempotency, deleted
 from shared.store.new_jobs import new_training
 from shared.store.rights import Actor
 from shared.store.submissions import NewJob, NewJobs, NewSweep, Submitter
@@ -50,21 +50,20 @@ def submit(
     Raises:
         InvalidSpec: a combination of parameters is impossible, or there are more than `MAX_SWEEP_JOBS`.
         IdempotencyKeyReused: the key was used for a different request.
+        SubmissionDeleted: the sweep that was submitted with the key was deleted since.
     """
-    sweep_id = uuid7()
-    jobs = _new_jobs(services, with_whole_ids(services, request))
-    new = NewJobs(
-        [replace(job, sweep_id=sweep_id) for job in jobs],
-        Idempotency.of(key, f"sweep {text_of(request)}"),
-        NewSweep(sweep_id, request.name, request.model_dump(mode="json")),
-        submitter,
-    )
+    idempotency = Idempotency.of(key, f"sweep {text_of(request)}", submitter.api_key_id)
+    try:
+        jobs = _new_jobs(services, with_whole_ids(services, request))
+        sweep = NewSweep(uuid7(), request.name, request.model_dump(mode="json"))
+        new = NewJobs([replace(job, sweep_id=sweep.id) for job in jobs], idempotency, sweep, submitter)
+    except RequestError as refusal:
+        earlier = earlier_or_raise(services, idempotency, refusal)
+        return _replayed(services, earlier.job_id, earlier.sweep_id), False
     receipt = services.submissions.submit(new)
     if not receipt.replayed:
-        return sweep_id, True
-    first = services.database.read(lambda session: job_queries.summary(session, receipt.job_id))
-    assert first.sweep_id is not None, "the request that the key stands for was a sweep's"
-    return first.sweep_id, False
+        return sweep.id, True
+    return _replayed(services, receipt.job_id, receipt.sweep_id), False
 
 
 def cancel(services: Services, actor: Actor, sweep_id: UUID) -> None:
@@ -102,6 +101,21 @@ def combinations(request: SweepCreate) -> Iterator[Parameters]:
     random = Random(request.sweep_seed)
     parameters = request.parameters.items()
     return ({name: _draw(name, values, random) for name, values in parameters} for _ in range(request.count))
+
+
+def _replayed(services: Services, job_id: UUID, sweep_id: UUID | None) -> UUID:
+    """Return the id of the sweep that a key stands for; versions before 0.2 noted its first job only."""
+
+    def find(session: Session) -> UUID:
+        found = sweep_id or job_queries.summary(session, job_id).sweep_id
+        assert found is not None, "the request that the key stands for was a sweep's"
+        sweeps.request(session, found)
+        return found
+
+    try:
+        return services.database.read(find)
+    except NotFound:
+        raise deleted("sweep") from None
 
 
 def _draw(name: str, values: Choices | Range, random: Random) -> Any:

@@ -35,6 +35,7 @@ from shared.errors import (
     ModelInUse,
     ModelNotFound,
     RequestError,
+    SubmissionDeleted,
     VersionMismatch,
 )
 from shared.schemas import BatchAction, BatchResult, BatchResults, Job, JobBatch, JobClone, JobPatch
@@ -106,7 +107,9 @@ def delete_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> None:
 @router.post(
     "/{job_id:id}/clone",
     status_code=202,
-    responses=documented(JobNotFound, ModelNotFound, InvalidSpec, IdempotencyKeyReused, *BODY),
+    responses=documented(
+        JobNotFound, ModelNotFound, InvalidSpec, IdempotencyKeyReused, SubmissionDeleted, *BODY
+    ),
 )
 def clone_job(
     services: ServicesDep,

@@ -32,6 +32,7 @@ from shared.errors import (
     JobNotTerminal,
     ModelNotFound,
     PredecessorFailed,
+    SubmissionDeleted,
 )
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import (
@@ -140,7 +141,13 @@ router.add_api_route(
     status_code=202,
     response_model=Job,
     responses=documented(
-        *BODY, ModelNotFound, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed
+        *BODY,
+        ModelNotFound,
+        JobNotFound,
+        InvalidSpec,
+        IdempotencyKeyReused,
+        SubmissionDeleted,
+        PredecessorFailed,
     ),
     route_class_override=_SubmitRoute,
 )
@@ -234,7 +241,7 @@ def cancel_job(services: ServicesDep, actor: ActorDep, job_id: JobId, response: 
     "/{job_id:id}/retry",
     dependencies=[SUBMIT],
     status_code=202,
-    responses=documented(JobNotFound, JobNotTerminal, IdempotencyKeyReused),
+    responses=documented(JobNotFound, JobNotTerminal, IdempotencyKeyReused, SubmissionDeleted),
 )
 def retry_job(
     services: ServicesDep,

@@ -18,6 +18,7 @@ from shared.errors import (
     InvalidSpec,
     JobNotFound,
     PredecessorFailed,
+    SubmissionDeleted,
     SweepNotFound,
 )
 from shared.schemas import Objective, Page, Sweep, SweepCreate, SweepDetail
@@ -60,7 +61,9 @@ _EXAMPLES = {
     "",
     dependencies=[SUBMIT],
     status_code=202,
-    responses=documented(*BODY, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed),
+    responses=documented(
+        *BODY, JobNotFound, InvalidSpec, IdempotencyKeyReused, SubmissionDeleted, PredecessorFailed
+    ),
 )
 def submit_sweep(
     services: ServicesDep,

@@ -1,13 +1,16 @@
 """Connections to PostgreSQL: their options and settings, and how long what they hold can last."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from shared.db.round_trips import save_round_trips
+from shared.db.round_trips import execute_with_next, save_round_trips
 
 BINARY = "trainshed_binary"
 """Execution option: PostgreSQL sends the rows in binary, which halves the bytes of a blob (no hex digits)."""
@@ -75,6 +78,42 @@ def lift_time_limit(connection: Connection) -> None:
     """Let the connection's transaction take as long as it needs; others are ended after 20 s."""
     if _version(connection) >= _KNOWS_TRANSACTION_LIMIT:
         connection.exec_driver_sql("SET LOCAL transaction_timeout = 0")
+
+
+def bound_transaction(session: Session, *, lock_s: float, idle_s: float, total_s: float) -> None:
+    """Have PostgreSQL end the session's transaction earlier than others; sent with its next statement.
+
+    Args:
+        lock_s: how long it waits for a lock.
+        idle_s: how long it may wait for this process, as while that is stopped.
+        total_s: how long it may take (PostgreSQL 17 and later).
+    """
+    connection = session.connection()
+    if connection.dialect.name != "postgresql":
+        return
+    limits = {"lock_timeout": lock_s, "idle_in_transaction_session_timeout": idle_s}
+    if _version(connection) >= _KNOWS_TRANSACTION_LIMIT:
+        limits["transaction_timeout"] = total_s
+    settings = ", ".join(f"set_config('{name}', '{1_000 * s:.0f}ms', true)" for name, s in limits.items())
+    execute_with_next(connection, f"SELECT {settings}", ())
+
+
+@contextmanager
+def unless_locked(session: Session, lock_s: float) -> Iterator[None]:
+    """Undo what the block does, and go on after it, if it waits for a lock for longer than `lock_s`.
+
+    Does nothing on other databases.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        yield
+        return
+    try:
+        with session.begin_nested():
+            session.execute(text(f"SET LOCAL lock_timeout = '{1_000 * lock_s:.0f}ms'"))
+            yield
+    except OperationalError as error:
+        if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise
 
 
 def keep_settings(connection: Connection) -> None:

@@ -593,16 +593,15 @@ class Worker(Base):
 
 
 class IdempotencyKey(Base):
-    """An idempotency key and the job that was submitted with it."""
+    """An idempotency key, as `shared.store.idempotency` stores it, and what was submitted with it."""
 
     __tablename__ = "idempotency_keys"
 
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    key: Mapped[str] = mapped_column(String(292), primary_key=True)  # a UUID, a space and 255 characters
     request_sha256: Mapped[str] = mapped_column(String(64))
-    # checked at commit, because the key is inserted first: its insertion decides between concurrent submits
-    job_id: Mapped[UUID] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), index=True
-    )
+    # without a foreign key: the key outlives its job; UUIDv7, so the purge reads the oldest first
+    job_id: Mapped[UUID] = mapped_column(index=True)
+    sweep_id: Mapped[UUID | None]  # whose first job that is; NULL: none, or a version before 0.2 stored it
     created_at: Mapped[datetime]
 
 

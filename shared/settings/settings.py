@@ -162,8 +162,8 @@ class Settings(BaseSettings):
     log_retention_s: float = Field(default=0.0, ge=0)
     """Seconds after its end for which the log of a job is kept. 0: for ever."""
     idempotency_retention_s: float = Field(default=30 * 86_400.0, ge=0)
-    """Seconds after the end of its job for which an idempotency key is kept: a request that is repeated later
-    submits another job. 0: for ever."""
+    """Seconds after the end of its job for which an idempotency key is kept, and if the job was deleted,
+    after the request: one that is repeated later submits another job. 0: for ever."""
 
     urgent_head_start_s: float = Field(default=86_400.0, ge=0)
     """Seconds by which `urgent` jobs are ahead of `normal` ones; the jobs of a share follow by one second."""

@@ -22,12 +22,16 @@ Refusal = JobNotFound | PredecessorFailed
 _DEPENDENCIES = Base.metadata.tables[JobDependency.__tablename__]
 
 
-def lock(session: Session, job_ids: Collection[UUID]) -> dict[UUID, JobState]:
-    """Lock jobs that new ones are to run after until this transaction ends; return their states by id."""
+def lock(session: Session, job_ids: Collection[UUID], *, waits: bool = True) -> dict[UUID, JobState]:
+    """Lock jobs that new ones are to run after until this transaction ends; return their states by id.
+
+    Args:
+        waits: whether to wait for jobs that other transactions have locked; else they are left out.
+    """
     if not job_ids:
         return {}
     rows = select(Job.id, Job.state).where(Job.id.in_(job_ids)).order_by(Job.id)
-    states = session.execute(rows.with_for_update(key_share=True)).all()
+    states = session.execute(rows.with_for_update(key_share=True, skip_locked=not waits)).all()
     return {row.id: JobState(row.state) for row in states}
 
 

@@ -1,7 +1,9 @@
 """Group commit: concurrent submissions of a process share a transaction and the message to the workers.
 
 One thread commits whatever waits, and then whatever has come meanwhile: a lone submission waits for no
-timer, and the more there are at once, the less each costs.
+timer, and the more there are at once, the less each costs. A submission that would have to wait for a row,
+as of a job that another transaction has locked, is set aside and tried again with later groups: no other
+submission waits for that row.
 """
 
 import asyncio
@@ -9,19 +11,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import NamedTuple
+from time import monotonic
 
 from sqlalchemy.exc import TimeoutError as DatabaseTimeout
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.outages import is_transient
+from shared.db.postgresql import bound_transaction
 from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.submission_trace import traced
-from shared.store.submissions import NewJobs, Outcome, Receipt
+from shared.store.submissions import NewJobs, Outcome, Receipt, WouldWait
 from shared.store.submit import submit_jobs
 
 WAIT_S = 2.5  # a submit is answered within 3 s
@@ -29,15 +33,27 @@ WAIT_S = 2.5  # a submit is answered within 3 s
 _MAX_JOBS = 256  # in a group, unless one submission has more
 _MAX_WAITING = 2_048
 _CLOSE_TIMEOUT_S = 5.0
+_MAX_ASIDE = 512
+_ASIDE_S = 0.05  # between two tries of all that are set aside
+# a process that is stopped amid a group holds the clocks of its queues, which all others wait for
+_MAX_IDLE_S, _MAX_LOCK_S, _MAX_TRANSACTION_S = 1.5, 2.0, 5.0
 
 
 class NotCommitted(DatabaseTimeout):
     """The submission waited too long for the database; it is stored only if its commit has begun."""
 
 
-class _Waiting(NamedTuple):
+@dataclass(eq=False)
+class _Waiting:
+    """A submission that is to be committed.
+
+    Attributes:
+        until: when it is given up, by the monotonic clock: a little before its caller does, to say why.
+    """
+
     new: NewJobs
-    receipt: Future[Receipt]
+    receipt: Future[Receipt] = field(default_factory=Future)
+    until: float = field(default_factory=lambda: monotonic() + 0.9 * WAIT_S)
 
 
 class GroupCommit:
@@ -59,6 +75,8 @@ class GroupCommit:
         self._database = database
         self._wake = wake
         self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._aside: list[_Waiting] = []  # this and the next one are the thread's own
+        self._try_aside_at = 0.0
         self._is_open = True
         self._thread = Thread(target=self._run, name="group commit", daemon=True)
         self._thread.start()
@@ -80,7 +98,8 @@ class GroupCommit:
         Raises:
             IdempotencyKeyReused: the key was used for a different request.
             JobNotFound: the job that is retried does not exist.
-            NotCommitted: too many submissions wait, or this one has waited for `WAIT_S`.
+            NotCommitted: too many submissions wait, or this one has waited for `WAIT_S`, as for a job that
+                another transaction has locked.
             SQLAlchemyError: the database refuses these jobs, or is unavailable.
         """
         with traced(new) as jobs:
@@ -103,9 +122,8 @@ class GroupCommit:
     def _enqueue(self, new: NewJobs) -> Future[Receipt]:
         if not self._is_open or self.waiting >= _MAX_WAITING:
             raise NotCommitted("the submission was refused: too many wait, or the API is about to end")
-        receipt: Future[Receipt] = Future()
-        self._waiting.put(_Waiting(new, receipt))
-        return receipt
+        self._waiting.put(entry := _Waiting(new))
+        return entry.receipt
 
     def _run(self) -> None:
         is_open = True
@@ -113,13 +131,19 @@ class GroupCommit:
             group = self._next_group()
             is_open = None not in group
             self._commit([entry for entry in group if entry is not None])
+        _complete([(entry, NotCommitted("the API ends")) for entry in self._aside])
 
     def _next_group(self) -> list[_Waiting | None]:
-        group = [self._waiting.get()]
-        jobs = 0
+        """Wait for a submission, or until those that were set aside are to be tried again; return them."""
+        wait_s = max(0.0, self._try_aside_at - monotonic()) if self._aside else None
+        group: list[_Waiting | None] = []
         with suppress(Empty):
+            group.append(self._waiting.get(timeout=wait_s))
+            jobs = 0
             while (last := group[-1]) is not None and (jobs := jobs + len(last.new.jobs)) < _MAX_JOBS:
                 group.append(self._waiting.get_nowait())
+        if self._aside and monotonic() >= self._try_aside_at:
+            group, self._aside = [*self._aside, *group], []
         return group
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
@@ -134,8 +158,20 @@ class GroupCommit:
             else:
                 _complete([(entry, error) for entry in group])
             return
-        _complete(outcomes)
+        _complete([(entry, each) for entry, each in outcomes if not isinstance(each, WouldWait)])
+        for entry, outcome in outcomes:
+            if isinstance(outcome, WouldWait):
+                self._set_aside(entry, outcome)
         self._wake_workers(outcomes)
+
+    def _set_aside(self, entry: _Waiting, reason: WouldWait) -> None:
+        """Have a submission tried again, unless its time is over then."""
+        if not self._aside:
+            self._try_aside_at = monotonic() + _ASIDE_S
+        if self._try_aside_at < entry.until and len(self._aside) < _MAX_ASIDE:
+            self._aside.append(entry)
+        else:
+            _complete([(entry, NotCommitted(f"the submission was not committed: {reason}"))])
 
     def _wake_workers(self, outcomes: Sequence[tuple[_Waiting, Outcome]]) -> None:
         queues = Counter(
@@ -151,7 +187,10 @@ class GroupCommit:
 def _store(session: Session, group: Sequence[_Waiting], rules: Rules) -> list[tuple[_Waiting, Outcome]]:
     # those who have given up meanwhile were told so, and may submit again
     waiting = [entry for entry in group if not entry.receipt.cancelled()]
-    outcomes = submit_jobs(session, [entry.new for entry in waiting], rules=rules) if waiting else []
+    if not waiting:
+        return []
+    bound_transaction(session, lock_s=_MAX_LOCK_S, idle_s=_MAX_IDLE_S, total_s=_MAX_TRANSACTION_S)
+    outcomes = submit_jobs(session, [entry.new for entry in waiting], rules=rules, waits=False)
     return list(zip(waiting, outcomes, strict=True))
 
 

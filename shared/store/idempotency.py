@@ -1,18 +1,28 @@
-"""Idempotency keys: a request that is repeated with its key submits nothing again."""
+"""Idempotency keys: a request that is repeated with its key submits nothing again.
 
-from collections.abc import Collection, Sequence
+A key is its caller's own, and belongs to the request: it stays when the job that was submitted is deleted.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import JSON, Text, bindparam, cast, column, delete, func, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
-from shared.db.tables import IdempotencyKey
+from shared.db.tables import Base, IdempotencyKey, Job
 from shared.db.upserts import insert_new
-from shared.errors import IdempotencyKeyReused
+from shared.errors import IdempotencyKeyReused, SubmissionDeleted
+
+_KEYS = Base.metadata.tables[IdempotencyKey.__tablename__]
+_KEYS_LOCK = 0x7261696F  # with the hash of a key: beside the locks of `event_positions`
 
 
 @dataclass(frozen=True)
@@ -22,66 +32,148 @@ class Idempotency:
     Attributes:
         key: the client's.
         request_sha256: of the request, to notice a key that is used for two things.
+        api_key_id: of the caller. Callers without one, who are administrators, have their keys in common.
     """
 
     key: str
     request_sha256: str
+    api_key_id: UUID | None = None
 
     @classmethod
-    def of(cls, key: str | None, request: str) -> "Idempotency | None":
+    def of(cls, key: str | None, request: str, api_key_id: UUID | None = None) -> "Idempotency | None":
         """Return the idempotency of a request, given as text; None if the client sent no key."""
-        return None if key is None else cls(key, sha256(request.encode()).hexdigest())
+        return None if key is None else cls(key, sha256(request.encode()).hexdigest(), api_key_id)
+
+    @property
+    def stored_key(self) -> str:
+        """The key as it is stored: after the caller's id and a space, which no client's key contains."""
+        return self.key if self.api_key_id is None else f"{self.api_key_id} {self.key}"
 
 
 class KeyOwner(NamedTuple):
-    """The request that an idempotency key stands for, and the job that it stored."""
+    """The request that an idempotency key stands for, and what it stored.
+
+    Attributes:
+        job_id: the first job, which may have been deleted since.
+        sweep_id: the sweep that the jobs belong to; None: none, or a version before 0.2 stored it.
+    """
 
     request_sha256: str
     job_id: UUID
+    sweep_id: UUID | None = None
 
 
-def find_replay(session: Session, idempotency: Idempotency) -> UUID | None:
-    """Return the first job that an earlier request with the same idempotency key has stored; None: none has.
+def find_replay(session: Session, idempotency: Idempotency) -> KeyOwner | None:
+    """Return what an earlier request with the same idempotency key has stored; None: there was none.
 
     Raises:
         IdempotencyKeyReused: the key was used for a different request.
     """
-    owner = _owners(session, [idempotency.key]).get(idempotency.key)
+    owner = find_owners(session, [idempotency]).get(idempotency.stored_key)
     if owner is not None and owner.request_sha256 != idempotency.request_sha256:
         raise reused(idempotency.key)
-    return owner and owner.job_id
+    return owner
+
+
+def find_owners(session: Session, requests: Collection[Idempotency]) -> dict[str, KeyOwner]:
+    """Return who owns those keys of the requests that are stored, by `stored_key`."""
+    return _of_old_versions(session, requests) | _owners(session, [each.stored_key for each in requests])
 
 
 def claim_keys(
-    session: Session, requests: Sequence[tuple[Idempotency, UUID]], at: datetime
+    session: Session, requests: Sequence[tuple[Idempotency, KeyOwner]], at: datetime, *, waits: bool = True
 ) -> dict[str, KeyOwner]:
     """Store the idempotency keys that are new, and return who owns each key of the requests.
 
     Args:
-        requests: the idempotency of each, and the job that it is to store.
+        requests: the idempotency of each, and the owner that its key has if it is new.
         at: the time of the submission.
+        waits: whether to wait for keys that other transactions are storing; else they are left out.
+
+    Returns:
+        The owners, by `stored_key`.
     """
     owners: dict[str, KeyOwner] = {}
-    for idempotency, job_id in requests:
-        owners.setdefault(idempotency.key, KeyOwner(idempotency.request_sha256, job_id))
-    unclaimed = set(owners)
-    while unclaimed:  # again if a key was deleted with its job after it was found to be used
-        # in one order in all transactions, which could otherwise wait for each other's keys
-        rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(unclaimed)]
-        unclaimed -= {row.key for row in insert_new(session, IdempotencyKey, rows)}
-        earlier = _owners(session, unclaimed) if unclaimed else {}
-        owners |= earlier
-        unclaimed -= earlier.keys()
-    return owners
+    for idempotency, owner in requests:
+        owners.setdefault(idempotency.stored_key, owner)
+    earlier = _of_old_versions(session, [idempotency for idempotency, _ in requests])
+    unclaimed = owners.keys() - earlier.keys()
+    # in one order in all transactions, which could otherwise wait for each other's keys
+    rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(unclaimed)]
+    if rows:
+        unclaimed -= _insert_free(session, rows) if not waits else _insert(session, rows)
+    if unclaimed:
+        earlier |= _owners(session, unclaimed)
+    return {key: owner for key, owner in owners.items() if key not in unclaimed} | earlier
+
+
+def _insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Insert the keys that are new; return them."""
+    return {row.key for row in insert_new(session, IdempotencyKey, rows)}
+
+
+def _insert_free(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Insert the keys that are new and that no other transaction is inserting; return them."""
+    if session.get_bind().dialect.name == "sqlite":  # which has one writer at a time
+        return _insert(session, rows)
+    document = json.dumps(rows, default=str)
+    return set(session.connection().scalars(_insert_of_free(), {"rows": document}))
+
+
+@cache
+def _insert_of_free() -> ReturningInsert[str]:
+    """INSERT of rows, given as JSON, whose keys it can lock: who inserts a key locks it before.
+
+    Else it would wait for the other transaction, to know whether the key will be stored.
+    """
+    typed = [column(name, _KEYS.c[name].type) for name in _KEYS.c.keys()]  # noqa: SIM118 (it has no other)
+    document = cast(bindparam("rows", type_=Text()), JSON)
+    rows = func.json_to_recordset(document).table_valued(*typed, name="r").render_derived(with_types=True)
+    is_free = func.pg_try_advisory_xact_lock(_KEYS_LOCK, func.hashtext(rows.c.key))
+    free = select(*(rows.c[each.name] for each in typed)).where(is_free)
+    insert = postgresql.insert(_KEYS).from_select([each.name for each in typed], free)
+    return insert.on_conflict_do_nothing().returning(_KEYS.c.key)
+
+
+def release_keys(session: Session, requests: Iterable[Idempotency]) -> None:
+    """Delete keys that this transaction has claimed, since nothing was stored with them."""
+    keys = [idempotency.stored_key for idempotency in requests]
+    if keys:
+        session.execute(delete(IdempotencyKey).where(IdempotencyKey.key.in_(keys)))
 
 
 def _owners(session: Session, keys: Collection[str]) -> dict[str, KeyOwner]:
     """Return who owns each of the keys that are stored."""
-    columns = IdempotencyKey.key, IdempotencyKey.request_sha256, IdempotencyKey.job_id
-    rows = session.execute(select(*columns).where(IdempotencyKey.key.in_(keys)))
-    return {row.key: KeyOwner(row.request_sha256, row.job_id) for row in rows}
+    key, *owner = (getattr(IdempotencyKey, name) for name in ("key", *KeyOwner._fields))
+    return {row[0]: KeyOwner(*row[1:]) for row in session.execute(select(key, *owner).where(key.in_(keys)))}
+
+
+def _of_old_versions(session: Session, requests: Iterable[Idempotency]) -> dict[str, KeyOwner]:
+    """Return who owns those keys that a version before 0.2 has stored, by `stored_key`.
+
+    It stored a key as the client sent it, whoever that was: the job tells.
+    """
+    wanted = {(each.key, each.api_key_id): each for each in requests if each.api_key_id is not None}
+    if not wanted:
+        return {}
+    columns = IdempotencyKey.key, Job.api_key_id, IdempotencyKey.request_sha256, IdempotencyKey.job_id
+    stored = select(*columns).join(Job, Job.id == IdempotencyKey.job_id)
+    rows = session.execute(stored.where(IdempotencyKey.key.in_({key for key, _ in wanted}))).all()
+    return {
+        wanted[row.key, row.api_key_id].stored_key: KeyOwner(row.request_sha256, row.job_id)
+        for row in rows
+        if (row.key, row.api_key_id) in wanted
+    }
 
 
 def reused(key: str) -> IdempotencyKeyReused:
     """Return the error that a key was used for a different request."""
     return IdempotencyKeyReused(f"idempotency key {key!r} was used for a different request: send a new key")
+
+
+def deleted(noun: str) -> SubmissionDeleted:
+    """Return the error that what a key has submitted, such as `job`, was deleted since."""
+    return SubmissionDeleted(
+        f"the {noun} that was submitted with this idempotency key was deleted: send a new key to submit it "
+        "again"
+    )

@@ -6,6 +6,7 @@ thing of a batch. Any number of processes may do so at the same time.
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,9 @@ from shared.store.transitions import note_changed
 
 EndKey = tuple[datetime, UUID]
 """The sort key of finished jobs: when a job ended, and its id."""
+
+KeyOrder = tuple[UUID, str]
+"""What idempotency keys are sorted by: the id of the job that was submitted, and the key."""
 
 
 def finished(
@@ -91,10 +95,39 @@ def delete_logs(session: Session, job_ids: Sequence[UUID]) -> int:
     return len(set(session.scalars(deleted)))
 
 
-def delete_keys(session: Session, job_ids: Sequence[UUID]) -> int:
-    """Delete the idempotency keys with which these jobs were submitted; return how many there were."""
-    deleted = delete(IdempotencyKey).where(IdempotencyKey.job_id.in_(job_ids)).returning(IdempotencyKey.key)
-    return len(session.scalars(deleted).all())
+def old_keys(
+    session: Session,
+    *,
+    retention_s: float,
+    after: KeyOrder | None = None,
+    limit: int,
+    now: Now = database_now,
+) -> list[KeyOrder]:
+    """Return up to `limit` idempotency keys that are older than `retention_s` seconds, oldest first.
+
+    Args:
+        after: the last key of the batch before; None: from the beginning.
+    """
+    order = IdempotencyKey.job_id, IdempotencyKey.key  # ids of jobs sort by creation time
+    keys = select(*order, (IdempotencyKey.created_at < now(-retention_s)).label("is_old")).order_by(*order)
+    if after is not None:
+        # the first condition is for the index, which has no keys
+        keys = keys.where(IdempotencyKey.job_id >= after[0], tuple_(*order) > after)
+    rows = session.execute(keys.limit(limit)).all()
+    return [(row.job_id, row.key) for row in takewhile(lambda row: row.is_old, rows)]
+
+
+def delete_keys(
+    session: Session, keys: Sequence[KeyOrder], *, retention_s: float, now: Now = database_now
+) -> int:
+    """Delete those of these idempotency keys whose job has ended long ago, or was deleted.
+
+    Returns how many were deleted.
+    """
+    is_kept = Job.finished_at.is_(None) | (Job.finished_at >= now(-retention_s))
+    of_kept = exists().where(Job.id == IdempotencyKey.job_id, is_kept)
+    deleted = delete(IdempotencyKey).where(IdempotencyKey.key.in_([key for _, key in keys]), ~of_kept)
+    return len(session.scalars(deleted.returning(IdempotencyKey.key)).all())
 
 
 def _unwanted(job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> Select[Any]:

@@ -129,6 +129,16 @@ class NewJobs:
         return self.jobs[0].id
 
     @property
+    def sweep_id(self) -> UUID | None:
+        """The sweep's id."""
+        return None if self.sweep is None else self.sweep.id
+
+    @property
+    def retried(self) -> set[UUID]:
+        """The jobs that any of them retries."""
+        return {job.retry_of for job in self.jobs if job.retry_of is not None}
+
+    @property
     def after(self) -> set[UUID]:
         """The jobs that any of them is to run after."""
         return {job_id for job in self.jobs for job_id in job.after}
@@ -141,10 +151,12 @@ class Receipt:
     Attributes:
         job_id: the first job that was stored, now or by an earlier request with the same idempotency key.
         created_at: when this submission stored it; None if an earlier request did.
+        sweep_id: the sweep that an earlier request has stored; None: none, or a version before 0.2 did.
     """
 
     job_id: UUID
     created_at: datetime | None
+    sweep_id: UUID | None = None
 
     @property
     def replayed(self) -> bool:
@@ -152,5 +164,9 @@ class Receipt:
         return self.created_at is None
 
 
-Outcome = Receipt | IdempotencyKeyReused | Refusal
+class WouldWait(Exception):
+    """The submission needs what another transaction has locked, which the message names."""
+
+
+Outcome = Receipt | IdempotencyKeyReused | Refusal | WouldWait
 """What a submission is answered with; an error is returned, because it concerns this submission alone."""

@@ -1,8 +1,9 @@
 """Submission: stores queued jobs, once for each idempotency key."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
@@ -10,19 +11,29 @@ from sqlalchemy.orm import Session
 
 from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, database_now
+from shared.db.postgresql import unless_locked
 from shared.db.tables import Base, Job, JobTag, Sweep
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
 from shared.schemas import Priority
 from shared.store import dependencies, yielding
 from shared.store.dependencies import Refusal
-from shared.store.idempotency import Idempotency, KeyOwner, claim_keys, reused
+from shared.store.idempotency import (
+    Idempotency,
+    KeyOwner,
+    claim_keys,
+    find_owners,
+    release_keys,
+    reused,
+)
 from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.shares import Applicant, take_places
-from shared.store.submissions import ANYONE, NewJob, NewJobs, Outcome, Receipt, Submitter
+from shared.store.submissions import ANYONE, NewJob, NewJobs, Outcome, Receipt, Submitter, WouldWait
 from shared.store.transitions import log_submitted
 
 _JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
+_MAX_YIELD_LOCK_S = 0.1
+
 # built once, which takes as long as running it
 _CREATED_AT = select(_JOBS.c.id, _JOBS.c.created_at).where(_JOBS.c.id.in_(bindparam("ids", expanding=True)))
 
@@ -60,58 +71,84 @@ def submit_jobs(
     *,
     rules: Rules = DEFAULT_RULES,
     now: Now = database_now,
+    waits: bool = True,
 ) -> list[Outcome]:
     """Store the queued jobs of several requests, by one statement a table; the caller wakes the workers.
 
     Idempotent, for each request and whichever others it is repeated with: its transaction is run again if
     the commit was not confirmed. Of several requests with one idempotency key the first one is stored.
 
+    Args:
+        waits: whether to wait for jobs and keys that other transactions have locked. The clocks of a queue
+            are waited for in any case: all submissions to it need them.
+
     Returns:
         For each request its receipt, or the error that its key was used for a different request, that a job
-        that it names does not exist, or that one that it is to run after has not succeeded.
+        that it names does not exist, that one that it is to run after has not succeeded, or that it would
+        have to wait.
     """
     at = session.execute(select(now())).scalar_one()
-    predecessors = dependencies.lock(session, {job_id for new in requests for job_id in new.after})
-    refused = _refused(session, requests, predecessors)
-    owners = claim_keys(
-        session,
-        [
-            (new.idempotency, new.id)
-            for new in requests
-            if new.idempotency is not None and new.id not in refused
-        ],
-        at,
-    )
-    stored = _stored(session, requests)
-    outcomes = [
-        refused.get(request.id) or _outcome(request, owners, stored.get(request.id, at))
-        for request in requests
+    named = _lock_named(session, requests, waits=waits)
+    blocked = {new.id: error for new in requests if (error := named.would_wait(new)) is not None}
+    claims = [claim for new in requests if new.id not in blocked and (claim := _claim_of(new)) is not None]
+    owners = claim_keys(session, claims, at, waits=waits)
+    if blocked:
+        keyed = [new.idempotency for new in requests if new.id in blocked and new.idempotency is not None]
+        owners |= find_owners(session, keyed)
+    stored = _stored(session, requests)  # by a commit that was not confirmed
+    # a repeated request needs nothing of what the first one needed, such as a job that was deleted since
+    first = [
+        new for new in requests if new.id not in stored and new.id not in blocked and _is_first(new, owners)
     ]
-    receipts = {outcome.job_id for outcome in outcomes if isinstance(outcome, Receipt)}
-    accepted = [new for new in requests if new.id in receipts and new.id not in stored]
-    _insert(session, accepted, _places(session, accepted, at, rules, now), predecessors, at)
+    refused = _refused(first, named)
+    release_keys(session, [new.idempotency for new in first if new.id in refused and new.idempotency])
+    accepted = [new for new in first if new.id not in refused]
+    _insert(session, accepted, _places(session, accepted, at, rules, now), named.predecessors, at)
     _have_others_yield(session, accepted, rules, now)
-    return outcomes
+    created_at = {new.id: at for new in accepted} | stored
+    return [_outcome(new, owners, refused | blocked, created_at) for new in requests]
 
 
-def _refused(
-    session: Session, requests: Sequence[NewJobs], predecessors: Mapping[UUID, JobState]
-) -> dict[UUID, Refusal]:
-    """Lock the jobs that are retried, so that none is deleted meanwhile; return the errors by request."""
-    retried = {job.retry_of for new in requests for job in new.jobs if job.retry_of is not None}
-    existing: set[UUID | None] = {None}
-    if retried:
-        lock = select(Job.id).where(Job.id.in_(retried)).order_by(Job.id)
-        existing |= set(session.scalars(lock.with_for_update(read=True, key_share=True)))
+class _Named(NamedTuple):
+    """The jobs that requests name: the states of predecessors, and the retried ones that exist, both locked.
+
+    Attributes:
+        held: those that other transactions have locked.
+    """
+
+    predecessors: Mapping[UUID, JobState]
+    retried: AbstractSet[UUID]
+    held: AbstractSet[UUID]
+
+    def would_wait(self, new: NewJobs) -> WouldWait | None:
+        """Return the error that a request would have to wait for one of them; None if not."""
+        held = self.held & (new.after | new.retried)
+        return WouldWait(f"another transaction has locked job {min(held)}") if held else None
+
+
+def _lock_named(session: Session, requests: Sequence[NewJobs], *, waits: bool) -> _Named:
+    """Lock the jobs that requests name, so that none ends or is deleted meanwhile."""
+    after = {job_id for new in requests for job_id in new.after}
+    predecessors = dependencies.lock(session, after, waits=waits)
+    retried: set[UUID] = set()
+    if wanted := {job_id for new in requests for job_id in new.retried}:
+        lock = select(Job.id).where(Job.id.in_(wanted)).order_by(Job.id)
+        retried |= set(
+            session.scalars(lock.with_for_update(read=True, key_share=True, skip_locked=not waits))
+        )
+    absent = (after - predecessors.keys()) | (wanted - retried)
+    held = set(session.scalars(select(Job.id).where(Job.id.in_(absent)))) if absent and not waits else set()
+    return _Named(predecessors, retried, held)
+
+
+def _refused(requests: Sequence[NewJobs], named: _Named) -> dict[UUID, Refusal]:
+    """Return the errors of requests that name a job which is not there, or has not succeeded, by request."""
     refused: dict[UUID, Refusal] = {
-        new.id: JobNotFound(f"there is no job {job.retry_of}")
+        new.id: JobNotFound(f"there is no job {min(absent)}")
         for new in requests
-        for job in new.jobs
-        if job.retry_of not in existing
+        if (absent := new.retried - named.retried)
     }
-    refused |= dependencies.refusals({new.id: new.after for new in requests}, predecessors)
-    stored = _stored(session, requests) if refused else {}  # by a commit that was not confirmed
-    return {request_id: error for request_id, error in refused.items() if request_id not in stored}
+    return refused | dependencies.refusals({new.id: new.after for new in requests}, named.predecessors)
 
 
 def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetime]:
@@ -120,14 +157,34 @@ def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetim
     return dict(rows.all())
 
 
-def _outcome(new: NewJobs, owners: Mapping[str, KeyOwner], created_at: datetime) -> Outcome:
+def _claim_of(new: NewJobs) -> tuple[Idempotency, KeyOwner] | None:
     if new.idempotency is None:
-        return Receipt(new.id, created_at)
-    key = new.idempotency.key
-    owner = owners[key]
-    if owner.request_sha256 != new.idempotency.request_sha256:
-        return reused(key)
-    return Receipt(owner.job_id, created_at if owner.job_id == new.id else None)
+        return None
+    return new.idempotency, KeyOwner(new.idempotency.request_sha256, new.id, new.sweep_id)
+
+
+def _is_first(new: NewJobs, owners: Mapping[str, KeyOwner]) -> bool:
+    """Return whether a request is the first one with its key, or has none."""
+    owner = owners.get(new.idempotency.stored_key) if new.idempotency is not None else None
+    return new.idempotency is None or (owner is not None and owner.job_id == new.id)
+
+
+def _outcome(
+    new: NewJobs,
+    owners: Mapping[str, KeyOwner],
+    errors: Mapping[UUID, Refusal | WouldWait],
+    created_at: Mapping[UUID, datetime],
+) -> Outcome:
+    if new.id in created_at:
+        return Receipt(new.id, created_at[new.id])
+    error, key = errors.get(new.id), new.idempotency
+    if key is not None and (owner := owners.get(key.stored_key)) is not None:
+        is_same = owner.request_sha256 == key.request_sha256
+        if owner.job_id not in errors:
+            return Receipt(owner.job_id, None, owner.sweep_id) if is_same else reused(key.key)
+        if is_same:
+            error = error or errors[owner.job_id]
+    return error or WouldWait("another request with its idempotency key is being stored")
 
 
 def _places(
@@ -142,7 +199,10 @@ def _places(
 
 def _have_others_yield(session: Session, requests: Sequence[NewJobs], rules: Rules, now: Now) -> None:
     urgent = {job.queue for new in requests for job in new.jobs if job.priority is Priority.URGENT}
-    yielding.request(session, sorted(urgent), min_run_s=rules.min_run_s, now=now)
+    if urgent:
+        # a job that another transaction has locked is asked by the reconciler
+        with unless_locked(session, _MAX_YIELD_LOCK_S):
+            yielding.request(session, sorted(urgent), min_run_s=rules.min_run_s, now=now)
 
 
 def _insert(

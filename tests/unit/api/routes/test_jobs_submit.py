@@ -7,6 +7,9 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
+from shared.schemas import Scope
+from shared.store import api_keys
+from shared.store.api_keys import NewApiKey
 from tests.support import factories
 
 
@@ -157,6 +160,58 @@ def test_repeated_request_may_be_formatted_differently(client: httpx.Client) -> 
     second = _submit(client, "key-1", name=None, spec={"epochs": 5.0, "batch_size": 512})
 
     assert second.json()["id"] == first.json()["id"]
+
+
+def _with_new_key(database: Database) -> dict[str, str]:
+    """Headers with a new API key that may submit."""
+    key = NewApiKey.draw()
+    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    return {"Authorization": f"Bearer {key}", "Idempotency-Key": "monday-1"}
+
+
+def test_two_callers_with_the_same_key_and_request_have_two_jobs(
+    client: httpx.Client, database: Database
+) -> None:
+    callers = [_with_new_key(database) for _ in range(2)]
+    first = [client.post("/v1/jobs", json={"kind": "train"}, headers=headers) for headers in callers]
+    again = [client.post("/v1/jobs", json={"kind": "train"}, headers=headers) for headers in callers]
+
+    assert [answer.headers.get("Idempotency-Replayed") for answer in first] == [None, None]
+    assert [answer.headers.get("Idempotency-Replayed") for answer in again] == ["true", "true"]
+    ids = [[answer.json()["id"] for answer in answers] for answers in (first, again)]
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 2
+    other = client.post("/v1/jobs", json={"kind": "train", "name": "x"}, headers=callers[0])
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
+
+
+def test_a_request_whose_job_was_deleted_is_not_carried_out_again(client: httpx.Client) -> None:
+    job_id = _submit(client, "key-1").json()["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+    answer = _submit(client, "key-1")
+
+    assert (answer.status_code, answer.json()["type"]) == (410, "/problems/submission-deleted")
+    assert "was deleted: send a new key" in answer.json()["detail"]
+    assert client.get("/v1/jobs").json()["data"] == []
+    assert _submit(client, "key-2").status_code == 202
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_repeated_request_finds_its_job_although_its_predecessor_was_cancelled(
+    client: httpx.Client, is_deleted: bool
+) -> None:
+    first = _submit(client).json()["id"]
+    second = _submit(client, "key-1", after=[first])
+    client.post(f"/v1/jobs/{first}/cancel")
+    if is_deleted:
+        assert client.delete(f"/v1/jobs/{first}").status_code == 204
+
+    again = _submit(client, "key-1", after=[first])
+
+    assert (again.status_code, again.json()["id"]) == (202, second.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
 
 
 def test_key_of_a_different_request_is_refused(client: httpx.Client) -> None:

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.db.tables import Job
-from shared.store import attempts
+from shared.store import attempts, retention
 from tests.support import factories
 
 GRID: dict[str, Any] = {
@@ -119,6 +120,38 @@ def test_the_same_key_and_request_is_the_same_sweep(client: httpx.Client) -> Non
     assert answers[0].json()["id"] == answers[1].json()["id"]
     assert [answer.headers.get("Idempotency-Replayed") for answer in answers] == [None, "true"]
     assert len(client.get("/v1/sweeps").json()["data"]) == 1
+
+
+def _delete(client: httpx.Client, job: dict[str, Any]) -> None:
+    assert client.delete(f"/v1/jobs/{job['job_id']}").status_code == 204
+
+
+def test_a_sweep_is_not_stored_again_while_any_of_its_jobs_is_left(client: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = client.post("/v1/sweeps", json=GRID, headers=headers).json()
+    client.post(f"/v1/sweeps/{first['id']}/cancel")
+    _delete(client, first["jobs"][0])
+
+    again = client.post("/v1/sweeps", json=GRID, headers=headers)
+
+    assert (again.status_code, again.json()["id"]) == (202, first["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json()["states"] == {"cancelled": 3}
+    assert len(client.get("/v1/jobs").json()["data"]) == 3
+
+
+def test_a_sweep_that_was_purged_is_not_stored_again(client: httpx.Client, database: Database) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = client.post("/v1/sweeps", json=GRID, headers=headers).json()
+    client.post(f"/v1/sweeps/{first['id']}/cancel")
+    jobs = [UUID(job["job_id"]) for job in first["jobs"]]
+    assert database.write(partial(retention.delete_jobs, job_ids=jobs)) == 4
+
+    answer = client.post("/v1/sweeps", json=GRID, headers=headers)
+
+    assert (answer.status_code, answer.json()["type"]) == (410, "/problems/submission-deleted")
+    assert "the sweep that was submitted" in answer.json()["detail"]
+    assert client.get("/v1/jobs").json()["data"] == []
 
 
 def test_key_of_a_different_request_is_refused(client: httpx.Client) -> None:

@@ -17,7 +17,7 @@ from shared.db.tables import Base, IdempotencyKey, JobLog, Sweep
 from shared.errors import ModelNotFound
 from shared.lifecycle import JobState
 from shared.schemas import LogLevel, ModelPatch
-from shared.store import attempts, job_logs, models, retention
+from shared.store import attempts, job_edits, job_logs, models, retention
 from shared.store.idempotency import Idempotency
 from shared.store.job_logs import Line
 from shared.store.submissions import NewJobs
@@ -179,12 +179,58 @@ def test_logs_are_deleted_and_the_job_stays(database: Database) -> None:
     assert stored.count_jobs(database) == 2
 
 
-def test_idempotency_keys_are_deleted_and_the_job_stays(database: Database) -> None:
-    new = NewJobs([factories.make_new_job()], Idempotency.of("key", "request"))
+def _keyed(database: Database, key: str) -> UUID:
+    """Store a queued job with an idempotency key."""
+    new = NewJobs([factories.make_new_job()], Idempotency.of(key, "request"))
     database.write(lambda session: submit_jobs(session, [new]))
-    assert database.write(partial(retention.delete_keys, job_ids=[new.id])) == 1
-    assert database.read(lambda session: session.scalar(select(IdempotencyKey))) is None
-    assert stored.count_jobs(database) == 1
+    return new.id
+
+
+def _purge_keys(database: Database, retention_s: float = 59.0, limit: int = 10) -> list[str]:
+    """Delete old keys a minute from now, as the purge does; return those that are left."""
+
+    def purge(session: Session) -> None:
+        batch = retention.old_keys(session, retention_s=retention_s, limit=limit, now=_in_a_minute)
+        retention.delete_keys(session, batch, retention_s=retention_s, now=_in_a_minute)
+
+    database.write(purge)
+    return database.read(
+        lambda session: list(session.scalars(select(IdempotencyKey.key).order_by(IdempotencyKey.key)))
+    )
+
+
+def _cancel(database: Database, job_id: UUID) -> None:
+    database.write(partial(job_edits.request_cancel, job_id=job_id))
+
+
+def _in_a_minute(offset_s: float = 0.0, /) -> ColumnElement[datetime]:
+    return database_now(offset_s + 60)
+
+
+def test_keys_are_deleted_when_their_job_has_ended_long_ago_and_the_job_stays(database: Database) -> None:
+    ended, _queued = _keyed(database, "ended"), _keyed(database, "queued")
+    _cancel(database, ended)
+    assert _purge_keys(database, retention_s=61.0) == ["ended", "queued"]
+    assert _purge_keys(database) == ["queued"]
+    assert stored.count_jobs(database) == 2
+
+
+def test_the_key_of_a_deleted_job_is_kept_as_long_as_others(database: Database) -> None:
+    job_id = _keyed(database, "k")
+    _cancel(database, job_id)
+    assert _delete_jobs(database, job_id) == 1
+    assert stored.count_jobs(database) == 0
+    assert _purge_keys(database, retention_s=61.0) == ["k"]
+    assert _purge_keys(database) == []
+
+
+def test_old_keys_are_read_in_batches(database: Database) -> None:
+    jobs = [(_keyed(database, str(number)), str(number)) for number in range(5)]
+    old = partial(retention.old_keys, retention_s=59.0, limit=2, now=_in_a_minute)
+    assert database.read(old) == jobs[:2]
+    assert database.read(partial(old, after=jobs[1])) == jobs[2:4]
+    assert database.read(partial(old, after=jobs[4])) == []
+    assert database.read(partial(retention.old_keys, retention_s=59.0, limit=2)) == []
 
 
 def test_a_sweep_goes_with_its_last_job(database: Database) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
-from shared.errors import JobNotFound
+from shared.errors import IdempotencyKeyReused, JobNotFound
 from shared.lifecycle import EventType, JobState
 from shared.schemas import (
     Priority,
@@ -91,3 +91,34 @@ def test_a_source_is_not_deleted_before_its_retry_is_stored(postgresql: Database
     postgresql.write(submit)
     postgresql.write(lambda session: job_edits.delete_job(session, source))
     assert stored.job(postgresql, new.id).retry_of is None
+
+
+def _end(database: Database, job_id: UUID, *, is_deleted: bool) -> None:
+    """Cancel a job, or delete it after its end."""
+    database.write(lambda session: job_edits.request_cancel(session, job_id))
+    if is_deleted:
+        database.write(lambda session: job_edits.delete_job(session, job_id))
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+@pytest.mark.parametrize("named", ["after", "retry_of"])
+def test_a_repeated_request_finds_its_job_whatever_became_of_those_that_it_names(
+    database: Database, named: str, is_deleted: bool
+) -> None:
+    source, key = submitted(database), Idempotency("k", "a" * 64)
+    names = {named: (source,) if named == "after" else source}
+    first = make_new_job(**names)
+    assert _submit(database, first, key) == (first.id, True)
+    _end(database, source, is_deleted=is_deleted)
+    assert _submit(database, make_new_job(**names), key) == (first.id, False)
+    other = NewJobs([make_new_job(**names)], Idempotency("k", "b" * 64))
+    assert isinstance(database.write(lambda session: submit_jobs(session, [other]))[0], IdempotencyKeyReused)
+
+
+def test_requests_with_the_key_of_a_refused_one_are_refused_and_leave_it_free(database: Database) -> None:
+    key, missing = Idempotency("k", "a" * 64), uuid4()
+    requests = [NewJobs([make_new_job(after=(missing,))], key) for _ in range(2)]
+    outcomes = database.write(lambda session: submit_jobs(session, requests))
+    assert [type(outcome) for outcome in outcomes] == [JobNotFound, JobNotFound]
+    new = make_new_job()
+    assert _submit(database, new, Idempotency("k", "b" * 64)) == (new.id, True)

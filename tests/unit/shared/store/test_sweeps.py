@@ -77,7 +77,7 @@ def test_a_used_idempotency_key_returns_the_first_sweeps_first_job(database: Dat
     first, second = (_new(0.1, 0.2, key=Idempotency("k", "0" * 64)) for _ in range(2))
     _submit(database, first)
 
-    assert _submit(database, second) == Receipt(first.jobs[0].id, None)
+    assert _submit(database, second) == Receipt(first.jobs[0].id, None, first.sweep_id)
     assert (_count(database, Job), _count(database, Sweep)) == (2, 1)
     other = _new(0.1, 0.2, key=Idempotency("k", "1" * 64))
     assert isinstance(_submit(database, other), IdempotencyKeyReused)
