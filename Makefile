@@ -1,11 +1,12 @@
 # The tasks of this checkout. Needs Python 3.11, 3.12 or 3.13, and make.
 
-SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# the first supported Python of these; PYTHON=... chooses another
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+# Debian's Python can make environments only with a package of its own, or uv
+USABLE := 'import shutil, sys; shutil.which("uv") or __import__("ensurepip"); \
+	sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+# the first usable Python of these; PYTHON=... chooses another
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c $(USABLE) && echo $$p && break; done)
 BIN := .venv/bin
 # tests' files are in memory, where it has room for them: on a disk SQLite waits at each commit
 MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 2000000 ] 2>/dev/null && echo /dev/shm)
@@ -89,16 +90,17 @@ bench: .venv/installed .venv-bench/installed ## Run the benchmarks against their
 
 # uv, where it is installed, is faster than pip
 .venv/installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Trainshed needs Python 3.11, 3.12 or 3.13: install one, or choose one with PYTHON=..." >&2; exit 1; }
+	@$(or $(PYTHON),false) -c $(USABLE) || { echo "Trainshed needs Python 3.11, 3.12 or 3.13 with its module ensurepip:" \
+		"install one (on Debian and Ubuntu: apt-get install python3-venv), or choose one with PYTHON=..." >&2; exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version), about 90 seconds the first time" >&2
-	@if command -v uv >/dev/null; then \
+	@{ if command -v uv >/dev/null; then \
 		uv venv -q --allow-existing --python $(PYTHON) .venv && \
 		PYTHONWARNINGS=ignore uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[local,traces,worker]' --group dev --compile-bytecode; \
 	else \
 		$(PYTHON) -m venv .venv && \
 		$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1' && \
 		PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,traces,worker]' --group dev; \
-	fi
+	fi; } || { echo "The packages could not be installed into .venv: see above what is missing, and run make again" >&2; exit 1; }
 	@touch $@
 
 # the peers' pins must not touch ours, so they have an environment of their own
