@@ -236,7 +236,7 @@ def model_details(model: ModelSummary) -> Group:
         shape = ", ".join(["batch", *map(str, layer.output_shape)])
         trainable = "yes" if layer.trainable else "no"
         table.add_row(cell(layer.name), layer.type, Text(f"[{shape}]"), f"{layer.parameters:,}", trainable)
-    facts: tuple[tuple[str, RenderableType], ...] = (
+    facts: list[tuple[str, RenderableType]] = [
         ("Model", str(model.id)),
         ("Alias", cell(model.alias)),
         ("Description", Text(printable(model.description or NOTHING, allowed="\n"))),
@@ -245,8 +245,9 @@ def model_details(model: ModelSummary) -> Group:
         ("Accuracy", decimal(model.accuracy)),
         ("Trained", second(model.created_at)),
         ("Job", str(model.job_id)),
-        *([("By", cell(model.submitted_by))] if model.submitted_by else []),
-    )
+    ]
+    if model.submitted_by:
+        facts.append(("By", cell(model.submitted_by)))
     return Group(_grid(facts), Text(), table)
 
 

@@ -11,6 +11,7 @@ from shared.db.tables import Yield
 from shared.errors import JobNotQueued
 from shared.lifecycle import EventType
 from shared.store import job_edits
+from shared.store.rights import LOCAL
 from tests.support import factories, stored
 
 
@@ -27,7 +28,7 @@ def test_a_job_whose_priority_is_raised_starts_before_the_others(database: Datab
     first, second, third = (factories.submitted(database) for _ in range(3))
     _edit(database, third, priority="high")
     assert [_claimed(database) for _ in range(3)] == [third, first, second]
-    assert stored.events(database, third)[1].data == {"priority": "high"}
+    assert stored.events(database, third)[1].data == {"priority": "high", **LOCAL.by}
 
 
 def test_a_job_whose_priority_is_lowered_starts_after_the_others(database: Database) -> None:
