@@ -24,7 +24,7 @@ _MAX_RECEIVE_S = 30.0  # for images to arrive, while others may wait for their m
 
 def validation_error(error: ValidationError, body: object) -> RequestValidationError:
     """Return the error with which FastAPI refuses a JSON body that does not match its schema."""
-    errors = [{**item, "loc": ("body", *item["loc"])} for item in error.errors(include_context=False)]
+    errors = [{**item, "loc": ("body", *item["loc"])} for item in error.errors()]
     return RequestValidationError(errors, body=body)
 
 
