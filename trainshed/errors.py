@@ -5,13 +5,18 @@ ClientError
 ├── UnexpectedResponse       a response that is not Trainshed's
 ├── TrainshedApiError      the server refused the request, or failed
 ├── UsageError             an invalid option, value or reference
+│   ├── InvalidArgument    values of a wrong type, or out of their range
+│   └── UnknownField
 └── StackError             the local stack cannot start, or cannot be kept running
     └── StackRunning       another stack runs on the same data
 """
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from shared.schemas import Problem
+from shared.schemas.refusals import place_of, told
 
 
 class ClientError(Exception):
@@ -48,6 +53,21 @@ class TrainshedApiError(ClientError):
 
 class UsageError(ClientError):
     """An option, a value or a reference is invalid."""
+
+
+class InvalidArgument(UsageError, ValueError):
+    """Arguments are of a wrong type, or out of their range.
+
+    Attributes:
+        details: what is wrong with each, by pydantic.
+    """
+
+    def __init__(self, error: ValidationError) -> None:
+        self.details = error.errors()
+        lines = (
+            told(place_of([part for part in each["loc"] if part != "spec"]), each) for each in self.details
+        )
+        super().__init__("; ".join(lines))
 
 
 class UnknownField(UsageError, TypeError):

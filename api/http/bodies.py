@@ -21,7 +21,7 @@ IMAGE_TYPES = ("image/png", "image/jpeg")
 
 def validation_error(error: ValidationError, body: object) -> RequestValidationError:
     """Return the error with which FastAPI refuses a JSON body that does not match its schema."""
-    errors = [{**item, "loc": ("body", *item["loc"])} for item in error.errors(include_context=False)]
+    errors = [{**item, "loc": ("body", *item["loc"])} for item in error.errors()]
     return RequestValidationError(errors, body=body)
 
 

@@ -19,6 +19,7 @@ from api.http.problem_type import ProblemType
 from shared.db.floor import VersionOutdated
 from shared.db.outages import MEANINGS, Outages, Reason, is_unavailable
 from shared.errors import InvalidSpec, TrainshedError
+from shared.schemas.refusals import in_words
 
 _MAX_ERRORS_LISTED = 20
 _RETRY_SOON = {"Retry-After": "1"}
@@ -150,14 +151,14 @@ def _summarize(error: Mapping[str, str], count: int) -> str:
 
 def _explain(error: Mapping[str, Any], body: Any) -> dict[str, str]:
     """Return the place and the message of one of pydantic's errors, without the value that was sent."""
-    detail = str(error["msg"]).removeprefix("Value error, ")
+    detail = in_words(error)
     source, *path = error["loc"]
     if source != "body":
         return {"parameter": str(path[0]), "detail": detail}
     if error["type"] in _UNION_TAG_ERRORS:
         path = [*path, error["ctx"]["discriminator"].strip("'")]
     if error["type"] == "union_tag_not_found":
-        detail = "Field required: it selects the schema of the other fields"
+        detail = "is required: it selects the schema of the other fields"
     pointer = "".join(f"/{_escape(part)}" for part in _path_in_body(path, error, body))
     return {"pointer": pointer, "detail": detail}
 

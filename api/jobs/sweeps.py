@@ -28,6 +28,7 @@ from shared.schemas import (
     TrainJobCreate,
     TrainRequest,
 )
+from shared.schemas.refusals import in_words
 from shared.store import job_edits, job_queries, sweeps
 from shared.store.idempotency import Idempotency, deleted
 from shared.store.new_jobs import new_training
@@ -97,7 +98,7 @@ def combinations(request: SweepCreate) -> Iterator[Parameters]:
         )
     for name, values in request.parameters.items():
         if isinstance(values, Range) and not values.is_possible:
-            raise InvalidSpec(name, "needs min <= max, and with log 0 < min", "parameters")
+            raise InvalidSpec(name, "must have min <= max, and with log 0 < min", "parameters")
     random = Random(request.sweep_seed)
     parameters = request.parameters.items()
     return ({name: _draw(name, values, random) for name, values in parameters} for _ in range(request.count))
@@ -147,8 +148,7 @@ def _new_job(
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InvalidSpec(field, f"{parameters[field]!r}: {reason}", "parameters") from error
+        raise InvalidSpec(field, f"{in_words(first)}, not {parameters[field]}", "parameters") from error
     except InvalidSpec as error:
         part = "parameters" if error.field in parameters else "spec"
         raise InvalidSpec(error.field, str(error), part) from error

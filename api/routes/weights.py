@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 
 _MAX_EPOCHS = 1_000
 
-Epoch = Annotated[int, Path(ge=0, lt=_MAX_EPOCHS, description="The epoch, from 0.", examples=[0])]
+Epoch = Annotated[int, Path(ge=0, le=_MAX_EPOCHS - 1, description="The epoch, from 0.", examples=[0])]
 
 
 @router.get("/{job_id:id}/weights", responses=documented(JobNotFound))

@@ -1,6 +1,6 @@
 """Fields of the form for a new job, made from the request's schema: its limits and defaults are the same."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from api.web.forms import number, texts
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateJobCreate, JobCreate, TrainJobCreate
+from shared.schemas.limits import number_limits, resolved
+from shared.schemas.refusals import in_words
 
 _SCHEMAS: dict[JobKind, type[TrainJobCreate] | type[EvaluateJobCreate]] = {
     JobKind.TRAIN: TrainJobCreate,
@@ -56,18 +58,16 @@ class Field:
             return ""
         if self.type == "array":
             return f"up to {self.length}, separated by commas"
-        most = _grouped(self.maximum)
-        if self.above:
-            return f"more than {self.above}" + (f", up to {most}" if most else "")
-        if self.minimum:
-            return f"{_grouped(self.minimum)} to {most}" if most else f"at least {_grouped(self.minimum)}"
+        bounds = {"minimum": self.minimum, "maximum": self.maximum, "exclusiveMinimum": self.above}
+        if limits := number_limits(bounds):
+            return limits
         return f"up to {self.length} characters" if self.length else ""
 
 
 def of_kind(kind: JobKind) -> tuple[Field, ...]:
     """Return the fields of a request for a job of a kind, as its schema describes them."""
     schema = _SCHEMAS[kind].model_json_schema()
-    spec = _resolved(schema, schema["properties"]["spec"])
+    spec = resolved(schema, schema["properties"]["spec"])
     options = {name: value for name, value in schema["properties"].items() if name not in _STRUCTURE}
     return (
         *(_field(schema, name, value, spec, in_spec=True) for name, value in spec["properties"].items()),
@@ -130,12 +130,11 @@ def errors(fields: tuple[Field, ...], error: ValidationError, *, missing: bool) 
     """
     names = {field.name for field in fields}
     found: dict[str, str] = {}
-    for item in error.errors(include_context=False):
+    for item in error.errors():
         name = next((str(part) for part in item["loc"] if part in names), "")
         if item["type"] == "missing" and not missing:
             continue
-        message = "is required" if item["type"] == "missing" else item["msg"]
-        message = message.removeprefix("Value error, ")
+        message = in_words(item)
         found.setdefault(name, message[:1].upper() + message[1:])
     return found
 
@@ -157,7 +156,7 @@ def _text(value: Any) -> str:
 def _field(
     root: dict[str, Any], name: str, declared: dict[str, Any], parent: dict[str, Any], *, in_spec: bool
 ) -> Field:
-    schema = _resolved(root, declared)
+    schema = resolved(root, declared)
     default = schema.get("default")
     type_ = schema.get("type", "string")
     return Field(
@@ -175,24 +174,5 @@ def _field(
     )
 
 
-def _resolved(root: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema with what it refers to, of alternatives the first that is not null."""
-    result = dict(schema)
-    for part in _referred(root, schema):
-        result = {**part, **result}
-    return result
-
-
-def _referred(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if "$ref" in schema:
-        yield _resolved(root, root["$defs"][schema["$ref"].rpartition("/")[2]])
-    for option in schema.get("anyOf", ())[:1]:
-        yield _resolved(root, option)
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _grouped(text: str) -> str:
-    return f"{int(text):,}" if text.isdigit() else text

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
+from shared.schemas.refusals import in_words
+
 
 async def _read(request: Request) -> Mapping[str, str]:
     body = (await request.body()).decode("utf-8", "replace")
@@ -36,7 +38,7 @@ def texts(text: str) -> list[str]:
 
 def errors(error: ValidationError) -> dict[str, str]:
     """Return what is wrong with each field, by name."""
-    return {str(item["loc"][0]): item["msg"].removeprefix("Value error, ") for item in error.errors()}
+    return {str(item["loc"][0]): in_words(item) for item in error.errors()}
 
 
 def own_path(text: str) -> str:

@@ -17,7 +17,6 @@ from shared.schemas.health import Check, Dependency, Live, Readiness, Version
 from shared.schemas.ids import PART_OF_ID, IdReference
 from shared.schemas.job_logs import JobLogLine, LogLevel
 from shared.schemas.job_requests import (
-    QUEUE_PATTERN,
     BatchAction,
     BatchResult,
     BatchResults,
@@ -76,8 +75,8 @@ from shared.schemas.predictions import (
     PredictRequest,
 )
 from shared.schemas.problems import Problem
+from shared.schemas.refusals import ALIAS_PATTERN, QUEUE_PATTERN
 from shared.schemas.specs import (
-    ALIAS_PATTERN,
     Alias,
     EvaluateRequest,
     EvaluateSpec,

@@ -11,8 +11,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from shared.schemas.unknown_fields import with_advice
+from shared.schemas.refusals import NOT_A_NUMBER, explained
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Request(BaseModel):
         try:
             return validate(value)
         except ValidationError as error:
-            raise with_advice(error, cls) from None
+            raise explained(error, cls) from None
 
 
 def _remove_defaults(schema: dict[str, Any]) -> None:
@@ -68,7 +69,7 @@ class Page(Response, Generic[T]):
 
 def _refuse_bool_and_str(value: Any) -> Any:
     if isinstance(value, bool | str):
-        raise ValueError("Input should be a valid number")
+        raise PydanticCustomError(NOT_A_NUMBER, "must be a number")
     return value
 
 

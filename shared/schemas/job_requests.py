@@ -12,11 +12,11 @@ from shared.lifecycle import JobKind, JobState
 from shared.schemas.base import PARTIAL_UPDATE, Request, Response, StrictNumber
 from shared.schemas.ids import IdReference
 from shared.schemas.problems import Problem
+from shared.schemas.refusals import QUEUE_PATTERN
 from shared.schemas.specs import EvaluateRequest, SpecChanges, TrainRequest
 from shared.texts import PRINTABLE
 
 DEFAULT_QUEUE = "default"
-QUEUE_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 
 class Priority(StrEnum):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from shared.schemas.base import PARTIAL_UPDATE, Request, StrictNumber
 from shared.schemas.ids import PART_OF_ID, parse_id
+from shared.schemas.refusals import ALIAS_PATTERN
 
 
 class ModelKind(StrEnum):
@@ -71,9 +72,6 @@ class TrainSpec(TrainRequest):
     def steps_per_epoch(self) -> int:
         """Number of optimizer updates in an epoch, including the last partial batch's."""
         return ceil(self.train_size / self.batch_size)
-
-
-ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
 def _parse_model_reference(value: Any) -> UUID | str:

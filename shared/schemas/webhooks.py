@@ -9,7 +9,7 @@ from pydantic import Field, Strict
 
 from shared.lifecycle import JobKind, JobState
 from shared.schemas.base import PARTIAL_UPDATE, Request, Response
-from shared.schemas.job_requests import QUEUE_PATTERN
+from shared.schemas.refusals import HTTP_URL, QUEUE_PATTERN
 from shared.texts import PRINTABLE
 
 EndState = Literal[JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
@@ -30,7 +30,7 @@ _Url = Annotated[
     str,
     Field(
         max_length=2_000,
-        pattern=r"^https?://[\x21-\x7e]+$",
+        pattern=HTTP_URL,
         description="Where deliveries are sent, by POST: http or https.",
     ),
 ]

@@ -1,29 +1,37 @@
 """What is wrong with the environment that settings are read from: invalid values, names of no setting."""
 
 import os
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from shared.schemas.refusals import place_of, told
 from shared.settings.settings import Settings
 
 
 def unknown_variables() -> list[str]:
     """Return the variables of the environment that begin like settings and are none."""
-    known = {f"TRAINSHED_{name.upper()}" for name in Settings.model_fields}
+    known = {_variable(name) for name in Settings.model_fields}
     variables = set(os.environ)  # noqa: TID251 (this is where the environment is read)
     return sorted(name for name in variables if name.startswith("TRAINSHED_") and name not in known)
 
 
 def invalid_settings(error: ValidationError | SettingsError) -> list[str]:
     """Return a line for each invalid setting: its variable, its value and what is wrong."""
-    if not isinstance(error, ValidationError):
-        return [str(error)]
-    lines = []
-    for detail in error.errors():
-        variable = "_".join(["TRAINSHED", *(str(part).upper() for part in detail["loc"])])
-        is_short = isinstance(detail["input"], str | int | float)
-        shown = f"{variable} {detail['input']}" if is_short else variable
-        message = detail["msg"].removeprefix("Value error, ")
-        lines.append(f"{shown}: {message}" if detail["loc"] else message)
-    return lines
+    if not isinstance(error, ValidationError):  # a text that is to be JSON
+        field = str(error).partition('"')[2].partition('"')[0]
+        return [f"{_variable(field)} is not JSON: {error.__cause__}"]
+    return [told(_place(detail["loc"]), detail) for detail in error.errors()]
+
+
+def _place(path: Sequence[int | str]) -> str:
+    """Return the variable of a setting, and the path of the part within its value if it is none."""
+    if not path:
+        return ""
+    setting, *part = path
+    return _variable(str(setting)) + (f": {place_of(part)}" if part else "")
+
+
+def _variable(field: str) -> str:
+    return f"TRAINSHED_{field.upper()}"

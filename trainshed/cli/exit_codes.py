@@ -5,9 +5,9 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 import typer
 from pydantic import ValidationError
@@ -16,22 +16,12 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from shared.lifecycle import JobState
-from shared.schemas import ALIAS_PATTERN, QUEUE_PATTERN
+from shared.schemas.refusals import told
 from shared.settings import Settings, invalid_settings
-from shared.texts import PRINTABLE, STORABLE
+from trainshed.cli import options
 from trainshed.cli.options import ANYWHERE
 from trainshed.cli.output import discard, say
-from trainshed.errors import ClientError, TrainshedApiError, UsageError
-
-_OPTION_NAMES = {"tags": "tag", "max_runtime_s": "max-runtime"}  # fields whose option has another name
-
-_PATTERNS = {
-    QUEUE_PATTERN: "a queue's name has lower-case letters, digits, `-` and `_`, and begins with a letter or "
-    "digit",
-    ALIAS_PATTERN: "an alias has lower-case letters, digits, `-` and `_`, and begins with a letter",
-    PRINTABLE: "it has a character that cannot be printed",
-    STORABLE: "it has a character that cannot be stored",
-}
+from trainshed.errors import ClientError, InvalidArgument, TrainshedApiError, UsageError
 
 
 class ExitCode(IntEnum):
@@ -71,7 +61,7 @@ class CommandGroup(TyperGroup):
             sys.stdout.flush()
             return result
         except (ClientError, ValidationError, SettingsError) as error:
-            messages = list(_messages(error))
+            messages = list(_messages(error, ctx.meta.get(options.COMMAND)))
             if as_json:
                 _write_error(error, messages)
             else:
@@ -139,36 +129,21 @@ def _exit_code(error: Exception) -> ExitCode:
     return ExitCode.USAGE if usage else ExitCode.FAILED
 
 
-def _messages(error: Exception) -> Iterator[str]:
-    if isinstance(error, ValidationError) and error.title == Settings.__name__:
+def _messages(error: Exception, command: Any) -> Iterator[str]:
+    if isinstance(error, SettingsError) or _is_of_settings(error):
         yield from invalid_settings(error)
-    elif isinstance(error, ValidationError):
-        for detail in error.errors():
-            message = _in_words(detail["msg"].removeprefix("Value error, "))
-            yield _located(_option(detail["loc"]), message, detail["input"])
+    elif isinstance(error, ValidationError | InvalidArgument):
+        details = error.details if isinstance(error, InvalidArgument) else error.errors()
+        for detail in details:
+            yield told(options.typed(command, detail["loc"]), detail)
     elif isinstance(error, TrainshedApiError) and error.problem.errors:
         for problem in error.problem.errors:
-            path = str(problem.get("pointer") or problem.get("parameter") or "").split("/")
-            yield _located(_option(path), _in_words(str(problem.get("detail"))))
+            path = str(problem.get("pointer") or problem.get("parameter") or "").strip("/").split("/")
+            place = options.typed(command, path)
+            yield f"{place}: {problem.get('detail')}" if place else str(problem.get("detail"))
     else:
         yield str(error)
 
 
-def _in_words(message: str) -> str:
-    """Return the message of a schema with a pattern in words."""
-    for pattern, words in _PATTERNS.items():
-        message = message.replace(f"String should match pattern '{pattern}'", words)
-    return message
-
-
-def _option(path: Sequence[int | str]) -> str:
-    """Return the option for the field at this path, which may end with indexes of a list; empty if none."""
-    names = [str(part) for part in path if not str(part).isdigit()]
-    name = names[-1] if names else ""
-    return f"--{_OPTION_NAMES.get(name, name.replace('_', '-'))}" if name not in ("", "spec") else ""
-
-
-def _located(source: str, message: str, value: Any = None) -> str:
-    if not source:
-        return message
-    return f"{source} {value}: {message}" if isinstance(value, str | int | float) else f"{source}: {message}"
+def _is_of_settings(error: Exception) -> TypeGuard[ValidationError]:
+    return isinstance(error, ValidationError) and error.title == Settings.__name__

@@ -1,7 +1,7 @@
 """Options and arguments that several commands share, with their help texts."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -18,6 +18,7 @@ from trainshed.errors import UsageError
 
 def _client(ctx: typer.Context, url: str) -> Client:
     """Return a client that is closed after the command; tests replace `Client` by the context's object."""
+    ctx.meta[COMMAND] = ctx.command
     connect: Callable[..., Client] = ctx.obj or Client
     return ctx.with_resource(connect(url or ctx.meta.get(URL), api_key=ctx.meta.get(API_KEY)))
 
@@ -42,6 +43,7 @@ def _option(
 _spec = partial(_option, TrainRequest, "Training and evaluation")
 _job = partial(_option, TrainJobCreate, "Job")
 
+COMMAND = f"{__name__}.command"  # the entry of the context's `meta` with the command that runs
 API_KEY = f"{__name__}.api_key"  # the entry of the context's `meta` with the value of `--api-key`
 URL = f"{__name__}.url"  # likewise, of `--url`
 ANYWHERE = ("--url", "--api-key")
@@ -214,6 +216,29 @@ NO_LIMIT = "none"
 def given(schema: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given for a schema's fields; the server applies the other defaults."""
     return {name: options[name] for name in schema.model_fields if options.get(name) is not None}
+
+
+_NAMES = {"tags": "tag", "expires_in_s": "days", "model_id": "model"}  # of parameters, by other fields
+
+
+def typed(command: Any, path: Sequence[int | str]) -> str:
+    """Return how a command names the field at a path: an option or an argument, or else the field; or "".
+
+    Args:
+        command: that of the parser; None if none has run.
+        path: within the request, or a parameter of the query; it may end with indexes of a list.
+    """
+    names = [str(part) for part in path if not str(part).isdigit()]
+    name = names[-1] if names else ""
+    if name in ("", "spec"):
+        return ""
+    parameters = {each.name: each for each in command.params} if command else {}
+    if "parameters" in names and "param" in parameters:  # a sweep's
+        return f"--param {names[names.index('parameters') + 1]}"
+    own = parameters.get(name) or parameters.get(_NAMES.get(name, ""))
+    if own is not None:
+        return str(own.opts[0]) if own.param_type_name == "option" else (own.metavar or own.name).upper()
+    return f"--set {name}" if "override" in parameters else name
 
 
 def json_or_text(value: str) -> Any:

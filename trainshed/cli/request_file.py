@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.schemas import TrainJobCreate, TrainRequest
+from shared.schemas.refusals import place_of, told
 from trainshed.errors import UsageError
 
 _READERS: Mapping[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads}
@@ -42,5 +43,5 @@ def read_train_request(path: Path, spec: Mapping[str, Any], job: Mapping[str, An
     try:
         return TrainJobCreate.model_validate({**fields, **job, "spec": merged})
     except ValidationError as error:
-        mistakes = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        mistakes = (told(place_of(each["loc"]), each) for each in error.errors())
         raise UsageError(f"{path}: {'; '.join(mistakes)}") from error

@@ -1,17 +1,17 @@
 """What all operations share: requests, pages, and the ways to name a job, a model or a sweep."""
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from shared import schemas
 from shared.schemas import ALIAS_PATTERN, Page
 from shared.schemas.ids import parse_id
 from trainshed.connection import Connection
-from trainshed.errors import UsageError
+from trainshed.errors import InvalidArgument, UsageError
 from trainshed.notebook.answers import Job
 
 M = TypeVar("M", bound=BaseModel)
@@ -115,6 +115,18 @@ class Operations:
         if isinstance(parsed, UUID):
             return parsed
         return (await self._get(_Identified, f"{path}/{parsed}")).id  # which the server finds
+
+
+def valid(schema: type[M], fields: Mapping[str, Any]) -> M:
+    """Return a request of these fields.
+
+    Raises:
+        InvalidArgument: a field is invalid.
+    """
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidArgument(error) from None
 
 
 def to_json(body: BaseModel) -> dict[str, Any]:

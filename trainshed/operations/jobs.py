@@ -7,7 +7,7 @@ from shared import schemas
 from shared.schemas import Page
 from trainshed.items import AsyncItems
 from trainshed.notebook.answers import Job, JobDetail
-from trainshed.operations.base import LAST, PAGE_SIZE, JobLike, ModelLike, Operations, to_json
+from trainshed.operations.base import LAST, PAGE_SIZE, JobLike, ModelLike, Operations, to_json, valid
 from trainshed.operations.fields import (
     AnyAction,
     CloneFields,
@@ -28,9 +28,7 @@ class Jobs(Operations):
         Calls with the same idempotency key create one job; by default the key is random.
         """
         request = with_spec(fields, schemas.TrainRequest, schemas.TrainJobCreate)
-        return await self.submit(
-            schemas.TrainJobCreate.model_validate(request), idempotency_key=idempotency_key
-        )
+        return await self.submit(valid(schemas.TrainJobCreate, request), idempotency_key=idempotency_key)
 
     async def evaluate(
         self,
@@ -42,9 +40,7 @@ class Jobs(Operations):
         """Submit an evaluation of a model; fields left out are those of its training."""
         request = with_spec(fields, schemas.EvaluateRequest, schemas.EvaluateJobCreate)
         request["spec"]["model_id"] = await self._model_reference(model)
-        return await self.submit(
-            schemas.EvaluateJobCreate.model_validate(request), idempotency_key=idempotency_key
-        )
+        return await self.submit(valid(schemas.EvaluateJobCreate, request), idempotency_key=idempotency_key)
 
     async def submit(
         self, job: schemas.TrainJobCreate | schemas.EvaluateJobCreate, *, idempotency_key: str | None = None
@@ -70,8 +66,9 @@ class Jobs(Operations):
         Pages of `page_size` jobs, up to 200, are fetched as they are needed.
         """
         state = filters.get("state", ())
-        query = schemas.JobListQuery.model_validate(
-            {**filters, "state": (state,) if isinstance(state, str) else state, "limit": page_size}
+        query = valid(
+            schemas.JobListQuery,
+            {**filters, "state": (state,) if isinstance(state, str) else state, "limit": page_size},
         )
         if limit is not None and limit < page_size:
             query = query.model_copy(update={"limit": max(1, limit)})
@@ -87,7 +84,7 @@ class Jobs(Operations):
 
     async def edit(self, job: JobLike, **changes: Unpack[JobChanges]) -> Job:
         """Change a job's name or tags, in any state."""
-        patch = schemas.JobPatch.model_validate(changes)
+        patch = valid(schemas.JobPatch, changes)
         return await self._request(Job, "PATCH", f"/v1/jobs/{await self._job_id(job)}", json=to_json(patch))
 
     async def cancel(self, job: JobLike) -> Job:
@@ -106,7 +103,7 @@ class Jobs(Operations):
         A field of None restores its default, and draws a new `seed`; `idempotency_key` is as in `train`.
         """
         overrides = with_spec(changes, schemas.SpecChanges, schemas.JobClone)
-        body = schemas.JobClone.model_validate(overrides)
+        body = valid(schemas.JobClone, overrides)
         return await self._create(Job, f"/v1/jobs/{await self._job_id(job)}/clone", idempotency_key, body)
 
     async def delete(self, job: JobLike) -> None:
@@ -118,5 +115,5 @@ class Jobs(Operations):
     ) -> tuple[schemas.BatchResult, ...]:
         """Cancel, retry or delete up to 200 jobs, each on its own; `idempotency_key` is as in `train`."""
         ids = [await self._job_id(job) for job in jobs]
-        body = schemas.JobBatch.model_validate({"action": action, "ids": ids})
+        body = valid(schemas.JobBatch, {"action": action, "ids": ids})
         return (await self._create(schemas.BatchResults, "/v1/jobs/batch", idempotency_key, body)).data

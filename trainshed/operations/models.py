@@ -8,7 +8,7 @@ from trainshed import images as encoding
 from trainshed.images import ImageLike
 from trainshed.items import AsyncItems
 from trainshed.notebook.answers import Predictions
-from trainshed.operations.base import LAST, PAGE_SIZE, ModelLike, Operations, to_json, without_none
+from trainshed.operations.base import LAST, PAGE_SIZE, ModelLike, Operations, to_json, valid, without_none
 from trainshed.operations.fields import AnyFormat, ModelChanges
 
 
@@ -28,7 +28,7 @@ class Models(Operations):
 
     async def change_model(self, model: ModelLike, **changes: Unpack[ModelChanges]) -> schemas.ModelDetail:
         """Change a model's alias or description; the alias is taken from the model that has it."""
-        patch = to_json(schemas.ModelPatch.model_validate(changes))
+        patch = to_json(valid(schemas.ModelPatch, changes))
         path = await self._model_path(model)
         return await self._request(schemas.ModelDetail, "PATCH", path, json=patch)
 

@@ -5,9 +5,9 @@ from typing import Any, Unpack
 from uuid import UUID
 
 from shared import schemas
-from shared.schemas import DeliveryState, Page, WebhookCreate, WebhookUpdate
+from shared.schemas import Page, WebhookCreate, WebhookUpdate
 from trainshed.items import AsyncItems
-from trainshed.operations.base import Operations, to_json, without_none
+from trainshed.operations.base import Operations, to_json, valid, without_none
 from trainshed.operations.fields import AnyDeliveryState, AnyEndState, AnyKind, WebhookChanges
 
 
@@ -29,7 +29,7 @@ class Webhooks(Operations):
         has the secret, with which the receiver verifies signatures.
         """
         filters = without_none(description=description, queue=queue, kind=kind, states=states)
-        request = WebhookCreate.model_validate({"url": url, **filters})
+        request = valid(WebhookCreate, {"url": url, **filters})
         return await self._request(schemas.CreatedWebhook, "POST", "/v1/webhooks", json=to_json(request))
 
     async def webhooks(self) -> tuple[schemas.Webhook, ...]:
@@ -38,7 +38,7 @@ class Webhooks(Operations):
 
     async def change_webhook(self, webhook_id: UUID, **changes: Unpack[WebhookChanges]) -> schemas.Webhook:
         """Change a webhook: its URL, which jobs it is for, or whether it is `paused`, so that all waits."""
-        change = to_json(WebhookUpdate.model_validate(changes))
+        change = to_json(valid(WebhookUpdate, changes))
         return await self._request(schemas.Webhook, "PATCH", f"/v1/webhooks/{webhook_id}", json=change)
 
     async def rotate_webhook_secret(self, webhook_id: UUID) -> schemas.CreatedWebhook:
@@ -62,7 +62,7 @@ class Webhooks(Operations):
         self, webhook_id: UUID, state: AnyDeliveryState | None = None
     ) -> AsyncItems[schemas.WebhookDelivery]:
         """Iterate over the deliveries of a webhook, the newest first: all, or those in one state."""
-        query: dict[str, Any] = {} if state is None else {"state": DeliveryState(state).value}
+        query: dict[str, Any] = {} if state is None else {"state": state}
         path = f"/v1/webhooks/{webhook_id}/deliveries"
         return AsyncItems(self._items(Page[schemas.WebhookDelivery], path, **query))
 

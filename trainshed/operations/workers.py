@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from shared import schemas
 from shared.schemas import Page
 from trainshed.items import AsyncItems
-from trainshed.operations.base import Operations, to_json
+from trainshed.operations.base import Operations, to_json, valid
 
 
 class Health(NamedTuple):
@@ -63,7 +63,7 @@ class Workers(Operations):
 
     async def limit_queue(self, queue: str, max_running: int | None) -> schemas.Queue:
         """Let at most `max_running` jobs of a queue run at the same time; None: no limit."""
-        change = schemas.QueueUpdate(max_running=max_running)
+        change = valid(schemas.QueueUpdate, {"max_running": max_running})
         return await self._request(
             schemas.Queue, "PATCH", f"/v1/queues/{_quoted(queue)}", json=to_json(change)
         )

@@ -1,9 +1,10 @@
 """The client against a fake API whose failures are scripted."""
 
 import json
+from collections.abc import Callable
 from inspect import iscoroutinefunction, signature
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -298,6 +299,40 @@ def test_a_model_is_evaluated_by_its_alias_or_its_job(api: FakeApi, server: Clie
 def test_an_unknown_field_is_refused_with_the_nearest_known_one(server: Client) -> None:
     with pytest.raises(TypeError, match="no field `epoch`: did you mean `epochs`"):
         server.train(epoch=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda server: server.train(epochs=-1), "epochs: must be 1 to 1,000, not -1"),
+        (lambda server: server.train(epochs="5"), "epochs: must be a number, 1 to 1,000, not 5"),
+        (lambda server: server.train(tags="one"), "tags: must be a list, not one"),
+        (lambda server: server.evaluate("champion", threshold=2), "threshold: must be 0 to 1, not 2"),
+        (lambda server: server.jobs(page_size=0), "limit: must be 1 to 200, not 0"),
+        (lambda server: server.edit(UUID(int=1), queue="A!"), "queue: must have only lower-case letters"),
+        (lambda server: server.clone(UUID(int=1), epochs=0), "epochs: must be 1 to 1,000, not 0"),
+        (
+            lambda server: server.batch("stop", [UUID(int=1)]),
+            "action: must be cancel, retry or delete, not stop",
+        ),
+        (lambda server: server.change_model("champion", alias="A B"), "alias: must have only lower-case"),
+        (lambda server: server.create_webhook("nope"), "url: must be an http or https address"),
+        (
+            lambda server: server.change_webhook(UUID(int=1), states=["queued"]),
+            "states.0: must be ",
+        ),
+        (lambda server: server.limit_queue("default", 0), "max_running: must be "),
+    ],
+)
+def test_an_argument_that_is_wrong_is_a_usage_error_in_words(
+    api: FakeApi, server: Client, call: Callable[[Client], object], message: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        call(server)
+    assert str(refused.value).startswith(message)
+    assert isinstance(refused.value, ValueError)
+    assert "pydantic" not in str(refused.value)
+    assert api.requests == []
 
 
 def test_a_job_is_named_by_itself_its_id_or_last(api: FakeApi, server: Client) -> None:

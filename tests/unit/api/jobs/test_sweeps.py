@@ -69,7 +69,7 @@ def test_same_sweep_seed_draws_the_same_values() -> None:
 
 @pytest.mark.parametrize("numbers", [{"min": 2, "max": 1}, {"min": 0, "max": 1, "log": True}])
 def test_empty_range_is_refused_by_name(numbers: dict[str, Any]) -> None:
-    with pytest.raises(InvalidSpec, match="needs min <= max") as refused:
+    with pytest.raises(InvalidSpec, match="must have min <= max") as refused:
         _random(1, None, learning_rate=numbers)
 
     assert (refused.value.part, refused.value.field) == ("parameters", "learning_rate")

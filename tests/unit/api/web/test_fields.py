@@ -69,16 +69,16 @@ def test_a_request_survives_the_form(request_: JobCreate) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("epochs", "many", "valid"),
-        ("epochs", "1001", "less than or equal to 1000"),
-        ("epochs", "1.5", "integer"),
+        ("epochs", "many", "Must be a number, 1 to 1,000"),
+        ("epochs", "1001", "Must be 1 to 1,000"),
+        ("epochs", "1.5", "Must be a whole number, 1 to 1,000"),
         ("epochs", "9" * 30, ""),
-        ("learning_rate", "nan", "valid"),
+        ("learning_rate", "nan", "Must be a number, more than 0, up to 10"),
         ("learning_rate", "1e999", ""),
-        ("learning_rate", "0", "greater than 0"),
-        ("optimizer", "magic", "'adam'"),
+        ("learning_rate", "0", "Must be more than 0, up to 10"),
+        ("optimizer", "magic", "Must be adam, sgd or rmsprop"),
         ("tags", "a" * 65, "64"),
-        ("queue", "No!", "pattern"),
+        ("queue", "No!", "Must have only lower-case letters, digits"),
     ],
 )
 def test_what_is_not_possible_is_said_of_its_field(name: str, text: str, message: str) -> None:

@@ -21,9 +21,9 @@ def test_every_final_state_has_an_exit_code_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("TRAINSHED_PORT", "99999", "TRAINSHED_PORT 99999: Input should be less than or equal to 65535"),
+        ("TRAINSHED_PORT", "99999", "TRAINSHED_PORT: must be at most 65,535, not 99999"),
         ("TRAINSHED_HEARTBEAT_S", "20", "HEARTBEAT_S (20) must be at most a third of LEASE_S (30)"),
-        ("TRAINSHED_DATASETS", "{", 'error parsing value for field "datasets"'),
+        ("TRAINSHED_DATASETS", "{", "TRAINSHED_DATASETS is not JSON: "),
     ],
 )
 def test_an_invalid_setting_is_named_in_the_error(

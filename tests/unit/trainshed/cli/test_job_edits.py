@@ -55,7 +55,7 @@ def test_an_edit_of_nothing_names_what_can_be_changed(cli: CommandLine) -> None:
     ("override", "message"),
     [
         ("epoch=5", "a job has no field `epoch`: did you mean `epochs`?"),
-        ("epochs=x", "--epochs x: Input should be a valid number"),
+        ("epochs=x", "--set epochs: must be a number, 1 to 1,000, not x"),
         ("epochs", "'epochs' is not FIELD=VALUE, such as epochs=20"),
     ],
 )

@@ -143,7 +143,7 @@ def test_a_long_wait_for_the_server_is_told_except_with_json(
     ("arguments", "kind", "detail"),
     [
         (("show", "nosuch"), "usage", "'nosuch' is not a job"),
-        (("train", "--epochs", "0"), "validation", "--epochs 0: "),
+        (("train", "--epochs", "0"), "validation", "--epochs: must be 1 to 1,000, not 0"),
         (("jobs", "--nosuch"), "no-such-option", "No such option: --nosuch"),
         (("show",), "missing-parameter", "Missing argument 'JOB'"),
         (("trian",), "usage", "No such command 'trian'"),

@@ -38,8 +38,8 @@ def test_a_request_is_read_from_a_file_and_options_replace_its_values(
             '{"spec": {"epoch": 3}}',
             "spec.json: spec.epoch: unknown field: did you mean `epochs`?",
         ),
-        ("spec.json", '{"spec": []}', "spec.json: spec: Input should be"),
-        ("spec.toml", 'kind = "evaluate"', "should be"),
+        ("spec.json", '{"spec": []}', "spec.json: spec: must be an object"),
+        ("spec.toml", 'kind = "evaluate"', "kind: must be train, not evaluate"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line(

@@ -114,7 +114,7 @@ def test_the_check_of_a_worker_is_the_workers_own(tmp_path: Path) -> None:
 def test_a_worker_with_an_invalid_setting_names_it(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINSHED_LEASE_S", "long")
     result = cli.run("worker")
-    assert result.stderr.startswith("Error: TRAINSHED_LEASE_S long: ")
+    assert result.stderr.startswith("Error: TRAINSHED_LEASE_S: must be a number, not long")
     assert (result.stdout, result.exit_code) == ("", 2)
 
 

@@ -185,11 +185,14 @@ def test_a_detached_job_is_submitted_even_if_the_server_is_away_afterwards(cli: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--epochs 0", "--epochs 0: Input should be greater than or equal to 1"),
-        ("--threshold 2", "--threshold 2.0: Input should be less than or equal to 1"),
-        ("--learning-rate nan", "--learning-rate nan: Input should be a finite number"),
-        ("--queue A!", "--queue A!: a queue's name has lower-case letters, digits,"),
-        ("--max-runtime 0", "--max-runtime 0.0: Input should be greater than 0"),
+        ("--epochs 0", "--epochs: must be 1 to 1,000, not 0"),
+        ("--threshold 2", "--threshold: must be 0 to 1, not 2.0"),
+        ("--learning-rate nan", "--learning-rate: must be a finite number, more than 0, up to 10, not nan"),
+        (
+            "--queue A!",
+            "--queue: must have only lower-case letters, digits, `-` and `_`, and begin",
+        ),
+        ("--max-runtime 0", "--max-runtime: must be more than 0, up to 604,800, not 0.0"),
         ("--tag  ", "--tag"),
     ],
 )
@@ -212,7 +215,7 @@ def test_every_invalid_value_has_a_line_of_its_own(cli: CommandLine) -> None:
         ({"pointer": "/spec/train_size", "detail": "too many"}, "--train-size: too many"),
         ({"pointer": "/tags/0", "detail": "too long"}, "--tag: too long"),
         ({"pointer": "/max_runtime_s", "detail": "too long"}, "--max-runtime: too long"),
-        ({"parameter": "limit", "detail": "too many"}, "--limit: too many"),
+        ({"parameter": "limit", "detail": "too many"}, "limit: too many"),
         ({"pointer": "/spec", "detail": "too many steps"}, "too many steps"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_sweep_is_named_by_the_end_of_its_id_or_as_the_last(url: str) -> None:
         (("epochs=1,2", "epochs=3"), "--param epochs is given twice: write all of its values in one"),
         (("epoch=1,2",), "--param epoch is not a parameter: did you mean `epochs`?"),
         (("colour=1,2",), "--param colour is not a parameter: the parameters are model, learning_rate, "),
-        (("learning_rate=a,b",), "--learning-rate: 'a': Input should be a valid number"),
+        (("learning_rate=a,b",), "--param learning_rate: must be a number, more than 0, up to 10, not a"),
         (("learning_rate=0.1..0.2",), "--param learning_rate=0.1..0.2 is a range, which needs --count"),
     ],
 )

@@ -60,7 +60,7 @@ def test_the_commands_are_those_of_the_address(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("fields", "name", "message"),
     [
-        ({"epochs": "0"}, "epochs", "Input should be greater than or equal to 1"),
+        ({"epochs": "0"}, "epochs", "Must be 1 to 1,000"),
         (
             {"train_size": "55001"},
             "train_size",

@@ -116,7 +116,7 @@ def test_an_impossible_change_of_a_key_is_explained_in_its_row(
 
     assert answer.status_code == 422
     row = answer.text.partition(f'<tr data-key="{other.id}">')[2].partition("</tr>")[0]
-    assert f'id="{field}-of-{other.id}">Input should be' in row
+    assert f'id="{field}-of-{other.id}">must be ' in row
     assert '<details class="inline-edit" open>' in row
     assert answer.text.count("field-error") == 1
 

@@ -50,9 +50,9 @@ def test_a_secret_is_shown_once(client: httpx.Client) -> None:
     ("field", "value", "reason"),
     [
         ("url", "http://127.0.0.1/", "internal address"),
-        ("url", "example.org", "should match"),
-        ("queue", "a b", "should match"),
-        ("kind", "predict", "should be"),
+        ("url", "example.org", "must be an http or https address"),
+        ("queue", "a b", "must have only lower-case letters"),
+        ("kind", "predict", "must be train or evaluate"),
     ],
 )
 def test_an_invalid_field_is_explained_and_the_others_are_kept(
@@ -104,7 +104,7 @@ def test_a_webhook_is_changed_by_its_form(client: httpx.Client, database: Databa
     assert (changed["queue"], changed["kind"], changed["states"]) == (None, "train", ["cancelled", "failed"])
     assert change(state="").status_code == 303
     assert len(client.get("/v1/webhooks").json()["data"][0]["states"]) == 3
-    for url, reason in (("http://127.0.0.1/", "internal address"), ("x", "should match")):
+    for url, reason in (("http://127.0.0.1/", "internal address"), ("x", "must be an http or https address")):
         refused = change(url=url, description="kept")
         assert refused.status_code == 422
         assert reason in refused.text.partition(f'id="{hook}-url-error"')[2].partition("</p>")[0]

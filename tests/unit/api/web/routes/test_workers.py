@@ -149,6 +149,6 @@ def test_an_impossible_limit_is_explained_where_it_was_entered(
 
     assert answer.status_code == 422
     form = answer.text.partition('action="/workers/queues/night/limit"')[2].partition("</form>")[0]
-    assert all(text in form for text in (f'value="{entered}"', 'aria-invalid="true"', "Input should be"))
+    assert all(text in form for text in (f'value="{entered}"', 'aria-invalid="true"', "must be "))
     assert answer.text.count("limit-error") == 2  # at the field, and nowhere else
     assert database.read(lambda session: queues.get(session, "night")).max_running is None

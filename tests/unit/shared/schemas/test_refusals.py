@@ -1,4 +1,4 @@
-"""An unknown field of a request is answered with the nearest known one; other errors stay as they are."""
+"""What is wrong with a request is said in words, with limits of fields and the nearest known field."""
 
 import pytest
 from pydantic import ValidationError
@@ -25,7 +25,7 @@ def test_all_fields_are_named_if_none_is_near() -> None:
 def test_other_errors_of_the_same_request_are_kept() -> None:
     errors = dict(_errors(spec={"epoch": 1, "optimizer": "lion", "batch_size": 0}, name="", priority=3))
     assert set(errors) == {"name", "priority", "spec.optimizer", "spec.batch_size", "spec.epoch"}
-    assert errors["spec.batch_size"] == "Input should be greater than or equal to 1"
+    assert errors["spec.batch_size"] == "must be 1 to 65,536"
 
 
 def test_the_schema_of_a_request_stays_that_of_its_fields() -> None:
