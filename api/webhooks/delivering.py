@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
-from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from api.background import running_tasks
 from api.webhooks.sending import Sender
+from api.webhooks.turns import Attempt, Turns
 from shared import log
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
@@ -33,8 +33,6 @@ _POLL_S = 1.0  # between two looks at the outbox, while no delivery ends
 _PAUSE_S = 0.05  # at least, so that the results of several deliveries come together
 _PURGE_S = 60.0
 _PURGED = 500  # deliveries in a transaction
-# a receiver that answers late, or not at all, occupies only its own
-_MAX_SENT_TO_ONE, _MAX_SENT = 4, 64
 _MAX_JITTER = 1.2
 _STOP_S = 1.0  # for deliveries that are being sent; what is interrupted is sent again after its lease
 
@@ -53,7 +51,7 @@ class Deliverer:
         self._now = now
         self._sender = Sender(settings)
         self._limiter = CapacityLimiter(2)  # threads that use the database
-        self._sent: Counter[UUID] = Counter()  # to each webhook, now
+        self._turns = Turns()
         self._tasks: set[asyncio.Task[None]] = set()
         self.outcomes: Counter[Outcome] = Counter()
 
@@ -99,32 +97,30 @@ class Deliverer:
     async def _round(self) -> None:
         """Begin to send what is due, as far as there is room."""
         self._has_ended.clear()
-        for webhook_id in await self._read(partial(outbox.due, now=self._now)):
-            free = min(_MAX_SENT_TO_ONE - self._sent[webhook_id], _MAX_SENT - self._sent.total())
-            if free > 0:
+        for webhook_id in self._turns.in_order(await self._read(partial(outbox.due, now=self._now))):
+            if free := self._turns.free(webhook_id):
                 claim = partial(outbox.claim, webhook_id=webhook_id, limit=free, now=self._now)
                 for claimed in await self._write(claim):
                     self._start(claimed)
 
     def _start(self, claimed: Claimed) -> None:
-        webhook_id = claimed.delivery.webhook_id
-        self._sent[webhook_id] += 1
-        task = asyncio.create_task(self._deliver(claimed))
+        attempt = self._turns.begin(claimed.delivery.webhook_id)
+        task = asyncio.create_task(self._deliver(claimed, attempt))
         self._tasks.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._sent[webhook_id] -= 1
-            self._sent += Counter()  # drops those to which nothing is sent
+            self._turns.end(attempt)
             self._has_ended.set()
 
         task.add_done_callback(ended)
 
-    async def _deliver(self, claimed: Claimed) -> None:
+    async def _deliver(self, claimed: Claimed, attempt: Attempt) -> None:
         delivery = claimed.delivery
         names = {"webhook": str(delivery.webhook_id), "delivery": str(delivery.id)}
         about = {**names, "attempt": delivery.attempts}
         answer = await self._sender.send(claimed)
+        self._turns.answered(attempt)
         try:
             if answer.is_accepted:
                 self.outcomes[Outcome.ACCEPTED] += 1

@@ -4,16 +4,19 @@ A name is resolved for each delivery, which is then sent to the address that was
 resolves to a moment later does not matter.
 """
 
-import asyncio
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from functools import partial
+from ipaddress import IPv4Address, IPv6Network, ip_address
 
 import httpx
+from anyio import CapacityLimiter, to_thread
 
 from shared.errors import InvalidWebhookUrl
 
 _MAX_PORT = 65_535
 _NAT64 = IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # of which all public IPv6 addresses are, but those of NAT64
+_ISATAP = (0x00005EFE, 0x02005EFE)  # what comes before an IPv4 address in the lower half
 _REMEDY = "use a public address, or let webhooks reach internal ones by TRAINSHED_WEBHOOKS_ALLOW_PRIVATE=true"
 
 
@@ -28,9 +31,10 @@ def check_url(url: str, *, allow_private: bool) -> httpx.URL:
     """
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        host = parsed.host
+    except (httpx.InvalidURL, UnicodeError) as error:  # of IDNA, which decodes the host when it is asked for
         raise InvalidWebhookUrl(f"the URL is invalid: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not host:
         raise InvalidWebhookUrl(
             "the URL needs `http://` or `https://` and a host, such as https://example.org/hook"
         )
@@ -40,20 +44,26 @@ def check_url(url: str, *, allow_private: bool) -> httpx.URL:
         )
     if parsed.port is not None and not 0 < parsed.port <= _MAX_PORT:
         raise InvalidWebhookUrl(f"port {parsed.port} is not between 1 and {_MAX_PORT}")
-    if _is_internal(parsed.host) and not allow_private:
-        raise InvalidWebhookUrl(f"{parsed.host} is an internal address: {_REMEDY}")
+    if _is_internal(host) and not allow_private:
+        raise InvalidWebhookUrl(f"{host} is an internal address: {_REMEDY}")
     return parsed
 
 
-async def resolve(url: httpx.URL, *, allow_private: bool) -> list[str]:
+async def resolve(
+    url: httpx.URL, *, allow_private: bool, threads: CapacityLimiter | None = None
+) -> list[str]:
     """Return the addresses of a URL's host.
+
+    Args:
+        threads: of those in which names are resolved, which may take long; None: those of all of asyncio.
 
     Raises:
         InvalidWebhookUrl: one of them is internal, and may not be.
         OSError: the name cannot be resolved.
     """
     port = url.port or {"http": 80, "https": 443}[url.scheme]
-    found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, url.host, port, type=socket.SOCK_STREAM)
+    found = await to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=threads)
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     internal = [address for address in addresses if not is_public(address)]
     if internal and not allow_private:
@@ -63,18 +73,17 @@ async def resolve(url: httpx.URL, *, allow_private: bool) -> list[str]:
 
 def is_public(address: str) -> bool:
     """Return whether an IP address is one of the internet, and so is an IPv4 address that it contains."""
-    return all(each.is_global and not each.is_multicast for each in _with_embedded(ip_address(address)))
-
-
-def _with_embedded(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
-    if isinstance(address, IPv4Address):
-        return [address]
-    if address.ipv4_mapped:
-        return [address.ipv4_mapped]
-    embedded = [address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64:
-        embedded.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    return [address, *(each for each in embedded if each)]
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv4Address):
+        return parsed.is_global and not parsed.is_multicast
+    last = IPv4Address(int(parsed) & 0xFFFFFFFF)
+    if parsed.ipv4_mapped or parsed in _NAT64:
+        return is_public(str(last))
+    embedded = [parsed.sixtofour, *(parsed.teredo or ())]
+    if int(parsed) >> 32 & 0xFFFFFFFF in _ISATAP:
+        embedded.append(last)
+    is_unicast = parsed in _GLOBAL_UNICAST and parsed.is_global
+    return is_unicast and all(is_public(str(each)) for each in embedded if each)
 
 
 def _is_internal(host: str) -> bool:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import httpx
+from anyio import CapacityLimiter
 
 from api.webhooks.destinations import check_url, resolve
 from shared.db.tables import WebhookDelivery
@@ -21,6 +22,7 @@ from shared.store.webhooks import SECRET_PREFIX, event_type
 
 _CONNECT_S = 5.0
 _TOTAL_S = 10.0
+_MAX_RESOLVING = 256  # as many as are sent: a name that is not resolved holds up no other
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Sender:
         self._allow_private = settings.webhooks_allow_private
         self._base_url = settings.url.rstrip("/")
         self._client: httpx.AsyncClient | None = None
+        self._threads = CapacityLimiter(_MAX_RESOLVING)
         # it logs each request's URL, which may hold a token
         logging.getLogger("httpx").setLevel(logging.WARNING)
 
@@ -81,7 +84,7 @@ class Sender:
         url = check_url(claimed.url, allow_private=self._allow_private)
         body = body_of(claimed.delivery, self._base_url)
         headers = {**headers_of(claimed, body), "Host": url.netloc.decode("ascii")}
-        addresses = await resolve(url, allow_private=self._allow_private)
+        addresses = await resolve(url, allow_private=self._allow_private, threads=self._threads)
         for address in addresses[:-1]:
             try:
                 return await self._post(url, address, headers, body)

@@ -1,10 +1,12 @@
 """What is in the outbox is delivered by the loop, in turn for each receiver, until it is accepted."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +14,7 @@ import pytest
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import OperationalError
 
-from api.webhooks import delivering
+from api.webhooks import delivering, turns
 from api.webhooks.delivering import Deliverer
 from shared.db.clock import database_now
 from shared.db.engine import Database
@@ -114,8 +116,49 @@ def test_a_receiver_that_does_not_answer_holds_up_no_other(database: Database, r
             webhook_test(database, slow_id)
         webhook_test(database, webhook(database, receiver.url))
         deliver_until(database, lambda: bool(receiver.received) and len(slow.received) >= 4)
-        assert len(slow.received) == delivering._MAX_SENT_TO_ONE
+        assert len(slow.received) == turns.MAX_SENT_TO_ONE
         slow.may_answer.set()
+
+
+@pytest.mark.parametrize("hanging", [20, 100])
+def test_receivers_that_do_not_answer_hold_up_no_quick_one(
+    database: Database, receiver: Receiver, hanging: int
+) -> None:
+    with running_receiver() as slow:
+        slow.may_answer.clear()
+        for number in range(hanging):
+            slow_id = webhook(database, slow.url)
+            for _ in range(5 if number < 20 else 1):
+                webhook_test(database, slow_id)
+        quick = webhook(database, receiver.url)
+        sent = {str(webhook_test(database, quick)) for _ in range(30)}
+        deliver_until(database, lambda: {request.id for request in receiver.received} == sent)
+        # it waited for the end of none of them
+        assert {row.last_error for row in rows(database)} == {None}
+        assert slow.received
+        slow.may_answer.set()
+
+
+def test_names_that_are_not_resolved_hold_up_no_other_receiver(
+    database: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up, may_answer = socket.getaddrinfo, Event()
+
+    def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        if str(host).startswith("hangs"):
+            may_answer.wait(20)
+            raise OSError("there was no answer")
+        return look_up(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    for number in range(40):
+        webhook_test(database, webhook(database, f"http://hangs-{number}.example/"))
+    webhook_test(database, webhook(database, receiver.url))
+    try:
+        deliver_until(database, lambda: bool(receiver.received))
+    finally:
+        may_answer.set()
+    assert {row.last_error for row in rows(database)} <= {None}
 
 
 def test_two_processes_share_the_deliveries(database: Database, receiver: Receiver) -> None:

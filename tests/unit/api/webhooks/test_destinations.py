@@ -23,8 +23,18 @@ INTERNAL = [
         "64:ff9b::a9fe:a9fe",
     ),
     *("2002:7f00:1::", "2002:a00:1::", "2001:0:808:808:0:0:80ff:fffe"),
+    # compatible, NAT64 for local use, SIIT, ISATAP, each also with a public one; site-local; never given out
+    *("::127.0.0.1", "::8.8.8.8", "64:ff9b:1::7f00:1", "64:ff9b:1::808:808", "::ffff:0:7f00:1"),
+    *("::ffff:0:808:808", "2606:4700::5efe:7f00:1", "2606:4700::200:5efe:a00:1", "fec0::1", "4000::1"),
 ]
-PUBLIC = ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+PUBLIC = [
+    "8.8.8.8",
+    "2606:4700::5efe:808:808",
+    "93.184.215.14",
+    "2606:4700::1111",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+]
 
 
 def resolved(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
@@ -80,6 +90,7 @@ def test_other_notations_of_an_internal_address_are_refused_when_they_are_resolv
         ("https://example.org:70000/", "port"),
         ("https://example.org:many/", "the URL is invalid"),
         ("https://[1::2::3]/", "the URL is invalid"),
+        ("http://xn--a/p", "the URL is invalid"),
     ],
 )
 def test_what_is_no_url_of_a_receiver_is_refused_with_the_reason(url: str, reason: str) -> None:

@@ -170,12 +170,12 @@ def test_the_next_address_is_tried_where_one_cannot_be_reached(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [(socket.AF_INET, 1, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
-    resolved = asyncio.BaseEventLoop.getaddrinfo
+    resolved = socket.getaddrinfo
 
-    async def getaddrinfo(loop: Any, host: Any, *args: Any, **options: Any) -> Any:
-        return found if host == "receiver.example" else await resolved(loop, host, *args, **options)
+    def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        return found if host == "receiver.example" else resolved(host, *args, **options)
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     assert send(make_claim(f"http://receiver.example:{receiver.port}/hook")).is_accepted
 
 
