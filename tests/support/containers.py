@@ -27,6 +27,7 @@ class Composed:
         subprocess.run(["git", "clone", "-q", ROOT, self.folder], check=True)
         values = {
             "POSTGRES_PASSWORD": PASSWORD,
+            "REDIS_PASSWORD": "5e1f",
             "TRAINSHED_API_KEYS": self.key,
             "TRAINSHED_READ_KEYS": self.read_key,
             "PUBLISH": f"127.0.0.1:{self.port}",

@@ -20,6 +20,7 @@ from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support import factories
 from tests.support.paths import ROOT
+from workers import pod_deletion_cost
 
 MONITORING = ROOT / "deploy" / "monitoring"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -115,7 +116,7 @@ def test_images_name_the_version_of_the_package() -> None:
 
 def test_what_an_operator_must_set_has_no_default() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    for name in ("POSTGRES_PASSWORD", "TRAINSHED_API_KEYS"):
+    for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "TRAINSHED_API_KEYS"):
         uses = re.findall(rf"\$\{{{name}(.)(.)", text)
         assert uses
         assert set(uses) == {(":", "?")}
@@ -129,10 +130,11 @@ def test_the_settings_that_compose_and_its_example_name_exist() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(compose()["services"]))
-def test_every_service_has_bounded_logs_and_gains_no_privileges(name: str) -> None:
+def test_every_service_has_bounded_logs_and_processes_and_gains_no_privileges(name: str) -> None:
     service = compose()["services"][name]
     assert service["logging"]["options"]["max-size"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\$\{PIDS_LIMIT:-\d+\}", service["deploy"]["resources"]["limits"]["pids"])
     if name in OURS:
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
@@ -154,11 +156,14 @@ def base() -> dict[tuple[str, str], dict[str, Any]]:
         for manifest in MANIFESTS
         if manifest.startswith("base/")
         for document in documents(manifest)
+        if "kind" in document
     }
 
 
 # KEDA's kinds are its own, and of a patch the schema would demand the rest
-@pytest.mark.parametrize("manifest", sorted({*MANIFESTS} - {"base/keda.yaml", "gpu/worker.yaml"}))
+@pytest.mark.parametrize(
+    "manifest", sorted({*MANIFESTS} - {"base/keda.yaml", "base/references.yaml", "gpu/worker.yaml"})
+)
 def test_kubernetes_accepts_the_manifests(manifest: str) -> None:
     for document in documents(manifest):
         kubernetes_validate.validate(document, "1.37", strict=True)
@@ -168,6 +173,7 @@ def test_kubernetes_accepts_the_manifests(manifest: str) -> None:
 def test_kustomize_finds_every_file_that_it_names(folder: str) -> None:
     [kustomization] = documents(f"{folder}/kustomization.yaml")
     names = [*kustomization["resources"], *(patch["path"] for patch in kustomization.get("patches", ()))]
+    names += kustomization.get("configurations", ())
     assert [name for name in names if not (KUBERNETES / folder / name).exists()] == []
     manifests = {manifest for manifest in MANIFESTS if manifest.startswith(folder)}
     assert manifests <= {f"{folder}/{name}" for name in names}
@@ -199,6 +205,116 @@ def test_the_autoscaler_reads_an_operation_of_the_api_with_a_key_that_only_reads
     assert secrets == [{"parameter": "token", "name": "trainshed", "key": "TRAINSHED_READ_KEYS"}]
     example = (KUBERNETES / "base" / "secrets.env.example").read_text()
     assert "TRAINSHED_READ_KEYS=\n" in example
+
+
+def test_an_api_that_does_not_answer_takes_no_worker_away_and_blocks_no_drain_of_a_node() -> None:
+    fallback = base()["ScaledObject", "trainshed-worker"]["spec"]["fallback"]
+    assert fallback["behavior"] == "currentReplicasIfHigher"
+    assert (
+        base()["PodDisruptionBudget", "trainshed-api"]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    )
+
+
+def test_a_changed_setting_restarts_what_reads_it() -> None:
+    """The names of the generated objects have a hash, and kustomize knows each place that refers to them."""
+    [kustomization] = documents("base/kustomization.yaml")
+    generators = [*kustomization["configMapGenerator"], *kustomization["secretGenerator"]]
+    assert {generator["name"] for generator in generators} == {"trainshed"}
+    for settings in (kustomization, *generators):
+        options = {**settings.get("generatorOptions", {}), **settings.get("options", {})}
+        assert not options.get("disableNameSuffixHash")
+    # those in Pods are built into kustomize
+    [references] = documents("base/references.yaml")[0]["nameReference"]
+    [field] = references["fieldSpecs"]
+    found = base()[field["kind"], "trainshed"]["spec"]
+    assert references["kind"] == "Secret"
+    assert field["path"] == "spec/secretTargetRef/name"
+    assert [each["name"] for each in found["secretTargetRef"]] == ["trainshed"]
+
+
+CLUSTER_KINDS = {"Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+
+
+@pytest.mark.parametrize("folder", ["base", "gpu"])
+def test_every_object_has_the_namespace_unless_it_is_the_clusters(folder: str) -> None:
+    [kustomization] = documents(f"{folder}/kustomization.yaml")
+    # kustomize would write it into objects of the cluster too: kubernetes-sigs/kustomize#6051
+    assert "namespace" not in kustomization
+    generators = [*kustomization.get("configMapGenerator", ()), *kustomization.get("secretGenerator", ())]
+    assert {generator["namespace"] for generator in generators} <= {"trainshed"}
+    for manifest in MANIFESTS:
+        for document in documents(manifest) if manifest.startswith(folder) else ():
+            if "kind" in document:
+                expected = None if document["kind"] in CLUSTER_KINDS else "trainshed"
+                assert document["metadata"].get("namespace") == expected, document["metadata"]
+
+
+def policies() -> dict[str, dict[str, Any]]:
+    return {name: each["spec"] for (kind, name), each in base().items() if kind == "NetworkPolicy"}
+
+
+def test_what_no_network_policy_names_is_denied() -> None:
+    assert policies()["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    named = {name: policy["podSelector"].get("matchLabels") for name, policy in policies().items()}
+    pods = {
+        name: document["spec"]["template"]["metadata"]["labels"]
+        for (kind, name), document in base().items()
+        if kind == "Deployment"
+    }
+    assert named == {"default-deny": None, "dns": None, **pods}
+
+
+def test_redis_is_reached_by_the_api_and_workers_only_and_with_a_password() -> None:
+    [ingress] = policies()["redis"]["ingress"]
+    callers = [peer["podSelector"]["matchLabels"]["app"] for peer in ingress["from"]]
+    assert callers == ["trainshed-api", "trainshed-worker"]
+    assert "egress" not in policies()["redis"]
+    assert "ingress" not in policies()["trainshed-worker"]
+    [port] = base()["Service", "redis"]["spec"]["ports"]
+    secret = {"secretKeyRef": {"name": "trainshed", "key": "REDIS_PASSWORD"}}
+    for name in callers:
+        [rule] = [each for each in policies()[name]["egress"] if "podSelector" in each.get("to", [{}])[0]]
+        assert rule["to"] == [{"podSelector": {"matchLabels": {"app": "redis"}}}]
+        assert rule["ports"] == [{"protocol": "TCP", "port": port["port"]}]
+        [container] = base()["Deployment", name]["spec"]["template"]["spec"]["containers"]
+        variables = {each["name"]: each for each in container["env"]}
+        assert variables["REDIS_PASSWORD"]["valueFrom"] == secret
+        assert variables["TRAINSHED_REDIS_URL"]["value"] == "redis://:$(REDIS_PASSWORD)@redis:6379/0"
+        # Kubernetes expands only what stands before
+        assert list(variables).index("REDIS_PASSWORD") < list(variables).index("TRAINSHED_REDIS_URL")
+    [container] = base()["Deployment", "redis"]["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "REDISCLI_AUTH", "valueFrom": secret}]
+    assert container["args"][:2] == ["--requirepass", "$(REDISCLI_AUTH)"]
+    assert "REDIS_PASSWORD=\n" in (KUBERNETES / "base" / "secrets.env.example").read_text()
+
+
+def test_redis_needs_a_password_in_compose_too() -> None:
+    services = compose()["services"]
+    assert services["redis"]["command"][:2] == [
+        "--requirepass",
+        services["redis"]["environment"]["REDISCLI_AUTH"],
+    ]
+    assert "redis://:${REDIS_PASSWORD:?" in services["api"]["environment"]["TRAINSHED_REDIS_URL"]
+
+
+def test_a_worker_may_patch_the_deletion_cost_of_workers_and_nothing_else() -> None:
+    policy = base()["ValidatingAdmissionPolicy", "trainshed-worker"]["spec"]
+    binding = base()["ValidatingAdmissionPolicyBinding", "trainshed-worker"]["spec"]
+    assert (binding["policyName"], binding["validationActions"]) == ("trainshed-worker", ["Deny"])
+    assert policy["failurePolicy"] == "Fail"
+    [rule] = base()["Role", "trainshed-worker"]["rules"]
+    [constraint] = policy["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["verbs"]) == (["pods"], ["patch"])
+    assert (constraint["resources"], constraint["operations"]) == (["pods"], ["UPDATE"])
+    account = base()["Deployment", "trainshed-worker"]["spec"]["template"]["spec"]["serviceAccountName"]
+    [condition] = policy["matchConditions"]
+    assert condition["expression"].endswith(f'== "system:serviceaccount:trainshed:{account}"')
+    [cost] = [each["expression"] for each in policy["variables"] if each["name"] == "cost"]
+    assert cost == f'"{pod_deletion_cost._ANNOTATION}"'
+    labels = base()["Deployment", "trainshed-worker"]["spec"]["template"]["metadata"]["labels"]
+    checks = " ".join(each["expression"] for each in policy["validations"])
+    assert f'oldObject.metadata.labels["app"] == "{labels["app"]}"' in checks
+    assert "object.spec == oldObject.spec" in checks
 
 
 def test_the_settings_that_the_manifests_name_exist() -> None:
