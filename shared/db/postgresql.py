@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -39,6 +39,34 @@ _SETTINGS = {
 # a process may also be stopped within a pipeline: PostgreSQL waits for the rest of it, and is not idle then
 _TRANSACTION_LIMIT = {"transaction_timeout": "'20s'"}
 _KNOWS_TRANSACTION_LIMIT = 17  # PostgreSQL's version
+# the sessions of other roles are hidden in pg_stat_activity, but counted here
+_LOAD = """
+SELECT (SELECT sum(numbackends)::int FROM pg_stat_database),
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        - coalesce(current_setting('reserved_connections', true)::int, 0),
+    (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid())
+"""
+
+
+class Load(NamedTuple):
+    """What PostgreSQL says about its sessions.
+
+    Attributes:
+        connections: those of all databases.
+        max_connections: what is not reserved for superusers.
+        oldest_transaction_s: seconds since it began, in this database; of other roles' transactions only if
+            this one is a member of `pg_read_all_stats`. 0: there is none.
+    """
+
+    connections: int
+    max_connections: int
+    oldest_transaction_s: float
+
+
+def load(connection: Connection) -> Load:
+    """Return what PostgreSQL says about its sessions."""
+    return Load(*connection.exec_driver_sql(_LOAD).one())
 
 
 def create(url: str, program: str) -> Engine:

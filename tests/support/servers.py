@@ -118,6 +118,12 @@ class PostgresServer:
         ) as connection:
             connection.execute(statement.encode())
 
+    def require_passwords(self) -> None:
+        """Have every role but the superuser connect by its password."""
+        rules = self._folder / "data" / "pg_hba.conf"
+        rules.write_text(f"local all postgres trust\nlocal all all scram-sha-256\n{rules.read_text()}")
+        self.execute("SELECT pg_reload_conf()")
+
     def set_read_only(self, value: bool) -> None:
         """Have it refuse every new transaction that writes, as a standby does, or accept them again."""
         action = "SET default_transaction_read_only = on" if value else "RESET default_transaction_read_only"

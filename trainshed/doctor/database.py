@@ -1,5 +1,7 @@
 """Checks of the database: whether it answers, is migrated and durable, and has connections left."""
 
+import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.clock import database_now
 from shared.db.engine import Database
+from shared.db.outages import MEANINGS, Reason, reason_of
+from shared.db.postgresql import load
 from shared.settings import Settings
+from trainshed.doctor.disk import NEEDED_BYTES
 from trainshed.doctor.findings import Finding, error, ok, warning
 
 _SUBJECT = "database"
@@ -17,6 +22,9 @@ _OLDEST_POSTGRESQL = 14  # what the tests run on is newer
 _MAX_SKEW_S = 2.0
 _MIN_FREE_CONNECTIONS = 10
 _MAX_REASON = 200  # characters of a driver's message
+_SORT = """
+SELECT count(*) FROM (SELECT repeat(i::text, 200) FROM generate_series(1, 8000) AS i ORDER BY 1) AS sorted
+"""
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "beegfs", "afs", "ncpfs"}
 )
@@ -35,10 +43,24 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from _check(database, settings)
     except (SQLAlchemyError, OSError) as refused:
         reason = str(getattr(refused, "orig", None) or refused).partition("\n")[0][:_MAX_REASON]
-        advice = "start it, or correct TRAINSHED_DATABASE_URL"
-        yield error(_SUBJECT, f"{_place(url)} does not answer: {reason}", advice)
+        found, advice = _advice(refused, reason, settings)
+        yield error(_SUBJECT, f"{_place(url)} {found}: {reason}", advice)
     finally:
         database.dispose()
+
+
+def _advice(refused: Exception, reason: str, settings: Settings) -> tuple[str, str]:
+    """Return what a database does that cannot be used, and what to do about that."""
+    if reason_of(refused) is not Reason.UNAVAILABLE:
+        meaning, _, advice = MEANINGS[reason_of(refused)].partition(": ")
+        return f"cannot be used, since {meaning}", advice
+    if "password" in reason:
+        setting = "TRAINSHED_DATABASE_PASSWORD" if settings.database_password else "TRAINSHED_DATABASE_URL"
+        return "refuses the password", f"correct it in {setting} (compose: POSTGRES_PASSWORD in .env)"
+    if missing := re.search(r'(database|role) "[^"]*" does not exist', reason):
+        advice = f"create the {missing[1]}, or correct its name in TRAINSHED_DATABASE_URL"
+        return "refuses the connection", advice
+    return "does not answer", "start it, or correct TRAINSHED_DATABASE_URL"
 
 
 def _check(database: Database, settings: Settings) -> Iterator[Finding]:
@@ -92,6 +114,10 @@ def _sqlite(file: Path) -> Iterator[Finding]:
             f"{file} is on a network file system ({kind}), on whose locks SQLite cannot rely",
             "set TRAINSHED_DATA_DIR to a local disk, or use PostgreSQL",
         )
+    free = shutil.disk_usage(file.parent).free
+    if free < NEEDED_BYTES:
+        message = f"{free / 1e6:.0f} MB are free beside {file}, which grows with each job"
+        yield error(_SUBJECT, message, "free space there, or enlarge the disk")
 
 
 def file_system(path: Path) -> str:
@@ -120,13 +146,10 @@ def _postgresql(connection: Connection) -> Iterator[Finding]:
     if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
         advice = "set TRAINSHED_DATABASE_URL to the primary, or promote it"
         yield error(_SUBJECT, "it is a read-only standby", advice)
-    limit, used = connection.execute(
-        text(
-            "SELECT current_setting('max_connections')::int"
-            " - current_setting('superuser_reserved_connections')::int,"
-            " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
-        )
-    ).one()
+    used, limit, _ = load(connection)
     if limit - used < _MIN_FREE_CONNECTIONS:
         message = f"{used} of {limit} connections are used; a worker needs one and three for each slot"
         yield warning(_SUBJECT, message, "increase `max_connections`, or run fewer processes")
+    # a few megabytes go to its disk, and are gone at the end: an error says that they had no room
+    connection.exec_driver_sql("SET LOCAL work_mem = '64kB'")
+    connection.exec_driver_sql(_SORT)

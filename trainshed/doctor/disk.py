@@ -9,7 +9,9 @@ from shared.settings import Settings
 from trainshed.doctor.findings import Finding, error, ok, warning
 
 _SUBJECT = "disk"
-_NEEDED_BYTES = 200_000_000  # a sprite's download, its cache, and some logs
+NEEDED_BYTES = 200_000_000
+"""Room for a sprite's download, its cache, and some logs; or for a thousand jobs."""
+
 _COMFORTABLE_BYTES = 1_000_000_000
 
 
@@ -33,6 +35,6 @@ def _folder(name: str, folder: Path) -> Finding:
     free = shutil.disk_usage(existing).free
     message = f"{free / 1e9:.1f} GB are free in {existing}"
     advice = f"free space there, or set {name} to another disk"
-    if free < _NEEDED_BYTES:
+    if free < NEEDED_BYTES:
         return error(_SUBJECT, message, advice)
     return ok(_SUBJECT, message) if free >= _COMFORTABLE_BYTES else warning(_SUBJECT, message, advice)

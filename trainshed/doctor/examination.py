@@ -14,8 +14,8 @@ CHECKS: Sequence[Check] = (
     datasets.check,
     workers.check,
     webhooks.check,
-    gpus.check,
     traces.check,
+    gpus.check,  # the slowest: it starts TensorFlow
 )
 
 

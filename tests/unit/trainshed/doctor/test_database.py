@@ -1,19 +1,29 @@
 """A database that is away, not migrated, not durable, full, or on a network file system is named."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from shared.db import clock
 from shared.settings import Settings
 from tests.support.databases import open_database, raised_floor
+from tests.support.injected_errors import injected
 from tests.support.ports import closed_port
-from tests.support.servers import running_postgres
+from tests.support.servers import PostgresServer, running_postgres
 from tests.unit.trainshed.doctor.conftest import Found
 from trainshed.doctor import database as database_check
+
+
+def connect(settings: Settings) -> psycopg.Connection[Any]:
+    """A connection of another program."""
+    url = settings.database_url.replace("postgresql+psycopg", "postgresql")
+    return psycopg.connect(url, password=settings.database_password.get_secret_value() or None)
 
 
 def at(settings: Settings, url: str) -> Settings:
@@ -120,6 +130,85 @@ def test_a_database_that_may_lose_commits(settings: Settings, found: Found, post
 def _is_off(url: str, name: str) -> bool:
     with open_database(url) as database:
         return bool(database.read(lambda session: session.scalar(text(f"SHOW {name}"))) == "off")
+
+
+@pytest.fixture(scope="module")
+def small_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of eight connections, with a role that has a password and is no superuser."""
+    with running_postgres("-c", "max_connections=8") as server:
+        server.execute("CREATE ROLE someone LOGIN PASSWORD 'right'")
+        server.execute("CREATE DATABASE jobs OWNER someone")
+        server.require_passwords()
+        yield server
+
+
+def as_someone(settings: Settings, server: PostgresServer, **changed: str) -> Settings:
+    url = server.url(changed.get("database", "jobs")).replace(
+        "postgres@", f"{changed.get('role', 'someone')}@"
+    )
+    return at(settings, url).model_copy(
+        update={"database_password": SecretStr(changed.get("password", "right"))}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "found_as", "advice_is"),
+    [
+        ({"password": "wrong"}, "refuses the password: ", "TRAINSHED_DATABASE_PASSWORD"),
+        ({"database": "other"}, "refuses the connection: ", "create the database"),
+    ],
+)
+def test_what_refuses_the_connection_is_told_apart(
+    settings: Settings,
+    found: Found,
+    small_server: PostgresServer,
+    changed: dict[str, str],
+    found_as: str,
+    advice_is: str,
+) -> None:
+    [(severity, message, advice)] = found(database_check.check, as_someone(settings, small_server, **changed))
+    assert severity == "error"
+    assert found_as in message
+    assert advice_is in advice
+
+
+def test_no_connection_is_left(settings: Settings, found: Found, small_server: PostgresServer) -> None:
+    configured = as_someone(settings, small_server)
+    with ExitStack() as stack:
+        with pytest.raises(psycopg.OperationalError):  # noqa: PT012 (until there is none)
+            while True:
+                stack.enter_context(connect(configured))
+        [(severity, message, advice)] = found(database_check.check, configured)
+    assert severity == "error"
+    assert "jobs cannot be used, since all connections to the database are used: " in message
+    assert "`max_connections`" in advice
+
+
+def test_connections_of_other_roles_count(
+    settings: Settings, found: Found, small_server: PostgresServer
+) -> None:
+    configured = as_someone(settings, small_server)
+    with connect(at(settings, small_server.url())), connect(configured):
+        messages = [message for _, message, _ in found(database_check.check, configured)]
+    assert any(message.startswith("3 of 5 connections are used") for message in messages), messages
+
+
+def test_a_full_disk(settings: Settings, found: Found, postgresql_url: str) -> None:
+    with injected("53100", "generate_series"):
+        *_, (severity, message, advice) = found(database_check.check, at(settings, postgresql_url))
+    assert severity == "error"
+    assert "cannot be used, since the disk of the database is full" in message
+    assert advice == "free space on it, or enlarge it"
+
+
+def test_a_full_disk_of_a_file(
+    settings: Settings, found: Found, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_check, "NEEDED_BYTES", 2**62)
+    (severity, message, advice), *_ = found(database_check.check, at(settings, sqlite_url))
+    assert severity == "error"
+    assert "MB are free beside " in message
+    assert advice == "free space there, or enlarge the disk"
 
 
 def test_few_connections_are_left(settings: Settings, found: Found) -> None:

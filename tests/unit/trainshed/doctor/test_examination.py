@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.settings import Settings
-from trainshed.doctor import examination
+from trainshed.doctor import examination, gpus
 from trainshed.doctor.findings import Finding, Severity, ok
 
 
@@ -25,3 +25,7 @@ def test_a_check_that_fails_is_reported_and_the_others_run(
         f"the check itself failed: RuntimeError: it broke in {settings.port}",
     )
     assert fine.subject == "good"
+
+
+def test_what_takes_longest_is_examined_last() -> None:
+    assert examination.CHECKS[-1] is gpus.check

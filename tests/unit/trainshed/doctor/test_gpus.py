@@ -85,6 +85,17 @@ def test_tensorflow_that_cannot_be_imported(
         assert (severity, message) == ("error", "TensorFlow cannot be imported")
 
 
+@pytest.mark.usefixtures("host")
+def test_tensorflow_that_does_not_start_in_time_is_not_waited_for(
+    settings: Settings, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "_IMPORT_S", 0.2)
+    monkeypatch.setattr(gpus, "_TENSORFLOW", "import threading; threading.Event().wait()")
+    [(severity, message, advice)] = found(gpus.check, settings)
+    assert (severity, message) == ("warning", "TensorFlow has not started within 0 s")
+    assert "busy" in advice
+
+
 def test_a_host_without_tensorflow_runs_no_worker(
     settings: Settings, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
