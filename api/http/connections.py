@@ -70,7 +70,7 @@ class Connection(HttpToolsProtocol):
         self._head_awaited_at = self._progress_at = self.loop.time()
         self._unsent = 0
 
-    def connection_made(self, transport: Transport) -> None:
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Accept a connection, or close it at once if there are too many."""
         super().connection_made(transport)
         if _capacity.admits(len(self.connections)):

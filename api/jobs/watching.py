@@ -30,6 +30,8 @@ _CHECK_WITHOUT_REDIS_S = 0.25
 _CONNECT_TIMEOUT_S = 1.0  # to Redis
 _RECONNECT_INTERVAL_S = 1.0
 _PING_AFTER_S = 5.0  # without a message, to notice a dead connection
+_COLLECT_S = 0.05  # changes of any job that follow another within this time wake together
+_COLLECT_EACH_S = 0.0005  # or this for each who waits: to serve them takes a fifth of the time
 _MAX_CONCURRENT_READS = 8  # beside the threads of routes that are not coroutines
 _MAX_IDS_PER_QUERY = 500
 
@@ -78,6 +80,7 @@ class JobWatcher:
         self._listeners: list[Callable[[Collection[UUID]], None]] = []
         self.is_stopping = False
         self._is_subscribed = False
+        self._is_collecting = False
         self._limiter = CapacityLimiter(_MAX_CONCURRENT_READS)
 
     @asynccontextmanager
@@ -109,10 +112,6 @@ class JobWatcher:
             if not self._watches[job_id]:
                 del self._watches[job_id]
 
-    def count(self, job_id: UUID | None) -> int:
-        """Return how many requests watch a job; None: all jobs."""
-        return len(self._watches.get(job_id, ()))
-
     @property
     def check_s(self) -> float:
         """Seconds after which what was read is compared with the database again."""
@@ -142,7 +141,15 @@ class JobWatcher:
     def _announce(self, job_ids: Collection[UUID]) -> None:
         for listener in self._listeners:
             listener(job_ids)
-        self._wake([*job_ids, None])
+        self._wake(job_ids)
+        if None in self._watches and not self._is_collecting:
+            self._is_collecting = True
+            wait_s = max(_COLLECT_S, _COLLECT_EACH_S * len(self._watches[None]))
+            self._loop.call_later(wait_s, self._collected)
+
+    def _collected(self) -> None:
+        self._is_collecting = False
+        self._wake([None])
 
     def _wake(self, job_ids: Collection[UUID | None]) -> None:
         for job_id in job_ids:

@@ -40,8 +40,6 @@ router = APIRouter(prefix="/v1", tags=["events"], dependencies=[READ])
 _CURSORS = Cursors("events of a job", tuple[AfterSeq])
 _RECONNECT_MS = 1_000  # after which a browser connects again
 _MAX_EVENTS_PER_READ = 200
-_COLLECT_S = 0.05  # all jobs' events that follow another within this time are read together
-_COLLECT_EACH_S = 0.0005  # or this for each reader, so that serving them takes a fifth of the process's time
 # the end of a stream that a client should resume: `end` would say that there is no more
 _STOPPING = format_sse_event(comment="the API is stopping: connect again", retry=_RECONNECT_MS)
 _NOT_ADMITTED = format_sse_event(
@@ -172,7 +170,6 @@ async def _of_all(
             elif page.is_last:
                 while not await watch.changed(PING_S):
                     yield PING
-                await anyio.sleep(max(_COLLECT_S, _COLLECT_EACH_S * watcher.count(None)))
         yield _NOT_ADMITTED if admission.is_over else _STOPPING
 
 

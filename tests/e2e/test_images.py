@@ -143,17 +143,23 @@ def configuration(source: Path, environment: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=source, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(
-    ("environment", "missing"), [("", "POSTGRES_PASSWORD"), ("POSTGRES_PASSWORD=x\n", "TRAINSHED_API_KEYS")]
-)
-def test_compose_names_what_an_operator_must_set(source: Path, environment: str, missing: str) -> None:
-    refused = configuration(source, environment)
+SECRETS = {"POSTGRES_PASSWORD": "x", "REDIS_PASSWORD": "y", "TRAINSHED_API_KEYS": "k"}
+
+
+@pytest.mark.parametrize("missing", SECRETS)  # of several Compose names any one
+def test_compose_names_what_an_operator_must_set(source: Path, missing: str) -> None:
+    refused = configuration(source, _lines({**SECRETS, missing: ""}))
     assert refused.returncode != 0
     assert f"set {missing} in .env" in refused.stderr
 
 
+def _lines(variables: dict[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in variables.items())
+
+
 def test_every_setting_in_the_env_file_reaches_the_api_and_the_workers(source: Path) -> None:
-    accepted = configuration(source, "POSTGRES_PASSWORD=x\nTRAINSHED_API_KEYS=k\nTRAINSHED_LEASE_S=33\n")
+    accepted = configuration(source, _lines({**SECRETS, "TRAINSHED_LEASE_S": "33"}))
     services = json.loads(accepted.stdout)["services"]
     for name in ("api", "migrate", "worker"):
         assert services[name]["environment"]["TRAINSHED_LEASE_S"] == "33"
+        assert services[name]["environment"]["TRAINSHED_REDIS_URL"] == "redis://:y@redis:6379/0"

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from itertools import count
-from uuid import UUID
+from time import monotonic
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import delete
@@ -150,6 +151,34 @@ def test_redis_wakes_the_watches_of_that_job_and_of_all_jobs(
                 assert await watch.changed(TIMEOUT_S)
                 assert await all_jobs.changed(TIMEOUT_S)
                 assert not await other.changed(0)
+
+    asyncio.run(work())
+
+
+def test_changes_wake_those_who_wait_for_any_job_together(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.jobs.watching._COLLECT_EACH_S", 0.002)
+    jobs = [uuid4() for _ in range(5)]
+
+    async def waited_s(watcher: JobWatcher, watches: int) -> float:
+        with ExitStack() as opened:
+            waiting = [opened.enter_context(watcher.watch(None)) for _ in range(watches)]
+            of_job = opened.enter_context(watcher.watch(jobs[-1]))
+            began = monotonic()
+            for job_id in jobs:
+                watcher.announce([job_id])
+            assert await of_job.changed(TIMEOUT_S)  # at once
+            assert not any([await watch.changed(0) for watch in waiting])
+            assert all([await watch.changed(TIMEOUT_S) for watch in waiting])
+            seconds = monotonic() - began
+            assert not any([await watch.changed(0) for watch in waiting])
+            return seconds
+
+    async def work() -> None:
+        async with _running(database, settings) as watcher:
+            assert await waited_s(watcher, 1) >= 0.04
+            assert await waited_s(watcher, 100) >= 0.19
 
     asyncio.run(work())
 
