@@ -1,6 +1,7 @@
 """Headers of jobs: entity tags (RFC 9110, section 8.8.3), `Location`, `Retry-After`."""
 
 import re
+from zlib import crc32
 
 from fastapi import Response
 from starlette.types import Scope
@@ -10,6 +11,12 @@ from shared.lifecycle import TERMINAL
 from shared.schemas import Job, JobDetail
 
 _JOB_TAG = re.compile(r'(?:^|,)\s*"(\d{1,9})(?:\.[^"]*)?"(?=\s*(?:,|$))')
+_CONDITIONS = (b"if-none-match", b"if-match")
+# of a `JobDetail` too: both have the same tag once the job has started
+_CHECKED = set(Job.model_fields)
+_ESTIMATES = {
+    "progress": {"eta_s"}
+}  # the order in which the database adds numbers up may change its last digit
 _POLL_AGAIN = {"Retry-After": "1"}
 
 REPLAYED = {"Idempotency-Replayed": "true"}
@@ -24,6 +31,15 @@ def first_header(request: Scope, name: bytes) -> bytes | None:
     return None
 
 
+def join_conditions(request: Scope) -> None:
+    """Join the lines of a request that has several of `If-None-Match` or of `If-Match`, which are lists."""
+    for name in _CONDITIONS:
+        lines = [value for key, value in request["headers"] if key == name]
+        if len(lines) > 1:
+            others = [header for header in request["headers"] if header[0] != name]
+            request["headers"] = [*others, (name, b", ".join(lines))]
+
+
 def etag(version: object) -> str:
     """Return the strong entity tag of a version."""
     return f'"{version}"'
@@ -36,14 +52,19 @@ def is_current(if_none_match: str | None, tag: str) -> bool:
 
 
 def job_etag(job: Job) -> str:
-    """Return a job's entity tag: its version and, while it is queued, how it waits.
+    """Return a job's entity tag: its version, while it is queued how it waits, and a checksum of its fields.
 
-    Without the estimate of how long, which is another one at each moment.
+    Without the estimate of how long it waits, which is another one at each moment. After a restore from a
+    backup, versions are counted again: the checksum tells the states apart that have the same one. The first
+    version of a job is always the same.
     """
     wait: tuple[object, ...] = ()
     if isinstance(job, JobDetail):
         wait = (job.queue_position, job.waiting_for, job.share_queued, job.share_running)
-    return etag(".".join(str(part) for part in (job.version, *wait) if part is not None))
+    checksum = None
+    if job.version > 1:
+        checksum = crc32(job.model_dump_json(include=_CHECKED, exclude=_ESTIMATES).encode())
+    return etag(".".join(str(part) for part in (job.version, *wait, checksum) if part is not None))
 
 
 def job_versions(if_match: str | None) -> frozenset[int] | None:

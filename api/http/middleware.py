@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid4
 
 from api.http import access_log, problems
-from api.http.headers import first_header
+from api.http.headers import first_header, join_conditions
 from api.http.problem_type import ProblemType
 from api.monitoring.prometheus import RequestTimes
 from shared import log
@@ -70,6 +70,7 @@ class RequestContext:
                 message = {**message, "headers": [*message.get("headers", ()), *_SECURITY_HEADERS, own_id]}
             await send(message)
 
+        join_conditions(scope)
         log.handling_request(request_id)
         try:
             if (refusal := _refusal(scope, max_bytes)) is None:

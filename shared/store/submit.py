@@ -106,7 +106,7 @@ def submit_jobs(
     _insert(session, accepted, _places(session, accepted, at, rules, now), named.predecessors, at)
     _have_others_yield(session, accepted, rules, now)
     created_at = {new.id: at for new in accepted} | stored
-    return [_outcome(new, owners, refused | blocked, created_at) for new in requests]
+    return [_outcome(new, owners, {**refused, **blocked}, created_at) for new in requests]
 
 
 class _Named(NamedTuple):

@@ -27,7 +27,17 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import ApiKey, Checkpoint, Job, Model, QueueClock, QueueLimit, ShareClock, Worker
+from shared.db.tables import (
+    ApiKey,
+    Checkpoint,
+    IdempotencyKey,
+    Job,
+    Model,
+    QueueClock,
+    QueueLimit,
+    ShareClock,
+    Worker,
+)
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
 from shared.lifecycle import TERMINAL, Phase
 from shared.schemas import ApiKeyUpdate, Priority, Scope
@@ -452,7 +462,7 @@ def _progress(epoch: int, shape: str) -> Progress:
 
 def _start_again(session: Session, keys: Sequence[api_keys.NewApiKey], now: FrozenClock) -> None:
     """Delete all rows; store idle workers and API keys."""
-    for table in (QueueClock, ShareClock, QueueLimit, ApiKey, Worker, Model, Job):
+    for table in (IdempotencyKey, QueueClock, ShareClock, QueueLimit, ApiKey, Worker, Model, Job):
         session.execute(delete(table))
     for key in keys:
         api_keys.create(session, key, name="a key", scope=Scope.SUBMIT)

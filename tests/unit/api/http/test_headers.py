@@ -1,6 +1,6 @@
 import pytest
 
-from api.http.headers import etag, first_header, is_current, job_versions
+from api.http.headers import etag, first_header, is_current, job_versions, join_conditions
 
 
 def test_the_first_header_with_a_name_is_returned() -> None:
@@ -27,6 +27,7 @@ def test_tag_that_the_client_does_not_name_is_not_current(header: str | None) ->
         ('"3"', {3}),
         ('"3", "4"', {3, 4}),
         ('"3.1.all_busy"', {3}),
+        ('"3.2873465123"', {3}),
         ('W/"3"', set()),
         ("3", set()),
         ('"x"', set()),
@@ -35,3 +36,11 @@ def test_tag_that_the_client_does_not_name_is_not_current(header: str | None) ->
 )
 def test_if_match_names_versions_by_strong_tags(header: str | None, expected: set[int] | None) -> None:
     assert job_versions(header) == expected
+
+
+def test_lines_of_conditions_are_joined() -> None:
+    conditions = [(b"if-none-match", b'"1"'), (b"if-match", b'"3"'), (b"if-none-match", b'"2"')]
+    request = {"headers": [(b"host", b"a"), *conditions, (b"cookie", b"x"), (b"cookie", b"y")]}
+    join_conditions(request)
+    others = [(b"host", b"a"), (b"if-match", b'"3"'), (b"cookie", b"x"), (b"cookie", b"y")]
+    assert request["headers"] == [*others, (b"if-none-match", b'"1", "2"')]

@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.app import create_app
 from api.http import callers
+from api.http.headers import job_etag
 from api.jobs import rendered
 from shared.db.engine import Database
 from shared.lifecycle import JobState
@@ -125,6 +126,19 @@ def test_304_is_what_fastapi_answers(
     assert _answer(kept) == _answer(plain)
 
 
+@pytest.mark.parametrize("query", ["", "?plain"])
+def test_all_lines_of_if_none_match_are_read(client: httpx.Client, database: Database, query: str) -> None:
+    path = f"/v1/jobs/{factories.running(database).job_id}{query}"
+    tag = client.get(path).headers["ETag"]
+
+    def ask(*tags: str) -> int:
+        return client.get(path, headers=[("If-None-Match", each) for each in tags]).status_code
+
+    assert [ask('"x"', tag), ask(tag, '"x"'), ask('"x"', '"y", W/' + tag), ask('"x"', '"y"')] == [304] * 3 + [
+        200
+    ]
+
+
 def test_unchanged_job_is_read_once_whatever_its_pollers_know(
     client: httpx.Client, database: Database, reads: list[str]
 ) -> None:
@@ -141,9 +155,13 @@ def test_unchanged_job_is_read_once_whatever_its_pollers_know(
 def test_first_poll_with_the_present_tag_is_kept_too(
     client: httpx.Client, database: Database, reads: list[str]
 ) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}"
+    job_id = factories.running(database).job_id
+    path, tag = (
+        f"/v1/jobs/{job_id}",
+        job_etag(database.read(lambda session: job_queries.summary(session, job_id))),
+    )
 
-    codes = [client.get(path, headers={"If-None-Match": '"2"'}).status_code for _ in range(2)]
+    codes = [client.get(path, headers={"If-None-Match": tag}).status_code for _ in range(2)]
 
     assert codes == [304, 304]
     assert client.get(path).json()["version"] == 2

@@ -1,5 +1,6 @@
 """Jobs over HTTP: read, poll, cancel, retry."""
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
@@ -43,6 +44,25 @@ def test_unchanged_job_is_not_sent_again(client: httpx.Client, database: Databas
     assert (answer.status_code, answer.content) == (304, b"")
     assert answer.headers["ETag"] == tag
     assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_tag_of_before_a_restore_names_no_other_state(client: httpx.Client, database: Database) -> None:
+    job_id = factories.running(database).job_id
+    path = f"/v1/jobs/{job_id}?wait=0"  # of which no response is kept
+    before = client.get(path)
+    unchanged = client.get(path, headers={"If-None-Match": before.headers["ETag"]})
+    # as after a restore from a backup of before its start, when it has started again
+    factories.set_columns(database, job_id, started_at=datetime(2026, 1, 2, tzinfo=UTC))
+
+    answer = client.get(path, headers={"If-None-Match": before.headers["ETag"]})
+
+    assert (unchanged.status_code, answer.status_code) == (304, 200)
+    assert answer.json()["version"] == before.json()["version"]
+    name = client.patch(
+        f"/v1/jobs/{job_id}", json={"name": "x"}, headers={"If-Match": answer.headers["ETag"]}
+    )
+    assert name.status_code == 200
+    assert name.headers["ETag"] == client.get(path).headers["ETag"]
 
 
 def test_changed_job_is_sent_again(client: httpx.Client, database: Database) -> None:
