@@ -227,6 +227,15 @@ class MaxRuntimeExceeded(AttemptError):
     code = "timeout"
 
 
+ERROR_CODES = tuple(
+    sorted(
+        {"model_not_found", "worker_lost"}
+        | {error.code for error in (AttemptError, *AttemptError.__subclasses__())}
+    )
+)
+"""Every `error_code` that a job may fail with."""
+
+
 class AttemptInterrupted(TrainshedError):
     """The attempt must end without a result."""
 

@@ -17,7 +17,8 @@ from api.deps import (
 )
 from api.http.auth import OPEN, READ
 from api.http.problems import documented
-from api.monitoring.prometheus import database_exposition, deliveries_exposition, jobs_exposition
+from api.monitoring.dependencies import dependencies_exposition
+from api.monitoring.prometheus import deliveries_exposition, jobs_exposition
 from api.services import Services
 from shared.broker import Broker, BrokerUnavailable
 from shared.db.engine import Database
@@ -110,8 +111,6 @@ def scrape(
 ) -> Response:
     """Get metrics of jobs, workers, webhooks, requests and this process for Prometheus."""
     jobs = jobs_exposition(services.database, counters)
-    errors = database_exposition(services.database.outages.counts)
-    body = (
-        jobs + errors + deliveries_exposition(deliverer.outcomes) + times.exposition() + process.exposition()
-    )
+    own = deliveries_exposition(deliverer.outcomes) + times.exposition() + process.exposition()
+    body = jobs + dependencies_exposition(services) + own
     return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)
