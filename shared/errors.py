@@ -227,12 +227,8 @@ class MaxRuntimeExceeded(AttemptError):
     code = "timeout"
 
 
-ERROR_CODES = tuple(
-    sorted(
-        {"model_not_found", "worker_lost"}
-        | {error.code for error in (AttemptError, *AttemptError.__subclasses__())}
-    )
-)
+_KINDS: tuple[type[AttemptError], ...] = (AttemptError, *AttemptError.__subclasses__())
+ERROR_CODES = tuple(sorted({"model_not_found", "worker_lost", *(kind.code for kind in _KINDS)}))
 """Every `error_code` that a job may fail with."""
 
 

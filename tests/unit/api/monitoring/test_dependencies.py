@@ -1,6 +1,8 @@
 """What the API depends on is reported: Redis, PostgreSQL's sessions, what transactions meet, late purges."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -32,6 +34,12 @@ def samples(services: Services) -> Samples:
     return read(dependencies_exposition(services))
 
 
+def end_of(database: Database, job_id: UUID) -> datetime:
+    end = database.read(lambda session: session.get_one(Job, job_id).finished_at)
+    assert end is not None
+    return end
+
+
 def test_errors_of_the_database_are_counted_by_reason_from_zero_on(services: Services) -> None:
     found = samples(services)
     for reason in ("full", "connections", "locked", "unavailable"):
@@ -48,9 +56,7 @@ def test_a_job_that_outlives_its_retention_is_reported(services: Services, datab
     now = FrozenClock()
     job_id, _ = succeeded(database)
     running(database)
-    now.moment = database.read(
-        lambda session: session.scalars(select(Job.finished_at).where(Job.id == job_id)).one()
-    )
+    now.moment = end_of(database, job_id)
     for seconds, overdue_s in ((0.0, 0.0), (DAY_S - 1, 0.0), (3_601.0, 3_600.0)):
         now.advance(seconds)
         found = read(dependencies_exposition(services, now=now))
@@ -59,10 +65,10 @@ def test_a_job_that_outlives_its_retention_is_reported(services: Services, datab
 
 def test_a_job_whose_model_is_wanted_does_not_outlive_it(services: Services, database: Database) -> None:
     now = FrozenClock()
-    _, model = succeeded(database)
+    job_id, model = succeeded(database)
     change = ModelPatch(alias="champion")
     database.write(lambda session: models.patch(session, model.id, change))
-    now.moment = database.read(lambda session: session.scalars(select(Job.finished_at)).one())
+    now.moment = end_of(database, job_id)
     now.advance(2 * DAY_S)
     assert value(read(dependencies_exposition(services, now=now)), "purge_overdue_seconds") == 0
 
