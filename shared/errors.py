@@ -242,6 +242,11 @@ class MaxRuntimeExceeded(AttemptError):
     code = "timeout"
 
 
+_KINDS: tuple[type[AttemptError], ...] = (AttemptError, *AttemptError.__subclasses__())
+ERROR_CODES = tuple(sorted({"model_not_found", "worker_lost", *(kind.code for kind in _KINDS)}))
+"""Every `error_code` that a job may fail with."""
+
+
 class AttemptInterrupted(TrainshedError):
     """The attempt must end without a result."""
 

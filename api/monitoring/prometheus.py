@@ -19,16 +19,13 @@ from sqlalchemy.orm import Session
 from api.monitoring.job_counters import BUCKET_BOUNDS_S, DurationHistogram, JobCounters
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
-from shared.db.outages import Reason
 from shared.db.tables import Job, UtcDateTime
+from shared.errors import ERROR_CODES
 from shared.lifecycle import TERMINAL, AttemptOutcome, JobKind, JobState, WorkerState
-from shared.store import outbox, queues, share_loads, workers
+from shared.store import outbox, queues, workers
 
 MAX_QUEUES = 100
 """The number of queues that have time series of their own; the rest are counted together."""
-
-MAX_SHARES = 20
-"""The number of shares that have time series."""
 
 OTHER_QUEUES = "other"
 
@@ -69,14 +66,17 @@ class RequestTimes:
 
 def jobs_exposition(database: Database, counters: JobCounters, *, now: Now = database_now) -> bytes:
     """Return the metrics of jobs and workers in Prometheus's text format, from one snapshot."""
-    return generate_latest(_Families(database.read(lambda session: list(_families(session, counters, now)))))
+    return generate_latest(Families(database.read(lambda session: list(_families(session, counters, now)))))
 
 
-class _Families(Collector):
+class Families(Collector):
+    """Metrics that were computed already."""
+
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
+        """Return them."""
         return self._families
 
 
@@ -90,7 +90,9 @@ def _families(session: Session, counters: JobCounters, now: Now) -> Iterator[Met
     yield submitted
     labels = ("kind", "state", "error_code")
     finished = CounterMetricFamily("trainshed_jobs_finished", "Finished jobs.", labels=labels)
-    ends = {(str(kind), str(state), "") for kind in JobKind for state in TERMINAL - {JobState.FAILED}}
+    states = [*((str(state), "") for state in TERMINAL - {JobState.FAILED})]
+    states += ((str(JobState.FAILED), code) for code in ERROR_CODES)
+    ends = {(str(kind), *state) for kind in JobKind for state in states}
     for values in sorted(ends | totals.finished.keys()):
         finished.add_metric(values, totals.finished[values])
     yield finished
@@ -108,7 +110,6 @@ def _families(session: Session, counters: JobCounters, now: Now) -> Iterator[Met
     yield _histogram(
         "trainshed_duration_seconds", "Seconds from the first claim to the end.", totals.durations
     )
-    yield from _shares(session, now)
     by_state = GaugeMetricFamily("trainshed_workers", "Workers in each state.", labels=("state",))
     counts = workers.count_by_state(session, now=now)
     for state in WorkerState:
@@ -146,30 +147,13 @@ def _jobs(session: Session, now: Now) -> Iterator[Metric]:
         jobs.add_metric(labels, count)
     for label, age in ages.items():
         oldest.add_metric((label,), age)
-    yield jobs
-    yield oldest
-
-
-def _shares(session: Session, now: Now) -> Iterator[Metric]:
-    labels = ("queue", "share")
-    jobs = GaugeMetricFamily(
-        "trainshed_share_jobs",
-        f"Unfinished jobs of the {MAX_SHARES} shares with the most waiting jobs.",
-        labels=(*labels, "state"),
+    paused, stopped = (
+        queues.paused(session),
+        GaugeMetricFamily("trainshed_queue_paused", "Whether a queue is paused: 1, or 0.", labels=("queue",)),
     )
-    waits = GaugeMetricFamily(
-        "trainshed_share_oldest_age_seconds",
-        "Seconds that the oldest waiting job of each of these shares has waited.",
-        labels=labels,
-    )
-    for queue, load in share_loads.loads(session, limit=MAX_SHARES, now=now):
-        share = load.share or ""
-        jobs.add_metric((queue, share, JobState.QUEUED), load.queued)
-        jobs.add_metric((queue, share, JobState.RUNNING), load.running)
-        if load.longest_wait_s is not None:
-            waits.add_metric((queue, share), load.longest_wait_s)
-    yield jobs
-    yield waits
+    for queue in sorted(own):
+        stopped.add_metric((queue,), queue in paused)
+    yield from (jobs, oldest, stopped)
 
 
 def _webhooks(session: Session, now: Now) -> Iterator[Metric]:
@@ -195,19 +179,7 @@ def deliveries_exposition(outcomes: Mapping[outbox.Outcome, int]) -> bytes:
     )
     for outcome in outbox.Outcome:
         family.add_metric((outcome,), outcomes.get(outcome, 0))
-    return generate_latest(_Families([family]))
-
-
-def database_exposition(errors: Mapping[Reason, int]) -> bytes:
-    """Return how often this process's transactions met an outage, in Prometheus's text format."""
-    family = CounterMetricFamily(
-        "trainshed_database_errors",
-        "Transactions that failed because the database could not be used, also those that were run again.",
-        labels=("reason",),
-    )
-    for reason in Reason:
-        family.add_metric((reason,), errors.get(reason, 0))
-    return generate_latest(_Families([family]))
+    return generate_latest(Families([family]))
 
 
 def _queues_with_series(unfinished: Mapping[str, int], served: Container[str]) -> set[str]:

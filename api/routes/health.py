@@ -18,7 +18,8 @@ from api.deps import (
 )
 from api.http.auth import OPEN, READ
 from api.http.problems import documented
-from api.monitoring.prometheus import database_exposition, deliveries_exposition, jobs_exposition
+from api.monitoring.dependencies import dependencies_exposition
+from api.monitoring.prometheus import deliveries_exposition, jobs_exposition
 from api.services import Services
 from shared.broker import Broker, BrokerUnavailable
 from shared.db.engine import Database
@@ -117,8 +118,7 @@ async def scrape(
 
     def read() -> bytes:
         jobs = jobs_exposition(services.database, counters)
-        errors = database_exposition(services.database.outages.counts)
-        deliveries = deliveries_exposition(deliverer.outcomes)
-        return jobs + errors + deliveries + times.exposition() + process.exposition()
+        own = deliveries_exposition(deliverer.outcomes) + times.exposition() + process.exposition()
+        return jobs + dependencies_exposition(services) + own
 
     return Response(await shared.result(read), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -58,18 +58,23 @@ def page(
         after: the key of the last queue of the page before; None: from the beginning.
         limit: None: no limit.
     """
-    paused = set(session.scalars(select(PausedQueue.name)))
+    paused_queues = paused(session)
     limits = {limit.queue: limit.max_running for limit in session.scalars(select(QueueLimit))}
     services = {row.queue: row for row in session.execute(_services(session, now))}
     loads: dict[str, list[Row[Any]]] = defaultdict(list)
     for load in session.execute(_loads(now)):
         loads[load.queue].append(load)
-    names = sorted({*named, *paused, *limits, *services, *loads})
+    names = sorted({*named, *paused_queues, *limits, *services, *loads})
     wanted = [name for name in names if after is None or (name,) > after][:limit]
     return [
-        ((name,), _queue(name, loads[name], services.get(name), name in paused, limits.get(name)))
+        ((name,), _queue(name, loads[name], services.get(name), name in paused_queues, limits.get(name)))
         for name in wanted
     ]
+
+
+def paused(session: Session) -> set[str]:
+    """Return the names of the paused queues."""
+    return set(session.scalars(select(PausedQueue.name)))
 
 
 def get(session: Session, name: str, *, now: Now = database_now) -> schemas.Queue:

@@ -10,10 +10,10 @@ from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, exists, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, delete, exists, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from shared.db.clock import Now, database_now
+from shared.db.clock import Now, database_now, seconds_between
 from shared.db.tables import (
     EpochWeights,
     IdempotencyKey,
@@ -52,6 +52,13 @@ def finished(
         jobs = jobs.where(Job.finished_at >= after[0], tuple_(Job.finished_at, Job.id) > after)
     rows = session.execute(jobs.order_by(Job.finished_at, Job.id).limit(limit))
     return [(at, job_id) for at, job_id in rows if at is not None]
+
+
+def overdue_s(session: Session, retention_s: float, *, now: Now = database_now) -> float:
+    """Return by how many seconds the oldest job to be deleted has outlived its retention; 0: none has."""
+    age = seconds_between(Job.finished_at, now(-retention_s))
+    overdue = select(age).where(Job.finished_at < now(-retention_s), *_is_unwanted())
+    return session.scalar(overdue.order_by(Job.finished_at).limit(1)) or 0.0
 
 
 def delete_jobs(session: Session, job_ids: Sequence[UUID]) -> int:
@@ -132,9 +139,14 @@ def delete_keys(
 
 def _unwanted(job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> Select[Any]:
     """Select jobs without a wanted model, and lock them; not those that another process has locked."""
+    unwanted = select(*columns).where(Job.id.in_(job_ids), *_is_unwanted())
+    return unwanted.order_by(Job.id).with_for_update(of=Job, skip_locked=True)
+
+
+def _is_unwanted() -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions on a job that its model has no alias, and that no other job has evaluated it."""
     user = aliased(Job)
     trained = Model.job_id == Job.id
     has_alias = exists().where(trained, ModelAlias.model_id == Model.id)
     is_used = exists().where(trained, user.model_id == Model.id, user.id != Job.id)
-    unwanted = select(*columns).where(Job.id.in_(job_ids), ~has_alias, ~is_used)
-    return unwanted.order_by(Job.id).with_for_update(of=Job, skip_locked=True)
+    return ~has_alias, ~is_used

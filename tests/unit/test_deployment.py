@@ -29,6 +29,11 @@ MANIFESTS = sorted(
     for path in KUBERNETES.glob("*/*.yaml")
     if path.name != "kustomization.yaml"
 )
+OF_POSTGRESQL = {
+    "trainshed_database_connections",
+    "trainshed_database_connections_max",
+    "trainshed_database_oldest_transaction_seconds",
+}
 OURS = ("api", "migrate", "worker", "gpu-worker")
 
 
@@ -68,6 +73,8 @@ def test_alerts_and_dashboard_use_only_metrics_and_labels_that_the_api_exposes(
     ]
 
     assert len(used) > len(expressions()) / 2
+    if database.engine.dialect.name == "sqlite":  # it has no sessions
+        used = [(metric, labels) for metric, labels in used if metric not in OF_POSTGRESQL]
     assert {metric for metric, _ in used} <= set(exposed)
     assert [(metric, labels) for metric, labels in used if not labels <= exposed[metric]] == []
 

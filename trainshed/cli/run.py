@@ -117,7 +117,7 @@ def migrate(as_json: options.Json = False) -> None:
     """Migrate the database's schema to this version; a newer one is left as it is."""
     require("server")
     # with --json, stderr has one document and nothing else
-    done = database.migrate(get_settings(), (lambda _: None) if as_json else say)
+    done = database.migrate(get_settings()) if as_json else database.migrate(get_settings(), say)
     confirm({"migrated": True}, done, as_json=as_json)
 
 

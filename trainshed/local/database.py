@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from shared.db.engine import Database
 
 
-def migrate(settings: Settings, report: Callable[[str], object]) -> str:
+def migrate(settings: Settings, report: Callable[[str], object] = lambda _: None) -> str:
     """Migrate the database's schema to this version, unless it is newer; return what there was to do.
 
     `report` is told, each few seconds, for whom a migration waits.

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from shared import errors
-from shared.errors import AttemptError, InvalidSpec, TrainshedError
+from shared.errors import ERROR_CODES, AttemptError, InvalidSpec, TrainshedError
+from tests.support.paths import ROOT
 
 _CLASSES = [
     error for _, error in inspect.getmembers(errors, inspect.isclass) if error.__module__ == errors.__name__
@@ -38,6 +39,15 @@ def test_attempt_errors_have_distinct_codes() -> None:
     codes = [error.code for error in _CLASSES if issubclass(error, AttemptError)]
     assert len(codes) == len(set(codes))
     assert all(len(code) <= 64 and re.fullmatch(r"[a-z_]+", code) for code in codes)
+
+
+def test_every_code_that_a_job_fails_with_is_known() -> None:
+    code = re.compile(r'AttemptFailure\(\s*"(\w+)"|^WORKER_LOST = "(\w+)"', re.MULTILINE)
+    modules = [path for folder in ("workers", "shared") for path in (ROOT / folder).rglob("*.py")]
+    used = {first or second for path in modules for first, second in code.findall(path.read_text())}
+    assert used >= {"internal", "model_not_found", "worker_lost"}
+    assert used <= set(ERROR_CODES)
+    assert {error.code for error in _CLASSES if issubclass(error, AttemptError)} <= set(ERROR_CODES)
 
 
 def test_only_transient_errors_are_retryable() -> None:

@@ -7,7 +7,6 @@ from functools import partial
 import httpx
 import pytest
 from fastapi import FastAPI
-from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select, update
 from starlette.middleware import Middleware
 
@@ -17,7 +16,8 @@ from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes, deliveries_exposition, jobs_exposition
 from shared.db.engine import Database
 from shared.db.tables import Job, WebhookDelivery
-from shared.store import attempts, recovery
+from shared.errors import ERROR_CODES
+from shared.store import attempts, queues, recovery
 from shared.store.outbox import Outcome
 from tests.support import stored
 from tests.support.factories import (
@@ -33,22 +33,9 @@ from tests.support.factories import (
     worker,
 )
 from tests.support.fakes import FrozenClock
+from tests.support.prometheus_samples import read, value
 from tests.support.servers import running_app
 from tests.support.statements import ON_SQLITE, plan, reads_only, recorded_statements
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def read(exposition: bytes) -> Samples:
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(exposition.decode())
-        for sample in family.samples
-    }
-
-
-def value(samples: Samples, name: str, **labels: str) -> float | None:
-    return samples.get((f"trainshed_{name}", frozenset(labels.items())))
 
 
 @pytest.fixture
@@ -137,6 +124,8 @@ def test_what_has_not_happened_yet_is_zero(database: Database) -> None:
     assert set(samples.values()) == {0}
     assert value(samples, "jobs_submitted_total", kind="evaluate") == 0
     assert value(samples, "jobs_finished_total", kind="train", state="succeeded", error_code="") == 0
+    for code in ERROR_CODES:  # an increase is seen from the first one on
+        assert value(samples, "jobs_finished_total", kind="train", state="failed", error_code=code) == 0
     assert value(samples, "attempts_unsuccessful_total", outcome="lost") == 0
     assert value(samples, "workers", state="online") == 0
     assert value(samples, "queue_wait_seconds_count", kind="train") == 0
@@ -144,6 +133,9 @@ def test_what_has_not_happened_yet_is_zero(database: Database) -> None:
     samples = read(jobs_exposition(database, JobCounters()))
     assert value(samples, "jobs", state="queued", queue="gpu") == 0
     assert value(samples, "queue_oldest_age_seconds", queue="gpu") == 0
+    assert value(samples, "queue_paused", queue="gpu") == 0
+    database.write(partial(queues.pause, queue="gpu"))
+    assert value(read(jobs_exposition(database, JobCounters())), "queue_paused", queue="gpu") == 1
 
 
 @both
@@ -240,6 +232,13 @@ def test_queues_that_anyone_names_have_a_bounded_number_of_series(
     }
     assert value(samples, "queue_oldest_age_seconds", queue="other") is not None
     assert value(samples, "queue_oldest_age_seconds", queue="made-up-1") is None
+
+
+def test_no_label_is_a_sweep_a_key_or_an_address(database: Database) -> None:
+    job_id = submitted(database)
+    share = "address 192.0.2.7"
+    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(share=share)))
+    assert "192.0.2.7" not in str(read(jobs_exposition(database, JobCounters())))
 
 
 @both
