@@ -27,6 +27,7 @@ TrainshedError
 │   ├── JobNotTerminal
 │   ├── JobNotQueued
 │   ├── PredecessorFailed
+│   ├── TooManyWait
 │   ├── JobAlreadyFinished
 │   ├── NoAdministrator
 │   ├── InvalidWebhookUrl
@@ -165,6 +166,10 @@ class JobNotQueued(RequestError):
 
 class PredecessorFailed(RequestError):
     """A job was to run after one that has failed or was cancelled."""
+
+
+class TooManyWait(RequestError):
+    """A job was to run after one that too many jobs are to run after, or at the end of too long a chain."""
 
 
 class JobAlreadyFinished(RequestError):

@@ -206,6 +206,12 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.PredecessorFailed: ProblemType(
         "predecessor-failed", 409, "A job that it is to run after has not succeeded", "Retry that job first."
     ),
+    errors.TooManyWait: ProblemType(
+        "too-many-wait",
+        409,
+        "Too many jobs wait for each other",
+        "Submit further ones when the first of those that wait have succeeded.",
+    ),
     errors.JobNotQueued: ProblemType(
         "job-not-queued", 409, "The job is not queued", "Clone it to run it again with another priority."
     ),

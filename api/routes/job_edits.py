@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from api.deps import IdempotencyKey, IfMatch, JobId, ServicesDep
+from api.deps import ENDS_WAITS, IdempotencyKey, IfMatch, JobId, ServicesDep
 from api.http.auth import SUBMIT, SubmitterDep
 from api.http.bodies import validation_error
 from api.http.headers import accept, job_headers, job_versions
@@ -120,7 +120,7 @@ def clone_job(
         raise validation_error(error, overrides.model_dump(exclude_unset=True)) from error
 
 
-@router.post("/batch", responses=documented(*BODY))
+@router.post("/batch", dependencies=[ENDS_WAITS], responses=documented(*BODY))
 def change_jobs(
     services: ServicesDep,
     submitter: SubmitterDep,

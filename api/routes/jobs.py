@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 
-from api.deps import IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
+from api.deps import ENDS_WAITS, IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
 from api.http.auth import READ, SUBMIT, SubmitterDep, authorize, submitter_of
 from api.http.headers import accept, is_current, job_headers
 from api.http.paging import Cursors
@@ -33,6 +33,7 @@ from shared.errors import (
     JobNotTerminal,
     ModelNotFound,
     PredecessorFailed,
+    TooManyWait,
 )
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import (
@@ -141,7 +142,7 @@ router.add_api_route(
     status_code=202,
     response_model=Job,
     responses=documented(
-        *BODY, ModelNotFound, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed
+        *BODY, ModelNotFound, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed, TooManyWait
     ),
     route_class_override=_SubmitRoute,
 )
@@ -211,7 +212,7 @@ async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_
 
 @router.post(
     "/{job_id:uuid}/cancel",
-    dependencies=[SUBMIT],
+    dependencies=[SUBMIT, ENDS_WAITS],
     response_model=Job,
     responses={
         **documented(JobNotFound, JobAlreadyFinished),

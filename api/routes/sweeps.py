@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Path, Query, Response
 
-from api.deps import IdempotencyKey, ServicesDep
+from api.deps import ENDS_WAITS, IdempotencyKey, ServicesDep
 from api.http.auth import READ, SUBMIT, SubmitterDep
 from api.http.headers import REPLAYED
 from api.http.paging import Cursors, PageDep
@@ -19,6 +19,7 @@ from shared.errors import (
     JobNotFound,
     PredecessorFailed,
     SweepNotFound,
+    TooManyWait,
 )
 from shared.schemas import Objective, Page, Sweep, SweepCreate, SweepDetail
 from shared.store import sweeps
@@ -60,7 +61,9 @@ _EXAMPLES = {
     "",
     dependencies=[SUBMIT],
     status_code=202,
-    responses=documented(*BODY, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed),
+    responses=documented(
+        *BODY, JobNotFound, InvalidSpec, IdempotencyKeyReused, PredecessorFailed, TooManyWait
+    ),
 )
 def submit_sweep(
     services: ServicesDep,
@@ -91,7 +94,7 @@ def get_sweep(
     return _detail(services, sweep_id, metric)
 
 
-@router.post("/{sweep_id}/cancel", dependencies=[SUBMIT], responses=documented(SweepNotFound))
+@router.post("/{sweep_id}/cancel", dependencies=[SUBMIT, ENDS_WAITS], responses=documented(SweepNotFound))
 def cancel_sweep(services: ServicesDep, sweep_id: SweepId) -> SweepDetail:
     """Cancel the unfinished jobs of a sweep: queued ones at once, running ones within seconds. Idempotent."""
     _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)

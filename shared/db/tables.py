@@ -250,6 +250,7 @@ class Attempt(Base):
     worker: Mapped[str] = mapped_column(String(200))
     device: Mapped[str] = mapped_column(String(200))
     versions: Mapped[dict[str, str]]
+    boot_id: Mapped[str | None] = mapped_column(String(64))  # of the machine's kernel; NULL: unknown
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
@@ -274,11 +275,21 @@ class JobDependency(Base):
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     after_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    # how many jobs in a row were to end before `job_id` at most, by way of this one; NULL: an old version's
+    depth: Mapped[int | None]
 
     __table_args__ = (
         CheckConstraint("job_id <> after_id", name="others"),
         Index("ix_job_dependencies_after_id", "after_id"),
     )
+
+
+class EndedPredecessor(Base):
+    """A job that has ended while jobs that wait for it do not know yet: see `shared.store.dependents`."""
+
+    __tablename__ = "ended_predecessors"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
 
 
 class JobTag(Base):
@@ -578,6 +589,7 @@ class Worker(Base):
     devices: Mapped[list[str]]
     slots: Mapped[int]
     versions: Mapped[dict[str, str]]
+    boot_id: Mapped[str | None] = mapped_column(String(64))  # of the machine's kernel; NULL: unknown
     state: Mapped[str] = mapped_column(String(16))
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]

@@ -14,6 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared.db.clock import Now, database_now
 from shared.db.tables import (
+    EndedPredecessor,
     EpochWeights,
     IdempotencyKey,
     Job,
@@ -53,8 +54,9 @@ def finished(
 def delete_jobs(session: Session, job_ids: Sequence[UUID]) -> int:
     """Delete finished jobs with all that belongs to them, except those whose model is still wanted.
 
-    A model is wanted if it has an alias, or another job has evaluated it or is to do so. Sweeps without
-    jobs go with their last one. Returns how many jobs were deleted.
+    A model is wanted if it has an alias, or another job has evaluated it or is to do so. A job also stays
+    while jobs that wait for it do not know that it has ended. Sweeps without jobs go with their last one.
+    Returns how many jobs were deleted.
     """
     jobs = session.execute(_unwanted(job_ids, Job.id, Job.sweep_id)).all()
     if not jobs:
@@ -98,10 +100,14 @@ def delete_keys(session: Session, job_ids: Sequence[UUID]) -> int:
 
 
 def _unwanted(job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> Select[Any]:
-    """Select jobs without a wanted model, and lock them; not those that another process has locked."""
+    """Select jobs without a wanted model that nobody waits for, and lock them.
+
+    Not those that another process has locked.
+    """
     user = aliased(Job)
     trained = Model.job_id == Job.id
     has_alias = exists().where(trained, ModelAlias.model_id == Model.id)
     is_used = exists().where(trained, user.model_id == Model.id, user.id != Job.id)
-    unwanted = select(*columns).where(Job.id.in_(job_ids), ~has_alias, ~is_used)
+    is_awaited = exists().where(EndedPredecessor.job_id == Job.id)
+    unwanted = select(*columns).where(Job.id.in_(job_ids), ~has_alias, ~is_used, ~is_awaited)
     return unwanted.order_by(Job.id).with_for_update(of=Job, skip_locked=True)

@@ -1,5 +1,6 @@
 """Submission: stores queued jobs, once for each idempotency key."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -46,6 +47,7 @@ def submit_job(
         IdempotencyKeyReused: the key was used for a different request.
         JobNotFound: the job that it retries, or that it is to run after, does not exist.
         PredecessorFailed: a job that it is to run after has failed or was cancelled.
+        TooManyWait: too many jobs wait for it, or for each other.
     """
     request = NewJobs([new], idempotency, submitter=submitter)
     [outcome] = submit_jobs(session, [request], rules=rules, now=now)
@@ -109,7 +111,9 @@ def _refused(
         for job in new.jobs
         if job.retry_of not in existing
     }
-    refused |= dependencies.refusals({new.id: new.after for new in requests}, predecessors)
+    after = {new.id: Counter(job_id for job in new.jobs for job_id in job.after) for new in requests}
+    refused |= dependencies.over_limit(session, after, predecessors)
+    refused |= dependencies.refusals(after, predecessors)
     stored = _stored(session, requests) if refused else {}  # by a commit that was not confirmed
     return {request_id: error for request_id, error in refused.items() if request_id not in stored}
 

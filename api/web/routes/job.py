@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
-from api.deps import EndOfEventsDep, JobId, ServicesDep
+from api.deps import ENDS_WAITS, EndOfEventsDep, JobId, ServicesDep
 from api.http.auth import READ, SUBMIT, SubmitterDep
 from api.http.paging import PageQuery
 from api.jobs import submission
@@ -146,7 +146,7 @@ def _editable(job: JobDetail) -> dict[str, str]:
     return fields | {"queue": job.queue, "priority": job.priority.value}
 
 
-@router.post("/cancel", dependencies=[SUBMIT])
+@router.post("/cancel", dependencies=[SUBMIT, ENDS_WAITS])
 def cancel_job(services: ServicesDep, job_id: JobId) -> Response:
     """Cancel a job, and show it."""
 

@@ -20,7 +20,14 @@ from api.web.fields import Field
 from api.web.forms import FormDep, see_other
 from api.web.pages import render
 from shared.datasets import catalog
-from shared.errors import DatasetNotFound, InvalidSpec, JobNotFound, ModelNotFound, PredecessorFailed
+from shared.errors import (
+    DatasetNotFound,
+    InvalidSpec,
+    JobNotFound,
+    ModelNotFound,
+    PredecessorFailed,
+    TooManyWait,
+)
 from shared.lifecycle import JobKind
 from shared.schemas import JobCreate
 from shared.store import job_queries, models, queues
@@ -60,7 +67,7 @@ async def submit_form(
         submitted = await submission.submit(services, submitter, job, _key(form, job))
     except (ValidationError, InvalidSpec, ModelNotFound):
         return await run_in_threadpool(_page, request, services, kind, form, is_submitted=True)
-    except (JobNotFound, PredecessorFailed) as error:
+    except (JobNotFound, PredecessorFailed, TooManyWait) as error:
         refused = {"after": str(error)}
         return await run_in_threadpool(
             _page, request, services, kind, form, is_submitted=True, refused=refused

@@ -202,10 +202,12 @@ def test_outage_of_the_database_restarts_the_wait_before_reaping(
     clock: MovableClock,
 ) -> None:
     path = tmp_path_factory.mktemp("outage") / "trainshed.db"
+    path.mkdir()  # which SQLite cannot open
     database = Database(f"sqlite:///{path}", patience_s=0)
     reconciler = Reconciler(database, waker, live_settings, free_slots=slots, now=clock)
-    with pytest.raises(DBAPIError):  # there are no tables
+    with pytest.raises(DBAPIError):
         reconciler.reconcile()
+    path.rmdir()
     clock.ahead_s = live_settings.lease_s * 2
     database.migrate()
     job_id = submit(database)
