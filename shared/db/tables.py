@@ -142,7 +142,7 @@ class Job(Base):
     version: Mapped[int]  # starts at 1, +1 with every event: the event's seq, and the ETag
     attempt: Mapped[int]  # the fencing token: 0 before the first claim, +1 with every claim
     failures: Mapped[int]  # attempts that ended with an error
-    crashes: Mapped[int]  # attempts whose lease expired
+    crashes: Mapped[int]  # attempts that were lost since the last recorded epoch
     max_attempts: Mapped[int]  # the job fails when `failures` reaches it
     max_runtime_s: Mapped[float | None]
 
@@ -157,7 +157,7 @@ class Job(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]  # start of the first attempt
     finished_at: Mapped[datetime | None]  # set when terminal
-    duration_s: Mapped[float | None]  # finished_at - started_at, stored so that lists can sort by it
+    duration_s: Mapped[float | None]  # of its attempts, stored so that lists can sort by it
     cancel_requested_at: Mapped[datetime | None]
 
     next_epoch: Mapped[int]  # number of recorded epochs: where the next attempt resumes

@@ -19,6 +19,7 @@ from sqlalchemy import (
     ScalarSelect,
     bindparam,
     delete,
+    func,
     literal_column,
     null,
     select,
@@ -238,7 +239,9 @@ def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
     if state != JobState.RUNNING:
         values |= {"lease_owner": None, "lease_expires_at": None, "phase": None}
     if state in TERMINAL:
-        values |= {"finished_at": now(), "duration_s": seconds_between(Job.started_at, now())}
+        ran = seconds_between(_ATTEMPTS.c.started_at, func.coalesce(_ATTEMPTS.c.finished_at, now()))
+        of_attempts = select(func.sum(ran)).where(_ATTEMPTS.c.job_id == _JOBS.c.id).correlate(_JOBS)
+        values |= {"finished_at": now(), "duration_s": of_attempts.scalar_subquery()}
     return values
 
 
