@@ -14,15 +14,15 @@ from sqlalchemy.orm import Session
 
 from shared.db.bulk_insert import insert_rows
 from shared.db.tables import Base, Job, JobDependency
-from shared.errors import JobNotFound, PredecessorFailed, TooManyWait
+from shared.errors import JobNotFound, ModelNotFound, PredecessorFailed, TooManyWait
 from shared.lifecycle import TERMINAL, JobState
 
 MAX_WAITING = 20_000
 """How many jobs may be submitted to run after the same one, and how many in a row may wait for each other: so
 there is a bound to what the end of a job has to do."""
 
-Refusal = JobNotFound | PredecessorFailed | TooManyWait
-"""The error of a request that names a job."""
+Refusal = JobNotFound | ModelNotFound | PredecessorFailed | TooManyWait
+"""The error of a request that names a job or a model."""
 
 _DEPENDENCIES = Base.metadata.tables[JobDependency.__tablename__]
 

@@ -1,6 +1,6 @@
 """Trained models: listing, finding, describing, naming and deleting them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
@@ -151,6 +151,14 @@ def find(session: Session, reference: schemas.ModelReference) -> tables.Model:
         named = select(tables.ModelAlias.model_id).where(tables.ModelAlias.alias == reference)
         row = session.scalar(select(tables.Model).where(tables.Model.id == named.scalar_subquery()))
     return _existing(row, reference)
+
+
+def lock_stored(session: Session, model_ids: Collection[UUID]) -> set[UUID]:
+    """Keep models from being deleted until this transaction ends; return the ids of those that are stored."""
+    if not model_ids:
+        return set()
+    models = select(Model.id).where(Model.id.in_(model_ids), Model.deleted_at.is_(None)).order_by(Model.id)
+    return set(session.scalars(models.with_for_update(read=True)))
 
 
 def _existing(row: tables.Model | None, reference: schemas.ModelReference) -> tables.Model:

@@ -58,7 +58,7 @@ def delete_jobs(session: Session, job_ids: Sequence[UUID]) -> int:
     while jobs that wait for it do not know that it has ended. Sweeps without jobs go with their last one.
     Returns how many jobs were deleted.
     """
-    jobs = session.execute(_unwanted(job_ids, Job.id, Job.sweep_id)).all()
+    jobs = session.execute(_unwanted(session, job_ids, Job.id, Job.sweep_id)).all()
     if not jobs:
         return 0
     ids, sweep_ids = [job.id for job in jobs], {job.sweep_id for job in jobs} - {None}
@@ -76,7 +76,7 @@ def delete_models(session: Session, job_ids: Sequence[UUID]) -> int:
 
     The jobs keep their metrics and evaluations. Returns how many models were deleted.
     """
-    ids = session.scalars(_unwanted(job_ids, Job.id)).all()
+    ids = session.scalars(_unwanted(session, job_ids, Job.id)).all()
     session.execute(delete(EpochWeights).where(EpochWeights.job_id.in_(ids)))
     stored = Model.job_id.in_(ids), Model.deleted_at.is_(None)
     models = session.scalars(
@@ -99,7 +99,7 @@ def delete_keys(session: Session, job_ids: Sequence[UUID]) -> int:
     return len(session.scalars(deleted).all())
 
 
-def _unwanted(job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> Select[Any]:
+def _unwanted(session: Session, job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> Select[Any]:
     """Select jobs without a wanted model that nobody waits for, and lock them.
 
     Not those that another process has locked.
@@ -109,5 +109,16 @@ def _unwanted(job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> 
     has_alias = exists().where(trained, ModelAlias.model_id == Model.id)
     is_used = exists().where(trained, user.model_id == Model.id, user.id != Job.id)
     is_awaited = exists().where(EndedPredecessor.job_id == Job.id)
-    unwanted = select(*columns).where(Job.id.in_(job_ids), ~has_alias, ~is_used, ~is_awaited)
+    unlocked = Job.id.in_(_lock_models(session, job_ids)) | ~exists().where(trained)
+    unwanted = select(*columns).where(Job.id.in_(job_ids), unlocked, ~has_alias, ~is_used, ~is_awaited)
     return unwanted.order_by(Job.id).with_for_update(of=Job, skip_locked=True)
+
+
+def _lock_models(session: Session, job_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Lock the models of jobs; return the ids of those jobs whose model nobody else has locked.
+
+    Who submits a job that evaluates one locks it too: either that job is seen afterwards, or it is refused,
+    because the model is deleted.
+    """
+    models = select(Model.job_id).where(Model.job_id.in_(job_ids)).order_by(Model.job_id)
+    return session.scalars(models.with_for_update(skip_locked=True)).all()

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, database_now
 from shared.db.tables import Base, Job, JobTag, Sweep
-from shared.errors import JobNotFound
+from shared.errors import JobNotFound, ModelNotFound
 from shared.lifecycle import JobState
 from shared.schemas import Priority
-from shared.store import dependencies, yielding
+from shared.store import dependencies, models, yielding
 from shared.store.dependencies import Refusal
 from shared.store.idempotency import Idempotency, KeyOwner, claim_keys, reused
 from shared.store.places import DEFAULT_RULES, Rules
@@ -99,7 +99,11 @@ def submit_jobs(
 def _refused(
     session: Session, requests: Sequence[NewJobs], predecessors: Mapping[UUID, JobState]
 ) -> dict[UUID, Refusal]:
-    """Lock the jobs that are retried, so that none is deleted meanwhile; return the errors by request."""
+    """Lock the jobs that are retried, and the models that are evaluated, so that none is deleted meanwhile.
+
+    Returns:
+        The errors by request.
+    """
     retried = {job.retry_of for new in requests for job in new.jobs if job.retry_of is not None}
     existing: set[UUID | None] = {None}
     if retried:
@@ -110,6 +114,15 @@ def _refused(
         for new in requests
         for job in new.jobs
         if job.retry_of not in existing
+    }
+    evaluated = {job.model_id for new in requests for job in new.jobs if job.model_id is not None}
+    models_kept = models.lock_stored(session, evaluated)
+    refused |= {
+        new.id: ModelNotFound(f"there is no model {job.model_id}: it was deleted")
+        for new in requests
+        for job in new.jobs
+        # the model of a job in `after` is to come
+        if job.model_id not in {None, *job.after, *models_kept}
     }
     after = {new.id: Counter(job_id for job in new.jobs for job_id in job.after) for new in requests}
     refused |= dependencies.over_limit(session, after, predecessors)
