@@ -125,7 +125,8 @@ def _length(session: Session, job_id: UUID) -> int:
         chain.c.job_id.is_not(None), chain.c.length <= MAX_WAITING
     )
     chain = chain.union_all(further)
-    return session.execute(select(func.max(chain.c.length)).where(chain.c.job_id.is_not(None))).scalar_one()
+    longest = select(func.max(chain.c.length)).where(chain.c.job_id.is_not(None))
+    return int(session.execute(longest).scalar_one())
 
 
 def ended(state: JobState) -> str:

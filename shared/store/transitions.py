@@ -41,6 +41,15 @@ _JOBS, _ATTEMPTS, _EVENTS, _CHECKPOINTS = (
     Base.metadata.tables[mapped.__tablename__] for mapped in (Job, Attempt, JobEvent, Checkpoint)
 )
 _DELETE_CHECKPOINT = Prepared(delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id == bindparam("of_job")))
+# the time of the job's last event, as far as the UPDATE that returns it sees the events
+_LAST_EVENT_AT = (
+    select(_EVENTS.c.at)
+    .where(_EVENTS.c.job_id == _JOBS.c.id)
+    .order_by(_EVENTS.c.seq.desc())
+    .limit(1)
+    .correlate(_JOBS)
+    .scalar_subquery()
+)
 _CHANGED = "changed jobs"  # key of `Session.info`
 _AT_ONCE = 100  # jobs whose wait ends in the transaction of their predecessor's end
 
@@ -114,6 +123,7 @@ def update_of(
     *guards: ColumnElement[bool],
     now: Now,
     choice: ScalarSelect[UUID] | None = None,
+    job_ids: Sequence[UUID] = (),
     returning: Sequence[ColumnElement[Any]] = (),
     **values: Any,
 ) -> ReturningUpdate[Any]:
@@ -124,6 +134,7 @@ def update_of(
     Args:
         guards: further conditions.
         choice: the SELECT that chooses the job; None: the parameter `of_job` is its id.
+        job_ids: several jobs; none: the one that is chosen.
         returning: columns that are returned besides those that `apply` needs.
         values: further columns that change.
     """
@@ -135,20 +146,15 @@ def update_of(
         values |= _columns_of(edge.target, now)
     return (
         update(_JOBS)
-        .where(_JOBS.c.id == job_id, _JOBS.c.state.in_(sources), *guards)
+        .where(_JOBS.c.id.in_(job_ids) if job_ids else _JOBS.c.id == job_id)
+        .where(_JOBS.c.state.in_(sources), *guards)
         .values(version=_JOBS.c.version + bindparam("event_count"), **values)
         .returning(
             *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, _JOBS.c.has_dependents, now().label("now")),
-            (_last_event_at(bindparam("of_job")) if choice is None else null()).label("last_event_at"),
+            (_LAST_EVENT_AT if choice is None else null()).label("last_event_at"),
             *returning,
         )
     )
-
-
-def _last_event_at(job_id: ColumnElement[UUID]) -> ScalarSelect[datetime]:
-    """SQL for the time of a job's last event, as far as the UPDATE that returns it sees the events."""
-    events = select(_EVENTS.c.at).where(_EVENTS.c.job_id == job_id).order_by(_EVENTS.c.seq.desc()).limit(1)
-    return events.scalar_subquery()
 
 
 def apply(
@@ -218,14 +224,8 @@ def end_waits(session: Session, ended: Mapping[UUID, JobState], *, limit: int, n
 def _cancel_queued(session: Session, reasons: Mapping[UUID, dict[str, Any]], now: Now) -> list[UUID]:
     """Cancel queued jobs, each with these details of its event, by a statement a table; return their ids."""
     ids = dependents.lock_queued(session, reasons)
-    cancelled = (
-        update(_JOBS)
-        .where(_JOBS.c.id.in_(ids), IS_QUEUED)
-        .values(version=_JOBS.c.version + 1, state=JobState.CANCELLED, **_columns_of(JobState.CANCELLED, now))
-    )
-    columns = _JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, now().label("now")
-    last = _last_event_at(_JOBS.c.id).correlate(_JOBS).label("last_event_at")
-    rows = session.connection().execute(cancelled.returning(*columns, last)).all()
+    cancelled = update_of(EventType.CANCELLED, IS_QUEUED, job_ids=ids, now=now)
+    rows = session.connection().execute(cancelled, {"event_count": 1}).all() if ids else []
     events = [_rows([NewEvent(EventType.CANCELLED, reasons[row.id])], row) for row in rows]
     session.execute(delete(Checkpoint).where(Checkpoint.job_id.in_(ids)))
     insert_rows(session, _EVENTS, [*chain.from_iterable(events)])

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
 from shared.db.clock import database_now
@@ -17,18 +17,8 @@ from shared.store import job_queries
 from shared.store.submit import submit_job
 from tests.support import stored
 from tests.support.factories import cancelled, claim_next, claimed, make_new_job, worker
-from tests.support.fakes import RecordingWaker
+from tests.support.fakes import MovableClock, RecordingWaker
 from workers.reconciler import Reconciler
-
-
-class MovableClock:
-    """The database's clock, shifted by `ahead_s` seconds."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def __call__(self, offset_s: float = 0.0, /) -> ColumnElement[datetime]:
-        return database_now(self.ahead_s + offset_s)
 
 
 @pytest.fixture

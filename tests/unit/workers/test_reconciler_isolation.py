@@ -11,8 +11,7 @@ from shared.lifecycle import JobState
 from shared.settings import Settings
 from tests.support import stored
 from tests.support.factories import claimed, running, set_columns, submitted
-from tests.support.fakes import RecordingWaker
-from tests.unit.workers.test_reconciler import MovableClock
+from tests.support.fakes import MovableClock, RecordingWaker
 from workers.reconciler import Reconciler
 
 _POISON = {
