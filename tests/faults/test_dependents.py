@@ -44,8 +44,9 @@ def submit_waiting(cluster: Cluster, first: UUID, shape: str, count: int) -> Non
         )
 
     def submit(session: Session, some: Sequence[NewJob]) -> None:
-        for job in some:
-            submit_jobs(session, [NewJobs([job])])
+        together = 1 if shape == "chain" else len(some)
+        for start in range(0, len(some), together):
+            submit_jobs(session, [NewJobs([job]) for job in some[start : start + together]])
 
     for start in range(0, count, _BATCH):
         cluster.database.write(partial(submit, some=jobs[start : start + _BATCH]))
@@ -156,9 +157,9 @@ def test_what_a_killed_worker_leaves_is_cancelled_by_the_next_one(
 ) -> None:
     failing = cluster.submit(ends=JobState.FAILED, send=False, options=_ONCE, seed=Behaviour.RAISES)
     submit_waiting(cluster, failing, shape, MANY)
-    worker = cluster.worker()
     failpoint = cluster.arm("cancelled", moment, Action.KILL, nth=2)
-    assert failpoint.wait(30) == worker.pid  # the parent's reconciler
+    worker = cluster.start_worker()
+    assert failpoint.wait(60) == worker.pid  # the parent's reconciler
     worker.kill_all()
     assert cluster.database.read(count_waiting) > 0
     with all_are_cancelled_within(cluster, 60):
