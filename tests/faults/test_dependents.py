@@ -166,6 +166,7 @@ def test_what_a_killed_worker_leaves_is_cancelled_by_the_next_one(
         cluster.worker()
 
 
+@pytest.mark.timeout(900)
 @SHAPES
 def test_others_start_as_usual_while_ten_thousand_are_cancelled(
     new_cluster: NewCluster,
