@@ -7,9 +7,10 @@ from uuid import UUID
 
 import anyio
 from anyio import CapacityLimiter
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import BackgroundTasks, Depends, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from starlette.convertors import Convertor, register_url_convertor
@@ -25,9 +26,14 @@ from api.prediction.decoding import Decoder
 from api.prediction.onnx_models import OnnxModels
 from api.services import Services
 from api.webhooks.delivering import Deliverer
+from shared import log
 from shared.schemas import IdReference, ModelReference
-from shared.store import job_queries, references
+from shared.store import job_queries, recovery, references
 from shared.store.events import CURSOR_PATTERN, Cursor, Watermark, end
+
+_END_WAITS_S = 2.0  # between two looks whether the process is to end
+
+_log = log.get_logger(__name__)
 
 
 def from_state(name: str) -> Any:
@@ -52,6 +58,24 @@ RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]
 DelivererDep = Annotated[Deliverer, from_state("deliverer")]
 OpenThreadsDep = Annotated[CapacityLimiter, from_state("open_threads")]
 """The threads of open operations, which slow requests of other operations cannot occupy."""
+
+
+def _end_waits(services: Services, watcher: JobWatcher) -> None:
+    try:
+        while recovery.end_waits(services.database, for_s=_END_WAITS_S) and not watcher.is_stopping:
+            pass
+    except SQLAlchemyError as error:
+        _log.warning("jobs that wait for others that have ended are left to workers", error=str(error))
+
+
+def _end_waits_afterwards(services: ServicesDep, watcher: WatcherDep, tasks: BackgroundTasks) -> None:
+    tasks.add_task(_end_waits, services, watcher)
+
+
+ENDS_WAITS = Depends(_end_waits_afterwards)
+"""Of routes that cancel: all that waits for the cancelled jobs is cancelled after the response.
+
+No worker need run for that; if this process ends meanwhile, the next worker's reconciler goes on."""
 
 
 class _IdConvertor(Convertor[str]):

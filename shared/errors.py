@@ -29,6 +29,7 @@ TrainshedError
 │   ├── JobNotTerminal
 │   ├── JobNotQueued
 │   ├── PredecessorFailed
+│   ├── TooManyWait
 │   ├── JobAlreadyFinished
 │   ├── NoAdministrator
 │   ├── InvalidWebhookUrl
@@ -176,6 +177,10 @@ class JobNotQueued(RequestError):
 
 class PredecessorFailed(RequestError):
     """A job was to run after one that has failed or was cancelled."""
+
+
+class TooManyWait(RequestError):
+    """A job was to run after one that too many jobs are to run after, or at the end of too long a chain."""
 
 
 class JobAlreadyFinished(RequestError):

@@ -25,6 +25,7 @@ from workers.executor import CPU_DEVICE, Executor
 from workers.gpus import select_gpu, visible_gpus
 from workers.job_log_handler import JobLogHandler
 from workers.process_output import ProcessOutput
+from workers.registration import boot_id
 
 _log = log.get_logger(__name__)
 
@@ -99,7 +100,7 @@ def start() -> None:
     process = PoolProcess(
         settings=settings,
         executor=executor,
-        info=WorkerInfo(name=worker_name(os.getppid()), device=device, versions=executor.versions),
+        info=WorkerInfo(worker_name(os.getppid()), device, executor.versions, boot_id()),
         id=own_id,
         database=database(program="trainshed-job", patience_s=settings.lease_s * 2 / 3, committed=publisher),
         heartbeat_database=database(program="trainshed-heartbeat", patience_s=0, committed=publisher),

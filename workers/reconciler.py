@@ -3,7 +3,8 @@
 There is no leader: each action is a compare-and-set, so any number of reconcilers may run at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 from shared import log
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
+from shared.db.outages import is_unavailable
 from shared.settings import Settings
 from shared.store import dispatch, recovery, shares, workers, yielding
 from workers import attempt_trace
@@ -25,7 +27,7 @@ _MAX_PULLED_BACK = 1_000  # in one round, since SQLite has one writer at a time
 
 
 class Reconciler:
-    """Reaps expired leases, ends cancelled jobs, corrects times, wakes free slots up, prunes what is over."""
+    """Reaps expired leases, ends jobs and waits, corrects times, wakes free slots up, prunes what is over."""
 
     def __init__(
         self,
@@ -44,37 +46,59 @@ class Reconciler:
         self._last_round_at: datetime | None = None
         self._observing_since: datetime | None = None
         self._clock_may_have_stepped_back = True  # while no worker ran
+        self._requeued = 0  # in this round
 
     def reconcile(self) -> None:
-        """Run one round; an outage of the database ends it early, and the next round does the rest.
+        """Run one round: every step, whatever becomes of the others.
+
+        An outage of the database ends it early, and the next round does the rest.
 
         Raises:
             DBAPIError: the database is unavailable.
         """
-        requeued = self._recover_jobs()
-        self._prune_workers()
-        self._database.write(partial(shares.forget_past, limit=_MAX_FORGOTTEN))
-        self._request_yields()
-        self._wake_workers(requeued)
+        self._requeued = 0
+        steps = (
+            self._end_cancelled,
+            self._reap,
+            self._pull_back,
+            self._end_waits,
+            self._prune_workers,
+            self._forget_shares,
+            self._request_yields,
+            self._wake_workers,
+        )
+        for step in steps:
+            with _isolated("a step of the reconciler failed", step=step.__name__.strip("_")):
+                step()
 
-    def _recover_jobs(self) -> int:
-        cancelled, reaped, pulled_back = self._database.write(self._recover)
-        for lost in reaped:
-            attempt_trace.record_lost(lost)
-        if cancelled or reaped or pulled_back:
-            ids = [lost.attempt.job_id for lost in reaped]
-            _log.info("jobs recovered", reaped=ids, cancelled=cancelled, pulled_back=pulled_back)
+    def _end_cancelled(self) -> None:
+        for job_id in self._database.read(recovery.released_to_end):
+            with _isolated("job not cancelled", job_id=str(job_id)):
+                end = partial(recovery.end_cancelled, only=job_id, now=self._now)
+                if self._database.write(end):
+                    _log.info("job recovered", cancelled=job_id)
+
+    def _reap(self) -> None:
+        reap = partial(recovery.reap, max_crashes=self._settings.max_crashes, lease_s=self._settings.lease_s)
+        for job_id in self._database.read(self._expired):
+            with _isolated("job not recovered", job_id=str(job_id)):
+                for lost in self._database.write(partial(reap, only=job_id, now=self._now)):
+                    self._requeued += 1
+                    attempt_trace.record_lost(lost)
+                    _log.info("job recovered", reaped=job_id)
+
+    def _expired(self, session: Session) -> Sequence[UUID]:
+        return recovery.expired(session, now=self._now) if self._has_observed_for_a_lease(session) else []
+
+    def _pull_back(self) -> None:
+        if not self._clock_may_have_stepped_back:
+            return
+        lease_s = self._settings.lease_s
+        pull_back = partial(recovery.pull_back, lease_s=lease_s, limit=_MAX_PULLED_BACK, now=self._now)
+        pulled_back = self._database.write(pull_back)
+        if pulled_back:
+            _log.info("jobs recovered", pulled_back=pulled_back)
         self._clock_may_have_stepped_back = pulled_back > 0  # there may be more
-        return len(reaped)
-
-    def _recover(self, session: Session) -> tuple[list[UUID], list[recovery.LostAttempt], int]:
-        cancelled, reaped, pulled_back = recovery.end_cancelled(session, now=self._now), [], 0
-        if self._has_observed_for_a_lease(session):
-            reaped = recovery.reap(session, max_crashes=self._settings.max_crashes, now=self._now)
-        if self._clock_may_have_stepped_back:
-            lease_s = self._settings.lease_s
-            pulled_back = recovery.pull_back(session, lease_s=lease_s, limit=_MAX_PULLED_BACK, now=self._now)
-        return cancelled, reaped, pulled_back
 
     def _has_observed_for_a_lease(self, session: Session) -> bool:
         """Return whether rounds have followed each other closely for the length of a lease.
@@ -94,11 +118,19 @@ class Reconciler:
             self._observing_since = moment
         return moment - self._observing_since >= lease
 
+    def _end_waits(self) -> None:
+        told = recovery.end_waits(self._database, for_s=self._settings.reconcile_s / 2, now=self._now)
+        if told:
+            _log.info("jobs told that one that they wait for has ended", jobs=told)
+
     def _prune_workers(self) -> None:
         retention_s = self._settings.worker_retention_s
         pruned = self._database.write(partial(workers.prune, retention_s=retention_s, now=self._now))
         if pruned:
             _log.info("workers pruned", workers=pruned)
+
+    def _forget_shares(self) -> None:
+        self._database.write(partial(shares.forget_past, limit=_MAX_FORGOTTEN))
 
     def _request_yields(self) -> None:
         """Do so again: a victim may have been lost, or another job have taken the slot that was free."""
@@ -107,11 +139,22 @@ class Reconciler:
         if victims:
             _log.info("jobs asked to yield", attempts=[str(victim) for victim in victims])
 
-    def _wake_workers(self, requeued: int) -> None:
+    def _wake_workers(self) -> None:
         """Wake workers up for jobs that wait although this worker has free slots, and for requeued ones."""
-        limit = self._free_slots() + requeued
+        limit = self._free_slots() + self._requeued
         if limit > 0:
             due = partial(dispatch.due, queues=self._settings.queues, limit=limit, now=self._now)
             jobs = self._database.read(due)
             if jobs and dispatch.wake(self._broker, jobs):
                 _log.info("workers woken up", jobs=jobs)
+
+
+@contextmanager
+def _isolated(failed: str, **fields: object) -> Iterator[None]:
+    """Log an error of the block with these fields, unless it is an outage of the database."""
+    try:
+        yield
+    except Exception as error:
+        if is_unavailable(error):
+            raise
+        _log.exception(failed, **fields)

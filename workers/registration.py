@@ -4,6 +4,7 @@ import platform
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -16,8 +17,17 @@ from shared.lifecycle import WorkerState
 from shared.settings import Settings
 from shared.texts import storable
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MAX_HOST_CHARS = 200
 _MISSED_ROUNDS = 3  # heartbeats that a worker may miss before it counts as lost
+
+
+def boot_id() -> str | None:
+    """Return the id that this machine's kernel has until it is started again; None if it is unknown."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return None  # this is not Linux
 
 
 class Registration:
@@ -47,6 +57,7 @@ class Registration:
             # with a lease on top, so that a lost worker's jobs are reaped before it is listed as lost
             "lost_after_s": _MISSED_ROUNDS * settings.reconcile_s + settings.lease_s,
             "versions": {"python": platform.python_version(), "trainshed": version("trainshed")},
+            "boot_id": boot_id(),
         }
 
     def register(self, *, now: Now = database_now) -> None:

@@ -163,6 +163,9 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.PredecessorFailed: ProblemType(
         "predecessor-failed", 409, "A job that it is to run after has not succeeded", "Retry that job first."
     ),
+    errors.TooManyWait: ProblemType(
+        "too-many-wait", 409, "Too many jobs wait", "Submit it when the first of them have succeeded."
+    ),
     errors.JobNotQueued: ProblemType(
         "job-not-queued", 409, "The job is not queued", "Clone it to run it again with another priority."
     ),
@@ -188,10 +191,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "invalid-spec", 422, "The job cannot run as specified", "`errors` names the field and its limit."
     ),
     errors.IdempotencyKeyReused: ProblemType(
-        "idempotency-key-reused",
-        422,
-        "The idempotency key was used for a different request",
-        "Use a new key for each new request.",
+        "idempotency-key-reused", 422, "The key was used for a different request", "Use a new key for each."
     ),
     errors.SubmissionDeleted: ProblemType(
         "submission-deleted", 410, "What the key has submitted was deleted", "Submit it with a new key."
@@ -200,8 +200,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
         "data-unavailable",
         503,
         "The dataset has not been downloaded yet",
-        "The API downloads nothing. `detail` says which worker does, and when: retry after that, or use the "
-        "dataset `digits`, which needs no download.",
+        "`detail` says which worker downloads it, and when: retry after that, or use the dataset `digits`.",
     ),
 }
 

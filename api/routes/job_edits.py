@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from api.deps import IdempotencyKey, IfMatch, JobId, ServicesDep
+from api.deps import ENDS_WAITS, IdempotencyKey, IfMatch, JobId, ServicesDep
 from api.http.auth import SUBMIT, ActorDep, SubmitterDep
 from api.http.bodies import validation_error
 from api.http.database_problems import OF_OUTAGE
@@ -126,7 +126,7 @@ def clone_job(
         raise validation_error(error, overrides.model_dump(exclude_unset=True)) from error
 
 
-@router.post("/batch", responses=documented(*BODY, JobNotFound))
+@router.post("/batch", dependencies=[ENDS_WAITS], responses=documented(*BODY, JobNotFound))
 def change_jobs(
     services: ServicesDep,
     submitter: SubmitterDep,

@@ -14,7 +14,7 @@ from fastapi.security import SecurityScopes
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
-from api.deps import IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
+from api.deps import ENDS_WAITS, IdempotencyKey, IfNoneMatch, JobId, ServicesDep, WatcherDep
 from api.http.auth import READ, SUBMIT, ActorDep, CallerDep, SubmitterDep, authorize, submitter_of, whose
 from api.http.headers import accept, is_current, job_headers
 from api.http.paging import Cursors
@@ -33,6 +33,7 @@ from shared.errors import (
     ModelNotFound,
     PredecessorFailed,
     SubmissionDeleted,
+    TooManyWait,
 )
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import (
@@ -148,6 +149,7 @@ router.add_api_route(
         IdempotencyKeyReused,
         SubmissionDeleted,
         PredecessorFailed,
+        TooManyWait,
     ),
     route_class_override=_SubmitRoute,
 )
@@ -217,7 +219,7 @@ async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_
 
 @router.post(
     "/{job_id:id}/cancel",
-    dependencies=[SUBMIT],
+    dependencies=[SUBMIT, ENDS_WAITS],
     response_model=Job,
     responses={
         **documented(JobNotFound, JobAlreadyFinished),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
 
-from api.deps import IdempotencyKey, ServicesDep, id_in_path
+from api.deps import ENDS_WAITS, IdempotencyKey, ServicesDep, id_in_path
 from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep, SubmitterDep
 from api.http.headers import REPLAYED
 from api.http.paging import Cursors, PageDep
@@ -20,6 +20,7 @@ from shared.errors import (
     PredecessorFailed,
     SubmissionDeleted,
     SweepNotFound,
+    TooManyWait,
 )
 from shared.schemas import Objective, Page, Sweep, SweepCreate, SweepDetail
 from shared.store import references, sweeps
@@ -62,7 +63,13 @@ _EXAMPLES = {
     dependencies=[SUBMIT],
     status_code=202,
     responses=documented(
-        *BODY, JobNotFound, InvalidSpec, IdempotencyKeyReused, SubmissionDeleted, PredecessorFailed
+        *BODY,
+        JobNotFound,
+        InvalidSpec,
+        IdempotencyKeyReused,
+        SubmissionDeleted,
+        PredecessorFailed,
+        TooManyWait,
     ),
 )
 def submit_sweep(
@@ -98,7 +105,7 @@ def get_sweep(
     return _detail(services, sweep_id, metric)
 
 
-@router.post("/{sweep_id}/cancel", dependencies=[SUBMIT], responses=documented(SweepNotFound))
+@router.post("/{sweep_id}/cancel", dependencies=[SUBMIT, ENDS_WAITS], responses=documented(SweepNotFound))
 def cancel_sweep(services: ServicesDep, actor: ActorDep, sweep_id: SweepId) -> SweepDetail:
     """Cancel the unfinished jobs of a sweep: queued ones at once, running ones within seconds. Idempotent."""
     cancel(services, actor, sweep_id)

@@ -142,7 +142,7 @@ class Job(Base):
     version: Mapped[int]  # starts at 1, +1 with every event: the event's seq, and the ETag
     attempt: Mapped[int]  # the fencing token: 0 before the first claim, +1 with every claim
     failures: Mapped[int]  # attempts that ended with an error
-    crashes: Mapped[int]  # attempts whose lease expired
+    crashes: Mapped[int]  # attempts that were lost since the last recorded epoch
     max_attempts: Mapped[int]  # the job fails when `failures` reaches it
     max_runtime_s: Mapped[float | None]
 
@@ -157,7 +157,7 @@ class Job(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]  # start of the first attempt
     finished_at: Mapped[datetime | None]  # set when terminal
-    duration_s: Mapped[float | None]  # finished_at - started_at, stored so that lists can sort by it
+    duration_s: Mapped[float | None]  # of its attempts, stored so that lists can sort by it
     cancel_requested_at: Mapped[datetime | None]
 
     next_epoch: Mapped[int]  # number of recorded epochs: where the next attempt resumes
@@ -252,6 +252,7 @@ class Attempt(Base):
     worker: Mapped[str] = mapped_column(String(200))
     device: Mapped[str] = mapped_column(String(200))
     versions: Mapped[dict[str, str]]
+    boot_id: Mapped[str | None] = mapped_column(String(64))  # of the machine's kernel; NULL: unknown
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
@@ -276,11 +277,21 @@ class JobDependency(Base):
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     after_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    # how many jobs in a row were to end before `job_id` at most, by way of this one; NULL: an old version's
+    depth: Mapped[int | None]
 
     __table_args__ = (
         CheckConstraint("job_id <> after_id", name="others"),
         Index("ix_job_dependencies_after_id", "after_id"),
     )
+
+
+class EndedPredecessor(Base):
+    """A job that has ended while jobs that wait for it do not know yet: see `shared.store.dependents`."""
+
+    __tablename__ = "ended_predecessors"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
 
 
 class JobTag(Base):
@@ -580,6 +591,7 @@ class Worker(Base):
     devices: Mapped[list[str]]
     slots: Mapped[int]
     versions: Mapped[dict[str, str]]
+    boot_id: Mapped[str | None] = mapped_column(String(64))  # of the machine's kernel; NULL: unknown
     state: Mapped[str] = mapped_column(String(16))
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
@@ -624,7 +636,6 @@ class ApiKey(Base):
 
     __table_args__ = (
         CheckConstraint(_one_of("scope", Scope), name="scope"),
-        Index("ix_api_keys_team", "team"),
         _partial_index("ix_api_keys_max_running", "max_running", where="max_running IS NOT NULL"),
     )
 

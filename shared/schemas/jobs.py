@@ -72,7 +72,9 @@ class Job(Response):
     spec: TrainSpec | EvaluateSpec
     attempt: int
     max_attempts: int
-    crashes: int
+    crashes: int = Field(
+        description="Workers and processes that were lost while they ran it, since its last recorded epoch."
+    )
     max_runtime_s: float | None
     version: int
     progress: Progress | None
@@ -94,7 +96,10 @@ class Job(Response):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    duration_s: float | None = Field(default=None, description="Seconds from its first start to its end.")
+    duration_s: float | None = Field(
+        default=None,
+        description="Seconds for which its attempts ran, without the time between them; null until it ends.",
+    )
 
 
 class WaitingFor(StrEnum):

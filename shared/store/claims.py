@@ -121,7 +121,8 @@ def _start_attempt(
     job = apply(session, update, [event], parameters, now=now)
     if job is not None:
         attempt = {"job_id": job.id, "number": job.attempt, "worker": worker.name}
-        _insert(now).execute(session, {**attempt, "device": worker.device, "versions": worker.versions})
+        runs_on = {"device": worker.device, "versions": worker.versions, "boot_id": worker.boot_id}
+        _insert(now).execute(session, {**attempt, **runs_on})
     return job
 
 

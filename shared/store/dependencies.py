@@ -1,23 +1,28 @@
 """Dependencies: jobs that start only after others, their predecessors, have succeeded.
 
-A job counts those that it still waits for. The transaction in which a predecessor succeeds counts it off, and
-that in which one fails or is cancelled cancels the jobs that wait for it. Both find the predecessor's row
-locked while a job that names it is stored, so that neither misses the other.
+A job counts those that it still waits for. The end of a predecessor counts it off, or cancels the jobs that
+wait for it (`shared.store.dependents`), and finds its row locked while a job that names it is stored: so
+neither misses the other.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Uuid, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.bulk_insert import insert_rows
-from shared.db.tables import IS_QUEUED, Base, Job, JobDependency
-from shared.errors import JobNotFound, PredecessorFailed
+from shared.db.tables import Base, Job, JobDependency
+from shared.errors import JobNotFound, ModelNotFound, PredecessorFailed, TooManyWait
 from shared.lifecycle import TERMINAL, JobState
 
-Refusal = JobNotFound | PredecessorFailed
-"""The error of a request that names a job."""
+MAX_WAITING = 20_000
+"""How many jobs may be submitted to run after the same one, and how many in a row may wait for each other: so
+there is a bound to what the end of a job has to do."""
+
+Refusal = JobNotFound | ModelNotFound | PredecessorFailed | TooManyWait
+"""The error of a request that names a job or a model."""
 
 _DEPENDENCIES = Base.metadata.tables[JobDependency.__tablename__]
 
@@ -56,6 +61,78 @@ def refusals(after: Mapping[UUID, Collection[UUID]], states: Mapping[UUID, JobSt
     return errors
 
 
+def over_limit(
+    session: Session, after: Mapping[UUID, Counter[UUID]], states: Mapping[UUID, JobState]
+) -> dict[UUID, Refusal]:
+    """Return the errors of requests with which more jobs than `MAX_WAITING` would wait, by request.
+
+    Args:
+        after: the predecessors that each request names, and how many of its jobs do.
+        states: what `lock` returned.
+    """
+    awaited = {job_id for job_id, state in states.items() if state not in TERMINAL}
+    if not awaited:
+        return {}
+    named_by = select(JobDependency.after_id, func.count()).where(JobDependency.after_id.in_(awaited))
+    counts = session.execute(named_by.group_by(JobDependency.after_id))
+    waiting = Counter(dict(counts.all()))
+    depths = _depths(session, awaited)
+    errors: dict[UUID, Refusal] = {}
+    for request_id, named in after.items():
+        added = Counter({job_id: count for job_id, count in named.items() if job_id in awaited})
+        full = [job_id for job_id, count in added.items() if waiting[job_id] + count > MAX_WAITING]
+        deep = [job_id for job_id in added if depths.get(job_id, 0) >= MAX_WAITING]
+        if full:
+            errors[request_id] = TooManyWait(
+                f"at most {MAX_WAITING:,} jobs can run after job {full[0]}: have others run after one of them"
+            )
+        elif deep:
+            errors[request_id] = TooManyWait(
+                f"job {deep[0]} is the last of {MAX_WAITING:,} jobs that wait for each other, the most "
+                "possible: submit the next one when the first of them have succeeded"
+            )
+        else:
+            waiting += added
+    return errors
+
+
+def _depths(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return how many jobs in a row at most are to end before each of these, by id, where any is.
+
+    That is what was true when it was submitted; only where that is too many, the chain is counted again.
+    """
+    deepest = select(JobDependency.job_id, func.max(JobDependency.depth)).where(
+        JobDependency.job_id.in_(job_ids)
+    )
+    return {
+        job_id: _length(session, job_id) if depth >= MAX_WAITING else depth
+        for job_id, depth in session.execute(deepest.group_by(JobDependency.job_id)).all()
+        if depth is not None
+    }
+
+
+def _length(session: Session, job_id: UUID) -> int:
+    """Return how many unfinished jobs in a row a job waits for, by way of those of the greatest depth."""
+    chain = select(literal(job_id, Uuid()).label("job_id"), literal(0).label("length")).cte(
+        "chain", recursive=True
+    )
+    before = (
+        select(JobDependency.after_id)
+        .join(Job, Job.id == JobDependency.after_id)
+        .where(JobDependency.job_id == chain.c.job_id, Job.state.not_in(TERMINAL))
+        .order_by(JobDependency.depth.desc(), JobDependency.after_id)
+        .limit(1)
+        .correlate(chain)
+        .scalar_subquery()
+    )
+    further = select(before, chain.c.length + 1).where(
+        chain.c.job_id.is_not(None), chain.c.length <= MAX_WAITING
+    )
+    chain = chain.union_all(further)
+    longest = select(func.max(chain.c.length)).where(chain.c.job_id.is_not(None))
+    return int(session.execute(longest).scalar_one())
+
+
 def ended(state: JobState) -> str:
     """Return how a job has ended, to be read after `has`."""
     return "been cancelled" if state == JobState.CANCELLED else state
@@ -68,8 +145,9 @@ def add(session: Session, after: Mapping[UUID, Sequence[UUID]], states: Mapping[
         after: the predecessors of each new job.
         states: what `lock` returned.
     """
+    depths = _depths(session, {after_id for after_ids in after.values() for after_id in after_ids})
     pending = [
-        {"job_id": job_id, "after_id": after_id}
+        {"job_id": job_id, "after_id": after_id, "depth": 1 + depths.get(after_id, 0)}
         for job_id, after_ids in after.items()
         for after_id in after_ids
         if states[after_id] not in TERMINAL
@@ -77,7 +155,9 @@ def add(session: Session, after: Mapping[UUID, Sequence[UUID]], states: Mapping[
     insert_rows(session, _DEPENDENCIES, pending)
     if pending:
         awaited = {row["after_id"] for row in pending}
-        session.execute(update(Job).where(Job.id.in_(awaited)).values(has_dependents=True))
+        session.execute(
+            update(Job).where(Job.id.in_(awaited), ~Job.has_dependents).values(has_dependents=True)
+        )
 
 
 def pending(after: Sequence[UUID], states: Mapping[UUID, JobState]) -> int:
@@ -85,25 +165,7 @@ def pending(after: Sequence[UUID], states: Mapping[UUID, JobState]) -> int:
     return sum(states[after_id] not in TERMINAL for after_id in after)
 
 
-def count_off(session: Session, predecessor: UUID) -> list[UUID]:
-    """Note that a job has succeeded; return the ids of the jobs that wait for one less."""
-    waiting = _waiting_for(predecessor)
-    fewer = update(Job).where(Job.id.in_(waiting), IS_QUEUED).values(waits_for=Job.waits_for - 1)
-    return list(session.scalars(fewer.returning(Job.id)))
-
-
-def cancel_dependents(session: Session, predecessor: UUID, cancel: Callable[[UUID], object]) -> None:
-    """Cancel the jobs that wait for a job that has not succeeded, in the order of their ids."""
-    still_waiting = select(Job.id).where(Job.id.in_(_waiting_for(predecessor)), IS_QUEUED).order_by(Job.id)
-    for job_id in session.scalars(still_waiting).all():
-        cancel(job_id)
-
-
 def predecessors(session: Session, job_id: UUID) -> list[UUID]:
     """Return the ids of the jobs that had not ended when a job was submitted to run after them."""
     named = select(JobDependency.after_id).where(JobDependency.job_id == job_id)
     return list(session.scalars(named.order_by(JobDependency.after_id)))
-
-
-def _waiting_for(predecessor: UUID) -> Select[UUID]:
-    return select(JobDependency.job_id).where(JobDependency.after_id == predecessor)

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import ApiKey, Job, JobTag, Model, ModelAlias
+from shared.db.tables import ApiKey, EndedPredecessor, Job, JobTag, Model, ModelAlias
 from shared.errors import (
     JobAlreadyFinished,
     JobNotQueued,
@@ -93,12 +93,16 @@ def delete_job(session: Session, job_id: UUID, *, actor: Actor = LOCAL) -> None:
     Raises:
         JobNotFound: there is no such job.
         NotPermitted: it belongs to others.
-        JobNotTerminal: the job is queued or running.
+        JobNotTerminal: it is queued or running, or jobs that wait for it do not know yet that it has ended.
         ModelInUse: its model has an alias, or other jobs evaluate or have evaluated it.
     """
     job = lock_job(session, job_id, actor)
     if job.state not in TERMINAL:
         raise JobNotTerminal(f"job {job_id} is {job.state}: wait until it has finished, or cancel it first")
+    if session.get(EndedPredecessor, job_id) is not None:
+        raise JobNotTerminal(
+            f"jobs that wait for job {job_id} are being told that it has ended: try again soon"
+        )
     model_id = session.scalar(select(Model.id).where(Model.job_id == job_id).with_for_update())
     if model_id is not None:
         _delete_model(session, model_id, job_id)

@@ -1,10 +1,10 @@
 """Trained models: listing, finding, describing, naming and deleting them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from shared import schemas
@@ -217,6 +217,27 @@ def find(session: Session, reference: schemas.ModelReference) -> tables.Model:
         if row is None and re.fullmatch(schemas.PART_OF_ID, reference):
             row = session.get(tables.Model, find_model(session, reference))
     return _existing(row, reference)
+
+
+def lock_stored(session: Session, model_ids: Collection[UUID], *, waits: bool = True) -> set[UUID]:
+    """Keep models from being deleted until this transaction ends; return the ids of those that are stored.
+
+    Args:
+        waits: whether to wait for models that other transactions have locked; else they are left out.
+    """
+    if not model_ids:
+        return set()
+    lock = _stored(model_ids).order_by(Model.id).with_for_update(read=True, skip_locked=not waits)
+    return set(session.scalars(lock))
+
+
+def stored(session: Session, model_ids: Collection[UUID]) -> set[UUID]:
+    """Return the ids of those models that are stored."""
+    return set(session.scalars(_stored(model_ids))) if model_ids else set()
+
+
+def _stored(model_ids: Collection[UUID]) -> Select[UUID]:
+    return select(Model.id).where(Model.id.in_(model_ids), Model.deleted_at.is_(None))
 
 
 def _existing(row: tables.Model | None, reference: schemas.ModelReference) -> tables.Model:

@@ -103,7 +103,8 @@ class Progress:
         if not self.epochs:
             return {}
         first, last = self.epochs[0], self.epochs[-1]
-        return {"at_epoch": first.epoch, "next_epoch": last.epoch + 1, **last.model_dump(include=_COPIED)}
+        moved_on = {"next_epoch": last.epoch + 1, "crashes": 0}
+        return {"at_epoch": first.epoch, **moved_on, **last.model_dump(include=_COPIED)}
 
     def store_epochs(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""

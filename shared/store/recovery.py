@@ -3,28 +3,42 @@
 Each change is a compare-and-set, so any reconciler may call it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
+from time import monotonic, sleep
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, case, select, update
+from sqlalchemy import Select, bindparam, case, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import IS_QUEUED, IS_RUNNING, Attempt, Job
-from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState
+from shared.db.engine import Database
+from shared.db.tables import IS_QUEUED, IS_RUNNING, Attempt, Job, Worker
+from shared.lifecycle import AttemptOutcome, EventType, JobKind
 from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
-from shared.store import job_logs
+from shared.store import dependents, job_logs, transitions
 from shared.store.transitions import AttemptFailure, AttemptId, change, note_changed
 from shared.texts import storable
 
 WORKER_LOST = "worker_lost"
 
-_STARTED_AT = select(Attempt.started_at).where(
-    Attempt.job_id == bindparam("of_job"), Attempt.number == bindparam("of_attempt")
+MAX_LOST = 10
+"""A job fails once this many times `MAX_CRASHES` of its attempts were lost, whatever it has achieved between.
+
+A job of days loses some workers to power, the network and updates; one that loses this many takes a slot and
+returns little."""
+
+_BATCH = 250  # jobs that are told in a transaction
+
+_LOST = select(func.count()).where(
+    Attempt.job_id == bindparam("of_job"), Attempt.outcome == AttemptOutcome.LOST
 )
+
+_RELEASED = select(Job.id).where(IS_QUEUED, Job.cancel_requested_at.is_not(None))
 
 SelectT = TypeVar("SelectT", bound=Select[*tuple[Any, ...]])
 
@@ -43,17 +57,40 @@ class LostAttempt:
     reason: str
 
 
-def reap(session: Session, *, max_crashes: int, now: Now = database_now) -> list[LostAttempt]:
+def expired(session: Session, *, now: Now = database_now) -> Sequence[UUID]:
+    """Return the running jobs whose lease has expired."""
+    return session.scalars(_expired(now).with_only_columns(Job.id).order_by(Job.id)).all()
+
+
+def reap(
+    session: Session,
+    *,
+    max_crashes: int,
+    lease_s: float,
+    only: UUID | None = None,
+    now: Now = database_now,
+) -> list[LostAttempt]:
     """Take running jobs whose lease has expired from their workers; return the attempts at them.
 
     A job returns to its queue at its last recorded epoch. It ends `cancelled` if a cancel was requested, and
-    `failed` once it has lost `max_crashes` workers.
+    `failed` once it has lost `max_crashes` workers since that epoch, or `MAX_LOST` times as many in all. A
+    worker that was lost with its machine counts only in all.
+
+    Args:
+        lease_s: how long a lease is from its renewal on.
+        only: the one job that is taken; None: all of them.
     """
-    expired = select(Job).where(Job.state == JobState.RUNNING, Job.lease_expires_at < now())
-    return [
-        _count_crash(session, job, f"worker {_worker(job)} stopped renewing its lease", max_crashes, now)
-        for job in session.scalars(_locked(expired)).all()
-    ]
+    jobs = _expired(now) if only is None else _expired(now).where(Job.id == only)
+    lost = []
+    for job in session.scalars(_locked(jobs)).all():
+        reason = f"worker {_worker(job)} stopped renewing its lease"
+        is_crash = _machine_is_alive(session, job, lease_s)
+        lost.append(_count_loss(session, job, reason, max_crashes, now, is_crash=is_crash))
+    return lost
+
+
+def _expired(now: Now) -> Select[Job]:
+    return select(Job).where(IS_RUNNING, Job.lease_expires_at < now())
 
 
 def take_from(
@@ -80,15 +117,39 @@ def take_from(
     of_process = Job.lease_owner.startswith(f"{process}/", autoescape=True)
     running = select(Job).where(IS_RUNNING, of_process).order_by(Job.id).with_for_update(key_share=True)
     taken = session.scalars(running).all()
-    return [_count_crash(session, job, reason, max_crashes, now, output) for job in taken]
+    return [_count_loss(session, job, reason, max_crashes, now, output=output) for job in taken]
 
 
 def _worker(job: Job) -> str:
     return (job.lease_owner or "").partition("/")[0]
 
 
-def _count_crash(
-    session: Session, job: Job, reason: str, max_crashes: int, now: Now, output: str = ""
+def _machine_is_alive(session: Session, job: Job, lease_s: float) -> bool:
+    """Return whether the kernel that a job's attempt ran on was seen after the attempt was, or is not known.
+
+    Otherwise its machine was switched off or is cut off, which is not the job's doing.
+    """
+    assert job.lease_expires_at is not None, "a running job has a lease"
+    boot_id = _attempt(session, job).boot_id
+    # leases are renewed each third of their length: after half of it, the worker had been lost
+    since = job.lease_expires_at - timedelta(seconds=lease_s / 2)
+    seen = select(Worker.id).where(Worker.boot_id == boot_id, Worker.heartbeat_at > since)
+    return boot_id is None or session.scalars(seen.limit(1)).first() is not None
+
+
+def _attempt(session: Session, job: Job) -> Attempt:
+    return session.get_one(Attempt, (job.id, job.attempt))
+
+
+def _count_loss(
+    session: Session,
+    job: Job,
+    reason: str,
+    max_crashes: int,
+    now: Now,
+    *,
+    is_crash: bool = True,
+    output: str = "",
 ) -> LostAttempt:
     lost = LostAttempt(
         attempt=AttemptId(job.id, job.attempt),
@@ -97,20 +158,22 @@ def _count_crash(
         sweep_id=job.sweep_id,
         traceparent=job.traceparent,
         worker=_worker(job),
-        started_at=session.scalars(_STARTED_AT, {"of_job": job.id, "of_attempt": job.attempt}).one(),
+        started_at=_attempt(session, job).started_at,
         reason=reason,
     )
-    crashes, failure = job.crashes + 1, AttemptFailure(WORKER_LOST, reason)
-    ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST, "failure": failure}
+    crashes, in_all = job.crashes + is_crash, 1 + session.execute(_LOST, {"of_job": job.id}).scalar_one()
+    ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST}
+    ended["failure"] = AttemptFailure(WORKER_LOST, reason)
     if job.cancel_requested_at is not None:
         event = EventType.CANCELLED
-    elif crashes < max_crashes:
+    elif crashes < max_crashes and in_all < MAX_LOST * max_crashes:
         event = EventType.LEASE_EXPIRED
         ended.update(data={"code": WORKER_LOST, "message": reason})
     else:
         event = EventType.FAILED
+        number = in_all if crashes < max_crashes else crashes
         message = (
-            f"{crashes} workers were lost while they ran this job; the attempts say which. The last: {reason}"
+            f"{number} workers were lost while they ran this job; the attempts say which. The last: {reason}"
         )
         ended.update(error_code=WORKER_LOST, error_message=message)
         ended.update(data={"code": WORKER_LOST, "message": message})
@@ -120,11 +183,44 @@ def _count_crash(
     return lost
 
 
-def end_cancelled(session: Session, *, now: Now = database_now) -> list[UUID]:
-    """Cancel queued jobs whose worker released them after a cancel request; return the jobs' ids."""
-    waiting = select(Job.id).where(Job.state == JobState.QUEUED, Job.cancel_requested_at.is_not(None))
-    ids, queued = session.scalars(_locked(waiting)).all(), Job.state == JobState.QUEUED
-    return [job_id for job_id in ids if change(session, EventType.CANCELLED, job_id, queued, now=now)]
+def released_to_end(session: Session) -> Sequence[UUID]:
+    """Return the queued jobs whose worker released them after a cancel request."""
+    return session.scalars(_RELEASED.order_by(Job.id)).all()
+
+
+def end_cancelled(session: Session, *, only: UUID | None = None, now: Now = database_now) -> list[UUID]:
+    """Cancel the jobs of `released_to_end`, or `only` one of them; return the jobs' ids."""
+    waiting = _RELEASED if only is None else _RELEASED.where(Job.id == only)
+    ids = session.scalars(_locked(waiting)).all()
+    return [job_id for job_id in ids if change(session, EventType.CANCELLED, job_id, IS_QUEUED, now=now)]
+
+
+def end_waits(database: Database, *, for_s: float, now: Now = database_now) -> int:
+    """Tell the jobs that still wait for others that these have ended, in batches that commit.
+
+    Between two of them it rests for as long as the last one took, so that others get half of SQLite's time.
+
+    Args:
+        for_s: after about so many seconds the rest is left to whoever calls this next.
+
+    Returns:
+        How many jobs were told.
+    """
+    told, until = 0, monotonic() + for_s
+    if database.read(dependents.are_left):
+        began_at = monotonic()
+        while changed := database.write(partial(_end_some_waits, now=now)):
+            told += changed
+            if monotonic() > until:
+                break
+            sleep(monotonic() - began_at)
+            began_at = monotonic()
+    return told
+
+
+def _end_some_waits(session: Session, now: Now) -> int:
+    ended = dependents.take_left(session, _BATCH)
+    return transitions.end_waits(session, ended, limit=_BATCH, now=now)
 
 
 def pull_back(session: Session, *, lease_s: float, limit: int, now: Now = database_now) -> int:

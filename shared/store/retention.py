@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared.db.clock import Now, database_now, seconds_between
 from shared.db.tables import (
+    EndedPredecessor,
     EpochWeights,
     IdempotencyKey,
     Job,
@@ -64,10 +65,11 @@ def overdue_s(session: Session, retention_s: float, *, now: Now = database_now) 
 def delete_jobs(session: Session, job_ids: Sequence[UUID]) -> int:
     """Delete finished jobs with all that belongs to them, except those whose model is still wanted.
 
-    A model is wanted if it has an alias, or another job has evaluated it or is to do so. Sweeps without
-    jobs go with their last one. Returns how many jobs were deleted.
+    A model is wanted if it has an alias, or another job has evaluated it or is to do so. A job also stays
+    while jobs that wait for it do not know that it has ended. Sweeps without jobs go with their last one.
+    Returns how many jobs were deleted.
     """
-    jobs = session.execute(_unwanted(job_ids, Job.id, Job.sweep_id)).all()
+    jobs = session.execute(_unwanted(session, job_ids, Job.id, Job.sweep_id)).all()
     if not jobs:
         return 0
     ids, sweep_ids = [job.id for job in jobs], {job.sweep_id for job in jobs} - {None}
@@ -85,7 +87,7 @@ def delete_models(session: Session, job_ids: Sequence[UUID]) -> int:
 
     The jobs keep their metrics and evaluations. Returns how many models were deleted.
     """
-    ids = session.scalars(_unwanted(job_ids, Job.id)).all()
+    ids = session.scalars(_unwanted(session, job_ids, Job.id)).all()
     session.execute(delete(EpochWeights).where(EpochWeights.job_id.in_(ids)))
     stored = Model.job_id.in_(ids), Model.deleted_at.is_(None)
     models = session.scalars(
@@ -137,16 +139,31 @@ def delete_keys(
     return len(session.scalars(deleted.returning(IdempotencyKey.key)).all())
 
 
-def _unwanted(job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> Select[Any]:
-    """Select jobs without a wanted model, and lock them; not those that another process has locked."""
-    unwanted = select(*columns).where(Job.id.in_(job_ids), *_is_unwanted())
+def _unwanted(session: Session, job_ids: Sequence[UUID], *columns: InstrumentedAttribute[Any]) -> Select[Any]:
+    """Select jobs without a wanted model that nobody waits for, and lock them.
+
+    Not those that another process has locked.
+    """
+    unlocked = Job.id.in_(_lock_models(session, job_ids)) | ~exists().where(Model.job_id == Job.id)
+    unwanted = select(*columns).where(Job.id.in_(job_ids), unlocked, *_is_unwanted())
     return unwanted.order_by(Job.id).with_for_update(of=Job, skip_locked=True)
 
 
 def _is_unwanted() -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on a job that its model has no alias, and that no other job has evaluated it."""
+    """Return the conditions on a job that its model has no alias and no other job uses it, nor waits for the job."""
     user = aliased(Job)
     trained = Model.job_id == Job.id
     has_alias = exists().where(trained, ModelAlias.model_id == Model.id)
     is_used = exists().where(trained, user.model_id == Model.id, user.id != Job.id)
-    return ~has_alias, ~is_used
+    is_awaited = exists().where(EndedPredecessor.job_id == Job.id)
+    return ~has_alias, ~is_used, ~is_awaited
+
+
+def _lock_models(session: Session, job_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Lock the models of jobs; return the ids of those jobs whose model nobody else has locked.
+
+    Who submits a job that evaluates one locks it too: either that job is seen afterwards, or it is refused,
+    because the model is deleted.
+    """
+    models = select(Model.job_id).where(Model.job_id.in_(job_ids)).order_by(Model.job_id)
+    return session.scalars(models.with_for_update(skip_locked=True)).all()

@@ -143,6 +143,11 @@ class NewJobs:
         """The jobs that any of them is to run after."""
         return {job_id for job in self.jobs for job_id in job.after}
 
+    @property
+    def evaluated(self) -> set[UUID]:
+        """The models that any of them evaluates, but for that of a job in `after`, which is to come."""
+        return {job.model_id for job in self.jobs if job.model_id not in (None, *job.after)}  # type: ignore[misc]
+
 
 @dataclass(frozen=True)
 class Receipt:

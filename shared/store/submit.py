@@ -1,5 +1,6 @@
 """Submission: stores queued jobs, once for each idempotency key."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -13,10 +14,10 @@ from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, database_now
 from shared.db.postgresql import unless_locked
 from shared.db.tables import Base, Job, JobTag, Sweep
-from shared.errors import JobNotFound
+from shared.errors import JobNotFound, ModelNotFound
 from shared.lifecycle import JobState
 from shared.schemas import Priority
-from shared.store import dependencies, yielding
+from shared.store import dependencies, models, yielding
 from shared.store.dependencies import Refusal
 from shared.store.idempotency import (
     Idempotency,
@@ -57,6 +58,7 @@ def submit_job(
         IdempotencyKeyReused: the key was used for a different request.
         JobNotFound: the job that it retries, or that it is to run after, does not exist.
         PredecessorFailed: a job that it is to run after has failed or was cancelled.
+        TooManyWait: too many jobs wait for it, or for each other.
     """
     request = NewJobs([new], idempotency, submitter=submitter)
     [outcome] = submit_jobs(session, [request], rules=rules, now=now)
@@ -100,7 +102,7 @@ def submit_jobs(
     first = [
         new for new in requests if new.id not in stored and new.id not in blocked and _is_first(new, owners)
     ]
-    refused = _refused(first, named)
+    refused = _refused(session, first, named)
     release_keys(session, [new.idempotency for new in first if new.id in refused and new.idempotency])
     accepted = [new for new in first if new.id not in refused]
     _insert(session, accepted, _places(session, accepted, at, rules, now), named.predecessors, at)
@@ -110,7 +112,7 @@ def submit_jobs(
 
 
 class _Named(NamedTuple):
-    """The jobs that requests name: the states of predecessors, and the retried ones that exist, both locked.
+    """The jobs and models that requests name, locked: the states of predecessors, and which of the others exist.
 
     Attributes:
         held: those that other transactions have locked.
@@ -118,16 +120,17 @@ class _Named(NamedTuple):
 
     predecessors: Mapping[UUID, JobState]
     retried: AbstractSet[UUID]
+    evaluated: AbstractSet[UUID]
     held: AbstractSet[UUID]
 
     def would_wait(self, new: NewJobs) -> WouldWait | None:
         """Return the error that a request would have to wait for one of them; None if not."""
-        held = self.held & (new.after | new.retried)
-        return WouldWait(f"another transaction has locked job {min(held)}") if held else None
+        held = self.held & (new.after | new.retried | new.evaluated)
+        return WouldWait(f"another transaction has locked job or model {min(held)}") if held else None
 
 
 def _lock_named(session: Session, requests: Sequence[NewJobs], *, waits: bool) -> _Named:
-    """Lock the jobs that requests name, so that none ends or is deleted meanwhile."""
+    """Lock what requests name, so that no job of it ends and nothing of it is deleted meanwhile."""
     after = {job_id for new in requests for job_id in new.after}
     predecessors = dependencies.lock(session, after, waits=waits)
     retried: set[UUID] = set()
@@ -136,19 +139,31 @@ def _lock_named(session: Session, requests: Sequence[NewJobs], *, waits: bool) -
         retried |= set(
             session.scalars(lock.with_for_update(read=True, key_share=True, skip_locked=not waits))
         )
-    absent = (after - predecessors.keys()) | (wanted - retried)
-    held = set(session.scalars(select(Job.id).where(Job.id.in_(absent)))) if absent and not waits else set()
-    return _Named(predecessors, retried, held)
+    needed = {model_id for new in requests for model_id in new.evaluated}
+    evaluated = models.lock_stored(session, needed, waits=waits)
+    held: set[UUID] = set()
+    if not waits:
+        absent = (after - predecessors.keys()) | (wanted - retried)
+        held |= set(session.scalars(select(Job.id).where(Job.id.in_(absent)))) if absent else set()
+        held |= models.stored(session, needed - evaluated)
+    return _Named(predecessors, retried, evaluated, held)
 
 
-def _refused(requests: Sequence[NewJobs], named: _Named) -> dict[UUID, Refusal]:
-    """Return the errors of requests that name a job which is not there, or has not succeeded, by request."""
+def _refused(session: Session, requests: Sequence[NewJobs], named: _Named) -> dict[UUID, Refusal]:
+    """Return the errors of requests that name what is not there, has not succeeded or too many wait for."""
     refused: dict[UUID, Refusal] = {
         new.id: JobNotFound(f"there is no job {min(absent)}")
         for new in requests
         if (absent := new.retried - named.retried)
     }
-    return refused | dependencies.refusals({new.id: new.after for new in requests}, named.predecessors)
+    refused |= {
+        new.id: ModelNotFound(f"there is no model {min(absent)}: it was deleted")
+        for new in requests
+        if (absent := new.evaluated - named.evaluated)
+    }
+    after = {new.id: Counter(job_id for job in new.jobs for job_id in job.after) for new in requests}
+    refused |= dependencies.over_limit(session, after, named.predecessors)
+    return refused | dependencies.refusals(after, named.predecessors)
 
 
 def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetime]:

@@ -9,8 +9,8 @@ yet are recorded with it, in the same UPDATE: the version rises by their number.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
-from itertools import accumulate
+from functools import lru_cache
+from itertools import accumulate, chain
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
     ScalarSelect,
     bindparam,
     delete,
+    func,
     literal_column,
     null,
     select,
@@ -30,9 +31,9 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, seconds_between
 from shared.db.prepared import Prepared
-from shared.db.tables import Attempt, Base, Checkpoint, Job, JobEvent
+from shared.db.tables import IS_QUEUED, Attempt, Base, Checkpoint, Job, JobEvent
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
-from shared.store import dependencies
+from shared.store import dependencies, dependents
 from shared.texts import storable
 
 # tables, not mapped classes: in SQLAlchemy's Core a statement costs a third of what it costs in its ORM
@@ -43,12 +44,14 @@ _DELETE_CHECKPOINT = Prepared(delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id =
 # the time of the job's last event, as far as the UPDATE that returns it sees the events
 _LAST_EVENT_AT = (
     select(_EVENTS.c.at)
-    .where(_EVENTS.c.job_id == bindparam("of_job"))
+    .where(_EVENTS.c.job_id == _JOBS.c.id)
     .order_by(_EVENTS.c.seq.desc())
     .limit(1)
+    .correlate(_JOBS)
     .scalar_subquery()
 )
 _CHANGED = "changed jobs"  # key of `Session.info`
+_AT_ONCE = 100  # jobs whose wait ends in the transaction of their predecessor's end
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def update_of(
     *guards: ColumnElement[bool],
     now: Now,
     choice: ScalarSelect[UUID] | None = None,
+    job_ids: Sequence[UUID] = (),
     returning: Sequence[ColumnElement[Any]] = (),
     **values: Any,
 ) -> ReturningUpdate[Any]:
@@ -130,6 +134,7 @@ def update_of(
     Args:
         guards: further conditions.
         choice: the SELECT that chooses the job; None: the parameter `of_job` is its id.
+        job_ids: several jobs; none: the one that is chosen.
         returning: columns that are returned besides those that `apply` needs.
         values: further columns that change.
     """
@@ -141,7 +146,8 @@ def update_of(
         values |= _columns_of(edge.target, now)
     return (
         update(_JOBS)
-        .where(_JOBS.c.id == job_id, _JOBS.c.state.in_(sources), *guards)
+        .where(_JOBS.c.id.in_(job_ids) if job_ids else _JOBS.c.id == job_id)
+        .where(_JOBS.c.state.in_(sources), *guards)
         .values(version=_JOBS.c.version + bindparam("event_count"), **values)
         .returning(
             *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, _JOBS.c.has_dependents, now().label("now")),
@@ -187,19 +193,44 @@ def apply(
     note_changed(session, [row.id])
     if outcome is not None:
         _finish_attempt(session, AttemptId(row.id, row.attempt), outcome, failure, now)
-    if row.has_dependents:
-        _end_wait_of_dependents(session, row.id, EVENTS[events[-1].type].target, now)
+    target = EVENTS[events[-1].type].target
+    if row.has_dependents and target in TERMINAL:
+        end_waits(session, {row.id: target}, limit=_AT_ONCE, now=now)
     return row
 
 
-def _end_wait_of_dependents(session: Session, job_id: UUID, state: JobState | None, now: Now) -> None:
-    if state == JobState.SUCCEEDED:
-        note_changed(session, dependencies.count_off(session, job_id))
-    elif state in TERMINAL:
-        ended = dependencies.ended(state)
-        reason = {"code": "predecessor", "message": f"job {job_id}, which it was to run after, has {ended}"}
-        cancel = partial(change, session, EventType.CANCELLED, now=now, data=reason)
-        dependencies.cancel_dependents(session, job_id, cancel)
+def end_waits(session: Session, ended: Mapping[UUID, JobState], *, limit: int, now: Now) -> int:
+    """Count off jobs that have succeeded, and cancel those that wait for others that have ended.
+
+    Args:
+        ended: terminal jobs, with their states; those for which others still wait then are noted.
+        limit: how many jobs may wait for fewer, and how many may be cancelled.
+
+    Returns:
+        How many jobs changed.
+    """
+    succeeded = {job_id for job_id, state in ended.items() if state == JobState.SUCCEEDED}
+    fewer, reasons = dependents.count_off(session, succeeded, limit), {}
+    note_changed(session, fewer)
+    for job_id, after_id in dependents.doomed(session, ended.keys() - succeeded, limit).items():
+        how = dependencies.ended(ended.get(after_id, JobState.CANCELLED))  # one in between is cancelled here
+        message = f"job {after_id}, which it was to run after, has {how}"
+        reasons[job_id] = {"code": "predecessor", "message": message}
+    cancelled = _cancel_queued(session, reasons, now) if reasons else []
+    dependents.note_left(session, [*ended, *cancelled])
+    return len(fewer) + len(cancelled)
+
+
+def _cancel_queued(session: Session, reasons: Mapping[UUID, dict[str, Any]], now: Now) -> list[UUID]:
+    """Cancel queued jobs, each with these details of its event, by a statement a table; return their ids."""
+    ids = dependents.lock_queued(session, reasons)
+    cancelled = update_of(EventType.CANCELLED, IS_QUEUED, job_ids=ids, now=now)
+    rows = session.connection().execute(cancelled, {"event_count": 1}).all() if ids else []
+    events = [_rows([NewEvent(EventType.CANCELLED, reasons[row.id])], row) for row in rows]
+    session.execute(delete(Checkpoint).where(Checkpoint.job_id.in_(ids)))
+    insert_rows(session, _EVENTS, [*chain.from_iterable(events)])
+    note_changed(session, ids)
+    return ids
 
 
 def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
@@ -208,7 +239,9 @@ def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
     if state != JobState.RUNNING:
         values |= {"lease_owner": None, "lease_expires_at": None, "phase": None}
     if state in TERMINAL:
-        values |= {"finished_at": now(), "duration_s": seconds_between(Job.started_at, now())}
+        ran = seconds_between(_ATTEMPTS.c.started_at, func.coalesce(_ATTEMPTS.c.finished_at, now()))
+        of_attempts = select(func.sum(ran)).where(_ATTEMPTS.c.job_id == _JOBS.c.id).correlate(_JOBS)
+        values |= {"finished_at": now(), "duration_s": of_attempts.scalar_subquery()}
     return values
 
 

@@ -45,11 +45,12 @@ AttemptKey = tuple[UtcTime, UUID, Annotated[int, Field(ge=1, le=2**31 - 1)]]
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """The worker that runs an attempt, its device, and the versions of its libraries."""
+    """The worker that runs an attempt, its device, its libraries' versions, and its kernel's boot id."""
 
     name: str
     device: str
     versions: dict[str, str]
+    boot_id: str | None = None
 
 
 def page(

@@ -16,13 +16,13 @@ from typing import Any, Self
 from uuid import UUID
 
 import psutil
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from shared.broker import Broker
 from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.db.tables import Job, JobEvent, Worker
-from shared.lifecycle import EventType, JobState, WorkerState
+from shared.db.tables import Attempt, Job, JobEvent, Worker
+from shared.lifecycle import AttemptOutcome, EventType, JobState, WorkerState
 from shared.schemas import TrainSpec
 from shared.settings import Settings
 from shared.store import dispatch, job_edits
@@ -259,6 +259,11 @@ class Cluster:
     def job(self, job_id: UUID) -> Job:
         """Return a job's row as it is now."""
         return stored.job(self.database, job_id)
+
+    def lost(self, job_id: UUID) -> int:
+        """Return how many attempts at a job were lost."""
+        lost = select(func.count()).where(Attempt.job_id == job_id, Attempt.outcome == AttemptOutcome.LOST)
+        return self.database.read(lambda session: session.scalar(lost)) or 0
 
     def now(self) -> datetime:
         """Return the time of the database's clock."""

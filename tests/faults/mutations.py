@@ -146,8 +146,8 @@ MUTATIONS = [
     Mutation(
         "free slots that are not woken up for jobs whose messages were lost",
         "workers/reconciler.py",
-        "limit = self._free_slots() + requeued",
-        "limit = requeued",
+        "limit = self._free_slots() + self._requeued",
+        "limit = self._requeued",
         f"{_BROKER}::test_message_lost_with_an_idle_worker_is_sent_again",
     ),
     Mutation(
@@ -224,8 +224,8 @@ MUTATIONS = [
     Mutation(
         "crashes without a limit",
         "shared/store/recovery.py",
-        "crashes < max_crashes",
-        "True",
+        "elif crashes < max_crashes",
+        "elif True",
         f"{_KILLS}::test_job_that_kills_its_workers_fails_and_the_next_job_succeeds",
     ),
     Mutation(

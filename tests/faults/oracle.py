@@ -157,9 +157,10 @@ def _of_attempts(session: Session, job: Job, events: list[JobEvent]) -> Iterator
     open_ = [attempt.number for attempt in attempts if attempt.outcome is None]
     if open_ and job.state in TERMINAL:
         yield f"attempts {open_} never ended"
-    lost = sum(attempt.outcome == "lost" for attempt in attempts)
+    moved_on = max((event.attempt for event in events if event.type == EventType.EPOCHS_RECORDED), default=0)
+    lost = sum(attempt.outcome == "lost" and attempt.number >= moved_on for attempt in attempts)
     if lost != job.crashes:
-        yield f"{lost} of its attempts were lost, and it counts {job.crashes} crashes"
+        yield f"{lost} of its attempts were lost since its last epoch, and it counts {job.crashes} crashes"
 
 
 def _of_epochs(session: Session, job: Job, events: list[JobEvent]) -> Iterator[str]:

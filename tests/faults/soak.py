@@ -136,7 +136,7 @@ class Soak:
         unknown = sum(request.is_unknown for request in requests)
         self.log(
             f"passed: {len(ended)} jobs and {deleted} that were deleted, {sum(job.attempt for job in ended)} "
-            f"attempts, {sum(job.crashes for job in ended)} of them lost; "
+            f"attempts, {sum(map(self._cluster.lost, self._cluster.expected))} of them lost; "
             f"{len(requests)} requests of clients, {unknown} of them without a result"
         )
 

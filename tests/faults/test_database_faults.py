@@ -124,7 +124,7 @@ def test_outage_of_postgresql_that_outlasts_the_leases_loses_nothing(
         pass_seconds(cluster.settings.lease_s * 2)
         own_postgres.start()
         cluster.wait_for_all()
-        assert {cluster.job(job_id).crashes for job_id in job_ids} == {0}
+        assert {cluster.lost(job_id) for job_id in job_ids} == {0}
         assert [worker.code for worker in workers] == [None, None]
 
 
@@ -171,7 +171,7 @@ def test_commits_whose_reply_was_lost_are_applied_once(
             job_ids = [cluster.submit(epochs=4) for _ in range(4)]
             cluster.wait_for_all()
             proxy.cut_replies_to(lambda _: False)
-            assert {cluster.job(job_id).crashes for job_id in job_ids} == {0}
+            assert {cluster.lost(job_id) for job_id in job_ids} == {0}
 
 
 def test_silently_dropped_database_connection_is_noticed(
@@ -297,7 +297,7 @@ def test_damaged_checkpoint_is_not_used_and_the_job_starts_over(cluster: Cluster
     cluster.epochs_may_repeat = True
     cluster.worker()
     ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
-    assert (ended.attempt, ended.crashes) == (2, 1)
+    assert (ended.attempt, cluster.lost(ended.id)) == (2, 1)
 
 
 def test_job_succeeds_after_a_full_disk_has_space_again(

@@ -263,7 +263,7 @@ def test_an_attempt_stops_two_thirds_of_a_lease_after_the_database_and_goes_on_w
         own_postgres.start()
         with within(cluster.settings.reconcile_s), Burden(cluster):
             wait_until(lambda: cluster.job(job_id).attempt == 2, "the next attempt runs", timeout=30)
-        assert cluster.job(job_id).crashes == 0
+        assert cluster.lost(job_id) == 0
         assert stored.attempt(cluster.database, job_id, 1).outcome == "released"
         cluster.cancel(job_id)
 

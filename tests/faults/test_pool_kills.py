@@ -60,7 +60,7 @@ def test_job_of_a_killed_pool_process_runs_again_within_3_s_at_the_default_setti
         # nearly all of it is the start of another process; a loaded machine gets the time of a worker's start
         assert monotonic() - killed_at < max(3.0, start_s)
         ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
-        assert (ended.attempt, ended.crashes) == (2, 1)
+        assert (ended.attempt, cluster.lost(ended.id)) == (2, 1)
         lost = first_attempt(cluster)
         message = f"pool process {pid} was killed by signal 9 (out of memory?)"
         assert (lost.outcome, lost.error_code, lost.error_message) == (
@@ -131,6 +131,20 @@ def test_job_that_kills_its_processes_fails_without_waiting_for_leases(
         assert "killed by signal 9" in str(ended.error_message)
 
 
+def test_a_job_that_goes_on_after_each_kill_survives_more_of_them_than_max_crashes(
+    new_cluster: NewCluster, redis: RedisServer, database_url: str
+) -> None:
+    with new_cluster(database_url, redis.url, max_crashes=2) as cluster:
+        cluster.worker()
+        job_id = cluster.submit(epochs=10)
+        for kill in (1, 2, 3):
+            cluster.wait_for_epoch(job_id, 2 * kill, timeout=60)
+            only_process(cluster).kill()
+            cluster.wait_for_attempt(job_id, kill + 1)
+        ended = cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=60)
+        assert (ended.attempt, ended.crashes, cluster.lost(job_id)) == (4, 0, 3)
+
+
 @pytest.mark.parametrize("moment", list(Moment))
 @pytest.mark.parametrize("transaction", ["claimed", "succeeded"])
 def test_a_kill_at_the_first_or_last_commit_leaves_the_job_to_the_next_attempt_or_ended(
@@ -142,7 +156,7 @@ def test_a_kill_at_the_first_or_last_commit_leaves_the_job_to_the_next_attempt_o
         job_id = cluster.submit()
         ended = cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=cluster.settings.lease_s - 1)
         survived = (transaction, moment) in {("claimed", Moment.BEFORE), ("succeeded", Moment.AFTER)}
-        assert (ended.attempt, ended.crashes) == ((1, 0) if survived else (2, 1))
+        assert (ended.attempt, cluster.lost(ended.id)) == ((1, 0) if survived else (2, 1))
 
 
 def test_the_job_log_has_what_a_process_printed_before_it_aborted(

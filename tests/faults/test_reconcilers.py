@@ -23,7 +23,7 @@ def test_concurrent_reconcilers_reap_a_job_once(cluster: Cluster) -> None:
     failpoint.wait()
     failpoint.release()
     ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
-    assert (ended.attempt, ended.crashes) == (2, 1)
+    assert (ended.attempt, cluster.lost(ended.id)) == (2, 1)
 
 
 def test_reconciler_suspended_during_a_reap_does_not_repeat_it(cluster: Cluster) -> None:
@@ -60,7 +60,7 @@ def test_report_that_races_a_reap_wins_if_it_is_first(cluster: Cluster) -> None:
     pass_seconds(cluster.settings.lease_s)
     failpoint.release()
     ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
-    assert (ended.attempt, ended.crashes) == (1, 0)
+    assert (ended.attempt, cluster.lost(ended.id)) == (1, 0)
 
 
 def test_report_that_races_a_reap_loses_if_it_is_later(cluster: Cluster) -> None:
@@ -75,7 +75,7 @@ def test_report_that_races_a_reap_loses_if_it_is_later(cluster: Cluster) -> None
     pass_seconds(cluster.settings.lease_s)
     failpoint.release()
     ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
-    assert (ended.attempt, ended.crashes) == (2, 1)
+    assert (ended.attempt, cluster.lost(ended.id)) == (2, 1)
 
 
 def test_renewal_that_races_a_reap_wins_if_it_is_first(
@@ -90,4 +90,4 @@ def test_renewal_that_races_a_reap_wins_if_it_is_first(
         pass_seconds(cluster.settings.lease_s + 2 * cluster.settings.reconcile_s)
         failpoint.release()
         ended = cluster.wait_for(job_id, JobState.SUCCEEDED)
-        assert (ended.attempt, ended.crashes) == (1, 0)
+        assert (ended.attempt, cluster.lost(ended.id)) == (1, 0)

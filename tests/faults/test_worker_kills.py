@@ -91,7 +91,7 @@ def test_worker_whose_pool_process_was_killed_resumes_the_job(sqlite_cluster: Cl
     [child] = worker.pool()
     child.kill()
     ended = sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
-    assert (ended.attempt, ended.crashes) == (2, 1)
+    assert (ended.attempt, sqlite_cluster.lost(ended.id)) == (2, 1)
     assert worker.code is None
 
 
@@ -237,7 +237,8 @@ def test_suspension_of_the_whole_machine_costs_no_attempt(cluster: Cluster) -> N
     pass_seconds(cluster.settings.reconcile_s * 3)
     for worker in workers:
         worker.send_all(Signals.SIGCONT)
-    assert cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 0
+    cluster.wait_for(job_id, JobState.SUCCEEDED)
+    assert cluster.lost(job_id) == 0
 
 
 @pytest.mark.parametrize("stop_signal", [SIGTERM, SIGINT])
@@ -249,8 +250,8 @@ def test_worker_that_is_stopped_releases_its_job(cluster: Cluster, stop_signal: 
     first.send(stop_signal)
     assert first.wait() == (0 if stop_signal == SIGTERM else 1)
     [released] = [id_ for id_ in job_ids if EventType.RELEASED in {e.type for e in cluster.events(id_)}]
-    ended = cluster.wait_for(released, JobState.SUCCEEDED)
-    assert ended.crashes == 0
+    cluster.wait_for(released, JobState.SUCCEEDED)
+    assert cluster.lost(released) == 0
     assert outcomes(cluster, released) == [AttemptOutcome.RELEASED, AttemptOutcome.SUCCEEDED]
 
 
@@ -285,7 +286,8 @@ def test_worker_killed_after_its_grace_period_counts_a_crash(sqlite_cluster: Clu
     wait_until(lambda: first.logged("stopping: jobs that run"), "the worker waits for its job", timeout=10)
     first.kill_all()
     sqlite_cluster.worker()
-    assert sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 1
+    sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
+    assert sqlite_cluster.lost(job_id) == 1
 
 
 def test_worker_that_cannot_run_jobs_ends_with_a_failure_status(sqlite_cluster: Cluster) -> None:

@@ -71,7 +71,7 @@ _WORKS: dict[str, Work] = {
     "cancel": lambda session: attempts.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
     "release": lambda session: attempts.release(session, _ATTEMPT, now=_CLOCK),
     "request cancel": lambda session: job_edits.request_cancel(session, _NEW.id, now=_CLOCK),
-    "reap": lambda session: recovery.reap(session, max_crashes=3, now=_CLOCK),
+    "reap": lambda session: recovery.reap(session, max_crashes=3, lease_s=30.0, now=_CLOCK),
     "claim": lambda session: _claim(session, "worker-2/1"),
     "claim by another": lambda session: _claim(session, "worker-3/1"),
     "end cancelled": lambda session: recovery.end_cancelled(session, now=_CLOCK),
@@ -266,7 +266,7 @@ def test_one_of_many_concurrent_requests_that_differ_wins_their_idempotency_key(
 
 
 def _reap(session: Session) -> list[UUID]:
-    return [lost.attempt.job_id for lost in recovery.reap(session, max_crashes=3)]
+    return [lost.attempt.job_id for lost in recovery.reap(session, max_crashes=3, lease_s=30.0)]
 
 
 def test_concurrent_reaps_count_one_crash_per_job(database: Database) -> None:

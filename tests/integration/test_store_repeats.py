@@ -95,7 +95,7 @@ def _after_the_lease(offset_s: float = 0.0, /) -> Any:
 
 def _reaped(database: Database, attempt: AttemptId, max_crashes: int = 3) -> None:
     reaped = database.write(
-        lambda session: recovery.reap(session, max_crashes=max_crashes, now=_after_the_lease)
+        lambda session: recovery.reap(session, max_crashes=max_crashes, lease_s=30.0, now=_after_the_lease)
     )
     assert [lost.attempt for lost in reaped] == [attempt]
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import ColumnElement, bindparam
 
 from shared.broker import BrokerUnavailable
+from shared.db.clock import database_now
 from shared.db.tables import UtcDateTime
 
 
@@ -22,6 +23,16 @@ class FrozenClock:
 
     def advance(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)
+
+
+class MovableClock:
+    """The database's clock, shifted by `ahead_s` seconds."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self, offset_s: float = 0.0, /) -> ColumnElement[datetime]:
+        return database_now(self.ahead_s + offset_s)
 
 
 class RecordingWaker:

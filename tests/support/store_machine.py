@@ -395,7 +395,7 @@ class StoreMachine(RuleBasedStateMachine):
         ended = self.database.write(lambda session: recovery.end_cancelled(session, now=self.clock))
         assert ended == self.model.end_cancelled()
         reaped = self.database.write(
-            lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, now=self.clock)
+            lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, lease_s=30.0, now=self.clock)
         )
         assert [lost.attempt.job_id for lost in reaped] == self.model.reap()
         request = partial(yielding.request, queue_names=["default"], min_run_s=MIN_RUN_S, now=self.clock)

@@ -200,6 +200,7 @@ class StoreModel:
                     if number == 0:  # the others have their event in common with it
                         self._apply(job, EventType.EPOCHS_RECORDED)
         if progress.epochs:
+            job.crashes = 0
             job.checkpoint = len(job.epochs)
             self.damaged.discard(job_id)
 

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import create_engine, func, select, text
 
 from shared.db.floor import own_version
-from shared.db.tables import Job, JobEvent
-from shared.lifecycle import EventType, JobState
+from shared.db.tables import Attempt, JobEvent
+from shared.lifecycle import AttemptOutcome, EventType, JobState
 from tests.faults.cluster import Cluster
 from tests.faults.programs import Api, Program
 from tests.support.paths import ROOT
@@ -56,7 +56,8 @@ def check_events(cluster: Cluster, users: Load) -> None:
 
 def interrupted(cluster: Cluster) -> int:
     """How often a worker that was replaced has given a job back; none was lost."""
-    assert cluster.database.read(lambda session: session.scalar(select(func.sum(Job.crashes)))) == 0
+    lost = select(func.count()).where(Attempt.outcome == AttemptOutcome.LOST)
+    assert cluster.database.read(lambda session: session.scalar(lost)) == 0
     released = select(func.count()).where(JobEvent.type == EventType.RELEASED)
     return cluster.database.read(lambda session: session.scalar(released)) or 0
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
-from api.deps import EndOfEventsDep, JobId, ServicesDep
+from api.deps import ENDS_WAITS, EndOfEventsDep, JobId, ServicesDep
 from api.http.auth import READ, SUBMIT, ActorDep, SubmitterDep
 from api.http.paging import PageQuery
 from api.jobs import batches, submission
@@ -159,7 +159,7 @@ def _editable(job: JobDetail) -> dict[str, str]:
     return fields | {"queue": job.queue, "priority": job.priority.value}
 
 
-@router.post("/cancel", dependencies=[SUBMIT])
+@router.post("/cancel", dependencies=[SUBMIT, ENDS_WAITS])
 def cancel_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> Response:
     """Cancel a job, and show it."""
 

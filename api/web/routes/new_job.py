@@ -26,6 +26,7 @@ from shared.errors import (
     JobNotFound,
     ModelNotFound,
     PredecessorFailed,
+    TooManyWait,
 )
 from shared.lifecycle import JobKind
 from shared.schemas import JobCreate
@@ -69,7 +70,7 @@ async def submit_form(
         submitted = await submission.submit(services, submitter, job, _key(form, job))
     except (ValidationError, InvalidSpec, ModelNotFound, AmbiguousId):
         return await run_in_threadpool(_page, request, services, kind, form, is_submitted=True)
-    except (JobNotFound, PredecessorFailed) as error:
+    except (JobNotFound, PredecessorFailed, TooManyWait) as error:
         refused = {"after": str(error)}
         return await run_in_threadpool(
             _page, request, services, kind, form, is_submitted=True, refused=refused

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from api.deps import EndOfEventsDep, ServicesDep
+from api.deps import ENDS_WAITS, EndOfEventsDep, ServicesDep
 from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep
 from api.http.paging import PageDep
 from api.jobs.sweeps import cancel
@@ -102,7 +102,7 @@ def show_sweep(
     )
 
 
-@router.post("/{sweep_id}/cancel", dependencies=[SUBMIT])
+@router.post("/{sweep_id}/cancel", dependencies=[SUBMIT, ENDS_WAITS])
 def cancel_sweep(services: ServicesDep, actor: ActorDep, sweep_id: SweepId) -> Response:
     """Cancel the unfinished jobs of a sweep, and show it."""
     cancel(services, actor, sweep_id)

@@ -119,7 +119,7 @@ def test_worker_stop_interrupts_the_attempt(make_process: MakeProcess) -> None:
 def test_attempt_whose_job_was_reaped_is_stale(make_process: MakeProcess) -> None:
     process = make_process()
     attempt = claim(process, lease_s=-1)
-    process.database.write(lambda session: recovery.reap(session, max_crashes=3))
+    process.database.write(lambda session: recovery.reap(session, max_crashes=3, lease_s=30.0))
     with heartbeat_of(process, attempt) as heartbeat:
         error = wait_until(lambda: interruption(heartbeat), "the attempt is stale")
     assert isinstance(error, StaleAttempt)
@@ -235,7 +235,7 @@ def test_process_whose_step_outlasts_its_lease_exits_and_leaves_the_job_to_other
     attempt = claim(process, lease_s=-1)
 
     def take_over() -> None:
-        process.database.write(lambda session: recovery.reap(session, max_crashes=3))
+        process.database.write(lambda session: recovery.reap(session, max_crashes=3, lease_s=30.0))
         claimed(process.database, attempt.job_id)
 
     assert end_of_hung_step(process, attempt, take_over, monkeypatch) == JobState.RUNNING

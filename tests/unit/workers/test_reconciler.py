@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
 from shared.db.clock import database_now
@@ -17,18 +17,8 @@ from shared.store import job_queries
 from shared.store.submit import submit_job
 from tests.support import stored
 from tests.support.factories import cancelled, claim_next, claimed, make_new_job, worker
-from tests.support.fakes import RecordingWaker
+from tests.support.fakes import MovableClock, RecordingWaker
 from workers.reconciler import Reconciler
-
-
-class MovableClock:
-    """The database's clock, shifted by `ahead_s` seconds."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def __call__(self, offset_s: float = 0.0, /) -> ColumnElement[datetime]:
-        return database_now(self.ahead_s + offset_s)
 
 
 @pytest.fixture
@@ -202,10 +192,12 @@ def test_outage_of_the_database_restarts_the_wait_before_reaping(
     clock: MovableClock,
 ) -> None:
     path = tmp_path_factory.mktemp("outage") / "trainshed.db"
+    path.mkdir()  # which SQLite cannot open
     database = Database(f"sqlite:///{path}", patience_s=0)
     reconciler = Reconciler(database, waker, live_settings, free_slots=slots, now=clock)
-    with pytest.raises(DBAPIError):  # there are no tables
+    with pytest.raises(DBAPIError):
         reconciler.reconcile()
+    path.rmdir()
     clock.ahead_s = live_settings.lease_s * 2
     database.migrate()
     job_id = submit(database)

@@ -1,6 +1,7 @@
 """A worker keeps its own row in the `workers` table up to date."""
 
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import select
 
@@ -30,6 +31,7 @@ def test_a_worker_registers_sends_heartbeats_and_is_marked_as_stopped(
     assert (registered.id, registered.pid, registered.slots, registered.state) == ("host:1", 1, 2, "online")
     assert registered.queues == ["default"]
     assert registered.versions["trainshed"]
+    assert registered.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert registered.memory_bytes == 1_000
     clock.advance(5)
     registration.heartbeat(now=clock)

@@ -67,6 +67,7 @@ def _described(engine: Engine, schema: str | None = None) -> dict[str, Any]:
     return {
         f"{table}: {inspected.__name__}": _normalized(inspected(table, schema=schema))
         for table in Base.metadata.tables
+        if inspector.has_table(table, schema=schema)
         for inspected in inspections
     }
 

@@ -13,6 +13,7 @@ from shared.errors import ModelNotFound, StaleAttempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
 from shared.schemas import ModelFormat
 from shared.store import attempts, evaluations, job_edits, models, results
+from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support import stored
 from tests.support.factories import (
@@ -21,6 +22,7 @@ from tests.support.factories import (
     make_evaluate_spec,
     make_evaluation,
     make_model,
+    make_new_job,
     make_progress,
     record,
     record_progress,
@@ -218,3 +220,31 @@ def test_a_released_job_is_queued_without_counting_a_failure_or_a_crash(database
     job = stored.job(database, attempt.job_id)
     assert (job.state, job.failures, job.crashes, job.next_epoch) == (JobState.QUEUED, 0, 0, 1)
     assert stored.attempt(database, attempt.job_id, 1).outcome == AttemptOutcome.RELEASED
+
+
+def test_a_job_takes_as_long_as_its_attempts_without_the_time_between_them(
+    database: Database, clock: FrozenClock
+) -> None:
+    new = make_new_job()
+    database.write(partial(submit_job, new=new, now=clock))
+    for ran_s, then_s in ((10.0, 100.0), (5.0, 0.0)):
+        attempt = claimed(database, new.id, now=clock).attempt
+        clock.advance(ran_s)
+        if then_s:
+            database.write(partial(attempts.release, attempt=attempt, now=clock))
+            clock.advance(then_s)
+    database.write(partial(attempts.cancel_attempt, attempt=attempt, now=clock))
+    assert stored.job(database, new.id).duration_s == pytest.approx(15.0, abs=0.002)
+
+
+def test_a_job_that_is_cancelled_while_it_waits_again_took_as_long_as_it_ran(
+    database: Database, clock: FrozenClock
+) -> None:
+    new = make_new_job()
+    database.write(partial(submit_job, new=new, now=clock))
+    attempt = claimed(database, new.id, now=clock).attempt
+    clock.advance(10.0)
+    database.write(partial(attempts.release, attempt=attempt, now=clock))
+    clock.advance(100.0)
+    database.write(partial(job_edits.request_cancel, job_id=new.id, now=clock))
+    assert stored.job(database, new.id).duration_s == pytest.approx(10.0, abs=0.002)

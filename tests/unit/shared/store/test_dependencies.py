@@ -10,11 +10,12 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.db.tables import Job
-from shared.errors import JobNotFound, PredecessorFailed
+from shared.errors import JobNotFound, PredecessorFailed, TooManyWait
 from shared.lifecycle import EventType, JobState
 from shared.schemas import WaitingFor
 from shared.store import attempts, dependencies, dispatch, job_edits, waits
-from shared.store.submit import submit_job
+from shared.store.submissions import NewJobs, Receipt
+from shared.store.submit import submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure
 from tests.support import factories, stored
 from tests.support.factories import make_model, make_new_job, submitted
@@ -163,3 +164,42 @@ def test_no_job_waits_for_one_that_ends_while_it_is_submitted(database: Database
             ending, submitting = threads.submit(succeed), threads.submit(submit, attempt.job_id)
             ending.result(20)
             assert stored.job(database, submitting.result(20)).waits_for == 0
+
+
+def test_a_job_after_one_that_too_many_are_to_run_after_is_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "MAX_WAITING", 3)
+    first, other = submitted(database), submitted(database)
+    waiting = [submitted(database, after=(first,)) for _ in range(2)]
+    jobs = [make_new_job(after=(first, other)) for _ in range(2)]
+    outcomes = database.write(partial(submit_jobs, requests=[NewJobs([job]) for job in jobs]))
+    assert [type(outcome) for outcome in outcomes] == [Receipt, TooManyWait]
+    assert f"at most 3 jobs can run after job {first}" in str(outcomes[1])
+    assert submitted(database, after=(waiting[0], other))
+
+
+def test_a_job_at_the_end_of_too_long_a_chain_is_refused_until_the_chain_has_moved_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "MAX_WAITING", 3)
+    chain = [submitted(database)]
+    for _ in range(3):
+        chain.append(submitted(database, after=(chain[-1],)))
+    with pytest.raises(TooManyWait, match=f"job {chain[-1]} is the last of 3 jobs"):
+        submitted(database, after=(chain[-1],))
+    for _ in range(20):  # a chain that moves on is never too long
+        _succeed(database)
+        chain.append(submitted(database, after=(chain[-1],)))
+
+
+def test_a_chain_is_followed_through_the_predecessors_that_wait_longest(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "MAX_WAITING", 3)
+    first, short = submitted(database), submitted(database)
+    second = submitted(database, after=(first,))
+    third = submitted(database, after=(second, short))
+    fourth = submitted(database, after=(short, third, first))
+    with pytest.raises(TooManyWait, match=f"job {fourth}"):
+        submitted(database, after=(short, fourth))

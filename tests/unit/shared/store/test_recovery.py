@@ -4,11 +4,13 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+import pytest
+
 from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState
 from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
-from shared.store import attempts, job_edits, job_logs, recovery, results
+from shared.store import attempts, claims, job_edits, job_logs, recovery, results
 from shared.store.claims import Claim
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
@@ -20,9 +22,11 @@ from tests.support.factories import (
     make_epoch,
     make_new_job,
     make_progress,
+    make_worker_info,
     set_columns,
     submitted,
     succeeded,
+    worker,
 )
 from tests.support.fakes import FrozenClock
 from tests.support.stored import all_rows
@@ -45,7 +49,9 @@ def _running(database: Database, clock: FrozenClock, **overrides: object) -> Att
 
 
 def _reap(database: Database, clock: FrozenClock, max_crashes: int = 3) -> list[UUID]:
-    lost = database.write(lambda session: recovery.reap(session, max_crashes=max_crashes, now=clock))
+    lost = database.write(
+        lambda session: recovery.reap(session, max_crashes=max_crashes, lease_s=30.0, now=clock)
+    )
     return [each.attempt.job_id for each in lost]
 
 
@@ -166,6 +172,93 @@ def test_a_job_whose_processes_are_lost_fails_after_the_maximum_number_of_crashe
     job = stored.job(database, job_id)
     assert (job.state, job.crashes, job.error_code) == (JobState.FAILED, 2, "worker_lost")
     assert str(job.error_message).endswith("The last: it broke")
+
+
+def _record_epoch(database: Database, clock: FrozenClock, attempt: AttemptId, epoch: int) -> None:
+    progress = make_progress(make_epoch(epoch))
+    record = partial(attempts.record, attempt=attempt, progress=progress, lease_s=_LEASE_S, now=clock)
+    database.write(record)
+
+
+def test_crashes_count_since_the_last_recorded_epoch(database: Database, clock: FrozenClock) -> None:
+    job_id = _submitted(database, clock)
+    for epoch in range(3):
+        attempt = claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
+        _record_epoch(database, clock, attempt, epoch)
+        _take(database, clock, "host/a", max_crashes=2)
+        assert stored.job(database, job_id).crashes == 1
+    claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
+    _take(database, clock, "host/a", max_crashes=2)
+    job = stored.job(database, job_id)
+    assert (job.state, job.crashes) == (JobState.FAILED, 2)
+    assert str(job.error_message).startswith("2 workers were lost")
+
+
+def test_a_release_with_epochs_is_progress_too(database: Database, clock: FrozenClock) -> None:
+    job_id = _submitted(database, clock)
+    claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
+    _take(database, clock, "host/a")
+    attempt, progress = _claimed(database, clock, job_id).attempt, make_progress(make_epoch(0))
+    database.write(partial(attempts.release, attempt=attempt, progress=progress, now=clock))
+    assert stored.job(database, job_id).crashes == 0
+
+
+def test_a_job_that_loses_very_many_workers_fails_whatever_it_has_achieved(
+    database: Database, clock: FrozenClock
+) -> None:
+    job_id, most = _submitted(database, clock), recovery.MAX_LOST * 2
+    for epoch in range(most):
+        assert stored.job(database, job_id).state == JobState.QUEUED
+        attempt = claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
+        _record_epoch(database, clock, attempt, epoch)
+        _take(database, clock, "host/a", max_crashes=2)
+    job = stored.job(database, job_id)
+    assert (job.state, job.crashes, job.error_code) == (JobState.FAILED, 1, "worker_lost")
+    assert str(job.error_message).startswith(f"{most} workers were lost")
+
+
+def _crashes_after_a_loss(
+    database: Database, clock: FrozenClock, boot_id: str | None, seen_before_expiry_s: float | None
+) -> int:
+    """Lose a worker of this boot; another of the boot `old` was seen so long before the lease expired."""
+    info = make_worker_info(name="host:1", boot_id=boot_id)
+    job_id = _submitted(database, clock)
+    claim = partial(claims.claim, queues=["default"], worker=info, owner="host:1/a/x", lease_s=_LEASE_S)
+    database.write(partial(claim, now=clock))
+    expiry = clock.moment + timedelta(seconds=_LEASE_S)
+    if seen_before_expiry_s is not None:
+        seen_at = expiry - timedelta(seconds=seen_before_expiry_s)
+        worker(database, id="host:2", boot_id="old", heartbeat_at=seen_at)
+    # the container has the same name after a reboot, and its worker the same id
+    worker(database, id="host:1", boot_id="new", heartbeat_at=expiry)
+    clock.advance(_LEASE_S + 1)
+    assert _reap(database, clock) == [job_id]
+    assert stored.attempt(database, job_id, 1).outcome == AttemptOutcome.LOST
+    return stored.job(database, job_id).crashes
+
+
+@pytest.mark.parametrize(
+    ("boot_id", "seen_before_expiry_s", "crashes"),
+    [
+        ("old", None, 0),
+        (
+            "old",
+            _LEASE_S * 2 / 3,
+            0,
+        ),  # it was seen a moment after the last renewal, and then the power failed
+        ("old", 1.0, 1),
+        ("old", -0.5, 1),
+        (None, None, 1),  # of a version that does not tell
+    ],
+)
+def test_a_worker_that_is_lost_with_its_machine_is_no_crash_of_its_job(
+    database: Database,
+    clock: FrozenClock,
+    boot_id: str | None,
+    seen_before_expiry_s: float | None,
+    crashes: int,
+) -> None:
+    assert _crashes_after_a_loss(database, clock, boot_id, seen_before_expiry_s) == crashes
 
 
 def test_a_lost_attempt_ends_the_log_of_the_job_with_the_reason(

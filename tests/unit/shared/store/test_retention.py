@@ -7,7 +7,7 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
@@ -20,11 +20,12 @@ from shared.schemas import LogLevel, ModelPatch
 from shared.store import attempts, job_edits, job_logs, models, retention
 from shared.store.idempotency import Idempotency
 from shared.store.job_logs import Line
-from shared.store.submissions import NewJobs
-from shared.store.submit import submit_jobs
+from shared.store.submissions import NewJob, NewJobs
+from shared.store.submit import submit_job, submit_jobs
 from shared.store.transitions import AttemptId, changed_jobs
 from tests.support import factories, stored
 from tests.support.statements import ON_SQLITE, plan, selects
+from tests.support.waiting import wait_until
 
 _NOT_OF_JOBS = ("queue_clocks", "share_clocks", "version_floor")
 
@@ -264,3 +265,48 @@ def test_deleted_jobs_are_announced(database: Database) -> None:
         return changed_jobs(session)
 
     assert database.write(delete_and_tell) == {job_id, retry}
+
+
+def _evaluation(model_id: UUID) -> NewJob:
+    spec = factories.make_evaluate_spec(model_id)
+    return factories.make_new_job(kind="evaluate", spec=spec, model_id=model_id)
+
+
+def test_a_job_that_is_to_evaluate_a_model_that_was_purged_meanwhile_is_refused(database: Database) -> None:
+    job_id, model = factories.succeeded(database)
+    assert database.write(partial(retention.delete_models, job_ids=[job_id])) == 1
+    with pytest.raises(ModelNotFound, match=f"no model {model.id}"):
+        database.write(partial(submit_job, new=_evaluation(model.id)))
+
+
+@pytest.mark.parametrize("delete", [retention.delete_models, retention.delete_jobs])
+def test_a_model_is_not_purged_while_a_job_is_submitted_that_evaluates_it(
+    postgresql: Database, delete: Callable[..., int]
+) -> None:
+    job_id, model = factories.succeeded(postgresql)
+    with postgresql.engine.connect() as connection, Session(connection) as session:
+        submit_job(session, _evaluation(model.id))
+        assert postgresql.write(partial(delete, job_ids=[job_id])) == 0
+        session.commit()
+    assert postgresql.write(partial(delete, job_ids=[job_id])) == 0
+
+
+@pytest.mark.parametrize("delete", [retention.delete_models, retention.delete_jobs])
+def test_a_submission_waits_for_the_purge_of_the_model_that_it_evaluates(
+    postgresql: Database, delete: Callable[..., int]
+) -> None:
+    job_id, model = factories.succeeded(postgresql)
+    submit = partial(submit_job, new=_evaluation(model.id))
+    with ThreadPoolExecutor(1) as thread, postgresql.engine.connect() as connection:
+        with Session(connection) as session:
+            assert delete(session, [job_id]) == 1
+            submitting = thread.submit(postgresql.write, submit)
+            wait_until(lambda: _waits_for_lock(postgresql), "the submission waits")
+            session.commit()
+        with pytest.raises(ModelNotFound):
+            submitting.result(20)
+
+
+def _waits_for_lock(database: Database) -> bool:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    return bool(database.read(lambda session: session.scalar(waiting)))
