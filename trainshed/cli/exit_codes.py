@@ -70,6 +70,7 @@ class CommandGroup(TyperGroup):
                     say(f"Error: {message}", "red")
             raise typer.Exit(_exit_code(error)) from error
         except TyperException as error:  # a usage error of the parser's
+            options.advise(error)
             if not as_json:
                 raise
             _write_error(error, [error.format_message()])
