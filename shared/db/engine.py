@@ -81,8 +81,12 @@ class Database:
         self._refusal = ""
         self._write_lock = Lock()
         self._committed = committed
-        self._writers = sessionmaker(self.engine, class_=_Session, expire_on_commit=False)
-        self._readers = sessionmaker(self.read_engine, class_=_Session, expire_on_commit=False)
+        self._writers: sessionmaker[Session] = sessionmaker(
+            self.engine, class_=_Session, expire_on_commit=False
+        )
+        self._readers: sessionmaker[Session] = sessionmaker(
+            self.read_engine, class_=_Session, expire_on_commit=False
+        )
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction of its own and commit it.
