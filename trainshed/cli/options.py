@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from shared.schemas import ModelKind, Optimizer, Priority, SpecChanges, TrainJobCreate, TrainRequest
+from shared.schemas.limits import number_limits, properties
 from trainshed.cli import completion
 from trainshed.cli.formatting import seconds_until
 from trainshed.cli.output import say
@@ -36,6 +37,9 @@ def _option(
 ) -> Any:
     """Return the option for a field of a request; the help shows the default, which the server applies."""
     value = schema.model_fields[field].default
+    limits = number_limits(properties(schema)[field])
+    if " to " in limits and limits not in text:
+        text = f"{text.removesuffix('.')}, {limits}."
     shown = default or (str(value) if value else False)
     return typer.Option(
         *names, help=text, show_default=shown, rich_help_panel=panel, autocompletion=autocompletion
