@@ -110,7 +110,7 @@ def id_in_path(name: str, noun: str, find: Callable[[Session, UUID | str], UUID]
     ) -> UUID:
         if isinstance(reference, UUID):
             return reference
-        return await run_in_threadpool(services.database.read, partial(find, reference=reference))
+        return await run_in_threadpool(services.database.read, lambda session: find(session, reference))
 
     return Depends(whole_id)
 

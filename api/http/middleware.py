@@ -81,7 +81,8 @@ class RequestContext:
             _log.exception("a request failed", method=scope["method"], path=scope["path"])
             if started:
                 raise
-            response = problems.respond(Request(scope), problems.INTERNAL, problems.INTERNAL.advice)
+            kind = problems.INTERNAL
+            response = problems.respond(Request(scope), kind, f"{kind.title}. {kind.advice}")
             await response(scope, receive, send_with_headers)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from anyio import to_thread
@@ -170,7 +170,7 @@ def with_whole_ids(services: Services, request: R) -> R:
     if _has_whole_ids(request):
         return request
     after = services.database.read(partial(references.find_jobs, references=request.after))
-    return request.model_copy(update={"after": after})
+    return cast(R, request.model_copy(update={"after": after}))
 
 
 def _has_whole_ids(request: TrainJobCreate | EvaluateJobCreate) -> bool:

@@ -84,9 +84,13 @@ def combinations(request: SweepCreate) -> Iterator[Parameters]:
     """Yield the parameters of each job, in an order that depends on the request alone.
 
     Raises:
-        InvalidSpec: there are more than `MAX_SWEEP_JOBS`, or a range is empty.
+        InvalidSpec: there are more than `MAX_SWEEP_JOBS`, or equal ones, or a range is empty.
     """
     if isinstance(request, GridSweepCreate):
+        for name, choices in request.parameters.items():
+            if repeated := [value for value in choices if choices.count(value) > 1]:
+                detail = f"must be different values: {repeated[0]} would be the value of equal jobs"
+                raise InvalidSpec(name, detail, "parameters")
         count = math.prod(map(len, request.parameters.values()))
         if count > MAX_SWEEP_JOBS:
             longest = max(request.parameters, key=lambda name: len(request.parameters[name]))

@@ -182,7 +182,7 @@ def _change(
         if is_unavailable(error):
             raise
         _log.exception("a job of a batch failed", job_id=str(job_id))
-        return _failed(job_id, INTERNAL)
+        return _failed(job_id, INTERNAL, f"{INTERNAL.title}. {INTERNAL.advice}")
 
 
 def _failed(job_id: UUID, kind: ProblemType, detail: str | None = None) -> BatchResult:

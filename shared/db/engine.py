@@ -83,8 +83,12 @@ class Database:
         self._refusal = ""
         self._write_lock = Lock()
         self._committed = committed
-        self._writers = sessionmaker(self.engine, class_=_Session, expire_on_commit=False)
-        self._readers = sessionmaker(self.read_engine, class_=_Session, expire_on_commit=False)
+        self._writers: sessionmaker[Session] = sessionmaker(
+            self.engine, class_=_Session, expire_on_commit=False
+        )
+        self._readers: sessionmaker[Session] = sessionmaker(
+            self.read_engine, class_=_Session, expire_on_commit=False
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -105,12 +105,12 @@ def _line(detail: ErrorDetails, schema: type[BaseModel]) -> InitErrorDetails:
     if kind == "extra_forbidden" and own:
         kind, words = "unknown_field", f"unknown field: {_advice(own, schema)}"
     elif own in schema.model_fields:
-        words = in_words(detail, number_limits(properties(schema)[own]))
+        words = in_words(detail, number_limits(properties(schema).get(own, {})))
     context = {
         key: value for key, value in detail.get("ctx", {}).items() if isinstance(value, str | int | float)
     }
     context[_WORDS] = words or in_words(detail)
-    custom = PydanticCustomError(kind, "{words}", context)  # type: ignore[arg-type]  # any text
+    custom = PydanticCustomError(kind, "{words}", context)
     return InitErrorDetails(type=custom, loc=detail["loc"], input=detail["input"])
 
 

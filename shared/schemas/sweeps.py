@@ -26,6 +26,7 @@ SweptField = Literal[
     "seed",
 ]
 
+
 _Choice = Annotated[int, StrictNumber] | Annotated[float, StrictNumber] | str
 Choices = Annotated[
     tuple[_Choice, ...],

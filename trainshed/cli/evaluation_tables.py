@@ -1,6 +1,6 @@
 """Tables of evaluations and predictions, which can be read without colour."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group
@@ -116,11 +116,13 @@ def comparison_table(comparison: Comparison) -> FittedTable:
     return table
 
 
-def prediction(predictions: Predictions) -> Group:
-    """Return the prediction for one image, and the probability of each class."""
+def prediction(predictions: Predictions, class_names: Sequence[str] = ()) -> Group:
+    """Return the prediction for one image, and the probability of each class, by name if names are known."""
     [result] = predictions.data
+    names = class_names or [str(label) for label in range(len(result.probabilities))]
     table = FittedTable(text("Class"), number("Probability"), text("", 1), with_note=False)
-    for label, probability in enumerate(result.probabilities):
-        table.add_row(str(label), decimal(probability), ProgressBar(total=1, completed=probability, width=30))
-    head = f"No digit found: {_NO_DIGIT[result.reason]}" if result.reason else str(result.prediction)
+    for name, probability in zip(names, result.probabilities, strict=True):
+        table.add_row(cell(name), decimal(probability), ProgressBar(total=1, completed=probability, width=30))
+    found = "" if result.prediction is None else printable(names[result.prediction])
+    head = f"No digit found: {_NO_DIGIT[result.reason]}" if result.reason else found
     return Group(Text(head, "bold"), Text(f"by model {predictions.model_id}", "dim"), table)

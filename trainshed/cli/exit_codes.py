@@ -49,7 +49,16 @@ class CommandGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options of all commands, which may be given anywhere."""
+        _hide_types_of_switches(self, ctx)
         return super().parse_args(ctx, _with_those_of_all_commands_first(args))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, prepared to show its help."""
+        command = super().get_command(ctx, cmd_name)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            if each is not None:
+                _hide_types_of_switches(each, ctx)
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -69,12 +78,20 @@ class CommandGroup(TyperGroup):
                     say(f"Error: {message}", "red")
             raise typer.Exit(_exit_code(error)) from error
         except TyperException as error:  # a usage error of the parser's
+            options.advise(error)
             if not as_json:
                 raise
             _write_error(error, [error.format_message()])
             raise typer.Exit(ExitCode.USAGE) from error
         except OSError as error:
             raise _output_failed(error) from error
+
+
+def _hide_types_of_switches(command: Any, ctx: Any) -> None:
+    """Have a command's help show no type after its switches, as if they took a value."""
+    for parameter in command.get_params(ctx):
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
 
 
 def _with_those_of_all_commands_first(args: list[str]) -> list[str]:

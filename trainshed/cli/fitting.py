@@ -18,8 +18,8 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        leaves: where the table is too wide, columns with a greater number are left out before others, those
-            with 0 never.
+        leaves: where the table is too wide, columns with a greater number are left out before others, and of
+            equal ones the last.
         folds: whether its values may take several lines before a column is left out: names and
             explanations, and nothing that commands take, since one copies a line.
     """
@@ -65,31 +65,33 @@ class FittedTable:
         self._rows.append(cells)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
-        natural = [self._natural_width(index, console, options) for index in range(len(self._columns))]
+        natural = [self._width(index, console, options) for index in range(len(self._columns))]
         if self._continued:
             for number_of_part, part in enumerate(_parts(natural, options.max_width)):
                 if number_of_part:
                     yield Text()
                 yield self._table(part, natural, options.max_width)
             return
+        if _total(natural) > options.max_width:  # each word of a head on a line of its own
+            natural = [self._width(index, console, options, "\n") for index in range(len(self._columns))]
         shown = self._shown(natural, options.max_width)
         yield self._table(shown, natural, options.max_width)
         missing = [column.name for index, column in enumerate(self._columns) if index not in shown]
         if missing and self._with_note:
             yield Text(f"Left out to fit: {', '.join(missing)} (see --json).", "dim")
 
-    def _natural_width(self, index: int, console: Console, options: ConsoleOptions) -> int:
-        """Return the width of a column in which each value has one line."""
+    def _width(self, index: int, console: Console, options: ConsoleOptions, space: str = " ") -> int:
+        """Return the width of a column in which each value has one line, and its head where `space` is."""
         unbounded = options.update(width=_UNBOUNDED)
-        cells = [Text(self._columns[index].name), *(row[index] for row in self._rows)]
+        cells = [Text(self._columns[index].name.replace(" ", space)), *(row[index] for row in self._rows)]
         return max(Measurement.get(console, unbounded, cell).maximum for cell in cells)
 
     def _shown(self, natural: Sequence[int], width: int) -> list[int]:
-        """Return the columns for which there is room, those that leave last preferred."""
+        """Return the columns for which there is room, those that leave last preferred; at least one."""
         shown: list[int] = []
         for index in sorted(range(len(natural)), key=lambda index: self._columns[index].leaves):
             needed = _total(self._least(each, natural) for each in [*shown, index])
-            if needed <= width or not self._columns[index].leaves:
+            if needed <= width or not shown:
                 shown.append(index)
         return sorted(shown)
 

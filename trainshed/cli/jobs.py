@@ -11,9 +11,10 @@ from shared.schemas import JobOrder
 from trainshed.cli import completion, options, output
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.follow import evaluation_of, follow_to_end, with_evaluation
-from trainshed.cli.references import LAST, find_job
+from trainshed.cli.references import find_job
 from trainshed.cli.tables import job_details, job_table
 from trainshed.cli.watching import watch_many
+from trainshed.operations.base import LAST
 
 _MAX_PAGE_SIZE = 200  # of the server
 

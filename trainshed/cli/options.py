@@ -10,8 +10,11 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from shared.schemas import ModelKind, Optimizer, Priority, TrainJobCreate, TrainRequest
+from shared.schemas import ModelKind, Optimizer, Priority, SpecChanges, TrainJobCreate, TrainRequest
+from shared.schemas.limits import number_limits, properties
 from trainshed.cli import completion
+from trainshed.cli.formatting import seconds_until
+from trainshed.cli.output import say
 from trainshed.client import Client
 from trainshed.errors import UsageError
 
@@ -34,6 +37,9 @@ def _option(
 ) -> Any:
     """Return the option for a field of a request; the help shows the default, which the server applies."""
     value = schema.model_fields[field].default
+    limits = number_limits(properties(schema)[field])
+    if " to " in limits and limits not in text:
+        text = f"{text.removesuffix('.')}, {limits}."
     shown = default or (str(value) if value else False)
     return typer.Option(
         *names, help=text, show_default=shown, rich_help_panel=panel, autocompletion=autocompletion
@@ -162,6 +168,12 @@ def time_of(text: str) -> datetime:
         raise UsageError(f"{text!r} is not a time, such as 2026-01-31 or 2026-01-31T12:00") from error
 
 
+def note_past(at: datetime | None) -> None:
+    """Say that a job starts at once if the time before which it must not start is over."""
+    if at is not None and seconds_until(at) < 0:
+        say(f"--at {at.isoformat(timespec='minutes')} is in the past: the job may start at once.", "yellow")
+
+
 At = Annotated[
     datetime | None,
     typer.Option(
@@ -239,6 +251,15 @@ def typed(command: Any, path: Sequence[int | str]) -> str:
     if own is not None:
         return str(own.opts[0]) if own.param_type_name == "option" else (own.metavar or own.name).upper()
     return f"--set {name}" if "override" in parameters else name
+
+
+def advise(error: Any) -> None:
+    """Have a parser's error about an option of `train` that a clone has not say how to set the field."""
+    field = getattr(error, "option_name", "").removeprefix("--").replace("-", "_")
+    command = error.ctx.command if getattr(error, "ctx", None) else None
+    if field in SpecChanges.model_fields and typed(command, [field]) == f"--set {field}":
+        error.possibilities = None
+        error.message = f"No such option: {error.option_name}; replace a field by `--set {field}=VALUE`"
 
 
 def json_or_text(value: str) -> Any:

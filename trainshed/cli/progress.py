@@ -157,7 +157,9 @@ def queue_position(job: JobDetail) -> str:
     reason = f"; {waiting_reason(job)}" if job.waiting_for else ""
     soon = "" if job.starts_in_s is None else f"; starts in about {job.starts_in_s:,.0f} s"
     share = ""
-    if job.share_queued is not None and job.share_running is not None:
+    # a position beyond the jobs of its own share: others wait before it
+    is_shared = job.share_queued is not None and job.queue_position > job.share_queued
+    if is_shared and job.share_queued is not None and job.share_running is not None:
         share = (
             f"; {job.share_running:,} of the {job.share_running + job.share_queued:,} jobs of its share run"
         )

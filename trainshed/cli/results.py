@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from shared.schemas import ModelDetail, ModelFormat, ModelReference, ModelSummary
+from shared.schemas import ModelDetail, ModelFormat, ModelPatch, ModelReference, ModelSummary
 from trainshed.cli import completion, options
 from trainshed.cli.evaluation_tables import comparison_table, misclassified_table, prediction
 from trainshed.cli.formatting import decimal, short_id
@@ -19,6 +20,7 @@ from trainshed.cli.references import find_job, find_model, if_exists
 from trainshed.cli.tables import model_details, model_table
 from trainshed.client import Client
 from trainshed.errors import UsageError
+from trainshed.operations.base import valid
 from trainshed.operations.fields import ModelChanges
 
 _MAX_PAGE_SIZE = 100  # of the server
@@ -101,6 +103,7 @@ def model(
         changes["alias"] = alias or None
     if description is not None:
         changes["description"] = description or None
+    valid(ModelPatch, changes)  # before an alias is looked up that cannot be one
     detail = server.model(find_model(server, model))
     if changes:
         detail, moves = _change(server, detail, changes)
@@ -132,7 +135,14 @@ def predict(
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     reference = find_model(server, model) if model else _newest(server)
     predictions = server.predict(image, reference, threshold=threshold)
-    write_result(predictions, prediction, as_json=as_json)
+    names = () if as_json else _class_names(server, reference)
+    write_result(predictions, partial(prediction, class_names=names), as_json=as_json)
+
+
+def _class_names(server: Client, reference: ModelReference) -> Sequence[str]:
+    """Return the names of a model's classes; none if the server no longer has its dataset."""
+    dataset = server.model(reference).dataset
+    return next((each.class_names for each in server.datasets() if each.name == dataset), ())
 
 
 def compare(jobs: options.JobReferences, server: options.Server, as_json: options.Json = False) -> None:

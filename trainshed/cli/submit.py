@@ -55,6 +55,7 @@ def train(
     The file of --file has the fields of `POST /v1/jobs`; options replace the file's values.
     """
     after = _ids(server, after)
+    options.note_past(scheduled_at)
     spec, job = options.given(TrainRequest, locals()), options.given(TrainJobCreate, locals())
     if file:
         request = read_train_request(file, spec, job)
@@ -86,6 +87,7 @@ def evaluate(
     The model may also be that of a job which has not ended yet, and which --after names.
     """
     after = _ids(server, after)
+    options.note_past(scheduled_at)
     spec, job = options.given(EvaluateRequest, locals()), options.given(EvaluateJobCreate, locals())
     evaluation = EvaluateRequest(model_id=_model_id(server, model, after or ()), **spec)
     request = EvaluateJobCreate(kind=JobKind.EVALUATE, spec=evaluation, **job)

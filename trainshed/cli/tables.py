@@ -120,8 +120,8 @@ def _attempts(attempts: Sequence[Attempt]) -> FittedTable:
 def queue_table(queues: Iterable[Queue]) -> FittedTable:
     """Return queues, one per row."""
     table = FittedTable(
-        *(text("Queue"), text("State"), *(number(priority.capitalize()) for priority in Priority)),
-        *(number("Oldest", 2), number("Running"), number("Workers", 1), number("Slots", 3)),
+        *(text("Queue"), text("State"), *(number(priority.capitalize(), 1) for priority in Priority)),
+        *(number("Oldest", 3), number("Running"), number("Workers", 2), number("Slots", 4)),
     )
     for queue in queues:
         oldest = queue.oldest_waiting_s
@@ -285,8 +285,10 @@ def sweep_table(sweeps: Sequence[Sweep]) -> FittedTable:
 
 def sweep_details(sweep: SweepDetail) -> Group:
     """Return a sweep's jobs, one per row, the best first."""
-    parameters = (text(name, leaves) for leaves, name in enumerate(sweep.parameters, start=2))
-    table = FittedTable(text("Job"), text("State", 1), *parameters, number(sweep.objective))
+    # the last ones first, and the state before the first: that is what a sweep's jobs differ by
+    parameters = (text(name, 2 * place) for place, name in enumerate(sweep.parameters))
+    objective = number(sweep.objective.replace("_", " "))
+    table = FittedTable(text("Job"), text("State", 1), *parameters, objective)
     for job in sweep.jobs:
         values = (cell(str(job.parameters[name])) for name in sweep.parameters)
         table.add_row(short_id(job.job_id), state(job.state), *values, decimal(job.value))

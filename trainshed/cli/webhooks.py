@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,6 +18,15 @@ from trainshed.cli.output import confirm, say, write_json, write_result
 from trainshed.client import Client
 
 _TEST_S, _POLL_S = 15.0, 0.25  # a delivery takes at most 10 s
+
+
+class End(StrEnum):
+    """A state in which a job ends."""
+
+    SUCCEEDED = JobState.SUCCEEDED
+    FAILED = JobState.FAILED
+    CANCELLED = JobState.CANCELLED
+
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -44,7 +54,7 @@ def create(
     ] = None,
     kind: Annotated[JobKind | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
     states: Annotated[
-        list[JobState] | None,
+        list[End] | None,
         typer.Option("--state", help="Only jobs that end in this state; may be repeated."),
     ] = None,
     server: options.Server,
@@ -56,7 +66,7 @@ def create(
         description=description,
         queue=queue,
         kind=kind,
-        states=states or None,  # type: ignore[arg-type]  # pydantic refuses `queued` and `running` by name
+        states=states or None,  # type: ignore[arg-type]  # the same texts
     )
     _show_secret(created, as_json=as_json)
 
@@ -79,7 +89,7 @@ def change(
         str | None, typer.Option("--kind", help="Only jobs of this kind; empty: of both kinds.")
     ] = None,
     states: Annotated[
-        list[JobState] | None,
+        list[End] | None,
         typer.Option("--state", help="Only jobs that end in this state; may be repeated."),
     ] = None,
     paused: Annotated[

@@ -145,7 +145,7 @@ def resume(queue: QueueName, server: options.Server, as_json: options.Json = Fal
     confirm(resumed, f"Queue {queue} resumed.", as_json=as_json)
 
 
-@queues_app.command()
+@queues_app.command(context_settings={"ignore_unknown_options": True})  # -1 is a value, and refused as one
 def limit(
     *, queue: QueueName, max_running: AtMost, server: options.Server, as_json: options.Json = False
 ) -> None:

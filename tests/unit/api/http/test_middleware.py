@@ -88,6 +88,7 @@ def test_unexpected_error_is_a_problem_that_reveals_nothing(client: httpx.Client
     assert answer.status_code == 500
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["type"] == "/problems/internal"
+    assert answer.json()["detail"].startswith("Internal server error. Report it with the `request_id`")
     assert "hunter2" not in answer.text
     assert "RuntimeError" not in answer.text
 

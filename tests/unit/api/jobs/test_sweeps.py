@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.jobs.sweeps import combinations
 from shared.errors import InvalidSpec
-from shared.schemas import SweepCreate
+from shared.schemas import GridSweepCreate, SweepCreate
 
 
 def _request(**request: Any) -> SweepCreate:
@@ -97,3 +97,10 @@ def test_range_of_one_number_is_that_number() -> None:
 def test_invalid_sweep_is_refused(request_: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         _request(**request_)
+
+
+def test_equal_values_of_a_grid_are_refused_by_name() -> None:
+    request = GridSweepCreate(parameters={"epochs": (1, 2), "learning_rate": (0.1, 0.01, 0.1)})
+    with pytest.raises(InvalidSpec, match=r"must be different values: 0\.1 would be") as refused:
+        combinations(request)
+    assert (refused.value.field, refused.value.part) == ("learning_rate", "parameters")

@@ -1,6 +1,7 @@
 """Short ids: looked up by their first or last digits."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -58,7 +59,7 @@ def test_of_many_ids_with_the_same_digits_three_are_named(database: Database) ->
         factories.submitted(database, id=job_id)
     for digits in ("0190", "aaaa1111"):
         with pytest.raises(AmbiguousId, match=f"{digits}: {ids[8]}, {ids[7]}, {ids[6]}, and others; give"):
-            database.read(lambda session, digits=digits: references.find_job(session, digits))
+            database.read(partial(references.find_job, reference=digits))
 
 
 def test_a_whole_id_needs_no_statement_and_need_not_exist(database: Database) -> None:

@@ -73,3 +73,13 @@ def test_a_title_stands_above() -> None:
     table = FittedTable(text("Id"), title="Shares")
     table.add_row("1234567")
     assert next(line.strip() for line in rendered_lines(table)) == "Shares"
+
+
+def test_heads_are_broken_between_words_only_and_columns_leave_before_that() -> None:
+    table = FittedTable(text("Job"), text("evaluation accuracy"), number("Accuracy", 1))
+    table.add_row("12345678", "0.9", "0.9")
+    whole = {"Job", "evaluation", "accuracy", "Accuracy"}
+    for width in range(8, 45):
+        head = " ".join(rendered_lines(table, width)).partition("─")[0].split()
+        assert set(head) <= whole, width
+        assert ("evaluation" in head) == (width >= 20)

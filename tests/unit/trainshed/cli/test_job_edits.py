@@ -65,3 +65,38 @@ def test_a_mistake_in_what_a_clone_changes_is_explained(
     result = cli.run("clone", cli.api.add(make_job()), "--set", override)
     assert result.stderr == f"Error: {message}\n"
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("clone", "last", "--epochs", "5"),
+            "No such option: --epochs; replace a field by `--set epochs=VALUE`",
+        ),
+        (("clone", "last", "--nosuch", "5"), "No such option: --nosuch"),
+        (("queues", "limit", "default", "-1"), "'-1' is neither a number from 1 nor `none`"),
+        (
+            ("webhooks", "create", "https://example.org/", "--state", "queued"),
+            "'succeeded', 'failed', 'cancelled'",
+        ),
+        (("webhooks", "create", "nope"), "URL: must be an http or https address"),
+        (("keys", "create", ""), "NAME: must have at least 1 character"),
+        (("model", "champion", "--alias", "Bad Alias"), "--alias: must have only lower-case letters"),
+        (("clone", "last", "--set", "epochs=-1"), "--set epochs: must be 1 to 1,000, not -1"),
+    ],
+)
+def test_an_error_names_what_the_command_has(
+    cli: CommandLine, arguments: tuple[str, ...], message: str
+) -> None:
+    cli.api.add(make_job())
+    result = cli.run(*arguments)
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert result.exit_code == 2
+
+
+def test_a_time_that_is_over_is_told_and_one_to_come_is_not(cli: CommandLine) -> None:
+    past = cli.run("train", "--detach", "--at", "2020-01-01T00:00Z")
+    assert past.stderr.endswith("is in the past: the job may start at once.\n")
+    assert "2020-01-0" in past.stderr
+    assert cli.run("train", "--detach", "--at", "2126-01-01").stderr == ""

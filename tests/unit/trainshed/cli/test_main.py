@@ -158,3 +158,16 @@ def test_with_json_an_error_before_the_request_has_the_same_form(
     assert detail in error["detail"]
     assert set(error) == {"type", "title", "detail"}
     assert (result.stdout, result.exit_code) == ("", 2)
+
+
+@pytest.mark.parametrize("command", ["", "train", "keys", "keys create", "webhooks change"])
+def test_the_help_shows_no_type_after_a_switch(cli: CommandLine, command: str) -> None:
+    help_text = cli.run(*command.split(), "--help").stdout
+    assert "--help" in help_text
+    assert "bool" not in help_text
+
+
+def test_the_help_shows_the_range_of_a_number(cli: CommandLine) -> None:
+    help_text = " ".join(cli.run("train", "--help").stdout.replace("│", " ").split())
+    assert "Passes over the training images, 1 to 1,000." in help_text
+    assert "0 to 1, count" in help_text

@@ -6,7 +6,14 @@ from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import LastMetrics
 from tests.support.command_line import rendered_lines
 from tests.support.fake_api import T0, make_attempt, make_job, make_progress
-from trainshed.cli.progress import EpochTimes, activity, ended_attempt, live_progress, progress_bar
+from trainshed.cli.progress import (
+    EpochTimes,
+    activity,
+    ended_attempt,
+    live_progress,
+    progress_bar,
+    queue_position,
+)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -85,3 +92,10 @@ def test_an_epoch_is_timed_from_its_first_sight_until_the_next_or_another_attemp
     ):
         times.append(epochs.since_s(job))
     assert times == [0.0, 7.0, 0.0, 1.0, 0.0]
+
+
+def test_the_share_of_a_queued_job_is_told_only_where_others_wait_before_it() -> None:
+    alone = make_job(queue_position=1, share_queued=1, share_running=0)
+    assert queue_position(alone) == "position 1 in the queue"
+    behind = make_job(queue_position=9, share_queued=3, share_running=1)
+    assert "1 of the 4 jobs of its share run" in queue_position(behind)

@@ -29,7 +29,7 @@ def _run(url: str, *arguments: object) -> Result:
 def test_the_newest_model_predicts_an_image(url: str, drawing: Path) -> None:
     result = _run(url, "predict", drawing)
 
-    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "3")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "Three")
     [model] = json.loads(_run(url, "models", "--json").stdout)
     assert f"by model {model['id']}" in result.stdout
     [prediction] = json.loads(_run(url, "predict", drawing, "--json").stdout)["data"]

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from shared.lifecycle import AttemptOutcome, JobState
-from shared.schemas import ApiKey, Objective, Priority, Queue, Scope, Sweep
+from shared.schemas import ApiKey, Objective, Priority, Queue, Scope, Sweep, SweepDetail, SweepResult
 from tests.support.command_line import rendered_lines
 from tests.support.fake_api import (
     T0,
@@ -27,6 +27,7 @@ from trainshed.cli.tables import (
     model_details,
     model_table,
     queue_table,
+    sweep_details,
     sweep_table,
     worker_table,
 )
@@ -94,9 +95,44 @@ def _lists() -> dict[str, FittedTable]:
 def test_lists_fit_and_what_commands_take_is_whole(name: str, width: int) -> None:
     shown = rendered_lines(_lists()[name], width)
     assert max(map(len, shown)) <= width
-    first = [rendered_lines(_lists()[name], each)[2].split()[0] for each in (width, 1_000)]
+    first = [_rows(rendered_lines(_lists()[name], each))[0].split()[0] for each in (width, 1_000)]
     assert len(first[0]) == len(first[1])
     assert "…" not in "".join(shown)
+
+
+def _rows(lines: list[str]) -> list[str]:
+    """The lines of a table below its head, which has several where it is narrow."""
+    return lines[next(index for index, line in enumerate(lines) if set(line) == {"─"}) + 1 :]
+
+
+def test_at_40_columns_a_sweep_shows_its_first_parameter_and_its_value() -> None:
+    result = SweepResult(
+        job_id=uuid4(), state=JobState.SUCCEEDED, parameters={"learning_rate": 0.001, "epochs": 2}, value=0.9
+    )
+    sweep = SweepDetail(
+        id=uuid4(),
+        name=None,
+        strategy="grid",
+        parameters={"learning_rate": [0.001], "epochs": [2]},
+        states={JobState.SUCCEEDED: 1},
+        objective=Objective.EVALUATION_ACCURACY,
+        best=None,
+        created_at=T0,
+        jobs=(result,),
+    )
+    lines = rendered_lines(sweep_details(sweep), 40)
+    assert [line for line in lines if "0.001" in line and "0.9000" in line]
+    assert "learning_rate" in "".join(lines)
+    assert "Left out to fit: State, epochs" in " ".join(lines[-2:])
+
+
+@pytest.mark.parametrize("table", _lists().values(), ids=_lists())
+def test_at_40_columns_no_head_is_broken_within_a_word(table: FittedTable) -> None:
+    words = {word for line in rendered_lines(table, 300)[:1] for word in line.split()}
+    for width in range(20, 60):
+        lines = rendered_lines(table, width)
+        head = lines[: len(lines) - len(_rows(lines)) - 1]
+        assert {word for line in head for word in line.split()} <= words, width
 
 
 def test_at_80_columns_next_to_nothing_is_left_out() -> None:
