@@ -82,6 +82,7 @@ def _stop_parent(**_: Any) -> None:
 def _start_pool_process(**_: Any) -> None:
     # what computes gives way to what answers: the parent, and an API and a database on the same host
     os.nice(_NICENESS)
+    pool_process.lead_group()
     try:
         pool_process.start()
         tracing.start(SERVICE)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,11 +21,12 @@ from shared.settings import Settings, get_settings
 from shared.store.change_feed import ChangePublisher
 from shared.store.workers import WorkerInfo
 from shared.texts import storable
-from workers import process_output
+from workers import process_output, pulse
 from workers.executor import CPU_DEVICE, Executor
 from workers.gpus import select_gpu, visible_gpus
 from workers.job_log_handler import JobLogHandler
 from workers.process_output import ProcessOutput
+from workers.pulse import Pulse
 
 _log = log.get_logger(__name__)
 
@@ -54,6 +56,7 @@ class PoolProcess:
         database: for the thread that runs jobs; retries for long, since a failed write loses a job's work.
         heartbeat_database: for the heartbeat thread, which tries again by itself; never retries.
         output: what this process prints.
+        pulse: shows its parent that it runs.
         stop: set when the worker is being stopped.
     """
 
@@ -64,6 +67,7 @@ class PoolProcess:
     database: Database
     heartbeat_database: Database
     output: ProcessOutput
+    pulse: Pulse
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -75,6 +79,16 @@ def current() -> PoolProcess:
     if _current is None:
         raise RuntimeError("this process is not a pool process of a worker")
     return _current
+
+
+def lead_group() -> None:
+    """Make this process the head of a group of its own: what it starts ends with it, however it ends.
+
+    The group stays in the worker's session, where the local stack finds it (`trainshed/local/guardian.py`).
+    """
+    if sys.platform == "linux":
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a terminal may stop a group in its background
 
 
 def start() -> None:
@@ -104,10 +118,12 @@ def start() -> None:
         database=database(program="trainshed-job", patience_s=settings.lease_s * 2 / 3, committed=publisher),
         heartbeat_database=database(program="trainshed-heartbeat", patience_s=0, committed=publisher),
         output=output,
+        pulse=Pulse(pulse.path(own_id)),
     )
     job_log_database = database(program="trainshed-job-log", patience_s=_JOB_LOG_PATIENCE_S)
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
     output.follow()
+    process.pulse.start()
     signal.signal(STOP_SIGNAL, lambda *_: _stop(process))
     _current = process
     gc.freeze()  # nor does any of it later, while jobs run

@@ -1,5 +1,6 @@
 """One attempt, from claim to report, with each of its outcomes."""
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -136,6 +137,47 @@ def test_unforeseen_error_is_recorded_and_retried(make_process: MakeProcess) -> 
     queued = job(process, job_id)
     assert queued.state == JobState.QUEUED
     assert queued.attempts[0].error_message == "RuntimeError: an unforeseen error"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SystemExit("cannot go on"), "SystemExit: cannot go on"),
+        (GeneratorExit("left"), "GeneratorExit: left"),
+        (CancelledError("a task of the executor"), "CancelledError: a task of the executor"),
+        (BaseException("whatever"), "BaseException: whatever"),
+    ],
+)
+def test_an_error_that_is_no_exception_ends_the_attempt_at_once(
+    make_process: MakeProcess, error: BaseException, text: str
+) -> None:
+    process = make_process()
+
+    def interfere() -> None:
+        raise error
+
+    process = make_process(executor=InterferingExecutor(process.settings, interfere))
+    job_id = submitted(process.database)
+    assert run_next(process)
+    [attempt] = job(process, job_id).attempts
+    assert (attempt.outcome, attempt.error_code, attempt.error_message) == (
+        "failed",
+        "internal",
+        text.strip(),
+    )
+
+
+def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:
+    process = make_process()
+
+    def interfere() -> None:
+        raise KeyboardInterrupt
+
+    process = make_process(executor=InterferingExecutor(process.settings, interfere))
+    job_id = submitted(process.database)
+    with pytest.raises(KeyboardInterrupt):
+        run_next(process)
+    assert stored.attempt(process.database, job_id, 1).outcome is None
 
 
 def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_process: MakeProcess) -> None:
