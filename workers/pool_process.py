@@ -21,7 +21,7 @@ from shared.settings import Settings, get_settings
 from shared.store.change_feed import ChangePublisher
 from shared.store.workers import WorkerInfo
 from shared.texts import storable
-from workers import process_output, pulse
+from workers import build, process_output, pulse
 from workers.executor import CPU_DEVICE, Executor
 from workers.gpus import select_gpu, visible_gpus
 from workers.job_log_handler import JobLogHandler
@@ -93,7 +93,6 @@ def lead_group() -> None:
 
 def start() -> None:
     """Make this process ready for jobs: select its GPU, warm up its executor, open its databases."""
-    global _current
     gc.disable()  # nothing of what is imported and traced becomes garbage: to look for it takes half a second
     settings = get_settings()
     # billiard numbers the processes of its pool; the replacement of a dead process gets the same number
@@ -103,8 +102,7 @@ def start() -> None:
     loaded = time.monotonic()
     executor.warm_up()
     warm = time.monotonic()
-    device = storable(executor.device, _MAX_DEVICE_CHARS)
-    check_device(settings, device)
+    info = _info(executor, settings)
     database, publisher = partial(Database, settings.effective_database_url), ChangePublisher(settings)
     own_id = process_id(current_process().name)
     # not before: if a library ends this process while it starts, nobody reads the file
@@ -113,7 +111,7 @@ def start() -> None:
     process = PoolProcess(
         settings=settings,
         executor=executor,
-        info=WorkerInfo(name=worker_name(os.getppid()), device=device, versions=executor.versions),
+        info=info,
         id=own_id,
         database=database(program="trainshed-job", patience_s=settings.lease_s * 2 / 3, committed=publisher),
         heartbeat_database=database(program="trainshed-heartbeat", patience_s=0, committed=publisher),
@@ -122,18 +120,30 @@ def start() -> None:
     )
     job_log_database = database(program="trainshed-job-log", patience_s=_JOB_LOG_PATIENCE_S)
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
-    output.follow()
-    process.pulse.start()
-    signal.signal(STOP_SIGNAL, lambda *_: _stop(process))
-    _current = process
+    _serve(process)
     gc.freeze()  # nor does any of it later, while jobs run
     gc.enable()
     _log.info(
         "ready for jobs",
-        device=device,
+        device=info.device,
         import_s=round(loaded - started, 2),
         warm_up_s=round(warm - loaded, 2),
     )
+
+
+def _serve(process: PoolProcess) -> None:
+    global _current
+    process.output.follow()
+    process.pulse.start()
+    signal.signal(STOP_SIGNAL, lambda *_: _stop(process))
+    _current = process
+
+
+def _info(executor: Executor, settings: Settings) -> WorkerInfo:
+    device = storable(executor.device, _MAX_DEVICE_CHARS)
+    check_device(settings, device)
+    versions = {**executor.versions, **build.versions()}
+    return WorkerInfo(name=worker_name(os.getppid()), device=device, versions=versions)
 
 
 def _stop(process: PoolProcess) -> None:

@@ -33,6 +33,7 @@ from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
 
 STEP_S = 0.01
 WARM_UP_S = 40.0
+DATA_SHA256 = hashlib.sha256(b"the stub's data").hexdigest()
 
 
 class Behaviour(IntEnum):
@@ -46,6 +47,7 @@ class Behaviour(IntEnum):
     HOLDS_PYTHON = 1_000_006
     EXITS = 1_000_007
     LEAVES_CHILDREN = 1_000_008
+    LOADS_DATA = 1_000_009
 
 
 class StubExecutor:
@@ -61,6 +63,8 @@ class StubExecutor:
         """Do nothing: there are no fixed costs."""
 
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        if spec.seed == Behaviour.LOADS_DATA:
+            monitor.data(DATA_SHA256)
         monitor.phase(Phase.TRAINING)
         state = start.state if start else hashlib.sha256(str(spec.seed).encode()).digest()
         for epoch in range(start.next_epoch if start else 0, spec.epochs):

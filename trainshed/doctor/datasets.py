@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 import httpx
 
@@ -11,7 +12,7 @@ from shared.datasets.downloads import file_path
 from shared.errors import DataCorrupt, DataUnavailable
 from shared.schemas.sprite_sources import SpriteSource
 from shared.settings import Settings
-from trainshed.doctor.findings import TIMEOUT_S, Finding, error, ok
+from trainshed.doctor.findings import TIMEOUT_S, Finding, error, ok, warning
 
 
 class _UnreadableError(Exception):
@@ -31,7 +32,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     for name, source in settings.sprites.items():
         subject = f"dataset {name}"
         if catalog.is_cached(name, settings) and _is_whole(name, settings):
-            yield ok(subject, "it is in the cache, and its checksums are right")
+            yield _compared(subject, name, settings)
             continue
         heads, problems = _heads(source.images_url, source.labels_url)
         for problem in problems:
@@ -56,10 +57,30 @@ def _heads(*urls: str) -> tuple[list[_Head], list[str]]:
     return heads, problems
 
 
+def _compared(subject: str, name: str, settings: Settings) -> Finding:
+    """Compare a cache entry with the files at the dataset's addresses, as far as that costs little."""
+    source, cached = settings.sprites[name], catalog.fingerprints(name, settings)
+    found, problems = _heads(source.images_url, source.labels_url) if cached else ([], [])
+    if cached and not problems:
+        changed = [
+            public(url)
+            for url, old, new in zip((source.images_url, source.labels_url), cached, found, strict=True)
+            if old.head_sha256 != sha256(new.head).hexdigest() or new.size not in (None, old.size)
+        ]
+        if changed:
+            return warning(
+                subject,
+                f"the cache has other data than is now at {' and '.join(changed)}: jobs on this host use the "
+                "cached data, whose checksum their attempts have",
+                f"to use the new data, stop the workers and delete {catalog.entry_folder(name, settings)}",
+            )
+    return ok(subject, "it is in the cache, and its checksums are right")
+
+
 def _judged(subject: str, source: SpriteSource, images: _Head, labels: _Head) -> Finding:
     try:
         rows = sprites.check_head(
-            images.head, public(source.images_url), source.train_rows + source.test_rows
+            images.head[: sprites.HEAD_BYTES], public(source.images_url), source.train_rows + source.test_rows
         )
         if labels.size is not None:
             classes = len(source.class_names)
@@ -88,7 +109,7 @@ def _head(url: str) -> _Head:
             if not path.is_file():
                 raise _UnreadableError(f"there is no file {path}")
             with path.open("rb") as file:
-                return _Head(file.read(sprites.HEAD_BYTES), path.stat().st_size)
+                return _Head(file.read(catalog.HEAD_BYTES), path.stat().st_size)
         # uncompressed, so that lengths count the file's own bytes
         uncompressed = {"Accept-Encoding": "identity"}
         with httpx.stream(
@@ -96,7 +117,7 @@ def _head(url: str) -> _Head:
         ) as response:
             if not response.is_success:
                 raise _UnreadableError(f"{public(url)} answers {response.status_code}")
-            head = next(response.iter_bytes(sprites.HEAD_BYTES), b"")
+            head = next(response.iter_bytes(catalog.HEAD_BYTES), b"")
             is_identity = response.headers.get("Content-Encoding", "identity") == "identity"
             length = response.headers.get("Content-Length", "")
             return _Head(head, int(length) if is_identity and length.isdecimal() else None)

@@ -16,7 +16,7 @@ from shared.store import attempts, evaluations, job_edits, job_queries, models
 from shared.store.transitions import AttemptId
 from tests.support import stored
 from tests.support.factories import make_evaluate_spec, make_spec, set_columns, submitted
-from tests.support.stub_executor import Behaviour, InterferingExecutor, StubExecutor
+from tests.support.stub_executor import DATA_SHA256, Behaviour, InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
 from workers.pool_process import PoolProcess
@@ -165,6 +165,18 @@ def test_an_error_that_is_no_exception_ends_the_attempt_at_once(
         "internal",
         text.strip(),
     )
+
+
+@pytest.mark.parametrize("seed", [Behaviour.LOADS_DATA, 1])
+def test_the_attempt_has_the_checksum_of_its_data_beside_its_versions(
+    make_process: MakeProcess, seed: int
+) -> None:
+    process = make_process()
+    job_id = submitted(process.database, spec=make_spec(seed=seed))
+    assert run_next(process)
+    [attempt] = job(process, job_id).attempts
+    data = {"dataset_sha256": DATA_SHA256} if seed == Behaviour.LOADS_DATA else {}
+    assert attempt.versions == {**process.info.versions, **data}
 
 
 def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:

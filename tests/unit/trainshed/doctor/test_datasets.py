@@ -34,6 +34,7 @@ def test_files_that_are_there(found: Found, tmp_path: Path) -> None:
 def test_a_whole_cache_entry_and_a_damaged_one(found: Found, tmp_path: Path) -> None:
     settings = local_settings(tmp_path)
     catalog.load("small", settings)
+    assert of_small(settings, found) == [("ok", "it is in the cache, and its checksums are right", "")]
     for name in ("images", "labels"):
         (tmp_path / name).unlink()
     assert of_small(settings, found) == [("ok", "it is in the cache, and its checksums are right", "")]
@@ -106,3 +107,33 @@ def test_the_size_of_labels_that_the_server_does_not_tell_is_not_judged(found: F
         )
         [(severity, _, _)] = of_small(small_settings(tmp_path, images, labels), found)
         assert severity == "ok"
+
+
+@pytest.mark.parametrize("changed", ["images", "labels"])
+def test_data_that_has_changed_since_it_was_cached(found: Found, tmp_path: Path, changed: str) -> None:
+    settings = local_settings(tmp_path)
+    catalog.load("small", settings)
+    content = {"images": grey_png(IMAGES[::-1]), "labels": ONE_HOT[10:] + ONE_HOT[:10]}
+    (tmp_path / changed).write_bytes(content[changed])
+    [(severity, message, advice)] = of_small(settings, found)
+    assert severity == "warning"
+    assert message.startswith(f"the cache has other data than is now at {(tmp_path / changed).as_uri()}: ")
+    assert str(cache_folder(settings)) in advice
+
+
+def test_a_server_is_asked_whether_the_data_has_changed(found: Found, tmp_path: Path) -> None:
+    with FileServer() as server:
+        images, labels = server.serve("/images", Response(PNG)), server.serve("/labels", Response(ONE_HOT))
+        settings = small_settings(tmp_path, images, labels)
+        catalog.load("small", settings)
+        assert [severity for severity, _, _ in of_small(settings, found)] == ["ok"]
+        server.serve("/images", Response(PNG + b"more"))
+        assert [severity for severity, _, _ in of_small(settings, found)] == ["warning"]
+
+
+def test_a_cache_entry_of_an_earlier_version_is_not_compared(found: Found, tmp_path: Path) -> None:
+    settings = local_settings(tmp_path)
+    catalog.load("small", settings)
+    (cache_folder(settings) / "source.json").unlink()
+    (tmp_path / "labels").write_bytes(b"other")
+    assert [severity for severity, _, _ in of_small(settings, found)] == ["ok"]
