@@ -7,6 +7,7 @@ import os
 import signal
 from typing import Any
 
+from billiard.util import get_logger
 from celery import signals
 from celery.concurrency.asynpool import AsynPool
 from celery.worker import state
@@ -43,6 +44,7 @@ _parent: ParentProcess | None = None
 @signals.setup_logging.connect  # type: ignore[untyped-decorator, unused-ignore]
 def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_level, secrets=settings.secrets)
+    get_logger().propagate = True  # billiard's lines would be printed as they are
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator, unused-ignore]

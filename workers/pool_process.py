@@ -96,7 +96,12 @@ def start() -> None:
     gc.disable()  # nothing of what is imported and traced becomes garbage: to look for it takes half a second
     settings = get_settings()
     # billiard numbers the processes of its pool; the replacement of a dead process gets the same number
-    select_gpu(visible_gpus(), int(getattr(current_process(), "index", 0)))
+    gpus, own_id = visible_gpus(), process_id(current_process().name)
+    select_gpu(gpus, int(getattr(current_process(), "index", 0)))
+    # before what prints: TensorFlow does when it is imported
+    output = ProcessOutput(process_output.path(own_id), has_gpu=bool(gpus))
+    log.configure(settings.log_level, secrets=settings.secrets, stream=output.redirect())
+    output.follow()
     started = time.monotonic()
     executor = load_executor(settings)
     loaded = time.monotonic()
@@ -104,10 +109,6 @@ def start() -> None:
     warm = time.monotonic()
     info = _info(executor, settings)
     database, publisher = partial(Database, settings.effective_database_url), ChangePublisher(settings)
-    own_id = process_id(current_process().name)
-    # not before: if a library ends this process while it starts, nobody reads the file
-    output = ProcessOutput(process_output.path(own_id))
-    log.configure(settings.log_level, secrets=settings.secrets, stream=output.redirect())
     process = PoolProcess(
         settings=settings,
         executor=executor,
@@ -133,7 +134,6 @@ def start() -> None:
 
 def _serve(process: PoolProcess) -> None:
     global _current
-    process.output.follow()
     process.pulse.start()
     signal.signal(STOP_SIGNAL, lambda *_: _stop(process))
     _current = process

@@ -62,11 +62,11 @@ def assert_slot_is_free(cluster: Cluster, worker: Program, pid: int, job_id: UUI
     assert reason.startswith(f"pool process {pid} was ended, because it has not run for")
     wait_until(lambda: stored.attempt(cluster.database, job_id, 1).outcome, "the attempt has ended")
     assert stored.attempt(cluster.database, job_id, 1).outcome == AttemptOutcome.LOST
-    told = lambda: [  # noqa: E731
-        line.attempt
-        for line in cluster.database.read(lambda session: job_logs.lines(session, job_id, limit=100))
-        if "has not run for" in line.message
-    ]
+
+    def told() -> list[int]:
+        lines = cluster.database.read(lambda session: job_logs.lines(session, job_id, limit=100))
+        return [line.attempt for line in lines if "has not run for" in line.message]
+
     wait_until(told, "the job's log says why")
     assert told() == [1]
     cluster.wait_for(cluster.submit(epochs=1), JobState.SUCCEEDED)
@@ -178,4 +178,5 @@ def test_a_worker_that_warms_up_and_was_woken_up_ends_within_10_s(
         worker.wait(60)
         assert monotonic() - stopped_at < STOP_S
         assert cluster.job(job_id).attempt == 0
+        assert all(json.loads(line) for line in worker.log.read_text().splitlines())
         cluster.worker()

@@ -45,8 +45,9 @@ def make_process(settings: Settings, database_url: str, tmp_path: Path) -> Itera
     yield make
     for database in opened:
         database.dispose()
-    for file in [*outputs, *pulses]:
-        file.close()
+    for output, pulse in zip(outputs, pulses, strict=True):
+        output.close()
+        pulse.close()
 
 
 def run_next(process: PoolProcess) -> bool:

@@ -284,7 +284,7 @@ class StopsAfterTwoEpochs(StubExecutor):
 class _StopAfter:
     def __init__(self, monitor: Monitor, process: PoolProcess) -> None:
         self._monitor, self._process = monitor, process
-        self.phase, self.check = monitor.phase, monitor.check
+        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
 
     def epoch(self, metrics: Any, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         if metrics.epoch == 2:

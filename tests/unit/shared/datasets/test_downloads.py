@@ -374,7 +374,7 @@ def test_the_time_limit_of_a_download_holds_for_reading_a_file_too(
     path = tmp_path_factory.mktemp("slow") / "file"
     path.write_bytes(BODY)
     clock = MonotonicClock()
-    monkeypatch.setattr(downloads.time, "monotonic", clock)
+    monkeypatch.setattr("shared.datasets.downloads.time.monotonic", clock)
     waits = patience(settings)
     with downloads.open_url(path.as_uri(), settings.data_dir, settings, waits) as file:
         assert file.read(1)
