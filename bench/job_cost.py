@@ -32,6 +32,7 @@ from tests.support.statements import recorded_statements
 from workers.job_log_handler import JobLogHandler
 from workers.pool_process import PoolProcess
 from workers.process_output import ProcessOutput
+from workers.pulse import Pulse
 from workers.runner import run_jobs
 
 JOBS = 300
@@ -107,12 +108,20 @@ def _process(folder: Path, url: str) -> Iterator[PoolProcess]:
         open_database(url, patience_s=0) as heartbeat_database,
         open_database(url) as job_log_database,
         closing(ProcessOutput(folder / f"output-{uuid4()}")) as output,
+        closing(Pulse(folder / f"pulse-{uuid4()}")) as pulse,
     ):
         log.configure("INFO")
         handler = JobLogHandler(job_log_database)
         logging.getLogger().addHandler(handler)
         yield PoolProcess(
-            settings, _Executor(settings), make_worker_info(), "bench-1", database, heartbeat_database, output
+            settings,
+            _Executor(settings),
+            make_worker_info(),
+            "bench-1",
+            database,
+            heartbeat_database,
+            output,
+            pulse,
         )
         logging.getLogger().removeHandler(handler)
         handler.close()

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import Any
 
+from billiard.util import get_logger
 from celery import signals
 from celery.concurrency.asynpool import AsynPool
 from celery.worker import state
@@ -43,6 +44,7 @@ _parent: ParentProcess | None = None
 @signals.setup_logging.connect  # type: ignore[untyped-decorator, unused-ignore]
 def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_level, secrets=settings.secrets)
+    get_logger().propagate = True  # billiard's lines would be printed as they are
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator, unused-ignore]
@@ -82,6 +84,7 @@ def _stop_parent(**_: Any) -> None:
 def _start_pool_process(**_: Any) -> None:
     # what computes gives way to what answers: the parent, and an API and a database on the same host
     os.nice(_NICENESS)
+    pool_process.lead_group()
     try:
         pool_process.start()
         tracing.start(SERVICE)

@@ -73,6 +73,9 @@ class Monitor(Protocol):
             weights: those after it, as `shared.formats.weights` has them, if the spec says `keep_weights`.
         """
 
+    def data(self, sha256: str) -> None:
+        """Report the checksum of the dataset that the attempt uses, `Dataset.sha256`."""
+
     def check(self) -> None:
         """Report that a step is finished; called about once a second of work, or more often."""
 
@@ -85,6 +88,9 @@ class SilentMonitor:
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         """Ignore the epoch; its state is not made."""
+
+    def data(self, sha256: str) -> None:
+        """Ignore the dataset."""
 
     def check(self) -> None:
         """Do not interrupt."""

@@ -104,7 +104,7 @@ def failure(outcome: Outcome) -> AttemptFailure | None:
     return outcome.failure if isinstance(outcome, Failed) else None
 
 
-def unexpected_failure(error: Exception) -> Failed:
+def unexpected_failure(error: BaseException) -> Failed:
     """Return the outcome of an attempt that ended with an unexpected error; the job is retried."""
     return Failed(AttemptFailure("internal", describe(error)), retryable=True)
 
@@ -120,7 +120,7 @@ def instead_of(outcome: Outcome, error: Exception) -> Outcome:
     return outcome
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Return an error's class and message, of a database's error without the statement and its values."""
     try:
         message = str(error.orig if isinstance(error, DBAPIError) else error)

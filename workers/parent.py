@@ -92,8 +92,9 @@ class ParentProcess:
         self._purge.start()
 
     def stop_jobs(self) -> None:
-        """Signal every pool process to release its job; wait for no database any more."""
+        """Have each pool process release its job, end those that cannot; wait for no database any more."""
         self._database.hurry(STOP_PATIENCE_S)
+        self._pool_watch.end_what_cannot_stop()
         for child in billiard.active_children():
             # a process that was killed a moment ago must not keep the signal from the others
             with suppress(ProcessLookupError):

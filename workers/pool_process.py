@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,11 +21,12 @@ from shared.settings import Settings, get_settings
 from shared.store.change_feed import ChangePublisher
 from shared.store.workers import WorkerInfo
 from shared.texts import storable
-from workers import process_output
+from workers import build, process_output, pulse
 from workers.executor import CPU_DEVICE, Executor
 from workers.gpus import select_gpu, visible_gpus
 from workers.job_log_handler import JobLogHandler
 from workers.process_output import ProcessOutput
+from workers.pulse import Pulse
 from workers.registration import boot_id
 
 _log = log.get_logger(__name__)
@@ -55,6 +57,7 @@ class PoolProcess:
         database: for the thread that runs jobs; retries for long, since a failed write loses a job's work.
         heartbeat_database: for the heartbeat thread, which tries again by itself; never retries.
         output: what this process prints.
+        pulse: shows its parent that it runs.
         stop: set when the worker is being stopped.
     """
 
@@ -65,6 +68,7 @@ class PoolProcess:
     database: Database
     heartbeat_database: Database
     output: ProcessOutput
+    pulse: Pulse
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -78,47 +82,69 @@ def current() -> PoolProcess:
     return _current
 
 
+def lead_group() -> None:
+    """Make this process the head of a group of its own: what it starts ends with it, however it ends.
+
+    The group stays in the worker's session, where the local stack finds it (`trainshed/local/guardian.py`).
+    """
+    if sys.platform == "linux":
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a terminal may stop a group in its background
+
+
 def start() -> None:
     """Make this process ready for jobs: select its GPU, warm up its executor, open its databases."""
-    global _current
     gc.disable()  # nothing of what is imported and traced becomes garbage: to look for it takes half a second
     settings = get_settings()
     # billiard numbers the processes of its pool; the replacement of a dead process gets the same number
-    select_gpu(visible_gpus(), int(getattr(current_process(), "index", 0)))
+    gpus, own_id = visible_gpus(), process_id(current_process().name)
+    select_gpu(gpus, int(getattr(current_process(), "index", 0)))
+    # before what prints: TensorFlow does when it is imported
+    output = ProcessOutput(process_output.path(own_id), has_gpu=bool(gpus))
+    log.configure(settings.log_level, secrets=settings.secrets, stream=output.redirect())
+    output.follow()
     started = time.monotonic()
     executor = load_executor(settings)
     loaded = time.monotonic()
     executor.warm_up()
     warm = time.monotonic()
-    device = storable(executor.device, _MAX_DEVICE_CHARS)
-    check_device(settings, device)
+    info = _info(executor, settings)
     database, publisher = partial(Database, settings.effective_database_url), ChangePublisher(settings)
-    own_id = process_id(current_process().name)
-    # not before: if a library ends this process while it starts, nobody reads the file
-    output = ProcessOutput(process_output.path(own_id))
-    log.configure(settings.log_level, secrets=settings.secrets, stream=output.redirect())
     process = PoolProcess(
         settings=settings,
         executor=executor,
-        info=WorkerInfo(worker_name(os.getppid()), device, executor.versions, boot_id()),
+        info=info,
         id=own_id,
         database=database(program="trainshed-job", patience_s=settings.lease_s * 2 / 3, committed=publisher),
         heartbeat_database=database(program="trainshed-heartbeat", patience_s=0, committed=publisher),
         output=output,
+        pulse=Pulse(pulse.path(own_id)),
     )
     job_log_database = database(program="trainshed-job-log", patience_s=_JOB_LOG_PATIENCE_S)
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
-    output.follow()
-    signal.signal(STOP_SIGNAL, lambda *_: _stop(process))
-    _current = process
+    _serve(process)
     gc.freeze()  # nor does any of it later, while jobs run
     gc.enable()
     _log.info(
         "ready for jobs",
-        device=device,
+        device=info.device,
         import_s=round(loaded - started, 2),
         warm_up_s=round(warm - loaded, 2),
     )
+
+
+def _serve(process: PoolProcess) -> None:
+    global _current
+    process.pulse.start()
+    signal.signal(STOP_SIGNAL, lambda *_: _stop(process))
+    _current = process
+
+
+def _info(executor: Executor, settings: Settings) -> WorkerInfo:
+    device = storable(executor.device, _MAX_DEVICE_CHARS)
+    check_device(settings, device)
+    versions = {**executor.versions, **build.versions()}
+    return WorkerInfo(worker_name(os.getppid()), device, versions, boot_id())
 
 
 def _stop(process: PoolProcess) -> None:

@@ -1,4 +1,4 @@
-"""Notices that a pool process has ended, and takes its job from it, so that the job goes on at once.
+"""Ends pool processes in which nothing runs, and takes the job from each that has ended: it goes on at once.
 
 If that is not possible, because the database is unavailable or this process is killed too, the job goes on
 when its lease has expired.
@@ -9,18 +9,22 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from shared import log
 from shared.db.engine import Database
 from shared.settings import Settings
-from shared.store import dispatch, recovery
+from shared.store import dispatch, job_logs, recovery
+from shared.store.transitions import AttemptId
 from workers import attempt_trace, process_output
 from workers.pool_process import process_id
+from workers.pulse import PulseReader
 
 _log = log.get_logger(__name__)
 
@@ -29,6 +33,42 @@ _INTERVAL_S = 0.1
 _LOOKS = 4
 _LOOK_INTERVAL_S = 0.5
 _STOP_TIMEOUT_S = 1.0
+# how long a process may be silent after its lease would have expired, and while the worker is being stopped
+_SILENCE_GRACE_S = 5.0
+
+
+@dataclass
+class _Running:
+    """A process of the pool.
+
+    Attributes:
+        process: billiard's.
+        output: the file that it prints to, as soon as there is one.
+        pulse: None until it is ready for jobs.
+        ended_because: why this has ended it, if it has.
+        attempt: that it ran when this has ended it.
+    """
+
+    process: Any
+    output: IO[bytes] | None = None
+    pulse: PulseReader | None = None
+    ended_because: str = ""
+    attempt: AttemptId | None = None
+
+    def adopt(self, clock: Callable[[], float]) -> None:
+        """Open the files that the process has made."""
+        own_id = process_id(self.process.name)
+        self.output = self.output or process_output.adopt(own_id)
+        self.pulse = self.pulse or PulseReader.adopt(own_id, clock)
+
+    def close(self) -> str:
+        """Close the files; return what the process printed last."""
+        if self.pulse is not None:
+            self.pulse.close()
+        if self.output is None:
+            return ""
+        with self.output:
+            return process_output.tail(self.output)
 
 
 @dataclass
@@ -37,6 +77,7 @@ class _Ended:
 
     Attributes:
         output: the last lines that it printed.
+        attempt: that it ran, if its parent has ended it, until the attempt's log says so.
         looks_left: how many more times its job is looked for; one that the database refuses does not count.
         next_look_at: the time of the next one.
         until: when its lease has expired, and every reconciler looks for the job.
@@ -45,6 +86,7 @@ class _Ended:
     owner: str
     reason: str
     output: str
+    attempt: AttemptId | None
     looks_left: int
     next_look_at: float
     until: float
@@ -66,16 +108,21 @@ class PoolWatch:
         worker: str,
         processes: Callable[[], Iterable[Any]],
         clock: Callable[[], float] = time.monotonic,
+        kill: Callable[[int, int], None] = os.kill,
     ) -> None:
-        """Prepare; `processes` returns billiard's processes that are in the pool now."""
+        """Prepare; `processes` returns billiard's processes that are in the pool now.
+
+        Tests replace `clock` and `kill`.
+        """
         self._database = database
         self._waker = waker
         self._settings = settings
         self._worker = worker
         self._processes = processes
         self._clock = clock
-        self._running: dict[str, Any] = {}
-        self._outputs: dict[str, IO[bytes]] = {}
+        self._send = kill
+        self._is_stopping = False
+        self._running: dict[str, _Running] = {}
         self._noticed: set[str] = set()
         self._ended: list[_Ended] = []
         self._stop_requested = threading.Event()
@@ -85,14 +132,24 @@ class PoolWatch:
         """Start the thread."""
         self._thread.start()
 
+    def end_what_cannot_stop(self) -> None:
+        """From now on, end each process that is not ready for jobs, and each that is silent for seconds.
+
+        The signal that asks to stop reaches neither, and Celery replaces what that ends for a moment longer.
+        """
+        self._is_stopping = True
+
     def stop(self) -> None:
-        """End the thread, unless it waits for the database."""
+        """End the thread, unless it waits for the database, and what ended processes have left running."""
         self._stop_requested.set()
         self._thread.join(_STOP_TIMEOUT_S)
+        if not self._thread.is_alive():
+            self._notice()
 
     def check(self) -> None:
         """Notice the processes that have ended since the last call, and take their jobs from them."""
         self._notice()
+        self._end_silent()
         for ended in list(self._ended):
             if self._clock() >= ended.next_look_at and self._is_done(ended):
                 self._ended.remove(ended)
@@ -109,44 +166,60 @@ class PoolWatch:
         in_pool = {process.name: process for process in self._processes() if process.pid is not None}
         # Celery keeps a process that has ended in its pool for as long as its event loop does not run
         self._noticed &= in_pool.keys()
-        self._running |= {name: each for name, each in in_pool.items() if name not in self._noticed}
-        for name, process in list(self._running.items()):
-            code = exit_code(process)
-            self._adopt_output(name)
+        for name in in_pool.keys() - self._noticed - self._running.keys():
+            self._running[name] = _Running(in_pool[name])
+        for name, running in list(self._running.items()):
+            code = exit_code(running.process)
+            running.adopt(self._clock)
             if code is None:
                 continue
             del self._running[name]
             self._noticed.add(name)
-            now, lease_s = self._clock(), self._settings.lease_s
-            owner = f"{self._worker}/{process_id(name)}"
-            reason = f"pool process {process.pid} {how_it_ended(code)}"
-            output = self._last_output(name)
-            if output:
-                _log.warning("last output of a process that has ended", reason=reason, output=output)
-            self._ended.append(_Ended(owner, reason, output, _LOOKS, next_look_at=now, until=now + lease_s))
+            self._kill(-running.process.pid)  # its group: what it has started
+            self._remember(running, code)
 
-    def _adopt_output(self, name: str) -> None:
-        if name not in self._outputs and (file := process_output.adopt(process_id(name))):
-            self._outputs[name] = file
+    def _remember(self, running: _Running, code: int) -> None:
+        """Have the job of a process that has ended looked for."""
+        now, lease_s = self._clock(), self._settings.lease_s
+        owner = f"{self._worker}/{process_id(running.process.name)}"
+        how = running.ended_because or how_it_ended(code)
+        reason = f"pool process {running.process.pid} {how}"
+        output = running.close()
+        if output:
+            _log.warning("last output of a process that has ended", reason=reason, output=output)
+        ended = _Ended(owner, reason, output, running.attempt, _LOOKS, next_look_at=now, until=now + lease_s)
+        self._ended.append(ended)
 
-    def _last_output(self, name: str) -> str:
-        file = self._outputs.pop(name, None)
-        if file is None:
-            return ""
-        with file:
-            return process_output.tail(file)
+    def _end_silent(self) -> None:
+        """End the processes in which nothing runs: no thread of theirs can notice that, nor obey a signal."""
+        limit_s = _SILENCE_GRACE_S + (0.0 if self._is_stopping else self._settings.lease_s)
+        for running in self._running.values():
+            if running.pulse is None:
+                if self._is_stopping and not running.ended_because:
+                    self._end(running, "was ended, because the worker stops and it was not ready for jobs")
+                continue
+            silence_s = running.pulse.look()
+            if silence_s > limit_s and not running.ended_because:
+                running.attempt = running.pulse.attempt()
+                because = f"was ended, because it has not run for {silence_s:.0f} s"
+                self._end(running, f"{because}: it was stopped, or code that is not Python's blocks it")
+
+    def _end(self, running: _Running, because: str) -> None:
+        running.ended_because = because
+        pid, attempt = running.process.pid, running.attempt
+        log_it = _log.info if self._is_stopping else _log.error
+        log_it(f"pool process {pid} {because}", pid=pid, attempt=str(attempt) if attempt else None)
+        self._kill(pid)  # it may have made no group yet
+        self._kill(-pid)
+
+    def _kill(self, pid: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # there is none any more
+            self._send(pid, signal.SIGKILL)
 
     def _is_done(self, ended: _Ended) -> bool:
         """Look for the job of a process that has ended; return whether no further look is needed."""
-        take = partial(
-            recovery.take_from,
-            process=ended.owner,
-            reason=ended.reason,
-            output=ended.output,
-            max_crashes=self._settings.max_crashes,
-        )
         try:
-            taken = self._database.write(take)
+            taken = self._database.write(partial(self._take, ended=ended))
         except DBAPIError as error:
             _log.warning("job not taken from its process", process=ended.owner, error=str(error.orig))
             ended.next_look_at = self._clock() + _LOOK_INTERVAL_S
@@ -156,8 +229,21 @@ class PoolWatch:
             dispatch.wake(self._waker, {lost.queue: 1})
             attempt_trace.record_lost(lost)
         ended.looks_left -= 1
+        ended.attempt = None
         ended.next_look_at = self._clock() + _LOOK_INTERVAL_S
         return bool(taken) or ended.looks_left == 0
+
+    def _take(self, session: Session, ended: _Ended) -> list[recovery.LostAttempt]:
+        taken = recovery.take_from(
+            session,
+            process=ended.owner,
+            reason=ended.reason,
+            output=ended.output,
+            max_crashes=self._settings.max_crashes,
+        )
+        if ended.attempt is not None and not taken:
+            job_logs.append_if_lost(session, ended.attempt, f"its {ended.reason}")
+        return taken
 
 
 def exit_code(process: Any) -> int | None:

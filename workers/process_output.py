@@ -25,6 +25,7 @@ _MAX_LINES = 500  # of an attempt; those that follow are in the worker's own log
 _TAIL_BYTES = 3_500
 # how lines of absl and TensorFlow begin: `I0000 00:00:...`, or `2026-11-28 10:00:00.000000: I tensorflow/...`
 _LEVEL = re.compile(r"(?:[\d-]{10} [\d:.]+: )?([IWEF])(?:\d{4} | \w+/)")
+_NO_GPU = "failed call to cuInit"  # TensorFlow's words where there is no driver
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 
 
@@ -36,8 +37,9 @@ class ProcessOutput:
     file when this process was killed.
     """
 
-    def __init__(self, file: Path) -> None:
-        """Create a file, which only this user may read."""
+    def __init__(self, file: Path, *, has_gpu: bool = True) -> None:
+        """Create a file, which only this user may read; without a GPU, that CUDA finds none is no error."""
+        self._has_gpu = has_gpu
         self._file = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         self._lock = threading.Lock()
         self._position = 0
@@ -122,7 +124,7 @@ class ProcessOutput:
     def _emit(self, line: bytes) -> None:
         text = _as_shown(line)
         if text:
-            level = _LEVEL.match(text)
+            level = None if _NO_GPU in text and not self._has_gpu else _LEVEL.match(text)
             self._log(_LEVELS[level[1]] if level else logging.INFO, text)
 
     def _log(self, level: int, text: str) -> None:

@@ -28,6 +28,7 @@ class Recorder:
         raise_if_interrupted: Callable[[], None],
     ) -> None:
         self._database = process.database
+        self._versions = process.info.versions
         self._epochs = claim.spec.get("epochs", 0)
         self._last_logged = claim.checkpoint.next_epoch if claim.checkpoint else 0
         self._pending = pending
@@ -54,6 +55,10 @@ class Recorder:
         self._raise_if_interrupted()
         if self._pending.yields_to is not None and number != self._epochs:
             raise YieldRequested(self._pending.yields_to)
+
+    def data(self, sha256: str) -> None:
+        """Note which data the attempt uses; this is written with the next phase."""
+        self._pending.add_versions({**self._versions, "dataset_sha256": sha256})
 
     def check(self) -> None:
         """Note that a step is finished."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import UUID, uuid4
 
+from billiard.common import terminate_handler_fired  # type: ignore[attr-defined, unused-ignore]
 from sqlalchemy.orm import Session
 
 from shared import log
@@ -58,7 +59,7 @@ def run_attempt(process: PoolProcess, claim: claims.Claim) -> claims.Claim | Non
         ) as heartbeat,
     ):
         _log.info(f"attempt {claim.attempt.number} started", **trace.fields)
-        with process.output.of_attempt():
+        with process.output.of_attempt(), process.pulse.of_attempt(claim.attempt):
             outcome = execute(process, claim, Recorder(process, claim, pending, trace, heartbeat.check))
         heartbeat.begin_report()
         trace.begin_report(outcomes.failure(outcome))
@@ -92,7 +93,11 @@ def _claim(
 
 
 def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Outcome:
-    """Do the work of a claimed job; every exception becomes an outcome."""
+    """Do the work of a claimed job; every exception becomes an outcome.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: this process is being ended.
+    """
     try:
         run = _train if claim.kind == JobKind.TRAIN else _evaluate
         return run(process, claim, monitor)
@@ -112,13 +117,20 @@ def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outc
     except AttemptError as error:
         _log.warning("attempt failed", code=error.code, error=str(error))
         return outcomes.Failed(AttemptFailure(error.code, str(error)), error.retryable)
-    except Exception as error:
-        if is_transient(error):
-            # the database has been unavailable for longer than its operations are retried
-            _log.warning("attempt released", reason=str(error))
-            return outcomes.Released()
-        _log.exception("attempt failed")
-        return outcomes.unexpected_failure(error)
+    except BaseException as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: BaseException) -> outcomes.Released | outcomes.Failed:
+    if is_transient(error):
+        # the database has been unavailable for longer than its operations are retried
+        _log.warning("attempt released", reason=str(error))
+        return outcomes.Released()
+    # an executor may raise anything, SystemExit and CancelledError too
+    if isinstance(error, KeyboardInterrupt) or terminate_handler_fired():
+        raise error
+    _log.exception("attempt failed")
+    return outcomes.unexpected_failure(error)
 
 
 def _train(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Trained:

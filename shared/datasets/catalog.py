@@ -6,11 +6,15 @@ damaged. To download it again, delete its folder there.
 Workers download datasets; the API reads those that are in the cache, and downloads none.
 """
 
+import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
+from io import SEEK_END
 from pathlib import Path
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -31,8 +35,34 @@ _EVALUATION_SIZE = 500
 
 _CACHE_FORMAT = 1  # part of each folder's name: increment it when the same files decode to other arrays
 
+_SOURCE = "source.json"  # in a cache entry: the fingerprints of the files that it was made from
+
+HEAD_BYTES = 2**16
+"""How many bytes of a file its fingerprint covers."""
+
 _decoded_digits: list[Arrays] = []  # at most one item
 _decoding_digits = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """By which a changed file is told without reading all of it.
+
+    Attributes:
+        size: in bytes; None if it is not known.
+        head_sha256: SHA-256 of the first `HEAD_BYTES`.
+    """
+
+    size: int | None
+    head_sha256: str
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> Self:
+        """Return that of a file which is open at its first byte, and return there."""
+        head = file.read(HEAD_BYTES)
+        size = file.seek(0, SEEK_END)
+        file.seek(0)
+        return cls(size, sha256(head).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -74,6 +104,15 @@ class Dataset:
     train_labels: NDArray[np.uint8]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.uint8]
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of all images and labels: equal for equal data, whatever file it came from."""
+        arrays = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        digest = sha256()
+        for array in arrays:
+            digest.update(array.data)
+        return digest.hexdigest()
 
     def split(self, name: Split) -> Arrays:
         """Return the images and the labels of a split."""
@@ -129,7 +168,7 @@ def load(name: str, settings: Settings, check: Callable[[], None] = lambda: None
         DataCorrupt: its files are invalid, and nothing was cached.
     """
     info = describe(name, settings)
-    folder = _folder(name, settings)
+    folder = entry_folder(name, settings)
     rows = info.train_rows + info.test_rows
     patience = Patience(settings, check)
     try:
@@ -156,7 +195,7 @@ def cached(name: str, settings: Settings) -> Dataset:
         DataUnavailable: it is not in the cache; the message says who will put it there.
     """
     info = describe(name, settings)
-    if arrays := cache.mapped(_folder(name, settings), info.train_rows + info.test_rows):
+    if arrays := cache.mapped(entry_folder(name, settings), info.train_rows + info.test_rows):
         return _divided(info, arrays)
     if name in settings.sprites:
         raise DataUnavailable(
@@ -174,7 +213,20 @@ def cached(name: str, settings: Settings) -> Dataset:
 
 def is_cached(name: str, settings: Settings) -> bool:
     """Return whether a configured dataset needs no download on this host."""
-    return name not in settings.sprites or _folder(name, settings).exists()
+    return name not in settings.sprites or entry_folder(name, settings).exists()
+
+
+def fingerprints(name: str, settings: Settings) -> list[Fingerprint] | None:
+    """Return those of the files that a sprite's cache entry was made from, images and labels.
+
+    Returns:
+        None if they are not known: earlier versions have stored none.
+    """
+    try:
+        stored = json.loads((entry_folder(name, settings) / _SOURCE).read_bytes())
+        return [Fingerprint(**each) for each in stored]
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _divided(info: DatasetInfo, arrays: Arrays) -> Dataset:
@@ -197,7 +249,7 @@ def _describe_sprite(name: str, source: SpriteSource) -> DatasetInfo:
     )
 
 
-def _folder(name: str, settings: Settings) -> Path:
+def entry_folder(name: str, settings: Settings) -> Path:
     """Return the folder of a dataset's cache entry; its name depends on the addresses and checksums."""
     origins = ["scikit-learn"]
     if source := settings.sprites.get(name):
@@ -215,10 +267,14 @@ def _decode(info: DatasetInfo, work: Path, settings: Settings, patience: Patienc
         images, labels = digits.decode()
         return [images], labels
     images_url, labels_url = public(source.images_url), public(source.labels_url)
+    files = []
     with open_url(source.images_url, work, settings, patience) as file:
+        files.append(Fingerprint.of(file))
         sprites.verify_sha256(file, images_url, source.images_sha256)
         bands = sprites.decode_images(file, images_url, info.train_rows + info.test_rows)
     with open_url(source.labels_url, work, settings, patience) as file:
+        files.append(Fingerprint.of(file))
         sprites.verify_sha256(file, labels_url, source.labels_sha256)
         labels = sprites.decode_labels(file, labels_url, len(bands), len(info.class_names))
+    (work / _SOURCE).write_text(json.dumps([asdict(each) for each in files]))
     return bands, labels

@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
+from io import BufferedReader, FileIO
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from tempfile import TemporaryFile
 from threading import Thread
 from typing import Any, BinaryIO
@@ -94,7 +97,7 @@ def open_url(url: str, folder: Path, settings: Settings, patience: Patience) -> 
     """
     patience.check(f"what preceded {public(url)}")
     if url.startswith("file:"):
-        with _open_file(url) as file:
+        with _open_file(url, patience) as file:
             yield file
     else:
         with TemporaryFile(dir=folder) as copy:
@@ -108,15 +111,50 @@ def open_url(url: str, folder: Path, settings: Settings, patience: Patience) -> 
             yield copy
 
 
-def _open_file(url: str) -> BinaryIO:
+def _open_file(url: str, patience: Patience) -> BinaryIO:
     try:
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost"):
-            raise ValueError(f"`{parts.netloc}` is read as a host: write a third slash before the path")
-        return Path(url2pathname(parts.path)).open("rb")
+        path = file_path(url)
+        status = path.stat()
+        if not S_ISREG(status.st_mode):  # opening a pipe would wait for a writer, and a device has no end
+            raise ValueError("Is a directory" if S_ISDIR(status.st_mode) else "it is a pipe or a device")
+        if status.st_size > MAX_BYTES:
+            raise _too_large(url)
+        return BufferedReader(_WatchedFile(path, partial(patience.check, f"reading {public(url)}")))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataUnavailable(f"cannot read {public(url)}: {reason}. {_ADVICE}") from error
+
+
+def file_path(url: str) -> Path:
+    """Return the path that a `file://` URL names.
+
+    Raises:
+        ValueError: it names a host too.
+    """
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise ValueError(f"`{parts.netloc}` is read as a host: write a third slash before the path")
+    return Path(url2pathname(parts.path))
+
+
+class _WatchedFile(FileIO):
+    """A file that calls a function before each read."""
+
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
+        super().__init__(path)
+        self._check = check
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read into a buffer; raises what the function raises."""
+        self._check()
+        return super().readinto(buffer)
+
+
+def _too_large(url: str) -> DataCorrupt:
+    return DataCorrupt(
+        f"{public(url)} is larger than {MAX_BYTES:,} bytes, the most that a dataset's file may have. Correct "
+        "the address in the settings."
+    )
 
 
 async def _watched(download: Coroutine[Any, Any, None], url: str, patience: Patience) -> None:
@@ -214,10 +252,7 @@ class _Download:
             async for chunk in response.aiter_bytes():
                 self._file.write(chunk)
                 if self._file.tell() > MAX_BYTES:
-                    raise DataCorrupt(
-                        f"{public(self._url)} is larger than {MAX_BYTES:,} bytes, the most that a dataset's "
-                        "file may have. Correct the address in the settings."
-                    )
+                    raise _too_large(self._url)
                 received += len(chunk)
                 if received >= MIN_BYTES_PER_S * self._timeout_s:
                     received = 0

@@ -24,6 +24,11 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by the PNG's colour type
 # of Adam7, the interlacing of PNG: the first column and row of each pass, and the distances to the next ones
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
+_SIZE_END = 24  # where the PNG's columns and rows, 4 bytes each, end
+
+HEAD_BYTES = 64
+"""Bytes at the beginning of a file that say which kind it is, and how large an image."""
+
 _BAND_ROWS = 1_024
 _CHUNK_BYTES = 2**20
 
@@ -84,18 +89,15 @@ def decode_images(file: BinaryIO, source: str, min_rows: int) -> Bands:
     Raises:
         DataCorrupt: it is not such a PNG, or it is damaged.
     """
-    expected = f"a PNG of {PIXELS} columns and at least {min_rows:,} rows"
-    head = file.read(64)
+    expected = _expected_images(min_rows)
+    head = file.read(HEAD_BYTES)
     if not head.startswith(_SIGNATURE[:4]):
         raise _corrupt(source, expected, _kind(head))
     with _corrupt_if_damaged(source, expected):
         # not Image.open: it tries other decoders, and its limit of the size is global and only a warning
         file.seek(0)
         png = PngImageFile(file)
-    columns, rows = png.size
-    if columns != PIXELS or not min_rows <= rows <= MAX_ROWS:
-        limit = f", more than the {MAX_ROWS:,} that are allowed" if rows > MAX_ROWS else ""
-        raise _corrupt(source, expected, f"{columns:,} columns and {rows:,} rows{limit}")
+    _check_size(png.size, source, min_rows)
     with _corrupt_if_damaged(source, expected):
         file.seek(0)
         _verify_pixels(file)
@@ -103,6 +105,47 @@ def decode_images(file: BinaryIO, source: str, min_rows: int) -> Bands:
         png = PngImageFile(file)
         png.load()
     return Bands(png)
+
+
+def check_head(head: bytes, source: str, min_rows: int) -> int:
+    """Return how many rows a sprite has, by its first bytes alone; the rest of it may be wrong.
+
+    Args:
+        head: the first `HEAD_BYTES`, or all if there are fewer.
+
+    Raises:
+        DataCorrupt: `decode_images` would refuse it.
+    """
+    if not head.startswith(_SIGNATURE) or len(head) < _SIZE_END:
+        raise _corrupt(source, _expected_images(min_rows), _kind(head))
+    columns, rows = struct.unpack_from(">II", head, _SIZE_END - 8)
+    _check_size((columns, rows), source, min_rows)
+    return int(rows)
+
+
+def _check_size(size: tuple[int, int], source: str, min_rows: int) -> None:
+    columns, rows = size
+    if columns != PIXELS or not min_rows <= rows <= MAX_ROWS:
+        limit = f", more than the {MAX_ROWS:,} that are allowed" if rows > MAX_ROWS else ""
+        raise _corrupt(source, _expected_images(min_rows), f"{columns:,} columns and {rows:,} rows{limit}")
+
+
+def _expected_images(min_rows: int) -> str:
+    return f"a PNG of {PIXELS} columns and at least {min_rows:,} rows"
+
+
+def check_labels_size(size: int, source: str, rows: int, classes: int) -> None:
+    """Check how many bytes the labels of a sprite have.
+
+    Raises:
+        DataCorrupt: `decode_labels` would refuse them.
+    """
+    if size != rows * classes:
+        raise _corrupt(source, _expected_labels(rows, classes), f"{size:,} bytes")
+
+
+def _expected_labels(rows: int, classes: int) -> str:
+    return f"{rows * classes:,} bytes, {classes} for each of {rows:,} images, one of them 1 and the others 0"
 
 
 def decode_labels(file: BinaryIO, source: str, rows: int, classes: int) -> NDArray[np.uint8]:
@@ -115,9 +158,7 @@ def decode_labels(file: BinaryIO, source: str, rows: int, classes: int) -> NDArr
     Raises:
         DataCorrupt: there are not `rows` one-hot labels.
     """
-    expected = (
-        f"{rows * classes:,} bytes, {classes} for each of {rows:,} images, one of them 1 and the others 0"
-    )
+    expected = _expected_labels(rows, classes)
     raw = file.read(rows * classes + 1)
     if len(raw) != rows * classes:
         size = file.seek(0, SEEK_END)

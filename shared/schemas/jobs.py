@@ -38,7 +38,12 @@ class Progress(Response):
 
 
 class Attempt(Response):
-    """An attempt of a worker to run a job."""
+    """An attempt of a worker to run a job.
+
+    Attributes:
+        versions: of what it ran with: `python`, the libraries, `trainshed` and its `commit` if that is known;
+            and `dataset_sha256`, of all images and labels, as soon as they are loaded.
+    """
 
     number: int
     worker: str

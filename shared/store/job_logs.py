@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import Base, Job, JobLog
+from shared.db.tables import Attempt, Base, Job, JobLog
+from shared.lifecycle import AttemptOutcome
 from shared.schemas import LogLevel
 from shared.store.transitions import AttemptId
 
@@ -79,6 +80,15 @@ def append_last(
     at = session.execute(select(now())).scalar_one()
     line = Line(number=number, at=at, level=level, message=message, fields={})
     session.execute(insert(_JOB_LOGS), [_row(attempt, line)])
+
+
+def append_if_lost(session: Session, attempt: AttemptId, message: str, *, now: Now = database_now) -> None:
+    """Store a line after those of an attempt, as `append_last` does, if it is known to be lost."""
+    outcome = select(Attempt.outcome).where(
+        Attempt.job_id == attempt.job_id, Attempt.number == attempt.number
+    )
+    if session.scalar(outcome) == AttemptOutcome.LOST:
+        append_last(session, attempt, LogLevel.ERROR, message, now=now)
 
 
 def _stored(session: Session, job_ids: AbstractSet[UUID]) -> tuple[Counter[AttemptId], Counter[UUID]]:

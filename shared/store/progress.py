@@ -3,11 +3,12 @@
 Every write is fenced by the attempt. The UPDATEs are built once: that costs ten times their execution.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, select
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -54,10 +55,12 @@ class Progress:
     Attributes:
         milestones: in order.
         state: the training's state after the last of the epochs; an attempt that ends its job needs none.
+        versions: what the attempt runs with, if that has become known since.
     """
 
     milestones: tuple[Milestone, ...] = ()
     state: bytes | None = None
+    versions: Mapping[str, str] | None = None
 
     @cached_property
     def epochs(self) -> list[EpochMetrics]:
@@ -106,8 +109,11 @@ class Progress:
         moved_on = {"next_epoch": last.epoch + 1, "crashes": 0}
         return {"at_epoch": first.epoch, **moved_on, **last.model_dump(include=_COPIED)}
 
-    def store_epochs(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
+    def store(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""
+        if self.versions is not None:
+            of_attempt = (Attempt.job_id == attempt.job_id, Attempt.number == attempt.number)
+            session.execute(update(Attempt).where(*of_attempt).values(versions=dict(self.versions)))
         if self.epochs:
             results.add_epochs(session, attempt.job_id, attempt.number, self.epochs)
             if weights := self.weights:
@@ -144,7 +150,7 @@ def record_progress(
     statement = _update_of_record(events[-1].type, guards, lease_s, now)
     recorded = apply(session, statement, events, parameters, now=now)
     if recorded is not None:
-        progress.store_epochs(session, attempt, resumable=True)
+        progress.store(session, attempt, resumable=True)
     return recorded
 
 
@@ -217,5 +223,5 @@ def apply_end(
     options: dict[str, Any] = {"outcome": outcome, "failure": failure, "now": now}
     if apply(session, statement, events, parameters, **options) is None:
         return False
-    progress.store_epochs(session, attempt, resumable=EVENTS[event.type].target == JobState.QUEUED)
+    progress.store(session, attempt, resumable=EVENTS[event.type].target == JobState.QUEUED)
     return True

@@ -150,7 +150,7 @@ def _unwanted(session: Session, job_ids: Sequence[UUID], *columns: InstrumentedA
 
 
 def _is_unwanted() -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on a job that its model has no alias and no other job uses it, nor waits for the job."""
+    """Return conditions on a job: nobody waits for it, and no alias and no other job has its model."""
     user = aliased(Job)
     trained = Model.job_id == Job.id
     has_alias = exists().where(trained, ModelAlias.model_id == Model.id)

@@ -112,7 +112,7 @@ def submit_jobs(
 
 
 class _Named(NamedTuple):
-    """The jobs and models that requests name, locked: the states of predecessors, and which of the others exist.
+    """The jobs and models that requests name, locked: predecessors' states, and which others exist.
 
     Attributes:
         held: those that other transactions have locked.

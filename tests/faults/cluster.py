@@ -39,6 +39,7 @@ from trainshed.local.ports import find_free
 from workers import runner
 from workers.pool_process import PoolProcess
 from workers.process_output import ProcessOutput
+from workers.pulse import Pulse
 
 STUB = "tests.support.stub_executor:StubExecutor"
 
@@ -92,7 +93,7 @@ class Cluster:
         for program in self.programs:
             if program.code is None:
                 program.kill_all()
-        for process in self._marked():
+        for process in self.processes():
             process.kill()
         self.broker.close()
         self.database.dispose()
@@ -143,8 +144,8 @@ class Cluster:
 
     def run_jobs(self) -> None:
         """Run every job that waits, in this process: where no worker is meant to fail, none is started."""
-        output = ProcessOutput(Path(mkdtemp(dir=self.settings.data_dir)) / "output")
-        with closing(output):
+        folder = Path(mkdtemp(dir=self.settings.data_dir))
+        with closing(ProcessOutput(folder / "output")) as output, closing(Pulse(folder / "pulse")) as pulse:
             process = PoolProcess(
                 settings=self.settings,
                 executor=StubExecutor(self.settings),
@@ -153,6 +154,7 @@ class Cluster:
                 database=self.database,
                 heartbeat_database=self.database,
                 output=output,
+                pulse=pulse,
             )
             runner.run_jobs(process, self.settings.queues[0])
 
@@ -174,7 +176,8 @@ class Cluster:
         variables = {f"TRAINSHED_{name.upper()}": str(value) for name, value in values.items()}
         return {**inherited, **variables, "PYTHONUNBUFFERED": "1", FOLDER: str(self._failpoints)}
 
-    def _marked(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Return all running processes that this cluster's programs have started, orphans too."""
         return [process for process in psutil.process_iter() if self._started(process)]
 
     def _started(self, process: psutil.Process) -> bool:
@@ -189,7 +192,7 @@ class Cluster:
         running = [program for program in self.programs if program.code is None]
         pids = {program.pid for program in running}
         pids |= {child.pid for program in running for child in program._descendants()}
-        return [process for process in self._marked() if process.pid not in pids]
+        return [process for process in self.processes() if process.pid not in pids]
 
     # faults
 

@@ -5,10 +5,13 @@ seed, and an epoch by the state before it, so that a resumed job must equal an u
 Some seeds make it misbehave: see `Behaviour`.
 """
 
+import ctypes
 import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from enum import IntEnum
@@ -29,6 +32,8 @@ from tests.support.predictions import make_predictions
 from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
 
 STEP_S = 0.01
+WARM_UP_S = 40.0
+DATA_SHA256 = hashlib.sha256(b"the stub's data").hexdigest()
 
 
 class Behaviour(IntEnum):
@@ -39,6 +44,10 @@ class Behaviour(IntEnum):
     RAISES = 1_000_003
     HANGS = 1_000_004
     ABORTS = 1_000_005
+    HOLDS_PYTHON = 1_000_006
+    EXITS = 1_000_007
+    LEAVES_CHILDREN = 1_000_008
+    LOADS_DATA = 1_000_009
 
 
 class StubExecutor:
@@ -54,6 +63,8 @@ class StubExecutor:
         """Do nothing: there are no fixed costs."""
 
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        if spec.seed == Behaviour.LOADS_DATA:
+            monitor.data(DATA_SHA256)
         monitor.phase(Phase.TRAINING)
         state = start.state if start else hashlib.sha256(str(spec.seed).encode()).digest()
         for epoch in range(start.next_epoch if start else 0, spec.epochs):
@@ -96,6 +107,15 @@ class StubExecutor:
         return _evaluation(spec.evaluation_size, spec.threshold)
 
 
+class SlowToStart(StubExecutor):
+    """Takes `WARM_UP_S` to be ready for jobs."""
+
+    def warm_up(self) -> None:
+        """Wait, as for a library that compiles."""
+        os.write(2, b"warming up\n")
+        threading.Event().wait(WARM_UP_S)
+
+
 class InterferingExecutor(StubExecutor):
     """Trains, and calls a function before it returns the model."""
 
@@ -127,6 +147,15 @@ def _misbehave(seed: int, epoch: int) -> None:
             raise RuntimeError("an unforeseen error")
         case Behaviour.HANGS if epoch == 1:
             threading.Event().wait()
+        case Behaviour.HOLDS_PYTHON:
+            mutex, c = ctypes.create_string_buffer(128), ctypes.PyDLL(None)
+            for _ in range(2):  # a deadlock, during which no other thread of this process can run
+                c.pthread_mutex_lock(mutex)
+        case Behaviour.EXITS:
+            sys.exit("cannot go on")
+        case Behaviour.LEAVES_CHILDREN:
+            subprocess.Popen(["sleep", "4711"])
+            os.kill(os.getpid(), signal.SIGKILL)
         case _:
             pass
 

@@ -76,6 +76,9 @@ class RecordingMonitor:
         self.states.append(state())
         self.weights.append(weights)
 
+    def data(self, sha256: str) -> None:
+        self.data_sha256 = sha256
+
     def check(self) -> None:
         self.checks += 1
         self.on_check()

@@ -95,9 +95,18 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
     yield "Progress", steps(job)
     yield "Metrics", last_metrics(job)
     yield "Model", str(job.model_id or "")
+    yield from _ran_with(job)
     yield "Retry of", str(job.retry_of or "")
     yield "Submitted by", Text(printable(job.submitted_by or ""))
     yield from ((name, second(at)) for name, at in times if at)
+
+
+def _ran_with(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
+    """Yield which program and which data the last attempt ran with, as far as it is known."""
+    versions = job.attempts[-1].versions if job.attempts else {}
+    commit = f", commit {versions['commit']}" if "commit" in versions else ""
+    yield "Trainshed", Text(printable(f"{versions['trainshed']}{commit}" if "trainshed" in versions else ""))
+    yield "Data", Text(printable(f"SHA-256 {sha256}" if (sha256 := versions.get("dataset_sha256")) else ""))
 
 
 def _attempts(attempts: Sequence[Attempt]) -> FittedTable:

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 _GRACE_PERIOD_S = 20.0
 _POLL_INTERVAL_S = 0.05
+_HAS_PROC = os.path.isdir("/proc/self")
 
 
 class Guardian:
@@ -64,7 +65,7 @@ def is_running(pid: int) -> bool:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:  # it has just ended, or this system has no /proc
-        return not os.path.isdir("/proc/self")
+        return not _HAS_PROC
 
 
 def _stop(pid: int) -> None:
@@ -73,8 +74,17 @@ def _stop(pid: int) -> None:
     deadline = time.monotonic() + _GRACE_PERIOD_S
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(_POLL_INTERVAL_S)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    kill_session(pid)
+
+
+def kill_session(leader: int) -> None:
+    """Kill the process group that a program heads, and the other groups of its session: a worker has some."""
+    with suppress(ProcessLookupError, PermissionError):  # the group is empty
+        os.killpg(leader, signal.SIGKILL)
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()) if _HAS_PROC else ():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

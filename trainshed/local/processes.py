@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from shared.settings import Settings
+from trainshed.local.guardian import kill_session
 
 _OLD_LOGS = 5
 _TAIL_LINES = 12
@@ -27,7 +28,7 @@ _SECRET_FIELDS = {
 
 
 class Program:
-    """A program of the stack, in a process group of its own.
+    """A program of the stack, in a session of its own.
 
     Thus Ctrl-C in the terminal does not reach it, and the processes that it starts can be killed with it.
 
@@ -51,7 +52,7 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The id of its process, and of its process group."""
+        """The id of its process, and of its session."""
         assert self._process is not None, f"the {self.name} was not started"
         return self._process.pid
 
@@ -82,7 +83,7 @@ class Program:
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:
-        """Terminate it; after the grace period, or at once on Ctrl-C, kill its whole process group."""
+        """Terminate it; after the grace period, or at once on Ctrl-C, kill its whole session."""
         if self._process is None:
             return
         self._process.terminate()
@@ -112,8 +113,7 @@ class Program:
             )
 
     def _kill(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # the group is empty
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_session(self.pid)
         if self._process is not None:
             self._process.wait()
 

@@ -62,6 +62,7 @@ class MnistExecutor:
         """Train, evaluate and export a model."""
         monitor.phase(Phase.LOADING_DATA)
         dataset = self._dataset(spec.dataset, monitor)
+        monitor.data(dataset.sha256)
         with backend.translate_out_of_memory():
             return self._run(spec, dataset, start, monitor)
 
@@ -69,6 +70,7 @@ class MnistExecutor:
         """Evaluate a stored model."""
         monitor.phase(Phase.LOADING_DATA)
         dataset = self._dataset(model.spec.dataset, monitor)
+        monitor.data(dataset.sha256)
         rows = splits.evaluation_rows(
             spec.seed, spec.evaluation_size, dataset.info.test_rows, model.spec.validation_size
         )

@@ -12,6 +12,7 @@ from tests.support.factories import make_worker_info
 from tests.support.stub_executor import StubExecutor
 from workers.pool_process import PoolProcess
 from workers.process_output import ProcessOutput
+from workers.pulse import Pulse
 from workers.runner import claim_next, run_attempt
 
 MakeProcess = Callable[..., PoolProcess]
@@ -22,12 +23,14 @@ def make_process(settings: Settings, database_url: str, tmp_path: Path) -> Itera
     """Return a factory of pool process state on the test's database, with the stub executor by default."""
     opened: list[Database] = []
     outputs: list[ProcessOutput] = []
+    pulses: list[Pulse] = []
 
     def make(*, executor: Any = None, **overrides: Any) -> PoolProcess:
         own = settings.model_copy(update={"cancel_poll_s": 0.01, "database_url": database_url, **overrides})
         databases = [Database(database_url, patience_s=patience) for patience in (2.0, 0.0)]
         opened.extend(databases)
         outputs.append(ProcessOutput(tmp_path / f"output-{len(outputs)}"))
+        pulses.append(Pulse(tmp_path / f"pulse-{len(pulses)}"))
         return PoolProcess(
             settings=own,
             executor=executor or StubExecutor(own),
@@ -36,13 +39,15 @@ def make_process(settings: Settings, database_url: str, tmp_path: Path) -> Itera
             database=databases[0],
             heartbeat_database=databases[1],
             output=outputs[-1],
+            pulse=pulses[-1],
         )
 
     yield make
     for database in opened:
         database.dispose()
-    for output in outputs:
+    for output, pulse in zip(outputs, pulses, strict=True):
         output.close()
+        pulse.close()
 
 
 def run_next(process: PoolProcess) -> bool:

@@ -4,24 +4,27 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGABRT, SIGKILL, SIGSEGV, SIGTERM
 from types import SimpleNamespace
 
 import pytest
 
+from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.settings import Settings
-from shared.store import job_logs
+from shared.store import job_logs, recovery
 from shared.store.transitions import AttemptId
 from tests.support import stored
 from tests.support.factories import claimed, submitted, succeeded
 from tests.support.fakes import MonotonicClock, RecordingWaker
 from tests.support.waiting import wait_until
-from workers import process_output
+from workers import process_output, pulse
 from workers.pool_process import process_id
 from workers.pool_watch import PoolWatch, exit_code, how_it_ended
+from workers.pulse import Pulse
 
 
 class FakeProcess:
@@ -42,6 +45,7 @@ class Pool:
     def __init__(self, database: Database, settings: Settings) -> None:
         self.processes = [FakeProcess("SpawnPoolWorker-1"), FakeProcess("SpawnPoolWorker-10")]
         self.waker = RecordingWaker()
+        self.killed: list[int] = []
         self.clock = MonotonicClock()
         self.watch = PoolWatch(
             database,
@@ -50,6 +54,7 @@ class Pool:
             worker="host:1",
             processes=lambda: self.processes,
             clock=self.clock,
+            kill=lambda pid, _: self.killed.append(pid),
         )
         self.watch.check()
 
@@ -260,3 +265,103 @@ def test_the_log_of_a_lost_attempt_ends_with_what_its_process_printed_last(
         f"attempt 1 lost: pool process {os.getpid()} was killed by signal 6 (SIGABRT); its last output:\n"
         "F0000 00:00:1764300000.0 7 x.cc:1] Check failed: false\n?"
     )
+
+
+class SilentPool(Pool):
+    """A pool whose first process has a pulse that beats only when a test says so."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__(database, settings)
+        self.settings = settings
+        self.pulse = Pulse(pulse.path(process_id(self.processes[0].name)))
+        self.processes.pop().end(0)
+        self.pass_seconds(0)
+        self.killed.clear()
+
+    def pass_seconds(self, seconds: float, *, beats: bool = False) -> None:
+        """Look each half second, as the thread does each tenth."""
+        for _ in range(int(seconds * 2) + 1):
+            if beats:
+                os.utime(self.pulse._file)
+            self.watch.check()
+            self.clock.advance(0.5)
+
+
+@pytest.fixture
+def silent_pool(database: Database, settings: Settings) -> Iterator[SilentPool]:
+    pool = SilentPool(database, settings)
+    yield pool
+    pool.pulse.close()
+
+
+def test_a_process_without_a_pulse_for_a_lease_and_5_s_is_killed_with_its_group(
+    silent_pool: SilentPool, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = silent_pool.run(database, silent_pool.processes[0])
+    with silent_pool.pulse.of_attempt(attempt):
+        silent_pool.pass_seconds(silent_pool.settings.lease_s * 2, beats=True)
+        silent_pool.pass_seconds(silent_pool.settings.lease_s + 4)
+        assert silent_pool.killed == []
+        silent_pool.pass_seconds(2)
+    pid = os.getpid()
+    assert silent_pool.killed == [pid, -pid]
+    assert f"pool process {pid} was ended, because it has not run for" in caplog.text
+    assert str(attempt) in caplog.text
+    silent_pool.processes[0].end(-SIGKILL)
+    silent_pool.watch.check()
+    lost = stored.attempt(database, attempt.job_id, 1)
+    assert lost.outcome == AttemptOutcome.LOST
+    assert (lost.error_message or "").startswith(f"pool process {pid} was ended, because it has not run for")
+
+
+def test_the_log_of_an_attempt_that_was_reaped_first_says_why_its_process_was_ended(
+    silent_pool: SilentPool, database: Database
+) -> None:
+    attempt = silent_pool.run(database, silent_pool.processes[0])
+    with silent_pool.pulse.of_attempt(attempt):
+        database.write(
+            lambda session: recovery.reap(session, max_crashes=3, now=lambda _=0.0: database_now(1e5))
+        )
+        silent_pool.pass_seconds(silent_pool.settings.lease_s + 6)
+    silent_pool.processes[0].end(-SIGKILL)
+    silent_pool.pass_seconds(5)
+    lines = database.read(lambda session: job_logs.lines(session, attempt.job_id, limit=10))
+    told = [line for line in lines if line.message.startswith("its pool process")]
+    assert [(line.attempt, line.level) for line in told] == [(1, "error")]
+    assert stored.job(database, attempt.job_id).crashes == 1
+
+
+def test_time_in_which_the_parent_was_suspended_too_counts_for_a_second(silent_pool: SilentPool) -> None:
+    for _ in range(3):
+        silent_pool.clock.advance(10_000)
+        silent_pool.watch.check()
+    assert silent_pool.killed == []
+
+
+def test_a_process_that_is_not_ready_is_killed_when_the_worker_stops_and_not_before(
+    pool: Pool, settings: Settings
+) -> None:
+    for _ in range(int(settings.lease_s) + 60):
+        pool.clock.advance(1)
+        pool.watch.check()
+    assert pool.killed == []
+    pool.watch.end_what_cannot_stop()
+    pool.watch.check()
+    pid = os.getpid()
+    assert pool.killed == [pid, -pid] * 2
+
+
+def test_a_ready_process_is_killed_5_s_after_its_last_beat_when_the_worker_stops(
+    silent_pool: SilentPool,
+) -> None:
+    silent_pool.watch.end_what_cannot_stop()
+    silent_pool.pass_seconds(60, beats=True)
+    assert silent_pool.killed == []
+    silent_pool.pass_seconds(6)
+    assert silent_pool.killed == [os.getpid(), -os.getpid()]
+
+
+def test_what_a_process_has_started_is_killed_when_it_has_ended(pool: Pool) -> None:
+    pool.processes[0].end(0)
+    pool.watch.check()
+    assert pool.killed == [-os.getpid()]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -100,6 +101,17 @@ def test_an_attempt_that_fails_has_its_output_too(output: ProcessOutput, file: P
     with pytest.raises(ZeroDivisionError):
         fail()
     assert logged == [("INFO", "why", 1)]
+
+
+@pytest.mark.parametrize(("has_gpu", "level"), [(True, "ERROR"), (False, "INFO")])
+def test_that_cuda_finds_no_gpu_is_an_error_only_where_there_is_one(
+    tmp_path: Path, logged: Lines, has_gpu: bool, level: str
+) -> None:
+    file = tmp_path / "other output"
+    with closing(ProcessOutput(file, has_gpu=has_gpu)) as output:
+        file.write_bytes(b"E0000 00:00:1764300000.1 7 cuda_platform.cc:52] failed call to cuInit: UNKNOWN\n")
+        output.collect()
+    assert [each for each, _, _ in logged] == [level]
 
 
 @pytest.mark.parametrize(

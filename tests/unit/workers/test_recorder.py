@@ -44,7 +44,7 @@ class _UrgentDuring(StubExecutor):
 class _Submitting:
     def __init__(self, monitor: Monitor, submit: Callable[[int], None]) -> None:
         self._monitor, self._submit = monitor, submit
-        self.phase, self.check = monitor.phase, monitor.check
+        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
 
     def epoch(self, metrics: Any, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         self._submit(metrics.epoch)

@@ -1,5 +1,6 @@
 """One attempt, from claim to report, with each of its outcomes."""
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from shared.store import attempts, evaluations, job_edits, job_queries, models
 from shared.store.transitions import AttemptId
 from tests.support import stored
 from tests.support.factories import make_evaluate_spec, make_spec, set_columns, submitted
-from tests.support.stub_executor import Behaviour, InterferingExecutor, StubExecutor
+from tests.support.stub_executor import DATA_SHA256, Behaviour, InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
 from workers.pool_process import PoolProcess
@@ -138,6 +139,59 @@ def test_unforeseen_error_is_recorded_and_retried(make_process: MakeProcess) -> 
     assert queued.attempts[0].error_message == "RuntimeError: an unforeseen error"
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SystemExit("cannot go on"), "SystemExit: cannot go on"),
+        (GeneratorExit("left"), "GeneratorExit: left"),
+        (CancelledError("a task of the executor"), "CancelledError: a task of the executor"),
+        (BaseException("whatever"), "BaseException: whatever"),
+    ],
+)
+def test_an_error_that_is_no_exception_ends_the_attempt_at_once(
+    make_process: MakeProcess, error: BaseException, text: str
+) -> None:
+    process = make_process()
+
+    def interfere() -> None:
+        raise error
+
+    process = make_process(executor=InterferingExecutor(process.settings, interfere))
+    job_id = submitted(process.database)
+    assert run_next(process)
+    [attempt] = job(process, job_id).attempts
+    assert (attempt.outcome, attempt.error_code, attempt.error_message) == (
+        "failed",
+        "internal",
+        text.strip(),
+    )
+
+
+@pytest.mark.parametrize("seed", [Behaviour.LOADS_DATA, 1])
+def test_the_attempt_has_the_checksum_of_its_data_beside_its_versions(
+    make_process: MakeProcess, seed: int
+) -> None:
+    process = make_process()
+    job_id = submitted(process.database, spec=make_spec(seed=seed))
+    assert run_next(process)
+    [attempt] = job(process, job_id).attempts
+    data = {"dataset_sha256": DATA_SHA256} if seed == Behaviour.LOADS_DATA else {}
+    assert attempt.versions == {**process.info.versions, **data}
+
+
+def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:
+    process = make_process()
+
+    def interfere() -> None:
+        raise KeyboardInterrupt
+
+    process = make_process(executor=InterferingExecutor(process.settings, interfere))
+    job_id = submitted(process.database)
+    with pytest.raises(KeyboardInterrupt):
+        run_next(process)
+    assert stored.attempt(process.database, job_id, 1).outcome is None
+
+
 def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_process: MakeProcess) -> None:
     stopping = make_process()
     stopping = replace(stopping, executor=InterferingExecutor(stopping.settings, stopping.stop.set))
@@ -230,7 +284,7 @@ class StopsAfterTwoEpochs(StubExecutor):
 class _StopAfter:
     def __init__(self, monitor: Monitor, process: PoolProcess) -> None:
         self._monitor, self._process = monitor, process
-        self.phase, self.check = monitor.phase, monitor.check
+        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
 
     def epoch(self, metrics: Any, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         if metrics.epoch == 2:

@@ -38,13 +38,14 @@ def test_second_load_decodes_nothing_and_downloads_nothing(small: Settings, serv
     assert len(server.requests) == 2
 
 
-def test_only_the_arrays_and_their_checksums_are_kept(small: Settings) -> None:
+def test_only_the_arrays_their_checksums_and_their_source_are_kept(small: Settings) -> None:
     catalog.load("small", small)
     assert cache_entries(small) == [cache_folder(small).name]
     assert sorted(path.name for path in cache_folder(small).iterdir()) == [
         "checksums.json",
         "images.npy",
         "labels.npy",
+        "source.json",
     ]
 
 

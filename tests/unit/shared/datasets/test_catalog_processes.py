@@ -29,7 +29,7 @@ from tests.support.waiting import wait_until
 @pytest.fixture
 def locked(small: Settings) -> Iterator[None]:
     """Another process holds the lock of the dataset, as while it downloads."""
-    folder = catalog._folder("small", small)
+    folder = catalog.entry_folder("small", small)
     folder.parent.mkdir(parents=True)
     with FileLock(f"{folder}.lock"):
         yield

@@ -15,6 +15,7 @@ from shared.datasets import downloads
 from shared.datasets.downloads import Patience
 from shared.errors import CancelRequested, DataCorrupt, DataUnavailable
 from shared.settings import Settings
+from tests.support.fakes import MonotonicClock
 from tests.support.file_server import FileServer, Response, running_file_server
 from tests.support.full_disk import files_limited_to
 from tests.support.waiting import wait_until
@@ -346,6 +347,41 @@ def test_a_file_that_cannot_be_opened_is_refused_with_the_reason(
     url: str, reason: str, settings: Settings
 ) -> None:
     assert reason in download_error(url, settings)
+
+
+def test_a_pipe_is_refused_before_it_is_opened(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("pipes") / "pipe"
+    os.mkfifo(path)
+    assert "it is a pipe or a device" in download_error(path.as_uri(), settings)
+    assert "it is a pipe or a device" in download_error("file:///dev/zero", settings)
+
+
+def test_a_file_that_is_too_large_is_refused(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("large") / "file"
+    path.touch()
+    os.truncate(path, downloads.MAX_BYTES + 1)
+    with pytest.raises(DataCorrupt, match="is larger than"):
+        fetch(path.as_uri(), settings)
+
+
+def test_the_time_limit_of_a_download_holds_for_reading_a_file_too(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path_factory.mktemp("slow") / "file"
+    path.write_bytes(BODY)
+    clock = MonotonicClock()
+    monkeypatch.setattr("shared.datasets.downloads.time.monotonic", clock)
+    waits = patience(settings)
+    with downloads.open_url(path.as_uri(), settings.data_dir, settings, waits) as file:
+        assert file.read(1)
+        file.seek(0, os.SEEK_END)
+        clock.advance(settings.download_deadline_s + 1)
+        with pytest.raises(DataUnavailable, match=f"reading {path.as_uri()} took longer than DOWNLOAD_DEAD"):
+            file.read(1)
 
 
 def test_a_file_without_permission_is_refused(settings: Settings) -> None:

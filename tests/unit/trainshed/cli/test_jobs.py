@@ -7,7 +7,7 @@ import pytest
 
 from shared.lifecycle import JobState
 from tests.support.command_line import CommandLine
-from tests.support.fake_api import URL, make_cancellation, make_failure, make_job, make_success
+from tests.support.fake_api import URL, make_attempt, make_cancellation, make_failure, make_job, make_success
 from trainshed import JobDetail
 
 
@@ -45,6 +45,17 @@ def test_a_succeeded_job_is_shown_with_its_evaluation(cli: CommandLine) -> None:
     result = cli.run("show", "last")
     assert "succeeded" in result.stdout
     assert "Confusion matrix" in result.stdout
+
+
+def test_the_program_and_the_data_that_a_job_ran_with_are_shown(cli: CommandLine) -> None:
+    versions = {"trainshed": "0.1.0", "commit": "1234abcd", "dataset_sha256": "f" * 64}
+    ran = make_success(make_job())
+    cli.api.add(ran.model_copy(update={"attempts": (make_attempt(versions=versions),)}))
+    facts = cli.run("show", "last").stdout
+    assert "0.1.0, commit 1234abcd" in facts
+    assert f"SHA-256 {'f' * 64}" in facts
+    cli.api.add(make_success(make_job()))
+    assert "SHA-256" not in cli.run("show", "last").stdout
 
 
 def test_an_unfinished_job_is_shown_without_an_evaluation(cli: CommandLine) -> None:

@@ -104,6 +104,14 @@ def test_a_killed_programs_children_are_gone_after_its_restart(make: Make) -> No
     assert program.exit_reason() == ""
 
 
+def test_a_child_in_a_group_of_its_own_is_gone_after_the_stop(make: Make) -> None:
+    program = started(make(PARENT.replace("import signal;", "import os, signal; os.setpgid(0, 0);", 1)))
+    child = psutil.Process(int(program.tail().split()[0]))
+    wait_until(lambda: os.getpgid(child.pid) == child.pid, "the child heads a group, as a pool process does")
+    program.stop()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child is gone")
+
+
 def test_ctrl_c_in_the_terminal_does_not_reach_a_program(make: Make) -> None:
     program = started(make(FOREVER))
     assert os.getpgid(program.pid) == program.pid != os.getpgid(0)

@@ -62,6 +62,12 @@ def executor(worker_settings: Settings) -> MnistExecutor:
     return MnistExecutor(worker_settings)
 
 
+def test_the_checksum_of_the_data_is_reported(executor: MnistExecutor, worker_settings: Settings) -> None:
+    monitor = RecordingMonitor()
+    executor.train(make_spec(epochs=1), None, monitor)
+    assert monitor.data_sha256 == catalog.load("digits", worker_settings).sha256
+
+
 def test_a_training_job_enters_every_phase_in_order(executor: MnistExecutor) -> None:
     monitor = RecordingMonitor()
 
