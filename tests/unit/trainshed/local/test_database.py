@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from shared.db.engine import Database
@@ -31,6 +32,8 @@ def test_what_is_too_old_for_the_database_is_refused(settings: Settings, tmp_pat
                 UsageError, match=r"needs Trainshed 99\.0\.0 or later, and this is .*: install"
             ):
                 refuse(settings)
+    # not left to the garbage collection, of which Python 3.13 warns
+    assert [file.path for file in psutil.Process().open_files() if file.path.startswith(str(tmp_path))] == []
 
 
 def test_a_worker_has_registered_once_its_process_has_written_its_row(
