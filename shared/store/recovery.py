@@ -32,7 +32,8 @@ MAX_LOST = 10
 A job of days loses some workers to power, the network and updates; one that loses this many takes a slot and
 returns little."""
 
-_BATCH = 250  # jobs that are told in a transaction
+# jobs that are told in a transaction: SQLite has one writer at a time
+_BATCH = {"sqlite": 80, "postgresql": 250}
 
 _LOST = select(func.count()).where(
     Attempt.job_id == bindparam("of_job"), Attempt.outcome == AttemptOutcome.LOST
@@ -219,8 +220,8 @@ def end_waits(database: Database, *, for_s: float, now: Now = database_now) -> i
 
 
 def _end_some_waits(session: Session, now: Now) -> int:
-    ended = dependents.take_left(session, _BATCH)
-    return transitions.end_waits(session, ended, limit=_BATCH, now=now)
+    limit = _BATCH[session.get_bind().dialect.name]
+    return transitions.end_waits(session, dependents.take_left(session, limit), limit=limit, now=now)
 
 
 def pull_back(session: Session, *, lease_s: float, limit: int, now: Now = database_now) -> int:
