@@ -112,7 +112,7 @@ class Database:
         """Retry nothing after `within_s` seconds from now, nor what is being retried already: for a stop."""
         self._give_up_at = monotonic() + within_s
 
-    def _run(self, sessions: sessionmaker[_Session], work: Callable[[Session], T]) -> T:
+    def _run(self, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> T:
         if self._refusal:
             raise floor.VersionOutdated(self._refusal)
 

@@ -13,7 +13,9 @@ _KEYS = sa.table("api_keys", sa.column("scope", sa.String()), sa.column("may_urg
 
 def upgrade() -> None:
     op.add_column("api_keys", sa.Column("team", sa.String(64), nullable=True))
-    may_urgent = sa.Column("may_urgent", sa.Boolean(), server_default=sa.false(), nullable=False)
+    may_urgent: sa.Column[bool] = sa.Column(
+        "may_urgent", sa.Boolean(), server_default=sa.false(), nullable=False
+    )
     op.add_column("api_keys", may_urgent)
     op.execute(sa.update(_KEYS).where(_KEYS.c.scope == "admin").values(may_urgent=True))
 

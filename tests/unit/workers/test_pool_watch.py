@@ -320,7 +320,9 @@ def test_the_log_of_an_attempt_that_was_reaped_first_says_why_its_process_was_en
     attempt = silent_pool.run(database, silent_pool.processes[0])
     with silent_pool.pulse.of_attempt(attempt):
         database.write(
-            lambda session: recovery.reap(session, max_crashes=3, now=lambda _=0.0: database_now(1e5))
+            lambda session: recovery.reap(
+                session, max_crashes=3, lease_s=30, now=lambda _=0.0: database_now(1e5)
+            )
         )
         silent_pool.pass_seconds(silent_pool.settings.lease_s + 6)
     silent_pool.processes[0].end(-SIGKILL)
