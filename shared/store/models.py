@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session, selectinload
 from shared import schemas
 from shared.db import tables
 from shared.db.clock import Now, database_now
-from shared.db.tables import Evaluation, Job, Model, ModelAlias, ModelFile
+from shared.db.tables import Attempt, Evaluation, Job, Model, ModelAlias, ModelFile
 from shared.db.upserts import upsert
 from shared.errors import ModelInUse, ModelNotFound
-from shared.lifecycle import TERMINAL, JobKind
+from shared.lifecycle import TERMINAL, AttemptOutcome, JobKind
 from shared.store.keyset import CreationKey, newest_first
 
 _MAX_JOBS_IN_ERROR = 3
@@ -54,8 +54,12 @@ def detail(session: Session, reference: schemas.ModelReference) -> schemas.Model
     row = find(session, reference)
     # UUIDv7: sorts by creation time
     evaluations = select(Evaluation).where(Evaluation.model_id == row.id).order_by(Evaluation.job_id)
+    trained = select(Attempt.versions).where(
+        Attempt.job_id == row.job_id, Attempt.outcome == AttemptOutcome.SUCCEEDED
+    )
     return schemas.ModelDetail(
         **dict(_summary(row)),
+        versions=session.scalar(trained) or {},
         spec=schemas.TrainSpec.model_validate(row.spec),
         evaluations=tuple(map(schemas.ModelEvaluation.model_validate, session.scalars(evaluations))),
     )
