@@ -71,6 +71,9 @@ class ModelDetail(ModelSummary):
 
     spec: TrainSpec
     evaluations: tuple[ModelEvaluation, ...]
+    versions: dict[str, str] = Field(
+        default={}, description="Of what it was trained with; `dataset_sha256` is the data's checksum."
+    )
 
 
 class ModelPatch(Request):

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session, selectinload
 from shared import schemas
 from shared.db import tables
 from shared.db.clock import Now, database_now
-from shared.db.tables import Evaluation, Job, Model, ModelAlias, ModelFile
+from shared.db.tables import Attempt, Evaluation, Job, Model, ModelAlias, ModelFile
 from shared.db.upserts import upsert
 from shared.errors import ModelInUse, ModelNotFound
-from shared.lifecycle import TERMINAL, EventType, JobKind
+from shared.lifecycle import TERMINAL, AttemptOutcome, EventType, JobKind
 from shared.store import rights
 from shared.store.keyset import CreationKey, newest_first
 from shared.store.references import find_model
@@ -77,8 +77,12 @@ def detail(session: Session, reference: schemas.ModelReference) -> schemas.Model
     row = find(session, reference)
     # UUIDv7: sorts by creation time
     evaluations = select(Evaluation).where(Evaluation.model_id == row.id).order_by(Evaluation.job_id)
+    trained = select(Attempt.versions).where(
+        Attempt.job_id == row.job_id, Attempt.outcome == AttemptOutcome.SUCCEEDED
+    )
     return schemas.ModelDetail(
         **dict(_summaries(session, [row])[0]),
+        versions=session.scalar(trained) or {},
         spec=schemas.TrainSpec.model_validate(row.spec),
         evaluations=tuple(map(schemas.ModelEvaluation.model_validate, session.scalars(evaluations))),
     )

@@ -177,6 +177,8 @@ def test_the_attempt_has_the_checksum_of_its_data_beside_its_versions(
     [attempt] = job(process, job_id).attempts
     data = {"dataset_sha256": DATA_SHA256} if seed == Behaviour.LOADS_DATA else {}
     assert attempt.versions == {**process.info.versions, **data}
+    detail = process.database.read(lambda session: models.detail(session, job_id))
+    assert detail.versions == attempt.versions
 
 
 def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:

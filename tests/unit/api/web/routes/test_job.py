@@ -5,9 +5,11 @@ from uuid import UUID
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from api.web.routes.job import TABS
 from shared.db.engine import Database
+from shared.db.tables import Attempt
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
 from shared.schemas import JobDetail, Priority
@@ -38,6 +40,16 @@ def test_every_tab_is_shown_for_a_job_in_any_state(
 
         assert answer.status_code == 200
         assert answer.text.count('aria-current="page"') == 2  # in the navigation and among the tabs
+
+
+def test_what_a_job_ran_with_is_shown_with_it_and_its_model(client: httpx.Client, database: Database) -> None:
+    job_id, model = factories.succeeded(database)
+    versions = {"trainshed": "0.1.0", "commit": "0123abcd", "dataset_sha256": "f" * 64}
+    ran = update(Attempt).where(Attempt.job_id == job_id)
+    database.write(lambda session: session.execute(ran.values(versions=versions)))
+    for text in ("Trainshed", "0.1.0", "Commit", "0123abcd", "Dataset sha256", "f" * 64):
+        assert text in client.get(f"/jobs/{job_id}?tab=config").text
+        assert text in client.get(f"/models/{model.id}").text
 
 
 def test_a_job_is_cancelled(client: httpx.Client, database: Database) -> None:
