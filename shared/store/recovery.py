@@ -34,6 +34,7 @@ returns little."""
 
 # jobs that are told in a transaction: SQLite has one writer at a time
 _BATCH = {"sqlite": 80, "postgresql": 250}
+_REST = 2.0  # between two transactions, times what the last one took
 
 _LOST = select(func.count()).where(
     Attempt.job_id == bindparam("of_job"), Attempt.outcome == AttemptOutcome.LOST
@@ -199,7 +200,7 @@ def end_cancelled(session: Session, *, only: UUID | None = None, now: Now = data
 def end_waits(database: Database, *, for_s: float, now: Now = database_now) -> int:
     """Tell the jobs that still wait for others that these have ended, in batches that commit.
 
-    Between two of them it rests for as long as the last one took, so that others get half of SQLite's time.
+    Between two of them it rests for twice as long as the last one took: others write to SQLite meanwhile.
 
     Args:
         for_s: after about so many seconds the rest is left to whoever calls this next.
@@ -214,7 +215,7 @@ def end_waits(database: Database, *, for_s: float, now: Now = database_now) -> i
             told += changed
             if monotonic() > until:
                 break
-            sleep(monotonic() - began_at)
+            sleep(_REST * (monotonic() - began_at))
             began_at = monotonic()
     return told
 
