@@ -11,6 +11,7 @@ from shared.lifecycle import JobState
 from shared.schemas.base import Request, Response, StrictNumber
 from shared.schemas.job_requests import TrainJobCreate
 from shared.schemas.specs import Seed
+from shared.texts import STORABLE
 
 MAX_SWEEP_JOBS = 1_000
 
@@ -27,7 +28,9 @@ SweptField = Literal[
 ]
 
 
-_Choice = Annotated[int, StrictNumber] | Annotated[float, StrictNumber] | str
+_Choice = (
+    Annotated[int, StrictNumber] | Annotated[float, StrictNumber] | Annotated[str, Field(pattern=STORABLE)]
+)
 Choices = Annotated[
     tuple[_Choice, ...],
     Field(min_length=1, max_length=MAX_SWEEP_JOBS, description="The values to choose from."),

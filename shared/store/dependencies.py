@@ -101,6 +101,8 @@ def _depths(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int]:
 
     That is what was true when it was submitted; only where that is too many, the chain is counted again.
     """
+    if not job_ids:
+        return {}
     deepest = select(JobDependency.job_id, func.max(JobDependency.depth)).where(
         JobDependency.job_id.in_(job_ids)
     )
@@ -136,6 +138,12 @@ def _length(session: Session, job_id: UUID) -> int:
 def ended(state: JobState) -> str:
     """Return how a job has ended, to be read after `has`."""
     return "been cancelled" if state == JobState.CANCELLED else state
+
+
+def reason(predecessor: UUID, state: JobState) -> dict[str, str]:
+    """Return the details of the event by which a job is cancelled because another one has ended so."""
+    message = f"job {predecessor}, which it was to run after, has {ended(state)}"
+    return {"code": "predecessor", "message": message}
 
 
 def add(session: Session, after: Mapping[UUID, Sequence[UUID]], states: Mapping[UUID, JobState]) -> None:

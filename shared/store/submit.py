@@ -126,7 +126,10 @@ class _Named(NamedTuple):
     def would_wait(self, new: NewJobs) -> WouldWait | None:
         """Return the error that a request would have to wait for one of them; None if not."""
         held = self.held & (new.after | new.retried | new.evaluated)
-        return WouldWait(f"another transaction has locked job or model {min(held)}") if held else None
+        if not held:
+            return None
+        noun = "model" if min(held) in new.evaluated else "job"
+        return WouldWait(f"another transaction has locked {noun} {min(held)}")
 
 
 def _lock_named(session: Session, requests: Sequence[NewJobs], *, waits: bool) -> _Named:

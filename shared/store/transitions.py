@@ -200,22 +200,20 @@ def apply(
 
 
 def end_waits(session: Session, ended: Mapping[UUID, JobState], *, limit: int, now: Now) -> int:
-    """Count off jobs that have succeeded, and cancel those that wait for others that have ended.
+    """Count off jobs that have succeeded, cancel those that wait for others; return how many jobs changed.
 
     Args:
         ended: terminal jobs, with their states; those for which others still wait then are noted.
         limit: how many jobs may wait for fewer, and how many may be cancelled.
-
-    Returns:
-        How many jobs changed.
     """
     succeeded = {job_id for job_id, state in ended.items() if state == JobState.SUCCEEDED}
-    fewer, reasons = dependents.count_off(session, succeeded, limit), {}
+    fewer = dependents.count_off(session, succeeded, limit)
     note_changed(session, fewer)
-    for job_id, after_id in dependents.doomed(session, ended.keys() - succeeded, limit).items():
-        how = dependencies.ended(ended.get(after_id, JobState.CANCELLED))  # one in between is cancelled here
-        message = f"job {after_id}, which it was to run after, has {how}"
-        reasons[job_id] = {"code": "predecessor", "message": message}
+    reasons = {
+        # one in between is cancelled here
+        job_id: dependencies.reason(after_id, ended.get(after_id, JobState.CANCELLED))
+        for job_id, after_id in dependents.doomed(session, ended.keys() - succeeded, limit).items()
+    }
     cancelled = _cancel_queued(session, reasons, now) if reasons else []
     dependents.note_left(session, [*ended, *cancelled])
     return len(fewer) + len(cancelled)

@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from io import BytesIO
+from uuid import uuid4
 
 import numpy as np
 import onnxruntime
@@ -39,8 +40,9 @@ def spend_a_day(server: Client, drawing: bytes) -> None:
     # submit, and once more, as a client does that lost the response
     spec = TrainRequest(dataset="digits", epochs=EPOCHS, batch_size=64, seed=1)
     request = TrainJobCreate(spec=spec, name="first", tags=("day",))
-    first = server.submit(request, idempotency_key="monday")
-    assert server.submit(request, idempotency_key="monday").id == first.id
+    key = str(uuid4())
+    first = server.submit(request, idempotency_key=key)
+    assert server.submit(request, idempotency_key=key).id == first.id
 
     # watch
     events = list(server.stream(first.id))

@@ -17,6 +17,8 @@ from tests.support import factories
 from tests.support.injected_errors import OUTAGES, injected
 from tests.support.servers import PostgresServer, running_app
 
+_REASONS = {"53100": "full", "53300": "connections", **dict.fromkeys(("25P04", "55P03", "57014"), "locked")}
+_REASONS |= {sqlstate: "locked" for sqlstate in OUTAGES if sqlstate.startswith("40")}
 _SAVED = {"kind": "train", "spec": {"dataset": "digits"}}
 
 
@@ -80,9 +82,9 @@ def _requests(database: Database) -> list[tuple[str, str, Any]]:
     ]
 
 
-def _assert_unavailable(response: httpx.Response) -> None:
+def _assert_unavailable(response: httpx.Response, why: str = "unavailable") -> None:
     assert (response.status_code, response.headers.get("Retry-After")) == (503, "1"), response.request.url
-    assert response.json()["type"] == "/problems/database-unavailable"
+    assert response.json()["type"] == f"/problems/database-{why}"
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -103,11 +105,12 @@ def test_each_error_of_an_outage_is_answered_with_503(
 ) -> None:
     job = f"/v1/jobs/{factories.failed(database)}"
     for sqlstate in OUTAGES:
+        why = _REASONS.get(sqlstate, "unavailable")
         with injected(sqlstate):
-            _assert_unavailable(impatient_api.get("/v1/jobs"))
-            _assert_unavailable(impatient_api.get(job))
-            _assert_unavailable(impatient_api.patch(job, json={"name": sqlstate}))
-            _assert_unavailable(impatient_api.post("/v1/jobs", json=_SAVED))
+            _assert_unavailable(impatient_api.get("/v1/jobs"), why)
+            _assert_unavailable(impatient_api.get(job), why)
+            _assert_unavailable(impatient_api.patch(job, json={"name": sqlstate}), why)
+            _assert_unavailable(impatient_api.post("/v1/jobs", json=_SAVED), why)
     assert impatient_api.post("/v1/jobs", json=_SAVED).status_code == 202
 
 
@@ -135,8 +138,8 @@ def test_a_locked_sqlite_file_serves_reads_and_refuses_writes_with_503(
     other = sqlite3.connect(str(database.engine.url.database), isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     assert impatient_api.get(job).status_code == 200
-    _assert_unavailable(impatient_api.post("/v1/jobs", json=_SAVED))
-    _assert_unavailable(impatient_api.delete(job))
+    _assert_unavailable(impatient_api.post("/v1/jobs", json=_SAVED), "locked")
+    _assert_unavailable(impatient_api.delete(job), "locked")
     other.close()
     assert impatient_api.post("/v1/jobs", json=_SAVED).status_code == 202
     assert impatient_api.delete(job).status_code == 204

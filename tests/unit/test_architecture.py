@@ -49,6 +49,7 @@ TESTED_ELSEWHERE = {
     "shared/store/keyset.py": "tests/unit/shared/store/test_job_lists.py",
     "shared/store/submissions.py": "tests/unit/shared/store/test_submit.py",
     "trainshed/cli/options.py": "tests/unit/trainshed/cli",
+    "trainshed/cli/worker_tables.py": "tests/unit/trainshed/cli/test_tables.py",
     "trainshed/errors.py": "tests/unit/trainshed/test_connection.py",
     "trainshed/local/extras.py": "tests/unit/trainshed/test_trainshed.py",
     "workers/__main__.py": "tests/faults/test_broker_faults.py",

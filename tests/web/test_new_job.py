@@ -67,7 +67,7 @@ def test_a_job_is_submitted_from_a_preset_and_cloned(
     page.get_by_label("Evaluation size").fill("9999")
     page.get_by_label("Queue").fill("Not Possible")
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator("#queue-note")).to_contain_text("pattern")
+    expect(page.locator("#queue-note")).to_contain_text("Must have only lower-case letters")
     page.get_by_label("Queue").fill("slow")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("Place in the queue")).to_contain_text("slow")

@@ -10,7 +10,7 @@ from trainshed.cli import options
 from trainshed.cli.exit_codes import ExitCode
 from trainshed.cli.formatting import printable
 from trainshed.cli.output import say, write_result
-from trainshed.cli.tables import queue_table, share_table, worker_table
+from trainshed.cli.worker_tables import queue_table, share_table, worker_table
 from trainshed.cli.workers import not_stopped
 
 

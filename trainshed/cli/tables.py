@@ -13,19 +13,12 @@ from shared.schemas import (
     Job,
     JobDetail,
     ModelSummary,
-    Priority,
-    Queue,
-    ShareLoad,
     Sweep,
     SweepDetail,
-    Worker,
-    WorkerAttempt,
 )
 from trainshed.cli.fitting import Column, FittedTable, number, prose, text
 from trainshed.cli.formatting import (
     NOTHING,
-    age,
-    ago,
     cell,
     decimal,
     minute,
@@ -122,83 +115,6 @@ def _attempts(attempts: Sequence[Attempt]) -> FittedTable:
             f"{duration.total_seconds():,.1f}" if duration else NOTHING,
             attempt.outcome or JobState.RUNNING,
             cell(attempt.error_code),
-        )
-    return table
-
-
-def queue_table(queues: Iterable[Queue]) -> FittedTable:
-    """Return queues, one per row."""
-    table = FittedTable(
-        *(text("Queue"), text("State"), *(number(priority.capitalize(), 1) for priority in Priority)),
-        *(number("Oldest", 3), number("Running"), number("Workers", 2), number("Slots", 4)),
-    )
-    for queue in queues:
-        oldest = queue.oldest_waiting_s
-        table.add_row(
-            cell(queue.name),
-            Text("paused", "yellow") if queue.paused else Text("open"),
-            *(f"{queue.queued[priority]:,}" for priority in Priority),
-            NOTHING if oldest is None else age(oldest),
-            f"{queue.running:,}" + (f" of {queue.max_running:,}" if queue.max_running else ""),
-            f"{queue.workers:,}",
-            f"{queue.slots:,}",
-        )
-    return table
-
-
-def share_table(shares: Iterable[ShareLoad], title: str = "") -> FittedTable:
-    """Return shares of a queue, one per row."""
-    table = FittedTable(
-        *(text("Share"), prose("Name", 1), number("Waiting"), number("Running"), number("Longest wait", 2)),
-        title=title,
-    )
-    for share in shares:
-        wait = share.longest_wait_s
-        table.add_row(
-            cell(share.share or "unknown"),
-            cell(share.name or ""),
-            f"{share.queued:,}",
-            f"{share.running:,}",
-            NOTHING if wait is None else age(wait),
-        )
-    return table
-
-
-def worker_table(workers: Iterable[Worker]) -> FittedTable:
-    """Return workers, one per row."""
-    table = FittedTable(
-        *(text("Worker"), text("State"), prose("Queues", 1), prose("Devices", 3)),
-        *(number("Slots", 2), number("Last seen")),
-    )
-    for worker in workers:
-        table.add_row(
-            cell(worker.id),
-            worker.state,
-            cell(", ".join(worker.queues)),
-            cell(", ".join(worker.devices) or "CPU"),
-            f"{worker.busy_slots}/{worker.slots}",
-            ago(worker.heartbeat_age_s),
-        )
-    return table
-
-
-def history_table(attempts: Iterable[WorkerAttempt]) -> FittedTable:
-    """Return attempts of a worker, one per row."""
-    table = FittedTable(
-        *(text("Job"), text("#", 4), prose("Name"), text("Kind", 3), text("Started", 1), text("Outcome")),
-        *(text("Error"), number("Seconds", 2)),
-    )
-    for attempt in attempts:
-        duration = attempt.finished_at - attempt.started_at if attempt.finished_at else None
-        table.add_row(
-            short_id(attempt.job_id),
-            str(attempt.number),
-            cell(attempt.name),
-            attempt.kind,
-            minute(attempt.started_at),
-            attempt.outcome or JobState.RUNNING,
-            cell(attempt.error_code),
-            f"{duration.total_seconds():,.1f}" if duration else NOTHING,
         )
     return table
 

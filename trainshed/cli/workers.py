@@ -11,7 +11,7 @@ from shared.lifecycle import WorkerState
 from shared.schemas import Worker
 from trainshed.cli import completion, options
 from trainshed.cli.output import confirm, write_result
-from trainshed.cli.tables import history_table, queue_table, share_table, worker_table
+from trainshed.cli.worker_tables import history_table, queue_table, share_table, worker_table
 from trainshed.client import Client
 from trainshed.errors import UsageError
 

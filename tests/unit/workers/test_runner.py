@@ -62,7 +62,7 @@ def test_evaluation_job_evaluates_the_stored_model(make_process: MakeProcess) ->
 def test_evaluation_of_an_unknown_model_fails_without_a_retry(make_process: MakeProcess) -> None:
     process = make_process()
     missing = uuid4()
-    job_id = submitted(process.database, kind="evaluate", spec=make_evaluate_spec(missing), model_id=missing)
+    job_id = submitted(process.database, kind="evaluate", spec=make_evaluate_spec(missing))
     run_next(process)
     failed = job(process, job_id)
     assert failed.state == JobState.FAILED

@@ -61,7 +61,7 @@ def test_what_is_not_there_is_not_found(database: Database) -> None:
 
     _, model = factories.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
+    job_id = factories.cancelled(database, kind="evaluate", spec=spec, model_id=model.id)
     database.write(lambda session: models.delete_model(session, model.id))
-    job_id = factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
     with pytest.raises(ModelNotFound):
         _used(database, job_id, Part.EVALUATION)

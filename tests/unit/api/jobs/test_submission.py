@@ -114,14 +114,14 @@ def test_impossible_job_is_not_stored(services: Services) -> None:
     assert not _submit(services, TrainJobCreate(), "key").replayed
 
 
-def test_submission_of_an_evaluation_reads_its_model_once(services: Services) -> None:
+def test_submission_of_an_evaluation_reads_its_model_once_and_locks_it(services: Services) -> None:
     _, model = factories.succeeded(services.database)
     request = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model.id))
 
     with recorded_statements(services.database) as statements:
         _submit(services, request)
 
-    assert sum("FROM models" in statement.sql for statement in statements) == 1
+    assert sum("FROM models" in statement.sql for statement in statements) == 2
 
 
 def test_unfinished_job_is_not_retried(services: Services, database: Database) -> None:

@@ -15,7 +15,7 @@ from api.monitoring import prometheus
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes, deliveries_exposition, jobs_exposition
 from shared.db.engine import Database
-from shared.db.tables import Job, WebhookDelivery
+from shared.db.tables import Attempt, Job, WebhookDelivery
 from shared.errors import ERROR_CODES
 from shared.store import attempts, queues, recovery
 from shared.store.outbox import Outcome
@@ -71,7 +71,8 @@ def test_waits_and_durations_are_histograms(database: Database) -> None:
     clock, attempt = FrozenClock(), running(database)
     submit, claim = clock.moment, clock.moment + timedelta(seconds=2)
     started = update(Job).where(Job.id == attempt.job_id).values(created_at=submit, started_at=claim)
-    database.write(lambda session: session.execute(started))
+    ran = update(Attempt).where(Attempt.job_id == attempt.job_id).values(started_at=claim)
+    database.write(lambda session: (session.execute(started), session.execute(ran)))
     clock.advance(2 + 50)
     database.write(lambda session: attempts.succeed_training(session, attempt, make_model(), now=clock))
     submitted(database)

@@ -20,17 +20,15 @@ from tests.support.fake_api import (
 )
 from trainshed.cli.fitting import FittedTable
 from trainshed.cli.tables import (
-    history_table,
     job_details,
     job_table,
     key_table,
     model_details,
     model_table,
-    queue_table,
     sweep_details,
     sweep_table,
-    worker_table,
 )
+from trainshed.cli.worker_tables import history_table, queue_table, worker_table
 
 
 def test_a_row_begins_with_the_end_of_the_jobs_id() -> None:

@@ -5,7 +5,7 @@ import json
 from shared.lifecycle import AttemptOutcome, WorkerState
 from tests.support.command_line import CommandLine, rendered_lines
 from tests.support.fake_api import make_worker, make_worker_attempt
-from trainshed.cli.tables import history_table
+from trainshed.cli.worker_tables import history_table
 
 
 def test_workers_are_listed(cli: CommandLine) -> None:

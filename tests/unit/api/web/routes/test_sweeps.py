@@ -83,7 +83,7 @@ def test_all_unfinished_jobs_are_cancelled(
     client: httpx.Client, database: Database, sweep: tuple[UUID, list[UUID]]
 ) -> None:
     sweep_id, ids = sweep
-    assert "Cancel the 3 unfinished jobs" in client.get(f"/sweeps/{sweep_id}").text
+    assert "Stop the 3 unfinished jobs of this sweep?" in client.get(f"/sweeps/{sweep_id}").text
 
     answer = client.post(f"/sweeps/{sweep_id}/cancel", headers={"Sec-Fetch-Site": "same-origin"})
 
