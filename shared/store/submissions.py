@@ -146,7 +146,8 @@ class NewJobs:
     @property
     def evaluated(self) -> set[UUID]:
         """The models that any of them evaluates, but for that of a job in `after`, which is to come."""
-        return {job.model_id for job in self.jobs if job.model_id not in (None, *job.after)}  # type: ignore[misc]
+        evaluating = ((job.model_id, job.after) for job in self.jobs)
+        return {model for model, after in evaluating if model is not None and model not in after}
 
 
 @dataclass(frozen=True)
