@@ -195,7 +195,7 @@ log.configure("INFO", stream=output.redirect())
 print("from Python")
 os.write(2, b"from C\\n")
 output.collect()
-print("the end", end="")
+print("the end", end="", flush=True)
 if sys.argv[2] == "crash":
     import ctypes
     ctypes.string_at(0)

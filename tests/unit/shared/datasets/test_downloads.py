@@ -340,7 +340,7 @@ def test_a_file_at_a_file_url_is_opened_in_place(
         ("file:///", "Is a directory"),
         ("file:///dev/null/file", "Not a directory"),
         ("file://data/file", "`data` is read as a host: write a third slash before the path"),
-        ("file:///%00", "embedded null byte"),
+        ("file:///%00", "embedded null"),
     ],
 )
 def test_a_file_that_cannot_be_opened_is_refused_with_the_reason(
