@@ -103,7 +103,6 @@ def test_a_cancel_is_answered_at_once_and_all_that_wait_are_cancelled_without_a_
                 cluster.cancel(job_id)
 
 
-@KILLS_ON_SQLITE
 @SHAPES
 def test_a_failure_for_which_thousands_wait_is_reported_once_and_others_run_meanwhile(
     new_cluster: NewCluster, redis: RedisServer, database_url: str, shape: str

@@ -12,7 +12,8 @@ from shared.schemas import JobListQuery, Scope
 from shared.store import api_keys, job_lists, job_queries
 from shared.store.api_keys import NewApiKey
 from tests.support import factories
-from tests.support.browsing import WatchedPages, Weight, is_live, violations
+from tests.support.browsing import WatchedPages, Weight, is_live, sign_in, violations
+from tests.support.waiting import wait_until
 
 
 def row(page: Page, name: str) -> Locator:
@@ -190,9 +191,13 @@ def test_of_a_selection_only_ones_own_jobs_are_cancelled_and_others_are_counted(
         database.write(create)
         factories.set_columns(database, factories.submitted(database, name=name), api_key_id=key.id)
     page = pages.open()
-    page.goto("/sign-in")
-    page.get_by_label("API key").fill(str(keys["Ann"]))
-    page.get_by_role("button", name="Sign in").click()
+
+    def asks_for_a_key() -> bool:
+        page.goto("/sign-in")
+        return page.get_by_label("API key").count() > 0
+
+    wait_until(asks_for_a_key, "the API remembers for a second that there are no keys")
+    sign_in(page, str(keys["Ann"]))
     page.goto("/jobs")
     bulk = page.locator("#bulk")
     page.get_by_label("Select Eve").check()

@@ -52,6 +52,7 @@ def connect(may_end: Event) -> Iterator[Connect]:
         return Response(b"x" * LARGE)
 
     with running_app(app) as client, ExitStack() as opened:
+        opened.callback(may_end.set)  # the server waits for its requests
 
         def connect() -> socket.socket:
             address = (client.base_url.host, client.base_url.port or 80)
