@@ -340,3 +340,11 @@ def test_probes_of_the_api_and_the_health_file_of_a_worker_exist() -> None:
     assert "livenessProbe" not in worker
     [command] = re.findall(r"CMD (find .*)", (ROOT / "deploy" / "Dockerfile").read_text())
     assert worker["readinessProbe"]["exec"]["command"][-1] == command.strip()
+
+
+def test_what_images_copy_from_the_checkout_is_sent_to_the_builder() -> None:
+    admitted = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
+    sources = {source for line in copied for source in line.split() if not source.startswith("--")}
+    assert sources
+    assert {source.split("/")[0] for source in sources} - set(admitted) == set()
