@@ -95,7 +95,8 @@ def test_a_stopped_process_frees_its_slot(
         cluster.wait_for_epoch(job_id, 1)
         process.send_signal(SIGSTOP)
         assert_slot_is_free(cluster, worker, process.pid, job_id)
-        assert cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 1
+        cluster.wait_for(job_id, JobState.SUCCEEDED)
+        assert cluster.lost(job_id) == 1
 
 
 def test_a_stopped_process_that_runs_no_job_is_replaced(
@@ -121,7 +122,8 @@ def test_a_process_that_waits_for_the_database_is_not_ended(
         own_postgres.stop()
         pass_seconds(cluster.settings.lease_s + GRACE_S + MARGIN_S)
         own_postgres.start()
-        assert cluster.wait_for(job_id, JobState.SUCCEEDED).crashes == 0
+        cluster.wait_for(job_id, JobState.SUCCEEDED)
+        assert cluster.lost(job_id) == 0
         assert ended_lines(worker) == []
         assert process.is_running()
 

@@ -82,9 +82,13 @@ def test_running_worker_that_loses_the_database_says_so_once(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("LOG_LEVEL", "LOUD", "TRAINSHED_LOG_LEVEL LOUD: Input should be 'DEBUG', 'INFO', "),
-        ("SLOTS", "many", "TRAINSHED_SLOTS many: Input should be a valid integer"),
-        ("DATASETS", "{", 'error parsing value for field "datasets"'),
+        (
+            "LOG_LEVEL",
+            "LOUD",
+            "TRAINSHED_LOG_LEVEL: must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not LOUD",
+        ),
+        ("SLOTS", "many", "TRAINSHED_SLOTS: must be a whole number, not many"),
+        ("DATASETS", "{", "TRAINSHED_DATASETS is not JSON: Expecting property name"),
         ("DATABASE_URL", "nonsense", "TRAINSHED_DATABASE_URL: Could not parse SQLAlchemy URL"),
         ("REDIS_URL", "nonsense", "TRAINSHED_REDIS_URL: Redis URL must specify one of the following schemes"),
     ],
