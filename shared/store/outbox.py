@@ -87,9 +87,11 @@ def claim(session: Session, webhook_id: UUID, *, limit: int, now: Now = database
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    # two statements: PostgreSQL may run a subquery with a LIMIT several times, and would claim more than that
+    ids = session.scalars(chosen).all()
     rows = session.scalars(
         update(WebhookDelivery)
-        .where(WebhookDelivery.id.in_(chosen.scalar_subquery()))
+        .where(WebhookDelivery.id.in_(ids))
         .values(attempts=WebhookDelivery.attempts + 1, next_at=now(LEASE_S))
         .returning(WebhookDelivery)
     )

@@ -191,6 +191,20 @@ def test_due_deliveries_are_claimed_once_and_again_after_their_lease(
     assert [claimed.delivery.attempts for claimed in claim(database, webhook_id, clock)] == [2, 2, 2]
 
 
+def test_no_plan_of_postgresql_claims_more_than_the_limit(postgresql: Database) -> None:
+    """Without these, it joins by a loop, in which a subquery would be run for each row of the table."""
+    webhook_id = webhook(postgresql)
+    for _ in range(3):
+        cancelled(postgresql)
+
+    def work(session: Session) -> int:
+        for name in ("hashagg", "hashjoin", "mergejoin", "material", "sort"):
+            session.execute(text(f"SET LOCAL enable_{name} = off"))
+        return len(outbox.claim(session, webhook_id, limit=2))
+
+    assert (postgresql.write(work), postgresql.write(work)) == (2, 1)
+
+
 def test_a_secret_is_in_no_text_of_a_claim(database: Database, clock: FrozenClock) -> None:
     webhook_id = webhook(database)
     webhook_test(database, webhook_id)
