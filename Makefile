@@ -13,8 +13,8 @@ MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" 
 # whatever the environment says, compiled modules are kept: tests start hundreds of programs
 TESTING := PYTHONDONTWRITEBYTECODE= TMPDIR=$(or $(MEMORY),$${TMPDIR:-/tmp})
 PYTEST := $(TESTING) $(BIN)/pytest -p no:schemathesis
-# `make test` leaves out what needs a GPU, a Docker engine, several hosts or another version, and the long fault tests
-TEST := not gpu and not compose and not hosts and not upgrade and (not faults or kills)
+# `make test` leaves out what needs a GPU, a Docker engine, several hosts or another version, and the fault tests
+TEST := not gpu and not compose and not hosts and not upgrade and not faults
 # `make quick` leaves out TensorFlow (tests/unit/workers/mnist), PostgreSQL and tests that take seconds
 QUICK := not slow and not postgresql
 
@@ -35,9 +35,13 @@ quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no Ten
 	@$(PYTEST) -n 3 --dist worksteal -m "$(QUICK)" tests/unit --ignore tests/unit/workers/mnist
 
 .PHONY: test
-test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 9 minutes on 2 cores
-	@echo "About 6,200 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 9 minutes on 2 cores"
+test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 7 minutes on 2 cores
+	@echo "About 6,100 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 7 minutes on 2 cores"
 	@$(PYTEST) -n 4 --dist worksteal -m "$(TEST)"
+
+.PHONY: kills
+kills: .venv/installed ## Run the quick ones of the fault tests, as CI does: 3 minutes
+	@$(PYTEST) -n 4 --dist worksteal -m "faults and kills" tests/faults
 
 .PHONY: faults
 faults: .venv/installed ## Run all fault tests, which kill processes and servers: more than half an hour

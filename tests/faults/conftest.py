@@ -16,7 +16,7 @@ NewCluster = Callable[..., AbstractContextManager[Cluster]]
 KILLS_ON_SQLITE = pytest.mark.parametrize(
     "database_url", [pytest.param("sqlite", marks=pytest.mark.kills), "postgresql"], indirect=True
 )
-"""Marks a test that runs on both databases, although the fault is none of theirs: `make test` has one."""
+"""Marks a test that runs on both databases, although the fault is none of theirs: `make kills` has one."""
 
 _LOGS = pytest.StashKey[list[Path]]()
 _LOG_TAIL = 8_000

@@ -221,7 +221,7 @@ def test_cancel_of_a_job_that_blocks_before_its_first_check_ends_it_and_frees_th
         cluster.worker()
         blocked = cluster.submit(seed=BLOCKS, ends=JobState.CANCELLED)
         cluster.wait_for_attempt(blocked, 1)
-        # twice the bound: in `make test`, four processes share what may be two cores
+        # twice the bound: in `make kills`, four processes share what may be two cores
         cancel_within(4, cluster, blocked)
         cluster.wait_for(cluster.submit(dataset="digits"), JobState.SUCCEEDED)
 
