@@ -93,6 +93,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def took(started_at: datetime, finished_at: datetime | None) -> str:
+    """Return the seconds from a start to its end, such as `1,204.5`; `NOTHING` if it has not ended."""
+    return f"{(finished_at - started_at).total_seconds():,.1f}" if finished_at else NOTHING
+
+
 def age(seconds: float) -> str:
     """Return a duration in its largest unit, such as `58 min`."""
     size, unit = next((unit for unit in _AGE_UNITS if seconds >= unit[0]), (1, "s"))

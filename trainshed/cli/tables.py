@@ -27,6 +27,7 @@ from trainshed.cli.formatting import (
     seconds_until,
     short_id,
     state,
+    took,
 )
 from trainshed.cli.progress import activity, last_metrics, queue_position, steps
 
@@ -107,12 +108,11 @@ def _attempts(attempts: Sequence[Attempt]) -> FittedTable:
         *(text("#"), text("Worker"), text("Device", 2), number("Seconds", 1), text("Outcome"), text("Error")),
     )
     for attempt in attempts:
-        duration = attempt.finished_at - attempt.started_at if attempt.finished_at else None
         table.add_row(
             str(attempt.number),
             cell(attempt.worker),
             cell(attempt.device),
-            f"{duration.total_seconds():,.1f}" if duration else NOTHING,
+            took(attempt.started_at, attempt.finished_at),
             attempt.outcome or JobState.RUNNING,
             cell(attempt.error_code),
         )

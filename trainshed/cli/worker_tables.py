@@ -5,22 +5,9 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from shared.lifecycle import JobState
-from shared.schemas import (
-    Priority,
-    Queue,
-    ShareLoad,
-    Worker,
-    WorkerAttempt,
-)
+from shared.schemas import Priority, Queue, ShareLoad, Worker, WorkerAttempt
 from trainshed.cli.fitting import FittedTable, number, prose, text
-from trainshed.cli.formatting import (
-    NOTHING,
-    age,
-    ago,
-    cell,
-    minute,
-    short_id,
-)
+from trainshed.cli.formatting import NOTHING, age, ago, cell, minute, short_id, took
 
 
 def queue_table(queues: Iterable[Queue]) -> FittedTable:
@@ -86,7 +73,6 @@ def history_table(attempts: Iterable[WorkerAttempt]) -> FittedTable:
         *(text("Error"), number("Seconds", 2)),
     )
     for attempt in attempts:
-        duration = attempt.finished_at - attempt.started_at if attempt.finished_at else None
         table.add_row(
             short_id(attempt.job_id),
             str(attempt.number),
@@ -95,6 +81,6 @@ def history_table(attempts: Iterable[WorkerAttempt]) -> FittedTable:
             minute(attempt.started_at),
             attempt.outcome or JobState.RUNNING,
             cell(attempt.error_code),
-            f"{duration.total_seconds():,.1f}" if duration else NOTHING,
+            took(attempt.started_at, attempt.finished_at),
         )
     return table
