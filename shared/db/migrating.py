@@ -5,7 +5,7 @@ later waits behind it. So each version has a transaction of its own there, whose
 when that time is over, the version is begun anew after a pause, in which all others go on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.resources import files
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -22,10 +22,13 @@ from shared.db.lock_waits import LockWatch
 if TYPE_CHECKING:
     from alembic.config import Config
 
-CODE_VERSION = max(
+VERSIONS = sorted(
     module.name[:4] for module in files("shared.migrations.versions").iterdir() if module.name[0].isdigit()
 )
-"""The version of the schema that this code needs: the number of its newest migration, four digits."""
+"""The versions of the schema from that of release 0.1.0 on: four digits each, the number of a migration."""
+
+CODE_VERSION = VERSIONS[-1]
+"""The version of the schema that this code needs."""
 
 PATIENCE_S = 600.0
 """How long a migration tries to get its locks, and waits for another process that migrates."""
@@ -69,7 +72,7 @@ def migrate(engine: Engine, report: Callable[[str], object]) -> str:
         version = _admitted_version(connection)
         if version < CODE_VERSION:
             if version and is_postgresql:
-                for pending in _versions_after(version):
+                for pending in VERSIONS[VERSIONS.index(version) + 1 :]:
                     _upgrade_in_use(engine, pending, report)
             else:  # nobody uses it yet, or nobody who reads waits
                 _upgrade(_config(connection), "head")
@@ -151,9 +154,3 @@ def _upgrade(config: "Config", version: str) -> None:
     from alembic import command  # as above
 
     command.upgrade(config, version)
-
-
-def _versions_after(version: str) -> Iterator[str]:
-    modules = files("shared.migrations.versions").iterdir()
-    numbers = sorted(module.name[:4] for module in modules if module.name[0].isdigit())
-    yield from (number for number in numbers if number > version)

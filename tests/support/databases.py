@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import Connection, select, text, update
 
 from shared.db.engine import Database
 from shared.db.migrating import CODE_VERSION
@@ -56,6 +56,16 @@ def raised_floor(database: Database, version: str = "99.0.0") -> Iterator[str]:
     finally:
         with database.engine.begin() as connection:
             connection.execute(update(VersionFloor).values(version=before))
+
+
+def trigger_definitions(connection: Connection) -> dict[str, str]:
+    """Return the SQL of the triggers that the database has, by their names, in alphabetical order."""
+    if connection.dialect.name == "sqlite":
+        selected = "SELECT name, sql AS definition FROM sqlite_schema WHERE type = 'trigger'"
+    else:
+        definition = "pg_get_triggerdef(pg_trigger.oid) || pg_get_functiondef(tgfoid)"
+        selected = f"SELECT tgname AS name, {definition} AS definition FROM pg_trigger WHERE NOT tgisinternal"
+    return {row.name: row.definition for row in connection.execute(text(f"{selected} ORDER BY name"))}
 
 
 def _set_version(database: Database, version: str) -> None:

@@ -16,17 +16,21 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Connection, Engine, Uuid, column, insert, inspect, select, table, text
+from sqlalchemy import Connection, Engine, insert, inspect, select, text
 from sqlalchemy.schema import CreateSchema
 
 from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
-from shared.db.migrating import CODE_VERSION
-from shared.db.tables import Base, Job, JobEvent, UtcDateTime
-from shared.lifecycle import EventType
-from shared.schemas import Priority, Scope
+from shared.db.migrating import CODE_VERSION, VERSIONS
+from shared.db.tables import ApiKey, Base, Job
+from shared.schemas import Scope
 from shared.store import api_keys
-from tests.support.databases import newer_schema, open_database, raised_floor
+from tests.support.databases import (
+    newer_schema,
+    open_database,
+    raised_floor,
+    trigger_definitions,
+)
 from tests.support.factories import submitted
 
 _MIGRATION_ON_SIGNAL = """
@@ -109,6 +113,15 @@ def test_is_migrated_is_true_only_after_the_migrations(empty: Database) -> None:
     assert empty.is_migrated()
 
 
+def test_the_newest_migration_brings_the_triggers(empty: Database) -> None:
+    with empty.engine.begin() as connection:
+        command.upgrade(_config(connection), VERSIONS[-2])
+        assert trigger_definitions(connection) == {}
+    empty.migrate()
+    with empty.engine.begin() as connection:
+        assert list(trigger_definitions(connection)) == ["jobs_ended", "jobs_finished", "jobs_transition"]
+
+
 def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empty: Database) -> None:
     assert empty.migrate() == CODE_VERSION
     with newer_schema(empty) as newer:
@@ -122,7 +135,7 @@ def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empt
 
 def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database) -> None:
     with empty.engine.begin() as connection:
-        command.upgrade(_config(connection), "0021")
+        command.upgrade(_config(connection), VERSIONS[0])
     before = _described(empty.engine)
     with raised_floor(empty), pytest.raises(VersionOutdated, match="needs Trainshed 99"):
         empty.migrate()
@@ -165,20 +178,6 @@ def test_two_processes_can_migrate_concurrently(empty: Database, empty_url: str)
     assert _differences(empty) == []
 
 
-def test_a_downgrade_removes_everything_and_can_be_reversed(empty: Database) -> None:
-    empty.migrate()
-    before = _described(empty.engine)
-    with empty.engine.begin() as connection:
-        command.downgrade(_config(connection), "base")
-        assert inspect(connection).get_table_names() == ["alembic_version"]
-        if connection.dialect.name == "postgresql":
-            functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
-            assert connection.scalar(text(functions)) == 0
-    empty.migrate()
-    assert _described(empty.engine) == before
-    assert submitted(empty)
-
-
 def test_a_failed_migration_is_rolled_back(empty: Database) -> None:
     with empty.engine.begin() as connection:
         connection.execute(text("CREATE TABLE workers (id INTEGER)"))  # in the way of the third table
@@ -193,71 +192,15 @@ def test_the_migrations_form_a_single_chain() -> None:
     assert len(script.get_heads()) == len(script.get_bases()) == 1
 
 
-def test_migration_0008_keeps_the_scope_of_api_keys(empty: Database) -> None:
-    key_id = uuid4()
-    keys = table(
-        "api_keys",
-        column("id", Uuid()),
-        column("name"),
-        column("sha256"),
-        column("created_at", UtcDateTime()),
-        column("scopes", JSON()),
-        column("scope"),
-    )
-    key = {"id": key_id, "name": "Ada", "sha256": "0" * 64, "created_at": datetime.now(UTC)}
-    with empty.engine.begin() as connection:
-        command.upgrade(_config(connection), "0007")
-        connection.execute(insert(keys).values(scopes=["submit"], **key))
-        command.upgrade(_config(connection), "0008")
-        assert connection.execute(select(keys.c.id, keys.c.scope)).all() == [(key_id, "submit")]
-        command.downgrade(_config(connection), "0007")
-        assert connection.execute(select(keys.c.id, keys.c.scopes)).all() == [(key_id, ["submit"])]
-    empty.migrate()
-    assert [row.scope for _, row in empty.read(partial(api_keys.page, limit=2))] == ["submit"]
-
-
-def test_migration_0010_removes_batch_values_from_events(empty: Database) -> None:
-    empty.migrate()
-    recorded = {"type": EventType.EPOCHS_RECORDED, "at": datetime.now(UTC), "attempt": 1}
-    epoch = {"epoch": 0, "loss": 0.5}
-    events = [
-        {
-            **recorded,
-            "job_id": job_id,
-            "seq": seq,
-            "data": {"epochs": [{**epoch, "batch_loss": [0.75, 0.25]}]},
-        }
-        for job_id in (submitted(empty), submitted(empty))
-        for seq in range(2, 302)  # more than the migration reads at once
+def test_migration_0025_lets_administrators_submit_urgent_jobs(empty: Database) -> None:
+    created = {"created_at": datetime.now(UTC)}
+    rows = [
+        {"id": uuid4(), "name": scope, "sha256": scope, "scope": scope, **created}
+        for scope in (Scope.SUBMIT, Scope.ADMIN)
     ]
     with empty.engine.begin() as connection:
-        command.downgrade(_config(connection), "0009")
-        connection.execute(insert(JobEvent), events)
-        command.upgrade(_config(connection), "0010")
-        stored = connection.scalars(select(JobEvent.data).where(JobEvent.type == recorded["type"])).all()
-    assert stored == [{"epochs": [epoch]}] * len(events)
-
-
-def test_migration_0011_gives_old_jobs_the_places_of_new_ones(empty: Database) -> None:
+        command.upgrade(_config(connection), "0024")
+        connection.execute(insert(ApiKey), rows)
     empty.migrate()
-    head_starts_s = {Priority.HIGH: 3_600, Priority.NORMAL: 0, Priority.LOW: -3_600}
-    for priority in head_starts_s:
-        submitted(empty, priority=priority)
-    with empty.engine.begin() as connection:
-        command.downgrade(_config(connection), "0010")
-        command.upgrade(_config(connection), "0011")
-        jobs = connection.execute(select(Job.priority, Job.created_at, Job.place)).all()
-    expected = [job.created_at.timestamp() - head_starts_s[job.priority] for job in jobs]
-    assert [job.place for job in jobs] == pytest.approx(expected, abs=0.01)
-
-
-def test_migration_0025_lets_administrators_submit_urgent_jobs(empty: Database) -> None:
-    empty.migrate()
-    for scope in (Scope.SUBMIT, Scope.ADMIN):
-        create = partial(api_keys.create, key=api_keys.NewApiKey.draw(), name=scope, scope=scope)
-        empty.write(partial(create, may_urgent=True))
-    with empty.engine.begin() as connection:
-        command.downgrade(_config(connection), "0023")
-        command.upgrade(_config(connection), "0025")
     keys = {key.name: (key.may_urgent, key.team) for _, key in empty.read(partial(api_keys.page, limit=2))}
     assert keys == {"submit": (False, None), "admin": (True, None)}
