@@ -16,6 +16,9 @@ TABLES = [table for table in Base.metadata.sorted_tables if table.name != Versio
 EMPTYING = [f"DELETE FROM {table.name}" for table in reversed(TABLES)]
 """Statements that delete the rows of these tables."""
 
+OTHER_SCHEMAS = ("0001", "0020", "00210", "0026a", "2b9c41d07e15")
+"""Versions of the schema before that of 0.1.0, and some that no release has."""
+
 
 @contextmanager
 def open_database(url: str, **options: Any) -> Iterator[Database]:
@@ -37,10 +40,16 @@ def migrate(url: str) -> str:
 @contextmanager
 def newer_schema(database: Database) -> Iterator[str]:
     """In this block, a migrated database has the schema of a later release; yields its version."""
-    newer = "9999"
-    _set_version(database, newer)
-    try:
+    with other_schema(database, "9999") as newer:
         yield newer
+
+
+@contextmanager
+def other_schema(database: Database, version: str = "0020") -> Iterator[str]:
+    """In this block, a migrated database has this version as that of its schema; yields it."""
+    _set_version(database, version)
+    try:
+        yield version
     finally:
         _set_version(database, CODE_VERSION)
 

@@ -1,4 +1,4 @@
-"""The migrations create the tables that `shared.db.tables` defines, also when they run repeatedly."""
+"""The migrations create the tables that `shared.db.tables` defines, and refuse a schema before the first."""
 
 import json
 import re
@@ -16,18 +16,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, MetaData, insert, inspect, select, text
 from sqlalchemy.schema import CreateSchema
 
 from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
-from shared.db.migrating import CODE_VERSION, VERSIONS
+from shared.db.migrating import CODE_VERSION, VERSIONS, UnknownSchema
 from shared.db.tables import ApiKey, Base, Job
 from shared.schemas import Scope
 from shared.store import api_keys
 from tests.support.databases import (
+    OTHER_SCHEMAS,
     newer_schema,
     open_database,
+    other_schema,
     raised_floor,
     trigger_definitions,
 )
@@ -76,6 +78,18 @@ def _described(engine: Engine, schema: str | None = None) -> dict[str, Any]:
     }
 
 
+def _everything(engine: Engine) -> tuple[dict[str, Any], dict[str, str], dict[str, list[str]]]:
+    """Return the description of each table, the triggers, and all rows."""
+    metadata, described = MetaData(), _described(engine)
+    metadata.reflect(engine)
+    with engine.connect() as connection:
+        rows = {
+            name: sorted(str(row) for row in connection.execute(select(table)))
+            for name, table in metadata.tables.items()
+        }
+        return described, trigger_definitions(connection), rows
+
+
 def _normalized(description: Any) -> list[str]:
     rows = description if isinstance(description, list) else [description]
     named = [{key: value for key, value in row.items() if key != "referred_schema"} for row in rows]
@@ -107,10 +121,29 @@ def test_the_migrations_create_the_tables_that_the_code_defines(empty: Database,
     assert _described(empty.engine) == _described_by_the_tables(empty, tmp_path)
 
 
-def test_is_migrated_is_true_only_after_the_migrations(empty: Database) -> None:
-    assert not empty.is_migrated()
+def test_a_step_is_missing_until_the_newest_migration(empty: Database) -> None:
+    for version in ("", *VERSIONS[:-1]):
+        if version:
+            with empty.engine.begin() as connection:
+                command.upgrade(_config(connection), version)
+        assert empty.missing_step() == "run `trainshed migrate`"
     empty.migrate()
-    assert empty.is_migrated()
+    assert empty.missing_step() == ""
+
+
+@pytest.mark.parametrize("version", OTHER_SCHEMAS)
+def test_a_schema_of_before_0_1_0_or_of_no_release_is_left_as_it_is(empty: Database, version: str) -> None:
+    empty.migrate()
+    submitted(empty)
+    with empty.engine.begin() as connection:
+        connection.execute(text("DROP TABLE version_floor"))  # which those before had not
+    refusal = f"version {version}, is not that of 0.1.0 or later: install 0.1.0 and migrate first"
+    with other_schema(empty, version):
+        before = _everything(empty.engine)
+        with pytest.raises(UnknownSchema, match=refusal):
+            empty.migrate()
+        assert empty.missing_step() == "install 0.1.0 and migrate first"
+        assert _everything(empty.engine) == before
 
 
 def test_the_newest_migration_brings_the_triggers(empty: Database) -> None:
@@ -127,7 +160,7 @@ def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empt
     with newer_schema(empty) as newer:
         before = _described(empty.engine)
 
-        assert empty.is_migrated()
+        assert not empty.missing_step()
         assert empty.migrate() == newer
         assert _described(empty.engine) == before
         assert submitted(empty)
@@ -141,14 +174,14 @@ def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database)
         empty.migrate()
     assert _described(empty.engine) == before
     empty.migrate()
-    assert empty.is_migrated()
+    assert not empty.missing_step()
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     job_id = submitted(database)
     before = _described(database.engine)
     database.migrate()
-    assert database.is_migrated()
+    assert not database.missing_step()
     assert _described(database.engine) == before
     assert database.read(lambda session: session.scalars(select(Job.id)).all()) == [job_id]
 
@@ -174,7 +207,7 @@ def test_two_processes_can_migrate_concurrently(empty: Database, empty_url: str)
         process.stdin.flush()
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
-    assert empty.is_migrated()
+    assert not empty.missing_step()
     assert _differences(empty) == []
 
 
@@ -184,7 +217,7 @@ def test_a_failed_migration_is_rolled_back(empty: Database) -> None:
     with pytest.raises(Exception, match="already exists"):
         empty.migrate()
     assert inspect(empty.engine).get_table_names() == ["workers"]
-    assert not empty.is_migrated()
+    assert empty.missing_step()
 
 
 def test_the_migrations_form_a_single_chain() -> None:
