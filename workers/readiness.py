@@ -93,15 +93,15 @@ def database_obstacle(database: Database, settings: Settings) -> Obstacle | None
     # not the whole URL: a password may be anywhere in it
     place = "/".join(part for part in (url.host, url.database) if part)
     try:
-        refusal, migrated = database.version_refusal(), database.is_migrated()
+        refusal, step = database.version_refusal(), database.missing_step()
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0][:_MAX_REASON]
         advice = f"start it, or correct TRAINSHED_DATABASE_URL ({reason})"
         return Obstacle(ExitCode.DATABASE, f"the database {place} does not answer: {advice}")
     if refusal:
         return Obstacle(ExitCode.VERSION, refusal)
-    if not migrated:
-        text = f"the database {place} has no schema, or that of an older version: run `trainshed migrate`"
+    if step:
+        text = f"the database {place} has no schema, or that of an older version: {step}"
         return Obstacle(ExitCode.SCHEMA, text)
     return None
 

@@ -16,7 +16,7 @@ SCHEMA_OUTDATED = ProblemType(
     "schema-outdated",
     503,
     "The database has the schema of an older version",
-    "Whoever runs the API must run `trainshed migrate`.",
+    "Whoever runs the API must migrate it (`trainshed migrate`).",
 )
 VERSION_OUTDATED = ProblemType(
     "version-outdated", 503, "The API is too old for its database", "Whoever runs the API must upgrade it."

@@ -57,8 +57,8 @@ async def _refusal(request: Request, error: Exception) -> Response:
 async def _database_error(request: Request, error: Exception) -> Response:
     if is_unavailable(error):
         kind, detail = _outage(request, error)
-    elif await run_in_threadpool(_is_outdated, request):
-        kind, detail = SCHEMA_OUTDATED, "the database's schema is that of an older version"
+    elif step := await run_in_threadpool(_missing_step, request):
+        kind, detail = SCHEMA_OUTDATED, f"the database's schema is that of an older version: {step}"
     else:
         raise error
     return problems.respond(request, kind, f"{detail}. {kind.advice}", headers=_RETRY_SOON)
@@ -80,12 +80,12 @@ async def _version_outdated(request: Request, error: Exception) -> Response:
     return problems.respond(request, kind, f"{error}. {kind.advice}", headers=_RETRY_SOON)
 
 
-def _is_outdated(request: Request) -> bool:
+def _missing_step(request: Request) -> str:
     services = getattr(request.state, "services", None)
     try:
-        return services is not None and not services.database.is_migrated()
+        return "" if services is None else services.database.missing_step()
     except SQLAlchemyError:
-        return False
+        return ""
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

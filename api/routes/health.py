@@ -73,7 +73,7 @@ def _check(services: Services) -> Readiness:
 
 def _check_database(database: Database) -> dict[Dependency, Check]:
     try:
-        refusal, migrated = database.version_refusal(), database.is_migrated()
+        refusal, step = database.version_refusal(), database.missing_step()
     except SQLAlchemyError as error:
         return {
             Dependency.DATABASE: Check(ok=False, detail=MEANINGS[reason_of(error)]),
@@ -81,9 +81,8 @@ def _check_database(database: Database) -> dict[Dependency, Check]:
         }
     if refusal:
         migrations = Check(ok=False, detail=refusal)
-    elif not migrated:
-        outdated = "the schema is that of an older version: run `trainshed migrate`"
-        migrations = Check(ok=False, detail=outdated)
+    elif step:
+        migrations = Check(ok=False, detail=f"the schema is that of an older version: {step}")
     else:
         migrations = Check(ok=True)
     return {Dependency.DATABASE: Check(ok=True), Dependency.MIGRATIONS: migrations}

@@ -165,14 +165,15 @@ class Database:
 
         Raises:
             VersionOutdated: the database needs a newer version of Trainshed.
+            UnknownSchema: the schema is that of a version before 0.1.0, or not one of ours.
             MigrationBlocked: others have held the locks that a migration needs for ten minutes.
         """
         return self._patiently(partial(migrating.migrate, self.engine, report))
 
-    def is_migrated(self) -> bool:
-        """Return whether the schema has what this code needs: its version, or a newer one."""
+    def missing_step(self) -> str:
+        """Return what is to be done before this code can use the schema; empty: nothing, or it is newer."""
         with self.read_engine.connect() as connection:
-            return migrating.schema_version(connection) >= migrating.CODE_VERSION
+            return migrating.missing_step(migrating.schema_version(connection))
 
     def version_refusal(self) -> str:
         """Return why this version of Trainshed must not use the database, and what to do; empty if it may."""

@@ -5,7 +5,8 @@ later waits behind it. So each version has a transaction of its own there, whose
 when that time is over, the version is begun anew after a pause, in which all others go on.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from importlib.resources import files
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -22,10 +23,13 @@ from shared.db.lock_waits import LockWatch
 if TYPE_CHECKING:
     from alembic.config import Config
 
-CODE_VERSION = max(
+VERSIONS = sorted(
     module.name[:4] for module in files("shared.migrations.versions").iterdir() if module.name[0].isdigit()
 )
-"""The version of the schema that this code needs: the number of its newest migration, four digits."""
+"""The versions of the schema from that of release 0.1.0 on: four digits each, the number of a migration."""
+
+CODE_VERSION = VERSIONS[-1]
+"""The version of the schema that this code needs."""
 
 PATIENCE_S = 600.0
 """How long a migration tries to get its locks, and waits for another process that migrates."""
@@ -37,6 +41,12 @@ _MIN_PAUSE_S, _MAX_PAUSE_S = 2.0, 4.0
 _TURN_S = 0.2  # between two looks whether another process still migrates
 _TURN = 0x7261696E  # an arbitrary advisory lock number
 _WAITED = ("55P03", "40P01", "57014")  # no lock in time, a deadlock, cancelled by the watch
+_STEP = "run `trainshed migrate`"
+_STEP_BEFORE = "install 0.1.0 and migrate first"
+
+
+class UnknownSchema(SQLAlchemyError):
+    """The schema is not one that this code can migrate: that of release 0.1.0 or later."""
 
 
 class MigrationBlocked(SQLAlchemyError):
@@ -50,6 +60,14 @@ def schema_version(connection: Connection) -> str:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
 
 
+def missing_step(version: str) -> str:
+    """Return what is to be done before this code can use a schema; empty: nothing, also if it is newer."""
+    if version in ("", *VERSIONS):
+        return "" if version == CODE_VERSION else _STEP
+    is_newer = version > CODE_VERSION and re.fullmatch(r"\d{4}", version)
+    return "" if is_newer else _STEP_BEFORE
+
+
 def migrate(engine: Engine, report: Callable[[str], object]) -> str:
     """Upgrade the schema to this code's version, unless it is a newer one; return its version then.
 
@@ -58,6 +76,7 @@ def migrate(engine: Engine, report: Callable[[str], object]) -> str:
 
     Raises:
         VersionOutdated: the database needs a newer version of Trainshed.
+        UnknownSchema: it is that of a version before 0.1.0, or not one of ours.
         MigrationBlocked: its locks, or those of another process that migrates, could not be had in time. The
             versions before it are there.
     """
@@ -69,7 +88,7 @@ def migrate(engine: Engine, report: Callable[[str], object]) -> str:
         version = _admitted_version(connection)
         if version < CODE_VERSION:
             if version and is_postgresql:
-                for pending in _versions_after(version):
+                for pending in VERSIONS[VERSIONS.index(version) + 1 :]:
                     _upgrade_in_use(engine, pending, report)
             else:  # nobody uses it yet, or nobody who reads waits
                 _upgrade(_config(connection), "head")
@@ -92,12 +111,14 @@ def _take_turn(connection: Connection) -> None:
 
 
 def _admitted_version(connection: Connection) -> str:
-    """Return the schema's version, or raise VersionOutdated; holds no lock or snapshot then."""
+    """Return the schema's version, or raise as `migrate` does; holds no lock or snapshot then."""
     with connection.begin_nested() as look:
         refusal, version = floor.refusal(connection), schema_version(connection)
         look.rollback()
     if refusal:
         raise floor.VersionOutdated(refusal)
+    if (step := missing_step(version)) == _STEP_BEFORE:
+        raise UnknownSchema(f"its schema, version {version}, is not that of 0.1.0 or later: {step}")
     return version
 
 
@@ -151,9 +172,3 @@ def _upgrade(config: "Config", version: str) -> None:
     from alembic import command  # as above
 
     command.upgrade(config, version)
-
-
-def _versions_after(version: str) -> Iterator[str]:
-    modules = files("shared.migrations.versions").iterdir()
-    numbers = sorted(module.name[:4] for module in modules if module.name[0].isdigit())
-    yield from (number for number in numbers if number > version)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import Connection, select, text, update
 
 from shared.db.engine import Database
 from shared.db.migrating import CODE_VERSION
@@ -15,6 +15,9 @@ TABLES = [table for table in Base.metadata.sorted_tables if table.name != Versio
 
 EMPTYING = [f"DELETE FROM {table.name}" for table in reversed(TABLES)]
 """Statements that delete the rows of these tables."""
+
+OTHER_SCHEMAS = ("0001", "0020", "00210", "0026a", "2b9c41d07e15")
+"""Versions of the schema before that of 0.1.0, and some that no release has."""
 
 
 @contextmanager
@@ -37,10 +40,16 @@ def migrate(url: str) -> str:
 @contextmanager
 def newer_schema(database: Database) -> Iterator[str]:
     """In this block, a migrated database has the schema of a later release; yields its version."""
-    newer = "9999"
-    _set_version(database, newer)
-    try:
+    with other_schema(database, "9999") as newer:
         yield newer
+
+
+@contextmanager
+def other_schema(database: Database, version: str = "0020") -> Iterator[str]:
+    """In this block, a migrated database has this version as that of its schema; yields it."""
+    _set_version(database, version)
+    try:
+        yield version
     finally:
         _set_version(database, CODE_VERSION)
 
@@ -56,6 +65,16 @@ def raised_floor(database: Database, version: str = "99.0.0") -> Iterator[str]:
     finally:
         with database.engine.begin() as connection:
             connection.execute(update(VersionFloor).values(version=before))
+
+
+def trigger_definitions(connection: Connection) -> dict[str, str]:
+    """Return the SQL of the triggers that the database has, by their names, in alphabetical order."""
+    if connection.dialect.name == "sqlite":
+        selected = "SELECT name, sql AS definition FROM sqlite_schema WHERE type = 'trigger'"
+    else:
+        definition = "pg_get_triggerdef(pg_trigger.oid) || pg_get_functiondef(tgfoid)"
+        selected = f"SELECT tgname AS name, {definition} AS definition FROM pg_trigger WHERE NOT tgisinternal"
+    return {row.name: row.definition for row in connection.execute(text(f"{selected} ORDER BY name"))}
 
 
 def _set_version(database: Database, version: str) -> None:

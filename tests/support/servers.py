@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -117,6 +118,15 @@ class PostgresServer:
             host=str(self._folder), user="postgres", dbname=database, autocommit=True
         ) as connection:
             connection.execute(statement.encode())
+
+    def dump(self, database: str) -> str:
+        """Return what `pg_dump` writes of one of its databases."""
+        program = self._installed / "pginstall" / "bin" / "pg_dump"
+        command = [str(program), f"--host={self._folder}", "--username=postgres", database]
+        text = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, cwd=self._folder, user=self._user
+        ).stdout
+        return re.sub(r"\\(un)?restrict \w+\n", "", text)  # with a key of each dump's own
 
     def require_passwords(self) -> None:
         """Have every role but the superuser connect by its password."""

@@ -1,7 +1,8 @@
 """A cluster on PostgreSQL and Redis, and versions of the code: the last release, and a next one."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from tests.faults.cluster import Cluster, fast_settings
 from tests.support.servers import PostgresServer, RedisServer
 from tests.upgrade.rollout import Rollout
 from tests.upgrade.switch import Switch
-from tests.upgrade.versions import NoRelease, install_next, install_release, last_release
+from tests.upgrade.versions import NoRelease, Release, install_next, install_release, last_release
 
 _LOG_TAIL = 8_000
 # none is to be lost here: with those of the fault tests a busy machine may be too late
@@ -22,13 +23,23 @@ _LEASES = {"lease_s": 15.0, "heartbeat_s": 3.0}
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the last release's code."""
+    return _installed(last_release, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def release_of_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the code of the release whose schema is the first migration."""
+    return _installed(partial(last_release, version=r"0\.1\.0"), tmp_path_factory)
+
+
+def _installed(find: Callable[[], Release], tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
-        last = last_release()
+        release = find()
     except NoRelease as error:
         if os.environ.get("CI") == "true" and not error.is_expected:
             pytest.fail(str(error))
         pytest.skip(str(error))
-    return install_release(last, tmp_path_factory.mktemp("release"))
+    return install_release(release, tmp_path_factory.mktemp("release"))
 
 
 @pytest.fixture(scope="session")

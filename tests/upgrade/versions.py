@@ -75,8 +75,8 @@ class Release:
     commit: str
 
 
-def last_release(root: Path = ROOT) -> Release:
-    """Return the newest release before the commit that is checked out.
+def last_release(root: Path = ROOT, version: str = r"\d+\.\d+\.\d+") -> Release:
+    """Return the newest release before the commit that is checked out, whose version matches this pattern.
 
     Its commit is that of the tag `v0.1.0`; without the tag, which not every clone has, that which has entered
     its heading into CHANGELOG.md.
@@ -88,12 +88,11 @@ def last_release(root: Path = ROOT) -> Release:
         if git("-C", root, "rev-parse", "--is-shallow-repository") == b"true\n":
             raise NoRelease("this clone is shallow: it does not have the last release", is_expected=True)
         head = _commit(root, "HEAD")
-        for version in re.findall(
-            r"^## (\d+\.\d+\.\d+)\b", (root / "CHANGELOG.md").read_text(), re.MULTILINE
-        ):
-            commit = _commit(root, f"refs/tags/v{version}") or _first_with_heading(root, version)
+        changelog = (root / "CHANGELOG.md").read_text()
+        for found in re.findall(rf"^## ({version})\b", changelog, re.MULTILINE):
+            commit = _commit(root, f"refs/tags/v{found}") or _first_with_heading(root, found)
             if commit not in ("", head):
-                return Release(version, commit)
+                return Release(found, commit)
     except (OSError, CalledProcessError) as error:
         raise NoRelease(f"git does not tell the last release: {error}") from error
     raise NoRelease("CHANGELOG.md names no release before this commit", is_expected=True)

@@ -80,9 +80,8 @@ def _check(database: Database, settings: Settings) -> Iterator[Finding]:
     if refusal := database.version_refusal():
         message, _, advice = refusal.rpartition(": ")
         yield error(_SUBJECT, message, advice)
-    elif not database.is_migrated():
-        message = "it has no schema, or that of another version"
-        yield error(_SUBJECT, message, "run `trainshed migrate`")
+    elif step := database.missing_step():
+        yield error(_SUBJECT, "it has no schema, or that of another version", step)
 
 
 def _place(url: str) -> str:

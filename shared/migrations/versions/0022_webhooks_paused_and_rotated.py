@@ -13,8 +13,3 @@ def upgrade() -> None:
     op.add_column("webhooks", sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("webhooks", sa.Column("previous_secret", sa.String(128), nullable=True))
     op.add_column("webhooks", sa.Column("previous_secret_until", sa.DateTime(timezone=True), nullable=True))
-
-
-def downgrade() -> None:
-    for name in ("previous_secret_until", "previous_secret", "paused_at"):
-        op.drop_column("webhooks", name)

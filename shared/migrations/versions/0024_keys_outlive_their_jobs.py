@@ -19,20 +19,3 @@ def upgrade() -> None:
         batch_op.drop_constraint(_FOREIGN_KEY, type_="foreignkey")
         batch_op.alter_column("key", existing_type=_SHORT, type_=_LONG, existing_nullable=False)
         batch_op.add_column(sa.Column("sweep_id", sa.Uuid(), nullable=True))
-
-
-def downgrade() -> None:
-    # what the schema before cannot hold: keys of deleted jobs, and of API keys
-    op.execute(f"DELETE FROM {_TABLE} WHERE job_id NOT IN (SELECT id FROM jobs) OR key LIKE '% %'")
-    with op.batch_alter_table(_TABLE) as batch_op:
-        batch_op.drop_column("sweep_id")
-        batch_op.alter_column("key", existing_type=_LONG, type_=_SHORT, existing_nullable=False)
-        batch_op.create_foreign_key(
-            _FOREIGN_KEY,
-            "jobs",
-            ["job_id"],
-            ["id"],
-            ondelete="CASCADE",
-            initially="DEFERRED",
-            deferrable=True,
-        )

@@ -18,8 +18,3 @@ def upgrade() -> None:
     )
     op.add_column("api_keys", may_urgent)
     op.execute(sa.update(_KEYS).where(_KEYS.c.scope == "admin").values(may_urgent=True))
-
-
-def downgrade() -> None:
-    op.drop_column("api_keys", "may_urgent")
-    op.drop_column("api_keys", "team")

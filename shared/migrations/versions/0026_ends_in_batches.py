@@ -21,10 +21,3 @@ def upgrade() -> None:
     op.add_column("job_dependencies", sa.Column("depth", sa.Integer(), nullable=True))
     for table in _WITH_BOOT_ID:
         op.add_column(table, sa.Column("boot_id", sa.String(64), nullable=True))
-
-
-def downgrade() -> None:
-    for table in _WITH_BOOT_ID:
-        op.drop_column(table, "boot_id")
-    op.drop_column("job_dependencies", "depth")
-    op.drop_table("ended_predecessors")

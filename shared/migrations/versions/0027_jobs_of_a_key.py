@@ -1,7 +1,6 @@
 """An index of the jobs of each API key."""
 
 import sqlalchemy as sa
-from alembic import op
 
 from shared.migrations import indexes
 
@@ -21,7 +20,3 @@ def upgrade() -> None:
         sqlite_where=_OF_A_KEY,
         postgresql_where=_OF_A_KEY,
     )
-
-
-def downgrade() -> None:
-    op.drop_index("ix_jobs_by_key", "jobs")

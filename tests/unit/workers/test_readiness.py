@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.db.engine import Database
 from shared.db.floor import own_version
 from shared.settings import Settings
-from tests.support.databases import migrate, newer_schema, open_database, raised_floor
+from tests.support.databases import migrate, newer_schema, open_database, other_schema, raised_floor
 from tests.support.fakes import MonotonicClock
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -86,6 +87,19 @@ def test_a_database_without_a_schema_is_to_be_migrated(empty_url: str, settings:
         assert database_obstacle(database, settings) is None
         with newer_schema(database):
             assert database_obstacle(database, settings) is None
+
+
+def test_a_schema_of_a_version_before_0_1_0_is_to_be_migrated_by_that_first(
+    database: Database, database_url: str, settings: Settings
+) -> None:
+    settings = settings.model_copy(update={"database_url": database_url})
+    with other_schema(database):
+        obstacle = database_obstacle(database, settings)
+    assert obstacle is not None
+    assert obstacle.code == ExitCode.SCHEMA
+    assert obstacle.text.endswith(
+        " has no schema, or that of an older version: install 0.1.0 and migrate first"
+    )
 
 
 def test_a_worker_that_is_too_old_for_the_database_says_which_one_it_needs_and_ends(

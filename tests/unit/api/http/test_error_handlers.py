@@ -22,6 +22,7 @@ from api.http.middleware import RequestContext
 from shared.db.engine import Database
 from shared.schemas import TrainRequest
 from shared.settings import Settings
+from tests.support.databases import open_database
 from tests.support.factories import make_settings
 from tests.support.injected_errors import injected, refused_by_sqlite
 from tests.support.servers import running_app
@@ -144,6 +145,16 @@ def test_database_without_the_schema_is_a_problem_that_says_what_to_do(tmp_path:
             assert (answer.status_code, answer.json()["type"]) == (503, "/problems/schema-outdated"), path
             assert "run `trainshed migrate`" in answer.json()["detail"]
             assert answer.headers["Retry-After"]
+
+
+def test_requests_say_that_a_schema_of_before_0_1_0_is_to_be_migrated_by_that_first(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    with open_database(settings.effective_database_url) as old, old.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version AS SELECT '0020' AS version_num")
+    with running_app(create_app(settings)) as client:
+        answer = client.get("/v1/jobs")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/schema-outdated")
+    assert ": install 0.1.0 and migrate first. " in answer.json()["detail"]
 
 
 def test_other_http_error_is_a_problem_without_a_type(failing: httpx.Client) -> None:

@@ -16,7 +16,7 @@ from api.background import SharedCall
 from api.http.auth import OPEN
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support.databases import newer_schema, raised_floor
+from tests.support.databases import newer_schema, other_schema, raised_floor
 from tests.support.factories import submitted
 from tests.support.servers import RedisServer, running_app
 from tests.support.waiting import wait_until
@@ -141,6 +141,16 @@ def test_it_is_ready_with_the_schema_of_a_newer_version(api: httpx.Client, datab
         assert answer.status_code == 200
         assert answer.json()["checks"]["migrations"] == {"ok": True, "detail": "ok"}
         assert api.get("/v1/jobs").status_code == 200
+
+
+def test_it_is_not_ready_with_the_schema_of_a_version_before_0_1_0(
+    api: httpx.Client, database: Database
+) -> None:
+    with other_schema(database):
+        answer = api.get("/readyz")
+    assert answer.status_code == 503
+    says = "the schema is that of an older version: install 0.1.0 and migrate first"
+    assert answer.json()["checks"]["migrations"] == {"ok": False, "detail": says}
 
 
 def test_it_is_not_ready_with_a_database_that_needs_a_newer_version(

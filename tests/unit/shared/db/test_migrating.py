@@ -74,7 +74,7 @@ def test_others_go_on_while_a_migration_waits_for_a_reader_whom_it_names(
         assert migrated.result(30) == migrating.CODE_VERSION
     assert f"pid {pid} (pg_dump, transaction open for " in reports[0]
     assert f"SELECT pg_terminate_backend({pid})" in reports[0]
-    assert outdated.is_migrated()
+    assert not outdated.missing_step()
 
 
 def test_a_migration_that_gets_no_lock_gives_up_and_keeps_the_versions_before_it(
@@ -90,7 +90,7 @@ def test_a_migration_that_gets_no_lock_gives_up_and_keeps_the_versions_before_it
         outdated.migrate()
     assert version(outdated) == "0022"
     outdated.migrate()
-    assert outdated.is_migrated()
+    assert not outdated.missing_step()
 
 
 def test_a_migration_that_another_process_runs_is_waited_for_and_not_for_ever(

@@ -130,7 +130,7 @@ def test_a_write_fails_when_another_program_holds_the_lock_beyond_the_patience(
 @pytest.mark.usefixtures("exclusive_lock")
 def test_a_read_does_not_wait_for_another_programs_lock(impatient_sqlite: Database) -> None:
     assert count_jobs(impatient_sqlite) == 0
-    assert impatient_sqlite.is_migrated()
+    assert not impatient_sqlite.missing_step()
 
 
 def test_sqlite_is_configured_on_every_connection(sqlite: Database) -> None:

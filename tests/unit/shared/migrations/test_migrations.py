@@ -1,4 +1,4 @@
-"""The migrations create the tables that `shared.db.tables` defines, also when they run repeatedly."""
+"""The migrations create the tables that `shared.db.tables` defines, and refuse a schema before the first."""
 
 import json
 import re
@@ -16,17 +16,23 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Connection, Engine, Uuid, column, insert, inspect, select, table, text
+from sqlalchemy import Connection, Engine, MetaData, insert, inspect, select, text
 from sqlalchemy.schema import CreateSchema
 
 from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
-from shared.db.migrating import CODE_VERSION
-from shared.db.tables import Base, Job, JobEvent, UtcDateTime
-from shared.lifecycle import EventType
-from shared.schemas import Priority, Scope
+from shared.db.migrating import CODE_VERSION, VERSIONS, UnknownSchema
+from shared.db.tables import ApiKey, Base, Job
+from shared.schemas import Scope
 from shared.store import api_keys
-from tests.support.databases import newer_schema, open_database, raised_floor
+from tests.support.databases import (
+    OTHER_SCHEMAS,
+    newer_schema,
+    open_database,
+    other_schema,
+    raised_floor,
+    trigger_definitions,
+)
 from tests.support.factories import submitted
 
 _MIGRATION_ON_SIGNAL = """
@@ -72,6 +78,18 @@ def _described(engine: Engine, schema: str | None = None) -> dict[str, Any]:
     }
 
 
+def _everything(engine: Engine) -> tuple[dict[str, Any], dict[str, str], dict[str, list[str]]]:
+    """Return the description of each table, the triggers, and all rows."""
+    metadata, described = MetaData(), _described(engine)
+    metadata.reflect(engine)
+    with engine.connect() as connection:
+        rows = {
+            name: sorted(str(row) for row in connection.execute(select(table)))
+            for name, table in metadata.tables.items()
+        }
+        return described, trigger_definitions(connection), rows
+
+
 def _normalized(description: Any) -> list[str]:
     rows = description if isinstance(description, list) else [description]
     named = [{key: value for key, value in row.items() if key != "referred_schema"} for row in rows]
@@ -103,10 +121,38 @@ def test_the_migrations_create_the_tables_that_the_code_defines(empty: Database,
     assert _described(empty.engine) == _described_by_the_tables(empty, tmp_path)
 
 
-def test_is_migrated_is_true_only_after_the_migrations(empty: Database) -> None:
-    assert not empty.is_migrated()
+def test_a_step_is_missing_until_the_newest_migration(empty: Database) -> None:
+    for version in ("", *VERSIONS[:-1]):
+        if version:
+            with empty.engine.begin() as connection:
+                command.upgrade(_config(connection), version)
+        assert empty.missing_step() == "run `trainshed migrate`"
     empty.migrate()
-    assert empty.is_migrated()
+    assert empty.missing_step() == ""
+
+
+@pytest.mark.parametrize("version", OTHER_SCHEMAS)
+def test_a_schema_of_before_0_1_0_or_of_no_release_is_left_as_it_is(empty: Database, version: str) -> None:
+    empty.migrate()
+    submitted(empty)
+    with empty.engine.begin() as connection:
+        connection.execute(text("DROP TABLE version_floor"))  # which those before had not
+    refusal = f"version {version}, is not that of 0.1.0 or later: install 0.1.0 and migrate first"
+    with other_schema(empty, version):
+        before = _everything(empty.engine)
+        with pytest.raises(UnknownSchema, match=refusal):
+            empty.migrate()
+        assert empty.missing_step() == "install 0.1.0 and migrate first"
+        assert _everything(empty.engine) == before
+
+
+def test_the_newest_migration_brings_the_triggers(empty: Database) -> None:
+    with empty.engine.begin() as connection:
+        command.upgrade(_config(connection), VERSIONS[-2])
+        assert trigger_definitions(connection) == {}
+    empty.migrate()
+    with empty.engine.begin() as connection:
+        assert list(trigger_definitions(connection)) == ["jobs_ended", "jobs_finished", "jobs_transition"]
 
 
 def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empty: Database) -> None:
@@ -114,7 +160,7 @@ def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empt
     with newer_schema(empty) as newer:
         before = _described(empty.engine)
 
-        assert empty.is_migrated()
+        assert not empty.missing_step()
         assert empty.migrate() == newer
         assert _described(empty.engine) == before
         assert submitted(empty)
@@ -122,20 +168,20 @@ def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empt
 
 def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database) -> None:
     with empty.engine.begin() as connection:
-        command.upgrade(_config(connection), "0021")
+        command.upgrade(_config(connection), VERSIONS[0])
     before = _described(empty.engine)
     with raised_floor(empty), pytest.raises(VersionOutdated, match="needs Trainshed 99"):
         empty.migrate()
     assert _described(empty.engine) == before
     empty.migrate()
-    assert empty.is_migrated()
+    assert not empty.missing_step()
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     job_id = submitted(database)
     before = _described(database.engine)
     database.migrate()
-    assert database.is_migrated()
+    assert not database.missing_step()
     assert _described(database.engine) == before
     assert database.read(lambda session: session.scalars(select(Job.id)).all()) == [job_id]
 
@@ -161,22 +207,8 @@ def test_two_processes_can_migrate_concurrently(empty: Database, empty_url: str)
         process.stdin.flush()
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
-    assert empty.is_migrated()
+    assert not empty.missing_step()
     assert _differences(empty) == []
-
-
-def test_a_downgrade_removes_everything_and_can_be_reversed(empty: Database) -> None:
-    empty.migrate()
-    before = _described(empty.engine)
-    with empty.engine.begin() as connection:
-        command.downgrade(_config(connection), "base")
-        assert inspect(connection).get_table_names() == ["alembic_version"]
-        if connection.dialect.name == "postgresql":
-            functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
-            assert connection.scalar(text(functions)) == 0
-    empty.migrate()
-    assert _described(empty.engine) == before
-    assert submitted(empty)
 
 
 def test_a_failed_migration_is_rolled_back(empty: Database) -> None:
@@ -185,7 +217,7 @@ def test_a_failed_migration_is_rolled_back(empty: Database) -> None:
     with pytest.raises(Exception, match="already exists"):
         empty.migrate()
     assert inspect(empty.engine).get_table_names() == ["workers"]
-    assert not empty.is_migrated()
+    assert empty.missing_step()
 
 
 def test_the_migrations_form_a_single_chain() -> None:
@@ -193,71 +225,15 @@ def test_the_migrations_form_a_single_chain() -> None:
     assert len(script.get_heads()) == len(script.get_bases()) == 1
 
 
-def test_migration_0008_keeps_the_scope_of_api_keys(empty: Database) -> None:
-    key_id = uuid4()
-    keys = table(
-        "api_keys",
-        column("id", Uuid()),
-        column("name"),
-        column("sha256"),
-        column("created_at", UtcDateTime()),
-        column("scopes", JSON()),
-        column("scope"),
-    )
-    key = {"id": key_id, "name": "Ada", "sha256": "0" * 64, "created_at": datetime.now(UTC)}
-    with empty.engine.begin() as connection:
-        command.upgrade(_config(connection), "0007")
-        connection.execute(insert(keys).values(scopes=["submit"], **key))
-        command.upgrade(_config(connection), "0008")
-        assert connection.execute(select(keys.c.id, keys.c.scope)).all() == [(key_id, "submit")]
-        command.downgrade(_config(connection), "0007")
-        assert connection.execute(select(keys.c.id, keys.c.scopes)).all() == [(key_id, ["submit"])]
-    empty.migrate()
-    assert [row.scope for _, row in empty.read(partial(api_keys.page, limit=2))] == ["submit"]
-
-
-def test_migration_0010_removes_batch_values_from_events(empty: Database) -> None:
-    empty.migrate()
-    recorded = {"type": EventType.EPOCHS_RECORDED, "at": datetime.now(UTC), "attempt": 1}
-    epoch = {"epoch": 0, "loss": 0.5}
-    events = [
-        {
-            **recorded,
-            "job_id": job_id,
-            "seq": seq,
-            "data": {"epochs": [{**epoch, "batch_loss": [0.75, 0.25]}]},
-        }
-        for job_id in (submitted(empty), submitted(empty))
-        for seq in range(2, 302)  # more than the migration reads at once
+def test_migration_0025_lets_administrators_submit_urgent_jobs(empty: Database) -> None:
+    created = {"created_at": datetime.now(UTC)}
+    rows = [
+        {"id": uuid4(), "name": scope, "sha256": scope, "scope": scope, **created}
+        for scope in (Scope.SUBMIT, Scope.ADMIN)
     ]
     with empty.engine.begin() as connection:
-        command.downgrade(_config(connection), "0009")
-        connection.execute(insert(JobEvent), events)
-        command.upgrade(_config(connection), "0010")
-        stored = connection.scalars(select(JobEvent.data).where(JobEvent.type == recorded["type"])).all()
-    assert stored == [{"epochs": [epoch]}] * len(events)
-
-
-def test_migration_0011_gives_old_jobs_the_places_of_new_ones(empty: Database) -> None:
+        command.upgrade(_config(connection), "0024")
+        connection.execute(insert(ApiKey), rows)
     empty.migrate()
-    head_starts_s = {Priority.HIGH: 3_600, Priority.NORMAL: 0, Priority.LOW: -3_600}
-    for priority in head_starts_s:
-        submitted(empty, priority=priority)
-    with empty.engine.begin() as connection:
-        command.downgrade(_config(connection), "0010")
-        command.upgrade(_config(connection), "0011")
-        jobs = connection.execute(select(Job.priority, Job.created_at, Job.place)).all()
-    expected = [job.created_at.timestamp() - head_starts_s[job.priority] for job in jobs]
-    assert [job.place for job in jobs] == pytest.approx(expected, abs=0.01)
-
-
-def test_migration_0025_lets_administrators_submit_urgent_jobs(empty: Database) -> None:
-    empty.migrate()
-    for scope in (Scope.SUBMIT, Scope.ADMIN):
-        create = partial(api_keys.create, key=api_keys.NewApiKey.draw(), name=scope, scope=scope)
-        empty.write(partial(create, may_urgent=True))
-    with empty.engine.begin() as connection:
-        command.downgrade(_config(connection), "0023")
-        command.upgrade(_config(connection), "0025")
     keys = {key.name: (key.may_urgent, key.team) for _, key in empty.read(partial(api_keys.page, limit=2))}
     assert keys == {"submit": (False, None), "admin": (True, None)}

@@ -12,9 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.command_line import CommandLine
-from tests.support.databases import migrate, newer_schema, open_database, raised_floor
+from tests.support.databases import migrate, newer_schema, open_database, other_schema, raised_floor
 from tests.support.servers import NO_TLS
 from tests.support.waiting import wait_until
 from trainshed import Client
@@ -155,6 +156,30 @@ def test_a_version_that_is_too_old_for_the_database_is_one_line_and_exit_code_2(
     assert last.startswith("Error: the database needs Trainshed 99.0.0 or later, and this is ")
     assert last.endswith(": install that")
     assert (result.stdout, result.exit_code) == ("", 2)
+
+
+@pytest.mark.parametrize("command", ["migrate", "up"])
+def test_a_schema_of_a_version_before_0_1_0_is_one_line_and_exit_code_1(
+    cli: CommandLine,
+    tmp_path: Path,
+    database: Database,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("TRAINSHED_DATABASE_URL", database_url)
+    monkeypatch.setenv("TRAINSHED_PORT", str(ports.find_free(HOST)))
+    monkeypatch.setattr("shared.log.configure", lambda *_, **__: None)  # as above
+    with other_schema(database) as version:
+        result = cli.run(command)
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: the database ")
+    assert last.endswith(
+        f" cannot be used: its schema, version {version}, is not that of 0.1.0 or later: "
+        "install 0.1.0 and migrate first"
+    )
+    assert (result.stdout, result.exit_code) == ("", 1)
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])

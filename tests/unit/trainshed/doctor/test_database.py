@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from shared.db import clock
+from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support.databases import open_database, raised_floor
+from tests.support.databases import open_database, other_schema, raised_floor
 from tests.support.injected_errors import injected
 from tests.support.ports import closed_port
 from tests.support.servers import PostgresServer, running_postgres
@@ -75,6 +76,18 @@ def test_a_schema_that_is_missing(settings: Settings, found: Found, tmp_path: Pa
     (tmp_path / "empty.db").touch()
     *_, (severity, _, advice) = found(database_check.check, at(settings, f"sqlite:///{tmp_path}/empty.db"))
     assert (severity, advice) == ("error", "run `trainshed migrate`")
+
+
+def test_a_schema_of_a_version_before_0_1_0(
+    settings: Settings, found: Found, database: Database, database_url: str
+) -> None:
+    with other_schema(database):
+        findings = found(database_check.check, at(settings, database_url))
+    assert findings[-1] == (
+        "error",
+        "it has no schema, or that of another version",
+        "install 0.1.0 and migrate first",
+    )
 
 
 def test_a_database_that_needs_a_newer_version(settings: Settings, found: Found, sqlite_url: str) -> None:
