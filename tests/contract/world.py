@@ -16,7 +16,7 @@ from shared.store.results import NewModel
 from shared.store.submissions import NewJobs, NewSweep
 from shared.store.submit import submit_jobs
 from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 from tests.support.onnx_models import make_readable_model
 
 _NOWHERE = "https://example.invalid/"
@@ -44,28 +44,28 @@ def populate(database: Database, count: int) -> World:
     evaluations = [_evaluation_job(database, model_id) for model_id in models[: count // 4]]
     database.write(lambda session: patch(session, models[0], ModelPatch(alias="champion")))
     database.write(lambda session: queues.pause(session, "paused"))
-    webhook_id = factories.webhook(database, _NOWHERE)
+    webhook_id = registry.webhook(database, _NOWHERE)
     jobs = [job_id for job_id, _ in finished] + list(_unfinished(database, count))
     return World(
         job_id=(*jobs, *evaluations),
         model_id=(*models, "champion"),
         sweep_id=tuple(_sweep(database) for _ in range(count)),
         key_id=tuple(_key(database) for _ in range(count)),
-        worker_id=tuple(factories.worker(database, id=f"worker-{number}") for number in range(count)),
-        webhook_id=tuple(factories.webhook(database, _NOWHERE) for _ in range(count)),
+        worker_id=tuple(registry.worker(database, id=f"worker-{number}") for number in range(count)),
+        webhook_id=tuple(registry.webhook(database, _NOWHERE) for _ in range(count)),
         delivering_webhook_id=(webhook_id,),
-        delivery_id=tuple(factories.webhook_test(database, webhook_id) for _ in range(count)),
+        delivery_id=tuple(registry.webhook_test(database, webhook_id) for _ in range(count)),
     )
 
 
 def _trained(database: Database, number: int) -> tuple[UUID, NewModel]:
     """A training job that has succeeded, with a log and a model that reads digits."""
     spec = factories.make_spec(dataset=DATASET, keep_weights=True)
-    attempt = factories.running(database, spec=spec, name=f"job {number}", tags=("contract",))
-    factories.record(database, attempt, spec.epochs, keep_weights=True)
+    attempt = queue_driver.running(database, spec=spec, name=f"job {number}", tags=("contract",))
+    queue_driver.record(database, attempt, spec.epochs, keep_weights=True)
     _log(database, attempt)
     model = make_readable_model(spec, number)
-    factories.succeed(database, attempt, model)
+    queue_driver.succeed(database, attempt, model)
     return attempt.job_id, model
 
 
@@ -76,17 +76,17 @@ def _log(database: Database, attempt: AttemptId) -> None:
 
 
 def _evaluation_job(database: Database, model_id: UUID) -> UUID:
-    return factories.submitted(
+    return queue_driver.submit(
         database, kind="evaluate", spec=factories.make_evaluate_spec(model_id), model_id=model_id
     )
 
 
 def _unfinished(database: Database, count: int) -> Iterator[UUID]:
     for _ in range(count):
-        yield factories.submitted(database, queue="paused")
-        yield factories.running(database).job_id
-        yield factories.failed(database)
-        yield factories.cancelled(database)
+        yield queue_driver.submit(database, queue="paused")
+        yield queue_driver.running(database).job_id
+        yield queue_driver.failed(database)
+        yield queue_driver.cancelled(database)
 
 
 def _sweep(database: Database) -> UUID:

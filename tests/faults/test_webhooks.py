@@ -24,7 +24,8 @@ from shared.store.webhooks import IS_IN
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Program
-from tests.support.factories import cancelled, webhook
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import running_receiver

@@ -1,9 +1,9 @@
-"""Reads of what is stored: one job with its attempts, events and epochs, or every row of every table."""
+"""Rows as they are stored: one job with its attempts, events and epochs, or every row of every table."""
 
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Table, func, select
+from sqlalchemy import Column, Table, func, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
@@ -17,6 +17,12 @@ def count_jobs(database: Database) -> int:
 
 def job(database: Database, job_id: UUID) -> Job:
     return database.read(lambda session: session.get_one(Job, job_id))
+
+
+def set_columns(database: Database, job_id: UUID, **values: Any) -> UUID:
+    """Overwrite columns of a job's row; return the job's id."""
+    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(**values)))
+    return job_id
 
 
 def attempt(database: Database, job_id: UUID, number: int) -> Attempt:

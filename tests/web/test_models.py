@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from shared.db.engine import Database
 from shared.schemas import ModelKind
 from shared.store import models
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.browsing import WatchedPages
 from tests.support.onnx_models import make_readable_model
 
@@ -16,7 +16,7 @@ from tests.support.onnx_models import make_readable_model
 def trained(database: Database, kind: ModelKind = ModelKind.CNN, **job: str) -> UUID:
     """Store a model with weights."""
     model = make_readable_model(factories.make_spec(model=kind))
-    factories.succeed(database, factories.running(database, **job), model)
+    queue_driver.succeed(database, queue_driver.running(database, **job), model)
     return model.id
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from shared.db.engine import Database
 from shared.schemas import Job, JobListQuery
 from shared.store import job_lists
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.browsing import WatchedPages, violations
 from tests.support.paths import ROOT
 from tests.support.web_stack import WebStack
@@ -116,7 +116,7 @@ def test_the_three_commands_submit_the_same_job(
 
 
 def test_an_evaluation_is_submitted_from_the_form(page: Page, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     page.goto("/jobs/new?kind=evaluate")
     assert violations(page) == []
     page.get_by_label("Model").fill(str(model.id))

@@ -24,8 +24,9 @@ from shared.errors import (
 from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.store import attempts, job_edits, job_queries, recovery
 from shared.store.transitions import AttemptFailure, AttemptId
-from tests.support.factories import claimed, submitted
+from tests.support import queue_driver
 from tests.support.injected_errors import injected
+from tests.support.queue_driver import submit
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.heartbeat import Heartbeat
@@ -34,7 +35,7 @@ from workers.pool_process import PoolProcess
 
 
 def claim(process: PoolProcess, *, lease_s: float = 30.0) -> AttemptId:
-    return claimed(process.database, submitted(process.database), lease_s=lease_s).attempt
+    return queue_driver.claim(process.database, submit(process.database), lease_s=lease_s).attempt
 
 
 class Ended:
@@ -236,7 +237,7 @@ def test_process_whose_step_outlasts_its_lease_exits_and_leaves_the_job_to_other
 
     def take_over() -> None:
         process.database.write(lambda session: recovery.reap(session, max_crashes=3, lease_s=30.0))
-        claimed(process.database, attempt.job_id)
+        queue_driver.claim(process.database, attempt.job_id)
 
     assert end_of_hung_step(process, attempt, take_over, monkeypatch) == JobState.RUNNING
 

@@ -18,8 +18,9 @@ from shared.store import job_logs
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptId
 from shared.texts import storable
-from tests.support.factories import make_new_job, running
+from tests.support.factories import make_new_job
 from tests.support.hostile_texts import TEXTS
+from tests.support.queue_driver import running
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.job_log_handler import JobLogHandler

@@ -18,7 +18,8 @@ from shared.store import attempts, results
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptId
 from tests.support import stored
-from tests.support.factories import make_epoch, make_epoch_weights, make_model, make_spec, running, submitted
+from tests.support.factories import make_epoch, make_epoch_weights, make_model, make_spec
+from tests.support.queue_driver import running, submit
 from tests.support.statements import recorded_statements
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
@@ -227,7 +228,7 @@ def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
 ) -> None:
     process = make_process()
     process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
-    job_ids = [submitted(process.database, spec=make_spec(epochs=10)) for _ in range(3)]
+    job_ids = [submit(process.database, spec=make_spec(epochs=10)) for _ in range(3)]
     commits: list[object] = []
     event.listen(process.database.engine, "commit", commits.append)
     with recorded_statements(process.database) as statements:

@@ -18,8 +18,8 @@ from shared.settings import Settings
 from shared.store import job_logs, recovery
 from shared.store.transitions import AttemptId
 from tests.support import stored
-from tests.support.factories import claimed, submitted, succeeded
 from tests.support.fakes import MonotonicClock, RecordingWaker
+from tests.support.queue_driver import claim, submit, succeeded
 from tests.support.waiting import wait_until
 from workers import process_output, pulse
 from workers.pool_process import process_id
@@ -61,7 +61,7 @@ class Pool:
     def run(self, database: Database, process: FakeProcess, queue: str = "default") -> AttemptId:
         """Have a process of the pool claim a job."""
         owner = f"host:1/{process_id(process.name)}/claim"
-        return claimed(database, submitted(database, queue=queue), owner=owner, worker="host:1").attempt
+        return claim(database, submit(database, queue=queue), owner=owner, worker="host:1").attempt
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_an_attempt_that_went_on_elsewhere_is_left_alone(pool: Pool, database: D
     attempt = pool.run(database, pool.processes[0])
     pool.processes[0].end(-SIGKILL)
     pool.watch.check()
-    elsewhere = claimed(database, attempt.job_id, owner="host:2/other/claim", worker="host:2")
+    elsewhere = claim(database, attempt.job_id, owner="host:2/other/claim", worker="host:2")
     for _ in range(10):
         pool.clock.advance(0.5)
         pool.watch.check()
@@ -134,7 +134,7 @@ def test_an_attempt_that_went_on_elsewhere_is_left_alone(pool: Pool, database: D
 def test_a_process_of_the_same_name_of_another_worker_is_left_alone(pool: Pool, database: Database) -> None:
     # containers may have the same host names and process ids
     owner = f"host:1/another-family-{pool.processes[0].name}/claim"
-    attempt = claimed(database, submitted(database), owner=owner, worker="host:1").attempt
+    attempt = claim(database, submit(database), owner=owner, worker="host:1").attempt
     pool.processes[0].end(-SIGKILL)
     pool.watch.check()
     assert state(database, attempt) == JobState.RUNNING

@@ -15,8 +15,8 @@ from shared.schemas import ModelPatch
 from shared.settings import Settings
 from shared.store import models
 from tests.support import stored
-from tests.support.factories import cancelled, failed, submitted, succeeded
 from tests.support.fakes import MonotonicClock
+from tests.support.queue_driver import cancelled, failed, submit, succeeded
 from tests.support.waiting import wait_until
 from workers import purge
 from workers.purge import Purge
@@ -48,7 +48,7 @@ def test_each_thing_has_its_own_retention(
     database: Database, settings: Settings, clock: MonotonicClock
 ) -> None:
     succeeded(database)
-    submitted(database)
+    submit(database)
     counts = []
     for retention in ({"job_retention_s": 61.0}, {"model_retention_s": 59.0}, {"job_retention_s": 59.0}):
         counts.append(make_purge(database, settings, clock, **retention).purge())
@@ -157,7 +157,7 @@ def test_a_thread_purges_until_it_is_stopped(
     cancelled(database)
     wait_until(lambda: stored.count_jobs(database) == 0, "another one is deleted")
     purging.stop()
-    submitted(database)
+    submit(database)
     assert stored.count_jobs(database) == 1
 
 

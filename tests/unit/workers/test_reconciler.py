@@ -15,9 +15,11 @@ from shared.lifecycle import JobState, WorkerState
 from shared.settings import Settings
 from shared.store import job_queries
 from shared.store.submit import submit_job
-from tests.support import stored
-from tests.support.factories import cancelled, claim_next, claimed, make_new_job, worker
+from tests.support import queue_driver, stored
+from tests.support.factories import make_new_job
 from tests.support.fakes import MovableClock, RecordingWaker
+from tests.support.queue_driver import cancelled, claim_next
+from tests.support.registry import worker
 from workers.reconciler import Reconciler
 
 
@@ -66,7 +68,7 @@ def state(database: Database, job_id: UUID) -> JobState:
 
 
 def claim(database: Database, job_id: UUID, lease_s: float) -> None:
-    claimed(database, job_id, lease_s=lease_s)
+    queue_driver.claim(database, job_id, lease_s=lease_s)
 
 
 def test_free_slots_are_woken_up_for_jobs_that_wait(

@@ -15,7 +15,9 @@ from shared.schemas import JobDetail, ModelFormat, TrainSpec
 from shared.store import attempts, evaluations, job_edits, job_queries, models
 from shared.store.transitions import AttemptId
 from tests.support import stored
-from tests.support.factories import make_evaluate_spec, make_spec, set_columns, submitted
+from tests.support.factories import make_evaluate_spec, make_spec
+from tests.support.queue_driver import submit
+from tests.support.stored import set_columns
 from tests.support.stub_executor import DATA_SHA256, Behaviour, InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
@@ -29,7 +31,7 @@ def job(process: PoolProcess, job_id: UUID) -> JobDetail:
 
 def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     ended = job(process, job_id)
     assert ended.state == JobState.SUCCEEDED
@@ -47,12 +49,12 @@ def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProce
 
 def test_evaluation_job_evaluates_the_stored_model(make_process: MakeProcess) -> None:
     process = make_process()
-    trained = submitted(process.database)
+    trained = submit(process.database)
     run_next(process)
     model_id = job(process, trained).model_id
     assert model_id is not None
     spec = make_evaluate_spec(model_id, evaluation_size=20, threshold=0.5)
-    evaluated = submitted(process.database, kind="evaluate", spec=spec, model_id=model_id)
+    evaluated = submit(process.database, kind="evaluate", spec=spec, model_id=model_id)
     run_next(process)
     assert job(process, evaluated).state == JobState.SUCCEEDED
     evaluation = process.database.read(lambda session: evaluations.get(session, evaluated))
@@ -62,7 +64,7 @@ def test_evaluation_job_evaluates_the_stored_model(make_process: MakeProcess) ->
 def test_evaluation_of_an_unknown_model_fails_without_a_retry(make_process: MakeProcess) -> None:
     process = make_process()
     missing = uuid4()
-    job_id = submitted(process.database, kind="evaluate", spec=make_evaluate_spec(missing))
+    job_id = submit(process.database, kind="evaluate", spec=make_evaluate_spec(missing))
     run_next(process)
     failed = job(process, job_id)
     assert failed.state == JobState.FAILED
@@ -77,7 +79,7 @@ def test_nothing_is_run_if_no_job_can_start(make_process: MakeProcess) -> None:
 
 def test_second_message_for_a_finished_job_changes_nothing(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     version = job(process, job_id).version
     run_next(process)
@@ -86,10 +88,10 @@ def test_second_message_for_a_finished_job_changes_nothing(make_process: MakePro
 
 def test_transient_error_is_retried_later_until_no_attempts_are_left(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=1)
+    job_id = submit(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=1)
     run_next(process)
     assert job(process, job_id).state == JobState.FAILED
-    retried = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
+    retried = submit(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
     run_next(process)
     queued = job(process, retried)
     assert queued.state == JobState.QUEUED
@@ -101,7 +103,7 @@ def test_transient_error_is_retried_later_until_no_attempts_are_left(make_proces
 
 def test_a_dataset_that_is_away_costs_no_attempt_for_a_while(make_process: MakeProcess) -> None:
     process = make_process(data_outage_s=100.0)
-    job_id = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
+    job_id = submit(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
     for _ in range(3):
         run_next(process)
         set_columns(process.database, job_id, scheduled_at=database_now())
@@ -122,7 +124,7 @@ def test_permanent_error_fails_the_job_without_a_retry(
 
     process = make_process()
     process = replace(process, executor=InterferingExecutor(process.settings, fail))
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     failed = job(process, job_id)
     assert failed.state == JobState.FAILED
@@ -132,7 +134,7 @@ def test_permanent_error_fails_the_job_without_a_retry(
 
 def test_unforeseen_error_is_recorded_and_retried(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(seed=Behaviour.RAISES))
+    job_id = submit(process.database, spec=make_spec(seed=Behaviour.RAISES))
     run_next(process)
     queued = job(process, job_id)
     assert queued.state == JobState.QUEUED
@@ -157,7 +159,7 @@ def test_an_error_that_is_no_exception_ends_the_attempt_at_once(
         raise error
 
     process = make_process(executor=InterferingExecutor(process.settings, interfere))
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     assert run_next(process)
     [attempt] = job(process, job_id).attempts
     assert (attempt.outcome, attempt.error_code, attempt.error_message) == (
@@ -172,7 +174,7 @@ def test_the_attempt_has_the_checksum_of_its_data_beside_its_versions(
     make_process: MakeProcess, seed: int
 ) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(seed=seed))
+    job_id = submit(process.database, spec=make_spec(seed=seed))
     assert run_next(process)
     [attempt] = job(process, job_id).attempts
     data = {"dataset_sha256": DATA_SHA256} if seed == Behaviour.LOADS_DATA else {}
@@ -188,7 +190,7 @@ def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:
         raise KeyboardInterrupt
 
     process = make_process(executor=InterferingExecutor(process.settings, interfere))
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     with pytest.raises(KeyboardInterrupt):
         run_next(process)
     assert stored.attempt(process.database, job_id, 1).outcome is None
@@ -197,7 +199,7 @@ def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:
 def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_process: MakeProcess) -> None:
     stopping = make_process()
     stopping = replace(stopping, executor=InterferingExecutor(stopping.settings, stopping.stop.set))
-    job_id = submitted(stopping.database)
+    job_id = submit(stopping.database)
     run_next(stopping)
     released = job(stopping, job_id)
     assert released.state == JobState.QUEUED
@@ -215,14 +217,14 @@ def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_pr
 def test_worker_that_is_being_stopped_claims_nothing(make_process: MakeProcess) -> None:
     process = make_process()
     process.stop.set()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     assert job(process, job_id).attempt == 0
 
 
 def test_job_that_is_cancelled_while_it_runs_ends_cancelled(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(epochs=1_000))
+    job_id = submit(process.database, spec=make_spec(epochs=1_000))
     canceller = make_process()
 
     class Cancelling(StubExecutor):
@@ -246,7 +248,7 @@ def test_superseded_attempt_writes_nothing(make_process: MakeProcess) -> None:
         run_next(other)
 
     process = replace(process, executor=InterferingExecutor(process.settings, lose))
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     ended = job(process, job_id)
     assert ended.state == JobState.SUCCEEDED
@@ -259,11 +261,11 @@ def test_superseded_attempt_writes_nothing(make_process: MakeProcess) -> None:
 def test_resumed_job_has_the_results_of_an_uninterrupted_one(make_process: MakeProcess) -> None:
     uninterrupted = make_process()
     spec = make_spec(epochs=5, keep_weights=True)
-    expected_id = submitted(uninterrupted.database, spec=spec)
+    expected_id = submit(uninterrupted.database, spec=spec)
     run_next(uninterrupted)
 
     process = make_process()
-    job_id = submitted(process.database, spec=spec)
+    job_id = submit(process.database, spec=spec)
     run_next(replace(process, executor=StopsAfterTwoEpochs(process)))
     assert job(process, job_id).state == JobState.QUEUED
     process.stop.clear()
@@ -314,9 +316,9 @@ def test_an_evaluation_after_its_training_evaluates_the_model_that_is_trained(
     make_process: MakeProcess,
 ) -> None:
     process = make_process()
-    trained = submitted(process.database)
+    trained = submit(process.database)
     spec = make_evaluate_spec(trained, evaluation_size=20)
-    evaluated = submitted(process.database, kind="evaluate", spec=spec, model_id=trained, after=(trained,))
+    evaluated = submit(process.database, kind="evaluate", spec=spec, model_id=trained, after=(trained,))
     claim = claim_next(process)
     while claim is not None:
         claim = run_attempt(process, claim)

@@ -14,7 +14,7 @@ from shared.db.engine import Database
 from shared.schemas import Scope
 from shared.store import api_keys
 from shared.store.api_keys import NewApiKey
-from tests.support.factories import submitted
+from tests.support.queue_driver import submit
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -88,7 +88,7 @@ def test_a_request_names_its_key_also_where_a_kept_response_answers_it(
     api: httpx.Client, database: Database, stream: StringIO
 ) -> None:
     key = NewApiKey.draw()
-    job_id = submitted(database)
+    job_id = submit(database)
     api.get(f"/v1/jobs/{job_id}")
     database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
     with_key = {"Authorization": f"Bearer {key}"}

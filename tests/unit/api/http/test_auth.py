@@ -18,8 +18,9 @@ from shared.schemas import Scope
 from shared.settings import Settings
 from shared.store import api_keys
 from shared.store.api_keys import NewApiKey
-from tests.support.factories import set_columns, submitted
+from tests.support import queue_driver
 from tests.support.servers import running_app
+from tests.support.stored import set_columns
 
 BOOTSTRAP_KEY = "a secret of the owner's"
 OPEN_OPERATIONS = {"GET /livez", "GET /readyz", "GET /version", "GET /problems/{slug}"}
@@ -177,7 +178,7 @@ def test_once_a_key_exists_every_request_needs_one(serve: Serve, database: Datab
 
 def test_key_may_do_what_its_scope_includes_and_no_more(client: httpx.Client, database: Database) -> None:
     keys = {scope: create_key(database, scope) for scope in Scope}
-    job_id = set_columns(database, submitted(database), api_key_id=keys[Scope.SUBMIT].id)
+    job_id = set_columns(database, queue_driver.submit(database), api_key_id=keys[Scope.SUBMIT].id)
     needed = {
         ("GET", "/v1/jobs"): Scope.READ,
         ("POST", f"/v1/jobs/{job_id}/cancel"): Scope.SUBMIT,

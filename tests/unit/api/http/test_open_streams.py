@@ -11,7 +11,7 @@ from shared.db.engine import Database
 from shared.schemas import Scope
 from shared.store import api_keys
 from shared.store.api_keys import NewApiKey
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.streams import open_stream
 from tests.support.waiting import wait_until
 
@@ -46,7 +46,7 @@ def _without_key(client: httpx.Client) -> Iterator[None]:
 
 @pytest.fixture
 def path(database: Database) -> str:
-    return f"/v1/jobs/{factories.submitted(database)}/stream"
+    return f"/v1/jobs/{queue_driver.submit(database)}/stream"
 
 
 def test_a_stream_ends_when_its_key_is_revoked_by_any_process(
@@ -78,7 +78,7 @@ def test_a_stream_with_another_key_stays_open(client: httpx.Client, database: Da
         assert next(stream).event == "submitted"
         client.headers["Authorization"] = f"Bearer {revoked}"
         end_of_stream(client, path, partial(revoke, database, revoked))
-        factories.claim_next(database)
+        queue_driver.claim_next(database)
         assert next(stream).event == "claimed"
 
 

@@ -25,7 +25,7 @@ from shared.schemas import (
 from shared.settings import Settings
 from shared.store import job_queries
 from shared.store.submissions import ANYONE
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.statements import recorded_statements
 
 # of a TrainJobCreate without options: the same in every version, or a key would not replay its request
@@ -51,12 +51,12 @@ def _stored(services: Services, submitted: Submission) -> schemas.Job:
 
 
 def test_a_submitted_job_is_described_as_it_is_stored(services: Services) -> None:
-    _, model = factories.succeeded(services.database)
+    _, model = queue_driver.succeeded(services.database)
     training = TrainJobCreate(
         name="all", tags=("a", "b"), queue="gpu", priority="high", max_attempts=2, max_runtime_s=60.5
     )
     evaluation = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model.id))
-    finished = factories.cancelled(services.database)
+    finished = queue_driver.cancelled(services.database)
 
     for submitted in (
         _submit(services, TrainJobCreate()),
@@ -71,7 +71,7 @@ def test_a_submitted_job_is_described_as_it_is_stored(services: Services) -> Non
 
 def test_a_replayed_job_is_read_as_it_is_now(services: Services) -> None:
     first = _submit(services, TrainJobCreate(), "key")
-    claimed = factories.claimed(services.database, first.job.id)
+    claimed = queue_driver.claim(services.database, first.job.id)
 
     second = _submit(services, TrainJobCreate(), "key")
 
@@ -81,7 +81,7 @@ def test_a_replayed_job_is_read_as_it_is_now(services: Services) -> None:
 
 
 def test_digests_of_requests_do_not_change_between_versions(services: Services, database: Database) -> None:
-    job_id = factories.cancelled(database)
+    job_id = queue_driver.cancelled(database)
 
     _submit(services, TrainJobCreate(), "submit")
     submission.retry(services, ANYONE, job_id, "retry")
@@ -115,7 +115,7 @@ def test_impossible_job_is_not_stored(services: Services) -> None:
 
 
 def test_submission_of_an_evaluation_reads_its_model_once_and_locks_it(services: Services) -> None:
-    _, model = factories.succeeded(services.database)
+    _, model = queue_driver.succeeded(services.database)
     request = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model.id))
 
     with recorded_statements(services.database) as statements:
@@ -126,10 +126,10 @@ def test_submission_of_an_evaluation_reads_its_model_once_and_locks_it(services:
 
 def test_unfinished_job_is_not_retried(services: Services, database: Database) -> None:
     with pytest.raises(JobNotTerminal, match="queued"):
-        submission.retry(services, ANYONE, factories.submitted(database), None)
+        submission.retry(services, ANYONE, queue_driver.submit(database), None)
 
 
 def test_retry_with_the_same_key_is_the_same_job(services: Services, database: Database) -> None:
-    retry = partial(submission.retry, services, ANYONE, factories.cancelled(database), "key")
+    retry = partial(submission.retry, services, ANYONE, queue_driver.cancelled(database), "key")
 
     assert retry().job.id == retry().job.id

@@ -14,9 +14,9 @@ from shared.db.tables import Job
 from shared.schemas import ModelPatch
 from shared.settings import Settings
 from shared.store import models
-from tests.support.factories import running, succeeded
 from tests.support.fakes import FrozenClock
 from tests.support.prometheus_samples import Samples, read, value
+from tests.support.queue_driver import running, succeeded
 from tests.support.servers import RedisServer
 
 DAY_S = 86_400.0

@@ -13,7 +13,7 @@ from shared.db.engine import Database
 from shared.store import attempts, job_edits
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, selects
 
@@ -36,7 +36,7 @@ def _failed(database: Database, at: datetime) -> UUID:
     new, clock = factories.make_new_job(), FrozenClock(at)
     database.write(lambda session: submit_job(session, new, now=clock))
     clock.advance(2)
-    claim = factories.claimed(database, new.id, lease_s=99, now=clock)
+    claim = queue_driver.claim(database, new.id, lease_s=99, now=clock)
     clock.advance(50)
     failure = AttemptFailure("internal", "it broke")
     database.write(lambda session: attempts.fail(session, claim.attempt, failure, retry_in_s=None, now=clock))
@@ -106,8 +106,8 @@ def test_counters_do_not_fall_when_a_job_is_deleted(
 def test_jobs_that_were_never_claimed_have_no_wait_and_no_duration(
     database: Database, counters: JobCounters, clock: FrozenClock
 ) -> None:
-    factories.submitted(database)
-    factories.cancelled(database)
+    queue_driver.submit(database)
+    queue_driver.cancelled(database)
     totals = _totals(database, counters, clock)
     assert (totals.submitted["train"], dict(totals.waits), dict(totals.durations)) == (2, {}, {})
 

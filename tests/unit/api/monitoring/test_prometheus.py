@@ -19,21 +19,12 @@ from shared.db.tables import Attempt, Job, WebhookDelivery
 from shared.errors import ERROR_CODES
 from shared.store import attempts, queues, recovery
 from shared.store.outbox import Outcome
-from tests.support import stored
-from tests.support.factories import (
-    cancelled,
-    claimed,
-    failed,
-    make_evaluate_spec,
-    make_model,
-    running,
-    submitted,
-    succeeded,
-    webhook,
-    worker,
-)
+from tests.support import queue_driver, stored
+from tests.support.factories import make_evaluate_spec, make_model
 from tests.support.fakes import FrozenClock
 from tests.support.prometheus_samples import read, value
+from tests.support.queue_driver import cancelled, failed, running, succeeded
+from tests.support.registry import webhook, worker
 from tests.support.servers import running_app
 from tests.support.statements import ON_SQLITE, plan, reads_only, recorded_statements
 
@@ -50,8 +41,8 @@ both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirec
 @both
 def test_jobs_are_counted_by_state_and_by_outcome(database: Database) -> None:
     _, model = succeeded(database)
-    submitted(database, queue="gpu")
-    submitted(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
+    queue_driver.submit(database, queue="gpu")
+    queue_driver.submit(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
     running(database)
     failed(database)
     cancelled(database)
@@ -75,7 +66,7 @@ def test_waits_and_durations_are_histograms(database: Database) -> None:
     database.write(lambda session: (session.execute(started), session.execute(ran)))
     clock.advance(2 + 50)
     database.write(lambda session: attempts.succeed_training(session, attempt, make_model(), now=clock))
-    submitted(database)
+    queue_driver.submit(database)
     samples = read(jobs_exposition(database, JobCounters()))
     for name, seconds, below, above in (
         ("queue_wait_seconds", 2.0, "1.0", "3.0"),
@@ -90,7 +81,7 @@ def test_waits_and_durations_are_histograms(database: Database) -> None:
 
 @both
 def test_longest_wait_of_each_queue_is_reported(database: Database) -> None:
-    clock, jobs = FrozenClock(), [submitted(database), submitted(database)]
+    clock, jobs = FrozenClock(), [queue_driver.submit(database), queue_driver.submit(database)]
     database.write(
         lambda session: [
             session.execute(update(Job).where(Job.id == job_id).values(scheduled_at=clock(-seconds)))
@@ -103,7 +94,7 @@ def test_longest_wait_of_each_queue_is_reported(database: Database) -> None:
 
 @both
 def test_job_that_is_not_due_does_not_count_as_waiting(database: Database) -> None:
-    clock, job_id = FrozenClock(), submitted(database)
+    clock, job_id = FrozenClock(), queue_driver.submit(database)
     due = update(Job).where(Job.id == job_id).values(scheduled_at=clock(5.0))
     database.write(lambda session: session.execute(due))
     samples = read(jobs_exposition(database, JobCounters(), now=clock))
@@ -143,7 +134,7 @@ def test_what_has_not_happened_yet_is_zero(database: Database) -> None:
 def test_attempts_that_failed_or_were_lost_are_counted(database: Database) -> None:
     failed(database)
     succeeded(database)
-    lost = claimed(database, submitted(database), owner="host/a/x").attempt
+    lost = queue_driver.claim(database, queue_driver.submit(database), owner="host/a/x").attempt
     take = partial(recovery.take_from, process="host/a", reason="it was killed", max_crashes=3)
     assert [each.attempt for each in database.write(take)] == [lost]
     counters = JobCounters()
@@ -214,9 +205,9 @@ def test_queues_that_anyone_names_have_a_bounded_number_of_series(
     worker(database, queues=["served"])
     cancelled(database, queue="served")
     for _ in range(2):
-        submitted(database, queue="long")
+        queue_driver.submit(database, queue="long")
     for number in range(5):
-        submitted(database, queue=f"made-up-{number}")
+        queue_driver.submit(database, queue=f"made-up-{number}")
 
     samples = read(jobs_exposition(database, JobCounters()))
 
@@ -236,7 +227,7 @@ def test_queues_that_anyone_names_have_a_bounded_number_of_series(
 
 
 def test_no_label_is_a_sweep_a_key_or_an_address(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = queue_driver.submit(database)
     share = "address 192.0.2.7"
     database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(share=share)))
     assert "192.0.2.7" not in str(read(jobs_exposition(database, JobCounters())))

@@ -10,7 +10,7 @@ from shared.db.engine import Database
 from shared.schemas import LogLevel
 from shared.store import job_logs
 from shared.store.job_logs import Line
-from tests.support.factories import running
+from tests.support.queue_driver import running
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 

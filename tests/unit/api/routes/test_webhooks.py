@@ -11,7 +11,8 @@ from shared.db.tables import WebhookDelivery
 from shared.schemas import Scope
 from shared.store import api_keys, outbox
 from shared.store.api_keys import NewApiKey
-from tests.support.factories import cancelled, webhook_test
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook_test
 
 URL = "https://example.invalid/hook"
 

@@ -21,7 +21,8 @@ from shared.db.engine import Database
 from shared.db.tables import Webhook, WebhookDelivery
 from shared.settings import Settings
 from shared.store import outbox
-from tests.support.factories import cancelled, webhook, webhook_test
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook, webhook_test
 from tests.support.webhook_receiver import Receiver, running_receiver
 
 TIMEOUT_S = 20.0

@@ -15,8 +15,8 @@ from shared.db import migrating
 from shared.db.engine import Database
 from shared.db.migrating import MigrationBlocked
 from tests.support.databases import open_database
-from tests.support.factories import submitted
 from tests.support.paths import ROOT
+from tests.support.queue_driver import submit
 from tests.support.waiting import wait_until
 
 SINCE = "0023"  # the migrations up to this one ran before tables were large
@@ -128,7 +128,7 @@ def filled(empty_postgresql: Database, request: pytest.FixtureRequest) -> Databa
     """A database with two jobs, and the schema before this migration."""
     empty_postgresql.migrate()
     for _ in range(2):
-        submitted(empty_postgresql)
+        submit(empty_postgresql)
     request.getfixturevalue("next_version")
     return empty_postgresql
 
@@ -150,7 +150,7 @@ def test_others_write_while_an_index_is_built(filled: Database, empty_postgresql
             lambda: built.done() or other.read(lambda session: session.scalar(waits)),
             "the index is being built",
         )
-        assert submitted(other)
+        assert submit(other)
         wait_until(lambda: reports or built.done(), "the reader is named")
         assert not built.done()
         reader.rollback()

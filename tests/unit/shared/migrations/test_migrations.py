@@ -27,7 +27,7 @@ from shared.lifecycle import EventType
 from shared.schemas import Priority, Scope
 from shared.store import api_keys
 from tests.support.databases import newer_schema, open_database, raised_floor
-from tests.support.factories import submitted
+from tests.support.queue_driver import submit
 
 _MIGRATION_ON_SIGNAL = """
 import sys
@@ -117,7 +117,7 @@ def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empt
         assert empty.is_migrated()
         assert empty.migrate() == newer
         assert _described(empty.engine) == before
-        assert submitted(empty)
+        assert submit(empty)
 
 
 def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database) -> None:
@@ -132,7 +132,7 @@ def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database)
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     before = _described(database.engine)
     database.migrate()
     assert database.is_migrated()
@@ -176,7 +176,7 @@ def test_a_downgrade_removes_everything_and_can_be_reversed(empty: Database) -> 
             assert connection.scalar(text(functions)) == 0
     empty.migrate()
     assert _described(empty.engine) == before
-    assert submitted(empty)
+    assert submit(empty)
 
 
 def test_a_failed_migration_is_rolled_back(empty: Database) -> None:
@@ -227,7 +227,7 @@ def test_migration_0010_removes_batch_values_from_events(empty: Database) -> Non
             "seq": seq,
             "data": {"epochs": [{**epoch, "batch_loss": [0.75, 0.25]}]},
         }
-        for job_id in (submitted(empty), submitted(empty))
+        for job_id in (submit(empty), submit(empty))
         for seq in range(2, 302)  # more than the migration reads at once
     ]
     with empty.engine.begin() as connection:
@@ -242,7 +242,7 @@ def test_migration_0011_gives_old_jobs_the_places_of_new_ones(empty: Database) -
     empty.migrate()
     head_starts_s = {Priority.HIGH: 3_600, Priority.NORMAL: 0, Priority.LOW: -3_600}
     for priority in head_starts_s:
-        submitted(empty, priority=priority)
+        submit(empty, priority=priority)
     with empty.engine.begin() as connection:
         command.downgrade(_config(connection), "0010")
         command.upgrade(_config(connection), "0011")

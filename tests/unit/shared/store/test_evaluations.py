@@ -13,7 +13,8 @@ from shared.formats.predictions import PredictedImages
 from shared.schemas import ClassResult, Misclassified
 from shared.store import attempts, evaluations
 from shared.store.evaluations import PredictionFilter
-from tests.support.factories import make_evaluation, make_model, running, succeed, succeeded
+from tests.support.factories import make_evaluation, make_model
+from tests.support.queue_driver import running, succeed, succeeded
 from tests.support.statements import selects
 
 

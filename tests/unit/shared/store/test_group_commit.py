@@ -26,8 +26,9 @@ from shared.store.group_commit import GroupCommit, NotCommitted
 from shared.store.idempotency import Idempotency, KeyOwner, claim_keys
 from shared.store.places import DEFAULT_RULES
 from shared.store.submissions import NewJobs, Receipt
-from tests.support import factories
-from tests.support.factories import cancelled, make_new_job, submitted
+from tests.support import queue_driver, registry
+from tests.support.factories import make_new_job
+from tests.support.queue_driver import cancelled, submit
 from tests.support.statements import ON_SQLITE, recorded_statements
 from tests.support.waiting import wait_until
 
@@ -381,7 +382,7 @@ def _go_on(submissions: GroupCommit, database: Database) -> None:
 def test_one_that_waits_for_a_row_holds_up_no_other_and_is_stored_when_the_row_is_free(
     postgresql: Database, named: str
 ) -> None:
-    job_id = cancelled(postgresql) if named == "retry_of" else submitted(postgresql)
+    job_id = cancelled(postgresql) if named == "retry_of" else submit(postgresql)
     waiting = _new(KEY, **{named: job_id if named == "retry_of" else (job_id,)})
     with closing(GroupCommit(postgresql, lambda _queues: None)) as submissions, ThreadPoolExecutor(1) as pool:
         with _locked(postgresql, job_id):
@@ -395,7 +396,7 @@ def test_one_that_waits_for_a_row_too_long_is_told_which(
     postgresql: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_commit, "WAIT_S", 0.5)
-    job_id = submitted(postgresql)
+    job_id = submit(postgresql)
     with closing(GroupCommit(postgresql, lambda _queues: None)) as submissions, _locked(postgresql, job_id):
         with pytest.raises(NotCommitted, match=f"another transaction has locked job {job_id}"):
             submissions.submit(_new(KEY, after=(job_id,)))
@@ -407,7 +408,7 @@ def test_more_than_can_wait_for_rows_are_refused_at_once(
     postgresql: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_commit, "_MAX_ASIDE", 2)
-    job_id = submitted(postgresql)
+    job_id = submit(postgresql)
     with closing(GroupCommit(postgresql, lambda _queues: None)) as submissions, ThreadPoolExecutor(3) as pool:
         with _locked(postgresql, job_id):
             results = [pool.submit(submissions.submit, _new(after=(job_id,))) for _ in range(3)]
@@ -417,7 +418,7 @@ def test_more_than_can_wait_for_rows_are_refused_at_once(
 
 
 def test_a_repeated_one_is_found_although_the_jobs_that_it_names_are_locked(postgresql: Database) -> None:
-    job_id = submitted(postgresql)
+    job_id = submit(postgresql)
     with closing(GroupCommit(postgresql, lambda _queues: None)) as submissions:
         first = submissions.submit(_new(KEY, after=(job_id,)))
         with _locked(postgresql, job_id):
@@ -437,8 +438,8 @@ def test_one_whose_key_another_process_is_storing_holds_up_no_other(postgresql: 
 
 
 def test_an_urgent_one_waits_for_no_job_that_could_yield(postgresql: Database) -> None:
-    factories.worker(postgresql, slots=1, lost_after_s=1e6)
-    victim = factories.running(postgresql)
+    registry.worker(postgresql, slots=1, lost_after_s=1e6)
+    victim = queue_driver.running(postgresql)
     with (
         closing(GroupCommit(postgresql, lambda _queues: None)) as submissions,
         _locked(postgresql, victim.job_id),
@@ -465,7 +466,7 @@ def test_a_process_that_stops_amid_a_group_holds_up_others_for_less_than_their_p
 
 
 def test_what_is_set_aside_is_told_when_it_is_closed(postgresql: Database) -> None:
-    job_id = submitted(postgresql)
+    job_id = submit(postgresql)
     submissions = GroupCommit(postgresql, lambda _queues: None)
     with ThreadPoolExecutor(1) as pool, _locked(postgresql, job_id):
         result = pool.submit(submissions.submit, _new(after=(job_id,)))

@@ -10,7 +10,7 @@ from shared.db.tables import PausedQueue
 from shared.lifecycle import WorkerState
 from shared.schemas import Priority
 from shared.store import job_queries, queues, workers
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 from tests.support.statements import ON_SQLITE, plan, selects
 
 
@@ -23,24 +23,24 @@ def _resume(database: Database, queue: str = "default") -> None:
 
 
 def test_a_job_of_a_paused_queue_is_not_claimed_until_the_queue_is_resumed(database: Database) -> None:
-    factories.submitted(database)
+    queue_driver.submit(database)
     _pause(database)
-    assert factories.claim_next(database) is None
+    assert queue_driver.claim_next(database) is None
     _resume(database)
-    assert factories.claim_next(database) is not None
+    assert queue_driver.claim_next(database) is not None
 
 
 def test_a_paused_queue_does_not_affect_others(database: Database) -> None:
     _pause(database)
-    factories.submitted(database, queue="gpu")
-    assert factories.claim_next(database, "default", "gpu") is not None
+    queue_driver.submit(database, queue="gpu")
+    assert queue_driver.claim_next(database, "default", "gpu") is not None
 
 
 def test_a_running_job_of_a_paused_queue_continues(database: Database) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     _pause(database)
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, factories.make_model())
 
 
 def test_pausing_and_resuming_are_idempotent(database: Database) -> None:
@@ -53,26 +53,26 @@ def test_pausing_and_resuming_are_idempotent(database: Database) -> None:
 
 
 def test_a_draining_worker_claims_nothing_and_others_do(database: Database) -> None:
-    worker, job_id = factories.worker(database), factories.submitted(database)
+    worker, job_id = registry.worker(database), queue_driver.submit(database)
     database.write(lambda session: workers.drain(session, worker))
-    assert factories.claim_next(database, worker=worker) is None
-    claim = factories.claim_next(database, worker="worker-2")
+    assert queue_driver.claim_next(database, worker=worker) is None
+    claim = queue_driver.claim_next(database, worker="worker-2")
     assert claim is not None
     assert claim.attempt.job_id == job_id
 
 
 def test_a_draining_worker_finishes_its_running_jobs(database: Database) -> None:
-    worker, attempt = factories.worker(database), factories.running(database)
+    worker, attempt = registry.worker(database), queue_driver.running(database)
     database.write(lambda session: workers.drain(session, worker))
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.succeed(database, attempt, factories.make_model())
 
 
 def test_an_undrained_worker_claims_again(database: Database) -> None:
-    worker = factories.worker(database)
-    factories.submitted(database)
+    worker = registry.worker(database)
+    queue_driver.submit(database)
     database.write(lambda session: workers.drain(session, worker))
     database.write(lambda session: workers.undrain(session, worker))
-    assert factories.claim_next(database, worker=worker) is not None
+    assert queue_driver.claim_next(database, worker=worker) is not None
 
 
 def _queues(database: Database, *named: str) -> dict[str, schemas.Queue]:
@@ -80,12 +80,12 @@ def _queues(database: Database, *named: str) -> dict[str, schemas.Queue]:
 
 
 def test_a_queue_reports_its_queued_jobs_and_its_workers(database: Database) -> None:
-    factories.worker(database, slots=3)
-    factories.worker(database, id="worker-2", state=WorkerState.DRAINING)
-    factories.running(database)
+    registry.worker(database, slots=3)
+    registry.worker(database, id="worker-2", state=WorkerState.DRAINING)
+    queue_driver.running(database)
     for priority in (Priority.HIGH, Priority.LOW, Priority.LOW):
-        factories.submitted(database, priority=priority)
-    factories.failed(database)
+        queue_driver.submit(database, priority=priority)
+    queue_driver.failed(database)
     queue = _queues(database)["default"]
     assert queue.queued == {Priority.URGENT: 0, Priority.HIGH: 1, Priority.NORMAL: 0, Priority.LOW: 2}
     assert (queue.running, queue.workers, queue.slots, queue.paused) == (1, 1, 3, False)
@@ -94,10 +94,10 @@ def test_a_queue_reports_its_queued_jobs_and_its_workers(database: Database) -> 
 
 
 def test_queues_in_use_and_named_queues_are_listed(database: Database) -> None:
-    factories.submitted(database, queue="waits")
-    factories.worker(database, queues=["served"])
-    factories.worker(database, id="worker-2", queues=["left"], state=WorkerState.STOPPED)
-    factories.failed(database, queue="done")
+    queue_driver.submit(database, queue="waits")
+    registry.worker(database, queues=["served"])
+    registry.worker(database, id="worker-2", queues=["left"], state=WorkerState.STOPPED)
+    queue_driver.failed(database, queue="done")
     database.write(lambda session: queues.pause(session, "paused"))
     listed = _queues(database, "default")
     assert list(listed) == ["default", "paused", "served", "waits"]
@@ -140,8 +140,8 @@ def test_the_load_of_queues_is_read_from_an_index(database: Database) -> None:
 
 @ON_SQLITE
 def test_why_a_job_waits_is_determined_without_reading_all_workers(database: Database) -> None:
-    factories.worker(database)
-    job_id = factories.submitted(database)
+    registry.worker(database)
+    job_id = queue_driver.submit(database)
 
     statements = selects(database, partial(job_queries.get, job_id=job_id))
 

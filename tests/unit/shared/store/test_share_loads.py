@@ -10,7 +10,7 @@ from shared.store import api_keys, share_loads
 from shared.store.shares import Share
 from shared.store.submissions import NewJobs, NewSweep, Submitter
 from shared.store.submit import submit_jobs
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, selects
 
@@ -31,7 +31,7 @@ def test_shares_are_listed_with_their_jobs_those_with_the_most_waiting_first(
     _submit(database, clock, NewJobs([factories.make_new_job() for _ in range(3)], sweep=sweep))
     _submit(database, clock, NewJobs([factories.make_new_job(queue="gpu")]))
     for _ in range(2):
-        factories.claim_next(database, now=clock)
+        queue_driver.claim_next(database, now=clock)
     clock.advance(5)
 
     read = partial(share_loads.loads, limit=10, now=clock)
@@ -45,6 +45,6 @@ def test_shares_are_listed_with_their_jobs_those_with_the_most_waiting_first(
 
 @ON_SQLITE
 def test_the_loads_are_read_from_an_index(database: Database) -> None:
-    factories.submitted(database)
+    queue_driver.submit(database)
     statement, *_ = selects(database, partial(share_loads.loads, limit=10))
     assert "COVERING INDEX ix_jobs_share" in plan(database, statement)

@@ -12,7 +12,7 @@ from shared.schemas import LogLevel
 from shared.store import attempts, job_edits, job_logs
 from shared.store.job_logs import Line
 from shared.store.transitions import AttemptId
-from tests.support.factories import running
+from tests.support.queue_driver import running
 from trainshed.cli.main import app
 from trainshed.client import Client
 

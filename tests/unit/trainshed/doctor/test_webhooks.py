@@ -15,7 +15,7 @@ from shared.db.tables import WebhookDelivery
 from shared.schemas import WebhookUpdate
 from shared.settings import Settings
 from shared.store import outbox, webhooks
-from tests.support import factories
+from tests.support import queue_driver, registry
 from tests.unit.trainshed.doctor.conftest import Found
 from trainshed.doctor import webhooks as webhooks_check
 from trainshed.doctor import workers as workers_check
@@ -49,14 +49,14 @@ def test_without_a_webhook_nothing_is_said(here: Settings, found: Found, databas
 
 
 def test_a_delivery_that_has_just_come_in_is_good(here: Settings, found: Found, database: Database) -> None:
-    factories.webhook(database, URL)
-    factories.cancelled(database)
+    registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     assert found(webhooks_check.check, here) == [("ok", "1 webhooks, 1 pending deliveries", "")]
 
 
 def test_a_delivery_that_nobody_sends(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    factories.cancelled(database)
+    hook = registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     age(database, 90)
     [(severity, message, advice)] = found(webhooks_check.check, here)
     assert (severity, str(hook) in message, "without an attempt" in message) == ("warning", True, True)
@@ -64,8 +64,8 @@ def test_a_delivery_that_nobody_sends(here: Settings, found: Found, database: Da
 
 
 def test_a_receiver_that_fails_for_long(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    factories.cancelled(database)
+    hook = registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     refused = partial(outbox.refused, error="the answer is 500", jitter=1.0)
     sent = claim(database, hook).delivery
     assert database.write(lambda session: refused(session, sent)) is False
@@ -78,8 +78,8 @@ def test_a_receiver_that_fails_for_long(here: Settings, found: Found, database: 
 
 
 def test_what_was_given_up(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    factories.cancelled(database)
+    hook = registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     database.write(
         lambda session: session.execute(update(WebhookDelivery).values(attempts=len(outbox.RETRY_S)))
     )
@@ -95,8 +95,8 @@ def test_what_was_given_up(here: Settings, found: Found, database: Database) -> 
 
 
 def test_a_receiver_that_is_gone(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    factories.cancelled(database)
+    hook = registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     sent = claim(database, hook).delivery
     assert database.write(partial(outbox.gone, sent=sent, error="the answer is 410 Gone")) == 1
     disabled, dead = found(webhooks_check.check, here)
@@ -106,10 +106,10 @@ def test_a_receiver_that_is_gone(here: Settings, found: Found, database: Databas
 
 
 def test_what_waits_for_a_webhook_that_is_paused(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
+    hook = registry.webhook(database, URL)
     database.write(partial(webhooks.change, webhook_id=hook, changes=WebhookUpdate(paused=True)))
     assert [severity for severity, *_ in found(webhooks_check.check, here)] == ["ok"]
-    factories.cancelled(database)
+    queue_driver.cancelled(database)
     age(database, 7_200)
     [(severity, message, advice)] = found(webhooks_check.check, here)
     assert (severity, message) == ("warning", f"1 deliveries wait, since {hook} is paused")
@@ -117,8 +117,8 @@ def test_what_waits_for_a_webhook_that_is_paused(here: Settings, found: Found, d
 
 
 def test_addresses_are_not_shown(here: Settings, found: Found, database: Database) -> None:
-    factories.webhook(database, URL)
-    factories.cancelled(database)
+    registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     age(database, 7_200)
     assert "secret" not in str(found(webhooks_check.check, here))
 

@@ -14,7 +14,7 @@ from shared.errors import JobNotFound
 from shared.lifecycle import JobState
 from shared.schemas import JobDetail, Priority
 from shared.store import job_queries
-from tests.support import factories
+from tests.support import queue_driver, registry
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
@@ -35,7 +35,7 @@ def submit(client: httpx.Client, job_id: UUID, action: str, **fields: str) -> ht
 def test_every_tab_is_shown_for_a_job_in_any_state(
     client: httpx.Client, database: Database, tab: str
 ) -> None:
-    for job_id in factories.one_of_each_state(database).values():
+    for job_id in queue_driver.one_of_each_state(database).values():
         answer = client.get(f"/jobs/{job_id}?tab={tab}")
 
         assert answer.status_code == 200
@@ -43,7 +43,7 @@ def test_every_tab_is_shown_for_a_job_in_any_state(
 
 
 def test_what_a_job_ran_with_is_shown_with_it_and_its_model(client: httpx.Client, database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     versions = {"trainshed": "0.1.0", "commit": "0123abcd", "dataset_sha256": "f" * 64}
     ran = update(Attempt).where(Attempt.job_id == job_id)
     database.write(lambda session: session.execute(ran.values(versions=versions)))
@@ -53,7 +53,7 @@ def test_what_a_job_ran_with_is_shown_with_it_and_its_model(client: httpx.Client
 
 
 def test_a_job_is_cancelled(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
 
     answer = submit(client, job_id, "cancel")
 
@@ -62,7 +62,7 @@ def test_a_job_is_cancelled(client: httpx.Client, database: Database) -> None:
 
 
 def test_a_second_click_submits_nothing(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database)
+    job_id = queue_driver.failed(database)
 
     first, second = submit(client, job_id, "retry"), submit(client, job_id, "retry")
 
@@ -71,7 +71,7 @@ def test_a_second_click_submits_nothing(client: httpx.Client, database: Database
 
 
 def test_a_job_is_deleted(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database)
+    job_id = queue_driver.failed(database)
 
     assert submit(client, job_id, "delete").headers["Location"] == "/jobs"
     with pytest.raises(JobNotFound):
@@ -79,7 +79,7 @@ def test_a_job_is_deleted(client: httpx.Client, database: Database) -> None:
 
 
 def test_what_is_not_possible_is_refused(client: httpx.Client, database: Database) -> None:
-    job_id = factories.running(database).job_id
+    job_id = queue_driver.running(database).job_id
 
     assert submit(client, job_id, "delete").status_code == 409
     assert submit(client, job_id, "retry").status_code == 409
@@ -87,7 +87,7 @@ def test_what_is_not_possible_is_refused(client: httpx.Client, database: Databas
 
 @pytest.mark.parametrize("action", ["cancel", "retry", "clone", "delete"])
 def test_pages_of_other_sites_change_nothing(client: httpx.Client, database: Database, action: str) -> None:
-    job_id = factories.failed(database)
+    job_id = queue_driver.failed(database)
 
     for headers in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}):
         answer = client.post(f"/jobs/{job_id}/{action}", data={"a": "b"}, headers=headers)
@@ -96,7 +96,7 @@ def test_pages_of_other_sites_change_nothing(client: httpx.Client, database: Dat
 
 
 def test_a_queued_job_is_edited(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database, name="old", tags=["with, comma"])
+    job_id = queue_driver.submit(database, name="old", tags=["with, comma"])
     changes = {"name": "new", "tags": "with, comma", "queue": "night", "priority": "high"}
 
     answer = submit(client, job_id, "edit", **changes)
@@ -111,7 +111,7 @@ def test_a_queued_job_is_edited(client: httpx.Client, database: Database) -> Non
 
 
 def test_a_finished_job_is_renamed_and_offers_no_queue(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database)
+    job_id = queue_driver.failed(database)
     form = client.get(f"/jobs/{job_id}").text.partition(f'action="/jobs/{job_id}/edit"')[2]
     assert 'name="tags"' in form
     assert 'name="priority"' not in form
@@ -127,7 +127,7 @@ def test_a_finished_job_is_renamed_and_offers_no_queue(client: httpx.Client, dat
 def test_an_impossible_edit_is_explained_where_it_was_entered(
     client: httpx.Client, database: Database, field: str, entered: str
 ) -> None:
-    job_id = factories.submitted(database, name="kept")
+    job_id = queue_driver.submit(database, name="kept")
 
     answer = submit(client, job_id, "edit", name="kept too", **{field: entered})
 
@@ -138,10 +138,10 @@ def test_an_impossible_edit_is_explained_where_it_was_entered(
 
 
 def test_a_job_that_waits_says_for_which_job_or_until_when(client: httpx.Client, database: Database) -> None:
-    first = factories.submitted(database, name="the first")
-    second = factories.submitted(database, after=(first,))
-    later = factories.submitted(database, earliest_at=datetime.now(UTC) + timedelta(hours=3, minutes=1))
-    factories.worker(database, queues=["default"])
+    first = queue_driver.submit(database, name="the first")
+    second = queue_driver.submit(database, after=(first,))
+    later = queue_driver.submit(database, earliest_at=datetime.now(UTC) + timedelta(hours=3, minutes=1))
+    registry.worker(database, queues=["default"])
 
     html = client.get(f"/jobs/{second}").text
 

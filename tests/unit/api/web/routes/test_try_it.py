@@ -8,7 +8,7 @@ import httpx
 from shared.db.engine import Database
 from shared.schemas import ModelPatch
 from shared.store import models
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 
 def choices(html: str, name: str) -> list[str]:
@@ -24,12 +24,12 @@ def chosen(html: str) -> list[str]:
 
 def trained(database: Database, accuracy: float) -> UUID:
     model = factories.make_model(evaluation=factories.make_evaluation(accuracy=accuracy))
-    factories.succeed(database, factories.running(database), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     return model.id
 
 
 def test_models_with_an_alias_come_first(client: httpx.Client, database: Database) -> None:
-    trained = [factories.succeeded(database)[1].id for _ in range(3)]
+    trained = [queue_driver.succeeded(database)[1].id for _ in range(3)]
     database.write(lambda session: models.patch(session, trained[0], ModelPatch(alias="champion")))
     ids = list(map(str, trained))
 
@@ -50,7 +50,7 @@ def test_the_best_model_is_chosen_where_there_is_no_champion(
 
 
 def test_the_address_chooses_the_models(client: httpx.Client, database: Database) -> None:
-    first, second = (factories.succeeded(database)[1].id for _ in range(2))
+    first, second = (queue_driver.succeeded(database)[1].id for _ in range(2))
     database.write(lambda session: models.patch(session, second, ModelPatch(alias="champion")))
 
     assert chosen(client.get(f"/models/{first}/try").text) == [str(first)]

@@ -13,7 +13,8 @@ from shared.db.tables import WebhookDelivery
 from shared.schemas import DeliveryState, Scope
 from shared.store import api_keys, outbox, webhooks
 from shared.store.api_keys import NewApiKey
-from tests.support.factories import cancelled, webhook
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 URL = "https://example.invalid/hook"

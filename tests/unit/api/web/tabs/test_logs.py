@@ -10,15 +10,15 @@ from shared.schemas import LogLevel
 from shared.store import attempts, job_logs
 from shared.store.job_logs import Line
 from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import queue_driver
 
 
 @pytest.fixture
 def attempt(database: Database) -> AttemptId:
     """The second attempt of a job; the first has logged 600 lines, the second a warning."""
-    first = factories.running(database)
+    first = queue_driver.running(database)
     database.write(lambda session: attempts.release(session, first))
-    second = factories.claimed(database, first.job_id).attempt
+    second = queue_driver.claim(database, first.job_id).attempt
     many = [line(number, LogLevel.INFO, f"line {number}") for number in range(1, 601)]
     warning = [line(1, LogLevel.WARNING, "the last one")]
     database.write(lambda session: job_logs.append(session, {first: many, second: warning}))
