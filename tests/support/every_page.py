@@ -3,15 +3,8 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import update
-from sqlalchemy.orm import Session
-
 from shared.db.engine import Database
-from shared.db.tables import Sweep, WebhookDelivery
-from shared.schemas import LogLevel, ModelPatch
-from shared.store import attempts, job_logs, models, outbox
-from shared.store.job_logs import Line
-from shared.store.transitions import AttemptFailure
+from shared.schemas import LogLevel
 from tests.support import factories, queue_driver, registry
 from tests.support.onnx_models import make_readable_model
 
@@ -35,11 +28,10 @@ def fill(database: Database, text: str = "a text") -> dict[str, str]:
     queue_driver.record(database, running, 2)
     finished, model = _finished(database, **words)
     other, other_model = _finished(database, **words)
-    database.write(lambda session: models.patch(session, model, ModelPatch(description=text)))
+    registry.change_model(database, model, description=text)
     failed = _failed(database, text)
     _dead_delivery(database, text)
-    sweep, _ = queue_driver.submit_sweep(database, learning_rate=(0.001, 0.01), batch_size=(32, 64))
-    database.write(lambda session: session.execute(update(Sweep).values(name=text)))
+    sweep, _ = queue_driver.submit_sweep(database, text, learning_rate=(0.001, 0.01), batch_size=(32, 64))
     return {
         "overview": "/",
         "jobs": "/jobs",
@@ -78,18 +70,15 @@ def _finished(database: Database, **words: object) -> tuple[UUID, UUID]:
 
 def _dead_delivery(database: Database, text: str) -> None:
     hook = registry.webhook(database, "https://example.invalid/?<b>", description=text)
-    delivery_id = registry.webhook_test(database, hook)
-
-    def give_up(session: Session) -> None:
-        outbox.gone(session, session.get_one(WebhookDelivery, delivery_id), text)
-
-    database.write(give_up)
+    registry.webhook_test(database, hook)
+    registry.give_up(database, text)
 
 
 def _failed(database: Database, text: str) -> UUID:
-    claim = queue_driver.claim(database, queue_driver.submit(database), worker=_GONE)
-    attempt, failure = claim.attempt, AttemptFailure("internal", text)
-    line = Line(1, datetime.now(UTC), LogLevel.ERROR, text, {"file": text})
-    database.write(lambda session: job_logs.append(session, {attempt: [line]}))
-    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
+    attempt = queue_driver.claim(database, queue_driver.submit(database), worker=_GONE).attempt
+    line = factories.make_line(
+        at=datetime.now(UTC), level=LogLevel.ERROR, message=text, fields={"file": text}
+    )
+    queue_driver.log(database, attempt, [line])
+    queue_driver.fail(database, attempt, message=text)
     return attempt.job_id

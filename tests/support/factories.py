@@ -1,5 +1,7 @@
 """Factories: valid values with defaults, which are stored nowhere; a test overrides what matters to it."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from shared.schemas import (
     EvaluateSpec,
     EvaluationResult,
     LayerSummary,
+    LogLevel,
     Misclassified,
     ModelFormat,
     ModelKind,
@@ -27,8 +30,9 @@ from shared.schemas import (
     TrainSpec,
 )
 from shared.settings import Settings
+from shared.store.job_logs import Line
 from shared.store.progress import Milestone, Progress
-from shared.store.results import NewModel
+from shared.store.results import NewModel as NewModel
 from shared.store.submissions import NewJob
 from shared.store.workers import WorkerInfo
 from tests.support.predictions import make_predictions
@@ -165,7 +169,10 @@ def make_model(**overrides: Any) -> NewModel:
 
 
 def make_progress(
-    *reached: Phase | EpochMetrics, state: bytes = b"the state after it", keep_weights: bool = False
+    *reached: Phase | EpochMetrics,
+    state: bytes = b"the state after it",
+    keep_weights: bool = False,
+    versions: Mapping[str, str] | None = None,
 ) -> Progress:
     """Progress that is not stored yet, made at this moment."""
     milestones = (
@@ -174,7 +181,17 @@ def make_progress(
         else Milestone(each)
         for each in reached
     )
-    return Progress(tuple(milestones), state)
+    return Progress(tuple(milestones), state, versions)
+
+
+def make_line(number: int = 1, **overrides: Any) -> Line:
+    """A line of an attempt's log."""
+    values: dict[str, Any] = {
+        "at": datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC),
+        "level": LogLevel.INFO,
+    }
+    values |= {"message": f"line {number}", "fields": {"epoch": number}}
+    return Line(number, **{**values, **overrides})
 
 
 def make_epoch_weights(epoch: int) -> bytes:

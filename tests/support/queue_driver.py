@@ -10,22 +10,26 @@ from itertools import product
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import EvaluationResult
-from shared.store import attempts, claims, job_edits, job_logs, recovery
+from shared.store import attempts, claims, dispatch, job_edits, job_logs, recovery
 from shared.store.claims import Claim as Claim
+from shared.store.dispatch import Waker
 from shared.store.job_logs import Line
 from shared.store.progress import NO_PROGRESS, Progress
+from shared.store.recovery import WORKER_LOST as WORKER_LOST
 from shared.store.results import NewModel
 from shared.store.shares import Share
-from shared.store.submissions import ANYONE, NewJobs, NewSweep, Submitter
+from shared.store.submissions import ANYONE as ANYONE
 from shared.store.submissions import NewJob as NewJob
+from shared.store.submissions import NewJobs, NewSweep, Submitter
 from shared.store.submit import submit_jobs
-from shared.store.transitions import AttemptFailure
+from shared.store.transitions import AttemptFailure as AttemptFailure
 from shared.store.transitions import AttemptId as AttemptId
 from tests.support import stored
 from tests.support.factories import (
@@ -72,6 +76,16 @@ def submit_all(
     return [job.id for job in jobs]
 
 
+def submit_cancelled(database: Database, new: NewJob) -> None:
+    """Submit a job and cancel it in the same transaction, so that no worker can claim it."""
+
+    def work(session: Session) -> None:
+        submit_jobs(session, [NewJobs([new])])
+        job_edits.request_cancel(session, new.id)
+
+    database.write(work)
+
+
 def submit_sweep(
     database: Database, name: str | None = None, *, key_id: UUID | None = None, **parameters: Sequence[Any]
 ) -> tuple[UUID, list[UUID]]:
@@ -82,6 +96,11 @@ def submit_sweep(
     request = {"strategy": "grid", "parameters": {name: list(values) for name, values in parameters.items()}}
     new = NewSweep(sweep_id, name, request)
     return sweep_id, submit_all(database, jobs, new, submitter=Submitter(api_key_id=key_id))
+
+
+def wake(waker: Waker, queue: str = "default", count: int = 1) -> None:
+    """Send messages that wake workers up, and lose them without Redis."""
+    dispatch.wake(waker, {queue: count})
 
 
 def claim_next(
@@ -174,9 +193,14 @@ def release(
     database.write(partial(report, attempt=attempt))
 
 
-def cancel(database: Database, job_id: UUID) -> None:
-    """Cancel a queued job; request it of the worker that runs a job."""
-    database.write(partial(job_edits.request_cancel, job_id=job_id))
+def cancel(database: Database, *job_ids: UUID) -> None:
+    """Cancel queued jobs; request it of the workers that run jobs."""
+
+    def work(session: Session) -> None:
+        for job_id in job_ids:
+            job_edits.request_cancel(session, job_id)
+
+    database.write(work)
 
 
 def report_cancelled(database: Database, attempt: AttemptId) -> None:
@@ -191,10 +215,12 @@ def expire(database: Database, attempt: AttemptId) -> None:
     assert [lost.attempt for lost in database.write(reap)] == [attempt]
 
 
-def lose(database: Database, process: str, reason: str = "it was killed", *, output: str = "") -> None:
+def lose(
+    database: Database, process: str, reason: str = "it was killed", *, output: str = ""
+) -> list[AttemptId]:
     """Have the parent of a pool process take back the job of this process, which has ended."""
     take = partial(recovery.take_from, process=process, reason=reason, max_crashes=MAX_LOST, output=output)
-    database.write(take)
+    return [each.attempt for each in database.write(take)]
 
 
 def edit(database: Database, job_id: UUID, **values: Any) -> None:

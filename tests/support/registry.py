@@ -4,12 +4,16 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
+from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.schemas import ModelPatch, Scope, WebhookCreate
-from shared.store import api_keys, models, queues, webhooks, workers
+from shared.db.tables import WebhookDelivery, Worker
+from shared.schemas import ModelPatch, Scope, WebhookCreate, WebhookUpdate
+from shared.store import api_keys, models, outbox, queues, webhooks, workers
 from shared.store.api_keys import NewApiKey as NewApiKey
+from tests.support import stored
 from tests.support.factories import make_worker
 
 
@@ -18,6 +22,12 @@ def worker(database: Database, **overrides: Any) -> str:
     row = make_worker(**overrides)
     database.write(lambda session: session.add(row))
     return row.id
+
+
+def silence(database: Database, worker_id: str, for_s: float) -> None:
+    """Let a worker's last heartbeat be some seconds ago."""
+    silent = update(Worker).where(Worker.id == worker_id).values(heartbeat_at=database_now(-for_s))
+    database.write(lambda session: session.execute(silent))
 
 
 def drain(database: Database, worker_id: str) -> None:
@@ -40,16 +50,35 @@ def resume(database: Database, queue: str) -> None:
     database.write(partial(queues.resume, queue=queue))
 
 
-def api_key(database: Database, name: str = "Ada", scope: Scope = Scope.READ, **options: Any) -> NewApiKey:
-    """Store a new API key, with options of `api_keys.create`, and return it: `str()` is its text."""
-    key = NewApiKey.draw()
+def api_key(
+    database: Database,
+    name: str = "Ada",
+    scope: Scope = Scope.READ,
+    *,
+    key: NewApiKey | None = None,
+    **options: Any,
+) -> NewApiKey:
+    """Store an API key, by default a new one, and return it: `str()` is its text."""
+    key = key or NewApiKey.draw()
     database.write(partial(api_keys.create, key=key, name=name, scope=scope, **options))
     return key
 
 
-def revoke(database: Database, key: NewApiKey) -> None:
+def revoke(database: Database, key_id: UUID) -> None:
     """Revoke an API key."""
-    database.write(partial(api_keys.revoke, key_id=key.id))
+    database.write(partial(api_keys.revoke, key_id=key_id))
+
+
+def key_id(text: str) -> UUID:
+    """Return the id of the API key with this text."""
+    key = api_keys.parse(text)
+    assert key is not None
+    return key.id
+
+
+def is_valid(database: Database, key: NewApiKey) -> bool:
+    """Return whether an API key is known, neither revoked nor expired."""
+    return database.read(partial(api_keys.find, key=key)) is not None
 
 
 def webhook(database: Database, url: str = "https://example.org/hook", **overrides: Any) -> UUID:
@@ -60,14 +89,33 @@ def webhook(database: Database, url: str = "https://example.org/hook", **overrid
     return webhook_id
 
 
+def change_webhook(database: Database, webhook_id: UUID, **changes: Any) -> None:
+    """Change a webhook."""
+    request = WebhookUpdate.model_validate(changes)
+    database.write(partial(webhooks.change, webhook_id=webhook_id, changes=request))
+
+
 def webhook_test(database: Database, webhook_id: UUID) -> UUID:
     """Store a test of a webhook and return the delivery's id."""
     return database.write(lambda session: webhooks.add_test(session, webhook_id)).id
 
 
-def give_alias(database: Database, model_id: UUID, alias: str) -> None:
-    """Give an alias to a model."""
-    database.write(partial(models.patch, reference=model_id, changes=ModelPatch(alias=alias)))
+def set_deliveries(database: Database, **values: Any) -> None:
+    """Overwrite columns of all deliveries."""
+    database.write(lambda session: session.execute(update(WebhookDelivery).values(**values)))
+
+
+def give_up(database: Database, error: str = "the answer is 410 Gone") -> UUID:
+    """Have the receiver of the only delivery answer that it is gone; return the delivery's id."""
+    [delivery] = stored.deliveries(database)
+    database.write(partial(outbox.gone, sent=delivery, error=error))
+    return delivery.id
+
+
+def change_model(database: Database, model_id: UUID, **changes: Any) -> None:
+    """Change a model's alias or description."""
+    request = ModelPatch.model_validate(changes)
+    database.write(partial(models.patch, reference=model_id, changes=request))
 
 
 def delete_model(database: Database, model_id: UUID) -> None:

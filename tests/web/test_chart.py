@@ -8,10 +8,10 @@ from playwright.sync_api import Page, expect
 
 from api.web.static import static_files
 from shared.db.engine import Database
-from shared.store.transitions import AttemptId
 from tests.support import factories, queue_driver
 from tests.support.frame_times import traced
 from tests.support.paths import ROOT
+from tests.support.queue_driver import AttemptId
 
 HISTORY = 100_000
 LONGEST_FRAME_MS = 50

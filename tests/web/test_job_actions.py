@@ -8,8 +8,7 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.store import job_edits, job_queries
-from tests.support import queue_driver
+from tests.support import queue_driver, stored
 from tests.support.browsing import WatchedPages, is_live, violations
 
 
@@ -22,7 +21,7 @@ def test_a_job_is_cancelled_retried_cloned_and_deleted_from_its_page(
     page.goto(f"/jobs/{job_id}")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".title-row .badge")).to_have_text("Cancelled")
-    assert database.read(lambda session: job_queries.state(session, job_id)) is JobState.CANCELLED
+    assert stored.state(database, job_id) is JobState.CANCELLED
 
     page.get_by_role("button", name="Retry").click()
     expect(page.locator(".title-row .badge")).to_have_text("Queued")
@@ -47,7 +46,7 @@ def test_a_queued_job_is_edited_by_keyboard_while_its_page_is_live(page: Page, d
     page.get_by_role("button", name="Edit").press("Enter")
     name = page.get_by_label("Name", exact=True)
     name.fill("goes first")
-    database.write(lambda session: job_edits.edit(session, second, {"tags": ["from elsewhere"]}))
+    queue_driver.edit(database, second, tags=["from elsewhere"])
     expect(page.locator(".title-row .tag")).to_have_text("from elsewhere")
     expect(name).to_have_value("goes first")  # what is being typed stays
     expect(name).to_be_focused()
@@ -55,7 +54,7 @@ def test_a_queued_job_is_edited_by_keyboard_while_its_page_is_live(page: Page, d
     assert violations(page) == []
     name.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("goes first")
-    job = database.read(lambda session: job_queries.get(session, second))
+    job = stored.detail(database, second)
     assert (job.name, job.tags, job.priority) == ("goes first", ("from elsewhere",), "high")
     assert job.queue_position == 1
 
@@ -115,8 +114,7 @@ def test_a_running_job_is_stopped_by_the_answer_that_says_so_only(
 
 
 def cancel_requested(database: Database, job_id: UUID) -> bool:
-    job = database.read(lambda session: job_queries.get(session, job_id))
-    return job.cancel_requested_at is not None
+    return stored.detail(database, job_id).cancel_requested_at is not None
 
 
 def test_one_dialog_is_open_at_a_time(page: Page, database: Database) -> None:

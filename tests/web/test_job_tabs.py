@@ -9,18 +9,17 @@ from playwright.sync_api import Page, expect
 from shared.db.engine import Database
 from shared.lifecycle import Phase
 from shared.schemas import LogLevel
-from shared.store import attempts, job_logs
-from shared.store.job_logs import Line
-from shared.store.transitions import AttemptId
 from tests.support import factories, queue_driver
 from tests.support.browsing import is_live, violations
+from tests.support.queue_driver import AttemptId
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
 
 def log(database: Database, attempt: AttemptId, number: int, level: LogLevel, message: str) -> None:
-    line = Line(number, datetime.now(UTC), level, message, {"file": MARKUP})
-    database.write(lambda session: job_logs.append(session, {attempt: [line]}))
+    at, fields = datetime.now(UTC), {"file": MARKUP}
+    line = factories.make_line(number, at=at, level=level, message=message, fields=fields)
+    queue_driver.log(database, attempt, [line])
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def resumed(database: Database) -> AttemptId:
     queue_driver.record_progress(database, first, factories.make_progress(Phase.TRAINING))
     queue_driver.record(database, first, 2)
     log(database, first, 1, LogLevel.INFO, "the first attempt")
-    database.write(lambda session: attempts.release(session, first))
+    queue_driver.release(database, first)
     second = queue_driver.claim(database, first.job_id, worker="another worker").attempt
     log(database, second, 1, LogLevel.ERROR, f"the second attempt {MARKUP}")
     return second

@@ -1,17 +1,12 @@
 """The list of jobs: rows that stay where they are, jobs that wait to be shown, actions on several at once."""
 
-from functools import partial
-from uuid import UUID
-
 from playwright.sync_api import Locator, Page, expect
 
 from bench.many_jobs import store_jobs
 from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import JobListQuery, Scope
-from shared.store import api_keys, job_lists, job_queries
-from shared.store.api_keys import NewApiKey
-from tests.support import factories, queue_driver, stored
+from tests.support import factories, queue_driver, registry, stored
 from tests.support.browsing import WatchedPages, Weight, is_live, sign_in, violations
 from tests.support.waiting import wait_until
 
@@ -22,10 +17,6 @@ def row(page: Page, name: str) -> Locator:
 
 def names(page: Page) -> list[str]:
     return page.locator("#jobs .name").all_inner_texts()
-
-
-def state(database: Database, job_id: UUID) -> JobState:
-    return database.read(lambda session: job_queries.state(session, job_id))
 
 
 def select(page: Page, *selected: str) -> None:
@@ -79,13 +70,13 @@ def test_selected_jobs_are_cancelled_after_a_dialog_that_counts(page: Page, data
     expect(dialog).to_contain_text("1 of the 3 selected has already finished")
     assert violations(page) == []
     dialog.get_by_role("button", name="Not now").click()
-    assert state(database, queued[0]) is JobState.QUEUED
+    assert stored.state(database, queued[0]) is JobState.QUEUED
     page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Cancel 2 jobs").click()
     results = page.get_by_role("dialog", name="Cancelled: 2 jobs")
     expect(results.get_by_role("row")).to_have_count(2)
     expect(results.get_by_role("row").first).to_contain_text("✓ Cancelled")
-    assert [state(database, job_id) for job_id in queued] == [JobState.CANCELLED] * 2
+    assert [stored.state(database, job_id) for job_id in queued] == [JobState.CANCELLED] * 2
 
 
 def test_each_refused_job_says_why_in_its_row(page: Page, database: Database) -> None:
@@ -104,7 +95,7 @@ def test_each_refused_job_says_why_in_its_row(page: Page, database: Database) ->
     assert violations(page) == []
     dialog.get_by_role("button", name="Close").click()
     expect(row(page, "failed")).to_have_count(0)
-    assert state(database, job_id) is JobState.SUCCEEDED
+    assert stored.state(database, job_id) is JobState.SUCCEEDED
 
 
 def test_the_list_is_used_by_keyboard_alone(page: Page, database: Database) -> None:
@@ -167,8 +158,7 @@ def test_all_jobs_that_match_the_filters_are_selected_and_cancelled(page: Page, 
     dialog.get_by_role("button", name="Close").click()
     expect(page.locator("#selected")).to_have_text("2 selected")
     queued = JobListQuery(state=(JobState.QUEUED,))
-    rows = database.read(lambda session: job_lists.page(session, queued, limit=10))
-    assert [job.name for _, job in rows] == ["other"]
+    assert [job.name for job in stored.listed(database, queued)] == ["other"]
 
 
 def test_a_long_list_weighs_less_than_60_kb(page: Page, database: Database) -> None:
@@ -185,11 +175,9 @@ def test_a_long_list_weighs_less_than_60_kb(page: Page, database: Database) -> N
 def test_of_a_selection_only_ones_own_jobs_are_cancelled_and_others_are_counted(
     pages: WatchedPages, database: Database
 ) -> None:
-    keys = {name: NewApiKey.draw() for name in ("Ann", "Eve")}
+    keys = {name: registry.api_key(database, name, Scope.SUBMIT) for name in ("Ann", "Eve")}
     for name, key in keys.items():
-        create = partial(api_keys.create, key=key, name=name, scope=Scope.SUBMIT)
-        database.write(create)
-        stored.set_columns(database, queue_driver.submit(database, name=name), api_key_id=key.id)
+        queue_driver.submit(database, name=name, key_id=key.id)
     page = pages.open()
 
     def asks_for_a_key() -> bool:
@@ -209,6 +197,5 @@ def test_of_a_selection_only_ones_own_jobs_are_cancelled_and_others_are_counted(
     expect(dialog).to_contain_text("1 of the 2 selected belongs to others, and stays.")
     dialog.get_by_role("button", name="Cancel 1 job").click()
     expect(dialog).to_contain_text("Cancelled: 1 job")
-    listed = database.read(partial(job_lists.page, query=JobListQuery(), limit=9))
-    states = {job.name: job.state for _, job in listed}
+    states = {job.name: job.state for job in stored.listed(database)}
     assert states == {"Ann": "cancelled", "Eve": "queued"}

@@ -3,7 +3,6 @@
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
-from shared.store import job_edits
 from tests.support import factories, queue_driver
 from tests.support.browsing import WatchedPages, is_live
 
@@ -36,7 +35,7 @@ def test_who_looks_at_a_job_that_is_deleted_is_told(pages: WatchedPages, databas
     page = pages.open(allow=["404"])
     job_id = queue_driver.failed(database)
     page.goto(f"/jobs/{job_id}")
-    database.write(lambda session: job_edits.delete_job(session, job_id))
+    queue_driver.delete(database, job_id)
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as on the return to a tab
     expect(page.get_by_role("alert")).to_contain_text("deleted this job")
 

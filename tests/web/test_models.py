@@ -7,8 +7,7 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.schemas import ModelKind
-from shared.store import models
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, stored
 from tests.support.browsing import WatchedPages
 from tests.support.onnx_models import make_readable_model
 
@@ -30,7 +29,7 @@ def model_id(database: Database) -> UUID:
 def test_the_weights_of_each_layer_are_pictures_in_both_places(
     page: Page, database: Database, model_id: UUID
 ) -> None:
-    job_id = database.read(lambda session: models.detail(session, model_id)).job_id
+    job_id = stored.model(database, model_id).job_id
     for address in (f"/models/{model_id}", f"/jobs/{job_id}?tab=model"):
         page.goto(address)
         figures = page.locator(".weights figure")

@@ -4,9 +4,6 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys, attempts
-from shared.store.api_keys import NewApiKey, parse
-from shared.store.transitions import AttemptFailure
 from tests.support import queue_driver, registry
 from tests.support.browsing import AWAY, WatchedPages, is_live, sign_in, violations
 from tests.support.web_stack import WebStack
@@ -56,9 +53,7 @@ def test_who_is_signed_out_signs_in_again_and_is_back_where_they_were(
     page.goto("/jobs?q=kept")
     sign_in(page, key)
     is_live(page)
-    parsed = parse(key)
-    assert isinstance(parsed, NewApiKey)
-    guarded.database.write(lambda session: api_keys.revoke(session, parsed.id))
+    registry.revoke(guarded.database, registry.key_id(key))
 
     banner = page.get_by_role("alert").filter(has_text="signed out")
     expect(banner).to_be_visible()
@@ -70,10 +65,9 @@ def test_who_is_signed_out_signs_in_again_and_is_back_where_they_were(
 
 def test_a_failed_job_says_what_happened_and_what_to_do(page: Page, database: Database) -> None:
     attempt = queue_driver.running(database)
-    failure = AttemptFailure("non_finite_loss", "the loss of epoch 2 is <b>nan</b>")
     page.goto(f"/jobs/{attempt.job_id}")
     is_live(page)
-    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
+    queue_driver.fail(database, attempt, "non_finite_loss", "the loss of epoch 2 is <b>nan</b>")
 
     why = page.locator("#why")
     expect(why).to_contain_text("The training diverged")

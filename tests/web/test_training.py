@@ -7,9 +7,9 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
-from shared.store.transitions import AttemptId
 from tests.support import factories, queue_driver
 from tests.support.browsing import AWAY, WatchedPages, is_live, violations
+from tests.support.queue_driver import AttemptId
 from tests.support.servers import NO_TLS
 from tests.support.web_stack import WebStack
 

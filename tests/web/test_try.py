@@ -11,12 +11,11 @@ from playwright.sync_api import Locator, Page, expect
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.schemas import ModelFormat, ModelKind, ModelPatch, TrainSpec
-from shared.store import models
-from shared.store.results import NewModel
-from tests.support import factories, queue_driver
+from shared.schemas import ModelFormat, ModelKind, TrainSpec
+from tests.support import factories, queue_driver, registry
 from tests.support.browsing import WatchedPages, violations
 from tests.support.drawings import STROKES, draw
+from tests.support.factories import NewModel
 from tests.support.onnx_models import make_readable_model
 from tests.support.synthetic import RecordingMonitor
 
@@ -49,7 +48,7 @@ def codelab_model(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str
 
 def store(database: Database, model: NewModel, alias: str) -> UUID:
     queue_driver.succeed(database, queue_driver.running(database, spec=model.spec), model)
-    database.write(lambda session: models.patch(session, model.id, ModelPatch(alias=alias)))
+    registry.change_model(database, model.id, alias=alias)
     return model.id
 
 

@@ -3,15 +3,11 @@
 from datetime import timedelta
 
 from playwright.sync_api import Page, expect
-from sqlalchemy import update
 
-from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.db.tables import Worker
 from shared.lifecycle import WorkerState
 from shared.schemas import Scope
-from shared.store import queues, workers
-from tests.support import queue_driver, registry
+from tests.support import queue_driver, registry, stored
 from tests.support.browsing import WatchedPages, is_live, sign_in, violations
 from tests.support.web_stack import WebStack
 
@@ -42,8 +38,7 @@ def test_a_worker_that_falls_silent_is_shown_as_lost_without_any_event(
     page.goto("/workers")
     page.clock.run_for(1_000)
     is_live(page)
-    silent = update(Worker).where(Worker.id == name).values(heartbeat_at=database_now(-SILENT_S))
-    database.write(lambda session: session.execute(silent))
+    registry.silence(database, name, SILENT_S)
 
     page.clock.run_for(5_000)
 
@@ -59,13 +54,13 @@ def test_a_worker_is_drained_and_a_queue_is_paused_by_keyboard(page: Page, datab
     page.get_by_role("button", name="Drain").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("Draining")
-    assert database.read(lambda session: workers.get(session, name)).state is WorkerState.DRAINING
+    assert stored.worker(database, name).state is WorkerState.DRAINING
     page.get_by_role("button", name="Undrain").press("Enter")
     expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("Online")
 
     page.get_by_role("button", name="Pause", exact=True).press("Enter")
     expect(page.get_by_role("row").filter(has_text="default").last).to_contain_text("Paused")
-    assert database.read(lambda session: queues.get(session, "default")).paused
+    assert stored.queue(database, "default").paused
     page.get_by_role("button", name="Resume").press("Enter")
     expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
 
@@ -87,7 +82,7 @@ def test_a_queue_is_limited_by_keyboard_while_the_page_is_live(page: Page, datab
     assert violations(page) == []
     page.keyboard.press("Enter")
     expect(row).to_contain_text("0 of 12")
-    assert database.read(lambda session: queues.get(session, "default")).max_running == 12
+    assert stored.queue(database, "default").max_running == 12
 
 
 def test_the_queues_fit_into_a_window_of_1280_pixels(page: Page, database: Database) -> None:

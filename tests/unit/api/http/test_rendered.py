@@ -24,10 +24,10 @@ from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import Scope
 from shared.settings import Settings
-from shared.store import api_keys, evaluations, job_queries, metrics
-from shared.store.api_keys import NewApiKey
-from tests.support import factories, queue_driver
+from shared.store import evaluations, job_queries, metrics
+from tests.support import factories, queue_driver, registry
 from tests.support.fakes import MonotonicClock
+from tests.support.registry import NewApiKey
 from tests.support.servers import running_app
 
 RESOURCES = (
@@ -91,11 +91,7 @@ def _answer(response: httpx.Response) -> tuple[int, list[tuple[bytes, bytes]], b
 
 
 def _create_key(database: Database, lifetime_s: float | None = None) -> NewApiKey:
-    key = NewApiKey.draw()
-    database.write(
-        lambda session: api_keys.create(session, key, name="x", scope=Scope.READ, lifetime_s=lifetime_s)
-    )
-    return key
+    return registry.api_key(database, lifetime_s=lifetime_s)
 
 
 @pytest.mark.parametrize("resource", RESOURCES)

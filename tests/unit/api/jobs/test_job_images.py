@@ -10,8 +10,7 @@ from shared.datasets.catalog import DatasetInfo
 from shared.db.engine import Database
 from shared.errors import DataUnavailable, JobNotFound, ModelNotFound
 from shared.schemas import Part
-from shared.store import models
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, registry
 
 INFO = DatasetInfo("tiny", 200, 90, 100, 20, 50, factories.NAMES)
 
@@ -62,6 +61,6 @@ def test_what_is_not_there_is_not_found(database: Database) -> None:
     _, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
     job_id = queue_driver.cancelled(database, kind="evaluate", spec=spec, model_id=model.id)
-    database.write(lambda session: models.delete_model(session, model.id))
+    registry.delete_model(database, model.id)
     with pytest.raises(ModelNotFound):
         _used(database, job_id, Part.EVALUATION)

@@ -12,7 +12,6 @@ from api.jobs.submission import Submission
 from api.services import Services, open_services
 from shared import schemas
 from shared.db.engine import Database
-from shared.db.tables import IdempotencyKey
 from shared.errors import IdempotencyKeyReused, InvalidSpec, JobNotTerminal, ModelNotFound
 from shared.schemas import (
     EvaluateJobCreate,
@@ -23,9 +22,8 @@ from shared.schemas import (
     TrainRequest,
 )
 from shared.settings import Settings
-from shared.store import job_queries
-from shared.store.submissions import ANYONE
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, stored
+from tests.support.queue_driver import ANYONE
 from tests.support.statements import recorded_statements
 
 # of a TrainJobCreate without options: the same in every version, or a key would not replay its request
@@ -42,12 +40,8 @@ def _submit(services: Services, request: JobCreate, key: str | None = None) -> S
     return asyncio.run(submission.submit(services, ANYONE, request, key))
 
 
-def _digest(database: Database, key: str) -> str:
-    return database.read(lambda session: session.get_one(IdempotencyKey, key).request_sha256)
-
-
 def _stored(services: Services, submitted: Submission) -> schemas.Job:
-    return services.database.read(lambda session: job_queries.summary(session, submitted.job.id))
+    return stored.summary(services.database, submitted.job.id)
 
 
 def test_a_submitted_job_is_described_as_it_is_stored(services: Services) -> None:
@@ -87,9 +81,12 @@ def test_digests_of_requests_do_not_change_between_versions(services: Services, 
     submission.retry(services, ANYONE, job_id, "retry")
     submission.clone(services, ANYONE, job_id, JobClone(name="x"), "clone")
 
-    assert _digest(database, "submit") == DEFAULT_JOB_SHA256
-    assert _digest(database, "retry") == sha256(f"retry {job_id}".encode()).hexdigest()
-    assert _digest(database, "clone") == sha256(f'clone {job_id} {{"name":"x"}}'.encode()).hexdigest()
+    assert stored.request_sha256(database, "submit") == DEFAULT_JOB_SHA256
+    assert stored.request_sha256(database, "retry") == sha256(f"retry {job_id}".encode()).hexdigest()
+    assert (
+        stored.request_sha256(database, "clone")
+        == sha256(f'clone {job_id} {{"name":"x"}}'.encode()).hexdigest()
+    )
 
 
 def test_a_request_that_differs_in_a_field_of_this_version_is_another(services: Services) -> None:

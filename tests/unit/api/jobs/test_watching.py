@@ -8,16 +8,13 @@ from time import monotonic
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import delete
-from sqlalchemy.orm import Session
 
 from api.jobs.watching import JobWatcher, Watch
 from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.settings import Settings
 from shared.store.change_feed import CHANNEL
 from shared.store.events import newest_position
-from tests.support.queue_driver import claim, submit
+from tests.support.queue_driver import cancelled, claim, delete, submit
 from tests.support.servers import RedisServer
 
 TIMEOUT_S = 10.0
@@ -71,15 +68,12 @@ def test_without_redis_an_event_of_any_job_wakes(database: Database, settings: S
 
 
 def test_deletion_of_the_job_wakes(database: Database, settings: Settings) -> None:
-    job_id = submit(database)
-
-    def remove(session: Session) -> None:
-        session.execute(delete(Job).where(Job.id == job_id))
+    job_id = cancelled(database)
 
     async def work() -> None:
         async with _running(database, settings) as watcher:
-            with watcher.watch(job_id, seen=1) as watch:
-                await watcher.run(lambda: database.write(remove))
+            with watcher.watch(job_id, seen=2) as watch:
+                await watcher.run(lambda: delete(database, job_id))
                 assert await watch.changed(TIMEOUT_S)
 
     asyncio.run(work())

@@ -9,16 +9,14 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from shared.datasets import catalog
-from shared.db import tables
 from shared.db.engine import Database
 from shared.formats.predictions import PredictedImages
 from shared.schemas import Misclassified
 from shared.settings import Settings
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, stored
 
 WRONG = [(3, 9, 4), (7, 9, 4), (12, 2, 7), (30, 9, 7), (41, 2, 7)]
 
@@ -174,7 +172,7 @@ def test_unchanged_predictions_are_not_sent_again(client: httpx.Client, job_id: 
 def test_predictions_that_an_earlier_version_did_not_store_are_a_problem_with_a_remedy(
     client: httpx.Client, database: Database, job_id: UUID, format_: str
 ) -> None:
-    database.write(lambda session: session.execute(update(tables.Evaluation).values(predictions=None)))
+    stored.drop_predictions(database)
 
     answer = client.get(f"/v1/jobs/{job_id}/evaluation/predictions", params={"format": format_})
 

@@ -8,8 +8,6 @@ import pytest
 
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
 from tests.support import factories, queue_driver, registry
 
 
@@ -164,8 +162,7 @@ def test_repeated_request_may_be_formatted_differently(client: httpx.Client) -> 
 
 def _with_new_key(database: Database) -> dict[str, str]:
     """Headers with a new API key that may submit."""
-    key = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    key = registry.api_key(database, "Ada", Scope.SUBMIT)
     return {"Authorization": f"Bearer {key}", "Idempotency-Key": "monday-1"}
 
 

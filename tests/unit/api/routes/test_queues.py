@@ -5,9 +5,8 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.schemas import Priority
-from tests.support import queue_driver, registry
+from tests.support import queue_driver, registry, stored
 
 
 def test_queues_are_listed_with_their_queued_jobs(client: httpx.Client, database: Database) -> None:
@@ -31,7 +30,7 @@ def test_a_queue_is_resumed_while_the_broker_is_unavailable(client: httpx.Client
     job_id: UUID = queue_driver.submit(database)
     client.post("/v1/queues/default/pause")
     assert client.post("/v1/queues/default/resume").status_code == 200
-    assert database.read(lambda session: session.get_one(Job, job_id).state) == "queued"
+    assert stored.state(database, job_id) == "queued"
 
 
 @pytest.mark.parametrize("name", ["No", "-x", "a" * 65, "a b"])

@@ -7,9 +7,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.db.tables import Job
-from shared.store import attempts, retention
-from tests.support import factories, queue_driver
+from shared.store import retention
+from tests.support import factories, queue_driver, stored
 
 GRID: dict[str, Any] = {
     "strategy": "grid",
@@ -33,7 +32,7 @@ def _finish(database: Database, job_id: str, accuracy: float) -> None:
     """Have a worker finish a job with this accuracy."""
     attempt = queue_driver.claim(database, UUID(job_id)).attempt
     model = factories.make_model(evaluation=factories.make_evaluation(accuracy=accuracy))
-    database.write(lambda session: attempts.succeed_training(session, attempt, model))
+    queue_driver.succeed(database, attempt, model)
 
 
 def test_a_grid_is_a_job_for_each_combination(client: httpx.Client) -> None:
@@ -86,7 +85,7 @@ def test_one_impossible_combination_stores_nothing(client: httpx.Client, databas
 
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-spec")
     assert answer.json()["errors"][0]["pointer"] == "/parameters/batch_size"
-    assert database.read(lambda session: session.query(Job).count()) == 0
+    assert stored.count_jobs(database) == 0
     assert client.get("/v1/sweeps").json()["data"] == []
 
 

@@ -12,8 +12,8 @@ from shared.db.engine import Database
 from shared.formats.weights import to_bytes
 from shared.schemas import ModelKind
 from shared.settings import Settings
-from shared.store.results import NewModel
 from tests.support import factories, queue_driver
+from tests.support.factories import NewModel
 from tests.support.onnx_models import make_readable_model, make_weights
 from tests.support.servers import running_app
 

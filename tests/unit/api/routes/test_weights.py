@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.store.transitions import AttemptId
 from tests.support import factories, queue_driver
+from tests.support.queue_driver import AttemptId
 
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 

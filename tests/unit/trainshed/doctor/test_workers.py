@@ -10,7 +10,6 @@ import pytest
 from shared.db.engine import Database
 from shared.lifecycle import WorkerState
 from shared.settings import Settings
-from shared.store import queues
 from tests.support import queue_driver, registry
 from tests.unit.trainshed.doctor.conftest import Found
 from trainshed.doctor import workers as workers_check
@@ -54,7 +53,7 @@ def test_a_queue_that_no_worker_serves(here: Settings, found: Found, database: D
 def test_a_queue_that_is_paused(here: Settings, found: Found, database: Database) -> None:
     registry.worker(database)
     queue_driver.submit(database)
-    database.write(lambda session: queues.pause(session, "default"))
+    registry.pause(database, "default")
     [(_, message, advice)] = problems(found, here)
     assert message.endswith("which is paused")
     assert advice == "run `trainshed queues resume default`"

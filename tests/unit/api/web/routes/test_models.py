@@ -6,15 +6,9 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.schemas import ModelDetail, ModelPatch
-from shared.store import models
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, registry, stored
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
-
-
-def stored(database: Database, model_id: UUID) -> ModelDetail:
-    return database.read(lambda session: models.detail(session, model_id))
 
 
 def submit(client: httpx.Client, model_id: UUID, action: str, **fields: str) -> httpx.Response:
@@ -24,7 +18,7 @@ def submit(client: httpx.Client, model_id: UUID, action: str, **fields: str) -> 
 def test_models_are_listed_newest_first_with_alias_and_job(client: httpx.Client, database: Database) -> None:
     _, first = queue_driver.succeeded(database, name="the first job")
     _, second = queue_driver.succeeded(database, name="the second job")
-    database.write(lambda session: models.patch(session, first.id, ModelPatch(alias="champion")))
+    registry.change_model(database, first.id, alias="champion")
 
     html = client.get("/models").text
 
@@ -65,12 +59,15 @@ def test_an_alias_is_set_moved_and_removed(client: httpx.Client, database: Datab
     _, second = queue_driver.succeeded(database)
 
     assert submit(client, first.id, "edit", alias="champion", description="good").status_code == 303
-    assert stored(database, first.id).alias == "champion"
+    assert stored.model(database, first.id).alias == "champion"
     assert client.get("/models/champion").text.count("good") > 1
     submit(client, second.id, "edit", alias="champion")
-    assert (stored(database, first.id).alias, stored(database, second.id).alias) == (None, "champion")
+    assert (stored.model(database, first.id).alias, stored.model(database, second.id).alias) == (
+        None,
+        "champion",
+    )
     submit(client, second.id, "edit", alias="")
-    assert stored(database, second.id).alias is None
+    assert stored.model(database, second.id).alias is None
 
 
 def test_an_invalid_alias_is_refused_beside_its_field(client: httpx.Client, database: Database) -> None:
@@ -81,7 +78,7 @@ def test_an_invalid_alias_is_refused_beside_its_field(client: httpx.Client, data
     assert answer.status_code == 422
     assert 'value="&lt;b&gt;No&lt;/b&gt;"' in answer.text
     assert 'aria-invalid="true"' in answer.text
-    assert stored(database, model.id).alias is None
+    assert stored.model(database, model.id).alias is None
 
 
 def test_a_model_is_deleted_unless_it_is_in_use(client: httpx.Client, database: Database) -> None:
@@ -103,4 +100,4 @@ def test_pages_of_other_sites_change_nothing(client: httpx.Client, database: Dat
     )
 
     assert answer.status_code == 403
-    assert stored(database, model.id).alias is None
+    assert stored.model(database, model.id).alias is None

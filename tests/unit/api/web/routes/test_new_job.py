@@ -7,9 +7,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.schemas import JobListQuery
-from shared.store import job_lists
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, stored
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 NO_JOB = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
@@ -20,7 +18,7 @@ def submit(client: httpx.Client, **fields: str) -> httpx.Response:
 
 
 def jobs(database: Database) -> int:
-    return len(database.read(lambda session: job_lists.page(session, JobListQuery(), limit=10)))
+    return stored.count_jobs(database)
 
 
 def value(html: str, name: str) -> str:
@@ -34,7 +32,7 @@ def test_an_empty_form_is_the_codelabs_job(client: httpx.Client, database: Datab
 
     assert answer.status_code == 303
     assert client.get(answer.headers["Location"]).status_code == 200
-    [(_, job)] = database.read(lambda session: job_lists.page(session, JobListQuery(), limit=2))
+    [job] = stored.listed(database)
     assert job.spec.model_dump() == {
         **job.spec.model_dump(),
         "epochs": 10,

@@ -8,8 +8,7 @@ import pytest
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.store import job_queries
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, stored
 
 RATES = (0.001, 0.002, 0.003)
 
@@ -88,8 +87,8 @@ def test_all_unfinished_jobs_are_cancelled(
     answer = client.post(f"/sweeps/{sweep_id}/cancel", headers={"Sec-Fetch-Site": "same-origin"})
 
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/sweeps/{sweep_id}")
-    assert database.read(lambda session: job_queries.state(session, ids[2])) is JobState.CANCELLED
-    running = database.read(lambda session: job_queries.get(session, ids[0]))
+    assert stored.state(database, ids[2]) is JobState.CANCELLED
+    running = stored.detail(database, ids[0])
     assert running.cancel_requested_at is not None
 
 

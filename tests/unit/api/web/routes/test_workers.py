@@ -9,8 +9,7 @@ import pytest
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.lifecycle import WorkerState
-from shared.store import queues, workers
-from tests.support import queue_driver, registry
+from tests.support import queue_driver, registry, stored
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
@@ -40,7 +39,7 @@ def test_without_a_worker_the_page_says_how_to_start_one(client: httpx.Client, d
 
 def test_queues_are_shown_with_their_load(client: httpx.Client, database: Database) -> None:
     queue_driver.submit(database, queue="night", priority="high")
-    database.write(lambda session: queues.pause(session, "night"))
+    registry.pause(database, "night")
 
     html = client.get("/workers").text
 
@@ -59,7 +58,7 @@ def test_a_worker_is_drained_and_undrained_and_the_page_of_the_form_is_shown(
         answer = client.post(address, data={"idempotency_key": "k"}, headers=OWN_PAGE)
 
         assert (answer.status_code, answer.headers["Location"]) == (303, f"/workers/{name}")
-        assert database.read(lambda session: workers.get(session, name)).state is state
+        assert stored.worker(database, name).state is state
 
 
 def test_a_form_leads_to_no_other_site(client: httpx.Client, database: Database) -> None:
@@ -75,7 +74,7 @@ def test_a_queue_is_paused_and_resumed(client: httpx.Client, database: Database)
         answer = client.post(f"/workers/queues/night/{action}", data={}, headers=OWN_PAGE)
 
         assert answer.headers["Location"] == "/workers#queues"
-        assert database.read(lambda session: queues.get(session, "night")).paused is is_paused
+        assert stored.queue(database, "night").paused is is_paused
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_a_queue_is_limited_and_an_empty_field_removes_the_limit(
         answer = client.post("/workers/queues/night/limit", data={"max_running": entered}, headers=OWN_PAGE)
 
         assert (answer.status_code, answer.headers["Location"]) == (303, "/workers#queues")
-        assert database.read(lambda session: queues.get(session, "night")).max_running == limit
+        assert stored.queue(database, "night").max_running == limit
         assert ("0 of 3" in client.get("/workers").text) is (limit is not None)
 
 
@@ -151,4 +150,4 @@ def test_an_impossible_limit_is_explained_where_it_was_entered(
     form = answer.text.partition('action="/workers/queues/night/limit"')[2].partition("</form>")[0]
     assert all(text in form for text in (f'value="{entered}"', 'aria-invalid="true"', "must be "))
     assert answer.text.count("limit-error") == 2  # at the field, and nowhere else
-    assert database.read(lambda session: queues.get(session, "night")).max_running is None
+    assert stored.queue(database, "night").max_running is None

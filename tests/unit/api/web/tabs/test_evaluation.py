@@ -4,12 +4,10 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import update
 
 from api.web.tabs.evaluation import MAX_SHADE, matrix
 from shared.db.engine import Database
-from shared.db.tables import Evaluation
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, stored
 
 
 @pytest.fixture
@@ -59,8 +57,7 @@ def test_a_cell_that_does_not_exist_is_ignored(client: httpx.Client, job_id: UUI
 def test_an_evaluation_without_stored_predictions_says_so_and_shows_what_was_wrong(
     client: httpx.Client, database: Database, job_id: UUID
 ) -> None:
-    of_old = update(Evaluation).where(Evaluation.job_id == job_id).values(predictions=None)
-    database.write(lambda session: session.execute(of_old))
+    stored.drop_predictions(database)
 
     html = client.get(f"/jobs/{job_id}?tab=evaluation").text
 

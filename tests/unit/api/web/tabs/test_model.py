@@ -5,8 +5,7 @@ from uuid import UUID
 import httpx
 
 from shared.db.engine import Database
-from shared.store import models
-from tests.support import factories, queue_driver
+from tests.support import factories, queue_driver, registry
 
 
 def tab(client: httpx.Client, job_id: UUID) -> str:
@@ -40,6 +39,6 @@ def test_an_evaluation_shows_the_model_that_it_evaluates(client: httpx.Client, d
 
 def test_a_deleted_model_is_said_to_be_deleted(client: httpx.Client, database: Database) -> None:
     job_id, model = queue_driver.succeeded(database)
-    database.write(lambda session: models.delete_model(session, model.id))
+    registry.delete_model(database, model.id)
 
     assert "it was deleted" in tab(client, job_id)
