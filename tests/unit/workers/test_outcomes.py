@@ -18,14 +18,12 @@ from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import LayerSummary, TrainSpec
 from shared.settings import Settings
-from shared.store import attempts, job_queries
-from shared.store.transitions import AttemptId
 from shared.texts import storable
 from tests.support import stored
 from tests.support.factories import make_epoch, make_evaluation, make_spec
 from tests.support.hostile_texts import TEXTS
 from tests.support.injected_errors import OUTAGES, injected
-from tests.support.queue_driver import submit
+from tests.support.queue_driver import AttemptId, release, submit
 from tests.support.stub_executor import InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
@@ -146,7 +144,7 @@ def test_a_report_that_is_refused_does_not_keep_the_next_job_from_being_claimed(
     assert second.attempt == AttemptId(job_ids[1], 1)
 
     def lose() -> None:
-        process.database.write(lambda session: attempts.release(session, second.attempt))
+        release(process.database, second.attempt)
 
     third = run_attempt(replace(process, executor=InterferingExecutor(process.settings, lose)), second)
     # the attempt was superseded; the job that it lost is the next one
@@ -283,7 +281,7 @@ def test_failure_with_any_text_is_reported_and_can_be_read(make_process: MakePro
     process = make_process()
     job_id = submit(process.database, max_attempts=1)
     run_next(replace(process, executor=Raising(process.settings, DataCorrupt(text))))
-    failed = process.database.read(lambda session: job_queries.get(session, job_id))
+    failed = stored.detail(process.database, job_id)
     assert (failed.state, failed.crashes) == (JobState.FAILED, 0)
     assert failed.error is not None
     assert (failed.error.code, failed.error.message) == ("data_corrupt", storable(text))

@@ -2,7 +2,6 @@
 
 import threading
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +10,8 @@ from sqlalchemy import ColumnElement
 
 from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.schemas import ModelPatch
 from shared.settings import Settings
-from shared.store import models
-from tests.support import stored
+from tests.support import registry, stored
 from tests.support.fakes import MonotonicClock
 from tests.support.queue_driver import cancelled, failed, submit, succeeded
 from tests.support.waiting import wait_until
@@ -38,10 +35,9 @@ def clock() -> MonotonicClock:
 
 
 def alias(database: Database, job_id: UUID, name: str | None) -> None:
-    patch = partial(models.patch, changes=ModelPatch(alias=name))
     model_id = stored.job(database, job_id).model_id
     assert model_id is not None
-    database.write(lambda session: patch(session, model_id))
+    registry.change_model(database, model_id, alias=name)
 
 
 def test_each_thing_has_its_own_retention(

@@ -7,12 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
 
-from shared.db.tables import Epoch
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, Priority, TrainSpec
-from shared.store import job_queries
 from tests.support import queue_driver, registry, stored
 from tests.support.factories import make_spec
 from tests.support.stub_executor import StubExecutor
@@ -52,7 +49,7 @@ class _Submitting:
 
 
 def _job(process: PoolProcess, job_id: UUID) -> JobDetail:
-    return process.database.read(lambda session: job_queries.get(session, job_id))
+    return stored.detail(process.database, job_id)
 
 
 def _run_with_urgent_job(process: PoolProcess, job_id: UUID, epoch: int) -> UUID:
@@ -86,8 +83,7 @@ def test_a_job_yields_at_the_epoch_and_runs_on_after_the_urgent_one(
     assert yielded.finished_at <= first.started_at < first.finished_at <= resumed.started_at
     released = [event for event in stored.events(process.database, job_id) if event.type == "released"]
     assert [event.data for event in released] == [{"yielded_to": str(urgent)}]
-    epochs = select(Epoch.attempt).where(Epoch.job_id == job_id).order_by(Epoch.epoch)
-    assert process.database.read(lambda session: session.scalars(epochs).all()) == [1, 2, 2]
+    assert stored.epoch_attempts(process.database, job_id) == [1, 2, 2]
 
 
 def test_a_job_that_has_yielded_has_the_results_of_an_undisturbed_one(make_process: MakeProcess) -> None:
@@ -106,7 +102,7 @@ def _results(process: PoolProcess, job_id: UUID) -> tuple[Any, ...]:
             (epoch.loss.hex(), epoch.val_accuracy.hex(), epoch.batch_loss)
             for epoch in stored.epochs(session, job_id)
         ]
-        return epochs, stored.weights(session, job_id), job_queries.get(session, job_id).evaluation_accuracy
+        return epochs, stored.weights(session, job_id), _job(process, job_id).evaluation_accuracy
 
     return process.database.read(read)
 

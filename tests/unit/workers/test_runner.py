@@ -12,11 +12,9 @@ from shared.db.clock import database_now
 from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, ModelFormat, TrainSpec
-from shared.store import attempts, evaluations, job_edits, job_queries, models
-from shared.store.transitions import AttemptId
 from tests.support import stored
 from tests.support.factories import make_evaluate_spec, make_spec
-from tests.support.queue_driver import submit
+from tests.support.queue_driver import AttemptId, cancel, release, submit
 from tests.support.stored import set_columns
 from tests.support.stub_executor import DATA_SHA256, Behaviour, InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
@@ -26,7 +24,7 @@ from workers.runner import claim_next, run_attempt
 
 
 def job(process: PoolProcess, job_id: UUID) -> JobDetail:
-    return process.database.read(lambda session: job_queries.get(session, job_id))
+    return stored.detail(process.database, job_id)
 
 
 def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProcess) -> None:
@@ -43,8 +41,8 @@ def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProce
     assert [len(epoch.batch_loss) for epoch in epochs] == [2, 2, 2]
     model_id = ended.model_id
     assert model_id is not None
-    assert process.database.read(lambda session: models.find(session, model_id)).job_id == job_id
-    assert process.database.read(lambda session: evaluations.get(session, job_id)).size == 50
+    assert stored.model(process.database, model_id).job_id == job_id
+    assert stored.evaluation(process.database, job_id).size == 50
 
 
 def test_evaluation_job_evaluates_the_stored_model(make_process: MakeProcess) -> None:
@@ -57,7 +55,7 @@ def test_evaluation_job_evaluates_the_stored_model(make_process: MakeProcess) ->
     evaluated = submit(process.database, kind="evaluate", spec=spec, model_id=model_id)
     run_next(process)
     assert job(process, evaluated).state == JobState.SUCCEEDED
-    evaluation = process.database.read(lambda session: evaluations.get(session, evaluated))
+    evaluation = stored.evaluation(process.database, evaluated)
     assert (evaluation.size, evaluation.threshold, evaluation.model_id) == (20, 0.5, model_id)
 
 
@@ -179,7 +177,7 @@ def test_the_attempt_has_the_checksum_of_its_data_beside_its_versions(
     [attempt] = job(process, job_id).attempts
     data = {"dataset_sha256": DATA_SHA256} if seed == Behaviour.LOADS_DATA else {}
     assert attempt.versions == {**process.info.versions, **data}
-    detail = process.database.read(lambda session: models.detail(session, job_id))
+    detail = stored.model(process.database, job_id)
     assert detail.versions == attempt.versions
 
 
@@ -229,7 +227,7 @@ def test_job_that_is_cancelled_while_it_runs_ends_cancelled(make_process: MakePr
 
     class Cancelling(StubExecutor):
         def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
-            canceller.database.write(lambda session: job_edits.request_cancel(session, job_id))
+            cancel(canceller.database, job_id)
             return super().train(spec, start, monitor)
 
     run_next(replace(process, executor=Cancelling(process.settings)))
@@ -244,7 +242,7 @@ def test_superseded_attempt_writes_nothing(make_process: MakeProcess) -> None:
 
     def lose() -> None:
         claimed = AttemptId(job_id, 1)
-        other.database.write(lambda session: attempts.release(session, claimed))
+        release(other.database, claimed)
         run_next(other)
 
     process = replace(process, executor=InterferingExecutor(process.settings, lose))
@@ -308,8 +306,7 @@ def weights(process: PoolProcess, job_id: UUID) -> dict[int, bytes]:
 def keras_file(process: PoolProcess, job_id: UUID) -> bytes:
     model_id = job(process, job_id).model_id
     assert model_id is not None
-    file = process.database.read(lambda session: models.file(session, model_id, ModelFormat.KERAS))
-    return file.content
+    return stored.model_file(process.database, model_id, ModelFormat.KERAS)
 
 
 def test_an_evaluation_after_its_training_evaluates_the_model_that_is_trained(

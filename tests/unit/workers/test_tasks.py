@@ -3,8 +3,7 @@
 import pytest
 
 from shared.lifecycle import JobState
-from shared.store import queues
-from tests.support import stored
+from tests.support import registry, stored
 from tests.support.queue_driver import claim_next, submit
 from tests.unit.workers.conftest import MakeProcess
 from workers import pool_process
@@ -43,7 +42,7 @@ def test_a_message_for_a_job_that_another_worker_runs_changes_nothing(process: P
 
 def test_a_message_runs_no_job_of_a_paused_queue(process: PoolProcess) -> None:
     paused, other = (submit(process.database, queue=queue) for queue in ("a", "b"))
-    process.database.write(lambda session: queues.pause(session, "a"))
+    registry.pause(process.database, "a")
     run_jobs("a")
     assert stored.job(process.database, paused).state == JobState.QUEUED
     assert stored.job(process.database, other).state == JobState.SUCCEEDED
