@@ -17,10 +17,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.lifecycle import AttemptOutcome, EventType, JobState, WorkerState
 from shared.schemas import TrainSpec
 from shared.settings import Settings
@@ -276,7 +275,7 @@ def test_what_a_host_has_locked_is_free_soon_after_it_has_vanished(
         with lan.inside(HOSTS[0]):
             connection = far.engine.connect()
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
-        connection.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+        stored.lock(connection, job_id)
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
         begin(driver)

@@ -1,7 +1,6 @@
 """Requests that wait for a change of a job."""
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import cycle
 from threading import Event
 from uuid import UUID
@@ -14,7 +13,7 @@ from api.app import create_app
 from shared.db.engine import Database
 from shared.lifecycle import JobState, Phase
 from shared.settings import Settings
-from shared.store import attempts, job_queries
+from shared.store import job_queries
 from tests.support import factories, queue_driver
 from tests.support.servers import RedisServer, running_app
 from tests.support.streams import long_poll
@@ -131,6 +130,6 @@ def test_many_concurrent_long_polls_do_not_block_other_requests(
         waiting = [long_poll(client, threads, attempt.job_id) for attempt in running]
         assert api.get("/readyz").status_code == 200
         for attempt in running:
-            publishing_database.write(partial(attempts.cancel_attempt, attempt=attempt))
+            queue_driver.report_cancelled(publishing_database, attempt)
 
         assert {poll.result().json()["state"] for poll in waiting} == {"cancelled"}
