@@ -24,7 +24,6 @@ from shared.schemas import (
 from shared.settings import Settings
 from tests.support import factories, queue_driver, stored
 from tests.support.queue_driver import ANYONE
-from tests.support.statements import recorded_statements
 
 # of a TrainJobCreate without options: the same in every version, or a key would not replay its request
 DEFAULT_JOB_SHA256 = "6921d6e9806202c4c3a8a9c954901bf2b72a3c5d8fbc5bdfc2466eb63029efbd"
@@ -109,16 +108,6 @@ def test_impossible_job_is_not_stored(services: Services) -> None:
         _submit(services, unknown_model, "key")
 
     assert not _submit(services, TrainJobCreate(), "key").replayed
-
-
-def test_submission_of_an_evaluation_reads_its_model_once_and_locks_it(services: Services) -> None:
-    _, model = queue_driver.succeeded(services.database)
-    request = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model.id))
-
-    with recorded_statements(services.database) as statements:
-        _submit(services, request)
-
-    assert sum("FROM models" in statement.sql for statement in statements) == 2
 
 
 def test_unfinished_job_is_not_retried(services: Services, database: Database) -> None:

@@ -21,7 +21,6 @@ from tests.support.prometheus_samples import read, value
 from tests.support.queue_driver import cancelled, failed, running, succeeded
 from tests.support.registry import webhook, worker
 from tests.support.servers import running_app
-from tests.support.statements import ON_SQLITE, plan, reads_only, recorded_statements
 
 
 @pytest.fixture
@@ -89,14 +88,6 @@ def test_job_that_is_not_due_does_not_count_as_waiting(database: Database) -> No
     samples = read(jobs_exposition(database, JobCounters(), now=clock))
     assert value(samples, "queue_oldest_age_seconds", queue="default") == 0
     assert value(samples, "jobs", state="queued", queue="default") == 1
-
-
-@ON_SQLITE
-def test_jobs_are_counted_in_an_index(database: Database) -> None:
-    with recorded_statements(database) as statements:
-        jobs_exposition(database, JobCounters())
-    gauge = next(statement for statement in statements if statement.sql.startswith("SELECT"))
-    assert reads_only(plan(database, gauge), "ix_jobs_state_queue_priority")
 
 
 @both

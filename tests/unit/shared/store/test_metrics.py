@@ -89,17 +89,6 @@ def test_an_unknown_job_is_not_found(database: Database, resolution: Resolution)
         _read(database, uuid4(), resolution)
 
 
-def test_both_step_metrics_are_read_by_one_statement(database: Database) -> None:
-    job_id, _ = queue_driver.succeeded(database)
-
-    _exists, read = selects(
-        database, lambda session: metrics.read(session, job_id, Resolution.STEP, ALL_NAMES)
-    )
-
-    assert "batch_loss" in read.sql
-    assert "batch_accuracy" in read.sql
-
-
 @pytest.fixture
 def five_epochs(database: Database) -> UUID:
     """A job of five epochs of three steps; the loss of each step is its number over all epochs."""

@@ -9,9 +9,8 @@ from shared.db.engine import Database
 from shared.db.tables import PausedQueue
 from shared.lifecycle import WorkerState
 from shared.schemas import Priority
-from shared.store import job_queries, queues, workers
+from shared.store import queues, workers
 from tests.support import factories, queue_driver, registry
-from tests.support.statements import ON_SQLITE, plan, selects
 
 
 def _pause(database: Database, queue: str = "default") -> None:
@@ -130,24 +129,6 @@ def test_the_desired_workers_can_run_all_jobs_at_the_same_time(
     assert queues.load(queue) == schemas.QueueLoad(
         queued=0 if paused else queued, running=running, workers=workers, desired=desired
     )
-
-
-@ON_SQLITE
-def test_the_load_of_queues_is_read_from_an_index(database: Database) -> None:
-    *_, loads = selects(database, lambda session: queues.page(session, ()))
-    assert "COVERING INDEX ix_jobs_state_queue_priority" in plan(database, loads)
-
-
-@ON_SQLITE
-def test_why_a_job_waits_is_determined_without_reading_all_workers(database: Database) -> None:
-    registry.worker(database)
-    job_id = queue_driver.submit(database)
-
-    statements = selects(database, partial(job_queries.get, job_id=job_id))
-
-    plans = [plan(database, statement) for statement in statements]
-    assert [plan for plan in plans if "SCAN workers" in plan] == []
-    assert sum("SEARCH workers USING INDEX ix_workers_state_heartbeat_at" in plan for plan in plans) == 1
 
 
 def test_queues_are_listed_in_pages_by_name(database: Database) -> None:

@@ -8,7 +8,6 @@ from shared.store import attempts, job_edits, throughput
 from shared.store.transitions import AttemptFailure
 from tests.support import factories, queue_driver
 from tests.support.fakes import FrozenClock
-from tests.support.statements import ON_SQLITE, plan, selects
 
 _FAILURE = AttemptFailure("internal", "it broke")
 
@@ -68,13 +67,3 @@ def test_a_minute_begins_with_its_first_moment_and_ends_before_the_next(
 
     assert [minute.cancelled for minute in _by_minute(database, clock, 2).data] == [2, 1]
     assert [minute.cancelled for minute in _by_minute(database, clock, 1).data] == [1]
-
-
-@ON_SQLITE
-def test_counting_reads_an_index_alone_and_only_the_minutes_that_are_counted(
-    database: Database, clock: FrozenClock
-) -> None:
-    _present, read = selects(database, lambda session: throughput.by_minute(session, 60, now=clock))
-
-    steps = plan(database, read)
-    assert "COVERING INDEX ix_jobs_finished_at (finished_at>?)" in steps

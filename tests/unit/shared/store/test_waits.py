@@ -19,7 +19,7 @@ from shared.store.submissions import NewJobs, Submitter
 from shared.store.submit import submit_job, submit_jobs
 from tests.support import factories, queue_driver, registry, stored
 from tests.support.fakes import FrozenClock
-from tests.support.statements import ON_SQLITE, plan, selects
+from tests.support.statements import selects
 
 
 def _waiting(database: Database, job_id: UUID, now: Now = database_now) -> waits.Wait:
@@ -130,15 +130,6 @@ def test_without_a_worker_or_a_finished_job_nobody_can_tell_when_a_job_starts(da
     queue_driver.running(database)
     wait = _waiting(database, job_id)
     assert (wait.waiting_for, wait.starts_in_s) == (WaitingFor.ALL_BUSY, None)
-
-
-@ON_SQLITE
-def test_the_jobs_of_a_share_are_counted_in_an_index(database: Database) -> None:
-    job_id = queue_driver.submit(database)
-    statements = selects(database, lambda session: waits.of_job(session, session.get_one(Job, job_id)))
-    [of_share] = [statement for statement in statements if "jobs.share =" in statement.sql]
-    index = "COVERING INDEX ix_jobs_share (state=? AND queue=? AND share=?)"
-    assert plan(database, of_share).count(index) == 2  # of those that wait, and of those that run
 
 
 def test_the_waits_of_many_jobs_are_those_of_each_and_read_what_they_share_once(database: Database) -> None:

@@ -17,7 +17,7 @@ from shared.store import attempts, workers
 from shared.store.workers import WorkerKey
 from tests.support import factories, queue_driver, registry
 from tests.support.fakes import FrozenClock
-from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
+from tests.support.statements import ON_SQLITE, plan, selects
 
 _RETENTION_S = 3_600.0
 _LATER = datetime(2126, 1, 2, tzinfo=UTC)  # when whatever was submitted is due
@@ -105,12 +105,6 @@ def test_workers_are_counted_by_state(database: Database) -> None:
         registry.worker(database, id=f"worker-{number}", state=stored, **_times(clock, seconds_ago))
     counts = database.read(partial(workers.count_by_state, now=clock))
     assert counts == dict.fromkeys(WorkerState, 1) | {WorkerState.LOST: 2}
-
-
-@ON_SQLITE
-def test_workers_are_counted_in_an_index(database: Database) -> None:
-    (counts,) = selects(database, workers.count_by_state)
-    assert "COVERING INDEX ix_workers_state_heartbeat_at" in plan(database, counts)
 
 
 def test_a_worker_is_listed_with_its_running_jobs(database: Database) -> None:
@@ -204,14 +198,6 @@ def test_a_worker_whose_heartbeat_is_being_written_is_not_pruned(database: Datab
         connection.execute(update(Worker).values(heartbeat_at=clock()))
         assert _prune(database, clock) == []
     assert _ids(database) == {worker}
-
-
-@ON_SQLITE
-def test_old_workers_are_selected_with_an_index(database: Database) -> None:
-    with recorded_statements(database) as statements:
-        _prune(database, FrozenClock())
-    select_old = next(statement for statement in statements if statement.sql.startswith("SELECT"))
-    assert "ix_workers_state_heartbeat_at (state=? AND heartbeat_at<?)" in plan(database, select_old)
 
 
 def _history(database: Database, worker: str = "worker-1", **page: Any) -> list[tuple[Any, Any]]:
