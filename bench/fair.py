@@ -28,7 +28,7 @@ from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.shares import Share
 from shared.store.submissions import NewJobs, Submitter
 from shared.store.submit import submit_jobs
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.databases import migrate, open_database
 from tests.support.fakes import FrozenClock
 
@@ -65,7 +65,7 @@ class _Queue:
 
     def run_one(self, meanwhile_after_s: float = 0.0) -> UUID:
         """Run the next job, stop the clock after a part of it, and return the job's id."""
-        claim = factories.claim_next(self._database, now=self._clock)
+        claim = queue_driver.claim_next(self._database, now=self._clock)
         assert claim is not None
         self.started_at[claim.attempt.job_id] = self.time
         self._clock.advance(meanwhile_after_s)

@@ -24,7 +24,7 @@ from bench.databases import durable_postgres
 from bench.rows import MS, Row, Samples, again, compared, interleave, run
 from bench.timing import times_ms
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.databases import migrate, open_database
 from tests.support.servers import running_app, running_redis
 
@@ -74,7 +74,7 @@ def _operations(stack: ExitStack, settings: Settings, size: int) -> Operations:
     database = stack.enter_context(open_database(settings.database_url))
     # a second between their places
     changes = {"place": f"place - {size} + n", "share": f"'share ' || (n % {_SHARES})"}
-    store_copies(database, factories.submitted(database), size, changes)
+    store_copies(database, queue_driver.submit(database), size, changes)
     api, random = stack.enter_context(running_app(create_app(settings))), Random(1)
 
     def poll() -> httpx.Response:
@@ -84,8 +84,8 @@ def _operations(stack: ExitStack, settings: Settings, size: int) -> Operations:
         return api.get("/v1/jobs", params={"state": "queued"}).raise_for_status()
 
     calls: dict[str, Callable[[], object]] = {
-        "claim": lambda: factories.claim_next(database),
-        "submit": lambda: factories.submitted(database),
+        "claim": lambda: queue_driver.claim_next(database),
+        "submit": lambda: queue_driver.submit(database),
         "list": listed,
         "poll": poll,
     }

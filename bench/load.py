@@ -40,7 +40,7 @@ from bench.timing import machine
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Job, JobEvent
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.databases import migrate, open_database
 from tests.support.servers import running_redis
 
@@ -97,7 +97,7 @@ def _store_finished(database: Database, count: int) -> None:
         Attempt: {name: times[name] for name in ("started_at", "finished_at")},
         JobEvent: {"at": f"at - ({day})", "position": "position - n"},
     }
-    store_copies(database, factories.failed(database), count, times, parts)
+    store_copies(database, queue_driver.failed(database), count, times, parts)
 
 
 def _processes(api: int, worker: int) -> dict[str, psutil.Process]:

@@ -30,7 +30,7 @@ from shared.settings import Settings
 from shared.store import attempts
 from shared.store.change_feed import ChangePublisher
 from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.servers import running_redis
 
 
@@ -76,7 +76,7 @@ def _measure(settings: Settings, waiters: int, changes: int) -> list[float]:
     database = Database(settings.effective_database_url, committed=committed)
     database.migrate()
     with serving(settings) as url:
-        clients = [_Client(url, factories.running(database)) for _ in range(waiters)]
+        clients = [_Client(url, queue_driver.running(database)) for _ in range(waiters)]
         seconds = []
         for _, client in zip(range(changes + waiters), cycle(clients), strict=False):
             client.change(database)
@@ -104,7 +104,7 @@ class _Client:
         self._thread.start()
 
     def change(self, database: Database) -> None:
-        factories.record_progress(database, self._attempt, factories.make_progress(next(self._phases)))
+        queue_driver.record_progress(database, self._attempt, factories.make_progress(next(self._phases)))
 
     def stop(self, database: Database) -> None:
         database.write(lambda session: attempts.cancel_attempt(session, self._attempt))

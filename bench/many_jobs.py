@@ -14,7 +14,7 @@ from shared.db.tables import Attempt, Base, Job, JobTag, Sweep
 from shared.lifecycle import TERMINAL, JobKind, JobState
 from shared.schemas import MetricName, Priority
 from shared.schemas.job_requests import DEFAULT_QUEUE
-from tests.support import factories
+from tests.support import factories, registry
 
 FIRST_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first job was submitted; the others follow one second apart."""
@@ -32,7 +32,7 @@ Rows = list[dict[str, Any]]
 def store_jobs(database: Database, count: int) -> None:
     """Store jobs with their tags, attempts and sweeps, and the workers that ran them."""
     for number in range(_WORKERS):
-        factories.worker(database, id=f"worker-{number}")
+        registry.worker(database, id=f"worker-{number}")
     random = Random(1)
     with database.engine.begin() as connection:
         for start in range(0, count, _JOBS_PER_INSERT):

@@ -22,7 +22,7 @@ from bench.databases import Times, measure_api
 from bench.timing import report, times_ms
 from shared.db.engine import Database
 from shared.db.tables import Epoch
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 _LIMIT_MS = 100.0
 _EPOCHS = 100
@@ -69,7 +69,7 @@ def _measure(api: httpx.Client, job_ids: list[UUID], options: argparse.Namespace
 
 def store_job(database: Database, steps: int) -> UUID:
     """Store a running job with its epochs; return its id."""
-    job_id = factories.running(database).job_id
+    job_id = queue_driver.running(database).job_id
     random = np.random.default_rng(1)
     for epoch in range(_EPOCHS):
         values = factories.make_epoch(epoch).model_dump()

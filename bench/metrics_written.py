@@ -22,7 +22,7 @@ from bench.no_op import make_metrics
 from bench.peer import Peer
 from bench.rows import JOBS_PER_S, Row, again, compared, interleave, not_measured, run
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.databases import migrate, open_database
 
 _EPOCHS, _BATCHES = 10, 11
@@ -74,12 +74,12 @@ def _measure(kind: str, database: Database, mlflow: Peer, rounds: int, jobs: int
 
 def _write(database: Database, jobs: int, epochs_each: int) -> float:
     """Return the jobs a second whose metrics are written, with some epochs in each commit."""
-    running = [factories.running(database) for _ in range(jobs)]
+    running = [queue_driver.running(database) for _ in range(jobs)]
     started_at = perf_counter()
     for attempt in running:
         for first in range(0, _EPOCHS, epochs_each):
             epochs = _METRICS[first : first + epochs_each]
-            factories.record_progress(database, attempt, factories.make_progress(*epochs))
+            queue_driver.record_progress(database, attempt, factories.make_progress(*epochs))
     return jobs / (perf_counter() - started_at)
 
 

@@ -34,7 +34,7 @@ from shared.db.tables import Job
 from shared.schemas import Scope
 from shared.store import api_keys
 from shared.store.api_keys import NewApiKey
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.databases import open_database
 
 _JOBS = 50
@@ -117,8 +117,8 @@ def _requests(database: Database) -> Requests:
     keys = [NewApiKey.draw() for _ in range(_KEYS)]
     for key in keys:
         database.write(partial(api_keys.create, key=key, name="a poller", scope=Scope.READ))
-    jobs = [factories.succeeded(database)[0] for _ in range(_JOBS // 2)]
-    jobs += [factories.running(database).job_id for _ in range(_JOBS - len(jobs))]
+    jobs = [queue_driver.succeeded(database)[0] for _ in range(_JOBS // 2)]
+    jobs += [queue_driver.running(database).job_id for _ in range(_JOBS - len(jobs))]
     return [
         get(f"/v1/jobs/{job_id}", f"Authorization: Bearer {key}")
         for job_id, key in zip(jobs, cycle(keys), strict=False)

@@ -21,7 +21,7 @@ from bench.databases import Times, measure_api
 from bench.timing import report, times_ms
 from shared.db.engine import Database
 from shared.schemas import ModelFormat, ModelKind
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.drawings import make_drawing
 from workers.mnist.model import initial_weights
 from workers.mnist.onnx_file import to_onnx
@@ -42,7 +42,7 @@ def main() -> None:
 def _store_model(database: Database) -> UUID:
     onnx = to_onnx(ModelKind.CNN, initial_weights(ModelKind.CNN, 1))
     model = factories.make_model(files={ModelFormat.ONNX: onnx})
-    factories.succeed(database, factories.running(database), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     return model.id
 
 

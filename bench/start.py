@@ -21,7 +21,7 @@ from shared.db.engine import Database
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import TrainSpec
 from shared.settings import Settings
-from tests.support import factories, sprite_files, stored
+from tests.support import queue_driver, sprite_files, stored
 from tests.support.databases import migrate, open_database
 from tests.support.servers import running_redis
 from tests.support.waiting import wait_until
@@ -95,7 +95,7 @@ def _settings(folder: Path, redis_url: str) -> Settings:
 
 
 def _start_worker(settings: Settings, database: Database) -> float:
-    job_id = factories.submitted(database, spec=_SPEC)
+    job_id = queue_driver.submit(database, spec=_SPEC)
     started_at = perf_counter()
     with starting_worker(settings) as worker:
 

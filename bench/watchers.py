@@ -28,7 +28,7 @@ from shared.db.engine import Database
 from shared.lifecycle import Phase
 from shared.store.change_feed import ChangePublisher
 from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 _JOBS = 50
 _MOST_P99_MS = 250.0
@@ -49,7 +49,7 @@ def measure(scale: float) -> Iterator[Row]:
         stack.callback(publisher.close)
         database = Database(settings.database_url, committed=publisher)
         stack.callback(database.dispose)
-        jobs = [factories.running(database) for _ in range(_JOBS)]
+        jobs = [queue_driver.running(database) for _ in range(_JOBS)]
         api = stack.enter_context(running_server("api.app:create_app", settings))
         yield from uvloop.run(_measure(api, database, jobs, count, changes))
 
@@ -66,7 +66,7 @@ async def _measure(
         job = jobs[number % _JOBS]
         if number % _JOBS == 0:
             phase = next(phases)
-        await asyncio.to_thread(factories.record_progress, database, job, factories.make_progress(phase))
+        await asyncio.to_thread(queue_driver.record_progress, database, job, factories.make_progress(phase))
         changed[job.job_id, 3 + number // _JOBS] = perf_counter()  # after `submitted` and `claimed`
         await asyncio.sleep(_CHANGE_EACH_S)
     expected = sum(watcher.job_id == job_id for watcher in watchers for job_id, _ in changed)

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from api.http.middleware import MAX_IMAGES_BYTES
 from shared.schemas import ModelFormat, Scope
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.browsing import CHROMIUM, WatchedPages, event_loop_of, is_live, running_chromium, sign_in
 from tests.support.onnx_models import make_counting_onnx
 from tests.support.proxies import HOST, ReverseProxy, make_certificate, running_caddy, running_nginx
@@ -81,12 +81,12 @@ def client(proxy: ReverseProxy, key: str) -> Iterator[httpx.Client]:
 
 def test_events_arrive_when_they_happen(replicas: Replicas, client: httpx.Client) -> None:
     database = replicas[0].database
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     with open_stream(client, f"/v1/jobs/{attempt.job_id}/stream") as stream:
         assert [next(stream).event for _ in range(2)] == ["submitted", "claimed"]
         for epoch in range(3):
             began = monotonic()
-            factories.record(database, attempt, 1, first=epoch)
+            queue_driver.record(database, attempt, 1, first=epoch)
             assert next(stream).event == "epochs_recorded"
             assert monotonic() - began < 1.0
 
@@ -168,7 +168,7 @@ def test_images_of_the_largest_size_are_classified_and_larger_ones_refused(
     database = replicas[0].database
     files = {ModelFormat.KERAS: b"", ModelFormat.ONNX: make_counting_onnx()}
     model = factories.make_model(files=files)
-    factories.succeed(database, factories.running(database), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     image = noise_of(MAX_IMAGES_BYTES - 200_000)
     path, media_type = f"/v1/models/{model.id}/predict", {"Content-Type": "image/png"}
     answer = client.post(path, content=image, headers=media_type)
@@ -194,7 +194,7 @@ def noise_of(size: int) -> bytes:
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 def test_a_page_is_live(proxy: ReverseProxy, replicas: Replicas, key: str) -> None:
     database = replicas[0].database
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     with (
         running_chromium() as browser,
         event_loop_of(browser),
@@ -205,7 +205,7 @@ def test_a_page_is_live(proxy: ReverseProxy, replicas: Replicas, key: str) -> No
         page.goto(f"/jobs/{attempt.job_id}")
         sign_in(page, key)
         is_live(page)
-        factories.record(database, attempt, 2)
+        queue_driver.record(database, attempt, 2)
         expect(page.locator(".facts")).to_contain_text("2/3")
         assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
         assert [cookie["secure"] for cookie in page.context.cookies() if cookie["httpOnly"]] == [True]
@@ -231,7 +231,7 @@ def test_the_longest_poll_is_not_cut_and_neither_is_a_silent_stream(
     replicas: Replicas, client: httpx.Client
 ) -> None:
     database = replicas[0].database
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     path = f"/v1/jobs/{attempt.job_id}"
     tag = client.get(path).headers["ETag"]
     with open_stream(client, f"{path}/stream") as stream:
@@ -241,5 +241,5 @@ def test_the_longest_poll_is_not_cut_and_neither_is_a_silent_stream(
             path, params={"wait": LONGEST_POLL_S}, headers={"If-None-Match": tag}, timeout=2 * LONGEST_POLL_S
         )
         assert (poll.status_code, monotonic() - began >= LONGEST_POLL_S) == (HTTPStatus.NOT_MODIFIED, True)
-        factories.record(database, attempt, 1)
+        queue_driver.record(database, attempt, 1)
         assert next(stream).event == "epochs_recorded"

@@ -16,23 +16,21 @@ from typing import Any, Self
 from uuid import UUID
 
 import psutil
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from shared.broker import Broker
 from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Job, JobEvent, Worker
 from shared.lifecycle import AttemptOutcome, EventType, JobState, WorkerState
 from shared.schemas import TrainSpec
 from shared.settings import Settings
-from shared.store import dispatch, job_edits
-from shared.store.submit import submit_job
 from tests.faults import oracle
 from tests.faults.failpoints import FOLDER, Action, ArmedFailpoint, Failpoint, Moment, arm
 from tests.faults.programs import Api, Program, training
-from tests.support import stored
+from tests.support import queue_driver, stored
 from tests.support.factories import make_new_job, make_worker_info
 from tests.support.paths import ROOT
+from tests.support.stored import Job, JobEvent
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
 from trainshed.local.ports import find_free
@@ -165,8 +163,8 @@ class Cluster:
             assert program.code is None, f"the worker ended:\n{program.log.read_text()}"
             if program.logged("ready for jobs") < slots:
                 return False
-            row = select(Worker.pid).where(Worker.pid == program.pid, Worker.state == WorkerState.ONLINE)
-            return self.database.read(lambda session: session.execute(row).first() is not None)
+            rows = stored.worker_rows(self.database)
+            return any(row.pid == program.pid and row.state == WorkerState.ONLINE for row in rows)
 
         wait_until(ready, f"worker {program.pid} is ready", timeout)
 
@@ -250,14 +248,14 @@ class Cluster:
         """
         new = make_new_job(spec=training(**spec), **(options or {}))
         self.expected[new.id] = ends
-        self.database.write(lambda session: submit_job(session, new))
+        queue_driver.submit_all(self.database, [new])
         if send:
-            dispatch.wake(self.broker, {new.queue: 1})
+            queue_driver.wake(self.broker, new.queue)
         return new.id
 
     def wake(self, count: int = 1) -> None:
         """Send a number of messages that wake workers up."""
-        dispatch.wake(self.broker, {self.settings.queues[0]: count})
+        queue_driver.wake(self.broker, self.settings.queues[0], count)
 
     def job(self, job_id: UUID) -> Job:
         """Return a job's row as it is now."""
@@ -265,8 +263,8 @@ class Cluster:
 
     def lost(self, job_id: UUID) -> int:
         """Return how many attempts at a job were lost."""
-        lost = select(func.count()).where(Attempt.job_id == job_id, Attempt.outcome == AttemptOutcome.LOST)
-        return self.database.read(lambda session: session.scalar(lost)) or 0
+        outcomes = [attempt.outcome for attempt in stored.attempts(self.database, job_id)]
+        return outcomes.count(AttemptOutcome.LOST)
 
     def now(self) -> datetime:
         """Return the time of the database's clock."""
@@ -274,7 +272,7 @@ class Cluster:
 
     def expect_stored_jobs(self) -> list[UUID]:
         """Expect every stored job to succeed, unless another end is expected of it; return all ids."""
-        job_ids = self.database.read(lambda session: list(session.scalars(select(Job.id))))
+        job_ids = stored.job_ids(self.database)
         for job_id in job_ids:
             self.expected.setdefault(job_id, JobState.SUCCEEDED)
         return job_ids
@@ -282,7 +280,7 @@ class Cluster:
     def cancel(self, job_id: UUID) -> None:
         """Cancel a job as a user does."""
         self.expected[job_id] = JobState.CANCELLED
-        self.database.write(lambda session: job_edits.request_cancel(session, job_id))
+        queue_driver.cancel(self.database, job_id)
 
     def wait_for(self, job_id: UUID, *states: JobState, timeout: float = 30.0) -> Job:
         """Wait until a job is in one of the given states."""

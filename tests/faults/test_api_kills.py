@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from shared.lifecycle import JobState
-from shared.store import job_edits
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import SUBMIT_WAIT_S, Action, Moment
 from tests.faults.programs import Api, pass_seconds
+from tests.support import queue_driver
 from tests.support.servers import RedisServer, running_postgres
 from tests.support.waiting import wait_until
 from trainshed import Client
@@ -167,7 +167,7 @@ def test_a_submit_in_a_group_that_the_database_refuses_fails_alone(cluster: Clus
         retry = threads.submit(api.post, f"jobs/{deleted}/retry")
         wait_until_submits_wait(api, _GROUP + 1)
         # what the retry refers to exists no more when it is stored
-        cluster.database.write(partial(job_edits.delete_job, job_id=deleted))
+        queue_driver.delete(cluster.database, deleted)
         del cluster.expected[deleted]
         held.release()
     accepted = [future.result() for future in (first, *others)]

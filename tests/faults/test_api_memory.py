@@ -13,7 +13,7 @@ import pytest
 from shared.schemas import ModelFormat
 from tests.faults.cluster import Cluster
 from tests.faults.programs import Api
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.hostile_images import hostile_images
 from tests.support.onnx_models import make_counting_onnx
 
@@ -32,7 +32,7 @@ def api(tmp_path: Path, sqlite_url: str) -> Iterator[Api]:
     with Cluster(tmp_path, settings) as cluster:
         files = {ModelFormat.KERAS: b"", ModelFormat.ONNX: make_counting_onnx()}
         model = factories.make_model(files=files)
-        factories.succeed(cluster.database, factories.running(cluster.database), model)
+        queue_driver.succeed(cluster.database, queue_driver.running(cluster.database), model)
         api = cluster.api()
         httpx.patch(f"{api.url}/v1/models/{model.id}", json={"alias": "champion"}).raise_for_status()
         assert _predict(api, "warm-up", hostile_images()["texts"][:0]) == 422

@@ -17,7 +17,7 @@ import pytest
 from shared.lifecycle import Phase
 from tests.faults.cluster import Cluster
 from tests.faults.programs import Api
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 from trainshed import Client
@@ -106,16 +106,16 @@ FOLLOWERS = [
 
 def test_followers_of_a_job_outlast_restarts_of_the_api(cluster: Cluster) -> None:
     api = _start(cluster)
-    attempt = factories.running(cluster.database)
+    attempt = queue_driver.running(cluster.database)
     with ThreadPoolExecutor(len(FOLLOWERS)) as threads:
         following = [threads.submit(follow, api.url, attempt.job_id) for follow in FOLLOWERS]
         stops = []
         for phase in (Phase.LOADING_DATA, Phase.TRAINING, Phase.EVALUATING):
             _wait_for_followers(api)
-            factories.record_progress(cluster.database, attempt, factories.make_progress(phase))
+            queue_driver.record_progress(cluster.database, attempt, factories.make_progress(phase))
             stops.append(_stop(api))
             api = _start(cluster)
-        factories.succeed(cluster.database, attempt, factories.make_model())
+        queue_driver.succeed(cluster.database, attempt, factories.make_model())
 
         assert [follower.result(90) for follower in following] == ["succeeded"] * 15
     assert max(stops) < STOPS_WITHIN_S

@@ -2,23 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
 
-from shared.db.tables import Job
-from shared.lifecycle import TERMINAL, EventType, JobState
+from shared.lifecycle import EventType, JobState
 from shared.schemas import Priority
-from shared.store import job_edits, queues
-from shared.store.submissions import NewJobs
-from shared.store.submit import submit_jobs
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import pass_seconds, training
 from tests.faults.proxy import Proxy
+from tests.support import queue_driver, registry, stored
 from tests.support.factories import make_new_job
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -42,27 +36,21 @@ def submit_without_messages(
     """Submit jobs that run until they are cancelled, in one transaction; nothing wakes a worker up."""
     spec = training(epochs=_EPOCHS)
     new = [make_new_job(spec=spec, priority=priority) for _ in range(count)]
-    cluster.database.write(lambda session: submit_jobs(session, [NewJobs(new)]))
+    queue_driver.submit_all(cluster.database, new)
     cluster.expected.update((job.id, JobState.CANCELLED) for job in new)
     return [job.id for job in new]
 
 
 def cancel_all(cluster: Cluster, job_ids: Sequence[UUID]) -> None:
-    def cancel(session: Session, batch: Sequence[UUID]) -> None:
-        for job_id in batch:
-            job_edits.request_cancel(session, job_id)
-
     for start in range(0, len(job_ids), _BATCH):
-        cluster.database.write(partial(cancel, batch=job_ids[start : start + _BATCH]))
+        queue_driver.cancel(cluster.database, *job_ids[start : start + _BATCH])
 
 
 def end_all(cluster: Cluster) -> None:
     """Cancel the jobs that have run, and delete the others: to cancel and verify each takes long."""
-    idle = delete(Job).where(Job.state != JobState.RUNNING, Job.attempt == 0).returning(Job.id)
-    for job_id in cluster.database.write(lambda session: session.scalars(idle).all()):
+    for job_id in stored.delete_unstarted(cluster.database):
         del cluster.expected[job_id]
-    unfinished = select(Job.id).where(Job.state.not_in(TERMINAL))
-    cancel_all(cluster, cluster.database.read(lambda session: session.scalars(unfinished).all()))
+    cancel_all(cluster, stored.job_ids(cluster.database, JobState.QUEUED, JobState.RUNNING))
 
 
 def submit_behind_cancelled_jobs(cluster: Cluster) -> UUID:
@@ -89,12 +77,12 @@ def test_the_next_job_starts_within_a_round_on_a_slot_that_nothing_wakes_up(
 ) -> None:
     with new_cluster(database_url, redis.url, reconcile_s=RECONCILE_S) as cluster:
         # while the queue is paused, both slots stay free
-        cluster.database.write(partial(queues.pause, queue=LIST))
+        registry.pause(cluster.database, LIST)
         lost = submit_behind_cancelled_jobs(cluster)
         cluster.worker(slots=2)
         with redis.client() as client:
             assert client.llen(LIST) == 0
-        cluster.database.write(partial(queues.resume, queue=LIST))
+        registry.resume(cluster.database, LIST)
         free_since = cluster.now()
         assert started_at(cluster, lost) - free_since < bound(cluster)
         end_all(cluster)

@@ -9,10 +9,10 @@ import pytest
 
 from shared.errors import JobAlreadyFinished
 from shared.lifecycle import JobState, Phase
-from shared.store import job_edits
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
+from tests.support import queue_driver
 from tests.support.servers import RedisServer
 from tests.support.stub_executor import Behaviour
 from tests.support.waiting import wait_until
@@ -96,7 +96,7 @@ def test_cancel_request_that_races_the_end_of_the_job_has_one_winner(
         if moment == Moment.BEFORE:
             failpoint.release()
         try:
-            cluster.database.write(lambda session: job_edits.request_cancel(session, job_id))
+            queue_driver.cancel(cluster.database, job_id)
         except JobAlreadyFinished:
             failpoint.release()
         ended = cluster.wait_for(job_id, JobState.SUCCEEDED, JobState.CANCELLED)

@@ -4,7 +4,6 @@ import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -20,13 +19,12 @@ from sqlalchemy.orm import Session
 from shared.db.engine import Database
 from shared.db.tables import Checkpoint
 from shared.lifecycle import JobState
-from shared.store.submit import submit_job
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Program, pass_seconds
 from tests.faults.proxy import Proxy
+from tests.support import queue_driver
 from tests.support.databases import migrate
-from tests.support.factories import make_new_job
 from tests.support.servers import PostgresServer, RedisServer, running_postgres
 from tests.support.waiting import wait_until
 
@@ -238,9 +236,7 @@ def submit_forever(url: str, acknowledged: Connection) -> None:
     """Submit jobs, and send the id of each after its commit."""
     database = Database(url)
     while True:
-        new = make_new_job()
-        database.write(partial(submit_job, new=new))
-        acknowledged.send(new.id)
+        acknowledged.send(queue_driver.submit(database))
 
 
 def killed_writer(context: ForkServerContext, url: str, commits: int, more_s: float) -> Iterator[UUID]:

@@ -1,27 +1,24 @@
 """A draining worker loses no message, and no job of a paused queue is started."""
 
-from functools import partial
-
 import pytest
-from sqlalchemy import select
 
-from shared.db.tables import Attempt, Worker
 from shared.lifecycle import JobState, WorkerState
-from shared.store import queues, workers
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import KILLS_ON_SQLITE
+from tests.support import registry, stored
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
 
 def _online_workers(cluster: Cluster) -> list[str]:
-    online = select(Worker.id).where(Worker.state == WorkerState.ONLINE).order_by(Worker.started_at)
-    return list(cluster.database.read(lambda session: session.scalars(online).all()))
+    rows = sorted(stored.worker_rows(cluster.database), key=lambda row: row.started_at)
+    return [row.id for row in rows if row.state == WorkerState.ONLINE]
 
 
 def _workers_of_attempts(cluster: Cluster) -> set[str]:
-    return set(cluster.database.read(lambda session: session.scalars(select(Attempt.worker)).all()))
+    jobs = stored.job_ids(cluster.database)
+    return {attempt.worker for job_id in jobs for attempt in stored.attempts(cluster.database, job_id)}
 
 
 @KILLS_ON_SQLITE
@@ -30,14 +27,14 @@ def test_jobs_run_on_other_workers_while_one_drains_and_on_it_again_afterwards(c
     drained, other = wait_until(
         lambda: ids if len(ids := _online_workers(cluster)) == 2 else None, "both are online"
     )
-    cluster.database.write(partial(workers.drain, worker_id=drained))
+    registry.drain(cluster.database, drained)
     first = [cluster.submit(epochs=1) for _ in range(6)]
     for job_id in first:
         cluster.wait_for(job_id, JobState.SUCCEEDED)
     assert _workers_of_attempts(cluster) == {other}
 
-    cluster.database.write(partial(workers.undrain, worker_id=drained))
-    cluster.database.write(partial(workers.drain, worker_id=other))
+    registry.undrain(cluster.database, drained)
+    registry.drain(cluster.database, other)
     cluster.wait_for(cluster.submit(epochs=1), JobState.SUCCEEDED)
     assert _workers_of_attempts(cluster) == {drained, other}
 
@@ -48,9 +45,9 @@ def test_no_job_of_a_paused_queue_is_started_until_the_queue_is_resumed(sqlite_c
     cluster.workers(1)
     running = cluster.submit(epochs=20)
     cluster.wait_for_attempt(running, 1)
-    cluster.database.write(partial(queues.pause, queue="default"))
+    registry.pause(cluster.database, "default")
     waiting = cluster.submit(epochs=1)
     cluster.wait_for(running, JobState.SUCCEEDED)
     assert cluster.job(waiting).state == JobState.QUEUED
-    cluster.database.write(partial(queues.resume, queue="default"))
+    registry.resume(cluster.database, "default")
     cluster.wait_for(waiting, JobState.SUCCEEDED)

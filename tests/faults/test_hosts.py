@@ -17,10 +17,9 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.lifecycle import AttemptOutcome, EventType, JobState, WorkerState
 from shared.schemas import TrainSpec
 from shared.settings import Settings
@@ -29,9 +28,8 @@ from tests.faults.cluster import Cluster, fast_settings
 from tests.faults.conftest import NewCluster
 from tests.faults.lan import SERVERS, SERVERS_ADDRESS, Lan, needs_lan
 from tests.faults.programs import Api, Program, pass_seconds, training
-from tests.support import stored
+from tests.support import queue_driver, stored
 from tests.support.databases import migrate, open_database
-from tests.support.factories import submitted
 from tests.support.servers import PostgresServer, RedisServer, running_postgres, running_redis
 from tests.support.waiting import wait_until
 from trainshed import Client
@@ -273,11 +271,11 @@ def test_what_a_host_has_locked_is_free_soon_after_it_has_vanished(
     lan: Lan, postgres: PostgresServer, far_url: str, begin: Callable[[psycopg.Connection], None]
 ) -> None:
     with open_database(postgres.url("hosts")) as database, open_database(far_url) as far:
-        job_id = submitted(database)
+        job_id = queue_driver.submit(database)
         with lan.inside(HOSTS[0]):
             connection = far.engine.connect()
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
-        connection.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+        stored.lock(connection, job_id)
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
         begin(driver)

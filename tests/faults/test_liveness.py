@@ -12,16 +12,13 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session
 
 from shared.lifecycle import EventType, JobState, WorkerState
-from shared.store import dispatch, job_edits, workers
-from shared.store.submit import submit_job
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Program, pass_seconds, training
 from tests.faults.proxy import Proxy
-from tests.support import stored
+from tests.support import queue_driver, stored
 from tests.support.databases import migrate
 from tests.support.factories import make_new_job
 from tests.support.servers import PostgresServer, RedisServer, running_postgres
@@ -63,14 +60,9 @@ class Burden:
         while not self._ended.wait(BURDEN_INTERVAL_S):
             new = make_new_job(spec=training())
             self._cluster.expected[new.id] = JobState.CANCELLED
-            self._cluster.database.write(lambda session, new=new: _submit_and_cancel(session, new))  # type: ignore[misc]
+            queue_driver.submit_cancelled(self._cluster.database, new)
             if self._messages:
-                dispatch.wake(self._cluster.broker, {new.queue: 3})
-
-
-def _submit_and_cancel(session: Session, new: Any) -> None:
-    submit_job(session, new)
-    job_edits.request_cancel(session, new.id)
+                queue_driver.wake(self._cluster.broker, new.queue, 3)
 
 
 NewBurdened = Callable[..., Any]
@@ -109,8 +101,9 @@ def lost(cluster: Cluster, job_id: Any) -> bool:
 
 
 def state_of(cluster: Cluster, program: Program) -> WorkerState:
-    page = cluster.database.read(lambda session: workers.page(session, limit=10))
-    return next(worker.state for _, worker in page if worker.pid == program.pid)
+    return next(
+        worker.state for worker in stored.workers_shown(cluster.database) if worker.pid == program.pid
+    )
 
 
 def test_a_lost_worker_is_noticed_within_a_lease_and_a_round(

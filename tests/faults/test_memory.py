@@ -12,14 +12,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from shared.schemas import ModelFormat, ModelPatch, TrainSpec
+from shared.schemas import ModelFormat, TrainSpec
 from shared.settings import Settings
-from shared.store.models import patch
 from tests.faults.client_histories import ClientHistory, Operation
 from tests.faults.clients import RandomClient, stop
 from tests.faults.cluster import Cluster, fast_settings
 from tests.faults.programs import Api, pass_seconds, training
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 from tests.support.drawings import make_drawing
 from tests.support.onnx_models import make_counting_onnx
 from tests.support.servers import RedisServer
@@ -153,7 +152,7 @@ def test_load_of_any_length_leaves_the_memory_of_an_api_bounded(cluster: Cluster
 def _store_champion(cluster: Cluster) -> UUID:
     """Store a job that has succeeded, and its model under an alias; return the job's id."""
     model = factories.make_model(files={ModelFormat.KERAS: b"none", ModelFormat.ONNX: make_counting_onnx()})
-    attempt = factories.running(cluster.database)
-    factories.succeed(cluster.database, attempt, model)
-    cluster.database.write(lambda session: patch(session, model.id, ModelPatch(alias="champion")))
+    attempt = queue_driver.running(cluster.database)
+    queue_driver.succeed(cluster.database, attempt, model)
+    registry.change_model(cluster.database, model.id, alias="champion")
     return attempt.job_id

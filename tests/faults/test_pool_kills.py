@@ -7,15 +7,14 @@ from typing import Any
 import psutil
 import pytest
 
-from shared.db.tables import Attempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState
 from shared.settings import Settings
-from shared.store import job_logs, workers
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
 from tests.support import stored
 from tests.support.servers import RedisServer
+from tests.support.stored import Attempt
 from tests.support.stub_executor import Behaviour
 from tests.support.waiting import wait_until
 
@@ -70,7 +69,7 @@ def test_job_of_a_killed_pool_process_runs_again_within_3_s_at_the_default_setti
         )
         [event] = [e for e in cluster.events(job_id) if e.type == EventType.LEASE_EXPIRED]
         assert event.data == {"code": "worker_lost", "message": message}
-        lines = cluster.database.read(lambda session: job_logs.lines(session, job_id, limit=100))
+        lines = stored.log_lines(cluster.database, job_id)
         assert [line.attempt for line in lines if message in line.message] == [1]
 
 
@@ -111,7 +110,7 @@ def test_no_more_slots_are_shown_as_busy_than_there_are(
         shown = set()
 
         def ended() -> bool:
-            [(_, worker)] = cluster.database.read(lambda session: workers.page(session, limit=10))
+            [worker] = stored.workers_shown(cluster.database)
             shown.add(worker.busy_slots)
             return all(cluster.job(job_id).state == JobState.SUCCEEDED for job_id in (first, second))
 
@@ -167,7 +166,7 @@ def test_the_job_log_has_what_a_process_printed_before_it_aborted(
         cluster.wait_until_ready(worker)
         job_id = cluster.submit(seed=Behaviour.ABORTS, ends=JobState.FAILED)
         cluster.wait_for(job_id, JobState.FAILED)
-        lines = cluster.database.read(lambda session: job_logs.lines(session, job_id, limit=100))
+        lines = stored.log_lines(cluster.database, job_id)
         last = lines[-1].message
         assert "was killed by signal 6 (SIGABRT); its last output:" in last
         assert "Check failed: it did not work" in last

@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from shared.lifecycle import AttemptOutcome, JobState
-from shared.store import job_logs
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Api, Program, pass_seconds
@@ -64,7 +63,7 @@ def assert_slot_is_free(cluster: Cluster, worker: Program, pid: int, job_id: UUI
     assert stored.attempt(cluster.database, job_id, 1).outcome == AttemptOutcome.LOST
 
     def told() -> list[int]:
-        lines = cluster.database.read(lambda session: job_logs.lines(session, job_id, limit=100))
+        lines = stored.log_lines(cluster.database, job_id)
         return [line.attempt for line in lines if "has not run for" in line.message]
 
     wait_until(told, "the job's log says why")

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from shared.lifecycle import JobState
-from shared.store import job_logs
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import KILLS_ON_SQLITE, NewCluster
+from tests.support import stored
 from tests.support.ports import closed_port, silent_port
 from tests.support.servers import RedisServer
 from tests.support.stub_executor import Behaviour
@@ -79,7 +79,7 @@ def test_one_trace_leads_from_the_clients_request_to_the_phases_of_the_first_att
     epochs = [attributes for name, attributes in parts[0].events if name == "epoch"]
     assert [attributes["epoch"] for attributes in epochs] == [1, 2, 3, 4]
     assert {"loss", "val_accuracy"} < epochs[0].keys()
-    lines = cluster.database.read(lambda session: job_logs.lines(session, job_id, limit=100))
+    lines = stored.log_lines(cluster.database, job_id)
     assert [line.fields.get("trace") for line in lines if line.message == "attempt 1 started"] == [
         CLIENTS_TRACE
     ]

@@ -7,12 +7,12 @@ from signal import SIGTERM
 
 import pytest
 
-from shared.db.tables import Worker
 from shared.lifecycle import JobState
 from shared.settings import Settings
 from tests.faults.cluster import Cluster, fast_settings
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Program
+from tests.support import stored
 from tests.support.paths import ROOT
 from tests.support.servers import RedisServer, running_postgres
 from tests.support.waiting import wait_until
@@ -41,7 +41,7 @@ def test_worker_without_schema_and_redis_works_once_both_are_there(
         assert is_silent_otherwise(worker)
         cluster.database.migrate()
         wait_until(lambda: worker.logged("cannot work: Redis"), "only Redis is missing", timeout=20)
-        assert cluster.database.read(lambda session: session.query(Worker).count()) == 0
+        assert stored.worker_rows(cluster.database) == []
         job_id = cluster.submit(epochs=1)
         redis.start()
         cluster.wait_until_ready(worker)

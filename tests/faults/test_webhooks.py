@@ -11,20 +11,19 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from sqlalchemy import func, select
 
 from api.webhooks import delivering
 from api.webhooks.delivering import Deliverer
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.schemas import DeliveryState
 from shared.settings import Settings
 from shared.store import outbox
-from shared.store.webhooks import IS_IN
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.programs import Program
-from tests.support.factories import cancelled, webhook
+from tests.support import stored
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import running_receiver
@@ -55,8 +54,7 @@ def running_deliverer(database: Database) -> Iterator[None]:
 
 
 def pending(database: Database) -> int:
-    count = select(func.count()).where(IS_IN[DeliveryState.PENDING])
-    return database.read(lambda session: session.scalar(count)) or 0
+    return sum(not (row.delivered_at or row.dead_at) for row in stored.deliveries(database))
 
 
 def test_each_end_of_a_job_reaches_a_receiver_that_is_killed_a_hundred_times(

@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared.db.tables import Attempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
 from tests.faults.programs import pass_seconds
+from tests.support import stored
 from tests.support.servers import RedisServer
 from tests.support.stub_executor import Behaviour
 from tests.support.waiting import wait_until
@@ -49,12 +49,7 @@ def trigger_at_every_commit(cluster: Cluster, action: Action) -> list[UUID]:
 
 def outcomes(cluster: Cluster, job_id: UUID) -> list[str | None]:
     """Return the outcomes of the job's attempts, in order."""
-    return cluster.database.read(
-        lambda session: [
-            attempt.outcome
-            for attempt in session.query(Attempt).filter_by(job_id=job_id).order_by(Attempt.number)
-        ]
-    )
+    return [attempt.outcome for attempt in stored.attempts(cluster.database, job_id)]
 
 
 @pytest.mark.kills

@@ -4,14 +4,13 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
 
-from shared.db.tables import Attempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState
 from shared.schemas import Priority
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import KILLS_ON_SQLITE, NewCluster
 from tests.faults.failpoints import Moment
+from tests.support import stored
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.faults
@@ -26,13 +25,8 @@ def _long(cluster: Cluster, epochs: int = 20, **options: Priority) -> UUID:
     return job_id
 
 
-def _attempts(cluster: Cluster, job_id: UUID) -> list[Attempt]:
-    of_job = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)
-    return cluster.database.read(lambda session: list(session.scalars(of_job)))
-
-
 def _outcomes(cluster: Cluster, job_id: UUID) -> list[str | None]:
-    return [attempt.outcome for attempt in _attempts(cluster, job_id)]
+    return [attempt.outcome for attempt in stored.attempts(cluster.database, job_id)]
 
 
 @KILLS_ON_SQLITE
@@ -88,7 +82,7 @@ def test_a_stream_of_urgent_jobs_leaves_the_victim_its_time(
         victim = _long(cluster, epochs=6)
         while cluster.job(victim).state != JobState.SUCCEEDED:
             cluster.wait_for(cluster.submit(epochs=1, options=_URGENT), JobState.SUCCEEDED)
-        first, *later = _attempts(cluster, victim)
+        first, *later = stored.attempts(cluster.database, victim)
         assert first.outcome == AttemptOutcome.RELEASED
         for attempt in later:
             assert attempt.finished_at is not None

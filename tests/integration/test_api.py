@@ -12,7 +12,7 @@ from api.app import create_app
 from shared.datasets import catalog
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.databases import migrate
 from tests.support.ports import closed_port, silent_port
 from tests.support.servers import RedisServer, running_app, running_postgres
@@ -67,12 +67,12 @@ def test_each_state_of_a_job_is_returned_from_submit_to_result(
         return job
 
     assert get_job(1)["state"] == "queued"
-    attempt = factories.claimed(database, UUID(job["id"])).attempt
+    attempt = queue_driver.claim(database, UUID(job["id"])).attempt
     assert get_job(2)["state"] == "running"
-    factories.record(database, attempt, 3)
+    queue_driver.record(database, attempt, 3)
     assert get_job(5)["progress"]["percent"] == 100
     model = factories.make_model()
-    factories.succeed(database, attempt, model)
+    queue_driver.succeed(database, attempt, model)
     done = get_job(6)
 
     assert (done["state"], done["model_id"], done["evaluation_accuracy"]) == (
@@ -94,11 +94,11 @@ def test_each_state_of_a_job_is_returned_from_submit_to_result(
 def test_pages_contain_every_job_once_while_others_are_submitted(
     api: httpx.Client, database: Database
 ) -> None:
-    expected = {str(factories.submitted(database)) for _ in range(7)}
+    expected = {str(queue_driver.submit(database)) for _ in range(7)}
     page = api.get("/v1/jobs", params={"limit": 3}).json()
     seen = [job["id"] for job in page["data"]]
     while page["has_more"]:
-        factories.submitted(database)
+        queue_driver.submit(database)
         page = api.get("/v1/jobs", params={"limit": 3, "cursor": page["next_cursor"]}).json()
         seen += [job["id"] for job in page["data"]]
 
@@ -107,7 +107,7 @@ def test_pages_contain_every_job_once_while_others_are_submitted(
 
 
 def test_jobs_are_listed_by_state(api: httpx.Client, database: Database) -> None:
-    for state, job_id in factories.one_of_each_state(database).items():
+    for state, job_id in queue_driver.one_of_each_state(database).items():
         listed = api.get("/v1/jobs", params={"state": state}).json()["data"]
         assert [job["id"] for job in listed] == [str(job_id)]
 
@@ -204,7 +204,7 @@ def test_requests_fail_with_503_during_a_database_outage_and_succeed_afterwards(
 
 @pytest.mark.parametrize("action", ["retry", "clone", "batch", "evaluate"])
 def test_a_repeated_request_needs_no_source(api: httpx.Client, database: Database, action: str) -> None:
-    trained, model = factories.succeeded(database)
+    trained, model = queue_driver.succeeded(database)
     path, body = {
         "retry": (f"/v1/jobs/{trained}/retry", None),
         "clone": (f"/v1/jobs/{trained}/clone", {"spec": {"dataset": "digits"}}),

@@ -8,7 +8,7 @@ import pytest
 
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import queue_driver
 from trainshed.local.processes import environment
 
 
@@ -28,7 +28,7 @@ from trainshed.local.processes import environment
 def test_a_following_command_ends_with_its_reader(
     api: httpx.Client, database: Database, arguments: tuple[str, ...], writes_first: bool
 ) -> None:
-    job_id = str(factories.submitted(database))
+    job_id = str(queue_driver.submit(database))
     words = [word.replace("JOB", job_id) for word in arguments]
     command = subprocess.Popen(
         [sys.executable, "-m", "trainshed.cli.main", *words],

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver
 
 Request = Callable[[httpx.Client, str, str], httpx.Response]
 
@@ -109,7 +109,7 @@ def test_no_two_concurrent_requests_meet_an_internal_error(
 
     with ThreadPoolExecutor(2) as threads:
         for second in others * rounds:
-            job, model = factories.succeeded(database)
+            job, model = queue_driver.succeeded(database)
             pair = (_REQUESTS[first], _REQUESTS[second])
             responses = threads.map(lambda each: send(each, str(job), str(model.id)), pair)  # noqa: B023
             statuses = [status for response in responses for status in _statuses(response)]

@@ -20,7 +20,7 @@ from shared.db.tables import Job, JobEvent
 from shared.lifecycle import Phase
 from shared.settings import Settings
 from shared.store.submit import submit_job
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.databases import open_database
 from tests.support.servers import RedisServer, running_app
 from tests.support.streams import StreamEvent, long_poll, open_stream
@@ -33,10 +33,10 @@ EVENT_TYPES = [
 
 
 def _succeed(database: Database, job_id: UUID) -> None:
-    attempt = factories.claimed(database, job_id).attempt
-    factories.record_progress(database, attempt, factories.make_progress(Phase.TRAINING))
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, factories.make_model())
+    attempt = queue_driver.claim(database, job_id).attempt
+    queue_driver.record_progress(database, attempt, factories.make_progress(Phase.TRAINING))
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, factories.make_model())
 
 
 def _summary(epoch: int) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _summary(epoch: int) -> dict[str, Any]:
 def test_a_stream_sends_each_event_of_a_job_and_then_its_end(
     api: httpx.Client, publishing_database: Database
 ) -> None:
-    job_id = factories.submitted(publishing_database)
+    job_id = queue_driver.submit(publishing_database)
     with open_stream(api, f"/v1/jobs/{job_id}/stream") as stream:
         assert next(stream).event == "submitted"
         _succeed(publishing_database, job_id)
@@ -63,7 +63,7 @@ def test_a_stream_sends_each_event_of_a_job_and_then_its_end(
 def test_a_stream_resumed_after_every_event_has_each_event_once(
     api: httpx.Client, database: Database
 ) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     _succeed(database, job_id)
     path, seen = f"/v1/jobs/{job_id}/stream", list[StreamEvent]()
     while not seen or seen[-1].event != "end":
@@ -76,7 +76,7 @@ def test_a_stream_resumed_after_every_event_has_each_event_once(
 def test_a_stream_is_resumed_from_another_api_process_after_a_restart(
     live_settings: Settings, publishing_database: Database
 ) -> None:
-    job_id = factories.submitted(publishing_database)
+    job_id = queue_driver.submit(publishing_database)
     path, seen = f"/v1/jobs/{job_id}/stream", list[StreamEvent]()
     with running_app(create_app(live_settings)) as api, open_stream(api, path) as stream:
         seen.append(next(stream))
@@ -90,7 +90,7 @@ def test_a_stream_is_resumed_from_another_api_process_after_a_restart(
 
 
 def test_the_client_streams_each_event_of_a_job(api: httpx.Client, publishing_database: Database) -> None:
-    job_id = factories.submitted(publishing_database)
+    job_id = queue_driver.submit(publishing_database)
     with Client(str(api.base_url)) as server:
         events = server.stream(job_id)
         seqs = [next(events).seq]
@@ -103,7 +103,7 @@ def test_the_client_streams_each_event_of_a_job(api: httpx.Client, publishing_da
 def test_the_last_event_id_takes_precedence_over_the_parameter_after(
     api: httpx.Client, database: Database
 ) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     _succeed(database, job_id)
     path = f"/v1/jobs/{job_id}/stream"
     with open_stream(api, path, after=5) as stream:
@@ -118,7 +118,7 @@ def test_a_stream_begins_again_for_a_client_that_has_seen_more_than_was_restored
     settings = live_settings.model_copy(update={"database_url": sqlite_url})
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     with open_database(sqlite_url) as database:
-        job_id = factories.submitted(database)
+        job_id = queue_driver.submit(database)
     backup = shutil.copy(path, tmp_path / "backup")
     stream_path = f"/v1/jobs/{job_id}/stream"
     with open_database(sqlite_url) as database, running_app(create_app(settings)) as api:
@@ -142,10 +142,10 @@ def test_a_stream_begins_again_for_a_client_that_has_seen_more_than_was_restored
 def test_an_open_stream_begins_again_when_its_job_becomes_older(
     api: httpx.Client, database: Database
 ) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     with open_stream(api, f"/v1/jobs/{job_id}/stream") as stream:
         next(stream)
-        factories.claimed(database, job_id)
+        queue_driver.claim(database, job_id)
         assert next(stream).event == "claimed"
         with database.engine.begin() as connection:
             connection.execute(delete(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq == 2))
@@ -155,7 +155,7 @@ def test_an_open_stream_begins_again_when_its_job_becomes_older(
 
 
 def test_a_stream_ends_when_its_job_is_deleted(api: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     with open_stream(api, f"/v1/jobs/{job_id}/stream") as stream:
         next(stream)
         _delete(database, job_id)
@@ -174,14 +174,14 @@ def test_changes_are_delivered_while_redis_is_unavailable(
     threads: ThreadPoolExecutor,
     outage: str,
 ) -> None:
-    job_id, other = (factories.submitted(publishing_database) for _ in range(2))
+    job_id, other = (queue_driver.submit(publishing_database) for _ in range(2))
     with open_stream(api, f"/v1/jobs/{other}/stream") as stream, open_stream(api, "/v1/stream") as all_jobs:
         all_jobs.read_first_id()
         next(stream)
         waiting = long_poll(api, threads, job_id)
         {"stopped": redis.stop, "hanging": redis.hang}[outage]()
-        factories.claimed(publishing_database, job_id)
-        factories.claimed(publishing_database, other)
+        queue_driver.claim(publishing_database, job_id)
+        queue_driver.claim(publishing_database, other)
 
         assert waiting.result().json()["state"] == "running"
         assert next(stream).event == "claimed"
@@ -192,20 +192,20 @@ def test_changes_are_delivered_after_redis_is_restarted(
     api: httpx.Client, publishing_database: Database, redis: RedisServer, threads: ThreadPoolExecutor
 ) -> None:
     redis.stop()
-    job_id = factories.submitted(publishing_database)
+    job_id = queue_driver.submit(publishing_database)
     waiting = long_poll(api, threads, job_id)
     redis.start()
-    factories.claimed(publishing_database, job_id)
+    queue_driver.claim(publishing_database, job_id)
     assert waiting.result().json()["state"] == "running"
 
 
 def test_the_stream_of_all_jobs_starts_at_the_end_and_resumes_after_any_event(
     api: httpx.Client, publishing_database: Database
 ) -> None:
-    factories.submitted(publishing_database)
+    queue_driver.submit(publishing_database)
     with open_stream(api, "/v1/stream") as stream:
         assert stream.read_first_id()
-        first, second = (factories.submitted(publishing_database) for _ in range(2))
+        first, second = (queue_driver.submit(publishing_database) for _ in range(2))
         _succeed(publishing_database, first)
         streamed = list(islice(stream, len(EVENT_TYPES) + 1))
     seen: list[StreamEvent] = []
@@ -227,7 +227,7 @@ def test_jobs_missing_from_a_list_are_in_a_stream_that_was_opened_before_it(
 
     def submit_some(_: int) -> list[str]:
         barrier.wait()
-        return [str(factories.submitted(publishing_database)) for _ in range(20)]
+        return [str(queue_driver.submit(publishing_database)) for _ in range(20)]
 
     writing = [threads.submit(submit_some, number) for number in range(4)]
     barrier.wait()
@@ -256,7 +256,7 @@ def test_jobs_missing_from_a_list_are_in_a_stream_that_was_opened_before_it(
 def test_invalid_parameters_of_live_updates_are_refused(
     api: httpx.Client, database: Database, path: str, query: dict[str, Any], headers: dict[str, str]
 ) -> None:
-    response = api.get(f"/v1/jobs/{factories.submitted(database)}{path}", params=query, headers=headers)
+    response = api.get(f"/v1/jobs/{queue_driver.submit(database)}{path}", params=query, headers=headers)
 
     assert response.status_code == 422
     assert response.json()["errors"][0]["parameter"] in ("after", "Last-Event-ID", "limit", "wait")
@@ -278,7 +278,7 @@ def test_events_and_the_stream_of_an_unknown_job_are_not_found(api: httpx.Client
 
 
 def test_events_are_returned_in_pages(api: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     _succeed(database, job_id)
     path, seen = f"/v1/jobs/{job_id}/events", list[dict[str, Any]]()
     more = True
@@ -299,7 +299,7 @@ def test_a_stream_is_refused_while_a_transaction_keeps_its_beginning_from_being_
     with Session(database.engine) as open_transaction:
         submit_job(open_transaction, factories.make_new_job())
         open_transaction.execute(select(1))  # its event is sent with the next statement
-        factories.submitted(database, queue="gpu")  # submissions to one queue wait for each other
+        queue_driver.submit(database, queue="gpu")  # submissions to one queue wait for each other
         refused = api.get("/v1/stream")
         assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (
             503,
@@ -308,5 +308,5 @@ def test_a_stream_is_refused_while_a_transaction_keeps_its_beginning_from_being_
         assert int(refused.headers["Retry-After"]) > 0
         open_transaction.commit()
     with open_stream(api, "/v1/stream") as stream:
-        job_id = factories.submitted(database)
+        job_id = queue_driver.submit(database)
         assert next(stream).data["job_id"] == str(job_id)

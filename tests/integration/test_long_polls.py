@@ -1,7 +1,6 @@
 """Requests that wait for a change of a job."""
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import cycle
 from threading import Event
 from uuid import UUID
@@ -14,8 +13,8 @@ from api.app import create_app
 from shared.db.engine import Database
 from shared.lifecycle import JobState, Phase
 from shared.settings import Settings
-from shared.store import attempts, job_queries
-from tests.support import factories
+from shared.store import job_queries
+from tests.support import factories, queue_driver
 from tests.support.servers import RedisServer, running_app
 from tests.support.streams import long_poll
 from tests.support.waiting import wait_until
@@ -24,9 +23,9 @@ from tests.support.waiting import wait_until
 def test_a_long_poll_returns_when_the_job_changes(
     api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
 ) -> None:
-    job_id = factories.submitted(publishing_database)
+    job_id = queue_driver.submit(publishing_database)
     waiting = long_poll(api, threads, job_id)
-    factories.claimed(publishing_database, job_id)
+    queue_driver.claim(publishing_database, job_id)
 
     assert waiting.result().json()["state"] == "running"
 
@@ -34,12 +33,12 @@ def test_a_long_poll_returns_when_the_job_changes(
 def test_a_long_poll_without_an_etag_waits_for_the_next_change(
     api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
 ) -> None:
-    attempt = factories.running(publishing_database)
+    attempt = queue_driver.running(publishing_database)
     phases = cycle([Phase.TRAINING, Phase.EVALUATING])
     waiting = threads.submit(api.get, f"/v1/jobs/{attempt.job_id}", params={"wait": 30})
 
     def change_and_check() -> bool:
-        factories.record_progress(publishing_database, attempt, factories.make_progress(next(phases)))
+        queue_driver.record_progress(publishing_database, attempt, factories.make_progress(next(phases)))
         return waiting.done()
 
     wait_until(change_and_check, "the long poll returns")
@@ -49,16 +48,16 @@ def test_a_long_poll_without_an_etag_waits_for_the_next_change(
 def test_a_long_poll_for_the_end_is_answered_then_and_by_no_change_before(
     api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
 ) -> None:
-    attempt = factories.running(publishing_database)
+    attempt = queue_driver.running(publishing_database)
     path = f"/v1/jobs/{attempt.job_id}"
     options: dict[str, str | int] = {"wait": 30, "until": "end"}
     waiting = threads.submit(api.get, path, params=options, timeout=40)
-    factories.record(publishing_database, attempt, 3)
+    queue_driver.record(publishing_database, attempt, 3)
     other = long_poll(api, threads, attempt.job_id)
-    factories.record(publishing_database, attempt, 1, first=3)
+    queue_driver.record(publishing_database, attempt, 1, first=3)
     assert other.result().json()["state"] == "running"  # the change was announced
     assert not waiting.done()
-    factories.succeed(publishing_database, attempt, factories.make_model())
+    queue_driver.succeed(publishing_database, attempt, factories.make_model())
     assert waiting.result().json()["state"] == "succeeded"
     assert api.get(path, params=options).json()["state"] == "succeeded"
 
@@ -66,7 +65,7 @@ def test_a_long_poll_for_the_end_is_answered_then_and_by_no_change_before(
 def test_a_long_poll_for_the_end_of_a_job_that_goes_on_ends_after_its_wait(
     api: httpx.Client, database: Database
 ) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}"
+    path = f"/v1/jobs/{queue_driver.running(database).job_id}"
     response = api.get(path, params={"wait": 0.1, "until": "end"})
     assert (response.status_code, response.json()["state"]) == (200, "running")
     tag = {"If-None-Match": response.headers["ETag"]}
@@ -82,7 +81,7 @@ def test_a_long_poll_for_the_end_is_answered_without_redis(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     redis.stop()
-    attempt, has_read, read = factories.running(database), Event(), job_queries.state_and_version
+    attempt, has_read, read = queue_driver.running(database), Event(), job_queries.state_and_version
 
     def recorded(session: Session, job_id: UUID) -> tuple[JobState, int]:
         state = read(session, job_id)
@@ -93,7 +92,7 @@ def test_a_long_poll_for_the_end_is_answered_without_redis(
     options: dict[str, str | int] = {"wait": 30, "until": "end"}
     waiting = threads.submit(api.get, f"/v1/jobs/{attempt.job_id}", params=options, timeout=40)
     assert has_read.wait(10)
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.succeed(database, attempt, factories.make_model())
 
     assert waiting.result(20).json()["state"] == "succeeded"
 
@@ -102,7 +101,7 @@ def test_a_long_poll_for_the_end_is_answered_without_redis(
 def test_a_long_poll_without_a_change_ends_after_its_wait(
     api: httpx.Client, database: Database, header: str, status: int
 ) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}"
+    path = f"/v1/jobs/{queue_driver.running(database).job_id}"
     tag = api.get(path).headers["ETag"]
 
     response = api.get(path, params={"wait": 0.1}, headers={header: tag})
@@ -111,7 +110,7 @@ def test_a_long_poll_without_a_change_ends_after_its_wait(
 
 
 def test_a_long_poll_for_a_finished_job_returns_immediately(api: httpx.Client, database: Database) -> None:
-    job_id = factories.cancelled(database)
+    job_id = queue_driver.cancelled(database)
     tag = api.get(f"/v1/jobs/{job_id}").headers["ETag"]
 
     response = api.get(f"/v1/jobs/{job_id}", params={"wait": 30}, headers={"If-None-Match": tag}, timeout=10)
@@ -122,7 +121,7 @@ def test_a_long_poll_for_a_finished_job_returns_immediately(api: httpx.Client, d
 def test_many_concurrent_long_polls_do_not_block_other_requests(
     live_settings: Settings, publishing_database: Database
 ) -> None:
-    running = [factories.running(publishing_database) for _ in range(50)]
+    running = [queue_driver.running(publishing_database) for _ in range(50)]
     with (
         running_app(create_app(live_settings)) as api,
         ThreadPoolExecutor(len(running)) as threads,
@@ -131,6 +130,6 @@ def test_many_concurrent_long_polls_do_not_block_other_requests(
         waiting = [long_poll(client, threads, attempt.job_id) for attempt in running]
         assert api.get("/readyz").status_code == 200
         for attempt in running:
-            publishing_database.write(partial(attempts.cancel_attempt, attempt=attempt))
+            queue_driver.report_cancelled(publishing_database, attempt)
 
         assert {poll.result().json()["state"] for poll in waiting} == {"cancelled"}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import BatchAction, JobOrder, WaitingFor
-from tests.support import factories
+from tests.support import queue_driver, registry
 from tests.support.servers import RedisServer
 from trainshed import Client
 from trainshed.cli.main import app
@@ -53,7 +53,7 @@ def _messages(redis: RedisServer, queue: str = "default") -> int:
 
 
 def test_jobs_are_edited_cloned_listed_and_deleted(server: Client, database: Database) -> None:
-    ended = factories.failed(database, name="first", tags=("a",))
+    ended = queue_driver.failed(database, name="first", tags=("a",))
     assert server.edit(ended, tags=("b",)).tags == ("b",)
     clone = server.clone(ended, epochs=9, name="second")
     assert [job.id for job in server.jobs(tag="b", sort=JobOrder.OLDEST, page_size=1)] == [ended, clone.id]
@@ -63,7 +63,7 @@ def test_jobs_are_edited_cloned_listed_and_deleted(server: Client, database: Dat
 
 
 def test_a_batch_returns_the_status_of_each_job(server: Client, database: Database) -> None:
-    ended, queued = factories.failed(database), factories.submitted(database)
+    ended, queued = queue_driver.failed(database), queue_driver.submit(database)
     first, second = server.batch(BatchAction.RETRY, [ended, queued])
     assert (first.status, second.status) == (202, 409)
     assert first.new_id is not None
@@ -73,11 +73,11 @@ def test_a_batch_returns_the_status_of_each_job(server: Client, database: Databa
 def test_resuming_a_queue_sends_its_queued_jobs(
     server: Client, database: Database, redis: RedisServer
 ) -> None:
-    factories.worker(database)
-    job_id = factories.submitted(database)
+    registry.worker(database)
+    job_id = queue_driver.submit(database)
     assert server.pause("default").paused
     with pytest.raises(AssertionError, match="could not be claimed"):
-        factories.claimed(database, job_id)
+        queue_driver.claim(database, job_id)
     assert server.job(job_id).waiting_for is WaitingFor.PAUSED
     assert _messages(redis) == 0
 
@@ -85,11 +85,11 @@ def test_resuming_a_queue_sends_its_queued_jobs(
 
     assert _messages(redis) == 1
     assert server.job(job_id).waiting_for is None
-    factories.claimed(database, job_id)
+    queue_driver.claim(database, job_id)
 
 
 def test_a_worker_is_drained_and_undrained(server: Client, database: Database) -> None:
-    name = factories.worker(database, id="host:1")
+    name = registry.worker(database, id="host:1")
     assert server.drain(name).state == "draining"
     assert [(worker.id, worker.state) for worker in server.workers()] == [(name, "draining")]
     assert server.undrain(name).state == "online"
@@ -98,7 +98,7 @@ def test_a_worker_is_drained_and_undrained(server: Client, database: Database) -
 
 
 def test_the_command_line_lists_jobs_by_filters(cli: CommandLine, database: Database) -> None:
-    first, second = factories.failed(database, name="Wide"), factories.submitted(database, tags=("t",))
+    first, second = queue_driver.failed(database, name="Wide"), queue_driver.submit(database, tags=("t",))
     assert [job["id"] for job in cli.json("jobs", "--state", "failed", "--name", "wide")] == [str(first)]
     assert [job["id"] for job in cli.json("jobs", "--tag", "t", "--after", "2020-01-01")] == [str(second)]
     assert len(cli.json("jobs", "--state", "failed", "--state", "queued", "--sort", "created_at")) == 2
@@ -106,10 +106,10 @@ def test_the_command_line_lists_jobs_by_filters(cli: CommandLine, database: Data
 
 
 def test_the_command_line_edits_clones_and_deletes(cli: CommandLine, database: Database) -> None:
-    job_id = factories.failed(database, name="old", tags=("a",))
+    job_id = queue_driver.failed(database, name="old", tags=("a",))
     assert cli.json("edit", job_id, "--name", "", "--tag", "b")["tags"] == ["b"]
     assert "has name (none), tags (none)" in cli.run("edit", job_id, "--tag", "").stderr
-    waiting = factories.submitted(database)
+    waiting = queue_driver.submit(database)
     assert (
         "queue gpu, priority high" in cli.run("edit", waiting, "--queue", "gpu", "--priority", "high").stderr
     )
@@ -118,13 +118,13 @@ def test_the_command_line_edits_clones_and_deletes(cli: CommandLine, database: D
     clone = cli.json("clone", job_id, *changed, "--name", "new", "--detach")
     assert (clone["spec"]["epochs"], clone["spec"]["optimizer"], clone["name"]) == (9, "sgd", "new")
     assert cli.json("delete", job_id, "--yes") == {"deleted": [str(job_id)], "failed": []}
-    cancelled = factories.cancelled(database)
+    cancelled = queue_driver.cancelled(database)
     assert cli.run("delete", cancelled, "--yes").stderr == "1 job deleted.\n"
 
 
 def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database: Database) -> None:
-    name = factories.worker(database)
-    job_id = factories.submitted(database)
+    name = registry.worker(database)
+    job_id = queue_driver.submit(database)
     assert "0/1" in cli.run("workers").stdout
     assert cli.run("workers", "drain", name).stderr == f"Worker {name} is drained: safe to stop.\n"
     assert cli.json("workers")[0]["state"] == "draining"
@@ -140,7 +140,7 @@ def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database:
 
 
 def test_a_queue_that_nothing_names_is_not_created_by_mistake(api: httpx.Client, database: Database) -> None:
-    factories.worker(database, queues=("default",))
+    registry.worker(database, queues=("default",))
     for command in (["pause"], ["resume"], ["shares"], ["limit"]):
         number = ["3"] if command == ["limit"] else []
         arguments = ["queues", *command, "defualt", *number, "--url", str(api.base_url)]
@@ -153,10 +153,10 @@ def test_a_queue_that_nothing_names_is_not_created_by_mistake(api: httpx.Client,
 def test_many_jobs_are_chosen_by_their_queue_sweep_tag_and_state(
     cli: CommandLine, database: Database
 ) -> None:
-    in_queue = [factories.submitted(database, queue="gpu") for _ in range(2)]
-    sweep_id, in_sweep = factories.sweep(database, epochs=[1, 2, 3])
-    tagged = factories.submitted(database, tags=("old",))
-    other = factories.submitted(database)
+    in_queue = [queue_driver.submit(database, queue="gpu") for _ in range(2)]
+    sweep_id, in_sweep = queue_driver.submit_sweep(database, epochs=[1, 2, 3])
+    tagged = queue_driver.submit(database, tags=("old",))
+    other = queue_driver.submit(database)
 
     cli.run("cancel", "--queue", "gpu", "--yes")
     cli.run("cancel", "--sweep", str(sweep_id)[-8:], "--yes")

@@ -13,7 +13,7 @@ from api import services
 from api.app import create_app
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import queue_driver, registry
 from tests.support.injected_errors import OUTAGES, injected
 from tests.support.servers import PostgresServer, running_app
 
@@ -35,10 +35,10 @@ def impatient_api(
 
 def _requests(database: Database) -> list[tuple[str, str, Any]]:
     """A request for each operation that reads or writes the database."""
-    finished, model = factories.succeeded(database)
-    queued, job, other = factories.submitted(database), f"/v1/jobs/{finished}", factories.failed(database)
+    finished, model = queue_driver.succeeded(database)
+    queued, job, other = queue_driver.submit(database), f"/v1/jobs/{finished}", queue_driver.failed(database)
     unknown = UUID(int=1)
-    factories.worker(database)
+    registry.worker(database)
     return [
         ("GET", "/v1/jobs", None),
         ("GET", "/v1/jobs/counts", None),
@@ -103,7 +103,7 @@ def test_each_operation_is_unavailable_in_an_outage_and_available_after_it(
 def test_each_error_of_an_outage_is_answered_with_503(
     impatient_api: httpx.Client, database: Database
 ) -> None:
-    job = f"/v1/jobs/{factories.failed(database)}"
+    job = f"/v1/jobs/{queue_driver.failed(database)}"
     for sqlstate in OUTAGES:
         why = _REASONS.get(sqlstate, "unavailable")
         with injected(sqlstate):
@@ -118,7 +118,7 @@ def test_each_error_of_an_outage_is_answered_with_503(
 def test_a_read_only_postgresql_serves_reads_and_refuses_writes_with_503(
     impatient_api: httpx.Client, database: Database, postgres_server: PostgresServer
 ) -> None:
-    job = f"/v1/jobs/{factories.failed(database)}"
+    job = f"/v1/jobs/{queue_driver.failed(database)}"
     postgres_server.set_read_only(True)
     try:
         assert impatient_api.get(job).status_code == 200
@@ -134,7 +134,7 @@ def test_a_read_only_postgresql_serves_reads_and_refuses_writes_with_503(
 def test_a_locked_sqlite_file_serves_reads_and_refuses_writes_with_503(
     impatient_api: httpx.Client, database: Database
 ) -> None:
-    job = f"/v1/jobs/{factories.failed(database)}"
+    job = f"/v1/jobs/{queue_driver.failed(database)}"
     other = sqlite3.connect(str(database.engine.url.database), isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     assert impatient_api.get(job).status_code == 200
@@ -155,7 +155,7 @@ def _batch_results(api: httpx.Client, action: str, *ids: UUID) -> list[tuple[int
 def test_a_batch_goes_on_after_a_job_that_meets_an_unexpected_error(
     impatient_api: httpx.Client, database: Database
 ) -> None:
-    failed, queued = factories.failed(database), factories.submitted(database)
+    failed, queued = queue_driver.failed(database), queue_driver.submit(database)
     with injected("XX000", "DELETE FROM jobs") as injection:
         results = _batch_results(impatient_api, "delete", failed, queued)
     assert results == [(500, "/problems/internal"), (409, "/problems/job-not-finished")]
@@ -166,7 +166,7 @@ def test_a_batch_goes_on_after_a_job_that_meets_an_unexpected_error(
 def test_a_batch_says_what_was_done_before_an_outage_and_tries_no_more(
     impatient_api: httpx.Client, database: Database
 ) -> None:
-    queued, *failed = factories.submitted(database), *(factories.failed(database) for _ in range(3))
+    queued, *failed = queue_driver.submit(database), *(queue_driver.failed(database) for _ in range(3))
     with injected("57P03", "DELETE FROM jobs") as injection:
         results = _batch_results(impatient_api, "delete", queued, *failed)
     unavailable = (503, "/problems/database-unavailable")

@@ -13,7 +13,7 @@ from api.app import create_app
 from api.jobs import rendered
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.fakes import MonotonicClock
 from tests.support.servers import NO_TLS, running_app
 from tests.support.waiting import wait_until
@@ -33,7 +33,7 @@ def test_redis_announces_what_another_process_has_changed(
     apis: list[httpx.Client], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendered, "monotonic", MonotonicClock())  # nothing is compared with the database
-    path, (here, there), numbers = f"/v1/jobs/{factories.failed(database)}", apis, count()
+    path, (here, there), numbers = f"/v1/jobs/{queue_driver.failed(database)}", apis, count()
     assert here.get(path).json()["name"] is None
 
     def change_and_poll() -> bool:  # again until this process has subscribed
@@ -47,7 +47,7 @@ def test_redis_announces_what_another_process_has_changed(
 
 def test_no_poll_after_a_change_returns_what_was_before(apis: list[httpx.Client], database: Database) -> None:
     """Others poll all the time, so that responses are rendered while the job changes."""
-    path, api, stop = f"/v1/jobs/{factories.failed(database)}", apis[0], Event()
+    path, api, stop = f"/v1/jobs/{queue_driver.failed(database)}", apis[0], Event()
 
     def poll() -> int:
         versions = [0]
@@ -72,7 +72,7 @@ def test_no_poll_after_a_change_returns_what_was_before(apis: list[httpx.Client]
 def test_client_reads_its_own_change_through_either_process(
     apis: list[httpx.Client], database: Database
 ) -> None:
-    path = f"/v1/jobs/{factories.failed(database)}"
+    path = f"/v1/jobs/{queue_driver.failed(database)}"
     for number in range(CHANGES):
         writer, reader = apis if number % 2 else reversed(apis)
         assert reader.get(path).status_code == 200

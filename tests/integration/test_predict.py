@@ -18,7 +18,7 @@ from api.app import create_app
 from shared.datasets import catalog
 from shared.schemas import ModelFormat, TrainSpec
 from shared.settings import Settings
-from tests.support import factories, tfjs
+from tests.support import factories, queue_driver, tfjs
 from tests.support.databases import migrate, open_database
 from tests.support.servers import running_app
 from tests.support.synthetic import RecordingMonitor
@@ -59,7 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]
         files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx},
     )
     with open_database(migrate(settings.effective_database_url)) as database:
-        factories.succeed(database, factories.running(database, spec=spec), stored)
+        queue_driver.succeed(database, queue_driver.running(database, spec=spec), stored)
     (folder / "model.keras").write_bytes(model.keras)
     data = catalog.load("mnist", settings)
     with running_app(create_app(settings)) as client:

@@ -1,7 +1,6 @@
 """Each operation of the API with each kind of key: the table of `docs/rights.md`."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +10,9 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys, job_edits
-from shared.store.api_keys import NewApiKey
 from tests.contract.world import World, populate
-from tests.support import factories, rights_page
+from tests.support import factories, queue_driver, registry, rights_page
+from tests.support.registry import NewApiKey
 from tests.support.rights_page import KEYS
 
 _URL = "https://example.invalid/"
@@ -29,41 +27,37 @@ class _Stored:
     def __init__(self, database: Database, world: World, keys: dict[str, NewApiKey]) -> None:
         self._database, self.world, self.keys = database, world, keys
 
-    def _own(self, job_id: UUID) -> UUID:
-        return factories.set_columns(self._database, job_id, api_key_id=self.keys["own submit"].id)
+    @property
+    def _own_id(self) -> UUID:
+        return self.keys["own submit"].id
 
     def queued(self) -> UUID:
-        return self._own(factories.submitted(self._database))
+        return queue_driver.submit(self._database, key_id=self._own_id)
 
     def finished(self) -> UUID:
-        job_id = self.queued()
-        self._database.write(partial(job_edits.request_cancel, job_id=job_id))
-        return job_id
+        return queue_driver.cancelled(self._database, key_id=self._own_id)
 
     def model(self) -> UUID:
-        model = factories.make_model()
-        factories.succeed(self._database, factories.claimed(self._database, self.queued()).attempt, model)
+        attempt, model = queue_driver.running(self._database, key_id=self._own_id), factories.make_model()
+        queue_driver.succeed(self._database, attempt, model)
         return model.id
 
     def sweep(self) -> UUID:
-        sweep_id, jobs = factories.sweep(self._database, seed=[1, 2])
-        for job_id in jobs:
-            self._own(job_id)
-        return sweep_id
+        return queue_driver.submit_sweep(self._database, key_id=self._own_id, seed=[1, 2])[0]
 
     def webhook(self) -> UUID:
-        return factories.webhook(self._database, _URL)
+        return registry.webhook(self._database, _URL)
 
     def delivery(self) -> str:
         webhook_id = self.webhook()
-        delivery_id = factories.webhook_test(self._database, webhook_id)
+        delivery_id = registry.webhook_test(self._database, webhook_id)
         return f"/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"
 
     def worker(self) -> str:
-        return factories.worker(self._database, id=f"worker {uuid7()}")
+        return registry.worker(self._database, id=f"worker {uuid7()}")
 
     def key(self) -> UUID:
-        return _create_key(self._database, "a key of nobody", Scope.READ).id
+        return registry.api_key(self._database, "a key of nobody").id
 
 
 Recipe = Callable[[_Stored], tuple[str, Any]]
@@ -168,17 +162,11 @@ RECIPES: dict[str, Recipe] = {
 OPERATIONS = rights_page.scopes()
 
 
-def _create_key(database: Database, name: str, scope: Scope, team: str | None = None) -> NewApiKey:
-    key = NewApiKey.draw()
-    database.write(partial(api_keys.create, key=key, name=name, scope=scope, team=team))
-    return key
-
-
 @pytest.fixture
 def stored(database: Database) -> _Stored:
     """A database that holds something of everything, and a key for each column of the table but the first."""
     keys = {
-        name: _create_key(database, name, _SCOPES.get(name, Scope.SUBMIT), _TEAMS.get(name))
+        name: registry.api_key(database, name, _SCOPES.get(name, Scope.SUBMIT), team=_TEAMS.get(name))
         for name in KEYS[1:]
     }
     return _Stored(database, populate(database, 2), keys)

@@ -26,18 +26,11 @@ from shared.store.idempotency import Idempotency
 from shared.store.submissions import NewJob
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
+from tests.support import queue_driver
 from tests.support.databases import TABLES
-from tests.support.factories import (
-    claim_next,
-    claimed,
-    make_epoch,
-    make_model,
-    make_new_job,
-    make_progress,
-    make_worker_info,
-    submitted,
-)
+from tests.support.factories import make_epoch, make_model, make_new_job, make_progress, make_worker_info
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import claim_next
 from tests.support.stored import all_rows
 
 Work = Callable[[Session], Any]
@@ -209,7 +202,7 @@ def _in_threads(count: int, act: Callable[[int], T]) -> list[T]:
 
 def test_one_of_many_concurrent_claims_succeeds(database: Database) -> None:
     # as when more workers were woken up than there are jobs
-    job_id = submitted(database)
+    job_id = queue_driver.submit(database)
     claims = _in_threads(20, lambda number: claim_next(database, owner=f"worker/{number}"))
     assert [claim.attempt for claim in claims if claim is not None] == [AttemptId(job_id, 1)]
     assert database.read(lambda session: session.scalar(select(func.count()).select_from(Attempt))) == 1
@@ -217,7 +210,7 @@ def test_one_of_many_concurrent_claims_succeeds(database: Database) -> None:
 
 
 def test_each_of_many_concurrent_claims_gets_another_job(database: Database) -> None:
-    job_ids = [submitted(database) for _ in range(40)]
+    job_ids = [queue_driver.submit(database) for _ in range(40)]
 
     def claim_all(number: int) -> list[UUID]:
         claimed = []
@@ -232,7 +225,7 @@ def test_each_of_many_concurrent_claims_gets_another_job(database: Database) -> 
 
 
 def test_claims_do_not_wait_for_each_other(postgresql: Database) -> None:
-    first, second = submitted(postgresql), submitted(postgresql)
+    first, second = queue_driver.submit(postgresql), queue_driver.submit(postgresql)
     with Session(postgresql.engine) as held:
         assert (claim := _claim(held, "worker-2/1", now=FrozenClock(datetime.now(UTC)))) is not None
         assert claim.attempt.job_id == first
@@ -310,7 +303,7 @@ def test_concurrent_recoveries_never_wait_for_each_other(postgresql: Database) -
 
 def _released_after_a_cancel(database: Database) -> UUID:
     """A queued job with a cancel request that its worker did not see before it released the job."""
-    attempt = claimed(database, submitted(database)).attempt
+    attempt = queue_driver.claim(database, queue_driver.submit(database)).attempt
     database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
     database.write(lambda session: attempts.release(session, attempt))
     return attempt.job_id
@@ -318,7 +311,7 @@ def _released_after_a_cancel(database: Database) -> UUID:
 
 def _expired(database: Database, owner: str) -> UUID:
     """A running job whose lease has expired."""
-    return claimed(database, submitted(database), owner=owner, lease_s=-1).attempt.job_id
+    return queue_driver.claim(database, queue_driver.submit(database), owner=owner, lease_s=-1).attempt.job_id
 
 
 def test_concurrent_writers_and_readers_get_no_lock_errors(database: Database) -> None:
@@ -326,7 +319,7 @@ def test_concurrent_writers_and_readers_get_no_lock_errors(database: Database) -
         count = 0
         for _ in range(10):
             if number % 2:
-                submitted(database)
+                queue_driver.submit(database)
             else:
                 count += len(database.read(all_rows)["jobs"])
         return count

@@ -17,19 +17,15 @@ from shared.store.progress import Progress
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
-    claimed,
     make_epoch,
     make_evaluate_spec,
     make_evaluation,
     make_model,
     make_new_job,
     make_progress,
-    record,
-    running,
-    submitted,
-    succeeded,
 )
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import claim, record, running, submit, succeeded
 from tests.support.stored import all_rows
 
 Write = Callable[[Session, AttemptId], Any]
@@ -102,7 +98,7 @@ def _reaped(database: Database, attempt: AttemptId, max_crashes: int = 3) -> Non
 
 def _reclaimed(database: Database, attempt: AttemptId) -> None:
     _reaped(database, attempt)
-    claimed(database, attempt.job_id, owner="worker-2/1")
+    claim(database, attempt.job_id, owner="worker-2/1")
 
 
 def _failed_by_the_reaper(database: Database, attempt: AttemptId) -> None:
@@ -116,13 +112,13 @@ def _cancelled_by_the_reaper(database: Database, attempt: AttemptId) -> None:
 
 def _reclaimed_and_succeeded(database: Database, attempt: AttemptId) -> None:
     _reaped(database, attempt)
-    second = claimed(database, attempt.job_id, owner="worker-2/1").attempt
+    second = claim(database, attempt.job_id, owner="worker-2/1").attempt
     database.write(lambda session: attempts.succeed_training(session, second, make_model()))
 
 
 def _reclaimed_and_released(database: Database, attempt: AttemptId) -> None:
     _reaped(database, attempt)
-    second = claimed(database, attempt.job_id, owner="worker-2/1").attempt
+    second = claim(database, attempt.job_id, owner="worker-2/1").attempt
     database.write(lambda session: attempts.release(session, second))
 
 
@@ -168,7 +164,7 @@ def test_a_repeated_end_of_an_attempt_does_not_affect_the_next_attempt(
     attempt = running(database)
     record(database, attempt, 1)
     _run(database, name, attempt)
-    claimed(database, attempt.job_id, owner="worker-2/1")
+    claim(database, attempt.job_id, owner="worker-2/1")
     before = database.read(all_rows)
     _run(database, name, attempt)
     assert database.read(all_rows) == before
@@ -189,9 +185,9 @@ def test_a_repeated_claim_returns_the_same_attempt(database: Database, epochs: i
     earlier = running(database)
     record(database, earlier, epochs)
     database.write(lambda session: attempts.release(session, earlier))
-    first = claimed(database, earlier.job_id, owner="worker-2/1")
+    first = claim(database, earlier.job_id, owner="worker-2/1")
     once = database.read(all_rows)
-    assert claimed(database, earlier.job_id, owner="worker-2/1") == first
+    assert claim(database, earlier.job_id, owner="worker-2/1") == first
     assert (first.checkpoint is None) == (epochs == 0)
     assert database.read(all_rows) == once
 
@@ -211,7 +207,7 @@ def test_storing_an_evaluation_again_is_idempotent(database: Database) -> None:
 
 @pytest.mark.parametrize("state", ["queued", "running"])
 def test_a_repeated_cancel_request_is_idempotent(database: Database, state: str) -> None:
-    job_id = submitted(database) if state == "queued" else running(database).job_id
+    job_id = submit(database) if state == "queued" else running(database).job_id
     database.write(lambda session: job_edits.request_cancel(session, job_id))
     once = database.read(all_rows)
     database.write(lambda session: job_edits.request_cancel(session, job_id))

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from api.app import create_app
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.hostile_texts import TEXTS
 from tests.support.servers import running_app
 
@@ -85,7 +85,7 @@ def _targets(job: str, text: str) -> list[tuple[str, str]]:
 @example(text="\ud800")
 @example(text="\U0010ffff" * 200)
 def test_any_text_is_stored_or_refused(guarded_api: httpx.Client, database: Database, text: str) -> None:
-    finished, model = factories.succeeded(database)
+    finished, model = queue_driver.succeeded(database)
     job, of_model = f"/v1/jobs/{finished}", f"/v1/models/{model.id}"
     for method, path, body in _bodies(job, of_model, text):
         content = json.dumps(body)
@@ -100,7 +100,7 @@ def test_any_text_is_stored_or_refused(guarded_api: httpx.Client, database: Data
 
 
 def test_any_header_is_accepted_or_refused(guarded_api: httpx.Client, database: Database) -> None:
-    job = f"/v1/jobs/{factories.failed(database)}"
+    job = f"/v1/jobs/{queue_driver.failed(database)}"
     values = (b"\x7f", b"\xff\xfe", b"\xed\xa0\x80", b"x" * 300, b"\xc3\xa9", b'"\t"')
     for name, value in product(("Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID"), values):
         headers = [(name.encode(), value)]

@@ -14,7 +14,7 @@ from shared.datasets import catalog
 from shared.db.engine import Database
 from shared.schemas import ModelFormat, ModelKind
 from shared.settings import Settings
-from tests.support import factories, tfjs
+from tests.support import factories, queue_driver, tfjs
 from tests.support.onnx_models import make_readable_model
 from tests.support.servers import running_app
 
@@ -44,7 +44,7 @@ def test_tensorflow_js_loads_a_model_and_predicts_what_onnx_runtime_predicts(
 ) -> None:
     spec = factories.make_spec(dataset="digits", model=kind)
     model = make_readable_model(spec)
-    factories.succeed(database, factories.running(database, spec=spec), model)
+    queue_driver.succeed(database, queue_driver.running(database, spec=spec), model)
     images = np.divide(catalog.load("digits", settings).test_images[:100], 255, dtype=np.float32)
 
     loaded = tfjs.predict(
@@ -61,7 +61,7 @@ def test_tensorflow_js_has_the_codelabs_layers(
     tensorflow_js: Path, api: httpx.Client, database: Database
 ) -> None:
     model = make_readable_model(factories.make_spec())
-    factories.succeed(database, factories.running(database), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     api.patch(
         f"/v1/models/{model.id}",
         json={"alias": "champion"},

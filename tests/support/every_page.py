@@ -3,16 +3,9 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import update
-from sqlalchemy.orm import Session
-
 from shared.db.engine import Database
-from shared.db.tables import Sweep, WebhookDelivery
-from shared.schemas import LogLevel, ModelPatch
-from shared.store import attempts, job_logs, models, outbox
-from shared.store.job_logs import Line
-from shared.store.transitions import AttemptFailure
-from tests.support import factories
+from shared.schemas import LogLevel
+from tests.support import factories, queue_driver, registry
 from tests.support.onnx_models import make_readable_model
 
 TABS = ("training", "evaluation", "input", "model", "timeline", "logs", "config")
@@ -27,19 +20,18 @@ def fill(database: Database, text: str = "a text") -> dict[str, str]:
     Args:
         text: what people and programs write: names, tags, descriptions, devices, errors, log lines.
     """
-    factories.one_of_each_state(database)
-    factories.worker(database, lost_after_s=3_600.0)
-    factories.worker(database, id="gpu:7", devices=[text], slots=2, lost_after_s=3_600.0)
+    queue_driver.one_of_each_state(database)
+    registry.worker(database, lost_after_s=3_600.0)
+    registry.worker(database, id="gpu:7", devices=[text], slots=2, lost_after_s=3_600.0)
     words = {"name": text, "tags": [text[:60]]}
-    running = factories.running(database, **words)
-    factories.record(database, running, 2)
+    running = queue_driver.running(database, **words)
+    queue_driver.record(database, running, 2)
     finished, model = _finished(database, **words)
     other, other_model = _finished(database, **words)
-    database.write(lambda session: models.patch(session, model, ModelPatch(description=text)))
+    registry.change_model(database, model, description=text)
     failed = _failed(database, text)
     _dead_delivery(database, text)
-    sweep, _ = factories.sweep(database, learning_rate=(0.001, 0.01), batch_size=(32, 64))
-    database.write(lambda session: session.execute(update(Sweep).values(name=text)))
+    sweep, _ = queue_driver.submit_sweep(database, text, learning_rate=(0.001, 0.01), batch_size=(32, 64))
     return {
         "overview": "/",
         "jobs": "/jobs",
@@ -70,26 +62,23 @@ def fill(database: Database, text: str = "a text") -> dict[str, str]:
 def _finished(database: Database, **words: object) -> tuple[UUID, UUID]:
     """Store a training that has succeeded; return the ids of the job and of its model."""
     spec = factories.make_spec(dataset="digits")  # which needs no download
-    attempt, model = factories.running(database, spec=spec, **words), make_readable_model(spec)
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, model)
+    attempt, model = queue_driver.running(database, spec=spec, **words), make_readable_model(spec)
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, model)
     return attempt.job_id, model.id
 
 
 def _dead_delivery(database: Database, text: str) -> None:
-    hook = factories.webhook(database, "https://example.invalid/?<b>", description=text)
-    delivery_id = factories.webhook_test(database, hook)
-
-    def give_up(session: Session) -> None:
-        outbox.gone(session, session.get_one(WebhookDelivery, delivery_id), text)
-
-    database.write(give_up)
+    hook = registry.webhook(database, "https://example.invalid/?<b>", description=text)
+    registry.webhook_test(database, hook)
+    registry.give_up(database, text)
 
 
 def _failed(database: Database, text: str) -> UUID:
-    claim = factories.claimed(database, factories.submitted(database), worker=_GONE)
-    attempt, failure = claim.attempt, AttemptFailure("internal", text)
-    line = Line(1, datetime.now(UTC), LogLevel.ERROR, text, {"file": text})
-    database.write(lambda session: job_logs.append(session, {attempt: [line]}))
-    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
+    attempt = queue_driver.claim(database, queue_driver.submit(database), worker=_GONE).attempt
+    line = factories.make_line(
+        at=datetime.now(UTC), level=LogLevel.ERROR, message=text, fields={"file": text}
+    )
+    queue_driver.log(database, attempt, [line])
+    queue_driver.fail(database, attempt, message=text)
     return attempt.job_id

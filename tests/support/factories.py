@@ -1,25 +1,19 @@
-"""Factories: valid objects with defaults, and rows in any state; a test overrides what matters to it.
+"""Factories: valid values with defaults, which are stored nowhere; a test overrides what matters to it."""
 
-`make_...` builds a value; a participle (`submitted`, `running`, `failed`) stores a job in that state.
-"""
-
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import product
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
-from shared.db.clock import Now, database_now
-from shared.db.engine import Database
-from shared.db.tables import Job, Worker
+from shared.db.clock import database_now
+from shared.db.tables import Worker
 from shared.formats.weights import parameter_count, to_bytes
-from shared.lifecycle import JobKind, JobState, Phase
+from shared.lifecycle import JobKind, Phase
 from shared.schemas import (
     ClassResult,
     EpochMetrics,
@@ -28,21 +22,18 @@ from shared.schemas import (
     EvaluateSpec,
     EvaluationResult,
     LayerSummary,
+    LogLevel,
     Misclassified,
     ModelFormat,
     ModelKind,
     TrainJobCreate,
     TrainSpec,
-    WebhookCreate,
 )
 from shared.settings import Settings
-from shared.store import attempts, claims, job_edits, webhooks
-from shared.store.claims import Claim
+from shared.store.job_logs import Line
 from shared.store.progress import Milestone, Progress
-from shared.store.results import NewModel
-from shared.store.submissions import NewJob, NewJobs, NewSweep
-from shared.store.submit import submit_job, submit_jobs
-from shared.store.transitions import AttemptFailure, AttemptId
+from shared.store.results import NewModel as NewModel
+from shared.store.submissions import NewJob
 from shared.store.workers import WorkerInfo
 from tests.support.predictions import make_predictions
 
@@ -177,53 +168,11 @@ def make_model(**overrides: Any) -> NewModel:
     return NewModel(**{**values, **overrides})
 
 
-def submitted(database: Database, **overrides: Any) -> UUID:
-    """Store a queued job and return its id."""
-    new = make_new_job(**overrides)
-    database.write(lambda session: submit_job(session, new))
-    return new.id
-
-
-def claim_next(
-    database: Database,
-    *queues: str,
-    worker: str = "worker-1",
-    owner: str | None = None,
-    lease_s: float = 30.0,
-    now: Now = database_now,
-) -> Claim | None:
-    """Have a worker claim the next job of the queues, by default `default`."""
-    claim = partial(claims.claim, queues=queues or ["default"], lease_s=lease_s, now=now)
-    info = make_worker_info(name=worker)
-    return database.write(partial(claim, worker=info, owner=owner or f"{worker}/{uuid7()}"))
-
-
-def claimed(database: Database, job_id: UUID, **overrides: Any) -> Claim:
-    """Have a worker claim a job as if it were the first of its queue, with overrides of `claim_next`."""
-    queue = database.read(lambda session: session.get_one(Job, job_id)).queue
-    set_columns(database, job_id, place=0.0)
-    claim = claim_next(database, queue, **overrides)
-    assert claim is not None, f"job {job_id} could not be claimed"
-    assert claim.attempt.job_id == job_id, f"job {claim.attempt.job_id} was claimed before job {job_id}"
-    return claim
-
-
-def claimed_before_all(database: Database, job_id: UUID, worker: str = "worker-1") -> AttemptId:
-    """Have a worker claim a job as one that gets another's slot, whatever is before it."""
-    info, owner = make_worker_info(name=worker), f"{worker}/{uuid7()}"
-    claim = partial(claims.claim, queues=[], worker=info, owner=owner, lease_s=30.0, before_all=job_id)
-    claimed = database.write(claim)
-    assert claimed is not None
-    return claimed.attempt
-
-
-def running(database: Database, **overrides: Any) -> AttemptId:
-    """Store a job and have a worker claim it."""
-    return claimed(database, submitted(database, **overrides)).attempt
-
-
 def make_progress(
-    *reached: Phase | EpochMetrics, state: bytes = b"the state after it", keep_weights: bool = False
+    *reached: Phase | EpochMetrics,
+    state: bytes = b"the state after it",
+    keep_weights: bool = False,
+    versions: Mapping[str, str] | None = None,
 ) -> Progress:
     """Progress that is not stored yet, made at this moment."""
     milestones = (
@@ -232,80 +181,22 @@ def make_progress(
         else Milestone(each)
         for each in reached
     )
-    return Progress(tuple(milestones), state)
+    return Progress(tuple(milestones), state, versions)
+
+
+def make_line(number: int = 1, **overrides: Any) -> Line:
+    """A line of an attempt's log."""
+    values: dict[str, Any] = {
+        "at": datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC),
+        "level": LogLevel.INFO,
+    }
+    values |= {"message": f"line {number}", "fields": {"epoch": number}}
+    return Line(number, **{**values, **overrides})
 
 
 def make_epoch_weights(epoch: int) -> bytes:
     """The bytes of the weights of a `cnn` after an epoch: all of them equal."""
     return to_bytes(np.full(parameter_count(ModelKind.CNN), epoch + 0.5, np.float32))
-
-
-def record(
-    database: Database, attempt: AttemptId, epochs: int, *, first: int = 0, keep_weights: bool = False
-) -> None:
-    """Record some epochs, each in a transaction of its own."""
-    for epoch in map(make_epoch, range(first, first + epochs)):
-        record_progress(database, attempt, make_progress(epoch, keep_weights=keep_weights))
-
-
-def record_progress(database: Database, attempt: AttemptId, progress: Progress) -> None:
-    """Record progress of an attempt."""
-    database.write(partial(attempts.record, attempt=attempt, progress=progress, lease_s=30.0))
-
-
-def succeed(database: Database, attempt: AttemptId, model: NewModel) -> None:
-    """Report that a training job's attempt has succeeded."""
-    database.write(lambda session: attempts.succeed_training(session, attempt, model))
-
-
-def succeeded(database: Database, **overrides: Any) -> tuple[UUID, NewModel]:
-    """Store a training job that has succeeded after 3 epochs; return its id and its model."""
-    attempt, model = running(database, **overrides), make_model()
-    record(database, attempt, 3)
-    succeed(database, attempt, model)
-    return attempt.job_id, model
-
-
-def failed(database: Database, **overrides: Any) -> UUID:
-    """Store a job that has failed."""
-    attempt, failure = running(database, **overrides), AttemptFailure("internal", "it broke")
-    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
-    return attempt.job_id
-
-
-def cancelled(database: Database, **overrides: Any) -> UUID:
-    """Store a job that was cancelled while it was queued."""
-    job_id = submitted(database, **overrides)
-    database.write(lambda session: job_edits.request_cancel(session, job_id))
-    return job_id
-
-
-def one_of_each_state(database: Database) -> dict[JobState, UUID]:
-    """Store a job in every state; return their ids."""
-    return {
-        JobState.QUEUED: submitted(database),
-        JobState.RUNNING: running(database).job_id,
-        JobState.SUCCEEDED: succeeded(database)[0],
-        JobState.FAILED: failed(database),
-        JobState.CANCELLED: cancelled(database),
-    }
-
-
-def sweep(database: Database, **parameters: Sequence[Any]) -> tuple[UUID, list[UUID]]:
-    """Store a sweep with a queued job for each combination of values; return its id and theirs."""
-    sweep_id = uuid7()
-    combinations = [dict(zip(parameters, values, strict=True)) for values in product(*parameters.values())]
-    jobs = [make_new_job(spec=make_spec(**values), sweep_id=sweep_id) for values in combinations]
-    request = {"strategy": "grid", "parameters": {name: list(values) for name, values in parameters.items()}}
-    new = NewJobs(jobs, None, NewSweep(sweep_id, None, request))
-    database.write(lambda session: submit_jobs(session, [new]))
-    return sweep_id, [job.id for job in jobs]
-
-
-def set_columns(database: Database, job_id: UUID, **values: Any) -> UUID:
-    """Overwrite columns of a job's row; return the job's id."""
-    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(**values)))
-    return job_id
 
 
 def make_worker(**overrides: Any) -> Worker:
@@ -324,23 +215,3 @@ def make_worker(**overrides: Any) -> Worker:
         "lost_after_s": 45.0,
     }
     return Worker(**{**values, **overrides})
-
-
-def webhook(database: Database, url: str = "https://example.org/hook", **overrides: Any) -> UUID:
-    """Store a webhook and return its id."""
-    request, webhook_id = WebhookCreate.model_validate({"url": url, **overrides}), uuid7()
-    create = partial(webhooks.create, request=request, secret=webhooks.draw_secret())
-    database.write(lambda session: create(session, webhook_id))
-    return webhook_id
-
-
-def webhook_test(database: Database, webhook_id: UUID) -> UUID:
-    """Store a test of a webhook and return the delivery's id."""
-    return database.write(lambda session: webhooks.add_test(session, webhook_id)).id
-
-
-def worker(database: Database, **overrides: Any) -> str:
-    """Store a worker and return its id."""
-    row = make_worker(**overrides)
-    database.write(lambda session: session.add(row))
-    return row.id

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from api.prediction.layer_table import layer_table
 from shared.formats.weights import SHAPES, Weights, to_bytes
 from shared.schemas import ModelFormat, ModelKind, TrainSpec
-from shared.store.results import NewModel
 from tests.support import factories
+from tests.support.factories import NewModel
 from workers.mnist.onnx_file import to_onnx
 
 

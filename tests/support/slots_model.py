@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from shared.schemas import Priority
-from shared.store.transitions import AttemptId
+from tests.support.queue_driver import AttemptId
 
 MIN_RUN_S = 20.0
 _RANKS = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}

@@ -10,10 +10,15 @@ PACKAGES = ("api", "workers", "shared", "trainshed")
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40
 
-NO_DIFFERENCES: dict[str, list[str]] = {"not in the map": [], "no such module": [], "named twice": []}
-
 _MIGRATIONS = "shared/migrations/versions/"
 _UNIT = "tests/unit"
+_OF_THE_QUEUE = tuple(f"{_UNIT}/shared/{folder}/" for folder in ("store", "db", "migrations"))
+_STORE = (
+    *("attempts", "claims", "dependencies", "dependents", "dispatch", "group_commit", "idempotency"),
+    *("job_edits", "limits", "new_jobs", "places", "progress", "recovery", "results", "share_loads"),
+    *("shares", "submissions", "submit", "transitions", "waits", "yielding"),
+)
+_QUEUE = re.compile(rf"shared\.(db\.tables|store\.({'|'.join(_STORE)}))\b")
 
 
 def sources(root: Path, *folders: str) -> Iterator[tuple[str, ast.Module]]:
@@ -40,41 +45,40 @@ def root_modules(root: Path, package: str) -> set[str]:
     return {path.stem for path in (root / package).glob("*.py")} - {"__init__"}
 
 
+def folders(root: Path) -> set[str]:
+    """The product's folders that have modules."""
+    return {str(Path(path).parent) for path in modules(root)}
+
+
 def map_differences(root: Path, page: Path) -> dict[str, list[str]]:
-    """Modules that a page's tables omit, and lines of its tables that name no module."""
-    lines = re.findall(r"^\| `([\w/]+\.py)` \| .+ \|$", page.read_text(), flags=re.MULTILINE)
-    mapped, present = set(lines), set(modules(root))
+    """Folders of which a page's tables name no module, and lines of its tables that name no module."""
+    mapped = set(re.findall(r"^\| `([\w/]+\.py)` \| .+ \|$", page.read_text(), flags=re.MULTILINE))
     return {
-        "not in the map": sorted(present - mapped),
-        "no such module": sorted(mapped - present),
-        "named twice": sorted(line for line in mapped if lines.count(line) > 1),
+        "not in the map": sorted(folders(root) - {str(Path(path).parent) for path in mapped}),
+        "no such module": sorted(mapped.difference(modules(root))),
     }
 
 
-def untested(root: Path) -> list[str]:
-    """Modules without `test_<module>.py` or `test_<module>_<subject>.py` at the mirrored place."""
-    tested = {module for _, candidates in _unit_tests(root) for module in candidates}
-    return [module for module in modules(root) if module not in tested]
+def differences_of_tests(root: Path) -> dict[str, list[str]]:
+    """Folders of the product without unit tests, and folders of unit tests without a product's."""
+    tests = (root / _UNIT).glob("*/**/test_*.py")
+    tested = {path.parent.relative_to(root / _UNIT).as_posix() for path in tests}
+    return {
+        "not tested": sorted(folders(root) - tested),
+        "no such folder": sorted(tested - folders(root)),
+    }
 
 
-def tests_without_a_module(root: Path) -> list[str]:
-    """Test modules in the product's mirror that are named after neither a module nor their own package."""
-    present = set(modules(root))
-    return [
-        test
-        for test, candidates in _unit_tests(root)
-        if present.isdisjoint(candidates) and Path(test).stem != f"test_{Path(test).parent.name}"
-    ]
+def users_of_the_queue(root: Path) -> set[str]:
+    """Modules that import tables, or modules of the store in which jobs are made and change.
 
-
-def _unit_tests(root: Path) -> Iterator[tuple[str, set[str]]]:
-    """Each test module of the mirror, and the modules after which it may be named."""
-    for package in PACKAGES:
-        for path in sorted((root / _UNIT / package).rglob("test_*.py")):
-            words = path.stem.split("_")[1:]
-            folder = path.parent.relative_to(root / _UNIT).as_posix()
-            names = ("_".join(words[:count]) for count in range(1, len(words) + 1))
-            yield path.relative_to(root).as_posix(), {f"{folder}/{name}.py" for name in names}
+    Those of the tests of the store, of the tables and of the migrations are left out.
+    """
+    return {
+        path
+        for path, tree in sources(root, "tests")
+        if not path.startswith(_OF_THE_QUEUE) and any(map(_QUEUE.match, _imported(tree)))
+    }
 
 
 def helpers_among_unit_tests(root: Path) -> list[str]:
@@ -90,17 +94,17 @@ def imports_from_tests(root: Path) -> list[str]:
         f"{path}: {name}"
         for path, tree in sources(root, _UNIT)
         for name in _imported(tree)
-        if re.match(r"tests\.(?!support\b)", name) and not name.endswith(".conftest")
+        if re.match(r"tests\.(?!support\b)", name) and ".conftest." not in name
     ]
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
+    """The full names of the modules, and of what is in them, that a module imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            is_package = node.module == "tests"
-            yield from (f"tests.{alias.name}" for alias in node.names) if is_package else [node.module or ""]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def large_modules(root: Path, exempt: Iterable[str] = ()) -> list[str]:

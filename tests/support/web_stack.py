@@ -15,9 +15,8 @@ import psutil
 from shared.db.engine import Database
 from shared.schemas import Scope
 from shared.settings import Settings
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
 from shared.store.change_feed import ChangePublisher
+from tests.support import registry
 from tests.support.databases import EMPTYING, open_database
 from tests.support.factories import make_settings
 from tests.support.paths import ROOT
@@ -72,9 +71,7 @@ class WebStack:
 
     def new_key(self, scope: Scope) -> str:
         """Store a new API key with a scope, and return it."""
-        key = NewApiKey.draw()
-        self.database.write(lambda session: api_keys.create(session, key, name=f"a {scope} key", scope=scope))
-        return str(key)
+        return str(registry.api_key(self.database, f"a {scope} key", scope))
 
     @contextmanager
     def worker(self, **settings: Any) -> Iterator[Program]:

@@ -18,7 +18,7 @@ from api.app import create_app
 from api.http.middleware import MAX_IMAGES_BYTES
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import queue_driver, registry
 from tests.support.paths import ROOT
 from workers import pod_deletion_cost
 
@@ -57,9 +57,9 @@ def expressions() -> list[str]:
 def test_alerts_and_dashboard_use_only_metrics_and_labels_that_the_api_exposes(
     api: httpx.Client, database: Database
 ) -> None:
-    factories.succeeded(database)
-    factories.submitted(database)
-    factories.worker(database)
+    queue_driver.succeeded(database)
+    queue_driver.submit(database)
+    registry.worker(database)
     api.get("/readyz")
     exposed: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(api.get("/metrics").text):

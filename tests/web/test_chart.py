@@ -8,10 +8,10 @@ from playwright.sync_api import Page, expect
 
 from api.web.static import static_files
 from shared.db.engine import Database
-from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.frame_times import traced
 from tests.support.paths import ROOT
+from tests.support.queue_driver import AttemptId
 
 HISTORY = 100_000
 LONGEST_FRAME_MS = 50
@@ -60,10 +60,10 @@ def test_no_frame_of_a_page_with_five_live_jobs_of_20_000_steps_takes_50_ms(
     page: Page, database: Database
 ) -> None:
     spec = factories.make_spec(epochs=100, train_size=2_000, batch_size=1)
-    jobs = [factories.running(database, spec=spec) for _ in range(5)]
+    jobs = [queue_driver.running(database, spec=spec) for _ in range(5)]
     for attempt in jobs:
         progress = factories.make_progress(*(long_epoch(epoch) for epoch in range(10)))
-        factories.record_progress(database, attempt, progress)
+        queue_driver.record_progress(database, attempt, progress)
     own, *others = jobs
     page.goto(f"/jobs/{own.job_id}?with={','.join(str(other.job_id) for other in others)}")
     have_epochs(page, 10)
@@ -81,7 +81,7 @@ def long_epoch(epoch: int) -> Any:
 
 
 def record(database: Database, attempt: AttemptId, epoch: int) -> None:
-    factories.record_progress(database, attempt, factories.make_progress(long_epoch(epoch)))
+    queue_driver.record_progress(database, attempt, factories.make_progress(long_epoch(epoch)))
 
 
 def have_epochs(page: Page, count: int) -> None:

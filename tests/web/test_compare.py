@@ -5,14 +5,14 @@ import re
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.browsing import WatchedPages, is_live, violations
 
 
 def test_selected_jobs_are_compared_and_followed(pages: WatchedPages, database: Database) -> None:
     page, without = pages.open(), pages.open(java_script_enabled=False)
-    factories.succeeded(database, name="first")
-    attempt = factories.running(database, name="second", spec=factories.make_spec(learning_rate=0.01))
+    queue_driver.succeeded(database, name="first")
+    attempt = queue_driver.running(database, name="second", spec=factories.make_spec(learning_rate=0.01))
     page.goto("/jobs")
     for name in ("first", "second"):
         page.get_by_role("checkbox", name=f"Select {name}").check()
@@ -26,7 +26,7 @@ def test_selected_jobs_are_compared_and_followed(pages: WatchedPages, database: 
     charts, legend = page.locator("figure .plot"), page.locator(".legend:visible button")
     expect(legend).to_have_text(["second", "first"])
     expect(charts.first).to_have_attribute("aria-label", re.compile("first: .* 3 points.$"))
-    factories.record(database, attempt, 2)
+    queue_driver.record(database, attempt, 2)
     both = re.compile("second: .* 2 points; first: .* 3 points.$")
     expect(charts.first).to_have_attribute("aria-label", both)
     expect(page.get_by_role("row", name="Epochs")).to_contain_text("2/3")
@@ -43,7 +43,7 @@ def test_selected_jobs_are_compared_and_followed(pages: WatchedPages, database: 
 
 
 def test_ten_jobs_are_compared_at_every_width(page: Page, database: Database) -> None:
-    ids = [factories.succeeded(database, name=f"job {number}")[0] for number in range(10)]
+    ids = [queue_driver.succeeded(database, name=f"job {number}")[0] for number in range(10)]
     page.goto(f"/compare?{'&'.join(f'job={job_id}' for job_id in ids)}")
     for width in (320, 390, 1440, 3840):
         page.set_viewport_size({"width": width, "height": 800})
@@ -54,15 +54,15 @@ def test_ten_jobs_are_compared_at_every_width(page: Page, database: Database) ->
 
 def test_a_sweep_is_followed_and_cancelled_as_a_whole(pages: WatchedPages, database: Database) -> None:
     page = pages.open()
-    _, ids = factories.sweep(database, learning_rate=(0.001, 0.01), batch_size=(32, 64))
+    _, ids = queue_driver.submit_sweep(database, learning_rate=(0.001, 0.01), batch_size=(32, 64))
     page.goto("/sweeps")
     assert violations(page) == []
     page.locator("tbody .name").click()
     is_live(page)
     for job_id in ids[:2]:
-        attempt = factories.claimed(database, job_id).attempt
-        factories.record(database, attempt, 1)
-        factories.succeed(database, attempt, factories.make_model())
+        attempt = queue_driver.claim(database, job_id).attempt
+        queue_driver.record(database, attempt, 1)
+        queue_driver.succeed(database, attempt, factories.make_model())
     expect(page.locator("polyline")).to_have_count(2)
     assert violations(page) == []
     page.locator("tbody tr").first.get_by_role("link").focus()

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from shared.db.engine import Database
 from shared.formats.predictions import PredictedImages
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.browsing import WatchedPages, is_live, violations
 from workers.mnist.evaluation import evaluate
 
@@ -29,8 +29,8 @@ def address(database: Database) -> str:
 
 def evaluated(database: Database) -> UUID:
     spec = factories.make_spec(dataset="digits")
-    attempt = factories.running(database, spec=spec)
-    factories.succeed(database, attempt, factories.make_model(spec=spec))
+    attempt = queue_driver.running(database, spec=spec)
+    queue_driver.succeed(database, attempt, factories.make_model(spec=spec))
     return attempt.job_id
 
 
@@ -136,11 +136,11 @@ def test_percent_and_diagonal_are_switched_without_scripts(pages: WatchedPages, 
 
 def test_results_appear_when_the_job_ends(page: Page, database: Database) -> None:
     spec = factories.make_spec(dataset="digits")
-    attempt = factories.running(database, spec=spec)
+    attempt = queue_driver.running(database, spec=spec)
     page.goto(f"/jobs/{attempt.job_id}?tab=evaluation")
     is_live(page)
     expect(page.get_by_text("No evaluation yet")).to_be_visible()
     assert violations(page) == []
-    factories.succeed(database, attempt, factories.make_model(spec=spec))
+    queue_driver.succeed(database, attempt, factories.make_model(spec=spec))
     is_ready(page)
     expect(page.locator("#shots-list .shot")).to_have_count(50)

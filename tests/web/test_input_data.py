@@ -3,12 +3,12 @@
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.browsing import is_live, violations
 
 
 def test_examples_and_the_jobs_own_images_are_shown_with_their_labels(page: Page, database: Database) -> None:
-    job_id = factories.submitted(database, spec=factories.make_spec(dataset="digits"))
+    job_id = queue_driver.submit(database, spec=factories.make_spec(dataset="digits"))
     loaded: list[str] = []
     page.on("requestfinished", lambda request: loaded.append(request.url))
     page.goto(f"/jobs/{job_id}?tab=input")

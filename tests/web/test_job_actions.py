@@ -8,8 +8,7 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.store import job_edits, job_queries
-from tests.support import factories
+from tests.support import queue_driver, stored
 from tests.support.browsing import WatchedPages, is_live, violations
 
 
@@ -18,11 +17,11 @@ def test_a_job_is_cancelled_retried_cloned_and_deleted_from_its_page(
     pages: WatchedPages, database: Database, has_scripts: bool
 ) -> None:
     page = pages.open(java_script_enabled=has_scripts)
-    job_id = factories.submitted(database, name="original")
+    job_id = queue_driver.submit(database, name="original")
     page.goto(f"/jobs/{job_id}")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".title-row .badge")).to_have_text("Cancelled")
-    assert database.read(lambda session: job_queries.state(session, job_id)) is JobState.CANCELLED
+    assert stored.state(database, job_id) is JobState.CANCELLED
 
     page.get_by_role("button", name="Retry").click()
     expect(page.locator(".title-row .badge")).to_have_text("Queued")
@@ -39,15 +38,15 @@ def test_a_job_is_cancelled_retried_cloned_and_deleted_from_its_page(
 
 
 def test_a_queued_job_is_edited_by_keyboard_while_its_page_is_live(page: Page, database: Database) -> None:
-    factories.submitted(database, name="first")
-    second = factories.submitted(database, name="second")
+    queue_driver.submit(database, name="first")
+    second = queue_driver.submit(database, name="second")
     page.goto(f"/jobs/{second}")
     is_live(page)
     expect(page.locator(".facts")).to_contain_text("2")
     page.get_by_role("button", name="Edit").press("Enter")
     name = page.get_by_label("Name", exact=True)
     name.fill("goes first")
-    database.write(lambda session: job_edits.edit(session, second, {"tags": ["from elsewhere"]}))
+    queue_driver.edit(database, second, tags=["from elsewhere"])
     expect(page.locator(".title-row .tag")).to_have_text("from elsewhere")
     expect(name).to_have_value("goes first")  # what is being typed stays
     expect(name).to_be_focused()
@@ -55,14 +54,14 @@ def test_a_queued_job_is_edited_by_keyboard_while_its_page_is_live(page: Page, d
     assert violations(page) == []
     name.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("goes first")
-    job = database.read(lambda session: job_queries.get(session, second))
+    job = stored.detail(database, second)
     assert (job.name, job.tags, job.priority) == ("goes first", ("from elsewhere",), "high")
     assert job.queue_position == 1
 
 
 def test_a_refused_edit_is_open_again_with_what_was_entered(pages: WatchedPages, database: Database) -> None:
     page = pages.open(allow=["422"])
-    page.goto(f"/jobs/{factories.submitted(database)}")
+    page.goto(f"/jobs/{queue_driver.submit(database)}")
     page.get_by_role("button", name="Edit").click()
     page.get_by_label("Queue", exact=True).fill("Night Shift")
     page.get_by_role("button", name="Save").click()
@@ -77,7 +76,7 @@ def test_what_an_action_asks_is_within_the_window(
     pages: WatchedPages, database: Database, width: int
 ) -> None:
     page = pages.open(viewport={"width": width, "height": 900})
-    page.goto(f"/jobs/{factories.failed(database, name='a name')}")
+    page.goto(f"/jobs/{queue_driver.failed(database, name='a name')}")
     for name in ("Edit", "Delete"):
         page.get_by_role("button", name=name, exact=True).click()
         box = page.get_by_role("dialog").bounding_box()
@@ -92,7 +91,7 @@ def test_a_running_job_is_stopped_by_the_answer_that_says_so_only(
     pages: WatchedPages, database: Database, has_scripts: bool
 ) -> None:
     page = pages.open(java_script_enabled=has_scripts)
-    job_id = factories.running(database).job_id
+    job_id = queue_driver.running(database).job_id
     page.goto(f"/jobs/{job_id}")
     dialog, cancel = page.get_by_role("dialog"), page.get_by_role("button", name="Cancel", exact=True)
     close: list[Callable[[], None]] = [
@@ -115,12 +114,11 @@ def test_a_running_job_is_stopped_by_the_answer_that_says_so_only(
 
 
 def cancel_requested(database: Database, job_id: UUID) -> bool:
-    job = database.read(lambda session: job_queries.get(session, job_id))
-    return job.cancel_requested_at is not None
+    return stored.detail(database, job_id).cancel_requested_at is not None
 
 
 def test_one_dialog_is_open_at_a_time(page: Page, database: Database) -> None:
-    page.goto(f"/jobs/{factories.failed(database)}")
+    page.goto(f"/jobs/{queue_driver.failed(database)}")
     for name in ("Edit", "Delete"):
         page.get_by_role("button", name=name, exact=True).focus()
         page.keyboard.press("Enter")

@@ -9,29 +9,28 @@ from playwright.sync_api import Page, expect
 from shared.db.engine import Database
 from shared.lifecycle import Phase
 from shared.schemas import LogLevel
-from shared.store import attempts, job_logs
-from shared.store.job_logs import Line
-from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.browsing import is_live, violations
+from tests.support.queue_driver import AttemptId
 
 MARKUP = "<img src=x onerror=alert(1)>"
 
 
 def log(database: Database, attempt: AttemptId, number: int, level: LogLevel, message: str) -> None:
-    line = Line(number, datetime.now(UTC), level, message, {"file": MARKUP})
-    database.write(lambda session: job_logs.append(session, {attempt: [line]}))
+    at, fields = datetime.now(UTC), {"file": MARKUP}
+    line = factories.make_line(number, at=at, level=level, message=message, fields=fields)
+    queue_driver.log(database, attempt, [line])
 
 
 @pytest.fixture
 def resumed(database: Database) -> AttemptId:
     """The second attempt of a job whose first one was released after two epochs."""
-    first = factories.running(database, name="resumed")
-    factories.record_progress(database, first, factories.make_progress(Phase.TRAINING))
-    factories.record(database, first, 2)
+    first = queue_driver.running(database, name="resumed")
+    queue_driver.record_progress(database, first, factories.make_progress(Phase.TRAINING))
+    queue_driver.record(database, first, 2)
     log(database, first, 1, LogLevel.INFO, "the first attempt")
-    database.write(lambda session: attempts.release(session, first))
-    second = factories.claimed(database, first.job_id, worker="another worker").attempt
+    queue_driver.release(database, first)
+    second = queue_driver.claim(database, first.job_id, worker="another worker").attempt
     log(database, second, 1, LogLevel.ERROR, f"the second attempt {MARKUP}")
     return second
 
@@ -46,10 +45,10 @@ def test_the_timeline_shows_attempts_and_where_they_resumed_and_grows(
     expect(lanes.nth(1)).to_contain_text("epochs 1 to 2 recorded")
     expect(lanes.nth(2)).to_contain_text("resumed after epoch 2")
     expect(lanes.nth(1).locator(".training title")).to_have_text(re.compile(r"Training: .* UTC"))
-    factories.record_progress(database, resumed, factories.make_progress(Phase.TRAINING))
-    factories.record(database, resumed, 1, first=2)
+    queue_driver.record_progress(database, resumed, factories.make_progress(Phase.TRAINING))
+    queue_driver.record(database, resumed, 1, first=2)
     expect(lanes.nth(2)).to_contain_text("epoch 3 recorded")
-    factories.succeed(database, resumed, factories.make_model())
+    queue_driver.succeed(database, resumed, factories.make_model())
     events = page.get_by_label("Events of the job").get_by_role("row")
     expect(events.last).to_contain_text("Succeeded")
     assert violations(page) == []
@@ -84,7 +83,7 @@ def test_the_log_is_filtered_followed_and_downloaded(
 
 def test_the_configuration_is_copied_as_a_command(page: Page, database: Database) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    job_id = factories.submitted(database, name="it's", tags=["a b"])
+    job_id = queue_driver.submit(database, name="it's", tags=["a b"])
     page.goto(f"/jobs/{job_id}?tab=config")
     page.get_by_role("button", name="Copy").first.click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()

@@ -1,17 +1,12 @@
 """The list of jobs: rows that stay where they are, jobs that wait to be shown, actions on several at once."""
 
-from functools import partial
-from uuid import UUID
-
 from playwright.sync_api import Locator, Page, expect
 
 from bench.many_jobs import store_jobs
 from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import JobListQuery, Scope
-from shared.store import api_keys, job_lists, job_queries
-from shared.store.api_keys import NewApiKey
-from tests.support import factories
+from tests.support import factories, queue_driver, registry, stored
 from tests.support.browsing import WatchedPages, Weight, is_live, sign_in, violations
 from tests.support.waiting import wait_until
 
@@ -24,24 +19,20 @@ def names(page: Page) -> list[str]:
     return page.locator("#jobs .name").all_inner_texts()
 
 
-def state(database: Database, job_id: UUID) -> JobState:
-    return database.read(lambda session: job_queries.state(session, job_id))
-
-
 def select(page: Page, *selected: str) -> None:
     for name in selected:
         page.get_by_role("checkbox", name=f"Select {name}", exact=True).check()
 
 
 def test_rows_change_in_place_and_new_jobs_wait_behind_a_button(page: Page, database: Database) -> None:
-    attempt = factories.running(database, name="running")
-    factories.submitted(database, name="waiting")
+    attempt = queue_driver.running(database, name="running")
+    queue_driver.submit(database, name="waiting")
     page.goto("/jobs?kind=train")
     is_live(page)
     top = page.locator("table").bounding_box()
     for name in ("third", "fourth"):
-        factories.submitted(database, name=name)
-    factories.record(database, attempt, 2)
+        queue_driver.submit(database, name=name)
+    queue_driver.record(database, attempt, 2)
 
     button = page.get_by_role("button", name="2 new jobs")
     expect(button).to_be_visible()
@@ -58,18 +49,18 @@ def test_rows_change_in_place_and_new_jobs_wait_behind_a_button(page: Page, data
 
 
 def test_jobs_are_announced_only_if_they_match_the_filters(page: Page, database: Database) -> None:
-    factories.submitted(database, name="a wide one")
+    queue_driver.submit(database, name="a wide one")
     page.goto("/jobs?q=wide&state=queued")
     is_live(page)
-    factories.submitted(database, name="narrow")
-    factories.submitted(database, name="another wide one")
+    queue_driver.submit(database, name="narrow")
+    queue_driver.submit(database, name="another wide one")
 
     expect(page.get_by_role("button", name="1 new job", exact=True)).to_be_visible()
 
 
 def test_selected_jobs_are_cancelled_after_a_dialog_that_counts(page: Page, database: Database) -> None:
-    queued = [factories.submitted(database, name=f"queued {number}") for number in range(2)]
-    factories.failed(database, name="failed")
+    queued = [queue_driver.submit(database, name=f"queued {number}") for number in range(2)]
+    queue_driver.failed(database, name="failed")
     page.goto("/jobs")
     select(page, "queued 0", "queued 1", "failed")
     page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
@@ -79,20 +70,20 @@ def test_selected_jobs_are_cancelled_after_a_dialog_that_counts(page: Page, data
     expect(dialog).to_contain_text("1 of the 3 selected has already finished")
     assert violations(page) == []
     dialog.get_by_role("button", name="Not now").click()
-    assert state(database, queued[0]) is JobState.QUEUED
+    assert stored.state(database, queued[0]) is JobState.QUEUED
     page.get_by_role("toolbar").get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Cancel 2 jobs").click()
     results = page.get_by_role("dialog", name="Cancelled: 2 jobs")
     expect(results.get_by_role("row")).to_have_count(2)
     expect(results.get_by_role("row").first).to_contain_text("✓ Cancelled")
-    assert [state(database, job_id) for job_id in queued] == [JobState.CANCELLED] * 2
+    assert [stored.state(database, job_id) for job_id in queued] == [JobState.CANCELLED] * 2
 
 
 def test_each_refused_job_says_why_in_its_row(page: Page, database: Database) -> None:
-    job_id, model = factories.succeeded(database, name="evaluated")
-    factories.failed(database, name="failed")
+    job_id, model = queue_driver.succeeded(database, name="evaluated")
+    queue_driver.failed(database, name="failed")
     evaluation = factories.make_evaluate_spec(model.id)
-    factories.submitted(database, kind="evaluate", spec=evaluation, model_id=model.id, name="its evaluation")
+    queue_driver.submit(database, kind="evaluate", spec=evaluation, model_id=model.id, name="its evaluation")
     page.goto("/jobs")
     select(page, "evaluated", "failed")
     page.get_by_role("toolbar").get_by_role("button", name="Delete").click()
@@ -104,12 +95,12 @@ def test_each_refused_job_says_why_in_its_row(page: Page, database: Database) ->
     assert violations(page) == []
     dialog.get_by_role("button", name="Close").click()
     expect(row(page, "failed")).to_have_count(0)
-    assert state(database, job_id) is JobState.SUCCEEDED
+    assert stored.state(database, job_id) is JobState.SUCCEEDED
 
 
 def test_the_list_is_used_by_keyboard_alone(page: Page, database: Database) -> None:
     for number in range(4):
-        factories.failed(database, name=f"job {number}")
+        queue_driver.failed(database, name=f"job {number}")
     page.goto("/jobs")
     row(page, "job 3").get_by_role("link").focus()
     page.keyboard.press("x")
@@ -136,7 +127,7 @@ def test_the_list_is_used_by_keyboard_alone(page: Page, database: Database) -> N
 
 def test_a_range_is_selected_with_shift(page: Page, database: Database) -> None:
     for number in range(4):
-        factories.submitted(database, name=f"job {number}")
+        queue_driver.submit(database, name=f"job {number}")
     page.goto("/jobs")
     page.get_by_role("checkbox", name="Select job 3").click()
     page.get_by_role("checkbox", name="Select job 1").click(modifiers=["Shift"])
@@ -147,9 +138,9 @@ def test_a_range_is_selected_with_shift(page: Page, database: Database) -> None:
 
 def test_all_jobs_that_match_the_filters_are_selected_and_cancelled(page: Page, database: Database) -> None:
     for number in range(5):
-        factories.submitted(database, name=f"job {number}")
-    factories.submitted(database, name="other")
-    factories.cancelled(database, name="job that ended")
+        queue_driver.submit(database, name=f"job {number}")
+    queue_driver.submit(database, name="other")
+    queue_driver.cancelled(database, name="job that ended")
     page.goto("/jobs?q=job&limit=2")
     every = page.get_by_role("button", name="Select all that match")
     page.get_by_role("checkbox", name="Select job 4").check()
@@ -167,8 +158,7 @@ def test_all_jobs_that_match_the_filters_are_selected_and_cancelled(page: Page, 
     dialog.get_by_role("button", name="Close").click()
     expect(page.locator("#selected")).to_have_text("2 selected")
     queued = JobListQuery(state=(JobState.QUEUED,))
-    rows = database.read(lambda session: job_lists.page(session, queued, limit=10))
-    assert [job.name for _, job in rows] == ["other"]
+    assert [job.name for job in stored.listed(database, queued)] == ["other"]
 
 
 def test_a_long_list_weighs_less_than_60_kb(page: Page, database: Database) -> None:
@@ -185,11 +175,9 @@ def test_a_long_list_weighs_less_than_60_kb(page: Page, database: Database) -> N
 def test_of_a_selection_only_ones_own_jobs_are_cancelled_and_others_are_counted(
     pages: WatchedPages, database: Database
 ) -> None:
-    keys = {name: NewApiKey.draw() for name in ("Ann", "Eve")}
+    keys = {name: registry.api_key(database, name, Scope.SUBMIT) for name in ("Ann", "Eve")}
     for name, key in keys.items():
-        create = partial(api_keys.create, key=key, name=name, scope=Scope.SUBMIT)
-        database.write(create)
-        factories.set_columns(database, factories.submitted(database, name=name), api_key_id=key.id)
+        queue_driver.submit(database, name=name, key_id=key.id)
     page = pages.open()
 
     def asks_for_a_key() -> bool:
@@ -209,6 +197,5 @@ def test_of_a_selection_only_ones_own_jobs_are_cancelled_and_others_are_counted(
     expect(dialog).to_contain_text("1 of the 2 selected belongs to others, and stays.")
     dialog.get_by_role("button", name="Cancel 1 job").click()
     expect(dialog).to_contain_text("Cancelled: 1 job")
-    listed = database.read(partial(job_lists.page, query=JobListQuery(), limit=9))
-    states = {job.name: job.state for _, job in listed}
+    states = {job.name: job.state for job in stored.listed(database)}
     assert states == {"Ann": "cancelled", "Eve": "queued"}

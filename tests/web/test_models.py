@@ -7,8 +7,7 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.schemas import ModelKind
-from shared.store import models
-from tests.support import factories
+from tests.support import factories, queue_driver, stored
 from tests.support.browsing import WatchedPages
 from tests.support.onnx_models import make_readable_model
 
@@ -16,7 +15,7 @@ from tests.support.onnx_models import make_readable_model
 def trained(database: Database, kind: ModelKind = ModelKind.CNN, **job: str) -> UUID:
     """Store a model with weights."""
     model = make_readable_model(factories.make_spec(model=kind))
-    factories.succeed(database, factories.running(database, **job), model)
+    queue_driver.succeed(database, queue_driver.running(database, **job), model)
     return model.id
 
 
@@ -30,7 +29,7 @@ def model_id(database: Database) -> UUID:
 def test_the_weights_of_each_layer_are_pictures_in_both_places(
     page: Page, database: Database, model_id: UUID
 ) -> None:
-    job_id = database.read(lambda session: models.detail(session, model_id)).job_id
+    job_id = stored.model(database, model_id).job_id
     for address in (f"/models/{model_id}", f"/jobs/{job_id}?tab=model"):
         page.goto(address)
         figures = page.locator(".weights figure")

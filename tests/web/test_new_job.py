@@ -10,17 +10,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
-from shared.schemas import Job, JobListQuery
-from shared.store import job_lists
-from tests.support import factories
+from tests.support import queue_driver, stored
 from tests.support.browsing import WatchedPages, violations
 from tests.support.paths import ROOT
 from tests.support.web_stack import WebStack
-
-
-def jobs(database: Database) -> list[Job]:
-    """All jobs, newest first."""
-    return [job for _, job in database.read(lambda session: job_lists.page(session, JobListQuery(), limit=9))]
 
 
 def test_the_commands_follow_what_one_types_and_errors_appear_beside_the_fields(page: Page) -> None:
@@ -71,7 +64,7 @@ def test_a_job_is_submitted_from_a_preset_and_cloned(
     page.get_by_label("Queue").fill("slow")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("Place in the queue")).to_contain_text("slow")
-    clone, first = jobs(database)
+    clone, first = stored.listed(database)
     assert clone.spec == first.spec.model_copy(update={"evaluation_size": 9_999})
     assert (clone.name, clone.tags, clone.queue) == ("smoke test", ("a", "b"), "slow")
 
@@ -86,7 +79,7 @@ def test_the_form_is_used_by_keyboard_alone(page: Page, database: Database) -> N
     expect(page.locator("#command")).to_contain_text("--train-size 100")
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/0*")
-    [job] = jobs(database)
+    [job] = stored.listed(database)
     assert job.spec.model_dump(include={"model", "train_size"}) == {"model": "dense", "train_size": 100}
 
 
@@ -108,7 +101,7 @@ def test_the_three_commands_submit_the_same_job(
         python = shown["python"].rpartition("\n")[0]  # without the wait: no worker runs
         subprocess.run(["bash", "-ec", script], env={**environment, "PYTHON": python}, check=True, timeout=60)
 
-    submitted = jobs(database)
+    submitted = stored.listed(database)
     assert len(submitted) == len(scripts)
     assert {(job.name, job.tags, job.spec.model_dump_json()) for job in submitted} == {
         ("it's mine", ("a", "b"), submitted[0].spec.model_dump_json())
@@ -116,11 +109,11 @@ def test_the_three_commands_submit_the_same_job(
 
 
 def test_an_evaluation_is_submitted_from_the_form(page: Page, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     page.goto("/jobs/new?kind=evaluate")
     assert violations(page) == []
     page.get_by_label("Model").fill(str(model.id))
     expect(page.locator("#command")).to_have_text(f"trainshed evaluate {model.id}")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**/jobs/0*")
-    assert jobs(database)[0].kind == "evaluate"
+    assert stored.listed(database)[0].kind == "evaluate"

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import CDPSession, Page, Route
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.browsing import Weight
 
 EPOCHS_A_MINUTE = 4 * 60  # as many events as a worker writes
@@ -78,7 +78,7 @@ def least(readings: list[dict[str, float]]) -> dict[str, float]:
 def test_an_hour_of_events_leaves_memory_within_a_tenth_and_as_many_bytes_a_minute(
     page: Page, database: Database
 ) -> None:
-    attempt, job = factories.running(database), SimulatedJob()
+    attempt, job = queue_driver.running(database), SimulatedJob()
     page.add_init_script(_SIMULATED_EVENTS)
     page.route("**/metrics?*", job.answer)
     page.goto(f"/jobs/{attempt.job_id}")

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.browsing import AWAY, WatchedPages, is_live
 from tests.support.servers import NO_TLS
 from tests.support.web_stack import WebStack
@@ -35,7 +35,7 @@ def test_curves_grow_while_a_model_is_trained_and_have_every_point_once(
 ) -> None:
     page = pages.open(allow=AWAY)
     spec = factories.make_spec(dataset="digits", epochs=EPOCHS, train_size=1_000, batch_size=50)
-    job_id = factories.submitted(database, spec=spec, name="real")
+    job_id = queue_driver.submit(database, spec=spec, name="real")
     page.goto(f"/jobs/{job_id}")
     with stack.worker(executor=REAL):
         has_epochs(page, 5)

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from shared.schemas import Scope
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.browsing import WatchedPages, is_live, sign_in, violations
 from tests.support.web_stack import WebStack
 
@@ -13,7 +13,7 @@ from tests.support.web_stack import WebStack
 def test_a_key_of_each_scope_signs_in_and_is_offered_what_it_may_do(
     guarded_pages: WatchedPages, guarded: WebStack, scope: Scope
 ) -> None:
-    job_id, page = factories.submitted(guarded.database), guarded_pages.open()
+    job_id, page = queue_driver.submit(guarded.database), guarded_pages.open()
     page.goto(f"/jobs/{job_id}?tab=config")
     assert violations(page) == []
     sign_in(page, guarded.new_key(scope))

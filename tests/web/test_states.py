@@ -4,16 +4,13 @@ from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys, attempts
-from shared.store.api_keys import NewApiKey, parse
-from shared.store.transitions import AttemptFailure
-from tests.support import factories
+from tests.support import queue_driver, registry
 from tests.support.browsing import AWAY, WatchedPages, is_live, sign_in, violations
 from tests.support.web_stack import WebStack
 
 
 def test_no_worker_every_page_that_waits_for_one_says_how_to_start_it(page: Page, database: Database) -> None:
-    job_id = factories.submitted(database, queue="night")
+    job_id = queue_driver.submit(database, queue="night")
     for address in ("/", "/workers", f"/jobs/{job_id}"):
         page.goto(address)
         notice = page.locator(".notice").filter(has_text="is online")
@@ -21,8 +18,8 @@ def test_no_worker_every_page_that_waits_for_one_says_how_to_start_it(page: Page
         assert violations(page) == [], address
     expect(notice).to_contain_text("TRAINSHED_QUEUES=night")
 
-    factories.worker(database, queues=["night"])
-    factories.claimed(database, job_id)
+    registry.worker(database, queues=["night"])
+    queue_driver.claim(database, job_id)
     expect(notice).to_have_count(0)
 
 
@@ -30,7 +27,7 @@ def test_an_api_that_is_away_is_said_in_words_until_it_is_back_and_nothing_is_mi
     pages: WatchedPages, stack: WebStack, database: Database
 ) -> None:
     page = pages.open(allow=AWAY)
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     page.goto(f"/jobs/{attempt.job_id}")
     is_live(page)
     facts = page.locator(".facts").bounding_box()
@@ -41,7 +38,7 @@ def test_an_api_that_is_away_is_said_in_words_until_it_is_back_and_nothing_is_mi
     assert page.locator(".facts").bounding_box() == facts  # nothing has jumped
     assert violations(page) == []
 
-    factories.record(database, attempt, 2)
+    queue_driver.record(database, attempt, 2)
     stack.restart()
     expect(banner).to_be_hidden()
     is_live(page)
@@ -56,9 +53,7 @@ def test_who_is_signed_out_signs_in_again_and_is_back_where_they_were(
     page.goto("/jobs?q=kept")
     sign_in(page, key)
     is_live(page)
-    parsed = parse(key)
-    assert isinstance(parsed, NewApiKey)
-    guarded.database.write(lambda session: api_keys.revoke(session, parsed.id))
+    registry.revoke(guarded.database, registry.key_id(key))
 
     banner = page.get_by_role("alert").filter(has_text="signed out")
     expect(banner).to_be_visible()
@@ -69,11 +64,10 @@ def test_who_is_signed_out_signs_in_again_and_is_back_where_they_were(
 
 
 def test_a_failed_job_says_what_happened_and_what_to_do(page: Page, database: Database) -> None:
-    attempt = factories.running(database)
-    failure = AttemptFailure("non_finite_loss", "the loss of epoch 2 is <b>nan</b>")
+    attempt = queue_driver.running(database)
     page.goto(f"/jobs/{attempt.job_id}")
     is_live(page)
-    database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=None))
+    queue_driver.fail(database, attempt, "non_finite_loss", "the loss of epoch 2 is <b>nan</b>")
 
     why = page.locator("#why")
     expect(why).to_contain_text("The training diverged")
@@ -83,7 +77,7 @@ def test_a_failed_job_says_what_happened_and_what_to_do(page: Page, database: Da
 
 
 def test_a_page_that_does_not_exist_finds_jobs(pages: WatchedPages, database: Database) -> None:
-    factories.submitted(database, name="lost and found")
+    queue_driver.submit(database, name="lost and found")
     page = pages.open(allow=["404"])
     for address in ("/jobs/00000000-0000-7000-8000-000000000000", "/workers/gone", "/nothing/at/all"):
         page.goto(address)

@@ -7,9 +7,9 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from shared.db.engine import Database
-from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.browsing import AWAY, WatchedPages, is_live, violations
+from tests.support.queue_driver import AttemptId
 from tests.support.servers import NO_TLS
 from tests.support.web_stack import WebStack
 
@@ -57,14 +57,14 @@ def open_training(page: Page, attempt: AttemptId, query: str = "") -> list[str]:
 def test_curves_grow_with_the_training_and_each_value_is_fetched_once(
     page: Page, stack: WebStack, database: Database
 ) -> None:
-    attempt = factories.running(database, spec=factories.make_spec(epochs=6))
-    factories.record(database, attempt, 2)
+    attempt = queue_driver.running(database, spec=factories.make_spec(epochs=6))
+    queue_driver.record(database, attempt, 2)
     requests = open_training(page, attempt)
     shows_what_is_stored(page, stack, attempt.job_id)
-    factories.record(database, attempt, 2, first=2)
+    queue_driver.record(database, attempt, 2, first=2)
     shows_what_is_stored(page, stack, attempt.job_id)
-    factories.record(database, attempt, 2, first=4)
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.record(database, attempt, 2, first=4)
+    queue_driver.succeed(database, attempt, factories.make_model())
     expect(page.get_by_role("status")).to_have_text("Finished")
     shows_what_is_stored(page, stack, attempt.job_id)
 
@@ -81,29 +81,29 @@ def test_no_gap_and_no_repeat_after_a_reload_and_after_the_api_was_killed(
     pages: WatchedPages, stack: WebStack, database: Database
 ) -> None:
     page = pages.open(allow=AWAY)
-    attempt = factories.running(database, spec=factories.make_spec(epochs=20))
-    factories.record(database, attempt, 3)
+    attempt = queue_driver.running(database, spec=factories.make_spec(epochs=20))
+    queue_driver.record(database, attempt, 3)
     open_training(page, attempt)
     shows_what_is_stored(page, stack, attempt.job_id)
     stack.kill()
     expect(page.get_by_role("status")).to_have_text("Reconnecting")
-    factories.record(database, attempt, 4, first=3)
+    queue_driver.record(database, attempt, 4, first=3)
     stack.restart()
     is_live(page)
     shows_what_is_stored(page, stack, attempt.job_id)
     page.reload()
-    factories.record(database, attempt, 4, first=7)
+    queue_driver.record(database, attempt, 4, first=7)
     is_live(page)
-    factories.record(database, attempt, 1, first=11)
+    queue_driver.record(database, attempt, 1, first=11)
     shows_what_is_stored(page, stack, attempt.job_id)
     assert len(shown(page, "epoch")["loss"]) == 12
 
 
 def test_curves_of_other_jobs_lie_over_them_and_grow_too(page: Page, database: Database) -> None:
-    finished, _ = factories.succeeded(database, name="finished")
-    other, own = factories.running(database, name="other"), factories.running(database, name="own")
-    factories.record(database, other, 1)
-    factories.record(database, own, 1)
+    finished, _ = queue_driver.succeeded(database, name="finished")
+    other, own = queue_driver.running(database, name="other"), queue_driver.running(database, name="own")
+    queue_driver.record(database, other, 1)
+    queue_driver.record(database, own, 1)
     open_training(page, own)
     page.get_by_label("Compare with").select_option(label="other · 40.00 %")
     page.get_by_role("button", name="Add").click()
@@ -113,15 +113,15 @@ def test_curves_of_other_jobs_lie_over_them_and_grow_too(page: Page, database: D
     expect(page.locator("#batch-loss .legend button")).to_have_text(
         ["own, each batch", "other, each batch", "finished, each batch"]
     )
-    factories.record(database, other, 1, first=1)
+    queue_driver.record(database, other, 1, first=1)
     page.wait_for_function("() => document.querySelector('#curves').curves[1].last('step') === 3")
     page.get_by_role("link", name="Remove other").click()
     expect(page.locator("#epoch-loss .legend button")).to_have_count(4)
 
 
 def test_settings_and_a_zoom_change_what_is_drawn_and_are_kept(page: Page, database: Database) -> None:
-    attempt = factories.running(database, spec=factories.make_spec(epochs=20))
-    factories.record(database, attempt, 20)
+    attempt = queue_driver.running(database, spec=factories.make_spec(epochs=20))
+    queue_driver.record(database, attempt, 20)
     open_training(page, attempt)
     plot = page.locator("#batch-loss .plot")
     expect(plot).to_have_attribute("aria-label", summary("Batch loss", 40))
@@ -141,8 +141,8 @@ def test_settings_and_a_zoom_change_what_is_drawn_and_are_kept(page: Page, datab
 
 def test_two_fingers_zoom_what_they_hold(pages: WatchedPages, database: Database) -> None:
     page = pages.open(has_touch=True)
-    attempt = factories.running(database, spec=factories.make_spec(epochs=20))
-    factories.record(database, attempt, 20)
+    attempt = queue_driver.running(database, spec=factories.make_spec(epochs=20))
+    queue_driver.record(database, attempt, 20)
     open_training(page, attempt)
     plot = page.locator("#batch-loss .plot")
     expect(plot).to_have_attribute("aria-label", summary("Batch loss", 40))
@@ -181,8 +181,8 @@ def drag(page: Page, selector: str, start: float, end: float) -> None:
 def test_the_curves_are_read_by_keys_and_as_a_table_and_saved_as_files(
     page: Page, database: Database
 ) -> None:
-    attempt = factories.running(database, name="by keys")
-    factories.record(database, attempt, 3)
+    attempt = queue_driver.running(database, name="by keys")
+    queue_driver.record(database, attempt, 3)
     open_training(page, attempt)
     expect(page.locator("#epoch-loss .plot")).to_have_attribute("aria-label", summary("Epoch loss", 3))
     page.locator("#epoch-loss .plot").focus()
@@ -207,8 +207,8 @@ def test_the_curves_are_read_by_keys_and_as_a_table_and_saved_as_files(
 
 
 def test_a_legend_hides_curves(page: Page, database: Database) -> None:
-    attempt = factories.running(database)
-    factories.record(database, attempt, 3)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 3)
     open_training(page, attempt)
     plot = page.locator("#epoch-loss .plot")
     expect(plot).to_have_attribute("aria-label", summary("Epoch loss", 3))
@@ -221,11 +221,11 @@ def test_a_zoom_shows_every_step_of_its_range_and_the_whole_shows_the_extremes(
 ) -> None:
     steps = 4_000
     spec = factories.make_spec(epochs=3, train_size=steps, batch_size=1)
-    attempt = factories.running(database, spec=spec)
+    attempt = queue_driver.running(database, spec=spec)
     for epoch in range(3):
         loss = tuple(float(step % 7 + (step == 1_234) * 100) for step in range(steps))
         values = factories.make_epoch(epoch, batch_loss=loss, batch_accuracy=(0.5,) * steps)
-        factories.record_progress(database, attempt, factories.make_progress(values))
+        queue_driver.record_progress(database, attempt, factories.make_progress(values))
     open_training(page, attempt)
     chart = page.locator("#batch-loss")
     expect(chart.locator(".plot")).to_have_attribute("aria-label", summary("Batch loss", 4_000))

@@ -11,12 +11,11 @@ from playwright.sync_api import Locator, Page, expect
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.schemas import ModelFormat, ModelKind, ModelPatch, TrainSpec
-from shared.store import models
-from shared.store.results import NewModel
-from tests.support import factories
+from shared.schemas import ModelFormat, ModelKind, TrainSpec
+from tests.support import factories, queue_driver, registry
 from tests.support.browsing import WatchedPages, violations
 from tests.support.drawings import STROKES, draw
+from tests.support.factories import NewModel
 from tests.support.onnx_models import make_readable_model
 from tests.support.synthetic import RecordingMonitor
 
@@ -48,8 +47,8 @@ def codelab_model(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str
 
 
 def store(database: Database, model: NewModel, alias: str) -> UUID:
-    factories.succeed(database, factories.running(database, spec=model.spec), model)
-    database.write(lambda session: models.patch(session, model.id, ModelPatch(alias=alias)))
+    queue_driver.succeed(database, queue_driver.running(database, spec=model.spec), model)
+    registry.change_model(database, model.id, alias=alias)
     return model.id
 
 
@@ -191,9 +190,9 @@ def test_a_slider_shows_the_digit_as_the_model_saw_it_after_each_epoch(
     page: Page, database: Database
 ) -> None:
     spec = factories.make_spec(dataset="digits", keep_weights=True)
-    attempt, model = factories.running(database, spec=spec), make_readable_model(spec)
-    factories.record(database, attempt, 3, keep_weights=True)
-    factories.succeed(database, attempt, model)
+    attempt, model = queue_driver.running(database, spec=spec), make_readable_model(spec)
+    queue_driver.record(database, attempt, 3, keep_weights=True)
+    queue_driver.succeed(database, attempt, model)
     open_pad(page, f"/models/{model.id}/try")
     draw_with_mouse(page, 3)
     expect(page.locator(".words")).to_contain_text("probability")

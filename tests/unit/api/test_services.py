@@ -5,8 +5,7 @@ import pytest
 
 from api.services import open_services
 from shared.settings import Settings
-from shared.store import job_lists
-from tests.support import factories
+from tests.support import queue_driver, stored
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
@@ -30,14 +29,14 @@ def _redis_clients(redis: RedisServer) -> int:
 
 def test_services_use_the_settings_database(live_settings: Settings) -> None:
     with open_services(live_settings) as services:
-        assert services.database.read(job_lists.counts).total == 0
+        assert stored.count_jobs(services.database) == 0
 
 
 def test_no_connection_is_left_when_the_services_are_closed(
     live_settings: Settings, redis: RedisServer
 ) -> None:
     with open_services(live_settings) as services:
-        factories.submitted(services.database)
+        queue_driver.submit(services.database)
         services.broker.wake({"default": 1})
         assert _open_database_files(live_settings)
         assert _redis_clients(redis) > 0

@@ -10,7 +10,7 @@ from api.app import create_app
 from shared.db.engine import Database
 from shared.schemas import ModelFormat
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.onnx_models import make_counting_onnx
 from tests.support.servers import running_app
 from trainshed import Client
@@ -43,9 +43,9 @@ def model_id(database: Database) -> UUID:
         files={ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: make_counting_onnx()},
         spec=factories.make_spec(dataset="digits"),
     )
-    attempt = factories.running(database)
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, model)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, model)
     return model.id
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.fake_api import FakeApi, make_event, make_job, make_problem, make_states
 from trainshed import AsyncClient, Job, TrainshedApiError
 
@@ -87,7 +87,7 @@ def test_jobs_know_their_type_in_notebooks(api: FakeApi) -> None:
 
 
 def test_a_real_server_is_followed_and_read(url: str, database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
 
     async def main() -> None:
         async with AsyncClient(url) as server:

@@ -20,7 +20,7 @@ from shared.schemas import (
     Range,
     Resolution,
 )
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.drawings import make_drawing
 from tests.support.onnx_models import make_readable_model
 from trainshed import Client, TrainshedApiError, UsageError
@@ -53,9 +53,9 @@ def test_several_images_are_predicted_at_once(server: Client, model_id: UUID) ->
 
 
 def test_predictions_are_filtered_and_their_images_shown(server: Client, database: Database) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     model = factories.make_model(spec=factories.make_spec(dataset="digits"))
-    factories.succeed(database, attempt, model)
+    queue_driver.succeed(database, attempt, model)
 
     [wrong] = server.predictions(attempt.job_id, correct=False)
     all_of_class = list(server.predictions(attempt.job_id, label=9))
@@ -68,7 +68,7 @@ def test_predictions_are_filtered_and_their_images_shown(server: Client, databas
 
 
 def test_images_of_a_job_are_read(server: Client, database: Database) -> None:
-    job_id = factories.submitted(database, spec=factories.make_spec(dataset="digits"))
+    job_id = queue_driver.submit(database, spec=factories.make_spec(dataset="digits"))
 
     images = server.job_images(job_id, Part.VALIDATION, count=3)
 
@@ -76,15 +76,15 @@ def test_images_of_a_job_are_read(server: Client, database: Database) -> None:
 
 
 def test_what_a_worker_ran_and_what_finished_is_read(server: Client, database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
 
     assert [attempt.job_id for attempt in server.worker_attempts("worker-1")] == [job_id]
     assert sum(minute.succeeded for minute in server.throughput(5).data) == 1
 
 
 def test_kept_weights_are_listed_and_read(server: Client, database: Database) -> None:
-    attempt = factories.running(database, spec=factories.make_spec(keep_weights=True))
-    factories.record(database, attempt, 2, keep_weights=True)
+    attempt = queue_driver.running(database, spec=factories.make_spec(keep_weights=True))
+    queue_driver.record(database, attempt, 2, keep_weights=True)
 
     kept = server.weights(attempt.job_id)
 
@@ -96,7 +96,7 @@ def test_a_model_for_tensorflow_js_has_two_files_that_refer_to_each_other(
     server: Client, database: Database
 ) -> None:
     model = make_readable_model(factories.make_spec())
-    factories.succeed(database, factories.running(database), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     server.change_model(model.id, alias="champion")
 
     files = server.tfjs_files("champion")
@@ -127,7 +127,7 @@ def test_the_description_alone_is_changed(server: Client, model_id: UUID) -> Non
 def test_models_and_sweeps_are_named_by_the_ends_of_their_ids(
     server: Client, database: Database, model_id: UUID
 ) -> None:
-    sweep_id, _ = factories.sweep(database, epochs=[1, 2])
+    sweep_id, _ = queue_driver.submit_sweep(database, epochs=[1, 2])
 
     assert server.model(str(model_id)[-8:]).id == model_id
     assert server.evaluate(str(model_id)[-8:]).model_id == model_id
@@ -139,14 +139,14 @@ def test_models_and_sweeps_are_named_by_the_ends_of_their_ids(
 
 
 def test_every_page_of_models_is_listed(server: Client, database: Database) -> None:
-    ids = [factories.succeeded(database)[1].id for _ in range(5)]
+    ids = [queue_driver.succeeded(database)[1].id for _ in range(5)]
 
     assert [model.id for model in server.models(page_size=2)] == ids[::-1]
 
 
 def test_metrics_of_one_job_and_of_several_are_read(server: Client, database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
-    other = factories.submitted(database)
+    job_id, _ = queue_driver.succeeded(database)
+    other = queue_driver.submit(database)
 
     [loss] = server.metrics(job_id, Resolution.STEP, names=["loss"], max_points=2).series
     both = server.metrics_of([other, job_id], names=["val_loss"])
@@ -156,7 +156,7 @@ def test_metrics_of_one_job_and_of_several_are_read(server: Client, database: Da
 
 
 def test_jobs_are_compared(server: Client, database: Database) -> None:
-    ids = [factories.submitted(database, spec=factories.make_spec(epochs=epochs)) for epochs in (1, 2)]
+    ids = [queue_driver.submit(database, spec=factories.make_spec(epochs=epochs)) for epochs in (1, 2)]
 
     comparison = server.compare(*ids)
 

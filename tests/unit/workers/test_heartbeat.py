@@ -9,10 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
 
 from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.errors import (
     AttemptInterrupted,
     CancelRequested,
@@ -22,10 +20,9 @@ from shared.errors import (
     StopRequested,
 )
 from shared.lifecycle import AttemptOutcome, JobState, Phase
-from shared.store import attempts, job_edits, job_queries, recovery
-from shared.store.transitions import AttemptFailure, AttemptId
-from tests.support.factories import claimed, submitted
+from tests.support import queue_driver, stored
 from tests.support.injected_errors import injected
+from tests.support.queue_driver import AttemptFailure, AttemptId, submit
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.heartbeat import Heartbeat
@@ -34,7 +31,7 @@ from workers.pool_process import PoolProcess
 
 
 def claim(process: PoolProcess, *, lease_s: float = 30.0) -> AttemptId:
-    return claimed(process.database, submitted(process.database), lease_s=lease_s).attempt
+    return queue_driver.claim(process.database, submit(process.database), lease_s=lease_s).attempt
 
 
 class Ended:
@@ -60,9 +57,7 @@ def interruption(heartbeat: Heartbeat) -> Exception | None:
 
 
 def lease_end(process: PoolProcess, job_id: UUID) -> object:
-    return process.database.read(
-        lambda session: session.scalar(select(Job.lease_expires_at).where(Job.id == job_id))
-    )
+    return stored.job(process.database, job_id).lease_expires_at
 
 
 def wait_for_renewal(process: PoolProcess, job_id: UUID) -> None:
@@ -82,7 +77,7 @@ def test_cancel_request_interrupts_the_attempt(make_process: MakeProcess) -> Non
     process = make_process()
     attempt = claim(process)
     with heartbeat_of(process, attempt) as heartbeat:
-        process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
+        queue_driver.cancel(process.database, attempt.job_id)
         error = wait_until(lambda: interruption(heartbeat), "the cancel request arrives")
     assert isinstance(error, CancelRequested)
 
@@ -92,11 +87,11 @@ def test_cancel_does_not_wait_for_a_slow_step(make_process: MakeProcess) -> None
     attempt = claim(process)
 
     def state() -> JobState:
-        return process.database.read(lambda session: job_queries.get(session, attempt.job_id)).state
+        return stored.state(process.database, attempt.job_id)
 
     pending, ended = PendingProgress(attempt, lease_s=30.0), Ended()
     with Heartbeat(process, attempt, pending, ended=ended) as heartbeat:
-        process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
+        queue_driver.cancel(process.database, attempt.job_id)
         wait_until(lambda: interruption(heartbeat), "the cancel request arrives")
         pending.add_phase(Phase.TRAINING)
         wait_until(
@@ -104,7 +99,7 @@ def test_cancel_does_not_wait_for_a_slow_step(make_process: MakeProcess) -> None
         )
     assert isinstance(interruption(heartbeat), CancelRequested)
     assert ended.outcomes == [(AttemptOutcome.CANCELLED, None)]
-    process.database.write(lambda session: attempts.cancel_attempt(session, attempt))
+    queue_driver.report_cancelled(process.database, attempt)
     assert state() == JobState.CANCELLED
 
 
@@ -119,7 +114,7 @@ def test_worker_stop_interrupts_the_attempt(make_process: MakeProcess) -> None:
 def test_attempt_whose_job_was_reaped_is_stale(make_process: MakeProcess) -> None:
     process = make_process()
     attempt = claim(process, lease_s=-1)
-    process.database.write(lambda session: recovery.reap(session, max_crashes=3, lease_s=30.0))
+    queue_driver.expire(process.database, attempt)
     with heartbeat_of(process, attempt) as heartbeat:
         error = wait_until(lambda: interruption(heartbeat), "the attempt is stale")
     assert isinstance(error, StaleAttempt)
@@ -186,7 +181,7 @@ def test_process_whose_step_hangs_reports_the_failure_and_exits(make_process: Ma
     assert [(outcome, failure.code) for outcome, failure in ended.outcomes[:1] if failure] == [
         (AttemptOutcome.FAILED, "timeout")
     ]
-    job = process.database.read(lambda session: job_queries.get(session, attempt.job_id))
+    job = stored.detail(process.database, attempt.job_id)
     assert statuses[0] == os.EX_SOFTWARE
     assert job.state == JobState.FAILED
     assert job.error is not None
@@ -202,7 +197,7 @@ def end_of_hung_step(
     with heartbeat_of(process, attempt, ended=ended, exit_process=lambda _: exited.set()):
         interrupt()
         assert exited.wait(10)
-    state = process.database.read(lambda session: job_queries.get(session, attempt.job_id)).state
+    state = stored.state(process.database, attempt.job_id)
     if state != JobState.RUNNING:  # else it was taken from this process
         outcome = AttemptOutcome.RELEASED if state == JobState.QUEUED else AttemptOutcome.CANCELLED
         assert ended.outcomes[0] == (outcome, None)
@@ -223,7 +218,7 @@ def test_process_whose_step_outlasts_a_cancel_exits(
     attempt = claim(process)
 
     def cancel() -> None:
-        process.database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
+        queue_driver.cancel(process.database, attempt.job_id)
 
     assert end_of_hung_step(process, attempt, cancel, monkeypatch) == JobState.CANCELLED
 
@@ -235,8 +230,8 @@ def test_process_whose_step_outlasts_its_lease_exits_and_leaves_the_job_to_other
     attempt = claim(process, lease_s=-1)
 
     def take_over() -> None:
-        process.database.write(lambda session: recovery.reap(session, max_crashes=3, lease_s=30.0))
-        claimed(process.database, attempt.job_id)
+        queue_driver.expire(process.database, attempt)
+        queue_driver.claim(process.database, attempt.job_id)
 
     assert end_of_hung_step(process, attempt, take_over, monkeypatch) == JobState.RUNNING
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -12,14 +11,12 @@ from sqlalchemy.orm import Session
 
 from shared import log
 from shared.db.engine import Database
-from shared.db.tables import JobLog as Row
 from shared.schemas import JobLogLine, LogLevel
 from shared.store import job_logs
-from shared.store.submit import submit_job
-from shared.store.transitions import AttemptId
 from shared.texts import storable
-from tests.support.factories import make_new_job, running
+from tests.support import stored
 from tests.support.hostile_texts import TEXTS
+from tests.support.queue_driver import AttemptId, running, submit
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.job_log_handler import JobLogHandler
@@ -43,8 +40,8 @@ def job_log(database: Database) -> Iterator[JobLogHandler]:
     handler.close()
 
 
-def stored_lines(database: Database, attempt: AttemptId) -> list[Row]:
-    return list(database.read(partial(job_logs.lines, job_id=attempt.job_id, limit=100)))
+def stored_lines(database: Database, attempt: AttemptId) -> list[Any]:
+    return list(stored.log_lines(database, attempt.job_id))
 
 
 def stored_messages(database: Database, attempt: AttemptId) -> str:
@@ -88,10 +85,8 @@ def test_fields_of_a_structured_line_are_stored_without_secrets_and_invalid_valu
 @pytest.mark.usefixtures("job_log")
 def test_every_event_of_an_attempt_is_stored(make_process: MakeProcess, database: Database) -> None:
     process = make_process()
-    new = make_new_job()
-    process.database.write(lambda session: submit_job(session, new))
+    attempt = AttemptId(submit(process.database), 1)
     run_next(process)
-    attempt = AttemptId(new.id, 1)
     wait_until(lambda: "attempt 1 succeeded" in stored_messages(database, attempt), "the last line is stored")
     for message in ("attempt 1 started", "phase entered", "epochs 1 to 3 of 3 finished"):
         assert message in stored_messages(database, attempt)

@@ -18,13 +18,12 @@ from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import LayerSummary, TrainSpec
 from shared.settings import Settings
-from shared.store import attempts, job_queries
-from shared.store.transitions import AttemptId
 from shared.texts import storable
 from tests.support import stored
-from tests.support.factories import make_epoch, make_evaluation, make_spec, submitted
+from tests.support.factories import make_epoch, make_evaluation, make_spec
 from tests.support.hostile_texts import TEXTS
 from tests.support.injected_errors import OUTAGES, injected
+from tests.support.queue_driver import AttemptId, release, submit
 from tests.support.stub_executor import InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
@@ -64,7 +63,7 @@ def test_result_is_reported_after_an_outage_of_the_database(
         outage.failing_writes = 3
 
     process = replace(make_process(), database=outage)
-    job_id = submitted(outage)
+    job_id = submit(outage)
     run_next(replace(process, executor=InterferingExecutor(process.settings, begin)))
     assert outage.failing_writes == 0
     assert stored.job(outage, job_id).state == JobState.SUCCEEDED
@@ -79,7 +78,7 @@ def test_outage_during_training_releases_the_job_and_counts_no_crash(
             return super().train(spec, start, monitor)
 
     process = replace(make_process(), database=outage)
-    job_id = submitted(outage, spec=make_spec(epochs=100))
+    job_id = submit(outage, spec=make_spec(epochs=100))
     claim = claim_next(process)
     assert claim is not None
     # the database is back: the process goes on with the job that it has released
@@ -97,7 +96,7 @@ def test_a_repeated_report_finds_the_claim_that_was_made_with_it(
     make_process: MakeProcess, outage: Outage
 ) -> None:
     process = replace(make_process(), database=outage)
-    job_ids = [submitted(outage) for _ in range(2)]
+    job_ids = [submit(outage) for _ in range(2)]
     claim = claim_next(process)
     assert claim is not None
 
@@ -122,7 +121,7 @@ def test_a_claim_that_is_refused_does_not_keep_the_job_before_it_from_its_report
             return super().train(spec, start, monitor)
 
     process = make_process()
-    done, waiting = (submitted(process.database) for _ in range(2))
+    done, waiting = (submit(process.database) for _ in range(2))
     claim = claim_next(process)
     assert claim is not None
     with pytest.raises((TypeError, StatementError), match="not JSON serializable"):
@@ -135,7 +134,7 @@ def test_a_report_that_is_refused_does_not_keep_the_next_job_from_being_claimed(
     make_process: MakeProcess,
 ) -> None:
     process = make_process()
-    job_ids = [submitted(process.database) for _ in range(3)]
+    job_ids = [submit(process.database) for _ in range(3)]
     unstorable = Unstorable(process.settings, {"layers": UnreadableLayers()})
     claim = claim_next(process)
     assert claim is not None
@@ -145,7 +144,7 @@ def test_a_report_that_is_refused_does_not_keep_the_next_job_from_being_claimed(
     assert second.attempt == AttemptId(job_ids[1], 1)
 
     def lose() -> None:
-        process.database.write(lambda session: attempts.release(session, second.attempt))
+        release(process.database, second.attempt)
 
     third = run_attempt(replace(process, executor=InterferingExecutor(process.settings, lose)), second)
     # the attempt was superseded; the job that it lost is the next one
@@ -162,7 +161,7 @@ def test_worker_that_is_stopped_during_an_outage_does_not_wait_for_its_end(
         outage.failing_writes = float("inf")
         process.stop.set()
 
-    job_id = submitted(outage)
+    job_id = submit(outage)
     run_next(replace(process, executor=InterferingExecutor(process.settings, begin)))
     assert stored.job(outage, job_id).state == JobState.RUNNING, "its lease will expire"
 
@@ -172,13 +171,13 @@ def test_worker_that_is_stopped_during_an_outage_does_not_wait_for_its_end(
 def test_no_error_of_an_outage_costs_an_attempt(make_process: MakeProcess) -> None:
     process = make_process()
     for sqlstate in OUTAGES:
-        job_id = submitted(process.database)
+        job_id = submit(process.database)
         with injected(sqlstate, "UPDATE jobs", times=2) as claim:
             assert run_next(process)
         assert claim.count == 2
         job = stored.job(process.database, job_id)
         assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1), sqlstate
-        reported = submitted(process.database)
+        reported = submit(process.database)
 
         def begin(sqlstate: str = sqlstate) -> None:
             injections.enter_context(injected(sqlstate, "UPDATE jobs", times=3))
@@ -225,7 +224,7 @@ class Raising(StubExecutor):
 
 def test_result_that_cannot_be_stored_fails_the_job_at_once(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(replace(process, executor=Unstorable(process.settings, {"layers": UnreadableLayers()})))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
@@ -236,7 +235,7 @@ def test_result_that_cannot_be_stored_fails_the_job_at_once(make_process: MakePr
 
 def test_result_that_the_database_refuses_fails_the_job_with_the_reason(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     evaluation = make_evaluation().model_copy(update={"loss": None})
     run_next(replace(process, executor=Unstorable(process.settings, {"evaluation": evaluation})))
     failed = stored.job(process.database, job_id)
@@ -255,7 +254,7 @@ def test_failure_is_reported_without_the_progress_that_the_database_refuses(
             return super().train(spec, start, monitor)
 
     process = make_process()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(replace(process, executor=Diverging(process.settings, NonFiniteLoss("nan in epoch 0"))))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.next_epoch) == (JobState.FAILED, "non_finite_loss", 0)
@@ -267,7 +266,7 @@ def test_error_without_a_readable_message_is_reported(make_process: MakeProcess)
             raise LookupError
 
     process = make_process()
-    job_id = submitted(process.database, max_attempts=1)
+    job_id = submit(process.database, max_attempts=1)
     run_next(replace(process, executor=Raising(process.settings, Unreadable())))
     failed = stored.job(process.database, job_id)
     assert (failed.error_code, failed.error_message) == (
@@ -280,9 +279,9 @@ def test_error_without_a_readable_message_is_reported(make_process: MakeProcess)
 @given(text=TEXTS)
 def test_failure_with_any_text_is_reported_and_can_be_read(make_process: MakeProcess, text: str) -> None:
     process = make_process()
-    job_id = submitted(process.database, max_attempts=1)
+    job_id = submit(process.database, max_attempts=1)
     run_next(replace(process, executor=Raising(process.settings, DataCorrupt(text))))
-    failed = process.database.read(lambda session: job_queries.get(session, job_id))
+    failed = stored.detail(process.database, job_id)
     assert (failed.state, failed.crashes) == (JobState.FAILED, 0)
     assert failed.error is not None
     assert (failed.error.code, failed.error.message) == ("data_corrupt", storable(text))

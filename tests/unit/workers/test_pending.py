@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.lifecycle import JobState, Phase
-from shared.store import attempts, results
+from shared.store import attempts
 from shared.store.progress import Progress
-from shared.store.transitions import AttemptId
 from tests.support import stored
-from tests.support.factories import make_epoch, make_epoch_weights, make_model, make_spec, running, submitted
+from tests.support.factories import make_epoch, make_epoch_weights, make_model, make_spec
+from tests.support.queue_driver import AttemptId, running, submit
 from tests.support.statements import recorded_statements
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
@@ -90,8 +90,7 @@ def test_progress_is_written_in_order_with_one_event_for_epochs_in_sequence(data
     assert [epoch["epoch"] for epoch in events[2].data["epochs"]] == [0, 1, 2]
     job = stored.job(database, attempt.job_id)
     assert (job.version, job.phase, job.next_epoch) == (6, Phase.EVALUATING, 3)
-    checkpoint = database.read(lambda session: results.checkpoint(session, attempt.job_id))
-    assert checkpoint == results.StoredCheckpoint(3, b"2")
+    assert stored.checkpoint(database, attempt.job_id) == (3, b"2")
 
 
 def test_the_weights_after_each_epoch_are_written_and_not_only_the_last(database: Database) -> None:
@@ -170,8 +169,7 @@ def test_epochs_whose_state_is_lost_are_not_stored(lossy: LostReply, confirmed: 
     pending.report(lossy, lambda session, progress: attempts.release(session, attempt, progress))
     job = stored.job(lossy, attempt.job_id)
     assert (job.state, job.next_epoch) == (JobState.QUEUED, 1)
-    checkpoint = lossy.read(lambda session: results.checkpoint(session, attempt.job_id))
-    assert checkpoint == results.StoredCheckpoint(1, b"after 0")
+    assert stored.checkpoint(lossy, attempt.job_id) == (1, b"after 0")
 
 
 def test_a_phase_becomes_visible_although_no_step_is_finished(make_process: MakeProcess) -> None:
@@ -227,7 +225,7 @@ def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
 ) -> None:
     process = make_process()
     process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
-    job_ids = [submitted(process.database, spec=make_spec(epochs=10)) for _ in range(3)]
+    job_ids = [submit(process.database, spec=make_spec(epochs=10)) for _ in range(3)]
     commits: list[object] = []
     event.listen(process.database.engine, "commit", commits.append)
     with recorded_statements(process.database) as statements:

@@ -11,15 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.settings import Settings
-from shared.store import job_logs, recovery
-from shared.store.transitions import AttemptId
 from tests.support import stored
-from tests.support.factories import claimed, submitted, succeeded
 from tests.support.fakes import MonotonicClock, RecordingWaker
+from tests.support.queue_driver import AttemptId, claim, expire, submit, succeeded
 from tests.support.waiting import wait_until
 from workers import process_output, pulse
 from workers.pool_process import process_id
@@ -61,7 +58,7 @@ class Pool:
     def run(self, database: Database, process: FakeProcess, queue: str = "default") -> AttemptId:
         """Have a process of the pool claim a job."""
         owner = f"host:1/{process_id(process.name)}/claim"
-        return claimed(database, submitted(database, queue=queue), owner=owner, worker="host:1").attempt
+        return claim(database, submit(database, queue=queue), owner=owner, worker="host:1").attempt
 
 
 @pytest.fixture
@@ -123,7 +120,7 @@ def test_an_attempt_that_went_on_elsewhere_is_left_alone(pool: Pool, database: D
     attempt = pool.run(database, pool.processes[0])
     pool.processes[0].end(-SIGKILL)
     pool.watch.check()
-    elsewhere = claimed(database, attempt.job_id, owner="host:2/other/claim", worker="host:2")
+    elsewhere = claim(database, attempt.job_id, owner="host:2/other/claim", worker="host:2")
     for _ in range(10):
         pool.clock.advance(0.5)
         pool.watch.check()
@@ -134,7 +131,7 @@ def test_an_attempt_that_went_on_elsewhere_is_left_alone(pool: Pool, database: D
 def test_a_process_of_the_same_name_of_another_worker_is_left_alone(pool: Pool, database: Database) -> None:
     # containers may have the same host names and process ids
     owner = f"host:1/another-family-{pool.processes[0].name}/claim"
-    attempt = claimed(database, submitted(database), owner=owner, worker="host:1").attempt
+    attempt = claim(database, submit(database), owner=owner, worker="host:1").attempt
     pool.processes[0].end(-SIGKILL)
     pool.watch.check()
     assert state(database, attempt) == JobState.RUNNING
@@ -260,7 +257,7 @@ def test_the_log_of_a_lost_attempt_ends_with_what_its_process_printed_last(
     assert not file.exists()
     process.end(-SIGABRT)
     pool.watch.check()
-    [line] = database.read(lambda session: job_logs.lines(session, attempt.job_id, limit=10))
+    [line] = stored.log_lines(database, attempt.job_id)
     assert line.message == (
         f"attempt 1 lost: pool process {os.getpid()} was killed by signal 6 (SIGABRT); its last output:\n"
         "F0000 00:00:1764300000.0 7 x.cc:1] Check failed: false\n?"
@@ -319,15 +316,11 @@ def test_the_log_of_an_attempt_that_was_reaped_first_says_why_its_process_was_en
 ) -> None:
     attempt = silent_pool.run(database, silent_pool.processes[0])
     with silent_pool.pulse.of_attempt(attempt):
-        database.write(
-            lambda session: recovery.reap(
-                session, max_crashes=3, lease_s=30, now=lambda _=0.0: database_now(1e5)
-            )
-        )
+        expire(database, attempt)
         silent_pool.pass_seconds(silent_pool.settings.lease_s + 6)
     silent_pool.processes[0].end(-SIGKILL)
     silent_pool.pass_seconds(5)
-    lines = database.read(lambda session: job_logs.lines(session, attempt.job_id, limit=10))
+    lines = stored.log_lines(database, attempt.job_id)
     told = [line for line in lines if line.message.startswith("its pool process")]
     assert [(line.attempt, line.level) for line in told] == [(1, "error")]
     assert stored.job(database, attempt.job_id).crashes == 1

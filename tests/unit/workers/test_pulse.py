@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared.store.transitions import AttemptId
 from tests.support.fakes import MonotonicClock
+from tests.support.queue_driver import AttemptId
 from tests.support.waiting import wait_until
 from workers import pulse
 from workers.pulse import Pulse, PulseReader

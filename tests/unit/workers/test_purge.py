@@ -2,7 +2,6 @@
 
 import threading
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +10,10 @@ from sqlalchemy import ColumnElement
 
 from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.schemas import ModelPatch
 from shared.settings import Settings
-from shared.store import models
-from tests.support import stored
-from tests.support.factories import cancelled, failed, submitted, succeeded
+from tests.support import registry, stored
 from tests.support.fakes import MonotonicClock
+from tests.support.queue_driver import cancelled, failed, submit, succeeded
 from tests.support.waiting import wait_until
 from workers import purge
 from workers.purge import Purge
@@ -38,17 +35,16 @@ def clock() -> MonotonicClock:
 
 
 def alias(database: Database, job_id: UUID, name: str | None) -> None:
-    patch = partial(models.patch, changes=ModelPatch(alias=name))
     model_id = stored.job(database, job_id).model_id
     assert model_id is not None
-    database.write(lambda session: patch(session, model_id))
+    registry.change_model(database, model_id, alias=name)
 
 
 def test_each_thing_has_its_own_retention(
     database: Database, settings: Settings, clock: MonotonicClock
 ) -> None:
     succeeded(database)
-    submitted(database)
+    submit(database)
     counts = []
     for retention in ({"job_retention_s": 61.0}, {"model_retention_s": 59.0}, {"job_retention_s": 59.0}):
         counts.append(make_purge(database, settings, clock, **retention).purge())
@@ -157,7 +153,7 @@ def test_a_thread_purges_until_it_is_stopped(
     cancelled(database)
     wait_until(lambda: stored.count_jobs(database) == 0, "another one is deleted")
     purging.stop()
-    submitted(database)
+    submit(database)
     assert stored.count_jobs(database) == 1
 
 

@@ -1,23 +1,19 @@
 """The reconciler repairs what killed workers, lost messages and outages leave, and changes nothing else."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
 from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.db.tables import Job, Worker
 from shared.lifecycle import JobState, WorkerState
 from shared.settings import Settings
-from shared.store import job_queries
-from shared.store.submit import submit_job
-from tests.support import stored
-from tests.support.factories import cancelled, claim_next, claimed, make_new_job, worker
+from tests.support import queue_driver, stored
 from tests.support.fakes import MovableClock, RecordingWaker
+from tests.support.queue_driver import cancelled, claim_next, submit
+from tests.support.registry import worker
 from workers.reconciler import Reconciler
 
 
@@ -53,20 +49,8 @@ def reconciler(
     return Reconciler(database, waker, live_settings, free_slots=slots, now=clock)
 
 
-def submit(database: Database, **overrides: Any) -> UUID:
-    return database.write(lambda session: submit_job(session, make_new_job(**overrides)))[0]
-
-
-def update_job(database: Database, job_id: UUID, **values: Any) -> None:
-    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(**values)))
-
-
-def state(database: Database, job_id: UUID) -> JobState:
-    return database.read(lambda session: job_queries.get(session, job_id)).state
-
-
 def claim(database: Database, job_id: UUID, lease_s: float) -> None:
-    claimed(database, job_id, lease_s=lease_s)
+    queue_driver.claim(database, job_id, lease_s=lease_s)
 
 
 def test_free_slots_are_woken_up_for_jobs_that_wait(
@@ -111,7 +95,7 @@ def test_a_slot_is_woken_up_for_a_reaped_job_although_none_is_free_here(
 def test_a_slot_is_woken_up_when_a_job_becomes_due(
     reconciler: Reconciler, database: Database, waker: RecordingWaker, clock: MovableClock
 ) -> None:
-    update_job(database, submit(database), scheduled_at=database_now(30), failures=1)
+    stored.set_columns(database, submit(database), scheduled_at=database_now(30), failures=1)
     reconciler.reconcile()
     assert waker.woken == []
     clock.ahead_s = 31
@@ -127,7 +111,7 @@ def test_round_prunes_workers_that_ended_before_the_retention(
         ended_at = datetime.now(UTC) - timedelta(seconds=age_s)
         worker(database, id=name, state=WorkerState.STOPPED, heartbeat_at=ended_at)
     reconciler.reconcile()
-    assert database.read(lambda session: session.scalars(select(Worker.id)).all()) == ["recent"]
+    assert [row.id for row in stored.worker_rows(database)] == ["recent"]
 
 
 def test_no_slot_is_woken_up_for_queues_that_the_worker_does_not_serve(
@@ -146,10 +130,10 @@ def test_expired_lease_is_reaped_after_rounds_over_a_full_lease(
     for share in (0.0, 0.5, 0.95):
         clock.ahead_s = live_settings.lease_s * share
         reconciler.reconcile()
-    assert state(database, job_id) == JobState.RUNNING
+    assert stored.state(database, job_id) == JobState.RUNNING
     clock.ahead_s = live_settings.lease_s
     reconciler.reconcile()
-    assert state(database, job_id) == JobState.QUEUED
+    assert stored.state(database, job_id) == JobState.QUEUED
 
 
 @pytest.mark.parametrize("step_s", [3_600.0, -3_600.0])
@@ -163,14 +147,14 @@ def test_step_of_the_clock_restarts_the_wait_before_reaping(
     job_id = submit(database)
     claim(database, job_id, lease_s=clock.ahead_s - 1)
     reconciler.reconcile()
-    assert state(database, job_id) == JobState.RUNNING
+    assert stored.state(database, job_id) == JobState.RUNNING
 
 
 def test_queued_job_with_a_cancel_request_is_cancelled(reconciler: Reconciler, database: Database) -> None:
     job_id = submit(database)
-    update_job(database, job_id, cancel_requested_at=database_now())
+    stored.set_columns(database, job_id, cancel_requested_at=database_now())
     reconciler.reconcile()
-    assert state(database, job_id) == JobState.CANCELLED
+    assert stored.state(database, job_id) == JobState.CANCELLED
 
 
 def test_slots_are_woken_up_after_an_outage_of_redis(
@@ -203,7 +187,7 @@ def test_outage_of_the_database_restarts_the_wait_before_reaping(
     job_id = submit(database)
     claim(database, job_id, lease_s=-1)
     reconciler.reconcile()
-    assert state(database, job_id) == JobState.RUNNING
+    assert stored.state(database, job_id) == JobState.RUNNING
     database.dispose()
 
 
@@ -220,7 +204,7 @@ def test_jobs_start_and_leases_end_in_time_after_the_clock_has_stepped_back(
     claim(database, lost, lease_s=3_600 + live_settings.lease_s)
     queued = submit(database)
     for job_id in (lost, queued):
-        update_job(database, job_id, scheduled_at=clock())
+        stored.set_columns(database, job_id, scheduled_at=clock())
     clock.ahead_s = 0
     reconciler.reconcile()
     assert waker.woken == [{"default": 1}]
@@ -228,13 +212,13 @@ def test_jobs_start_and_leases_end_in_time_after_the_clock_has_stepped_back(
     for share in (0.5, 1.0, 1.5):
         clock.ahead_s = live_settings.lease_s * share
         reconciler.reconcile()
-    assert state(database, lost) == JobState.QUEUED
+    assert stored.state(database, lost) == JobState.QUEUED
 
 
 def test_jobs_start_in_time_if_the_clock_stepped_back_while_no_worker_ran(
     reconciler: Reconciler, database: Database, clock: MovableClock
 ) -> None:
-    update_job(database, submit(database), scheduled_at=clock(3_600))
+    stored.set_columns(database, submit(database), scheduled_at=clock(3_600))
     reconciler.reconcile()
     assert claim_next(database, now=clock) is not None
 
@@ -244,7 +228,7 @@ def test_more_jobs_than_a_round_corrects_are_corrected_by_the_next_ones(
 ) -> None:
     monkeypatch.setattr("workers.reconciler._MAX_PULLED_BACK", 2)
     for _ in range(5):
-        update_job(database, submit(database), scheduled_at=clock(3_600))
+        stored.set_columns(database, submit(database), scheduled_at=clock(3_600))
     started = 0
     for _ in range(3):
         reconciler.reconcile()
@@ -258,7 +242,7 @@ def test_a_clock_that_goes_on_changes_no_times(
 ) -> None:
     reconciler.reconcile()
     job_id = submit(database)
-    update_job(database, job_id, scheduled_at=clock(100))
+    stored.set_columns(database, job_id, scheduled_at=clock(100))
     before = stored.job(database, job_id).scheduled_at
     for clock.ahead_s in (0.5, 1.0):
         reconciler.reconcile()

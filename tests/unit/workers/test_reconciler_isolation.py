@@ -10,8 +10,9 @@ from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.settings import Settings
 from tests.support import stored
-from tests.support.factories import claimed, running, set_columns, submitted
 from tests.support.fakes import MovableClock, RecordingWaker
+from tests.support.queue_driver import claim, running, submit
+from tests.support.stored import set_columns
 from workers.reconciler import Reconciler
 
 _POISON = {
@@ -73,9 +74,9 @@ def reconciler(
 def test_a_lost_job_that_cannot_be_recovered_keeps_no_other_from_it(
     reconciler: Reconciler, database: Database, clock: MovableClock, live_settings: Settings
 ) -> None:
-    poisoned, innocent = submitted(database), submitted(database)
+    poisoned, innocent = submit(database), submit(database)
     for job_id in (poisoned, innocent):
-        claimed(database, job_id, lease_s=-1)
+        claim(database, job_id, lease_s=-1)
     with _poisoned(database, poisoned):
         _rounds_over_a_lease(reconciler, clock, live_settings)
     assert stored.job(database, poisoned).state == JobState.RUNNING
@@ -87,7 +88,7 @@ def test_a_released_job_that_cannot_be_cancelled_keeps_no_other_from_it(
 ) -> None:
     moment = stored.job(database, running(database).job_id).created_at
     poisoned, innocent = [
-        set_columns(database, submitted(database), cancel_requested_at=moment) for _ in range(2)
+        set_columns(database, submit(database), cancel_requested_at=moment) for _ in range(2)
     ]
     with _poisoned(database, poisoned):
         reconciler.reconcile()
@@ -100,7 +101,7 @@ def test_a_step_that_fails_is_named_and_the_others_run(
     waker: RecordingWaker,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    submitted(database)
+    submit(database)
     _execute(database, "ALTER TABLE share_clocks RENAME TO elsewhere")
     reconciler.reconcile()
     _execute(database, "ALTER TABLE elsewhere RENAME TO share_clocks")

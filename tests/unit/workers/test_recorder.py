@@ -7,14 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
 
-from shared.db.tables import Epoch
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, Priority, TrainSpec
-from shared.store import job_queries
-from tests.support import factories, stored
-from tests.support.factories import make_spec, submitted
+from tests.support import queue_driver, registry, stored
+from tests.support.factories import make_spec
 from tests.support.stub_executor import StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers import runner
@@ -38,7 +35,7 @@ class _UrgentDuring(StubExecutor):
     def _submit(self, epoch: int) -> None:
         if epoch == self._epoch and self.urgent_id is None:
             spec = make_spec(epochs=1)
-            self.urgent_id = submitted(self._process.database, priority=Priority.URGENT, spec=spec)
+            self.urgent_id = queue_driver.submit(self._process.database, priority=Priority.URGENT, spec=spec)
 
 
 class _Submitting:
@@ -52,12 +49,12 @@ class _Submitting:
 
 
 def _job(process: PoolProcess, job_id: UUID) -> JobDetail:
-    return process.database.read(lambda session: job_queries.get(session, job_id))
+    return stored.detail(process.database, job_id)
 
 
 def _run_with_urgent_job(process: PoolProcess, job_id: UUID, epoch: int) -> UUID:
     """Run the job; an urgent one is submitted during this epoch. Return the urgent one's id."""
-    factories.worker(process.database)
+    registry.worker(process.database)
     executor = _UrgentDuring(process, epoch)
     claim = claim_next(process)
     assert claim is not None
@@ -75,7 +72,7 @@ def test_a_job_yields_at_the_epoch_and_runs_on_after_the_urgent_one(
     # each epoch is written by itself, however soon after the last write it ends on a busy machine
     monkeypatch.setattr(runner, "PendingProgress", partial(PendingProgress, interval_s=0.0))
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(epochs=3))
+    job_id = queue_driver.submit(process.database, spec=make_spec(epochs=3))
     urgent = _run_with_urgent_job(process, job_id, epoch=0)
     yielded, resumed = _job(process, job_id).attempts
     assert (yielded.outcome, resumed.outcome) == (AttemptOutcome.RELEASED, AttemptOutcome.SUCCEEDED)
@@ -86,16 +83,15 @@ def test_a_job_yields_at_the_epoch_and_runs_on_after_the_urgent_one(
     assert yielded.finished_at <= first.started_at < first.finished_at <= resumed.started_at
     released = [event for event in stored.events(process.database, job_id) if event.type == "released"]
     assert [event.data for event in released] == [{"yielded_to": str(urgent)}]
-    epochs = select(Epoch.attempt).where(Epoch.job_id == job_id).order_by(Epoch.epoch)
-    assert process.database.read(lambda session: session.scalars(epochs).all()) == [1, 2, 2]
+    assert stored.epoch_attempts(process.database, job_id) == [1, 2, 2]
 
 
 def test_a_job_that_has_yielded_has_the_results_of_an_undisturbed_one(make_process: MakeProcess) -> None:
     process = make_process()
     spec = make_spec(epochs=3, keep_weights=True)
-    undisturbed = submitted(process.database, spec=spec)
+    undisturbed = queue_driver.submit(process.database, spec=spec)
     run_next(process)
-    job_id = submitted(process.database, spec=spec)
+    job_id = queue_driver.submit(process.database, spec=spec)
     _run_with_urgent_job(process, job_id, epoch=1)
     assert _results(process, job_id) == _results(process, undisturbed)
 
@@ -106,14 +102,14 @@ def _results(process: PoolProcess, job_id: UUID) -> tuple[Any, ...]:
             (epoch.loss.hex(), epoch.val_accuracy.hex(), epoch.batch_loss)
             for epoch in stored.epochs(session, job_id)
         ]
-        return epochs, stored.weights(session, job_id), job_queries.get(session, job_id).evaluation_accuracy
+        return epochs, stored.weights(session, job_id), _job(process, job_id).evaluation_accuracy
 
     return process.database.read(read)
 
 
 def test_a_job_whose_last_epoch_is_done_does_not_yield(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(epochs=1))
+    job_id = queue_driver.submit(process.database, spec=make_spec(epochs=1))
     urgent = _run_with_urgent_job(process, job_id, epoch=0)
     assert [attempt.outcome for attempt in _job(process, job_id).attempts] == [AttemptOutcome.SUCCEEDED]
     assert _job(process, urgent).state == JobState.SUCCEEDED

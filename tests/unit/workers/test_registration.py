@@ -1,20 +1,17 @@
 """A worker keeps its own row in the `workers` table up to date."""
 
-from functools import partial
 from pathlib import Path
-
-from sqlalchemy import select
+from typing import Any
 
 from shared.db.engine import Database
-from shared.db.tables import Worker
 from shared.settings import Settings
-from shared.store import workers
+from tests.support import registry, stored
 from tests.support.fakes import FrozenClock
 from workers.registration import Registration
 
 
-def only_worker(database: Database) -> Worker:
-    [worker] = database.read(lambda session: session.scalars(select(Worker)).all())
+def only_worker(database: Database) -> Any:
+    [worker] = stored.worker_rows(database)
     return worker
 
 
@@ -55,7 +52,7 @@ def test_a_worker_is_draining_from_the_request_until_it_registers_again(
     registration = Registration(database, settings, name="host:1", pid=1, devices=[], slots=1)
     assert not registration.is_draining()
     registration.register()
-    database.write(partial(workers.drain, worker_id="host:1"))
+    registry.drain(database, "host:1")
     registration.heartbeat()
     assert registration.is_draining()
     registration.register()

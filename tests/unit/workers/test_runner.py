@@ -12,10 +12,10 @@ from shared.db.clock import database_now
 from shared.errors import DataCorrupt, NonFiniteLoss
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, ModelFormat, TrainSpec
-from shared.store import attempts, evaluations, job_edits, job_queries, models
-from shared.store.transitions import AttemptId
 from tests.support import stored
-from tests.support.factories import make_evaluate_spec, make_spec, set_columns, submitted
+from tests.support.factories import make_evaluate_spec, make_spec
+from tests.support.queue_driver import AttemptId, cancel, release, submit
+from tests.support.stored import set_columns
 from tests.support.stub_executor import DATA_SHA256, Behaviour, InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.executor import Checkpoint, Monitor, TrainedModel
@@ -24,12 +24,12 @@ from workers.runner import claim_next, run_attempt
 
 
 def job(process: PoolProcess, job_id: UUID) -> JobDetail:
-    return process.database.read(lambda session: job_queries.get(session, job_id))
+    return stored.detail(process.database, job_id)
 
 
 def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     ended = job(process, job_id)
     assert ended.state == JobState.SUCCEEDED
@@ -41,28 +41,28 @@ def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProce
     assert [len(epoch.batch_loss) for epoch in epochs] == [2, 2, 2]
     model_id = ended.model_id
     assert model_id is not None
-    assert process.database.read(lambda session: models.find(session, model_id)).job_id == job_id
-    assert process.database.read(lambda session: evaluations.get(session, job_id)).size == 50
+    assert stored.model(process.database, model_id).job_id == job_id
+    assert stored.evaluation(process.database, job_id).size == 50
 
 
 def test_evaluation_job_evaluates_the_stored_model(make_process: MakeProcess) -> None:
     process = make_process()
-    trained = submitted(process.database)
+    trained = submit(process.database)
     run_next(process)
     model_id = job(process, trained).model_id
     assert model_id is not None
     spec = make_evaluate_spec(model_id, evaluation_size=20, threshold=0.5)
-    evaluated = submitted(process.database, kind="evaluate", spec=spec, model_id=model_id)
+    evaluated = submit(process.database, kind="evaluate", spec=spec, model_id=model_id)
     run_next(process)
     assert job(process, evaluated).state == JobState.SUCCEEDED
-    evaluation = process.database.read(lambda session: evaluations.get(session, evaluated))
+    evaluation = stored.evaluation(process.database, evaluated)
     assert (evaluation.size, evaluation.threshold, evaluation.model_id) == (20, 0.5, model_id)
 
 
 def test_evaluation_of_an_unknown_model_fails_without_a_retry(make_process: MakeProcess) -> None:
     process = make_process()
     missing = uuid4()
-    job_id = submitted(process.database, kind="evaluate", spec=make_evaluate_spec(missing))
+    job_id = submit(process.database, kind="evaluate", spec=make_evaluate_spec(missing))
     run_next(process)
     failed = job(process, job_id)
     assert failed.state == JobState.FAILED
@@ -77,7 +77,7 @@ def test_nothing_is_run_if_no_job_can_start(make_process: MakeProcess) -> None:
 
 def test_second_message_for_a_finished_job_changes_nothing(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     version = job(process, job_id).version
     run_next(process)
@@ -86,10 +86,10 @@ def test_second_message_for_a_finished_job_changes_nothing(make_process: MakePro
 
 def test_transient_error_is_retried_later_until_no_attempts_are_left(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=1)
+    job_id = submit(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=1)
     run_next(process)
     assert job(process, job_id).state == JobState.FAILED
-    retried = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
+    retried = submit(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
     run_next(process)
     queued = job(process, retried)
     assert queued.state == JobState.QUEUED
@@ -101,7 +101,7 @@ def test_transient_error_is_retried_later_until_no_attempts_are_left(make_proces
 
 def test_a_dataset_that_is_away_costs_no_attempt_for_a_while(make_process: MakeProcess) -> None:
     process = make_process(data_outage_s=100.0)
-    job_id = submitted(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
+    job_id = submit(process.database, spec=make_spec(seed=Behaviour.DATA_UNAVAILABLE), max_attempts=2)
     for _ in range(3):
         run_next(process)
         set_columns(process.database, job_id, scheduled_at=database_now())
@@ -122,7 +122,7 @@ def test_permanent_error_fails_the_job_without_a_retry(
 
     process = make_process()
     process = replace(process, executor=InterferingExecutor(process.settings, fail))
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     failed = job(process, job_id)
     assert failed.state == JobState.FAILED
@@ -132,7 +132,7 @@ def test_permanent_error_fails_the_job_without_a_retry(
 
 def test_unforeseen_error_is_recorded_and_retried(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(seed=Behaviour.RAISES))
+    job_id = submit(process.database, spec=make_spec(seed=Behaviour.RAISES))
     run_next(process)
     queued = job(process, job_id)
     assert queued.state == JobState.QUEUED
@@ -157,7 +157,7 @@ def test_an_error_that_is_no_exception_ends_the_attempt_at_once(
         raise error
 
     process = make_process(executor=InterferingExecutor(process.settings, interfere))
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     assert run_next(process)
     [attempt] = job(process, job_id).attempts
     assert (attempt.outcome, attempt.error_code, attempt.error_message) == (
@@ -172,12 +172,12 @@ def test_the_attempt_has_the_checksum_of_its_data_beside_its_versions(
     make_process: MakeProcess, seed: int
 ) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(seed=seed))
+    job_id = submit(process.database, spec=make_spec(seed=seed))
     assert run_next(process)
     [attempt] = job(process, job_id).attempts
     data = {"dataset_sha256": DATA_SHA256} if seed == Behaviour.LOADS_DATA else {}
     assert attempt.versions == {**process.info.versions, **data}
-    detail = process.database.read(lambda session: models.detail(session, job_id))
+    detail = stored.model(process.database, job_id)
     assert detail.versions == attempt.versions
 
 
@@ -188,7 +188,7 @@ def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:
         raise KeyboardInterrupt
 
     process = make_process(executor=InterferingExecutor(process.settings, interfere))
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     with pytest.raises(KeyboardInterrupt):
         run_next(process)
     assert stored.attempt(process.database, job_id, 1).outcome is None
@@ -197,7 +197,7 @@ def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:
 def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_process: MakeProcess) -> None:
     stopping = make_process()
     stopping = replace(stopping, executor=InterferingExecutor(stopping.settings, stopping.stop.set))
-    job_id = submitted(stopping.database)
+    job_id = submit(stopping.database)
     run_next(stopping)
     released = job(stopping, job_id)
     assert released.state == JobState.QUEUED
@@ -215,19 +215,19 @@ def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_pr
 def test_worker_that_is_being_stopped_claims_nothing(make_process: MakeProcess) -> None:
     process = make_process()
     process.stop.set()
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     assert job(process, job_id).attempt == 0
 
 
 def test_job_that_is_cancelled_while_it_runs_ends_cancelled(make_process: MakeProcess) -> None:
     process = make_process()
-    job_id = submitted(process.database, spec=make_spec(epochs=1_000))
+    job_id = submit(process.database, spec=make_spec(epochs=1_000))
     canceller = make_process()
 
     class Cancelling(StubExecutor):
         def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
-            canceller.database.write(lambda session: job_edits.request_cancel(session, job_id))
+            cancel(canceller.database, job_id)
             return super().train(spec, start, monitor)
 
     run_next(replace(process, executor=Cancelling(process.settings)))
@@ -242,11 +242,11 @@ def test_superseded_attempt_writes_nothing(make_process: MakeProcess) -> None:
 
     def lose() -> None:
         claimed = AttemptId(job_id, 1)
-        other.database.write(lambda session: attempts.release(session, claimed))
+        release(other.database, claimed)
         run_next(other)
 
     process = replace(process, executor=InterferingExecutor(process.settings, lose))
-    job_id = submitted(process.database)
+    job_id = submit(process.database)
     run_next(process)
     ended = job(process, job_id)
     assert ended.state == JobState.SUCCEEDED
@@ -259,11 +259,11 @@ def test_superseded_attempt_writes_nothing(make_process: MakeProcess) -> None:
 def test_resumed_job_has_the_results_of_an_uninterrupted_one(make_process: MakeProcess) -> None:
     uninterrupted = make_process()
     spec = make_spec(epochs=5, keep_weights=True)
-    expected_id = submitted(uninterrupted.database, spec=spec)
+    expected_id = submit(uninterrupted.database, spec=spec)
     run_next(uninterrupted)
 
     process = make_process()
-    job_id = submitted(process.database, spec=spec)
+    job_id = submit(process.database, spec=spec)
     run_next(replace(process, executor=StopsAfterTwoEpochs(process)))
     assert job(process, job_id).state == JobState.QUEUED
     process.stop.clear()
@@ -306,17 +306,16 @@ def weights(process: PoolProcess, job_id: UUID) -> dict[int, bytes]:
 def keras_file(process: PoolProcess, job_id: UUID) -> bytes:
     model_id = job(process, job_id).model_id
     assert model_id is not None
-    file = process.database.read(lambda session: models.file(session, model_id, ModelFormat.KERAS))
-    return file.content
+    return stored.model_file(process.database, model_id, ModelFormat.KERAS)
 
 
 def test_an_evaluation_after_its_training_evaluates_the_model_that_is_trained(
     make_process: MakeProcess,
 ) -> None:
     process = make_process()
-    trained = submitted(process.database)
+    trained = submit(process.database)
     spec = make_evaluate_spec(trained, evaluation_size=20)
-    evaluated = submitted(process.database, kind="evaluate", spec=spec, model_id=trained, after=(trained,))
+    evaluated = submit(process.database, kind="evaluate", spec=spec, model_id=trained, after=(trained,))
     claim = claim_next(process)
     while claim is not None:
         claim = run_attempt(process, claim)

@@ -3,9 +3,8 @@
 import pytest
 
 from shared.lifecycle import JobState
-from shared.store import queues
-from tests.support import stored
-from tests.support.factories import claim_next, submitted
+from tests.support import registry, stored
+from tests.support.queue_driver import claim_next, submit
 from tests.unit.workers.conftest import MakeProcess
 from workers import pool_process
 from workers.pool_process import PoolProcess
@@ -21,8 +20,8 @@ def process(make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch) -> PoolP
 
 
 def test_one_message_runs_all_jobs_of_the_queues_of_the_worker(process: PoolProcess) -> None:
-    job_ids = [submitted(process.database, queue=queue) for queue in ("a", "b", "a")]
-    elsewhere = submitted(process.database, queue="c")
+    job_ids = [submit(process.database, queue=queue) for queue in ("a", "b", "a")]
+    elsewhere = submit(process.database, queue="c")
     run_jobs("b")
     finished = [stored.job(process.database, job_id) for job_id in job_ids]
     assert {job.state for job in finished} == {JobState.SUCCEEDED}
@@ -32,7 +31,7 @@ def test_one_message_runs_all_jobs_of_the_queues_of_the_worker(process: PoolProc
 
 
 def test_a_message_for_a_job_that_another_worker_runs_changes_nothing(process: PoolProcess) -> None:
-    job_id = submitted(process.database, queue="a")
+    job_id = submit(process.database, queue="a")
     assert claim_next(process.database, "a") is not None
     run_jobs("a")
     assert (stored.job(process.database, job_id).version, stored.job(process.database, job_id).attempt) == (
@@ -42,8 +41,8 @@ def test_a_message_for_a_job_that_another_worker_runs_changes_nothing(process: P
 
 
 def test_a_message_runs_no_job_of_a_paused_queue(process: PoolProcess) -> None:
-    paused, other = (submitted(process.database, queue=queue) for queue in ("a", "b"))
-    process.database.write(lambda session: queues.pause(session, "a"))
+    paused, other = (submit(process.database, queue=queue) for queue in ("a", "b"))
+    registry.pause(process.database, "a")
     run_jobs("a")
     assert stored.job(process.database, paused).state == JobState.QUEUED
     assert stored.job(process.database, other).state == JobState.SUCCEEDED
@@ -53,7 +52,7 @@ def test_a_message_runs_no_job_of_a_paused_queue(process: PoolProcess) -> None:
 def test_a_message_for_a_queue_that_the_worker_does_not_serve_wakes_it_up_too(
     process: PoolProcess, queue: object
 ) -> None:
-    job_id, elsewhere = submitted(process.database, queue="b"), submitted(process.database, queue="c")
+    job_id, elsewhere = submit(process.database, queue="b"), submit(process.database, queue="c")
     run_jobs(queue)
     assert stored.job(process.database, job_id).state == JobState.SUCCEEDED
     assert stored.job(process.database, elsewhere).state == JobState.QUEUED

@@ -12,9 +12,8 @@ from api.http import access_log
 from shared import log
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
-from tests.support.factories import submitted
+from tests.support import registry
+from tests.support.queue_driver import submit
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -87,10 +86,9 @@ def test_an_api_logs_its_requests_so(api: httpx.Client, stream: StringIO) -> Non
 def test_a_request_names_its_key_also_where_a_kept_response_answers_it(
     api: httpx.Client, database: Database, stream: StringIO
 ) -> None:
-    key = NewApiKey.draw()
-    job_id = submitted(database)
+    job_id = submit(database)
     api.get(f"/v1/jobs/{job_id}")
-    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    key = registry.api_key(database, "Ada", Scope.SUBMIT)
     with_key = {"Authorization": f"Bearer {key}"}
     for _ in range(2):
         api.get(f"/v1/jobs/{job_id}", headers=with_key)

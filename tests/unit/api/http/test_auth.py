@@ -16,10 +16,10 @@ from api.http.auth import OPEN
 from shared.db.engine import Database
 from shared.schemas import Scope
 from shared.settings import Settings
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
-from tests.support.factories import set_columns, submitted
+from tests.support import queue_driver, registry
+from tests.support.registry import NewApiKey
 from tests.support.servers import running_app
+from tests.support.stored import set_columns
 
 BOOTSTRAP_KEY = "a secret of the owner's"
 OPEN_OPERATIONS = {"GET /livez", "GET /readyz", "GET /version", "GET /problems/{slug}"}
@@ -54,13 +54,7 @@ def serve(settings: Settings, database_url: str) -> Iterator[Serve]:
 
 
 def create_key(database: Database, scope: Scope, lifetime_s: float | None = None) -> NewApiKey:
-    key = NewApiKey.draw()
-    database.write(
-        lambda session: api_keys.create(
-            session, key, name=f"a {scope} key", scope=scope, lifetime_s=lifetime_s
-        )
-    )
-    return key
+    return registry.api_key(database, f"a {scope} key", scope, lifetime_s=lifetime_s)
 
 
 def bearer(key: object) -> dict[str, str]:
@@ -177,7 +171,7 @@ def test_once_a_key_exists_every_request_needs_one(serve: Serve, database: Datab
 
 def test_key_may_do_what_its_scope_includes_and_no_more(client: httpx.Client, database: Database) -> None:
     keys = {scope: create_key(database, scope) for scope in Scope}
-    job_id = set_columns(database, submitted(database), api_key_id=keys[Scope.SUBMIT].id)
+    job_id = set_columns(database, queue_driver.submit(database), api_key_id=keys[Scope.SUBMIT].id)
     needed = {
         ("GET", "/v1/jobs"): Scope.READ,
         ("POST", f"/v1/jobs/{job_id}/cancel"): Scope.SUBMIT,
@@ -195,7 +189,7 @@ def test_key_may_do_what_its_scope_includes_and_no_more(client: httpx.Client, da
 
 def test_expired_or_revoked_key_is_refused(client: httpx.Client, database: Database) -> None:
     expired, revoked = create_key(database, Scope.ADMIN, lifetime_s=-1), create_key(database, Scope.ADMIN)
-    database.write(lambda session: api_keys.revoke(session, revoked.id))
+    registry.revoke(database, revoked.id)
 
     assert client.get("/v1/jobs", headers=bearer(expired)).status_code == 401
     assert client.get("/v1/jobs", headers=bearer(revoked)).status_code == 401

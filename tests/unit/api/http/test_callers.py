@@ -15,10 +15,10 @@ from api.http.callers import LOCAL_CALLER, Callers, as_cookie
 from shared.db.engine import Database
 from shared.schemas import Scope
 from shared.settings import Settings
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
+from tests.support import registry
 from tests.support.databases import open_database
 from tests.support.fakes import MonotonicClock
+from tests.support.registry import NewApiKey
 from tests.support.statements import recorded_statements
 from tests.support.waiting import wait_until
 
@@ -45,16 +45,12 @@ def callers(database: Database, settings: Settings) -> Callers:
 
 
 def create(database: Database, scope: Scope = Scope.READ, lifetime_s: float | None = None) -> NewApiKey:
-    key = NewApiKey.draw()
-    database.write(
-        lambda session: api_keys.create(session, key, name="Ada", scope=scope, lifetime_s=lifetime_s)
-    )
-    return key
+    return registry.api_key(database, "Ada", scope, lifetime_s=lifetime_s)
 
 
 def revoke(database: Database, key: NewApiKey) -> None:
     """Revoke a key as another process does."""
-    database.write(lambda session: api_keys.revoke(session, key.id))
+    registry.revoke(database, key.id)
 
 
 def sent(key: object = "", address: str = ELSEWHERE) -> dict[str, Any]:
@@ -99,7 +95,7 @@ def test_a_key_that_expires_is_not_remembered_longer(
 ) -> None:
     key = create(database, lifetime_s=0.9)  # less than is remembered
     assert identify(callers, sent(key)) == key.id
-    wait_until(lambda: database.read(lambda session: api_keys.find(session, key)) is None, "it has expired")
+    wait_until(lambda: not registry.is_valid(database, key), "it has expired")
 
     clock.advance(0.9)
 
@@ -143,7 +139,7 @@ def test_wrong_keys_are_not_remembered(callers: Callers, database: Database) -> 
     create(database)
     assert identify(callers, sent(key)) is None
 
-    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.READ))
+    registry.api_key(database, key=key)
 
     assert identify(callers, sent(key)) == key.id
 

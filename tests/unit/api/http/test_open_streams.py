@@ -9,9 +9,8 @@ import pytest
 
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
-from tests.support import factories
+from tests.support import queue_driver, registry
+from tests.support.registry import NewApiKey
 from tests.support.streams import open_stream
 from tests.support.waiting import wait_until
 
@@ -19,15 +18,11 @@ END_S = 10.0  # on a busy machine; two seconds on a quiet one
 
 
 def store(database: Database, lifetime_s: float | None = None) -> NewApiKey:
-    key = NewApiKey.draw()
-    database.write(
-        lambda session: api_keys.create(session, key, name="Ada", scope=Scope.ADMIN, lifetime_s=lifetime_s)
-    )
-    return key
+    return registry.api_key(database, "Ada", Scope.ADMIN, lifetime_s=lifetime_s)
 
 
 def revoke(database: Database, key: NewApiKey) -> None:
-    database.write(lambda session: api_keys.revoke(session, key.id))
+    registry.revoke(database, key.id)
 
 
 def end_of_stream(client: httpx.Client, path: str, end: Callable[[], object]) -> None:
@@ -46,7 +41,7 @@ def _without_key(client: httpx.Client) -> Iterator[None]:
 
 @pytest.fixture
 def path(database: Database) -> str:
-    return f"/v1/jobs/{factories.submitted(database)}/stream"
+    return f"/v1/jobs/{queue_driver.submit(database)}/stream"
 
 
 def test_a_stream_ends_when_its_key_is_revoked_by_any_process(
@@ -78,7 +73,7 @@ def test_a_stream_with_another_key_stays_open(client: httpx.Client, database: Da
         assert next(stream).event == "submitted"
         client.headers["Authorization"] = f"Bearer {revoked}"
         end_of_stream(client, path, partial(revoke, database, revoked))
-        factories.claim_next(database)
+        queue_driver.claim_next(database)
         assert next(stream).event == "claimed"
 
 

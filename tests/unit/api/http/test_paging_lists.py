@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 
 LISTS = {
     "/v1/api-keys",
@@ -28,15 +28,15 @@ LISTS = {
 @pytest.fixture
 def job_id(database: Database) -> str:
     """A job that has succeeded, with two misclassified images of a dataset that needs no network."""
-    factories.webhook(database)
-    attempt = factories.running(database)
+    registry.webhook(database)
+    attempt = queue_driver.running(database)
     images = tuple(
         factories.make_evaluation().misclassified[0].model_copy(update={"index": index}) for index in (1, 2)
     )
     model = factories.make_model(
         spec=factories.make_spec(dataset="digits"), evaluation=factories.make_evaluation(misclassified=images)
     )
-    factories.succeed(database, attempt, model)
+    queue_driver.succeed(database, attempt, model)
     return str(attempt.job_id)
 
 
@@ -78,7 +78,7 @@ def test_an_invalid_cursor_is_refused(client: httpx.Client, job_id: str, path: s
 def test_a_cursor_of_another_list_is_refused(
     client: httpx.Client, database: Database, job_id: str, path: str
 ) -> None:
-    factories.succeeded(database)
+    queue_driver.succeeded(database)
     for other in ("/v1/models", "/v1/jobs/{job_id}/events"):
         cursor = _get(client, other, job_id, limit=1).json()["next_cursor"]
         response = _get(client, path, job_id, cursor=cursor)

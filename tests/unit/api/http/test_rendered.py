@@ -24,10 +24,10 @@ from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import Scope
 from shared.settings import Settings
-from shared.store import api_keys, evaluations, job_queries, metrics
-from shared.store.api_keys import NewApiKey
-from tests.support import factories
+from shared.store import evaluations, job_queries, metrics
+from tests.support import factories, queue_driver, registry
 from tests.support.fakes import MonotonicClock
+from tests.support.registry import NewApiKey
 from tests.support.servers import running_app
 
 RESOURCES = (
@@ -91,11 +91,7 @@ def _answer(response: httpx.Response) -> tuple[int, list[tuple[bytes, bytes]], b
 
 
 def _create_key(database: Database, lifetime_s: float | None = None) -> NewApiKey:
-    key = NewApiKey.draw()
-    database.write(
-        lambda session: api_keys.create(session, key, name="x", scope=Scope.READ, lifetime_s=lifetime_s)
-    )
-    return key
+    return registry.api_key(database, lifetime_s=lifetime_s)
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
@@ -103,7 +99,7 @@ def _create_key(database: Database, lifetime_s: float | None = None) -> NewApiKe
 def test_kept_response_is_what_fastapi_answers(
     client: httpx.Client, database: Database, state: JobState, resource: str
 ) -> None:
-    path = f"/v1/jobs/{factories.one_of_each_state(database)[state]}{resource}"
+    path = f"/v1/jobs/{queue_driver.one_of_each_state(database)[state]}{resource}"
     separator = "&" if "?" in path else "?"
 
     targets = (path, path, f"{path}{separator}plain")
@@ -117,7 +113,7 @@ def test_kept_response_is_what_fastapi_answers(
 def test_304_is_what_fastapi_answers(
     client: httpx.Client, database: Database, state: JobState, form: str
 ) -> None:
-    path = f"/v1/jobs/{factories.one_of_each_state(database)[state]}"
+    path = f"/v1/jobs/{queue_driver.one_of_each_state(database)[state]}"
     headers = {"If-None-Match": form.format(client.get(path).headers["ETag"]), "X-Request-ID": "1"}
 
     kept, plain = client.get(path, headers=headers), client.get(f"{path}?plain", headers=headers)
@@ -128,7 +124,7 @@ def test_304_is_what_fastapi_answers(
 
 @pytest.mark.parametrize("query", ["", "?plain"])
 def test_all_lines_of_if_none_match_are_read(client: httpx.Client, database: Database, query: str) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}{query}"
+    path = f"/v1/jobs/{queue_driver.running(database).job_id}{query}"
     tag = client.get(path).headers["ETag"]
 
     def ask(*tags: str) -> int:
@@ -142,7 +138,7 @@ def test_all_lines_of_if_none_match_are_read(client: httpx.Client, database: Dat
 def test_unchanged_job_is_read_once_whatever_its_pollers_know(
     client: httpx.Client, database: Database, reads: list[str]
 ) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}"
+    path = f"/v1/jobs/{queue_driver.running(database).job_id}"
 
     first = client.get(path, headers={"If-None-Match": '"0"'})
     tag = first.headers["ETag"]
@@ -155,7 +151,7 @@ def test_unchanged_job_is_read_once_whatever_its_pollers_know(
 def test_first_poll_with_the_present_tag_is_kept_too(
     client: httpx.Client, database: Database, reads: list[str]
 ) -> None:
-    job_id = factories.running(database).job_id
+    job_id = queue_driver.running(database).job_id
     path, tag = (
         f"/v1/jobs/{job_id}",
         job_etag(database.read(lambda session: job_queries.summary(session, job_id))),
@@ -172,7 +168,7 @@ def test_first_poll_with_the_present_tag_is_kept_too(
 def test_metrics_and_evaluation_of_a_finished_job_are_read_once(
     client: httpx.Client, database: Database, reads: list[str], resource: str
 ) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
 
     for _ in range(3):
         assert client.get(f"/v1/jobs/{job_id}{resource}").status_code == 200
@@ -183,13 +179,13 @@ def test_metrics_and_evaluation_of_a_finished_job_are_read_once(
 def test_metrics_and_evaluation_of_an_unfinished_job_are_not_kept(
     client: httpx.Client, database: Database
 ) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     path = f"/v1/jobs/{attempt.job_id}"
     assert client.get(f"{path}/metrics").json()["series"][0]["y"] == []
     assert client.get(f"{path}/evaluation").status_code == 409
 
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, factories.make_model())
 
     assert len(client.get(f"{path}/metrics").json()["series"][0]["y"]) == 3
     assert client.get(f"{path}/evaluation").status_code == 200
@@ -199,14 +195,14 @@ def test_metrics_and_evaluation_of_an_unfinished_job_are_not_kept(
 def test_other_requests_for_a_job_are_not_kept(
     client: httpx.Client, database: Database, reads: list[str], query: str
 ) -> None:
-    path = f"/v1/jobs/{factories.failed(database)}{query}"
+    path = f"/v1/jobs/{queue_driver.failed(database)}{query}"
 
     assert [client.get(path).status_code for _ in range(2)] == [200, 200]
     assert len(reads) == 2
 
 
 def test_other_methods_and_spellings_are_passed_on(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database)
+    job_id = queue_driver.failed(database)
     assert client.get(f"/v1/jobs/{job_id}").status_code == 200
 
     assert client.post(f"/v1/jobs/{job_id}").status_code == 405
@@ -216,7 +212,7 @@ def test_other_methods_and_spellings_are_passed_on(client: httpx.Client, databas
 
 
 def test_change_by_this_process_is_seen_at_once(client: httpx.Client, database: Database) -> None:
-    path = f"/v1/jobs/{factories.submitted(database)}"
+    path = f"/v1/jobs/{queue_driver.submit(database)}"
 
     def poll() -> dict[str, Any]:
         return dict(client.get(path).json())
@@ -231,7 +227,7 @@ def test_change_by_this_process_is_seen_at_once(client: httpx.Client, database: 
 def test_what_was_read_before_a_change_is_not_kept_after_it(
     client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, get = f"/v1/jobs/{factories.failed(database)}", job_queries.get
+    path, get = f"/v1/jobs/{queue_driver.failed(database)}", job_queries.get
     has_read, release = Event(), Event()
 
     def read_and_wait(*arguments: Any, **options: Any) -> Any:
@@ -252,7 +248,7 @@ def test_what_was_read_before_a_change_is_not_kept_after_it(
 
 
 def test_deletion_by_this_process_is_seen_at_once(client: httpx.Client, database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
     paths = [f"/v1/jobs/{job_id}{resource}" for resource in RESOURCES]
     assert {client.get(path).status_code for path in paths} == {200}
 
@@ -262,7 +258,7 @@ def test_deletion_by_this_process_is_seen_at_once(client: httpx.Client, database
 
 
 def test_a_retry_no_longer_names_a_deleted_job(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database)
+    job_id = queue_driver.failed(database)
     retry = client.post(f"/v1/jobs/{job_id}/retry").headers["Location"]
     assert client.get(retry).json()["retry_of"] == str(job_id)
 
@@ -275,7 +271,7 @@ def test_a_retry_no_longer_names_a_deleted_job(client: httpx.Client, database: D
 def test_client_reads_what_it_has_changed_through_another_process(
     client: httpx.Client, database: Database, serve: Serve, form: str
 ) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}"
+    path = f"/v1/jobs/{queue_driver.running(database).job_id}"
     old = client.get(path).headers["ETag"]
 
     tag = serve().patch(path, json={"name": "renamed"}).headers["ETag"]
@@ -290,7 +286,7 @@ def test_client_reads_what_it_has_changed_through_another_process(
 def test_change_by_another_process_is_seen_within_a_quarter_of_a_second_without_redis(
     client: httpx.Client, database: Database, clock: MonotonicClock, serve: Serve, changed: str
 ) -> None:
-    path = f"/v1/jobs/{factories.failed(database)}"
+    path = f"/v1/jobs/{queue_driver.failed(database)}"
     paths = [path, f"{path}/metrics"]
     assert {client.get(path).status_code for path in paths} == {200}
     other = serve()
@@ -307,7 +303,7 @@ def test_change_by_another_process_is_seen_within_a_quarter_of_a_second_without_
 def test_unchanged_job_is_not_read_again_after_a_check(
     client: httpx.Client, database: Database, clock: MonotonicClock, reads: list[str]
 ) -> None:
-    path = f"/v1/jobs/{factories.running(database).job_id}"
+    path = f"/v1/jobs/{queue_driver.running(database).job_id}"
     for _ in range(5):
         assert client.get(path).status_code == 200
         clock.advance(0.25)
@@ -318,9 +314,9 @@ def test_unchanged_job_is_not_read_again_after_a_check(
 def test_position_of_a_queued_job_is_read_again_within_a_quarter_of_a_second_without_redis(
     client: httpx.Client, database: Database, clock: MonotonicClock
 ) -> None:
-    first, second = factories.submitted(database), factories.submitted(database)
+    first, second = queue_driver.submit(database), queue_driver.submit(database)
     assert client.get(f"/v1/jobs/{second}").json()["queue_position"] == 2
-    factories.claimed(database, first)
+    queue_driver.claim(database, first)
 
     clock.advance(0.25)
 
@@ -328,7 +324,7 @@ def test_position_of_a_queued_job_is_read_again_within_a_quarter_of_a_second_wit
 
 
 def test_kept_response_needs_a_valid_key(database: Database, serve: Serve) -> None:
-    path, key, client = f"/v1/jobs/{factories.failed(database)}", _create_key(database), serve()
+    path, key, client = f"/v1/jobs/{queue_driver.failed(database)}", _create_key(database), serve()
     headers = {"Authorization": f"Bearer {key}"}
     assert client.get(path, headers=headers).status_code == 200
     codes = {
@@ -341,7 +337,7 @@ def test_kept_response_needs_a_valid_key(database: Database, serve: Serve) -> No
 
 
 def test_kept_response_counts_once_against_the_rate_limit(database: Database, serve: Serve) -> None:
-    path = f"/v1/jobs/{factories.failed(database)}"
+    path = f"/v1/jobs/{queue_driver.failed(database)}"
     client = serve(_create_key(database), rate_limit=1.0)
 
     codes = [client.get(path).status_code for _ in range(12)]
@@ -352,7 +348,7 @@ def test_kept_response_counts_once_against_the_rate_limit(database: Database, se
 def test_kept_response_needs_no_key_and_has_no_rate_limit_on_this_host(
     database: Database, serve: Serve
 ) -> None:
-    path = f"/v1/jobs/{factories.failed(database)}"
+    path = f"/v1/jobs/{queue_driver.failed(database)}"
     client = serve(rate_limit=0.2)
 
     assert {client.get(path).status_code for _ in range(5)} == {200}
@@ -362,7 +358,7 @@ def test_kept_response_needs_no_key_and_has_no_rate_limit_on_this_host(
 def test_request_waits_for_an_unavailable_database_once(
     database: Database, serve: Serve, clock: MonotonicClock, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    path, client = f"/v1/jobs/{factories.failed(database)}", serve(_create_key(database))
+    path, client = f"/v1/jobs/{queue_driver.failed(database)}", serve(_create_key(database))
     assert client.get(path).status_code == 200
     tries: list[object] = []
 
@@ -388,7 +384,7 @@ def test_what_is_kept_is_what_the_scope_read_permits(settings: Settings) -> None
 
 
 def test_kept_response_is_counted_under_its_route(database: Database, serve: Serve) -> None:
-    job_id, client = factories.succeeded(database)[0], serve()
+    job_id, client = queue_driver.succeeded(database)[0], serve()
     for path in ("", "", "/metrics", "/metrics"):
         client.get(f"/v1/jobs/{job_id}{path}")
 
@@ -402,7 +398,7 @@ def test_kept_response_is_counted_under_its_route(database: Database, serve: Ser
 def test_kept_response_has_the_request_id_and_is_logged_with_it(
     client: httpx.Client, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = f"/v1/jobs/{factories.failed(database)}"
+    path = f"/v1/jobs/{queue_driver.failed(database)}"
     client.get(path)
     caplog.clear()
 
@@ -416,14 +412,14 @@ def test_kept_response_has_the_request_id_and_is_logged_with_it(
 
 
 def test_kept_response_is_for_this_hosts_own_names(client: httpx.Client, database: Database) -> None:
-    path = f"/v1/jobs/{factories.failed(database)}"
+    path = f"/v1/jobs/{queue_driver.failed(database)}"
     assert client.get(path).status_code == 200
 
     assert client.get(path, headers={"Host": "evil.example"}).status_code == 421
 
 
 def test_kept_response_has_the_headers_for_other_origins(database: Database, serve: Serve) -> None:
-    path, origin = f"/v1/jobs/{factories.failed(database)}", "https://example.org"
+    path, origin = f"/v1/jobs/{queue_driver.failed(database)}", "https://example.org"
     client = serve(cors_origins=(origin,))
 
     answers = [client.get(path, headers={"Origin": origin}) for _ in range(2)]

@@ -11,7 +11,7 @@ from api.app import create_app
 from shared import tracing
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support.factories import succeeded
+from tests.support.queue_driver import succeeded
 from tests.support.servers import running_app
 from tests.support.trace_collector import Collector
 

@@ -21,7 +21,7 @@ from shared.lifecycle import JobState
 from shared.schemas import JobEvent
 from shared.settings import Settings
 from shared.store.events import Cursor
-from tests.support.factories import claimed, submitted
+from tests.support.queue_driver import claim, submit
 from tests.support.statements import recorded_statements
 
 LIMIT = 10
@@ -62,8 +62,8 @@ def _hold_reads(database: Database) -> tuple[Event, Event]:
 
 
 def test_events_come_as_a_stream_sends_them(database: Database, settings: Settings) -> None:
-    job_id = submitted(database)
-    claimed(database, job_id)
+    job_id = submit(database)
+    claim(database, job_id)
 
     async def work() -> None:
         async with _running(database, settings) as (_, pages):
@@ -79,7 +79,7 @@ def test_events_come_as_a_stream_sends_them(database: Database, settings: Settin
 
 
 def test_streams_that_wait_for_the_same_events_share_one_read(database: Database, settings: Settings) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
 
     async def work() -> None:
         async with _running(database, settings) as (_, pages):
@@ -96,7 +96,7 @@ def test_streams_that_wait_for_the_same_events_share_one_read(database: Database
 def test_a_read_that_began_before_a_change_is_not_shared_after_it(
     database: Database, settings: Settings
 ) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     writer = Database(str(database.engine.url))
 
     async def work() -> None:
@@ -104,7 +104,7 @@ def test_a_read_that_began_before_a_change_is_not_shared_after_it(
             begun, may_go_on = _hold_reads(database)
             before = asyncio.create_task(pages.after(job_id, 0, LIMIT))
             await asyncio.to_thread(begun.wait, 10)
-            await asyncio.to_thread(claimed, writer, job_id)
+            await asyncio.to_thread(claim, writer, job_id)
             begun.clear()
             watcher.announce([job_id])
             after = asyncio.create_task(pages.after(job_id, 0, LIMIT))
@@ -118,7 +118,7 @@ def test_a_read_that_began_before_a_change_is_not_shared_after_it(
 
 
 def test_streams_of_all_jobs_share_one_read(database: Database, settings: Settings) -> None:
-    made = [submitted(database) for _ in range(2)]
+    made = [submit(database) for _ in range(2)]
 
     async def work() -> None:
         async with _running(database, settings) as (_, pages):
@@ -147,7 +147,7 @@ def test_a_read_of_all_jobs_that_began_before_a_change_is_not_shared_after_it(
             begun, may_go_on = _hold_reads(database)
             before = asyncio.create_task(pages.after_place(Cursor(0), LIMIT))
             await asyncio.to_thread(begun.wait, 10)
-            await asyncio.to_thread(submitted, writer)
+            await asyncio.to_thread(submit, writer)
             begun.clear()
             # as the watcher does that finds a new event, and not of which job
             watcher.announce([])
@@ -163,7 +163,7 @@ def test_a_read_of_all_jobs_that_began_before_a_change_is_not_shared_after_it(
 def test_a_stream_whose_client_leaves_does_not_end_the_read_of_the_others(
     database: Database, settings: Settings
 ) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
 
     async def work() -> None:
         async with _running(database, settings) as (_, pages):
@@ -181,7 +181,7 @@ def test_a_stream_whose_client_leaves_does_not_end_the_read_of_the_others(
 def test_a_failed_read_fails_for_all_who_share_it_and_is_not_kept(
     database: Database, settings: Settings
 ) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
 
     def fail(*_: Any) -> None:
         raise OperationalError("SELECT", {}, Exception("the disk is gone"))

@@ -10,8 +10,7 @@ from shared.datasets.catalog import DatasetInfo
 from shared.db.engine import Database
 from shared.errors import DataUnavailable, JobNotFound, ModelNotFound
 from shared.schemas import Part
-from shared.store import models
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 
 INFO = DatasetInfo("tiny", 200, 90, 100, 20, 50, factories.NAMES)
 
@@ -26,7 +25,7 @@ def _rows(database: Database, job_id: UUID, part: Part) -> list[int]:
 
 
 def test_a_training_uses_the_images_that_its_spec_selects(database: Database) -> None:
-    job_id = factories.submitted(database, spec=factories.make_spec(seed=5))
+    job_id = queue_driver.submit(database, spec=factories.make_spec(seed=5))
 
     training, validation, evaluation = (_rows(database, job_id, part) for part in Part)
 
@@ -36,9 +35,9 @@ def test_a_training_uses_the_images_that_its_spec_selects(database: Database) ->
 
 
 def test_an_evaluation_uses_images_of_its_own_and_its_model_those_of_its_training(database: Database) -> None:
-    _, model = factories.succeeded(database)  # with the seed 1
+    _, model = queue_driver.succeeded(database)  # with the seed 1
     spec = factories.make_evaluate_spec(model.id, seed=9, evaluation_size=30)
-    job_id = factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
+    job_id = queue_driver.submit(database, kind="evaluate", spec=spec, model_id=model.id)
 
     assert _rows(database, job_id, Part.EVALUATION) == splits.evaluation_rows(9, 30, 90, 20).tolist()
     assert _rows(database, job_id, Part.TRAINING) == splits.train_rows(1, 100, 200).tolist()
@@ -59,9 +58,9 @@ def test_what_is_not_there_is_not_found(database: Database) -> None:
     with pytest.raises(JobNotFound):
         _used(database, factories.make_new_job().id, Part.TRAINING)
 
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
-    job_id = factories.cancelled(database, kind="evaluate", spec=spec, model_id=model.id)
-    database.write(lambda session: models.delete_model(session, model.id))
+    job_id = queue_driver.cancelled(database, kind="evaluate", spec=spec, model_id=model.id)
+    registry.delete_model(database, model.id)
     with pytest.raises(ModelNotFound):
         _used(database, job_id, Part.EVALUATION)

@@ -4,13 +4,13 @@ from api.jobs import overview
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 
 
 def test_running_jobs_come_with_their_worker_and_curve(database: Database) -> None:
-    factories.worker(database)
-    attempt = factories.running(database)
-    factories.record(database, attempt, 3)
+    registry.worker(database)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 3)
 
     facts = database.read(overview.read)
 
@@ -21,10 +21,10 @@ def test_running_jobs_come_with_their_worker_and_curve(database: Database) -> No
 
 
 def test_results_and_workers_that_stopped_are_left_out_or_counted(database: Database) -> None:
-    factories.worker(database)
-    factories.worker(database, id="stopped", state="stopped")
-    factories.worker(database, id="lost", heartbeat_at=database_now(-1_000))
-    jobs = factories.one_of_each_state(database)
+    registry.worker(database)
+    registry.worker(database, id="stopped", state="stopped")
+    registry.worker(database, id="lost", heartbeat_at=database_now(-1_000))
+    jobs = queue_driver.one_of_each_state(database)
 
     facts = database.read(overview.read)
 

@@ -14,8 +14,8 @@ from api.jobs.watching import JobWatcher
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.databases import open_database
-from tests.support.factories import claimed, submitted
 from tests.support.fakes import MonotonicClock
+from tests.support.queue_driver import claim, submit
 
 TARGET = b"/v1/jobs/1"
 CHECK_S = 0.25  # without Redis
@@ -42,7 +42,7 @@ def run(database: Database, settings: Settings) -> Callable[[Work], None]:
 
     def run(work: Work, **options: Any) -> None:
         async def start() -> None:
-            await work(RenderedResponses(JobWatcher(database, settings), **options), submitted(database))
+            await work(RenderedResponses(JobWatcher(database, settings), **options), submit(database))
 
         asyncio.run(start())
 
@@ -93,7 +93,7 @@ def test_after_a_check_an_unchanged_response_is_fresh_again(run: Any, clock: Mon
 def test_a_check_finds_that_the_job_has_changed(run: Any, clock: MonotonicClock, database: Database) -> None:
     async def work(responses: RenderedResponses, job_id: UUID) -> None:
         keep(responses, make_rendered(job_id))
-        await asyncio.to_thread(claimed, database, job_id)
+        await asyncio.to_thread(claim, database, job_id)
         clock.advance(2 * CHECK_S)
         assert await responses.checked(TARGET) is None
 
@@ -172,7 +172,7 @@ def test_a_response_rendered_while_its_job_is_announced_is_not_kept(run: Any) ->
 
 def test_what_the_watcher_announces_is_forgotten(database: Database, settings: Settings) -> None:
     async def work() -> None:
-        watcher, job_id = JobWatcher(database, settings), submitted(database)
+        watcher, job_id = JobWatcher(database, settings), submit(database)
         responses = RenderedResponses(watcher)
         async with watcher.running():
             keep(responses, make_rendered(job_id))

@@ -12,7 +12,6 @@ from api.jobs.submission import Submission
 from api.services import Services, open_services
 from shared import schemas
 from shared.db.engine import Database
-from shared.db.tables import IdempotencyKey
 from shared.errors import IdempotencyKeyReused, InvalidSpec, JobNotTerminal, ModelNotFound
 from shared.schemas import (
     EvaluateJobCreate,
@@ -23,10 +22,8 @@ from shared.schemas import (
     TrainRequest,
 )
 from shared.settings import Settings
-from shared.store import job_queries
-from shared.store.submissions import ANYONE
-from tests.support import factories
-from tests.support.statements import recorded_statements
+from tests.support import factories, queue_driver, stored
+from tests.support.queue_driver import ANYONE
 
 # of a TrainJobCreate without options: the same in every version, or a key would not replay its request
 DEFAULT_JOB_SHA256 = "6921d6e9806202c4c3a8a9c954901bf2b72a3c5d8fbc5bdfc2466eb63029efbd"
@@ -42,21 +39,17 @@ def _submit(services: Services, request: JobCreate, key: str | None = None) -> S
     return asyncio.run(submission.submit(services, ANYONE, request, key))
 
 
-def _digest(database: Database, key: str) -> str:
-    return database.read(lambda session: session.get_one(IdempotencyKey, key).request_sha256)
-
-
 def _stored(services: Services, submitted: Submission) -> schemas.Job:
-    return services.database.read(lambda session: job_queries.summary(session, submitted.job.id))
+    return stored.summary(services.database, submitted.job.id)
 
 
 def test_a_submitted_job_is_described_as_it_is_stored(services: Services) -> None:
-    _, model = factories.succeeded(services.database)
+    _, model = queue_driver.succeeded(services.database)
     training = TrainJobCreate(
         name="all", tags=("a", "b"), queue="gpu", priority="high", max_attempts=2, max_runtime_s=60.5
     )
     evaluation = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model.id))
-    finished = factories.cancelled(services.database)
+    finished = queue_driver.cancelled(services.database)
 
     for submitted in (
         _submit(services, TrainJobCreate()),
@@ -71,7 +64,7 @@ def test_a_submitted_job_is_described_as_it_is_stored(services: Services) -> Non
 
 def test_a_replayed_job_is_read_as_it_is_now(services: Services) -> None:
     first = _submit(services, TrainJobCreate(), "key")
-    claimed = factories.claimed(services.database, first.job.id)
+    claimed = queue_driver.claim(services.database, first.job.id)
 
     second = _submit(services, TrainJobCreate(), "key")
 
@@ -81,15 +74,18 @@ def test_a_replayed_job_is_read_as_it_is_now(services: Services) -> None:
 
 
 def test_digests_of_requests_do_not_change_between_versions(services: Services, database: Database) -> None:
-    job_id = factories.cancelled(database)
+    job_id = queue_driver.cancelled(database)
 
     _submit(services, TrainJobCreate(), "submit")
     submission.retry(services, ANYONE, job_id, "retry")
     submission.clone(services, ANYONE, job_id, JobClone(name="x"), "clone")
 
-    assert _digest(database, "submit") == DEFAULT_JOB_SHA256
-    assert _digest(database, "retry") == sha256(f"retry {job_id}".encode()).hexdigest()
-    assert _digest(database, "clone") == sha256(f'clone {job_id} {{"name":"x"}}'.encode()).hexdigest()
+    assert stored.request_sha256(database, "submit") == DEFAULT_JOB_SHA256
+    assert stored.request_sha256(database, "retry") == sha256(f"retry {job_id}".encode()).hexdigest()
+    assert (
+        stored.request_sha256(database, "clone")
+        == sha256(f'clone {job_id} {{"name":"x"}}'.encode()).hexdigest()
+    )
 
 
 def test_a_request_that_differs_in_a_field_of_this_version_is_another(services: Services) -> None:
@@ -114,22 +110,12 @@ def test_impossible_job_is_not_stored(services: Services) -> None:
     assert not _submit(services, TrainJobCreate(), "key").replayed
 
 
-def test_submission_of_an_evaluation_reads_its_model_once_and_locks_it(services: Services) -> None:
-    _, model = factories.succeeded(services.database)
-    request = EvaluateJobCreate(kind="evaluate", spec=EvaluateRequest(model_id=model.id))
-
-    with recorded_statements(services.database) as statements:
-        _submit(services, request)
-
-    assert sum("FROM models" in statement.sql for statement in statements) == 2
-
-
 def test_unfinished_job_is_not_retried(services: Services, database: Database) -> None:
     with pytest.raises(JobNotTerminal, match="queued"):
-        submission.retry(services, ANYONE, factories.submitted(database), None)
+        submission.retry(services, ANYONE, queue_driver.submit(database), None)
 
 
 def test_retry_with_the_same_key_is_the_same_job(services: Services, database: Database) -> None:
-    retry = partial(submission.retry, services, ANYONE, factories.cancelled(database), "key")
+    retry = partial(submission.retry, services, ANYONE, queue_driver.cancelled(database), "key")
 
     assert retry().job.id == retry().job.id

@@ -11,7 +11,7 @@ from api.jobs.watching import JobWatcher
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.databases import open_database
-from tests.support.factories import claimed, submitted
+from tests.support.queue_driver import claim, submit
 from tests.support.statements import recorded_statements
 
 UNKNOWN = UUID(int=1)
@@ -38,8 +38,8 @@ def ask(database: Database, settings: Settings) -> Callable[..., list[int | None
 
 
 def test_versions_of_jobs_are_read(database: Database, ask: Callable[..., list[int | None]]) -> None:
-    first, second = submitted(database), submitted(database)
-    claimed(database, second)
+    first, second = submit(database), submit(database)
+    claim(database, second)
 
     assert ask(first, second, UNKNOWN) == [1, 2, None]
 
@@ -47,7 +47,7 @@ def test_versions_of_jobs_are_read(database: Database, ask: Callable[..., list[i
 def test_requests_at_the_same_time_share_a_query(
     database: Database, ask: Callable[..., list[int | None]]
 ) -> None:
-    job_ids = [submitted(database) for _ in range(3)]
+    job_ids = [submit(database) for _ in range(3)]
     with recorded_statements(database) as statements:
         ask(*job_ids, *job_ids)
 
@@ -57,7 +57,7 @@ def test_requests_at_the_same_time_share_a_query(
 def test_those_who_ask_while_a_query_runs_share_the_next(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id, watcher, queries = submitted(database), JobWatcher(database, settings), list[object]()
+    job_id, watcher, queries = submit(database), JobWatcher(database, settings), list[object]()
     read = watcher.read
 
     async def work() -> list[int | None]:
@@ -74,7 +74,7 @@ def test_those_who_ask_while_a_query_runs_share_the_next(
         versions = JobVersions(watcher)
         asked = [asyncio.create_task(versions.newest(job_id))]
         await started.wait()
-        claimed(database, job_id)
+        claim(database, job_id)
         for _ in range(2):
             asked.append(asyncio.create_task(versions.newest(job_id)))
             assert not (await asyncio.wait(asked, timeout=0.05))[0]
@@ -88,7 +88,7 @@ def test_those_who_ask_while_a_query_runs_share_the_next(
 def test_cancelled_request_does_not_cancel_the_query_of_another(
     database: Database, settings: Settings
 ) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
 
     async def work() -> int | None:
         versions = JobVersions(JobWatcher(database, settings))

@@ -8,16 +8,13 @@ from time import monotonic
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import delete
-from sqlalchemy.orm import Session
 
 from api.jobs.watching import JobWatcher, Watch
 from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.settings import Settings
 from shared.store.change_feed import CHANNEL
 from shared.store.events import newest_position
-from tests.support.factories import claimed, submitted
+from tests.support.queue_driver import cancelled, claim, delete, submit
 from tests.support.servers import RedisServer
 
 TIMEOUT_S = 10.0
@@ -49,12 +46,12 @@ async def _publish(redis: RedisServer, message: str) -> None:
 
 
 def test_without_redis_a_change_of_the_job_wakes(database: Database, settings: Settings) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
 
     async def work() -> None:
         async with _running(database, settings) as watcher:
             with watcher.watch(job_id, seen=1) as watch:
-                await watcher.run(lambda: claimed(database, job_id))
+                await watcher.run(lambda: claim(database, job_id))
                 assert await watch.changed(TIMEOUT_S)
 
     asyncio.run(work())
@@ -64,34 +61,31 @@ def test_without_redis_an_event_of_any_job_wakes(database: Database, settings: S
     async def work() -> None:
         async with _running(database, settings) as watcher:
             with watcher.watch(None, seen=0) as watch:
-                await watcher.run(lambda: submitted(database))
+                await watcher.run(lambda: submit(database))
                 assert await watch.changed(TIMEOUT_S)
 
     asyncio.run(work())
 
 
 def test_deletion_of_the_job_wakes(database: Database, settings: Settings) -> None:
-    job_id = submitted(database)
-
-    def remove(session: Session) -> None:
-        session.execute(delete(Job).where(Job.id == job_id))
+    job_id = cancelled(database)
 
     async def work() -> None:
         async with _running(database, settings) as watcher:
-            with watcher.watch(job_id, seen=1) as watch:
-                await watcher.run(lambda: database.write(remove))
+            with watcher.watch(job_id, seen=2) as watch:
+                await watcher.run(lambda: delete(database, job_id))
                 assert await watch.changed(TIMEOUT_S)
 
     asyncio.run(work())
 
 
 def test_request_that_knows_the_newest_version_is_not_woken(database: Database, settings: Settings) -> None:
-    first, second = submitted(database), submitted(database)
+    first, second = submit(database), submit(database)
 
     async def work() -> None:
         async with _running(database, settings) as watcher:
             with watcher.watch(first, seen=1) as unchanged, watcher.watch(second, seen=1) as changed:
-                await watcher.run(lambda: claimed(database, second))
+                await watcher.run(lambda: claim(database, second))
                 assert await changed.changed(TIMEOUT_S)
                 assert not await unchanged.changed(0)
 
@@ -101,12 +95,12 @@ def test_request_that_knows_the_newest_version_is_not_woken(database: Database, 
 def test_request_that_has_read_nothing_yet_is_not_woken_by_a_poll(
     database: Database, settings: Settings
 ) -> None:
-    first, second = submitted(database), submitted(database)
+    first, second = submit(database), submit(database)
 
     async def work() -> None:
         async with _running(database, settings) as watcher:
             with watcher.watch(first) as reading, watcher.watch(second, seen=1) as changed:
-                await watcher.run(lambda: claimed(database, second))
+                await watcher.run(lambda: claim(database, second))
                 assert await changed.changed(TIMEOUT_S)
                 assert not await reading.changed(0)
                 reading.seen = 0
@@ -118,13 +112,13 @@ def test_request_that_has_read_nothing_yet_is_not_woken_by_a_poll(
 def test_poll_wakes_once_for_a_version_whatever_the_request_says_it_has_seen(
     database: Database, settings: Settings
 ) -> None:
-    first, second = submitted(database), submitted(database)
+    first, second = submit(database), submit(database)
 
     async def work() -> None:
         async with _running(database, settings) as watcher:
             with watcher.watch(first, seen=99) as ahead, watcher.watch(second, seen=1) as changed:
                 assert await ahead.changed(TIMEOUT_S)
-                await watcher.run(lambda: claimed(database, second))
+                await watcher.run(lambda: claim(database, second))
                 assert await changed.changed(TIMEOUT_S)  # by a later poll
                 assert not await ahead.changed(0)
 
@@ -134,7 +128,7 @@ def test_poll_wakes_once_for_a_version_whatever_the_request_says_it_has_seen(
 def test_redis_wakes_the_watches_of_that_job_and_of_all_jobs(
     database: Database, settings: Settings, redis: RedisServer
 ) -> None:
-    first, second = submitted(database), submitted(database)
+    first, second = submit(database), submit(database)
     position = database.read(newest_position)
     live = settings.model_copy(update={"redis_url": redis.url})
 
@@ -258,7 +252,7 @@ async def _consume_subscription_wake(*watches: Watch) -> None:
 
 
 def test_nothing_waits_once_the_process_is_to_stop(database: Database, settings: Settings) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
 
     async def run() -> list[bool]:
         async with _running(database, settings) as watcher:

@@ -5,18 +5,15 @@ from datetime import datetime
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
 
 from api.monitoring.dependencies import dependencies_exposition
 from api.services import Services, open_services
 from shared.db.engine import Database
-from shared.db.tables import Job
-from shared.schemas import ModelPatch
 from shared.settings import Settings
-from shared.store import models
-from tests.support.factories import running, succeeded
+from tests.support import registry, stored
 from tests.support.fakes import FrozenClock
 from tests.support.prometheus_samples import Samples, read, value
+from tests.support.queue_driver import running, succeeded
 from tests.support.servers import RedisServer
 
 DAY_S = 86_400.0
@@ -35,7 +32,7 @@ def samples(services: Services) -> Samples:
 
 
 def end_of(database: Database, job_id: UUID) -> datetime:
-    end = database.read(lambda session: session.get_one(Job, job_id).finished_at)
+    end = stored.job(database, job_id).finished_at
     assert end is not None
     return end
 
@@ -66,8 +63,7 @@ def test_a_job_that_outlives_its_retention_is_reported(services: Services, datab
 def test_a_job_whose_model_is_wanted_does_not_outlive_it(services: Services, database: Database) -> None:
     now = FrozenClock()
     job_id, model = succeeded(database)
-    change = ModelPatch(alias="champion")
-    database.write(lambda session: models.patch(session, model.id, change))
+    registry.change_model(database, model.id, alias="champion")
     now.moment = end_of(database, job_id)
     now.advance(2 * DAY_S)
     assert value(read(dependencies_exposition(services, now=now)), "purge_overdue_seconds") == 0
@@ -78,7 +74,7 @@ def test_postgresqls_sessions_are_reported(services: Services, database: Databas
         assert value(samples(services), "database_connections") is None
         return
     with database.engine.connect() as other:
-        other.execute(select(Job.id))
+        other.exec_driver_sql("SELECT 1 FROM jobs")
         other.exec_driver_sql("SELECT pg_sleep(0.1)")
         found = samples(services)
     assert value(found, "database_connections_max") == 97

@@ -10,10 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.monitoring.job_counters import DurationHistogram, JobCounters, JobTotals
 from shared.db.engine import Database
-from shared.store import attempts, job_edits
-from shared.store.submit import submit_job
-from shared.store.transitions import AttemptFailure
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, selects
 
@@ -33,14 +30,13 @@ def counters() -> JobCounters:
 
 def _failed(database: Database, at: datetime) -> UUID:
     """A job that was submitted at that moment, claimed 2 seconds later, and failed after 50 more."""
-    new, clock = factories.make_new_job(), FrozenClock(at)
-    database.write(lambda session: submit_job(session, new, now=clock))
+    clock = FrozenClock(at)
+    job_id = queue_driver.submit(database, now=clock)
     clock.advance(2)
-    claim = factories.claimed(database, new.id, lease_s=99, now=clock)
+    claim = queue_driver.claim(database, job_id, lease_s=99, now=clock)
     clock.advance(50)
-    failure = AttemptFailure("internal", "it broke")
-    database.write(lambda session: attempts.fail(session, claim.attempt, failure, retry_in_s=None, now=clock))
-    return new.id
+    queue_driver.fail(database, claim.attempt, now=clock)
+    return job_id
 
 
 def _totals(database: Database, counters: JobCounters, clock: FrozenClock) -> JobTotals:
@@ -99,15 +95,15 @@ def test_counters_do_not_fall_when_a_job_is_deleted(
 ) -> None:
     job_id = _failed(database, clock.moment - timedelta(minutes=5))
     _totals(database, counters, clock)
-    database.write(lambda session: job_edits.delete_job(session, job_id))
+    queue_driver.delete(database, job_id)
     assert _ended(_totals(database, counters, clock)) == [1] * 4
 
 
 def test_jobs_that_were_never_claimed_have_no_wait_and_no_duration(
     database: Database, counters: JobCounters, clock: FrozenClock
 ) -> None:
-    factories.submitted(database)
-    factories.cancelled(database)
+    queue_driver.submit(database)
+    queue_driver.cancelled(database)
     totals = _totals(database, counters, clock)
     assert (totals.submitted["train"], dict(totals.waits), dict(totals.durations)) == (2, {}, {})
 

@@ -1,13 +1,10 @@
 """Metrics for Prometheus are those of the database, whichever API process reports them."""
 
 from collections.abc import Iterator
-from datetime import timedelta
-from functools import partial
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select, update
 from starlette.middleware import Middleware
 
 from api.http.middleware import RequestTiming
@@ -15,27 +12,15 @@ from api.monitoring import prometheus
 from api.monitoring.job_counters import JobCounters
 from api.monitoring.prometheus import RequestTimes, deliveries_exposition, jobs_exposition
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Job, WebhookDelivery
 from shared.errors import ERROR_CODES
-from shared.store import attempts, queues, recovery
 from shared.store.outbox import Outcome
-from tests.support import stored
-from tests.support.factories import (
-    cancelled,
-    claimed,
-    failed,
-    make_evaluate_spec,
-    make_model,
-    running,
-    submitted,
-    succeeded,
-    webhook,
-    worker,
-)
+from tests.support import queue_driver, registry, stored
+from tests.support.factories import make_evaluate_spec, make_model
 from tests.support.fakes import FrozenClock
 from tests.support.prometheus_samples import read, value
+from tests.support.queue_driver import cancelled, failed, running, succeeded
+from tests.support.registry import webhook, worker
 from tests.support.servers import running_app
-from tests.support.statements import ON_SQLITE, plan, reads_only, recorded_statements
 
 
 @pytest.fixture
@@ -50,8 +35,8 @@ both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirec
 @both
 def test_jobs_are_counted_by_state_and_by_outcome(database: Database) -> None:
     _, model = succeeded(database)
-    submitted(database, queue="gpu")
-    submitted(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
+    queue_driver.submit(database, queue="gpu")
+    queue_driver.submit(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
     running(database)
     failed(database)
     cancelled(database)
@@ -68,14 +53,13 @@ def test_jobs_are_counted_by_state_and_by_outcome(database: Database) -> None:
 
 @both
 def test_waits_and_durations_are_histograms(database: Database) -> None:
-    clock, attempt = FrozenClock(), running(database)
-    submit, claim = clock.moment, clock.moment + timedelta(seconds=2)
-    started = update(Job).where(Job.id == attempt.job_id).values(created_at=submit, started_at=claim)
-    ran = update(Attempt).where(Attempt.job_id == attempt.job_id).values(started_at=claim)
-    database.write(lambda session: (session.execute(started), session.execute(ran)))
-    clock.advance(2 + 50)
-    database.write(lambda session: attempts.succeed_training(session, attempt, make_model(), now=clock))
-    submitted(database)
+    clock = FrozenClock()
+    job_id = queue_driver.submit(database, now=clock)
+    clock.advance(2)
+    attempt = queue_driver.claim(database, job_id, now=clock).attempt
+    clock.advance(50)
+    queue_driver.succeed(database, attempt, make_model(), now=clock)
+    queue_driver.submit(database)
     samples = read(jobs_exposition(database, JobCounters()))
     for name, seconds, below, above in (
         ("queue_wait_seconds", 2.0, "1.0", "3.0"),
@@ -90,33 +74,20 @@ def test_waits_and_durations_are_histograms(database: Database) -> None:
 
 @both
 def test_longest_wait_of_each_queue_is_reported(database: Database) -> None:
-    clock, jobs = FrozenClock(), [submitted(database), submitted(database)]
-    database.write(
-        lambda session: [
-            session.execute(update(Job).where(Job.id == job_id).values(scheduled_at=clock(-seconds)))
-            for job_id, seconds in zip(jobs, (90.0, 5.0), strict=True)
-        ]
-    )
+    clock, jobs = FrozenClock(), [queue_driver.submit(database), queue_driver.submit(database)]
+    for job_id, seconds in zip(jobs, (90.0, 5.0), strict=True):
+        stored.set_columns(database, job_id, scheduled_at=clock(-seconds))
     samples = read(jobs_exposition(database, JobCounters(), now=clock))
     assert value(samples, "queue_oldest_age_seconds", queue="default") == pytest.approx(90, abs=0.001)
 
 
 @both
 def test_job_that_is_not_due_does_not_count_as_waiting(database: Database) -> None:
-    clock, job_id = FrozenClock(), submitted(database)
-    due = update(Job).where(Job.id == job_id).values(scheduled_at=clock(5.0))
-    database.write(lambda session: session.execute(due))
+    clock, job_id = FrozenClock(), queue_driver.submit(database)
+    stored.set_columns(database, job_id, scheduled_at=clock(5.0))
     samples = read(jobs_exposition(database, JobCounters(), now=clock))
     assert value(samples, "queue_oldest_age_seconds", queue="default") == 0
     assert value(samples, "jobs", state="queued", queue="default") == 1
-
-
-@ON_SQLITE
-def test_jobs_are_counted_in_an_index(database: Database) -> None:
-    with recorded_statements(database) as statements:
-        jobs_exposition(database, JobCounters())
-    gauge = next(statement for statement in statements if statement.sql.startswith("SELECT"))
-    assert reads_only(plan(database, gauge), "ix_jobs_state_queue_priority")
 
 
 @both
@@ -135,7 +106,7 @@ def test_what_has_not_happened_yet_is_zero(database: Database) -> None:
     assert value(samples, "jobs", state="queued", queue="gpu") == 0
     assert value(samples, "queue_oldest_age_seconds", queue="gpu") == 0
     assert value(samples, "queue_paused", queue="gpu") == 0
-    database.write(partial(queues.pause, queue="gpu"))
+    registry.pause(database, "gpu")
     assert value(read(jobs_exposition(database, JobCounters())), "queue_paused", queue="gpu") == 1
 
 
@@ -143,9 +114,8 @@ def test_what_has_not_happened_yet_is_zero(database: Database) -> None:
 def test_attempts_that_failed_or_were_lost_are_counted(database: Database) -> None:
     failed(database)
     succeeded(database)
-    lost = claimed(database, submitted(database), owner="host/a/x").attempt
-    take = partial(recovery.take_from, process="host/a", reason="it was killed", max_crashes=3)
-    assert [each.attempt for each in database.write(take)] == [lost]
+    lost = queue_driver.claim(database, queue_driver.submit(database), owner="host/a/x").attempt
+    assert queue_driver.lose(database, "host/a") == [lost]
     counters = JobCounters()
     for _ in range(2):
         samples = read(jobs_exposition(database, counters))
@@ -214,9 +184,9 @@ def test_queues_that_anyone_names_have_a_bounded_number_of_series(
     worker(database, queues=["served"])
     cancelled(database, queue="served")
     for _ in range(2):
-        submitted(database, queue="long")
+        queue_driver.submit(database, queue="long")
     for number in range(5):
-        submitted(database, queue=f"made-up-{number}")
+        queue_driver.submit(database, queue=f"made-up-{number}")
 
     samples = read(jobs_exposition(database, JobCounters()))
 
@@ -236,9 +206,7 @@ def test_queues_that_anyone_names_have_a_bounded_number_of_series(
 
 
 def test_no_label_is_a_sweep_a_key_or_an_address(database: Database) -> None:
-    job_id = submitted(database)
-    share = "address 192.0.2.7"
-    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(share=share)))
+    queue_driver.submit(database, tenant="address 192.0.2.7")
     assert "192.0.2.7" not in str(read(jobs_exposition(database, JobCounters())))
 
 
@@ -250,7 +218,7 @@ def test_what_webhooks_wait_for_is_reported(database: Database) -> None:
     webhook(database)
     cancelled(database)
     clock = FrozenClock()
-    clock.moment = database.read(lambda session: session.scalars(select(WebhookDelivery.created_at)).one())
+    clock.moment = stored.deliveries(database)[0].created_at
     clock.advance(90)
     samples = read(jobs_exposition(database, JobCounters(), now=clock))
     assert value(samples, "webhook_deliveries_pending") == 1

@@ -11,7 +11,7 @@ from api.monitoring import version_floor
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.databases import raised_floor
-from tests.support.factories import submitted
+from tests.support.queue_driver import submit
 from tests.support.servers import running_app
 from tests.support.waiting import wait_until
 
@@ -33,7 +33,7 @@ def refusal(client: httpx.Client, path: str) -> httpx.Response | None:
 def test_requests_are_refused_while_the_database_needs_a_newer_version(
     client: httpx.Client, database: Database
 ) -> None:
-    job = f"/v1/jobs/{submitted(database)}"
+    job = f"/v1/jobs/{submit(database)}"
     assert client.get(job).status_code == 200  # and is kept, so that a poll reads nothing
     with raised_floor(database):
         wait_until(lambda: client.get("/v1/workers").status_code == 503, "requests are refused")

@@ -15,7 +15,7 @@ from api.routes.datasets import draw
 from shared.datasets import catalog
 from shared.datasets.catalog import Dataset, DatasetInfo
 from shared.settings import Settings
-from tests.support import factories
+from tests.support.factories import NAMES
 from tests.support.file_server import Response, running_file_server
 from tests.support.servers import running_app
 
@@ -24,7 +24,7 @@ from tests.support.servers import running_app
 def dataset() -> Dataset:
     images = np.random.default_rng(0).integers(0, 256, (30, 784), dtype=np.uint8)
     labels = (np.arange(30) % 10).astype(np.uint8)
-    info = DatasetInfo("tiny", 10, 20, 10, 10, 10, factories.NAMES)
+    info = DatasetInfo("tiny", 10, 20, 10, 10, 10, NAMES)
     return Dataset(info, images[:10], labels[:10], images[10:], labels[10:])
 
 
@@ -37,7 +37,7 @@ def test_a_sample_is_the_test_image_and_its_label(dataset: Dataset) -> None:
         assert pixels.shape == (28, 28)
         assert (pixels.reshape(784) == dataset.test_images[sample.index]).all()
         assert sample.label == dataset.test_labels[sample.index]
-        assert sample.name == factories.NAMES[sample.label]
+        assert sample.name == NAMES[sample.label]
 
 
 def test_no_image_is_drawn_twice(dataset: Dataset) -> None:
@@ -175,6 +175,6 @@ def test_images_that_cannot_be_named_are_refused(client: httpx.Client, query: st
 def test_the_datasets_are_listed_with_their_sizes(client: httpx.Client) -> None:
     mnist, digits = client.get("/v1/datasets").json()["data"]
     assert (mnist["name"], mnist["train_rows"], mnist["test_rows"]) == ("mnist", 55_000, 10_000)
-    assert (mnist["default_train_size"], mnist["class_names"]) == (5_500, list(factories.NAMES))
+    assert (mnist["default_train_size"], mnist["class_names"]) == (5_500, list(NAMES))
     assert (mnist["is_cached"], digits["is_cached"]) == (False, True)
     assert digits["name"] == "digits"

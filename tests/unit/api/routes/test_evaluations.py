@@ -9,16 +9,14 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import update
 from uuid_utils.compat import uuid7
 
 from shared.datasets import catalog
-from shared.db import tables
 from shared.db.engine import Database
 from shared.formats.predictions import PredictedImages
 from shared.schemas import Misclassified
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import factories, queue_driver, stored
 
 WRONG = [(3, 9, 4), (7, 9, 4), (12, 2, 7), (30, 9, 7), (41, 2, 7)]
 
@@ -26,7 +24,7 @@ WRONG = [(3, 9, 4), (7, 9, 4), (12, 2, 7), (30, 9, 7), (41, 2, 7)]
 @pytest.fixture
 def job_id(database: Database) -> UUID:
     """A job that has succeeded on the digits that need no network."""
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     wrong = tuple(
         Misclassified(index=index, label=label, predicted=predicted, probability=0.5)
         for index, label, predicted in WRONG
@@ -34,12 +32,12 @@ def job_id(database: Database) -> UUID:
     model = factories.make_model(
         spec=factories.make_spec(dataset="digits"), evaluation=factories.make_evaluation(misclassified=wrong)
     )
-    factories.succeed(database, attempt, model)
+    queue_driver.succeed(database, attempt, model)
     return attempt.job_id
 
 
 def test_an_evaluation_is_complete(client: httpx.Client, database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
 
     evaluation = client.get(f"/v1/jobs/{job_id}/evaluation").json()
 
@@ -52,7 +50,7 @@ def test_an_evaluation_is_complete(client: httpx.Client, database: Database) -> 
 
 
 def test_evaluation_of_an_unfinished_job_is_a_conflict(client: httpx.Client, database: Database) -> None:
-    answer = client.get(f"/v1/jobs/{factories.submitted(database)}/evaluation")
+    answer = client.get(f"/v1/jobs/{queue_driver.submit(database)}/evaluation")
 
     assert answer.status_code == 409
     assert answer.json()["type"] == "/problems/not-ready"
@@ -100,7 +98,7 @@ def test_misclassified_images_are_listed_page_by_page(client: httpx.Client, job_
 def test_misclassified_images_of_a_dataset_that_is_not_in_the_cache_are_unavailable(
     client: httpx.Client, database: Database
 ) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     assert model.evaluation.misclassified
 
     answer = client.get(f"/v1/jobs/{job_id}/misclassified")
@@ -112,7 +110,7 @@ def test_misclassified_images_of_a_dataset_that_is_not_in_the_cache_are_unavaila
 def test_misclassified_images_of_an_unfinished_job_are_a_conflict(
     client: httpx.Client, database: Database
 ) -> None:
-    answer = client.get(f"/v1/jobs/{factories.submitted(database)}/misclassified")
+    answer = client.get(f"/v1/jobs/{queue_driver.submit(database)}/misclassified")
 
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-ready")
 
@@ -153,7 +151,7 @@ def test_predictions_are_filtered_in_both_formats(
 
 
 def test_all_predictions_are_one_file(client: httpx.Client, database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
 
     answer = client.get(f"/v1/jobs/{job_id}/evaluation/predictions", params={"format": "binary"})
 
@@ -174,7 +172,7 @@ def test_unchanged_predictions_are_not_sent_again(client: httpx.Client, job_id: 
 def test_predictions_that_an_earlier_version_did_not_store_are_a_problem_with_a_remedy(
     client: httpx.Client, database: Database, job_id: UUID, format_: str
 ) -> None:
-    database.write(lambda session: session.execute(update(tables.Evaluation).values(predictions=None)))
+    stored.drop_predictions(database)
 
     answer = client.get(f"/v1/jobs/{job_id}/evaluation/predictions", params={"format": format_})
 
@@ -194,6 +192,6 @@ def test_predictions_that_cannot_be_are_refused(
 
 
 def test_predictions_of_an_unfinished_job_are_a_conflict(client: httpx.Client, database: Database) -> None:
-    answer = client.get(f"/v1/jobs/{factories.submitted(database)}/evaluation/predictions")
+    answer = client.get(f"/v1/jobs/{queue_driver.submit(database)}/evaluation/predictions")
 
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/not-ready")

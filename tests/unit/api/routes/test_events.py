@@ -15,7 +15,7 @@ from api.routes.events import stream_all, stream_job
 from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store.events import Cursor
-from tests.support.factories import submitted
+from tests.support.queue_driver import submit
 from tests.support.statements import recorded_statements
 from tests.support.waiting import wait_until
 
@@ -65,7 +65,7 @@ def _reads_while_idle(
 
 @pytest.mark.slow
 def test_job_stream_resumed_at_the_newest_event_reads_once(database: Database, settings: Settings) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
 
     reads = _reads_while_idle(
         database,
@@ -81,7 +81,7 @@ def test_job_stream_resumed_at_the_newest_event_reads_once(database: Database, s
 
 @pytest.mark.slow
 def test_stream_of_all_jobs_reads_its_events_once(database: Database, settings: Settings) -> None:
-    submitted(database)
+    submit(database)
 
     reads = _reads_while_idle(
         database,

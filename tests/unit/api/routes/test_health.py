@@ -17,7 +17,7 @@ from api.http.auth import OPEN
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.databases import newer_schema, other_schema, raised_floor
-from tests.support.factories import submitted
+from tests.support.queue_driver import submit
 from tests.support.servers import RedisServer, running_app
 from tests.support.waiting import wait_until
 
@@ -182,7 +182,7 @@ def test_the_version_is_the_packages(client: httpx.Client) -> None:
 
 
 def test_the_metrics_are_of_jobs_and_requests(client: httpx.Client, database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     client.get(f"/v1/jobs/{job_id}")
 
     answer = client.get("/metrics")

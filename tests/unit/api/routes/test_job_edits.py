@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 
@@ -16,7 +16,7 @@ def _problem(answer: httpx.Response) -> tuple[int, str]:
 
 
 def test_name_and_tags_of_a_job_are_changed(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database, name="old", tags=("a",))
+    job_id = queue_driver.failed(database, name="old", tags=("a",))
     before = client.get(f"/v1/jobs/{job_id}")
     answer = client.patch(f"/v1/jobs/{job_id}", json={"name": None, "tags": ["b", "b"]})
     job = answer.raise_for_status().json()
@@ -24,7 +24,7 @@ def test_name_and_tags_of_a_job_are_changed(client: httpx.Client, database: Data
     assert answer.headers["ETag"] == client.get(f"/v1/jobs/{job_id}").headers["ETag"]
 
 
-@pytest.mark.parametrize("make", [factories.submitted, factories.failed])
+@pytest.mark.parametrize("make", [queue_driver.submit, queue_driver.failed])
 def test_edit_of_an_outdated_version_is_refused(client: httpx.Client, database: Database, make: Any) -> None:
     path = f"/v1/jobs/{make(database)}"
     seen = {"If-Match": client.get(path).headers["ETag"]}
@@ -37,12 +37,12 @@ def test_edit_of_an_outdated_version_is_refused(client: httpx.Client, database: 
 
 @pytest.mark.parametrize("body", [{"state": "queued"}, {"tags": None}, {"name": ""}, {"tags": ["a\n"]}])
 def test_invalid_edit_is_refused(client: httpx.Client, database: Database, body: dict[str, Any]) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     assert _problem(client.patch(f"/v1/jobs/{job_id}", json=body)) == (422, "invalid-request")
 
 
 def test_a_finished_job_is_deleted(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database)
+    job_id = queue_driver.failed(database)
     answer = client.delete(f"/v1/jobs/{job_id}")
     assert (answer.status_code, answer.content) == (204, b"")
     assert client.get(f"/v1/jobs/{job_id}").status_code == 404
@@ -51,15 +51,15 @@ def test_a_finished_job_is_deleted(client: httpx.Client, database: Database) -> 
 def test_unfinished_job_or_job_of_a_used_model_is_not_deleted(
     client: httpx.Client, database: Database
 ) -> None:
-    assert _problem(client.delete(f"/v1/jobs/{factories.submitted(database)}")) == (409, "job-not-finished")
-    job_id, model = factories.succeeded(database)
+    assert _problem(client.delete(f"/v1/jobs/{queue_driver.submit(database)}")) == (409, "job-not-finished")
+    job_id, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
-    factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
+    queue_driver.submit(database, kind="evaluate", spec=spec, model_id=model.id)
     assert _problem(client.delete(f"/v1/jobs/{job_id}")) == (409, "model-in-use")
 
 
 def test_clone_differs_by_its_overrides(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database, name="old", tags=("a",), queue="gpu")
+    job_id = queue_driver.submit(database, name="old", tags=("a",), queue="gpu")
     overrides = {"spec": {"epochs": 7, "train_size": None}, "name": "new"}
     answer = client.post(f"/v1/jobs/{job_id}/clone", json=overrides)
     assert answer.status_code == 202
@@ -71,16 +71,16 @@ def test_clone_differs_by_its_overrides(client: httpx.Client, database: Database
 
 
 def test_clone_without_overrides_has_the_same_spec(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id, threshold=0.5)
-    job_id = factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
+    job_id = queue_driver.submit(database, kind="evaluate", spec=spec, model_id=model.id)
     clone = client.post(f"/v1/jobs/{job_id}/clone", json={}).raise_for_status().json()
     assert (clone["kind"], clone["spec"]) == ("evaluate", spec.model_dump(mode="json"))
     assert clone["id"] != str(job_id)
 
 
 def test_repeated_clone_returns_the_same_job(client: httpx.Client, database: Database) -> None:
-    path, headers = f"/v1/jobs/{factories.submitted(database)}/clone", {"Idempotency-Key": "k"}
+    path, headers = f"/v1/jobs/{queue_driver.submit(database)}/clone", {"Idempotency-Key": "k"}
     first, second = (client.post(path, json={"name": "x"}, headers=headers) for _ in range(2))
     assert first.json()["id"] == second.json()["id"]
     assert second.headers["Idempotency-Replayed"] == "true"
@@ -103,7 +103,7 @@ def test_repeated_clone_returns_the_same_job(client: httpx.Client, database: Dat
 def test_invalid_clone_is_refused(
     client: httpx.Client, database: Database, body: dict[str, Any], pointer: str
 ) -> None:
-    answer = client.post(f"/v1/jobs/{factories.submitted(database)}/clone", json=body)
+    answer = client.post(f"/v1/jobs/{queue_driver.submit(database)}/clone", json=body)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
@@ -117,7 +117,7 @@ def test_an_unknown_job_is_not_found(client: httpx.Client, method: str, path: st
 def test_the_priority_and_the_queue_of_a_queued_job_are_changed(
     client: httpx.Client, database: Database
 ) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     edited = client.patch(f"/v1/jobs/{job_id}", json={"priority": "high", "queue": "gpu"})
     assert edited.status_code == 200
     assert (edited.json()["priority"], edited.json()["queue"]) == ("high", "gpu")
@@ -126,7 +126,7 @@ def test_the_priority_and_the_queue_of_a_queued_job_are_changed(
 def test_the_priority_of_a_job_that_has_started_is_not_changed(
     client: httpx.Client, database: Database
 ) -> None:
-    job_id = factories.running(database).job_id
+    job_id = queue_driver.running(database).job_id
     refused = client.patch(f"/v1/jobs/{job_id}", json={"priority": "high", "name": "x"})
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/job-not-queued")
     assert client.get(f"/v1/jobs/{job_id}").json()["name"] is None

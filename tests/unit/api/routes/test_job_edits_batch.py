@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver
 
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 
@@ -22,9 +22,9 @@ def _batch(client: httpx.Client, action: str, *ids: object, key: str | None = No
 
 def test_each_job_of_a_batch_has_its_own_result(client: httpx.Client, database: Database) -> None:
     queued, attempt, failed = (
-        factories.submitted(database),
-        factories.running(database),
-        factories.failed(database),
+        queue_driver.submit(database),
+        queue_driver.running(database),
+        queue_driver.failed(database),
     )
     results = _batch(client, "cancel", queued, attempt.job_id, failed, UNKNOWN, queued)
     assert [(result["id"], result["status"]) for result in results] == [
@@ -39,7 +39,7 @@ def test_each_job_of_a_batch_has_its_own_result(client: httpx.Client, database: 
 
 
 def test_a_batch_deletes(client: httpx.Client, database: Database) -> None:
-    failed, queued = factories.failed(database), factories.submitted(database)
+    failed, queued = queue_driver.failed(database), queue_driver.submit(database)
     assert [result["status"] for result in _batch(client, "delete", failed, queued)] == [204, 409]
     assert client.get(f"/v1/jobs/{failed}").status_code == 404
 
@@ -47,7 +47,7 @@ def test_a_batch_deletes(client: httpx.Client, database: Database) -> None:
 def test_a_batch_of_retries_with_an_idempotency_key_is_idempotent(
     client: httpx.Client, database: Database
 ) -> None:
-    ids: list[UUID] = [factories.failed(database) for _ in range(2)]
+    ids: list[UUID] = [queue_driver.failed(database) for _ in range(2)]
     first, second = (_batch(client, "retry", *ids, key="k" * 255) for _ in range(2))
     assert [result["status"] for result in first] == [202, 202]
     assert [result["new_id"] for result in first] == [result["new_id"] for result in second]

@@ -13,13 +13,13 @@ from PIL import Image
 from shared.datasets import catalog, splits
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 
 @pytest.fixture
 def job_id(database: Database) -> UUID:
     """A queued job on the digits that need no network."""
-    return factories.submitted(database, spec=factories.make_spec(dataset="digits", seed=5))
+    return queue_driver.submit(database, spec=factories.make_spec(dataset="digits", seed=5))
 
 
 def test_training_images_are_shown_with_their_labels(
@@ -56,7 +56,7 @@ def test_other_images_are_of_the_test_split(
 def test_images_of_a_dataset_that_no_worker_has_downloaded_are_unavailable(
     client: httpx.Client, database: Database
 ) -> None:
-    answer = client.get(f"/v1/jobs/{factories.submitted(database)}/images")
+    answer = client.get(f"/v1/jobs/{queue_driver.submit(database)}/images")
 
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/data-unavailable")
 

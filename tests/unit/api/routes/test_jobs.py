@@ -8,15 +8,15 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver, stored
 from tests.support.waiting import wait_until
 
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 
 
 def test_a_running_job_shows_its_attempt_and_progress(client: httpx.Client, database: Database) -> None:
-    attempt = factories.running(database)
-    factories.record(database, attempt, 2)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 2)
 
     answer = client.get(f"/v1/jobs/{attempt.job_id}")
 
@@ -36,7 +36,7 @@ def test_a_running_job_shows_its_attempt_and_progress(client: httpx.Client, data
 
 
 def test_unchanged_job_is_not_sent_again(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     tag = client.get(f"/v1/jobs/{job_id}").headers["ETag"]
 
     answer = client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": tag})
@@ -47,12 +47,12 @@ def test_unchanged_job_is_not_sent_again(client: httpx.Client, database: Databas
 
 
 def test_a_tag_of_before_a_restore_names_no_other_state(client: httpx.Client, database: Database) -> None:
-    job_id = factories.running(database).job_id
+    job_id = queue_driver.running(database).job_id
     path = f"/v1/jobs/{job_id}?wait=0"  # of which no response is kept
     before = client.get(path)
     unchanged = client.get(path, headers={"If-None-Match": before.headers["ETag"]})
     # as after a restore from a backup of before its start, when it has started again
-    factories.set_columns(database, job_id, started_at=datetime(2026, 1, 2, tzinfo=UTC))
+    stored.set_columns(database, job_id, started_at=datetime(2026, 1, 2, tzinfo=UTC))
 
     answer = client.get(path, headers={"If-None-Match": before.headers["ETag"]})
 
@@ -66,9 +66,9 @@ def test_a_tag_of_before_a_restore_names_no_other_state(client: httpx.Client, da
 
 
 def test_changed_job_is_sent_again(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     tag = client.get(f"/v1/jobs/{job_id}").headers["ETag"]
-    factories.claimed(database, job_id)
+    queue_driver.claim(database, job_id)
 
     def changed() -> httpx.Response | None:  # by another process: it is noticed within a quarter of a second
         answer = client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": tag})
@@ -78,20 +78,20 @@ def test_changed_job_is_sent_again(client: httpx.Client, database: Database) -> 
 
 
 def test_a_finished_job_need_not_be_polled(client: httpx.Client, database: Database) -> None:
-    answer = client.get(f"/v1/jobs/{factories.failed(database)}")
+    answer = client.get(f"/v1/jobs/{queue_driver.failed(database)}")
 
     assert "Retry-After" not in answer.headers
     assert answer.json()["error"] == {"code": "internal", "message": "it broke"}
 
 
 def test_a_queued_job_is_cancelled_at_once(client: httpx.Client, database: Database) -> None:
-    answer = client.post(f"/v1/jobs/{factories.submitted(database)}/cancel")
+    answer = client.post(f"/v1/jobs/{queue_driver.submit(database)}/cancel")
 
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
 
 
 def test_running_job_is_told_to_stop(client: httpx.Client, database: Database) -> None:
-    job_id = factories.running(database).job_id
+    job_id = queue_driver.running(database).job_id
 
     first, second = (client.post(f"/v1/jobs/{job_id}/cancel") for _ in range(2))
 
@@ -102,18 +102,18 @@ def test_running_job_is_told_to_stop(client: httpx.Client, database: Database) -
 
 
 def test_a_cancelled_job_stays_cancelled(client: httpx.Client, database: Database) -> None:
-    assert client.post(f"/v1/jobs/{factories.cancelled(database)}/cancel").status_code == 200
+    assert client.post(f"/v1/jobs/{queue_driver.cancelled(database)}/cancel").status_code == 200
 
 
 def test_a_finished_job_cannot_be_cancelled(client: httpx.Client, database: Database) -> None:
-    answer = client.post(f"/v1/jobs/{factories.failed(database)}/cancel")
+    answer = client.post(f"/v1/jobs/{queue_driver.failed(database)}/cancel")
 
     assert answer.status_code == 409
     assert answer.json()["type"] == "/problems/job-already-finished"
 
 
 def test_a_retry_is_a_new_job_with_the_same_spec(client: httpx.Client, database: Database) -> None:
-    job_id = factories.succeeded(
+    job_id = queue_driver.succeeded(
         database, name="first", tags=("a",), queue="gpu", priority="high", max_attempts=5, max_runtime_s=60.0
     )[0]
     old = client.get(f"/v1/jobs/{job_id}").json()
@@ -130,15 +130,15 @@ def test_a_retry_is_a_new_job_with_the_same_spec(client: httpx.Client, database:
 
 
 def test_retried_evaluation_job_evaluates_the_same_model(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
-    job_id = factories.cancelled(database, kind="evaluate", spec=spec, model_id=model.id)
+    job_id = queue_driver.cancelled(database, kind="evaluate", spec=spec, model_id=model.id)
 
     assert client.post(f"/v1/jobs/{job_id}/retry").json()["model_id"] == str(model.id)
 
 
 def test_repeated_retry_returns_the_same_job(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database)
+    job_id = queue_driver.failed(database)
 
     first, second = (
         client.post(f"/v1/jobs/{job_id}/retry", headers={"Idempotency-Key": "again"}) for _ in range(2)
@@ -149,7 +149,7 @@ def test_repeated_retry_returns_the_same_job(client: httpx.Client, database: Dat
 
 
 def test_an_unfinished_job_cannot_be_retried(client: httpx.Client, database: Database) -> None:
-    for job_id in (factories.submitted(database), factories.running(database).job_id):
+    for job_id in (queue_driver.submit(database), queue_driver.running(database).job_id):
         answer = client.post(f"/v1/jobs/{job_id}/retry")
         assert answer.status_code == 409
         assert "wait until it has finished, or cancel it first" in answer.json()["detail"]
@@ -176,7 +176,7 @@ def test_a_malformed_job_id_is_a_problem(client: httpx.Client, path: str) -> Non
 
 
 def test_finished_jobs_are_counted_by_minute(client: httpx.Client, database: Database) -> None:
-    factories.one_of_each_state(database)
+    queue_driver.one_of_each_state(database)
 
     data = client.get("/v1/jobs/throughput").json()["data"]
 

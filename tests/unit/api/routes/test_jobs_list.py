@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver
 
 
 def _ids(answer: httpx.Response) -> list[str]:
@@ -14,7 +14,7 @@ def _ids(answer: httpx.Response) -> list[str]:
 
 
 def test_jobs_are_listed_newest_first_in_pages(client: httpx.Client, database: Database) -> None:
-    newest_first = [str(factories.submitted(database)) for _ in range(5)][::-1]
+    newest_first = [str(queue_driver.submit(database)) for _ in range(5)][::-1]
 
     pages: list[list[str]] = []
     cursor = None
@@ -28,7 +28,7 @@ def test_jobs_are_listed_newest_first_in_pages(client: httpx.Client, database: D
 
 
 def test_a_full_last_page_has_nothing_after_it(client: httpx.Client, database: Database) -> None:
-    factories.submitted(database)
+    queue_driver.submit(database)
 
     page = client.get("/v1/jobs", params={"limit": 1}).json()
 
@@ -36,8 +36,8 @@ def test_a_full_last_page_has_nothing_after_it(client: httpx.Client, database: D
 
 
 def test_filters_are_query_parameters(client: httpx.Client, database: Database) -> None:
-    queued = str(factories.submitted(database, name="Wide", tags=("a",)))
-    failed = str(factories.failed(database))
+    queued = str(queue_driver.submit(database, name="Wide", tags=("a",)))
+    failed = str(queue_driver.failed(database))
     params = {"state": ["queued", "failed"]}
     assert set(_ids(client.get("/v1/jobs", params=params))) == {queued, failed}
     assert _ids(client.get("/v1/jobs?state=queued&tag=a&q=wide&kind=train")) == [queued]
@@ -74,7 +74,7 @@ def test_a_bad_query_is_refused_by_the_name_of_its_parameter(
 
 def test_a_cursor_of_another_order_is_refused(client: httpx.Client, database: Database) -> None:
     for _ in range(2):
-        factories.submitted(database)
+        queue_driver.submit(database)
     cursor = client.get("/v1/jobs", params={"limit": 1}).json()["next_cursor"]
     answer = client.get("/v1/jobs", params={"cursor": cursor, "sort": "duration"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-cursor")
@@ -82,7 +82,7 @@ def test_a_cursor_of_another_order_is_refused(client: httpx.Client, database: Da
 
 
 def test_jobs_are_counted(client: httpx.Client, database: Database) -> None:
-    factories.submitted(database)
-    factories.failed(database, queue="gpu")
+    queue_driver.submit(database)
+    queue_driver.failed(database, queue="gpu")
     counts = client.get("/v1/jobs/counts").json()
     assert (counts["total"], counts["states"]["queued"], counts["queues"]["gpu"]["failed"]) == (2, 1, 1)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 ONE = UUID("01900000-0000-7000-8000-0000aaaa1111")
 OTHER = UUID("01910000-0000-7000-8000-0000bbbb1111")
@@ -20,8 +20,8 @@ OTHER = UUID("01910000-0000-7000-8000-0000bbbb1111")
 )
 def test_a_job_is_read_by_the_end_of_its_id(client: httpx.Client, database: Database, path: str) -> None:
     spec = factories.make_spec(dataset="digits")
-    attempt = factories.running(database, spec=spec)
-    factories.succeed(database, attempt, factories.make_model(spec=spec))
+    attempt = queue_driver.running(database, spec=spec)
+    queue_driver.succeed(database, attempt, factories.make_model(spec=spec))
     whole, short = (f"/v1/jobs/{job}{path}" for job in (attempt.job_id, str(attempt.job_id)[-8:]))
 
     answer = client.get(short)
@@ -31,13 +31,13 @@ def test_a_job_is_read_by_the_end_of_its_id(client: httpx.Client, database: Data
 
 
 def test_a_job_is_streamed_by_the_end_of_its_id(client: httpx.Client, database: Database) -> None:
-    job_id = factories.cancelled(database)
+    job_id = queue_driver.cancelled(database)
 
     assert "event: end" in client.get(f"/v1/jobs/{str(job_id)[-8:]}/stream").text
 
 
 def test_jobs_are_changed_by_the_end_of_their_ids(client: httpx.Client, database: Database) -> None:
-    short = str(factories.submitted(database))[-8:]
+    short = str(queue_driver.submit(database))[-8:]
 
     assert client.patch(f"/v1/jobs/{short}", json={"name": "mine"}).json()["name"] == "mine"
     assert client.post(f"/v1/jobs/{short}/cancel").json()["state"] == JobState.CANCELLED
@@ -50,7 +50,7 @@ def test_jobs_are_changed_by_the_end_of_their_ids(client: httpx.Client, database
 
 
 def test_a_batch_with_digits_of_no_job_does_nothing(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
 
     answer = client.post("/v1/jobs/batch", json={"action": "cancel", "ids": [str(job_id), "ffffffff"]})
 
@@ -59,7 +59,7 @@ def test_a_batch_with_digits_of_no_job_does_nothing(client: httpx.Client, databa
 
 
 def test_jobs_are_compared_by_the_ends_of_their_ids(client: httpx.Client, database: Database) -> None:
-    ids = [str(factories.submitted(database)) for _ in range(2)]
+    ids = [str(queue_driver.submit(database)) for _ in range(2)]
     short = {"jobs": ",".join(job_id[-8:] for job_id in ids)}
 
     assert [job["id"] for job in client.get("/v1/compare", params=short).json()["jobs"]] == ids
@@ -73,7 +73,7 @@ def test_jobs_are_compared_by_the_ends_of_their_ids(client: httpx.Client, databa
 def test_a_job_runs_after_one_that_the_end_of_its_id_names(
     client: httpx.Client, database: Database, path: str, body: dict[str, Any]
 ) -> None:
-    before = str(factories.submitted(database))
+    before = str(queue_driver.submit(database))
 
     submitted = [
         client.post(path, json={**body, "after": [job]}, headers={"Idempotency-Key": job})
@@ -89,8 +89,8 @@ def test_a_job_runs_after_one_that_the_end_of_its_id_names(
 def test_an_evaluation_names_the_model_by_digits_also_one_that_is_to_come(
     client: httpx.Client, database: Database
 ) -> None:
-    _, model = factories.succeeded(database)
-    to_come = factories.submitted(database)
+    _, model = queue_driver.succeeded(database)
+    to_come = queue_driver.submit(database)
     body: dict[str, Any] = {"kind": "evaluate", "spec": {"model_id": str(model.id)[-8:]}}
     assert client.post("/v1/jobs", json=body).json()["model_id"] == str(model.id)
 
@@ -103,8 +103,8 @@ def test_an_evaluation_names_the_model_by_digits_also_one_that_is_to_come(
 def test_models_and_sweeps_are_read_by_the_ends_of_their_ids(
     client: httpx.Client, database: Database
 ) -> None:
-    _, model = factories.succeeded(database)
-    sweep_id, _ = factories.sweep(database, epochs=[1, 2])
+    _, model = queue_driver.succeeded(database)
+    sweep_id, _ = queue_driver.submit_sweep(database, epochs=[1, 2])
 
     assert client.get(f"/v1/models/{str(model.id)[-8:]}").json()["id"] == str(model.id)
     assert client.get(f"/v1/models/{str(model.id)[-8:]}/download").status_code == 200
@@ -115,7 +115,7 @@ def test_models_and_sweeps_are_read_by_the_ends_of_their_ids(
     "path", ["/jobs/{}", "/jobs/new?from={}", "/compare?job={}&job={}", "/jobs/{}?with={}"]
 )
 def test_pages_take_the_end_of_an_id(client: httpx.Client, database: Database, path: str) -> None:
-    ids = [str(factories.submitted(database)) for _ in range(2)]
+    ids = [str(queue_driver.submit(database)) for _ in range(2)]
 
     page = client.get(path.format(*(job_id[-8:] for job_id in ids)))
 
@@ -125,7 +125,7 @@ def test_pages_take_the_end_of_an_id(client: httpx.Client, database: Database, p
 
 def test_digits_of_several_jobs_are_refused_with_their_ids(client: httpx.Client, database: Database) -> None:
     for job_id in (ONE, OTHER):
-        factories.submitted(database, id=job_id)
+        queue_driver.submit(database, id=job_id)
 
     answer = client.get("/v1/jobs/1111")
 
@@ -144,7 +144,7 @@ def test_digits_of_no_job_are_not_found_as_such(client: httpx.Client) -> None:
 
 
 def test_only_a_short_id_is_looked_up(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     sent: list[str] = []
 
     def record(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:

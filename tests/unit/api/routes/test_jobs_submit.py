@@ -8,9 +8,7 @@ import pytest
 
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 
 
 def _submit(client: httpx.Client, key: str | None = None, **body: Any) -> httpx.Response:
@@ -115,7 +113,7 @@ def test_an_evaluation_of_an_unknown_model_is_refused(client: httpx.Client) -> N
 
 
 def test_evaluation_job_takes_its_defaults_from_the_model(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
 
     answer = client.post(
         "/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": str(model.id), "threshold": 0.5}}
@@ -134,9 +132,9 @@ def test_evaluation_job_takes_its_defaults_from_the_model(client: httpx.Client, 
 def test_an_evaluation_whose_dataset_is_no_longer_configured_is_refused(
     client: httpx.Client, database: Database
 ) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     model = factories.make_model(spec=factories.make_spec(dataset="gone"))
-    factories.succeed(database, attempt, model)
+    queue_driver.succeed(database, attempt, model)
 
     answer = client.post("/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": str(model.id)}})
 
@@ -164,8 +162,7 @@ def test_repeated_request_may_be_formatted_differently(client: httpx.Client) -> 
 
 def _with_new_key(database: Database) -> dict[str, str]:
     """Headers with a new API key that may submit."""
-    key = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    key = registry.api_key(database, "Ada", Scope.SUBMIT)
     return {"Authorization": f"Bearer {key}", "Idempotency-Key": "monday-1"}
 
 
@@ -237,7 +234,7 @@ def test_requests_without_a_key_are_different_jobs(client: httpx.Client) -> None
 
 
 def test_a_job_may_be_scheduled_for_later(client: httpx.Client, database: Database) -> None:
-    factories.worker(database)
+    registry.worker(database)
     request = {"kind": "train", "spec": {"dataset": "digits"}, "scheduled_at": "2126-01-02T03:04:05+01:00"}
     submitted = client.post("/v1/jobs", json=request).json()
     assert submitted["scheduled_at"] == "2126-01-02T02:04:05Z"
@@ -273,6 +270,6 @@ def test_an_evaluation_may_be_submitted_before_its_training_has_ended(client: ht
 
 
 def test_a_job_after_one_that_has_failed_is_refused(client: httpx.Client, database: Database) -> None:
-    request = {"kind": "train", "spec": {"dataset": "digits"}, "after": [str(factories.failed(database))]}
+    request = {"kind": "train", "spec": {"dataset": "digits"}, "after": [str(queue_driver.failed(database))]}
     refused = client.post("/v1/jobs", json=request)
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/predecessor-failed")

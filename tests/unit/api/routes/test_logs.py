@@ -1,5 +1,4 @@
 from datetime import UTC, datetime
-from functools import partial
 from uuid import UUID
 
 import httpx
@@ -8,9 +7,9 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.schemas import LogLevel
-from shared.store import job_logs
-from shared.store.job_logs import Line
-from tests.support.factories import running
+from tests.support import queue_driver
+from tests.support.factories import make_line
+from tests.support.queue_driver import running
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 
@@ -20,8 +19,8 @@ def job_id(database: Database) -> UUID:
     """A job that has logged five lines, the third an error."""
     attempt = running(database)
     levels = [LogLevel.ERROR if number == 3 else LogLevel.INFO for number in range(1, 6)]
-    lines = [Line(n, AT, level, f"line {n}", {"epoch": n}) for n, level in enumerate(levels, 1)]
-    database.write(partial(job_logs.append, lines={attempt: lines}))
+    lines = [make_line(n, at=AT, level=level) for n, level in enumerate(levels, 1)]
+    queue_driver.log(database, attempt, lines)
     return attempt.job_id
 
 
@@ -59,8 +58,7 @@ def test_an_empty_log_has_a_cursor_with_which_it_is_followed(
     page = client.get(f"/v1/jobs/{attempt.job_id}/logs").json()
     assert (page["data"], page["has_more"]) == ([], False)
 
-    line = Line(1, AT, LogLevel.INFO, "line 1", {})
-    database.write(partial(job_logs.append, lines={attempt: [line]}))
+    queue_driver.log(database, attempt, [make_line()])
 
     page = client.get(f"/v1/jobs/{attempt.job_id}/logs", params={"cursor": page["next_cursor"]}).json()
     assert [line["message"] for line in page["data"]] == ["line 1"]

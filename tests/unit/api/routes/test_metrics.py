@@ -11,12 +11,12 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 
 def _trained(database: Database, epochs: int, **spec: Any) -> UUID:
-    attempt = factories.running(database, spec=factories.make_spec(**spec))
-    factories.record(database, attempt, epochs)
+    attempt = queue_driver.running(database, spec=factories.make_spec(**spec))
+    queue_driver.record(database, attempt, epochs)
     return attempt.job_id
 
 
@@ -25,7 +25,7 @@ def _comma_separated(*ids: object) -> str:
 
 
 def test_metrics_are_series_over_epochs(client: httpx.Client, database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
 
     series = client.get(f"/v1/jobs/{job_id}/metrics").json()["series"]
 
@@ -43,7 +43,7 @@ def test_metrics_are_series_over_epochs(client: httpx.Client, database: Database
 
 
 def test_metrics_are_series_over_steps(client: httpx.Client, database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
 
     series = client.get(f"/v1/jobs/{job_id}/metrics", params={"resolution": "step"}).json()["series"]
 
@@ -97,7 +97,7 @@ def test_a_range_is_returned_at_its_own_resolution(
 
 
 def test_values_of_a_range_are_those_among_all(client: httpx.Client, database: Database) -> None:
-    path = f"/v1/jobs/{factories.succeeded(database)[0]}/metrics?resolution=step"
+    path = f"/v1/jobs/{queue_driver.succeeded(database)[0]}/metrics?resolution=step"
 
     [everything, _] = client.get(path).json()["series"]
     [part, _] = client.get(f"{path}&from=2&to=4").json()["series"]
@@ -134,7 +134,7 @@ def test_metrics_of_several_jobs_are_in_the_requested_order(client: httpx.Client
 
 def test_jobs_are_compared(client: httpx.Client, database: Database) -> None:
     fast, slow = _trained(database, 3, learning_rate=0.01), _trained(database, 2, learning_rate=0.001)
-    evaluated, model = factories.succeeded(database)
+    evaluated, model = queue_driver.succeeded(database)
 
     comparison = client.get("/v1/compare", params={"jobs": _comma_separated(fast, slow, evaluated)}).json()
 
@@ -150,9 +150,9 @@ def test_jobs_are_compared(client: httpx.Client, database: Database) -> None:
 
 
 def test_jobs_of_different_kinds_are_compared(client: httpx.Client, database: Database) -> None:
-    trained, model = factories.succeeded(database)
+    trained, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id, threshold=0.5)
-    evaluating = factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
+    evaluating = queue_driver.submit(database, kind="evaluate", spec=spec, model_id=model.id)
 
     comparison = client.get("/v1/compare", params={"jobs": _comma_separated(trained, evaluating)}).json()
 
@@ -166,7 +166,7 @@ def test_jobs_of_different_kinds_are_compared(client: httpx.Client, database: Da
     ["/v1/metrics?jobs={0}", "/v1/compare?jobs={0},{1}", "/v1/jobs/{0}/metrics", "/v1/metrics?jobs={1},{0}"],
 )
 def test_an_unknown_job_is_not_found(client: httpx.Client, database: Database, path: str) -> None:
-    answer = client.get(path.format(uuid7(), factories.submitted(database)))
+    answer = client.get(path.format(uuid7(), queue_driver.submit(database)))
 
     assert answer.json()["type"] == "/problems/job-not-found"
 

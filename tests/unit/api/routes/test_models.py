@@ -4,13 +4,13 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver
 
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 
 
 def test_model_has_its_layers_and_its_job(client: httpx.Client, database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
 
     body = client.get(f"/v1/models/{model.id}").json()
 
@@ -31,7 +31,7 @@ def test_model_has_its_layers_and_its_job(client: httpx.Client, database: Databa
 def test_a_model_is_downloaded_as_a_file(
     client: httpx.Client, database: Database, params: dict[str, str], format_: str
 ) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     content = next(content for name, content in model.files.items() if name == format_)
 
     answer = client.get(f"/v1/models/{model.id}/download", params=params)
@@ -44,7 +44,7 @@ def test_a_model_is_downloaded_as_a_file(
 
 
 def test_unchanged_file_is_not_sent_again(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     path = f"/v1/models/{model.id}/download"
 
     answer = client.get(path, headers={"If-None-Match": client.get(path).headers["ETag"]})
@@ -67,7 +67,7 @@ def test_invalid_model_reference_is_a_problem(client: httpx.Client, reference: s
 
 
 def test_unknown_format_is_refused(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
 
     answer = client.get(f"/v1/models/{model.id}/download", params={"format": "h5"})
 
@@ -76,7 +76,7 @@ def test_unknown_format_is_refused(client: httpx.Client, database: Database) -> 
 
 
 def test_models_are_listed_page_by_page(client: httpx.Client, database: Database) -> None:
-    ids = [str(factories.succeeded(database)[1].id) for _ in range(3)]
+    ids = [str(queue_driver.succeeded(database)[1].id) for _ in range(3)]
 
     first = client.get("/v1/models", params={"limit": 2}).json()
     second = client.get("/v1/models", params={"limit": 2, "cursor": first["next_cursor"]}).json()
@@ -87,7 +87,7 @@ def test_models_are_listed_page_by_page(client: httpx.Client, database: Database
 
 
 def test_model_has_its_specification_and_evaluations(client: httpx.Client, database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
 
     body = client.get(f"/v1/models/{model.id}").json()
 
@@ -98,7 +98,7 @@ def test_model_has_its_specification_and_evaluations(client: httpx.Client, datab
 
 
 def test_alias_refers_to_a_model_and_can_be_moved(client: httpx.Client, database: Database) -> None:
-    first, second = (factories.succeeded(database)[1] for _ in range(2))
+    first, second = (queue_driver.succeeded(database)[1] for _ in range(2))
     patched = client.patch(f"/v1/models/{first.id}", json={"alias": "champion", "description": "best"})
     assert (patched.status_code, patched.json()["alias"]) == (200, "champion")
 
@@ -117,7 +117,7 @@ def test_alias_refers_to_a_model_and_can_be_moved(client: httpx.Client, database
 
 
 def test_a_description_alone_is_stored(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     path = f"/v1/models/{model.id}"
 
     answers = [client.patch(path, json={"description": text}) for text in ("mine", None)]
@@ -129,7 +129,7 @@ def test_a_description_alone_is_stored(client: httpx.Client, database: Database)
 
 @pytest.mark.parametrize("alias", ["", "Best", "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f", "a" * 32, "a b"])
 def test_alias_in_the_form_of_an_id_is_refused(client: httpx.Client, database: Database, alias: str) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
 
     answer = client.patch(f"/v1/models/{model.id}", json={"alias": alias})
 
@@ -140,7 +140,7 @@ def test_alias_in_the_form_of_an_id_is_refused(client: httpx.Client, database: D
 def test_a_model_with_an_alias_is_not_deleted_and_one_without_is(
     client: httpx.Client, database: Database
 ) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     path = f"/v1/models/{model.id}"
     client.patch(path, json={"alias": "champion"})
 
@@ -158,7 +158,7 @@ def test_a_model_with_an_alias_is_not_deleted_and_one_without_is(
 def test_an_evaluation_names_its_model_by_alias_and_keeps_the_id(
     client: httpx.Client, database: Database
 ) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     client.patch(f"/v1/models/{model.id}", json={"alias": "champion"})
 
     job = client.post("/v1/jobs", json={"kind": "evaluate", "spec": {"model_id": "champion"}}).json()

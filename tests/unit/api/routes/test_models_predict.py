@@ -11,7 +11,7 @@ from PIL import Image
 from api.http.middleware import MAX_IMAGES_BYTES
 from shared.db.engine import Database
 from shared.schemas import ModelFormat
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.drawings import make_drawing
 from tests.support.onnx_models import make_counting_onnx
 
@@ -35,7 +35,7 @@ def model_id(database: Database) -> UUID:
         files={ModelFormat.KERAS: b"", ModelFormat.ONNX: make_counting_onnx()},
         spec=factories.make_spec(threshold=0.5),
     )
-    factories.succeed(database, factories.running(database), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     return model.id
 
 

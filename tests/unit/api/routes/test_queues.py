@@ -5,13 +5,12 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.db.tables import Job
 from shared.schemas import Priority
-from tests.support import factories
+from tests.support import queue_driver, registry, stored
 
 
 def test_queues_are_listed_with_their_queued_jobs(client: httpx.Client, database: Database) -> None:
-    factories.submitted(database, queue="gpu")
+    queue_driver.submit(database, queue="gpu")
 
     default, gpu = client.get("/v1/queues").json()["data"]
 
@@ -20,7 +19,7 @@ def test_queues_are_listed_with_their_queued_jobs(client: httpx.Client, database
 
 
 def test_a_job_of_a_paused_queue_waits_for_that(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     assert client.post("/v1/queues/default/pause").json()["paused"] is True
     assert client.get(f"/v1/jobs/{job_id}").json()["waiting_for"] == "paused"
     assert client.post("/v1/queues/default/resume").json()["paused"] is False
@@ -28,10 +27,10 @@ def test_a_job_of_a_paused_queue_waits_for_that(client: httpx.Client, database: 
 
 
 def test_a_queue_is_resumed_while_the_broker_is_unavailable(client: httpx.Client, database: Database) -> None:
-    job_id: UUID = factories.submitted(database)
+    job_id: UUID = queue_driver.submit(database)
     client.post("/v1/queues/default/pause")
     assert client.post("/v1/queues/default/resume").status_code == 200
-    assert database.read(lambda session: session.get_one(Job, job_id).state) == "queued"
+    assert stored.state(database, job_id) == "queued"
 
 
 @pytest.mark.parametrize("name", ["No", "-x", "a" * 65, "a b"])
@@ -40,10 +39,10 @@ def test_an_invalid_queue_name_is_refused(client: httpx.Client, name: str) -> No
 
 
 def test_the_load_of_each_queue_is_returned_by_its_name(client: httpx.Client, database: Database) -> None:
-    factories.worker(database, slots=2)
-    factories.running(database)
+    registry.worker(database, slots=2)
+    queue_driver.running(database)
     for _ in range(4):
-        factories.submitted(database)
+        queue_driver.submit(database)
 
     loads = client.get("/v1/autoscaling").json()["queues"]
 
@@ -51,8 +50,8 @@ def test_the_load_of_each_queue_is_returned_by_its_name(client: httpx.Client, da
 
 
 def test_a_queues_limit_is_set_told_and_removed(client: httpx.Client, database: Database) -> None:
-    job_id, waiting = factories.running(database).job_id, factories.submitted(database)
-    factories.worker(database, slots=2)
+    job_id, waiting = queue_driver.running(database).job_id, queue_driver.submit(database)
+    registry.worker(database, slots=2)
 
     limited = client.patch("/v1/queues/default", json={"max_running": 1})
 

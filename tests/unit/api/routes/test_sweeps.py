@@ -7,9 +7,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.db.tables import Job
-from shared.store import attempts, retention
-from tests.support import factories
+from shared.store import retention
+from tests.support import factories, queue_driver, stored
 
 GRID: dict[str, Any] = {
     "strategy": "grid",
@@ -31,9 +30,9 @@ def _submit(client: httpx.Client, **changes: Any) -> dict[str, Any]:
 
 def _finish(database: Database, job_id: str, accuracy: float) -> None:
     """Have a worker finish a job with this accuracy."""
-    attempt = factories.claimed(database, UUID(job_id)).attempt
+    attempt = queue_driver.claim(database, UUID(job_id)).attempt
     model = factories.make_model(evaluation=factories.make_evaluation(accuracy=accuracy))
-    database.write(lambda session: attempts.succeed_training(session, attempt, model))
+    queue_driver.succeed(database, attempt, model)
 
 
 def test_a_grid_is_a_job_for_each_combination(client: httpx.Client) -> None:
@@ -86,7 +85,7 @@ def test_one_impossible_combination_stores_nothing(client: httpx.Client, databas
 
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-spec")
     assert answer.json()["errors"][0]["pointer"] == "/parameters/batch_size"
-    assert database.read(lambda session: session.query(Job).count()) == 0
+    assert stored.count_jobs(database) == 0
     assert client.get("/v1/sweeps").json()["data"] == []
 
 
@@ -182,7 +181,7 @@ def test_least_loss_is_best(client: httpx.Client, database: Database) -> None:
     sweep = _submit(client)
     ids = [job["job_id"] for job in sweep["jobs"]]
     for job_id, epochs in ((ids[0], 1), (ids[3], 3)):
-        factories.record(database, factories.claimed(database, UUID(job_id)).attempt, epochs)
+        queue_driver.record(database, queue_driver.claim(database, UUID(job_id)).attempt, epochs)
 
     detail = client.get(f"/v1/sweeps/{sweep['id']}", params={"metric": "val_loss"}).json()
 
@@ -208,7 +207,7 @@ def test_all_jobs_of_a_sweep_are_cancelled(client: httpx.Client, database: Datab
     sweep, other = _submit(client), _submit(client)
     ids = [job["job_id"] for job in sweep["jobs"]]
     _finish(database, ids[0], 0.8)
-    factories.claimed(database, UUID(ids[1]))
+    queue_driver.claim(database, UUID(ids[1]))
 
     answer = client.post(f"/v1/sweeps/{sweep['id']}/cancel")
 

@@ -12,8 +12,8 @@ from shared.db.engine import Database
 from shared.formats.weights import to_bytes
 from shared.schemas import ModelKind
 from shared.settings import Settings
-from shared.store.results import NewModel
-from tests.support import factories
+from tests.support import factories, queue_driver
+from tests.support.factories import NewModel
 from tests.support.onnx_models import make_readable_model, make_weights
 from tests.support.servers import running_app
 
@@ -22,7 +22,7 @@ CODELAB = "https://codelab.example"
 
 def _stored(database: Database, kind: ModelKind = ModelKind.CNN, seed: int = 0) -> NewModel:
     model = make_readable_model(factories.make_spec(model=kind), seed)
-    factories.succeed(database, factories.running(database), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     return model
 
 
@@ -99,7 +99,7 @@ def test_files_of_an_unknown_model_are_not_found(client: httpx.Client, file: str
 
 
 def test_weights_that_are_not_the_models_are_not_sent(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)  # whose files are placeholders
+    _, model = queue_driver.succeeded(database)  # whose files are placeholders
 
     assert client.get(f"/v1/models/{model.id}/tfjs/weights.bin").status_code == 500
 

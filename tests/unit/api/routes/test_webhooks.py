@@ -7,11 +7,10 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.db.tables import WebhookDelivery
 from shared.schemas import Scope
-from shared.store import api_keys, outbox
-from shared.store.api_keys import NewApiKey
-from tests.support.factories import cancelled, webhook_test
+from tests.support import registry
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook_test
 
 URL = "https://example.invalid/hook"
 
@@ -98,8 +97,7 @@ def test_a_test_is_a_delivery_without_a_job(client: httpx.Client) -> None:
 def test_a_dead_delivery_is_sent_again_with_the_same_id(client: httpx.Client, database: Database) -> None:
     webhook_id = make(client).json()["id"]
     delivery_id = webhook_test(database, UUID(webhook_id))
-    row = database.read(lambda session: session.get_one(WebhookDelivery, delivery_id))
-    database.write(lambda session: outbox.gone(session, row, "the answer is 410 Gone"))
+    assert registry.give_up(database) == delivery_id
     (dead,) = deliveries(client, webhook_id, state="dead")
     assert (dead["last_error"], dead["next_at"]) == ("the answer is 410 Gone", None)
 
@@ -185,8 +183,7 @@ def test_a_secret_is_replaced_and_returned_only_once(client: httpx.Client) -> No
 
 def test_webhooks_are_for_administrators(client: httpx.Client, database: Database) -> None:
     webhook_id = make(client).json()["id"]
-    key = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    key = registry.api_key(database, "Ada", Scope.SUBMIT)
     headers = {"Authorization": f"Bearer {key}"}
     delivery = f"/v1/webhooks/{webhook_id}/deliveries"
     for method, path in (

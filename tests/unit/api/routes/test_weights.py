@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import factories, queue_driver
+from tests.support.queue_driver import AttemptId
 
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 
@@ -13,8 +13,8 @@ UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 @pytest.fixture
 def attempt(database: Database) -> AttemptId:
     """An attempt at a job that keeps weights, after two epochs."""
-    attempt = factories.running(database, spec=factories.make_spec(keep_weights=True))
-    factories.record(database, attempt, 2, keep_weights=True)
+    attempt = queue_driver.running(database, spec=factories.make_spec(keep_weights=True))
+    queue_driver.record(database, attempt, 2, keep_weights=True)
     return attempt
 
 
@@ -46,7 +46,7 @@ def test_weights_may_be_kept_without_asking_again_once_the_job_has_finished(
 ) -> None:
     path = f"/v1/jobs/{attempt.job_id}/weights/0"
     before = client.get(path).headers["Cache-Control"]
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.succeed(database, attempt, factories.make_model())
 
     after = client.get(path).headers["Cache-Control"]
 

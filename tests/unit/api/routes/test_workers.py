@@ -4,13 +4,13 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver, registry
 
 
 def test_workers_are_listed_with_their_running_jobs(client: httpx.Client, database: Database) -> None:
     assert client.get("/v1/workers").json() == {"data": [], "next_cursor": None, "has_more": False}
-    factories.worker(database)
-    job_id = factories.running(database).job_id
+    registry.worker(database)
+    job_id = queue_driver.running(database).job_id
 
     (worker,) = client.get("/v1/workers").json()["data"]
 
@@ -21,7 +21,7 @@ def test_workers_are_listed_with_their_running_jobs(client: httpx.Client, databa
 
 def test_workers_are_listed_page_by_page(client: httpx.Client, database: Database) -> None:
     for name in "abc":
-        factories.worker(database, id=name)
+        registry.worker(database, id=name)
 
     first = client.get("/v1/workers", params={"limit": 2}).json()
     second = client.get("/v1/workers", params={"limit": 2, "cursor": first["next_cursor"]}).json()
@@ -32,7 +32,7 @@ def test_workers_are_listed_page_by_page(client: httpx.Client, database: Databas
 
 
 def test_a_worker_is_drained_and_takes_jobs_again(client: httpx.Client, database: Database) -> None:
-    name = factories.worker(database, id="host.example:42")
+    name = registry.worker(database, id="host.example:42")
     assert client.post(f"/v1/workers/{name}/drain").json()["state"] == "draining"
     assert client.post(f"/v1/workers/{name}/drain").json()["state"] == "draining"
     assert client.post(f"/v1/workers/{name}/undrain").json()["state"] == "online"
@@ -42,16 +42,16 @@ def test_a_worker_is_drained_and_takes_jobs_again(client: httpx.Client, database
 def test_an_unknown_or_stopped_worker_cannot_be_drained(
     client: httpx.Client, database: Database, action: str
 ) -> None:
-    factories.worker(database, id="stopped", state="stopped")
+    registry.worker(database, id="stopped", state="stopped")
     unknown, stopped = (client.post(f"/v1/workers/{name}/{action}") for name in ("nobody", "stopped"))
     assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/worker-not-found")
     assert (stopped.status_code, stopped.json()["type"]) == (409, "/problems/worker-stopped")
 
 
 def test_the_history_of_a_worker_is_listed_page_by_page(client: httpx.Client, database: Database) -> None:
-    name = factories.worker(database, id="host.example:42")
-    jobs = [factories.submitted(database) for _ in range(3)]
-    ids = [factories.claimed(database, job_id, worker=name).attempt.job_id for job_id in jobs]
+    name = registry.worker(database, id="host.example:42")
+    jobs = [queue_driver.submit(database) for _ in range(3)]
+    ids = [queue_driver.claim(database, job_id, worker=name).attempt.job_id for job_id in jobs]
     path = f"/v1/workers/{name}/attempts"
 
     first = client.get(path, params={"limit": 2}).json()

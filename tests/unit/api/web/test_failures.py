@@ -4,7 +4,7 @@ import pytest
 
 from api.web import failures
 from shared.errors import AttemptError
-from shared.store.recovery import WORKER_LOST
+from tests.support.queue_driver import WORKER_LOST
 
 
 def codes() -> set[str]:

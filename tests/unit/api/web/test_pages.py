@@ -8,7 +8,7 @@ import pytest
 from api.web.pages import Allowed, Stream
 from shared.db.engine import Database
 from shared.schemas import Scope
-from tests.support import every_page, factories
+from tests.support import every_page, queue_driver
 
 
 def test_a_scope_allows_what_the_scopes_before_it_allow() -> None:
@@ -52,7 +52,7 @@ def test_pages_are_fetched_again_and_kept_by_no_proxy(client: httpx.Client) -> N
 
 
 def test_a_live_page_names_its_stream_and_where_to_begin(client: httpx.Client, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     stream = Stream(f"/v1/jobs/{job_id}/stream", 1)
 
     html = client.get(f"/jobs/{job_id}").text

@@ -10,8 +10,8 @@ from api.http.callers import as_cookie
 from shared.db.engine import Database
 from shared.schemas import Scope
 from shared.settings import Settings
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
+from tests.support import registry
+from tests.support.registry import NewApiKey
 from tests.support.servers import running_app
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
@@ -28,9 +28,7 @@ def guarded(settings: Settings, database_url: str) -> Iterator[httpx.Client]:
 
 
 def create_key(database: Database, scope: Scope) -> NewApiKey:
-    key = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=scope))
-    return key
+    return registry.api_key(database, "Ada", scope)
 
 
 @pytest.mark.parametrize("scope", list(Scope))

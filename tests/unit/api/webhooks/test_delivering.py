@@ -11,17 +11,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import OperationalError
 
 from api.webhooks import delivering, turns
 from api.webhooks.delivering import Deliverer
 from shared.db.clock import database_now
 from shared.db.engine import Database
-from shared.db.tables import Webhook, WebhookDelivery
 from shared.settings import Settings
 from shared.store import outbox
-from tests.support.factories import cancelled, webhook, webhook_test
+from tests.support import registry, stored
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook, webhook_test
 from tests.support.webhook_receiver import Receiver, running_receiver
 
 TIMEOUT_S = 20.0
@@ -37,10 +38,6 @@ def receiver() -> Iterator[Receiver]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivering, "_POLL_S", 0.02)
     monkeypatch.setattr(outbox, "RETRY_S", (0.01, 0.01))
-
-
-def rows(database: Database) -> list[WebhookDelivery]:
-    return database.read(lambda session: list(session.scalars(select(WebhookDelivery))))
 
 
 def deliver_until(database: Database, condition: Callable[[], bool], *others: Deliverer) -> None:
@@ -64,7 +61,7 @@ def deliver_until(database: Database, condition: Callable[[], bool], *others: De
 
 
 def have_ended(database: Database) -> bool:
-    return all(row.delivered_at or row.dead_at for row in rows(database))
+    return all(row.delivered_at or row.dead_at for row in stored.deliveries(database))
 
 
 def test_every_job_that_ends_is_delivered_once(database: Database, receiver: Receiver) -> None:
@@ -73,7 +70,7 @@ def test_every_job_that_ends_is_delivered_once(database: Database, receiver: Rec
     deliver_until(database, partial(have_ended, database))
     assert {request.event["data"]["id"] for request in receiver.received} == jobs
     assert len(receiver.received) == 10
-    assert {row.attempts for row in rows(database)} == {1}
+    assert {row.attempts for row in stored.deliveries(database)} == {1}
 
 
 def test_what_is_refused_is_sent_again_with_the_same_id_and_body(
@@ -84,7 +81,7 @@ def test_what_is_refused_is_sent_again_with_the_same_id_and_body(
     cancelled(database)
     deliver_until(database, partial(have_ended, database))
     assert len({(request.id, request.body) for request in receiver.received}) == 1
-    (row,) = rows(database)
+    (row,) = stored.deliveries(database)
     assert (row.attempts, row.last_error, row.dead_at) == (3, None, None)
 
 
@@ -93,7 +90,7 @@ def test_what_is_never_accepted_is_dead(database: Database, receiver: Receiver) 
     webhook(database, receiver.url)
     cancelled(database)
     deliver_until(database, partial(have_ended, database))
-    (row,) = rows(database)
+    (row,) = stored.deliveries(database)
     assert (row.attempts, row.last_error) == (3, "the answer is 500 Internal Server Error")
     assert row.dead_at is not None
 
@@ -104,8 +101,8 @@ def test_a_receiver_that_is_gone_is_sent_nothing_more(database: Database, receiv
     cancelled(database)
     deliver_until(database, partial(have_ended, database))
     cancelled(database)
-    assert len(receiver.received) == len(rows(database)) == 1
-    assert database.read(lambda session: session.get_one(Webhook, webhook_id)).disabled_at is not None
+    assert len(receiver.received) == len(stored.deliveries(database)) == 1
+    assert stored.webhook(database, webhook_id).disabled_at is not None
 
 
 def test_a_receiver_that_does_not_answer_holds_up_no_other(database: Database, receiver: Receiver) -> None:
@@ -134,7 +131,7 @@ def test_receivers_that_do_not_answer_hold_up_no_quick_one(
         sent = {str(webhook_test(database, quick)) for _ in range(30)}
         deliver_until(database, lambda: {request.id for request in receiver.received} == sent)
         # it waited for the end of none of them
-        assert {row.last_error for row in rows(database)} == {None}
+        assert {row.last_error for row in stored.deliveries(database)} == {None}
         assert slow.received
         slow.may_answer.set()
 
@@ -158,7 +155,7 @@ def test_names_that_are_not_resolved_hold_up_no_other_receiver(
         deliver_until(database, lambda: bool(receiver.received))
     finally:
         may_answer.set()
-    assert {row.last_error for row in rows(database)} <= {None}
+    assert {row.last_error for row in stored.deliveries(database)} <= {None}
 
 
 def test_two_processes_share_the_deliveries(database: Database, receiver: Receiver) -> None:
@@ -176,11 +173,10 @@ def test_what_a_killed_process_had_claimed_is_sent_after_its_lease(
     webhook_id = webhook(database, receiver.url)
     delivery_id = webhook_test(database, webhook_id)
     database.write(lambda session: outbox.claim(session, webhook_id, limit=1))  # and is killed
-    expired = update(WebhookDelivery).values(next_at=WebhookDelivery.created_at)
-    database.write(lambda session: session.execute(expired))
+    registry.set_deliveries(database, next_at=database_now())
     deliver_until(database, partial(have_ended, database))
     assert [request.id for request in receiver.received] == [str(delivery_id)]
-    assert rows(database)[0].attempts == 2
+    assert stored.deliveries(database)[0].attempts == 2
 
 
 def test_it_goes_on_after_the_database_has_failed(
@@ -211,7 +207,7 @@ def test_no_secret_and_no_url_is_logged(
     webhook_id = webhook(database, f"{receiver.url}?token=hidden")
     webhook_test(database, webhook_id)
     deliver_until(database, partial(have_ended, database))
-    secret = database.read(lambda session: session.get_one(Webhook, webhook_id)).secret
+    secret = stored.webhook(database, webhook_id).secret
     assert "delivery failed" in caplog.text
     assert str(webhook_id) in caplog.text
     assert secret[6:] not in caplog.text
@@ -227,7 +223,7 @@ def test_old_deliveries_are_deleted(database: Database, receiver: Receiver) -> N
     deliver_until(database, partial(have_ended, database))
     kept = webhook_test(database, webhook_id)
     later = Deliverer(database, Settings(webhooks_allow_private=True), now=in_a_week)
-    deliver_until(database, lambda: [row.id for row in rows(database)] == [kept], later)
+    deliver_until(database, lambda: [row.id for row in stored.deliveries(database)] == [kept], later)
 
 
 def test_what_came_of_attempts_is_counted(database: Database, receiver: Receiver) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from shared.db.bulk_insert import insert_rows
 from shared.db.engine import Database
 from shared.db.tables import Base
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.statements import recorded_statements
 
 _LINES = Base.metadata.tables["job_logs"]
@@ -20,7 +20,7 @@ _AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 
 def _lines(database: Database, **values: Any) -> list[dict[str, Any]]:
     line = {
-        "job_id": factories.submitted(database),
+        "job_id": queue_driver.submit(database),
         "attempt": 1,
         "at": _AT,
         "level": "INFO",
@@ -50,7 +50,7 @@ def test_no_rows_take_no_statement(database: Database) -> None:
 
 
 def test_columns_that_the_rows_lack_have_their_defaults(database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     event = {"job_id": job_id, "at": _AT, "type": "claimed", "attempt": 1, "data": {}}
 
     rows = [{**event, "seq": seq} for seq in (2, 3)]

@@ -11,7 +11,8 @@ from shared.db.clock import database_now, minute_of, seconds_between
 from shared.db.engine import Database
 from shared.db.tables import Job, UtcDateTime
 from tests.support.databases import open_database
-from tests.support.factories import set_columns, submitted
+from tests.support.queue_driver import submit
+from tests.support.stored import set_columns
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def set_odd_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], 
 
 def _stored_now(database: Database) -> datetime:
     """Store the time of the database's clock in a job, and read it back."""
-    job_id = submitted(database)
+    job_id = submit(database)
     set_columns(database, job_id, scheduled_at=database_now())
     return database.read(lambda session: session.get_one(Job, job_id).scheduled_at)
 
@@ -126,7 +127,7 @@ def test_seconds_between_returns_the_difference_of_two_times(database: Database,
 def test_a_minute_begins_where_its_seconds_are_zero(
     database: Database, moment: datetime, minute: datetime, set_odd_time_zone: Callable[[], None]
 ) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     set_columns(database, job_id, scheduled_at=moment)
     set_odd_time_zone()
     with open_database(database.engine.url.render_as_string(hide_password=False)) as elsewhere:

@@ -17,7 +17,8 @@ from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.store.submit import submit_job
 from tests.support.databases import open_database
-from tests.support.factories import make_new_job, submitted
+from tests.support.factories import make_new_job
+from tests.support.queue_driver import submit
 from tests.support.servers import PostgresServer, running_postgres
 from tests.support.stored import count_jobs
 from tests.support.waiting import wait_until
@@ -34,7 +35,7 @@ def test_a_write_is_committed_and_returns_the_result_of_its_function(database: D
 
 
 def test_what_was_changed_is_written_before_it_is_read_again(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
 
     def rename(session: Session) -> str | None:
         session.get_one(Job, job_id).name = "renamed"
@@ -65,11 +66,11 @@ def test_a_permanent_error_is_not_retried(database: Database) -> None:
 
 
 def test_a_read_sees_one_snapshot_and_does_not_block_writers(database: Database) -> None:
-    submitted(database)
+    submit(database)
 
     def reads(session: Session) -> list[int | None]:
         before = session.scalar(select(func.count()).select_from(Job))
-        submitted(database)
+        submit(database)
         return [before, session.scalar(select(func.count()).select_from(Job))]
 
     assert database.read(reads) == [1, 1]
@@ -140,7 +141,7 @@ def test_a_transaction_that_was_idle_for_too_long_is_ended_by_the_server_and_ret
 def test_a_transaction_whose_client_stops_within_a_pipeline_is_ended_by_the_server(
     postgresql: Database,
 ) -> None:
-    job_id = submitted(postgresql)
+    job_id = submit(postgresql)
     with postgresql.engine.connect() as connection:
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
@@ -220,7 +221,7 @@ def test_a_transaction_that_is_retried_is_given_up_when_the_process_stops(tmp_pa
 def test_both_transactions_of_a_deadlock_are_committed_in_the_end(
     postgresql: Database,
 ) -> None:
-    ids, both_hold_a_lock = (submitted(postgresql), submitted(postgresql)), Barrier(2, timeout=10)
+    ids, both_hold_a_lock = (submit(postgresql), submit(postgresql)), Barrier(2, timeout=10)
     runs = []
 
     def work(session: Session, first: UUID, second: UUID) -> None:

@@ -5,8 +5,8 @@ from sqlalchemy import delete, insert, select
 from shared.db.engine import Database
 from shared.db.tables import Job, JobEvent
 from shared.lifecycle import EventType
-from tests.support.factories import cancelled, record, running, submitted
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import cancelled, record, running, submit
 
 
 def _positions(database: Database) -> list[int]:
@@ -18,7 +18,7 @@ def _positions(database: Database) -> list[int]:
 def test_each_event_has_a_greater_position_than_its_predecessor(database: Database) -> None:
     attempt = running(database)
     record(database, attempt, 3)
-    submitted(database)
+    submit(database)
 
     positions = _positions(database)
 
@@ -36,13 +36,13 @@ def test_the_position_of_a_deleted_event_is_not_reused(database: Database) -> No
     last = _positions(database)[-1]
     database.write(lambda session: session.execute(delete(Job).where(Job.id == job_id)))
 
-    submitted(database)
+    submit(database)
 
     assert _positions(database)[0] > last
 
 
 def test_events_written_by_one_statement_all_have_a_position(database: Database) -> None:
-    job_id, now = submitted(database), FrozenClock().moment
+    job_id, now = submit(database), FrozenClock().moment
     rows = [
         {"job_id": job_id, "seq": seq, "at": now, "type": EventType.PHASE_ENTERED, "attempt": 1, "data": {}}
         for seq in range(2, 5)

@@ -10,7 +10,7 @@ from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
 from shared.db.tables import VersionFloor
 from tests.support.databases import open_database, raised_floor
-from tests.support.factories import submitted
+from tests.support.queue_driver import submit
 from tests.support.stored import count_jobs
 
 
@@ -53,5 +53,5 @@ def test_transactions_are_refused_until_they_are_not(database: Database) -> None
         with pytest.raises(VersionOutdated, match="too old"):
             run(lambda _: pytest.fail("it was run"))
     database.refuse("")
-    submitted(database)
+    submit(database)
     assert count_jobs(database) == 1

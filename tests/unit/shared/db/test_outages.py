@@ -18,8 +18,9 @@ from shared.db.outages import Outages, Reason, is_transient, reason_of
 from shared.db.tables import Job
 from shared.store.submit import submit_job
 from tests.support.databases import migrate, open_database
-from tests.support.factories import make_new_job, submitted
+from tests.support.factories import make_new_job
 from tests.support.injected_errors import OUTAGES, raising
+from tests.support.queue_driver import submit
 from tests.support.servers import PostgresServer, running_postgres
 
 _PID = text("SELECT pg_backend_pid()")
@@ -75,7 +76,7 @@ def test_a_transaction_that_is_refused_for_its_own_fault_is_not_run_again(
 @pytest.fixture
 def read_only_server(postgresql: Database, postgres_server: PostgresServer) -> Iterator[PostgresServer]:
     """The server of `postgresql`, read-only until the test makes it writable or ends."""
-    submitted(postgresql)  # its connection is there before
+    submit(postgresql)  # its connection is there before
     postgres_server.set_read_only(True)
     yield postgres_server
     postgres_server.set_read_only(False)
@@ -111,7 +112,7 @@ def test_a_write_that_a_read_only_postgresql_refuses_for_too_long_has_a_transien
         open_database(postgresql_url, patience_s=0) as database,
         pytest.raises(DBAPIError, match="read-only") as error,
     ):
-        submitted(database)
+        submit(database)
     assert is_transient(error.value)
 
 
@@ -124,11 +125,11 @@ def test_a_write_waits_until_a_standby_is_promoted() -> None:
             pytest.raises(DBAPIError, match="read-only") as error,
             open_database(server.url(), patience_s=0) as other,
         ):
-            submitted(other)
+            submit(other)
         assert is_transient(error.value)
         promotion = Timer(0.3, server.promote)
         promotion.start()
-        job_id = submitted(database)
+        job_id = submit(database)
         promotion.join()
         assert database.read(lambda session: session.get(Job, job_id)) is not None
 

@@ -14,8 +14,9 @@ from shared.db.engine import Database
 from shared.db.prepared import Prepared
 from shared.db.tables import Base
 from shared.store.submit import submit_job
-from tests.support.factories import make_new_job, submitted
+from tests.support.factories import make_new_job
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import submit
 from tests.support.statements import recorded_statements
 
 _EVENTS, _JOBS, _PAUSED = (Base.metadata.tables[name] for name in ("job_events", "jobs", "paused_queues"))
@@ -45,7 +46,7 @@ def test_values_are_converted_in_both_directions(database: Database) -> None:
 
 
 def test_an_update_returns_its_row_and_takes_further_columns(database: Database) -> None:
-    job_id, other = submitted(database), submitted(database)
+    job_id, other = submit(database), submit(database)
     changed = Prepared(
         update(_JOBS).where(_JOBS.c.id == bindparam("of_job")).values(max_attempts=7).returning(_JOBS.c.id)
     )

@@ -16,18 +16,17 @@ from shared.lifecycle import TERMINAL, TRANSITIONS, EventType, JobState
 from shared.schemas import Scope
 from shared.store import api_keys, limits
 from shared.store.api_keys import NewApiKey
-from tests.support.factories import (
+from tests.support.queue_driver import (
     cancelled,
     failed,
     one_of_each_state,
     record,
     running,
-    set_columns,
-    submitted,
+    submit,
     succeeded,
-    webhook,
-    webhook_test,
 )
+from tests.support.registry import webhook, webhook_test
+from tests.support.stored import set_columns
 
 _MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -117,9 +116,9 @@ def test_invalid_rows_of_other_tables_are_refused_by_their_constraints(database:
     moments = {"started_at": _MOMENT, "heartbeat_at": _MOMENT}
     database.write(lambda session: session.execute(insert(Worker), {**worker, **moments, "state": "online"}))
     database.write(lambda session: limits.limit_queue(session, "default", 3))
-    request = {"victim_id": submitted(database), "victim_attempt": 1, "urgent_id": submitted(database)}
+    request = {"victim_id": submit(database), "victim_attempt": 1, "urgent_id": submit(database)}
     database.write(lambda session: session.execute(insert(Yield), {**request, "requested_at": _MOMENT}))
-    submitted(database, after=(submitted(database),))
+    submit(database, after=(submit(database),))
     delivery_id = webhook_test(database, webhook(database))
     given_up = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id).values(dead_at=_MOMENT)
     database.write(lambda session: session.execute(given_up))
@@ -177,7 +176,7 @@ def test_a_time_without_a_time_zone_is_refused(database: Database) -> None:
 
 
 def test_times_are_read_back_in_utc_with_microseconds(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     elsewhere = _MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45)))
     values = {"created_at": elsewhere, "started_at": None}
     row = _row(database, set_columns(database, job_id, **values))

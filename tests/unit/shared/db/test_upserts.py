@@ -5,11 +5,11 @@ from sqlalchemy import literal
 from shared.db.engine import Database
 from shared.db.tables import Base, Checkpoint, ShareClock
 from shared.db.upserts import greatest, insert_or_ignore, upsert, upsert_of
-from tests.support.factories import submitted
+from tests.support.queue_driver import submit
 
 
 def test_insert_or_ignore_keeps_the_existing_row(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}
     inserted = [
         database.write(lambda session: insert_or_ignore(session, Checkpoint, row)),
@@ -20,7 +20,7 @@ def test_insert_or_ignore_keeps_the_existing_row(database: Database) -> None:
 
 
 def test_upsert_replaces_the_existing_row(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     row = {"job_id": job_id, "next_epoch": 1, "state": b"first", "sha256": "x"}
     database.write(lambda session: upsert(session, Checkpoint, row))
     database.write(lambda session: upsert(session, Checkpoint, {**row, "next_epoch": 2, "state": b"second"}))

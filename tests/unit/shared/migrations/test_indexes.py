@@ -16,8 +16,8 @@ from shared.db import migrating
 from shared.db.engine import Database
 from shared.db.migrating import MigrationBlocked
 from tests.support.databases import open_database
-from tests.support.factories import submitted
 from tests.support.paths import ROOT
+from tests.support.queue_driver import submit
 from tests.support.waiting import wait_until
 
 _INDEX = re.compile(r'CREATE (?:UNIQUE )?INDEX (CONCURRENTLY )?(?:IF NOT EXISTS )?"?\w+"? ON "?(\w+)')
@@ -134,7 +134,7 @@ def filled(empty_postgresql: Database, tmp_path: Path) -> Iterator[Database]:
     """A database with two jobs, and a migration that is to create an index."""
     empty_postgresql.migrate()
     for _ in range(2):
-        submitted(empty_postgresql)
+        submit(empty_postgresql)
     with one_more_version(tmp_path, "indexes.create"):
         yield empty_postgresql
 
@@ -156,7 +156,7 @@ def test_others_write_while_an_index_is_built(filled: Database, empty_postgresql
             lambda: built.done() or other.read(lambda session: session.scalar(waits)),
             "the index is being built",
         )
-        assert submitted(other)
+        assert submit(other)
         wait_until(lambda: reports or built.done(), "the reader is named")
         assert not built.done()
         reader.rollback()

@@ -33,7 +33,7 @@ from tests.support.databases import (
     raised_floor,
     trigger_definitions,
 )
-from tests.support.factories import submitted
+from tests.support.queue_driver import submit
 
 _MIGRATION_ON_SIGNAL = """
 import sys
@@ -134,7 +134,7 @@ def test_a_step_is_missing_until_the_newest_migration(empty: Database) -> None:
 @pytest.mark.parametrize("version", OTHER_SCHEMAS)
 def test_a_schema_of_before_0_1_0_or_of_no_release_is_left_as_it_is(empty: Database, version: str) -> None:
     empty.migrate()
-    submitted(empty)
+    submit(empty)
     with empty.engine.begin() as connection:
         connection.execute(text("DROP TABLE version_floor"))  # which those before had not
     refusal = f"version {version}, is not that of 0.1.0 or later: install 0.1.0 and migrate first"
@@ -163,7 +163,7 @@ def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empt
         assert not empty.missing_step()
         assert empty.migrate() == newer
         assert _described(empty.engine) == before
-        assert submitted(empty)
+        assert submit(empty)
 
 
 def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database) -> None:
@@ -178,7 +178,7 @@ def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database)
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     before = _described(database.engine)
     database.migrate()
     assert not database.missing_step()

@@ -6,15 +6,15 @@ from functools import partial
 from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.store import activity
-from tests.support import factories
+from tests.support import queue_driver
 
 
 def test_the_next_jobs_of_all_queues_come_in_the_order_of_their_places(database: Database) -> None:
-    first = factories.submitted(database, queue="a")
-    second = factories.submitted(database, queue="b")
-    low = factories.submitted(database, priority="low")
-    high = factories.submitted(database, priority="high")
-    factories.running(database, queue="c")
+    first = queue_driver.submit(database, queue="a")
+    second = queue_driver.submit(database, queue="b")
+    low = queue_driver.submit(database, priority="low")
+    high = queue_driver.submit(database, priority="high")
+    queue_driver.running(database, queue="c")
 
     assert database.read(lambda session: activity.next_to_start(session, limit=10)) == [
         high,
@@ -26,8 +26,8 @@ def test_the_next_jobs_of_all_queues_come_in_the_order_of_their_places(database:
 
 
 def test_the_last_result_is_first(database: Database) -> None:
-    early, late = factories.submitted(database), factories.failed(database)
-    factories.claimed(database, factories.submitted(database))
+    early, late = queue_driver.submit(database), queue_driver.failed(database)
+    queue_driver.claim(database, queue_driver.submit(database))
     ended = [job.id for job in database.read(lambda session: activity.last_finished(session, limit=10))]
 
     assert ended == [late]
@@ -35,9 +35,9 @@ def test_the_last_result_is_first(database: Database) -> None:
 
 
 def test_jobs_are_counted_in_the_period_in_which_they_ended(database: Database) -> None:
-    factories.failed(database)
-    factories.cancelled(database)
-    factories.submitted(database)
+    queue_driver.failed(database)
+    queue_driver.cancelled(database)
+    queue_driver.submit(database)
     now = database.read(activity.read_now)
 
     def totals(minutes_later: float) -> list[int]:
@@ -52,7 +52,7 @@ def test_jobs_are_counted_in_the_period_in_which_they_ended(database: Database) 
 
 
 def test_a_period_tells_the_final_states_apart(database: Database) -> None:
-    factories.failed(database)
+    queue_driver.failed(database)
     until = database.read(activity.read_now) + timedelta(seconds=1)
 
     [period] = database.read(partial(activity.finished_lately, until=until, period_s=60, periods=1))

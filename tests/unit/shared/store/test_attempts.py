@@ -17,19 +17,15 @@ from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support import stored
 from tests.support.factories import (
-    claimed,
     make_epoch,
     make_evaluate_spec,
     make_evaluation,
     make_model,
     make_new_job,
     make_progress,
-    record,
-    record_progress,
-    running,
-    succeeded,
 )
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import claim, record, record_progress, running, succeeded
 from tests.support.stored import all_rows
 
 _FAILURE = AttemptFailure("internal", "it broke")
@@ -163,7 +159,7 @@ def test_a_retryable_failure_of_the_last_allowed_attempt_ends_the_job(database: 
     database.write(lambda session: attempts.fail(session, first, _FAILURE, retry_in_s=0))
     job_id = first.job_id
     assert stored.job(database, job_id).state == JobState.QUEUED
-    second = claimed(database, job_id, owner="worker-1/2").attempt
+    second = claim(database, job_id, owner="worker-1/2").attempt
     database.write(lambda session: attempts.fail(session, second, _FAILURE, retry_in_s=0))
     assert stored.job(database, job_id).state == JobState.FAILED
     job = stored.job(database, job_id)
@@ -177,11 +173,11 @@ def test_failures_of_an_outage_count_only_after_a_time(database: Database, clock
         database.write(partial(fail, attempt=AttemptId(job_id, number)))
         assert (stored.job(database, job_id).state, stored.job(database, job_id).failures) == ("queued", 0)
         clock.advance(30)
-        claimed(database, job_id, now=clock)
+        claim(database, job_id, now=clock)
     clock.advance(1)
     database.write(partial(fail, attempt=AttemptId(job_id, 5)))
     assert (stored.job(database, job_id).state, stored.job(database, job_id).failures) == ("queued", 1)
-    claimed(database, job_id, now=clock)
+    claim(database, job_id, now=clock)
     database.write(partial(fail, attempt=AttemptId(job_id, 6)))
     assert (stored.job(database, job_id).state, stored.job(database, job_id).failures) == ("failed", 2)
 
@@ -195,7 +191,7 @@ def test_a_failure_with_another_code_counts_during_an_outage(database: Database,
         fail = partial(attempts.fail, attempt=attempt, failure=failure, retry_in_s=0, outage_s=outage_s)
         database.write(partial(fail, now=clock))
         assert stored.job(database, job_id).failures == failures
-        claimed(database, job_id, now=clock)
+        claim(database, job_id, now=clock)
 
 
 def test_a_job_that_is_to_run_once_is_not_retried_in_an_outage(database: Database) -> None:
@@ -228,7 +224,7 @@ def test_a_job_takes_as_long_as_its_attempts_without_the_time_between_them(
     new = make_new_job()
     database.write(partial(submit_job, new=new, now=clock))
     for ran_s, then_s in ((10.0, 100.0), (5.0, 0.0)):
-        attempt = claimed(database, new.id, now=clock).attempt
+        attempt = claim(database, new.id, now=clock).attempt
         clock.advance(ran_s)
         if then_s:
             database.write(partial(attempts.release, attempt=attempt, now=clock))
@@ -242,7 +238,7 @@ def test_a_job_that_is_cancelled_while_it_waits_again_took_as_long_as_it_ran(
 ) -> None:
     new = make_new_job()
     database.write(partial(submit_job, new=new, now=clock))
-    attempt = claimed(database, new.id, now=clock).attempt
+    attempt = claim(database, new.id, now=clock).attempt
     clock.advance(10.0)
     database.write(partial(attempts.release, attempt=attempt, now=clock))
     clock.advance(100.0)

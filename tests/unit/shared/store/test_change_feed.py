@@ -17,8 +17,9 @@ from shared.store.change_feed import CHANNEL, ChangePublisher
 from shared.store.job_edits import delete_job
 from shared.store.submit import submit_job
 from tests.support.databases import open_database
-from tests.support.factories import failed, make_new_job, record, running, submitted
+from tests.support.factories import make_new_job
 from tests.support.ports import garbled_port
+from tests.support.queue_driver import failed, record, running, submit
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
@@ -50,7 +51,7 @@ def _published(channel: PubSub) -> frozenset[UUID]:
 
 
 def test_a_change_is_published_after_its_commit(publishing_database: Database, channel: PubSub) -> None:
-    job_id = submitted(publishing_database)
+    job_id = submit(publishing_database)
     assert _published(channel) == {job_id}
 
 
@@ -58,7 +59,7 @@ def test_a_deletion_is_published_with_the_retries_that_it_changes(
     publishing_database: Database, channel: PubSub
 ) -> None:
     job_id = failed(publishing_database)
-    retry = submitted(publishing_database, retry_of=job_id)
+    retry = submit(publishing_database, retry_of=job_id)
     published: set[UUID] = set()
     publishing_database.write(lambda session: delete_job(session, job_id))
     while not {job_id, retry} <= published:
@@ -71,7 +72,7 @@ def test_listeners_are_called_before_the_write_returns(
     heard: list[tuple[frozenset[UUID], Thread]] = []
     publisher.listen(lambda job_ids: heard.append((job_ids, current_thread())))
     publishing_database.write(lambda _: None)
-    job_id = submitted(publishing_database)
+    job_id = submit(publishing_database)
     assert heard == [(frozenset({job_id}), current_thread())]
 
 
@@ -102,7 +103,7 @@ def test_a_change_that_was_rolled_back_is_not_published(
 
     with pytest.raises(ValueError, match="no"):
         publishing_database.write(submit_and_raise)
-    job_id = submitted(publishing_database)
+    job_id = submit(publishing_database)
     assert _published(channel) == {job_id}
 
 
@@ -110,7 +111,7 @@ def test_a_write_that_changes_no_job_publishes_nothing(
     publishing_database: Database, channel: PubSub
 ) -> None:
     publishing_database.write(lambda _: None)
-    job_id = submitted(publishing_database)
+    job_id = submit(publishing_database)
     assert _published(channel) == {job_id}
 
 
@@ -134,12 +135,12 @@ def test_changes_are_published_again_when_redis_is_restarted(
     publishing_database: Database, redis: RedisServer
 ) -> None:
     redis.stop()
-    submitted(publishing_database)
+    submit(publishing_database)
     redis.start()
     with _subscribed(redis) as channel:
 
         def submit_until_published() -> bool:
-            submitted(publishing_database)
+            submit(publishing_database)
             return channel.get_message(timeout=0.2) is not None
 
         wait_until(submit_until_published, "a change is published")
@@ -150,7 +151,7 @@ def test_closing_publishes_pending_changes(
 ) -> None:
     publisher = ChangePublisher(live_settings)
     with open_database(database_url, committed=publisher) as database:
-        job_id = submitted(database)
+        job_id = submit(database)
     publisher.close()
     assert _published(channel) == {job_id}
 
@@ -159,7 +160,7 @@ def test_replies_that_are_not_of_redis_do_not_end_the_thread(settings: Settings,
     with garbled_port() as port:
         publisher = ChangePublisher(settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}"}))
         with open_database(database_url, committed=publisher) as database:
-            submitted(database)
+            submit(database)
         publisher.close()  # an error of the thread would fail this test as a warning
 
 

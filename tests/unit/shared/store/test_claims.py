@@ -16,18 +16,9 @@ from shared.store.claims import Claim
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure
 from tests.support import stored
-from tests.support.factories import (
-    cancelled,
-    claim_next,
-    failed,
-    make_epoch,
-    make_new_job,
-    make_worker_info,
-    record,
-    running,
-    succeeded,
-)
+from tests.support.factories import make_epoch, make_new_job, make_worker_info
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import cancelled, claim_next, failed, record, running, succeeded
 from tests.support.stored import all_rows
 
 _FAILURE = AttemptFailure("internal", "it broke")

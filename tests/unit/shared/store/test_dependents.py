@@ -17,8 +17,8 @@ from shared.store import attempts, job_edits, recovery, retention
 from shared.store.submissions import NewJobs
 from shared.store.submit import submit_jobs
 from shared.store.transitions import AttemptFailure, AttemptId
-from tests.support import factories, stored
-from tests.support.factories import make_model, make_new_job, submitted
+from tests.support import queue_driver, stored
+from tests.support.factories import make_model, make_new_job
 
 _FAILURE = AttemptFailure("internal", "it broke")
 _MANY = 320  # more than are told at once, and than a batch has
@@ -33,7 +33,7 @@ def _fan(database: Database, first: UUID, size: int = _MANY) -> list[UUID]:
 def _chain(database: Database, first: UUID, size: int = _MANY) -> list[UUID]:
     chain = [first]
     for _ in range(size):
-        chain.append(submitted(database, after=(chain[-1],)))
+        chain.append(queue_driver.submit(database, after=(chain[-1],)))
     return chain[1:]
 
 
@@ -69,7 +69,7 @@ def _reasons(database: Database, job_ids: list[UUID]) -> list[str]:
 
 @pytest.mark.slow
 def test_the_end_of_a_long_chain_is_told_in_batches_each_job_with_its_own_reason(database: Database) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     chain = _chain(database, attempt.job_id)
     _fail(database, attempt)
     told_at_once = _count(database, JobState.CANCELLED)
@@ -86,8 +86,8 @@ def test_the_end_of_a_long_chain_is_told_in_batches_each_job_with_its_own_reason
 
 
 def test_a_cancel_tells_many_in_batches(database: Database) -> None:
-    first = submitted(database)
-    waiting, other = _fan(database, first), submitted(database)
+    first = queue_driver.submit(database)
+    waiting, other = _fan(database, first), queue_driver.submit(database)
     _cancel(database, first)
     assert _left(database) == [first]
     assert 0 < _end_waits(database) < _MANY
@@ -97,10 +97,10 @@ def test_a_cancel_tells_many_in_batches(database: Database) -> None:
 
 
 def test_a_success_counts_many_off_in_batches(database: Database) -> None:
-    attempt, other = factories.running(database), submitted(database)
+    attempt, other = queue_driver.running(database), queue_driver.submit(database)
     waiting = _fan(database, attempt.job_id)
-    both = submitted(database, after=(attempt.job_id, other))
-    factories.succeed(database, attempt, make_model())
+    both = queue_driver.submit(database, after=(attempt.job_id, other))
+    queue_driver.succeed(database, attempt, make_model())
     assert _left(database) == [attempt.job_id]
     _end_waits(database)
     waits_for = database.read(lambda session: dict(session.execute(select(Job.id, Job.waits_for)).all()))
@@ -110,20 +110,20 @@ def test_a_success_counts_many_off_in_batches(database: Database) -> None:
 
 
 def test_a_job_that_is_to_be_cancelled_never_starts_meanwhile(database: Database) -> None:
-    attempt = factories.running(database)
-    other = factories.running(database)
+    attempt = queue_driver.running(database)
+    other = queue_driver.running(database)
     _fan(database, attempt.job_id)
-    both = submitted(database, after=(attempt.job_id, other.job_id))
+    both = queue_driver.submit(database, after=(attempt.job_id, other.job_id))
     _fail(database, attempt)
-    factories.succeed(database, other, make_model())
+    queue_driver.succeed(database, other, make_model())
     assert stored.job(database, both).state == JobState.QUEUED
-    assert factories.claim_next(database) is None
+    assert queue_driver.claim_next(database) is None
     _end_waits(database)
     assert stored.job(database, both).state == JobState.CANCELLED
 
 
 def test_a_member_of_a_chain_that_was_cancelled_before_keeps_its_reason(database: Database) -> None:
-    first = submitted(database)
+    first = queue_driver.submit(database)
     chain = _chain(database, first, size=6)
     _cancel(database, chain[2])
     _cancel(database, first)
@@ -135,7 +135,7 @@ def test_a_member_of_a_chain_that_was_cancelled_before_keeps_its_reason(database
 
 
 def test_a_job_is_deleted_only_when_all_that_wait_for_it_know_of_its_end(database: Database) -> None:
-    first = submitted(database)
+    first = queue_driver.submit(database)
     _fan(database, first)
     _cancel(database, first)
     with pytest.raises(JobNotTerminal, match="try again"):
@@ -146,8 +146,11 @@ def test_a_job_is_deleted_only_when_all_that_wait_for_it_know_of_its_end(databas
 
 
 def test_an_end_waits_for_no_locked_row_and_it_is_told_later(postgresql: Database) -> None:
-    attempt = factories.running(postgresql)
-    locked, chain = submitted(postgresql, after=(attempt.job_id,)), _chain(postgresql, attempt.job_id, size=3)
+    attempt = queue_driver.running(postgresql)
+    locked, chain = (
+        queue_driver.submit(postgresql, after=(attempt.job_id,)),
+        _chain(postgresql, attempt.job_id, size=3),
+    )
     with postgresql.engine.connect() as connection:
         connection.execute(select(Job.id).where(Job.id == locked).with_for_update())
         _fail(postgresql, attempt)
@@ -163,12 +166,12 @@ def test_no_job_waits_on_after_its_predecessors_have_succeeded_at_the_same_time(
 
     def succeed(attempt: AttemptId) -> None:
         barrier.wait(10)
-        factories.succeed(database, attempt, make_model())
+        queue_driver.succeed(database, attempt, make_model())
 
     with ThreadPoolExecutor(2) as threads:
         for _ in range(10):
-            pair = [factories.running(database), factories.running(database)]
-            last = submitted(database, after=tuple(attempt.job_id for attempt in pair))
+            pair = [queue_driver.running(database), queue_driver.running(database)]
+            last = queue_driver.submit(database, after=tuple(attempt.job_id for attempt in pair))
             list(threads.map(succeed, pair))
             _end_waits(database)
             assert stored.job(database, last).waits_for == 0
@@ -189,7 +192,7 @@ def test_no_job_is_missed_that_is_submitted_while_a_chain_is_cancelled(database:
 
     with ThreadPoolExecutor(2) as threads:
         for _ in range(10):
-            first = submitted(database)
+            first = queue_driver.submit(database)
             chain = _chain(database, first, size=3)
             cancelling, submitting = threads.submit(cancel, first), threads.submit(submit, chain[-1])
             cancelling.result(20)
@@ -200,7 +203,7 @@ def test_no_job_is_missed_that_is_submitted_while_a_chain_is_cancelled(database:
 
 
 def test_the_event_of_a_cancelled_job_is_not_before_the_one_before_it(database: Database) -> None:
-    first = submitted(database)
+    first = queue_driver.submit(database)
     [second] = _chain(database, first, size=1)
     later = database.read(lambda session: session.get_one(JobEvent, (second, 1))).at
     _cancel(database, first)

@@ -11,8 +11,9 @@ from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.store import dispatch, queues
 from shared.store.dispatch import WakeUps
-from tests.support.factories import one_of_each_state, set_columns, submitted
 from tests.support.fakes import RecordingWaker
+from tests.support.queue_driver import one_of_each_state, submit
+from tests.support.stored import set_columns
 from tests.support.waiting import wait_until
 
 
@@ -75,7 +76,7 @@ def test_a_broker_that_fails_unexpectedly_is_called_again(caplog: pytest.LogCapt
 
 def test_jobs_of_each_queue_are_counted_up_to_the_limit(database: Database) -> None:
     for queue in ("default", "default", "default", "gpu", "other"):
-        submitted(database, queue=queue)
+        submit(database, queue=queue)
     assert _due(database, "default", "gpu", "empty") == {"default": 3, "gpu": 1}
     assert _due(database, "default", "gpu", limit=2) == {"default": 2, "gpu": 1}
 
@@ -86,12 +87,12 @@ def test_only_queued_jobs_can_start(database: Database) -> None:
 
 
 def test_a_job_that_is_scheduled_for_later_cannot_start(database: Database) -> None:
-    set_columns(database, submitted(database), scheduled_at=database_now(60))
+    set_columns(database, submit(database), scheduled_at=database_now(60))
     assert _due(database) == {}
 
 
 def test_jobs_of_a_paused_queue_cannot_start(database: Database) -> None:
-    submitted(database)
+    submit(database)
     database.write(lambda session: queues.pause(session, "default"))
     assert _due(database) == {}
     database.write(lambda session: queues.resume(session, "default"))

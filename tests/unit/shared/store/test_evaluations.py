@@ -13,8 +13,8 @@ from shared.formats.predictions import PredictedImages
 from shared.schemas import ClassResult, Misclassified
 from shared.store import attempts, evaluations
 from shared.store.evaluations import PredictionFilter
-from tests.support.factories import make_evaluation, make_model, running, succeed, succeeded
-from tests.support.statements import selects
+from tests.support.factories import make_evaluation, make_model
+from tests.support.queue_driver import running, succeed, succeeded
 
 
 def test_an_evaluation_is_read_as_it_was_stored(database: Database) -> None:
@@ -92,12 +92,6 @@ def test_predictions_are_read_as_they_were_stored(database: Database) -> None:
     images = _predictions(database, job_id)
     assert images.to_bytes() == model.evaluation.predictions
     assert (images.indices[7], images.labels[7], images.predicted[7]) == (7, 9, 4)
-
-
-def test_an_evaluation_is_read_without_its_predictions(database: Database) -> None:
-    job_id, _ = succeeded(database)
-    statements = selects(database, lambda session: evaluations.get(session, job_id))
-    assert not [statement for statement in statements if "predictions" in statement.sql]
 
 
 @pytest.mark.parametrize(

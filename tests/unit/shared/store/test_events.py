@@ -19,7 +19,8 @@ from shared.lifecycle import JobState
 from shared.store import events, job_edits
 from shared.store.events import Cursor, Feed, Watermark, end
 from shared.store.submit import submit_job
-from tests.support.factories import cancelled, make_new_job, submitted, succeeded
+from tests.support.factories import make_new_job
+from tests.support.queue_driver import cancelled, submit, succeeded
 
 LIMIT = 1_000  # more than the events of any test
 
@@ -112,18 +113,18 @@ def test_a_position_is_settled_when_all_its_concurrent_writers_have_ended() -> N
 
 
 def test_a_reader_that_starts_at_the_end_reads_later_events_in_order(database: Database) -> None:
-    submitted(database)
+    submit(database)
     reader = _Reader(database)
     assert reader.read() == []
 
-    made = [submitted(database) for _ in range(5)]
+    made = [submit(database) for _ in range(5)]
 
     assert _job_ids(reader.read(3)) + _job_ids(reader.read(3)) == made
     assert reader.read(3) == []
 
 
 def test_the_feed_is_read_after_any_event(database: Database) -> None:
-    made = [submitted(database) for _ in range(3)]
+    made = [submit(database) for _ in range(3)]
     rows = Feed(database).read(Cursor(0), LIMIT)
 
     assert _job_ids(rows) == made
@@ -134,7 +135,7 @@ def test_the_feed_is_read_after_any_event(database: Database) -> None:
 def test_the_feed_withholds_events_until_earlier_transactions_have_ended(postgresql: Database) -> None:
     reader = _Reader(postgresql)
     with _unfinished_submit(postgresql) as first:
-        second = submitted(postgresql, queue="gpu")  # submissions to one queue wait for each other
+        second = submit(postgresql, queue="gpu")  # submissions to one queue wait for each other
         assert reader.read() == []
         assert reader.pending
     assert _job_ids(reader.read()) == [first, second]
@@ -144,7 +145,7 @@ def test_the_feed_withholds_events_until_earlier_transactions_have_ended(postgre
 def test_the_end_of_the_events_is_not_known_while_an_earlier_one_may_appear(postgresql: Database) -> None:
     watermark = Watermark()
     with _unfinished_submit(postgresql) as first:
-        submitted(postgresql, queue="gpu")
+        submit(postgresql, queue="gpu")
         assert end(postgresql, watermark) is None
     known = end(postgresql, watermark)
     assert known is not None
@@ -153,7 +154,7 @@ def test_the_end_of_the_events_is_not_known_while_an_earlier_one_may_appear(post
 
 
 def test_readers_at_different_places_share_a_feed(database: Database) -> None:
-    made = [submitted(database) for _ in range(4)]
+    made = [submit(database) for _ in range(4)]
     feed = Feed(database)
     rows = feed.read(Cursor(0), LIMIT)
     places = [place for place, _ in rows]
@@ -168,7 +169,7 @@ def test_a_rolled_back_event_does_not_block_the_feed(postgresql: Database) -> No
     with Session(postgresql.engine) as session:
         submit_job(session, make_new_job())
         session.execute(select(1))
-        second = submitted(postgresql, queue="gpu")
+        second = submit(postgresql, queue="gpu")
         assert reader.read() == []
         session.rollback()
     assert _job_ids(reader.read()) == [second]
@@ -178,7 +179,7 @@ def test_transactions_of_other_programs_do_not_block_the_feed(postgresql: Databa
     reader = _Reader(postgresql)
     with postgresql.engine.connect() as other:
         other.execute(text("CREATE TABLE something (id INT)"))
-        made = submitted(postgresql)
+        made = submit(postgresql)
         assert _job_ids(reader.read()) == [made]
         other.rollback()
 
@@ -213,17 +214,17 @@ def test_each_event_is_read_once_while_several_threads_write(database: Database)
 def test_a_stream_that_was_open_across_a_restore_misses_nothing_after_the_migration(
     postgresql: Database,
 ) -> None:
-    submitted(postgresql)
+    submit(postgresql)
     restored_to = postgresql.read(lambda session: session.scalar(text(f"SELECT last_value FROM {SEQUENCE}")))
-    later = [submitted(postgresql) for _ in range(2)]
+    later = [submit(postgresql) for _ in range(2)]
     reader = _Reader(postgresql, Cursor(0))
     assert len(reader.read()) == 3
     # as a backup from before the later jobs has it
     postgresql.write(lambda session: session.execute(delete(Job).where(Job.id.in_(later))))
     postgresql.write(lambda session: session.execute(text(f"SELECT setval('{SEQUENCE}', {restored_to})")))
     postgresql.migrate()
-    after = [submitted(postgresql) for _ in range(2)]
+    after = [submit(postgresql) for _ in range(2)]
     assert _job_ids(reader.read()) == after
     postgresql.migrate()
-    last = submitted(postgresql)
+    last = submit(postgresql)
     assert _job_ids(reader.read()) == [last]

@@ -15,7 +15,7 @@ from shared.lifecycle import EventType
 from shared.schemas import EvaluateSpec
 from shared.store import attempts, job_edits
 from shared.store.rights import LOCAL
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 
 def _edit(database: Database, job_id: UUID, versions: set[int] | None = None, **changes: Any) -> None:
@@ -34,7 +34,7 @@ def _ids_with_tag(database: Database, tag: str) -> list[UUID]:
 
 
 def test_an_edit_writes_one_event(database: Database) -> None:
-    job_id = factories.submitted(database, name="old", tags=("a",))
+    job_id = queue_driver.submit(database, name="old", tags=("a",))
     _edit(database, job_id, name="new", tags=["b", "c"])
     assert _stored(database, job_id) == ("new", ["b", "c"], 2)
     event = database.read(lambda session: session.get_one(JobEvent, (job_id, 2)))
@@ -42,7 +42,7 @@ def test_an_edit_writes_one_event(database: Database) -> None:
 
 
 def test_omitted_fields_of_an_edit_stay_unchanged(database: Database) -> None:
-    job_id = factories.submitted(database, name="old", tags=("a",))
+    job_id = queue_driver.submit(database, name="old", tags=("a",))
     _edit(database, job_id, tags=[])
     assert _stored(database, job_id) == ("old", [], 2)
     _edit(database, job_id, name=None)
@@ -50,7 +50,7 @@ def test_omitted_fields_of_an_edit_stay_unchanged(database: Database) -> None:
 
 
 def test_an_edit_that_changes_nothing_writes_no_event(database: Database) -> None:
-    job_id = factories.submitted(database, name="same")
+    job_id = queue_driver.submit(database, name="same")
     for _ in range(2):
         _edit(database, job_id, name="other")
     _edit(database, job_id)
@@ -58,7 +58,7 @@ def test_an_edit_that_changes_nothing_writes_no_event(database: Database) -> Non
 
 
 def test_a_finished_job_can_be_edited_and_stays_finished(database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
     before = database.read(lambda session: session.get_one(Job, job_id))
     _edit(database, job_id, name="kept")
     after = database.read(lambda session: session.get_one(Job, job_id))
@@ -70,20 +70,20 @@ def test_a_finished_job_can_be_edited_and_stays_finished(database: Database) -> 
 
 
 def test_a_running_job_can_be_edited_and_continues(database: Database) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     _edit(database, attempt.job_id, name="runs")
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, factories.make_model())
 
 
 def test_an_edit_of_tags_updates_the_index_of_tags(database: Database) -> None:
-    job_id = factories.submitted(database, tags=("a", "b"))
+    job_id = queue_driver.submit(database, tags=("a", "b"))
     _edit(database, job_id, tags=["b", "c"])
     assert [_ids_with_tag(database, tag) for tag in "abc"] == [[], [job_id], [job_id]]
 
 
 def test_an_edit_of_another_version_is_refused(database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     _edit(database, job_id, {1}, name="first")
     with pytest.raises(VersionMismatch, match="version 2"):
         _edit(database, job_id, {1}, name="second")
@@ -92,7 +92,7 @@ def test_an_edit_of_another_version_is_refused(database: Database) -> None:
 
 def test_a_repeated_edit_is_not_refused_for_its_version(database: Database) -> None:
     # as after a lost response
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     for _ in range(2):
         _edit(database, job_id, {1}, name="first")
     assert _stored(database, job_id) == ("first", [], 2)
@@ -120,7 +120,7 @@ def _rows(database: Database) -> dict[str, int]:
 def _evaluated(database: Database, model_id: UUID) -> UUID:
     """A job that has evaluated the model."""
     spec: EvaluateSpec = factories.make_evaluate_spec(model_id)
-    attempt = factories.running(database, kind="evaluate", spec=spec, model_id=model_id)
+    attempt = queue_driver.running(database, kind="evaluate", spec=spec, model_id=model_id)
     database.write(
         lambda session: attempts.succeed_evaluation(
             session, attempt, model_id, "mnist", factories.make_evaluation()
@@ -131,19 +131,19 @@ def _evaluated(database: Database, model_id: UUID) -> UUID:
 
 def test_deleting_a_job_deletes_all_its_rows(database: Database) -> None:
     before = _rows(database)
-    job_id, _ = factories.succeeded(database, tags=("a",))
+    job_id, _ = queue_driver.succeeded(database, tags=("a",))
     _delete(database, job_id)
     assert _rows(database) == before
 
 
 def test_deleting_a_job_keeps_the_rows_of_other_jobs(database: Database) -> None:
-    factories.succeeded(database, tags=("a",))
+    queue_driver.succeeded(database, tags=("a",))
     before = _rows(database)
-    _delete(database, factories.succeeded(database, tags=("a",))[0])
+    _delete(database, queue_driver.succeeded(database, tags=("a",))[0])
     assert _rows(database) == before
 
 
-@pytest.mark.parametrize("make", [factories.failed, factories.cancelled])
+@pytest.mark.parametrize("make", [queue_driver.failed, queue_driver.cancelled])
 def test_failed_and_cancelled_jobs_can_be_deleted(
     database: Database, make: Callable[[Database], UUID]
 ) -> None:
@@ -153,13 +153,13 @@ def test_failed_and_cancelled_jobs_can_be_deleted(
 
 
 def test_unfinished_jobs_cannot_be_deleted(database: Database) -> None:
-    for job_id in (factories.submitted(database), factories.running(database).job_id):
+    for job_id in (queue_driver.submit(database), queue_driver.running(database).job_id):
         with pytest.raises(JobNotTerminal):
             _delete(database, job_id)
 
 
 def test_a_job_cannot_be_deleted_while_evaluations_of_its_model_exist(database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     evaluation = _evaluated(database, model.id)
     with pytest.raises(ModelInUse, match=str(evaluation)):
         _delete(database, job_id)
@@ -169,21 +169,21 @@ def test_a_job_cannot_be_deleted_while_evaluations_of_its_model_exist(database: 
 
 
 def test_deleting_an_evaluation_keeps_the_model(database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     _delete(database, _evaluated(database, model.id))
     assert _rows(database)["model_files"] == 2
 
 
 def test_a_job_whose_model_has_an_alias_cannot_be_deleted(database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     database.write(lambda session: session.add(ModelAlias(alias="champion", model_id=model.id)))
     with pytest.raises(ModelInUse, match="champion"):
         _delete(database, job_id)
 
 
 def test_a_retry_is_kept_when_the_retried_job_is_deleted(database: Database) -> None:
-    job_id = factories.failed(database)
-    retry = factories.submitted(database, retry_of=job_id)
+    job_id = queue_driver.failed(database)
+    retry = queue_driver.submit(database, retry_of=job_id)
     _delete(database, job_id)
     assert database.read(lambda session: session.get_one(Job, retry).retry_of) is None
 

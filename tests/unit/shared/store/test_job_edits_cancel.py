@@ -10,13 +10,14 @@ from shared.errors import JobAlreadyFinished, JobNotFound
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.store import attempts, job_edits
 from tests.support import stored
-from tests.support.factories import cancelled, failed, make_model, running, submitted, succeeded
+from tests.support.factories import make_model
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import cancelled, failed, running, submit, succeeded
 from tests.support.stored import all_rows
 
 
 def test_a_queued_job_is_cancelled_at_once(database: Database, clock: FrozenClock) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     database.write(lambda session: job_edits.request_cancel(session, job_id, now=clock))
     job = stored.job(database, job_id)
     assert (job.state, job.cancel_requested_at, job.finished_at) == ("cancelled", clock.moment, clock.moment)

@@ -13,7 +13,7 @@ from shared.db.tables import Job
 from shared.lifecycle import JobState
 from shared.schemas import JobListQuery, JobOrder
 from shared.store import job_edits, job_lists
-from tests.support import factories
+from tests.support import factories, queue_driver, stored
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, reads_only, selects
 
@@ -34,7 +34,7 @@ def _listed(database: Database, **query: Any) -> list[UUID]:
 
 def _submitted_at(database: Database, minute: int, **overrides: Any) -> UUID:
     moment = START + timedelta(minutes=minute)
-    return factories.set_columns(database, factories.submitted(database, **overrides), created_at=moment)
+    return stored.set_columns(database, queue_driver.submit(database, **overrides), created_at=moment)
 
 
 def test_jobs_are_listed_in_pages_newest_first(database: Database) -> None:
@@ -58,9 +58,7 @@ def test_every_order_lists_each_job_once_and_those_without_a_value_last(
     valued = [_submitted_at(database, minute) for minute in range(3)]
     missing = [_submitted_at(database, minute) for minute in (3, 4)]
     for job_id, value in zip(valued, (0.2, 0.9, 0.9), strict=True):
-        factories.set_columns(
-            database, job_id, val_accuracy=value, evaluation_accuracy=value, duration_s=value
-        )
+        stored.set_columns(database, job_id, val_accuracy=value, evaluation_accuracy=value, duration_s=value)
 
     listed = [job_id for page in _pages(database, sort=order, limit=limit) for job_id in page]
 
@@ -84,7 +82,7 @@ def test_the_next_page_is_the_same_after_jobs_were_submitted_and_deleted(databas
 
 
 def test_jobs_are_listed_by_states(database: Database) -> None:
-    queued, ended = factories.submitted(database), factories.failed(database)
+    queued, ended = queue_driver.submit(database), queue_driver.failed(database)
     assert _listed(database, state=[JobState.QUEUED]) == [queued]
     assert _listed(database, state=[JobState.FAILED]) == [ended]
     assert set(_listed(database, state=[JobState.QUEUED, JobState.FAILED])) == {queued, ended}
@@ -92,17 +90,17 @@ def test_jobs_are_listed_by_states(database: Database) -> None:
 
 
 def test_jobs_are_listed_by_kind_queue_and_worker(database: Database) -> None:
-    done, model = factories.succeeded(database)
+    done, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
-    waiting = factories.submitted(database, kind="evaluate", spec=spec, queue="gpu")
+    waiting = queue_driver.submit(database, kind="evaluate", spec=spec, queue="gpu")
     assert _listed(database, kind="evaluate") == _listed(database, queue="gpu") == [waiting]
     assert _listed(database, worker="worker-1") == [done]
     assert _listed(database, worker="worker-2") == []
 
 
 def test_jobs_are_listed_by_a_tag_that_matches_exactly(database: Database) -> None:
-    tagged = factories.submitted(database, tags=("base", 'with "quotes", %'))
-    factories.submitted(database, tags=("baseline",))
+    tagged = queue_driver.submit(database, tags=("base", 'with "quotes", %'))
+    queue_driver.submit(database, tags=("baseline",))
     assert _listed(database, tag="base") == _listed(database, tag='with "quotes", %') == [tagged]
     database.write(lambda session: job_edits.edit(session, tagged, {"tags": ["other"]}))
     assert _listed(database, tag="base") == []
@@ -110,9 +108,9 @@ def test_jobs_are_listed_by_a_tag_that_matches_exactly(database: Database) -> No
 
 
 def test_jobs_are_listed_by_a_literal_part_of_their_name(database: Database) -> None:
-    job_id = factories.submitted(database, name="Wide net, 100%_done")
-    factories.submitted(database, name="wider: 100 done")
-    factories.submitted(database)
+    job_id = queue_driver.submit(database, name="Wide net, 100%_done")
+    queue_driver.submit(database, name="wider: 100 done")
+    queue_driver.submit(database)
     for part in ("wide NET", "100%", "%_d", "Wide net, 100%_done"):
         assert _listed(database, q=part) == [job_id]
     assert _listed(database, q="net_") == []
@@ -125,17 +123,17 @@ def test_jobs_are_listed_by_when_they_were_submitted(database: Database) -> None
 
 
 def test_a_job_must_match_every_filter(database: Database) -> None:
-    both = factories.submitted(database, name="a", tags=("t",))
-    factories.submitted(database, name="a")
-    factories.submitted(database, name="b", tags=("t",))
+    both = queue_driver.submit(database, name="a", tags=("t",))
+    queue_driver.submit(database, name="a")
+    queue_driver.submit(database, name="b", tags=("t",))
     assert _listed(database, q="a", tag="t", state=[JobState.QUEUED], queue="default", kind="train") == [both]
 
 
 def test_jobs_are_counted_by_state_and_queue(database: Database) -> None:
-    factories.submitted(database)
-    factories.running(database)
-    factories.failed(database, queue="gpu")
-    factories.failed(database)
+    queue_driver.submit(database)
+    queue_driver.running(database)
+    queue_driver.failed(database, queue="gpu")
+    queue_driver.failed(database)
     counts = database.read(job_lists.counts)
     none = dict.fromkeys(JobState, 0)
     assert counts.total == 4
@@ -174,11 +172,11 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_jobs(database
     def statements() -> int:
         return len(selects(database, partial(job_lists.page, query=JobListQuery(), limit=51)))
 
-    factories.running(database)
+    queue_driver.running(database)
     for_one_job = statements()
     for _ in range(3):
-        factories.running(database)
-        factories.submitted(database)
+        queue_driver.running(database)
+        queue_driver.submit(database)
 
     assert statements() == for_one_job
 
@@ -189,5 +187,5 @@ def test_a_filter_lists_the_same_jobs_whether_few_or_many_match(
 ) -> None:
     monkeypatch.setattr(job_lists, "_LOOKUP_LIMIT", {"sqlite": 2, "postgresql": 2})
     newest_first = [_submitted_at(database, minute, tags=("t",)) for minute in range(jobs)][::-1]
-    factories.submitted(database)
+    queue_driver.submit(database)
     assert _listed(database, tag="t") == newest_first

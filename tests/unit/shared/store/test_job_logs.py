@@ -13,7 +13,7 @@ from shared.schemas import LogLevel
 from shared.store import job_logs
 from shared.store.job_logs import Line
 from shared.store.transitions import AttemptId
-from tests.support.factories import running
+from tests.support.queue_driver import running
 from tests.support.statements import recorded_statements
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)

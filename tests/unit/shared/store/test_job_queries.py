@@ -16,18 +16,20 @@ from shared.store.api_keys import NewApiKey
 from shared.store.submissions import Submitter
 from shared.store.submit import submit_job
 from tests.support.factories import (
-    cancelled,
-    claimed,
-    failed,
     make_epoch,
     make_evaluate_spec,
     make_new_job,
     make_progress,
     make_spec,
+)
+from tests.support.queue_driver import (
+    cancelled,
+    claim,
+    failed,
     record,
     record_progress,
     running,
-    submitted,
+    submit,
     succeeded,
 )
 
@@ -37,13 +39,13 @@ def _detail(database: Database, job_id: UUID) -> schemas.JobDetail:
 
 
 def test_versions_of_jobs_are_returned_and_none_of_unknown_ones(database: Database) -> None:
-    queued, started, unknown = submitted(database), running(database).job_id, uuid7()
+    queued, started, unknown = submit(database), running(database).job_id, uuid7()
     ids = [queued, started, unknown]
     assert database.read(partial(job_queries.versions, job_ids=ids)) == {queued: 1, started: 2, unknown: None}
 
 
 def test_several_jobs_are_returned_by_id_without_unknown_ones(database: Database) -> None:
-    first, second = submitted(database, name="first"), succeeded(database)[0]
+    first, second = submit(database, name="first"), succeeded(database)[0]
     found = database.read(lambda session: job_queries.summaries(session, [first, second, uuid7()]))
 
     assert set(found) == {first, second}
@@ -53,13 +55,13 @@ def test_several_jobs_are_returned_by_id_without_unknown_ones(database: Database
 def test_only_a_finished_job_has_a_final_version(database: Database) -> None:
     versions = [
         database.read(partial(job_queries.final_version, job_id=job_id))
-        for job_id in (submitted(database), running(database).job_id, failed(database), uuid7())
+        for job_id in (submit(database), running(database).job_id, failed(database), uuid7())
     ]
     assert versions == [None, None, 3, None]
 
 
 def test_a_queued_job_has_its_requested_options_and_no_results(database: Database) -> None:
-    job_id = submitted(database, name="first", tags=("a", "b"))
+    job_id = submit(database, name="first", tags=("a", "b"))
     job = _detail(database, job_id)
     assert (job.state, job.attempt, job.version, job.attempts) == (JobState.QUEUED, 0, 1, ())
     assert (job.name, job.tags, job.spec) == ("first", ("a", "b"), make_spec())
@@ -97,16 +99,16 @@ def test_a_job_tells_the_key_that_submitted_it(database: Database) -> None:
     database.write(lambda session: submit_job(session, new, submitter=Submitter(api_key_id=key.id)))
     job = _detail(database, new.id)
     assert (job.api_key_id, job.submitted_by) == (key.id, "Ada")
-    without = _detail(database, submitted(database))
+    without = _detail(database, submit(database))
     assert (without.api_key_id, without.submitted_by) == (None, None)
     summary = database.read(lambda session: job_queries.summary(session, new.id))
     assert summary.api_key_id == key.id
 
 
 def test_attempts_are_ordered_by_number(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     for owner in "123":
-        attempt = claimed(database, job_id, owner=owner).attempt
+        attempt = claim(database, job_id, owner=owner).attempt
         database.write(partial(attempts.release, attempt=attempt))
     assert [row.number for row in _detail(database, job_id).attempts] == [1, 2, 3]
 
@@ -114,7 +116,7 @@ def test_attempts_are_ordered_by_number(database: Database) -> None:
 def test_an_evaluation_job_has_no_progress(database: Database) -> None:
     _, model = succeeded(database)
     job = _detail(
-        database, submitted(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
+        database, submit(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
     )
     assert isinstance(job.spec, EvaluateSpec)
     assert (job.spec.model_id, job.progress) == (model.id, None)
@@ -149,7 +151,7 @@ def test_a_job_that_is_not_running_has_no_eta(database: Database) -> None:
 
 
 def test_only_a_queued_job_has_a_queue_position_and_a_reason_to_wait(database: Database) -> None:
-    queued, running_id = _detail(database, submitted(database)), running(database).job_id
+    queued, running_id = _detail(database, submit(database)), running(database).job_id
     assert (queued.queue_position, queued.waiting_for) == (1, WaitingFor.NO_WORKER_ONLINE)
     now_running = _detail(database, running_id)
     assert (now_running.queue_position, now_running.waiting_for) == (None, None)

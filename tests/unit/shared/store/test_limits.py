@@ -17,7 +17,7 @@ from shared.schemas import ApiKeyUpdate, Scope, WaitingFor
 from shared.store import api_keys, attempts, dispatch, limits, queues, waits
 from shared.store.submissions import Submitter
 from shared.store.submit import submit_job
-from tests.support import factories, stored
+from tests.support import factories, queue_driver, registry, stored
 from tests.support.statements import ON_SQLITE, plan, recorded_statements
 
 _THREADS = 8
@@ -48,7 +48,7 @@ def _limit_key(database: Database, key: UUID, max_running: int | None) -> None:
 
 def _claimed(database: Database, *queue_names: str) -> list[UUID]:
     """Claim until no job can start; return the ids of the jobs."""
-    claims = iter(lambda: factories.claim_next(database, *queue_names), None)
+    claims = iter(lambda: queue_driver.claim_next(database, *queue_names), None)
     return [claim.attempt.job_id for claim in claims]
 
 
@@ -61,9 +61,9 @@ def test_no_more_jobs_of_a_queue_run_than_may(database: Database) -> None:
 def test_a_job_that_ends_makes_room_for_the_next(database: Database) -> None:
     jobs = [_submit(database) for _ in range(3)]
     _limit(database, 1)
-    claim = factories.claim_next(database)
+    claim = queue_driver.claim_next(database)
     assert claim is not None
-    factories.succeed(database, claim.attempt, factories.make_model())
+    queue_driver.succeed(database, claim.attempt, factories.make_model())
     assert _claimed(database) == [jobs[1]]
 
 
@@ -118,13 +118,13 @@ def test_a_claim_within_limits_that_is_run_again_finds_its_job(database: Databas
     _submit(database)
     _submit(database)
     _limit(database, 2)
-    first = factories.claim_next(database, owner="worker-1/1")
-    assert factories.claim_next(database, owner="worker-1/1") == first
+    first = queue_driver.claim_next(database, owner="worker-1/1")
+    assert queue_driver.claim_next(database, owner="worker-1/1") == first
     assert len(database.read(_attempts)) == 1
 
 
 def test_waiting_for_a_limit_is_a_reason(database: Database) -> None:
-    factories.worker(database, slots=9)
+    registry.worker(database, slots=9)
     key = _key(database, max_running=1)
     started, waiting, other = _submit(database, key), _submit(database, key), _submit(database)
     assert _claimed(database) == [started, other]
@@ -177,7 +177,7 @@ def test_no_worker_is_wanted_for_jobs_beyond_the_limit(
     for _ in range(5):
         _submit(database)
     for _ in range(running):
-        factories.claim_next(database)
+        queue_driver.claim_next(database)
     _limit(database, max_running)
     assert database.read(lambda session: queues.load(queues.get(session, "default"))).desired == desired
 
@@ -187,7 +187,7 @@ def test_the_next_job_within_limits_is_found_by_an_index_of_the_keys(database: D
     key = _key(database, max_running=1)
     _submit(database, key)
     with recorded_statements(database) as statements:
-        factories.claim_next(database)
+        queue_driver.claim_next(database)
     [within_limits] = [each for each in statements if "UPDATE" in each.sql and "max_running <=" in each.sql]
     found = plan(database, within_limits)
     assert "SEARCH jobs USING INDEX ix_jobs_next_of_key (queue=? AND api_key_id=?)" in found
@@ -204,7 +204,7 @@ def _claiming(database: Database) -> Iterator[list[UUID]]:
     def run(worker: str, *queue_names: str) -> None:
         try:
             while not is_over.is_set():
-                claim = factories.claim_next(database, *queue_names, worker=worker)
+                claim = queue_driver.claim_next(database, *queue_names, worker=worker)
                 if claim is None:
                     is_over.wait(0.01)
                     continue

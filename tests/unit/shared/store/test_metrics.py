@@ -13,7 +13,7 @@ from shared.errors import JobNotFound
 from shared.schemas import MetricName, Resolution
 from shared.store import metrics
 from shared.store.metrics import MetricArrays
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.factories import make_epoch
 from tests.support.statements import ON_SQLITE, plan, selects
 
@@ -27,8 +27,8 @@ def _read(
 
 
 def test_epoch_metrics_have_a_value_for_each_epoch(database: Database) -> None:
-    attempt = factories.running(database)
-    factories.record(database, attempt, 3)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 3)
 
     arrays = _read(database, attempt.job_id, Resolution.EPOCH)
 
@@ -38,8 +38,8 @@ def test_epoch_metrics_have_a_value_for_each_epoch(database: Database) -> None:
 
 
 def test_step_metrics_have_a_value_for_each_batch_of_all_epochs(database: Database) -> None:
-    attempt = factories.running(database)
-    factories.record(database, attempt, 2)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 2)
 
     arrays = _read(database, attempt.job_id, Resolution.STEP)
 
@@ -53,9 +53,9 @@ def test_step_metrics_have_a_value_for_each_batch_of_all_epochs(database: Databa
 
 def test_batch_metrics_are_stored_bit_for_bit(database: Database) -> None:
     extremes = (0.1, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0)
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     epoch = make_epoch(0, batch_loss=extremes, batch_accuracy=extremes)
-    factories.record_progress(database, attempt, factories.make_progress(epoch))
+    queue_driver.record_progress(database, attempt, factories.make_progress(epoch))
 
     arrays = _read(database, attempt.job_id, Resolution.STEP)[MetricName.LOSS].tolist()
 
@@ -64,20 +64,20 @@ def test_batch_metrics_are_stored_bit_for_bit(database: Database) -> None:
 
 @pytest.mark.parametrize("resolution", Resolution)
 def test_only_the_requested_metrics_are_read(database: Database, resolution: Resolution) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
 
     assert tuple(_read(database, job_id, resolution, (MetricName.LOSS,))) == (MetricName.LOSS,)
 
 
 def test_metrics_that_a_resolution_does_not_have_are_omitted(database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
 
     assert _read(database, job_id, Resolution.STEP, (MetricName.VAL_LOSS,)) == {}
 
 
 @pytest.mark.parametrize("resolution", Resolution)
 def test_a_job_without_epochs_has_empty_metrics(database: Database, resolution: Resolution) -> None:
-    arrays = _read(database, factories.submitted(database), resolution)
+    arrays = _read(database, queue_driver.submit(database), resolution)
 
     assert arrays
     assert all(y.tolist() == [] for y in arrays.values())
@@ -89,25 +89,14 @@ def test_an_unknown_job_is_not_found(database: Database, resolution: Resolution)
         _read(database, uuid4(), resolution)
 
 
-def test_both_step_metrics_are_read_by_one_statement(database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
-
-    _exists, read = selects(
-        database, lambda session: metrics.read(session, job_id, Resolution.STEP, ALL_NAMES)
-    )
-
-    assert "batch_loss" in read.sql
-    assert "batch_accuracy" in read.sql
-
-
 @pytest.fixture
 def five_epochs(database: Database) -> UUID:
     """A job of five epochs of three steps; the loss of each step is its number over all epochs."""
-    attempt = factories.running(database, spec=factories.make_spec(epochs=5))
+    attempt = queue_driver.running(database, spec=factories.make_spec(epochs=5))
     for epoch in range(5):
         steps = tuple(float(3 * epoch + step) for step in range(3))
         values = make_epoch(epoch, batch_loss=steps, batch_accuracy=steps)
-        factories.record_progress(database, attempt, factories.make_progress(values))
+        queue_driver.record_progress(database, attempt, factories.make_progress(values))
     return attempt.job_id
 
 
@@ -135,7 +124,7 @@ def test_a_range_of_epochs_is_a_part_of_all(
 
 @pytest.mark.parametrize("resolution", Resolution)
 def test_a_range_of_a_job_without_epochs_is_empty(database: Database, resolution: Resolution) -> None:
-    arrays = _read(database, factories.submitted(database), resolution, first=3, last=9)
+    arrays = _read(database, queue_driver.submit(database), resolution, first=3, last=9)
 
     assert all(y.tolist() == [] for y in arrays.values())
 
@@ -153,7 +142,7 @@ def test_only_the_epochs_of_a_range_are_read(database: Database, five_epochs: UU
 
 def test_postgresql_sends_batch_metrics_in_binary_form(postgresql: Database) -> None:
     formats = []
-    job_id, _ = factories.succeeded(postgresql)
+    job_id, _ = queue_driver.succeeded(postgresql)
 
     @event.listens_for(postgresql.engine, "after_cursor_execute")
     def _record_format(_connection: Any, cursor: Any, *_rest: Any) -> None:

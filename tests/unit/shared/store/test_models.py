@@ -16,11 +16,11 @@ from shared.errors import ModelInUse, ModelNotFound
 from shared.schemas import ModelDetail, ModelFormat, ModelPatch, ModelReference
 from shared.store import attempts, evaluations, job_edits, models
 from shared.store.keyset import CreationKey
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 
 def _model(database: Database) -> UUID:
-    return factories.succeeded(database)[1].id
+    return queue_driver.succeeded(database)[1].id
 
 
 def _patch(database: Database, model: ModelReference, **changes: Any) -> UUID:
@@ -37,7 +37,7 @@ def _delete(database: Database, model: ModelReference) -> None:
 
 def _evaluate(database: Database, model_id: UUID) -> UUID:
     spec = factories.make_evaluate_spec(model_id)
-    return factories.submitted(database, kind="evaluate", spec=spec, model_id=model_id)
+    return queue_driver.submit(database, kind="evaluate", spec=spec, model_id=model_id)
 
 
 def test_models_are_listed_newest_first_each_once(database: Database) -> None:
@@ -64,7 +64,7 @@ def test_models_with_an_alias_are_listed_by_it(database: Database) -> None:
 
 
 def test_the_sizes_of_a_models_files(database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     sizes = database.read(lambda session: models.file_sizes(session, model.id))
 
     assert sizes == {format_: len(content) for format_, content in model.files.items()}
@@ -112,8 +112,8 @@ def test_an_alias_that_is_moved_concurrently_ends_at_one_model(database: Databas
 
 
 def test_a_model_is_returned_with_all_its_evaluations(database: Database) -> None:
-    trained, model = factories.succeeded(database)
-    evaluating = factories.claimed(database, _evaluate(database, model.id)).attempt
+    trained, model = queue_driver.succeeded(database)
+    evaluating = queue_driver.claim(database, _evaluate(database, model.id)).attempt
     database.write(
         lambda session: attempts.succeed_evaluation(
             session, evaluating, model.id, "mnist", factories.make_evaluation(accuracy=0.5)
@@ -130,7 +130,7 @@ def test_a_model_is_returned_with_all_its_evaluations(database: Database) -> Non
 
 
 def test_deleting_a_model_keeps_the_evaluation_of_its_job(database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
 
     _delete(database, model.id)
 
@@ -159,7 +159,7 @@ def test_a_model_that_an_evaluation_job_uses_or_has_used_is_not_deleted(database
     job_id = _evaluate(database, model_id)
     with pytest.raises(ModelInUse, match=str(job_id)):
         _delete(database, model_id)
-    evaluating = factories.claimed(database, job_id).attempt
+    evaluating = queue_driver.claim(database, job_id).attempt
     database.write(
         lambda session: attempts.succeed_evaluation(
             session, evaluating, model_id, "mnist", factories.make_evaluation()

@@ -18,21 +18,18 @@ from shared.store import attempts, claims, job_edits, outbox, recovery, webhooks
 from shared.store.outbox import Claimed
 from shared.store.transitions import AttemptFailure
 from tests.support import stored
-from tests.support.factories import (
+from tests.support.factories import make_evaluate_spec, make_model, make_worker_info
+from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import (
     cancelled,
     failed,
-    make_evaluate_spec,
-    make_model,
-    make_worker_info,
     one_of_each_state,
     record,
     running,
-    submitted,
+    submit,
     succeeded,
-    webhook,
-    webhook_test,
 )
-from tests.support.fakes import FrozenClock
+from tests.support.registry import webhook, webhook_test
 from tests.support.waiting import wait_until
 
 
@@ -76,7 +73,7 @@ def test_a_failure_has_its_error(database: Database) -> None:
 
 def test_a_job_that_is_lost_too_often_is_in_the_outbox(database: Database, clock: FrozenClock) -> None:
     webhook(database)
-    job_id = submitted(database)
+    job_id = submit(database)
     info = make_worker_info()
     claimed = partial(claims.claim, queues=["default"], worker=info, owner="w/1", lease_s=1.0, now=clock)
     clock.moment = stored.job(database, job_id).scheduled_at + timedelta(seconds=1)
@@ -88,8 +85,8 @@ def test_a_job_that_is_lost_too_often_is_in_the_outbox(database: Database, clock
 
 def test_jobs_that_are_cancelled_with_their_predecessor_are_in_the_outbox(database: Database) -> None:
     webhook(database)
-    first = submitted(database)
-    second = submitted(database, after=(first,))
+    first = submit(database)
+    second = submit(database, after=(first,))
     database.write(lambda session: job_edits.request_cancel(session, first))
     assert {delivery.job_id for delivery in deliveries(database)} == {first, second}
 
@@ -365,7 +362,7 @@ def test_webhooks_and_deliveries_have_the_order_of_their_creation(database: Data
 
 
 def test_a_job_ends_while_a_webhook_is_deleted(postgresql: Database) -> None:
-    webhook_id, job_id = webhook(postgresql), submitted(postgresql)
+    webhook_id, job_id = webhook(postgresql), submit(postgresql)
     waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with ThreadPoolExecutor(1) as threads:
         with postgresql.engine.begin() as connection:

@@ -17,7 +17,7 @@ from shared.store.places import Rules
 from shared.store.submissions import NewJobs
 from shared.store.submit import submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure
-from tests.support import factories, stored
+from tests.support import factories, queue_driver, stored
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, selects
 
@@ -29,7 +29,7 @@ def _submit(database: Database, clock: FrozenClock, **overrides: object) -> UUID
 
 
 def _claim(database: Database, clock: FrozenClock, *queues: str) -> UUID | None:
-    claim = factories.claim_next(database, *queues, now=clock)
+    claim = queue_driver.claim_next(database, *queues, now=clock)
     return claim.attempt.job_id if claim else None
 
 
@@ -81,7 +81,7 @@ def test_a_job_that_is_not_due_does_not_hold_up_those_behind_it(
     database: Database, clock: FrozenClock
 ) -> None:
     first, second = _submit(database, clock), _submit(database, clock)
-    factories.set_columns(database, first, scheduled_at=clock(5))
+    stored.set_columns(database, first, scheduled_at=clock(5))
     assert _claim(database, clock) == second
     clock.advance(5)
     assert _claim(database, clock) == first
@@ -90,8 +90,8 @@ def test_a_job_that_is_not_due_does_not_hold_up_those_behind_it(
 def test_a_retried_a_released_and_a_lost_job_keep_their_place(database: Database, clock: FrozenClock) -> None:
     job_ids = [_submit(database, clock) for _ in range(4)]
     before = [stored.job(database, job_id).place for job_id in job_ids]
-    retried, released = (factories.claim_next(database, now=clock, lease_s=60) for _ in range(2))
-    assert factories.claim_next(database, now=clock, lease_s=1) is not None
+    retried, released = (queue_driver.claim_next(database, now=clock, lease_s=60) for _ in range(2))
+    assert queue_driver.claim_next(database, now=clock, lease_s=1) is not None
     assert retried is not None
     assert released is not None
     clock.advance(2)
@@ -121,7 +121,7 @@ def test_queues_are_ordered_by_the_place_of_their_next_job(database: Database, c
 
 def test_a_claim_that_is_run_again_finds_its_own_job(database: Database, clock: FrozenClock) -> None:
     first, second = _submit(database, clock), _submit(database, clock)
-    claims = [factories.claim_next(database, owner="worker-1/a", now=clock) for _ in range(2)]
+    claims = [queue_driver.claim_next(database, owner="worker-1/a", now=clock) for _ in range(2)]
     assert [claim.attempt.job_id for claim in claims if claim] == [first, first]
     assert _claim(database, clock) == second
 
@@ -139,7 +139,7 @@ def test_positions_are_those_of_the_order_of_claims(database: Database, clock: F
 
 
 def test_the_place_of_the_first_job_of_a_queue_is_the_time_of_its_submission(database: Database) -> None:
-    job = stored.job(database, factories.submitted(database, priority=Priority.HIGH))
+    job = stored.job(database, queue_driver.submit(database, priority=Priority.HIGH))
     expected = job.created_at.timestamp() - places.DEFAULT_RULES.head_start_s(Priority.HIGH)
     assert job.place == pytest.approx(expected, abs=0.01)
 
@@ -154,7 +154,7 @@ def test_the_next_job_is_found_by_an_index(database: Database) -> None:
 
 @ON_SQLITE
 def test_a_position_is_counted_in_an_index(database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     statement, *_ = selects(
         database,
         lambda session: waits.of_job(session, session.scalars(select(Job).where(Job.id == job_id)).one()),

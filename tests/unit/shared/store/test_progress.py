@@ -15,16 +15,9 @@ from shared.store.progress import Milestone, Progress, end_attempt
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent
 from tests.support import stored
-from tests.support.factories import (
-    claim_next,
-    make_epoch,
-    make_model,
-    make_new_job,
-    make_progress,
-    record,
-    running,
-)
+from tests.support.factories import make_epoch, make_model, make_new_job, make_progress
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import claim_next, record, running
 from tests.support.stored import all_rows
 
 _CLOCK = FrozenClock()

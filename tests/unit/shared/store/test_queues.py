@@ -9,9 +9,8 @@ from shared.db.engine import Database
 from shared.db.tables import PausedQueue
 from shared.lifecycle import WorkerState
 from shared.schemas import Priority
-from shared.store import job_queries, queues, workers
-from tests.support import factories
-from tests.support.statements import ON_SQLITE, plan, selects
+from shared.store import queues, workers
+from tests.support import factories, queue_driver, registry
 
 
 def _pause(database: Database, queue: str = "default") -> None:
@@ -23,24 +22,24 @@ def _resume(database: Database, queue: str = "default") -> None:
 
 
 def test_a_job_of_a_paused_queue_is_not_claimed_until_the_queue_is_resumed(database: Database) -> None:
-    factories.submitted(database)
+    queue_driver.submit(database)
     _pause(database)
-    assert factories.claim_next(database) is None
+    assert queue_driver.claim_next(database) is None
     _resume(database)
-    assert factories.claim_next(database) is not None
+    assert queue_driver.claim_next(database) is not None
 
 
 def test_a_paused_queue_does_not_affect_others(database: Database) -> None:
     _pause(database)
-    factories.submitted(database, queue="gpu")
-    assert factories.claim_next(database, "default", "gpu") is not None
+    queue_driver.submit(database, queue="gpu")
+    assert queue_driver.claim_next(database, "default", "gpu") is not None
 
 
 def test_a_running_job_of_a_paused_queue_continues(database: Database) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     _pause(database)
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, factories.make_model())
 
 
 def test_pausing_and_resuming_are_idempotent(database: Database) -> None:
@@ -53,26 +52,26 @@ def test_pausing_and_resuming_are_idempotent(database: Database) -> None:
 
 
 def test_a_draining_worker_claims_nothing_and_others_do(database: Database) -> None:
-    worker, job_id = factories.worker(database), factories.submitted(database)
+    worker, job_id = registry.worker(database), queue_driver.submit(database)
     database.write(lambda session: workers.drain(session, worker))
-    assert factories.claim_next(database, worker=worker) is None
-    claim = factories.claim_next(database, worker="worker-2")
+    assert queue_driver.claim_next(database, worker=worker) is None
+    claim = queue_driver.claim_next(database, worker="worker-2")
     assert claim is not None
     assert claim.attempt.job_id == job_id
 
 
 def test_a_draining_worker_finishes_its_running_jobs(database: Database) -> None:
-    worker, attempt = factories.worker(database), factories.running(database)
+    worker, attempt = registry.worker(database), queue_driver.running(database)
     database.write(lambda session: workers.drain(session, worker))
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.succeed(database, attempt, factories.make_model())
 
 
 def test_an_undrained_worker_claims_again(database: Database) -> None:
-    worker = factories.worker(database)
-    factories.submitted(database)
+    worker = registry.worker(database)
+    queue_driver.submit(database)
     database.write(lambda session: workers.drain(session, worker))
     database.write(lambda session: workers.undrain(session, worker))
-    assert factories.claim_next(database, worker=worker) is not None
+    assert queue_driver.claim_next(database, worker=worker) is not None
 
 
 def _queues(database: Database, *named: str) -> dict[str, schemas.Queue]:
@@ -80,12 +79,12 @@ def _queues(database: Database, *named: str) -> dict[str, schemas.Queue]:
 
 
 def test_a_queue_reports_its_queued_jobs_and_its_workers(database: Database) -> None:
-    factories.worker(database, slots=3)
-    factories.worker(database, id="worker-2", state=WorkerState.DRAINING)
-    factories.running(database)
+    registry.worker(database, slots=3)
+    registry.worker(database, id="worker-2", state=WorkerState.DRAINING)
+    queue_driver.running(database)
     for priority in (Priority.HIGH, Priority.LOW, Priority.LOW):
-        factories.submitted(database, priority=priority)
-    factories.failed(database)
+        queue_driver.submit(database, priority=priority)
+    queue_driver.failed(database)
     queue = _queues(database)["default"]
     assert queue.queued == {Priority.URGENT: 0, Priority.HIGH: 1, Priority.NORMAL: 0, Priority.LOW: 2}
     assert (queue.running, queue.workers, queue.slots, queue.paused) == (1, 1, 3, False)
@@ -94,10 +93,10 @@ def test_a_queue_reports_its_queued_jobs_and_its_workers(database: Database) -> 
 
 
 def test_queues_in_use_and_named_queues_are_listed(database: Database) -> None:
-    factories.submitted(database, queue="waits")
-    factories.worker(database, queues=["served"])
-    factories.worker(database, id="worker-2", queues=["left"], state=WorkerState.STOPPED)
-    factories.failed(database, queue="done")
+    queue_driver.submit(database, queue="waits")
+    registry.worker(database, queues=["served"])
+    registry.worker(database, id="worker-2", queues=["left"], state=WorkerState.STOPPED)
+    queue_driver.failed(database, queue="done")
     database.write(lambda session: queues.pause(session, "paused"))
     listed = _queues(database, "default")
     assert list(listed) == ["default", "paused", "served", "waits"]
@@ -130,24 +129,6 @@ def test_the_desired_workers_can_run_all_jobs_at_the_same_time(
     assert queues.load(queue) == schemas.QueueLoad(
         queued=0 if paused else queued, running=running, workers=workers, desired=desired
     )
-
-
-@ON_SQLITE
-def test_the_load_of_queues_is_read_from_an_index(database: Database) -> None:
-    *_, loads = selects(database, lambda session: queues.page(session, ()))
-    assert "COVERING INDEX ix_jobs_state_queue_priority" in plan(database, loads)
-
-
-@ON_SQLITE
-def test_why_a_job_waits_is_determined_without_reading_all_workers(database: Database) -> None:
-    factories.worker(database)
-    job_id = factories.submitted(database)
-
-    statements = selects(database, partial(job_queries.get, job_id=job_id))
-
-    plans = [plan(database, statement) for statement in statements]
-    assert [plan for plan in plans if "SCAN workers" in plan] == []
-    assert sum("SEARCH workers USING INDEX ix_workers_state_heartbeat_at" in plan for plan in plans) == 1
 
 
 def test_queues_are_listed_in_pages_by_name(database: Database) -> None:

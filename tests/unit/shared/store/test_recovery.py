@@ -14,22 +14,12 @@ from shared.store import attempts, claims, job_edits, job_logs, recovery, result
 from shared.store.claims import Claim
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
-from tests.support import stored
-from tests.support.factories import (
-    cancelled,
-    claimed,
-    failed,
-    make_epoch,
-    make_new_job,
-    make_progress,
-    make_worker_info,
-    set_columns,
-    submitted,
-    succeeded,
-    worker,
-)
+from tests.support import queue_driver, stored
+from tests.support.factories import make_epoch, make_new_job, make_progress, make_worker_info
 from tests.support.fakes import FrozenClock
-from tests.support.stored import all_rows
+from tests.support.queue_driver import cancelled, failed, submit, succeeded
+from tests.support.registry import worker
+from tests.support.stored import all_rows, set_columns
 
 _LEASE_S = 30.0
 
@@ -41,7 +31,7 @@ def _submitted(database: Database, clock: FrozenClock, **overrides: object) -> U
 
 
 def _claimed(database: Database, clock: FrozenClock, job_id: UUID) -> Claim:
-    return claimed(database, job_id, lease_s=_LEASE_S, now=clock)
+    return queue_driver.claim(database, job_id, lease_s=_LEASE_S, now=clock)
 
 
 def _running(database: Database, clock: FrozenClock, **overrides: object) -> AttemptId:
@@ -86,7 +76,7 @@ def test_a_lease_is_valid_until_its_expiry_inclusive(database: Database, clock: 
 
 
 def test_only_running_jobs_are_reaped(database: Database, clock: FrozenClock) -> None:
-    submitted(database)
+    submit(database)
     succeeded(database)
     failed(database)
     cancelled(database)
@@ -135,10 +125,12 @@ def test_the_job_of_a_lost_process_is_taken_before_its_lease_expires(
     database: Database, clock: FrozenClock
 ) -> None:
     job_id = _submitted(database, clock, queue="gpu")
-    claimed(database, job_id, owner="host_1/a-1/x", lease_s=_LEASE_S, now=clock)
+    queue_driver.claim(database, job_id, owner="host_1/a-1/x", lease_s=_LEASE_S, now=clock)
     others = ["host_1/a-10/x", "hostx1/a-1/x", "host_1/a-1"]
     running = [
-        claimed(database, _submitted(database, clock), owner=owner, lease_s=_LEASE_S, now=clock).attempt
+        queue_driver.claim(
+            database, _submitted(database, clock), owner=owner, lease_s=_LEASE_S, now=clock
+        ).attempt
         for owner in others
     ]
     assert _take(database, clock, "host_1/a-1") == [
@@ -167,7 +159,7 @@ def test_a_job_whose_processes_are_lost_fails_after_the_maximum_number_of_crashe
 ) -> None:
     job_id = _submitted(database, clock)
     for _ in range(2):
-        claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
+        queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
         _take(database, clock, "host/a", max_crashes=2)
     job = stored.job(database, job_id)
     assert (job.state, job.crashes, job.error_code) == (JobState.FAILED, 2, "worker_lost")
@@ -183,11 +175,11 @@ def _record_epoch(database: Database, clock: FrozenClock, attempt: AttemptId, ep
 def test_crashes_count_since_the_last_recorded_epoch(database: Database, clock: FrozenClock) -> None:
     job_id = _submitted(database, clock)
     for epoch in range(3):
-        attempt = claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
+        attempt = queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
         _record_epoch(database, clock, attempt, epoch)
         _take(database, clock, "host/a", max_crashes=2)
         assert stored.job(database, job_id).crashes == 1
-    claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
+    queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
     _take(database, clock, "host/a", max_crashes=2)
     job = stored.job(database, job_id)
     assert (job.state, job.crashes) == (JobState.FAILED, 2)
@@ -196,7 +188,7 @@ def test_crashes_count_since_the_last_recorded_epoch(database: Database, clock: 
 
 def test_a_release_with_epochs_is_progress_too(database: Database, clock: FrozenClock) -> None:
     job_id = _submitted(database, clock)
-    claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
+    queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
     _take(database, clock, "host/a")
     attempt, progress = _claimed(database, clock, job_id).attempt, make_progress(make_epoch(0))
     database.write(partial(attempts.release, attempt=attempt, progress=progress, now=clock))
@@ -209,7 +201,7 @@ def test_a_job_that_loses_very_many_workers_fails_whatever_it_has_achieved(
     job_id, most = _submitted(database, clock), recovery.MAX_LOST * 2
     for epoch in range(most):
         assert stored.job(database, job_id).state == JobState.QUEUED
-        attempt = claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
+        attempt = queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
         _record_epoch(database, clock, attempt, epoch)
         _take(database, clock, "host/a", max_crashes=2)
     job = stored.job(database, job_id)
@@ -265,7 +257,7 @@ def test_a_lost_attempt_ends_the_log_of_the_job_with_the_reason(
     database: Database, clock: FrozenClock
 ) -> None:
     job_id = _submitted(database, clock)
-    attempt = claimed(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
+    attempt = queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
     own = job_logs.Line(number=1, at=clock.moment, level=LogLevel.INFO, message="its own", fields={})
     database.write(lambda session: job_logs.append(session, {attempt: [own]}))
     _take(database, clock, "host/a")

@@ -12,7 +12,7 @@ from shared.db.engine import Database
 from shared.errors import AmbiguousId, JobNotFound, ModelNotFound
 from shared.schemas import ModelPatch
 from shared.store import models, references
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.statements import selects
 
 FIRST = UUID("01900000-0000-7000-8000-0000aaaa1111")
@@ -23,7 +23,7 @@ SECOND = UUID("01910000-0000-7000-8000-0000bbbb1111")
 def find(database: Database) -> Callable[..., Any]:
     """Looks up a job among two."""
     for job_id in (FIRST, SECOND):
-        factories.submitted(database, id=job_id)
+        queue_driver.submit(database, id=job_id)
 
     def find(reference: UUID | str) -> UUID:
         return database.read(lambda session: references.find_job(session, reference))
@@ -56,7 +56,7 @@ def test_digits_of_several_ids_are_refused_with_those(find: Callable[..., UUID])
 def test_of_many_ids_with_the_same_digits_three_are_named(database: Database) -> None:
     ids = [UUID(f"0190000{n}-0000-7000-8000-0000aaaa1111") for n in range(9)]
     for job_id in ids:
-        factories.submitted(database, id=job_id)
+        queue_driver.submit(database, id=job_id)
     for digits in ("0190", "aaaa1111"):
         with pytest.raises(AmbiguousId, match=f"{digits}: {ids[8]}, {ids[7]}, {ids[6]}, and others; give"):
             database.read(partial(references.find_job, reference=digits))
@@ -76,15 +76,15 @@ def test_only_the_newest_ids_are_searched_for_their_last_digits(
 ) -> None:
     monkeypatch.setattr(references, "_SEARCHED", 1)
     for job_id in (FIRST, SECOND):
-        factories.submitted(database, id=job_id)
+        queue_driver.submit(database, id=job_id)
 
     assert database.read(lambda session: references.find_job(session, "1111")) == SECOND
     assert database.read(lambda session: references.find_job(session, "0190")) == FIRST
 
 
 def test_a_model_is_found_by_digits_of_its_id(database: Database) -> None:
-    _, model = factories.succeeded(database)
-    factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
+    queue_driver.succeeded(database)
 
     def find(reference: UUID | str) -> UUID:
         return database.read(lambda session: models.find(session, reference).id)
@@ -96,7 +96,7 @@ def test_a_model_is_found_by_digits_of_its_id(database: Database) -> None:
 
 
 def test_an_alias_precedes_digits(database: Database) -> None:
-    (_, first), (_, second) = factories.succeeded(database), factories.succeeded(database)
+    (_, first), (_, second) = queue_driver.succeeded(database), queue_driver.succeeded(database)
     alias = "abcd"
     database.write(lambda session: models.patch(session, second.id, ModelPatch(alias=alias)))
 

@@ -13,16 +13,8 @@ from shared.schemas import ModelFormat, ModelKind
 from shared.store import attempts, models, results
 from shared.store.results import StoredCheckpoint
 from tests.support import stored
-from tests.support.factories import (
-    make_epoch,
-    make_model,
-    make_progress,
-    make_spec,
-    record,
-    record_progress,
-    running,
-    succeeded,
-)
+from tests.support.factories import make_epoch, make_model, make_progress, make_spec
+from tests.support.queue_driver import record, record_progress, running, succeeded
 
 # numbers whose shortest decimal form is long, and the ends of what a double holds
 _EXTREMES = (0.1 + 0.2, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0, 1e-17)

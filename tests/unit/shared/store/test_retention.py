@@ -23,7 +23,7 @@ from shared.store.job_logs import Line
 from shared.store.submissions import NewJob, NewJobs
 from shared.store.submit import submit_job, submit_jobs
 from shared.store.transitions import AttemptId, changed_jobs
-from tests.support import factories, stored
+from tests.support import factories, queue_driver, stored
 from tests.support.statements import ON_SQLITE, plan, selects
 from tests.support.waiting import wait_until
 
@@ -72,7 +72,7 @@ def _evaluated(database: Database, model_id: UUID) -> UUID:
 
 def _evaluating(database: Database, model_id: UUID) -> AttemptId:
     spec = factories.make_evaluate_spec(model_id)
-    return factories.running(database, kind="evaluate", spec=spec, model_id=model_id)
+    return queue_driver.running(database, kind="evaluate", spec=spec, model_id=model_id)
 
 
 def _name(database: Database, model_id: UUID) -> None:
@@ -80,7 +80,7 @@ def _name(database: Database, model_id: UUID) -> None:
 
 
 def test_jobs_are_read_in_the_order_in_which_they_ended(database: Database) -> None:
-    states = factories.one_of_each_state(database)
+    states = queue_driver.one_of_each_state(database)
     ended = [states[state] for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)]
     assert _finished(database) == ended
     assert _finished(database, retention_s=60) == []
@@ -89,7 +89,7 @@ def test_jobs_are_read_in_the_order_in_which_they_ended(database: Database) -> N
 
 def test_batches_follow_each_other_also_where_jobs_ended_at_one_moment(database: Database) -> None:
     for _ in range(5):
-        factories.cancelled(database)
+        queue_driver.cancelled(database)
     read: list[UUID] = []
     after = None
     while batch := _keys(database, after=after, limit=2):
@@ -108,16 +108,16 @@ def test_a_batch_is_found_by_the_index(database: Database) -> None:
 
 def test_deleting_jobs_deletes_all_that_belongs_to_them(database: Database) -> None:
     before = _rows(database)
-    factories.succeeded(database, tags=("a",))
-    factories.failed(database)
-    factories.cancelled(database)
+    queue_driver.succeeded(database, tags=("a",))
+    queue_driver.failed(database)
+    queue_driver.cancelled(database)
     assert _delete_jobs(database, *_finished(database)) == 3
     assert _rows(database) == before
 
 
 def test_other_jobs_stay(database: Database) -> None:
-    first, second = factories.succeeded(database)[0], factories.failed(database)
-    retry = factories.submitted(database, retry_of=second)
+    first, second = queue_driver.succeeded(database)[0], queue_driver.failed(database)
+    retry = queue_driver.submit(database, retry_of=second)
     assert _delete_jobs(database, second) == 1
     assert stored.job(database, first).model_id is not None
     assert stored.job(database, retry).retry_of is None
@@ -129,7 +129,7 @@ def test_other_jobs_stay(database: Database) -> None:
 def test_a_wanted_model_and_its_job_stay(
     database: Database, want: Callable[[Database, UUID], object], delete: Callable[..., int]
 ) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     want(database, model.id)
     before = _rows(database)
     assert delete(database, job_id) == 0
@@ -137,7 +137,7 @@ def test_a_wanted_model_and_its_job_stay(
 
 
 def test_a_job_goes_after_the_evaluations_of_its_model(database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     evaluation = _evaluated(database, model.id)
     both = _finished(database)
     assert both == [job_id, evaluation]
@@ -147,7 +147,7 @@ def test_a_job_goes_after_the_evaluations_of_its_model(database: Database) -> No
 
 
 def test_a_job_whose_model_was_deleted_keeps_its_results(database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     assert _delete_models(database, job_id) == 1
     assert _delete_models(database, job_id) == 0
     rows = _rows(database)
@@ -157,9 +157,9 @@ def test_a_job_whose_model_was_deleted_keeps_its_results(database: Database) -> 
 
 
 def test_weights_of_epochs_go_with_the_model_or_without_one(database: Database) -> None:
-    for finish in (factories.succeed, None):
-        attempt = factories.running(database)
-        factories.record(database, attempt, 1, keep_weights=True)
+    for finish in (queue_driver.succeed, None):
+        attempt = queue_driver.running(database)
+        queue_driver.record(database, attempt, 1, keep_weights=True)
         if finish:
             finish(database, attempt, factories.make_model())
         else:
@@ -170,7 +170,7 @@ def test_weights_of_epochs_go_with_the_model_or_without_one(database: Database) 
 
 
 def test_logs_are_deleted_and_the_job_stays(database: Database) -> None:
-    attempt, other = factories.running(database), factories.running(database)
+    attempt, other = queue_driver.running(database), queue_driver.running(database)
     for each in (attempt, other):
         lines = [Line(n, datetime(2026, 1, 2, tzinfo=UTC), LogLevel.INFO, "x", {}) for n in (1, 2)]
         database.write(partial(job_logs.append, lines={each: lines}))
@@ -235,9 +235,9 @@ def test_old_keys_are_read_in_batches(database: Database) -> None:
 
 
 def test_a_sweep_goes_with_its_last_job(database: Database) -> None:
-    _, (first, second) = factories.sweep(database, epochs=[1, 2])
+    _, (first, second) = queue_driver.submit_sweep(database, epochs=[1, 2])
     for job_id in (first, second):
-        factories.set_columns(
+        stored.set_columns(
             database, job_id, state=JobState.CANCELLED, finished_at=datetime(2026, 1, 2, tzinfo=UTC)
         )
     _delete_jobs(database, first)
@@ -248,7 +248,7 @@ def test_a_sweep_goes_with_its_last_job(database: Database) -> None:
 
 def test_several_processes_delete_each_job_once(database: Database) -> None:
     for _ in range(30):
-        factories.cancelled(database)
+        queue_driver.cancelled(database)
     ids = _finished(database)
     with ThreadPoolExecutor(4) as threads:
         counts = list(threads.map(lambda _: _delete_jobs(database, *ids), range(8)))
@@ -257,8 +257,8 @@ def test_several_processes_delete_each_job_once(database: Database) -> None:
 
 
 def test_deleted_jobs_are_announced(database: Database) -> None:
-    job_id = factories.failed(database)
-    retry = factories.submitted(database, retry_of=job_id)
+    job_id = queue_driver.failed(database)
+    retry = queue_driver.submit(database, retry_of=job_id)
 
     def delete_and_tell(session: Session) -> frozenset[UUID]:
         retention.delete_jobs(session, [job_id])
@@ -273,7 +273,7 @@ def _evaluation(model_id: UUID) -> NewJob:
 
 
 def test_a_job_that_is_to_evaluate_a_model_that_was_purged_meanwhile_is_refused(database: Database) -> None:
-    job_id, model = factories.succeeded(database)
+    job_id, model = queue_driver.succeeded(database)
     assert database.write(partial(retention.delete_models, job_ids=[job_id])) == 1
     with pytest.raises(ModelNotFound, match=f"no model {model.id}"):
         database.write(partial(submit_job, new=_evaluation(model.id)))
@@ -283,7 +283,7 @@ def test_a_job_that_is_to_evaluate_a_model_that_was_purged_meanwhile_is_refused(
 def test_a_model_is_not_purged_while_a_job_is_submitted_that_evaluates_it(
     postgresql: Database, delete: Callable[..., int]
 ) -> None:
-    job_id, model = factories.succeeded(postgresql)
+    job_id, model = queue_driver.succeeded(postgresql)
     with postgresql.engine.connect() as connection, Session(connection) as session:
         submit_job(session, _evaluation(model.id))
         assert postgresql.write(partial(delete, job_ids=[job_id])) == 0
@@ -295,7 +295,7 @@ def test_a_model_is_not_purged_while_a_job_is_submitted_that_evaluates_it(
 def test_a_submission_waits_for_the_purge_of_the_model_that_it_evaluates(
     postgresql: Database, delete: Callable[..., int]
 ) -> None:
-    job_id, model = factories.succeeded(postgresql)
+    job_id, model = queue_driver.succeeded(postgresql)
     submit = partial(submit_job, new=_evaluation(model.id))
     with ThreadPoolExecutor(1) as thread, postgresql.engine.connect() as connection:
         with Session(connection) as session:

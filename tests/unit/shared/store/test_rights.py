@@ -20,7 +20,7 @@ from shared.store.rights import LOCAL, Actor
 from shared.store.shares import Share
 from shared.store.submissions import NewJobs, Submitter
 from shared.store.submit import submit_jobs
-from tests.support import factories
+from tests.support import factories, queue_driver, stored
 from tests.support.statements import ON_SQLITE, plan, recorded_statements
 
 Change = Callable[..., None]
@@ -49,7 +49,7 @@ def _queued(database: Database, owner: Actor, **overrides: object) -> UUID:
 
 def _finished(database: Database, owner: Actor) -> tuple[UUID, UUID]:
     job_id, model = _queued(database, owner), factories.make_model()
-    factories.succeed(database, factories.claimed(database, job_id).attempt, model)
+    queue_driver.succeed(database, queue_driver.claim(database, job_id).attempt, model)
     return job_id, model.id
 
 
@@ -96,7 +96,7 @@ def test_a_queued_job_is_changed_by_its_key_its_team_and_administrators_only(
 def test_the_cancellation_of_a_running_job_names_who_asked_for_it(database: Database) -> None:
     ann = _key(database, "ann")
     job_id = _queued(database, ann)
-    factories.claimed(database, job_id)
+    queue_driver.claim(database, job_id)
     database.write(partial(_cancel, job_id=job_id, actor=ann))
     event = _event(database, job_id)
     assert (event.type, event.data) == (EventType.CANCEL_REQUESTED, ann.by)
@@ -110,7 +110,7 @@ def test_keys_without_a_team_are_strangers_to_each_other(database: Database) -> 
 
 
 def test_a_job_without_a_key_is_changed_by_administrators_only(database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     for actor in (_key(database, "ann", "vision"), Actor("key 1 of READ_KEYS")):
         with pytest.raises(NotPermitted, match="belongs to no API key"):
             database.write(partial(_cancel, job_id=job_id, actor=actor))
@@ -213,7 +213,7 @@ def test_keys_whose_things_someone_may_change(database: Database) -> None:
 def test_jobs_are_listed_by_who_submitted_them(database: Database, sort: JobOrder) -> None:
     ann, other_ann, eve = _key(database, "ann"), _key(database, "ann"), _key(database, "eve")
     first, second, third = _queued(database, ann), _queued(database, other_ann), _queued(database, eve)
-    without = factories.submitted(database)
+    without = queue_driver.submit(database)
 
     def listed(submitted_by: object) -> set[UUID]:
         query = JobListQuery(submitted_by=str(submitted_by), sort=sort)
@@ -228,12 +228,12 @@ def test_jobs_are_listed_by_who_submitted_them(database: Database, sort: JobOrde
 
 def test_sweeps_and_models_say_who_submitted_them_and_are_listed_by_that(database: Database) -> None:
     ann = _key(database, "ann")
-    sweep_id, jobs = factories.sweep(database, seed=[1, 2])
-    other, _ = factories.sweep(database, seed=[1])
+    sweep_id, jobs = queue_driver.submit_sweep(database, seed=[1, 2])
+    other, _ = queue_driver.submit_sweep(database, seed=[1])
     for job_id in jobs:
-        factories.set_columns(database, job_id, api_key_id=ann.key_id)
+        stored.set_columns(database, job_id, api_key_id=ann.key_id)
     _, model_id = _finished(database, ann)
-    _, others = factories.succeeded(database)
+    _, others = queue_driver.succeeded(database)
 
     page = partial(sweeps.page, objective=Objective.LOSS, limit=9)
     by = {each.id: (each.api_key_id, each.submitted_by) for _, each in database.read(page)}
@@ -249,9 +249,9 @@ def test_sweeps_and_models_say_who_submitted_them_and_are_listed_by_that(databas
 
 def test_a_sweep_is_cancelled_by_its_own_only(database: Database) -> None:
     ann, eve = _key(database, "ann"), _key(database, "eve")
-    sweep_id, jobs = factories.sweep(database, seed=[1, 2])
+    sweep_id, jobs = queue_driver.submit_sweep(database, seed=[1, 2])
     for job_id in jobs:
-        factories.set_columns(database, job_id, api_key_id=ann.key_id)
+        stored.set_columns(database, job_id, api_key_id=ann.key_id)
     assert database.read(partial(sweeps.cancellable, sweep_id=sweep_id, actor=ann)) == jobs
     with pytest.raises(NotPermitted, match=f"sweep {sweep_id} belongs to the key 'ann'"):
         database.read(partial(sweeps.cancellable, sweep_id=sweep_id, actor=eve))

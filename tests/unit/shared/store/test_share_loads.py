@@ -10,9 +10,8 @@ from shared.store import api_keys, share_loads
 from shared.store.shares import Share
 from shared.store.submissions import NewJobs, NewSweep, Submitter
 from shared.store.submit import submit_jobs
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.fakes import FrozenClock
-from tests.support.statements import ON_SQLITE, plan, selects
 
 
 def _submit(database: Database, clock: FrozenClock, request: NewJobs) -> None:
@@ -31,7 +30,7 @@ def test_shares_are_listed_with_their_jobs_those_with_the_most_waiting_first(
     _submit(database, clock, NewJobs([factories.make_new_job() for _ in range(3)], sweep=sweep))
     _submit(database, clock, NewJobs([factories.make_new_job(queue="gpu")]))
     for _ in range(2):
-        factories.claim_next(database, now=clock)
+        queue_driver.claim_next(database, now=clock)
     clock.advance(5)
 
     read = partial(share_loads.loads, limit=10, now=clock)
@@ -41,10 +40,3 @@ def test_shares_are_listed_with_their_jobs_those_with_the_most_waiting_first(
     assert (of_sweep.name, of_sweep.queued, of_sweep.running, of_sweep.longest_wait_s) == ("a sweep", 2, 1, 5)
     assert (of_ada.name, of_ada.queued, of_ada.running, of_ada.longest_wait_s) == ("Ada", 0, 1, None)
     assert [load.share for _, load in database.read(partial(read, queue="gpu"))] == [""]
-
-
-@ON_SQLITE
-def test_the_loads_are_read_from_an_index(database: Database) -> None:
-    factories.submitted(database)
-    statement, *_ = selects(database, partial(share_loads.loads, limit=10))
-    assert "COVERING INDEX ix_jobs_share" in plan(database, statement)

@@ -20,7 +20,7 @@ from shared.store.shares import Share
 from shared.store.submissions import NewJobs, NewSweep, Submitter
 from shared.store.submit import submit_jobs
 from shared.store.transitions import AttemptId
-from tests.support import factories, stored
+from tests.support import factories, queue_driver, stored
 from tests.support.fakes import FrozenClock
 from tests.support.turns import Placed, QueueOrder
 
@@ -44,7 +44,7 @@ def _submit(
 
 
 def _claim(database: Database, clock: FrozenClock) -> UUID | None:
-    claim = factories.claim_next(database, now=clock)
+    claim = queue_driver.claim_next(database, now=clock)
     return claim.attempt.job_id if claim else None
 
 
@@ -88,7 +88,7 @@ def test_a_share_gets_no_credit_for_having_been_idle(database: Database, clock: 
 def test_what_was_started_on_an_idle_queue_is_forgotten(database: Database, clock: FrozenClock) -> None:
     for _ in range(20):
         _submit(database, clock, "a")
-        claim = factories.claim_next(database, now=clock)
+        claim = queue_driver.claim_next(database, now=clock)
         assert claim is not None
         database.write(partial(_cancel, claim.attempt, clock))
     first, second = _submit(database, clock, "a", 2), _submit(database, clock, "b", 2)

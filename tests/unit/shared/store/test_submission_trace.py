@@ -14,7 +14,8 @@ from shared.store.group_commit import GroupCommit
 from shared.store.idempotency import Idempotency
 from shared.store.submissions import NewJobs, NewSweep
 from tests.support import stored
-from tests.support.factories import claimed, make_new_job
+from tests.support.factories import make_new_job
+from tests.support.queue_driver import claim
 from tests.support.statements import recorded_statements
 from tests.support.trace_collector import Collector
 
@@ -30,7 +31,7 @@ def statements_of(submissions: GroupCommit, database: Database) -> int:
     new = make_new_job()
     with recorded_statements(database) as statements:
         submissions.submit(NewJobs([new]))
-        claimed(database, new.id)
+        claim(database, new.id)
     return len(statements)
 
 
@@ -52,7 +53,7 @@ def test_a_job_and_its_claim_have_the_context_of_its_submission(
         assert (submission.kind, submission.failed) == ("producer", False)
         traceparent = f"00-{submission.trace_id}-{submission.span_id}-03"  # sampled, random
         assert stored.job(database, job.id).traceparent == traceparent
-        assert claimed(database, job.id).traceparent == traceparent
+        assert claim(database, job.id).traceparent == traceparent
 
 
 def test_all_jobs_of_a_sweep_have_the_context_of_one_span(

@@ -18,9 +18,10 @@ from shared.store import job_edits
 from shared.store.idempotency import Idempotency, find_replay
 from shared.store.submissions import NewJob, NewJobs, Receipt
 from shared.store.submit import submit_job, submit_jobs
-from tests.support import stored
-from tests.support.factories import cancelled, make_new_job, submitted
+from tests.support import queue_driver, stored
+from tests.support.factories import make_new_job
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import cancelled
 
 
 def _submit(
@@ -45,7 +46,7 @@ def test_a_submitted_job_is_queued(database: Database, clock: FrozenClock) -> No
 
 
 def test_a_retry_of_a_deleted_job_is_refused_alone_and_leaves_no_key(database: Database) -> None:
-    deleted, source, key = uuid4(), submitted(database), Idempotency("k", "a" * 64)
+    deleted, source, key = uuid4(), queue_driver.submit(database), Idempotency("k", "a" * 64)
     refused = NewJobs([make_new_job(retry_of=deleted)], key)
     accepted = [NewJobs([make_new_job()]), NewJobs([make_new_job(retry_of=source)])]
     requests = [accepted[0], refused, accepted[1]]
@@ -105,7 +106,7 @@ def _end(database: Database, job_id: UUID, *, is_deleted: bool) -> None:
 def test_a_repeated_request_finds_its_job_whatever_became_of_those_that_it_names(
     database: Database, named: str, is_deleted: bool
 ) -> None:
-    source, key = submitted(database), Idempotency("k", "a" * 64)
+    source, key = queue_driver.submit(database), Idempotency("k", "a" * 64)
     names = {named: (source,) if named == "after" else source}
     first = make_new_job(**names)
     assert _submit(database, first, key) == (first.id, True)

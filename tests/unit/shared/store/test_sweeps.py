@@ -17,7 +17,7 @@ from shared.store.idempotency import Idempotency
 from shared.store.rights import LOCAL
 from shared.store.submissions import NewJobs, NewSweep, Outcome, Receipt
 from shared.store.submit import submit_jobs
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
 
 
@@ -88,7 +88,7 @@ def test_the_job_with_the_best_value_comes_first(database: Database, objective: 
     new = _new(0.1, 0.2, 0.3)
     _submit(database, new)
     for at, epochs in ((1, 3), (2, 1)):
-        factories.record(database, factories.claimed(database, new.jobs[at].id).attempt, epochs)
+        queue_driver.record(database, queue_driver.claim(database, new.jobs[at].id).attempt, epochs)
 
     sweep = database.read(lambda session: sweeps.detail(session, _id(new), objective))
 
@@ -109,8 +109,10 @@ def test_sweeps_are_listed_newest_first_each_once(database: Database) -> None:
 def test_queued_and_running_jobs_are_unfinished(database: Database) -> None:
     new = _new(0.1, 0.2, 0.3)
     _submit(database, new)
-    factories.succeed(database, factories.claimed(database, new.jobs[0].id).attempt, factories.make_model())
-    factories.claimed(database, new.jobs[1].id)
+    queue_driver.succeed(
+        database, queue_driver.claim(database, new.jobs[0].id).attempt, factories.make_model()
+    )
+    queue_driver.claim(database, new.jobs[1].id)
 
     unfinished = database.read(lambda session: sweeps.cancellable(session, _id(new), LOCAL))
 
@@ -127,7 +129,7 @@ def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
     for new in (two, none, other):
         _submit(database, new)
     for job, epochs in ((two.jobs[0], 1), (two.jobs[1], 2), (other.jobs[0], 1)):
-        factories.record(database, factories.claimed(database, job.id).attempt, epochs)
+        queue_driver.record(database, queue_driver.claim(database, job.id).attempt, epochs)
 
     page = database.read(partial(sweeps.page, objective=Objective.VAL_LOSS, limit=9))
 

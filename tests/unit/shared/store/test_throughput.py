@@ -6,9 +6,8 @@ from shared.db.engine import Database
 from shared.schemas import Throughput
 from shared.store import attempts, job_edits, throughput
 from shared.store.transitions import AttemptFailure
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.fakes import FrozenClock
-from tests.support.statements import ON_SQLITE, plan, selects
 
 _FAILURE = AttemptFailure("internal", "it broke")
 
@@ -18,17 +17,17 @@ def _by_minute(database: Database, clock: FrozenClock, minutes: int) -> Throughp
 
 
 def _succeed(database: Database, clock: FrozenClock) -> None:
-    attempt, model = factories.running(database), factories.make_model()
+    attempt, model = queue_driver.running(database), factories.make_model()
     database.write(lambda session: attempts.succeed_training(session, attempt, model, now=clock))
 
 
 def _fail(database: Database, clock: FrozenClock) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     database.write(lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=None, now=clock))
 
 
 def _cancel(database: Database, clock: FrozenClock) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     database.write(lambda session: job_edits.request_cancel(session, job_id, now=clock))
 
 
@@ -41,8 +40,8 @@ def test_each_minute_has_its_counts_and_empty_ones_are_zero(database: Database, 
     _succeed(database, clock)
     clock.advance(120)
     _cancel(database, clock)
-    factories.running(database)
-    factories.submitted(database)
+    queue_driver.running(database)
+    queue_driver.submit(database)
 
     counted = _by_minute(database, clock, 5).data
 
@@ -68,13 +67,3 @@ def test_a_minute_begins_with_its_first_moment_and_ends_before_the_next(
 
     assert [minute.cancelled for minute in _by_minute(database, clock, 2).data] == [2, 1]
     assert [minute.cancelled for minute in _by_minute(database, clock, 1).data] == [1]
-
-
-@ON_SQLITE
-def test_counting_reads_an_index_alone_and_only_the_minutes_that_are_counted(
-    database: Database, clock: FrozenClock
-) -> None:
-    _present, read = selects(database, lambda session: throughput.by_minute(session, 60, now=clock))
-
-    steps = plan(database, read)
-    assert "COVERING INDEX ix_jobs_finished_at (finished_at>?)" in steps

@@ -5,16 +5,16 @@ from functools import partial
 from shared.db.engine import Database
 from shared.lifecycle import EventType, Phase
 from shared.store import attempts, timelines
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 
 def test_a_course_has_the_epochs_of_each_attempt_as_one_entry(database: Database) -> None:
-    first = factories.running(database)
-    factories.record_progress(database, first, factories.make_progress(Phase.TRAINING))
-    factories.record(database, first, 2)
+    first = queue_driver.running(database)
+    queue_driver.record_progress(database, first, factories.make_progress(Phase.TRAINING))
+    queue_driver.record(database, first, 2)
     database.write(lambda session: attempts.release(session, first))
-    second = factories.claimed(database, first.job_id).attempt
-    factories.record(database, second, 1, first=2)
+    second = queue_driver.claim(database, first.job_id).attempt
+    queue_driver.record(database, second, 1, first=2)
 
     course = database.read(partial(timelines.read, job_id=first.job_id))
 
@@ -31,10 +31,10 @@ def test_a_course_has_the_epochs_of_each_attempt_as_one_entry(database: Database
 
 
 def test_the_seconds_of_epochs_are_in_their_order(database: Database) -> None:
-    attempt = factories.running(database)
+    attempt = queue_driver.running(database)
     assert database.read(partial(timelines.epoch_seconds, job_id=attempt.job_id)) == []
     for epoch, seconds in enumerate((0.5, 0.25)):
         progress = factories.make_progress(factories.make_epoch(epoch, seconds=seconds))
-        factories.record_progress(database, attempt, progress)
+        queue_driver.record_progress(database, attempt, progress)
 
     assert database.read(partial(timelines.epoch_seconds, job_id=attempt.job_id)) == [0.5, 0.25]

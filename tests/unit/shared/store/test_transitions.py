@@ -14,8 +14,8 @@ from shared.db.engine import Database
 from shared.db.tables import Attempt, Checkpoint, Job, JobEvent
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
 from shared.store.transitions import AttemptFailure, change
-from tests.support.factories import one_of_each_state, record, running, submitted
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import one_of_each_state, record, running, submit
 
 _CLOCK = FrozenClock()
 
@@ -62,7 +62,7 @@ def _assert_applied(session: Session, job_id: UUID, event: EventType, before: An
 
 
 def test_a_change_whose_condition_is_false_changes_nothing(database: Database) -> None:
-    job_id = submitted(database)
+    job_id = submit(database)
     before = database.read(lambda session: _snapshot(session, job_id))
     changed = database.write(
         lambda session: change(session, EventType.CANCELLED, job_id, false(), now=database_now)
@@ -77,7 +77,7 @@ def test_an_unknown_job_is_not_changed(database: Database) -> None:
 
 
 def test_a_change_does_not_affect_other_jobs(database: Database) -> None:
-    job_id, other = submitted(database), submitted(database)
+    job_id, other = submit(database), submit(database)
     before = database.read(lambda session: _snapshot(session, other))
     database.write(lambda session: change(session, EventType.CANCELLED, job_id, now=_CLOCK))
     assert database.read(lambda session: _snapshot(session, other)) == before

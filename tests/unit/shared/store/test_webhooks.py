@@ -12,8 +12,9 @@ from shared.db.tables import Webhook as TableWebhook
 from shared.errors import DeliveryNotFound, WebhookNotFound
 from shared.schemas import DeliveryState, Webhook, WebhookCreate, WebhookUpdate
 from shared.store import outbox, webhooks
-from tests.support.factories import cancelled, webhook, webhook_test
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook, webhook_test
 
 
 def listed(database: Database) -> list[Webhook]:

@@ -11,7 +11,7 @@ from shared.errors import JobNotFound, StaleAttempt, WeightsNotFound
 from shared.schemas import KeptWeights
 from shared.store import attempts, job_edits, results, weights
 from shared.store.transitions import AttemptId
-from tests.support import factories, stored
+from tests.support import factories, queue_driver, stored
 from tests.support.factories import make_epoch, make_epoch_weights, make_progress, make_spec
 
 
@@ -20,13 +20,13 @@ def _kept(database: Database, job_id: object) -> KeptWeights:
 
 
 def _running(database: Database) -> AttemptId:
-    return factories.running(database, spec=make_spec(keep_weights=True))
+    return queue_driver.running(database, spec=make_spec(keep_weights=True))
 
 
 def test_weights_are_stored_with_their_epochs(database: Database) -> None:
     attempt = _running(database)
 
-    factories.record(database, attempt, 3, keep_weights=True)
+    queue_driver.record(database, attempt, 3, keep_weights=True)
 
     kept = _kept(database, attempt.job_id)
     assert (kept.keep_weights, kept.model, kept.epochs) == (True, "cnn", (0, 1, 2))
@@ -48,9 +48,9 @@ def test_the_arrays_fill_the_bytes(database: Database) -> None:
 
 
 def test_a_job_of_another_kind_keeps_none(database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
-    job_id = factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
+    job_id = queue_driver.submit(database, kind="evaluate", spec=spec, model_id=model.id)
 
     kept = _kept(database, job_id)
 
@@ -59,7 +59,7 @@ def test_a_job_of_another_kind_keeps_none(database: Database) -> None:
 
 def test_epochs_at_the_end_of_an_attempt_keep_their_weights(database: Database) -> None:
     attempt = _running(database)
-    factories.record(database, attempt, 1, keep_weights=True)
+    queue_driver.record(database, attempt, 1, keep_weights=True)
     progress = make_progress(make_epoch(1), make_epoch(2), keep_weights=True)
 
     database.write(
@@ -72,11 +72,11 @@ def test_epochs_at_the_end_of_an_attempt_keep_their_weights(database: Database) 
 def test_a_stale_attempt_keeps_none(database: Database) -> None:
     attempt = _running(database)
     database.write(lambda session: attempts.release(session, attempt))
-    factories.claimed(database, attempt.job_id)
+    queue_driver.claim(database, attempt.job_id)
     progress = make_progress(make_epoch(0), keep_weights=True)
 
     with pytest.raises(StaleAttempt):
-        factories.record_progress(database, attempt, progress)
+        queue_driver.record_progress(database, attempt, progress)
 
     assert _kept(database, attempt.job_id).epochs == ()
 
@@ -86,14 +86,14 @@ def test_a_record_that_is_repeated_keeps_them_once(database: Database) -> None:
     progress = make_progress(make_epoch(0), make_epoch(1), keep_weights=True)
 
     for _ in range(2):
-        factories.record_progress(database, attempt, progress)
+        queue_driver.record_progress(database, attempt, progress)
 
     assert _kept(database, attempt.job_id).epochs == (0, 1)
 
 
 def test_they_are_deleted_with_the_epochs_that_are_trained_again(database: Database) -> None:
     attempt = _running(database)
-    factories.record(database, attempt, 2, keep_weights=True)
+    queue_driver.record(database, attempt, 2, keep_weights=True)
 
     database.write(lambda session: results.delete_epochs(session, attempt.job_id))
 
@@ -102,8 +102,8 @@ def test_they_are_deleted_with_the_epochs_that_are_trained_again(database: Datab
 
 def test_they_are_deleted_with_the_job(database: Database) -> None:
     attempt = _running(database)
-    factories.record(database, attempt, 2, keep_weights=True)
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.record(database, attempt, 2, keep_weights=True)
+    queue_driver.succeed(database, attempt, factories.make_model())
 
     database.write(lambda session: job_edits.delete_job(session, attempt.job_id))
 
@@ -116,8 +116,8 @@ def test_they_are_deleted_with_the_job(database: Database) -> None:
 def test_an_epoch_without_weights_is_not_found_for_a_reason(
     database: Database, keep_weights: bool, reason: str
 ) -> None:
-    attempt = factories.running(database, spec=make_spec(keep_weights=keep_weights))
-    factories.record(database, attempt, 2, keep_weights=keep_weights)
+    attempt = queue_driver.running(database, spec=make_spec(keep_weights=keep_weights))
+    queue_driver.record(database, attempt, 2, keep_weights=keep_weights)
 
     with pytest.raises(WeightsNotFound, match=reason):
         database.read(lambda session: weights.after_epoch(session, attempt.job_id, 2))

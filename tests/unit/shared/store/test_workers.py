@@ -15,9 +15,9 @@ from shared.errors import WorkerNotFound, WorkerStopped
 from shared.lifecycle import WorkerState
 from shared.store import attempts, workers
 from shared.store.workers import WorkerKey
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 from tests.support.fakes import FrozenClock
-from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
+from tests.support.statements import ON_SQLITE, plan, selects
 
 _RETENTION_S = 3_600.0
 _LATER = datetime(2126, 1, 2, tzinfo=UTC)  # when whatever was submitted is due
@@ -59,14 +59,14 @@ def _prune(database: Database, clock: FrozenClock) -> list[str]:
 def test_workers_are_listed_last_seen_first_each_once(database: Database, limit: int) -> None:
     clock = FrozenClock()
     for name, seconds_ago in (("d", 9_000.0), ("e", 61), ("c", 61), ("b", 59), ("a", 1)):
-        factories.worker(database, id=name, **_times(clock, seconds_ago))
+        registry.worker(database, id=name, **_times(clock, seconds_ago))
     assert _listed(database, clock, limit) == ["a", "b", "c", "e", "d"]
 
 
 def test_heartbeats_between_two_pages_do_not_change_the_order(database: Database) -> None:
     clock = FrozenClock()
     for name in "abcdef":
-        factories.worker(database, id=name, **_times(clock, 5))
+        registry.worker(database, id=name, **_times(clock, 5))
     first = _page(database, clock, limit=2)
     clock.advance(120)
     database.write(lambda session: session.execute(update(Worker).values(heartbeat_at=clock())))
@@ -76,7 +76,7 @@ def test_heartbeats_between_two_pages_do_not_change_the_order(database: Database
 
 def test_the_age_of_a_heartbeat_is_not_negative(database: Database) -> None:
     clock = FrozenClock()
-    factories.worker(database, **_times(clock, -0.5))
+    registry.worker(database, **_times(clock, -0.5))
     assert _get(database, clock).heartbeat_age_s == 0
 
 
@@ -94,7 +94,7 @@ def test_a_worker_without_a_heartbeat_for_too_long_is_lost(
     database: Database, stored: WorkerState, seconds_ago: float, state: WorkerState
 ) -> None:
     clock = FrozenClock()
-    factories.worker(database, state=stored, lost_after_s=45.0, **_times(clock, seconds_ago))
+    registry.worker(database, state=stored, lost_after_s=45.0, **_times(clock, seconds_ago))
     worker = _get(database, clock)
     assert (worker.state, worker.heartbeat_age_s) == (state, seconds_ago)
 
@@ -102,23 +102,17 @@ def test_a_worker_without_a_heartbeat_for_too_long_is_lost(
 def test_workers_are_counted_by_state(database: Database) -> None:
     clock = FrozenClock()
     for number, (stored, seconds_ago, _) in enumerate(_STATES):
-        factories.worker(database, id=f"worker-{number}", state=stored, **_times(clock, seconds_ago))
+        registry.worker(database, id=f"worker-{number}", state=stored, **_times(clock, seconds_ago))
     counts = database.read(partial(workers.count_by_state, now=clock))
     assert counts == dict.fromkeys(WorkerState, 1) | {WorkerState.LOST: 2}
 
 
-@ON_SQLITE
-def test_workers_are_counted_in_an_index(database: Database) -> None:
-    (counts,) = selects(database, workers.count_by_state)
-    assert "COVERING INDEX ix_workers_state_heartbeat_at" in plan(database, counts)
-
-
 def test_a_worker_is_listed_with_its_running_jobs(database: Database) -> None:
     clock = FrozenClock()
-    factories.worker(database, slots=2, **_times(clock, 1))
-    factories.worker(database, id="idle", **_times(clock, 1))
-    running = factories.running(database).job_id
-    factories.succeeded(database)
+    registry.worker(database, slots=2, **_times(clock, 1))
+    registry.worker(database, id="idle", **_times(clock, 1))
+    running = queue_driver.running(database).job_id
+    queue_driver.succeeded(database)
     listed = {worker.id: worker for _, worker in _page(database, clock)}
     assert (listed["worker-1"].jobs, listed["worker-1"].busy_slots) == ((running,), 1)
     assert (listed["idle"].jobs, listed["idle"].busy_slots) == ((), 0)
@@ -139,7 +133,7 @@ def test_an_unknown_worker_is_not_found(database: Database) -> None:
 
 
 def test_a_stopped_worker_cannot_be_undrained(database: Database) -> None:
-    worker = factories.worker(database, state=WorkerState.STOPPED)
+    worker = registry.worker(database, state=WorkerState.STOPPED)
     with pytest.raises(WorkerStopped):
         database.write(partial(workers.undrain, worker_id=worker))
     assert database.read(lambda session: session.get_one(Worker, worker).state) == WorkerState.STOPPED
@@ -158,7 +152,7 @@ def test_workers_that_stopped_or_were_lost_before_the_retention_are_pruned(datab
         "slow": {"state": WorkerState.ONLINE, "lost_after_s": 2 * _RETENTION_S, **old},
         "online": _times(clock, 1),
     }.items():
-        factories.worker(database, id=name, **values)
+        registry.worker(database, id=name, **values)
 
     assert _prune(database, clock) == ["lost", "lost while draining", "of an old version", "stopped"]
 
@@ -168,10 +162,10 @@ def test_workers_that_stopped_or_were_lost_before_the_retention_are_pruned(datab
 
 def test_a_worker_that_holds_a_running_jobs_attempt_is_not_pruned(database: Database) -> None:
     clock = FrozenClock()
-    worker = factories.worker(database, **_times(clock, _RETENTION_S + 1))
-    attempt = factories.running(database)
+    worker = registry.worker(database, **_times(clock, _RETENTION_S + 1))
+    attempt = queue_driver.running(database)
     assert _prune(database, clock) == []
-    factories.succeed(database, attempt, factories.make_model())
+    queue_driver.succeed(database, attempt, factories.make_model())
     assert _prune(database, clock) == [worker]
     assert database.read(lambda session: session.get_one(Attempt, (attempt.job_id, 1)).worker) == worker
 
@@ -182,14 +176,14 @@ def test_workers_are_pruned_in_bounded_transactions(
     monkeypatch.setattr(workers, "_MAX_PRUNED", 2)
     clock = FrozenClock()
     for number in range(5):
-        factories.worker(database, id=f"worker-{number}", **_times(clock, _RETENTION_S + 1))
+        registry.worker(database, id=f"worker-{number}", **_times(clock, _RETENTION_S + 1))
     assert [len(_prune(database, clock)) for _ in range(4)] == [2, 2, 1, 0]
 
 
 def test_concurrent_transactions_prune_each_worker_once(database: Database) -> None:
     clock = FrozenClock()
     for number in range(20):
-        factories.worker(database, id=f"worker-{number}", **_times(clock, _RETENTION_S + 1))
+        registry.worker(database, id=f"worker-{number}", **_times(clock, _RETENTION_S + 1))
     with ThreadPoolExecutor(4) as threads:
         pruned = list(threads.map(lambda _: _prune(database, clock), range(8)))
     assert sorted(worker for ids in pruned for worker in ids) == sorted(f"worker-{n}" for n in range(20))
@@ -199,19 +193,11 @@ def test_concurrent_transactions_prune_each_worker_once(database: Database) -> N
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_worker_whose_heartbeat_is_being_written_is_not_pruned(database: Database) -> None:
     clock = FrozenClock()
-    worker = factories.worker(database, **_times(clock, _RETENTION_S + 1))
+    worker = registry.worker(database, **_times(clock, _RETENTION_S + 1))
     with database.engine.begin() as connection:
         connection.execute(update(Worker).values(heartbeat_at=clock()))
         assert _prune(database, clock) == []
     assert _ids(database) == {worker}
-
-
-@ON_SQLITE
-def test_old_workers_are_selected_with_an_index(database: Database) -> None:
-    with recorded_statements(database) as statements:
-        _prune(database, FrozenClock())
-    select_old = next(statement for statement in statements if statement.sql.startswith("SELECT"))
-    assert "ix_workers_state_heartbeat_at (state=? AND heartbeat_at<?)" in plan(database, select_old)
 
 
 def _history(database: Database, worker: str = "worker-1", **page: Any) -> list[tuple[Any, Any]]:
@@ -220,14 +206,14 @@ def _history(database: Database, worker: str = "worker-1", **page: Any) -> list[
 
 def test_the_history_of_a_worker_is_its_attempts_the_last_started_first(database: Database) -> None:
     clock = FrozenClock(_LATER)
-    first, second = factories.submitted(database, name="first"), factories.submitted(database)
-    factories.claimed(database, second, now=clock)
+    first, second = queue_driver.submit(database, name="first"), queue_driver.submit(database)
+    queue_driver.claim(database, second, now=clock)
     clock.advance(10)
-    attempt = factories.claimed(database, first, now=clock).attempt
+    attempt = queue_driver.claim(database, first, now=clock).attempt
     clock.advance(10)
     database.write(lambda session: attempts.release(session, attempt, now=clock))
-    factories.claimed(database, first, now=clock)
-    factories.claimed(database, factories.submitted(database), worker="worker-2")
+    queue_driver.claim(database, first, now=clock)
+    queue_driver.claim(database, queue_driver.submit(database), worker="worker-2")
 
     rows = [row for _, row in _history(database)]
 
@@ -243,8 +229,8 @@ def test_the_history_of_a_worker_is_its_attempts_the_last_started_first(database
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_a_history_is_read_page_by_page(database: Database, limit: int) -> None:
     clock = FrozenClock(_LATER)  # which stands still: the jobs' ids decide
-    jobs = [factories.submitted(database) for _ in range(5)]
-    ids = [factories.claimed(database, job_id, now=clock).attempt.job_id for job_id in jobs]
+    jobs = [queue_driver.submit(database) for _ in range(5)]
+    ids = [queue_driver.claim(database, job_id, now=clock).attempt.job_id for job_id in jobs]
 
     listed, after = [], None
     while rows := _history(database, after=after, limit=limit):
@@ -255,17 +241,17 @@ def test_a_history_is_read_page_by_page(database: Database, limit: int) -> None:
 
 
 def test_the_history_of_a_worker_outlasts_its_row(database: Database) -> None:
-    factories.running(database)
+    queue_driver.running(database)
     assert len(_history(database)) == 1, "it never registered"
     with pytest.raises(WorkerNotFound):
         _history(database, "nobody")
-    factories.worker(database, id="idle")
+    registry.worker(database, id="idle")
     assert _history(database, "idle") == []
 
 
 @ON_SQLITE
 def test_a_history_reads_only_the_attempts_of_its_page(database: Database) -> None:
-    factories.running(database)
+    queue_driver.running(database)
     [read] = selects(database, partial(workers.history, worker_id="worker-1", limit=10))
     steps = plan(database, read)
     assert "ix_attempts_worker_started_at (worker=?)" in steps

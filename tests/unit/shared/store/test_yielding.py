@@ -15,7 +15,7 @@ from shared.schemas import Priority
 from shared.store import attempts, claims, job_edits, limits, queues, yielding
 from shared.store.claims import Claim
 from shared.store.transitions import AttemptId
-from tests.support import factories, stored
+from tests.support import factories, queue_driver, registry, stored
 from tests.support.factories import make_epoch, make_progress, make_worker_info
 from tests.support.fakes import FrozenClock
 
@@ -25,7 +25,7 @@ URGENT = Priority.URGENT
 @pytest.fixture(autouse=True)
 def worker(database: Database) -> str:
     """An online worker with two slots."""
-    return factories.worker(database, slots=2, lost_after_s=1e6)
+    return registry.worker(database, slots=2, lost_after_s=1e6)
 
 
 def _request(database: Database, *, min_run_s: float = 60.0, now: Now = database_now) -> list[AttemptId]:
@@ -52,43 +52,43 @@ def _hand_over(database: Database, victim: AttemptId, urgent: UUID, worker: str 
 
 
 def test_the_submission_of_an_urgent_job_without_a_free_slot_has_one_job_yield(database: Database) -> None:
-    first, second = factories.running(database), factories.running(database)
-    urgent = factories.submitted(database, priority=URGENT)
+    first, second = queue_driver.running(database), queue_driver.running(database)
+    urgent = queue_driver.submit(database, priority=URGENT)
     assert (_yields_to(database, first), _yields_to(database, second)) == (None, urgent)
 
 
 def test_no_job_yields_while_a_slot_is_free(database: Database) -> None:
-    running = factories.running(database)
-    factories.submitted(database, priority=URGENT)
+    running = queue_driver.running(database)
+    queue_driver.submit(database, priority=URGENT)
     assert _yields_to(database, running) is None
     assert _request(database) == []
 
 
 @pytest.mark.parametrize("priority", [each for each in Priority if each is not URGENT])
 def test_no_job_yields_to_one_that_is_not_urgent(priority: Priority, database: Database) -> None:
-    running = [factories.running(database), factories.running(database)]
-    factories.submitted(database, priority=priority)
+    running = [queue_driver.running(database), queue_driver.running(database)]
+    queue_driver.submit(database, priority=priority)
     assert [_yields_to(database, attempt) for attempt in running] == [None, None]
 
 
 def test_the_job_of_the_lowest_priority_yields(database: Database) -> None:
-    low, high = (factories.running(database, priority=each) for each in (Priority.LOW, Priority.HIGH))
-    urgent = factories.submitted(database, priority=URGENT)
+    low, high = (queue_driver.running(database, priority=each) for each in (Priority.LOW, Priority.HIGH))
+    urgent = queue_driver.submit(database, priority=URGENT)
     assert (_yields_to(database, low), _yields_to(database, high)) == (urgent, None)
 
 
 def test_an_urgent_job_does_not_yield(database: Database) -> None:
-    running = [factories.running(database, priority=URGENT) for _ in range(2)]
-    factories.submitted(database, priority=URGENT)
+    running = [queue_driver.running(database, priority=URGENT) for _ in range(2)]
+    queue_driver.submit(database, priority=URGENT)
     assert [_yields_to(database, attempt) for attempt in running] == [None, None]
 
 
 def test_a_cancelled_job_and_one_of_a_draining_worker_do_not_yield(database: Database) -> None:
-    factories.worker(database, id="worker-2", state=WorkerState.DRAINING)
-    cancelled = factories.running(database)
+    registry.worker(database, id="worker-2", state=WorkerState.DRAINING)
+    cancelled = queue_driver.running(database)
     database.write(partial(job_edits.request_cancel, job_id=cancelled.job_id))
-    other = factories.running(database)
-    factories.set_columns(database, factories.submitted(database), priority=URGENT)
+    other = queue_driver.running(database)
+    stored.set_columns(database, queue_driver.submit(database), priority=URGENT)
     of_other = update(Attempt).where(Attempt.job_id == other.job_id).values(worker="worker-2")
     database.write(lambda session: session.execute(of_other))
     assert _request(database) == []
@@ -96,28 +96,28 @@ def test_a_cancelled_job_and_one_of_a_draining_worker_do_not_yield(database: Dat
 
 
 def test_a_worker_that_does_not_serve_the_queue_gives_it_no_slot(database: Database) -> None:
-    factories.worker(database, id="worker-2", queues=["gpu"])
-    running = factories.running(database)
-    factories.submitted(database, queue="gpu", priority=URGENT)
-    claim = factories.claim_next(database, "gpu", worker="worker-2")
+    registry.worker(database, id="worker-2", queues=["gpu"])
+    running = queue_driver.running(database)
+    queue_driver.submit(database, queue="gpu", priority=URGENT)
+    claim = queue_driver.claim_next(database, "gpu", worker="worker-2")
     assert claim is not None
-    factories.submitted(database, queue="gpu", priority=URGENT)
+    queue_driver.submit(database, queue="gpu", priority=URGENT)
     assert _yields_to(database, running) is None
 
 
 def test_each_urgent_job_has_a_victim_of_its_own_and_only_one(database: Database) -> None:
-    running = [factories.running(database), factories.running(database)]
-    urgent = [factories.submitted(database, priority=URGENT) for _ in range(3)]
+    running = [queue_driver.running(database), queue_driver.running(database)]
+    urgent = [queue_driver.submit(database, priority=URGENT) for _ in range(3)]
     assert _request(database) == []
     assert {_yields_to(database, attempt) for attempt in running} == set(urgent[:2])
 
 
 def test_the_victim_is_released_and_the_urgent_job_claimed_in_one_transaction(database: Database) -> None:
-    factories.running(database)
-    victim = factories.running(database)
-    earlier = factories.submitted(database)  # of an earlier place than the urgent job
-    factories.set_columns(database, earlier, place=0.0)
-    urgent = factories.submitted(database, priority=URGENT)
+    queue_driver.running(database)
+    victim = queue_driver.running(database)
+    earlier = queue_driver.submit(database)  # of an earlier place than the urgent job
+    stored.set_columns(database, earlier, place=0.0)
+    urgent = queue_driver.submit(database, priority=URGENT)
     claim = _hand_over(database, victim, urgent)
     assert claim is not None
     assert claim.attempt.job_id == urgent
@@ -128,64 +128,64 @@ def test_the_victim_is_released_and_the_urgent_job_claimed_in_one_transaction(da
 
 
 def test_a_victim_keeps_its_place(database: Database) -> None:
-    factories.running(database)
-    victim = factories.running(database)
+    queue_driver.running(database)
+    victim = queue_driver.running(database)
     place = stored.job(database, victim.job_id).place
-    urgent = factories.submitted(database, priority=URGENT)
+    urgent = queue_driver.submit(database, priority=URGENT)
     _hand_over(database, victim, urgent)
     assert stored.job(database, victim.job_id).place == place
 
 
 def test_a_job_need_not_yield_to_an_urgent_one_that_has_found_a_slot(database: Database) -> None:
-    other, victim = factories.running(database), factories.running(database)
-    urgent = factories.submitted(database, priority=URGENT)
-    factories.succeed(database, other, factories.make_model())
-    claim = factories.claim_next(database)
+    other, victim = queue_driver.running(database), queue_driver.running(database)
+    urgent = queue_driver.submit(database, priority=URGENT)
+    queue_driver.succeed(database, other, factories.make_model())
+    claim = queue_driver.claim_next(database)
     assert claim is not None
     assert claim.attempt.job_id == urgent
     assert _yields_to(database, victim) is None
 
 
 def test_a_victim_that_was_not_needed_may_be_asked_for_another_job(database: Database) -> None:
-    other, victim = factories.running(database), factories.running(database)
-    factories.submitted(database, priority=URGENT)
-    factories.succeed(database, other, factories.make_model())
-    factories.claim_next(database)
-    second = factories.submitted(database, priority=URGENT)
+    other, victim = queue_driver.running(database), queue_driver.running(database)
+    queue_driver.submit(database, priority=URGENT)
+    queue_driver.succeed(database, other, factories.make_model())
+    queue_driver.claim_next(database)
+    second = queue_driver.submit(database, priority=URGENT)
     assert _yields_to(database, victim) == second
 
 
 def test_an_urgent_job_whose_victim_was_lost_gets_another(database: Database) -> None:
-    first, second = factories.running(database), factories.running(database)
-    urgent = factories.submitted(database, priority=URGENT)
+    first, second = queue_driver.running(database), queue_driver.running(database)
+    urgent = queue_driver.submit(database, priority=URGENT)
     assert _yields_to(database, second) == urgent
     database.write(partial(attempts.release, attempt=second))
-    factories.claimed_before_all(database, second.job_id)
+    assert queue_driver.claim_next(database, before_all=second.job_id)
     assert _request(database) == [AttemptId(second.job_id, 2)]
     assert _yields_to(database, first) is None
 
 
 def test_a_job_yields_to_the_same_urgent_one_only_once(database: Database) -> None:
-    factories.running(database, priority=URGENT)
-    victim = factories.running(database)
-    urgent = factories.submitted(database, priority=URGENT)
+    queue_driver.running(database, priority=URGENT)
+    victim = queue_driver.running(database)
+    urgent = queue_driver.submit(database, priority=URGENT)
     claim = _hand_over(database, victim, urgent)
     assert claim is not None
     database.write(partial(attempts.release, attempt=claim.attempt))  # its worker was stopped
-    factories.claimed_before_all(database, victim.job_id)
+    assert queue_driver.claim_next(database, before_all=victim.job_id)
     assert _request(database, min_run_s=0.0) == []
 
 
 def test_a_job_yields_again_only_after_it_has_run_for_a_while(database: Database, clock: FrozenClock) -> None:
-    factories.running(database, priority=URGENT)
-    victim = factories.running(database)
-    first = factories.submitted(database, priority=URGENT)
+    queue_driver.running(database, priority=URGENT)
+    victim = queue_driver.running(database)
+    first = queue_driver.submit(database, priority=URGENT)
     claim = _hand_over(database, victim, first)
     assert claim is not None
-    factories.succeed(database, claim.attempt, factories.make_model())
-    factories.claimed_before_all(database, victim.job_id)
+    queue_driver.succeed(database, claim.attempt, factories.make_model())
+    assert queue_driver.claim_next(database, before_all=victim.job_id)
     started_at = stored.attempt(database, victim.job_id, 2).started_at
-    factories.submitted(database, priority=URGENT)
+    queue_driver.submit(database, priority=URGENT)
     assert _request(database) == []
     clock.moment = started_at
     clock.advance(59)
@@ -195,17 +195,17 @@ def test_a_job_yields_again_only_after_it_has_run_for_a_while(database: Database
 
 
 def test_no_job_yields_to_one_that_could_not_start(database: Database) -> None:
-    running = [factories.running(database), factories.running(database)]
+    running = [queue_driver.running(database), queue_driver.running(database)]
     database.write(partial(queues.pause, queue="default"))
-    factories.submitted(database, priority=URGENT)
+    queue_driver.submit(database, priority=URGENT)
     assert _request(database) == []
     assert [_yields_to(database, attempt) for attempt in running] == [None, None]
 
 
 def test_a_job_of_the_same_queue_yields_if_the_queues_limit_is_reached(database: Database) -> None:
     database.write(partial(limits.limit_queue, queue="default", max_running=1))
-    victim = factories.running(database)
-    urgent = factories.submitted(database, priority=URGENT)
+    victim = queue_driver.running(database)
+    urgent = queue_driver.submit(database, priority=URGENT)
     assert _yields_to(database, victim) == urgent
     claim = _hand_over(database, victim, urgent)
     assert claim is not None
@@ -213,9 +213,9 @@ def test_a_job_of_the_same_queue_yields_if_the_queues_limit_is_reached(database:
 
 
 def test_if_the_urgent_job_cannot_start_any_more_the_next_one_does(database: Database) -> None:
-    factories.running(database)
-    victim = factories.running(database)
-    urgent = factories.submitted(database, priority=URGENT)
+    queue_driver.running(database)
+    victim = queue_driver.running(database)
+    urgent = queue_driver.submit(database, priority=URGENT)
     database.write(partial(job_edits.request_cancel, job_id=urgent))
     claim = _hand_over(database, victim, urgent)
     assert claim is not None
@@ -223,9 +223,11 @@ def test_if_the_urgent_job_cannot_start_any_more_the_next_one_does(database: Dat
 
 
 def test_evaluations_do_not_yield(database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
-    running = [factories.running(database, kind="evaluate", spec=spec, model_id=model.id) for _ in range(2)]
-    factories.submitted(database, priority=URGENT)
+    running = [
+        queue_driver.running(database, kind="evaluate", spec=spec, model_id=model.id) for _ in range(2)
+    ]
+    queue_driver.submit(database, priority=URGENT)
     assert _request(database) == []
     assert [_yields_to(database, attempt) for attempt in running] == [None, None]

@@ -2,17 +2,15 @@
 
 import json
 from datetime import UTC, datetime
-from functools import partial
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from shared.db.engine import Database
 from shared.schemas import LogLevel
-from shared.store import attempts, job_edits, job_logs
-from shared.store.job_logs import Line
-from shared.store.transitions import AttemptId
-from tests.support.factories import running
+from tests.support import queue_driver
+from tests.support.factories import make_line
+from tests.support.queue_driver import AttemptId, running
 from trainshed.cli.main import app
 from trainshed.client import Client
 
@@ -29,8 +27,9 @@ def attempt(database: Database) -> AttemptId:
 def log(
     database: Database, attempt: AttemptId, number: int, message: str, level: LogLevel = LogLevel.INFO
 ) -> None:
-    line = Line(number, datetime.now(UTC), level, message, {"epoch": number, "loss": 1 / 3})
-    database.write(partial(job_logs.append, lines={attempt: [line]}))
+    fields = {"epoch": number, "loss": 1 / 3}
+    line = make_line(number, at=datetime.now(UTC), level=level, message=message, fields=fields)
+    queue_driver.log(database, attempt, [line])
 
 
 def run(url: str, *arguments: object) -> Result:
@@ -69,8 +68,8 @@ def test_a_log_is_followed_to_its_last_line_after_the_jobs_end(
         nonlocal pauses
         pauses += 1
         if pauses == 2:
-            database.write(partial(attempts.release, attempt=attempt))
-            database.write(partial(job_edits.request_cancel, job_id=attempt.job_id))
+            queue_driver.release(database, attempt)
+            queue_driver.cancel(database, attempt.job_id)
         if pauses == 3:
             log(database, attempt, 3, "the last line")
 
@@ -83,7 +82,7 @@ def test_a_log_is_followed_to_its_last_line_after_the_jobs_end(
 def test_a_followed_log_is_one_json_document_per_line(
     url: str, attempt: AttemptId, database: Database
 ) -> None:
-    database.write(partial(attempts.release, attempt=attempt))
-    database.write(partial(job_edits.request_cancel, job_id=attempt.job_id))
+    queue_driver.release(database, attempt)
+    queue_driver.cancel(database, attempt.job_id)
     lines = run(url, attempt.job_id, "--follow", "--json").stdout.splitlines()
     assert [json.loads(line)["message"] for line in lines] == ["attempt started", "it \x1b[31mcreaks"]

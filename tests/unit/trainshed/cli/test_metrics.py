@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver
 from trainshed.cli.main import app
 from trainshed.cli.metrics import sparkline
 
@@ -17,7 +17,7 @@ from trainshed.cli.metrics import sparkline
 @pytest.fixture
 def job_id(database: Database) -> UUID:
     """A job that has trained three epochs."""
-    return factories.succeeded(database)[0]
+    return queue_driver.succeeded(database)[0]
 
 
 def _run(url: str, *arguments: object) -> Result:
@@ -36,7 +36,7 @@ def test_each_metric_is_shown_with_its_ends_and_extremes(url: str, job_id: UUID)
 
 
 def test_metrics_of_several_jobs_are_one_json_document(url: str, database: Database, job_id: UUID) -> None:
-    other = factories.succeeded(database)[0]
+    other = queue_driver.succeeded(database)[0]
     jobs = json.loads(_run(url, other, job_id, "--name", "loss", "--json").stdout)
     assert [job["job_id"] for job in jobs] == [str(other), str(job_id)]
     assert [metric["name"] for job in jobs for metric in job["series"]] == ["loss", "loss"]
@@ -60,7 +60,9 @@ def test_a_range_of_epochs_or_steps_is_written(url: str, job_id: UUID) -> None:
 
 
 def test_a_job_without_metrics_has_no_row(url: str, database: Database) -> None:
-    rows = _run(url, factories.submitted(database), factories.succeeded(database)[0]).stdout.splitlines()[2:]
+    rows = _run(url, queue_driver.submit(database), queue_driver.succeeded(database)[0]).stdout.splitlines()[
+        2:
+    ]
     assert len(rows) == 4
 
 
@@ -79,9 +81,9 @@ def test_a_sparkline_ranges_from_the_least_value_to_the_greatest(values: list[fl
 
 
 def test_a_job_without_points_is_told_why(url: str, database: Database) -> None:
-    _, model = factories.succeeded(database)
-    evaluation = factories.submitted(database, kind="evaluate", spec=factories.make_evaluate_spec(model.id))
-    queued = factories.submitted(database)
+    _, model = queue_driver.succeeded(database)
+    evaluation = queue_driver.submit(database, kind="evaluate", spec=factories.make_evaluate_spec(model.id))
+    queued = queue_driver.submit(database)
 
     for job_id, reason in (
         (evaluation, f"is an evaluation, which has no curves: `trainshed show {str(evaluation)[-8:]}`."),

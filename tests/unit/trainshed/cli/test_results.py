@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver
 from tests.support.drawings import make_drawing
 from trainshed.cli.main import app
 
@@ -49,7 +49,7 @@ def test_a_model_is_given_an_alias_and_referred_to_by_it(url: str, model_id: UUI
 
 
 def test_that_an_alias_moves_is_told(url: str, model_id: UUID, database: Database) -> None:
-    better = factories.succeeded(database)[1].id
+    better = queue_driver.succeeded(database)[1].id
     first, second = (f"{str(each)[-8:]} (accuracy 0." for each in (model_id, better))
 
     named = _run(url, "model", model_id, "--alias", "champion").stderr
@@ -108,8 +108,8 @@ def test_without_a_model_nothing_is_predicted(url: str, drawing: Path) -> None:
 
 
 def test_jobs_are_compared_side_by_side(url: str, database: Database) -> None:
-    fast, _ = factories.succeeded(database)
-    slow = factories.submitted(database, spec=factories.make_spec(learning_rate=0.5))
+    fast, _ = queue_driver.succeeded(database)
+    slow = queue_driver.submit(database, spec=factories.make_spec(learning_rate=0.5))
 
     result = _run(url, "compare", fast, slow)
 
@@ -122,7 +122,7 @@ def test_jobs_are_compared_side_by_side(url: str, database: Database) -> None:
 
 
 def test_a_single_job_cannot_be_compared(url: str, database: Database) -> None:
-    job_id = factories.submitted(database)
+    job_id = queue_driver.submit(database)
     for arguments in ([job_id], [job_id, "last"]):
         result = _run(url, "compare", *arguments)
         assert result.stderr == "Error: compare at least two different jobs: `trainshed compare JOB JOB`\n"
@@ -131,9 +131,9 @@ def test_a_single_job_cannot_be_compared(url: str, database: Database) -> None:
 
 def test_misclassified_images_are_listed(url: str, database: Database) -> None:
     model = factories.make_model(spec=factories.make_spec(dataset="digits"))
-    attempt = factories.running(database)
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, model)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, model)
     wrong = model.evaluation.misclassified[0]
 
     listed = _run(url, "misclassified", attempt.job_id)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 from api.app import create_app
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import queue_driver, registry
 from tests.support.command_line import CommandLine
 from tests.support.fake_api import FakeApi, make_problem
 from tests.support.servers import RedisServer, running_app
@@ -22,8 +22,8 @@ def _run(url: str, *arguments: object) -> Result:
 def test_a_ready_server_is_shown_with_its_jobs_and_queues(
     settings: Settings, database_url: str, database: Database, redis: RedisServer
 ) -> None:
-    factories.submitted(database)
-    factories.running(database)
+    queue_driver.submit(database)
+    queue_driver.running(database)
     whole = settings.model_copy(update={"database_url": database_url, "redis_url": redis.url})
     with running_app(create_app(whole)) as api:
         result = _run(str(api.base_url))
@@ -37,8 +37,8 @@ def test_a_ready_server_is_shown_with_its_jobs_and_queues(
 
 
 def test_workers_that_have_stopped_are_not_shown(url: str, database: Database) -> None:
-    factories.worker(database, id="host:1")
-    factories.worker(database, id="host:2", state="stopped")
+    registry.worker(database, id="host:1")
+    registry.worker(database, id="host:2", state="stopped")
     shown = _run(url)
     assert "host:1" in shown.stdout
     assert "host:2" not in shown.stdout
@@ -46,7 +46,7 @@ def test_workers_that_have_stopped_are_not_shown(url: str, database: Database) -
 
 
 def test_a_server_without_redis_is_ready_and_shown_with_what_it_lacks(url: str, database: Database) -> None:
-    factories.submitted(database)
+    queue_driver.submit(database)
     result = _run(url)  # its Redis does not run
     assert result.exit_code == 0
     assert result.stderr.startswith("Ready, but Redis is unavailable: start it")

@@ -12,7 +12,7 @@ from shared.db.engine import Database
 from shared.settings import Settings
 from shared.store import outbox
 from tests.support.databases import open_database
-from tests.support.factories import cancelled
+from tests.support.queue_driver import cancelled
 from tests.support.servers import running_app
 from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import Receiver, running_receiver

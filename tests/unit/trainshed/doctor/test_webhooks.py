@@ -7,15 +7,11 @@ from uuid import UUID
 
 import psutil
 import pytest
-from sqlalchemy import update
-from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import WebhookDelivery
-from shared.schemas import WebhookUpdate
 from shared.settings import Settings
-from shared.store import outbox, webhooks
-from tests.support import factories
+from shared.store import outbox
+from tests.support import queue_driver, registry, stored
 from tests.unit.trainshed.doctor.conftest import Found
 from trainshed.doctor import webhooks as webhooks_check
 from trainshed.doctor import workers as workers_check
@@ -34,13 +30,9 @@ def claim(database: Database, webhook_id: UUID) -> outbox.Claimed:
 
 
 def age(database: Database, seconds: float) -> None:
-    """Let all deliveries have come in earlier."""
-
-    def work(session: Session) -> None:
-        for row in session.query(WebhookDelivery):
-            row.created_at -= timedelta(seconds=seconds)
-
-    database.write(work)
+    """Let the only delivery have come in earlier."""
+    [delivery] = stored.deliveries(database)
+    registry.set_deliveries(database, created_at=delivery.created_at - timedelta(seconds=seconds))
 
 
 def test_without_a_webhook_nothing_is_said(here: Settings, found: Found, database: Database) -> None:
@@ -49,14 +41,14 @@ def test_without_a_webhook_nothing_is_said(here: Settings, found: Found, databas
 
 
 def test_a_delivery_that_has_just_come_in_is_good(here: Settings, found: Found, database: Database) -> None:
-    factories.webhook(database, URL)
-    factories.cancelled(database)
+    registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     assert found(webhooks_check.check, here) == [("ok", "1 webhooks, 1 pending deliveries", "")]
 
 
 def test_a_delivery_that_nobody_sends(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    factories.cancelled(database)
+    hook = registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     age(database, 90)
     [(severity, message, advice)] = found(webhooks_check.check, here)
     assert (severity, str(hook) in message, "without an attempt" in message) == ("warning", True, True)
@@ -64,8 +56,8 @@ def test_a_delivery_that_nobody_sends(here: Settings, found: Found, database: Da
 
 
 def test_a_receiver_that_fails_for_long(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    factories.cancelled(database)
+    hook = registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     refused = partial(outbox.refused, error="the answer is 500", jitter=1.0)
     sent = claim(database, hook).delivery
     assert database.write(lambda session: refused(session, sent)) is False
@@ -78,11 +70,9 @@ def test_a_receiver_that_fails_for_long(here: Settings, found: Found, database: 
 
 
 def test_what_was_given_up(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    factories.cancelled(database)
-    database.write(
-        lambda session: session.execute(update(WebhookDelivery).values(attempts=len(outbox.RETRY_S)))
-    )
+    hook = registry.webhook(database, URL)
+    queue_driver.cancelled(database)
+    registry.set_deliveries(database, attempts=len(outbox.RETRY_S))
     sent = claim(database, hook).delivery
     given_up = partial(outbox.refused, sent=sent, error="the answer is 503", jitter=1.0)
     assert database.write(given_up) is True
@@ -95,10 +85,9 @@ def test_what_was_given_up(here: Settings, found: Found, database: Database) -> 
 
 
 def test_a_receiver_that_is_gone(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    factories.cancelled(database)
-    sent = claim(database, hook).delivery
-    assert database.write(partial(outbox.gone, sent=sent, error="the answer is 410 Gone")) == 1
+    hook = registry.webhook(database, URL)
+    queue_driver.cancelled(database)
+    registry.give_up(database)
     disabled, dead = found(webhooks_check.check, here)
     assert (disabled[0], "is disabled" in disabled[1]) == ("warning", True)
     assert f"trainshed webhooks change {hook} --url" in disabled[2]
@@ -106,10 +95,10 @@ def test_a_receiver_that_is_gone(here: Settings, found: Found, database: Databas
 
 
 def test_what_waits_for_a_webhook_that_is_paused(here: Settings, found: Found, database: Database) -> None:
-    hook = factories.webhook(database, URL)
-    database.write(partial(webhooks.change, webhook_id=hook, changes=WebhookUpdate(paused=True)))
+    hook = registry.webhook(database, URL)
+    registry.change_webhook(database, hook, paused=True)
     assert [severity for severity, *_ in found(webhooks_check.check, here)] == ["ok"]
-    factories.cancelled(database)
+    queue_driver.cancelled(database)
     age(database, 7_200)
     [(severity, message, advice)] = found(webhooks_check.check, here)
     assert (severity, message) == ("warning", f"1 deliveries wait, since {hook} is paused")
@@ -117,8 +106,8 @@ def test_what_waits_for_a_webhook_that_is_paused(here: Settings, found: Found, d
 
 
 def test_addresses_are_not_shown(here: Settings, found: Found, database: Database) -> None:
-    factories.webhook(database, URL)
-    factories.cancelled(database)
+    registry.webhook(database, URL)
+    queue_driver.cancelled(database)
     age(database, 7_200)
     assert "secret" not in str(found(webhooks_check.check, here))
 

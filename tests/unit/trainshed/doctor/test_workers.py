@@ -10,8 +10,7 @@ import pytest
 from shared.db.engine import Database
 from shared.lifecycle import WorkerState
 from shared.settings import Settings
-from shared.store import queues
-from tests.support import factories
+from tests.support import queue_driver, registry
 from tests.unit.trainshed.doctor.conftest import Found
 from trainshed.doctor import workers as workers_check
 
@@ -26,7 +25,7 @@ def problems(found: Found, settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def test_a_worker_elsewhere_is_good(here: Settings, found: Found, database: Database) -> None:
-    factories.worker(database, slots=3)
+    registry.worker(database, slots=3)
     assert found(workers_check.check, here) == [("ok", "1 online with 3 slots", "")]
 
 
@@ -44,25 +43,25 @@ def test_no_database(settings: Settings, found: Found, tmp_path: Path) -> None:
 
 
 def test_a_queue_that_no_worker_serves(here: Settings, found: Found, database: Database) -> None:
-    factories.worker(database, queues=["default"])
-    factories.submitted(database, queue="typo")
+    registry.worker(database, queues=["default"])
+    queue_driver.submit(database, queue="typo")
     [(severity, message, advice)] = problems(found, here)
     assert (severity, message) == ("error", "1 jobs wait in the queue typo, which no online worker serves")
     assert advice == "start a worker with TRAINSHED_QUEUES=typo"
 
 
 def test_a_queue_that_is_paused(here: Settings, found: Found, database: Database) -> None:
-    factories.worker(database)
-    factories.submitted(database)
-    database.write(lambda session: queues.pause(session, "default"))
+    registry.worker(database)
+    queue_driver.submit(database)
+    registry.pause(database, "default")
     [(_, message, advice)] = problems(found, here)
     assert message.endswith("which is paused")
     assert advice == "run `trainshed queues resume default`"
 
 
 def test_a_lost_worker(here: Settings, found: Found, database: Database) -> None:
-    factories.worker(database)
-    factories.worker(database, id="lost:1", host="lost", lost_after_s=0.0)
+    registry.worker(database)
+    registry.worker(database, id="lost:1", host="lost", lost_after_s=0.0)
     [(severity, message, advice)] = problems(found, here)
     assert severity == "warning"
     assert message.startswith("lost:1 was last seen ")
@@ -70,7 +69,7 @@ def test_a_lost_worker(here: Settings, found: Found, database: Database) -> None
 
 
 def on_this_host(database: Database, **values: Any) -> str:
-    return factories.worker(database, host=socket.gethostname(), state=WorkerState.ONLINE, **values)
+    return registry.worker(database, host=socket.gethostname(), state=WorkerState.ONLINE, **values)
 
 
 def test_a_worker_of_this_host_whose_process_was_killed(

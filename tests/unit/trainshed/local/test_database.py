@@ -9,7 +9,7 @@ import pytest
 from shared.db.engine import Database
 from shared.lifecycle import WorkerState
 from shared.settings import Settings
-from tests.support import factories
+from tests.support import registry
 from tests.support.databases import migrate as migrate_url
 from tests.support.databases import open_database, raised_floor
 from tests.support.ports import closed_port
@@ -41,10 +41,10 @@ def test_a_worker_has_registered_once_its_process_has_written_its_row(
 ) -> None:
     with opened(settings.model_copy(update={"database_url": database_url})) as read:
         assert unregistered(read, 11, 9.0) == "the worker has not registered"
-        factories.worker(database, pid=11)
+        registry.worker(database, pid=11)
         assert unregistered(read, 11, 9.0) == ""
         assert unregistered(read, 11, 0.0) == "the worker has not registered"  # an earlier process's row
-        factories.worker(database, id="stopped", pid=12, state=WorkerState.STOPPED)
+        registry.worker(database, id="stopped", pid=12, state=WorkerState.STOPPED)
         assert unregistered(read, 12, 9.0) == "the worker has not registered"
 
 

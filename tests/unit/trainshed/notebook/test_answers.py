@@ -5,13 +5,13 @@ from uuid import UUID
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver
 from tests.support.drawings import STROKES, draw
 from trainshed import Client, GridSweepCreate
 
 
 def test_a_training_is_shown_with_its_curves_and_evaluation(server: Client, database: Database) -> None:
-    job_id, _ = factories.succeeded(database)
+    job_id, _ = queue_driver.succeeded(database)
 
     assert str(job_id) in server.job(job_id)._repr_html_()
     assert server.metrics(job_id)._repr_html_().count("<svg") == 2
@@ -23,7 +23,7 @@ def test_a_training_is_shown_with_its_curves_and_evaluation(server: Client, data
 
 
 def test_compared_jobs_are_shown_with_their_curves(server: Client, database: Database) -> None:
-    ids = [factories.succeeded(database)[0] for _ in range(2)]
+    ids = [queue_driver.succeeded(database)[0] for _ in range(2)]
 
     comparison = server.compare(*ids)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 
 
 def show(client: httpx.Client, *ids: UUID) -> httpx.Response:
@@ -15,7 +15,7 @@ def show(client: httpx.Client, *ids: UUID) -> httpx.Response:
 
 def test_it_shows_what_differs_and_what_does_not(client: httpx.Client, database: Database) -> None:
     ids = [
-        factories.submitted(database, name=f"rate {rate}", spec=factories.make_spec(learning_rate=rate))
+        queue_driver.submit(database, name=f"rate {rate}", spec=factories.make_spec(learning_rate=rate))
         for rate in (0.001, 0.0003)
     ]
 
@@ -31,7 +31,7 @@ def test_it_shows_what_differs_and_what_does_not(client: httpx.Client, database:
 
 
 def test_the_address_of_the_api_shows_the_same(client: httpx.Client, database: Database) -> None:
-    ids = [str(factories.succeeded(database)[0]) for _ in range(2)]
+    ids = [str(queue_driver.succeeded(database)[0]) for _ in range(2)]
 
     for query in (f"jobs={','.join(ids)}", f"job={ids[0]}&job={ids[1]}", f"job={ids[0]}&jobs={ids[1]}"):
         html = client.get(f"/compare?{query}").text
@@ -39,9 +39,9 @@ def test_the_address_of_the_api_shows_the_same(client: httpx.Client, database: D
 
 
 def test_each_job_keeps_its_line_where_another_one_has_none(client: httpx.Client, database: Database) -> None:
-    waits, _ = factories.submitted(database), factories.worker(database)
-    attempt = factories.running(database)
-    factories.record(database, attempt, 2)
+    waits, _ = queue_driver.submit(database), registry.worker(database)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 2)
 
     html = show(client, waits, attempt.job_id).text
 
@@ -49,7 +49,7 @@ def test_each_job_keeps_its_line_where_another_one_has_none(client: httpx.Client
 
 
 def test_classes_are_side_by_side(client: httpx.Client, database: Database) -> None:
-    (first, _), (second, _) = factories.succeeded(database), factories.succeeded(database)
+    (first, _), (second, _) = queue_driver.succeeded(database), queue_driver.succeeded(database)
 
     html = show(client, first, second).text
 
@@ -57,7 +57,7 @@ def test_classes_are_side_by_side(client: httpx.Client, database: Database) -> N
 
 
 def test_it_says_how_many_jobs_can_be_compared(client: httpx.Client, database: Database) -> None:
-    ids = [factories.submitted(database) for _ in range(11)]
+    ids = [queue_driver.submit(database) for _ in range(11)]
 
     assert "Choose two to ten jobs" in show(client, ids[0], ids[0]).text
     assert "That are 11 jobs" in show(client, *ids).text
@@ -65,4 +65,4 @@ def test_it_says_how_many_jobs_can_be_compared(client: httpx.Client, database: D
 
 
 def test_a_job_that_does_not_exist_is_not_found(client: httpx.Client, database: Database) -> None:
-    assert show(client, factories.submitted(database), UUID(int=0)).status_code == 404
+    assert show(client, queue_driver.submit(database), UUID(int=0)).status_code == 404

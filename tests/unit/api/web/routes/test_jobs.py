@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver
 
 
 def names(html: str) -> list[str]:
@@ -15,7 +15,7 @@ def names(html: str) -> list[str]:
 
 def test_jobs_are_listed_newest_first(client: httpx.Client, database: Database) -> None:
     for name in ("one", "two"):
-        factories.submitted(database, name=name)
+        queue_driver.submit(database, name=name)
 
     assert names(client.get("/jobs").text) == ["two", "one"]
 
@@ -34,16 +34,16 @@ def test_jobs_are_listed_newest_first(client: httpx.Client, database: Database) 
 def test_the_address_filters_and_orders(
     client: httpx.Client, database: Database, query: str, listed: list[str]
 ) -> None:
-    factories.submitted(database, name="a", tags=["x"])
-    factories.submitted(database, name="b", queue="night")
-    factories.failed(database, name="c", queue="other")
+    queue_driver.submit(database, name="a", tags=["x"])
+    queue_driver.submit(database, name="b", queue="night")
+    queue_driver.failed(database, name="c", queue="other")
 
     assert names(client.get(f"/jobs?{query}").text) == listed
 
 
 def test_pages_follow_each_other_with_the_same_filters(client: httpx.Client, database: Database) -> None:
     for number in range(5):
-        factories.submitted(database, name=f"job {number}")
+        queue_driver.submit(database, name=f"job {number}")
     html, listed = client.get("/jobs?q=job&limit=2").text, []
     for _ in range(3):
         listed += names(html)
@@ -74,8 +74,8 @@ def test_an_invalid_filter_is_refused(client: httpx.Client, query: str) -> None:
 
 
 def test_rows_of_some_jobs_are_shown_as_they_are_now(client: httpx.Client, database: Database) -> None:
-    shown = [factories.submitted(database, name=name) for name in ("one", "two")]
-    factories.submitted(database, name="three")
+    shown = [queue_driver.submit(database, name=name) for name in ("one", "two")]
+    queue_driver.submit(database, name="three")
     missing = "00000000-0000-7000-8000-000000000000"
 
     html = client.get("/jobs/rows", params={"shown": [*map(str, shown), missing]}).text
@@ -87,8 +87,8 @@ def test_rows_of_some_jobs_are_shown_as_they_are_now(client: httpx.Client, datab
 def test_of_other_jobs_those_are_named_that_match_the_filters(
     client: httpx.Client, database: Database
 ) -> None:
-    wide = factories.submitted(database, name="wide", tags=["x"])
-    narrow = factories.submitted(database, name="narrow", tags=["x"])
+    wide = queue_driver.submit(database, name="wide", tags=["x"])
+    narrow = queue_driver.submit(database, name="narrow", tags=["x"])
 
     html = client.get("/jobs/rows", params={"q": "wide", "tag": "x", "new": [str(wide), str(narrow)]}).text
 
@@ -112,7 +112,7 @@ def test_no_more_rows_are_asked_for_than_a_page_has(client: httpx.Client) -> Non
 def test_the_head_of_a_column_leads_to_the_other_order(
     client: httpx.Client, database: Database, query: str, state: str, address: str
 ) -> None:
-    factories.submitted(database, name="x")
+    queue_driver.submit(database, name="x")
 
     head = re.search(r'<th[^>]*>(?=<a class="sort"[^>]*>Submitted)<a[^>]*>', client.get(f"/jobs{query}").text)
 

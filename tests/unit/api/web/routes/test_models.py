@@ -6,15 +6,9 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.schemas import ModelDetail, ModelPatch
-from shared.store import models
-from tests.support import factories
+from tests.support import factories, queue_driver, registry, stored
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
-
-
-def stored(database: Database, model_id: UUID) -> ModelDetail:
-    return database.read(lambda session: models.detail(session, model_id))
 
 
 def submit(client: httpx.Client, model_id: UUID, action: str, **fields: str) -> httpx.Response:
@@ -22,9 +16,9 @@ def submit(client: httpx.Client, model_id: UUID, action: str, **fields: str) -> 
 
 
 def test_models_are_listed_newest_first_with_alias_and_job(client: httpx.Client, database: Database) -> None:
-    _, first = factories.succeeded(database, name="the first job")
-    _, second = factories.succeeded(database, name="the second job")
-    database.write(lambda session: models.patch(session, first.id, ModelPatch(alias="champion")))
+    _, first = queue_driver.succeeded(database, name="the first job")
+    _, second = queue_driver.succeeded(database, name="the second job")
+    registry.change_model(database, first.id, alias="champion")
 
     html = client.get("/models").text
 
@@ -34,7 +28,7 @@ def test_models_are_listed_newest_first_with_alias_and_job(client: httpx.Client,
 
 def test_pages_of_the_list_follow_each_other(client: httpx.Client, database: Database) -> None:
     for _ in range(3):
-        factories.succeeded(database)
+        queue_driver.succeeded(database)
 
     first = client.get("/models?limit=2").text
     second = client.get(first.partition('rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")).text
@@ -48,10 +42,10 @@ def test_no_model_says_where_they_come_from(client: httpx.Client) -> None:
 
 
 def test_a_model_shows_layers_evaluations_lineage_and_files(client: httpx.Client, database: Database) -> None:
-    original = factories.failed(database, name="the original")
-    attempt = factories.running(database, name="its retry", retry_of=original)
+    original = queue_driver.failed(database, name="the original")
+    attempt = queue_driver.running(database, name="its retry", retry_of=original)
     model = factories.make_model()
-    factories.succeed(database, attempt, model)
+    queue_driver.succeed(database, attempt, model)
 
     html = client.get(f"/models/{model.id}").text
 
@@ -61,31 +55,34 @@ def test_a_model_shows_layers_evaluations_lineage_and_files(client: httpx.Client
 
 
 def test_an_alias_is_set_moved_and_removed(client: httpx.Client, database: Database) -> None:
-    _, first = factories.succeeded(database)
-    _, second = factories.succeeded(database)
+    _, first = queue_driver.succeeded(database)
+    _, second = queue_driver.succeeded(database)
 
     assert submit(client, first.id, "edit", alias="champion", description="good").status_code == 303
-    assert stored(database, first.id).alias == "champion"
+    assert stored.model(database, first.id).alias == "champion"
     assert client.get("/models/champion").text.count("good") > 1
     submit(client, second.id, "edit", alias="champion")
-    assert (stored(database, first.id).alias, stored(database, second.id).alias) == (None, "champion")
+    assert (stored.model(database, first.id).alias, stored.model(database, second.id).alias) == (
+        None,
+        "champion",
+    )
     submit(client, second.id, "edit", alias="")
-    assert stored(database, second.id).alias is None
+    assert stored.model(database, second.id).alias is None
 
 
 def test_an_invalid_alias_is_refused_beside_its_field(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
 
     answer = submit(client, model.id, "edit", alias="<b>No</b>")
 
     assert answer.status_code == 422
     assert 'value="&lt;b&gt;No&lt;/b&gt;"' in answer.text
     assert 'aria-invalid="true"' in answer.text
-    assert stored(database, model.id).alias is None
+    assert stored.model(database, model.id).alias is None
 
 
 def test_a_model_is_deleted_unless_it_is_in_use(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     submit(client, model.id, "edit", alias="champion")
 
     assert submit(client, model.id, "delete").status_code == 409
@@ -96,11 +93,11 @@ def test_a_model_is_deleted_unless_it_is_in_use(client: httpx.Client, database: 
 
 @pytest.mark.parametrize("action", ["edit", "delete"])
 def test_pages_of_other_sites_change_nothing(client: httpx.Client, database: Database, action: str) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
 
     answer = client.post(
         f"/models/{model.id}/{action}", data={"alias": "x"}, headers={"Sec-Fetch-Site": "cross-site"}
     )
 
     assert answer.status_code == 403
-    assert stored(database, model.id).alias is None
+    assert stored.model(database, model.id).alias is None

@@ -7,9 +7,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.schemas import JobListQuery
-from shared.store import job_lists
-from tests.support import factories
+from tests.support import factories, queue_driver, stored
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 NO_JOB = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
@@ -20,7 +18,7 @@ def submit(client: httpx.Client, **fields: str) -> httpx.Response:
 
 
 def jobs(database: Database) -> int:
-    return len(database.read(lambda session: job_lists.page(session, JobListQuery(), limit=10)))
+    return stored.count_jobs(database)
 
 
 def value(html: str, name: str) -> str:
@@ -34,7 +32,7 @@ def test_an_empty_form_is_the_codelabs_job(client: httpx.Client, database: Datab
 
     assert answer.status_code == 303
     assert client.get(answer.headers["Location"]).status_code == 200
-    [(_, job)] = database.read(lambda session: job_lists.page(session, JobListQuery(), limit=2))
+    [job] = stored.listed(database)
     assert job.spec.model_dump() == {
         **job.spec.model_dump(),
         "epochs": 10,
@@ -91,7 +89,7 @@ def test_what_is_refused_is_said_beside_its_field_and_what_was_typed_stays(
 def test_a_job_after_one_that_failed_is_refused_beside_the_field(
     client: httpx.Client, database: Database
 ) -> None:
-    answer = submit(client, after=str(factories.failed(database)))
+    answer = submit(client, after=str(queue_driver.failed(database)))
 
     note = re.search(r'id="after-note"[^>]*>([^<]*)<', answer.text)
     assert (answer.status_code, jobs(database)) == (422, 1)
@@ -109,7 +107,7 @@ def test_a_second_click_submits_nothing_and_a_changed_form_another_job(
 
 
 def test_a_clone_begins_with_what_the_job_has(client: httpx.Client, database: Database) -> None:
-    job_id = factories.failed(database, name="the source", tags=["x"], queue="slow")
+    job_id = queue_driver.failed(database, name="the source", tags=["x"], queue="slow")
 
     html = client.get(f"/jobs/new?from={job_id}").text
 
@@ -119,9 +117,9 @@ def test_a_clone_begins_with_what_the_job_has(client: httpx.Client, database: Da
 
 
 def test_a_clone_of_an_evaluation_names_its_model(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database)
+    _, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id, threshold=0.5)
-    job_id = factories.submitted(database, kind="evaluate", spec=spec, model_id=model.id)
+    job_id = queue_driver.submit(database, kind="evaluate", spec=spec, model_id=model.id)
 
     html = client.get(f"/jobs/new?from={job_id}").text
 
@@ -134,7 +132,7 @@ def test_a_clone_of_nothing_is_not_found(client: httpx.Client) -> None:
 
 
 def test_models_and_queues_are_suggested(client: httpx.Client, database: Database) -> None:
-    _, model = factories.succeeded(database, queue="night")
+    _, model = queue_driver.succeeded(database, queue="night")
 
     html = client.get("/jobs/new?kind=evaluate").text
 

@@ -3,15 +3,15 @@
 import httpx
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import queue_driver, registry
 
 
 def test_it_shows_jobs_in_every_state_and_the_workers(client: httpx.Client, database: Database) -> None:
-    factories.worker(database, devices=["a GPU"])
-    attempt = factories.running(database, name="runs")
-    factories.record(database, attempt, 2)
-    factories.submitted(database, name="waits")
-    factories.failed(database, name="failed once")
+    registry.worker(database, devices=["a GPU"])
+    attempt = queue_driver.running(database, name="runs")
+    queue_driver.record(database, attempt, 2)
+    queue_driver.submit(database, name="waits")
+    queue_driver.failed(database, name="failed once")
 
     html = client.get("/").text
 

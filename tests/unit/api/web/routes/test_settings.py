@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from shared.schemas import Scope
-from shared.store import api_keys
-from shared.store.api_keys import NewApiKey
+from tests.support import registry, stored
+from tests.support.registry import NewApiKey
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
@@ -56,8 +55,7 @@ def test_an_invalid_field_is_explained_and_the_others_are_kept(
 def test_a_key_is_revoked(client: httpx.Client, database: Database) -> None:
     admin = key_in(create(client).text)
     headers = {**OWN_PAGE, "Authorization": f"Bearer {admin}"}
-    other = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, other, name="other", scope=Scope.READ))
+    other = registry.api_key(database, "other")
 
     answer = client.post(f"/settings/keys/{other.id}/revoke", data={}, headers=headers)
 
@@ -67,8 +65,7 @@ def test_a_key_is_revoked(client: httpx.Client, database: Database) -> None:
 
 def test_who_is_no_administrator_sees_no_keys(client: httpx.Client, database: Database) -> None:
     create(client)
-    key = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, key, name="a reader", scope=Scope.READ))
+    key = registry.api_key(database, "a reader")
     headers = {**OWN_PAGE, "Authorization": f"Bearer {key}"}
 
     html = client.get("/settings", headers=headers).text
@@ -87,18 +84,15 @@ def test_it_names_versions_and_where_to_read_more(client: httpx.Client) -> None:
 
 def test_a_keys_weight_and_limit_are_changed(client: httpx.Client, database: Database) -> None:
     headers = {**OWN_PAGE, "Authorization": f"Bearer {key_in(create(client).text)}"}
-    other = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, other, name="other", scope=Scope.READ))
+    other = registry.api_key(database, "other")
     address = f"/settings/keys/{other.id}/change"
 
-    for weight, limit, stored in (("2.5", "3", (2.5, 3)), ("1", "", (1.0, None))):
+    for weight, limit, kept in (("2.5", "3", (2.5, 3)), ("1", "", (1.0, None))):
         answer = client.post(address, data={"weight": weight, "max_running": limit}, headers=headers)
 
         assert (answer.status_code, answer.headers["Location"]) == (303, "/settings#keys")
-        [(_, key)] = database.read(
-            lambda session: [row for row in api_keys.page(session, limit=9) if row[1].id == other.id]
-        )
-        assert (key.weight, key.max_running) == stored
+        key = stored.api_key(database, other.id)
+        assert (key.weight, key.max_running) == kept
 
 
 @pytest.mark.parametrize(
@@ -108,8 +102,7 @@ def test_an_impossible_change_of_a_key_is_explained_in_its_row(
     client: httpx.Client, database: Database, field: str, entered: str
 ) -> None:
     headers = {**OWN_PAGE, "Authorization": f"Bearer {key_in(create(client).text)}"}
-    other = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, other, name="other", scope=Scope.READ))
+    other = registry.api_key(database, "other")
     fields = {"weight": "2", "max_running": "2", field: entered}
 
     answer = client.post(f"/settings/keys/{other.id}/change", data=fields, headers=headers)

@@ -8,8 +8,7 @@ import pytest
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.store import job_queries
-from tests.support import factories
+from tests.support import factories, queue_driver, stored
 
 RATES = (0.001, 0.002, 0.003)
 
@@ -17,11 +16,11 @@ RATES = (0.001, 0.002, 0.003)
 @pytest.fixture
 def sweep(database: Database) -> tuple[UUID, list[UUID]]:
     """A sweep of three jobs: the second is the best by its loss, the first by its accuracy; one is queued."""
-    sweep_id, ids = factories.sweep(database, learning_rate=RATES)
+    sweep_id, ids = queue_driver.submit_sweep(database, learning_rate=RATES)
     for job_id, loss, accuracy in zip(ids, (0.5, 0.1), (0.9, 0.8), strict=False):
-        attempt = factories.claimed(database, job_id).attempt
+        attempt = queue_driver.claim(database, job_id).attempt
         epoch = factories.make_epoch(0, val_loss=loss, val_accuracy=accuracy)
-        factories.record_progress(database, attempt, factories.make_progress(epoch))
+        queue_driver.record_progress(database, attempt, factories.make_progress(epoch))
     return sweep_id, ids
 
 
@@ -63,10 +62,10 @@ def test_the_best_is_marked_once_whatever_the_order(
 
 
 def test_a_sweep_is_listed_with_its_best_job(client: httpx.Client, database: Database) -> None:
-    sweep_id, [job_id, _] = factories.sweep(database, epochs=(3, 4))
-    attempt = factories.claimed(database, job_id).attempt
-    factories.record(database, attempt, 3)
-    factories.succeed(database, attempt, factories.make_model())
+    sweep_id, [job_id, _] = queue_driver.submit_sweep(database, epochs=(3, 4))
+    attempt = queue_driver.claim(database, job_id).attempt
+    queue_driver.record(database, attempt, 3)
+    queue_driver.succeed(database, attempt, factories.make_model())
 
     html = client.get("/sweeps").text
 
@@ -88,8 +87,8 @@ def test_all_unfinished_jobs_are_cancelled(
     answer = client.post(f"/sweeps/{sweep_id}/cancel", headers={"Sec-Fetch-Site": "same-origin"})
 
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/sweeps/{sweep_id}")
-    assert database.read(lambda session: job_queries.state(session, ids[2])) is JobState.CANCELLED
-    running = database.read(lambda session: job_queries.get(session, ids[0]))
+    assert stored.state(database, ids[2]) is JobState.CANCELLED
+    running = stored.detail(database, ids[0])
     assert running.cancel_requested_at is not None
 
 

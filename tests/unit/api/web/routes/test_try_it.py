@@ -6,9 +6,7 @@ from uuid import UUID
 import httpx
 
 from shared.db.engine import Database
-from shared.schemas import ModelPatch
-from shared.store import models
-from tests.support import factories
+from tests.support import factories, queue_driver, registry
 
 
 def choices(html: str, name: str) -> list[str]:
@@ -24,13 +22,13 @@ def chosen(html: str) -> list[str]:
 
 def trained(database: Database, accuracy: float) -> UUID:
     model = factories.make_model(evaluation=factories.make_evaluation(accuracy=accuracy))
-    factories.succeed(database, factories.running(database), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     return model.id
 
 
 def test_models_with_an_alias_come_first(client: httpx.Client, database: Database) -> None:
-    trained = [factories.succeeded(database)[1].id for _ in range(3)]
-    database.write(lambda session: models.patch(session, trained[0], ModelPatch(alias="champion")))
+    trained = [queue_driver.succeeded(database)[1].id for _ in range(3)]
+    registry.change_model(database, trained[0], alias="champion")
     ids = list(map(str, trained))
 
     html = client.get("/try").text
@@ -44,14 +42,14 @@ def test_the_best_model_is_chosen_where_there_is_no_champion(
     client: httpx.Client, database: Database
 ) -> None:
     best, _, last = (trained(database, accuracy) for accuracy in (0.9, 0.1, 0.5))
-    database.write(lambda session: models.patch(session, last, ModelPatch(alias="other")))
+    registry.change_model(database, last, alias="other")
 
     assert chosen(client.get("/try").text) == [str(best)]
 
 
 def test_the_address_chooses_the_models(client: httpx.Client, database: Database) -> None:
-    first, second = (factories.succeeded(database)[1].id for _ in range(2))
-    database.write(lambda session: models.patch(session, second, ModelPatch(alias="champion")))
+    first, second = (queue_driver.succeeded(database)[1].id for _ in range(2))
+    registry.change_model(database, second, alias="champion")
 
     assert chosen(client.get(f"/models/{first}/try").text) == [str(first)]
     assert chosen(client.get(f"/try?model={first}&with=champion").text) == [str(first), str(second)]

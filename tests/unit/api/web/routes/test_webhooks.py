@@ -1,19 +1,15 @@
 """The page of webhooks: what is created, tested and deleted by forms; what was given up is listed."""
 
 import re
-from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import WebhookDelivery
 from shared.schemas import DeliveryState, Scope
-from shared.store import api_keys, outbox, webhooks
-from shared.store.api_keys import NewApiKey
-from tests.support.factories import cancelled, webhook
+from tests.support import registry, stored
+from tests.support.queue_driver import cancelled
+from tests.support.registry import webhook
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 URL = "https://example.invalid/hook"
@@ -22,18 +18,6 @@ PAGE = "/settings/webhooks"
 
 def create(client: httpx.Client, **fields: str) -> httpx.Response:
     return client.post(PAGE, data={"url": URL, **fields}, headers=OWN_PAGE)
-
-
-def states(database: Database, webhook_id: UUID) -> list[DeliveryState]:
-    rows = database.read(lambda session: webhooks.deliveries(session, webhook_id, limit=9))
-    return [delivery.state for _, delivery in rows]
-
-
-def give_up(session: Session) -> UUID:
-    """Give up the only delivery, and return its id."""
-    delivery = session.scalars(select(WebhookDelivery)).one()
-    outbox.gone(session, delivery, "the answer is 410 Gone")
-    return delivery.id
 
 
 def test_a_secret_is_shown_once(client: httpx.Client) -> None:
@@ -68,7 +52,7 @@ def test_an_invalid_field_is_explained_and_the_others_are_kept(
 
 def test_what_was_given_up_is_listed_and_sent_again(client: httpx.Client, database: Database) -> None:
     hook, job_id = webhook(database, URL), cancelled(database)
-    delivery_id = database.write(give_up)
+    delivery_id = registry.give_up(database)
 
     page = client.get(PAGE).text
 
@@ -79,7 +63,7 @@ def test_what_was_given_up_is_listed_and_sent_again(client: httpx.Client, databa
     answer = client.post(path, data={}, headers=OWN_PAGE)
     assert (answer.status_code, answer.headers["Location"]) == (303, PAGE)
     assert "Send again" not in client.get(PAGE).text
-    assert states(database, hook) == [DeliveryState.PENDING]
+    assert stored.delivery_states(database, hook) == [DeliveryState.PENDING]
 
 
 def test_a_webhook_is_tested_and_deleted(client: httpx.Client, database: Database) -> None:
@@ -87,7 +71,7 @@ def test_a_webhook_is_tested_and_deleted(client: httpx.Client, database: Databas
     for action in ("test", "delete"):
         answer = client.post(f"{PAGE}/{hook}/{action}", data={}, headers=OWN_PAGE)
         assert (answer.status_code, answer.headers["Location"]) == (303, PAGE)
-        assert action == "delete" or states(database, hook) == [DeliveryState.PENDING]
+        assert action == "delete" or stored.delivery_states(database, hook) == [DeliveryState.PENDING]
     assert "No webhooks yet" in client.get(PAGE).text
 
 
@@ -131,8 +115,7 @@ def test_a_new_secret_is_shown_once(client: httpx.Client, database: Database) ->
 
 def test_it_is_for_administrators(client: httpx.Client, database: Database) -> None:
     assert PAGE in client.get("/settings").text
-    key = NewApiKey.draw()
-    database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
+    key = registry.api_key(database, "Ada", Scope.SUBMIT)
     headers = {**OWN_PAGE, "Authorization": f"Bearer {key}"}
     assert PAGE not in client.get("/settings", headers=headers).text
     assert client.get(PAGE, headers=headers).status_code == 403

@@ -9,8 +9,7 @@ import pytest
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.lifecycle import WorkerState
-from shared.store import queues, workers
-from tests.support import factories
+from tests.support import queue_driver, registry, stored
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
@@ -18,9 +17,9 @@ OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 def test_workers_are_shown_with_what_they_run_and_since_when_they_are_silent(
     client: httpx.Client, database: Database
 ) -> None:
-    factories.worker(database, devices=["a GPU"], slots=2, memory_bytes=1_940_000_000)
-    factories.worker(database, id="gone:1", heartbeat_at=database_now(-timedelta(minutes=58).total_seconds()))
-    factories.running(database, name="the running one")
+    registry.worker(database, devices=["a GPU"], slots=2, memory_bytes=1_940_000_000)
+    registry.worker(database, id="gone:1", heartbeat_at=database_now(-timedelta(minutes=58).total_seconds()))
+    queue_driver.running(database, name="the running one")
 
     html = client.get("/workers").text
 
@@ -30,7 +29,7 @@ def test_workers_are_shown_with_what_they_run_and_since_when_they_are_silent(
 
 
 def test_without_a_worker_the_page_says_how_to_start_one(client: httpx.Client, database: Database) -> None:
-    factories.worker(database, state="stopped")
+    registry.worker(database, state="stopped")
 
     html = client.get("/workers").text
 
@@ -39,8 +38,8 @@ def test_without_a_worker_the_page_says_how_to_start_one(client: httpx.Client, d
 
 
 def test_queues_are_shown_with_their_load(client: httpx.Client, database: Database) -> None:
-    factories.submitted(database, queue="night", priority="high")
-    database.write(lambda session: queues.pause(session, "night"))
+    queue_driver.submit(database, queue="night", priority="high")
+    registry.pause(database, "night")
 
     html = client.get("/workers").text
 
@@ -52,18 +51,18 @@ def test_queues_are_shown_with_their_load(client: httpx.Client, database: Databa
 def test_a_worker_is_drained_and_undrained_and_the_page_of_the_form_is_shown(
     client: httpx.Client, database: Database
 ) -> None:
-    name = factories.worker(database)
+    name = registry.worker(database)
 
     for action, state in (("drain", WorkerState.DRAINING), ("undrain", WorkerState.ONLINE)):
         address = f"/workers/{name}/{action}?back=/workers/{name}"
         answer = client.post(address, data={"idempotency_key": "k"}, headers=OWN_PAGE)
 
         assert (answer.status_code, answer.headers["Location"]) == (303, f"/workers/{name}")
-        assert database.read(lambda session: workers.get(session, name)).state is state
+        assert stored.worker(database, name).state is state
 
 
 def test_a_form_leads_to_no_other_site(client: httpx.Client, database: Database) -> None:
-    name = factories.worker(database)
+    name = registry.worker(database)
 
     answer = client.post(f"/workers/{name}/drain?back=//evil.example", data={}, headers=OWN_PAGE)
 
@@ -75,7 +74,7 @@ def test_a_queue_is_paused_and_resumed(client: httpx.Client, database: Database)
         answer = client.post(f"/workers/queues/night/{action}", data={}, headers=OWN_PAGE)
 
         assert answer.headers["Location"] == "/workers#queues"
-        assert database.read(lambda session: queues.get(session, "night")).paused is is_paused
+        assert stored.queue(database, "night").paused is is_paused
 
 
 @pytest.mark.parametrize(
@@ -85,9 +84,9 @@ def test_a_queue_is_paused_and_resumed(client: httpx.Client, database: Database)
 def test_a_workers_page_says_what_its_state_means(
     client: httpx.Client, database: Database, state: str, says: str
 ) -> None:
-    factories.running(database, name="its job")
-    factories.claimed(database, factories.submitted(database, name="another"), worker="gpu:7")
-    factories.worker(database, id="gpu:7", state=state, versions={"trainshed": "9.8.7"})
+    queue_driver.running(database, name="its job")
+    queue_driver.claim(database, queue_driver.submit(database, name="another"), worker="gpu:7")
+    registry.worker(database, id="gpu:7", state=state, versions={"trainshed": "9.8.7"})
 
     html = client.get("/workers/gpu:7").text
 
@@ -96,9 +95,9 @@ def test_a_workers_page_says_what_its_state_means(
 
 
 def test_a_workers_page_has_its_history_in_pages(client: httpx.Client, database: Database) -> None:
-    name = factories.worker(database)
-    factories.failed(database, name="failed there")
-    factories.running(database, name="runs there")
+    name = registry.worker(database)
+    queue_driver.failed(database, name="failed there")
+    queue_driver.running(database, name="runs there")
 
     newest = client.get(f"/workers/{name}?limit=1").text
     [cursor] = re.findall(r"\?cursor=([^#]+)#history", newest)
@@ -118,7 +117,7 @@ def test_a_worker_that_is_not_listed_any_more_is_a_page_that_says_why(client: ht
 
 
 def test_of_a_worker_that_is_gone_its_history_is_shown(client: httpx.Client, database: Database) -> None:
-    factories.running(database, name="what it ran")
+    queue_driver.running(database, name="what it ran")
 
     html = client.get("/workers/worker-1").text
 
@@ -130,12 +129,12 @@ def test_of_a_worker_that_is_gone_its_history_is_shown(client: httpx.Client, dat
 def test_a_queue_is_limited_and_an_empty_field_removes_the_limit(
     client: httpx.Client, database: Database
 ) -> None:
-    factories.submitted(database, queue="night")
+    queue_driver.submit(database, queue="night")
     for entered, limit in (("3", 3), ("", None)):
         answer = client.post("/workers/queues/night/limit", data={"max_running": entered}, headers=OWN_PAGE)
 
         assert (answer.status_code, answer.headers["Location"]) == (303, "/workers#queues")
-        assert database.read(lambda session: queues.get(session, "night")).max_running == limit
+        assert stored.queue(database, "night").max_running == limit
         assert ("0 of 3" in client.get("/workers").text) is (limit is not None)
 
 
@@ -143,7 +142,7 @@ def test_a_queue_is_limited_and_an_empty_field_removes_the_limit(
 def test_an_impossible_limit_is_explained_where_it_was_entered(
     client: httpx.Client, database: Database, entered: str
 ) -> None:
-    factories.submitted(database, queue="night")
+    queue_driver.submit(database, queue="night")
 
     answer = client.post("/workers/queues/night/limit", data={"max_running": entered}, headers=OWN_PAGE)
 
@@ -151,4 +150,4 @@ def test_an_impossible_limit_is_explained_where_it_was_entered(
     form = answer.text.partition('action="/workers/queues/night/limit"')[2].partition("</form>")[0]
     assert all(text in form for text in (f'value="{entered}"', 'aria-invalid="true"', "must be "))
     assert answer.text.count("limit-error") == 2  # at the field, and nowhere else
-    assert database.read(lambda session: queues.get(session, "night")).max_running is None
+    assert stored.queue(database, "night").max_running is None

@@ -4,20 +4,18 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import update
 
 from api.web.tabs.evaluation import MAX_SHADE, matrix
 from shared.db.engine import Database
-from shared.db.tables import Evaluation
-from tests.support import factories
+from tests.support import factories, queue_driver, stored
 
 
 @pytest.fixture
 def job_id(database: Database) -> UUID:
     """A job whose model took one of five nines (test image 7) for a four, with a probability of 0.6."""
     spec = factories.make_spec(dataset="digits")
-    attempt = factories.running(database, spec=spec)
-    factories.succeed(database, attempt, factories.make_model(spec=spec))
+    attempt = queue_driver.running(database, spec=spec)
+    queue_driver.succeed(database, attempt, factories.make_model(spec=spec))
     return attempt.job_id
 
 
@@ -59,8 +57,7 @@ def test_a_cell_that_does_not_exist_is_ignored(client: httpx.Client, job_id: UUI
 def test_an_evaluation_without_stored_predictions_says_so_and_shows_what_was_wrong(
     client: httpx.Client, database: Database, job_id: UUID
 ) -> None:
-    of_old = update(Evaluation).where(Evaluation.job_id == job_id).values(predictions=None)
-    database.write(lambda session: session.execute(of_old))
+    stored.drop_predictions(database)
 
     html = client.get(f"/jobs/{job_id}?tab=evaluation").text
 
@@ -71,7 +68,7 @@ def test_an_evaluation_without_stored_predictions_says_so_and_shows_what_was_wro
 
 
 def test_images_that_the_api_does_not_have_are_explained(client: httpx.Client, database: Database) -> None:
-    job_id, _ = factories.succeeded(database)  # on mnist, which no worker has downloaded here
+    job_id, _ = queue_driver.succeeded(database)  # on mnist, which no worker has downloaded here
 
     html = client.get(f"/jobs/{job_id}?tab=evaluation").text
 
@@ -90,6 +87,6 @@ def test_images_that_the_api_does_not_have_are_explained(client: httpx.Client, d
 def test_a_job_without_an_evaluation_says_why(
     client: httpx.Client, database: Database, state: str, says: str
 ) -> None:
-    jobs = factories.one_of_each_state(database)
+    jobs = queue_driver.one_of_each_state(database)
 
     assert says in client.get(f"/jobs/{jobs[state]}?tab=evaluation").text  # type: ignore[index]

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 
 def examples(html: str) -> list[str]:
@@ -20,7 +20,7 @@ def own(html: str) -> list[int]:
 def test_twenty_examples_with_their_labels_the_same_each_time_and_others_on_request(
     client: httpx.Client, database: Database
 ) -> None:
-    job_id = factories.submitted(database, spec=factories.make_spec(dataset="digits", seed=3))
+    job_id = queue_driver.submit(database, spec=factories.make_spec(dataset="digits", seed=3))
 
     first, again, others = (
         examples(client.get(f"/jobs/{job_id}?tab=input{query}").text) for query in ("", "&draw=3", "&draw=4")
@@ -34,9 +34,9 @@ def test_twenty_examples_with_their_labels_the_same_each_time_and_others_on_requ
 
 def test_an_evaluation_shows_the_dataset_of_its_model(client: httpx.Client, database: Database) -> None:
     spec = factories.make_spec(dataset="digits")
-    attempt, model = factories.running(database, spec=spec), factories.make_model(spec=spec)
-    factories.succeed(database, attempt, model)
-    job_id = factories.submitted(database, kind="evaluate", spec=factories.make_evaluate_spec(model.id))
+    attempt, model = queue_driver.running(database, spec=spec), factories.make_model(spec=spec)
+    queue_driver.succeed(database, attempt, model)
+    job_id = queue_driver.submit(database, kind="evaluate", spec=factories.make_evaluate_spec(model.id))
 
     html = client.get(f"/jobs/{job_id}?tab=input").text
 
@@ -48,7 +48,7 @@ def test_an_evaluation_shows_the_dataset_of_its_model(client: httpx.Client, data
 def test_the_images_of_a_job_are_those_that_the_api_names(
     client: httpx.Client, database: Database, part: str
 ) -> None:
-    job_id = factories.submitted(database, spec=factories.make_spec(dataset="digits", seed=3))
+    job_id = queue_driver.submit(database, spec=factories.make_spec(dataset="digits", seed=3))
     named = "training" if part == "unknown" else part
     listed = client.get(f"/v1/jobs/{job_id}/images?part={named}&count=60").json()
 
@@ -61,7 +61,7 @@ def test_the_images_of_a_job_are_those_that_the_api_names(
 
 def test_a_dataset_that_is_not_there_is_explained(client: httpx.Client, database: Database) -> None:
     here, gone = (
-        client.get(f"/jobs/{factories.submitted(database, spec=factories.make_spec(dataset=name))}?tab=input")
+        client.get(f"/jobs/{queue_driver.submit(database, spec=factories.make_spec(dataset=name))}?tab=input")
         for name in ("mnist", "gone")
     )
 

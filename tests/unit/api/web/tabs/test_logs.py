@@ -1,32 +1,24 @@
 """The tab `logs`: the lines of attempts, filtered."""
 
-from datetime import UTC, datetime
-
 import httpx
 import pytest
 
 from shared.db.engine import Database
 from shared.schemas import LogLevel
-from shared.store import attempts, job_logs
-from shared.store.job_logs import Line
-from shared.store.transitions import AttemptId
-from tests.support import factories
+from tests.support import queue_driver
+from tests.support.factories import make_line
+from tests.support.queue_driver import AttemptId
 
 
 @pytest.fixture
 def attempt(database: Database) -> AttemptId:
     """The second attempt of a job; the first has logged 600 lines, the second a warning."""
-    first = factories.running(database)
-    database.write(lambda session: attempts.release(session, first))
-    second = factories.claimed(database, first.job_id).attempt
-    many = [line(number, LogLevel.INFO, f"line {number}") for number in range(1, 601)]
-    warning = [line(1, LogLevel.WARNING, "the last one")]
-    database.write(lambda session: job_logs.append(session, {first: many, second: warning}))
+    first = queue_driver.running(database)
+    queue_driver.release(database, first)
+    second = queue_driver.claim(database, first.job_id).attempt
+    queue_driver.log(database, first, [make_line(number) for number in range(1, 601)])
+    queue_driver.log(database, second, [make_line(level=LogLevel.WARNING, message="the last one")])
     return second
-
-
-def line(number: int, level: LogLevel, message: str) -> Line:
-    return Line(number, datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC), level, message, {"n": number})
 
 
 def shown(client: httpx.Client, attempt: AttemptId, query: str = "") -> int:

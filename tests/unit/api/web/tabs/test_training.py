@@ -8,7 +8,7 @@ import pytest
 
 from shared.db.engine import Database
 from shared.lifecycle import JobKind
-from tests.support import factories
+from tests.support import factories, queue_driver
 
 
 def show(client: httpx.Client, job_id: UUID, query: str = "") -> str:
@@ -23,8 +23,8 @@ def overlaid(html: str) -> list[str]:
 
 
 def test_without_a_script_the_curves_are_there(client: httpx.Client, database: Database) -> None:
-    attempt = factories.running(database)
-    factories.record(database, attempt, 3)
+    attempt = queue_driver.running(database)
+    queue_driver.record(database, attempt, 3)
     html = show(client, attempt.job_id)
     points = re.findall(r'<polyline[^>]* points="([^"]+)"', html)
     assert [len(curve.split()) for curve in points] == [6, 6, 3, 3, 3, 3]
@@ -33,8 +33,8 @@ def test_without_a_script_the_curves_are_there(client: httpx.Client, database: D
 
 
 def test_a_part_has_the_newest_epochs_only(client: httpx.Client, database: Database) -> None:
-    attempt = factories.running(database, spec=factories.make_spec(epochs=30))
-    factories.record(database, attempt, 25)
+    attempt = queue_driver.running(database, spec=factories.make_spec(epochs=30))
+    queue_driver.record(database, attempt, 25)
     html = show(client, attempt.job_id, "&part=live")
     assert re.findall(r'<tr data-key="(\d+)">', html) == [str(epoch) for epoch in range(25, 15, -1)]
     assert "The newest 10 of 25" in html
@@ -46,10 +46,10 @@ def test_other_training_jobs_are_overlaid_and_what_is_none_is_left_out(
     client: httpx.Client, database: Database
 ) -> None:
     model = factories.make_model()
-    own = factories.running(database)
-    factories.succeed(database, own, model)
-    others = [factories.submitted(database) for _ in range(5)]
-    evaluation = factories.submitted(
+    own = queue_driver.running(database)
+    queue_driver.succeed(database, own, model)
+    others = [queue_driver.submit(database) for _ in range(5)]
+    evaluation = queue_driver.submit(
         database, kind=JobKind.EVALUATE, spec=factories.make_evaluate_spec(model.id)
     )
     unknown = UUID(int=7)
@@ -62,15 +62,15 @@ def test_other_training_jobs_are_overlaid_and_what_is_none_is_left_out(
 def test_the_page_follows_all_jobs_only_if_another_one_may_change(
     client: httpx.Client, database: Database
 ) -> None:
-    own = factories.running(database)
-    finished, _ = factories.succeeded(database)
+    own = queue_driver.running(database)
+    finished, _ = queue_driver.succeeded(database)
     assert f'content="/v1/jobs/{own.job_id}/stream"' in show(client, own.job_id, f"&with={finished}")
     assert 'content="/v1/stream"' in show(client, finished, f"&with={own.job_id}")
 
 
 @pytest.mark.parametrize("state", ["queued", "failed"])
 def test_a_job_without_epochs_says_why(client: httpx.Client, database: Database, state: str) -> None:
-    queued, failed = factories.submitted(database), factories.failed(database)
+    queued, failed = queue_driver.submit(database), queue_driver.failed(database)
     words = {"queued": "no worker of its queue is online", "failed": "ended before its first epoch"}
     assert words[state] in show(client, queued if state == "queued" else failed)
 
@@ -78,8 +78,8 @@ def test_a_job_without_epochs_says_why(client: httpx.Client, database: Database,
 def test_an_evaluation_has_no_curves_and_shows_its_results_first(
     client: httpx.Client, database: Database
 ) -> None:
-    _, model = factories.succeeded(database)
-    job_id = factories.submitted(database, kind=JobKind.EVALUATE, spec=factories.make_evaluate_spec(model.id))
+    _, model = queue_driver.succeeded(database)
+    job_id = queue_driver.submit(database, kind=JobKind.EVALUATE, spec=factories.make_evaluate_spec(model.id))
     assert "This job trains nothing" in show(client, job_id)
     assert "training.js" not in show(client, job_id)
     assert '<section class="tab" id="evaluation"' in client.get(f"/jobs/{job_id}").text
