@@ -1,7 +1,9 @@
 """An API that is too old for its database uses it no more, and says so to everyone who asks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +18,12 @@ from tests.support.servers import running_app
 from tests.support.waiting import wait_until
 
 PATHS = ("/v1/jobs", "/v1/stream", "/metrics")
+
+
+@pytest.fixture
+def database_url(tmp_path: Path, new_sqlite: Callable[[Path], str]) -> str:
+    """A database of the test's own: the API of other tests would see the floor of the shared one too."""
+    return new_sqlite(tmp_path)
 
 
 @pytest.fixture
@@ -49,6 +57,17 @@ def test_requests_are_refused_while_the_database_needs_a_newer_version(
         assert "needs Trainshed 99.0.0 or later" in page.text
         assert client.get("/livez").status_code == 200
     wait_until(lambda: client.get(job).status_code == 200, "the API works again")
+
+
+def test_it_is_not_ready_with_a_database_that_needs_a_newer_version(
+    client: httpx.Client, database: Database
+) -> None:
+    with raised_floor(database):
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    check = answer.json()["checks"]["migrations"]
+    needs = f"the database needs Trainshed 99.0.0 or later, and this is {version('trainshed')}: install that"
+    assert check == {"ok": False, "detail": needs}
 
 
 def test_an_outage_changes_nothing(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from api.background import SharedCall
 from api.http.auth import OPEN
 from shared.db.engine import Database
 from shared.settings import Settings
-from tests.support.databases import newer_schema, other_schema, raised_floor
+from tests.support.databases import newer_schema, other_schema
 from tests.support.queue_driver import submit
 from tests.support.servers import RedisServer, running_app
 from tests.support.waiting import wait_until
@@ -151,17 +151,6 @@ def test_it_is_not_ready_with_the_schema_of_a_version_before_0_1_0(
     assert answer.status_code == 503
     says = "the schema is that of an older version: install 0.1.0 and migrate first"
     assert answer.json()["checks"]["migrations"] == {"ok": False, "detail": says}
-
-
-def test_it_is_not_ready_with_a_database_that_needs_a_newer_version(
-    api: httpx.Client, database: Database
-) -> None:
-    with raised_floor(database):
-        answer = api.get("/readyz")
-    assert answer.status_code == 503
-    check = answer.json()["checks"]["migrations"]
-    needs = f"the database needs Trainshed 99.0.0 or later, and this is {version('trainshed')}: install that"
-    assert check == {"ok": False, "detail": needs}
 
 
 def test_it_is_not_ready_without_a_database_and_does_not_show_its_password(settings: Settings) -> None:
