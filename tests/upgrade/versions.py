@@ -5,7 +5,6 @@ dependencies are not this checkout's is tried with those that it would get by an
 """
 
 import re
-import tarfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from shutil import copy2
 from subprocess import CalledProcessError
+from zipfile import ZipFile
 
 from shared.db.migrating import CODE_VERSION
 from tests.support.git import git
@@ -113,9 +113,9 @@ def _first_with_heading(root: Path, version: str) -> str:
 
 def install_release(release: Release, folder: Path, root: Path = ROOT) -> Path:
     """Install a release into a folder; return the folder."""
-    archive = git("-C", root, "archive", release.commit)
-    with tarfile.open(fileobj=BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
+    archive = git("-C", root, "archive", "--format=zip", release.commit)
+    with ZipFile(BytesIO(archive)) as files:
+        files.extractall(folder)
     stated = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["version"]
     assert stated == release.version, f"{release} says that it is {stated}"
     _add_metadata(folder, release.version)
