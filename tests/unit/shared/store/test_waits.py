@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -45,15 +46,14 @@ def test_a_position_is_counted_up_to_the_maximum(database: Database, monkeypatch
 
 def test_a_job_waits_for_an_online_worker_of_its_queue(database: Database) -> None:
     job_id = queue_driver.submit(database)
-    for number, overrides in enumerate(
-        (
-            {"queues": ["gpu"]},
-            {"state": WorkerState.DRAINING},
-            {"state": WorkerState.STOPPED},
-            {"heartbeat_at": database_now(-99)},
-        )
-    ):
-        registry.worker(database, id=f"worker-{number}", **overrides)  # type: ignore[arg-type]
+    others: tuple[dict[str, Any], ...] = (
+        {"queues": ["gpu"]},
+        {"state": WorkerState.DRAINING},
+        {"state": WorkerState.STOPPED},
+        {"heartbeat_at": database_now(-99)},
+    )
+    for number, overrides in enumerate(others):
+        registry.worker(database, id=f"worker-{number}", **overrides)
         assert _waiting(database, job_id).waiting_for == WaitingFor.NO_WORKER_ONLINE
     registry.worker(database, id="good", queues=["gpu", "default"])
     assert _waiting(database, job_id).waiting_for is None
