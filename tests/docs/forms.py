@@ -145,8 +145,12 @@ def _is_alike(shown: str, actual: str, ids: Ids | None) -> bool:
         return False
     if ids is None or ELLIPSIS in shown:
         return True
-    pairs = zip(re.findall(_ID, shown), re.findall(_ID, actual), strict=True)
-    return all(_bind(one, other, ids) for one, other in pairs)
+    return all(_bind(one, other, ids) for one, other in zip(_ids(shown), _ids(actual), strict=True))
+
+
+def _ids(text: str) -> list[str]:
+    """Return the ids of a text: what is one for `normalized`, not the digits behind the point of a number."""
+    return [found[0] for found in _PATTERN.finditer(text) if found.lastindex == 1]
 
 
 def _bind(shown: str, actual: str, ids: Ids) -> bool:

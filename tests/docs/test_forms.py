@@ -104,3 +104,8 @@ def test_an_id_stands_for_the_same_one_everywhere() -> None:
     assert found(f"job {ID}", f"job {OTHER}", ids) == ""
     assert "another one before" in found(f"job {ID}", f"job {THIRD}", ids)
     assert "answer.id is" in found(json.dumps({"id": ID}), json.dumps({"id": THIRD}), ids)
+
+
+@pytest.mark.parametrize("checksum", ["7", "28734651", "2873465123"])
+def test_the_digits_of_a_number_are_no_id(checksum: str) -> None:
+    assert found('etag: "13.2873465123"', f'etag: "13.{checksum}"') == ""
