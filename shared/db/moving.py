@@ -180,7 +180,7 @@ class Moving:
         return Batch(connection, after, upto, self._known)
 
     def _move_jobs(self) -> None:
-        size, done, jobs = _FIRST_BATCH, 0, 0
+        size, moved, done, jobs = _FIRST_BATCH, 0, 0, 0
 
         def count(connection: Connection) -> None:
             nonlocal done, jobs
@@ -191,7 +191,6 @@ class Moving:
             nonlocal moved
             moved = self._move_some(connection, size)
 
-        moved = 0
         self._transact(count)
         self._progress("jobs", done, jobs)
         while done < jobs:

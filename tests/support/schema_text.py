@@ -9,7 +9,7 @@ import sys
 from textwrap import fill
 
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from shared.db.tables import Base
 
@@ -18,14 +18,14 @@ _WIDTH = 108
 
 def schema_text() -> str:
     """Return the CREATE statements of all tables, each followed by those of its indexes, for PostgreSQL."""
-    dialect = postgresql.dialect()
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     preparer = dialect.identifier_preparer
     # so that the text serves SQLite too
-    preparer.reserved_words = preparer.reserved_words | sqlite.dialect().identifier_preparer.reserved_words
+    preparer.reserved_words = preparer.reserved_words | sqlite.base.SQLiteIdentifierPreparer.reserved_words
     paragraphs = []
     for table in Base.metadata.sorted_tables:
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        created = [CreateTable(table), *map(CreateIndex, indexes)]
+        created: list[ExecutableDDLElement] = [CreateTable(table), *map(CreateIndex, indexes)]
         paragraphs.append("\n".join(_wrapped(str(each.compile(dialect=dialect))) for each in created))
     return "\n\n".join(paragraphs)
 

@@ -1,9 +1,6 @@
 """The rows of 0.1.0 are moved into the tables of 0.2.0, whatever interrupts that, and while nobody looks."""
 
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,32 +19,13 @@ from shared.db.floor import VersionOutdated
 from shared.db.moving import DatabaseInUse, RowsMissing
 from tests.support import old_rows
 from tests.support.databases import open_database, trigger_definitions
+from tests.support.killed_migration import kill_migration
 from tests.support.servers import PostgresServer
 
 JOBS = 23
 AGAIN = "run `trainshed migrate` again"
 # the tables whose rows are others afterwards
 NEW = {"alembic_version", "version_floor", "queues"}
-# is killed when it is about to commit its n-th transaction
-_KILLED = """
-import os, signal, sys
-from sqlalchemy import Engine, event
-from shared.db import moving
-from shared.db.engine import Database
-
-left = int(sys.argv[2])
-
-def count(_connection):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-event.listen(Engine, "commit", count)
-moving._FIRST_BATCH = moving._MAX_BATCH = 4
-moving._BATCH_S = 1000.0
-Database(sys.argv[1]).migrate()
-"""
 _KILLS = (9, 1, 2, 3, 4, 2, 5, 4, 8, 9)
 
 Progress = list[tuple[str, int, int]]
@@ -129,8 +107,7 @@ def test_a_move_that_is_killed_ten_times_has_the_same_end(old_url: str) -> None:
     with open_database(old_url) as database:
         before = old_rows.contents(database.engine)
     for commits in _KILLS:
-        ended = subprocess.run([sys.executable, "-c", _KILLED, old_url, str(commits)], check=False)
-        assert ended.returncode == -signal.SIGKILL
+        kill_migration(old_url, commits)
         with open_database(old_url) as database:
             assert database.missing_step() == AGAIN
             assert not inspect(database.engine).has_table("jobs")
