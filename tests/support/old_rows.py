@@ -7,13 +7,27 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from alembic import command
 from sqlalchemy import Connection, Engine, MetaData, Table, insert, select
+
+from shared.db import migrating
+from tests.support.databases import open_database
 
 Rows = list[dict[str, Any]]
 
 _AT = datetime(2026, 11, 28, 12, 0, 0, 123_456, tzinfo=UTC)
 _STATES = ("succeeded", "failed", "queued", "running", "cancelled")
 _EPOCHS = 2
+
+
+def create(url: str, jobs: int) -> str:
+    """Create a database with the tables of before 0.2.0, and so many jobs; return its URL."""
+    with open_database(url) as database:
+        with database.engine.begin() as connection:
+            command.upgrade(migrating._config(connection), migrating._BEFORE_MOVE)
+        with database.engine.begin() as connection:
+            fill(connection, jobs)
+    return url
 
 
 def fill(connection: Connection, jobs: int) -> None:

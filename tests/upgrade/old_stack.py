@@ -21,6 +21,7 @@ _SIZES = {"train_size": STEPS, "validation_size": 20, "evaluation_size": 50, "ba
 _LATER = "2099-01-01T00:00:00Z"
 _PAUSE_S = 0.2
 _END_S = 300.0
+_BUSY = 503
 
 Answers = Mapping[str, Any]
 """JSON, or bytes, by path."""
@@ -171,7 +172,14 @@ class OldStack:
     def _send(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
-        answer = self._http.request(method, path, json=body, headers=headers)
+        """Send a request, again while the database is busy; return the answer."""
+        headers = headers or {"Idempotency-Key": str(uuid4())}
+
+        def answered() -> httpx.Response | None:
+            answer = self._http.request(method, path, json=body, headers=headers)
+            return None if answer.status_code == _BUSY else answer
+
+        answer = wait_until(answered, f"{method} {path} is answered", _END_S)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         return _content(answer)
 

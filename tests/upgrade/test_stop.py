@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 from tests.upgrade.old_stack import OldStack, differences
 from tests.upgrade.rollout import Rollout, readiness
 
-pytestmark = [pytest.mark.upgrade, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.upgrade, pytest.mark.timeout(1_800)]
 
 # at its beginning, among the rows and among the indexes
 _KILLS = (3, 4, 8, 7, 9, 5, 2, 8, 20, 12)

@@ -9,11 +9,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from alembic import command
 from sqlalchemy import inspect, make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from shared.db import floor, migrating, moving, triggers
+from shared.db import floor, moving, triggers
 from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
 from shared.db.moving import DatabaseInUse, RowsMissing
@@ -44,20 +43,10 @@ def old_postgresql_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def filled(url: str) -> str:
-    """Give a database the tables of before the move, and rows."""
-    with open_database(url) as database:
-        with database.engine.begin() as connection:
-            command.upgrade(migrating._config(connection), migrating._BEFORE_MOVE)
-        with database.engine.begin() as connection:
-            old_rows.fill(connection, JOBS)
-    return url
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def old_url(request: pytest.FixtureRequest) -> str:
     """A database with rows in each table of before the move; the test runs once for each kind."""
-    return filled(str(request.getfixturevalue(f"old_{request.param}_url")))
+    return old_rows.create(str(request.getfixturevalue(f"old_{request.param}_url")), JOBS)
 
 
 @pytest.fixture
@@ -153,7 +142,7 @@ def test_a_row_that_refers_to_nothing_is_found_while_the_old_tables_are_complete
 
 
 def test_sqlite_is_refused_while_others_have_it_open(old_sqlite_url: str) -> None:
-    filled(old_sqlite_url)
+    old_rows.create(old_sqlite_url, JOBS)
     with open_database(old_sqlite_url) as database, open_database(old_sqlite_url) as other:
         with other.read_engine.connect() as connection:
             connection.execute(text("SELECT count(*) FROM jobs"))
@@ -169,7 +158,7 @@ def test_sqlite_is_refused_while_others_have_it_open(old_sqlite_url: str) -> Non
 
 
 def test_sqlite_is_nobody_elses_while_rows_are_moved(old_sqlite_url: str) -> None:
-    filled(old_sqlite_url)
+    old_rows.create(old_sqlite_url, JOBS)
     refused = []
 
     def look(*_: object) -> None:
@@ -198,7 +187,7 @@ def test_on_postgresql_programs_that_use_it_are_named(
     old_postgresql_url: str, monkeypatch: pytest.MonkeyPatch, name: str, active_s: float, users: str
 ) -> None:
     monkeypatch.setattr(moving, "_ACTIVE_S", active_s)
-    parts = make_url(filled(old_postgresql_url))
+    parts = make_url(old_rows.create(old_postgresql_url, JOBS))
     with (
         psycopg.connect(
             host=str(parts.query["host"]), user=parts.username, dbname=parts.database, application_name=name

@@ -54,7 +54,7 @@ def test_pausing_and_resuming_are_idempotent(database: Database) -> None:
 def test_a_pause_and_a_limit_do_not_touch_each_other_and_nothing_is_left_of_both(database: Database) -> None:
     def stored() -> tuple[bool, int | None] | None:
         row = database.read(lambda session: session.get(Queue, "default"))
-        return row and (row.paused_at is not None, row.max_running)
+        return (row.paused_at is not None, row.max_running) if row else None
 
     def limit(max_running: int | None) -> None:
         database.write(lambda session: limits.limit_queue(session, "default", max_running))
