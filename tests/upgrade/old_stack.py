@@ -105,9 +105,9 @@ class OldStack:
         for name in ("scheduled", "in a paused queue", "running", "waiting"):
             job = self.get(f"jobs/{self.jobs[name]}")
             answers[name] = {field: job[field] for field in _LASTING if field in job}
-        night = next(queue for queue in self.get("queues")["items"] if queue["name"] == "night")
+        night = next(queue for queue in self.get("queues")["data"] if queue["name"] == "night")
         answers["night"] = {field: night[field] for field in ("paused", "max_running", "queued")}
-        [webhook] = self.get("webhooks")["items"]
+        [webhook] = self.get("webhooks")["data"]
         answers["webhook"] = {name: webhook[name] for name in webhook.keys() - _CHANGING}
         of_ended = {delivery["job_id"]: delivery for delivery in self._deliveries()}
         answers["deliveries"] = {job_id: of_ended[job_id] for job_id in ended if job_id in of_ended}
@@ -137,7 +137,7 @@ class OldStack:
         return self._send("POST", path, body)
 
     def _deliveries(self) -> list[dict[str, Any]]:
-        listed = self.get(f"webhooks/{self._hook}/deliveries?limit=200")["items"]
+        listed = self.get(f"webhooks/{self._hook}/deliveries?limit=200")["data"]
         return [{name: each[name] for name in each.keys() - _CHANGING} for each in listed]
 
     def _epochs(self, name: str) -> int:

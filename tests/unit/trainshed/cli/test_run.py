@@ -147,7 +147,7 @@ def test_migrate_shows_a_bar_in_a_terminal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trainshed.cli.main", "migrate"]
     terminal = Terminal(command, columns=80, environment={"TRAINSHED_DATA_DIR": str(tmp_path)})
     assert terminal.wait() == 0
-    screen = terminal.screen()
+    screen = re.sub(r"\x1b\[[\d;]*m", "", terminal.screen())
     assert re.search(r"Jobs .*100%.* 3/3", screen)
     assert re.search(r"Indexes .*100%", screen)
     assert "The database is up to date." in screen
