@@ -7,6 +7,7 @@ when that time is over, the version is begun anew after a pause, in which all ot
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
@@ -153,11 +154,14 @@ def _create(connection: Connection) -> None:
 
 def _upgrade(engine: Engine, version: str, report: Report, progress: moving.Progress) -> None:
     """Upgrade a schema of some version."""
-    for pending in VERSIONS:
-        if pending > version and pending != _MOVES:
-            _patiently(engine, pending, report, partial(_upgrade_by_one, version=pending))
-        elif pending > version:
-            _move(engine, version, report, progress)
+    # asked before any version: those who still use the database are to notice nothing
+    alone = moving.alone(engine, _MOVES) if version < _MOVES else nullcontext(engine)
+    with alone as own:
+        for pending in VERSIONS:
+            if pending > version and pending != _MOVES:
+                _patiently(own, pending, report, partial(_upgrade_by_one, version=pending))
+            elif pending > version:
+                _move(own, version, report, progress)
 
 
 def _upgrade_by_one(connection: Connection, begun: Begun | None, *, version: str) -> None:
@@ -170,13 +174,12 @@ def _move(engine: Engine, version: str, report: Report, progress: moving.Progres
     plan: Plan = import_module(f"shared.migrations.versions.{_MODULES[_MOVES]}").PLAN
 
     def transact(work: moving.Work) -> None:
-        _patiently(own, _MOVES, report, partial(_in_transaction, work=work))
+        _patiently(engine, _MOVES, report, partial(_in_transaction, work=work))
 
-    with moving.alone(engine, _MOVES) as own:
-        move = moving.Moving(plan, own.dialect.name, transact, progress)
-        if version != plan.half:
-            move.begin()
-        move.go_on(is_newest=_MOVES == CODE_VERSION)
+    move = moving.Moving(plan, engine.dialect.name, transact, progress)
+    if version != plan.half:
+        move.begin()
+    move.go_on(is_newest=_MOVES == CODE_VERSION)
 
 
 def _in_transaction(connection: Connection, begun: Begun | None, *, work: moving.Work) -> None:

@@ -41,7 +41,7 @@ def test_a_stop_keeps_everything(cluster: Cluster, rollout: Rollout, stopped_rel
             assert _NEEDS in rollout.run(command, code=stopped_release, exit_code=code)
         api = rollout.start_api(ROOT)
         half = "the schema is that of an older version: run `trainshed migrate` again"
-        wait_until(lambda: readiness(api) == (503, half), "the API says that it is half moved", 60)
+        wait_until(lambda: readiness(api) == (503, half), "the API says that it is half moved", 300)
         api.program.kill_all()
 
         assert "The database is up to date." in rollout.migrate(ROOT)
