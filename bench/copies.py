@@ -18,7 +18,7 @@ _NUMBERS = {
     "postgresql": "WITH numbers AS "
     "(SELECT generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n)",
 }
-_ID = {"sqlite": "printf('%032x', n)", "postgresql": "lpad(to_hex(n), 32, '0')::uuid"}
+_ID = {"sqlite": "unhex(printf('%032x', n))", "postgresql": "lpad(to_hex(n), 32, '0')::uuid"}
 
 Changes = Mapping[str, str]
 """SQL expressions for the columns in which copies differ; `n` is the number of the copy."""
@@ -47,7 +47,7 @@ def store_copies(
     for numbers in _batches(count):
         with database.engine.begin() as connection:
             for insert in inserts:
-                template = job_id.hex if dialect == "sqlite" else job_id
+                template = job_id.bytes if dialect == "sqlite" else job_id
                 connection.execute(insert, {**numbers, "template": template})
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE" if dialect == "sqlite" else "VACUUM ANALYZE")

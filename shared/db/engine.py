@@ -25,7 +25,7 @@ from tenacity import (
 )
 
 from shared import log
-from shared.db import floor, migrating, postgresql, sqlite
+from shared.db import floor, migrating, moving, postgresql, sqlite
 from shared.db.outages import Outages, is_transient, replace_read_only_connections
 
 T = TypeVar("T")
@@ -154,21 +154,25 @@ class Database:
             reraise=True,
         )(once)
 
-    def migrate(self, report: Callable[[str], object] = _log.warning) -> str:
+    def migrate(
+        self, report: migrating.Report = _log.warning, progress: moving.Progress = lambda *_: None
+    ) -> str:
         """Upgrade the schema to this code's version, unless it is a newer one; return its version then.
 
         A newer schema is left as it is: it only has more. Safe to call from several processes at once, and
-        while others use the database.
+        while others use the database, but for the one migration that moves all rows.
 
         Args:
-            report: told, each few seconds, for whom a migration waits.
+            progress: is told how far that one is.
 
         Raises:
             VersionOutdated: the database needs a newer version of Trainshed.
             UnknownSchema: the schema is that of a version before 0.1.0, or not one of ours.
+            DatabaseInUse: a migration needs the database for itself, and others use it.
             MigrationBlocked: others have held the locks that a migration needs for ten minutes.
         """
-        return self._patiently(partial(migrating.migrate, self.engine, report))
+        self.read_engine.dispose()  # SQLite's file is to be open once
+        return self._patiently(partial(migrating.migrate, self.engine, report, progress))
 
     def missing_step(self) -> str:
         """Return what is to be done before this code can use the schema; empty: nothing, or it is newer."""

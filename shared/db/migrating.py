@@ -7,6 +7,9 @@ when that time is over, the version is begun anew after a pause, in which all ot
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from importlib import import_module
 from importlib.resources import files
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -16,16 +19,21 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from shared.db import floor, postgresql
+from shared.db import floor, moving, postgresql
 from shared.db.event_positions import RAISE_TO_CLOCK
 from shared.db.lock_waits import LockWatch
+from shared.db.moves import Plan
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-VERSIONS = sorted(
-    module.name[:4] for module in files("shared.migrations.versions").iterdir() if module.name[0].isdigit()
-)
+_MODULES = {
+    module.name[:4]: module.name.removesuffix(".py")
+    for module in files("shared.migrations.versions").iterdir()
+    if module.name[0].isdigit()
+}
+
+VERSIONS = sorted(_MODULES)
 """The versions of the schema from that of release 0.1.0 on: four digits each, the number of a migration."""
 
 CODE_VERSION = VERSIONS[-1]
@@ -41,8 +49,19 @@ _MIN_PAUSE_S, _MAX_PAUSE_S = 2.0, 4.0
 _TURN_S = 0.2  # between two looks whether another process still migrates
 _TURN = 0x7261696E  # an arbitrary advisory lock number
 _WAITED = ("55P03", "40P01", "57014")  # no lock in time, a deadlock, cancelled by the watch
+# the version that moves all rows from the tables of 0.1.0 to those of 0.2.0; new databases begin with it
+_MOVES = "0028"
+_BEFORE_MOVE = "0027"
+_HALF = "+"  # ends the version of a schema that is being moved
 _STEP = "run `trainshed migrate`"
+_STEP_AGAIN = f"{_STEP} again"
 _STEP_BEFORE = "install 0.1.0 and migrate first"
+
+
+Report = Callable[[str], object]
+"""Is told, each few seconds, for whom a migration waits."""
+
+Begun = Callable[[Connection], None]
 
 
 class UnknownSchema(SQLAlchemyError):
@@ -62,21 +81,24 @@ def schema_version(connection: Connection) -> str:
 
 def missing_step(version: str) -> str:
     """Return what is to be done before this code can use a schema; empty: nothing, also if it is newer."""
+    if version.endswith(_HALF):
+        return _STEP_AGAIN
     if version in ("", *VERSIONS):
         return "" if version == CODE_VERSION else _STEP
     is_newer = version > CODE_VERSION and re.fullmatch(r"\d{4}", version)
     return "" if is_newer else _STEP_BEFORE
 
 
-def migrate(engine: Engine, report: Callable[[str], object]) -> str:
+def migrate(engine: Engine, report: Report, progress: moving.Progress) -> str:
     """Upgrade the schema to this code's version, unless it is a newer one; return its version then.
 
     Args:
-        report: told, each few seconds, for whom a migration waits.
+        progress: is told how far one is that moves rows.
 
     Raises:
         VersionOutdated: the database needs a newer version of Trainshed.
         UnknownSchema: it is that of a version before 0.1.0, or not one of ours.
+        DatabaseInUse: a migration needs the database for itself, and others use it.
         MigrationBlocked: its locks, or those of another process that migrates, could not be had in time. The
             versions before it are there.
     """
@@ -86,15 +108,15 @@ def migrate(engine: Engine, report: Callable[[str], object]) -> str:
             postgresql.lift_time_limit(connection)
             _take_turn(connection)
         version = _admitted_version(connection)
-        if version < CODE_VERSION:
-            if version and is_postgresql:
-                for pending in VERSIONS[VERSIONS.index(version) + 1 :]:
-                    _upgrade_in_use(engine, pending, report)
-            else:  # nobody uses it yet, or nobody who reads waits
-                _upgrade(_config(connection), "head")
+        if not version:
+            _create(connection)
         if is_postgresql:
+            if version:
+                _upgrade(engine, version, report, progress)
             postgresql.keep_settings(connection)
             connection.exec_driver_sql(RAISE_TO_CLOCK)
+    if version and not is_postgresql:
+        _upgrade(engine, version, report, progress)
     return max(version, CODE_VERSION)
 
 
@@ -122,8 +144,64 @@ def _admitted_version(connection: Connection) -> str:
     return version
 
 
-def _upgrade_in_use(engine: Engine, version: str, report: Callable[[str], object]) -> None:
-    """Upgrade PostgreSQL by one version, whose locks make nobody else wait for long."""
+def _create(connection: Connection) -> None:
+    """Give an empty database its tables, in one transaction: nobody uses it yet."""
+    from alembic import command  # as below
+
+    command.stamp(_config(connection), _BEFORE_MOVE)
+    command.upgrade(_config(connection), "head")
+
+
+def _upgrade(engine: Engine, version: str, report: Report, progress: moving.Progress) -> None:
+    """Upgrade a schema of some version."""
+    # asked before any version: those who still use the database are to notice nothing
+    alone = moving.alone(engine, _MOVES) if version < _MOVES else nullcontext(engine)
+    with alone as own:
+        for pending in VERSIONS:
+            if pending > version and pending != _MOVES:
+                _patiently(own, pending, report, partial(_upgrade_by_one, version=pending))
+            elif pending > version:
+                _move(own, version, report, progress)
+
+
+def _upgrade_by_one(connection: Connection, begun: Begun | None, *, version: str) -> None:
+    from alembic import command  # as below
+
+    command.upgrade(_config(connection, begun=begun), version)
+
+
+def _move(engine: Engine, version: str, report: Report, progress: moving.Progress) -> None:
+    plan: Plan = import_module(f"shared.migrations.versions.{_MODULES[_MOVES]}").PLAN
+
+    def transact(work: moving.Work) -> None:
+        _patiently(engine, _MOVES, report, partial(_in_transaction, work=work))
+
+    move = moving.Moving(plan, engine.dialect.name, transact, progress)
+    if version != plan.half:
+        move.begin()
+    move.go_on(is_newest=_MOVES == CODE_VERSION)
+
+
+def _in_transaction(connection: Connection, begun: Begun | None, *, work: moving.Work) -> None:
+    with connection.begin():
+        if begun is not None:
+            begun(connection)
+        work(connection)
+
+
+def _patiently(
+    engine: Engine, version: str, report: Report, work: Callable[[Connection, Begun | None], None]
+) -> None:
+    """Do a part of a migration; on PostgreSQL its locks make nobody else wait for long.
+
+    Args:
+        work: is called with a connection and with what it calls at the beginning of each transaction, if
+            there is anything.
+    """
+    if engine.dialect.name != "postgresql":
+        with engine.connect() as connection:
+            work(connection, None)
+        return
     with LockWatch(engine, f"migration {version}", report) as watch:
 
         def begun(connection: Connection) -> None:
@@ -133,7 +211,7 @@ def _upgrade_in_use(engine: Engine, version: str, report: Callable[[str], object
 
         def once() -> None:
             with engine.connect() as connection:
-                _upgrade(_config(connection, begun=begun), version)
+                work(connection, begun)
 
         watch.cancel_after(PATIENCE_S)  # what builds an index waits for longer than `lock_timeout`
         try:
@@ -166,9 +244,3 @@ def _config(connection: Connection, **attributes: object) -> "Config":
     config.set_main_option("path_separator", "os")
     config.attributes.update(connection=connection, **attributes)
     return config
-
-
-def _upgrade(config: "Config", version: str) -> None:
-    from alembic import command  # as above
-
-    command.upgrade(config, version)

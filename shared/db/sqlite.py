@@ -1,16 +1,18 @@
 """Connections to SQLite: durable, with one writer at a time."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_S = 1.0
 """How long SQLite waits for another writer; then the transaction is retried while the patience lasts."""
 
 
-def create(url: str, *, reads: bool) -> Engine:
+def create(url: str | URL, *, reads: bool) -> Engine:
     """Return an engine whose connections read, or write.
 
     They are not the same ones: after a PRAGMA that changes what its transactions may do, a connection
@@ -40,3 +42,29 @@ def create(url: str, *, reads: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def create_exclusive(url: URL) -> Engine:
+    """Return an engine that shares the database with nobody from its first transaction on, for a migration.
+
+    It needs to be the only one that has the file open. It checks no foreign keys, and its SQL has a function
+    `as_id`, which turns the digits of a UUID into its bytes.
+    """
+    engine = create(url, reads=False)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.create_function("as_id", 1, _as_id, deterministic=True)
+
+    return engine
+
+
+def _as_id(digits: str | None) -> bytes | None:
+    return None if digits is None else bytes.fromhex(digits)
+
+
+def is_locked(error: DBAPIError) -> bool:
+    """Return whether an error says that others use the database."""
+    return getattr(error.orig, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -4,7 +4,7 @@ Only `shared.store.transitions` changes a job's state; only `shared.store.result
 produced.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Sequence as SqlSequence
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from shared.db.event_positions import SEQUENCE, NextPosition
 from shared.lifecycle import STORED_WORKER_STATES, TERMINAL, EventType, JobKind, JobState, Phase
@@ -58,6 +58,35 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Id(TypeDecorator[UUID]):
+    """A UUID: PostgreSQL's own type, and 16 bytes on SQLite, which has none."""
+
+    impl = Uuid
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[UUID]:
+        """The type of its values."""
+        return UUID
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type of the column."""
+        return dialect.type_descriptor(LargeBinary(16) if dialect.name == "sqlite" else Uuid())
+
+    # not `process_bind_param`, beside which SQLAlchemy would copy the bytes for each value
+    def bind_processor(self, dialect: Dialect) -> Callable[[UUID | None], Any] | None:
+        """Return what converts a value for the driver; None: nothing does."""
+        if dialect.name != "sqlite":
+            return super().bind_processor(dialect)
+        return lambda value: None if value is None else value.bytes
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], UUID | None] | None:
+        """Return what converts a value of the driver; None: nothing does."""
+        if dialect.name != "sqlite":
+            return super().result_processor(dialect, coltype)
+        return lambda value: None if value is None else UUID(bytes=value)
 
 
 class Doubles(TypeDecorator[list[float]]):
@@ -89,7 +118,7 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it from the class)
         datetime: UtcDateTime(),
-        UUID: Uuid(),
+        UUID: Id(),
         float: Double(),
         dict[str, Any]: JSON(),
         dict[str, str]: JSON(),
@@ -305,24 +334,19 @@ class JobTag(Base):
     __table_args__ = (Index("ix_job_tags_tag_job_id", "tag", "job_id"),)
 
 
-class PausedQueue(Base):
-    """A paused queue: its jobs cannot be claimed."""
+class Queue(Base):
+    """A queue that is paused or limited; others have no row."""
 
-    __tablename__ = "paused_queues"
+    __tablename__ = "queues"
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
-    paused_at: Mapped[datetime]
+    paused_at: Mapped[datetime | None]  # its jobs cannot be claimed; NULL: they can
+    max_running: Mapped[int | None]  # how many of its jobs run at the same time; NULL: not limited
 
-
-class QueueLimit(Base):
-    """How many jobs of a queue run at the same time, if that is limited: see `shared.store.limits`."""
-
-    __tablename__ = "queue_limits"
-
-    queue: Mapped[str] = mapped_column(String(64), primary_key=True)
-    max_running: Mapped[int]
-
-    __table_args__ = (CheckConstraint("max_running > 0", name="max_running"),)
+    __table_args__ = (
+        CheckConstraint("max_running > 0", name="max_running"),
+        CheckConstraint("paused_at IS NOT NULL OR max_running IS NOT NULL", name="says_something"),
+    )
 
 
 class Yield(Base):

@@ -42,6 +42,10 @@ _COPIED = (
 )
 
 
+NAMES = ("jobs_transition", "jobs_finished", "jobs_ended")
+"""The triggers, those of 0.1.0 too."""
+
+
 def replace(connection: Connection) -> None:
     """Give the newest schema its triggers, in place of those of the same names; readers go on meanwhile."""
     for statement in statements(connection.dialect.name):
@@ -58,7 +62,7 @@ def statements(dialect: str) -> list[str]:
 
 def _sqlite() -> dict[str, str]:
     changed = " OR ".join(f"OLD.{column.name} IS NOT NEW.{column.name}" for column in _KEPT)
-    outbox = _insert_deliveries("lower(hex(randomblob(16)))", "instr(states, ")
+    outbox = _insert_deliveries("randomblob(16)", "instr(states, ")
     return {
         "jobs_transition": f"""CREATE TRIGGER jobs_transition BEFORE UPDATE OF state ON jobs
             WHEN OLD.state <> NEW.state AND NOT (

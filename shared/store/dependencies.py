@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import Uuid, func, literal, select, update
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.bulk_insert import insert_rows
-from shared.db.tables import Base, Job, JobDependency
+from shared.db.tables import Base, Id, Job, JobDependency
 from shared.errors import JobNotFound, ModelNotFound, PredecessorFailed, TooManyWait
 from shared.lifecycle import TERMINAL, JobState
 
@@ -115,7 +115,7 @@ def _depths(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int]:
 
 def _length(session: Session, job_id: UUID) -> int:
     """Return how many unfinished jobs in a row a job waits for, by way of those of the greatest depth."""
-    chain = select(literal(job_id, Uuid()).label("job_id"), literal(0).label("length")).cte(
+    chain = select(literal(job_id, Id()).label("job_id"), literal(0).label("length")).cte(
         "chain", recursive=True
     )
     before = (

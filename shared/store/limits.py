@@ -1,6 +1,6 @@
 """Limits: how many jobs of a queue, and of an API key, run at the same time; they may change at any time.
 
-No claim exceeds a limit after its change was committed. A claim reads `queue_limits`, so on PostgreSQL it
+No claim exceeds a limit after its change was committed. A claim reads `queues`, so on PostgreSQL it
 holds a lock on that table until it is committed; who changes a limit waits for that lock, and so for all
 claims that do not know of the change. While any limit is set, claims are made one after another, since each
 counts the jobs that run. SQLite has one writer at a time anyway.
@@ -22,11 +22,12 @@ from sqlalchemy import (
     select,
     text,
     union_all,
+    update,
 )
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now
-from shared.db.tables import IS_RUNNING, ApiKey, Job, QueueLimit
+from shared.db.tables import IS_RUNNING, ApiKey, Job, Queue
 from shared.db.upserts import upsert
 from shared.schemas import WaitingFor
 from shared.store import places
@@ -34,7 +35,8 @@ from shared.store import places
 _IS_LIMITED = ApiKey.max_running.is_not(None)
 
 ARE_SET: ColumnElement[bool] = (
-    select(QueueLimit.queue).exists() | select(ApiKey.id).where(_IS_LIMITED).exists()
+    select(Queue.name).where(Queue.max_running.is_not(None)).exists()
+    | select(ApiKey.id).where(_IS_LIMITED).exists()
 )
 """SQL for whether any limit is set."""
 
@@ -46,9 +48,11 @@ def limit_queue(session: Session, queue: str, max_running: int | None) -> None:
     """
     lock_for_change(session)
     if max_running is None:
-        session.execute(delete(QueueLimit).where(QueueLimit.queue == queue))
+        of_queue = Queue.name == queue
+        session.execute(delete(Queue).where(of_queue, Queue.paused_at.is_(None)))
+        session.execute(update(Queue).where(of_queue).values(max_running=None))
     else:
-        upsert(session, QueueLimit, {"queue": queue, "max_running": max_running})
+        upsert(session, Queue, {"name": queue, "max_running": max_running})
 
 
 def lock_for_change(session: Session) -> None:
@@ -68,7 +72,7 @@ def _lock(session: Session, mode: str) -> None:
     if session.get_bind().dialect.name == "postgresql":
         # a process that was suspended in a claim holds its lock for up to 10 s: then this is tried again
         session.execute(text("SET LOCAL lock_timeout = '2s'"))
-        session.execute(text(f"LOCK TABLE queue_limits IN {mode} MODE"))
+        session.execute(text(f"LOCK TABLE queues IN {mode} MODE"))
         session.execute(text("SET LOCAL lock_timeout = DEFAULT"))
 
 
@@ -142,9 +146,7 @@ def let_start(queue: BindParameter[str]) -> tuple[ColumnElement[bool], ...]:
 def _is_full(queue: str | BindParameter[str]) -> ColumnElement[bool]:
     """SQL for whether as many jobs of a queue run as may run."""
     running = select(func.count()).where(IS_RUNNING, Job.queue == queue).scalar_subquery()
-    return (
-        select(QueueLimit.queue).where(QueueLimit.queue == queue, QueueLimit.max_running <= running).exists()
-    )
+    return select(Queue.name).where(Queue.name == queue, Queue.max_running <= running).exists()
 
 
 def _full_keys() -> Select[UUID]:

@@ -15,7 +15,7 @@ from sqlalchemy import BindParameter, ColumnElement, Select, UnaryExpression, bi
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now
-from shared.db.tables import IS_QUEUED, Job, PausedQueue
+from shared.db.tables import IS_QUEUED, Job, Queue
 from shared.schemas import Priority
 from shared.settings import Settings
 
@@ -79,7 +79,12 @@ def waiting(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
 
 def due(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
     """Return a SELECT of the jobs of a queue that can start now: none while the queue is paused."""
-    return waiting(queue, now=now).where(~select(PausedQueue.name).where(PausedQueue.name == queue).exists())
+    return waiting(queue, now=now).where(~is_paused(queue))
+
+
+def is_paused(queue: str | BindParameter[str]) -> ColumnElement[bool]:
+    """Return SQL for whether a queue is paused."""
+    return select(Queue.name).where(Queue.name == queue, Queue.paused_at.is_not(None)).exists()
 
 
 IS_BEFORE: ColumnElement[bool] = (

@@ -8,13 +8,13 @@ from math import ceil, inf
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import Row, Select, TableValuedAlias, case, delete, func, select
+from sqlalchemy import Row, Select, TableValuedAlias, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.clock import Now, database_now
-from shared.db.tables import Job, PausedQueue, QueueLimit, Worker
-from shared.db.upserts import insert_or_ignore
+from shared.db.tables import Job, Queue, Worker
+from shared.db.upserts import upsert
 from shared.lifecycle import JobState, WorkerState
 from shared.schemas import QUEUE_PATTERN, Priority
 from shared.store import workers
@@ -58,23 +58,19 @@ def page(
         after: the key of the last queue of the page before; None: from the beginning.
         limit: None: no limit.
     """
-    paused_queues = paused(session)
-    limits = {limit.queue: limit.max_running for limit in session.scalars(select(QueueLimit))}
+    stored = {queue.name: queue for queue in session.scalars(select(Queue))}
     services = {row.queue: row for row in session.execute(_services(session, now))}
     loads: dict[str, list[Row[Any]]] = defaultdict(list)
     for load in session.execute(_loads(now)):
         loads[load.queue].append(load)
-    names = sorted({*named, *paused_queues, *limits, *services, *loads})
+    names = sorted({*named, *stored, *services, *loads})
     wanted = [name for name in names if after is None or (name,) > after][:limit]
-    return [
-        ((name,), _queue(name, loads[name], services.get(name), name in paused_queues, limits.get(name)))
-        for name in wanted
-    ]
+    return [((name,), _queue(name, loads[name], services.get(name), stored.get(name))) for name in wanted]
 
 
 def paused(session: Session) -> set[str]:
     """Return the names of the paused queues."""
-    return set(session.scalars(select(PausedQueue.name)))
+    return set(session.scalars(select(Queue.name).where(Queue.paused_at.is_not(None))))
 
 
 def get(session: Session, name: str, *, now: Now = database_now) -> schemas.Queue:
@@ -126,24 +122,20 @@ def _loads(now: Now) -> Select[*tuple[Any, ...]]:
 
 
 def _queue(
-    name: str,
-    loads: Sequence[Row[Any]],
-    service: Row[Any] | None,
-    paused: bool,
-    max_running: int | None,
+    name: str, loads: Sequence[Row[Any]], service: Row[Any] | None, stored: Queue | None
 ) -> schemas.Queue:
     queued = [load for load in loads if load.state == JobState.QUEUED]
     ages = [load.read_at - load.oldest for load in queued]
     by_priority = {load.priority: load.jobs for load in queued}
     return schemas.Queue(
         name=name,
-        paused=paused,
+        paused=stored is not None and stored.paused_at is not None,
         queued={priority: by_priority.get(priority, 0) for priority in Priority},
         oldest_waiting_s=max(max(ages), timedelta()).total_seconds() if ages else None,
         running=sum(load.jobs for load in loads if load.state == JobState.RUNNING),
         workers=service.workers if service else 0,
         slots=service.slots if service else 0,
-        max_running=max_running,
+        max_running=stored.max_running if stored else None,
     )
 
 
@@ -162,9 +154,11 @@ def load(queue: schemas.Queue) -> schemas.QueueLoad:
 
 def pause(session: Session, queue: str, *, now: Now = database_now) -> None:
     """Pause a queue: its jobs cannot be claimed; running ones continue. Idempotent."""
-    insert_or_ignore(session, PausedQueue, {"name": queue, "paused_at": now()})
+    upsert(session, Queue, {"name": queue, "paused_at": now()}, may_replace=Queue.paused_at.is_(None))
 
 
 def resume(session: Session, queue: str) -> None:
     """Resume a paused queue. Idempotent."""
-    session.execute(delete(PausedQueue).where(PausedQueue.name == queue))
+    of_queue = Queue.name == queue
+    session.execute(delete(Queue).where(of_queue, Queue.max_running.is_(None)))
+    session.execute(update(Queue).where(of_queue).values(paused_at=None))

@@ -65,7 +65,9 @@ def _ids(session: Session, column: InstrumentedAttribute[UUID], reference: str) 
     first, last = (UUID(digits.ljust(_DIGITS, filler)) for filler in "0f")
     begin = select(column).where(column.between(first, last)).order_by(column.desc())
     newest = select(column.label("id")).order_by(column.desc()).limit(_SEARCHED).subquery()
-    text = func.replace(cast(newest.c.id, String), "-", "")  # SQLite stores it without hyphens
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    # SQLite stores bytes, and its LIKE knows no case
+    text = func.hex(newest.c.id) if is_sqlite else func.replace(cast(newest.c.id, String), "-", "")
     end = select(newest.c.id).where(text.like(f"%{digits}"))
     found: set[UUID] = set()
     for statement in (begin, end):

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, sel
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now, seconds_between
-from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_UNFINISHED, Job, PausedQueue
+from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_UNFINISHED, Job
 from shared.schemas import MAX_POSITION, WaitingFor
 from shared.store import limits, places, queues
 from shared.store.queues import Slots
@@ -89,7 +89,7 @@ _LAST_ENDED = (
 
 @lru_cache
 def _state(now: Now) -> Select[Any]:
-    is_paused = select(PausedQueue.name).where(PausedQueue.name == bindparam("of_queue")).exists()
+    is_paused = places.is_paused(bindparam("of_queue"))
     mean_s = select(func.avg(_LAST_ENDED.c.duration_s)).scalar_subquery()
     return select(is_paused.label("is_paused"), now().label("at"), mean_s.label("mean_s"))
 

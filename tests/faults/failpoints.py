@@ -110,6 +110,11 @@ def install(folder: Path) -> None:
     event.listen(Session, "after_commit", listener.after_commit)
 
 
+def _id(value: bytes | str) -> UUID:
+    """Return an id as a statement has it: bytes on SQLite, a text in PostgreSQL's JSON."""
+    return UUID(bytes=value) if isinstance(value, bytes) else UUID(value)
+
+
 class _Listener:
     """Listener to SQLAlchemy's events that notes what each thread's transaction writes."""
 
@@ -131,7 +136,7 @@ class _Listener:
     ) -> None:
         if statement.startswith(f"INSERT INTO {JobEvent.__tablename__} "):
             events = _rows(statement, values)
-            self._noted.extend((event["type"], str(UUID(event["job_id"]))) for event in events)
+            self._noted.extend((event["type"], str(_id(event["job_id"]))) for event in events)
         if statement.startswith("UPDATE jobs SET lease_expires_at="):
             self._noted.append(("renewed", ""))
 

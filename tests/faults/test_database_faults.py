@@ -263,7 +263,7 @@ def test_sqlite_keeps_every_acknowledged_commit_of_a_killed_writer(sqlite_url: s
         acknowledged |= set(killed_writer(context, sqlite_url, 1 + kill % 7, 0.001 * (kill % 10)))
     connection = sqlite3.connect(tmp_path / "trainshed.db")
     [[verdict]] = connection.execute("PRAGMA integrity_check").fetchall()
-    stored = {UUID(row[0]) for row in connection.execute("SELECT id FROM jobs")}
+    stored = {UUID(bytes=row[0]) for row in connection.execute("SELECT id FROM jobs")}
     connection.close()
     assert verdict == "ok"
     assert acknowledged <= stored

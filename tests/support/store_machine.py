@@ -33,8 +33,8 @@ from shared.db.tables import (
     IdempotencyKey,
     Job,
     Model,
+    Queue,
     QueueClock,
-    QueueLimit,
     ShareClock,
     Worker,
 )
@@ -462,7 +462,7 @@ def _progress(epoch: int, shape: str) -> Progress:
 
 def _start_again(session: Session, keys: Sequence[api_keys.NewApiKey], now: FrozenClock) -> None:
     """Delete all rows; store idle workers and API keys."""
-    for table in (IdempotencyKey, QueueClock, ShareClock, QueueLimit, ApiKey, Worker, Model, Job):
+    for table in (IdempotencyKey, QueueClock, ShareClock, Queue, ApiKey, Worker, Model, Job):
         session.execute(delete(table))
     for key in keys:
         api_keys.create(session, key, name="a key", scope=Scope.SUBMIT)

@@ -48,6 +48,7 @@ USERS_OF_THE_QUEUE = {
     "tests/support/fakes.py": "a clock in place of the database's has the type of its columns",
     "tests/support/queue_driver.py": "the driver",
     "tests/support/registry.py": "stores what stands beside jobs",
+    "tests/support/schema_text.py": "prints the tables as SQL",
     "tests/support/store_machine.py": "tests the store",
     "tests/support/store_model.py": "tests the store",
     "tests/support/stored.py": "reads what is stored",

@@ -22,8 +22,14 @@ _LEASES = {"lease_s": 15.0, "heartbeat_s": 3.0}
 
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the last release's code."""
-    return _installed(last_release, tmp_path_factory)
+    """The folder of the last release's code, if an upgrade from it is rolled out."""
+    return _installed(last_release, tmp_path_factory, by_a_stop=False)
+
+
+@pytest.fixture(scope="session")
+def stopped_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the last release's code, if all of its processes are stopped before an upgrade."""
+    return _installed(last_release, tmp_path_factory, by_a_stop=True)
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +38,17 @@ def release_of_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _installed(partial(last_release, version=r"0\.1\.0"), tmp_path_factory)
 
 
-def _installed(find: Callable[[], Release], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _installed(
+    find: Callable[[], Release], tmp_path_factory: pytest.TempPathFactory, *, by_a_stop: bool | None = None
+) -> Path:
     try:
         release = find()
     except NoRelease as error:
         if os.environ.get("CI") == "true" and not error.is_expected:
             pytest.fail(str(error))
         pytest.skip(str(error))
+    if by_a_stop not in (None, release.is_left_by_a_stop):
+        pytest.skip(f"an upgrade from {release.version} is {'rolled out' if by_a_stop else 'a stop'}")
     return install_release(release, tmp_path_factory.mktemp("release"))
 
 
@@ -49,14 +59,29 @@ def next_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, postgres_server: PostgresServer, redis: RedisServer) -> Iterator[Cluster]:
-    """A cluster without processes, on an empty database, which has no schema."""
+def postgresql_without_schema(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
     name = f"upgrade_{uuid4().hex}"
     postgres_server.execute(f"CREATE DATABASE {name}")
-    urls = {"database_url": postgres_server.url(name), "redis_url": redis.url}
-    with Cluster(tmp_path, Settings(**fast_settings(data_dir=tmp_path, **urls, **_LEASES))) as cluster:
-        yield cluster
+    yield postgres_server.url(name)
     postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_without_schema(tmp_path: Path) -> str:
+    """The URL of an SQLite database that is not there yet."""
+    return f"sqlite:///{tmp_path}/trainshed.db"
+
+
+@pytest.fixture(params=["postgresql"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer) -> Iterator[Cluster]:
+    """A cluster without processes, on an empty database, which has no schema."""
+    url = request.getfixturevalue(f"{request.param}_without_schema")
+    settings = fast_settings(
+        data_dir=tmp_path, database_url=url, redis_url=redis.url, webhooks_allow_private=True, **_LEASES
+    )
+    with Cluster(tmp_path, Settings(**settings)) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -62,6 +62,15 @@ class Rollout:
             self.wait_for(self.start_worker(code))
             self._retire_worker(old)
 
+    def kill_all(self) -> None:
+        """Kill every API and worker, and all that they have started."""
+        for api in self._apis:
+            self.switch.remove(("127.0.0.1", api.port))
+            api.program.kill_all()
+        for worker in self._workers:
+            worker.kill_all()
+        self._apis, self._workers = [], []
+
     def start_api(self, code: Path) -> Api:
         """Start an API; it gets no requests."""
         port = find_free("127.0.0.1")

@@ -14,9 +14,13 @@ from shutil import copy2
 from subprocess import CalledProcessError
 from zipfile import ZipFile
 
+from shared.db import floor
 from shared.db.migrating import CODE_VERSION
 from tests.support.git import git
 from tests.support.paths import ROOT
+
+FIRST_OF_ITS_TABLES = "0.2.0"
+"""The release that is reached by a stop, since its migration moves all rows; later ones are rolled out."""
 
 NEXT_SCHEMA = "9001"
 NEXT_VERSION = "99.0.0"
@@ -73,6 +77,11 @@ class Release:
 
     version: str
     commit: str
+
+    @property
+    def is_left_by_a_stop(self) -> bool:
+        """Whether all of its processes are stopped before an upgrade to this checkout."""
+        return floor.numbers(self.version) < floor.numbers(FIRST_OF_ITS_TABLES)
 
 
 def last_release(root: Path = ROOT, version: str = r"\d+\.\d+\.\d+") -> Release:

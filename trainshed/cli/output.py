@@ -91,6 +91,27 @@ def say(text: str, style: str = "") -> None:
     console.print(Text(printable(text, allowed="\n\t"), style), soft_wrap=not console.is_terminal)
 
 
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Yield a function that shows, on stderr, how much of a task is done; None outside a terminal."""
+    console = Console(file=sys.stderr, highlight=False)
+    if not console.is_terminal:
+        yield None
+        return
+    # imported here, since one command needs it
+    from rich.progress import MofNCompleteColumn, Progress, TaskID
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(subject: str, done: int, total: int) -> None:
+            if subject not in tasks:
+                tasks[subject] = bars.add_task(subject.capitalize(), total=total)
+            bars.update(tasks[subject], completed=done, total=total)
+
+        yield show
+
+
 def write_json(document: BaseModel | Sequence[BaseModel] | Mapping[str, object]) -> None:
     """Write one JSON document to stdout."""
     if isinstance(document, BaseModel):

@@ -19,7 +19,7 @@ from trainshed.cli import options
 from trainshed.cli.demo import run_demo
 from trainshed.cli.exit_codes import ExitCode
 from trainshed.cli.formatting import program
-from trainshed.cli.output import confirm, say, show, write_json
+from trainshed.cli.output import confirm, progress_bar, say, show, write_json
 from trainshed.errors import UsageError
 from trainshed.local import database, ports
 from trainshed.local.extras import require
@@ -114,10 +114,17 @@ def worker(
 
 
 def migrate(as_json: options.Json = False) -> None:
-    """Migrate the database's schema to this version; a newer one is left as it is."""
+    """Migrate the database's schema to this version; a newer one is left as it is.
+
+    From 0.1.0, stop the API and the workers first: all rows are moved. After an interruption, run it again.
+    """
     require("server")
-    # with --json, stderr has one document and nothing else
-    done = database.migrate(get_settings()) if as_json else database.migrate(get_settings(), say)
+    settings = get_settings()
+    if as_json:  # stderr has one document and nothing else
+        done = database.migrate(settings)
+    else:
+        with progress_bar() as progress:
+            done = database.migrate(settings, say, progress)
     confirm({"migrated": True}, done, as_json=as_json)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from shared.lifecycle import WorkerState
@@ -12,10 +13,22 @@ if TYPE_CHECKING:
     from shared.db.engine import Database
 
 
-def migrate(settings: Settings, report: Callable[[str], object] = lambda _: None) -> str:
+_LINE_S = 5.0
+
+Progress = Callable[[str, int, int], object]
+"""Is told what is being moved, how much of it has been, and how much there is."""
+
+
+def migrate(
+    settings: Settings,
+    report: Callable[[str], object] = lambda _: None,
+    progress: Progress | None = None,
+) -> str:
     """Migrate the database's schema to this version, unless it is newer; return what there was to do.
 
-    `report` is told, each few seconds, for whom a migration waits.
+    Args:
+        report: told, each few seconds, for whom a migration waits.
+        progress: told how far a migration is that moves rows; without it, `report` is, each few seconds.
 
     Raises:
         UsageError: this version of Trainshed is too old for the database.
@@ -30,7 +43,7 @@ def migrate(settings: Settings, report: Callable[[str], object] = lambda _: None
 
     try:
         with opened(settings) as database:
-            version = database.migrate(report)
+            version = database.migrate(report, progress or _lines(report))
     except VersionOutdated as error:
         raise UsageError(str(error)) from error
     except (SQLAlchemyError, CommandError, ImportError, OSError, ValueError) as error:
@@ -41,6 +54,19 @@ def migrate(settings: Settings, report: Callable[[str], object] = lambda _: None
     if version > CODE_VERSION:
         return f"The schema is of a newer version ({version}, not {CODE_VERSION}), and was left as it is."
     return "The database is up to date."
+
+
+def _lines(report: Callable[[str], object]) -> Progress:
+    """Return progress that is reported at most once in some seconds."""
+    next_at = 0.0
+
+    def show(subject: str, done: int, total: int) -> None:
+        nonlocal next_at
+        if total and monotonic() >= next_at:
+            next_at = monotonic() + _LINE_S
+            report(f"moving {subject} into the new tables: {done:,} of {total:,}")
+
+    return show
 
 
 def require_version(settings: Settings) -> None:

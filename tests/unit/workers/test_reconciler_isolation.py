@@ -17,7 +17,7 @@ from workers.reconciler import Reconciler
 
 _POISON = {
     "sqlite": [
-        "CREATE TRIGGER poison BEFORE UPDATE OF state ON jobs WHEN OLD.id = '{id.hex}' "
+        "CREATE TRIGGER poison BEFORE UPDATE OF state ON jobs WHEN OLD.id = x'{id.hex}' "
         "BEGIN SELECT RAISE(ABORT, 'poisoned'); END"
     ],
     "postgresql": [

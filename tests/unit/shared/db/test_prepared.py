@@ -19,7 +19,7 @@ from tests.support.fakes import FrozenClock
 from tests.support.queue_driver import submit
 from tests.support.statements import recorded_statements
 
-_EVENTS, _JOBS, _PAUSED = (Base.metadata.tables[name] for name in ("job_events", "jobs", "paused_queues"))
+_EVENTS, _JOBS, _PAUSED = (Base.metadata.tables[name] for name in ("job_events", "jobs", "queues"))
 
 
 def _row(name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from shared.db.tables import Base
 from tests.support.fakes import FrozenClock
 from tests.support.servers import PostgresServer
 
-_PAUSED = Base.metadata.tables["paused_queues"]
+_PAUSED = Base.metadata.tables["queues"]
 _INSERT = Prepared(insert(_PAUSED))
 _DELETE = Prepared(delete(_PAUSED).where(_PAUSED.c.name == bindparam("of_name")))
 
@@ -84,7 +84,7 @@ def test_an_error_is_raised_by_the_commit_and_nothing_is_stored(
         _INSERT.execute(session, _row("first"))
         _INSERT.execute_many(session, rows)
 
-    with pytest.raises(IntegrityError, match="paused_queues"):
+    with pytest.raises(IntegrityError, match="queues"):
         database.write(work)
     database.write(lambda session: _INSERT.execute(session, _row("next")))
     assert database.read(_names) == ["next"]
@@ -93,7 +93,7 @@ def test_an_error_is_raised_by_the_commit_and_nothing_is_stored(
 def test_an_error_is_raised_by_the_next_statement(postgresql: Database) -> None:
     def work(session: Session) -> None:
         _INSERT.execute_many(session, [_row("a"), _row("a")])
-        with pytest.raises(IntegrityError, match="paused_queues"):
+        with pytest.raises(IntegrityError, match="queues"):
             _names(session)
         session.rollback()
 

@@ -26,6 +26,7 @@ from tests.support.queue_driver import (
     succeeded,
 )
 from tests.support.registry import webhook, webhook_test
+from tests.support.statements import ON_SQLITE
 from tests.support.stored import set_columns
 
 _MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -66,7 +67,8 @@ _BAD_UPDATES = [
     ("ck_evaluations_predictions", "UPDATE evaluations SET size = size + 1"),
     ("ck_class_results_counts", "UPDATE class_results SET rejected = count"),
     ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
-    ("ck_queue_limits_max_running", "UPDATE queue_limits SET max_running = 0"),
+    ("ck_queues_max_running", "UPDATE queues SET max_running = 0"),
+    ("ck_queues_says_something", "UPDATE queues SET max_running = NULL"),
     ("ck_yields_others", "UPDATE yields SET urgent_id = victim_id"),
     ("ck_webhooks_kind", "UPDATE webhooks SET kind = 'predict'"),
     ("ck_webhook_deliveries_of_job", "UPDATE webhook_deliveries SET state = 'failed'"),
@@ -182,3 +184,15 @@ def test_times_are_read_back_in_utc_with_microseconds(database: Database) -> Non
     row = _row(database, set_columns(database, job_id, **values))
     assert (row["created_at"], row["created_at"].utcoffset()) == (_MOMENT, timedelta(0))
     assert row["started_at"] is None
+
+
+@ON_SQLITE
+def test_an_id_is_16_bytes_on_sqlite_also_one_that_a_trigger_draws(database: Database) -> None:
+    webhook(database)
+    job_id = cancelled(database)
+    stored = text(
+        "SELECT jobs.id, typeof(deliveries.id), length(deliveries.id), deliveries.job_id = jobs.id "
+        "FROM jobs, webhook_deliveries AS deliveries"
+    )
+    row = database.read(lambda session: session.execute(stored).one())
+    assert tuple(row) == (job_id.bytes, "blob", 16, 1)

@@ -77,7 +77,7 @@ def _statements(engine: Engine) -> Iterator[list[str]]:
     """Migrate a database that is in use; yield the statements of each version."""
     seen: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
-    migrating.migrate(engine, lambda _: None)
+    migrating.migrate(engine, lambda _: None, lambda *_: None)
     versions: list[list[str]] = [[]]
     for statement in seen:
         versions[-1].append(statement)
@@ -91,7 +91,9 @@ def test_no_migration_stops_those_who_write(empty_postgresql: Database) -> None:
     with empty_postgresql.engine.begin() as connection:
         command.upgrade(migrating._config(connection), baseline)
     found = [violations(version) for version in _statements(empty_postgresql.engine)]
-    assert found == [[]] * len(later)
+    at = later.index(migrating._MOVES)
+    del found[at : at + 2]  # which needs the database for itself, and sets the version twice
+    assert found == [[]] * (len(later) - 1)
 
 
 @pytest.mark.parametrize(("create", "count"), [("op.create_index", 1), ("indexes.create", 0)])

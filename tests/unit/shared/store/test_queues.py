@@ -6,10 +6,10 @@ import pytest
 
 from shared import schemas
 from shared.db.engine import Database
-from shared.db.tables import PausedQueue
+from shared.db.tables import Queue
 from shared.lifecycle import WorkerState
 from shared.schemas import Priority
-from shared.store import queues, workers
+from shared.store import limits, queues, workers
 from tests.support import factories, queue_driver, registry
 
 
@@ -45,10 +45,30 @@ def test_a_running_job_of_a_paused_queue_continues(database: Database) -> None:
 def test_pausing_and_resuming_are_idempotent(database: Database) -> None:
     for _ in range(2):
         _pause(database)
-    assert database.read(lambda session: session.get(PausedQueue, "default")) is not None
+    assert database.read(lambda session: session.get(Queue, "default")) is not None
     for _ in range(2):
         _resume(database)
-    assert database.read(lambda session: session.get(PausedQueue, "default")) is None
+    assert database.read(lambda session: session.get(Queue, "default")) is None
+
+
+def test_a_pause_and_a_limit_do_not_touch_each_other_and_nothing_is_left_of_both(database: Database) -> None:
+    def stored() -> tuple[bool, int | None] | None:
+        row = database.read(lambda session: session.get(Queue, "default"))
+        return (row.paused_at is not None, row.max_running) if row else None
+
+    def limit(max_running: int | None) -> None:
+        database.write(lambda session: limits.limit_queue(session, "default", max_running))
+
+    limit(2)
+    _pause(database)
+    assert stored() == (True, 2)
+    limit(None)
+    assert stored() == (True, None)
+    limit(3)
+    _resume(database)
+    assert stored() == (False, 3)
+    limit(None)
+    assert stored() is None
 
 
 def test_a_draining_worker_claims_nothing_and_others_do(database: Database) -> None:

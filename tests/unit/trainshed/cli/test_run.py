@@ -1,6 +1,7 @@
 """The commands that run something on this host. (`up` and `demo`: tests/e2e.)"""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -14,9 +15,11 @@ import pytest
 
 from shared.db.engine import Database
 from shared.settings import Settings
+from tests.support import old_rows
 from tests.support.command_line import CommandLine
 from tests.support.databases import migrate, newer_schema, open_database, other_schema, raised_floor
 from tests.support.servers import NO_TLS
+from tests.support.terminals import Terminal
 from tests.support.waiting import wait_until
 from trainshed import Client
 from trainshed.local import ports
@@ -126,6 +129,28 @@ def test_the_migrate_command_creates_the_database(
     assert cli.run("migrate").stderr == "The database is up to date.\n"
     assert json.loads(cli.run("migrate", "--json").stdout) == {"migrated": True}
     assert (tmp_path / "trainshed.db").exists()
+
+
+def test_migrate_says_how_much_it_has_moved(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSHED_DATA_DIR", str(tmp_path))
+    old_rows.create(f"sqlite:///{tmp_path}/trainshed.db", jobs=3)
+    said = cli.run("migrate").stderr.splitlines()
+    assert said[0] == "moving jobs into the new tables: 0 of 3"
+    assert said[-1] == "The database is up to date."
+
+
+@pytest.mark.slow
+def test_migrate_shows_a_bar_in_a_terminal(tmp_path: Path) -> None:
+    old_rows.create(f"sqlite:///{tmp_path}/trainshed.db", jobs=3)
+    command = [sys.executable, "-m", "trainshed.cli.main", "migrate"]
+    terminal = Terminal(command, columns=80, environment={"TRAINSHED_DATA_DIR": str(tmp_path)})
+    assert terminal.wait() == 0
+    screen = re.sub(r"\x1b\[[\d;]*m", "", terminal.screen())
+    assert re.search(r"Jobs .*100%.* 3/3", screen)
+    assert re.search(r"Indexes .*100%", screen)
+    assert "The database is up to date." in screen
 
 
 def test_migrate_leaves_a_newer_schema_as_it_is_and_says_so(

@@ -78,16 +78,16 @@ def test_a_schema_that_is_missing(settings: Settings, found: Found, tmp_path: Pa
     assert (severity, advice) == ("error", "run `trainshed migrate`")
 
 
-def test_a_schema_of_a_version_before_0_1_0(
-    settings: Settings, found: Found, database: Database, database_url: str
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [("0020", "install 0.1.0 and migrate first"), ("0027+", "run `trainshed migrate` again")],
+)
+def test_a_schema_of_a_version_before_0_1_0_or_half_moved(
+    settings: Settings, found: Found, database: Database, database_url: str, version: str, advice: str
 ) -> None:
-    with other_schema(database):
+    with other_schema(database, version):
         findings = found(database_check.check, at(settings, database_url))
-    assert findings[-1] == (
-        "error",
-        "it has no schema, or that of another version",
-        "install 0.1.0 and migrate first",
-    )
+    assert findings[-1] == ("error", "it has no schema, or that of another version", advice)
 
 
 def test_a_database_that_needs_a_newer_version(settings: Settings, found: Found, sqlite_url: str) -> None:

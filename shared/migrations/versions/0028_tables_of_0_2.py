@@ -1,0 +1,504 @@
+"""The tables of release 0.2.0, into which `shared.db.moving` moves the rows of 0.1.0.
+
+A new database gets them at once. `python -m tests.support.schema_text` prints the text, for as long as 0.2.0
+is not released.
+"""
+
+from alembic import op
+
+from shared.db.event_positions import SEQUENCE
+from shared.db.moves import OF_JOBS, Batch, Copy, Plan, statements
+
+revision = "0028"
+down_revision = "0027"
+branch_labels = None
+depends_on = None
+
+# a line that is indented twice goes on the one before
+_SCHEMA = """
+CREATE TABLE api_keys (
+    id UUID NOT NULL,
+    name VARCHAR(200) NOT NULL,
+    sha256 VARCHAR(64) NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
+    revoked_at TIMESTAMP WITH TIME ZONE,
+    scope VARCHAR(16) NOT NULL,
+    weight DOUBLE PRECISION DEFAULT 1 NOT NULL,
+    max_running INTEGER,
+    team VARCHAR(64),
+    may_urgent BOOLEAN DEFAULT false NOT NULL,
+    CONSTRAINT pk_api_keys PRIMARY KEY (id),
+    CONSTRAINT ck_api_keys_scope CHECK (scope IN ('admin', 'read', 'submit')),
+    CONSTRAINT uq_api_keys_sha256 UNIQUE (sha256)
+)
+CREATE INDEX ix_api_keys_max_running ON api_keys (max_running) WHERE max_running IS NOT NULL
+
+CREATE TABLE idempotency_keys (
+    "key" VARCHAR(292) NOT NULL,
+    request_sha256 VARCHAR(64) NOT NULL,
+    job_id UUID NOT NULL,
+    sweep_id UUID,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_idempotency_keys PRIMARY KEY ("key")
+)
+CREATE INDEX ix_idempotency_keys_job_id ON idempotency_keys (job_id)
+
+CREATE TABLE jobs (
+    id UUID NOT NULL,
+    kind VARCHAR(16) NOT NULL,
+    state VARCHAR(16) NOT NULL,
+    phase VARCHAR(32),
+    spec JSON NOT NULL,
+    name VARCHAR(200),
+    tags JSON NOT NULL,
+    queue VARCHAR(64) NOT NULL,
+    priority VARCHAR(16) NOT NULL,
+    retry_of UUID,
+    model_id UUID,
+    sweep_id UUID,
+    share VARCHAR(128),
+    api_key_id UUID,
+    request_id VARCHAR(128),
+    traceparent VARCHAR(55),
+    version INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    crashes INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    max_runtime_s DOUBLE PRECISION,
+    lease_owner VARCHAR(200),
+    lease_expires_at TIMESTAMP WITH TIME ZONE,
+    place DOUBLE PRECISION DEFAULT 0 NOT NULL,
+    scheduled_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    earliest_at TIMESTAMP WITH TIME ZONE,
+    waits_for INTEGER DEFAULT 0 NOT NULL,
+    has_dependents BOOLEAN DEFAULT false NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE,
+    finished_at TIMESTAMP WITH TIME ZONE,
+    duration_s DOUBLE PRECISION,
+    cancel_requested_at TIMESTAMP WITH TIME ZONE,
+    next_epoch INTEGER NOT NULL,
+    loss DOUBLE PRECISION,
+    accuracy DOUBLE PRECISION,
+    val_loss DOUBLE PRECISION,
+    val_accuracy DOUBLE PRECISION,
+    evaluation_accuracy DOUBLE PRECISION,
+    error_code VARCHAR(64),
+    error_message TEXT,
+    CONSTRAINT pk_jobs PRIMARY KEY (id),
+    CONSTRAINT ck_jobs_kind CHECK (kind IN ('evaluate', 'train')),
+    CONSTRAINT ck_jobs_state CHECK (state IN ('cancelled', 'failed', 'queued', 'running', 'succeeded')),
+    CONSTRAINT ck_jobs_phase CHECK (phase IS NULL OR phase IN ('building_model', 'evaluating',
+        'loading_data', 'saving', 'training')),
+    CONSTRAINT ck_jobs_priority CHECK (priority IN ('high', 'low', 'normal', 'urgent')),
+    CONSTRAINT ck_jobs_terminal_has_finished_at CHECK ((state IN ('cancelled', 'failed', 'succeeded')) =
+        (finished_at IS NOT NULL)),
+    CONSTRAINT ck_jobs_running_has_lease CHECK ((state = 'running') = (lease_expires_at IS NOT NULL)),
+    CONSTRAINT ck_jobs_running_has_owner CHECK ((state = 'running') = (lease_owner IS NOT NULL)),
+    CONSTRAINT ck_jobs_phase_while_running CHECK (state = 'running' OR phase IS NULL),
+    CONSTRAINT ck_jobs_failed_has_error CHECK ((state = 'failed') = (error_code IS NOT NULL)),
+    CONSTRAINT ck_jobs_succeeded_has_model CHECK (state <> 'succeeded' OR model_id IS NOT NULL),
+    CONSTRAINT ck_jobs_ran_has_attempt CHECK (state IN ('queued', 'cancelled') OR attempt > 0),
+    CONSTRAINT ck_jobs_counts CHECK (version > 0 AND attempt >= 0 AND next_epoch >= 0),
+    CONSTRAINT ck_jobs_failure_counts CHECK (failures >= 0 AND crashes >= 0 AND max_attempts > 0),
+    CONSTRAINT fk_jobs_retry_of FOREIGN KEY(retry_of) REFERENCES jobs (id) ON DELETE SET NULL
+)
+CREATE INDEX ix_jobs_by_created_at ON jobs (created_at, id, state, kind, queue, name)
+CREATE INDEX ix_jobs_by_duration_s ON jobs (duration_s, id, state, kind, queue, name)
+CREATE INDEX ix_jobs_by_evaluation_accuracy ON jobs (evaluation_accuracy, id, state, kind, queue, name)
+CREATE INDEX ix_jobs_by_key ON jobs (api_key_id, created_at, id) WHERE api_key_id IS NOT NULL
+CREATE INDEX ix_jobs_by_sweep ON jobs (sweep_id, state, evaluation_accuracy, val_accuracy, val_loss,
+        accuracy, loss, id) WHERE sweep_id IS NOT NULL
+CREATE INDEX ix_jobs_by_val_accuracy ON jobs (val_accuracy, id, state, kind, queue, name)
+CREATE INDEX ix_jobs_finished_at ON jobs (finished_at, state) WHERE finished_at IS NOT NULL
+CREATE INDEX ix_jobs_lease ON jobs (lease_expires_at) WHERE state = 'running'
+CREATE INDEX ix_jobs_model_id ON jobs (model_id)
+CREATE INDEX ix_jobs_next ON jobs (queue, place, id, scheduled_at) WHERE state = 'queued'
+CREATE INDEX ix_jobs_next_of_key ON jobs (queue, api_key_id, place, id, scheduled_at) WHERE state = 'queued'
+CREATE INDEX ix_jobs_owner ON jobs (lease_owner) WHERE state = 'running'
+CREATE INDEX ix_jobs_retry_of ON jobs (retry_of)
+CREATE INDEX ix_jobs_share ON jobs (state, queue, share, created_at) WHERE state IN ('queued', 'running')
+CREATE INDEX ix_jobs_started_at ON jobs (started_at) WHERE started_at IS NOT NULL
+CREATE INDEX ix_jobs_state_queue_priority ON jobs (state, queue, priority, place, id, scheduled_at,
+        created_at)
+
+CREATE TABLE queue_clocks (
+    queue VARCHAR(64) NOT NULL,
+    priority VARCHAR(16) NOT NULL,
+    place DOUBLE PRECISION NOT NULL,
+    served DOUBLE PRECISION NOT NULL,
+    last DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_queue_clocks PRIMARY KEY (queue, priority)
+)
+
+CREATE TABLE queues (
+    name VARCHAR(64) NOT NULL,
+    paused_at TIMESTAMP WITH TIME ZONE,
+    max_running INTEGER,
+    CONSTRAINT pk_queues PRIMARY KEY (name),
+    CONSTRAINT ck_queues_max_running CHECK (max_running > 0),
+    CONSTRAINT ck_queues_says_something CHECK (paused_at IS NOT NULL OR max_running IS NOT NULL)
+)
+
+CREATE TABLE share_clocks (
+    queue VARCHAR(64) NOT NULL,
+    priority VARCHAR(16) NOT NULL,
+    share VARCHAR(128) NOT NULL,
+    next DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_share_clocks PRIMARY KEY (queue, priority, share)
+)
+
+CREATE TABLE sweeps (
+    id UUID NOT NULL,
+    name VARCHAR(200),
+    request JSON NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_sweeps PRIMARY KEY (id)
+)
+CREATE INDEX ix_sweeps_created_at_id ON sweeps (created_at, id)
+
+CREATE TABLE version_floor (
+    id INTEGER NOT NULL,
+    version VARCHAR(32) NOT NULL,
+    CONSTRAINT pk_version_floor PRIMARY KEY (id),
+    CONSTRAINT ck_version_floor_one_row CHECK (id = 1)
+)
+
+CREATE TABLE webhooks (
+    id UUID NOT NULL,
+    url TEXT NOT NULL,
+    secret VARCHAR(128) NOT NULL,
+    description VARCHAR(200),
+    queue VARCHAR(64),
+    kind VARCHAR(16),
+    states JSON NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    disabled_at TIMESTAMP WITH TIME ZONE,
+    paused_at TIMESTAMP WITH TIME ZONE,
+    previous_secret VARCHAR(128),
+    previous_secret_until TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_webhooks PRIMARY KEY (id),
+    CONSTRAINT ck_webhooks_kind CHECK (kind IS NULL OR kind IN ('evaluate', 'train'))
+)
+
+CREATE TABLE workers (
+    id VARCHAR(200) NOT NULL,
+    host VARCHAR(200) NOT NULL,
+    pid INTEGER NOT NULL,
+    queues JSON NOT NULL,
+    devices JSON NOT NULL,
+    slots INTEGER NOT NULL,
+    versions JSON NOT NULL,
+    boot_id VARCHAR(64),
+    state VARCHAR(16) NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    heartbeat_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    lost_after_s DOUBLE PRECISION,
+    memory_bytes BIGINT,
+    CONSTRAINT pk_workers PRIMARY KEY (id),
+    CONSTRAINT ck_workers_state CHECK (state IN ('draining', 'online', 'stopped'))
+)
+CREATE INDEX ix_workers_state_heartbeat_at ON workers (state, heartbeat_at, lost_after_s)
+
+CREATE TABLE attempts (
+    job_id UUID NOT NULL,
+    number INTEGER NOT NULL,
+    worker VARCHAR(200) NOT NULL,
+    device VARCHAR(200) NOT NULL,
+    versions JSON NOT NULL,
+    boot_id VARCHAR(64),
+    started_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    finished_at TIMESTAMP WITH TIME ZONE,
+    outcome VARCHAR(16),
+    error_code VARCHAR(64),
+    error_message TEXT,
+    CONSTRAINT pk_attempts PRIMARY KEY (job_id, number),
+    CONSTRAINT ck_attempts_finished_has_outcome CHECK ((outcome IS NULL) = (finished_at IS NULL)),
+    CONSTRAINT fk_attempts_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_attempts_unsuccessful ON attempts (finished_at, outcome) WHERE outcome IN ('failed', 'lost')
+CREATE INDEX ix_attempts_worker_job_id ON attempts (worker, job_id)
+CREATE INDEX ix_attempts_worker_started_at ON attempts (worker, started_at, job_id, number)
+
+CREATE TABLE checkpoints (
+    job_id UUID NOT NULL,
+    next_epoch INTEGER NOT NULL,
+    state BYTEA NOT NULL,
+    sha256 VARCHAR(64) NOT NULL,
+    CONSTRAINT pk_checkpoints PRIMARY KEY (job_id),
+    CONSTRAINT fk_checkpoints_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+
+CREATE TABLE ended_predecessors (
+    job_id UUID NOT NULL,
+    CONSTRAINT pk_ended_predecessors PRIMARY KEY (job_id),
+    CONSTRAINT fk_ended_predecessors_job_id FOREIGN KEY(job_id) REFERENCES jobs (id)
+)
+
+CREATE TABLE epochs (
+    job_id UUID NOT NULL,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    loss DOUBLE PRECISION NOT NULL,
+    accuracy DOUBLE PRECISION NOT NULL,
+    val_loss DOUBLE PRECISION NOT NULL,
+    val_accuracy DOUBLE PRECISION NOT NULL,
+    seconds DOUBLE PRECISION NOT NULL,
+    batch_loss BYTEA NOT NULL,
+    batch_accuracy BYTEA NOT NULL,
+    CONSTRAINT pk_epochs PRIMARY KEY (job_id, epoch),
+    CONSTRAINT fk_epochs_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+
+CREATE TABLE job_dependencies (
+    job_id UUID NOT NULL,
+    after_id UUID NOT NULL,
+    depth INTEGER,
+    CONSTRAINT pk_job_dependencies PRIMARY KEY (job_id, after_id),
+    CONSTRAINT ck_job_dependencies_others CHECK (job_id <> after_id),
+    CONSTRAINT fk_job_dependencies_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE,
+    CONSTRAINT fk_job_dependencies_after_id FOREIGN KEY(after_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_job_dependencies_after_id ON job_dependencies (after_id)
+
+CREATE TABLE job_events (
+    job_id UUID NOT NULL,
+    seq INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    type VARCHAR(32) NOT NULL,
+    attempt INTEGER NOT NULL,
+    data JSON NOT NULL,
+    position BIGINT,
+    CONSTRAINT pk_job_events PRIMARY KEY (job_id, seq),
+    CONSTRAINT ck_job_events_type CHECK (type IN ('cancel_requested', 'cancelled', 'claimed', 'edited',
+        'epochs_recorded', 'failed', 'lease_expired', 'phase_entered', 'released', 'retry_scheduled',
+        'submitted', 'succeeded')),
+    CONSTRAINT fk_job_events_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_job_events_position_job_id_seq ON job_events (position, job_id, seq)
+CREATE UNIQUE INDEX uq_job_events_terminal ON job_events (job_id) WHERE type IN ('cancelled', 'failed',
+        'succeeded')
+
+CREATE TABLE job_logs (
+    job_id UUID NOT NULL,
+    attempt INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    level VARCHAR(16) NOT NULL,
+    message TEXT NOT NULL,
+    fields JSON NOT NULL,
+    CONSTRAINT pk_job_logs PRIMARY KEY (job_id, attempt, number),
+    CONSTRAINT fk_job_logs_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+
+CREATE TABLE job_tags (
+    job_id UUID NOT NULL,
+    tag VARCHAR(64) NOT NULL,
+    CONSTRAINT pk_job_tags PRIMARY KEY (job_id, tag),
+    CONSTRAINT fk_job_tags_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_job_tags_tag_job_id ON job_tags (tag, job_id)
+
+CREATE TABLE models (
+    id UUID NOT NULL,
+    job_id UUID NOT NULL,
+    dataset VARCHAR(64) NOT NULL,
+    spec JSON NOT NULL,
+    parameters INTEGER NOT NULL,
+    layers JSON NOT NULL,
+    weights_sha256 VARCHAR(64) NOT NULL,
+    accuracy DOUBLE PRECISION NOT NULL,
+    description TEXT,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    deleted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_models PRIMARY KEY (id),
+    CONSTRAINT uq_models_job_id UNIQUE (job_id),
+    CONSTRAINT fk_models_job_id FOREIGN KEY(job_id) REFERENCES jobs (id)
+)
+CREATE INDEX ix_models_created_at_id ON models (created_at, id)
+
+CREATE TABLE webhook_deliveries (
+    id UUID NOT NULL,
+    webhook_id UUID NOT NULL,
+    job_id UUID,
+    state VARCHAR(16),
+    name VARCHAR(200),
+    kind VARCHAR(16),
+    queue VARCHAR(64),
+    tags JSON,
+    model_id UUID,
+    accuracy DOUBLE PRECISION,
+    evaluation_accuracy DOUBLE PRECISION,
+    error_code VARCHAR(64),
+    error_message TEXT,
+    duration_s DOUBLE PRECISION,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    next_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    attempts INTEGER NOT NULL,
+    delivered_at TIMESTAMP WITH TIME ZONE,
+    dead_at TIMESTAMP WITH TIME ZONE,
+    last_error TEXT,
+    CONSTRAINT pk_webhook_deliveries PRIMARY KEY (id),
+    CONSTRAINT ck_webhook_deliveries_of_job CHECK ((job_id IS NULL) = (state IS NULL)),
+    CONSTRAINT ck_webhook_deliveries_one_end CHECK (delivered_at IS NULL OR dead_at IS NULL),
+    CONSTRAINT ck_webhook_deliveries_attempts CHECK (attempts >= 0),
+    CONSTRAINT fk_webhook_deliveries_webhook_id FOREIGN KEY(webhook_id) REFERENCES webhooks (id) ON DELETE
+        CASCADE
+)
+CREATE INDEX ix_webhook_deliveries_dead ON webhook_deliveries (webhook_id, dead_at) WHERE dead_at IS NOT
+        NULL
+CREATE INDEX ix_webhook_deliveries_delivered ON webhook_deliveries (webhook_id, delivered_at) WHERE
+        delivered_at IS NOT NULL
+CREATE INDEX ix_webhook_deliveries_pending ON webhook_deliveries (webhook_id, next_at) WHERE delivered_at IS
+        NULL AND dead_at IS NULL
+CREATE INDEX ix_webhook_deliveries_webhook_id_created_at_id ON webhook_deliveries (webhook_id, created_at,
+        id)
+
+CREATE TABLE yields (
+    victim_id UUID NOT NULL,
+    victim_attempt INTEGER NOT NULL,
+    urgent_id UUID NOT NULL,
+    requested_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    yielded_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_yields PRIMARY KEY (victim_id, victim_attempt),
+    CONSTRAINT ck_yields_others CHECK (victim_id <> urgent_id),
+    CONSTRAINT fk_yields_victim_id FOREIGN KEY(victim_id) REFERENCES jobs (id) ON DELETE CASCADE,
+    CONSTRAINT fk_yields_urgent_id FOREIGN KEY(urgent_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_yields_urgent_id ON yields (urgent_id)
+
+CREATE TABLE epoch_weights (
+    job_id UUID NOT NULL,
+    epoch INTEGER NOT NULL,
+    content BYTEA NOT NULL,
+    CONSTRAINT pk_epoch_weights PRIMARY KEY (job_id, epoch),
+    CONSTRAINT fk_epoch_weights_job_id_epoch FOREIGN KEY(job_id, epoch) REFERENCES epochs (job_id, epoch) ON
+        DELETE CASCADE,
+    CONSTRAINT ck_epoch_weights_floats CHECK (length(content) > 0 AND length(content) / 4 * 4 =
+        length(content))
+)
+
+CREATE TABLE evaluations (
+    job_id UUID NOT NULL,
+    model_id UUID NOT NULL,
+    dataset VARCHAR(64) NOT NULL,
+    size INTEGER NOT NULL,
+    threshold DOUBLE PRECISION,
+    loss DOUBLE PRECISION NOT NULL,
+    accuracy DOUBLE PRECISION NOT NULL,
+    rejected INTEGER NOT NULL,
+    predictions BYTEA,
+    CONSTRAINT pk_evaluations PRIMARY KEY (job_id),
+    CONSTRAINT ck_evaluations_predictions CHECK (length(predictions) = 45 * size),
+    CONSTRAINT fk_evaluations_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE,
+    CONSTRAINT fk_evaluations_model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_evaluations_model_id ON evaluations (model_id)
+
+CREATE TABLE model_aliases (
+    alias VARCHAR(64) NOT NULL,
+    model_id UUID NOT NULL,
+    CONSTRAINT pk_model_aliases PRIMARY KEY (alias),
+    CONSTRAINT uq_model_aliases_model_id UNIQUE (model_id),
+    CONSTRAINT fk_model_aliases_model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE CASCADE
+)
+
+CREATE TABLE model_files (
+    model_id UUID NOT NULL,
+    format VARCHAR(16) NOT NULL,
+    sha256 VARCHAR(64) NOT NULL,
+    content BYTEA NOT NULL,
+    CONSTRAINT pk_model_files PRIMARY KEY (model_id, format),
+    CONSTRAINT ck_model_files_format CHECK (format IN ('keras', 'onnx')),
+    CONSTRAINT fk_model_files_model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE CASCADE
+)
+
+CREATE TABLE class_results (
+    job_id UUID NOT NULL,
+    label INTEGER NOT NULL,
+    name VARCHAR(64) NOT NULL,
+    count INTEGER NOT NULL,
+    correct INTEGER NOT NULL,
+    rejected INTEGER NOT NULL,
+    accuracy DOUBLE PRECISION,
+    precision DOUBLE PRECISION,
+    recall DOUBLE PRECISION,
+    f1 DOUBLE PRECISION,
+    CONSTRAINT pk_class_results PRIMARY KEY (job_id, label),
+    CONSTRAINT ck_class_results_counts CHECK (correct + rejected <= count),
+    CONSTRAINT fk_class_results_job_id FOREIGN KEY(job_id) REFERENCES evaluations (job_id) ON DELETE CASCADE
+)
+
+CREATE TABLE confusion (
+    job_id UUID NOT NULL,
+    label INTEGER NOT NULL,
+    predicted INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    CONSTRAINT pk_confusion PRIMARY KEY (job_id, label, predicted),
+    CONSTRAINT fk_confusion_job_id FOREIGN KEY(job_id) REFERENCES evaluations (job_id) ON DELETE CASCADE
+)
+
+CREATE TABLE misclassified (
+    job_id UUID NOT NULL,
+    "index" INTEGER NOT NULL,
+    label INTEGER NOT NULL,
+    predicted INTEGER NOT NULL,
+    probability DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_misclassified PRIMARY KEY (job_id, "index"),
+    CONSTRAINT fk_misclassified_job_id FOREIGN KEY(job_id) REFERENCES evaluations (job_id) ON DELETE CASCADE
+)
+"""
+# each before those that it refers to
+_OLD = (
+    *("epoch_weights", "epochs", "checkpoints", "job_logs", "job_events", "job_tags", "job_dependencies"),
+    *("ended_predecessors", "yields", "attempts", "class_results", "confusion", "misclassified"),
+    *("evaluations", "model_aliases", "model_files", "models", "jobs", "sweeps", "idempotency_keys"),
+    *("webhook_deliveries", "webhooks", "api_keys", "workers", "paused_queues", "queue_limits"),
+    *("queue_clocks", "share_clocks"),
+)
+
+
+def _queues(batch: Batch) -> None:
+    batch.execute(
+        """
+        INSERT INTO new_queues (name, paused_at, max_running)
+        SELECT named.name, paused.paused_at, limited.max_running
+        FROM (SELECT name FROM old_paused_queues UNION SELECT queue FROM old_queue_limits) AS named
+        LEFT JOIN old_paused_queues AS paused ON paused.name = named.name
+        LEFT JOIN old_queue_limits AS limited ON limited.queue = named.name
+        """
+    )
+
+
+_WHOLE = (
+    *("sweeps", "idempotency_keys", "api_keys", "webhooks", "webhook_deliveries", "workers"),
+    *("queue_clocks", "share_clocks", "ended_predecessors", "model_aliases"),
+)
+_OF_JOBS = (
+    *("attempts", "job_dependencies", "job_tags", "job_events", "epochs", "epoch_weights", "checkpoints"),
+    *("models", "evaluations", "class_results", "confusion", "misclassified", "job_logs"),
+)
+PLAN = Plan(
+    version=revision,
+    floor="0.2.0",
+    schema=_SCHEMA,
+    old=_OLD,
+    whole=(*(Copy(table, where="") for table in _WHOLE), _queues),
+    of_jobs=(
+        Copy("jobs", where="id > :after AND id <= :upto"),
+        *map(Copy, _OF_JOBS),
+        Copy("model_files", where=f"model_id IN (SELECT id FROM old_models WHERE {OF_JOBS})"),
+        Copy("yields", where="victim_id > :after AND victim_id <= :upto"),
+    ),
+)
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"CREATE SEQUENCE {SEQUENCE}")
+    for statement in statements(_SCHEMA, connection.dialect.name):
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(f"INSERT INTO version_floor (id, version) VALUES (1, '{PLAN.floor}')")
