@@ -28,7 +28,6 @@ class Recorder:
         raise_if_interrupted: Callable[[], None],
     ) -> None:
         self._database = process.database
-        self._versions = process.info.versions
         self._epochs = claim.spec.get("epochs", 0)
         self._last_logged = claim.checkpoint.next_epoch if claim.checkpoint else 0
         self._pending = pending
@@ -58,7 +57,7 @@ class Recorder:
 
     def data(self, sha256: str) -> None:
         """Note which data the attempt uses; this is written with the next phase."""
-        self._pending.add_versions({**self._versions, "dataset_sha256": sha256})
+        self._pending.add_dataset(sha256)
 
     def check(self) -> None:
         """Note that a step is finished."""

@@ -21,7 +21,7 @@ from shared.errors import (
 )
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, ModelFormat, TrainSpec
-from shared.store import claims, models, places
+from shared.store import claims, environments, models, places
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
 from workers import outcomes
@@ -72,7 +72,11 @@ def claim_next(process: PoolProcess, first: Sequence[str] = ()) -> claims.Claim 
     Args:
         first: queues that are tried before the others of this worker.
     """
-    return None if process.stop.is_set() else process.database.write(_claim(process, first))
+    if process.stop.is_set():
+        return None
+    claim = process.database.write(_claim(process, first))
+    process.registered.set()
+    return claim
 
 
 def _claim(
@@ -88,6 +92,8 @@ def _claim(
         queues = dict.fromkeys([*first, *places.by_next_place(session, settings.queues, now=database_now)])
         claim = partial(claims.claim, worker=process.info, owner=owner, lease_s=settings.lease_s)
         return claim(session, list(queues), before_all=before_all)
+        if not process.registered.is_set():
+            environments.store(session, process.info.versions)
 
     return claim
 

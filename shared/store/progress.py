@@ -3,7 +3,7 @@
 Every write is fenced by the attempt. The UPDATEs are built once: that costs ten times their execution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -55,12 +55,12 @@ class Progress:
     Attributes:
         milestones: in order.
         state: the training's state after the last of the epochs; an attempt that ends its job needs none.
-        versions: what the attempt runs with, if that has become known since.
+        dataset_sha256: the checksum of the attempt's dataset, if that has become known since.
     """
 
     milestones: tuple[Milestone, ...] = ()
     state: bytes | None = None
-    versions: Mapping[str, str] | None = None
+    dataset_sha256: str | None = None
 
     @cached_property
     def epochs(self) -> list[EpochMetrics]:
@@ -111,9 +111,9 @@ class Progress:
 
     def store(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""
-        if self.versions is not None:
+        if self.dataset_sha256 is not None:
             of_attempt = (Attempt.job_id == attempt.job_id, Attempt.number == attempt.number)
-            session.execute(update(Attempt).where(*of_attempt).values(versions=dict(self.versions)))
+            session.execute(update(Attempt).where(*of_attempt).values(dataset_sha256=self.dataset_sha256))
         if self.epochs:
             results.add_epochs(session, attempt.job_id, attempt.number, self.epochs)
             if weights := self.weights:

@@ -155,6 +155,8 @@ def _of_attempts(session: Session, job: Job, events: list[JobEvent]) -> Iterator
     if current != job.attempt or [attempt.number for attempt in attempts] != list(range(1, current + 1)):
         yield f"it was claimed {current} times, counts {job.attempt} attempts, and has {len(attempts)} rows"
     open_ = [attempt.number for attempt in attempts if attempt.outcome is None]
+    if any(attempt.ran_with is None for attempt in attempts):
+        yield "nobody knows what an attempt ran with"
     if open_ and job.state in TERMINAL:
         yield f"attempts {open_} never ended"
     moved_on = max((event.attempt for event in events if event.type == EventType.EPOCHS_RECORDED), default=0)

@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.heartbeat import Heartbeat
 from workers.pending import PendingProgress
-from workers.runner import run_jobs
+from workers.runner import claim_next, run_jobs
 
 T = TypeVar("T")
 
@@ -228,6 +228,7 @@ def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
     job_ids = [submit(process.database, spec=make_spec(epochs=10)) for _ in range(3)]
     commits: list[object] = []
     event.listen(process.database.engine, "commit", commits.append)
+    assert claim_next(process) is None  # stores its environment, once
     with recorded_statements(process.database) as statements:
         run_jobs(process, "default")
     assert len(commits) == 1 + len(job_ids)
