@@ -74,18 +74,19 @@ class Progress:
         return next(entered, None)
 
     def events(self) -> list[NewEvent]:
-        """Return an event for each phase, and one for all epochs between two phases."""
-        events: list[NewEvent] = []
+        """Return the one event that tells of all phases and epochs, each with its time; none without any."""
+        if not self.milestones:
+            return []
+        data: dict[str, Any] = {"phases": [], "epochs": []}
+        return [NewEvent(EventType.PROGRESS, data, self.milestones[-1].age_s, tuple(self._gathered()))]
+
+    def _gathered(self) -> Iterator[tuple[str, dict[str, Any], float]]:
         for each in self.milestones:
             if isinstance(each.reached, Phase):
-                events.append(NewEvent(EventType.PHASE_ENTERED, {"phase": each.reached}, each.age_s))
-                continue
-            continues = bool(events) and events[-1].type == EventType.EPOCHS_RECORDED
-            epochs = events.pop().data["epochs"] if continues else []
-            # without the batches' values, which are in the epochs' rows: they would double what a job stores
-            epochs.append(each.reached.model_dump(mode="json", exclude=_BATCHES))
-            events.append(NewEvent(EventType.EPOCHS_RECORDED, {"epochs": epochs}, each.age_s))
-        return events
+                yield "phases", {"phase": each.reached}, each.age_s
+            else:
+                # without the batches' values, which are in the epoch's row: they would double what is stored
+                yield "epochs", each.reached.model_dump(mode="json", exclude=_BATCHES), each.age_s
 
     @property
     def weights(self) -> dict[int, bytes]:
@@ -147,7 +148,7 @@ def record_progress(
     guards = progress.guards
     if not guards:
         guards, parameters["entered"] = (_IN_OTHER_PHASE,), progress.phase
-    statement = _update_of_record(events[-1].type, guards, lease_s, now)
+    statement = _update_of_record(guards, lease_s, now)
     recorded = apply(session, statement, events, parameters, now=now)
     if recorded is not None:
         progress.store(session, attempt, resumable=True)
@@ -155,12 +156,10 @@ def record_progress(
 
 
 @lru_cache
-def _update_of_record(
-    event: EventType, guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now
-) -> Prepared:
+def _update_of_record(guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now) -> Prepared:
     returning = [URGENT_ID.label("urgent_id")]
     values: dict[str, Any] = {"lease_expires_at": now(lease_s)}
-    return Prepared(update_of(event, *FENCE, *guards, returning=returning, now=now, **values))
+    return Prepared(update_of(EventType.PROGRESS, *FENCE, *guards, returning=returning, now=now, **values))
 
 
 def end_attempt(

@@ -6,11 +6,12 @@ one event, whose sequence number is the job's new version. Events that happened 
 yet are recorded with it, in the same UPDATE: the version rises by their number.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -83,11 +84,14 @@ class NewEvent:
     Attributes:
         data: its details.
         age_s: how many seconds before it is written it happened.
+        gathered: items of lists in its details, in the order in which they happened: the list's name, the
+            item, to which its time `at` is added, and how many seconds before it is written it happened.
     """
 
     type: EventType
     data: dict[str, Any] = field(default_factory=dict)
     age_s: float = 0.0
+    gathered: Sequence[tuple[str, Mapping[str, Any], float]] = ()
 
 
 def change(
@@ -263,22 +267,23 @@ def _update_of_attempt(now: Now) -> Prepared:
 
 
 def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
-    """Return the rows of events; none is earlier than the one before it, unless the database's clock is."""
-    happened = [changed.now - timedelta(seconds=event.age_s) for event in events]
-    in_order = accumulate([changed.last_event_at or happened[0], *happened], max)
-    times = [min(at, changed.now) for at in in_order][1:]
-    first = changed.version - len(events) + 1
-    return [
-        {
-            "job_id": changed.id,
-            "seq": seq,
-            "at": at,
-            "type": event.type,
-            "attempt": changed.attempt,
-            "data": event.data,
-        }
-        for seq, at, event in zip(range(first, changed.version + 1), times, events, strict=True)
-    ]
+    """Return the rows of events; none happens before the one above it, unless the database's clock is set."""
+    latest = changed.last_event_at
+
+    def moment(age_s: float) -> datetime:
+        nonlocal latest
+        at: datetime = changed.now - timedelta(seconds=age_s)
+        latest = at if latest is None else max(at, latest)
+        return min(latest, changed.now)
+
+    rows = []
+    for seq, event in enumerate(events, changed.version - len(events) + 1):
+        lists = defaultdict(list)
+        for name, item, age_s in event.gathered:
+            lists[name].append({**item, "at": f"{moment(age_s):%Y-%m-%dT%H:%M:%S.%fZ}"})
+        row = {"job_id": changed.id, "seq": seq, "at": moment(event.age_s), "type": event.type}
+        rows.append({**row, "attempt": changed.attempt, "data": {**event.data, **lists}})
+    return rows
 
 
 def log_submitted(session: Session, jobs: Mapping[UUID, Mapping[str, Any]], at: datetime) -> None:

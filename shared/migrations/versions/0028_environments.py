@@ -1,4 +1,4 @@
-"""Environments of attempts. A stand-in: it moves no data, and drops what is there."""
+"""Events of progress, and environments of attempts. A stand-in: it moves no data, and drops what is there."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,9 @@ _JOB_ID = "jobs.id"
 
 
 def upgrade() -> None:
+    op.drop_table("job_events")
     op.drop_table("attempts")
+    _create_events()
     op.create_table(
         "environments",
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
@@ -21,6 +23,36 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_environments")),
     )
     _create_attempts()
+
+
+def _create_events() -> None:
+    op.create_table(
+        "job_events",
+        sa.Column("job_id", sa.Uuid(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("type", sa.String(32), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "type IN ('cancel_requested', 'cancelled', 'claimed', 'edited', 'failed', 'lease_expired', "
+            "'progress', 'released', 'retry_scheduled', 'submitted', 'succeeded')",
+            name=op.f("ck_job_events_type"),
+        ),
+        sa.ForeignKeyConstraint(["job_id"], [_JOB_ID], name=op.f("fk_job_events_job_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "seq", name=op.f("pk_job_events")),
+    )
+    op.create_index("ix_job_events_position_job_id_seq", "job_events", ["position", "job_id", "seq"])
+    terminal = sa.text("type IN ('cancelled', 'failed', 'succeeded')")
+    op.create_index(
+        "uq_job_events_terminal",
+        "job_events",
+        ["job_id"],
+        unique=True,
+        sqlite_where=terminal,
+        postgresql_where=terminal,
+    )
 
 
 def _create_attempts() -> None:
