@@ -92,7 +92,8 @@ def read(session: Session, job_id: UUID) -> Timeline:
 
 def _has(name: str) -> ColumnElement[bool]:
     """SQL for whether a list of an event's data has items."""
-    return _EVENT.data[name].as_string() != "[]"
+    has_items: ColumnElement[bool] = _EVENT.data[name].as_string() != "[]"
+    return has_items
 
 
 def epoch_seconds(session: Session, job_id: UUID) -> Sequence[float]:

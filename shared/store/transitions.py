@@ -268,13 +268,14 @@ def _update_of_attempt(now: Now) -> Prepared:
 
 def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
     """Return the rows of events; none happens before the one above it, unless the database's clock is set."""
-    latest = changed.last_event_at
+    now: datetime = changed.now
+    latest: datetime | None = changed.last_event_at
 
     def moment(age_s: float) -> datetime:
         nonlocal latest
-        at: datetime = changed.now - timedelta(seconds=age_s)
+        at = now - timedelta(seconds=age_s)
         latest = at if latest is None else max(at, latest)
-        return min(latest, changed.now)
+        return min(latest, now)
 
     rows = []
     for seq, event in enumerate(events, changed.version - len(events) + 1):

@@ -96,7 +96,7 @@ def test_a_short_job_leaves_four_events_an_attempt_and_no_line(
     submit(database, spec=make_spec(epochs=1))
     run_next(process)
     job_log.close()
-    logged = [record.msg["event"] for record in caplog.records if record.name == REPEATS_EVENTS]
+    logged = [vars(record)["msg"]["event"] for record in caplog.records if record.name == REPEATS_EVENTS]
     assert logged == ["attempt 1 started", "attempt 1 succeeded"], "the worker's own log has them"
     tables = ("jobs", "job_events", "attempts", "job_logs", "environments")
     rows = database.read(stored.all_rows)
