@@ -9,7 +9,7 @@ yet are recorded with it, in the same UPDATE: the version rises by their number.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -84,8 +84,8 @@ class NewEvent:
     Attributes:
         data: its details.
         age_s: how many seconds before it is written it happened.
-        gathered: items of lists in its details, in the order in which they happened: the list's name, the
-            item, to which its time `at` is added, and how many seconds before it is written it happened.
+        gathered: items of lists in its details, in order: the list's name, the item, to which its time `at`
+            is added, and its age.
     """
 
     type: EventType
@@ -250,14 +250,10 @@ def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
 def _finish_attempt(
     session: Session, attempt: AttemptId, outcome: AttemptOutcome, failure: AttemptFailure | None, now: Now
 ) -> None:
-    parameters = {
-        "of_job": attempt.job_id,
-        "of_number": attempt.number,
-        "outcome": outcome,
-        "error_code": failure.code if failure else None,
-        "error_message": failure.message if failure else None,
-    }
-    _update_of_attempt(now).execute(session, parameters)
+    code, message = (failure.code, failure.message) if failure else (None, None)
+    ended = {"outcome": outcome, "error_code": code, "error_message": message}
+    of_attempt = {"of_job": attempt.job_id, "of_number": attempt.number}
+    _update_of_attempt(now).execute(session, {**of_attempt, **ended})
 
 
 @lru_cache
@@ -269,12 +265,11 @@ def _update_of_attempt(now: Now) -> Prepared:
 def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
     """Return the rows of events; none happens before the one above it, unless the database's clock is set."""
     now: datetime = changed.now
-    latest: datetime | None = changed.last_event_at
+    latest = changed.last_event_at or datetime.min.replace(tzinfo=UTC)
 
     def moment(age_s: float) -> datetime:
         nonlocal latest
-        at = now - timedelta(seconds=age_s)
-        latest = at if latest is None else max(at, latest)
+        latest = max(latest, now - timedelta(seconds=age_s))
         return min(latest, now)
 
     rows = []
@@ -283,7 +278,7 @@ def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
         for name, item, age_s in event.gathered:
             lists[name].append({**item, "at": f"{moment(age_s):%Y-%m-%dT%H:%M:%S.%fZ}"})
         row = {"job_id": changed.id, "seq": seq, "at": moment(event.age_s), "type": event.type}
-        rows.append({**row, "attempt": changed.attempt, "data": {**event.data, **lists}})
+        rows.append({**row, "attempt": changed.attempt, "data": event.data | lists})
     return rows
 
 
@@ -291,9 +286,8 @@ def log_submitted(session: Session, jobs: Mapping[UUID, Mapping[str, Any]], at: 
     """Insert the first event of each of these jobs, which are given with the event's data."""
     first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "at": at}
     note_changed(session, jobs)
-    insert_rows(
-        session, _EVENTS, [{"job_id": job_id, "data": data, **first} for job_id, data in jobs.items()]
-    )
+    rows = [{"job_id": job_id, "data": data, **first} for job_id, data in jobs.items()]
+    insert_rows(session, _EVENTS, rows)
 
 
 def note_changed(session: Session, job_ids: Iterable[UUID]) -> None:
