@@ -113,8 +113,11 @@ def claim_next(
     versions: Mapping[str, str] | None = None,
     now: Now = database_now,
 ) -> Claim | None:
-    """Have a worker claim the next job of the queues, by default `default`, or an urgent one before all."""
-    info = make_worker_info(name=worker, **({} if versions is None else {"versions": versions}))
+    """Have a worker claim the next job of the queues, by default `default`, or an urgent one before all.
+
+    What it runs with is stored if `versions` are given, and unknown else.
+    """
+    info = make_worker_info(name=worker, versions=versions or {})
     claim = partial(
         claims.claim,
         queues=queues or ([] if before_all else ["default"]),
@@ -126,7 +129,8 @@ def claim_next(
     )
 
     def work(session: Session) -> Claim | None:
-        environments.store(session, info.versions, now=now)
+        if versions is not None:
+            environments.store(session, versions, now=now)
         return claim(session)
 
     return database.write(work)
