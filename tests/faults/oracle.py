@@ -155,8 +155,6 @@ def _of_attempts(session: Session, job: Job, events: list[JobEvent]) -> Iterator
     attempts = session.scalars(select(Attempt).where(Attempt.job_id == job.id).order_by(Attempt.number)).all()
     if current != job.attempt or [attempt.number for attempt in attempts] != list(range(1, current + 1)):
         yield f"it was claimed {current} times, counts {job.attempt} attempts, and has {len(attempts)} rows"
-    if any(attempt.ran_with is None for attempt in attempts):
-        yield "nobody knows what an attempt ran with"
     open_ = [attempt.number for attempt in attempts if attempt.outcome is None]
     if open_ and job.state in TERMINAL:
         yield f"attempts {open_} never ended"
