@@ -14,6 +14,7 @@ from shared.db.tables import Attempt, Base, Job, JobTag, Sweep
 from shared.lifecycle import TERMINAL, JobKind, JobState
 from shared.schemas import MetricName, Priority
 from shared.schemas.job_requests import DEFAULT_QUEUE
+from shared.store import environments
 from tests.support import factories, registry
 
 FIRST_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,7 +121,7 @@ def _attempt(job: dict[str, Any]) -> dict[str, Any]:
         "number": 1,
         "worker": f"worker-{job['id'].int % _WORKERS}",
         "device": "CPU",
-        "versions": {},
+        "environment": environments.key({}),
         "started_at": job["started_at"],
         "finished_at": ended,
         "outcome": str(job["state"]) if ended else None,

@@ -45,8 +45,7 @@ class EventType(StrEnum):
 
     SUBMITTED = "submitted"
     CLAIMED = "claimed"
-    PHASE_ENTERED = "phase_entered"
-    EPOCHS_RECORDED = "epochs_recorded"
+    PROGRESS = "progress"  # the phases and epochs since the attempt's last write
     CANCEL_REQUESTED = "cancel_requested"
     EDITED = "edited"
     RELEASED = "released"
@@ -76,8 +75,7 @@ _RUNNING = frozenset({JobState.RUNNING})
 EVENTS: dict[EventType, Edge] = {
     EventType.SUBMITTED: Edge(frozenset(), JobState.QUEUED),
     EventType.CLAIMED: Edge(_QUEUED, JobState.RUNNING),
-    EventType.PHASE_ENTERED: Edge(_RUNNING, None),
-    EventType.EPOCHS_RECORDED: Edge(_RUNNING, None),
+    EventType.PROGRESS: Edge(_RUNNING, None),
     EventType.CANCEL_REQUESTED: Edge(_RUNNING, None),
     EventType.EDITED: Edge(frozenset(JobState), None),  # its name or tags
     EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # the worker was stopped, or it has yielded

@@ -33,6 +33,9 @@ _OMITTED_FIELDS = frozenset(
     }
 )
 _AttemptLine = tuple[AttemptId, job_logs.Line]
+REPEATS_EVENTS = "trainshed.events"
+"""The logger of lines that say what a job's events say: they are not stored with the job."""
+
 _LEVELS = tuple(LogLevel)  # the standard library's numbers are 10, 20, ... 50
 
 
@@ -59,7 +62,8 @@ class JobLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a line for writing, if the thread that logs it runs an attempt."""
         context = structlog.contextvars.get_contextvars()
-        if "job_id" not in context or "attempt" not in context or len(self._pending) >= _MAX_PENDING_LINES:
+        is_of_attempt = "job_id" in context and "attempt" in context
+        if not is_of_attempt or record.name == REPEATS_EVENTS or len(self._pending) >= _MAX_PENDING_LINES:
             return
         attempt = AttemptId(UUID(context["job_id"]), context["attempt"])
         if attempt != self._attempt:

@@ -56,15 +56,15 @@ class PendingProgress:
         self._reached: list[_Reached] = []  # appended to without the lock, shortened with it
         self.yields_to: UUID | None = None
         """The urgent job that the attempt is to yield to, as the last write has found."""
-        self._versions: dict[str, str] | None = None
+        self._dataset_sha256: str | None = None
         self._unconfirmed = 0  # how many of the first were sent in a write that was not confirmed
         self._last_epoch: _Reached | None = None
         self._writing = threading.Lock()
         self._written_at = time.monotonic()
 
-    def add_versions(self, versions: dict[str, str]) -> None:
-        """Add what the attempt runs with; this is written with the next phase or epoch."""
-        self._versions = versions
+    def add_dataset(self, sha256: str) -> None:
+        """Add the checksum of the attempt's dataset; this is written with the next phase or epoch."""
+        self._dataset_sha256 = sha256
 
     def add_phase(self, phase: Phase) -> None:
         """Add a phase. It may last long, so the state is read now that the last epoch needs to be written."""
@@ -109,8 +109,8 @@ class PendingProgress:
             if self._unconfirmed:
                 self._write(database)
             self._read_state_or_drop()
-            versions = self._versions
-            result = database.write(lambda session: report(session, _progress(self._reached, versions)))
+            sha256 = self._dataset_sha256
+            result = database.write(lambda session: report(session, _progress(self._reached, sha256)))
             self._reached.clear()
             return result
 
@@ -128,11 +128,11 @@ class PendingProgress:
             return False
         self._unconfirmed = len(batch)
         record = partial(attempts.record, attempt=self._attempt, lease_s=self._lease_s)
-        versions = self._versions
-        progress = partial(_progress, batch, versions)
+        sha256 = self._dataset_sha256
+        progress = partial(_progress, batch, sha256)
         self.yields_to = database.write(lambda session: record(session, progress=progress()))
-        if self._versions is versions:
-            self._versions = None
+        if self._dataset_sha256 is sha256:
+            self._dataset_sha256 = None
         del self._reached[: len(batch)]
         self._unconfirmed = 0
         self._written_at = time.monotonic()
@@ -161,9 +161,9 @@ def _is_complete(batch: Sequence[_Reached]) -> bool:
     return not epochs or epochs[-1].state is not None
 
 
-def _progress(batch: Sequence[_Reached], versions: dict[str, str] | None) -> Progress:
+def _progress(batch: Sequence[_Reached], dataset_sha256: str | None) -> Progress:
     """Return what was reached, with its age at this moment."""
     now = time.monotonic()
     states = [each.state for each in batch if isinstance(each.milestone, EpochMetrics)]
     milestones = tuple(Milestone(each.milestone, now - each.at, each.weights) for each in batch)
-    return Progress(milestones, states[-1] if states else None, versions)
+    return Progress(milestones, states[-1] if states else None, dataset_sha256)

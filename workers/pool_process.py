@@ -59,6 +59,7 @@ class PoolProcess:
         output: what this process prints.
         pulse: shows its parent that it runs.
         stop: set when the worker is being stopped.
+        registered: set once the environment that its attempts name is stored.
     """
 
     settings: Settings
@@ -70,6 +71,7 @@ class PoolProcess:
     output: ProcessOutput
     pulse: Pulse
     stop: threading.Event = field(default_factory=threading.Event)
+    registered: threading.Event = field(default_factory=threading.Event)
 
 
 _current: PoolProcess | None = None

@@ -2,18 +2,13 @@
 
 from collections.abc import Callable
 
-from shared import log
 from shared.errors import YieldRequested
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, MetricName
+from shared.schemas import EpochMetrics
 from shared.store import claims
 from workers.attempt_trace import AttemptTrace
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
-
-_log = log.get_logger(__name__)
-
-_LOGGED_FIELDS = {*MetricName, "seconds"}
 
 
 class Recorder:
@@ -28,9 +23,7 @@ class Recorder:
         raise_if_interrupted: Callable[[], None],
     ) -> None:
         self._database = process.database
-        self._versions = process.info.versions
         self._epochs = claim.spec.get("epochs", 0)
-        self._last_logged = claim.checkpoint.next_epoch if claim.checkpoint else 0
         self._pending = pending
         self._trace = trace
         self._raise_if_interrupted = raise_if_interrupted
@@ -38,32 +31,27 @@ class Recorder:
     def phase(self, phase: Phase) -> None:
         """Note that the next phase begins."""
         self._raise_if_interrupted()
-        _log.info("phase entered", phase=phase)
         self._trace.begin_phase(phase)
         self._pending.add_phase(phase)
         self._write_if_due()
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
-        """Note a finished epoch. Those that finish within 0.25 s are written and logged together."""
+        """Note a finished epoch. Those that finish within 0.25 s are written together."""
         self._pending.add_epoch(metrics, state, weights)
         self._trace.add_epoch(metrics)
-        number = metrics.epoch + 1
-        if self._write_if_due() or number == self._epochs:
-            first, self._last_logged = self._last_logged + 1, number
-            which = f"epoch {number}" if first == number else f"epochs {first} to {number}"
-            _log.info(f"{which} of {self._epochs} finished", **metrics.model_dump(include=_LOGGED_FIELDS))
+        self._write_if_due()
         self._raise_if_interrupted()
-        if self._pending.yields_to is not None and number != self._epochs:
+        if self._pending.yields_to is not None and metrics.epoch + 1 != self._epochs:
             raise YieldRequested(self._pending.yields_to)
 
     def data(self, sha256: str) -> None:
         """Note which data the attempt uses; this is written with the next phase."""
-        self._pending.add_versions({**self._versions, "dataset_sha256": sha256})
+        self._pending.add_dataset(sha256)
 
     def check(self) -> None:
         """Note that a step is finished."""
         self._raise_if_interrupted()
         self._write_if_due()
 
-    def _write_if_due(self) -> bool:
-        return self._pending.write_if_due(self._database, read_state=True)
+    def _write_if_due(self) -> None:
+        self._pending.write_if_due(self._database, read_state=True)

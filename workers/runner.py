@@ -21,18 +21,20 @@ from shared.errors import (
 )
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, ModelFormat, TrainSpec
-from shared.store import claims, models, places
+from shared.store import claims, environments, models, places
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
 from workers import outcomes
 from workers.attempt_trace import AttemptTrace
 from workers.executor import Checkpoint, Monitor, StoredModel
 from workers.heartbeat import Heartbeat
+from workers.job_log_handler import REPEATS_EVENTS
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
 from workers.recorder import Recorder
 
 _log = log.get_logger(__name__)
+_repeat = log.get_logger(REPEATS_EVENTS)
 
 
 def run_jobs(process: PoolProcess, first: str) -> None:
@@ -58,7 +60,8 @@ def run_attempt(process: PoolProcess, claim: claims.Claim) -> claims.Claim | Non
             process, claim.attempt, pending, max_runtime_s=claim.max_runtime_s, ended=trace.end
         ) as heartbeat,
     ):
-        _log.info(f"attempt {claim.attempt.number} started", **trace.fields)
+        # the id of a trace is in no event
+        (_log if trace.fields else _repeat).info(f"attempt {claim.attempt.number} started", **trace.fields)
         with process.output.of_attempt(), process.pulse.of_attempt(claim.attempt):
             outcome = execute(process, claim, Recorder(process, claim, pending, trace, heartbeat.check))
         heartbeat.begin_report()
@@ -72,7 +75,11 @@ def claim_next(process: PoolProcess, first: Sequence[str] = ()) -> claims.Claim 
     Args:
         first: queues that are tried before the others of this worker.
     """
-    return None if process.stop.is_set() else process.database.write(_claim(process, first))
+    if process.stop.is_set():
+        return None
+    claim = process.database.write(_claim(process, first))
+    process.registered.set()
+    return claim
 
 
 def _claim(
@@ -85,6 +92,8 @@ def _claim(
     def claim(session: Session) -> claims.Claim | None:
         if process.stop.is_set():
             return None
+        if not process.registered.is_set():
+            environments.store(session, process.info.versions)
         queues = dict.fromkeys([*first, *places.by_next_place(session, settings.queues, now=database_now)])
         claim = partial(claims.claim, worker=process.info, owner=owner, lease_s=settings.lease_s)
         return claim(session, list(queues), before_all=before_all)
@@ -104,7 +113,7 @@ def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outc
     except CancelRequested:
         return outcomes.Cancelled()
     except YieldRequested as error:
-        _log.info("attempt yields", reason=str(error))
+        _repeat.info("attempt yields", reason=str(error))
         return outcomes.Yielded(error.urgent_id)
     except (StopRequested, LeaseLost) as error:
         _log.info("attempt released", reason=str(error))
@@ -179,7 +188,7 @@ def write_outcome(
         try:
             next_claim = pending.report(process.database, report)
             trace.end(outcomes.attempt_outcome(outcome), outcomes.failure(outcome))
-            _log.info(f"attempt {claim.attempt.number} {outcomes.in_words(outcome)}")
+            _repeat.info(f"attempt {claim.attempt.number} {outcomes.in_words(outcome)}")
             return next_claim if claim_another else claim_next(process)
         except StaleAttempt as error:
             _log.warning(

@@ -69,9 +69,10 @@ async def list_events(
     responses={
         **documented(JobNotFound),
         **documented_stream(
-            "event: phase_entered",
+            "event: progress",
             'data: {"job_id":"0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f","seq":3,"at":"2026-01-02T03:04:05Z",'
-            '"type":"phase_entered","attempt":1,"data":{"phase":"training"}}',
+            '"type":"progress","attempt":1,'
+            '"data":{"phases":[{"phase":"training","at":"2026-01-02T03:04:05Z"}],"epochs":[]}}',
             "id: 3",
         ),
     },

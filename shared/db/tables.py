@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy import Sequence as SqlSequence
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from shared.db.event_positions import SEQUENCE, NextPosition
@@ -271,6 +271,21 @@ IS_UNFINISHED: ColumnElement[bool] = Job.state.in_([literal_column("'queued'"), 
 """SQL for whether a job is queued or running."""
 
 
+class Environment(Base):
+    """What attempts run with: the versions of Python, of libraries and of Trainshed, each combination once.
+
+    A row is kept for ever. Attempts refer to it without a foreign key: with one, each claim of each worker
+    would lock the same row on PostgreSQL, and no worker could claim in a database that was restored from a
+    backup older than the worker.
+    """
+
+    __tablename__ = "environments"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)  # of `shared.store.environments`
+    versions: Mapped[dict[str, str]]
+    first_seen_at: Mapped[datetime]
+
+
 class Attempt(Base):
     """An attempt of a worker to run a job."""
 
@@ -280,13 +295,23 @@ class Attempt(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     worker: Mapped[str] = mapped_column(String(200))
     device: Mapped[str] = mapped_column(String(200))
-    versions: Mapped[dict[str, str]]
+    environment: Mapped[bytes] = mapped_column(LargeBinary)  # its hash; no foreign key: see `Environment`
+    dataset_sha256: Mapped[str | None] = mapped_column(String(64))  # NULL: no dataset was loaded
     boot_id: Mapped[str | None] = mapped_column(String(64))  # of the machine's kernel; NULL: unknown
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16))
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
+
+    ran_with: Mapped[Environment | None] = relationship(
+        primaryjoin=lambda: foreign(Attempt.environment) == Environment.sha256, lazy="joined", viewonly=True
+    )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What it ran with; empty if that is unknown."""
+        return {} if self.ran_with is None else self.ran_with.versions
 
     __table_args__ = (
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="finished_has_outcome"),

@@ -15,7 +15,9 @@ class JobEvent(Response):
         seq: 1, 2, 3, ... within the job; equals the job's `version` after the change.
         at: the time by the database's clock.
         attempt: the attempt that was running; 0 before the first attempt.
-        data: details, depending on the type, such as `phase` or the recorded `epochs`.
+        data: details, depending on the type. Those of `progress`, which tells of all that happened since the
+            attempt's last write, are the entered `phases` (`phase`, `at`) and the finished `epochs` (`epoch`
+            from 0, its metrics, `seconds`, `at`); one of these lists may be empty.
     """
 
     job_id: UUID

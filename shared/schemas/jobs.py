@@ -41,14 +41,15 @@ class Attempt(Response):
     """An attempt of a worker to run a job.
 
     Attributes:
-        versions: of what it ran with: `python`, the libraries, `trainshed` and its `commit` if that is known;
-            and `dataset_sha256`, of all images and labels, as soon as they are loaded.
+        versions: of what it ran with: `python`, the libraries, `trainshed` and its `commit` if that is known.
+        dataset_sha256: of all images and labels; None until they are loaded.
     """
 
     number: int
     worker: str
     device: str
     versions: dict[str, str]
+    dataset_sha256: str | None = None
     started_at: datetime
     finished_at: datetime | None
     outcome: AttemptOutcome | None

@@ -71,8 +71,9 @@ class ModelDetail(ModelSummary):
 
     spec: TrainSpec
     evaluations: tuple[ModelEvaluation, ...]
-    versions: dict[str, str] = Field(
-        default={}, description="Of what it was trained with; `dataset_sha256` is the data's checksum."
+    versions: dict[str, str] = Field(default={}, description="Of the software that it was trained with.")
+    dataset_sha256: str | None = Field(
+        default=None, description="The checksum of the dataset that it was trained on, if that is known."
     )
 
 

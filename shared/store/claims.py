@@ -66,6 +66,8 @@ def claim(
 ) -> Claim | None:
     """Claim the next job of the first of these queues that has one, with a lease of `lease_s` seconds.
 
+    The attempt names the worker's versions by their hash only: `shared.store.environments.store` stores them.
+
     Args:
         before_all: a job that is claimed instead if it can start: an urgent one that gets another's slot.
         owner: unique for each call, so that a transaction that is run again finds its own claim.
@@ -121,7 +123,7 @@ def _start_attempt(
     job = apply(session, update, [event], parameters, now=now)
     if job is not None:
         attempt = {"job_id": job.id, "number": job.attempt, "worker": worker.name}
-        runs_on = {"device": worker.device, "versions": worker.versions, "boot_id": worker.boot_id}
+        runs_on = {"device": worker.device, "environment": worker.environment, "boot_id": worker.boot_id}
         _insert(now).execute(session, {**attempt, **runs_on})
     return job
 

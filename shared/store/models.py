@@ -77,12 +77,12 @@ def detail(session: Session, reference: schemas.ModelReference) -> schemas.Model
     row = find(session, reference)
     # UUIDv7: sorts by creation time
     evaluations = select(Evaluation).where(Evaluation.model_id == row.id).order_by(Evaluation.job_id)
-    trained = select(Attempt.versions).where(
-        Attempt.job_id == row.job_id, Attempt.outcome == AttemptOutcome.SUCCEEDED
-    )
+    of_job = Attempt.job_id == row.job_id
+    trained = session.scalar(select(Attempt).where(of_job, Attempt.outcome == AttemptOutcome.SUCCEEDED))
     return schemas.ModelDetail(
         **dict(_summaries(session, [row])[0]),
-        versions=session.scalar(trained) or {},
+        versions=trained.versions if trained else {},
+        dataset_sha256=trained.dataset_sha256 if trained else None,
         spec=schemas.TrainSpec.model_validate(row.spec),
         evaluations=tuple(map(schemas.ModelEvaluation.model_validate, session.scalars(evaluations))),
     )

@@ -3,7 +3,7 @@
 Every write is fenced by the attempt. The UPDATEs are built once: that costs ten times their execution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -55,12 +55,12 @@ class Progress:
     Attributes:
         milestones: in order.
         state: the training's state after the last of the epochs; an attempt that ends its job needs none.
-        versions: what the attempt runs with, if that has become known since.
+        dataset_sha256: the checksum of the attempt's dataset, if that has become known since.
     """
 
     milestones: tuple[Milestone, ...] = ()
     state: bytes | None = None
-    versions: Mapping[str, str] | None = None
+    dataset_sha256: str | None = None
 
     @cached_property
     def epochs(self) -> list[EpochMetrics]:
@@ -74,18 +74,19 @@ class Progress:
         return next(entered, None)
 
     def events(self) -> list[NewEvent]:
-        """Return an event for each phase, and one for all epochs between two phases."""
-        events: list[NewEvent] = []
+        """Return the one event that tells of all phases and epochs, each with its time; none without any."""
+        if not self.milestones:
+            return []
+        data: dict[str, Any] = {"phases": [], "epochs": []}
+        return [NewEvent(EventType.PROGRESS, data, self.milestones[-1].age_s, tuple(self._gathered()))]
+
+    def _gathered(self) -> Iterator[tuple[str, dict[str, Any], float]]:
         for each in self.milestones:
             if isinstance(each.reached, Phase):
-                events.append(NewEvent(EventType.PHASE_ENTERED, {"phase": each.reached}, each.age_s))
-                continue
-            continues = bool(events) and events[-1].type == EventType.EPOCHS_RECORDED
-            epochs = events.pop().data["epochs"] if continues else []
-            # without the batches' values, which are in the epochs' rows: they would double what a job stores
-            epochs.append(each.reached.model_dump(mode="json", exclude=_BATCHES))
-            events.append(NewEvent(EventType.EPOCHS_RECORDED, {"epochs": epochs}, each.age_s))
-        return events
+                yield "phases", {"phase": each.reached}, each.age_s
+            else:
+                # without the batches' values, which are in the epoch's row: they would double what is stored
+                yield "epochs", each.reached.model_dump(mode="json", exclude=_BATCHES), each.age_s
 
     @property
     def weights(self) -> dict[int, bytes]:
@@ -111,9 +112,9 @@ class Progress:
 
     def store(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""
-        if self.versions is not None:
+        if self.dataset_sha256 is not None:
             of_attempt = (Attempt.job_id == attempt.job_id, Attempt.number == attempt.number)
-            session.execute(update(Attempt).where(*of_attempt).values(versions=dict(self.versions)))
+            session.execute(update(Attempt).where(*of_attempt).values(dataset_sha256=self.dataset_sha256))
         if self.epochs:
             results.add_epochs(session, attempt.job_id, attempt.number, self.epochs)
             if weights := self.weights:
@@ -147,7 +148,7 @@ def record_progress(
     guards = progress.guards
     if not guards:
         guards, parameters["entered"] = (_IN_OTHER_PHASE,), progress.phase
-    statement = _update_of_record(events[-1].type, guards, lease_s, now)
+    statement = _update_of_record(guards, lease_s, now)
     recorded = apply(session, statement, events, parameters, now=now)
     if recorded is not None:
         progress.store(session, attempt, resumable=True)
@@ -155,12 +156,10 @@ def record_progress(
 
 
 @lru_cache
-def _update_of_record(
-    event: EventType, guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now
-) -> Prepared:
+def _update_of_record(guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now) -> Prepared:
     returning = [URGENT_ID.label("urgent_id")]
     values: dict[str, Any] = {"lease_expires_at": now(lease_s)}
-    return Prepared(update_of(event, *FENCE, *guards, returning=returning, now=now, **values))
+    return Prepared(update_of(EventType.PROGRESS, *FENCE, *guards, returning=returning, now=now, **values))
 
 
 def end_attempt(

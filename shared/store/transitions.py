@@ -6,11 +6,12 @@ one event, whose sequence number is the job's new version. Events that happened 
 yet are recorded with it, in the same UPDATE: the version rises by their number.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -83,11 +84,14 @@ class NewEvent:
     Attributes:
         data: its details.
         age_s: how many seconds before it is written it happened.
+        gathered: items of lists in its details, in order: the list's name, the item, to which its time `at`
+            is added, and its age.
     """
 
     type: EventType
     data: dict[str, Any] = field(default_factory=dict)
     age_s: float = 0.0
+    gathered: Sequence[tuple[str, Mapping[str, Any], float]] = ()
 
 
 def change(
@@ -246,14 +250,10 @@ def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
 def _finish_attempt(
     session: Session, attempt: AttemptId, outcome: AttemptOutcome, failure: AttemptFailure | None, now: Now
 ) -> None:
-    parameters = {
-        "of_job": attempt.job_id,
-        "of_number": attempt.number,
-        "outcome": outcome,
-        "error_code": failure.code if failure else None,
-        "error_message": failure.message if failure else None,
-    }
-    _update_of_attempt(now).execute(session, parameters)
+    code, message = (failure.code, failure.message) if failure else (None, None)
+    ended = {"outcome": outcome, "error_code": code, "error_message": message}
+    of_attempt = {"of_job": attempt.job_id, "of_number": attempt.number}
+    _update_of_attempt(now).execute(session, {**of_attempt, **ended})
 
 
 @lru_cache
@@ -263,31 +263,31 @@ def _update_of_attempt(now: Now) -> Prepared:
 
 
 def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
-    """Return the rows of events; none is earlier than the one before it, unless the database's clock is."""
-    happened = [changed.now - timedelta(seconds=event.age_s) for event in events]
-    in_order = accumulate([changed.last_event_at or happened[0], *happened], max)
-    times = [min(at, changed.now) for at in in_order][1:]
-    first = changed.version - len(events) + 1
-    return [
-        {
-            "job_id": changed.id,
-            "seq": seq,
-            "at": at,
-            "type": event.type,
-            "attempt": changed.attempt,
-            "data": event.data,
-        }
-        for seq, at, event in zip(range(first, changed.version + 1), times, events, strict=True)
-    ]
+    """Return the rows of events; none happens before the one above it, unless the database's clock is set."""
+    now: datetime = changed.now
+    latest = changed.last_event_at or datetime.min.replace(tzinfo=UTC)
+
+    def moment(age_s: float) -> datetime:
+        nonlocal latest
+        latest = max(latest, now - timedelta(seconds=age_s))
+        return min(latest, now)
+
+    rows = []
+    for seq, event in enumerate(events, changed.version - len(events) + 1):
+        lists = defaultdict(list)
+        for name, item, age_s in event.gathered:
+            lists[name].append({**item, "at": f"{moment(age_s):%Y-%m-%dT%H:%M:%S.%fZ}"})
+        row = {"job_id": changed.id, "seq": seq, "at": moment(event.age_s), "type": event.type}
+        rows.append({**row, "attempt": changed.attempt, "data": event.data | lists})
+    return rows
 
 
 def log_submitted(session: Session, jobs: Mapping[UUID, Mapping[str, Any]], at: datetime) -> None:
     """Insert the first event of each of these jobs, which are given with the event's data."""
     first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "at": at}
     note_changed(session, jobs)
-    insert_rows(
-        session, _EVENTS, [{"job_id": job_id, "data": data, **first} for job_id, data in jobs.items()]
-    )
+    rows = [{"job_id": job_id, "data": data, **first} for job_id, data in jobs.items()]
+    insert_rows(session, _EVENTS, rows)
 
 
 def note_changed(session: Session, job_ids: Iterable[UUID]) -> None:

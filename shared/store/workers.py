@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from shared.db.tables import Attempt, Job, Worker
 from shared.errors import WorkerNotFound, WorkerStopped
 from shared.lifecycle import STORED_WORKER_STATES, JobState, WorkerState
 from shared.schemas import UtcTime
+from shared.store import environments
 from shared.texts import PRINTABLE
 
 _RECENT_S = 60.0
@@ -51,6 +53,11 @@ class WorkerInfo:
     device: str
     versions: dict[str, str]
     boot_id: str | None = None
+
+    @cached_property
+    def environment(self) -> bytes:
+        """The hash by which attempts refer to the versions."""
+        return environments.key(self.versions)
 
 
 def page(

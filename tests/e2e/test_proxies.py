@@ -87,7 +87,7 @@ def test_events_arrive_when_they_happen(replicas: Replicas, client: httpx.Client
         for epoch in range(3):
             began = monotonic()
             queue_driver.record(database, attempt, 1, first=epoch)
-            assert next(stream).event == "epochs_recorded"
+            assert next(stream).event == "progress"
             assert monotonic() - began < 1.0
 
 
@@ -242,4 +242,4 @@ def test_the_longest_poll_is_not_cut_and_neither_is_a_silent_stream(
         )
         assert (poll.status_code, monotonic() - began >= LONGEST_POLL_S) == (HTTPStatus.NOT_MODIFIED, True)
         queue_driver.record(database, attempt, 1)
-        assert next(stream).event == "epochs_recorded"
+        assert next(stream).event == "progress"

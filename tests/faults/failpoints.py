@@ -52,8 +52,8 @@ class Failpoint:
     """A fault and the commit at which it happens.
 
     Attributes:
-        transaction: the type of an event that the transaction writes, or `renewed` for one that only renews a
-            lease.
+        transaction: the type of an event that the transaction writes; `phases` or `epochs` for progress that
+            tells of any; or `renewed` for one that only renews a lease.
         moment: before or after the commit.
         action: what happens.
         nth: which of the matching commits in one process, counted from 1.
@@ -136,7 +136,9 @@ class _Listener:
     ) -> None:
         if statement.startswith(f"INSERT INTO {JobEvent.__tablename__} "):
             events = _rows(statement, values)
-            self._noted.extend((event["type"], str(_id(event["job_id"]))) for event in events)
+            self._noted.extend(
+                (name, str(_id(event["job_id"]))) for event in events for name in _names(event)
+            )
         if statement.startswith("UPDATE jobs SET lease_expires_at="):
             self._noted.append(("renewed", ""))
 
@@ -171,6 +173,13 @@ def _rows(statement: str, values: Any) -> list[dict[str, Any]]:
     columns = statement[statement.index("(") + 1 : statement.index(")")].split(", ")
     rows = values if isinstance(values, list) else [values]
     return [dict(zip(columns, row, strict=False)) for row in rows]  # without those that SQL computes
+
+
+def _names(event: dict[str, Any]) -> list[str]:
+    """Return by which names a transaction that writes an event is known."""
+    data = event["data"]
+    data = json.loads(data) if isinstance(data, str) else data
+    return [event["type"], *(name for name in ("phases", "epochs") if data.get(name))]
 
 
 def _fire(path: Path, action: Action) -> None:

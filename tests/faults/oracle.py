@@ -7,6 +7,7 @@ without faults.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -157,7 +158,7 @@ def _of_attempts(session: Session, job: Job, events: list[JobEvent]) -> Iterator
     open_ = [attempt.number for attempt in attempts if attempt.outcome is None]
     if open_ and job.state in TERMINAL:
         yield f"attempts {open_} never ended"
-    moved_on = max((event.attempt for event in events if event.type == EventType.EPOCHS_RECORDED), default=0)
+    moved_on = max((attempt for attempt, _ in _recorded(events)), default=0)
     lost = sum(attempt.outcome == "lost" and attempt.number >= moved_on for attempt in attempts)
     if lost != job.crashes:
         yield f"{lost} of its attempts were lost since its last epoch, and it counts {job.crashes} crashes"
@@ -167,12 +168,7 @@ def _of_epochs(session: Session, job: Job, events: list[JobEvent]) -> Iterator[s
     rows = session.scalars(select(Epoch).where(Epoch.job_id == job.id).order_by(Epoch.epoch)).all()
     if [row.epoch for row in rows] != list(range(job.next_epoch)):
         yield f"its epochs are {[row.epoch for row in rows]}, and it counts {job.next_epoch}"
-    recorded = {
-        epoch["epoch"]: (event.attempt, epoch["loss"])
-        for event in events
-        if event.type == EventType.EPOCHS_RECORDED
-        for epoch in event.data["epochs"]
-    }
+    recorded = {epoch["epoch"]: (attempt, epoch["loss"]) for attempt, epoch in _recorded(events)}
     for row in rows:
         if recorded.get(row.epoch) != (row.attempt, row.loss):
             yield f"epoch {row.epoch} of attempt {row.attempt} differs from the epoch in its event"
@@ -182,13 +178,15 @@ def _of_epochs(session: Session, job: Job, events: list[JobEvent]) -> Iterator[s
         yield "its checkpoint was not deleted"
 
 
+def _recorded(events: list[JobEvent]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each epoch that the events tell of, in order, with its attempt."""
+    for event in events:
+        if event.type == EventType.PROGRESS:
+            yield from ((event.attempt, epoch) for epoch in event.data["epochs"])
+
+
 def _of_progress(events: list[JobEvent]) -> Iterator[str]:
-    recorded = [
-        epoch["epoch"]
-        for event in events
-        if event.type == EventType.EPOCHS_RECORDED
-        for epoch in event.data["epochs"]
-    ]
+    recorded = [epoch["epoch"] for _, epoch in _recorded(events)]
     if recorded != list(range(len(recorded))):
         yield f"its epochs were recorded in the order {recorded}"
 

@@ -61,9 +61,9 @@ def test_cancel_request_that_races_a_worker_stop_ends_the_job(cluster: Cluster) 
     ("transaction", "nth", "moment"),
     [
         ("claimed", 1, Moment.AFTER),
-        ("epochs_recorded", 1, Moment.AFTER),
-        ("epochs_recorded", 4, Moment.AFTER),
-        ("phase_entered", 1, Moment.AFTER),
+        ("epochs", 1, Moment.AFTER),
+        ("epochs", 4, Moment.AFTER),
+        ("phases", 1, Moment.AFTER),
         ("cancelled", 1, Moment.BEFORE),
         ("cancelled", 1, Moment.AFTER),
     ],

@@ -45,7 +45,7 @@ def test_real_training_resumes_bit_for_bit(
         cluster.golden = lambda _: golden
         for moment in Moment:
             job_id = uuid7()
-            failpoint = cluster.arm("epochs_recorded", moment, nth=1, job_id=job_id)
+            failpoint = cluster.arm("epochs", moment, nth=1, job_id=job_id)
             real_job(cluster, seed, options={"id": job_id})
             failpoint.wait(timeout=60)
         for epochs in (1, 2, 3):

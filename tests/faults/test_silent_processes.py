@@ -154,7 +154,7 @@ def test_a_worker_whose_process_does_not_run_ends_within_10_s(
         if obstacle == SIGSTOP:
             process.send_signal(SIGSTOP)
         else:
-            wait_until(lambda: worker.logged("phase entered"), "the first step is about to begin")
+            wait_until(lambda: worker.logged("attempt 1 started"), "the first step is about to begin")
             pass_seconds(1)
         worker.send(SIGTERM)
         stopped_at = monotonic()

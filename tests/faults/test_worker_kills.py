@@ -23,12 +23,12 @@ pytestmark = pytest.mark.faults
 # every commit of an attempt at a job of 4 epochs; the last epoch and the second phase are in the report
 COMMITS = [
     ("claimed", 1),
-    ("phase_entered", 1),
+    ("phases", 1),
     ("renewed", 1),
-    ("epochs_recorded", 1),
-    ("epochs_recorded", 2),
-    ("epochs_recorded", 4),
-    ("phase_entered", 2),
+    ("epochs", 1),
+    ("epochs", 2),
+    ("epochs", 4),
+    ("phases", 2),
     ("succeeded", 1),
 ]
 BOUNDARIES = [(*commit, moment) for commit, moment in product(COMMITS, Moment)]
@@ -103,7 +103,7 @@ def test_job_that_kills_its_workers_fails_and_the_next_job_succeeds(sqlite_clust
 @pytest.mark.kills
 @pytest.mark.parametrize(
     ("transaction", "nth", "moment"),
-    [("epochs_recorded", 2, Moment.BEFORE), ("succeeded", 1, Moment.AFTER)],
+    [("epochs", 2, Moment.BEFORE), ("succeeded", 1, Moment.AFTER)],
 )
 def test_job_survives_a_kill_at_a_commit(
     sqlite_cluster: Cluster, transaction: str, nth: int, moment: Moment
@@ -204,7 +204,7 @@ def test_worker_suspended_before_its_last_commit_does_not_end_the_job_twice(
 def test_attempt_resumed_before_its_last_write_leaves_the_job_to_the_next(cluster: Cluster) -> None:
     cluster.workers(2)
     job_id = cluster.submit()
-    stop = cluster.arm("epochs_recorded", Moment.AFTER, Action.STOP, nth=2, job_id=job_id)
+    stop = cluster.arm("epochs", Moment.AFTER, Action.STOP, nth=2, job_id=job_id)
     stop.wait()
     suspended = cluster.owner(job_id)
     suspended.send_all(Signals.SIGSTOP)

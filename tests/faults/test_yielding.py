@@ -1,6 +1,6 @@
 """Urgent jobs get the slots of running ones, whatever is killed; all end as in their golden runs."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -36,7 +36,8 @@ def test_an_urgent_job_starts_within_an_epoch_although_all_slots_are_busy(cluste
     urgent = cluster.submit(epochs=1, options=_URGENT)
     started = cluster.wait_for(urgent, JobState.RUNNING, JobState.SUCCEEDED)
     assert started.started_at is not None
-    epochs = [event.at for event in cluster.events(jobs[1]) if event.type == EventType.EPOCHS_RECORDED]
+    told = [event.data for event in cluster.events(jobs[1]) if event.type == EventType.PROGRESS]
+    epochs = [datetime.fromisoformat(epoch["at"]) for data in told for epoch in data["epochs"]]
     ended_since_the_submission = [at for at in epochs if started.created_at < at < started.started_at]
     assert len(ended_since_the_submission) <= 1
     assert [cluster.count(job_id, EventType.RELEASED) for job_id in jobs] == [0, 1]

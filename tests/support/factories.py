@@ -1,6 +1,5 @@
 """Factories: valid values with defaults, which are stored nowhere; a test overrides what matters to it."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -172,7 +171,7 @@ def make_progress(
     *reached: Phase | EpochMetrics,
     state: bytes = b"the state after it",
     keep_weights: bool = False,
-    versions: Mapping[str, str] | None = None,
+    dataset_sha256: str | None = None,
 ) -> Progress:
     """Progress that is not stored yet, made at this moment."""
     milestones = (
@@ -181,7 +180,7 @@ def make_progress(
         else Milestone(each)
         for each in reached
     )
-    return Progress(tuple(milestones), state, versions)
+    return Progress(tuple(milestones), state, dataset_sha256)
 
 
 def make_line(number: int = 1, **overrides: Any) -> Line:

@@ -4,7 +4,7 @@ Tests outside the store's own make and change jobs by it alone. A verb (`submit`
 step; a participle (`running`, `failed`) submits a job and takes it to that state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -17,7 +17,7 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.lifecycle import JobState
 from shared.schemas import EvaluationResult
-from shared.store import attempts, claims, dispatch, job_edits, job_logs, recovery
+from shared.store import attempts, claims, dispatch, environments, job_edits, job_logs, recovery
 from shared.store.claims import Claim as Claim
 from shared.store.dispatch import Waker
 from shared.store.job_logs import Line
@@ -110,20 +110,30 @@ def claim_next(
     owner: str | None = None,
     lease_s: float = LEASE_S,
     before_all: UUID | None = None,
+    versions: Mapping[str, str] | None = None,
     now: Now = database_now,
 ) -> Claim | None:
-    """Have a worker claim the next job of the queues, by default `default`, or an urgent one before all."""
-    return database.write(
-        partial(
-            claims.claim,
-            queues=queues or ([] if before_all else ["default"]),
-            worker=make_worker_info(name=worker),
-            owner=owner or f"{worker}/{uuid7()}",
-            lease_s=lease_s,
-            before_all=before_all,
-            now=now,
-        )
+    """Have a worker claim the next job of the queues, by default `default`, or an urgent one before all.
+
+    What it runs with is stored if `versions` are given, and unknown else.
+    """
+    info = make_worker_info(name=worker, versions=versions or {})
+    claim = partial(
+        claims.claim,
+        queues=queues or ([] if before_all else ["default"]),
+        worker=info,
+        owner=owner or f"{worker}/{uuid7()}",
+        lease_s=lease_s,
+        before_all=before_all,
+        now=now,
     )
+
+    def work(session: Session) -> Claim | None:
+        if versions is not None:
+            environments.store(session, versions, now=now)
+        return claim(session)
+
+    return database.write(work)
 
 
 def claim(database: Database, job_id: UUID, **overrides: Any) -> Claim:

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -190,15 +189,13 @@ class StoreModel:
 
     def _advance(self, job_id: UUID, progress: Progress) -> None:
         job = self.jobs[job_id]
-        for _, group in groupby(progress.milestones, lambda each: type(each.reached)):
-            for number, each in enumerate(group):
-                if isinstance(each.reached, Phase):
-                    job.phase = each.reached
-                    self._apply(job, EventType.PHASE_ENTERED)
-                else:
-                    job.epochs.append((job.attempt, each.reached.loss))
-                    if number == 0:  # the others have their event in common with it
-                        self._apply(job, EventType.EPOCHS_RECORDED)
+        for each in progress.milestones:
+            if isinstance(each.reached, Phase):
+                job.phase = each.reached
+            else:
+                job.epochs.append((job.attempt, each.reached.loss))
+        if progress.milestones:
+            self._apply(job, EventType.PROGRESS)
         if progress.epochs:
             job.crashes = 0
             job.checkpoint = len(job.epochs)

@@ -86,7 +86,7 @@ def _prepare(client: Client) -> dict[str, str]:
     client.wait(client.submit(EvaluateJobCreate(kind="evaluate", spec=evaluation)).id, timeout_s=_WAIT_S)
     running = client.submit(_train("all images", seed=2, train_size=55_000, epochs=500))
     waiting = client.submit(_train("waits its turn", seed=3))
-    next(event for event in client.stream(running.id) if event.type == "epochs_recorded")
+    next(event for event in client.stream(running.id) if event.data.get("epochs"))
     tabs = ("training", "evaluation", "input", "model", "timeline", "logs", "config")
     return {
         "overview": "/",

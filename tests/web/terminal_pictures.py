@@ -80,7 +80,7 @@ def _prepare(client: Client) -> dict[str, tuple[str, str]]:
     client.pause("gpu-large")
     client.create_api_key(ApiKeyCreate(name="a notebook", scope=Scope.SUBMIT, expires_in_s=90 * 86_400))
     client.revoke_api_key(client.create_api_key(ApiKeyCreate(name="wall display", max_running=2)).id)
-    next(event for event in client.stream(running.id) if event.type == "epochs_recorded")
+    next(event for event in client.stream(running.id) if event.data.get("epochs"))
     worker = client.workers()[0].id
     others = " ".join(str(result.job_id) for result in sweep.jobs[:4])
     return {

@@ -28,7 +28,7 @@ window.send = (jobId, first, count) => {
     const data = { job_id: jobId, seq: epoch + 3, data: { epochs: [{ epoch, seconds: 0.25, ...metrics }] } };
     const message = { data: JSON.stringify(data), lastEventId: String(epoch + 3) };
     window.received += message.data.length;
-    window.source.dispatchEvent(Object.assign(new Event('epochs_recorded'), message));
+    window.source.dispatchEvent(Object.assign(new Event('progress'), message));
   }
 };
 """

@@ -1,12 +1,15 @@
 """The command that lists or follows the events of jobs: `trainshed events`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+from shared.lifecycle import EventType
 from shared.schemas import JobEvent, MetricName
 from trainshed.cli import options
 from trainshed.cli.follow import write_lines
@@ -45,20 +48,33 @@ def events(
 
 
 def describe(event: JobEvent, *, with_job: bool = False) -> Text:
-    """Return an event as one line; with `with_job`, it begins with the end of the job's id."""
+    """Return an event as a line, progress as several; with `with_job`, they begin with the end of its id."""
     job = f"{short_id(event.job_id)}  " if with_job else ""
-    line = f"{job}{event.seq:>4}  {millisecond(event.at)}  {event.type:16} {_details(event.data)}"
-    return Text(printable(line.rstrip()))
+    is_progress = event.type is EventType.PROGRESS
+    happened = _progress(event.data) if is_progress else [(event.at, _details(event.data))]
+    lines = (
+        printable(f"{job}{event.seq:>4}  {millisecond(at)}  {event.type:16} {details}".rstrip())
+        for at, details in happened
+    )
+    return Text("\n".join(lines))
+
+
+def _progress(data: Mapping[str, Any]) -> Iterator[tuple[datetime, str]]:
+    """Yield each phase, and the epochs between two phases together, with the time of the last of them."""
+    reached = sorted([*data["phases"], *data["epochs"]], key=lambda each: str(each["at"]))
+    for phase, group in groupby(reached, lambda each: each.get("phase")):
+        together = list(group)
+        yield datetime.fromisoformat(together[-1]["at"]), phase or _epochs(together)
+
+
+def _epochs(epochs: Sequence[Mapping[str, Any]]) -> str:
+    # counted from 1, as everywhere people see them
+    first, last = epochs[0]["epoch"] + 1, epochs[-1]["epoch"] + 1
+    recorded = f"epoch {last}" if first == last else f"epochs {first} to {last}; the last:"
+    return f"{recorded}  {metrics_line({name: epochs[-1][name] for name in MetricName})}"
 
 
 def _details(data: Mapping[str, Any]) -> str:
-    if epochs := data.get("epochs"):
-        # counted from 1, as everywhere people see them; several may be recorded together
-        first, last = epochs[0]["epoch"] + 1, epochs[-1]["epoch"] + 1
-        recorded = f"epoch {last}" if first == last else f"epochs {first} to {last}; the last:"
-        return f"{recorded}  {metrics_line({name: epochs[-1][name] for name in MetricName})}"
-    if set(data) == {"phase"}:
-        return str(data["phase"])
     return "  ".join(f"{name} {_value(value)}" for name, value in data.items())
 
 

@@ -123,24 +123,30 @@ def _ended_attempts(job: JobDetail) -> list[Text]:
     ]
 
 
-def write_lines(items: Iterable[M], line: Callable[[M], Text], *, as_json: bool, follow: bool) -> None:
+def write_lines(items: Iterable[M], line: Callable[[M], Text], *, as_json: bool, follow: bool) -> int:
     """Write a job's events or log as lines, each as soon as it arrives; with only `as_json`, as one document.
 
     Ctrl-C ends the command, not the job.
+
+    Returns:
+        How many items were written.
     """
     if as_json and not follow:
-        write_json(list(items))
-        return
-    console = stdout()
+        listed = list(items)
+        write_json(listed)
+        return len(listed)
+    console, count = stdout(), 0
     try:
         with while_read():
             for item in items:
+                count += 1
                 if as_json:
                     typer.echo(item.model_dump_json())
                 else:
                     console.print(line(item), soft_wrap=True)  # a line stays whole, for grep
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.DETACHED) from None
+    return count
 
 
 def show_outcome(job: JobDetail, evaluation: JobEvaluation | None) -> None:

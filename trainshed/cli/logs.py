@@ -8,7 +8,8 @@ from rich.text import Text
 from shared.schemas import JobLogLine, LogLevel
 from trainshed.cli import options
 from trainshed.cli.follow import write_lines
-from trainshed.cli.formatting import decimal, millisecond, printable
+from trainshed.cli.formatting import decimal, millisecond, printable, short_id
+from trainshed.cli.output import say
 from trainshed.cli.references import find_job
 
 _STYLES = {LogLevel.WARNING: "yellow", LogLevel.ERROR: "red", LogLevel.CRITICAL: "bold red"}
@@ -26,9 +27,14 @@ def logs(
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Show the log of a job's attempts; with --follow --json, one JSON document per line."""
-    lines = server.logs(find_job(server, job), level=level, text=grep, follow=follow)
-    write_lines(lines, _formatted, as_json=as_json, follow=follow)
+    """Show what a job's attempts printed and logged; with --follow --json, one JSON document per line.
+
+    Their phases and epochs are events: `trainshed events` shows them.
+    """
+    job_id = find_job(server, job)
+    lines = server.logs(job_id, level=level, text=grep, follow=follow)
+    if not write_lines(lines, _formatted, as_json=as_json, follow=follow) and not as_json:
+        say(f"No line. `trainshed events {short_id(job_id)}` shows its phases and epochs.")
 
 
 def _formatted(line: JobLogLine) -> Text:

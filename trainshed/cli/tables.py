@@ -97,10 +97,11 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
 
 def _ran_with(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
     """Yield which program and which data the last attempt ran with, as far as it is known."""
-    versions = job.attempts[-1].versions if job.attempts else {}
+    last = job.attempts[-1] if job.attempts else None
+    versions = last.versions if last else {}
     commit = f", commit {versions['commit']}" if "commit" in versions else ""
     yield "Trainshed", Text(printable(f"{versions['trainshed']}{commit}" if "trainshed" in versions else ""))
-    yield "Data", Text(printable(f"SHA-256 {sha256}" if (sha256 := versions.get("dataset_sha256")) else ""))
+    yield "Data", Text(printable(f"SHA-256 {last.dataset_sha256}" if last and last.dataset_sha256 else ""))
 
 
 def _attempts(attempts: Sequence[Attempt]) -> FittedTable:

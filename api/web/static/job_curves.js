@@ -19,7 +19,7 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export function follow(jobs) {
   live.subscribe((events) => {
     for (const { type, data } of events) {
-      if (type === 'epochs_recorded') jobs.find((job) => job.id === data.job_id)?.add(data.data.epochs);
+      if (type === 'progress') jobs.find((job) => job.id === data.job_id)?.add(data.data.epochs);
     }
   });
   for (const job of jobs) job.load();
@@ -64,6 +64,7 @@ export class JobCurves {
    * @param {{epoch: number, seconds: number}[]} epochs with a value of each metric
    */
   add(epochs) {
+    if (!epochs.length) return;
     if (!this.#isLoaded) {
       this.#early.push(epochs); // what is fetched meanwhile may not have them yet
       return;

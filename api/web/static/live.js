@@ -7,7 +7,7 @@ const BATCH_MS = 100;
 const MIN_RETRY_MS = 500;
 const MAX_RETRY_MS = 3_000;
 const TYPES = [
-  'submitted', 'claimed', 'phase_entered', 'epochs_recorded', 'cancel_requested', 'edited', 'released',
+  'submitted', 'claimed', 'progress', 'cancel_requested', 'edited', 'released',
   'lease_expired', 'retry_scheduled', 'succeeded', 'failed', 'cancelled', 'end',
 ];
 const WORDS = {

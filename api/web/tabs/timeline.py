@@ -108,6 +108,7 @@ class Entry:
 
     Attributes:
         since_s: seconds since the job was submitted.
+        type: of the event, or `phase` or `epochs`.
         until: the end of what lasted, such as the epochs of an attempt.
     """
 
@@ -133,16 +134,15 @@ def read(services: Services, job: JobDetail, _query: QueryParams) -> dict[str, A
 def entries(course: Timeline) -> list[Entry]:
     """Return the events for people, oldest first; the epochs of an attempt are one entry."""
     submitted = course.events[0].at
-    listed = [
-        Entry(event.at, (event.at - submitted).total_seconds(), event.type, event.attempt, _text(event))
-        for event in course.events
+
+    def entry(at: datetime, type_: str, attempt: int, text: str, until: datetime | None = None) -> Entry:
+        return Entry(at, (at - submitted).total_seconds(), type_, attempt, text, until)
+
+    listed = [entry(event.at, event.type, event.attempt, _text(event)) for event in course.events]
+    listed += [entry(each.at, "phase", each.attempt, word(each.phase)) for each in course.phases]
+    listed += [
+        entry(each.since, "epochs", each.attempt, _epochs_text(each), each.until) for each in course.epochs
     ]
-    for epochs in course.epochs:
-        since = (epochs.since - submitted).total_seconds()
-        text = _epochs_text(epochs)
-        listed.append(
-            Entry(epochs.since, since, EventType.EPOCHS_RECORDED, epochs.attempt, text, epochs.until)
-        )
     return sorted(listed, key=lambda entry: entry.at)
 
 
@@ -161,8 +161,6 @@ def _what(event: JobEvent) -> str:
     match event.type:
         case EventType.CLAIMED:
             return f"By {data.get('worker', 'a worker')}"
-        case EventType.PHASE_ENTERED:
-            return word(data.get("phase", ""))
         case EventType.EDITED:
             return ", ".join(f"{name}: {value}" for name, value in data.items() if name != "by")
         case EventType.RELEASED if data.get("yielded_to"):
@@ -204,11 +202,9 @@ def _queue_lane(course: Timeline, axis: Axis, end: datetime) -> Lane:
 
 
 def _lane(attempt: Attempt, course: Timeline, axis: Axis, end: datetime) -> Lane:
-    own = [event for event in course.events if event.attempt == attempt.number]
     until = attempt.finished_at or end
     starts = [("starting", attempt.started_at)]
-    entered = [event for event in own if event.type is EventType.PHASE_ENTERED]
-    starts += [(event.data["phase"], event.at) for event in entered]
+    starts += [(each.phase, each.at) for each in course.phases if each.attempt == attempt.number]
     ends = [at for _, at in starts[1:]] + [until]
     bars = [_bar(kind, since, to, axis) for (kind, since), to in zip(starts, ends, strict=True)]
     return Lane(

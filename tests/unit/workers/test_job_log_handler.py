@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -15,11 +16,13 @@ from shared.schemas import JobLogLine, LogLevel
 from shared.store import job_logs
 from shared.texts import storable
 from tests.support import stored
+from tests.support.factories import make_spec
 from tests.support.hostile_texts import TEXTS
 from tests.support.queue_driver import AttemptId, running, submit
+from tests.support.stub_executor import Behaviour, StubExecutor
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess, run_next
-from workers.job_log_handler import JobLogHandler
+from workers.job_log_handler import REPEATS_EVENTS, JobLogHandler
 
 T = TypeVar("T")
 
@@ -82,14 +85,36 @@ def test_fields_of_a_structured_line_are_stored_without_secrets_and_invalid_valu
     assert row.fields == {"epoch": 3, "loss": "nan", "why": "***"}
 
 
-@pytest.mark.usefixtures("job_log")
-def test_every_event_of_an_attempt_is_stored(make_process: MakeProcess, database: Database) -> None:
+def test_a_short_job_leaves_four_events_an_attempt_and_no_line(
+    make_process: MakeProcess,
+    database: Database,
+    job_log: JobLogHandler,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     process = make_process()
-    attempt = AttemptId(submit(process.database), 1)
+    process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
+    submit(database, spec=make_spec(epochs=1))
     run_next(process)
-    wait_until(lambda: "attempt 1 succeeded" in stored_messages(database, attempt), "the last line is stored")
-    for message in ("attempt 1 started", "phase entered", "epochs 1 to 3 of 3 finished"):
-        assert message in stored_messages(database, attempt)
+    job_log.close()
+    logged = [vars(record)["msg"]["event"] for record in caplog.records if record.name == REPEATS_EVENTS]
+    assert logged == ["attempt 1 started", "attempt 1 succeeded"], "the worker's own log has them"
+    tables = ("jobs", "job_events", "attempts", "job_logs", "environments")
+    rows = database.read(stored.all_rows)
+    assert [len(rows[table]) for table in tables] == [1, 4, 1, 0, 1]
+    types = [event.type for event in rows["job_events"]]
+    assert types == ["submitted", "claimed", "progress", "succeeded"]
+
+
+def test_why_an_attempt_failed_is_stored_with_its_traceback(
+    make_process: MakeProcess, database: Database, job_log: JobLogHandler
+) -> None:
+    process = make_process()
+    attempt = AttemptId(submit(database, spec=make_spec(seed=Behaviour.RAISES)), 1)
+    run_next(process)
+    job_log.close()
+    [line] = stored_lines(database, attempt)
+    assert (line.level, line.message) == (LogLevel.ERROR, "attempt failed")
+    assert "Traceback" in line.fields["exception"]
 
 
 def test_an_unavailable_database_loses_lines_and_raises_nothing(

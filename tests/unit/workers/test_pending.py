@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
 from workers.heartbeat import Heartbeat
 from workers.pending import PendingProgress
-from workers.runner import run_jobs
+from workers.runner import claim_next, run_jobs
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ def write(pending: PendingProgress, database: Database) -> bool:
     return pending.write_if_due(database, read_state=True)
 
 
-def test_progress_is_written_in_order_with_one_event_for_epochs_in_sequence(database: Database) -> None:
+def test_progress_is_written_with_one_event_in_the_order_in_which_it_happened(database: Database) -> None:
     attempt = running(database)
     pending = new_pending(attempt)
     pending.add_phase(Phase.LOADING_DATA)
@@ -80,16 +80,15 @@ def test_progress_is_written_in_order_with_one_event_for_epochs_in_sequence(data
     pending.add_phase(Phase.EVALUATING)
     assert write(pending, database)
     assert not write(pending, database), "nothing is pending"
-    events = stored.events(database, attempt.job_id)[2:]
-    assert [(event.seq, event.type) for event in events] == [
-        (3, "phase_entered"),
-        (4, "phase_entered"),
-        (5, "epochs_recorded"),
-        (6, "phase_entered"),
-    ]
-    assert [epoch["epoch"] for epoch in events[2].data["epochs"]] == [0, 1, 2]
+    [event] = stored.events(database, attempt.job_id)[2:]
+    assert (event.seq, event.type) == (3, "progress")
+    phases, epochs = event.data["phases"], event.data["epochs"]
+    assert [each["phase"] for each in phases] == ["loading_data", "training", "evaluating"]
+    assert [each["epoch"] for each in epochs] == [0, 1, 2]
+    times = [each["at"] for each in (*phases[:2], *epochs, phases[2])]
+    assert times == sorted(times)
     job = stored.job(database, attempt.job_id)
-    assert (job.version, job.phase, job.next_epoch) == (6, Phase.EVALUATING, 3)
+    assert (job.version, job.phase, job.next_epoch) == (3, Phase.EVALUATING, 3)
     assert stored.checkpoint(database, attempt.job_id) == (3, b"2")
 
 
@@ -105,7 +104,7 @@ def test_the_weights_after_each_epoch_are_written_and_not_only_the_last(database
     assert kept == {epoch: make_epoch_weights(epoch) for epoch in range(4)}
 
 
-def test_an_event_has_the_time_when_it_happened(database: Database) -> None:
+def test_a_phase_has_the_time_when_it_began(database: Database) -> None:
     attempt = running(database)
     pending = new_pending(attempt)
     pending.add_phase(Phase.TRAINING)
@@ -113,8 +112,10 @@ def test_an_event_has_the_time_when_it_happened(database: Database) -> None:
     wait_until(lambda: _database_time(database) > entered_at + timedelta(seconds=0.05), "time passes")
     pending.add_phase(Phase.EVALUATING)
     assert write(pending, database)
-    claimed, first, second = [event.at for event in stored.events(database, attempt.job_id)[1:]]
-    assert claimed <= first
+    claimed, progress = stored.events(database, attempt.job_id)[1:]
+    first, second = (datetime.fromisoformat(entered["at"]) for entered in progress.data["phases"])
+    assert claimed.at <= first
+    assert second == progress.at
     assert second - first > timedelta(seconds=0.05)
 
 
@@ -145,9 +146,8 @@ def test_a_write_that_was_not_confirmed_is_repeated_unchanged(lossy: LostReply) 
     pending.add_epoch(make_epoch(1), lambda: b"after 1")
     pending.report(lossy, lambda session, progress: succeed(session, progress, attempt))
     assert stored.event_types(lossy, attempt.job_id)[2:] == [
-        "phase_entered",
-        "epochs_recorded",
-        "epochs_recorded",
+        "progress",
+        "progress",
         "succeeded",
     ]
     assert stored.job(lossy, attempt.job_id).next_epoch == 2
@@ -194,7 +194,7 @@ def test_a_phase_is_written_although_the_state_after_an_epoch_in_it_was_not_read
     assert write(pending, database)
     job = stored.job(database, attempt.job_id)
     assert (job.phase, job.next_epoch) == (Phase.TRAINING, 1)
-    assert stored.event_types(database, attempt.job_id)[2:] == ["phase_entered", "epochs_recorded"]
+    assert stored.event_types(database, attempt.job_id)[2:] == ["progress", "progress"]
 
 
 def test_heartbeat_and_job_write_each_event_once(make_process: MakeProcess) -> None:
@@ -211,7 +211,10 @@ def test_heartbeat_and_job_write_each_event_once(make_process: MakeProcess) -> N
     job = stored.job(process.database, attempt.job_id)
     events = stored.event_types(process.database, attempt.job_id)
     assert (job.state, job.next_epoch, job.version) == (JobState.SUCCEEDED, 50, len(events))
-    assert events.count("phase_entered") == 50
+    told = [event.data for event in stored.events(process.database, attempt.job_id)[2:-1]]
+    assert [each["epoch"] for data in told for each in data["epochs"]] == list(range(50))
+    assert sum(len(data["phases"]) for data in told) == 50
+    assert set(events[2:-1]) == {"progress"}
 
 
 def test_progress_is_not_written_before_it_is_due(database: Database) -> None:
@@ -225,6 +228,7 @@ def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
 ) -> None:
     process = make_process()
     process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
+    assert claim_next(process) is None  # stores its environment, once
     job_ids = [submit(process.database, spec=make_spec(epochs=10)) for _ in range(3)]
     commits: list[object] = []
     event.listen(process.database.engine, "commit", commits.append)
@@ -235,6 +239,5 @@ def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
     assert len(sent) <= 14 * len(job_ids) + 3, sent
     for job_id in job_ids:
         assert stored.event_types(process.database, job_id) == [
-            *("submitted", "claimed"),
-            *("phase_entered", "epochs_recorded", "phase_entered", "succeeded"),
+            *("submitted", "claimed", "progress", "succeeded"),
         ]

@@ -175,10 +175,10 @@ def test_the_attempt_has_the_checksum_of_its_data_beside_its_versions(
     job_id = submit(process.database, spec=make_spec(seed=seed))
     assert run_next(process)
     [attempt] = job(process, job_id).attempts
-    data = {"dataset_sha256": DATA_SHA256} if seed == Behaviour.LOADS_DATA else {}
-    assert attempt.versions == {**process.info.versions, **data}
+    sha256 = DATA_SHA256 if seed == Behaviour.LOADS_DATA else None
+    assert (attempt.versions, attempt.dataset_sha256) == (process.info.versions, sha256)
     detail = stored.model(process.database, job_id)
-    assert detail.versions == attempt.versions
+    assert (detail.versions, detail.dataset_sha256) == (process.info.versions, sha256)
 
 
 def test_ctrl_c_is_no_failure_of_the_job(make_process: MakeProcess) -> None:

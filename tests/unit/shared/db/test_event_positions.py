@@ -44,7 +44,7 @@ def test_the_position_of_a_deleted_event_is_not_reused(database: Database) -> No
 def test_events_written_by_one_statement_all_have_a_position(database: Database) -> None:
     job_id, now = submit(database), FrozenClock().moment
     rows = [
-        {"job_id": job_id, "seq": seq, "at": now, "type": EventType.PHASE_ENTERED, "attempt": 1, "data": {}}
+        {"job_id": job_id, "seq": seq, "at": now, "type": EventType.PROGRESS, "attempt": 1, "data": {}}
         for seq in range(2, 5)
     ]
 

@@ -52,7 +52,8 @@ def test_the_phase_is_cleared_when_the_attempt_ends(database: Database) -> None:
 
     record_progress(database, attempt, make_progress(*Phase))
     assert stored.job(database, attempt.job_id).phase == Phase.SAVING
-    assert [event.data["phase"] for event in stored.events(database, attempt.job_id)[2:]] == list(Phase)
+    [progress] = stored.events(database, attempt.job_id)[2:]
+    assert [entered["phase"] for entered in progress.data["phases"]] == list(Phase)
     database.write(lambda session: attempts.release(session, attempt))
     assert stored.job(database, attempt.job_id).phase is None
 
@@ -75,10 +76,11 @@ def test_recording_epochs_stores_a_checkpoint_and_extends_the_lease(
     checkpoint = database.read(lambda session: results.checkpoint(session, attempt.job_id))
     assert checkpoint == results.StoredCheckpoint(2, b"after 1")
     event = stored.events(database, attempt.job_id)[-1]
-    assert event.type == EventType.EPOCHS_RECORDED
+    assert event.type == EventType.PROGRESS
     # the values of the batches are in the epochs' rows only
     summaries = [epoch.model_dump(mode="json", exclude={"batch_loss", "batch_accuracy"}) for epoch in epochs]
-    assert event.data == {"epochs": summaries}
+    at = f"{clock.moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+    assert event.data == {"phases": [], "epochs": [summary | {"at": at} for summary in summaries]}
     rows = database.read(lambda session: session.scalars(select(Epoch.attempt)).all())
     assert rows == [1, 1]
 

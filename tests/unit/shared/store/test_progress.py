@@ -1,6 +1,6 @@
 """Progress is stored with its events, alone or with the end of its attempt."""
 
-from datetime import timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ _CLOCK = FrozenClock()
 _FAILURE = AttemptFailure("internal", "it broke")
 
 
-def test_events_recorded_together_have_their_own_times_in_order(
+def test_an_event_tells_of_each_phase_and_epoch_with_its_time_in_order(
     database: Database, clock: FrozenClock
 ) -> None:
     new = make_new_job()
@@ -32,12 +32,29 @@ def test_events_recorded_together_have_their_own_times_in_order(
     claim = claim_next(database, new.queue, now=clock)
     assert claim is not None
     clock.advance(10)
-    ages = ((Phase.LOADING_DATA, 11.0), (Phase.TRAINING, 3.0), (Phase.EVALUATING, 4.0), (Phase.SAVING, 0.5))
-    progress = Progress(tuple(Milestone(phase, age_s) for phase, age_s in ages))
+    epoch = make_epoch()
+    ages = ((Phase.LOADING_DATA, 11.0), (Phase.TRAINING, 3.0), (epoch, 4.0), (Phase.SAVING, 0.5))
+    progress = Progress(tuple(Milestone(reached, age_s) for reached, age_s in ages), b"state")
     database.write(lambda session: attempts.release(session, claim.attempt, progress, now=clock))
-    times = [clock.moment - event.at for event in stored.events(database, new.id)]
-    # the second one happened before the claim by this clock, the fourth before the third
-    assert times == [timedelta(seconds=age_s) for age_s in (10, 10, 10, 3, 3, 0.5, 0)]
+    events = stored.events(database, new.id)
+    assert [event.type for event in events] == ["submitted", "claimed", "progress", "released"]
+    assert [(clock.moment - event.at).total_seconds() for event in events] == [10, 10, 0.5, 0]
+    # by this clock the first phase began before the claim, and the epoch ended before the second one
+    assert _ages(events[2].data, clock) == {
+        "phases": [("loading_data", 10), ("training", 3), ("saving", 0.5)],
+        "epochs": [(epoch.model_dump(mode="json", exclude={"batch_loss", "batch_accuracy"}), 3)],
+    }
+
+
+def _ages(data: dict[str, Any], clock: FrozenClock) -> dict[str, list[tuple[Any, float]]]:
+    """What an event tells of, each item with its age in seconds."""
+    return {
+        name: [
+            (item.get("phase", item), (clock.moment - datetime.fromisoformat(item.pop("at"))).total_seconds())
+            for item in items
+        ]
+        for name, items in data.items()
+    }
 
 
 @pytest.mark.parametrize("outcome", ["release", "retry", "fail", "cancel", "succeed"])
@@ -63,8 +80,8 @@ def test_an_end_stores_progress_and_a_checkpoint_only_if_the_job_goes_on(
     checkpoint = database.read(lambda session: results.checkpoint(session, attempt.job_id))
     goes_on = outcome in ("release", "retry")
     assert checkpoint == (results.StoredCheckpoint(3, b"after 2") if goes_on else None)
-    assert stored.event_types(database, attempt.job_id)[3:5] == ["epochs_recorded", "phase_entered"]
-    assert job.version == 6
+    assert stored.event_types(database, attempt.job_id)[2:4] == ["progress", "progress"]
+    assert job.version == 5
 
 
 @pytest.mark.parametrize("first", [0, 2])

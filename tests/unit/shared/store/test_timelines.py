@@ -8,25 +8,26 @@ from shared.store import attempts, timelines
 from tests.support import factories, queue_driver
 
 
-def test_a_course_has_the_epochs_of_each_attempt_as_one_entry(database: Database) -> None:
+def test_a_course_has_each_phase_and_the_epochs_of_each_attempt_as_one_entry(database: Database) -> None:
     first = queue_driver.running(database)
     queue_driver.record_progress(database, first, factories.make_progress(Phase.TRAINING))
-    queue_driver.record(database, first, 2)
+    queue_driver.record(database, first, 3)
     database.write(lambda session: attempts.release(session, first))
     second = queue_driver.claim(database, first.job_id).attempt
-    queue_driver.record(database, second, 1, first=2)
+    queue_driver.record(database, second, 1, first=3)
 
     course = database.read(partial(timelines.read, job_id=first.job_id))
 
     assert [event.type for event in course.events] == [
         EventType.SUBMITTED,
         EventType.CLAIMED,
-        EventType.PHASE_ENTERED,
         EventType.RELEASED,
         EventType.CLAIMED,
     ]
-    assert [(epochs.attempt, epochs.first, epochs.last) for epochs in course.epochs] == [(1, 0, 1), (2, 2, 2)]
-    released = course.events[3].at
+    assert [(entered.attempt, entered.phase) for entered in course.phases] == [(1, "training")]
+    assert [(epochs.attempt, epochs.first, epochs.last) for epochs in course.epochs] == [(1, 0, 2), (2, 3, 3)]
+    claimed, released = course.events[1].at, course.events[2].at
+    assert claimed <= course.phases[0].at <= course.epochs[0].since
     assert course.epochs[0].since <= course.epochs[0].until <= released <= course.epochs[1].since
 
 

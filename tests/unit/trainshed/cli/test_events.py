@@ -1,6 +1,7 @@
 """`trainshed events`."""
 
 import json
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -79,19 +80,6 @@ def test_events_of_all_jobs_can_only_be_followed(cli: CommandLine, options: tupl
     [
         ({"type": "submitted"}, "submitted"),
         ({"type": "claimed", "data": {"worker": "host:42"}}, "claimed          worker host:42"),
-        (
-            {"type": "epochs_recorded", "data": {"epochs": [make_epoch(0).model_dump(mode="json")]}},
-            "epochs_recorded  epoch 1  loss 1.0000  accuracy 0.5000  val_loss 1.1000  val_accuracy 0.4000",
-        ),
-        (
-            {
-                "type": "epochs_recorded",
-                "data": {"epochs": [make_epoch(each).model_dump(mode="json") for each in (0, 1, 2)]},
-            },
-            "epochs_recorded  epochs 1 to 3; the last:  loss 0.3333  accuracy 0.8333  val_loss 0.3667  "
-            "val_accuracy 0.8000",
-        ),
-        ({"type": "phase_entered", "data": {"phase": "training"}}, "phase_entered    training"),
         ({"type": "succeeded", "data": {"accuracy": 0.123456}}, "succeeded        accuracy 0.1235"),
         ({"type": "failed", "data": {"message": "it\nbroke"}}, "failed           message it broke"),
         ({"type": "failed", "data": {"message": "\x1b[2Jgone"}}, "failed           message ?[2Jgone"),
@@ -100,3 +88,28 @@ def test_events_of_all_jobs_can_only_be_followed(cli: CommandLine, options: tupl
 def test_an_event_is_described_in_one_line(changes: dict[str, object], details: str) -> None:
     line = describe(make_event(make_job().id, 7, **changes))
     assert line.plain == f"   7  {T0.astimezone():%Y-%m-%d %H:%M:%S.000 %Z}  {details}"
+
+
+def test_progress_is_a_line_a_phase_and_one_for_the_epochs_between_two_phases() -> None:
+    def at(seconds: int) -> str:
+        return f"{T0 + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+    numbers = ((0, 2), (1, 3), (2, 4), (3, 6))
+    epochs = [make_epoch(number).model_dump(mode="json") | {"at": at(seconds)} for number, seconds in numbers]
+    phases = [{"phase": "training", "at": at(1)}, {"phase": "evaluating", "at": at(5)}]
+    data = {"phases": phases, "epochs": epochs}
+    text = describe(make_event(make_job().id, 7, type="progress", data=data))
+    metrics = (
+        "loss 0.3333  accuracy 0.8333  val_loss 0.3667  val_accuracy 0.8000",
+        "loss 0.2500  accuracy 0.8750  val_loss 0.2750  val_accuracy 0.8500",
+    )
+    lines = (  # seconds, and what happened
+        (1, "training"),
+        (4, f"epochs 1 to 3; the last:  {metrics[0]}"),
+        (5, "evaluating"),
+        (6, f"epoch 4  {metrics[1]}"),
+    )
+    assert text.plain.splitlines() == [
+        f"   7  {(T0 + timedelta(seconds=age)).astimezone():%Y-%m-%d %H:%M:%S.000 %Z}  {'progress':16} {line}"
+        for age, line in lines
+    ]

@@ -48,9 +48,9 @@ def test_a_succeeded_job_is_shown_with_its_evaluation(cli: CommandLine) -> None:
 
 
 def test_the_program_and_the_data_that_a_job_ran_with_are_shown(cli: CommandLine) -> None:
-    versions = {"trainshed": "0.1.0", "commit": "1234abcd", "dataset_sha256": "f" * 64}
+    attempt = make_attempt(versions={"trainshed": "0.1.0", "commit": "1234abcd"}, dataset_sha256="f" * 64)
     ran = make_success(make_job())
-    cli.api.add(ran.model_copy(update={"attempts": (make_attempt(versions=versions),)}))
+    cli.api.add(ran.model_copy(update={"attempts": (attempt,)}))
     facts = cli.run("show", "last").stdout
     assert "0.1.0, commit 1234abcd" in facts
     assert f"SHA-256 {'f' * 64}" in facts

@@ -49,6 +49,13 @@ def test_a_long_line_of_a_log_stays_whole(url: str, attempt: AttemptId, database
     assert len(run(url, attempt.job_id).stdout.splitlines()) == 3
 
 
+def test_a_log_without_a_line_says_where_phases_and_epochs_are(url: str, database: Database) -> None:
+    job_id = queue_driver.submit(database)
+    shown = run(url, job_id)
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert f"`trainshed events {str(job_id)[-8:]}`" in shown.stderr
+
+
 def test_a_log_is_filtered(url: str, attempt: AttemptId) -> None:
     for arguments in (("--level", "warning"), ("--grep", "CREAKS")):
         assert len(run(url, attempt.job_id, *arguments).stdout.splitlines()) == 1

@@ -32,13 +32,12 @@ def test_every_tab_is_shown_for_a_job_in_any_state(
 
 
 def test_what_a_job_ran_with_is_shown_with_it_and_its_model(client: httpx.Client, database: Database) -> None:
-    attempt, model = queue_driver.running(database), factories.make_model()
-    versions = {"trainshed": "0.1.0", "commit": "0123abcd", "dataset_sha256": "f" * 64}
-    queue_driver.record_progress(
-        database, attempt, factories.make_progress(factories.make_epoch(), versions=versions)
-    )
+    versions, model = {"trainshed": "0.1.0", "commit": "0123abcd"}, factories.make_model()
+    attempt = queue_driver.claim(database, queue_driver.submit(database), versions=versions).attempt
+    progress = factories.make_progress(factories.make_epoch(), dataset_sha256="f" * 64)
+    queue_driver.record_progress(database, attempt, progress)
     queue_driver.succeed(database, attempt, model)
-    for text in ("Trainshed", "0.1.0", "Commit", "0123abcd", "Dataset sha256", "f" * 64):
+    for text in ("Trainshed", "0.1.0", "Commit", "0123abcd", "Dataset SHA-256", "f" * 64):
         assert text in client.get(f"/jobs/{attempt.job_id}?tab=config").text
         assert text in client.get(f"/models/{model.id}").text
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from api.web.tabs.timeline import Axis, entries
 from shared.lifecycle import EventType
 from shared.schemas import JobEvent
-from shared.store.timelines import RecordedEpochs, Timeline
+from shared.store.timelines import EnteredPhase, RecordedEpochs, Timeline
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -24,12 +24,12 @@ def test_events_are_told_in_words_in_the_order_of_their_times() -> None:
         [
             event(0, EventType.SUBMITTED, 0),
             event(1, EventType.CLAIMED, worker="host:1"),
-            event(2, EventType.PHASE_ENTERED, phase="loading_data"),
             event(9, EventType.RETRY_SCHEDULED, code="data_unavailable", message="no route", retry_in_s=2.0),
             event(10, EventType.EDITED, name="another"),
             event(11, EventType.RELEASED, yielded_to="01a21f9a-f13c-7049-b69a-b52fd89d1964"),
             event(12, EventType.RELEASED),
         ],
+        [EnteredPhase(1, "loading_data", after(2))],
         [RecordedEpochs(1, 0, 4, after(3), after(8))],
     )
     assert [(entry.since_s, entry.text) for entry in entries(course)] == [
