@@ -4,16 +4,14 @@ from collections.abc import Callable
 
 from shared import log
 from shared.errors import YieldRequested
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, MetricName
 from shared.store import claims
 from workers.attempt_trace import AttemptTrace
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
 
 _log = log.get_logger(__name__)
-
-_LOGGED_FIELDS = {*MetricName, "seconds"}
 
 
 class Recorder:
@@ -34,6 +32,7 @@ class Recorder:
         self._pending = pending
         self._trace = trace
         self._raise_if_interrupted = raise_if_interrupted
+        self._noticed: set[str] = set()  # metrics that were not finite
 
     def phase(self, phase: Phase) -> None:
         """Note that the next phase begins."""
@@ -45,13 +44,14 @@ class Recorder:
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         """Note a finished epoch. Those that finish within 0.25 s are written and logged together."""
+        self._notice_not_finite(metrics)
         self._pending.add_epoch(metrics, state, weights)
         self._trace.add_epoch(metrics)
         number = metrics.epoch + 1
         if self._write_if_due() or number == self._epochs:
             first, self._last_logged = self._last_logged + 1, number
             which = f"epoch {number}" if first == number else f"epochs {first} to {number}"
-            _log.info(f"{which} of {self._epochs} finished", **metrics.model_dump(include=_LOGGED_FIELDS))
+            _log.info(f"{which} of {self._epochs} finished", **{**metrics.values, "seconds": metrics.seconds})
         self._raise_if_interrupted()
         if self._pending.yields_to is not None and number != self._epochs:
             raise YieldRequested(self._pending.yields_to)
@@ -64,6 +64,16 @@ class Recorder:
         """Note that a step is finished."""
         self._raise_if_interrupted()
         self._write_if_due()
+
+    def _notice_not_finite(self, metrics: EpochMetrics) -> None:
+        for name in metrics.not_finite:
+            if name not in self._noticed:
+                self._noticed.add(name)
+                _log.warning(
+                    "a metric is not a finite number, and recorded as none",
+                    metric=name,
+                    epoch=metrics.epoch + 1,
+                )
 
     def _write_if_due(self) -> bool:
         return self._pending.write_if_due(self._database, read_state=True)

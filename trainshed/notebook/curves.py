@@ -41,7 +41,7 @@ def lines_of(metrics: Metrics) -> list[Line]:
     """Return the curves of a job's metrics; epochs count from 1."""
     return [
         Line(
-            str(series.name),
+            series.name,
             str(series.resolution),
             [x + 1 for x in series.x] if series.resolution == "epoch" else series.x,
             series.y,

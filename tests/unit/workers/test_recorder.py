@@ -98,11 +98,8 @@ def test_a_job_that_has_yielded_has_the_results_of_an_undisturbed_one(make_proce
 
 def _results(process: PoolProcess, job_id: UUID) -> tuple[Any, ...]:
     def read(session: Any) -> tuple[Any, ...]:
-        epochs = [
-            (epoch.loss.hex(), epoch.val_accuracy.hex(), epoch.batch_loss)
-            for epoch in stored.epochs(session, job_id)
-        ]
-        return epochs, stored.weights(session, job_id), _job(process, job_id).evaluation_accuracy
+        epochs = [(epoch.values, epoch.steps) for epoch in stored.epochs(session, job_id)]
+        return epochs, stored.weights(session, job_id), _job(process, job_id).last_values
 
     return process.database.read(read)
 

@@ -34,7 +34,7 @@ def test_metrics_are_series_over_epochs(client: httpx.Client, database: Database
         "name": "loss",
         "resolution": "epoch",
         "x": [0, 1, 2],
-        "y": [factories.make_epoch(epoch).loss for epoch in range(3)],
+        "y": [factories.make_epoch(epoch).values["loss"] for epoch in range(3)],
         "total_points": 3,
         "downsampled": False,
         "min": None,

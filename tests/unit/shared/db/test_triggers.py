@@ -11,8 +11,8 @@ from tests.support.databases import trigger_definitions
 
 # a database gets a changed text with the next migration: add one, which may be empty, and then these
 _DIGESTS = {
-    "sqlite": "7d9d9bba51235196f3a6a791204c707b7ad5a365a4dbd8f66b6b0e398df2e8ba",
-    "postgresql": "6132ef8ee4a5b83fdd8792c5ff5ab13614fe474a5f59e35d3556b69c669bf23e",
+    "sqlite": "4146d29dcc606d90094795755727ac6805e6aa722ae84db69299cadc529f07e6",
+    "postgresql": "5b3867f7a42c07fc7e2c43f9dc12948de4574fcd54ecef06edd4149ebfafc3a7",
 }
 _STALE = {
     "sqlite": ["CREATE TRIGGER {name} AFTER DELETE ON jobs BEGIN SELECT 1; END"],

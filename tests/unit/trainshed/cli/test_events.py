@@ -86,7 +86,7 @@ def test_events_of_all_jobs_can_only_be_followed(cli: CommandLine, options: tupl
         (
             {
                 "type": "epochs_recorded",
-                "data": {"epochs": [make_epoch(each).model_dump(mode="json") for each in (0, 1, 2)]},
+                "data": {"epochs": [make_epoch(each).summary for each in (0, 1, 2)]},
             },
             "epochs_recorded  epochs 1 to 3; the last:  loss 0.3333  accuracy 0.8333  val_loss 0.3667  "
             "val_accuracy 0.8000",
