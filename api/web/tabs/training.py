@@ -77,9 +77,11 @@ def _read(session: Session, job: JobDetail, query: QueryParams) -> dict[str, Any
     by_epoch = metrics.read(session, job.id, Resolution.EPOCH)
     others = [] if "part" in query else _overlaid(session, job.id, ",".join(query.getlist("with")))
     recorded = job.progress.epoch if job.progress else 0
+    of_steps = metrics.names_of_steps(session, job.id)
     return {
         "trains": True,
-        "curves": () if "part" in query else _curves(session, job, by_epoch),
+        "known": [*by_epoch, *of_steps],
+        "curves": () if "part" in query else _curves(session, job, of_steps, by_epoch),
         "sources": [_source(session, each) for each in (job, *others)],
         "offered": [] if "part" in query else _offered(session, {job.id, *(each.id for each in others)}),
         "may_overlay": len(others) < MAX_OVERLAID,
@@ -121,8 +123,7 @@ def _last_epochs(by_epoch: MetricArrays, recorded: int) -> list[tuple[int, list[
     ]
 
 
-def _curves(session: Session, job: JobDetail, by_epoch: MetricArrays) -> list[Curve]:
-    of_steps = metrics.names_of_steps(session, job.id)
+def _curves(session: Session, job: JobDetail, of_steps: Sequence[str], by_epoch: MetricArrays) -> list[Curve]:
     by_step: MetricArrays = {}
     if job.progress and job.progress.step <= _MAX_STILL_STEPS:
         by_step = metrics.read(session, job.id, Resolution.STEP)

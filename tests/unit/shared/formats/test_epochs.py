@@ -59,7 +59,7 @@ def test_other_bytes_are_refused(damaged: bytes) -> None:
 def test_a_value_that_is_not_a_finite_number_is_none_and_named() -> None:
     steps = {"loss": [1.0, math.nan], "rate": [0.1, 0.1]}
 
-    epoch = EpochMetrics.of(0, 0.1, {"loss": math.nan, "r2": -math.inf, "mae": np.float32(0.5)}, steps)
+    epoch = EpochMetrics.of(0, 0.1, {"loss": math.nan, "r2": -math.inf, "mae": float(np.float32(0.5))}, steps)
 
     assert epoch.values == {"loss": None, "r2": None, "mae": 0.5}
     assert epoch.not_finite == ("loss", "r2")
