@@ -13,7 +13,7 @@ NOTHING = "\N{EN DASH}"
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _AGES = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
-_WORDS = {
+_WORDS: dict[Any, str] = {
     **{state: state.value.capitalize() for state in (*JobState, *WorkerState)},
     **{phase: phase.value.replace("_", " ").capitalize() for phase in Phase},
 }
@@ -107,8 +107,8 @@ def size(count: int | None) -> str:
 
 def word(value: Any) -> str:
     """Return the word for a state or a phase; of a metric or any other text, itself with a capital."""
-    if word := _WORDS.get(value):
-        return word
+    if (known := _WORDS.get(value)) is not None:
+        return known
     text = str(value).replace("_", " ")
     text = f"validation {text.removeprefix('val ')}" if text.startswith("val ") else text
     return text[:1].upper() + text[1:]

@@ -57,6 +57,7 @@ from shared.schemas.metrics import (
     Mode,
     Resolution,
     Series,
+    in_order,
     main_metric,
     mode_of,
 )
@@ -249,6 +250,7 @@ __all__ = [
     "WebhookUpdate",
     "Worker",
     "WorkerAttempt",
+    "in_order",
     "main_metric",
     "mode_of",
 ]

@@ -1,8 +1,9 @@
 """Training metrics, and comparisons of jobs."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -32,6 +33,7 @@ class Mode(StrEnum):
     MAX = "max"
 
 
+_PARTS = ("evaluation_", "val_")  # what names begin with but for those of training
 _MINIMIZED = frozenset({"loss", "error", "mae", "mse", "rmse", "mape", "nll", "perplexity", "wer", "cer"})
 
 
@@ -39,6 +41,17 @@ def mode_of(metric: str) -> Mode:
     """Return the mode that a metric's name suggests: the least is the best of a loss or an error."""
     words = re.findall(r"[a-z0-9]+", metric.lower())
     return Mode.MAX if _MINIMIZED.isdisjoint(words) else Mode.MIN
+
+
+@lru_cache(1_024)
+def _place(name: str) -> tuple[int, bool, str]:
+    part = next((number for number, part in enumerate(_PARTS) if name.startswith(part)), len(_PARTS))
+    return len(_PARTS) - part, mode_of(name) is Mode.MAX, name
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names of metrics in the order in which they are shown: of training, validation, evaluation."""
+    return sorted(names, key=_place)
 
 
 def main_metric(names: Collection[str]) -> str | None:

@@ -108,26 +108,31 @@ class _Order(NamedTuple):
         lacking: SQL for whether a job has none; None if each has one.
     """
 
-    value: ColumnElement[Any]
-    job_id: ColumnElement[UUID]
-    having: Select[Any]
+    value: InstrumentedAttribute[Any]
+    job_id: InstrumentedAttribute[UUID]
+    having: Select[Any, UUID]
     lacking: ColumnElement[bool] | None
     memberships: list[_Membership]
 
-    def continued(self, statement: Select[Any], after: JobKey | None, *, descending: bool) -> Select[Any]:
+    def continued(
+        self, statement: Select[Any, UUID], after: JobKey | None, *, descending: bool
+    ) -> Select[Any, UUID]:
         """Return what `having` selects in order, after a key."""
         if after is not None:
             key = tuple_(self.value, self.job_id)
             statement = statement.where(key < after if descending else key > after)
-        columns = (self.value, self.job_id)
-        return statement.order_by(*(column.desc() for column in columns) if descending else columns)
+        if descending:
+            return statement.order_by(self.value.desc(), self.job_id.desc())
+        return statement.order_by(self.value, self.job_id)
 
 
 def _order(session: Session, query: JobListQuery) -> _Order:
     memberships, name = list(_memberships(session, query)), query.sort.removeprefix("-")
     if name in _COLUMNS:
         column = _COLUMNS[name]
-        lacking = column.is_(None) if column.property.columns[0].nullable else None
+        lacking: ColumnElement[bool] | None = (
+            column.is_(None) if column.property.columns[0].nullable else None
+        )
         return _Order(column, Job.id, select(column, Job.id).where(column.is_not(None)), lacking, memberships)
     metric_names.require(session, name)
     of_jobs = select(JobValue.value, JobValue.job_id).join(Job, Job.id == JobValue.job_id)
@@ -138,7 +143,7 @@ def _order(session: Session, query: JobListQuery) -> _Order:
     return _Order(JobValue.value, JobValue.job_id, of_jobs.where(is_named), lacking, memberships)
 
 
-def _read(session: Session, statement: Select[Any]) -> list[JobKey]:
+def _read(session: Session, statement: Select[Any, UUID]) -> list[JobKey]:
     return [(value, job_id) for value, job_id in session.execute(statement)]
 
 

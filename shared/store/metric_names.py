@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from shared.db.tables import IS_RUNNING, Job, JobValue
@@ -43,14 +43,15 @@ def unknown(name: str, known: list[str]) -> UnknownMetric:
 def _of_ended(session: Session, sweep_id: UUID | None) -> list[str]:
     """Return the names in the index of values, by a seek for each: neither database skips by itself."""
 
-    def least(*conditions: ColumnElement[bool]) -> ColumnElement[str]:
+    def least(after: ColumnElement[str] | None = None) -> ScalarSelect[str]:
         value = aliased(JobValue)
-        chosen = [condition(value) for condition in conditions]
-        of_sweep = [] if sweep_id is None else [value.sweep_id == sweep_id]
-        return select(func.min(value.name)).where(*of_sweep, *chosen).scalar_subquery()
+        statement = select(func.min(value.name))
+        if sweep_id is not None:
+            statement = statement.where(value.sweep_id == sweep_id)
+        if after is not None:
+            statement = statement.where(value.name > after)
+        return statement.scalar_subquery()
 
     names = select(least().label("name")).cte("names", recursive=True)
-    names = names.union_all(
-        select(least(lambda value: value.name > names.c.name)).where(names.c.name.is_not(None))
-    )
+    names = names.union_all(select(least(names.c.name)).where(names.c.name.is_not(None)))
     return list(session.scalars(select(names.c.name).where(names.c.name.is_not(None))))

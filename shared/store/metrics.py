@@ -84,7 +84,7 @@ def _by_step(
     packed = session.scalars(epochs.execution_options(**{BINARY: True})).all()
     rows = [(unpack_steps(content), count_steps(content)) for content in packed]
     kept = slice(first - first_epoch * steps, None if last is None else last + 1 - first_epoch * steps)
-    sample = [values for values, _ in rows] or [names_of_steps(session, job_id)]
+    sample: list[Collection[str]] = [values for values, _ in rows] or [names_of_steps(session, job_id)]
     return {
         name: np.concatenate([np.empty(0), *(_steps(values, name, count) for values, count in rows)])[kept]
         for name in _found(sample, names)

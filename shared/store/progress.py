@@ -34,8 +34,8 @@ _IN_OTHER_PHASE = _JOBS.c.phase.is_distinct_from(bindparam("entered"))
 NEW_VALUES = "new_values"
 """Parameter of an UPDATE with `LAST_VALUES`: the values that are new in it."""
 # a metric that an epoch does not report keeps its value
-LAST_VALUES = {
-    "last_values": merged(_JOBS.c.last_values, bindparam(NEW_VALUES, {}, type_=JSON())),
+LAST_VALUES: dict[str, Any] = {
+    "last_values": merged(_JOBS.c.last_values, bindparam(NEW_VALUES, {}, type_=JSON()))
 }
 """The column of a job's row that an UPDATE with new values changes."""
 

@@ -155,8 +155,10 @@ def _best(session: Session, ids: Sequence[UUID], objective: Objective) -> dict[U
     ended = select(JobValue.job_id).where(*of_sweep).order_by(value, JobValue.job_id).limit(1)
     first = select(ended.scalar_subquery()).where(SweepRow.id.in_(ids)).scalar_subquery()
     columns = (*_OF_RESULT, Job.sweep_id)
-    jobs = session.execute(select(*columns).where(Job.id.in_(first))).all()
-    jobs += session.execute(select(*columns).where(Job.sweep_id.in_(ids), IS_RUNNING)).all()
+    jobs = [
+        *session.execute(select(*columns).where(Job.id.in_(first))),
+        *session.execute(select(*columns).where(Job.sweep_id.in_(ids), IS_RUNNING)),
+    ]
     best: dict[UUID, Row[Any]] = {}
     for job in sorted(jobs, key=lambda job: _rank(job, objective), reverse=True):
         if _value(job, objective) is not None:

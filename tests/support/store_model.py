@@ -58,7 +58,7 @@ class JobModel:
     phase: str | None = None
     events: list[tuple[str, int]] = field(default_factory=lambda: [(EventType.SUBMITTED, 0)])
     attempts: list[tuple[str, str | None]] = field(default_factory=list)
-    epochs: list[tuple[int, float]] = field(default_factory=list)
+    epochs: list[tuple[int, dict[str, float | None]]] = field(default_factory=list)
     checkpoint: int | None = None
     results: tuple[int, int] = (0, 0)
 

@@ -7,7 +7,7 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from shared.schemas import Comparison, Evaluation, Misclassified, NoDigitReason, Predictions
+from shared.schemas import Comparison, Evaluation, Misclassified, NoDigitReason, Predictions, in_order
 from trainshed.cli.fitting import FittedTable, number, text
 from trainshed.cli.formatting import cell, decimal, metric, printable, short_id, state
 
@@ -108,7 +108,7 @@ def comparison_table(comparison: Comparison) -> FittedTable:
     table.add_row("state", *(state(job.state) for job in comparison.jobs))
     for field, values in comparison.differing.items():
         table.add_row(field, *(cell(None if value is None else str(value)) for value in values))
-    for name in sorted({name for job in comparison.jobs for name in job.values}):
+    for name in in_order({name for job in comparison.jobs for name in job.values}):
         table.add_row(cell(name), *(metric(job.values.get(name)) for job in comparison.jobs))
     return table
 

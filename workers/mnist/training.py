@@ -75,7 +75,10 @@ def _epoch_metrics(
     loss, accuracy = _means(batches.train, sizes)
     val_loss, val_accuracy = _means(batches.validation, _batch_sizes(spec.validation_size, VALIDATION_BATCH))
     values = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-    steps = {"loss": batches.train[:, 0], "accuracy": batches.train[:, 1] / sizes}
+    steps: dict[str, npt.ArrayLike] = {
+        "loss": batches.train[:, 0],
+        "accuracy": batches.train[:, 1] / sizes,
+    }
     return EpochMetrics.of(epoch, seconds, values, steps)
 
 

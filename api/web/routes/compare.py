@@ -14,7 +14,7 @@ from api.web.curves import curves
 from api.web.metrics import COLUMNS
 from api.web.pages import Stream, render
 from shared.lifecycle import TERMINAL, JobKind
-from shared.schemas import Comparison, IdReference, Job, JobEvaluation, Mode, mode_of
+from shared.schemas import Comparison, IdReference, Job, JobEvaluation, Mode, in_order, mode_of
 from shared.store import activity
 from shared.store.references import find_jobs
 
@@ -67,7 +67,7 @@ def _last(jobs: Sequence[Job]) -> list[str]:
     """Return the metrics of which a job has a last value, the most telling one first."""
     names = {name for job in jobs for name in job.values}
     first = [name for name in COLUMNS[::-1] if name in names]
-    return list(dict.fromkeys([*first, *sorted(names)]))[:_MAX_METRICS]
+    return list(dict.fromkeys([*first, *in_order(names)]))[:_MAX_METRICS]
 
 
 def _classes(evaluations: tuple[JobEvaluation | None, ...]) -> dict[str, list[float | None]]:

@@ -295,7 +295,7 @@ class _StopAfter:
         self._monitor.epoch(metrics, state, weights)
 
 
-def history(process: PoolProcess, job_id: UUID) -> list[tuple[str, ...]]:
+def history(process: PoolProcess, job_id: UUID) -> list[tuple[str, bytes]]:
     epochs = process.database.read(lambda session: stored.epochs(session, job_id))
     return [(repr(epoch.values), epoch.steps) for epoch in epochs]
 

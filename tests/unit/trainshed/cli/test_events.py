@@ -80,7 +80,7 @@ def test_events_of_all_jobs_can_only_be_followed(cli: CommandLine, options: tupl
         ({"type": "submitted"}, "submitted"),
         ({"type": "claimed", "data": {"worker": "host:42"}}, "claimed          worker host:42"),
         (
-            {"type": "epochs_recorded", "data": {"epochs": [make_epoch(0).model_dump(mode="json")]}},
+            {"type": "epochs_recorded", "data": {"epochs": [make_epoch(0).summary]}},
             "epochs_recorded  epoch 1  loss 1.0000  accuracy 0.5000  val_loss 1.1000  val_accuracy 0.4000",
         ),
         (
