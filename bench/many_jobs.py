@@ -62,7 +62,8 @@ def _rows(random: Random, numbers: range, count: int) -> Iterator[tuple[type[Bas
 
 def _value(job: dict[str, Any], name: str) -> dict[str, Any]:
     value = job["last_values"][name]
-    return {"job_id": job["id"], "name": name, "value": value, "sweep_id": job["sweep_id"]}
+    copied = {column: job[column] for column in ("state", "kind", "queue", "sweep_id")}
+    return {"job_id": job["id"], "name": name, "value": value, **copied}
 
 
 def _sweep(number: int) -> dict[str, Any]:

@@ -241,7 +241,8 @@ class Attempt(Base):
 class JobValue(Base):
     """The last value of a metric of a job that has ended: the index by which jobs are sorted.
 
-    The trigger `jobs_ended` inserts them, from the job's `last_values`; the sweep is a copy too.
+    The trigger `jobs_ended` inserts them, from the job's `last_values`. The other columns are copies of the
+    job's, which change no more: for the filters of lists, and for sweeps.
     """
 
     __tablename__ = "job_values"
@@ -249,10 +250,14 @@ class JobValue(Base):
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(128), primary_key=True)
     value: Mapped[float]
+    state: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(String(16))
+    queue: Mapped[str] = mapped_column(String(64))
     sweep_id: Mapped[UUID | None]
 
     __table_args__ = (
-        Index("ix_job_values_name_value_job_id", "name", "value", "job_id"),
+        # for lists in this order, covering their filters
+        Index("ix_job_values_by_value", "name", "value", "job_id", "state", "kind", "queue"),
         # the best job of a sweep
         _partial_index(
             "ix_job_values_by_sweep",

@@ -130,6 +130,6 @@ def _insert_deliveries(new_id: str, listed: str) -> str:
 
 def _insert_values(members: str, value: str) -> str:
     return f"""
-        INSERT INTO job_values (job_id, name, value, sweep_id)
-        SELECT NEW.id, key, {value}, NEW.sweep_id FROM {members}
+        INSERT INTO job_values (job_id, name, value, state, kind, queue, sweep_id)
+        SELECT NEW.id, key, {value}, NEW.state, NEW.kind, NEW.queue, NEW.sweep_id FROM {members}
         """

@@ -80,13 +80,15 @@ def counts(session: Session) -> schemas.JobCounts:
 def _keys(session: Session, query: JobListQuery, after: JobKey | None, limit: int) -> list[JobKey]:
     """Return the keys of the next jobs: those that have a value to sort by, and then those that have none."""
     order = _order(session, query)
-    conditions = [*_conditions(session, query), *(each.condition for each in order.memberships)]
+    members = [each.condition for each in order.memberships]
     keys: list[JobKey] = []
     if after is None or after[0] is not None:
-        with_value = order.having.where(*conditions).limit(limit)
+        of_row = Job if order.value.class_ is Job else JobValue
+        with_value = order.having.where(*_conditions(session, query, of_row), *members).limit(limit)
         keys = _read(session, order.continued(with_value, after, descending=query.sort.startswith("-")))
     if len(keys) < limit and order.lacking is not None:
-        without = select(null(), Job.id).where(order.lacking, *conditions).order_by(Job.id.desc())
+        without = select(null(), Job.id).where(order.lacking, *_conditions(session, query), *members)
+        without = without.order_by(Job.id.desc())
         if after is not None and after[0] is None:
             without = without.where(Job.id < after[1])
         keys += _read(session, without.limit(limit - len(keys)))
@@ -147,15 +149,17 @@ def _read(session: Session, statement: Select[Any, UUID]) -> list[JobKey]:
     return [(value, job_id) for value, job_id in session.execute(statement)]
 
 
-def _conditions(session: Session, query: JobListQuery) -> Iterator[ColumnElement[bool]]:
-    """Yield SQL for the filters by columns of a job's row."""
+def _conditions(
+    session: Session, query: JobListQuery, row: type[Job | JobValue] = Job
+) -> Iterator[ColumnElement[bool]]:
+    """Yield SQL for the filters by columns of a job's row, some of which are in the row of its value too."""
     if query.state:
         # not the bare column: SQLite would use the index on the state, and sort most of the jobs
-        yield func.coalesce(Job.state, "").in_(query.state)
+        yield func.coalesce(row.state, "").in_(query.state)
     if query.kind is not None:
-        yield Job.kind == query.kind
+        yield row.kind == query.kind
     if query.queue is not None:
-        yield Job.queue == query.queue
+        yield row.queue == query.queue
     if query.q is not None:
         yield _contains(session, query.q)
     if query.created_after is not None:

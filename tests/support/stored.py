@@ -76,7 +76,9 @@ def set_columns(database: Database, job_id: UUID, **values: Any) -> UUID:
 
 def add_values(database: Database, job_id: UUID, **values: float) -> UUID:
     """Store last values of a job as the trigger does when it ends; return the job's id."""
-    rows = [{"job_id": job_id, "name": name, "value": value} for name, value in values.items()]
+    of_job = job(database, job_id)
+    copied = {column: getattr(of_job, column) for column in ("state", "kind", "queue")}
+    rows = [{"job_id": job_id, "name": name, "value": value, **copied} for name, value in values.items()]
     database.write(lambda session: session.execute(insert(JobValue), rows))
     return job_id
 

@@ -44,13 +44,17 @@ def _create_job_values() -> None:
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(128), nullable=False),
         sa.Column("value", sa.Double(), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("queue", sa.String(64), nullable=False),
         sa.Column("sweep_id", sa.Uuid(), nullable=True),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_job_values_job_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_job_values")),
     )
-    op.create_index("ix_job_values_name_value_job_id", "job_values", ["name", "value", "job_id"])
+    columns = ["name", "value", "job_id", "state", "kind", "queue"]
+    op.create_index("ix_job_values_by_value", "job_values", columns)
     _index_by_sweep("ix_job_values_by_sweep", "job_values", ["sweep_id", "name", "value", "job_id"])
 
 

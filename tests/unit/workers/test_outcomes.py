@@ -249,7 +249,8 @@ def test_failure_is_reported_without_the_progress_that_the_database_refuses(
 ) -> None:
     class Diverging(Raising):
         def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
-            monitor.epoch(replace(make_epoch(0), seconds=None), lambda: b"state")
+            refused = replace(make_epoch(0), seconds=None)  # type: ignore[arg-type]
+            monitor.epoch(refused, lambda: b"state")
             return super().train(spec, start, monitor)
 
     process = make_process()

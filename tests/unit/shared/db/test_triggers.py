@@ -11,8 +11,8 @@ from tests.support.databases import trigger_definitions
 
 # a database gets a changed text with the next migration: add one, which may be empty, and then these
 _DIGESTS = {
-    "sqlite": "4146d29dcc606d90094795755727ac6805e6aa722ae84db69299cadc529f07e6",
-    "postgresql": "5b3867f7a42c07fc7e2c43f9dc12948de4574fcd54ecef06edd4149ebfafc3a7",
+    "sqlite": "99c6342bb1581af811e48acbd9e714e6876c25daed085dd2a1ac8a3e9b673bf1",
+    "postgresql": "fd00fb09f0ffb868d350ae293223cd8578e75f653182c24800def63eaaa40cd5",
 }
 _STALE = {
     "sqlite": ["CREATE TRIGGER {name} AFTER DELETE ON jobs BEGIN SELECT 1; END"],

@@ -180,7 +180,7 @@ def test_the_keys_of_a_page_by_a_metric_are_read_in_the_order_of_its_index(
         database, partial(job_lists.page, query=JobListQuery(sort=sort, **filters), limit=51)
     )
 
-    assert "COVERING INDEX ix_job_values_name_value_job_id (name=?)" in plan(database, keys)
+    assert "COVERING INDEX ix_job_values_by_value (name=?)" in plan(database, keys)
     assert "TEMP B-TREE" not in plan(database, keys)
 
 
