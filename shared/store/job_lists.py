@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import FiniteFloat
-from sqlalchemy import ColumnElement, Select, exists, func, null, select, tuple_
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, exists, func, null, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared import schemas
@@ -83,8 +83,7 @@ def _keys(session: Session, query: JobListQuery, after: JobKey | None, limit: in
     members = [each.condition for each in order.memberships]
     keys: list[JobKey] = []
     if after is None or after[0] is not None:
-        of_row = Job if order.value.class_ is Job else JobValue
-        with_value = order.having.where(*_conditions(session, query, of_row), *members).limit(limit)
+        with_value = order.having.where(*_conditions(session, query, values=order.row), *members).limit(limit)
         keys = _read(session, order.continued(with_value, after, descending=query.sort.startswith("-")))
     if len(keys) < limit and order.lacking is not None:
         without = select(null(), Job.id).where(order.lacking, *_conditions(session, query), *members)
@@ -106,12 +105,14 @@ class _Order(NamedTuple):
     """What a list is sorted by.
 
     Attributes:
+        row: the table of the values.
         having: selects the values and ids of the jobs that have a value.
         lacking: SQL for whether a job has none; None if each has one.
     """
 
-    value: InstrumentedAttribute[Any]
-    job_id: InstrumentedAttribute[UUID]
+    row: type[Job | JobValue]
+    value: SQLColumnExpression[Any]
+    job_id: SQLColumnExpression[UUID]
     having: Select[Any, UUID]
     lacking: ColumnElement[bool] | None
     memberships: list[_Membership]
@@ -132,17 +133,18 @@ def _order(session: Session, query: JobListQuery) -> _Order:
     memberships, name = list(_memberships(session, query)), query.sort.removeprefix("-")
     if name in _COLUMNS:
         column = _COLUMNS[name]
-        lacking: ColumnElement[bool] | None = (
-            column.is_(None) if column.property.columns[0].nullable else None
-        )
-        return _Order(column, Job.id, select(column, Job.id).where(column.is_not(None)), lacking, memberships)
+        having, may_lack = select(column, Job.id).where(column.is_not(None)), name != "created_at"
+        return _Order(Job, column, Job.id, having, column.is_(None) if may_lack else None, memberships)
     metric_names.require(session, name)
     of_jobs = select(JobValue.value, JobValue.job_id).join(Job, Job.id == JobValue.job_id)
+    other = aliased(Job)
+    if filters := [*_conditions(session, query, other)]:
+        memberships += [each for each in (_is_among(session, other.id, and_(*filters)),) if each.is_narrow]
     # few are looked up by their ids, so the index by the name must not be used
     is_narrow = any(each.is_narrow for each in memberships)
     is_named = (func.coalesce(JobValue.name, "") if is_narrow else JobValue.name) == name
     lacking = ~exists().where(JobValue.job_id == Job.id, JobValue.name == name)
-    return _Order(JobValue.value, JobValue.job_id, of_jobs.where(is_named), lacking, memberships)
+    return _Order(JobValue, JobValue.value, JobValue.job_id, of_jobs.where(is_named), lacking, memberships)
 
 
 def _read(session: Session, statement: Select[Any, UUID]) -> list[JobKey]:
@@ -150,9 +152,10 @@ def _read(session: Session, statement: Select[Any, UUID]) -> list[JobKey]:
 
 
 def _conditions(
-    session: Session, query: JobListQuery, row: type[Job | JobValue] = Job
+    session: Session, query: JobListQuery, job: type[Job] = Job, values: type[Job | JobValue] | None = None
 ) -> Iterator[ColumnElement[bool]]:
     """Yield SQL for the filters by columns of a job's row, some of which are in the row of its value too."""
+    row = values or job
     if query.state:
         # not the bare column: SQLite would use the index on the state, and sort most of the jobs
         yield func.coalesce(row.state, "").in_(query.state)
@@ -161,11 +164,11 @@ def _conditions(
     if query.queue is not None:
         yield row.queue == query.queue
     if query.q is not None:
-        yield _contains(session, query.q)
+        yield _contains(session, job.name, query.q)
     if query.created_after is not None:
-        yield Job.created_at >= query.created_after
+        yield job.created_at >= query.created_after
     if query.created_before is not None:
-        yield Job.created_at < query.created_before
+        yield job.created_at < query.created_before
 
 
 def _memberships(session: Session, query: JobListQuery) -> Iterator[_Membership]:
@@ -188,13 +191,13 @@ def _is_by(session: Session, query: JobListQuery) -> _Membership:
     return _is_among(session, other.id, rights.is_one_of(other.api_key_id, keys))
 
 
-def _contains(session: Session, part: str) -> ColumnElement[bool]:
+def _contains(session: Session, name: InstrumentedAttribute[str | None], part: str) -> ColumnElement[bool]:
     """SQL for whether a job's name contains a text, ignoring case."""
     if session.get_bind().dialect.name == "sqlite":  # its LIKE ignores the case of ASCII letters
-        return Job.name.contains(part, autoescape=True)
+        return name.contains(part, autoescape=True)
     # twice as fast as ILIKE, and as a pattern that is computed for each row
     pattern = select(func.lower("%" + re.sub(r"([\\%_])", r"\\\1", part) + "%")).scalar_subquery()
-    return func.lower(Job.name).like(pattern)
+    return func.lower(name).like(pattern)
 
 
 def _is_among(
