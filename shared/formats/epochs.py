@@ -80,9 +80,12 @@ class EpochMetrics:
         return cls(epoch, seconds, finite_values, pack_steps(arrays), names)
 
 
-def finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Return numbers of any kind as floats, with None for what is not a finite number."""
-    return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+def finite(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return numbers of any kind as floats, with None for what is none, or not finite."""
+    return {
+        name: None if value is None or not math.isfinite(value) else float(value)
+        for name, value in values.items()
+    }
 
 
 def pack_steps(steps: StepValues) -> bytes:
