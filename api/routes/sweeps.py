@@ -4,9 +4,9 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Response
 
-from api.deps import ENDS_WAITS, IdempotencyKey, ServicesDep, id_in_path
+from api.deps import ENDS_WAITS, IdempotencyKey, ObjectiveDep, ServicesDep, id_in_path
 from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep, SubmitterDep
 from api.http.headers import REPLAYED
 from api.http.paging import Cursors, PageDep
@@ -23,7 +23,7 @@ from shared.errors import (
     TooManyWait,
     UnknownMetric,
 )
-from shared.schemas import DEFAULT_OBJECTIVE, Metric, Mode, Page, Sweep, SweepCreate, SweepDetail
+from shared.schemas import Page, Sweep, SweepCreate, SweepDetail
 from shared.store import references, sweeps
 from shared.store.keyset import CreationKey
 from shared.store.sweeps import Objective
@@ -33,21 +33,6 @@ router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 _CURSORS = Cursors("sweeps", CreationKey)
 
 SweepId = Annotated[UUID, id_in_path("sweep_id", "sweep", references.find_sweep)]
-
-
-async def _objective(
-    metric: Annotated[
-        Metric, Query(description="The metric by which the jobs are ranked: any that they record.")
-    ] = DEFAULT_OBJECTIVE,
-    mode: Annotated[
-        Mode | None,
-        Query(description="Whether its least or its greatest value is best; by default its name says so."),
-    ] = None,
-) -> Objective:
-    return Objective.of(metric, mode)
-
-
-ObjectiveDep = Annotated[Objective, Depends(_objective)]
 
 _EXAMPLES = {
     "grid": {

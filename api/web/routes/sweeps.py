@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from api.deps import ENDS_WAITS, EndOfEventsDep, ServicesDep
+from api.deps import ENDS_WAITS, EndOfEventsDep, ObjectiveDep, ServicesDep
 from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep
 from api.http.paging import PageDep
 from api.jobs.sweeps import cancel
 from api.routes import sweeps as rest
-from api.routes.sweeps import ObjectiveDep, SweepId
+from api.routes.sweeps import SweepId
 from api.web.commands import of_sweep
-from api.web.curves import parallel
+from api.web.curves import Parallel, parallel
 from api.web.forms import see_other
 from api.web.pages import Stream, list_address, render
 from shared.lifecycle import TERMINAL
@@ -98,9 +98,7 @@ def show_sweep(
         rows=rows,
         sort=sort,
         address=partial(_address, detail, metric=objective.metric, sort=sort, rows=rows),
-        chart=parallel(
-            detail.jobs[:_ROWS], names, objective=objective.metric, minimized=detail.mode is Mode.MIN
-        ),
+        chart=_chart(detail),
         commands=of_sweep(request, request_of_sweep),
         best=[result.job_id for result in detail.jobs[:5] if result.value is not None],
     )
@@ -111,6 +109,12 @@ def cancel_sweep(services: ServicesDep, actor: ActorDep, sweep_id: SweepId) -> R
     """Cancel the unfinished jobs of a sweep, and show it."""
     cancel(services, actor, sweep_id)
     return see_other(f"/sweeps/{sweep_id}")
+
+
+def _chart(sweep: SweepDetail) -> Parallel:
+    is_minimized = sweep.mode is Mode.MIN
+    names = list(sweep.parameters)
+    return parallel(sweep.jobs[:_ROWS], names, objective=sweep.objective, minimized=is_minimized)
 
 
 def _sorted(results: Sequence[SweepResult], sort: str) -> list[SweepResult]:
