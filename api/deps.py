@@ -27,9 +27,10 @@ from api.prediction.onnx_models import OnnxModels
 from api.services import Services
 from api.webhooks.delivering import Deliverer
 from shared import log
-from shared.schemas import IdReference, ModelReference
+from shared.schemas import DEFAULT_OBJECTIVE, IdReference, Metric, Mode, ModelReference
 from shared.store import job_queries, recovery, references
 from shared.store.events import CURSOR_PATTERN, Cursor, Watermark, end
+from shared.store.sweeps import Objective
 
 _END_WAITS_S = 2.0  # between two looks whether the process is to end
 
@@ -213,3 +214,19 @@ ResumeAfterDep = Annotated[int, Depends(_resume_after)]
 FeedStartDep = Annotated[Cursor, Depends(_feed_start)]
 EndOfEventsDep = Annotated[Cursor, Depends(_end_of_events)]
 """The end of all jobs' events when the request came: what is read afterwards shows all events up to it."""
+
+
+async def _objective(
+    metric: Annotated[
+        Metric, Query(description="The metric by which the jobs are ranked: any that they record.")
+    ] = DEFAULT_OBJECTIVE,
+    mode: Annotated[
+        Mode | None,
+        Query(description="Whether its least or its greatest value is best; by default its name says so."),
+    ] = None,
+) -> Objective:
+    return Objective.of(metric, mode)
+
+
+ObjectiveDep = Annotated[Objective, Depends(_objective)]
+"""The metric by which jobs of sweeps are ranked."""

@@ -10,15 +10,18 @@ from sqlalchemy import insert
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Base, Job, JobTag, Sweep
+from shared.db.tables import Attempt, Base, Job, JobTag, JobValue, Sweep
 from shared.lifecycle import TERMINAL, JobKind, JobState
-from shared.schemas import MetricName, Priority
+from shared.schemas import Priority
 from shared.schemas.job_requests import DEFAULT_QUEUE
 from shared.store import environments
 from tests.support import factories, registry
 
 FIRST_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first job was submitted; the others follow one second apart."""
+
+METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "evaluation_accuracy", "evaluation_loss")
+"""Of each job that has succeeded; a failed or running one has the first four."""
 
 _END_WEIGHTS = {JobState.SUCCEEDED: 80, JobState.FAILED: 12, JobState.CANCELLED: 8}
 _RUNNING_JOBS = 8
@@ -51,9 +54,17 @@ def _rows(random: Random, numbers: range, count: int) -> Iterator[tuple[type[Bas
         job["sweep_id"] = sweeps[(number - numbers.start) // _JOBS_PER_SWEEP]["id"]
     yield Sweep, sweeps
     yield Job, jobs
+    if values := [_value(job, name) for job in jobs if job["finished_at"] for name in job["last_values"]]:
+        yield JobValue, values
     yield JobTag, [{"job_id": job["id"], "tag": tag} for job in jobs for tag in job["tags"]]
     if attempts := [_attempt(job) for job in jobs if job["attempt"]]:
         yield Attempt, attempts
+
+
+def _value(job: dict[str, Any], name: str) -> dict[str, Any]:
+    value = job["last_values"][name]
+    copied = {column: job[column] for column in ("state", "kind", "queue", "sweep_id")}
+    return {"job_id": job["id"], "name": name, "value": value, **copied}
 
 
 def _sweep(number: int) -> dict[str, Any]:
@@ -98,6 +109,7 @@ def _progress(random: Random, number: int, state: JobState) -> dict[str, Any]:
     created_at, ended = _created_at(number), state in TERMINAL
     ran = state != JobState.QUEUED and not (state == JobState.CANCELLED and number % 2)
     measured = ran and state != JobState.CANCELLED
+    names = METRICS if state == JobState.SUCCEEDED else METRICS[:4] if measured else ()
     duration_s = random.expovariate(1 / 10) if ran and ended else None
     return {
         "model_id": UUID(int=number) if state == JobState.SUCCEEDED else None,
@@ -108,8 +120,7 @@ def _progress(random: Random, number: int, state: JobState) -> dict[str, Any]:
         "finished_at": created_at + timedelta(seconds=duration_s or 0) if ended else None,
         "duration_s": duration_s,
         "next_epoch": 3 if measured else 0,
-        **{name: random.random() if measured else None for name in MetricName},
-        "evaluation_accuracy": random.random() if state == JobState.SUCCEEDED else None,
+        "last_values": {name: random.random() for name in names},
         "error_code": "internal" if state == JobState.FAILED else None,
     }
 

@@ -22,6 +22,7 @@ from bench.databases import Times, measure_api
 from bench.timing import report, times_ms
 from shared.db.engine import Database
 from shared.db.tables import Epoch
+from shared.formats.epochs import pack_steps
 from tests.support import factories, queue_driver
 
 _LIMIT_MS = 100.0
@@ -72,11 +73,10 @@ def store_job(database: Database, steps: int) -> UUID:
     job_id = queue_driver.running(database).job_id
     random = np.random.default_rng(1)
     for epoch in range(_EPOCHS):
-        values = factories.make_epoch(epoch).model_dump()
-        values.update(
-            {name: random.uniform(size=steps // _EPOCHS) for name in ("batch_loss", "batch_accuracy")}
-        )
-        statement = insert(Epoch).values(job_id=job_id, attempt=1, **values)
+        values = factories.make_epoch(epoch).values
+        of_steps = {name: random.uniform(size=steps // _EPOCHS) for name in ("loss", "accuracy")}
+        row = {"epoch": epoch, "seconds": 0.25, "values": values, "steps": pack_steps(of_steps)}
+        statement = insert(Epoch).values(job_id=job_id, attempt=1, **row)
         database.write(partial(Session.execute, statement=statement))
     return job_id
 

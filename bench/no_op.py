@@ -5,8 +5,9 @@ Selected by `TRAINSHED_EXECUTOR=bench.no_op:NoOpExecutor`. What is left of a job
 
 from typing import ClassVar
 
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
+from shared.schemas import EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
 from shared.settings import Settings
 from tests.support.factories import make_evaluation
 from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
@@ -55,13 +56,5 @@ class NoOpExecutor:
 
 def make_metrics(epoch: int, batches: int) -> EpochMetrics:
     """Return metrics of an epoch with this many batches."""
-    return EpochMetrics(
-        epoch=epoch,
-        loss=1 / (1 + epoch),
-        accuracy=0.9,
-        val_loss=1 / (1 + epoch),
-        val_accuracy=0.9,
-        seconds=0.003,
-        batch_loss=(1 / 3,) * batches,
-        batch_accuracy=(2 / 3,) * batches,
-    )
+    values = {"loss": 1 / (1 + epoch), "accuracy": 0.9, "val_loss": 1 / (1 + epoch), "val_accuracy": 0.9}
+    return EpochMetrics.of(epoch, 0.003, values, {"loss": [1 / 3] * batches, "accuracy": [2 / 3] * batches})

@@ -16,6 +16,7 @@ TrainshedError
 │   │   └── DeliveryNotFound
 │   ├── AmbiguousId
 │   ├── InvalidSpec
+│   ├── UnknownMetric
 │   ├── NotPermitted
 │   ├── ModelInUse
 │   ├── UnreadableImage
@@ -111,6 +112,10 @@ class DeliveryNotFound(NotFound):
 
 class AmbiguousId(RequestError):
     """A part of an id was given, and several ids have it."""
+
+
+class UnknownMetric(RequestError):
+    """No metric of the requested name was recorded; the message has the nearest name, or all of them."""
 
 
 class InvalidSpec(RequestError):

@@ -3,6 +3,9 @@
 PostgreSQL stores no NUL, and neither database a lone surrogate, which is half of a character in UTF-16.
 """
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
 MAX_MESSAGE_CHARS = 4_000
 """Of the message of an error or of a log line."""
 
@@ -18,3 +21,11 @@ def storable(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     if len(text) > max_chars:
         text = f"{text[: max_chars - 3]}..."
     return text.replace("\x00", "?").encode("utf-8", "replace").decode("utf-8")
+
+
+def advice(name: str, known: Collection[str], plural: str = "known ones") -> str:
+    """Return what to write in place of an unknown name: the nearest of the known ones, or any of these."""
+    nearest = get_close_matches(name, known, n=1)
+    if nearest:
+        return f"did you mean `{nearest[0]}`?"
+    return f"the {plural} are {', '.join(known) or '(none yet)'}"

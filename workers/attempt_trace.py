@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 from uuid import UUID
 
 from shared import tracing
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import AttemptOutcome, JobKind, Phase
-from shared.schemas import EpochMetrics, MetricName
 from shared.store.claims import Claim
 from shared.store.recovery import WORKER_LOST, LostAttempt
 from shared.store.transitions import AttemptFailure, AttemptId
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 SERVICE = "trainshed-worker"
 """The name of the service that a worker's processes are, in traces."""
 
-_METRICS = {*MetricName, "seconds"}
 _REPORT = "report"
 
 
@@ -88,8 +87,8 @@ class AttemptTrace:
     def add_epoch(self, metrics: EpochMetrics) -> None:
         """Note a finished epoch, as an event of its phase, which keeps the last 128 of them."""
         if self._part is not None:
-            values = metrics.model_dump(include=_METRICS, exclude_none=True)
-            self._part.add_event("epoch", {"epoch": metrics.epoch + 1, **values})
+            values = {name: value for name, value in metrics.values.items() if value is not None}
+            self._part.add_event("epoch", {**values, "epoch": metrics.epoch + 1, "seconds": metrics.seconds})
 
     def begin_report(self, failure: AttemptFailure | None = None) -> None:
         """Note that the work has ended, by a failure of its last phase if one is given."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
+from shared.schemas import EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
 
 CPU_DEVICE = "CPU"
 """The device of an executor that uses no GPU."""
@@ -67,6 +68,8 @@ class Monitor(Protocol):
         """Report a finished epoch.
 
         Args:
+            metrics: under any names, as `EpochMetrics.of` takes them. A value that is not a finite number is
+                recorded as none, with a notice in the job's log.
             state: returns the state after it. It is called at most once, by the thread that calls this: now,
                 or later while training goes on or after it has ended. So it must not depend on what training
                 changes.

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from shared import log
 from shared.db.engine import Database
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics
 from shared.store import attempts
 from shared.store.progress import Milestone, Progress
 from shared.store.transitions import AttemptId

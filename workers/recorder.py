@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 
+from shared import log
 from shared.errors import YieldRequested
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics
 from shared.store import claims
 from workers.attempt_trace import AttemptTrace
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
+
+_log = log.get_logger(__name__)
 
 
 class Recorder:
@@ -27,6 +30,7 @@ class Recorder:
         self._pending = pending
         self._trace = trace
         self._raise_if_interrupted = raise_if_interrupted
+        self._noticed: set[str] = set()  # metrics that were not finite
 
     def phase(self, phase: Phase) -> None:
         """Note that the next phase begins."""
@@ -37,6 +41,7 @@ class Recorder:
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         """Note a finished epoch. Those that finish within 0.25 s are written together."""
+        self._notice_not_finite(metrics)
         self._pending.add_epoch(metrics, state, weights)
         self._trace.add_epoch(metrics)
         self._write_if_due()
@@ -52,6 +57,16 @@ class Recorder:
         """Note that a step is finished."""
         self._raise_if_interrupted()
         self._write_if_due()
+
+    def _notice_not_finite(self, metrics: EpochMetrics) -> None:
+        for name in metrics.not_finite:
+            if name not in self._noticed:
+                self._noticed.add(name)
+                _log.warning(
+                    "a metric is not a finite number, and recorded as none",
+                    metric=name,
+                    epoch=metrics.epoch + 1,
+                )
 
     def _write_if_due(self) -> None:
         self._pending.write_if_due(self._database, read_state=True)

@@ -190,6 +190,12 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.InvalidSpec: ProblemType(
         "invalid-spec", 422, "The job cannot run as specified", "`errors` names the field and its limit."
     ),
+    errors.UnknownMetric: ProblemType(
+        "unknown-metric",
+        422,
+        "No job has recorded such a metric",
+        "`detail` has the nearest name that was recorded, or all of them.",
+    ),
     errors.IdempotencyKeyReused: ProblemType(
         "idempotency-key-reused", 422, "The key was used for a different request", "Use a new key for each."
     ),

@@ -1,14 +1,17 @@
 """Comparison of jobs: their specifications, their metrics over the same epochs, their evaluations."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from shared.errors import NotReady
-from shared.schemas import AlignedSeries, Comparison, Job, JobEvaluation, MetricName, Resolution
+from shared.schemas import AlignedSeries, Comparison, Job, JobEvaluation, Resolution
 from shared.store import evaluations, job_queries, metrics
 
 
@@ -34,16 +37,22 @@ def _differing(specs: Sequence[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
 
 
 def _aligned_metrics(session: Session, job_ids: Sequence[UUID]) -> tuple[AlignedSeries, ...]:
-    jobs = [metrics.read(session, job_id, Resolution.EPOCH, list(MetricName)) for job_id in job_ids]
-    epochs = max(len(arrays[MetricName.LOSS]) for arrays in jobs)
+    jobs = [metrics.read(session, job_id, Resolution.EPOCH) for job_id in job_ids]
+    epochs = max((len(array) for arrays in jobs for array in arrays.values()), default=0)
+    names = dict.fromkeys(name for arrays in jobs for name in arrays)
     return tuple(
         AlignedSeries(
             name=name,
             x=tuple(range(epochs)),
-            y=tuple((*arrays[name].tolist(), *[None] * (epochs - len(arrays[name]))) for arrays in jobs),
+            y=tuple(_padded(arrays.get(name, np.empty(0)), epochs) for arrays in jobs),
         )
-        for name in MetricName
+        for name in names
     )
+
+
+def _padded(values: NDArray[np.float64], length: int) -> tuple[float | None, ...]:
+    numbers = (value if math.isfinite(value) else None for value in values.tolist())
+    return (*numbers, *[None] * (length - len(values)))
 
 
 def _evaluation(session: Session, job_id: UUID) -> JobEvaluation | None:

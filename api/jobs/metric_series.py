@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.schemas import JobMetrics, MetricName, Resolution, Series
+from shared.schemas import JobMetrics, Resolution, Series
 from shared.store.metrics import MetricArrays
 
 _COLUMNS = ("job_id", "name", "resolution", "x", "y", "min", "max")
@@ -42,23 +43,28 @@ def to_ndjson(metrics: Sequence[JobMetrics]) -> str:
     return "".join(f"{json.dumps(point)}\n" for point in _points(metrics))
 
 
-def _series(
-    name: MetricName, resolution: Resolution, y: NDArray[np.float64], max_points: int, first: int
-) -> Series:
+def _series(name: str, resolution: Resolution, y: NDArray[np.float64], max_points: int, first: int) -> Series:
     total = len(y)
     points: dict[str, NDArray[Any]] = {"x": np.arange(first, first + total), "y": y}
     if total > max_points:
         edges = np.linspace(0, total, max_points + 1).astype(int)
         starts, last = edges[:-1], edges[1:] - 1
-        minimum, maximum = np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)
+        minimum, maximum = np.fmin.reduceat(y, starts), np.fmax.reduceat(y, starts)
         points = {"x": first + last, "y": y[last], "min": minimum, "max": maximum}
     return Series(
         name=name,
         resolution=resolution,
         total_points=total,
         downsampled=total > max_points,
-        **{field: tuple(values.tolist()) for field, values in points.items()},
+        **{field: _numbers(values) for field, values in points.items()},
     )
+
+
+def _numbers(values: NDArray[Any]) -> tuple[Any, ...]:
+    """Return the values of an array, with None for what is not a finite number."""
+    if np.isfinite(values).all():
+        return tuple(values.tolist())
+    return tuple(value if math.isfinite(value) else None for value in values.tolist())
 
 
 def _points(metrics: Sequence[JobMetrics]) -> Iterator[dict[str, Any]]:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from uuid import UUID
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from shared.lifecycle import JobState, WorkerState
-from shared.schemas import Job, JobCounts, JobDetail, JobListQuery, MetricName, Resolution, Worker
+from shared.schemas import Job, JobCounts, JobDetail, JobListQuery, Resolution, Worker, main_metric
 from shared.store import activity, job_lists, job_queries, metrics, workers
 from shared.store.activity import Finished
 
@@ -19,10 +19,11 @@ _CURVE_POINTS = 60  # of a sparkline, the last ones
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A running job, the worker that runs it, and the validation accuracy of its last epochs."""
+    """A running job, the worker that runs it, and a metric over its last epochs, if it has recorded any."""
 
     job: Job
     worker: Worker | None
+    metric: str | None
     curve: list[float]
 
 
@@ -68,7 +69,7 @@ def read(session: Session) -> Overview:
     return Overview(
         now=now,
         counts=job_lists.counts(session),
-        running=[RunningJob(job, by_job.get(job.id), _curve(session, job.id)) for job in running],
+        running=[_with_curve(session, job, by_job.get(job.id)) for job in running],
         waiting=job_queries.details(session, activity.next_to_start(session, limit=_WAITING)),
         results=activity.last_finished(session, limit=_RESULTS),
         workers=[worker for worker in seen if worker.state is not WorkerState.STOPPED],
@@ -76,7 +77,10 @@ def read(session: Session) -> Overview:
     )
 
 
-def _curve(session: Session, job_id: UUID) -> list[float]:
-    names = [MetricName.VAL_ACCURACY]
-    arrays = metrics.read(session, job_id, Resolution.EPOCH, names)
-    return [float(value) for value in arrays[MetricName.VAL_ACCURACY][-_CURVE_POINTS:]]
+def _with_curve(session: Session, job: Job, worker: Worker | None) -> RunningJob:
+    metric = main_metric(job.values)
+    if metric is None:
+        return RunningJob(job, worker, None, [])
+    values = metrics.read(session, job.id, Resolution.EPOCH, [metric]).get(metric, np.empty(0))
+    finite = values[np.isfinite(values)]
+    return RunningJob(job, worker, metric, finite[-_CURVE_POINTS:].tolist())

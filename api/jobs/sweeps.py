@@ -28,6 +28,7 @@ from shared.schemas import (
     TrainJobCreate,
     TrainRequest,
 )
+from shared.schemas.limits import properties
 from shared.schemas.refusals import in_words
 from shared.store import job_edits, job_queries, sweeps
 from shared.store.idempotency import Idempotency, deleted
@@ -131,7 +132,8 @@ def _draw(name: str, values: Choices | Range, random: Random) -> Any:
     else:
         value = random.uniform(values.min, values.max)
     value = min(max(value, values.min), values.max)  # exp(log(x)) is not exactly x
-    return value if name == "learning_rate" else round(value)
+    is_whole = properties(TrainRequest)[name].get("type") == "integer"
+    return round(value) if is_whole else value
 
 
 def _new_jobs(services: Services, request: SweepCreate) -> list[NewJob]:

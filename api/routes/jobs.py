@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from time import monotonic
 from typing import Annotated, Any
 from uuid import UUID
@@ -34,6 +34,7 @@ from shared.errors import (
     PredecessorFailed,
     SubmissionDeleted,
     TooManyWait,
+    UnknownMetric,
 )
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import (
@@ -43,7 +44,6 @@ from shared.schemas import (
     JobCreate,
     JobDetail,
     JobListQuery,
-    JobOrder,
     Page,
     Scope,
     Throughput,
@@ -61,7 +61,10 @@ class Until(StrEnum):
     END = "end"
 
 
-_CURSORS = {order: Cursors(f"jobs sorted by {order}", job_lists.key_type(order)) for order in JobOrder}
+@lru_cache
+def _cursors(order: str) -> Cursors[job_lists.JobKey]:
+    return Cursors(f"jobs sorted by {order}", job_lists.key_type(order))
+
 
 _BODY: TypeAdapter[TrainJobCreate | EvaluateJobCreate] = TypeAdapter(JobCreate)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")  # as `IdempotencyKey` has it
@@ -256,11 +259,11 @@ def retry_job(
     return accept(response, submission.retry(services, submitter, job_id, key))
 
 
-@router.get("", dependencies=[READ], responses=documented(InvalidCursor))
+@router.get("", dependencies=[READ], responses=documented(InvalidCursor, UnknownMetric))
 def list_jobs(services: ServicesDep, caller: CallerDep, query: Annotated[JobListQuery, Query()]) -> Page[Job]:
     """List the jobs that match every filter."""
     query = query.model_copy(update={"submitted_by": whose(query.submitted_by, caller)})
-    return _CURSORS[query.sort].read(services.database, query, partial(job_lists.page, query=query))
+    return _cursors(query.sort).read(services.database, query, partial(job_lists.page, query=query))
 
 
 @router.get("/counts", dependencies=[READ], responses=documented())

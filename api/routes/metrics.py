@@ -1,5 +1,6 @@
 """Metrics of jobs, and comparisons of jobs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -15,8 +16,8 @@ from api.http.problems import documented
 from api.http.rendered import KeepDep, keep_finished
 from api.jobs.comparison import compare
 from api.jobs.metric_series import downsample, to_csv, to_ndjson
-from shared.errors import JobNotFound
-from shared.schemas import Comparison, IdReference, JobMetrics, ManyMetrics, MetricName, Metrics, Resolution
+from shared.errors import JobNotFound, UnknownMetric
+from shared.schemas import Comparison, IdReference, JobMetrics, ManyMetrics, Metric, Metrics, Resolution
 from shared.store import job_queries, metrics, references
 
 router = APIRouter(prefix="/v1", tags=["metrics"], dependencies=[READ])
@@ -38,7 +39,7 @@ _DISTINCT = BeforeValidator(_distinct)  # of two such validators, the last one t
 
 
 Names = Annotated[
-    tuple[MetricName, ...],
+    tuple[Metric, ...],
     _DISTINCT,
     COMMA_SEPARATED,
     Query(description="The metrics to return, separated by commas; all by default."),
@@ -83,7 +84,9 @@ _TABLES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/jobs/{job_id:id}/metrics", response_model=Metrics, responses={**documented(JobNotFound), **_TABLES}
+    "/jobs/{job_id:id}/metrics",
+    response_model=Metrics,
+    responses={**documented(JobNotFound, UnknownMetric), **_TABLES},
 )
 def get_metrics(
     services: ServicesDep,
@@ -100,16 +103,17 @@ def get_metrics(
 
     selection = _Selection(resolution, names, max_points, first, last)
 
-    def read(session: Session) -> tuple[JobMetrics, int | None]:
-        metrics = _metrics(session, job_id, selection)
-        return metrics, job_queries.final_version(session, job_id)
+    def read(session: Session) -> tuple[list[JobMetrics], int | None]:
+        return _metrics(session, [job_id], selection), job_queries.final_version(session, job_id)
 
-    job, version = services.database.read(read)
+    [job], version = services.database.read(read)
     keep_finished(keep, job_id, version)
     return Metrics(series=job.series) if format_ is Format.JSON else _table([job], format_)
 
 
-@router.get("/metrics", response_model=ManyMetrics, responses={**documented(JobNotFound), **_TABLES})
+@router.get(
+    "/metrics", response_model=ManyMetrics, responses={**documented(JobNotFound, UnknownMetric), **_TABLES}
+)
 def get_many_metrics(
     services: ServicesDep,
     jobs: Annotated[JobIds, Field(min_length=1, max_length=50)],
@@ -123,9 +127,7 @@ def get_many_metrics(
     """Get the metrics of up to 50 jobs, all or those of a range of epochs or steps."""
     selection = _Selection(resolution, names, max_points, first, last)
     job_metrics = services.database.read(
-        lambda session: [
-            _metrics(session, job_id, selection) for job_id in references.find_jobs(session, jobs)
-        ]
+        lambda session: _metrics(session, references.find_jobs(session, jobs), selection)
     )
     return ManyMetrics(data=tuple(job_metrics)) if format_ is Format.JSON else _table(job_metrics, format_)
 
@@ -143,16 +145,21 @@ class _Selection:
     """Which metrics are requested, and how many points of each."""
 
     resolution: Resolution
-    names: tuple[MetricName, ...]
+    names: tuple[Metric, ...]
     max_points: int
     first: int
     last: int | None
 
 
-def _metrics(session: Session, job_id: UUID, selection: _Selection) -> JobMetrics:
+def _metrics(session: Session, job_ids: Sequence[UUID], selection: _Selection) -> list[JobMetrics]:
+    if selection.names:
+        metrics.require(session, job_ids, selection.names)
+    return [_of_job(session, job_id, selection) for job_id in job_ids]
+
+
+def _of_job(session: Session, job_id: UUID, selection: _Selection) -> JobMetrics:
     resolution, first = selection.resolution, selection.first
-    names = selection.names or tuple(MetricName)
-    arrays = metrics.read(session, job_id, resolution, names, first=first, last=selection.last)
+    arrays = metrics.read(session, job_id, resolution, selection.names, first=first, last=selection.last)
     return JobMetrics(job_id=job_id, series=downsample(arrays, resolution, selection.max_points, first=first))
 
 

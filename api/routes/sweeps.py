@@ -4,9 +4,9 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Response
 
-from api.deps import ENDS_WAITS, IdempotencyKey, ServicesDep, id_in_path
+from api.deps import ENDS_WAITS, IdempotencyKey, ObjectiveDep, ServicesDep, id_in_path
 from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep, SubmitterDep
 from api.http.headers import REPLAYED
 from api.http.paging import Cursors, PageDep
@@ -21,17 +21,18 @@ from shared.errors import (
     SubmissionDeleted,
     SweepNotFound,
     TooManyWait,
+    UnknownMetric,
 )
-from shared.schemas import Objective, Page, Sweep, SweepCreate, SweepDetail
+from shared.schemas import Page, Sweep, SweepCreate, SweepDetail
 from shared.store import references, sweeps
 from shared.store.keyset import CreationKey
+from shared.store.sweeps import Objective
 
 router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
 _CURSORS = Cursors("sweeps", CreationKey)
 
 SweepId = Annotated[UUID, id_in_path("sweep_id", "sweep", references.find_sweep)]
-RankedBy = Annotated[Objective, Query(alias="metric", description="What the jobs are ranked by.")]
 
 _EXAMPLES = {
     "grid": {
@@ -82,35 +83,33 @@ def submit_sweep(
     """Submit up to 1,000 training jobs, all or none. They share one seed, unless the seed is swept."""
     sweep_id, stored = submit(services, submitter, request, key)
     response.headers.update({"Location": f"/v1/sweeps/{sweep_id}", **({} if stored else REPLAYED)})
-    return _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)
+    return _detail(services, sweep_id, Objective.of())
 
 
-@router.get("", dependencies=[READ], responses=documented(InvalidCursor))
+@router.get("", dependencies=[READ], responses=documented(InvalidCursor, UnknownMetric))
 def list_sweeps(
     services: ServicesDep,
     query: PageDep,
     submitted_by: SubmittedByDep,
-    metric: RankedBy = Objective.EVALUATION_ACCURACY,
+    objective: ObjectiveDep,
 ) -> Page[Sweep]:
     """List the sweeps, newest first, each with its best job."""
-    rows = partial(sweeps.page, objective=metric, submitted_by=submitted_by)
+    rows = partial(sweeps.page, objective=objective, submitted_by=submitted_by)
     return _CURSORS.read(services.database, query, rows)
 
 
-@router.get("/{sweep_id}", dependencies=[READ], responses=documented(SweepNotFound))
-def get_sweep(
-    services: ServicesDep, sweep_id: SweepId, metric: RankedBy = Objective.EVALUATION_ACCURACY
-) -> SweepDetail:
+@router.get("/{sweep_id}", dependencies=[READ], responses=documented(SweepNotFound, UnknownMetric))
+def get_sweep(services: ServicesDep, sweep_id: SweepId, objective: ObjectiveDep) -> SweepDetail:
     """Get a sweep and its jobs, best first."""
-    return _detail(services, sweep_id, metric)
+    return _detail(services, sweep_id, objective)
 
 
 @router.post("/{sweep_id}/cancel", dependencies=[SUBMIT, ENDS_WAITS], responses=documented(SweepNotFound))
 def cancel_sweep(services: ServicesDep, actor: ActorDep, sweep_id: SweepId) -> SweepDetail:
     """Cancel the unfinished jobs of a sweep: queued ones at once, running ones within seconds. Idempotent."""
     cancel(services, actor, sweep_id)
-    return _detail(services, sweep_id, Objective.EVALUATION_ACCURACY)
+    return _detail(services, sweep_id, Objective.of())
 
 
-def _detail(services: ServicesDep, sweep_id: UUID, metric: Objective) -> SweepDetail:
-    return services.database.read(lambda session: sweeps.detail(session, sweep_id, metric))
+def _detail(services: ServicesDep, sweep_id: UUID, objective: Objective) -> SweepDetail:
+    return services.database.read(lambda session: sweeps.detail(session, sweep_id, objective))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from api.web.metrics import headline
 from shared.lifecycle import JobState, Phase, WorkerState
 from shared.schemas import WaitingFor
 
@@ -12,10 +13,8 @@ NOTHING = "\N{EN DASH}"
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _AGES = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
-_WORDS = {
+_WORDS: dict[Any, str] = {
     **{state: state.value.capitalize() for state in (*JobState, *WorkerState)},
-    "val_accuracy": "Validation accuracy",
-    "val_loss": "Validation loss",
     **{phase: phase.value.replace("_", " ").capitalize() for phase in Phase},
 }
 _REASONS = {
@@ -71,8 +70,10 @@ def number(value: float | None) -> str:
 
 
 def decimal(value: float | None) -> str:
-    """Return a loss or a probability with four decimals."""
-    return NOTHING if value is None else f"{value:.4f}"
+    """Return a number with four decimals, or four digits and its exponent if it is very small or great."""
+    if value is None:
+        return NOTHING
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def percent(value: float | None) -> str:
@@ -89,9 +90,10 @@ def setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def objective(value: float | None, name: str) -> str:
-    """Return the value of a metric by its name: a loss with decimals, an accuracy in percent."""
-    return decimal(value) if name.endswith("loss") else percent(value)
+def metric(value: float | None, name: str) -> str:
+    """Return the value of a metric by its name: an accuracy of 0 to 1 in percent, others with decimals."""
+    is_share = name.endswith("accuracy") and value is not None and 0 <= value <= 1
+    return percent(value) if is_share else decimal(value)
 
 
 def size(count: int | None) -> str:
@@ -104,8 +106,12 @@ def size(count: int | None) -> str:
 
 
 def word(value: Any) -> str:
-    """Return the word for a state or a phase; of any other text, itself with a capital."""
-    return _WORDS.get(value) or str(value).replace("_", " ").capitalize()
+    """Return the word for a state or a phase; of a metric or any other text, itself with a capital."""
+    if (known := _WORDS.get(value)) is not None:
+        return known
+    text = str(value).replace("_", " ")
+    text = f"validation {text.removeprefix('val ')}" if text.startswith("val ") else text
+    return text[:1].upper() + text[1:]
 
 
 def reason(waiting_for: WaitingFor | None) -> str:
@@ -141,7 +147,8 @@ FILTERS = {
         percent,
         size,
         setting,
-        objective,
+        metric,
+        headline,
         word,
         reason,
         short_id,

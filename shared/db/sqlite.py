@@ -8,6 +8,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.db.json_merge import SQLITE_FUNCTION, merge_json
+
 BUSY_S = 1.0
 """How long SQLite waits for another writer; then the transaction is retried while the patience lasts."""
 
@@ -28,6 +30,7 @@ def create(url: str | URL, *, reads: bool) -> Engine:
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:
         # the driver must not begin transactions itself: see _begin
         connection.isolation_level = None
+        connection.create_function(SQLITE_FUNCTION, 2, merge_json, deterministic=True)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut, not only a kill

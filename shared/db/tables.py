@@ -4,12 +4,11 @@ Only `shared.store.transitions` changes a job's state; only `shared.store.result
 produced.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -89,21 +88,6 @@ class Id(TypeDecorator[UUID]):
         return lambda value: None if value is None else UUID(bytes=value)
 
 
-class Doubles(TypeDecorator[list[float]]):
-    """A list of floats stored as little-endian doubles: exact, and ten times as fast to read as JSON."""
-
-    impl = LargeBinary
-    cache_ok = True
-
-    def process_bind_param(self, value: Sequence[float] | None, dialect: Dialect) -> bytes | None:
-        """Return eight bytes for each number."""
-        return None if value is None else np.asarray(value, "<f8").tobytes()
-
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> list[float] | None:
-        """Return a list of floats; `shared.store.metrics` reads the bytes as an array instead."""
-        return None if value is None else np.frombuffer(value, "<f8").tolist()
-
-
 class Base(DeclarativeBase):
     """Base of all tables."""
 
@@ -122,8 +106,8 @@ class Base(DeclarativeBase):
         float: Double(),
         dict[str, Any]: JSON(),
         dict[str, str]: JSON(),
+        dict[str, float | None]: JSON(),
         list[str]: JSON(),
-        list[float]: Doubles(),
         list[dict[str, Any]]: JSON(),
     }
 
@@ -190,11 +174,8 @@ class Job(Base):
     cancel_requested_at: Mapped[datetime | None]
 
     next_epoch: Mapped[int]  # number of recorded epochs: where the next attempt resumes
-    loss: Mapped[float | None]  # of the last recorded epoch, copied so that lists need no join
-    accuracy: Mapped[float | None]
-    val_loss: Mapped[float | None]
-    val_accuracy: Mapped[float | None]
-    evaluation_accuracy: Mapped[float | None]
+    # of each metric; null: not a finite number. No index names it: `job_values` has what is in it at the end
+    last_values: Mapped[dict[str, float | None] | None] = mapped_column(JSON)  # NULL: none was recorded
 
     error_code: Mapped[str | None] = mapped_column(String(64))  # set when failed
     error_message: Mapped[str | None] = mapped_column(Text)
@@ -215,10 +196,10 @@ class Job(Base):
         CheckConstraint("state IN ('queued', 'cancelled') OR attempt > 0", name="ran_has_attempt"),
         CheckConstraint("version > 0 AND attempt >= 0 AND next_epoch >= 0", name="counts"),
         CheckConstraint("failures >= 0 AND crashes >= 0 AND max_attempts > 0", name="failure_counts"),
-        # one for each sort order of job lists, covering their filters: a page reads only the rows it returns
+        # for lists in this order, covering their filters: a page reads only the rows it returns
         *(
             Index(f"ix_jobs_by_{key}", key, "id", "state", "kind", "queue", "name")
-            for key in ("created_at", "duration_s", "val_accuracy", "evaluation_accuracy")
+            for key in ("created_at", "duration_s")
         ),
         Index(
             "ix_jobs_state_queue_priority",
@@ -229,21 +210,8 @@ class Job(Base):
         _partial_index("ix_jobs_finished_at", "finished_at", "state", where="finished_at IS NOT NULL"),
         Index("ix_jobs_retry_of", "retry_of"),
         Index("ix_jobs_model_id", "model_id"),
-        # covers all objectives: a page of sweeps counts thousands of jobs and finds the best ones
-        _partial_index(
-            "ix_jobs_by_sweep",
-            *(
-                "sweep_id",
-                "state",
-                "evaluation_accuracy",
-                "val_accuracy",
-                "val_loss",
-                "accuracy",
-                "loss",
-                "id",
-            ),
-            where="sweep_id IS NOT NULL",
-        ),
+        # a page of sweeps counts thousands of jobs
+        _partial_index("ix_jobs_by_sweep", "sweep_id", "state", "id", where="sweep_id IS NOT NULL"),
         _partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
         _partial_index("ix_jobs_owner", "lease_owner", where="state = 'running'"),
         # what each share has waiting and running
@@ -320,6 +288,35 @@ class Attempt(Base):
         # for counters: few attempts are in it
         _partial_index(
             "ix_attempts_unsuccessful", "finished_at", "outcome", where="outcome IN ('failed', 'lost')"
+        ),
+    )
+
+
+class JobValue(Base):
+    """The last value of a metric of a job that has ended: the index by which jobs are sorted.
+
+    The trigger `jobs_ended` inserts them, from the job's `last_values`. The other columns are copies of the
+    job's, which change no more: for the filters of lists, and for sweeps.
+    """
+
+    __tablename__ = "job_values"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    value: Mapped[float]
+    state: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(String(16))
+    queue: Mapped[str] = mapped_column(String(64))
+    sweep_id: Mapped[UUID | None]
+
+    __table_args__ = (
+        # for lists in this order, covering their filters
+        Index("ix_job_values_by_value", "name", "value", "job_id", "state", "kind", "queue"),
+        # the best job of a sweep
+        _partial_index(
+            "ix_job_values_by_sweep",
+            *("sweep_id", "name", "value", "job_id"),
+            where="sweep_id IS NOT NULL",
         ),
     )
 
@@ -444,13 +441,9 @@ class Epoch(Base):
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)  # from 0
     attempt: Mapped[int]  # the attempt that recorded it
-    loss: Mapped[float]
-    accuracy: Mapped[float]
-    val_loss: Mapped[float]
-    val_accuracy: Mapped[float]
     seconds: Mapped[float]
-    batch_loss: Mapped[list[float]]
-    batch_accuracy: Mapped[list[float]]
+    values: Mapped[dict[str, float | None]]  # of each metric; null: not a finite number
+    steps: Mapped[bytes] = mapped_column(LargeBinary)  # of `shared.formats.epochs`
 
 
 class EpochWeights(Base):
@@ -728,8 +721,7 @@ class WebhookDelivery(Base):
     queue: Mapped[str | None] = mapped_column(String(64))
     tags: Mapped[list[str] | None] = mapped_column(JSON)
     model_id: Mapped[UUID | None]
-    accuracy: Mapped[float | None]
-    evaluation_accuracy: Mapped[float | None]
+    last_values: Mapped[dict[str, float | None] | None] = mapped_column(JSON)
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     duration_s: Mapped[float | None]

@@ -34,10 +34,10 @@ _TERMINAL = _listed(state for state in JobState if state in TERMINAL)
 _FINISHED = f"OLD.state IN {_TERMINAL}"
 _REFUSAL = "a job cannot change once it is finished"
 
-# the outbox of webhooks gets the end of a job, in the transaction that ends it
+# in the transaction that ends a job, the outbox of webhooks gets its end, and `job_values` its last values
 _ENDS = f"NEW.state IN {_TERMINAL} AND OLD.state NOT IN {_TERMINAL}"
 _COPIED = (
-    *("name", "kind", "queue", "tags", "model_id", "accuracy", "evaluation_accuracy"),
+    *("name", "kind", "queue", "tags", "model_id", "last_values"),
     *("error_code", "error_message", "duration_s"),
 )
 
@@ -63,6 +63,7 @@ def statements(dialect: str) -> list[str]:
 def _sqlite() -> dict[str, str]:
     changed = " OR ".join(f"OLD.{column.name} IS NOT NEW.{column.name}" for column in _KEPT)
     outbox = _insert_deliveries("randomblob(16)", "instr(states, ")
+    values = _insert_values("json_each(NEW.last_values) WHERE type <> 'null'", "value")
     return {
         "jobs_transition": f"""CREATE TRIGGER jobs_transition BEFORE UPDATE OF state ON jobs
             WHEN OLD.state <> NEW.state AND NOT (
@@ -74,7 +75,8 @@ def _sqlite() -> dict[str, str]:
             f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
         ),
         "jobs_ended": (
-            f"CREATE TRIGGER jobs_ended AFTER UPDATE OF state ON jobs WHEN {_ENDS} BEGIN {outbox}; END"
+            f"CREATE TRIGGER jobs_ended AFTER UPDATE OF state ON jobs WHEN {_ENDS} "
+            f"BEGIN {outbox}; {values}; END"
         ),
     }
 
@@ -84,6 +86,7 @@ def _postgresql() -> list[str]:
     names = [f"{column.name}::text" if isinstance(column.type, JSON) else column.name for column in _KEPT]
     old, new = (", ".join(f"{row}.{name}" for name in names) for row in ("OLD", "NEW"))
     outbox = _insert_deliveries("gen_random_uuid()", "strpos(states::text, ")
+    values = _insert_values("json_each_text(NEW.last_values) WHERE value IS NOT NULL", "value::float8")
     function, trigger = "CREATE OR REPLACE FUNCTION", "CREATE OR REPLACE TRIGGER"
     return [
         f"""{function} jobs_transition() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -108,6 +111,7 @@ def _postgresql() -> list[str]:
         f"""{function} jobs_ended() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             {outbox} FOR KEY SHARE;
+            {values};
             RETURN NULL;
         END $$""",
         f"{trigger} jobs_ended AFTER UPDATE OF state ON jobs FOR EACH ROW WHEN ({_ENDS}) "
@@ -125,4 +129,11 @@ def _insert_deliveries(new_id: str, listed: str) -> str:
         FROM webhooks
         WHERE disabled_at IS NULL AND (queue IS NULL OR queue = NEW.queue)
             AND (kind IS NULL OR kind = NEW.kind) AND {listed}'"' || NEW.state || '"') > 0
+        """
+
+
+def _insert_values(members: str, value: str) -> str:
+    return f"""
+        INSERT INTO job_values (job_id, name, value, state, kind, queue, sweep_id)
+        SELECT NEW.id, key, {value}, NEW.state, NEW.kind, NEW.queue, NEW.sweep_id FROM {members}
         """

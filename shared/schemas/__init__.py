@@ -17,6 +17,7 @@ from shared.schemas.health import Check, Dependency, Live, Readiness, Version
 from shared.schemas.ids import PART_OF_ID, IdReference
 from shared.schemas.job_logs import JobLogLine, LogLevel
 from shared.schemas.job_requests import (
+    NEWEST_FIRST,
     BatchAction,
     BatchResult,
     BatchResults,
@@ -42,7 +43,6 @@ from shared.schemas.jobs import (
     JobCounts,
     JobDetail,
     JobError,
-    LastMetrics,
     Progress,
     Throughput,
     WaitingFor,
@@ -50,13 +50,16 @@ from shared.schemas.jobs import (
 from shared.schemas.metrics import (
     AlignedSeries,
     Comparison,
-    EpochMetrics,
     JobMetrics,
     ManyMetrics,
-    MetricName,
+    Metric,
     Metrics,
+    Mode,
     Resolution,
     Series,
+    in_order,
+    main_metric,
+    mode_of,
 )
 from shared.schemas.models import (
     LayerSummary,
@@ -90,17 +93,16 @@ from shared.schemas.specs import (
     TrainSpec,
 )
 from shared.schemas.sweeps import (
+    DEFAULT_OBJECTIVE,
     MAX_SWEEP_JOBS,
     Choices,
     GridSweepCreate,
-    Objective,
     RandomSweepCreate,
     Range,
     Sweep,
     SweepCreate,
     SweepDetail,
     SweepResult,
-    SweptField,
 )
 from shared.schemas.webhooks import (
     CreatedWebhook,
@@ -126,8 +128,10 @@ from shared.schemas.workers import (
 # users' type checkers see what is listed here
 __all__ = [
     "ALIAS_PATTERN",
+    "DEFAULT_OBJECTIVE",
     "MAX_POSITION",
     "MAX_SWEEP_JOBS",
+    "NEWEST_FIRST",
     "PART_OF_ID",
     "QUEUE_PATTERN",
     "WITHOUT_KEY",
@@ -154,7 +158,6 @@ __all__ = [
     "Dependency",
     "EncodedImage",
     "EndState",
-    "EpochMetrics",
     "EvaluateJobCreate",
     "EvaluateRequest",
     "EvaluateSpec",
@@ -181,16 +184,16 @@ __all__ = [
     "JobPatch",
     "KeptArray",
     "KeptWeights",
-    "LastMetrics",
     "LayerSummary",
     "Live",
     "LogLevel",
     "ManyMetrics",
     "Me",
-    "MetricName",
+    "Metric",
     "Metrics",
     "Misclassified",
     "MisclassifiedImage",
+    "Mode",
     "ModelDetail",
     "ModelEvaluation",
     "ModelFormat",
@@ -199,7 +202,6 @@ __all__ = [
     "ModelReference",
     "ModelSummary",
     "NoDigitReason",
-    "Objective",
     "Optimizer",
     "Page",
     "Part",
@@ -232,7 +234,6 @@ __all__ = [
     "SweepCreate",
     "SweepDetail",
     "SweepResult",
-    "SweptField",
     "Tag",
     "Tags",
     "Threshold",
@@ -249,4 +250,7 @@ __all__ = [
     "WebhookUpdate",
     "Worker",
     "WorkerAttempt",
+    "in_order",
+    "main_metric",
+    "mode_of",
 ]

@@ -111,17 +111,17 @@ class EvaluateJobCreate(_JobSubmission):
 JobCreate = Annotated[TrainJobCreate | EvaluateJobCreate, Field(discriminator="kind")]
 
 
-class JobOrder(StrEnum):
-    """The order of a job list; `-` means descending. Jobs without the value come last, newest first."""
-
-    NEWEST = "-created_at"
-    OLDEST = "created_at"
-    LONGEST = "-duration"
-    SHORTEST = "duration"
-    BEST_VAL_ACCURACY = "-val_accuracy"
-    WORST_VAL_ACCURACY = "val_accuracy"
-    BEST_EVALUATION = "-evaluation_accuracy"
-    WORST_EVALUATION = "evaluation_accuracy"
+NEWEST_FIRST = "-created_at"
+"""The order of a job list by default."""
+JobOrder = Annotated[
+    str,
+    Field(
+        pattern=r"^-?[^\x00-\x1f\x7f-][^\x00-\x1f\x7f]{0,127}$",
+        description="`created_at`, `duration` or the name of a metric; `-` before it means descending. "
+        "Jobs without the value come last, newest first; they have that of a metric once they have ended.",
+    ),
+]
+"""The order of a job list."""
 
 
 class JobListQuery(Request):
@@ -138,7 +138,7 @@ class JobListQuery(Request):
     submitted_by: SubmittedBy | None = None
     created_after: UtcTime | None = Field(default=None, description="Submitted at this time or later.")
     created_before: UtcTime | None = Field(default=None, description="Submitted before this time.")
-    sort: JobOrder = JobOrder.NEWEST
+    sort: JobOrder = NEWEST_FIRST
     limit: int = Field(default=50, ge=1, le=200, description="Maximum number of jobs in the page.")
     cursor: str | None = Field(default=None, description="`next_cursor` of the previous page (same `sort`).")
 

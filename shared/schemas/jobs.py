@@ -12,15 +12,6 @@ from shared.schemas.job_requests import Priority
 from shared.schemas.specs import EvaluateSpec, TrainSpec
 
 
-class LastMetrics(Response):
-    """The metrics of a training job's last recorded epoch."""
-
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-
-
 class Progress(Response):
     """A training job's progress, in recorded epochs and their steps.
 
@@ -84,8 +75,10 @@ class Job(Response):
     max_runtime_s: float | None
     version: int
     progress: Progress | None
-    metrics: LastMetrics | None
-    evaluation_accuracy: float | None
+    values: dict[str, float | None] = Field(
+        description="The last value of each metric that it has recorded; null: not a finite number. "
+        "Of an evaluation, `evaluation_accuracy` and `evaluation_loss`."
+    )
     model_id: UUID | None
     sweep_id: UUID | None = None
     share: str | None = Field(

@@ -1,14 +1,13 @@
 """Why a value is refused, in words: those of pydantic's errors, and of unknown fields."""
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from shared.schemas.limits import number_limits, properties
-from shared.texts import PRINTABLE, STORABLE
+from shared.texts import PRINTABLE, STORABLE, advice
 
 NOT_A_NUMBER = "number_type"  # of `shared.schemas.base.StrictNumber`
 _WORDS = "words"  # the entry of an error's context that says that it is in words
@@ -103,7 +102,7 @@ def _line(detail: ErrorDetails, schema: type[BaseModel]) -> InitErrorDetails:
     own = str(detail["loc"][0]) if len(detail["loc"]) == 1 else ""
     kind, words = detail["type"], ""
     if kind == "extra_forbidden" and own:
-        kind, words = "unknown_field", f"unknown field: {_advice(own, schema)}"
+        kind, words = "unknown_field", f"unknown field: {advice(own, schema.model_fields)}"
     elif own in schema.model_fields:
         words = in_words(detail, number_limits(properties(schema).get(own, {})))
     context = {
@@ -112,9 +111,3 @@ def _line(detail: ErrorDetails, schema: type[BaseModel]) -> InitErrorDetails:
     context[_WORDS] = words or in_words(detail)
     custom = PydanticCustomError(kind, "{words}", context)
     return InitErrorDetails(type=custom, loc=detail["loc"], input=detail["input"])
-
-
-def _advice(name: str, schema: type[BaseModel]) -> str:
-    known = list(schema.model_fields)
-    nearest = get_close_matches(name, known, n=1)
-    return f"did you mean `{nearest[0]}`?" if nearest else f"the known ones are {', '.join(known)}"

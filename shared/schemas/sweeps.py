@@ -1,35 +1,33 @@
 """Sweeps: training jobs that differ in some parameters."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import AfterValidator, ConfigDict, Field, Strict
 
 from shared.lifecycle import JobState
 from shared.schemas.base import Request, Response, StrictNumber
 from shared.schemas.job_requests import TrainJobCreate
-from shared.schemas.specs import Seed
-from shared.texts import STORABLE
+from shared.schemas.metrics import Mode
+from shared.schemas.specs import Seed, TrainRequest
+from shared.texts import STORABLE, advice
 
 MAX_SWEEP_JOBS = 1_000
 
-SweptField = Literal[
-    "model",
-    "learning_rate",
-    "batch_size",
-    "epochs",
-    "optimizer",
-    "train_size",
-    "validation_size",
-    "evaluation_size",
-    "seed",
-]
+
+def _require_field_of_spec(name: str) -> str:
+    if name not in TrainRequest.model_fields:
+        raise ValueError(f"is not a field of the specification: {advice(name, TrainRequest.model_fields)}")
+    return name
 
 
+_SweptField = Annotated[str, AfterValidator(_require_field_of_spec)]
 _Choice = (
-    Annotated[int, StrictNumber] | Annotated[float, StrictNumber] | Annotated[str, Field(pattern=STORABLE)]
+    Annotated[bool, Strict()]
+    | Annotated[int, StrictNumber]
+    | Annotated[float, StrictNumber]
+    | Annotated[str, Field(pattern=STORABLE)]
 )
 Choices = Annotated[
     tuple[_Choice, ...],
@@ -37,19 +35,8 @@ Choices = Annotated[
 ]
 
 
-class Objective(StrEnum):
-    """The value by which a sweep's jobs are ranked."""
-
-    EVALUATION_ACCURACY = "evaluation_accuracy"
-    ACCURACY = "accuracy"
-    VAL_ACCURACY = "val_accuracy"
-    LOSS = "loss"
-    VAL_LOSS = "val_loss"
-
-    @property
-    def is_minimized(self) -> bool:
-        """Whether smaller values are better."""
-        return self in (Objective.LOSS, Objective.VAL_LOSS)
+DEFAULT_OBJECTIVE = "evaluation_accuracy"
+"""The metric by which a sweep's jobs are ranked by default."""
 
 
 class Range(Request):
@@ -71,7 +58,7 @@ class GridSweepCreate(TrainJobCreate):
     model_config = ConfigDict(json_schema_extra={"required": ["strategy", "parameters"]})
 
     strategy: Literal["grid"] = "grid"
-    parameters: Annotated[dict[SweptField, Choices], Field(min_length=1)]
+    parameters: Annotated[dict[_SweptField, Choices], Field(min_length=1)]
 
 
 class RandomSweepCreate(TrainJobCreate):
@@ -82,7 +69,7 @@ class RandomSweepCreate(TrainJobCreate):
     strategy: Literal["random"] = "random"
     count: Annotated[int, Field(ge=1, le=MAX_SWEEP_JOBS), StrictNumber]
     sweep_seed: Seed | None = Field(default=None, description="Determines the drawn values; default: random.")
-    parameters: Annotated[dict[SweptField, Choices | Range], Field(min_length=1)]
+    parameters: Annotated[dict[_SweptField, Choices | Range], Field(min_length=1)]
 
 
 SweepCreate = Annotated[GridSweepCreate | RandomSweepCreate, Field(discriminator="strategy")]
@@ -93,7 +80,7 @@ class SweepResult(Response):
 
     Attributes:
         parameters: its values of the swept fields.
-        value: of the objective; None while there is none.
+        value: of the objective; None while there is none, and while the job waits.
     """
 
     job_id: UUID
@@ -108,6 +95,8 @@ class Sweep(Response):
     Attributes:
         parameters: the swept fields with their choices or ranges, as requested.
         states: number of jobs in each state.
+        objective: the metric by which its jobs are ranked.
+        mode: whether its least or its greatest value is the best.
         best: the best job; None while no job has a value of the objective.
         api_key_id: the API key that submitted it; None if it was one of `API_KEYS`, or none.
         submitted_by: the name of that key.
@@ -118,7 +107,8 @@ class Sweep(Response):
     strategy: Literal["grid", "random"]
     parameters: dict[str, Any]
     states: dict[JobState, int]
-    objective: Objective
+    objective: str
+    mode: Mode
     best: SweepResult | None
     created_at: datetime
     api_key_id: UUID | None = None

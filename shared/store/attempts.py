@@ -20,6 +20,7 @@ from shared.schemas import Evaluation, EvaluationResult
 from shared.store import results, yielding
 from shared.store.progress import (
     FENCE,
+    LAST_VALUES,
     NO_PROGRESS,
     Progress,
     apply_end,
@@ -134,7 +135,7 @@ def _succeed(
         AttemptOutcome.SUCCEEDED,
         progress,
         model_id=model_id,
-        evaluation_accuracy=evaluation.accuracy,
+        values={"evaluation_accuracy": evaluation.accuracy, "evaluation_loss": evaluation.loss},
         now=now,
     )
 
@@ -167,6 +168,7 @@ def fail(
             counted = {"failures": Job.failures + 1}
             may_retry = Job.failures + 1 < Job.max_attempts
         guards, due_at = (*FENCE, *progress.guards, may_retry), now(retry_in_s)
+        counted |= LAST_VALUES
         statement = update_of(event.type, *guards, **counted, scheduled_at=due_at, now=now)
         if apply_end(session, statement, event, attempt, outcome, progress, failure=failure, now=now):
             return

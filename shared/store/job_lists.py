@@ -6,37 +6,33 @@ the rows of these jobs.
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import FiniteFloat
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, and_, exists, func, null, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared import schemas
-from shared.db.tables import Attempt, Job, JobTag
+from shared.db.tables import Attempt, Job, JobTag, JobValue
 from shared.lifecycle import JobState
-from shared.schemas import JobListQuery, JobOrder, UtcTime
-from shared.store import job_queries, rights
+from shared.schemas import JobListQuery, UtcTime
+from shared.store import job_queries, metric_names, rights
 
 # up to this number, the jobs of a tag or a worker are looked up and then sorted: see _is_among
 _LOOKUP_LIMIT = {"sqlite": 5_000, "postgresql": 1_000}
 
-_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
-    "created_at": Job.created_at,
-    "duration": Job.duration_s,
-    "val_accuracy": Job.val_accuracy,
-    "evaluation_accuracy": Job.evaluation_accuracy,
-}
+_BY_TIME = ("-created_at", "created_at")
+_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {"created_at": Job.created_at, "duration": Job.duration_s}
+"""The orders that are none by a metric."""
 
 JobKey = tuple[UtcTime | FiniteFloat | None, UUID]
 """The sort key of a job: the value that the list is sorted by, or None if the job has none, and its id."""
 
 
-def key_type(order: JobOrder) -> type[JobKey]:
+def key_type(order: str) -> type[JobKey]:
     """Return the type of the keys of a list in this order, for validation."""
-    by_time = order in (JobOrder.NEWEST, JobOrder.OLDEST)
-    return tuple[UtcTime, UUID] if by_time else tuple[FiniteFloat | None, UUID]
+    return tuple[UtcTime, UUID] if order in _BY_TIME else tuple[FiniteFloat | None, UUID]
 
 
 def page(
@@ -46,6 +42,9 @@ def page(
 
     Args:
         after: the key of the last job of the page before; None: from the beginning.
+
+    Raises:
+        UnknownMetric: no job has recorded the metric by which they are to be sorted.
     """
     keys = _keys(session, query, after, limit)
     of_page = select(Job).where(Job.id.in_(job_id for _, job_id in keys))
@@ -62,7 +61,9 @@ def of_ids(session: Session, ids: Collection[UUID]) -> Sequence[schemas.Job]:
 
 def matching(session: Session, query: JobListQuery, ids: Collection[UUID]) -> Sequence[UUID]:
     """Return the ids of those of some jobs that match the query."""
-    return session.scalars(select(Job.id).where(Job.id.in_(ids), *_conditions(session, query))).all()
+    members = (each.condition for each in _memberships(session, query))
+    matched = select(Job.id).where(Job.id.in_(ids), *_conditions(session, query), *members)
+    return session.scalars(matched).all()
 
 
 def counts(session: Session) -> schemas.JobCounts:
@@ -78,71 +79,130 @@ def counts(session: Session) -> schemas.JobCounts:
 
 def _keys(session: Session, query: JobListQuery, after: JobKey | None, limit: int) -> list[JobKey]:
     """Return the keys of the next jobs: those that have a value to sort by, and then those that have none."""
-    column, descending = _COLUMNS[query.sort.removeprefix("-")], query.sort.startswith("-")
-    conditions = tuple(_conditions(session, query))
+    order = _order(session, query)
+    members = [each.condition for each in order.memberships]
     keys: list[JobKey] = []
     if after is None or after[0] is not None:
-        with_value = select(column, Job.id).where(column.is_not(None), *conditions)
-        order = (column.desc(), Job.id.desc()) if descending else (column, Job.id)
-        if after is not None:
-            key = tuple_(column, Job.id)
-            with_value = with_value.where(key < after if descending else key > after)
-        keys = _read(session, with_value.order_by(*order).limit(limit))
-    if column.property.columns[0].nullable and len(keys) < limit:
-        without = select(column, Job.id).where(column.is_(None), *conditions).order_by(Job.id.desc())
+        with_value = order.having.where(*_conditions(session, query, values=order.row), *members).limit(limit)
+        keys = _read(session, order.continued(with_value, after, descending=query.sort.startswith("-")))
+    if len(keys) < limit and order.lacking is not None:
+        without = select(null(), Job.id).where(order.lacking, *_conditions(session, query), *members)
+        without = without.order_by(Job.id.desc())
         if after is not None and after[0] is None:
             without = without.where(Job.id < after[1])
         keys += _read(session, without.limit(limit - len(keys)))
     return keys
 
 
-def _read(session: Session, statement: Select[Any]) -> list[JobKey]:
+class _Membership(NamedTuple):
+    """Whether a job is one of some, and whether these are so few that they are looked up, and then sorted."""
+
+    condition: ColumnElement[bool]
+    is_narrow: bool
+
+
+class _Order(NamedTuple):
+    """What a list is sorted by.
+
+    Attributes:
+        row: the table of the values.
+        having: selects the values and ids of the jobs that have a value.
+        lacking: SQL for whether a job has none; None if each has one.
+    """
+
+    row: type[Job | JobValue]
+    value: SQLColumnExpression[Any]
+    job_id: SQLColumnExpression[UUID]
+    having: Select[Any, UUID]
+    lacking: ColumnElement[bool] | None
+    memberships: list[_Membership]
+
+    def continued(
+        self, statement: Select[Any, UUID], after: JobKey | None, *, descending: bool
+    ) -> Select[Any, UUID]:
+        """Return what `having` selects in order, after a key."""
+        if after is not None:
+            key = tuple_(self.value, self.job_id)
+            statement = statement.where(key < after if descending else key > after)
+        if descending:
+            return statement.order_by(self.value.desc(), self.job_id.desc())
+        return statement.order_by(self.value, self.job_id)
+
+
+def _order(session: Session, query: JobListQuery) -> _Order:
+    memberships, name = list(_memberships(session, query)), query.sort.removeprefix("-")
+    if name in _COLUMNS:
+        column = _COLUMNS[name]
+        having, may_lack = select(column, Job.id).where(column.is_not(None)), name != "created_at"
+        return _Order(Job, column, Job.id, having, column.is_(None) if may_lack else None, memberships)
+    metric_names.require(session, name)
+    of_jobs = select(JobValue.value, JobValue.job_id).join(Job, Job.id == JobValue.job_id)
+    other = aliased(Job)
+    if filters := [*_conditions(session, query, other)]:
+        memberships += [each for each in (_is_among(session, other.id, and_(*filters)),) if each.is_narrow]
+    # few are looked up by their ids, so the index by the name must not be used
+    is_narrow = any(each.is_narrow for each in memberships)
+    is_named = (func.coalesce(JobValue.name, "") if is_narrow else JobValue.name) == name
+    lacking = ~exists().where(JobValue.job_id == Job.id, JobValue.name == name)
+    return _Order(JobValue, JobValue.value, JobValue.job_id, of_jobs.where(is_named), lacking, memberships)
+
+
+def _read(session: Session, statement: Select[Any, UUID]) -> list[JobKey]:
     return [(value, job_id) for value, job_id in session.execute(statement)]
 
 
-def _conditions(session: Session, query: JobListQuery) -> Iterator[ColumnElement[bool]]:
+def _conditions(
+    session: Session, query: JobListQuery, job: type[Job] = Job, values: type[Job | JobValue] | None = None
+) -> Iterator[ColumnElement[bool]]:
+    """Yield SQL for the filters by columns of a job's row, some of which are in the row of its value too."""
+    row = values or job
     if query.state:
         # not the bare column: SQLite would use the index on the state, and sort most of the jobs
-        yield func.coalesce(Job.state, "").in_(query.state)
+        yield func.coalesce(row.state, "").in_(query.state)
     if query.kind is not None:
-        yield Job.kind == query.kind
+        yield row.kind == query.kind
     if query.queue is not None:
-        yield Job.queue == query.queue
+        yield row.queue == query.queue
+    if query.q is not None:
+        yield _contains(session, job.name, query.q)
+    if query.created_after is not None:
+        yield job.created_at >= query.created_after
+    if query.created_before is not None:
+        yield job.created_at < query.created_before
+
+
+def _memberships(session: Session, query: JobListQuery) -> Iterator[_Membership]:
+    """Yield the filters by rows of other tables, and by the submitter."""
     if query.tag is not None:
         yield _is_among(session, JobTag.job_id, JobTag.tag == query.tag)
     if query.worker is not None:
         yield _is_among(session, Attempt.job_id, Attempt.worker == query.worker)
     if query.submitted_by is not None:
         yield _is_by(session, query)
-    if query.q is not None:
-        yield _contains(session, query.q)
-    if query.created_after is not None:
-        yield Job.created_at >= query.created_after
-    if query.created_before is not None:
-        yield Job.created_at < query.created_before
 
 
-def _is_by(session: Session, query: JobListQuery) -> ColumnElement[bool]:
+def _is_by(session: Session, query: JobListQuery) -> _Membership:
     """SQL for whether a job was submitted by the keys that a query names."""
     keys = rights.keys_named(session, query.submitted_by or "")
-    if keys == [None] or (len(keys) == 1 and query.sort in (JobOrder.NEWEST, JobOrder.OLDEST)):
-        return rights.is_one_of(Job.api_key_id, keys)  # an index has the order of the list
+    if keys == [None] or (len(keys) == 1 and query.sort in _BY_TIME):
+        # an index has the order of the list
+        return _Membership(rights.is_one_of(Job.api_key_id, keys), is_narrow=False)
     other = aliased(Job)
     return _is_among(session, other.id, rights.is_one_of(other.api_key_id, keys))
 
 
-def _contains(session: Session, part: str) -> ColumnElement[bool]:
+def _contains(session: Session, name: InstrumentedAttribute[str | None], part: str) -> ColumnElement[bool]:
     """SQL for whether a job's name contains a text, ignoring case."""
     if session.get_bind().dialect.name == "sqlite":  # its LIKE ignores the case of ASCII letters
-        return Job.name.contains(part, autoescape=True)
+        return name.contains(part, autoescape=True)
     # twice as fast as ILIKE, and as a pattern that is computed for each row
     pattern = select(func.lower("%" + re.sub(r"([\\%_])", r"\\\1", part) + "%")).scalar_subquery()
-    return func.lower(Job.name).like(pattern)
+    return func.lower(name).like(pattern)
 
 
 def _is_among(
     session: Session, job_id: InstrumentedAttribute[UUID], condition: ColumnElement[bool]
-) -> ColumnElement[bool]:
+) -> _Membership:
     """SQL for whether a job is referred to by a row of another table that meets a condition.
 
     A few such jobs are looked up and then sorted; many are collected, and jobs are read in order until the
@@ -152,7 +212,6 @@ def _is_among(
     ids = select(job_id).where(condition)
     limit = _LOOKUP_LIMIT[session.get_bind().dialect.name]
     number = session.scalar(select(func.count()).select_from(ids.limit(limit).subquery())) or 0
-    among = Job.id.in_(ids)
-    return (
-        among if number < limit else func.coalesce(among, False)
-    )  # no join, which would determine the order
+    among, is_narrow = Job.id.in_(ids), number < limit
+    # where they are many, no join, which would determine the order
+    return _Membership(among if is_narrow else func.coalesce(among, False), is_narrow)

@@ -88,8 +88,7 @@ def newly_queued(new: NewJob, share: str, created_at: datetime, actor: Actor | N
         crashes=0,
         version=1,
         progress=_progress(0, new.spec, None) if isinstance(new.spec, schemas.TrainSpec) else None,
-        metrics=None,
-        evaluation_accuracy=None,
+        values={},
         error=None,
         cancel_requested_at=None,
         scheduled_at=new.scheduled_at(created_at),
@@ -154,13 +153,14 @@ def _seconds_an_epoch(session: Session, rows: Sequence[tables.Job]) -> dict[UUID
 
 def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
     fields = {name: getattr(row, name) for name in schemas.Job.model_fields if hasattr(row, name)}
+    values = row.last_values or {}
     spec = schemas.TrainSpec.model_validate(row.spec) if row.kind == JobKind.TRAIN else None
     return {
         **fields,
         "spec": spec or schemas.EvaluateSpec.model_validate(row.spec),
         "tags": tuple(row.tags),
         "progress": _progress(row.next_epoch, spec, epoch_s) if spec else None,
-        "metrics": None if row.loss is None else schemas.LastMetrics.model_validate(row),
+        "values": {name: values[name] for name in schemas.in_order(values)},
         "error": None
         if row.error_code is None
         else schemas.JobError(code=row.error_code, message=row.error_message or ""),

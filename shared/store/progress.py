@@ -3,21 +3,22 @@
 Every write is fenced by the attempt. The UPDATEs are built once: that costs ten times their execution.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, select, update
+from sqlalchemy import JSON, ColumnElement, bindparam, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.clock import Now
+from shared.db.json_merge import merged
 from shared.db.prepared import Prepared
 from shared.db.tables import Attempt, Base, Job
 from shared.errors import StaleAttempt
+from shared.formats.epochs import EpochMetrics, finite
 from shared.lifecycle import EVENTS, AttemptOutcome, EventType, JobState, Phase
-from shared.schemas import EpochMetrics
 from shared.store import results
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, apply, update_of
 from shared.store.yielding import URGENT_ID
@@ -30,8 +31,13 @@ FENCE = (_JOBS.c.attempt == bindparam("of_attempt"), _JOBS.c.state == JobState.R
 _AT_EPOCH = _JOBS.c.next_epoch == bindparam("at_epoch")
 _IN_OTHER_PHASE = _JOBS.c.phase.is_distinct_from(bindparam("entered"))
 
-_COPIED = {"loss", "accuracy", "val_loss", "val_accuracy"}  # of the last epoch, to the job's row
-_BATCHES = {"batch_loss", "batch_accuracy"}
+NEW_VALUES = "new_values"
+"""Parameter of an UPDATE with `LAST_VALUES`: the values that are new in it."""
+# a metric that an epoch does not report keeps its value
+LAST_VALUES: dict[str, Any] = {
+    "last_values": merged(_JOBS.c.last_values, bindparam(NEW_VALUES, {}, type_=JSON()))
+}
+"""The column of a job's row that an UPDATE with new values changes."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,8 @@ class Progress:
             if isinstance(each.reached, Phase):
                 yield "phases", {"phase": each.reached}, each.age_s
             else:
-                # without the batches' values, which are in the epoch's row: they would double what is stored
-                yield "epochs", each.reached.model_dump(mode="json", exclude=_BATCHES), each.age_s
+                # without the steps' values, which are in the epoch's row: they would double what is stored
+                yield "epochs", each.reached.summary, each.age_s
 
     @property
     def weights(self) -> dict[int, bytes]:
@@ -107,8 +113,8 @@ class Progress:
         if not self.epochs:
             return {}
         first, last = self.epochs[0], self.epochs[-1]
-        moved_on = {"next_epoch": last.epoch + 1, "crashes": 0}
-        return {"at_epoch": first.epoch, **moved_on, **last.model_dump(include=_COPIED)}
+        values = {name: value for epoch in self.epochs for name, value in epoch.values.items()}
+        return {"at_epoch": first.epoch, "next_epoch": last.epoch + 1, "crashes": 0, NEW_VALUES: values}
 
     def store(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""
@@ -158,7 +164,7 @@ def record_progress(
 @lru_cache
 def _update_of_record(guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now) -> Prepared:
     returning = [URGENT_ID.label("urgent_id")]
-    values: dict[str, Any] = {"lease_expires_at": now(lease_s)}
+    values: dict[str, Any] = {"lease_expires_at": now(lease_s), **LAST_VALUES}
     return Prepared(update_of(EventType.PROGRESS, *FENCE, *guards, returning=returning, now=now, **values))
 
 
@@ -195,7 +201,7 @@ def end_attempt(
 @lru_cache
 def _update_of_end(event: EventType, guards: tuple[ColumnElement[bool], ...], now: Now) -> Prepared:
     counted: dict[str, Any] = {"failures": _JOBS.c.failures + 1} if event == EventType.FAILED else {}
-    return Prepared(update_of(event, *FENCE, *guards, now=now, **counted))
+    return Prepared(update_of(event, *FENCE, *guards, now=now, **LAST_VALUES, **counted))
 
 
 def apply_end(
@@ -208,17 +214,22 @@ def apply_end(
     *,
     now: Now,
     failure: AttemptFailure | None = None,
+    values: Mapping[str, float] | None = None,
     **columns: Any,
 ) -> bool:
     """Store progress and apply an event that ends the attempt; return False if its UPDATE matched no row.
 
     Args:
-        statement: what `update_of` returned for the event, `FENCE` and the guards of the progress.
+        statement: what `update_of` returned for the event, `FENCE`, the guards of the progress and
+            `LAST_VALUES`.
         failure: why the attempt failed.
+        values: of the result, which become last values of the job as those of an epoch do.
         columns: values of further columns that change.
     """
     events = [*progress.events(), event]
     parameters = {**fenced(attempt), **progress.parameters(), **columns}
+    if values:
+        parameters[NEW_VALUES] = {**parameters.get(NEW_VALUES, {}), **finite(values)}
     options: dict[str, Any] = {"outcome": outcome, "failure": failure, "now": now}
     if apply(session, statement, events, parameters, **options) is None:
         return False

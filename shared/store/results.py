@@ -18,6 +18,7 @@ from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now
 from shared.db.prepared import Prepared
 from shared.db.upserts import upsert
+from shared.formats.epochs import EpochMetrics
 
 _CLASS_RESULTS, _CONFUSION, _MISCLASSIFIED = (
     tables.Base.metadata.tables[mapped.__tablename__]
@@ -56,9 +57,19 @@ class NewModel:
     evaluation: schemas.EvaluationResult
 
 
-def add_epochs(session: Session, job_id: UUID, attempt: int, epochs: Sequence[schemas.EpochMetrics]) -> None:
+def add_epochs(session: Session, job_id: UUID, attempt: int, epochs: Sequence[EpochMetrics]) -> None:
     """Insert the rows of recorded epochs."""
-    rows = [{"job_id": job_id, "attempt": attempt, **dict(epoch)} for epoch in epochs]
+    rows = [
+        {
+            "job_id": job_id,
+            "attempt": attempt,
+            "epoch": each.epoch,
+            "seconds": each.seconds,
+            "values": each.values,
+            "steps": each.steps,
+        }
+        for each in epochs
+    ]
     _INSERT_EPOCHS.execute_many(session, rows)
 
 

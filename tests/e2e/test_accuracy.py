@@ -21,4 +21,4 @@ def test_three_epochs_on_all_of_mnist_classify_98_percent_of_the_test_images(
 
     assert model.evaluation.size == 10_000
     assert model.evaluation.accuracy >= 0.98
-    assert monitor.epochs[-1].val_accuracy == pytest.approx(model.evaluation.accuracy)
+    assert monitor.epochs[-1].values["val_accuracy"] == pytest.approx(model.evaluation.accuracy)

@@ -12,11 +12,8 @@ import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
-from shared.schemas import (
-    MetricName,
-)
 from shared.settings import Settings
-from tests.e2e.day import EPOCHS, draw, spend_a_day
+from tests.e2e.day import EPOCHS, METRICS, draw, spend_a_day
 from tests.support.paths import ROOT
 from tests.support.round_robin import RoundRobin
 from tests.support.servers import NO_TLS
@@ -95,20 +92,20 @@ def test_a_day_with_the_command_line(stack: Settings, drawing: bytes, tmp_path: 
     assert trainshed("events", "last")[-1]["type"] == "succeeded"
     [metrics] = trainshed("metrics", "last")
     lengths = {metric["name"]: len(metric["y"]) for metric in metrics["series"]}
-    assert lengths == dict.fromkeys(MetricName, EPOCHS)
+    assert lengths == dict.fromkeys(METRICS, EPOCHS)
 
     second = trainshed("clone", first["id"], "--set", "learning_rate=0.01", "--name", "second")
     compared = trainshed("compare", first["id"], second["id"])
     assert compared["differing"] == {"learning_rate": [0.001, 0.01]}
     best, *_ = trainshed("jobs", "--tag", "day", "--sort=-evaluation_accuracy")
-    assert best["evaluation_accuracy"] == max(
+    assert best["values"]["evaluation_accuracy"] == max(
         evaluation["accuracy"] for evaluation in compared["evaluations"]
     )
 
     assert trainshed("model", best["id"], "--alias", "champion")["job_id"] == best["id"]
     again = trainshed("evaluate", "champion", "--threshold", 0.9, "--tag", "day")
     assert (again["state"], again["evaluation"]["threshold"]) == ("succeeded", 0.9)
-    assert again["evaluation"]["accuracy"] <= best["evaluation_accuracy"]
+    assert again["evaluation"]["accuracy"] <= best["values"]["evaluation_accuracy"]
 
     [prediction] = trainshed("predict", image, "--model", "champion")["data"]
     assert len(prediction["probabilities"]) == 10

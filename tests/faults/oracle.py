@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Checkpoint, Epoch, Job, JobEvent, Model
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobKind, JobState
-from shared.schemas import EpochMetrics, EvaluationResult, ModelFormat, TrainSpec
+from shared.schemas import EvaluationResult, ModelFormat, TrainSpec
 from shared.settings import Settings
 from shared.store import evaluations
 from shared.store import models as stored_models
@@ -168,9 +169,9 @@ def _of_epochs(session: Session, job: Job, events: list[JobEvent]) -> Iterator[s
     rows = session.scalars(select(Epoch).where(Epoch.job_id == job.id).order_by(Epoch.epoch)).all()
     if [row.epoch for row in rows] != list(range(job.next_epoch)):
         yield f"its epochs are {[row.epoch for row in rows]}, and it counts {job.next_epoch}"
-    recorded = {epoch["epoch"]: (attempt, epoch["loss"]) for attempt, epoch in _recorded(events)}
+    recorded = {epoch["epoch"]: (attempt, epoch["values"]) for attempt, epoch in _recorded(events)}
     for row in rows:
-        if recorded.get(row.epoch) != (row.attempt, row.loss):
+        if recorded.get(row.epoch) != (row.attempt, row.values):
             yield f"epoch {row.epoch} of attempt {row.attempt} differs from the epoch in its event"
     if job.spec.get("keep_weights") and list(stored.weights(session, job.id)) != [row.epoch for row in rows]:
         yield "it has not kept the weights after each of its epochs"
@@ -215,19 +216,9 @@ def _of_results(session: Session, job: Job, golden: Callable[[TrainSpec], Golden
         yield "its predictions are not those of its golden run"
 
 
-def _bits(epochs: Iterable[EpochMetrics]) -> list[tuple[str, ...]]:
-    """Return every metric of a history except its durations, as exact hexadecimal floats."""
-    return [
-        tuple(
-            float(number).hex()
-            for number in (
-                *(epoch.epoch, epoch.loss, epoch.accuracy, epoch.val_loss, epoch.val_accuracy),
-                *epoch.batch_loss,
-                *epoch.batch_accuracy,
-            )
-        )
-        for epoch in epochs
-    ]
+def _bits(epochs: Iterable[EpochMetrics]) -> list[tuple[int, dict[str, float | None], bytes]]:
+    """Return every metric of a history, to the last bit, except its durations."""
+    return [(epoch.epoch, epoch.values, epoch.steps) for epoch in epochs]
 
 
 def count_unfinished(session: Session, job_ids: Iterable[UUID]) -> int:

@@ -78,6 +78,6 @@ def test_a_job_on_a_gpu_has_the_losses_of_the_same_job_on_a_cpu(
         with tf.device(device):
             program = Programs(operations).epoch(Shape.of(spec))
             train(spec, make_images(spec), program, None, monitor)
-        losses.append([loss for epoch in monitor.epochs for loss in (epoch.loss, epoch.val_loss)])
+        losses.append([epoch.values[name] for epoch in monitor.epochs for name in ("loss", "val_loss")])
 
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

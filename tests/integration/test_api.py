@@ -75,7 +75,7 @@ def test_each_state_of_a_job_is_returned_from_submit_to_result(
     queue_driver.succeed(database, attempt, model)
     done = get_job(6)
 
-    assert (done["state"], done["model_id"], done["evaluation_accuracy"]) == (
+    assert (done["state"], done["model_id"], done["values"]["evaluation_accuracy"]) == (
         "succeeded",
         str(model.id),
         0.98,

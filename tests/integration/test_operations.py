@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from shared.db.engine import Database
 from shared.lifecycle import JobState
-from shared.schemas import BatchAction, JobOrder, WaitingFor
+from shared.schemas import BatchAction, WaitingFor
 from tests.support import queue_driver, registry
 from tests.support.servers import RedisServer
 from trainshed import Client
@@ -56,9 +56,9 @@ def test_jobs_are_edited_cloned_listed_and_deleted(server: Client, database: Dat
     ended = queue_driver.failed(database, name="first", tags=("a",))
     assert server.edit(ended, tags=("b",)).tags == ("b",)
     clone = server.clone(ended, epochs=9, name="second")
-    assert [job.id for job in server.jobs(tag="b", sort=JobOrder.OLDEST, page_size=1)] == [ended, clone.id]
+    assert [job.id for job in server.jobs(tag="b", sort="created_at", page_size=1)] == [ended, clone.id]
     server.delete(ended)
-    assert [job.id for job in server.jobs(tag="b", sort=JobOrder.OLDEST)] == [clone.id]
+    assert [job.id for job in server.jobs(tag="b", sort="created_at")] == [clone.id]
     assert server.counts().states[JobState.QUEUED] == 1
 
 

@@ -134,7 +134,7 @@ def _plain(code: str) -> str:
     spaced = f"{name} = {default}" if equals and ":" in name else code
     for pattern, text in _names().items():
         spaced = re.sub(rf"\b{pattern}\b", text, spaced)
-    return re.sub(r"\b(Resolution|Part|Split|Objective|LogLevel|ModelFormat)\.(\w+)", _value, spaced)
+    return re.sub(r"\b(Resolution|Part|Split|LogLevel|ModelFormat)\.(\w+)", _value, spaced)
 
 
 def _value(member: re.Match[str]) -> str:
@@ -145,6 +145,7 @@ def _value(member: re.Match[str]) -> str:
 def _names() -> dict[str, str]:
     """Return what the page writes in place of names: the values that a field may have, defaults."""
     names = {"AsyncItems": "Items", r"schemas\.(?=\w)": "", "LAST": "'last'", "PAGE_SIZE": "100"}
+    names["DEFAULT_OBJECTIVE"] = repr(schemas.DEFAULT_OBJECTIVE)
     for node in ast.parse((_FOLDER / "fields.py").read_text()).body:
         if isinstance(node, ast.Assign):
             values = [item.value for item in ast.walk(node.value) if isinstance(item, ast.Constant)]

@@ -1,5 +1,6 @@
 """Factories: valid values with defaults, which are stored nowhere; a test overrides what matters to it."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -11,11 +12,11 @@ from uuid_utils.compat import uuid7
 
 from shared.db.clock import database_now
 from shared.db.tables import Worker
+from shared.formats.epochs import EpochMetrics
 from shared.formats.weights import parameter_count, to_bytes
 from shared.lifecycle import JobKind, Phase
 from shared.schemas import (
     ClassResult,
-    EpochMetrics,
     EvaluateJobCreate,
     EvaluateRequest,
     EvaluateSpec,
@@ -100,19 +101,23 @@ def make_worker_info(**overrides: Any) -> WorkerInfo:
     return WorkerInfo(**{**values, **overrides})
 
 
-def make_epoch(epoch: int = 0, **overrides: Any) -> EpochMetrics:
-    """Metrics of an epoch of 2 steps, each epoch a little better than the previous one."""
-    values: dict[str, Any] = {
-        "epoch": epoch,
-        "loss": 1.0 / (epoch + 1),
-        "accuracy": 1 - 0.5 / (epoch + 1),
-        "val_loss": 1.1 / (epoch + 1),
-        "val_accuracy": 1 - 0.6 / (epoch + 1),
-        "seconds": 0.25,
-        "batch_loss": (1.2 / (epoch + 1), 0.8 / (epoch + 1)),
-        "batch_accuracy": (1 - 0.6 / (epoch + 1), 1 - 0.4 / (epoch + 1)),
+def make_epoch(
+    epoch: int = 0,
+    *,
+    seconds: float = 0.25,
+    steps: Mapping[str, Sequence[float]] | None = None,
+    **values: float,
+) -> EpochMetrics:
+    """Metrics of an epoch of 2 steps, each epoch a little better than the previous one; with other values."""
+    later = epoch + 1
+    own = {
+        "loss": 1.0 / later,
+        "accuracy": 1 - 0.5 / later,
+        "val_loss": 1.1 / later,
+        "val_accuracy": 1 - 0.6 / later,
     }
-    return EpochMetrics(**{**values, **overrides})
+    of_steps = {"loss": (1.2 / later, 0.8 / later), "accuracy": (1 - 0.6 / later, 1 - 0.4 / later)}
+    return EpochMetrics.of(epoch, seconds, {**own, **values}, of_steps if steps is None else steps)
 
 
 def make_evaluation(**overrides: Any) -> EvaluationResult:

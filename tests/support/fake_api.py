@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 from uuid_utils.compat import uuid7
 
+from shared.formats.epochs import unpack_steps
 from shared.lifecycle import AttemptOutcome, JobState, Phase, WorkerState
 from shared.schemas import (
     Attempt,
@@ -19,9 +20,7 @@ from shared.schemas import (
     JobCounts,
     JobError,
     JobEvent,
-    LastMetrics,
     LayerSummary,
-    MetricName,
     ModelDetail,
     ModelKind,
     Page,
@@ -62,8 +61,7 @@ def make_job(**overrides: Any) -> JobDetail:
         "max_runtime_s": None,
         "version": 1,
         "progress": make_progress(0),
-        "metrics": None,
-        "evaluation_accuracy": None,
+        "values": {},
         "model_id": None,
         "retry_of": None,
         "error": None,
@@ -109,7 +107,7 @@ def make_states(job: JobDetail) -> list[JobDetail]:
             **running,
             phase=Phase.TRAINING,
             progress=make_progress(epoch),
-            metrics=LastMetrics(**_metrics(epoch - 1)),
+            values=make_epoch(epoch - 1).values,
         )
         for epoch in (1, 3)
     ]
@@ -118,8 +116,7 @@ def make_states(job: JobDetail) -> list[JobDetail]:
         "state": JobState.SUCCEEDED,
         "attempts": (make_attempt(outcome=AttemptOutcome.SUCCEEDED, finished_at=T0 + timedelta(seconds=2)),),
         "progress": make_progress(3),
-        "metrics": LastMetrics(**_metrics(2)),
-        "evaluation_accuracy": 0.98,
+        "values": {**make_epoch(2).values, "evaluation_accuracy": 0.98, "evaluation_loss": 0.2},
         "model_id": uuid7(),
         "started_at": T0,
         "finished_at": T0 + timedelta(seconds=2),
@@ -218,13 +215,13 @@ def make_worker_attempt(**overrides: Any) -> WorkerAttempt:
 def make_metrics(epochs: int = 3, resolution: Resolution = Resolution.EPOCH) -> Metrics:
     """The metrics of a job that has trained `epochs` epochs with 2 steps each."""
     trained = [make_epoch(epoch) for epoch in range(epochs)]
-    if resolution is Resolution.EPOCH:
-        metrics = {name: [_metrics(epoch)[name] for epoch in range(epochs)] for name in MetricName}
-    else:
-        metrics = {
-            MetricName.LOSS: [loss for epoch in trained for loss in epoch.batch_loss],
-            MetricName.ACCURACY: [accuracy for epoch in trained for accuracy in epoch.batch_accuracy],
-        }
+    rows = [
+        {name: [value] for name, value in epoch.values.items()}
+        if resolution is Resolution.EPOCH
+        else {name: steps.tolist() for name, steps in unpack_steps(epoch.steps).items()}
+        for epoch in trained
+    ]
+    metrics = {name: [value for row in rows for value in row[name]] for name in (rows[0] if rows else ())}
     return Metrics(
         series=tuple(
             Series(name=name, resolution=resolution, x=tuple(range(len(y))), y=tuple(y))
@@ -238,11 +235,6 @@ def make_problem(status: int, detail: str, **more: Any) -> httpx.Response:
     return httpx.Response(
         status, json=problem.model_dump(), headers={"Content-Type": "application/problem+json"}
     )
-
-
-def _metrics(epoch: int) -> dict[str, float]:
-    values = make_epoch(epoch)
-    return {name: getattr(values, name) for name in MetricName}
 
 
 class FakeApi:

@@ -57,7 +57,7 @@ class JobModel:
     phase: str | None = None
     events: list[tuple[str, int]] = field(default_factory=lambda: [(EventType.SUBMITTED, 0)])
     attempts: list[tuple[str, str | None]] = field(default_factory=list)
-    epochs: list[tuple[int, float]] = field(default_factory=list)
+    epochs: list[tuple[int, dict[str, float | None]]] = field(default_factory=list)
     checkpoint: int | None = None
     results: tuple[int, int] = (0, 0)
 
@@ -68,7 +68,9 @@ class JobModel:
         assert [type_ for type_ in types if type_ in TERMINAL] == [self.state] * (self.state in TERMINAL)
         assert self.state not in TERMINAL or types[-1] == self.state
         # I3: epochs are contiguous (ordered by number), each with the values of an uninterrupted run
-        assert [loss for _, loss in self.epochs] == [make_epoch(n).loss for n in range(len(self.epochs))]
+        assert [values for _, values in self.epochs] == [
+            make_epoch(n).values for n in range(len(self.epochs))
+        ]
         # I4: no row names an attempt that has not been claimed
         assert max([0, *(n for _, n in self.events), *(n for n, _ in self.epochs)]) <= self.attempt
         # I5: each claim starts the next attempt, and all attempts but a running one have an outcome
@@ -193,7 +195,7 @@ class StoreModel:
             if isinstance(each.reached, Phase):
                 job.phase = each.reached
             else:
-                job.epochs.append((job.attempt, each.reached.loss))
+                job.epochs.append((job.attempt, each.reached.values))
         if progress.milestones:
             self._apply(job, EventType.PROGRESS)
         if progress.epochs:
@@ -269,7 +271,7 @@ class StoreModel:
 
 _EVENTS = select(JobEvent.job_id, JobEvent.type, JobEvent.attempt, JobEvent.seq).order_by(JobEvent.seq)
 _ATTEMPTS = select(Attempt.job_id, Attempt.worker, Attempt.outcome, Attempt.number).order_by(Attempt.number)
-_EPOCHS = select(Epoch.job_id, Epoch.attempt, Epoch.loss, Epoch.epoch).order_by(Epoch.epoch)
+_EPOCHS = select(Epoch.job_id, Epoch.attempt, Epoch.values, Epoch.epoch).order_by(Epoch.epoch)
 _CHECKPOINTS = select(Checkpoint.job_id, Checkpoint.next_epoch)
 _MODELS = select(Model.job_id)
 _EVALUATED = select(Confusion.job_id, func.sum(Confusion.count)).group_by(Confusion.job_id)

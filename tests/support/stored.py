@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, Table, delete, func, select, update
+from sqlalchemy import Column, Connection, Table, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared import schemas
@@ -19,14 +19,16 @@ from shared.db.tables import (
     Evaluation,
     IdempotencyKey,
     JobLog,
+    JobValue,
     Webhook,
     WebhookDelivery,
     Worker,
 )
 from shared.db.tables import Job as Job
 from shared.db.tables import JobEvent as JobEvent
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import JobState
-from shared.schemas import DeliveryState, EpochMetrics, JobListQuery, ModelFormat
+from shared.schemas import DeliveryState, JobListQuery, ModelFormat
 from shared.store import (
     api_keys,
     evaluations,
@@ -70,6 +72,21 @@ def set_columns(database: Database, job_id: UUID, **values: Any) -> UUID:
     """Overwrite columns of a job's row; return the job's id."""
     database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(**values)))
     return job_id
+
+
+def add_values(database: Database, job_id: UUID, **values: float) -> UUID:
+    """Store last values of a job as the trigger does when it ends; return the job's id."""
+    of_job = job(database, job_id)
+    copied = {column: getattr(of_job, column) for column in ("state", "kind", "queue")}
+    rows = [{"job_id": job_id, "name": name, "value": value, **copied} for name, value in values.items()]
+    database.write(lambda session: session.execute(insert(JobValue), rows))
+    return job_id
+
+
+def values(database: Database, job_id: UUID) -> dict[str, float]:
+    """The last values of an ended job, as the index has them."""
+    of_job = select(JobValue.name, JobValue.value).where(JobValue.job_id == job_id)
+    return database.read(lambda session: dict(session.execute(of_job).all()))
 
 
 def state(database: Database, job_id: UUID) -> JobState:
@@ -181,7 +198,7 @@ def event_types(database: Database, job_id: UUID) -> list[str]:
 def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
     """A job's recorded epochs, in order."""
     rows = session.scalars(select(Epoch).where(Epoch.job_id == job_id).order_by(Epoch.epoch))
-    return [EpochMetrics.model_validate(row) for row in rows]
+    return [EpochMetrics(row.epoch, row.seconds, row.values, row.steps) for row in rows]
 
 
 def epoch_attempts(database: Database, job_id: UUID) -> list[int]:

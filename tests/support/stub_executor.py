@@ -17,10 +17,10 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from shared.errors import DataUnavailable
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import Phase
 from shared.schemas import (
     ClassResult,
-    EpochMetrics,
     EvaluateSpec,
     EvaluationResult,
     LayerSummary,
@@ -76,16 +76,14 @@ class StubExecutor:
                 losses.append(_fraction(state))
                 pace.wait(self._step_s)
                 monitor.check()
-            metrics = EpochMetrics(
-                epoch=epoch,
-                loss=sum(losses) / len(losses),
-                accuracy=_fraction(state[8:]),
-                val_loss=_fraction(state[16:]),
-                val_accuracy=_fraction(state[24:]),
-                seconds=STEP_S * len(losses),
-                batch_loss=tuple(losses),
-                batch_accuracy=tuple(losses),
-            )
+            values = {
+                "loss": sum(losses) / len(losses),
+                "accuracy": _fraction(state[8:]),
+                "val_loss": _fraction(state[16:]),
+                "val_accuracy": _fraction(state[24:]),
+            }
+            steps = {"loss": losses, "accuracy": losses}
+            metrics = EpochMetrics.of(epoch, STEP_S * len(losses), values, steps)
             final = state
             weights = final if spec.keep_weights else None
             monitor.epoch(metrics, lambda final=final: final, weights)  # type: ignore[misc]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.formats.epochs import EpochMetrics
 from shared.formats.weights import Weights
 from shared.lifecycle import Phase
-from shared.schemas import EpochMetrics, TrainSpec
+from shared.schemas import TrainSpec
 from workers.mnist.graphs import Images
 
 
@@ -87,17 +88,7 @@ class RecordingMonitor:
 def history(epochs: Iterable[EpochMetrics]) -> list[list[str]]:
     """Return every metric of every epoch except its seconds, as exact hexadecimal floats."""
     return [
-        [
-            value.hex()
-            for value in (
-                epoch.loss,
-                epoch.accuracy,
-                epoch.val_loss,
-                epoch.val_accuracy,
-                *epoch.batch_loss,
-                *epoch.batch_accuracy,
-            )
-        ]
+        [value.hex() for value in epoch.values.values() if value is not None] + [epoch.steps.hex()]
         for epoch in epochs
     ]
 

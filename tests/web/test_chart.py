@@ -77,7 +77,7 @@ def test_no_frame_of_a_page_with_five_live_jobs_of_20_000_steps_takes_50_ms(
 
 def long_epoch(epoch: int) -> Any:
     values = tuple((step * 7919 % 1_000) / 1_000 for step in range(2_000))
-    return factories.make_epoch(epoch, batch_loss=values, batch_accuracy=values)
+    return factories.make_epoch(epoch, steps={"loss": values, "accuracy": values})
 
 
 def record(database: Database, attempt: AttemptId, epoch: int) -> None:

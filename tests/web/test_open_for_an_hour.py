@@ -24,8 +24,9 @@ window.EventSource = class extends EventTarget {
 window.received = 0;
 window.send = (jobId, first, count) => {
   for (let epoch = first; epoch < first + count; epoch += 1) {
-    const metrics = { loss: 1 / (epoch + 1), accuracy: 0.9, val_loss: 1 / (epoch + 1), val_accuracy: 0.9 };
-    const data = { job_id: jobId, seq: epoch + 3, data: { epochs: [{ epoch, seconds: 0.25, ...metrics }] } };
+    const values = { loss: 1 / (epoch + 1), accuracy: 0.9, val_loss: 1 / (epoch + 1), val_accuracy: 0.9 };
+    const epochs = [{ epoch, seconds: 0.25, values }];
+    const data = { job_id: jobId, seq: epoch + 3, data: { epochs } };
     const message = { data: JSON.stringify(data), lastEventId: String(epoch + 3) };
     window.received += message.data.length;
     window.source.dispatchEvent(Object.assign(new Event('progress'), message));

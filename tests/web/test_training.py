@@ -224,7 +224,7 @@ def test_a_zoom_shows_every_step_of_its_range_and_the_whole_shows_the_extremes(
     attempt = queue_driver.running(database, spec=spec)
     for epoch in range(3):
         loss = tuple(float(step % 7 + (step == 1_234) * 100) for step in range(steps))
-        values = factories.make_epoch(epoch, batch_loss=loss, batch_accuracy=(0.5,) * steps)
+        values = factories.make_epoch(epoch, steps={"loss": loss, "accuracy": (0.5,) * steps})
         queue_driver.record_progress(database, attempt, factories.make_progress(values))
     open_training(page, attempt)
     chart = page.locator("#batch-loss")

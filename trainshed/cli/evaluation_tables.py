@@ -7,9 +7,9 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from shared.schemas import Comparison, Evaluation, MetricName, Misclassified, NoDigitReason, Predictions
+from shared.schemas import Comparison, Evaluation, Misclassified, NoDigitReason, Predictions, in_order
 from trainshed.cli.fitting import FittedTable, number, text
-from trainshed.cli.formatting import cell, decimal, printable, short_id, state
+from trainshed.cli.formatting import cell, decimal, metric, printable, short_id, state
 
 _NO_DIGIT = {
     NoDigitReason.BLANK: "the image is blank",
@@ -103,16 +103,13 @@ def misclassified_table(images: Iterable[Misclassified]) -> FittedTable:
 
 
 def comparison_table(comparison: Comparison) -> FittedTable:
-    """Return jobs, one per column, with their states, differing parameters, metrics and evaluations."""
+    """Return jobs, one per column, with their states, differing parameters and last metrics."""
     table = FittedTable(text(""), *(number(short_id(job.id)) for job in comparison.jobs), continued=True)
     table.add_row("state", *(state(job.state) for job in comparison.jobs))
     for field, values in comparison.differing.items():
         table.add_row(field, *(cell(None if value is None else str(value)) for value in values))
-    for metric in MetricName:
-        table.add_row(metric, *(decimal(getattr(job.metrics, metric, None)) for job in comparison.jobs))
-    for metric in (MetricName.ACCURACY, MetricName.LOSS):
-        results = (getattr(evaluation, metric, None) for evaluation in comparison.evaluations)
-        table.add_row(f"evaluation {metric}", *map(decimal, results))
+    for name in in_order({name for job in comparison.jobs for name in job.values}):
+        table.add_row(cell(name), *(metric(job.values.get(name)) for job in comparison.jobs))
     return table
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from shared.lifecycle import EventType
-from shared.schemas import JobEvent, MetricName
+from shared.schemas import JobEvent
 from trainshed.cli import options
 from trainshed.cli.follow import write_lines
 from trainshed.cli.formatting import decimal, metrics_line, millisecond, printable, short_id
@@ -71,7 +71,7 @@ def _epochs(epochs: Sequence[Mapping[str, Any]]) -> str:
     # counted from 1, as everywhere people see them
     first, last = epochs[0]["epoch"] + 1, epochs[-1]["epoch"] + 1
     recorded = f"epoch {last}" if first == last else f"epochs {first} to {last}; the last:"
-    return f"{recorded}  {metrics_line({name: epochs[-1][name] for name in MetricName})}"
+    return f"{recorded}  {metrics_line(epochs[-1]['values'])}"
 
 
 def _details(data: Mapping[str, Any]) -> str:

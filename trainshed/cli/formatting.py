@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from math import inf
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from shared.lifecycle import JobState
 NOTHING = "-"
 
 _SHORT_ID_LENGTH = 8
+_MAX_METRICS = 8  # of a line
 _AGE_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _STATE_STYLES = {
     JobState.QUEUED: "yellow",
@@ -54,9 +56,17 @@ def decimal(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.4f}"
 
 
-def metrics_line(values: Mapping[str, float]) -> str:
-    """Return one epoch's metrics in one line."""
-    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+def metric(value: float | None) -> str:
+    """Return the value of a metric: four decimals, of a very small or great number its exponent."""
+    is_usual = not value or 1e-3 <= abs(value) < 1e7
+    return decimal(value) if is_usual else f"{value:.4g}"
+
+
+def metrics_line(values: Mapping[str, float | None]) -> str:
+    """Return the values of metrics in one line, the first of very many."""
+    shown = [f"{name} {metric(value)}" for name, value in islice(values.items(), _MAX_METRICS)]
+    more = len(values) - len(shown)
+    return "  ".join([*shown, *([f"and {more:,} more"] if more else [])])
 
 
 def minute(at: datetime) -> str:

@@ -2,12 +2,13 @@
 
 import webbrowser
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from shared.lifecycle import JobKind, JobState
-from shared.schemas import JobOrder
+from shared.schemas import NEWEST_FIRST
 from trainshed.cli import completion, options, output
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.follow import evaluation_of, follow_to_end, with_evaluation
@@ -17,6 +18,7 @@ from trainshed.cli.watching import watch_many
 from trainshed.operations.base import LAST
 
 _MAX_PAGE_SIZE = 200  # of the server
+_BY_TIME = ("created_at", "duration")  # orders by no metric
 
 
 def _filter(text: str, autocompletion: Callable[..., Any] | None = None) -> Any:
@@ -33,7 +35,10 @@ After = Annotated[
     str | None, _filter("Jobs submitted at or after this time: `2026-01-31` or `2026-01-31T12:00`.")
 ]
 Before = Annotated[str | None, _filter("Jobs submitted before this time.")]
-Sort = Annotated[JobOrder, typer.Option(help="Order; `-` is descending.")]
+Sort = Annotated[
+    str,
+    typer.Option(help="Order: `created_at`, `duration` or a metric; `-` is descending."),
+]
 
 
 def jobs(
@@ -48,7 +53,7 @@ def jobs(
     before: Before = None,
     mine: options.Mine = False,
     submitted_by: options.SubmittedBy = None,
-    sort: Sort = JobOrder.NEWEST,
+    sort: Sort = NEWEST_FIRST,
     limit: options.Limit = 20,
     server: options.Server,
     as_json: options.Json = False,
@@ -68,7 +73,9 @@ def jobs(
     given = {field: value for field, value in filters.items() if value}
     matches = server.jobs(limit=limit, page_size=_MAX_PAGE_SIZE, sort=sort, **given).to_list()
     none = "No jobs match." if given else "No jobs."
-    output.write_result(matches, job_table, as_json=as_json, if_empty=none)
+    by = sort.removeprefix("-")
+    table = job_table if by in _BY_TIME else partial(job_table, shown_metric=by)
+    output.write_result(matches, table, as_json=as_json, if_empty=none)
 
 
 def show(job: options.JobReference, server: options.Server, as_json: options.Json = False) -> None:

@@ -7,17 +7,17 @@ import typer
 from rich.text import Text
 
 from shared.lifecycle import JobKind
-from shared.schemas import JobDetail, JobMetrics, MetricName, Resolution
+from shared.schemas import JobDetail, JobMetrics, Resolution
 from trainshed.cli import options
 from trainshed.cli.fitting import FittedTable, number, text
-from trainshed.cli.formatting import decimal, short_id
+from trainshed.cli.formatting import cell, metric, short_id
 from trainshed.cli.output import say, show, write_json
 from trainshed.cli.references import find_job
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKLINE_WIDTH = 30
 
-Names = Annotated[list[MetricName] | None, typer.Option("--name", help="Only this metric; may be repeated.")]
+Names = Annotated[list[str] | None, typer.Option("--name", help="Only this metric; may be repeated.")]
 ResolutionName = Annotated[Resolution, typer.Option("--resolution", help="One point per epoch or per step.")]
 MaxPoints = Annotated[
     int | None,
@@ -55,7 +55,7 @@ def metrics(
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Show loss and accuracy over the epochs of up to 50 jobs; with --format or --json, every point.
+    """Show the metrics over the epochs of up to 50 jobs; with --format or --json, every point.
 
     Elsewhere the first epoch is 1; in CSV, NDJSON and JSON, as in --from and --to, it is 0.
     """
@@ -73,7 +73,7 @@ def metrics(
     if as_json:
         write_json(metrics)
         return
-    without = [job.job_id for job in metrics if not any(metric.y for metric in job.series)]
+    without = [job.job_id for job in metrics if not any(_numbers(series.y) for series in job.series)]
     if len(without) < len(metrics):
         show(_table(metrics))
     for job_id in without:
@@ -94,11 +94,16 @@ def _table(metrics: Sequence[JobMetrics]) -> FittedTable:
         *(number("Min", 1), number("Max", 1)),
     )
     for job in metrics:
-        for metric in job.series:
-            if y := metric.y:
-                values = (y[0], y[-1], min(metric.min or y), max(metric.max or y))
-                table.add_row(short_id(job.job_id), metric.name, Text(sparkline(y)), *map(decimal, values))
+        for series in job.series:
+            if y := _numbers(series.y):
+                ends = min(_numbers(series.min or y)), max(_numbers(series.max or y))
+                values = map(metric, (y[0], y[-1], *ends))
+                table.add_row(short_id(job.job_id), cell(series.name), Text(sparkline(y)), *values)
     return table
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -11,8 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.lifecycle import AttemptOutcome, JobState
-from shared.schemas import Attempt, Job, JobDetail, Progress, WaitingFor
+from shared.schemas import Attempt, Job, JobDetail, Progress, WaitingFor, main_metric
 from trainshed.cli.formatting import duration, metrics_line, printable, seconds_since, state
+
+EVALUATED = "evaluation_accuracy"
+"""The metric that a list of jobs shows by default."""
 
 _ALMOST_AN_EPOCH = 0.95  # where the bar waits for the record of an epoch that takes longer than the last ones
 
@@ -167,8 +170,14 @@ def queue_position(job: JobDetail) -> str:
 
 
 def last_metrics(job: Job) -> str:
-    """Return the metrics of a job's last epoch in one line."""
-    return metrics_line(job.metrics.model_dump()) if job.metrics else ""
+    """Return the last value of each of a job's metrics in one line."""
+    return metrics_line(job.values)
+
+
+def headline(job: Job) -> dict[str, float | None]:
+    """Return the metric of a job that tells most: the accuracy of its evaluation, or another one."""
+    name = EVALUATED if EVALUATED in job.values else main_metric(job.values)
+    return {} if name is None else {name.removeprefix("evaluation_"): job.values[name]}
 
 
 def ended_attempt(attempt: Attempt, failures: int, max_failures: int) -> Text:

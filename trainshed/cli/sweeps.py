@@ -1,21 +1,20 @@
 """The commands about sweeps: `trainshed sweep submit | list | show | cancel`."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import islice
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter
 
-from shared.schemas import Objective, SweepCreate, SweptField, TrainJobCreate, TrainRequest
+from shared.schemas import DEFAULT_OBJECTIVE, Mode, SweepCreate, TrainJobCreate, TrainRequest
+from shared.texts import advice
 from trainshed.cli import completion, options
 from trainshed.cli.output import confirm, write_result
 from trainshed.cli.references import find_sweep
 from trainshed.cli.tables import job_counts, sweep_details, sweep_table
 from trainshed.errors import UsageError
 
-_SWEPT: tuple[str, ...] = get_args(SweptField)
 _SWEEP_CREATE: TypeAdapter[SweepCreate] = TypeAdapter(SweepCreate)
 
 app = typer.Typer(help="Sweeps: many training jobs with different parameters.", no_args_is_help=True)
@@ -42,7 +41,15 @@ SweepReference = Annotated[
         autocompletion=completion.sweeps,
     ),
 ]
-Metric = Annotated[Objective, typer.Option(help="Metric to rank jobs by.")]
+Metric = Annotated[str, typer.Option(help="Metric to rank jobs by: any that they record.")]
+BestIs = Annotated[
+    Mode | None,
+    typer.Option(
+        "--mode",
+        help="Whether its least or its greatest value is the best.",
+        show_default="by its name: the least of a loss or an error",
+    ),
+]
 
 
 @app.command()
@@ -77,7 +84,8 @@ def submit(
 @app.command(name="list")
 def list_sweeps(
     *,
-    metric: Metric = Objective.EVALUATION_ACCURACY,
+    metric: Metric = DEFAULT_OBJECTIVE,
+    mode: BestIs = None,
     mine: options.Mine = False,
     submitted_by: options.SubmittedBy = None,
     limit: options.Limit = 20,
@@ -86,7 +94,7 @@ def list_sweeps(
 ) -> None:
     """List sweeps, newest first, each with its best job."""
     by = options.whose(submitted_by, mine=mine)
-    newest = list(islice(server.sweeps(metric, submitted_by=by), limit))
+    newest = list(islice(server.sweeps(metric, mode=mode, submitted_by=by), limit))
     none = "No sweeps match." if by else "No sweeps."
     write_result(newest, sweep_table, as_json=as_json, if_empty=none)
 
@@ -95,12 +103,13 @@ def list_sweeps(
 def show_sweep(
     *,
     sweep: SweepReference,
-    metric: Metric = Objective.EVALUATION_ACCURACY,
+    metric: Metric = DEFAULT_OBJECTIVE,
+    mode: BestIs = None,
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
     """Show a sweep's jobs, the best first."""
-    detail = server.sweep(find_sweep(server, sweep), metric)
+    detail = server.sweep(find_sweep(server, sweep), metric, mode=mode)
     write_result(detail, sweep_details, as_json=as_json)
 
 
@@ -127,10 +136,10 @@ def _parameter(text: str) -> tuple[str, Any]:
     name, separator, values = text.partition("=")
     if not separator:
         raise UsageError(f"--param {text} has no values: write NAME=VALUE,VALUE or NAME=MIN..MAX")
-    if name not in _SWEPT:
-        nearest = get_close_matches(name, _SWEPT, n=1)
-        advice = f"did you mean `{nearest[0]}`?" if nearest else f"the parameters are {', '.join(_SWEPT)}"
-        raise UsageError(f"--param {name} is not a parameter: {advice}")
+    if name not in TrainRequest.model_fields:
+        raise UsageError(
+            f"--param {name} is not a parameter: {advice(name, TrainRequest.model_fields, 'parameters')}"
+        )
     if ".." in values:
         least, _, greatest = values.removeprefix("log:").partition("..")
         ends = {"min": options.json_or_text(least), "max": options.json_or_text(greatest)}

@@ -21,6 +21,7 @@ from trainshed.cli.formatting import (
     NOTHING,
     cell,
     decimal,
+    metric,
     minute,
     printable,
     second,
@@ -29,15 +30,15 @@ from trainshed.cli.formatting import (
     state,
     took,
 )
-from trainshed.cli.progress import activity, last_metrics, queue_position, steps
+from trainshed.cli.progress import EVALUATED, activity, last_metrics, queue_position, steps
 
 
-def job_table(jobs: Sequence[Job]) -> FittedTable:
-    """Return jobs, one per row, each by the end of its id."""
-    by = _by(jobs)
+def job_table(jobs: Sequence[Job], shown_metric: str = EVALUATED) -> FittedTable:
+    """Return jobs, one per row, each by the end of its id, with their last value of a metric."""
+    by, title = _by(jobs), "Accuracy" if shown_metric == EVALUATED else shown_metric
     table = FittedTable(
         *(text("Job"), text("Kind", 3), text("State"), prose("Name")),
-        *(number("Epochs", 2), number("Accuracy"), number("Submitted", 1), *by),
+        *(number("Epochs", 2), number(title), number("Submitted", 1), *by),
     )
     for job in jobs:
         table.add_row(
@@ -46,7 +47,7 @@ def job_table(jobs: Sequence[Job]) -> FittedTable:
             state(job.state),
             cell(job.name),
             f"{job.progress.epoch}/{job.progress.epochs}" if job.progress else NOTHING,
-            decimal(job.evaluation_accuracy),
+            metric(job.values.get(shown_metric)),
             minute(job.created_at),
             *([cell(job.submitted_by)] if by else []),
         )
@@ -203,7 +204,7 @@ def sweep_table(sweeps: Sequence[Sweep]) -> FittedTable:
     by = _by(sweeps)
     table = FittedTable(text("Sweep"), prose("Name"), prose("Jobs", 1), number("Best"), *by)
     for sweep in sweeps:
-        best = decimal(sweep.best.value if sweep.best else None)
+        best = metric(sweep.best.value if sweep.best else None)
         who = [cell(sweep.submitted_by)] if by else []
         table.add_row(short_id(sweep.id), cell(sweep.name), job_counts(sweep), best, *who)
     return table
@@ -217,7 +218,7 @@ def sweep_details(sweep: SweepDetail) -> Group:
     table = FittedTable(text("Job"), text("State", 1), *parameters, objective)
     for job in sweep.jobs:
         values = (cell(str(job.parameters[name])) for name in sweep.parameters)
-        table.add_row(short_id(job.job_id), state(job.state), *values, decimal(job.value))
+        table.add_row(short_id(job.job_id), state(job.state), *values, metric(job.value))
     head = Text(printable(f"Sweep {sweep.id} {sweep.name or ''}"), "bold")
     return Group(head, Text(job_counts(sweep)), Text(), table)
 

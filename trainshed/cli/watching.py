@@ -13,16 +13,17 @@ from rich.live import Live
 from rich.text import Text
 
 from shared.lifecycle import TERMINAL, JobState
-from shared.schemas import Job, JobDetail, JobOrder
+from shared.schemas import Job, JobDetail
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.fitting import FittedTable, number, prose, text
-from trainshed.cli.formatting import NOTHING, decimal, duration, printable, short_id
+from trainshed.cli.formatting import NOTHING, duration, metrics_line, printable, short_id
 from trainshed.cli.output import say, stdout, while_read
 from trainshed.cli.progress import (
     EpochTimes,
     activity,
     elapsed_s,
     epochs_done,
+    headline,
     last_metrics,
     progress_bar,
     seconds_left,
@@ -114,7 +115,7 @@ def _unfinished(server: Client, rows: int) -> list[Job]:
     def oldest(job_state: JobState, limit: int) -> list[Job]:
         if limit <= 0:
             return []
-        return list(server.jobs(state=job_state, sort=JobOrder.OLDEST, limit=limit))
+        return list(server.jobs(state=job_state, sort="created_at", limit=limit))
 
     running = oldest(JobState.RUNNING, rows)
     queued = oldest(JobState.QUEUED, rows - len(running))
@@ -163,7 +164,7 @@ def job_line(job: Job) -> Text:
     elif job.state is JobState.FAILED and job.error:
         facts = [f"{job.error.code}: {job.error.message}"]
     elif job.state is JobState.SUCCEEDED:
-        facts = [f"accuracy {decimal(job.evaluation_accuracy)}", times(job)]
+        facts = [metrics_line(headline(job)), times(job)]
     else:
         facts = [waiting_reason(job)]
     rest = printable("  ".join(filter(None, (job.name, *facts))))

@@ -1,7 +1,6 @@
 """The commands about workers and queues: `trainshed workers`, `trainshed queues`."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 
 from shared.lifecycle import WorkerState
 from shared.schemas import Worker
+from shared.texts import advice
 from trainshed.cli import completion, options
 from trainshed.cli.output import confirm, write_result
 from trainshed.cli.worker_tables import history_table, queue_table, share_table, worker_table
@@ -114,10 +114,7 @@ def _known(server: Client, queue: str) -> str:
     """
     known = [each.name for each in server.queues()]
     if queue not in known:
-        nearest = get_close_matches(queue, known, n=1)
-        names = ", ".join(known) or "(none yet)"
-        advice = f"did you mean `{nearest[0]}`?" if nearest else f"the queues are {names}"
-        raise UsageError(f"there is no queue {queue!r}: {advice}")
+        raise UsageError(f"there is no queue {queue!r}: {advice(queue, known, 'queues')}")
     return queue
 
 

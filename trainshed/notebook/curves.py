@@ -8,6 +8,7 @@ from shared.schemas import Comparison, Metrics
 
 _WIDTH, _HEIGHT = 360, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 24, 40
+_OTHERS = 2  # metrics that are drawn where none is of validation
 _LEGEND_COLUMNS, _LEGEND_HEIGHT = 2, 16
 _COLOURS = (
     "#3b82f6",
@@ -38,28 +39,27 @@ class Line(NamedTuple):
 
 
 def lines_of(metrics: Metrics) -> list[Line]:
-    """Return the curves of a job's metrics; epochs count from 1."""
+    """Return the curves of a job's metrics; epochs count from 1, and what is no number is left out."""
     return [
-        Line(
-            str(series.name),
-            str(series.resolution),
-            [x + 1 for x in series.x] if series.resolution == "epoch" else series.x,
-            series.y,
-        )
+        Line(series.name, str(series.resolution), *zip(*points, strict=True))
         for series in metrics.series
-        if series.y
+        if (points := _points(series.x, series.y, first=1 if series.resolution == "epoch" else 0))
     ]
 
 
 def aligned_lines(comparison: Comparison) -> list[Line]:
-    """Return the validation curves of compared jobs, named by the ends of the jobs' ids."""
+    """Return the validation curves of compared jobs, or some others, named by the ends of the jobs' ids."""
+    validation = [series for series in comparison.series if series.name.startswith("val_")]
     return [
         Line(f"{series.name} {str(job.id)[-6:]}", "epoch", *zip(*points, strict=True))
-        for series in comparison.series
-        if series.name.startswith("val_")
+        for series in validation or comparison.series[:_OTHERS]
         for job, values in zip(comparison.jobs, series.y, strict=True)
-        if (points := [(x + 1, y) for x, y in zip(series.x, values, strict=True) if y is not None])
+        if (points := _points(series.x, values, first=1))
     ]
+
+
+def _points(x: Sequence[int], y: Sequence[float | None], *, first: int) -> list[tuple[int, float]]:
+    return [(at + first, value) for at, value in zip(x, y, strict=True) if value is not None]
 
 
 def chart(title: str, lines: Sequence[Line]) -> str:

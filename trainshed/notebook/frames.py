@@ -40,8 +40,7 @@ def job_row(job: Job) -> dict[str, Any]:
     return {
         **{name: getattr(job, name) for name in _OF_JOBS},
         **spec,
-        **(job.metrics.model_dump() if job.metrics else {}),
-        "evaluation_accuracy": job.evaluation_accuracy,
+        **job.values,
         "error": job.error.code if job.error else None,
         **{name: getattr(job, name) for name in _TIMES},
     }
@@ -53,20 +52,20 @@ def metrics_frame(metrics: Metrics) -> "pandas.DataFrame":
     axis = str(metrics.series[0].resolution) if metrics.series else "epoch"
     for series in metrics.series:
         for x, y in zip(series.x, series.y, strict=True):
-            rows.setdefault(x, {axis: x})[str(series.name)] = y
+            rows.setdefault(x, {axis: x})[series.name] = y
     return frame((rows[x] for x in sorted(rows)), axis)
 
 
 def sweep_frame(sweep: schemas.SweepDetail) -> "pandas.DataFrame":
     """Return a sweep with a row for each job, the best first: its parameters and value of the objective."""
     return frame(
-        {**job.parameters, str(sweep.objective): job.value, "state": str(job.state), "job_id": job.job_id}
+        {**job.parameters, sweep.objective: job.value, "state": str(job.state), "job_id": job.job_id}
         for job in sweep.jobs
     )
 
 
 def comparison_frame(comparison: schemas.Comparison) -> "pandas.DataFrame":
-    """Return compared jobs, one a row: the fields that differ, the last metrics, the evaluation's results."""
+    """Return compared jobs, one a row: the fields that differ, and the last value of each metric."""
     return frame(comparison_rows(comparison), "job_id")
 
 
@@ -77,9 +76,7 @@ def comparison_rows(comparison: schemas.Comparison) -> list[dict[str, Any]]:
             "job_id": job.id,
             "state": str(job.state),
             **{name: values[index] for name, values in comparison.differing.items()},
-            **(job.metrics.model_dump() if job.metrics else {}),
-            "evaluation_accuracy": evaluation.accuracy if evaluation else None,
-            "evaluation_loss": evaluation.loss if evaluation else None,
+            **job.values,
         }
-        for index, (job, evaluation) in enumerate(zip(comparison.jobs, comparison.evaluations, strict=True))
+        for index, job in enumerate(comparison.jobs)
     ]

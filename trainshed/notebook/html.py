@@ -59,8 +59,8 @@ def job(shown: Job) -> str:
         lines.append(f"{escape(shown.error.code)}: {escape(shown.error.message)}")
     spec = shown.spec.model_dump(mode="json", exclude_none=True)
     lines.append(_facts(spec))
-    if shown.evaluation_accuracy is not None:
-        lines.append(f"evaluation accuracy <b>{shown.evaluation_accuracy:.4f}</b>")
+    if (accuracy := shown.values.get("evaluation_accuracy")) is not None:
+        lines.append(f"evaluation accuracy <b>{accuracy:.4f}</b>")
     return "<br>".join(lines)
 
 
@@ -74,7 +74,7 @@ def _progress(shown: Job) -> str:
     assert progress is not None
     bar = f'<progress max="{progress.epochs}" value="{progress.epoch}"></progress>'
     left = f", {progress.eta_s:,.0f} s left" if progress.eta_s else ""
-    metrics = f" &ensp;{_facts(shown.metrics.model_dump())}" if shown.metrics else ""
+    metrics = f" &ensp;{_facts(shown.values)}" if shown.values else ""
     return f"{bar} epoch {progress.epoch}/{progress.epochs}{left}{metrics}"
 
 

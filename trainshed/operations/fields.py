@@ -13,11 +13,10 @@ from shared.schemas import (
     BatchAction,
     DeliveryState,
     EndState,
-    JobOrder,
     LogLevel,
+    Mode,
     ModelFormat,
     ModelKind,
-    Objective,
     Optimizer,
     Part,
     Priority,
@@ -33,12 +32,7 @@ AnyModelKind = ModelKind | Literal["cnn", "dense"]
 AnyOptimizer = Optimizer | Literal["adam", "sgd", "rmsprop"]
 AnyPriority = Priority | Literal["urgent", "high", "normal", "low"]
 AnyResolution = Resolution | Literal["epoch", "step"]
-AnyObjective = Objective | Literal["evaluation_accuracy", "accuracy", "val_accuracy", "loss", "val_loss"]
-AnyOrder = (
-    JobOrder
-    | Literal["-created_at", "created_at", "-duration", "duration"]
-    | Literal["-val_accuracy", "val_accuracy", "-evaluation_accuracy", "evaluation_accuracy"]
-)
+AnyMode = Mode | Literal["min", "max"]
 AnyPart = Part | Literal["training", "validation", "evaluation"]
 AnySplit = Split | Literal["train", "test"]
 AnyLevel = LogLevel | Literal["debug", "info", "warning", "error", "critical"]
@@ -116,7 +110,7 @@ class JobFilters(TypedDict, total=False):
     submitted_by: str
     created_after: datetime
     created_before: datetime
-    sort: AnyOrder
+    sort: str
 
 
 class ModelChanges(TypedDict, total=False):

@@ -1,11 +1,11 @@
 """Operations on sweeps."""
 
 from shared import schemas
-from shared.schemas import Objective, Page
+from shared.schemas import DEFAULT_OBJECTIVE, Page
 from trainshed.items import AsyncItems
 from trainshed.notebook.answers import SweepDetail
 from trainshed.operations.base import LAST, Operations, SweepLike, without_none
-from trainshed.operations.fields import AnyObjective
+from trainshed.operations.fields import AnyMode
 
 
 class Sweeps(Operations):
@@ -19,19 +19,28 @@ class Sweeps(Operations):
         return await self._create(SweepDetail, "/v1/sweeps", idempotency_key, body)
 
     async def sweep(
-        self, sweep: SweepLike = LAST, metric: AnyObjective = Objective.EVALUATION_ACCURACY
+        self, sweep: SweepLike = LAST, metric: str = DEFAULT_OBJECTIVE, *, mode: AnyMode | None = None
     ) -> SweepDetail:
-        """Return a sweep and its jobs, the best by this metric first."""
-        return await self._get(SweepDetail, f"/v1/sweeps/{await self._sweep_id(sweep)}", metric=metric)
+        """Return a sweep and its jobs, the best by this metric first: any that they record.
+
+        `mode` says whether its least or its greatest value is the best; by default its name does: the least
+        of a loss or an error.
+        """
+        query = without_none(metric=metric, mode=mode)
+        return await self._get(SweepDetail, f"/v1/sweeps/{await self._sweep_id(sweep)}", **query)
 
     def sweeps(
-        self, metric: AnyObjective = Objective.EVALUATION_ACCURACY, *, submitted_by: str | None = None
+        self,
+        metric: str = DEFAULT_OBJECTIVE,
+        *,
+        mode: AnyMode | None = None,
+        submitted_by: str | None = None,
     ) -> AsyncItems[schemas.Sweep]:
         """Iterate over the sweeps, newest first, each with its best job by this metric.
 
-        `submitted_by` is as in `jobs`.
+        `mode` is as in `sweep`, and `submitted_by` as in `jobs`.
         """
-        query = without_none(metric=metric, submitted_by=submitted_by)
+        query = without_none(metric=metric, mode=mode, submitted_by=submitted_by)
         return AsyncItems(self._items(Page[schemas.Sweep], "/v1/sweeps", **query))
 
     async def cancel_sweep(self, sweep: SweepLike) -> SweepDetail:

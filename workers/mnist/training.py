@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from shared.datasets.splits import epoch_order
 from shared.errors import NonFiniteLoss
+from shared.formats.epochs import EpochMetrics
 from shared.formats.weights import Weights, parameter_count, to_bytes
-from shared.schemas import EpochMetrics, TrainSpec
+from shared.schemas import TrainSpec
 from workers.executor import Checkpoint, Monitor
 from workers.mnist import checkpoints
 from workers.mnist.graphs import VALIDATION_BATCH, Images
@@ -73,16 +74,12 @@ def _epoch_metrics(
     sizes = _batch_sizes(spec.train_size, batch_size)
     loss, accuracy = _means(batches.train, sizes)
     val_loss, val_accuracy = _means(batches.validation, _batch_sizes(spec.validation_size, VALIDATION_BATCH))
-    return EpochMetrics(
-        epoch=epoch,
-        loss=loss,
-        accuracy=accuracy,
-        val_loss=val_loss,
-        val_accuracy=val_accuracy,
-        seconds=seconds,
-        batch_loss=tuple(batches.train[:, 0].tolist()),
-        batch_accuracy=tuple((batches.train[:, 1] / sizes).tolist()),
-    )
+    values = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
+    steps: dict[str, npt.ArrayLike] = {
+        "loss": batches.train[:, 0],
+        "accuracy": batches.train[:, 1] / sizes,
+    }
+    return EpochMetrics.of(epoch, seconds, values, steps)
 
 
 def _batch_sizes(count: int, batch_size: int) -> npt.NDArray[np.float64]:

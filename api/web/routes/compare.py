@@ -1,5 +1,6 @@
 """Jobs side by side: what differs between them, their curves, their results for each class."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -10,9 +11,10 @@ from api.deps import COMMA_SEPARATED, EndOfEventsDep, ServicesDep
 from api.http.auth import READ
 from api.jobs.comparison import compare
 from api.web.curves import curves
+from api.web.metrics import COLUMNS
 from api.web.pages import Stream, render
 from shared.lifecycle import TERMINAL, JobKind
-from shared.schemas import Comparison, IdReference, JobEvaluation
+from shared.schemas import Comparison, IdReference, Job, JobEvaluation, Mode, in_order, mode_of
 from shared.store import activity
 from shared.store.references import find_jobs
 
@@ -20,7 +22,7 @@ router = APIRouter(include_in_schema=False, dependencies=[READ])
 
 MAX_JOBS = 10
 
-_LAST = ("val_accuracy", "accuracy", "val_loss", "loss")  # of `LastMetrics`
+_MAX_METRICS = 48  # of the page
 
 _Ids = Annotated[tuple[IdReference, ...], COMMA_SEPARATED, Query(alias="job")]
 _IdsOfApi = Annotated[tuple[IdReference, ...], COMMA_SEPARATED, Query(alias="jobs")]
@@ -54,10 +56,18 @@ def show_comparison(
         comparison=comparison,
         ids=[job.id for job in jobs],
         equal={name: value for name, value in specs[0].items() if name not in comparison.differing},
-        last={name: [getattr(job.metrics, name, None) for job in jobs] for name in _LAST},
-        charts=[curves(series) for series in comparison.series] if trains else [],
+        last={name: [job.values.get(name) for job in jobs] for name in _last(jobs)},
+        minimized={name: mode_of(name) is Mode.MIN for name in _last(jobs)},
+        charts=[curves(series) for series in comparison.series[:_MAX_METRICS]] if trains else [],
         classes=_classes(comparison.evaluations),
     )
+
+
+def _last(jobs: Sequence[Job]) -> list[str]:
+    """Return the metrics of which a job has a last value, the most telling one first."""
+    names = {name for job in jobs for name in job.values}
+    first = [name for name in COLUMNS[::-1] if name in names]
+    return list(dict.fromkeys([*first, *in_order(names)]))[:_MAX_METRICS]
 
 
 def _classes(evaluations: tuple[JobEvaluation | None, ...]) -> dict[str, list[float | None]]:

@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session
 from api.deps import EndOfEventsDep, ServicesDep
 from api.http.auth import READ, whose
 from api.routes import jobs
+from api.web.formats import word
 from api.web.forms import see_other
+from api.web.metrics import COLUMNS
 from api.web.pages import Stream, list_address, render
 from shared.lifecycle import JobKind, JobState
-from shared.schemas import JobListQuery, JobOrder
-from shared.store import activity, job_lists, queues, rights
+from shared.schemas import JobListQuery, Mode, mode_of
+from shared.store import activity, job_lists, metric_names, queues, rights
 
 router = APIRouter(include_in_schema=False, dependencies=[READ])
 
@@ -26,22 +28,11 @@ _MAX_ROWS = 200  # of a request for some rows: no page has more
 
 _SomeIds = Annotated[tuple[UUID, ...], Query(max_length=_MAX_ROWS)]
 
-_COLUMNS = {
-    "created_at": "Submitted",
-    "duration": "Took",
-    "val_accuracy": "Validation accuracy",
-    "evaluation_accuracy": "Evaluation",
-}  # that a list can be sorted by
-
-ORDERS = {
-    JobOrder.NEWEST: "Newest first",
-    JobOrder.OLDEST: "Oldest first",
-    JobOrder.LONGEST: "Longest first",
-    JobOrder.SHORTEST: "Shortest first",
-    JobOrder.BEST_VAL_ACCURACY: "Best validation accuracy",
-    JobOrder.WORST_VAL_ACCURACY: "Worst validation accuracy",
-    JobOrder.BEST_EVALUATION: "Best evaluation",
-    JobOrder.WORST_EVALUATION: "Worst evaluation",
+_BY_TIME = {
+    "-created_at": "Newest first",
+    "created_at": "Oldest first",
+    "-duration": "Longest first",
+    "duration": "Shortest first",
 }
 
 
@@ -56,6 +47,7 @@ def list_jobs(request: Request, services: ServicesDep, end: EndOfEventsDep) -> R
     owners = {job.api_key_id for job in page.data}
     actor = request.state.caller.actor
     names = services.database.read(partial(queues.page, named=services.settings.queues))
+    known = services.database.read(metric_names.recorded)
     return render(
         request,
         "jobs.html",
@@ -68,11 +60,12 @@ def list_jobs(request: Request, services: ServicesDep, end: EndOfEventsDep) -> R
         states=list(JobState),
         queues=[queue.name for _, queue in names],
         kinds=list(JobKind),
-        orders=ORDERS,
+        orders=_orders(known),
         is_filtered=bool(query.model_dump(exclude_defaults=True, exclude={"sort", "limit", "cursor"})),
         next_page=list_address(request, page.next_cursor) if page.next_cursor else None,
         first_page=list_address(request) if query.cursor else None,
-        sorts=_sorts(request, query.sort),
+        sorts=_sorts(request, query.sort, known),
+        columns=_columns(query.sort),
     )
 
 
@@ -100,6 +93,7 @@ def list_rows(
             "changeable": rights.changeable(session, caller.actor, {job.api_key_id for job in jobs}),
             "matching": job_lists.matching(session, wanted, new) if new else (),
             "counts": job_lists.counts(session),
+            "columns": _columns(query.sort),
         }
 
     return render(
@@ -122,11 +116,31 @@ def _parse(fields: Sequence[tuple[str, str]]) -> JobListQuery:
         raise RequestValidationError(errors) from error
 
 
-def _sorts(request: Request, sort: JobOrder) -> dict[str, tuple[str, str]]:
+def _columns(sort: str) -> list[str]:
+    """Return the metrics that a list shows: those by default, and the one by which it is sorted."""
+    metric = [] if sort in _BY_TIME else [sort.removeprefix("-")]
+    return list(dict.fromkeys([*COLUMNS, *metric]))
+
+
+def _orders(known: Sequence[str]) -> dict[str, str]:
+    """Return the orders of a list by their names."""
+    return {
+        **_BY_TIME,
+        **{order: f"{word(name)}, {end} first" for name in known for order, end in _ends(name)},
+    }
+
+
+def _ends(name: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return the orders by a metric with what comes first; the best one first."""
+    least, greatest = (name, "least"), (f"-{name}", "greatest")
+    return (least, greatest) if mode_of(name) is Mode.MIN else (greatest, least)
+
+
+def _sorts(request: Request, sort: str, known: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return what the head of each sortable column says and leads to: `aria-sort`, and another order."""
     heads = {}
-    for name, title in _COLUMNS.items():
+    for name in ("created_at", "duration", *known):
         other = name if sort == f"-{name}" else f"-{name}"
         state = {name: "ascending", f"-{name}": "descending"}.get(sort, "")
-        heads[title] = (state, list_address(request, sort=other))
+        heads[name] = (state, list_address(request, sort=other))
     return heads

@@ -9,19 +9,20 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from api.deps import ENDS_WAITS, EndOfEventsDep, ServicesDep
+from api.deps import ENDS_WAITS, EndOfEventsDep, ObjectiveDep, ServicesDep
 from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep
 from api.http.paging import PageDep
 from api.jobs.sweeps import cancel
 from api.routes import sweeps as rest
-from api.routes.sweeps import RankedBy, SweepId
+from api.routes.sweeps import SweepId
 from api.web.commands import of_sweep
-from api.web.curves import parallel
+from api.web.curves import Parallel, parallel
 from api.web.forms import see_other
 from api.web.pages import Stream, list_address, render
 from shared.lifecycle import TERMINAL
-from shared.schemas import Objective, SweepCreate, SweepDetail, SweepResult
-from shared.store import activity, rights, sweeps
+from shared.schemas import DEFAULT_OBJECTIVE, Mode, SweepCreate, SweepDetail, SweepResult
+from shared.store import activity, metric_names, rights, sweeps
+from shared.store.sweeps import Objective
 
 router = APIRouter(prefix="/sweeps", include_in_schema=False)
 
@@ -40,7 +41,7 @@ def list_sweeps(
     end: EndOfEventsDep,
 ) -> Response:
     """Show the sweeps, newest first, each with its best job."""
-    page = rest.list_sweeps(services, query, submitted_by)
+    page = rest.list_sweeps(services, query, submitted_by, Objective.of())
     more = list_address(request, page.next_cursor) if page.next_cursor else None
     return render(
         request,
@@ -61,7 +62,7 @@ def show_sweep(
     services: ServicesDep,
     end: EndOfEventsDep,
     sweep_id: SweepId,
-    metric: RankedBy = Objective.EVALUATION_ACCURACY,
+    objective: ObjectiveDep,
     sort: str = _BY_VALUE,
     rows: Annotated[int, Query(ge=1, le=1_000)] = _ROWS,
 ) -> Response:
@@ -72,12 +73,13 @@ def show_sweep(
     """
     actor = request.state.caller.actor
 
-    def read(session: Session) -> tuple[SweepDetail, SweepCreate, datetime, bool]:
-        detail = sweeps.detail(session, sweep_id, metric)
+    def read(session: Session) -> tuple[SweepDetail, SweepCreate, list[str], datetime, bool]:
+        detail = sweeps.detail(session, sweep_id, objective)
         may_change = bool(rights.changeable(session, actor, [detail.api_key_id]))
-        return detail, sweeps.request(session, sweep_id), activity.read_now(session), may_change
+        known = metric_names.recorded(session, sweep_id)
+        return detail, sweeps.request(session, sweep_id), known, activity.read_now(session), may_change
 
-    detail, request_of_sweep, now, may_change = services.database.read(read)
+    detail, request_of_sweep, known, now, may_change = services.database.read(read)
     names = list(detail.parameters)
     unfinished = sum(count for state, count in detail.states.items() if state not in TERMINAL)
     return render(
@@ -88,15 +90,15 @@ def show_sweep(
         sweep=detail,
         may_change=may_change,
         names=names,
-        objectives=list(Objective),
+        objectives=list(dict.fromkeys([DEFAULT_OBJECTIVE, objective.metric, *known])),
         total=sum(detail.states.values()),
         unfinished=unfinished,
         ranks={result.job_id: rank for rank, result in enumerate(detail.jobs, 1) if result.value is not None},
         jobs=_sorted(detail.jobs, sort)[:rows],
         rows=rows,
         sort=sort,
-        address=partial(_address, detail, metric=metric, sort=sort, rows=rows),
-        chart=parallel(detail.jobs[:_ROWS], names, objective=metric, minimized=metric.is_minimized),
+        address=partial(_address, detail, metric=objective.metric, sort=sort, rows=rows),
+        chart=_chart(detail),
         commands=of_sweep(request, request_of_sweep),
         best=[result.job_id for result in detail.jobs[:5] if result.value is not None],
     )
@@ -107,6 +109,12 @@ def cancel_sweep(services: ServicesDep, actor: ActorDep, sweep_id: SweepId) -> R
     """Cancel the unfinished jobs of a sweep, and show it."""
     cancel(services, actor, sweep_id)
     return see_other(f"/sweeps/{sweep_id}")
+
+
+def _chart(sweep: SweepDetail) -> Parallel:
+    is_minimized = sweep.mode is Mode.MIN
+    names = list(sweep.parameters)
+    return parallel(sweep.jobs[:_ROWS], names, objective=sweep.objective, minimized=is_minimized)
 
 
 def _sorted(results: Sequence[SweepResult], sort: str) -> list[SweepResult]:
@@ -124,6 +132,6 @@ def _key(value: Any) -> tuple[bool, float, str]:
 
 
 def _address(sweep: SweepDetail, **fields: Any) -> str:
-    defaults = {"metric": Objective.EVALUATION_ACCURACY, "sort": _BY_VALUE, "rows": _ROWS}
+    defaults = {"metric": DEFAULT_OBJECTIVE, "sort": _BY_VALUE, "rows": _ROWS}
     given = {name: str(value) for name, value in fields.items() if value != defaults[name]}
     return f"/sweeps/{sweep.id}" + (f"?{urlencode(given)}" if given else "")

@@ -26,7 +26,7 @@ function show() {
     chart.axis = AXIS;
     chart.setLines(jobs.map((job, place) => ({
       name: job.name,
-      series: job.series.epoch[figure.dataset.metric],
+      series: job.seriesOf('epoch', figure.dataset.metric),
       toAxis: job.toAxis('epoch', 'epoch'),
       colour: (place % COLOURS) + 1,
       dash: DASHES[place],

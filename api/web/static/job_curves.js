@@ -10,7 +10,6 @@ const FIRST_POINTS = 4_000; // of a long history; more are not visible, and a zo
 const MAX_EPOCHS = 1_000; // of a job
 const PAUSE_MS = 1_000;
 const MAX_RETRY_MS = 10_000;
-const NAMES = { step: ['loss', 'accuracy'], epoch: ['loss', 'accuracy', 'val_loss', 'val_accuracy'] };
 const REFUSED = [401, 403, 404]; // a repetition would not help
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -26,8 +25,9 @@ export function follow(jobs) {
 }
 
 export class JobCurves {
-  /** Series by resolution (`step`, `epoch`) and metric. */
-  series = {};
+  /** Series by resolution (`step`, `epoch`) and metric; `seriesOf` makes those that are not there yet. */
+  series = { step: {}, epoch: {} };
+  #last = { step: -1, epoch: -1 }; // a metric may have no value there
   #ends = new Float64Array(MAX_EPOCHS); // seconds of training until the end of each epoch
   #known = 0; // of these
   #wanted = { step: -1, epoch: -1 };
@@ -46,10 +46,13 @@ export class JobCurves {
     Object.assign(this, { id, name, stepsPerEpoch });
     this.#resolutions = resolutions;
     this.#onChange = onChange;
-    for (const [resolution, names] of Object.entries(NAMES)) {
-      this.series[resolution] = Object.fromEntries(names.map((name) => [name, new Series()]));
-    }
     seconds.forEach((value, epoch) => this.#setSeconds(epoch, value));
+  }
+
+  /** The series of a metric, without points if the job has none of it. */
+  seriesOf(resolution, name) {
+    this.series[resolution][name] ??= new Series();
+    return this.series[resolution][name];
   }
 
   /** Fetches what has been recorded so far. */
@@ -61,7 +64,7 @@ export class JobCurves {
 
   /**
    * Adds epochs of an event, and fetches their batches.
-   * @param {{epoch: number, seconds: number}[]} epochs with a value of each metric
+   * @param {{epoch: number, seconds: number, values: Record<string, number | null>}[]} epochs
    */
   add(epochs) {
     if (!epochs.length) return;
@@ -74,7 +77,10 @@ export class JobCurves {
       this.#wanted.epoch = Math.max(this.#wanted.epoch, epoch.epoch);
       this.#wanted.step = Math.max(this.#wanted.step, (epoch.epoch + 1) * this.stepsPerEpoch - 1);
       if (epoch.epoch !== this.last('epoch') + 1) continue;
-      for (const name of NAMES.epoch) this.series.epoch[name].push(epoch.epoch, epoch[name]);
+      this.#last.epoch = epoch.epoch;
+      for (const [name, value] of Object.entries(epoch.values)) {
+        if (value !== null) this.seriesOf('epoch', name).push(epoch.epoch, value);
+      }
     }
     for (const resolution of this.#resolutions) {
       if (this.last(resolution) < this.#wanted[resolution]) this.#catchUp(resolution);
@@ -84,7 +90,7 @@ export class JobCurves {
 
   /** The newest step or epoch of the curves, from 0; -1 before the first one. */
   last(resolution) {
-    return this.series[resolution].loss.last;
+    return this.#last[resolution];
   }
 
   /**
@@ -123,7 +129,10 @@ export class JobCurves {
     for (let isNew = true; isNew; isNew = this.last(resolution) < this.#wanted[resolution]) {
       const before = this.last(resolution);
       try {
-        for (const points of await this.#fetch(resolution, { from: before + 1 })) this.series[resolution][points.name].append(points);
+        for (const points of await this.#fetch(resolution, { from: before + 1 })) {
+          this.seriesOf(resolution, points.name).append(points);
+          this.#last[resolution] = Math.max(this.#last[resolution], points.x.at(-1) ?? -1);
+        }
         this.#onChange();
         if (this.last(resolution) === before) break;
         if (before >= 0) await wait(PAUSE_MS); // several epochs in one request

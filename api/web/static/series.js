@@ -34,11 +34,12 @@ export class Series {
 
   /**
    * Adds points of the API at the end; those that are here already are left out, so nothing is ever repeated.
-   * @param {{x: number[], y: number[], min?: number[] | null, max?: number[] | null}} points
+   * Where y is null there is no point.
+   * @param {{x: number[], y: (number | null)[], min?: (number | null)[] | null, max?: (number | null)[] | null}} points
    */
   append({ x, y, min, max }) {
     for (let i = 0; i < x.length; i += 1) {
-      if (x[i] > this.last) this.push(x[i], y[i], min?.[i] ?? y[i], max?.[i] ?? y[i]);
+      if (x[i] > this.last && y[i] !== null) this.push(x[i], y[i], min?.[i] ?? y[i], max?.[i] ?? y[i]);
     }
     if (min && x.length) this.isComplete = false;
   }

@@ -1,4 +1,4 @@
-// The tab `training` of a job's page: four charts that grow while the job trains, and what a person sets for them.
+// The tab `training` of a job's page: charts that grow while the job trains, and what a person sets for them.
 
 import { Chart } from './chart.js';
 import { placeForTable, toPicture, toTable } from './chart_export.js';
@@ -26,17 +26,22 @@ const jobs = [...root.querySelectorAll('[data-curves-of]')].map((item) => new Jo
   name: item.dataset.name,
   stepsPerEpoch: Number(item.dataset.stepsPerEpoch),
   seconds: item.dataset.seconds.split(' ').filter(Boolean).map(Number),
-}, () => panels.forEach((panel) => panel.update())));
+}, () => {
+  if (isUnknown()) location.reload(); // the server makes the charts
+  panels.forEach((panel) => panel.update());
+}));
 
-/** One of the four charts, with the series that it shows. */
+/** A chart, with the series that it shows. */
 class Panel {
   table = null;
   filling = 0;
 
   constructor(figure) {
-    const { resolution, names } = figure.dataset;
+    const { resolution } = figure.dataset;
+    const names = JSON.parse(figure.dataset.names);
     this.resolution = resolution;
-    this.isLoss = names.includes('loss');
+    this.isLoss = names.some((name) => name.includes('loss'));
+    this.isShare = names.every((name) => name.endsWith('accuracy')); // from 0 to 1
     this.chart = new Chart(figure, {
       onView: (view) => this.share((panel) => panel.setView(view), (panel) => panel !== this),
       onCursor: (at) => this.share((panel) => panel.chart.cursor.show(at), (panel) => panel !== this),
@@ -48,8 +53,8 @@ class Panel {
       this.fillTable();
       zoomSoon();
     };
-    this.chart.format = this.isLoss ? short : (value) => short(Number(value.toPrecision(4)));
-    this.lines = jobs.flatMap((job, place) => names.split(' ').map((name) => line(job, place, resolution, name)));
+    this.chart.format = this.isShare ? (value) => short(Number(value.toPrecision(4))) : short;
+    this.lines = jobs.flatMap((job, place) => names.map((name) => line(job, place, resolution, name)));
     this.chart.setLines(this.lines);
     this.#addActions(figure);
   }
@@ -91,7 +96,7 @@ class Panel {
   apply() {
     this.chart.axis = AXES[this.unit];
     this.chart.isLog = this.isLoss && controls.log.checked;
-    this.chart.bounds = !this.isLoss && controls.whole.checked ? [0, 1] : null;
+    this.chart.bounds = this.isShare && controls.whole.checked ? [0, 1] : null;
     const span = this.resolution === 'step' ? Number(controls.span.value) : 0;
     for (const each of this.lines) {
       each.toAxis = each.job.toAxis(this.resolution, this.unit);
@@ -128,6 +133,12 @@ class Panel {
   }
 }
 
+/** Whether the job has a metric that had no values when the page was made. */
+function isUnknown() {
+  const known = new Set([...JSON.parse(root.dataset.metrics), ...panels.flatMap((panel) => panel.lines.map(({ metric }) => metric))]);
+  return Object.values(jobs[0].series).some((series) => Object.keys(series).some((name) => !known.has(name)));
+}
+
 function line(job, place, resolution, name) {
   const isValidation = name.startsWith('val_');
   const words = isValidation ? 'validation' : resolution === 'step' ? 'each batch' : 'training';
@@ -135,7 +146,7 @@ function line(job, place, resolution, name) {
     job,
     metric: name,
     name: jobs.length > 1 ? `${job.name}, ${words}` : words,
-    series: job.series[resolution][name],
+    series: job.seriesOf(resolution, name),
     colour: place ? place + 2 : isValidation ? 2 : 1,
     dash: place ? DASHES[place] : isValidation ? VALIDATION_DASH : [],
     width: place && isValidation ? 1 : 1.75,
@@ -174,8 +185,8 @@ async function refine(job, signal) {
   const last = Math.min(series.length - 1, indexOf(series, toAxis, to));
   const fetched = await job.range('step', first ? series.x[first] : 0, series.x[last], signal);
   for (const each of lines) {
-    each.detail = fetched[each.metric];
-    each.detail.span = each.series.span;
+    each.detail = fetched[each.metric] ?? null;
+    if (each.detail) each.detail.span = each.series.span;
   }
   shown.forEach((panel) => panel.update());
 }

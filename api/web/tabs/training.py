@@ -1,4 +1,4 @@
-"""The tab `training` of a job's page: the four curves of the codelab, those of other jobs over them."""
+"""The tab `training` of a job's page: a chart for each metric, and other jobs' curves over it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -7,14 +7,16 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy.orm import Session
 from starlette.datastructures import QueryParams
 
 from api.jobs.metric_series import downsample
 from api.services import Services
+from api.web.metrics import Group, groups
 from shared.errors import AmbiguousId, JobNotFound
 from shared.lifecycle import TERMINAL, JobKind
-from shared.schemas import Job, JobDetail, JobListQuery, JobOrder, MetricName, Resolution, TrainSpec
+from shared.schemas import Job, JobDetail, JobListQuery, Resolution, TrainSpec
 from shared.schemas.ids import parse_id
 from shared.store import job_lists, job_queries, metrics, timelines
 from shared.store.metrics import MetricArrays
@@ -26,35 +28,20 @@ MAX_OVERLAID = 4
 _STILL_POINTS = 120  # of a curve without JavaScript
 _MAX_STILL_STEPS = 50_000  # more are not read for a picture that a script replaces at once
 _OFFERED = 30
-_SHOWN_EPOCHS = 10
+_SHOWN_EPOCHS, _SHOWN_METRICS = 10, 12  # of the table
 _WIDTH, _HEIGHT = 600.0, 200.0
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One of the four charts.
+    """A chart, with its picture for browsers without JavaScript.
 
     Attributes:
-        names: of its metrics.
         stills: for each metric the points of an SVG polyline in a box of 600 by 200; empty without values.
     """
 
-    id: str
-    title: str
-    resolution: Resolution
-    names: tuple[MetricName, ...]
+    group: Group
     stills: tuple[str, ...] = ()
-
-
-CURVES = (
-    Curve("batch-loss", "Batch loss", Resolution.STEP, (MetricName.LOSS,)),
-    Curve("batch-accuracy", "Batch accuracy", Resolution.STEP, (MetricName.ACCURACY,)),
-    Curve("epoch-loss", "Epoch loss", Resolution.EPOCH, (MetricName.LOSS, MetricName.VAL_LOSS)),
-    Curve(
-        "epoch-accuracy", "Epoch accuracy", Resolution.EPOCH, (MetricName.ACCURACY, MetricName.VAL_ACCURACY)
-    ),
-)
-"""The codelab's charts."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ def read(services: Services, job: JobDetail, query: QueryParams) -> dict[str, An
         query: of the page's address; `with`: ids of the jobs to overlay, each a value or with commas between.
     """
     if not isinstance(job.spec, TrainSpec):
-        return {"curves": ()}
+        return {"curves": (), "trains": False}
     return services.database.read(partial(_read, job=job, query=query))
 
 
@@ -87,15 +74,20 @@ def follows_all(facts: dict[str, Any]) -> bool:
 
 
 def _read(session: Session, job: JobDetail, query: QueryParams) -> dict[str, Any]:
-    by_epoch = metrics.read(session, job.id, Resolution.EPOCH, tuple(MetricName))
+    by_epoch = metrics.read(session, job.id, Resolution.EPOCH)
     others = [] if "part" in query else _overlaid(session, job.id, ",".join(query.getlist("with")))
+    recorded = job.progress.epoch if job.progress else 0
+    of_steps = metrics.names_of_steps(session, job.id)
     return {
-        "curves": CURVES if "part" in query else _with_stills(session, job, by_epoch),
+        "trains": True,
+        "known": [*by_epoch, *of_steps],
+        "curves": () if "part" in query else _curves(session, job, of_steps, by_epoch),
         "sources": [_source(session, each) for each in (job, *others)],
         "offered": [] if "part" in query else _offered(session, {job.id, *(each.id for each in others)}),
         "may_overlay": len(others) < MAX_OVERLAID,
-        "last_epochs": _last_epochs(by_epoch),
-        "epochs_recorded": len(by_epoch[MetricName.LOSS]),
+        "metrics": list(by_epoch)[:_SHOWN_METRICS],
+        "last_epochs": _last_epochs(by_epoch, recorded),
+        "epochs_recorded": recorded,
     }
 
 
@@ -117,35 +109,34 @@ def _source(session: Session, job: Job) -> Source:
 
 def _offered(session: Session, shown: set[UUID]) -> list[Job]:
     """Return the newest training jobs that are not shown."""
-    query = JobListQuery(kind=JobKind.TRAIN, sort=JobOrder.NEWEST)
+    query = JobListQuery(kind=JobKind.TRAIN)
     newest = [job for _, job in job_lists.page(session, query, limit=_OFFERED + len(shown))]
     return [job for job in newest if job.id not in shown and job.progress and job.progress.epoch][:_OFFERED]
 
 
-def _last_epochs(by_epoch: MetricArrays) -> list[dict[str, float]]:
-    """Return the newest epochs, newest first; `epoch` counts from 1."""
-    recorded = len(by_epoch[MetricName.LOSS])
+def _last_epochs(by_epoch: MetricArrays, recorded: int) -> list[tuple[int, list[float | None]]]:
+    """Return the newest epochs, newest first, counted from 1, each with its value of each shown metric."""
+    shown = list(by_epoch.values())[:_SHOWN_METRICS]
     return [
-        {"epoch": epoch + 1, **{name.value: float(values[epoch]) for name, values in by_epoch.items()}}
+        (epoch + 1, [float(values[epoch]) if np.isfinite(values[epoch]) else None for values in shown])
         for epoch in range(recorded - 1, max(-1, recorded - 1 - _SHOWN_EPOCHS), -1)
     ]
 
 
-def _with_stills(session: Session, job: JobDetail, by_epoch: MetricArrays) -> list[Curve]:
+def _curves(session: Session, job: JobDetail, of_steps: Sequence[str], by_epoch: MetricArrays) -> list[Curve]:
     by_step: MetricArrays = {}
     if job.progress and job.progress.step <= _MAX_STILL_STEPS:
-        by_step = metrics.read(session, job.id, Resolution.STEP, tuple(MetricName))
+        by_step = metrics.read(session, job.id, Resolution.STEP)
     arrays = {Resolution.STEP: by_step, Resolution.EPOCH: by_epoch}
     return [
-        Curve(curve.id, curve.title, curve.resolution, curve.names, _stills(arrays[curve.resolution], curve))
-        for curve in CURVES
+        Curve(group, _stills(arrays[group.resolution], group)) for group in groups(of_steps, list(by_epoch))
     ]
 
 
-def _stills(arrays: MetricArrays, curve: Curve) -> tuple[str, ...]:
-    shown = {name: arrays[name] for name in curve.names if name in arrays}
-    series = downsample(shown, curve.resolution, _STILL_POINTS)
-    values = [value for each in series for value in each.y]
+def _stills(arrays: MetricArrays, group: Group) -> tuple[str, ...]:
+    shown = {name: arrays[name] for name in group.names if name in arrays}
+    series = downsample(shown, group.resolution, _STILL_POINTS)
+    values = [value for each in series for value in each.y if value is not None]
     low, high = min(values, default=0.0), max(values, default=1.0)
     span = (high - low) or 1.0
     last = max((each.x[-1] for each in series if each.x), default=1) or 1
@@ -153,6 +144,7 @@ def _stills(arrays: MetricArrays, curve: Curve) -> tuple[str, ...]:
         " ".join(
             f"{_WIDTH * x / last:.1f},{_HEIGHT * (1 - (y - low) / span):.1f}"
             for x, y in zip(each.x, each.y, strict=True)
+            if y is not None
         )
         for each in series
     )

@@ -14,7 +14,6 @@ from shared.schemas import (
     GridSweepCreate,
     ModelFormat,
     NoDigitReason,
-    Objective,
     Part,
     RandomSweepCreate,
     Range,
@@ -177,7 +176,8 @@ def test_a_sweep_is_submitted_listed_and_cancelled(server: Client) -> None:
     sweep = server.submit_sweep(GridSweepCreate(strategy="grid", parameters={"epochs": (1, 2, 3)}))
 
     assert sweep.states == {"queued": 3}
-    assert server.sweep(sweep.id, Objective.LOSS).objective is Objective.LOSS
+    by_loss = server.sweep(sweep.id, "loss", mode="max")
+    assert (by_loss.objective, by_loss.mode) == ("loss", "max")
     assert [listed.id for listed in server.sweeps()] == [sweep.id]
     assert server.cancel_sweep(sweep.id).states == {"cancelled": 3}
 

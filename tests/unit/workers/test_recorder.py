@@ -1,5 +1,6 @@
 """A running training job yields to an urgent one at its next epoch, and resumes as if it had not."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, Priority, TrainSpec
 from tests.support import queue_driver, registry, stored
@@ -98,11 +100,8 @@ def test_a_job_that_has_yielded_has_the_results_of_an_undisturbed_one(make_proce
 
 def _results(process: PoolProcess, job_id: UUID) -> tuple[Any, ...]:
     def read(session: Any) -> tuple[Any, ...]:
-        epochs = [
-            (epoch.loss.hex(), epoch.val_accuracy.hex(), epoch.batch_loss)
-            for epoch in stored.epochs(session, job_id)
-        ]
-        return epochs, stored.weights(session, job_id), _job(process, job_id).evaluation_accuracy
+        epochs = [(epoch.values, epoch.steps) for epoch in stored.epochs(session, job_id)]
+        return epochs, stored.weights(session, job_id), _job(process, job_id).values
 
     return process.database.read(read)
 
@@ -113,3 +112,42 @@ def test_a_job_whose_last_epoch_is_done_does_not_yield(make_process: MakeProcess
     urgent = _run_with_urgent_job(process, job_id, epoch=0)
     assert [attempt.outcome for attempt in _job(process, job_id).attempts] == [AttemptOutcome.SUCCEEDED]
     assert _job(process, urgent).state == JobState.SUCCEEDED
+
+
+class _NotFinite(StubExecutor):
+    """Reports metrics of its own names beside its usual ones, of which some are not finite numbers."""
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        return super().train(spec, start, _Adding(monitor))
+
+
+class _Adding:
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
+
+    def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
+        values = {"r2": -30.0, "val/mae": math.nan, "perplexity": math.inf}
+        steps = {"rate": [0.1, math.nan]}
+        self._monitor.epoch(EpochMetrics.of(metrics.epoch, 0.1, values, steps), state, weights)
+
+
+def test_a_metric_of_any_name_is_recorded_and_noticed_once_if_it_is_not_finite(
+    make_process: MakeProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = make_process()
+    job_id = queue_driver.submit(process.database, spec=make_spec(epochs=3))
+    claim = claim_next(process)
+    assert claim is not None
+
+    run_attempt(replace(process, executor=_NotFinite(process.settings)), claim)
+
+    job = _job(process, job_id)
+    assert job.state == JobState.SUCCEEDED
+    assert {name: job.values[name] for name in ("r2", "val/mae", "perplexity")} == {
+        "r2": -30.0,
+        "val/mae": None,
+        "perplexity": None,
+    }
+    assert stored.values(process.database, job_id).keys() == {"r2", "evaluation_accuracy", "evaluation_loss"}
+    assert caplog.text.count("a metric is not a finite number, and recorded as none") == 3

@@ -10,6 +10,7 @@ import pytest
 
 from shared.db.clock import database_now
 from shared.errors import DataCorrupt, NonFiniteLoss
+from shared.formats.epochs import count_steps
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, ModelFormat, TrainSpec
 from tests.support import stored
@@ -38,7 +39,7 @@ def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProce
     assert [attempt.outcome for attempt in ended.attempts] == [AttemptOutcome.SUCCEEDED]
     epochs = process.database.read(lambda session: stored.epochs(session, job_id))
     assert [epoch.epoch for epoch in epochs] == [0, 1, 2]
-    assert [len(epoch.batch_loss) for epoch in epochs] == [2, 2, 2]
+    assert [count_steps(epoch.steps) for epoch in epochs] == [2, 2, 2]
     model_id = ended.model_id
     assert model_id is not None
     assert stored.model(process.database, model_id).job_id == job_id
@@ -294,9 +295,9 @@ class _StopAfter:
         self._monitor.epoch(metrics, state, weights)
 
 
-def history(process: PoolProcess, job_id: UUID) -> list[tuple[str, ...]]:
+def history(process: PoolProcess, job_id: UUID) -> list[tuple[str, bytes]]:
     epochs = process.database.read(lambda session: stored.epochs(session, job_id))
-    return [(epoch.loss.hex(), epoch.val_accuracy.hex(), str(epoch.batch_loss)) for epoch in epochs]
+    return [(repr(epoch.values), epoch.steps) for epoch in epochs]
 
 
 def weights(process: PoolProcess, job_id: UUID) -> dict[int, bytes]:

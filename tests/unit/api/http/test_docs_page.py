@@ -100,7 +100,7 @@ def test_operations_have_their_parameters_and_the_fields_of_their_bodies(client:
     of = dict(re.findall(r'<article id="(\w+)">(.*?)</article>', page, flags=re.DOTALL))
     assert "whole number, 1 to 200</td>" in of["list_jobs"]
     assert '<td class="default"><code>50</code></td>' in of["list_jobs"]
-    assert "<code>evaluation_accuracy</code>" in of["list_jobs"]
+    assert "<code>duration</code>" in of["list_jobs"]
     assert '<a href="#TrainRequest">TrainRequest</a>' in of["submit_job"]
     assert "<code>max_attempts</code></th><td>whole number, 1 to 10</td>" in of["submit_job"]
 

@@ -17,7 +17,7 @@ def test_running_jobs_come_with_their_worker_and_curve(database: Database) -> No
     [running] = facts.running
     assert running.worker is not None
     assert (running.job.id, running.worker.id) == (attempt.job_id, "worker-1")
-    assert running.curve == [factories.make_epoch(epoch).val_accuracy for epoch in range(3)]
+    assert running.curve == [factories.make_epoch(epoch).values["val_accuracy"] for epoch in range(3)]
 
 
 def test_results_and_workers_that_stopped_are_left_out_or_counted(database: Database) -> None:

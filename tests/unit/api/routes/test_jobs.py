@@ -31,7 +31,7 @@ def test_a_running_job_shows_its_attempt_and_progress(client: httpx.Client, data
         "percent": pytest.approx(66.7, 0.01),
         "eta_s": factories.make_epoch().seconds,
     }
-    assert job["metrics"]["loss"] == factories.make_epoch(1).loss
+    assert job["values"] == factories.make_epoch(1).values
     assert [attempt["worker"] for attempt in job["attempts"]] == ["worker-1"]
 
 

@@ -1,12 +1,14 @@
 """Lists of jobs over HTTP: pages, filters, orders, counts."""
 
+import math
 from typing import Any
 
 import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import queue_driver
+from shared.formats.epochs import EpochMetrics
+from tests.support import factories, queue_driver
 
 
 def _ids(answer: httpx.Response) -> list[str]:
@@ -50,7 +52,7 @@ def test_filters_are_query_parameters(client: httpx.Client, database: Database) 
     [
         ({"stat": "queued"}, "stat"),
         ({"state": "done"}, "state"),
-        ({"sort": "name"}, "sort"),
+        ({"sort": "a\nb"}, "sort"),
         ({"limit": 0}, "limit"),
         ({"limit": 201}, "limit"),
         ({"limit": "x"}, "limit"),
@@ -86,3 +88,27 @@ def test_jobs_are_counted(client: httpx.Client, database: Database) -> None:
     queue_driver.failed(database, queue="gpu")
     counts = client.get("/v1/jobs/counts").json()
     assert (counts["total"], counts["states"]["queued"], counts["queues"]["gpu"]["failed"]) == (2, 1, 1)
+
+
+def test_jobs_are_sorted_by_any_metric_and_a_misspelt_one_is_answered_with_the_nearest(
+    client: httpx.Client, database: Database
+) -> None:
+    jobs = []
+    for r2 in (0.5, 0.9, math.nan):
+        attempt = queue_driver.running(database)
+        epoch = EpochMetrics.of(0, 0.1, {"val/r2": r2})
+        queue_driver.record_progress(database, attempt, factories.make_progress(epoch))
+        queue_driver.fail(database, attempt)
+        jobs.append({"id": str(attempt.job_id), "values": epoch.values})
+
+    listed: list[Any] = []
+    cursor: dict[str, str] | None = {}
+    while cursor is not None:
+        page = client.get("/v1/jobs", params={"sort": "-val/r2", "limit": 1, **cursor}).json()
+        listed += [{name: job[name] for name in ("id", "values")} for job in page["data"]]
+        cursor = {"cursor": page["next_cursor"]} if page["has_more"] else None
+    refused = client.get("/v1/jobs", params={"sort": "-val/r3"})
+
+    assert listed == [jobs[1], jobs[0], jobs[2]]
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/unknown-metric")
+    assert "did you mean `val/r2`?" in refused.json()["detail"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from io import StringIO
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
+from shared.formats.epochs import EpochMetrics
 from tests.support import factories, queue_driver
 
 
@@ -34,7 +36,7 @@ def test_metrics_are_series_over_epochs(client: httpx.Client, database: Database
         "name": "loss",
         "resolution": "epoch",
         "x": [0, 1, 2],
-        "y": [factories.make_epoch(epoch).loss for epoch in range(3)],
+        "y": [factories.make_epoch(epoch).values["loss"] for epoch in range(3)],
         "total_points": 3,
         "downsampled": False,
         "min": None,
@@ -171,6 +173,37 @@ def test_an_unknown_job_is_not_found(client: httpx.Client, database: Database, p
     assert answer.json()["type"] == "/problems/job-not-found"
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs/{0}/metrics?names={1}", "/v1/metrics?jobs={0}&names=loss,{1}"])
+def test_an_unknown_metric_is_answered_with_the_nearest_one(
+    client: httpx.Client, database: Database, path: str
+) -> None:
+    job_id = _trained(database, 1)
+
+    answer = client.get(path.format(job_id, "acuracy"))
+
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/unknown-metric")
+    assert "did you mean `accuracy`? Recorded are accuracy, loss, val_accuracy" in answer.json()["detail"]
+    assert client.get(path.format(queue_driver.submit(database), "acuracy")).status_code == 200
+
+
+def test_what_is_not_finite_is_null(client: httpx.Client, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    steps = {"rate": [0.1, math.nan, 0.3, math.inf]}
+    epoch = EpochMetrics.of(0, 0.1, {"mae": math.nan, "r2": 0.5}, steps)
+    queue_driver.record_progress(database, attempt, factories.make_progress(epoch))
+    path = f"/v1/jobs/{attempt.job_id}/metrics"
+
+    series = client.get(path).json()["series"]
+    [rate] = client.get(path, params={"resolution": "step"}).json()["series"]
+    [coarse] = client.get(path, params={"resolution": "step", "max_points": 2}).json()["series"]
+    table = client.get(path, params={"resolution": "step", "format": "csv"}).text
+
+    assert {each["name"]: each["y"] for each in series} == {"mae": [None], "r2": [0.5]}
+    assert rate["y"] == [0.1, None, 0.3, None]
+    assert (coarse["y"], coarse["min"], coarse["max"]) == ([None, None], [0.1, 0.3], [0.1, None])
+    assert [row["y"] for row in csv.DictReader(StringIO(table))] == ["0.1", "", "0.3", ""]
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -179,7 +212,7 @@ def test_an_unknown_job_is_not_found(client: httpx.Client, database: Database, p
         "/v1/metrics?jobs=a",
         "/v1/compare?jobs={0}",
         "/v1/compare?jobs={0},{0}",
-        "/v1/metrics?jobs={0}&names=cost",
+        "/v1/metrics?jobs={0}&names=-cost%0A",
         "/v1/metrics?jobs={0}&max_points=0",
         "/v1/metrics?jobs={0}&from=-1",
         "/v1/metrics?jobs={0}&to=2147483648",

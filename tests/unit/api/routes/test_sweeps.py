@@ -7,6 +7,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
+from shared.formats.epochs import EpochMetrics
 from shared.store import retention
 from tests.support import factories, queue_driver, stored
 
@@ -101,6 +102,7 @@ def test_one_impossible_combination_stores_nothing(client: httpx.Client, databas
             "/parameters/seed",
         ),
         ({"parameters": {"epochs": []}}, "/parameters/epochs"),
+        ({"parameters": {"keep_weights": [True, "x"]}}, "/parameters/keep_weights"),
         ({"strategy": "bayes"}, "/strategy"),
     ],
 )
@@ -223,3 +225,40 @@ def test_an_unknown_sweep_is_not_found(client: httpx.Client, method: str, path: 
     answer = client.request(method, f"/v1/sweeps/{uuid7()}{path}")
 
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/sweep-not-found")
+
+
+def test_any_field_of_the_specification_is_swept_and_a_misspelt_one_is_answered_with_the_nearest(
+    client: httpx.Client,
+) -> None:
+    parameters = {"keep_weights": [True, False], "threshold": [0.25, 0.5]}
+
+    sweep = _submit(client, parameters=parameters)
+    refused = client.post("/v1/sweeps", json={**GRID, "parameters": {"learning_rat": [0.1]}})
+
+    assert len(sweep["jobs"]) == 4
+    assert sweep["jobs"][0]["parameters"] == {"keep_weights": True, "threshold": 0.25}
+    assert refused.status_code == 422
+    assert "did you mean `learning_rate`?" in refused.text
+
+
+@pytest.mark.parametrize("path", ["/v1/sweeps", "/v1/sweeps/{0}"])
+def test_the_objective_is_any_metric_and_a_misspelt_one_is_answered_with_the_nearest(
+    client: httpx.Client, database: Database, path: str
+) -> None:
+    sweep = _submit(client)
+    attempt = queue_driver.claim(database, UUID(sweep["jobs"][0]["job_id"])).attempt
+    epoch = EpochMetrics.of(0, 0.1, {"rmse": 0.5})
+    queue_driver.record_progress(database, attempt, factories.make_progress(epoch))
+
+    answers = [
+        client.get(path.format(sweep["id"]), params=params).json()
+        for params in ({"metric": "rmse"}, {"metric": "rmse", "mode": "max"}, {})
+    ]
+    refused = client.get(path.format(sweep["id"]), params={"metric": "rmsee"})
+
+    [least, greatest, default] = [answer["data"][0] if "data" in answer else answer for answer in answers]
+    assert (least["objective"], least["mode"], greatest["mode"]) == ("rmse", "min", "max")
+    assert least["best"]["value"] == greatest["best"]["value"] == 0.5
+    assert (default["objective"], default["mode"], default["best"]) == ("evaluation_accuracy", "max", None)
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/unknown-metric")
+    assert "did you mean `rmse`?" in refused.json()["detail"]

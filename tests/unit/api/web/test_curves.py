@@ -5,7 +5,7 @@ from uuid_utils.compat import uuid7
 
 from api.web.curves import curves, parallel
 from shared.lifecycle import JobState
-from shared.schemas import AlignedSeries, MetricName, SweepResult
+from shared.schemas import AlignedSeries, SweepResult
 
 
 def result(value: float | None, **parameters: object) -> SweepResult:
@@ -18,9 +18,7 @@ def points(text: str) -> list[tuple[float, float]]:
 
 
 def test_curves_share_a_scale_and_end_where_a_job_ends() -> None:
-    series = AlignedSeries(
-        name=MetricName.LOSS, x=(0, 1, 2), y=((2.0, 1.0, 0.0), (1.0, None, None), (None,) * 3)
-    )
+    series = AlignedSeries(name="loss", x=(0, 1, 2), y=((2.0, 1.0, 0.0), (1.0, None, None), (None,) * 3))
 
     drawn = curves(series)
 
@@ -32,7 +30,7 @@ def test_curves_share_a_scale_and_end_where_a_job_ends() -> None:
 
 @pytest.mark.parametrize("y", [((),), ((1.0,),), ((0.5, 0.5),)])
 def test_curves_without_a_range_are_drawn_in_the_middle(y: tuple[tuple[float, ...], ...]) -> None:
-    drawn = curves(AlignedSeries(name=MetricName.LOSS, x=tuple(range(len(y[0]))), y=y))
+    drawn = curves(AlignedSeries(name="loss", x=tuple(range(len(y[0]))), y=y))
 
     assert all(height == 50 for _, height in points(drawn.lines[0]))
 

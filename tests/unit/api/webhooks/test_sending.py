@@ -80,7 +80,8 @@ def test_a_delivery_can_be_verified_by_its_receiver(receiver: Receiver) -> None:
 
 def test_the_body_tells_how_the_job_ended() -> None:
     job: dict[str, Any] = {"name": "mine", "kind": "train", "state": "failed", "queue": "slow", "tags": ["a"]}
-    job |= {"error_code": "internal", "error_message": "it broke", "accuracy": 0.5, "duration_s": 1.5}
+    job |= {"error_code": "internal", "error_message": "it broke", "duration_s": 1.5}
+    job["last_values"] = {"loss": 0.5, "r2": None}
     claimed = make_claim("", job_id=UUID(int=3), **job)
     body = Received("", {}, body_of(claimed.delivery, "https://trainshed.example"))
     assert body.event == {
@@ -94,8 +95,7 @@ def test_the_body_tells_how_the_job_ended() -> None:
             "queue": "slow",
             "tags": ["a"],
             "error": {"code": "internal", "message": "it broke"},
-            "accuracy": 0.5,
-            "evaluation_accuracy": None,
+            "values": {"loss": 0.5, "r2": None},
             "duration_s": 1.5,
             "model_id": None,
             "urls": {

@@ -66,21 +66,16 @@ def test_recording_epochs_stores_a_checkpoint_and_extends_the_lease(
     database.write(lambda session: attempts.record(session, attempt, progress, lease_s=30, now=clock))
     job = stored.job(database, attempt.job_id)
     assert (job.next_epoch, job.lease_expires_at) == (2, clock.moment + timedelta(seconds=30))
-    assert (job.loss, job.accuracy, job.val_loss, job.val_accuracy) == (
-        epochs[1].loss,
-        epochs[1].accuracy,
-        epochs[1].val_loss,
-        epochs[1].val_accuracy,
-    )
+    assert job.last_values == epochs[1].values
+    assert stored.values(database, attempt.job_id) == {}
     assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == epochs
     checkpoint = database.read(lambda session: results.checkpoint(session, attempt.job_id))
     assert checkpoint == results.StoredCheckpoint(2, b"after 1")
     event = stored.events(database, attempt.job_id)[-1]
     assert event.type == EventType.PROGRESS
     # the values of the batches are in the epochs' rows only
-    summaries = [epoch.model_dump(mode="json", exclude={"batch_loss", "batch_accuracy"}) for epoch in epochs]
     at = f"{clock.moment:%Y-%m-%dT%H:%M:%S.%fZ}"
-    assert event.data == {"phases": [], "epochs": [summary | {"at": at} for summary in summaries]}
+    assert event.data == {"phases": [], "epochs": [epoch.summary | {"at": at} for epoch in epochs]}
     rows = database.read(lambda session: session.scalars(select(Epoch.attempt)).all())
     assert rows == [1, 1]
 
@@ -106,7 +101,8 @@ def test_success_of_a_training_job_stores_its_model_and_its_evaluation(
     database.write(lambda session: attempts.succeed_training(session, attempt, model, now=clock))
     job, row = stored.job(database, attempt.job_id), stored.attempt(database, attempt.job_id, 1)
     assert (job.state, job.finished_at, job.model_id) == (JobState.SUCCEEDED, clock.moment, model.id)
-    assert job.evaluation_accuracy == model.evaluation.accuracy
+    evaluated = {"evaluation_accuracy": model.evaluation.accuracy, "evaluation_loss": model.evaluation.loss}
+    assert job.last_values == {**make_epoch(2).values, **evaluated} == stored.values(database, attempt.job_id)
     assert (job.lease_owner, job.lease_expires_at, job.phase) == (None, None, None)
     assert (row.outcome, row.finished_at) == (AttemptOutcome.SUCCEEDED, clock.moment)
     assert stored.events(database, attempt.job_id)[-1].data == {

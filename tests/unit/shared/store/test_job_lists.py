@@ -10,14 +10,16 @@ import pytest
 
 from shared.db.engine import Database
 from shared.db.tables import Job
+from shared.errors import UnknownMetric
 from shared.lifecycle import JobState
-from shared.schemas import JobListQuery, JobOrder
+from shared.schemas import JobListQuery
 from shared.store import job_edits, job_lists
 from tests.support import factories, queue_driver, stored
 from tests.support.fakes import FrozenClock
 from tests.support.statements import ON_SQLITE, plan, reads_only, selects
 
 START = FrozenClock().moment
+ORDERS = [sign + name for name in ("created_at", "duration", "val_accuracy", "r2") for sign in ("-", "")]
 
 
 def _pages(database: Database, *, limit: int, **query: Any) -> Iterator[list[UUID]]:
@@ -50,15 +52,16 @@ def test_jobs_submitted_at_the_same_time_are_neither_skipped_nor_repeated(databa
     assert list(_pages(database, limit=1, sort="created_at")) == [[job_id] for job_id in ids]
 
 
-@pytest.mark.parametrize("order", JobOrder)
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("limit", [1, 2, 3, 200])
 def test_every_order_lists_each_job_once_and_those_without_a_value_last(
-    database: Database, order: JobOrder, limit: int
+    database: Database, order: str, limit: int
 ) -> None:
     valued = [_submitted_at(database, minute) for minute in range(3)]
     missing = [_submitted_at(database, minute) for minute in (3, 4)]
     for job_id, value in zip(valued, (0.2, 0.9, 0.9), strict=True):
-        stored.set_columns(database, job_id, val_accuracy=value, evaluation_accuracy=value, duration_s=value)
+        stored.set_columns(database, job_id, duration_s=value)
+        stored.add_values(database, job_id, val_accuracy=value, r2=value, other=1 - value)
 
     listed = [job_id for page in _pages(database, sort=order, limit=limit) for job_id in page]
 
@@ -66,8 +69,8 @@ def test_every_order_lists_each_job_once_and_those_without_a_value_last(
     by_value = [*ties, valued[0]] if order.startswith("-") else [valued[0], *ties]
     in_time = [*valued, *missing]
     expected = {
-        JobOrder.NEWEST: in_time[::-1],
-        JobOrder.OLDEST: in_time,
+        "-created_at": in_time[::-1],
+        "created_at": in_time,
     }.get(order, [*by_value, *sorted(missing, reverse=True)])
     assert listed == expected
 
@@ -149,17 +152,36 @@ def test_without_jobs_the_counts_are_zero(database: Database) -> None:
     assert (counts.total, counts.queues, set(counts.states.values())) == (0, {}, {0})
 
 
-@pytest.mark.parametrize("order", JobOrder)
+@pytest.mark.parametrize("order", ["created_at", "duration"])
+@pytest.mark.parametrize("sign", ["", "-"])
 @pytest.mark.parametrize("filters", [{}, {"state": ["failed"], "kind": "train", "queue": "gpu", "q": "net"}])
 @ON_SQLITE
 def test_the_keys_of_a_page_are_read_from_an_index(
-    database: Database, order: JobOrder, filters: dict[str, Any]
+    database: Database, order: str, sign: str, filters: dict[str, Any]
 ) -> None:
-    key = {"duration": "duration_s"}.get(order.removeprefix("-"), order.removeprefix("-"))
+    key = {"duration": "duration_s"}.get(order, order)
 
-    keys, *_ = selects(database, partial(job_lists.page, query=JobListQuery(sort=order, **filters), limit=51))
+    keys, *_ = selects(
+        database, partial(job_lists.page, query=JobListQuery(sort=sign + order, **filters), limit=51)
+    )
 
     assert reads_only(plan(database, keys), f"ix_jobs_by_{key}")
+
+
+@pytest.mark.parametrize("sort", ["-r2", "r2"])
+@pytest.mark.parametrize("filters", [{}, {"state": ["failed"], "kind": "train", "queue": "gpu", "q": "net"}])
+@ON_SQLITE
+def test_the_keys_of_a_page_by_a_metric_are_read_in_the_order_of_its_index(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sort: str, filters: dict[str, Any]
+) -> None:
+    stored.add_values(database, queue_driver.submit(database), r2=0.5)
+    monkeypatch.setattr(job_lists, "_LOOKUP_LIMIT", {"sqlite": 0})  # as if very many matched
+
+    page = partial(job_lists.page, query=JobListQuery(sort=sort, **filters), limit=51)
+    [keys] = [each for each in selects(database, page) if "ORDER BY job_values.value" in each.sql]
+
+    assert "COVERING INDEX ix_job_values_by_value (name=?)" in plan(database, keys)
+    assert "TEMP B-TREE" not in plan(database, keys)
 
 
 @ON_SQLITE
@@ -189,3 +211,26 @@ def test_a_filter_lists_the_same_jobs_whether_few_or_many_match(
     newest_first = [_submitted_at(database, minute, tags=("t",)) for minute in range(jobs)][::-1]
     queue_driver.submit(database)
     assert _listed(database, tag="t") == newest_first
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_filter_of_a_list_by_a_metric_is_the_same_whether_few_or_many_match(
+    database: Database, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    monkeypatch.setattr(job_lists, "_LOOKUP_LIMIT", {"sqlite": 2, "postgresql": 2})
+    tagged = [queue_driver.submit(database, tags=("t",)) for _ in range(jobs)]
+    for number, job_id in enumerate([*tagged, queue_driver.submit(database)]):
+        stored.add_values(database, job_id, r2=number)
+    assert _listed(database, tag="t", sort="-r2") == tagged[::-1]
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest_one(database: Database) -> None:
+    job_id = queue_driver.submit(database)
+    assert _listed(database, sort="-val_acuracy") == [job_id]  # none is recorded yet
+    queue_driver.record(database, queue_driver.claim(database, job_id).attempt, 1)
+    assert _listed(database, sort="-val_accuracy") == [job_id]  # a running job has no place yet
+    with pytest.raises(UnknownMetric, match="'val_acuracy': did you mean `val_accuracy`"):
+        _listed(database, sort="-val_acuracy")
+    stored.add_values(database, job_id, r2=0.5, rmse=1.0)
+    with pytest.raises(UnknownMetric, match="accuracy, loss, r2, rmse, val_accuracy, val_loss"):
+        _listed(database, sort="zzz")

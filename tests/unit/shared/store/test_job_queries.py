@@ -10,7 +10,7 @@ from shared import schemas
 from shared.db.engine import Database
 from shared.errors import JobNotFound
 from shared.lifecycle import JobState
-from shared.schemas import EvaluateSpec, LastMetrics, Progress, Scope, WaitingFor
+from shared.schemas import EvaluateSpec, Progress, Scope, WaitingFor
 from shared.store import api_keys, attempts, job_queries
 from shared.store.api_keys import NewApiKey
 from shared.store.submissions import Submitter
@@ -66,7 +66,7 @@ def test_a_queued_job_has_its_requested_options_and_no_results(database: Databas
     assert (job.state, job.attempt, job.version, job.attempts) == (JobState.QUEUED, 0, 1, ())
     assert (job.name, job.tags, job.spec) == ("first", ("a", "b"), make_spec())
     assert job.progress == Progress(epoch=0, epochs=3, step=0, steps=6, percent=0, eta_s=None)
-    assert (job.metrics, job.error, job.model_id, job.finished_at) == (None, None, None, None)
+    assert (job.values, job.error, job.model_id, job.finished_at) == ({}, None, None, None)
 
 
 def test_a_running_job_has_its_progress_and_last_metrics(database: Database) -> None:
@@ -74,14 +74,14 @@ def test_a_running_job_has_its_progress_and_last_metrics(database: Database) -> 
     record(database, attempt, 2)
     job = _detail(database, attempt.job_id)
     assert job.progress == Progress(epoch=2, epochs=3, step=4, steps=6, percent=200 / 3, eta_s=0.25)
-    assert job.metrics == LastMetrics.model_validate(last, from_attributes=True)
+    assert job.values == last.values
     assert [(row.number, row.worker, row.outcome) for row in job.attempts] == [(1, "worker-1", None)]
 
 
 def test_a_succeeded_job_has_its_model_and_accuracy(database: Database) -> None:
     job_id, model = succeeded(database)
     job = _detail(database, job_id)
-    assert (job.state, job.model_id, job.evaluation_accuracy) == ("succeeded", model.id, 49 / 50)
+    assert (job.state, job.model_id, job.values["evaluation_accuracy"]) == ("succeeded", model.id, 49 / 50)
     assert job.progress is not None
     assert job.progress.percent == 100
     assert job.finished_at is not None

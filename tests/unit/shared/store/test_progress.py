@@ -42,7 +42,7 @@ def test_an_event_tells_of_each_phase_and_epoch_with_its_time_in_order(
     # by this clock the first phase began before the claim, and the epoch ended before the second one
     assert _ages(events[2].data, clock) == {
         "phases": [("loading_data", 10), ("training", 3), ("saving", 0.5)],
-        "epochs": [(epoch.model_dump(mode="json", exclude={"batch_loss", "batch_accuracy"}), 3)],
+        "epochs": [(epoch.summary, 3)],
     }
 
 
@@ -73,7 +73,9 @@ def test_an_end_stores_progress_and_a_checkpoint_only_if_the_job_goes_on(
     }
     database.write(lambda session: ends[outcome](session, attempt, progress=progress))
     job = stored.job(database, attempt.job_id)
-    assert (job.next_epoch, job.loss, job.phase) == (3, make_epoch(2).loss, None)
+    of_result = {"evaluation_accuracy": 49 / 50, "evaluation_loss": 0.2} if outcome == "succeed" else {}
+    assert (job.next_epoch, job.phase) == (3, None)
+    assert job.last_values == {**make_epoch(2).values, **of_result}
     assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == [
         *map(make_epoch, range(3))
     ]

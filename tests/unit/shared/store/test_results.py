@@ -28,8 +28,7 @@ def test_an_epoch_is_stored_bit_for_bit(database: Database) -> None:
         accuracy=_EXTREMES[1],
         val_loss=_EXTREMES[3],
         val_accuracy=_EXTREMES[2],
-        batch_loss=_EXTREMES,
-        batch_accuracy=_EXTREMES,
+        steps={"loss": _EXTREMES, "accuracy": _EXTREMES},
     )
     record_progress(database, attempt, make_progress(epoch))
     [row] = database.read(lambda session: stored.epochs(session, attempt.job_id))

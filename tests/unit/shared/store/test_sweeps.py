@@ -1,5 +1,6 @@
 """Sweeps: their submission with all jobs, rankings of their jobs, and lists."""
 
+import math
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -10,14 +11,16 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.db.tables import Job, JobEvent, Sweep
-from shared.errors import IdempotencyKeyReused, SweepNotFound
-from shared.schemas import Objective
+from shared.errors import IdempotencyKeyReused, SweepNotFound, UnknownMetric
+from shared.formats.epochs import EpochMetrics
+from shared.schemas import Mode
 from shared.store import sweeps
 from shared.store.idempotency import Idempotency
 from shared.store.rights import LOCAL
 from shared.store.submissions import NewJobs, NewSweep, Outcome, Receipt
 from shared.store.submit import submit_jobs
-from tests.support import factories, queue_driver
+from shared.store.sweeps import Objective
+from tests.support import factories, queue_driver, stored
 from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
 
 
@@ -50,7 +53,7 @@ def test_a_sweep_is_stored_with_all_its_jobs_and_their_first_events(database: Da
 
     _submit(database, new)
 
-    sweep = database.read(lambda session: sweeps.detail(session, _id(new), Objective.LOSS))
+    sweep = database.read(lambda session: sweeps.detail(session, _id(new), Objective.of("loss")))
     assert [job.parameters for job in sweep.jobs] == [{"learning_rate": rate} for rate in (0.1, 0.2, 0.3)]
     assert (sweep.name, sweep.states, sweep.best) == ("rates", {"queued": 3}, None)
     assert _count(database, JobEvent) == 3
@@ -83,7 +86,7 @@ def test_a_used_idempotency_key_returns_the_first_sweeps_first_job(database: Dat
     assert isinstance(_submit(database, other), IdempotencyKeyReused)
 
 
-@pytest.mark.parametrize("objective", [Objective.LOSS, Objective.ACCURACY])
+@pytest.mark.parametrize("objective", [Objective.of("loss"), Objective.of("accuracy")])
 def test_the_job_with_the_best_value_comes_first(database: Database, objective: Objective) -> None:
     new = _new(0.1, 0.2, 0.3)
     _submit(database, new)
@@ -100,8 +103,8 @@ def test_sweeps_are_listed_newest_first_each_once(database: Database) -> None:
     three = [_new(0.1) for _ in range(3)]
     for new in three:
         _submit(database, new)
-    first = database.read(partial(sweeps.page, objective=Objective.LOSS, limit=2))
-    second = database.read(partial(sweeps.page, objective=Objective.LOSS, limit=2, after=first[-1][0]))
+    first = database.read(partial(sweeps.page, objective=Objective.of("loss"), limit=2))
+    second = database.read(partial(sweeps.page, objective=Objective.of("loss"), limit=2, after=first[-1][0]))
 
     assert [sweep.id for _, sweep in first + second] == [_id(new) for new in reversed(three)]
 
@@ -121,7 +124,7 @@ def test_queued_and_running_jobs_are_unfinished(database: Database) -> None:
 
 def test_an_unknown_sweep_is_not_found(database: Database) -> None:
     with pytest.raises(SweepNotFound):
-        database.read(lambda session: sweeps.detail(session, uuid7(), Objective.LOSS))
+        database.read(lambda session: sweeps.detail(session, uuid7(), Objective.of("loss")))
 
 
 def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
@@ -131,21 +134,63 @@ def test_each_sweep_of_a_page_has_its_own_best_job(database: Database) -> None:
     for job, epochs in ((two.jobs[0], 1), (two.jobs[1], 2), (other.jobs[0], 1)):
         queue_driver.record(database, queue_driver.claim(database, job.id).attempt, epochs)
 
-    page = database.read(partial(sweeps.page, objective=Objective.VAL_LOSS, limit=9))
+    page = database.read(partial(sweeps.page, objective=Objective.of("val_loss"), limit=9))
 
     best = {sweep.id: sweep.best and sweep.best.job_id for _, sweep in page}
     assert best == {_id(two): two.jobs[1].id, _id(none): None, _id(other): other.jobs[0].id}
 
 
 @ON_SQLITE
-def test_a_page_of_sweeps_takes_four_statements_and_ranks_jobs_in_an_index(
+def test_a_page_of_sweeps_takes_few_statements_and_ranks_jobs_in_an_index(
     database: Database,
 ) -> None:
     for _ in range(3):
         _submit(database, _new(0.1, 0.2))
 
-    _page, counts, best, owners = selects(database, partial(sweeps.page, objective=Objective.LOSS, limit=9))
+    by_default = partial(sweeps.page, objective=Objective.of(), limit=9)
+    _page, counts, best, running, owners = selects(database, by_default)
 
-    for statement in (counts, best):
-        assert "COVERING INDEX ix_jobs_by_sweep" in plan(database, statement)
-    assert "SCAN" not in plan(database, owners)
+    assert "COVERING INDEX ix_jobs_by_sweep" in plan(database, counts)
+    assert "COVERING INDEX ix_job_values_by_sweep (sweep_id=? AND name=?)" in plan(database, best)
+    for statement in (best, running, owners):
+        assert "SCAN" not in plan(database, statement)
+
+
+def test_jobs_are_ranked_by_any_metric_with_the_least_or_the_greatest_first(database: Database) -> None:
+    new = _new(0.1, 0.2, 0.3)
+    _submit(database, new)
+    for job, r2 in zip(new.jobs, (0.5, 0.9, math.nan), strict=True):
+        attempt = queue_driver.claim(database, job.id).attempt
+        epoch = EpochMetrics.of(0, 0.1, {"r2": r2, "rmse": 1 - r2})
+        queue_driver.record_progress(database, attempt, factories.make_progress(epoch))
+        queue_driver.fail(database, attempt)
+
+    for metric, mode, best_first in (
+        ("r2", None, (1, 0, 2)),
+        ("rmse", None, (1, 0, 2)),
+        ("r2", Mode.MIN, (0, 1, 2)),
+        ("rmse", Mode.MAX, (0, 1, 2)),
+    ):
+        objective = Objective.of(metric, mode)
+        sweep = database.read(partial(sweeps.detail, sweep_id=_id(new), objective=objective))
+        [(_, listed)] = database.read(partial(sweeps.page, objective=objective, limit=9))
+        assert [job.job_id for job in sweep.jobs] == [new.jobs[at].id for at in best_first], objective
+        assert sweep.best == listed.best == sweep.jobs[0]
+        assert sweep.jobs[2].value is None
+
+
+def test_an_unknown_objective_is_answered_with_the_nearest_metric_of_the_sweep(database: Database) -> None:
+    new = _new(0.1)
+    _submit(database, new)
+    by_r2 = partial(sweeps.detail, sweep_id=_id(new), objective=Objective.of("val_r3"))
+    assert database.read(by_r2).best is None  # nothing is recorded yet
+    attempt = queue_driver.claim(database, new.jobs[0].id).attempt
+    queue_driver.record_progress(
+        database, attempt, factories.make_progress(EpochMetrics.of(0, 0.1, {"val_r2": 0.5}))
+    )
+    for _ in range(2):  # of a running job, and of one that has ended
+        with pytest.raises(UnknownMetric, match="'val_r3': did you mean `val_r2`"):
+            database.read(by_r2)
+        assert database.read(partial(sweeps.detail, sweep_id=_id(new), objective=Objective.of())).best is None
+        if stored.state(database, attempt.job_id) == "running":
+            queue_driver.fail(database, attempt)

@@ -95,7 +95,7 @@ def test_progress_is_a_line_a_phase_and_one_for_the_epochs_between_two_phases() 
         return f"{T0 + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%fZ}"
 
     numbers = ((0, 2), (1, 3), (2, 4), (3, 6))
-    epochs = [make_epoch(number).model_dump(mode="json") | {"at": at(seconds)} for number, seconds in numbers]
+    epochs = [make_epoch(number).summary | {"at": at(seconds)} for number, seconds in numbers]
     phases = [{"phase": "training", "at": at(1)}, {"phase": "evaluating", "at": at(5)}]
     data = {"phases": phases, "epochs": epochs}
     text = describe(make_event(make_job().id, 7, type="progress", data=data))

@@ -3,7 +3,6 @@
 import pytest
 
 from shared.lifecycle import AttemptOutcome, JobState, Phase
-from shared.schemas import LastMetrics
 from tests.support.command_line import rendered_lines
 from tests.support.fake_api import T0, make_attempt, make_job, make_progress
 from trainshed.cli.progress import (
@@ -18,13 +17,13 @@ from trainshed.cli.progress import (
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_progress_is_as_wide_as_the_terminal(width: int) -> None:
-    metrics = LastMetrics(loss=0.1, accuracy=0.9, val_loss=0.2, val_accuracy=0.8)
+    values = {"loss": 0.1, "accuracy": 0.9, "val_loss": 0.2, "val_accuracy": 0.8}
     job = make_job(
         state=JobState.RUNNING,
         phase=Phase.BUILDING_MODEL,
         attempt=2,
         progress=make_progress(2),
-        metrics=metrics,
+        values=values,
     )
     bar, times, numbers = rendered_lines(live_progress(job), width)
     assert len(bar) == width
@@ -35,8 +34,8 @@ def test_progress_is_as_wide_as_the_terminal(width: int) -> None:
 
 
 def test_in_a_narrow_terminal_a_metric_keeps_its_value() -> None:
-    metrics = LastMetrics(loss=0.1, accuracy=0.9, val_loss=0.2, val_accuracy=0.8)
-    job = make_job(state=JobState.RUNNING, progress=make_progress(2), metrics=metrics)
+    values = {"loss": 0.1, "accuracy": 0.9, "val_loss": 0.2, "val_accuracy": 0.8}
+    job = make_job(state=JobState.RUNNING, progress=make_progress(2), values=values)
     lines = rendered_lines(live_progress(job), 60)
     assert [line.split() for line in lines[1:]] == [
         ["loss", "0.1000", "accuracy", "0.9000", "val_loss", "0.2000"],

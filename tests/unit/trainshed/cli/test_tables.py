@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from shared.lifecycle import AttemptOutcome, JobState
-from shared.schemas import ApiKey, Objective, Priority, Queue, Scope, Sweep, SweepDetail, SweepResult
+from shared.schemas import ApiKey, Mode, Priority, Queue, Scope, Sweep, SweepDetail, SweepResult
 from tests.support.command_line import rendered_lines
 from tests.support.fake_api import (
     T0,
@@ -32,7 +32,7 @@ from trainshed.cli.worker_tables import history_table, queue_table, worker_table
 
 
 def test_a_row_begins_with_the_end_of_the_jobs_id() -> None:
-    job = make_job(name="baseline", evaluation_accuracy=0.98)
+    job = make_job(name="baseline", values={"evaluation_accuracy": 0.98})
     row = rendered_lines(job_table([job]))[2].split()
     assert row[:6] == [str(job.id)[-8:], "train", "queued", "baseline", "0/3", "0.9800"]
 
@@ -56,7 +56,8 @@ def _lists() -> dict[str, FittedTable]:
         strategy="grid",
         parameters={},
         states={JobState.SUCCEEDED: 120, JobState.CANCELLED: 3},
-        objective=Objective.EVALUATION_ACCURACY,
+        objective="evaluation_accuracy",
+        mode=Mode.MAX,
         best=None,
         created_at=T0,
     )
@@ -113,7 +114,8 @@ def test_at_40_columns_a_sweep_shows_its_first_parameter_and_its_value() -> None
         strategy="grid",
         parameters={"learning_rate": [0.001], "epochs": [2]},
         states={JobState.SUCCEEDED: 1},
-        objective=Objective.EVALUATION_ACCURACY,
+        objective="evaluation_accuracy",
+        mode=Mode.MAX,
         best=None,
         created_at=T0,
         jobs=(result,),

@@ -49,6 +49,7 @@ def test_a_sweep_has_its_parameters_and_the_value_of_each_job() -> None:
         parameters={"epochs": [1, 2]},
         states={"succeeded": 2},
         objective="evaluation_accuracy",
+        mode="max",
         best=results[0],
         created_at=T0,
         jobs=results,
