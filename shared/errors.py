@@ -9,7 +9,9 @@ TrainshedError
 │   │   ├── ApiKeyNotFound
 │   │   ├── SweepNotFound
 │   │   ├── WeightsNotFound
+│   │   ├── EvaluationNotFound
 │   │   ├── PredictionsNotStored
+│   │   ├── ArtifactNotFound
 │   │   ├── ImageNotFound
 │   │   ├── WorkerNotFound
 │   │   ├── WebhookNotFound
@@ -18,6 +20,7 @@ TrainshedError
 │   ├── InvalidSpec
 │   ├── NotPermitted
 │   ├── ModelInUse
+│   ├── ModelNotRunnable
 │   ├── UnreadableImage
 │   ├── ImageTooLarge
 │   ├── UnsupportedImage
@@ -38,6 +41,7 @@ TrainshedError
 ├── AttemptError                an attempt failed; has a code, and may be worth a retry
 │   ├── DataUnavailable
 │   ├── DataCorrupt
+│   ├── ModelUnreadable
 │   ├── NonFiniteLoss
 │   ├── DeviceOutOfMemory
 │   └── MaxRuntimeExceeded
@@ -89,8 +93,16 @@ class WeightsNotFound(NotFound):
     """The job has kept no weights after the requested epoch."""
 
 
+class EvaluationNotFound(NotFound):
+    """The job has succeeded and evaluated nothing."""
+
+
 class PredictionsNotStored(NotFound):
-    """The evaluation was made by a version that did not store the prediction of each image."""
+    """The evaluation has no prediction of each image: it is not a classification, or did not keep them."""
+
+
+class ArtifactNotFound(NotFound):
+    """The job, or its model, has no file of the requested name."""
 
 
 class ImageNotFound(NotFound):
@@ -133,6 +145,10 @@ class NotPermitted(RequestError):
 
 class ModelInUse(RequestError):
     """The model cannot be deleted, because it has an alias or an evaluation job refers to it."""
+
+
+class ModelNotRunnable(RequestError):
+    """The API cannot run the model: it is not one of the networks that it knows."""
 
 
 class UnreadableImage(RequestError):
@@ -226,6 +242,12 @@ class DataCorrupt(AttemptError):
     """The dataset's files are not what they should be."""
 
     code = "data_corrupt"
+
+
+class ModelUnreadable(AttemptError):
+    """The worker cannot read the files of the model that it is to evaluate."""
+
+    code = "model_unreadable"
 
 
 class NonFiniteLoss(AttemptError):

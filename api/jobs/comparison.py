@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from shared.errors import NotReady
+from shared.errors import EvaluationNotFound, NotReady
 from shared.schemas import AlignedSeries, Comparison, Job, JobEvaluation, MetricName, Resolution
 from shared.store import evaluations, job_queries, metrics
 
@@ -47,6 +47,6 @@ def _aligned_metrics(session: Session, job_ids: Sequence[UUID]) -> tuple[Aligned
 
 
 def _evaluation(session: Session, job_id: UUID) -> JobEvaluation | None:
-    with suppress(NotReady):
+    with suppress(EvaluationNotFound, NotReady):
         return evaluations.get(session, job_id, misclassified=False)
     return None

@@ -6,7 +6,6 @@ from shared.schemas.datasets import Datasets, DatasetSamples, DatasetSummary, Jo
 from shared.schemas.evaluations import (
     ClassResult,
     Evaluation,
-    EvaluationResult,
     ImagePrediction,
     JobEvaluation,
     Misclassified,
@@ -59,10 +58,11 @@ from shared.schemas.metrics import (
     Series,
 )
 from shared.schemas.models import (
+    Artifact,
+    Artifacts,
     LayerSummary,
     ModelDetail,
     ModelEvaluation,
-    ModelFormat,
     ModelPatch,
     ModelSummary,
 )
@@ -136,6 +136,8 @@ __all__ = [
     "ApiKey",
     "ApiKeyCreate",
     "ApiKeyUpdate",
+    "Artifact",
+    "Artifacts",
     "Attempt",
     "Autoscaling",
     "BatchAction",
@@ -159,7 +161,6 @@ __all__ = [
     "EvaluateRequest",
     "EvaluateSpec",
     "Evaluation",
-    "EvaluationResult",
     "FinishedInMinute",
     "GridSweepCreate",
     "IdReference",
@@ -193,7 +194,6 @@ __all__ = [
     "MisclassifiedImage",
     "ModelDetail",
     "ModelEvaluation",
-    "ModelFormat",
     "ModelKind",
     "ModelPatch",
     "ModelReference",

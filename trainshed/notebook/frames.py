@@ -72,14 +72,15 @@ def comparison_frame(comparison: schemas.Comparison) -> "pandas.DataFrame":
 
 def comparison_rows(comparison: schemas.Comparison) -> list[dict[str, Any]]:
     """Return compared jobs, one a row."""
+    results = (evaluation.values for evaluation in comparison.evaluations if evaluation)
+    names = dict.fromkeys(("accuracy", "loss", *(name for values in results for name in values)))
     return [
         {
             "job_id": job.id,
             "state": str(job.state),
             **{name: values[index] for name, values in comparison.differing.items()},
             **(job.metrics.model_dump() if job.metrics else {}),
-            "evaluation_accuracy": evaluation.accuracy if evaluation else None,
-            "evaluation_loss": evaluation.loss if evaluation else None,
+            **{f"evaluation_{name}": (evaluation.values if evaluation else {}).get(name) for name in names},
         }
         for index, (job, evaluation) in enumerate(zip(comparison.jobs, comparison.evaluations, strict=True))
     ]

@@ -15,7 +15,6 @@ from shared.schemas import (
     EndState,
     JobOrder,
     LogLevel,
-    ModelFormat,
     ModelKind,
     Objective,
     Optimizer,
@@ -42,7 +41,6 @@ AnyOrder = (
 AnyPart = Part | Literal["training", "validation", "evaluation"]
 AnySplit = Split | Literal["train", "test"]
 AnyLevel = LogLevel | Literal["debug", "info", "warning", "error", "critical"]
-AnyFormat = ModelFormat | Literal["keras", "onnx"]
 AnyEndState = EndState | Literal["succeeded", "failed", "cancelled"]
 AnyDeliveryState = DeliveryState | Literal["pending", "delivered", "dead"]
 AnyAction = BatchAction | Literal["cancel", "retry", "delete"]

@@ -56,14 +56,22 @@ def show_comparison(
         equal={name: value for name, value in specs[0].items() if name not in comparison.differing},
         last={name: [getattr(job.metrics, name, None) for job in jobs] for name in _LAST},
         charts=[curves(series) for series in comparison.series] if trains else [],
+        results=_results(comparison.evaluations),
         classes=_classes(comparison.evaluations),
     )
 
 
+def _results(evaluations: tuple[JobEvaluation | None, ...]) -> dict[str, list[float | None]]:
+    """Return the results of each job by name, without the accuracy, which its job has too."""
+    names = dict.fromkeys(name for item in evaluations if item for name in item.values)
+    names.pop("accuracy", None)
+    return {name: [item.values.get(name) if item else None for item in evaluations] for name in names}
+
+
 def _classes(evaluations: tuple[JobEvaluation | None, ...]) -> dict[str, list[float | None]]:
     """Return the accuracy of each job by the name of the class; None where there is none."""
-    names = dict.fromkeys(result.name for item in evaluations if item for result in item.per_class)
+    names = dict.fromkeys(result.title for item in evaluations if item for result in item.per_class)
     of_jobs = [
-        {result.name: result.accuracy for result in item.per_class} if item else {} for item in evaluations
+        {result.title: result.accuracy for result in item.per_class} if item else {} for item in evaluations
     ]
     return {name: [job.get(name) for job in of_jobs] for name in names}

@@ -134,7 +134,7 @@ def test_misclassified_images_are_listed(url: str, database: Database) -> None:
     attempt = queue_driver.running(database)
     queue_driver.record(database, attempt, 3)
     queue_driver.succeed(database, attempt, model)
-    wrong = model.evaluation.misclassified[0]
+    wrong = factories.as_shown(model.evaluation).misclassified[0]
 
     listed = _run(url, "misclassified", attempt.job_id)
     only = json.loads(_run(url, "misclassified", attempt.job_id, "--label", wrong.label, "--json").stdout)
