@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from shared.db.engine import Database
+from shared.formats.results import NewArtifact, Produced
 from shared.schemas import (
     GridSweepCreate,
     NoDigitReason,
@@ -205,3 +206,30 @@ def test_waiting_for_a_sweep_ends_at_its_timeout(server: Client) -> None:
 
     with pytest.raises(TimeoutError, match=r"sweep .* is not finished after 0 s"):
         server.wait_sweep("last", timeout_s=0)
+
+
+def test_results_without_classes_are_shown_in_a_notebook(server: Client, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    files = (NewArtifact("report.txt", b"it converged"),)
+    queue_driver.report(database, attempt, Produced(files, factories.make_regression()))
+
+    evaluation = server.evaluation(attempt.job_id)
+
+    assert "r2 <b>-0.2500</b>, 40 examples" in evaluation._repr_html_()
+    assert evaluation.to_frame().to_dict() == {"value": {"mae": 1.5, "r2": -0.25}}
+    assert [file.name for file in server.artifacts(attempt.job_id)] == ["report.txt"]
+    assert server.artifact(attempt.job_id, "report.txt") == b"it converged"
+
+
+def test_a_job_without_an_evaluation_is_compared(server: Client, model_id: UUID, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    queue_driver.report(database, attempt, Produced(result=factories.make_regression()))
+    with pytest.raises(TrainshedApiError, match="has succeeded without an evaluation"):
+        other = queue_driver.running(database)
+        queue_driver.report(database, other, Produced())
+        server.evaluation(other.job_id)
+
+    rows = server.compare(attempt.job_id, model_id, other.job_id).to_frame()
+
+    assert rows["evaluation_r2"].isna().tolist() == [False, True, True]
+    assert rows["evaluation_accuracy"].tolist()[1] == 0.98
