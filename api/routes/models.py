@@ -138,8 +138,7 @@ def download_model(
     wanted = name or (format_ and f"model.{format_}")
 
     def read(session: Session) -> Response:
-        file = models.file(session, model_id, wanted)
-        job_id = models.find(session, model_id).id
+        job_id, file = models.file(session, model_id, wanted)
         saved_as = file.name.replace("model.", f"model-{job_id}.", 1)
         is_lasting = isinstance(model_id, UUID)
         return artifact_response(session, job_id, file, if_none_match, saved_as, is_lasting=is_lasting)

@@ -13,18 +13,13 @@ from shared.formats.results import MODEL
 from shared.store import job_queries
 
 
-def of_job(session: Session, job_id: UUID, role: str | None = None) -> tuple[schemas.Artifact, ...]:
+def of_job(session: Session, job_id: UUID) -> tuple[schemas.Artifact, ...]:
     """Return a job's files by name, without reading them.
-
-    Args:
-        role: only those with this role.
 
     Raises:
         JobNotFound: there is no such job.
     """
     files = select(Artifact).where(Artifact.job_id == job_id).options(defer(Artifact.content))
-    if role is not None:
-        files = files.where(Artifact.role == role)
     found = tuple(map(schemas.Artifact.model_validate, session.scalars(files.order_by(Artifact.name))))
     if not found:
         job_queries.state(session, job_id)
@@ -33,33 +28,28 @@ def of_job(session: Session, job_id: UUID, role: str | None = None) -> tuple[sch
 
 def of_model(session: Session, model_id: UUID) -> tuple[schemas.Artifact, ...]:
     """Return the files of a model by name, without reading them."""
-    return of_job(session, model_id, MODEL)
-
-
-def content(session: Session, job_id: UUID, name: str) -> bytes:
-    """Return a job's file.
-
-    Raises:
-        JobNotFound: there is no such job.
-        ArtifactNotFound: it has no file of this name.
-    """
-    chosen = select(Artifact.content).where(Artifact.job_id == job_id, Artifact.name == name)
-    found = session.scalar(chosen.execution_options(**{BINARY: True}))
-    if found is None:
-        raise missing(session, job_id, name)
-    return found
+    return tuple(artifact for artifact in of_job(session, model_id) if artifact.role == MODEL)
 
 
 def find(session: Session, job_id: UUID, name: str) -> schemas.Artifact:
-    """Return what is known of a job's file, without reading it; raises as `content` does."""
-    for artifact in of_job(session, job_id):
-        if artifact.name == name:
-            return artifact
-    raise missing(session, job_id, name)
+    """Return what is known of a job's file, without reading it.
+
+    Raises:
+        JobNotFound: there is no such job.
+        ArtifactNotFound: it has no file of this name; the message lists those that it has.
+    """
+    files = {artifact.name: artifact for artifact in of_job(session, job_id)}
+    if name not in files:
+        listed = f"its files are {', '.join(files)}" if files else "it has no files"
+        raise ArtifactNotFound(f"job {job_id} has no file {name}: {listed}")
+    return files[name]
 
 
-def missing(session: Session, job_id: UUID, name: str) -> ArtifactNotFound:
-    """Return the error that a job has no file of this name, which lists those that it has."""
-    names = [artifact.name for artifact in of_job(session, job_id)]
-    listed = f"its files are {', '.join(names)}" if names else "it has no files"
-    return ArtifactNotFound(f"job {job_id} has no file {name}: {listed}")
+def content(session: Session, job_id: UUID, name: str) -> bytes:
+    """Return a job's file; raises as `find` does."""
+    chosen = select(Artifact.content).where(Artifact.job_id == job_id, Artifact.name == name)
+    found = session.scalar(chosen.execution_options(**{BINARY: True}))
+    if found is None:
+        find(session, job_id, name)  # raises the reason
+        raise AssertionError(f"file {name} of job {job_id} was absent a moment ago")
+    return found

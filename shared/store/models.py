@@ -13,7 +13,7 @@ from shared.db import tables
 from shared.db.clock import Now, database_now
 from shared.db.tables import Artifact, Attempt, Job, Model, ModelAlias, Result
 from shared.db.upserts import upsert
-from shared.errors import ArtifactNotFound, ModelInUse, ModelNotFound, ModelNotRunnable
+from shared.errors import ModelInUse, ModelNotFound, ModelNotRunnable
 from shared.formats.results import KERAS_FILE, MODEL
 from shared.lifecycle import TERMINAL, AttemptOutcome, EventType, JobKind
 from shared.store import artifacts, rights
@@ -224,19 +224,20 @@ def runnable(session: Session, reference: schemas.ModelReference) -> tuple[Model
     )
 
 
-def file(session: Session, reference: schemas.ModelReference, name: str | None = None) -> schemas.Artifact:
-    """Return what is known of a file of a model, by default of its `.keras` file or else of its first.
+def file(
+    session: Session, reference: schemas.ModelReference, name: str | None = None
+) -> tuple[UUID, schemas.Artifact]:
+    """Return a model's id, and what is known of a file: by default of its `.keras` file, else of its first.
 
     Raises:
         ModelNotFound: there is no such model.
         ArtifactNotFound: it has no file of this name.
     """
     model_id = find(session, reference).id
-    files = {artifact.name: artifact for artifact in artifacts.of_model(session, model_id)}
-    name = name or (KERAS_FILE if KERAS_FILE in files else next(iter(files), KERAS_FILE))
-    if name not in files:
-        raise ArtifactNotFound(f"model {model_id} has no file {name}: its files are {', '.join(files)}")
-    return files[name]
+    if name is None:
+        names = [artifact.name for artifact in artifacts.of_model(session, model_id)]
+        name = KERAS_FILE if KERAS_FILE in names else names[0]
+    return model_id, artifacts.find(session, model_id, name)
 
 
 def find(session: Session, reference: schemas.ModelReference, *, with_spec: bool = False) -> tables.Model:

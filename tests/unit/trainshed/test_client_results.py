@@ -224,9 +224,9 @@ def test_results_without_classes_are_shown_in_a_notebook(server: Client, databas
 def test_a_job_without_an_evaluation_is_compared(server: Client, model_id: UUID, database: Database) -> None:
     attempt = queue_driver.running(database)
     queue_driver.report(database, attempt, Produced(result=factories.make_regression()))
+    other = queue_driver.running(database)
+    queue_driver.report(database, other, Produced())
     with pytest.raises(TrainshedApiError, match="has succeeded without an evaluation"):
-        other = queue_driver.running(database)
-        queue_driver.report(database, other, Produced())
         server.evaluation(other.job_id)
 
     rows = server.compare(attempt.job_id, model_id, other.job_id).to_frame()

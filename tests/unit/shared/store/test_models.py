@@ -77,7 +77,7 @@ def test_a_model_of_other_code_has_its_own_files_and_is_not_run(database: Databa
     queue_driver.succeed(database, queue_driver.running(database), model)
     detail = _detail(database, model.id)
     assert (detail.kind, detail.parameters, detail.layers, detail.weights_sha256) == (None, None, (), None)
-    assert database.read(lambda session: models.file(session, model.id)).name == "a.pt"
+    assert database.read(lambda session: models.file(session, model.id))[1].name == "a.pt"
     with pytest.raises(ArtifactNotFound, match=r"has no file model\.onnx: its files are a\.pt, b\.pt"):
         database.read(lambda session: models.file(session, model.id, ONNX_FILE))
     with pytest.raises(ModelNotRunnable, match="not one of the networks"):
@@ -93,7 +93,7 @@ def test_a_model_can_be_referenced_by_its_alias(database: Database) -> None:
 
     detail = _detail(database, "champion")
     assert (detail.id, detail.alias) == (model_id, "champion")
-    assert database.read(lambda session: models.file(session, "champion", ONNX_FILE)).name == ONNX_FILE
+    assert database.read(lambda session: models.file(session, "champion", ONNX_FILE))[0] == model_id
 
 
 def test_an_alias_belongs_to_one_model_and_a_model_has_one_alias(database: Database) -> None:

@@ -80,7 +80,7 @@ def test_a_model_is_read_as_it_was_stored(database: Database) -> None:
 def test_files_of_a_model_are_read_with_their_checksums(database: Database) -> None:
     _, model = succeeded(database)
     for name, content in model.files.items():
-        file = database.read(partial(models.file, reference=model.id, name=name))
+        _, file = database.read(partial(models.file, reference=model.id, name=name))
         assert (file.size, file.sha256) == (len(content), sha256(content).hexdigest())
         assert stored.model_file(database, model.id, name) == content
 
