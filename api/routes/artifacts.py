@@ -24,18 +24,18 @@ def list_artifacts(services: ServicesDep, job_id: JobId) -> Artifacts:
 
 
 @router.get(
-    "/{job_id:id}/artifacts/{name}",
+    "/{job_id:id}/artifacts/{artifact}",
     response_class=Response,
     responses={**documented(JobNotFound, ArtifactNotFound), **documented_file("The file")},
 )
 def get_artifact(
-    services: ServicesDep, job_id: JobId, name: str, if_none_match: IfNoneMatch = None
+    services: ServicesDep, job_id: JobId, artifact: str, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Download a file that a job has made. The ETag is the SHA-256 of the file."""
 
     def read(session: Session) -> Response:
-        file = artifacts.find(session, job_id, name)
-        return artifact_response(session, job_id, file, if_none_match, name, is_lasting=True)
+        file = artifacts.find(session, job_id, artifact)
+        return artifact_response(session, job_id, file, if_none_match, artifact, is_lasting=True)
 
     return services.database.read(read)
 

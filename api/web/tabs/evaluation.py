@@ -27,6 +27,7 @@ MAX_SHOWN_CLASSES = 50
 
 _SHOWN = 100  # predictions, as in the codelab's demonstration
 _OWN_FACTS = ("accuracy", "loss")
+_NO_DATASET = "the evaluation names no dataset that they are of."
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def read(services: Services, job: JobDetail, query: Mapping[str, str]) -> dict[s
         "chosen": chosen,
         "shots": shots,
         "strip": pictures.strip(dataset, [shot.index for shot in shots]),
-        "missing": pictures.missing(dataset, services.settings),
+        "missing": pictures.missing(dataset, services.settings) if dataset else _NO_DATASET,
     }
 
 
