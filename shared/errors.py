@@ -41,7 +41,6 @@ TrainshedError
 ├── AttemptError                an attempt failed; has a code, and may be worth a retry
 │   ├── DataUnavailable
 │   ├── DataCorrupt
-│   ├── ModelUnreadable
 │   ├── NonFiniteLoss
 │   ├── DeviceOutOfMemory
 │   └── MaxRuntimeExceeded
@@ -242,12 +241,6 @@ class DataCorrupt(AttemptError):
     """The dataset's files are not what they should be."""
 
     code = "data_corrupt"
-
-
-class ModelUnreadable(AttemptError):
-    """The worker cannot read the files of the model that it is to evaluate."""
-
-    code = "model_unreadable"
 
 
 class NonFiniteLoss(AttemptError):

@@ -31,10 +31,6 @@ FAILURES = {
         "Retrying does not help. Correct the dataset's addresses or checksums in the settings, or delete its "
         "folder in the cache if that is damaged.",
     ),
-    "model_unreadable": Failure(
-        "The worker cannot read the files of the model: another worker's code has trained it.",
-        "Evaluate it on a worker with the code that trained it.",
-    ),
     "non_finite_loss": Failure(
         "The training diverged: its loss became infinite or not a number.",
         "Retrying with the same settings gives the same. Clone the job with a lower learning rate, such as a "

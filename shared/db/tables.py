@@ -493,6 +493,16 @@ class Result(Base):
 
     per_class: Mapped[list["ClassResult"]] = relationship(order_by="ClassResult.label", viewonly=True)
 
+    @property
+    def loss(self) -> float | None:
+        """The value of this name; None if there is none."""
+        return self.values.get("loss")
+
+    @property
+    def accuracy(self) -> float | None:
+        """The value of this name; None if there is none."""
+        return self.values.get("accuracy")
+
 
 class ClassResult(Base):
     """The results of a class of a classification."""

@@ -23,6 +23,7 @@ from shared.store.rights import LOCAL, Actor, refusal
 from shared.store.transitions import change
 
 _MAX_JOBS_IN_ERROR = 3
+_LISTED = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
 
 
 def page(
@@ -39,7 +40,7 @@ def page(
         submitted_by: those of the API keys with this id or name, `none` for no key; None: all.
         runnable: only those that the API can run.
     """
-    statement = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
+    statement = _LISTED
     if submitted_by is not None:
         statement = statement.where(Model.id.in_(rights.of_jobs_by(session, submitted_by, Job.id)))
     if runnable:
@@ -51,25 +52,19 @@ def page(
 
 def named(session: Session) -> list[schemas.ModelSummary]:
     """Return the models that have an alias, by alias."""
-    rows = session.scalars(
-        select(Model)
-        .join(ModelAlias, ModelAlias.model_id == Model.id)
-        .where(Model.deleted_at.is_(None))
-        .options(selectinload(Model.alias))
-        .order_by(ModelAlias.alias)
-    )
-    return _summaries(session, rows.all())
+    by_alias = _LISTED.join(ModelAlias, ModelAlias.model_id == Model.id).order_by(ModelAlias.alias)
+    return _summaries(session, session.scalars(by_alias).all())
 
 
 def best(session: Session) -> schemas.ModelSummary | None:
     """Return the most accurate model that the API can run, of several the newest; None if there is none."""
-    runnable = Model.deleted_at.is_(None), Model.kind.is_not(None), Job.evaluation_accuracy.is_not(None)
-    statement = select(Model).join(Job, Job.id == Model.id).where(*runnable)
-    rows = session.scalars(
-        statement.options(selectinload(Model.alias))
+    known = Model.kind.is_not(None), Job.evaluation_accuracy.is_not(None)
+    ordered = (
+        _LISTED.join(Job, Job.id == Model.id)
+        .where(*known)
         .order_by(Job.evaluation_accuracy.desc(), Model.id.desc())
-        .limit(1)
     )
+    rows = session.scalars(ordered.limit(1))
     return next(iter(_summaries(session, rows.all())), None)
 
 
@@ -81,7 +76,8 @@ def detail(session: Session, reference: schemas.ModelReference) -> schemas.Model
     """
     row = find(session, reference)
     # UUIDv7: sorts by creation time
-    evaluations = select(Result).join(Job, Job.id == Result.job_id).where(Job.model_id == row.id)
+    of_model = select(Result).join(Job, Job.id == Result.job_id).where(Job.model_id == row.id)
+    evaluations = of_model.order_by(Result.job_id)
     trained = select(Attempt.versions).where(
         Attempt.job_id == row.id, Attempt.outcome == AttemptOutcome.SUCCEEDED
     )
@@ -90,20 +86,7 @@ def detail(session: Session, reference: schemas.ModelReference) -> schemas.Model
         versions=session.scalar(trained) or {},
         spec=spec(session, row.id),
         artifacts=artifacts.of_model(session, row.id),
-        evaluations=tuple(map(_evaluation, session.scalars(evaluations.order_by(Result.job_id)))),
-    )
-
-
-def _evaluation(row: Result) -> schemas.ModelEvaluation:
-    return schemas.ModelEvaluation(
-        job_id=row.job_id,
-        type=row.type,
-        dataset=row.dataset,
-        size=row.size,
-        threshold=row.threshold,
-        loss=row.values.get("loss"),
-        accuracy=row.values.get("accuracy"),
-        values=row.values,
+        evaluations=tuple(map(schemas.ModelEvaluation.model_validate, session.scalars(evaluations))),
     )
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from shared.datasets import splits
 from shared.datasets.catalog import Dataset, DatasetInfo, load
-from shared.errors import AttemptError, DatasetNotFound, DataUnavailable, ModelUnreadable
+from shared.errors import AttemptError, DatasetNotFound, DataUnavailable, ModelNotFound
 from shared.formats.classification import classification
 from shared.formats.results import KERAS_FILE, MODEL, ONNX_FILE, NewArtifact, NewResult, Produced
 from shared.formats.weights import CLASSES, PIXELS, Weights, to_bytes
@@ -78,7 +78,7 @@ class MnistExecutor:
         with backend.translate_out_of_memory():
             monitor.phase(Phase.BUILDING_MODEL)
             if KERAS_FILE not in model.files:
-                raise ModelUnreadable(f"the model has no file {KERAS_FILE}: this worker did not train it")
+                raise ModelNotFound(f"the model has no file {KERAS_FILE}: other code has trained it")
             weights = export.from_keras(model.spec.model, model.files[KERAS_FILE])
             monitor.phase(Phase.EVALUATING)
             result = self._evaluate(model.spec.model, weights, dataset, rows, spec.threshold, monitor)

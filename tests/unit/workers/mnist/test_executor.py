@@ -16,6 +16,7 @@ from shared.errors import (
     DataCorrupt,
     DataUnavailable,
     DeviceOutOfMemory,
+    ModelNotFound,
     StopRequested,
 )
 from shared.formats.results import KERAS_FILE, ONNX_FILE
@@ -297,6 +298,12 @@ def test_a_damaged_stored_model_fails_the_evaluation(executor: MnistExecutor) ->
         executor.evaluate(
             make_evaluate_spec(), StoredModel(make_spec(), {KERAS_FILE: b"?"}), RecordingMonitor()
         )
+
+
+def test_a_model_of_other_code_is_not_evaluated(executor: MnistExecutor) -> None:
+    model = StoredModel(make_spec(), {"net.pt": b"a network"})
+    with pytest.raises(ModelNotFound, match=r"no file model\.keras: other code has trained it"):
+        executor.evaluate(make_evaluate_spec(), model, RecordingMonitor())
 
 
 def test_an_executor_reports_its_device_and_versions(executor: MnistExecutor) -> None:
