@@ -36,6 +36,7 @@ from api.prediction.decoding import Decoder
 from api.prediction.onnx_models import OnnxModels
 from api.routes import (
     api_keys,
+    artifacts,
     datasets,
     evaluations,
     events,
@@ -66,7 +67,7 @@ _DESCRIPTION = (
     "a path of this API that explains it."
 )
 # in the order of the documentation
-_JOB_ROUTES = (jobs, job_edits, events, evaluations, logs, metrics, job_images, weights)
+_JOB_ROUTES = (jobs, job_edits, events, evaluations, artifacts, logs, metrics, job_images, weights)
 _OTHER_ROUTES = (models, tfjs, sweeps, datasets, workers, queues, api_keys, webhooks, health, problems)
 _ROUTES = (*_JOB_ROUTES, *_OTHER_ROUTES)
 

@@ -22,6 +22,7 @@ from bench.no_op import NoOpExecutor
 from bench.timing import machine
 from shared import log
 from shared.db.engine import Database
+from shared.formats.results import KERAS_FILE, MODEL, ONNX_FILE, NewArtifact
 from shared.lifecycle import JobState
 from shared.schemas import TrainSpec
 from shared.store.submit import submit_job
@@ -39,7 +40,11 @@ JOBS = 300
 _WARM_UP_JOBS = 30  # for compiled statements, and the statements that psycopg prepares after their fifth use
 _COUNTED_JOBS = 10
 _SPEC = TrainSpec(epochs=10, train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1)
-_MODEL = replace(NoOpExecutor.model, keras=os.urandom(50_000), onnx=os.urandom(25_000))
+_FILES = (
+    NewArtifact(KERAS_FILE, os.urandom(50_000), MODEL),
+    NewArtifact(ONNX_FILE, os.urandom(25_000), MODEL),
+)
+_MODEL = replace(NoOpExecutor.model, artifacts=_FILES)
 
 
 class _Executor(NoOpExecutor):

@@ -6,11 +6,12 @@ Selected by `TRAINSHED_EXECUTOR=bench.no_op:NoOpExecutor`. What is left of a job
 from typing import ClassVar
 
 from shared.formats.epochs import EpochMetrics
+from shared.formats.results import KERAS_FILE, MODEL, ONNX_FILE, NewArtifact, Produced
 from shared.lifecycle import Phase
-from shared.schemas import EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
+from shared.schemas import EvaluateSpec, LayerSummary, TrainSpec
 from shared.settings import Settings
 from tests.support.factories import make_evaluation
-from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
+from workers.executor import Checkpoint, Monitor, StoredModel
 
 SPEC = TrainSpec(dataset="digits", epochs=1, train_size=1, validation_size=1, evaluation_size=1, seed=1)
 """The smallest training job: one epoch of one batch."""
@@ -18,7 +19,15 @@ SPEC = TrainSpec(dataset="digits", epochs=1, train_size=1, validation_size=1, ev
 NAME = "bench.no_op:NoOpExecutor"
 
 _LAYER = LayerSummary(name="stub", type="Stub", output_shape=(10,), parameters=1, trainable=True)
-_MODEL = TrainedModel((_LAYER,), "0" * 64, b"a .keras file", b"an ONNX file", make_evaluation())
+_MODEL = Produced(
+    artifacts=(
+        NewArtifact(KERAS_FILE, b"a .keras file", MODEL),
+        NewArtifact(ONNX_FILE, b"an ONNX file", MODEL),
+    ),
+    result=make_evaluation(dataset="digits"),
+    layers=(_LAYER,),
+    weights_sha256="0" * 64,
+)
 
 
 class NoOpExecutor:
@@ -38,7 +47,7 @@ class NoOpExecutor:
     def warm_up(self) -> None:
         """Do nothing."""
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         """Report as the real executor does."""
         for phase in (Phase.LOADING_DATA, Phase.BUILDING_MODEL, Phase.TRAINING):
             monitor.phase(phase)
@@ -49,9 +58,9 @@ class NoOpExecutor:
             monitor.phase(phase)
         return self.model
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Produced:
         """Return the evaluation that a training job stores too."""
-        return self.model.evaluation
+        return Produced(result=self.model.result)
 
 
 def make_metrics(epoch: int, batches: int) -> EpochMetrics:

@@ -20,7 +20,8 @@ from PIL import Image
 from bench.databases import Times, measure_api
 from bench.timing import report, times_ms
 from shared.db.engine import Database
-from shared.schemas import ModelFormat, ModelKind
+from shared.formats.results import ONNX_FILE
+from shared.schemas import ModelKind
 from tests.support import factories, queue_driver
 from tests.support.drawings import make_drawing
 from workers.mnist.model import initial_weights
@@ -41,7 +42,7 @@ def main() -> None:
 
 def _store_model(database: Database) -> UUID:
     onnx = to_onnx(ModelKind.CNN, initial_weights(ModelKind.CNN, 1))
-    model = factories.make_model(files={ModelFormat.ONNX: onnx})
+    model = factories.make_model(files={ONNX_FILE: onnx})
     queue_driver.succeed(database, queue_driver.running(database), model)
     return model.id
 

@@ -9,7 +9,9 @@ TrainshedError
 │   │   ├── ApiKeyNotFound
 │   │   ├── SweepNotFound
 │   │   ├── WeightsNotFound
+│   │   ├── EvaluationNotFound
 │   │   ├── PredictionsNotStored
+│   │   ├── ArtifactNotFound
 │   │   ├── ImageNotFound
 │   │   ├── WorkerNotFound
 │   │   ├── WebhookNotFound
@@ -19,6 +21,7 @@ TrainshedError
 │   ├── UnknownMetric
 │   ├── NotPermitted
 │   ├── ModelInUse
+│   ├── ModelNotRunnable
 │   ├── UnreadableImage
 │   ├── ImageTooLarge
 │   ├── UnsupportedImage
@@ -90,8 +93,16 @@ class WeightsNotFound(NotFound):
     """The job has kept no weights after the requested epoch."""
 
 
+class EvaluationNotFound(NotFound):
+    """The job has succeeded and evaluated nothing."""
+
+
 class PredictionsNotStored(NotFound):
-    """The evaluation was made by a version that did not store the prediction of each image."""
+    """The evaluation has no prediction of each image: it is not a classification, or did not keep them."""
+
+
+class ArtifactNotFound(NotFound):
+    """The job, or its model, has no file of the requested name."""
 
 
 class ImageNotFound(NotFound):
@@ -138,6 +149,10 @@ class NotPermitted(RequestError):
 
 class ModelInUse(RequestError):
     """The model cannot be deleted, because it has an alias or an evaluation job refers to it."""
+
+
+class ModelNotRunnable(RequestError):
+    """The API cannot run the model: it is not one of the networks that it knows."""
 
 
 class UnreadableImage(RequestError):

@@ -122,6 +122,8 @@ class Client(AbstractContextManager["Client"]):
     metrics_file = _blocking(AsyncClient.metrics_file)
     compare = _blocking(AsyncClient.compare)
     evaluation = _blocking(AsyncClient.evaluation)
+    artifacts = _blocking(AsyncClient.artifacts)
+    artifact = _blocking(AsyncClient.artifact)
     misclassified = _iterating(AsyncClient.misclassified)
     predictions = _iterating(AsyncClient.predictions)
     predictions_file = _blocking(AsyncClient.predictions_file)

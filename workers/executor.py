@@ -4,13 +4,14 @@ The runner passes an `Executor` a `Monitor`, which the training code calls. The 
 no database and no broker. Tests use a fake on either side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from shared.formats.epochs import EpochMetrics
+from shared.formats.results import Produced
 from shared.lifecycle import Phase
-from shared.schemas import EvaluateSpec, EvaluationResult, LayerSummary, TrainSpec
+from shared.schemas import EvaluateSpec, TrainSpec
 
 CPU_DEVICE = "CPU"
 """The device of an executor that uses no GPU."""
@@ -30,29 +31,16 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class TrainedModel:
-    """Result of a training job.
+class StoredModel:
+    """A model that an evaluation job evaluates.
 
     Attributes:
-        weights_sha256: of the weights' bytes in layer order; equal for equal models.
-        keras: the model as a `.keras` file.
-        onnx: the same model as an ONNX file, whose outputs equal Keras's within 1e-5.
-        evaluation: the trained model's evaluation on the test images.
+        spec: of its training.
+        files: their contents by name.
     """
 
-    layers: tuple[LayerSummary, ...]
-    weights_sha256: str
-    keras: bytes
-    onnx: bytes
-    evaluation: EvaluationResult
-
-
-@dataclass(frozen=True)
-class StoredModel:
-    """A model that an evaluation job evaluates: the spec of its training, and its `.keras` file."""
-
     spec: TrainSpec
-    keras: bytes
+    files: Mapping[str, bytes]
 
 
 class Monitor(Protocol):
@@ -116,8 +104,8 @@ class Executor(Protocol):
     def warm_up(self) -> None:
         """Import, compile and load in advance what the first job would otherwise wait for."""
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
-        """Train, evaluate and export a model, from the beginning or from a checkpoint."""
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
+        """Train, from the beginning or from a checkpoint; return a model, results, both or neither."""
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
-        """Evaluate a stored model on its dataset's test images."""
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Produced:
+        """Evaluate a stored model; return the results, and files if there are any."""

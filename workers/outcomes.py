@@ -8,30 +8,24 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from shared.errors import DataUnavailable
+from shared.formats.results import Produced
 from shared.lifecycle import AttemptOutcome
 from shared.retry import OUTAGE_CAP_S, retry_delay_s
-from shared.schemas import EvaluateSpec, EvaluationResult, ModelFormat, TrainSpec
-from shared.store import attempts, claims, results
+from shared.store import attempts, claims
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
-from workers.executor import TrainedModel
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A training job has succeeded."""
+class Succeeded:
+    """The job has succeeded.
 
-    spec: TrainSpec
-    model: TrainedModel
+    Attributes:
+        evaluated: the model that it was to evaluate; None: it was to train.
+    """
 
-
-@dataclass(frozen=True)
-class Evaluated:
-    """An evaluation job has succeeded."""
-
-    spec: EvaluateSpec
-    dataset: str
-    evaluation: EvaluationResult
+    produced: Produced
+    evaluated: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -64,13 +58,13 @@ class Superseded:
     """The job no longer runs under this attempt, which reports nothing."""
 
 
-Outcome = Trained | Evaluated | Failed | Cancelled | Released | Yielded | Superseded
+Outcome = Succeeded | Failed | Cancelled | Released | Yielded | Superseded
 
 
 def in_words(outcome: Outcome) -> str:
     """Return how an attempt with this outcome ended, after the word "attempt 1"."""
     match outcome:
-        case Trained() | Evaluated():
+        case Succeeded():
             return "succeeded"
         case Failed(failure, retryable):
             return f"failed with {failure.code}" + (", which may be retried" if retryable else "")
@@ -87,7 +81,7 @@ def in_words(outcome: Outcome) -> str:
 def attempt_outcome(outcome: Outcome) -> AttemptOutcome | None:
     """Return what the report of an outcome stores as that of the attempt; None if it stores nothing."""
     match outcome:
-        case Trained() | Evaluated():
+        case Succeeded():
             return AttemptOutcome.SUCCEEDED
         case Failed():
             return AttemptOutcome.FAILED
@@ -114,7 +108,7 @@ def instead_of(outcome: Outcome, error: Exception) -> Outcome:
 
     A result that was refused fails the job at once: another attempt would compute the same.
     """
-    if isinstance(outcome, Trained | Evaluated):
+    if isinstance(outcome, Succeeded):
         reason = f"the result could not be stored: {describe(error)}"
         return Failed(AttemptFailure("internal", reason), retryable=False)
     return outcome
@@ -142,10 +136,8 @@ def report(
     """
     attempt = claim.attempt
     match outcome:
-        case Trained(spec, model):
-            attempts.succeed_training(session, attempt, _new_model(attempt.job_id, spec, model), progress)
-        case Evaluated(spec, dataset, evaluation):
-            attempts.succeed_evaluation(session, attempt, spec.model_id, dataset, evaluation, progress)
+        case Succeeded(produced, evaluated):
+            attempts.succeed(session, attempt, produced, progress, evaluated=evaluated)
         case Failed(failure, retryable):
             retry_in_s = _retry_in_s(claim, failure) if retryable else None
             outage_s = data_outage_s if failure.code == DataUnavailable.code else 0.0
@@ -164,14 +156,3 @@ def _retry_in_s(claim: claims.Claim, failure: AttemptFailure) -> float:
     if failure.code == DataUnavailable.code:
         return retry_delay_s(claim.attempt.number, Random(), OUTAGE_CAP_S)
     return retry_delay_s(claim.failures + 1, Random())
-
-
-def _new_model(job_id: UUID, spec: TrainSpec, model: TrainedModel) -> results.NewModel:
-    return results.NewModel(
-        id=job_id,  # so that a job which is to evaluate it can name it before it exists
-        spec=spec,
-        layers=model.layers,
-        weights_sha256=model.weights_sha256,
-        files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx},
-        evaluation=model.evaluation,
-    )

@@ -20,8 +20,8 @@ from shared.errors import (
     YieldRequested,
 )
 from shared.lifecycle import JobKind
-from shared.schemas import EvaluateSpec, ModelFormat, TrainSpec
-from shared.store import claims, environments, models, places
+from shared.schemas import EvaluateSpec, TrainSpec
+from shared.store import artifacts, claims, environments, models, places
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
 from workers import outcomes
@@ -142,21 +142,21 @@ def _unexpected(error: BaseException) -> outcomes.Released | outcomes.Failed:
     return outcomes.unexpected_failure(error)
 
 
-def _train(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Trained:
+def _train(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Succeeded:
     spec, stored = TrainSpec.model_validate(claim.spec), claim.checkpoint
     start = Checkpoint(stored.next_epoch, stored.state) if stored else None
-    return outcomes.Trained(spec, process.executor.train(spec, start, monitor))
+    return outcomes.Succeeded(process.executor.train(spec, start, monitor))
 
 
-def _evaluate(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Evaluated:
+def _evaluate(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outcomes.Succeeded:
     spec = EvaluateSpec.model_validate(claim.spec)
     model = process.database.read(partial(_stored_model, model_id=spec.model_id))
-    return outcomes.Evaluated(spec, model.spec.dataset, process.executor.evaluate(spec, model, monitor))
+    return outcomes.Succeeded(process.executor.evaluate(spec, model, monitor), spec.model_id)
 
 
 def _stored_model(session: Session, model_id: UUID) -> StoredModel:
-    file = models.file(session, model_id, ModelFormat.KERAS)
-    return StoredModel(models.spec(session, model_id), file.content)
+    spec, files = models.spec(session, model_id), artifacts.of_model(session, model_id)
+    return StoredModel(spec, {file.name: artifacts.content(session, model_id, file.name) for file in files})
 
 
 def write_outcome(

@@ -99,11 +99,22 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.WeightsNotFound: _not_found(
         "weights", "`GET /v1/jobs/{id}/weights` lists the epochs whose weights a job has kept."
     ),
+    errors.EvaluationNotFound: _not_found(
+        "evaluation", "The job has evaluated nothing: it has other results."
+    ),
     errors.PredictionsNotStored: ProblemType(
         "predictions-not-stored",
         404,
-        "The prediction of each image was not stored",
-        "An earlier version made this evaluation. Evaluate the model again, by a job of the kind `evaluate`.",
+        "The prediction of each image is not stored",
+        "The evaluation is not a classification, an early version made it, or it was too large to keep. "
+        "In the latter cases, evaluate the model again, by a job of the kind `evaluate`.",
+    ),
+    errors.ArtifactNotFound: _not_found("artifact", "`detail` lists the files that there are."),
+    errors.ModelNotRunnable: ProblemType(
+        "model-not-runnable",
+        409,
+        "The API cannot run the model",
+        "It runs the networks of this server only. Download the model's files, and run it yourself.",
     ),
     errors.ImageNotFound: _not_found("image", "`detail` says how many images the dataset has."),
     errors.AmbiguousId: ProblemType("ambiguous-id", 409, "Several ids match", "Give more digits of the id."),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from shared.errors import NotReady
+from shared.errors import EvaluationNotFound, NotReady
 from shared.schemas import AlignedSeries, Comparison, Job, JobEvaluation, Resolution
 from shared.store import evaluations, job_queries, metrics
 
@@ -56,6 +56,6 @@ def _padded(values: NDArray[np.float64], length: int) -> tuple[float | None, ...
 
 
 def _evaluation(session: Session, job_id: UUID) -> JobEvaluation | None:
-    with suppress(NotReady):
+    with suppress(EvaluationNotFound, NotReady):
         return evaluations.get(session, job_id, misclassified=False)
     return None

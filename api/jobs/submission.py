@@ -217,7 +217,7 @@ def _model_to_evaluate(session: Session, request: EvaluateJobCreate) -> tuple[UU
         job = job_queries.summary(session, trainer)
         if isinstance(job.spec, TrainSpec):
             return job.model_id or job.id, job.spec
-    model = models.find(session, reference)
+    model = models.find(session, reference, with_spec=True)
     return model.id, TrainSpec.model_validate(model.spec)
 
 

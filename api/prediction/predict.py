@@ -10,14 +10,15 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy.orm import Session
 
 from api.prediction import mnist_images
 from api.prediction.onnx_models import OnnxModels
 from shared.db.engine import Database
 from shared.errors import UnreadableImage
+from shared.formats.results import ONNX_FILE
 from shared.schemas import (
     EncodedImage,
-    ModelFormat,
     ModelReference,
     NoDigitReason,
     PixelRows,
@@ -25,7 +26,7 @@ from shared.schemas import (
     Predictions,
     TrainSpec,
 )
-from shared.store import models
+from shared.store import artifacts, models
 
 ImageInput = PixelRows | EncodedImage | bytes
 """An image that a client sends: pixels in MNIST's form, a file in base64, or a file."""
@@ -80,20 +81,26 @@ def predict(
 
     Raises:
         ModelNotFound: there is no such model.
+        ModelNotRunnable: the API cannot run it.
     """
-    model = database.read(lambda session: models.find(session, reference))
+    model_id, own = database.read(partial(_model, reference=reference))
     started = perf_counter()
-    load = partial(_onnx, database, model.id)
-    probabilities = loaded_models.probabilities(model.id, load, inputs.pixels[..., np.newaxis])
-    if threshold is None:
-        threshold = TrainSpec.model_validate(model.spec).threshold
+    load = partial(_onnx, database, model_id)
+    probabilities = loaded_models.probabilities(model_id, load, inputs.pixels[..., np.newaxis])
+    threshold = own if threshold is None else threshold
     predictions = tuple(map(partial(_prediction, threshold=threshold), probabilities, inputs.pixels))
     ms = (inputs.seconds + perf_counter() - started) * 1_000
-    return Predictions(model_id=model.id, threshold=threshold, ms=round(ms, 3), data=predictions)
+    return Predictions(model_id=model_id, threshold=threshold, ms=round(ms, 3), data=predictions)
+
+
+def _model(session: Session, reference: ModelReference) -> tuple[UUID, float | None]:
+    """Return a model's id, and the threshold that it was trained with."""
+    model, _ = models.runnable(session, reference)
+    return model.id, TrainSpec.model_validate(model.spec).threshold
 
 
 def _onnx(database: Database, model_id: UUID) -> bytes:
-    return database.read(lambda session: models.file(session, model_id, ModelFormat.ONNX)).content
+    return database.read(lambda session: artifacts.content(session, model_id, ONNX_FILE))
 
 
 def _prediction(

@@ -1,5 +1,6 @@
 """Evaluations of models: their results, and what they predicted for each test image."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
@@ -14,9 +15,18 @@ from api.http.paging import Cursors, LongPageDep, PageDep
 from api.http.problems import documented
 from api.http.rendered import KeepDep, keep_finished
 from api.prediction.mnist_images import data_url
+from api.services import Services
 from shared.datasets import catalog
-from shared.errors import DataUnavailable, InvalidCursor, JobNotFound, NotReady, PredictionsNotStored
-from shared.schemas import ImagePrediction, JobEvaluation, Misclassified, MisclassifiedImage, Page
+from shared.errors import (
+    DatasetNotFound,
+    DataUnavailable,
+    EvaluationNotFound,
+    InvalidCursor,
+    JobNotFound,
+    NotReady,
+    PredictionsNotStored,
+)
+from shared.schemas import ImagePrediction, JobEvaluation, MisclassifiedImage, Page
 from shared.store import evaluations, job_queries
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
@@ -36,14 +46,16 @@ class PredictionFormat(StrEnum):
 
 
 _PREDICTIONS_RESPONSES: dict[int | str, dict[str, Any]] = {
-    **documented(JobNotFound, NotReady, PredictionsNotStored, InvalidCursor),
+    **documented(JobNotFound, NotReady, EvaluationNotFound, PredictionsNotStored, InvalidCursor),
     **documented_file("The predictions"),
 }
 
 
 @router.get(
     "/{job_id:id}/misclassified",
-    responses=documented(JobNotFound, NotReady, DataUnavailable, InvalidCursor),
+    responses=documented(
+        JobNotFound, NotReady, EvaluationNotFound, PredictionsNotStored, DataUnavailable, InvalidCursor
+    ),
 )
 def list_misclassified(
     services: ServicesDep, job_id: JobId, query: PageDep, label: Label = None, predicted: Label = None
@@ -51,22 +63,26 @@ def list_misclassified(
     """List the misclassified images, by default those of every `label` and every `predicted` class."""
     after = _CURSORS.parse(query.cursor)
 
-    def read(session: Session) -> tuple[str, list[tuple[evaluations.ImageKey, Misclassified]]]:
-        dataset = evaluations.dataset(session, job_id)
-        rows = evaluations.misclassified(
-            session, job_id, after=after, limit=query.limit + 1, label=label, predicted=predicted
-        )
-        return dataset, rows
-
-    dataset, rows = services.database.read(read)
-    pixels = catalog.cached(dataset, services.settings).test_images if rows else ()
-    images = [(key, MisclassifiedImage(**dict(row), image=data_url(pixels[row.index]))) for key, row in rows]
+    limit = query.limit + 1
+    read = partial(evaluations.misclassified, job_id=job_id, after=after, limit=limit)
+    dataset, rows = services.database.read(partial(read, label=label, predicted=predicted))
+    image_of = _images(services, dataset if rows else None)
+    images = [(key, MisclassifiedImage(**dict(row), image=image_of(row.index))) for key, row in rows]
     return _CURSORS.page(images, query.limit)
 
 
-@router.get("/{job_id:id}/evaluation", responses=documented(JobNotFound, NotReady))
+def _images(services: Services, dataset: str | None) -> Callable[[int], str | None]:
+    """Return a function of an index that returns a dataset's test image, or None without the dataset."""
+    try:
+        pixels = catalog.cached(dataset or "", services.settings).test_images
+    except DatasetNotFound:
+        return lambda _: None
+    return lambda index: data_url(pixels[index]) if index < len(pixels) else None
+
+
+@router.get("/{job_id:id}/evaluation", responses=documented(JobNotFound, NotReady, EvaluationNotFound))
 def get_evaluation(services: ServicesDep, keep: KeepDep, job_id: JobId) -> JobEvaluation:
-    """Get the per-class results and the confusion matrix of a job that has succeeded."""
+    """Get the results of a job that has succeeded: values, and of a classification what each class got."""
 
     def read(session: Session) -> tuple[JobEvaluation, int | None]:
         return evaluations.get(session, job_id), job_queries.final_version(session, job_id)
@@ -94,8 +110,9 @@ def list_predictions(
         PredictionFormat,
         Query(
             alias="format",
-            description="`binary` has no pages: the probabilities of all matching images, (n, 10) as "
-            "float32; then their indices, (n,) as uint32; then their labels, (n,) as uint8; little-endian.",
+            description="`binary` has no pages: the probabilities of all matching images, (n, classes) as "
+            "float32; then their indices, (n,) as uint32; then their labels, (n,) as uint8, of more than 256 "
+            "classes as uint16; little-endian.",
         ),
     ] = PredictionFormat.JSON,
     if_none_match: IfNoneMatch = None,

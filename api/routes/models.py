@@ -14,22 +14,24 @@ from sqlalchemy.orm import Session
 from api.deps import IfNoneMatch, ModelId, ModelsDep, ServicesDep
 from api.http.auth import READ, SUBMIT, ActorDep, SubmittedByDep
 from api.http.bodies import IMAGE_TYPES, InputsDep
-from api.http.files import BINARY, documented_file, file_headers, unchanged
+from api.http.files import documented_file
 from api.http.paging import Cursors, PageDep
 from api.http.problems import BODY, ENCODED, MALFORMED_JSON, TOO_LARGE, documented
 from api.prediction.predict import predict
+from api.routes.artifacts import artifact_response
 from shared.errors import (
+    ArtifactNotFound,
     DecoderBusy,
     ImageTooLarge,
     InvalidCursor,
     ModelInUse,
     ModelNotFound,
+    ModelNotRunnable,
     UnreadableImage,
     UnsupportedImage,
 )
 from shared.schemas import (
     ModelDetail,
-    ModelFormat,
     ModelPatch,
     ModelSummary,
     Page,
@@ -88,7 +90,7 @@ def list_models(services: ServicesDep, query: PageDep, submitted_by: SubmittedBy
 
 @router.get("/{model_id}", dependencies=[READ], responses=documented(ModelNotFound))
 def get_model(services: ServicesDep, model_id: ModelId) -> ModelDetail:
-    """Get a model: its layers and accuracy, the job and specification that trained it, its evaluations."""
+    """Get a model: layers, accuracy, files, the job and specification that trained it, its evaluations."""
     return services.database.read(lambda session: models.detail(session, model_id))
 
 
@@ -121,21 +123,27 @@ def delete_model(services: ServicesDep, actor: ActorDep, model_id: ModelId) -> N
     "/{model_id}/download",
     dependencies=[READ],
     response_class=Response,
-    responses={**documented(ModelNotFound), **documented_file("The file")},
+    responses={**documented(ModelNotFound, ArtifactNotFound), **documented_file("The file")},
 )
 def download_model(
     services: ServicesDep,
     model_id: ModelId,
-    format_: Annotated[ModelFormat, Query(alias="format")] = ModelFormat.KERAS,
+    name: Annotated[str | None, Query(description="Of the file; by default that of its Keras file.")] = None,
+    format_: Annotated[
+        str | None, Query(alias="format", description="`onnx` is short for the name `model.onnx`, and so on.")
+    ] = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Download a model. The ETag is the SHA-256 of the file."""
-    file = services.database.read(lambda session: models.file(session, model_id, format_))
-    headers = file_headers(file.sha256, is_lasting=isinstance(model_id, UUID))
-    if response := unchanged(if_none_match, headers):
-        return response
-    headers["Content-Disposition"] = f'attachment; filename="model-{file.model_id}.{format_}"'
-    return Response(file.content, media_type=BINARY, headers=headers)
+    """Download a file of a model, which lists them as `artifacts`. The ETag is the SHA-256 of the file."""
+    wanted = name or (format_ and f"model.{format_}")
+
+    def read(session: Session) -> Response:
+        job_id, file = models.file(session, model_id, wanted)
+        saved_as = file.name.replace("model.", f"model-{job_id}.", 1)
+        is_lasting = isinstance(model_id, UUID)
+        return artifact_response(session, job_id, file, if_none_match, saved_as, is_lasting=is_lasting)
+
+    return services.database.read(read)
 
 
 @router.post(
@@ -144,6 +152,7 @@ def download_model(
     responses=documented(
         MALFORMED_JSON,
         ModelNotFound,
+        ModelNotRunnable,
         TOO_LARGE,
         ImageTooLarge,
         ENCODED,

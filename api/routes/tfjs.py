@@ -1,6 +1,7 @@
 """Models for TensorFlow.js: the two files that `tf.loadLayersModel` reads."""
 
 import json
+from functools import partial
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -15,10 +16,11 @@ from api.http.problems import documented
 from api.prediction.onnx_weights import read_weights
 from api.prediction.tfjs_models import WEIGHTS_FILE, model_json
 from shared.db.tables import Model
-from shared.errors import ModelNotFound
+from shared.errors import ModelNotFound, ModelNotRunnable
+from shared.formats.results import ONNX_FILE
 from shared.formats.weights import to_bytes
-from shared.schemas import ModelFormat, ModelReference
-from shared.store import models
+from shared.schemas import ModelKind, ModelReference
+from shared.store import artifacts, models
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[READ])
 
@@ -38,7 +40,7 @@ _MODEL_JSON: dict[str, Any] = {
     "/{model_id}/tfjs/model.json",
     response_class=Response,
     responses={
-        **documented(ModelNotFound),
+        **documented(ModelNotFound, ModelNotRunnable),
         **documented_file("The layers; the names, shapes and file of the weights", _JSON, _MODEL_JSON),
     },
 )
@@ -47,15 +49,15 @@ def get_tfjs_model(services: ServicesDep, model_id: ModelId, if_none_match: IfNo
 
     Its input is (n, 28, 28, 1) from 0 to 1, its output the ten probabilities.
     """
-    model = services.database.read(lambda session: models.detail(session, model_id))
-    content = json.dumps(model_json(model.kind, _weights_path(model_id, model.id)))
+    model, kind = services.database.read(partial(models.runnable, reference=model_id))
+    content = json.dumps(model_json(kind, _weights_path(model_id, model.id)))
     return file_response(content.encode(), if_none_match, media_type=_JSON)
 
 
 @router.get(
     f"/{{model_id}}/tfjs/{WEIGHTS_FILE}",
     response_class=Response,
-    responses={**documented(ModelNotFound), **documented_file("The weights")},
+    responses={**documented(ModelNotFound, ModelNotRunnable), **documented_file("The weights")},
 )
 def get_tfjs_weights(services: ServicesDep, model_id: ModelId, if_none_match: IfNoneMatch = None) -> Response:
     """Get a model's weights: float32, little-endian, one array after the other as `model.json` lists them.
@@ -64,18 +66,17 @@ def get_tfjs_weights(services: ServicesDep, model_id: ModelId, if_none_match: If
     """
 
     def read(session: Session) -> Response:
-        model = models.find(session, model_id)
-        headers = file_headers(model.weights_sha256, is_lasting=isinstance(model_id, UUID))
+        model, kind = models.runnable(session, model_id)
+        headers = file_headers(model.weights_sha256 or "", is_lasting=isinstance(model_id, UUID))
         return unchanged(if_none_match, headers) or Response(
-            _weights(session, model), media_type=BINARY, headers=headers
+            _weights(session, model, kind), media_type=BINARY, headers=headers
         )
 
     return services.database.read(read)
 
 
-def _weights(session: Session, model: Model) -> bytes:
-    file = models.file(session, model.id, ModelFormat.ONNX)
-    weights = to_bytes(read_weights(models.kind(model), file.content))
+def _weights(session: Session, model: Model, kind: ModelKind) -> bytes:
+    weights = to_bytes(read_weights(kind, artifacts.content(session, model.id, ONNX_FILE)))
     if sha256(weights).hexdigest() != model.weights_sha256:
         raise ValueError(f"the ONNX file of model {model.id} has other weights than the model")
     return weights

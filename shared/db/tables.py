@@ -27,15 +27,16 @@ from sqlalchemy import (
     Uuid,
     false,
     literal_column,
+    select,
     text,
 )
 from sqlalchemy import Sequence as SqlSequence
-from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, foreign, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from shared.db.event_positions import SEQUENCE, NextPosition
 from shared.lifecycle import STORED_WORKER_STATES, TERMINAL, EventType, JobKind, JobState, Phase
-from shared.schemas import ModelFormat, Priority, Scope
+from shared.schemas import Priority, Scope
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -105,8 +106,8 @@ class Base(DeclarativeBase):
         UUID: Id(),
         float: Double(),
         dict[str, Any]: JSON(),
-        dict[str, str]: JSON(),
         dict[str, float | None]: JSON(),
+        dict[str, str]: JSON(),
         list[str]: JSON(),
         list[dict[str, Any]]: JSON(),
     }
@@ -192,7 +193,6 @@ class Job(Base):
         CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="running_has_owner"),
         CheckConstraint("state = 'running' OR phase IS NULL", name="phase_while_running"),
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="failed_has_error"),
-        CheckConstraint("state <> 'succeeded' OR model_id IS NOT NULL", name="succeeded_has_model"),
         CheckConstraint("state IN ('queued', 'cancelled') OR attempt > 0", name="ran_has_attempt"),
         CheckConstraint("version > 0 AND attempt >= 0 AND next_epoch >= 0", name="counts"),
         CheckConstraint("failures >= 0 AND crashes >= 0 AND max_attempts > 0", name="failure_counts"),
@@ -473,22 +473,21 @@ class Checkpoint(Base):
 
 
 class Model(Base):
-    """A trained model."""
+    """A trained model: a handle of the artifacts of its job with the role `model`. It has its job's id."""
 
     __tablename__ = "models"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), unique=True)
-    dataset: Mapped[str] = mapped_column(String(64))
-    spec: Mapped[dict[str, Any]]  # a TrainSpec
-    parameters: Mapped[int]
-    layers: Mapped[list[dict[str, Any]]]
-    weights_sha256: Mapped[str] = mapped_column(String(64))
-    accuracy: Mapped[float]
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    kind: Mapped[str | None] = mapped_column(String(16))  # a network that the API runs; NULL: another
+    layers: Mapped[list[dict[str, Any]]]  # empty: unknown
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
     description: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
-    deleted_at: Mapped[datetime | None]  # without files then; the row stays for its evaluations
+    deleted_at: Mapped[datetime | None]  # without artifacts then; the row stays for its evaluations
 
+    spec: Mapped[dict[str, Any]] = column_property(  # of its training
+        select(Job.spec).where(Job.id == id).correlate_except(Job).scalar_subquery(), deferred=True
+    )
     alias: Mapped["ModelAlias | None"] = relationship(viewonly=True)
 
     __table_args__ = (Index("ix_models_created_at_id", "created_at", "id"),)
@@ -503,60 +502,57 @@ class ModelAlias(Base):
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), unique=True)
 
 
-class ModelFile(Base):
-    """A model in one file format."""
+class Artifact(Base):
+    """A file that a job has made."""
 
-    __tablename__ = "model_files"
+    __tablename__ = "artifacts"
 
-    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
-    format: Mapped[str] = mapped_column(String(16), primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))  # such as `model`
+    media_type: Mapped[str] = mapped_column(String(128))
+    size: Mapped[int] = mapped_column(BigInteger)  # so that a list of files reads none
     sha256: Mapped[str] = mapped_column(String(64))
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
-    __table_args__ = (CheckConstraint(_one_of("format", ModelFormat), name="format"),)
+    __table_args__ = (CheckConstraint("length(content) = size", name="size"),)
 
 
-class Evaluation(Base):
-    """An evaluation of a model by a job."""
+class Result(Base):
+    """The results of a job, such as how well its model predicts: named values, and what its type adds."""
 
-    __tablename__ = "evaluations"
+    __tablename__ = "results"
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    dataset: Mapped[str] = mapped_column(String(64))
-    size: Mapped[int]
-    threshold: Mapped[float | None]
-    loss: Mapped[float]
-    accuracy: Mapped[float]
-    rejected: Mapped[int]
-    # of `shared.formats.predictions`; read only where it is asked for. NULL: written before it existed
-    predictions: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    type: Mapped[str] = mapped_column(String(32))
+    dataset: Mapped[str | None] = mapped_column(String(64))
+    size: Mapped[int | None]  # how many examples they are of
+    threshold: Mapped[float | None]  # predictions with a lower probability are rejected
+    values: Mapped[dict[str, float | None]]
+    # a `classification`: `shared.formats.predictions`. NULL: none, or it was not kept
+    body: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
-    per_class: Mapped[list["ClassResult"]] = relationship(
-        order_by="ClassResult.label", cascade="all, delete-orphan"
-    )
-    confusion: Mapped[list["Confusion"]] = relationship(
-        order_by="Confusion.label, Confusion.predicted", cascade="all, delete-orphan"
-    )
-    misclassified: Mapped[list["Misclassified"]] = relationship(
-        order_by="Misclassified.index", cascade="all, delete-orphan"
-    )
+    per_class: Mapped[list["ClassResult"]] = relationship(order_by="ClassResult.label", viewonly=True)
 
-    __table_args__ = (CheckConstraint("length(predictions) = 45 * size", name="predictions"),)
+    @property
+    def loss(self) -> float | None:
+        """The value of this name; None if there is none."""
+        return self.values.get("loss")
 
-
-def _evaluation_key() -> Mapped[UUID]:
-    return mapped_column(ForeignKey("evaluations.job_id", ondelete="CASCADE"), primary_key=True)
+    @property
+    def accuracy(self) -> float | None:
+        """The value of this name; None if there is none."""
+        return self.values.get("accuracy")
 
 
 class ClassResult(Base):
-    """The results of a class in an evaluation."""
+    """The results of a class of a classification."""
 
     __tablename__ = "class_results"
 
-    job_id: Mapped[UUID] = _evaluation_key()
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("results.job_id", ondelete="CASCADE"), primary_key=True)
     label: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str | None] = mapped_column(String(64))
     count: Mapped[int]
     correct: Mapped[int]
     rejected: Mapped[int]
@@ -566,32 +562,6 @@ class ClassResult(Base):
     f1: Mapped[float | None]
 
     __table_args__ = (CheckConstraint("correct + rejected <= count", name="counts"),)
-
-
-class Confusion(Base):
-    """A cell of an evaluation's confusion matrix: images of class `label` predicted as `predicted`.
-
-    Cells without images have no row.
-    """
-
-    __tablename__ = "confusion"
-
-    job_id: Mapped[UUID] = _evaluation_key()
-    label: Mapped[int] = mapped_column(primary_key=True)
-    predicted: Mapped[int] = mapped_column(primary_key=True)
-    count: Mapped[int]
-
-
-class Misclassified(Base):
-    """A test image that was misclassified in an evaluation."""
-
-    __tablename__ = "misclassified"
-
-    job_id: Mapped[UUID] = _evaluation_key()
-    index: Mapped[int] = mapped_column(primary_key=True)
-    label: Mapped[int]
-    predicted: Mapped[int]
-    probability: Mapped[float]
 
 
 class Sweep(Base):

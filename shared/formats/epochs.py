@@ -71,8 +71,8 @@ class EpochMetrics:
                 256 names; or the arrays differ in their shape.
         """
         arrays = {name: np.asarray(array, _DOUBLE) for name, array in (steps or {}).items()}
-        _require_names(values)
-        _require_names(arrays)
+        require_names(values)
+        require_names(arrays)
         infinite = [name for name, array in arrays.items() if not np.isfinite(array).all()]
         finite_values = finite(values)
         not_finite = [name for name, value in finite_values.items() if value is None]
@@ -134,7 +134,7 @@ def _read_header(content: bytes) -> tuple[int, int, Sequence[str]]:
         if begin <= len(content):
             names = _parsed(content[_HEADER:begin])
             if isinstance(names, list) and len(content) == begin + len(names) * count * _DOUBLE.itemsize:
-                _require_names(names)
+                require_names(names)
                 return count, begin, names
     raise ValueError(f"{len(content):,} bytes are not the metrics of an epoch's steps")
 
@@ -145,9 +145,10 @@ def _parsed(names: bytes) -> Any:
     return None
 
 
-def _require_names(names: Collection[str]) -> None:
+def require_names(names: Collection[str]) -> None:
+    """Raise ValueError unless these can be the names of the metrics of an epoch, or of a result."""
     if len(names) > MAX_METRICS:
-        raise ValueError(f"an epoch has at most {MAX_METRICS} metrics, not {len(names):,}")
+        raise ValueError(f"at most {MAX_METRICS} metrics can be recorded together, not {len(names):,}")
     for name in names:
         if not isinstance(name, str) or not _is_name(name):
             raise ValueError(

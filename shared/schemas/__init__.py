@@ -6,7 +6,6 @@ from shared.schemas.datasets import Datasets, DatasetSamples, DatasetSummary, Jo
 from shared.schemas.evaluations import (
     ClassResult,
     Evaluation,
-    EvaluationResult,
     ImagePrediction,
     JobEvaluation,
     Misclassified,
@@ -62,10 +61,11 @@ from shared.schemas.metrics import (
     mode_of,
 )
 from shared.schemas.models import (
+    Artifact,
+    Artifacts,
     LayerSummary,
     ModelDetail,
     ModelEvaluation,
-    ModelFormat,
     ModelPatch,
     ModelSummary,
 )
@@ -140,6 +140,8 @@ __all__ = [
     "ApiKey",
     "ApiKeyCreate",
     "ApiKeyUpdate",
+    "Artifact",
+    "Artifacts",
     "Attempt",
     "Autoscaling",
     "BatchAction",
@@ -162,7 +164,6 @@ __all__ = [
     "EvaluateRequest",
     "EvaluateSpec",
     "Evaluation",
-    "EvaluationResult",
     "FinishedInMinute",
     "GridSweepCreate",
     "IdReference",
@@ -196,7 +197,6 @@ __all__ = [
     "Mode",
     "ModelDetail",
     "ModelEvaluation",
-    "ModelFormat",
     "ModelKind",
     "ModelPatch",
     "ModelReference",

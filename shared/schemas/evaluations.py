@@ -1,8 +1,6 @@
-"""Evaluations: how well a model classifies the test images of a dataset."""
+"""Evaluations: the results of a job, such as how well its model classifies the test images of a dataset."""
 
 from uuid import UUID
-
-from pydantic import Field
 
 from shared.schemas.base import Response
 
@@ -21,7 +19,7 @@ class ClassResult(Response):
     """
 
     label: int
-    name: str
+    name: str | None
     count: int
     correct: int
     rejected: int
@@ -29,6 +27,11 @@ class ClassResult(Response):
     precision: float | None
     recall: float | None
     f1: float | None
+
+    @property
+    def title(self) -> str:
+        """The name of the class, or its number if it has no name."""
+        return str(self.label) if self.name is None else self.name
 
 
 class Misclassified(Response):
@@ -46,38 +49,36 @@ class Misclassified(Response):
 
 
 class Evaluation(Response):
-    """The results of evaluating a model on test images.
+    """The results of a job: named values, and of a classification what each class and each image got.
 
     Attributes:
+        type: `classification`, or `values` if it has values only.
+        values: numbers by name; None for one that was infinite or not a number.
         size: number of images.
         threshold: predictions with a lower probability are rejected; None: none are.
-        loss: mean categorical cross-entropy.
-        accuracy: share of images predicted correctly and not rejected.
+        loss: the value of this name: of a network, the mean categorical cross-entropy.
+        accuracy: the value of this name: of a classification, the share of images predicted correctly and
+            not rejected.
         rejected: images whose highest probability is below the threshold.
-        per_class: one entry for each class, in label order.
+        has_predictions: whether the prediction of each image is stored.
+        per_class: one entry for each class, in label order; empty if it is not a classification.
         confusion_matrix: one row for each true class, one column for each predicted class. Rejected images
-            are not counted, so a row sums to its class's count - rejected.
-        misclassified: every image predicted incorrectly and not rejected.
+            are not counted, so a row sums to its class's count - rejected. None without predictions, and of
+            more than 1,000 classes.
+        misclassified: the images predicted incorrectly and not rejected: the first 10,000.
     """
 
-    size: int
+    type: str
+    values: dict[str, float | None]
+    size: int | None
     threshold: float | None
-    loss: float
-    accuracy: float
+    loss: float | None
+    accuracy: float | None
     rejected: int
+    has_predictions: bool
     per_class: tuple[ClassResult, ...]
-    confusion_matrix: tuple[tuple[int, ...], ...]
+    confusion_matrix: tuple[tuple[int, ...], ...] | None = None
     misclassified: tuple[Misclassified, ...] = ()
-
-
-class EvaluationResult(Evaluation):
-    """An evaluation as a worker reports it.
-
-    Attributes:
-        predictions: of every image, as `shared.formats.predictions` has them.
-    """
-
-    predictions: bytes = Field(exclude=True, repr=False)
 
 
 class ImagePrediction(Response):
@@ -99,18 +100,18 @@ class ImagePrediction(Response):
 
 
 class JobEvaluation(Evaluation):
-    """The evaluation that a job made, with its model and dataset."""
+    """The evaluation that a job made, with its model and dataset if it has them."""
 
     job_id: UUID
-    model_id: UUID
-    dataset: str
+    model_id: UUID | None
+    dataset: str | None
 
 
 class MisclassifiedImage(Misclassified):
     """A test image that was predicted incorrectly, with its pixels.
 
     Attributes:
-        image: a 28x28 grey PNG as `data:image/png;base64,...`.
+        image: a 28x28 grey PNG as `data:image/png;base64,...`; None if this server does not have the dataset.
     """
 
-    image: str
+    image: str | None

@@ -1,7 +1,6 @@
 """Trained models."""
 
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from pydantic import Field
@@ -28,24 +27,41 @@ class LayerSummary(Response):
     trainable: bool
 
 
-class ModelFormat(StrEnum):
-    """The file formats in which a model can be downloaded."""
+class Artifact(Response):
+    """A file that a job has made.
 
-    KERAS = "keras"
-    ONNX = "onnx"
+    Attributes:
+        name: of the file, unique within its job.
+        role: `model` if it is a file of the model that the job has trained.
+        size: in bytes.
+    """
+
+    name: str
+    role: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+class Artifacts(Response):
+    """The files that a job has made, by name."""
+
+    data: tuple[Artifact, ...]
 
 
 class ModelSummary(Response):
-    """A trained model."""
+    """A trained model. What its training did not tell is null, or an empty list."""
 
     id: UUID
-    job_id: UUID
-    dataset: str
-    kind: ModelKind
-    parameters: int
+    job_id: UUID = Field(description="Equal to the model's id.")
+    dataset: str | None
+    kind: ModelKind | None = Field(
+        description="The network; null: not one that the API runs, for predictions or as TensorFlow.js."
+    )
+    parameters: int | None
     layers: tuple[LayerSummary, ...]
-    weights_sha256: str = Field(description="SHA-256 of the weights' bytes in layer order.")
-    accuracy: float = Field(description="Of the evaluation at the end of its training.")
+    weights_sha256: str | None = Field(description="SHA-256 of the weights' bytes in layer order.")
+    accuracy: float | None = Field(description="Of the evaluation at the end of its training.")
     created_at: datetime
     alias: str | None = None
     description: str | None = None
@@ -59,17 +75,20 @@ class ModelEvaluation(Response):
     """An evaluation of a model, and the job that made it."""
 
     job_id: UUID
-    dataset: str
-    size: int
+    type: str
+    dataset: str | None
+    size: int | None
     threshold: float | None
-    loss: float
-    accuracy: float
+    loss: float | None
+    accuracy: float | None
+    values: dict[str, float | None]
 
 
 class ModelDetail(ModelSummary):
-    """A trained model with the spec of its training and all its evaluations, oldest first."""
+    """A trained model with the spec of its training, its files, and all its evaluations, oldest first."""
 
     spec: TrainSpec
+    artifacts: tuple[Artifact, ...] = Field(default=(), description="Its files, by name.")
     evaluations: tuple[ModelEvaluation, ...]
     versions: dict[str, str] = Field(default={}, description="Of the software that it was trained with.")
     dataset_sha256: str | None = Field(

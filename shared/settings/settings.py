@@ -158,8 +158,8 @@ class Settings(BaseSettings):
     """Seconds after its end for which a job is kept, with its events, metrics, log, evaluation and model. It
     stays longer while its model has an alias, or was evaluated by another job that is kept. 0: for ever."""
     model_retention_s: float = Field(default=0.0, ge=0)
-    """Seconds after the end of its job for which a model's files, most of what a job stores, and the weights
-    of its epochs are kept; longer while it has an alias, or was evaluated by another job. 0: for ever."""
+    """Seconds after the end of a job for which its files, most of what it stores, and the weights of its
+    epochs are kept; longer while its model has an alias, or was evaluated by another job. 0: for ever."""
     log_retention_s: float = Field(default=0.0, ge=0)
     """Seconds after its end for which the log of a job is kept. 0: for ever."""
     idempotency_retention_s: float = Field(default=30 * 86_400.0, ge=0)

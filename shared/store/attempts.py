@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from shared.db.clock import Now, database_now
 from shared.db.tables import Attempt, Base, Job
 from shared.errors import StaleAttempt
+from shared.formats.results import EVALUATION, Produced
 from shared.lifecycle import AttemptOutcome, EventType, JobState
-from shared.schemas import Evaluation, EvaluationResult
-from shared.store import results, yielding
+from shared.store import yielding
+from shared.store.produced import add_produced
 from shared.store.progress import (
     FENCE,
     LAST_VALUES,
@@ -90,54 +91,39 @@ def record(
     return session.scalar(select(yielding.URGENT_ID), fenced(attempt))
 
 
-def succeed_training(
+def succeed(
     session: Session,
     attempt: AttemptId,
-    model: results.NewModel,
+    produced: Produced,
     progress: Progress = NO_PROGRESS,
     *,
+    evaluated: UUID | None = None,
     now: Now = database_now,
 ) -> None:
-    """Report that a training job succeeded: store its progress, model and evaluation and end the job.
+    """Report that a job succeeded: store its progress and what it has produced, and end it.
+
+    Args:
+        evaluated: the model that the job was to evaluate; None: a model that it has trained becomes its own.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    if _succeed(session, attempt, model.id, model.evaluation, progress, now):
-        results.add_model(session, attempt.job_id, model, now=now)
-        results.add_evaluation(session, attempt.job_id, model.id, model.spec.dataset, model.evaluation)
-
-
-def succeed_evaluation(
-    session: Session,
-    attempt: AttemptId,
-    model_id: UUID,
-    dataset: str,
-    evaluation: EvaluationResult,
-    progress: Progress = NO_PROGRESS,
-) -> None:
-    """Report that an evaluation job succeeded: store its progress and evaluation and end the job.
-
-    Raises:
-        StaleAttempt: the job no longer runs under this attempt.
-    """
-    if _succeed(session, attempt, model_id, evaluation, progress, database_now):
-        results.add_evaluation(session, attempt.job_id, model_id, dataset, evaluation)
-
-
-def _succeed(
-    session: Session, attempt: AttemptId, model_id: UUID, evaluation: Evaluation, progress: Progress, now: Now
-) -> bool:
-    return end_attempt(
+    is_model = evaluated is None and produced.has_model
+    model_id = attempt.job_id if is_model else evaluated
+    result = produced.result
+    data = {"model_id": model_id and str(model_id), "accuracy": result and result.accuracy}
+    ended = end_attempt(
         session,
-        NewEvent(EventType.SUCCEEDED, {"model_id": str(model_id), "accuracy": evaluation.accuracy}),
+        NewEvent(EventType.SUCCEEDED, {name: value for name, value in data.items() if value is not None}),
         attempt,
         AttemptOutcome.SUCCEEDED,
         progress,
         model_id=model_id,
-        values={"evaluation_accuracy": evaluation.accuracy, "evaluation_loss": evaluation.loss},
+        values={f"{EVALUATION}{name}": value for name, value in (result.values if result else {}).items()},
         now=now,
     )
+    if ended:
+        add_produced(session, attempt.job_id, produced, is_model=is_model, now=now)
 
 
 def fail(

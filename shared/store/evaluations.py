@@ -1,4 +1,4 @@
-"""Reads of evaluations: per-class results, confusion matrix, misclassified images, every prediction."""
+"""Reads of the results of jobs: values, the results of each class, what was predicted for each image."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,10 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared import schemas
-from shared.db import tables
 from shared.db.postgresql import BINARY
-from shared.errors import NotReady, PredictionsNotStored
+from shared.db.tables import Job, Result
+from shared.errors import EvaluationNotFound, NotReady, PredictionsNotStored
+from shared.formats.classification import TYPE, Classified, Mask
 from shared.formats.predictions import PredictedImages
+from shared.lifecycle import TERMINAL, JobState
 from shared.store import job_queries
 
 ImageKey = tuple[Annotated[int, Field(ge=0, le=2**31 - 1)]]
@@ -25,44 +27,48 @@ def get(session: Session, job_id: UUID, *, misclassified: bool = True) -> schema
 
     Raises:
         JobNotFound: there is no such job.
-        NotReady: it has no evaluation, or not yet.
+        NotReady: it has no evaluation yet, or has ended before it had one.
+        EvaluationNotFound: it has succeeded without one.
     """
     row = _row(session, job_id)
-    size = len(row.per_class)
-    counts = {(cell.label, cell.predicted): cell.count for cell in row.confusion}
+    images = _images(session, row)
     return schemas.JobEvaluation(
-        job_id=row.job_id,
-        model_id=row.model_id,
+        job_id=job_id,
+        model_id=session.scalar(select(Job.model_id).where(Job.id == job_id)),
+        type=row.type,
+        values=row.values,
         dataset=row.dataset,
         size=row.size,
         threshold=row.threshold,
         loss=row.loss,
         accuracy=row.accuracy,
-        rejected=row.rejected,
-        per_class=tuple(schemas.ClassResult.model_validate(result) for result in row.per_class),
-        confusion_matrix=tuple(tuple(counts.get((i, j), 0) for j in range(size)) for i in range(size)),
-        misclassified=tuple(map(schemas.Misclassified.model_validate, row.misclassified))
-        if misclassified
-        else (),
+        rejected=sum(result.rejected for result in row.per_class),
+        has_predictions=images is not None,
+        per_class=tuple(map(schemas.ClassResult.model_validate, row.per_class)),
+        **({} if images is None else Classified(images, row.threshold).details(misclassified=misclassified)),
     )
 
 
-def dataset(session: Session, job_id: UUID) -> str:
-    """Return the name of the dataset that a job's model was evaluated on.
+def _row(session: Session, job_id: UUID) -> Result:
+    row = session.get(Result, job_id)
+    if row is not None:
+        return row
+    state = job_queries.state(session, job_id)
+    if state is JobState.SUCCEEDED:
+        raise EvaluationNotFound(f"job {job_id} has succeeded without an evaluation")
+    yet = "" if state in TERMINAL else " yet"
+    raise NotReady(
+        f"job {job_id} has no evaluation{yet}: it is {state}, and only a job that succeeds has one"
+    )
 
-    Raises:
-        JobNotFound: there is no such job.
-        NotReady: it has no evaluation, or not yet.
-    """
-    return _row(session, job_id).dataset
 
-
-def _row(session: Session, job_id: UUID) -> tables.Evaluation:
-    row = session.get(tables.Evaluation, job_id)
-    if row is None:
-        job_queries.state(session, job_id)  # raises JobNotFound
-        raise NotReady(f"job {job_id} has no evaluation: only a job that has succeeded has one")
-    return row
+def _images(session: Session, row: Result) -> PredictedImages | None:
+    """Return what was predicted for each image; None if this is not stored."""
+    if row.type != TYPE or not row.size:
+        return None
+    stored = select(Result.body).where(Result.job_id == row.job_id)
+    body = session.scalar(stored.execution_options(**{BINARY: True}))
+    return None if body is None else PredictedImages.from_bytes(body, row.size)
 
 
 @dataclass(frozen=True)
@@ -99,18 +105,19 @@ def predictions(session: Session, job_id: UUID, only: PredictionFilter = _ALL) -
 
     Raises:
         JobNotFound: there is no such job.
-        NotReady: it has no evaluation, or not yet.
-        PredictionsNotStored: its evaluation was made by a version that did not store them.
+        NotReady: it has no evaluation yet, or has ended before it had one.
+        EvaluationNotFound: it has succeeded without one.
+        PredictionsNotStored: its evaluation has no predictions of single images.
     """
-    table = tables.Evaluation
-    stored = select(table.size, table.predictions).where(table.job_id == job_id)
-    row = session.execute(stored.execution_options(**{BINARY: True})).one_or_none()
-    if row is None:
-        _row(session, job_id)  # raises the reason
-        raise AssertionError(f"the evaluation of job {job_id} was read a moment ago")
-    if row.predictions is None:
+    return only.apply(_classified(session, job_id)[0].images)
+
+
+def _classified(session: Session, job_id: UUID) -> tuple[Classified, Result]:
+    row = _row(session, job_id)
+    images = _images(session, row)
+    if images is None:
         raise PredictionsNotStored(f"the evaluation of job {job_id} has no predictions of single images")
-    return only.apply(PredictedImages.from_bytes(row.predictions, row.size))
+    return Classified(images, row.threshold), row
 
 
 def page_of_predictions(
@@ -127,7 +134,7 @@ def page_of_predictions(
         after: the key of the last image of the page before; None: from the beginning.
 
     Raises:
-        JobNotFound, NotReady, PredictionsNotStored: as in `predictions`.
+        JobNotFound, NotReady, EvaluationNotFound, PredictionsNotStored: as in `predictions`.
     """
     images = predictions(session, job_id, only)
     first = 0 if after is None else int(np.searchsorted(images.indices, after[0], side="right"))
@@ -156,21 +163,26 @@ def misclassified(
     limit: int,
     label: int | None = None,
     predicted: int | None = None,
-) -> list[tuple[ImageKey, schemas.Misclassified]]:
+) -> tuple[str | None, list[tuple[ImageKey, schemas.Misclassified]]]:
     """Return up to `limit` images that a job's evaluation misclassified, with their keys, by index.
 
     Args:
         after: the key of the last image of the page before; None: from the beginning.
         label: only images of this class.
         predicted: only images predicted to be of this class.
+
+    Returns:
+        The name of the dataset that has the images, and the images.
+
+    Raises:
+        JobNotFound, NotReady, EvaluationNotFound, PredictionsNotStored: as in `predictions`.
     """
-    table = tables.Misclassified
-    statement = select(table).where(table.job_id == job_id).order_by(table.index).limit(limit)
-    if after is not None:
-        statement = statement.where(table.index > after[0])
+    classified, row = _classified(session, job_id)
+    images = classified.images
+    chosen: Mask = images.indices > (-1 if after is None else after[0])
     if label is not None:
-        statement = statement.where(table.label == label)
+        chosen &= images.labels == label
     if predicted is not None:
-        statement = statement.where(table.predicted == predicted)
-    rows = session.scalars(statement)
-    return [((row.index,), schemas.Misclassified.model_validate(row)) for row in rows]
+        chosen &= classified.predicted == predicted
+    found = classified.misclassified(chosen, limit=limit)
+    return row.dataset, [((image.index,), image) for image in found]

@@ -103,7 +103,7 @@ def delete_job(session: Session, job_id: UUID, *, actor: Actor = LOCAL) -> None:
         raise JobNotTerminal(
             f"jobs that wait for job {job_id} are being told that it has ended: try again soon"
         )
-    model_id = session.scalar(select(Model.id).where(Model.job_id == job_id).with_for_update())
+    model_id = session.scalar(select(Model.id).where(Model.id == job_id).with_for_update())
     if model_id is not None:
         _delete_model(session, model_id, job_id)
     retries = session.scalars(select(Job.id).where(Job.retry_of == job_id))

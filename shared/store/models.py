@@ -2,31 +2,36 @@
 
 import re
 from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import Select, delete, select, update
+from sqlalchemy.orm import Session, selectinload, undefer
 
 from shared import schemas
 from shared.db import tables
 from shared.db.clock import Now, database_now
-from shared.db.tables import Attempt, Evaluation, Job, Model, ModelAlias, ModelFile
+from shared.db.tables import Artifact, Attempt, Job, JobValue, Model, ModelAlias, Result
 from shared.db.upserts import upsert
-from shared.errors import ModelInUse, ModelNotFound
+from shared.errors import ModelInUse, ModelNotFound, ModelNotRunnable
+from shared.formats.results import EVALUATION, KERAS_FILE, MODEL
 from shared.lifecycle import TERMINAL, AttemptOutcome, EventType, JobKind
-from shared.store import rights
+from shared.store import artifacts, rights
 from shared.store.keyset import CreationKey, newest_first
 from shared.store.references import find_model
 from shared.store.rights import LOCAL, Actor, refusal
 from shared.store.transitions import change
 
 _MAX_JOBS_IN_ERROR = 3
+_ACCURACY = f"{EVALUATION}accuracy"
+_LISTED = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
 
 
 def page(
     session: Session,
     *,
     submitted_by: str | None = None,
+    runnable: bool = False,
     after: CreationKey | None = None,
     limit: int,
 ) -> list[tuple[CreationKey, schemas.ModelSummary]]:
@@ -34,10 +39,13 @@ def page(
 
     Args:
         submitted_by: those of the API keys with this id or name, `none` for no key; None: all.
+        runnable: only those that the API can run.
     """
-    statement = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
+    statement = _LISTED
     if submitted_by is not None:
-        statement = statement.where(Model.job_id.in_(rights.of_jobs_by(session, submitted_by, Job.id)))
+        statement = statement.where(Model.id.in_(rights.of_jobs_by(session, submitted_by, Job.id)))
+    if runnable:
+        statement = statement.where(Model.kind.is_not(None))
     rows = newest_first(session, statement, Model, after=after, limit=limit)
     summaries = _summaries(session, [row for _, row in rows])
     return [(key, summary) for (key, _), summary in zip(rows, summaries, strict=True)]
@@ -45,45 +53,37 @@ def page(
 
 def named(session: Session) -> list[schemas.ModelSummary]:
     """Return the models that have an alias, by alias."""
-    rows = session.scalars(
-        select(Model)
-        .join(ModelAlias, ModelAlias.model_id == Model.id)
-        .where(Model.deleted_at.is_(None))
-        .options(selectinload(Model.alias))
-        .order_by(ModelAlias.alias)
-    )
-    return _summaries(session, rows.all())
+    by_alias = _LISTED.join(ModelAlias, ModelAlias.model_id == Model.id).order_by(ModelAlias.alias)
+    return _summaries(session, session.scalars(by_alias).all())
 
 
 def best(session: Session) -> schemas.ModelSummary | None:
-    """Return the model of the greatest accuracy, of several the newest one; None if there is no model."""
-    statement = select(Model).where(Model.deleted_at.is_(None)).options(selectinload(Model.alias))
-    rows = session.scalars(statement.order_by(Model.accuracy.desc(), Model.id.desc()).limit(1))
+    """Return the most accurate model that the API can run, of several the newest; None if there is none."""
+    accurate = _LISTED.join(JobValue, JobValue.job_id == Model.id).where(
+        JobValue.name == _ACCURACY, Model.kind.is_not(None)
+    )
+    rows = session.scalars(accurate.order_by(JobValue.value.desc(), Model.id.desc()).limit(1))
     return next(iter(_summaries(session, rows.all())), None)
 
 
-def file_sizes(session: Session, model_id: UUID) -> dict[schemas.ModelFormat, int]:
-    """Return how many bytes a model has in each file format, without reading them."""
-    sizes = select(ModelFile.format, func.length(ModelFile.content)).where(ModelFile.model_id == model_id)
-    return {schemas.ModelFormat(format_): size for format_, size in session.execute(sizes)}
-
-
 def detail(session: Session, reference: schemas.ModelReference) -> schemas.ModelDetail:
-    """Return a model with the spec of its training and all its evaluations, oldest first.
+    """Return a model with the spec of its training, its files, and all its evaluations, oldest first.
 
     Raises:
         ModelNotFound: there is no such model.
     """
     row = find(session, reference)
     # UUIDv7: sorts by creation time
-    evaluations = select(Evaluation).where(Evaluation.model_id == row.id).order_by(Evaluation.job_id)
-    of_job = Attempt.job_id == row.job_id
+    of_model = select(Result).join(Job, Job.id == Result.job_id).where(Job.model_id == row.id)
+    evaluations = of_model.order_by(Result.job_id)
+    of_job = Attempt.job_id == row.id
     trained = session.scalar(select(Attempt).where(of_job, Attempt.outcome == AttemptOutcome.SUCCEEDED))
     return schemas.ModelDetail(
         **dict(_summaries(session, [row])[0]),
         versions=trained.versions if trained else {},
         dataset_sha256=trained.dataset_sha256 if trained else None,
-        spec=schemas.TrainSpec.model_validate(row.spec),
+        spec=spec(session, row.id),
+        artifacts=artifacts.of_model(session, row.id),
         evaluations=tuple(map(schemas.ModelEvaluation.model_validate, session.scalars(evaluations))),
     )
 
@@ -116,20 +116,19 @@ def patch(
         session.execute(delete(ModelAlias).where(ModelAlias.model_id == model.id))
         if changed["alias"] is not None:
             _take_alias(session, changed["alias"], model.id, actor, now)
-    change(session, EventType.EDITED, model.job_id, data={**changed, **actor.by}, now=now)
+    change(session, EventType.EDITED, model.id, data={**changed, **actor.by}, now=now)
     return model.id
 
 
 def _take_alias(session: Session, alias: str, model_id: UUID, actor: Actor, now: Now) -> None:
-    held = select(Model.id, Model.job_id, Job.api_key_id).join(Job, Job.id == Model.job_id)
-    holder = session.execute(held.join(ModelAlias).where(ModelAlias.alias == alias)).one_or_none()
-    owner = select(Job.api_key_id).join(Model, Model.job_id == Job.id)
-    is_holder = Model.id == ModelAlias.model_id
-    may_take = actor.may_change(owner.where(is_holder).correlate(ModelAlias).scalar_subquery())
+    held = select(Job.id, Job.api_key_id).join(ModelAlias, ModelAlias.model_id == Job.id)
+    holder = session.execute(held.where(ModelAlias.alias == alias)).one_or_none()
+    owner = select(Job.api_key_id).where(Job.id == ModelAlias.model_id).correlate(ModelAlias)
+    may_take = actor.may_change(owner.scalar_subquery())
     # one statement: at no moment has the alias two models, or none
     taken = upsert(session, ModelAlias, {"alias": alias, "model_id": model_id}, may_take)
     if holder is not None and taken:
-        change(session, EventType.EDITED, holder.job_id, data={"alias": None, **actor.by}, now=now)
+        change(session, EventType.EDITED, holder.id, data={"alias": None, **actor.by}, now=now)
     elif not taken:
         of = f"model {holder.id}" if holder is not None else "the model"
         raise refusal(session, f"{of}, which is `{alias}`,", holder and holder.api_key_id, actor)
@@ -152,16 +151,16 @@ def delete_model(
         shown = ", ".join(map(str, used_by[:_MAX_JOBS_IN_ERROR]))
         more = " and more" if len(used_by) > _MAX_JOBS_IN_ERROR else ""
         raise ModelInUse(f"model {model.id} is used by evaluation job {shown}{more}")
-    session.execute(delete(ModelFile).where(ModelFile.model_id == model.id))
+    session.execute(delete(Artifact).where(Artifact.job_id == model.id, Artifact.role == MODEL))
     session.execute(update(Model).where(Model.id == model.id).values(deleted_at=now()))
-    change(session, EventType.EDITED, model.job_id, data={"model": "deleted", **actor.by}, now=now)
+    change(session, EventType.EDITED, model.id, data={"model": "deleted", **actor.by}, now=now)
 
 
 def _locked(session: Session, reference: schemas.ModelReference, actor: Actor) -> Model:
     """Find a model, and lock it and the job that trained it until the end of the transaction."""
     model = find(session, reference)
     # the job first, as its deletion does
-    owner = select(Job.api_key_id, actor.may_change(Job.api_key_id)).where(Job.id == model.job_id)
+    owner = select(Job.api_key_id, actor.may_change(Job.api_key_id)).where(Job.id == model.id)
     row = session.execute(owner.with_for_update(of=Job, key_share=True)).one_or_none()
     if row is not None and not row[1]:
         raise refusal(session, f"model {model.id}", row[0], actor)
@@ -171,7 +170,7 @@ def _locked(session: Session, reference: schemas.ModelReference, actor: Actor) -
 
 
 def _evaluation_jobs(session: Session, model_id: UUID) -> Sequence[UUID]:
-    evaluated = select(Evaluation.job_id).where(Evaluation.job_id == Job.id).exists()
+    evaluated = select(Result.job_id).where(Result.job_id == Job.id).exists()
     unfinished = Job.state.not_in(TERMINAL)
     return session.scalars(
         select(Job.id)
@@ -181,43 +180,64 @@ def _evaluation_jobs(session: Session, model_id: UUID) -> Sequence[UUID]:
     ).all()
 
 
-def spec(session: Session, model_id: schemas.ModelReference) -> schemas.TrainSpec:
+def spec(session: Session, reference: schemas.ModelReference) -> schemas.TrainSpec:
     """Return the spec of a model's training.
 
     Raises:
         ModelNotFound: there is no such model.
     """
-    return schemas.TrainSpec.model_validate(find(session, model_id).spec)
+    return schemas.TrainSpec.model_validate(find(session, reference, with_spec=True).spec)
 
 
-def kind(row: tables.Model) -> schemas.ModelKind:
-    """Return the architecture of a model."""
-    return schemas.ModelKind(row.spec["model"])
-
-
-def file(
-    session: Session, model_id: schemas.ModelReference, format_: schemas.ModelFormat
-) -> tables.ModelFile:
-    """Return a model's file in a format.
+def runnable(session: Session, reference: schemas.ModelReference) -> tuple[Model, schemas.ModelKind]:
+    """Return a model that the API can run, with its spec, and its network. One statement, if its id is known.
 
     Raises:
         ModelNotFound: there is no such model.
+        ModelNotRunnable: the API cannot run it.
     """
-    return session.get_one(tables.ModelFile, (find(session, model_id).id, format_))
+    row = find(session, reference, with_spec=True)
+    if row.kind is not None:
+        return row, schemas.ModelKind(row.kind)
+    names = ", ".join(artifact.name for artifact in artifacts.of_model(session, row.id))
+    raise ModelNotRunnable(
+        f"model {row.id} is not one of the networks that the API runs: its files are {names}"
+    )
 
 
-def find(session: Session, reference: schemas.ModelReference) -> tables.Model:
-    """Return the model with an id or alias; of an id, which is that of its job too, some digits will do.
+def file(
+    session: Session, reference: schemas.ModelReference, name: str | None = None
+) -> tuple[UUID, schemas.Artifact]:
+    """Return a model's id, and what is known of a file: by default of its `.keras` file, else of its first.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        ArtifactNotFound: it has no file of this name.
+    """
+    model_id = find(session, reference).id
+    if name is None:
+        names = [artifact.name for artifact in artifacts.of_model(session, model_id)]
+        name = KERAS_FILE if KERAS_FILE in names else names[0]
+    return model_id, artifacts.find(session, model_id, name)
+
+
+def find(session: Session, reference: schemas.ModelReference, *, with_spec: bool = False) -> tables.Model:
+    """Return the model with an id or alias; of an id, some digits will do.
+
+    Args:
+        with_spec: whether to read the spec of its training by the same statement.
 
     Raises:
         ModelNotFound: there is no such model, or it was deleted.
         AmbiguousId: several models have these digits.
     """
+    options = [undefer(Model.spec)] if with_spec else []
     if isinstance(reference, UUID):
-        row = session.get(tables.Model, reference)
+        row = session.get(tables.Model, reference, options=options)
     else:
         named = select(tables.ModelAlias.model_id).where(tables.ModelAlias.alias == reference)
-        row = session.scalar(select(tables.Model).where(tables.Model.id == named.scalar_subquery()))
+        chosen = select(tables.Model).where(tables.Model.id == named.scalar_subquery())
+        row = session.scalar(chosen.options(*options))
         if row is None and re.fullmatch(schemas.PART_OF_ID, reference):
             row = session.get(tables.Model, find_model(session, reference))
     return _existing(row, reference)
@@ -252,26 +272,27 @@ def _existing(row: tables.Model | None, reference: schemas.ModelReference) -> ta
 
 def _summaries(session: Session, rows: Sequence[tables.Model]) -> list[schemas.ModelSummary]:
     """Return rows as API schemas."""
-    submitters = select(Job.id, Job.api_key_id).where(Job.id.in_(row.job_id for row in rows))
-    owners: dict[UUID, UUID | None] = dict(session.execute(submitters).all()) if rows else {}
-    names = rights.names(session, owners.values())
-    return [_summary(row, key := owners.get(row.job_id), names.get(key)) for row in rows]
+    trained = select(Job.id, Job.spec, Job.last_values, Job.api_key_id)
+    found = session.execute(trained.where(Job.id.in_(row.id for row in rows))).all() if rows else ()
+    jobs = {job.id: job for job in found}
+    names = rights.names(session, [job.api_key_id for job in found])
+    return [_summary(row, job := jobs[row.id], names.get(job.api_key_id)) for row in rows]
 
 
-def _summary(row: tables.Model, key_id: UUID | None, submitted_by: str | None) -> schemas.ModelSummary:
-    spec = schemas.TrainSpec.model_validate(row.spec)
+def _summary(row: tables.Model, job: Any, submitted_by: str | None) -> schemas.ModelSummary:
+    layers = tuple(map(schemas.LayerSummary.model_validate, row.layers))
     return schemas.ModelSummary(
         id=row.id,
-        job_id=row.job_id,
-        dataset=row.dataset,
-        kind=spec.model,
-        parameters=row.parameters,
-        layers=tuple(schemas.LayerSummary.model_validate(layer) for layer in row.layers),
+        job_id=row.id,
+        dataset=job.spec.get("dataset"),
+        kind=None if row.kind is None else schemas.ModelKind(row.kind),
+        parameters=sum(layer.parameters for layer in layers) if layers else None,
+        layers=layers,
         weights_sha256=row.weights_sha256,
-        accuracy=row.accuracy,
+        accuracy=job.last_values.get(_ACCURACY),
         created_at=row.created_at,
         alias=row.alias.alias if row.alias else None,
         description=row.description,
-        api_key_id=key_id,
+        api_key_id=job.api_key_id,
         submitted_by=submitted_by,
     )

@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared.db.clock import Now, database_now, seconds_between
 from shared.db.tables import (
+    Artifact,
     EndedPredecessor,
     EpochWeights,
     IdempotencyKey,
@@ -22,7 +23,6 @@ from shared.db.tables import (
     JobLog,
     Model,
     ModelAlias,
-    ModelFile,
     Sweep,
 )
 from shared.store.transitions import note_changed
@@ -74,7 +74,7 @@ def delete_jobs(session: Session, job_ids: Sequence[UUID]) -> int:
         return 0
     ids, sweep_ids = [job.id for job in jobs], {job.sweep_id for job in jobs} - {None}
     note_changed(session, [*ids, *session.scalars(select(Job.id).where(Job.retry_of.in_(ids)))])
-    session.execute(delete(Model).where(Model.job_id.in_(ids)))
+    session.execute(delete(Model).where(Model.id.in_(ids)))
     session.execute(delete(Job).where(Job.id.in_(ids)))
     if sweep_ids:
         is_empty = ~exists().where(Job.sweep_id == Sweep.id)
@@ -83,19 +83,18 @@ def delete_jobs(session: Session, job_ids: Sequence[UUID]) -> int:
 
 
 def delete_models(session: Session, job_ids: Sequence[UUID]) -> int:
-    """Delete the files of models that these jobs trained, except wanted ones, and the weights of epochs.
+    """Delete the files of these jobs, except those whose model is wanted, and the weights of epochs.
 
     The jobs keep their metrics and evaluations. Returns how many models were deleted.
     """
     ids = session.scalars(_unwanted(session, job_ids, Job.id)).all()
     session.execute(delete(EpochWeights).where(EpochWeights.job_id.in_(ids)))
-    stored = Model.job_id.in_(ids), Model.deleted_at.is_(None)
+    session.execute(delete(Artifact).where(Artifact.job_id.in_(ids)))
+    stored = Model.id.in_(ids), Model.deleted_at.is_(None)
     models = session.scalars(
         update(Model).where(*stored).values(deleted_at=database_now()).returning(Model.id)
     )
-    model_ids = models.all()
-    session.execute(delete(ModelFile).where(ModelFile.model_id.in_(model_ids)))
-    return len(model_ids)
+    return len(models.all())
 
 
 def delete_logs(session: Session, job_ids: Sequence[UUID]) -> int:
@@ -144,7 +143,7 @@ def _unwanted(session: Session, job_ids: Sequence[UUID], *columns: InstrumentedA
 
     Not those that another process has locked.
     """
-    unlocked = Job.id.in_(_lock_models(session, job_ids)) | ~exists().where(Model.job_id == Job.id)
+    unlocked = Job.id.in_(_lock_models(session, job_ids)) | ~exists().where(Model.id == Job.id)
     unwanted = select(*columns).where(Job.id.in_(job_ids), unlocked, *_is_unwanted())
     return unwanted.order_by(Job.id).with_for_update(of=Job, skip_locked=True)
 
@@ -152,7 +151,7 @@ def _unwanted(session: Session, job_ids: Sequence[UUID], *columns: InstrumentedA
 def _is_unwanted() -> tuple[ColumnElement[bool], ...]:
     """Return conditions on a job: nobody waits for it, and no alias and no other job has its model."""
     user = aliased(Job)
-    trained = Model.job_id == Job.id
+    trained = Model.id == Job.id
     has_alias = exists().where(trained, ModelAlias.model_id == Model.id)
     is_used = exists().where(trained, user.model_id == Model.id, user.id != Job.id)
     is_awaited = exists().where(EndedPredecessor.job_id == Job.id)
@@ -165,5 +164,5 @@ def _lock_models(session: Session, job_ids: Sequence[UUID]) -> Sequence[UUID]:
     Who submits a job that evaluates one locks it too: either that job is seen afterwards, or it is refused,
     because the model is deleted.
     """
-    models = select(Model.job_id).where(Model.job_id.in_(job_ids)).order_by(Model.job_id)
+    models = select(Model.id).where(Model.id.in_(job_ids)).order_by(Model.id)
     return session.scalars(models.with_for_update(skip_locked=True)).all()

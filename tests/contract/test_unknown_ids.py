@@ -27,7 +27,7 @@ UNKNOWN: Mapping[str, tuple[str, str]] = {
 }
 
 # the name of a part of what another name stands for
-PARTS = {"epoch": "0", "delivery_id": str(UUID(int=7))}
+PARTS = {"epoch": "0", "artifact": "model.onnx", "delivery_id": str(UUID(int=7))}
 
 # any queue may be named: it is there as soon as a job is submitted to it; it may be paused or limited before
 WITHOUT_UNKNOWN = frozenset(

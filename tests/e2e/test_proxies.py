@@ -22,7 +22,8 @@ from playwright.sync_api import expect
 from typer.testing import CliRunner
 
 from api.http.middleware import MAX_IMAGES_BYTES
-from shared.schemas import ModelFormat, Scope
+from shared.formats.results import KERAS_FILE, ONNX_FILE
+from shared.schemas import Scope
 from tests.support import factories, queue_driver
 from tests.support.browsing import CHROMIUM, WatchedPages, event_loop_of, is_live, running_chromium, sign_in
 from tests.support.onnx_models import make_counting_onnx
@@ -166,7 +167,7 @@ def test_images_of_the_largest_size_are_classified_and_larger_ones_refused(
     replicas: Replicas, client: httpx.Client
 ) -> None:
     database = replicas[0].database
-    files = {ModelFormat.KERAS: b"", ModelFormat.ONNX: make_counting_onnx()}
+    files = {KERAS_FILE: b"", ONNX_FILE: make_counting_onnx()}
     model = factories.make_model(files=files)
     queue_driver.succeed(database, queue_driver.running(database), model)
     image = noise_of(MAX_IMAGES_BYTES - 200_000)

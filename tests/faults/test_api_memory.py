@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from shared.schemas import ModelFormat
+from shared.formats.results import KERAS_FILE, ONNX_FILE
 from tests.faults.cluster import Cluster
 from tests.faults.programs import Api
 from tests.support import factories, queue_driver
@@ -30,7 +30,7 @@ def api(tmp_path: Path, sqlite_url: str) -> Iterator[Api]:
     """An API that has predicted once, by the model `champion`, and so has loaded its libraries."""
     settings = factories.make_settings(tmp_path, database_url=sqlite_url)
     with Cluster(tmp_path, settings) as cluster:
-        files = {ModelFormat.KERAS: b"", ModelFormat.ONNX: make_counting_onnx()}
+        files = {KERAS_FILE: b"", ONNX_FILE: make_counting_onnx()}
         model = factories.make_model(files=files)
         queue_driver.succeed(cluster.database, queue_driver.running(cluster.database), model)
         api = cluster.api()

@@ -12,7 +12,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from shared.schemas import ModelFormat, TrainSpec
+from shared.formats.results import KERAS_FILE, ONNX_FILE
+from shared.schemas import TrainSpec
 from shared.settings import Settings
 from tests.faults.client_histories import ClientHistory, Operation
 from tests.faults.clients import RandomClient, stop
@@ -151,7 +152,7 @@ def test_load_of_any_length_leaves_the_memory_of_an_api_bounded(cluster: Cluster
 
 def _store_champion(cluster: Cluster) -> UUID:
     """Store a job that has succeeded, and its model under an alias; return the job's id."""
-    model = factories.make_model(files={ModelFormat.KERAS: b"none", ModelFormat.ONNX: make_counting_onnx()})
+    model = factories.make_model(files={KERAS_FILE: b"none", ONNX_FILE: make_counting_onnx()})
     attempt = queue_driver.running(cluster.database)
     queue_driver.succeed(cluster.database, attempt, model)
     registry.change_model(cluster.database, model.id, alias="champion")

@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 
 from api.app import create_app
 from shared.datasets import catalog
-from shared.schemas import ModelFormat, TrainSpec
+from shared.formats.results import KERAS_FILE
+from shared.schemas import TrainSpec
 from shared.settings import Settings
 from tests.support import factories, queue_driver, tfjs
 from tests.support.databases import migrate, open_database
@@ -56,11 +57,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str, str]
     stored = factories.make_model(
         spec=spec,
         weights_sha256=model.weights_sha256,
-        files={ModelFormat.KERAS: model.keras, ModelFormat.ONNX: model.onnx},
+        files={artifact.name: artifact.content for artifact in model.artifacts},
     )
     with open_database(migrate(settings.effective_database_url)) as database:
         queue_driver.succeed(database, queue_driver.running(database, spec=spec), stored)
-    (folder / "model.keras").write_bytes(model.keras)
+    (folder / "model.keras").write_bytes(model.content(KERAS_FILE))
     data = catalog.load("mnist", settings)
     with running_app(create_app(settings)) as client:
         client.patch(f"/v1/models/{stored.id}", json={"alias": "champion"}).raise_for_status()

@@ -103,6 +103,8 @@ RECIPES: dict[str, Recipe] = {
     "GET /v1/jobs/{job_id}/misclassified": _read("/v1/jobs/{job_id}/misclassified"),
     "GET /v1/jobs/{job_id}/evaluation": _read("/v1/jobs/{job_id}/evaluation"),
     "GET /v1/jobs/{job_id}/evaluation/predictions": _read("/v1/jobs/{job_id}/evaluation/predictions"),
+    "GET /v1/jobs/{job_id}/artifacts": _read("/v1/jobs/{job_id}/artifacts"),
+    "GET /v1/jobs/{job_id}/artifacts/{artifact}": _read("/v1/jobs/{job_id}/artifacts/model.onnx"),
     "GET /v1/jobs/{job_id}/logs": _read("/v1/jobs/{job_id}/logs"),
     "GET /v1/jobs/{job_id}/metrics": _read("/v1/jobs/{job_id}/metrics"),
     "GET /v1/metrics": _read("/v1/metrics", jobs=lambda stored: stored.world.job_id[0]),

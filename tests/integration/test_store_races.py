@@ -59,7 +59,7 @@ def _record(session: Session, epoch: int, now: FrozenClock = _CLOCK) -> None:
 _WORKS: dict[str, Work] = {
     "renew": lambda session: attempts.renew(session, _ATTEMPT, lease_s=30, now=_CLOCK),
     "record": lambda session: _record(session, 1),
-    "succeed": lambda session: attempts.succeed_training(session, _ATTEMPT, _MODEL, now=_CLOCK),
+    "succeed": lambda session: attempts.succeed(session, _ATTEMPT, _MODEL.produced, now=_CLOCK),
     "retry": lambda session: attempts.fail(session, _ATTEMPT, _FAILURE, retry_in_s=0, now=_CLOCK),
     "cancel": lambda session: attempts.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
     "release": lambda session: attempts.release(session, _ATTEMPT, now=_CLOCK),

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.errors import StaleAttempt
+from shared.formats.results import Produced
 from shared.lifecycle import Phase
 from shared.store import attempts, job_edits, recovery
 from shared.store.idempotency import Idempotency
@@ -49,7 +50,7 @@ def _record(session: Session, attempt: AttemptId, progress: Progress) -> None:
 
 
 _ENDS: dict[str, Callable[..., Any]] = {
-    "succeed_training": partial(attempts.succeed_training, model=_MODEL),
+    "succeed": partial(attempts.succeed, produced=_MODEL.produced),
     "fail": partial(attempts.fail, failure=_FAILURE, retry_in_s=None),
     "retry": partial(attempts.fail, failure=_FAILURE, retry_in_s=5),
     "cancel_attempt": attempts.cancel_attempt,
@@ -113,7 +114,7 @@ def _cancelled_by_the_reaper(database: Database, attempt: AttemptId) -> None:
 def _reclaimed_and_succeeded(database: Database, attempt: AttemptId) -> None:
     _reaped(database, attempt)
     second = claim(database, attempt.job_id, owner="worker-2/1").attempt
-    database.write(lambda session: attempts.succeed_training(session, second, make_model()))
+    database.write(lambda session: attempts.succeed(session, second, make_model().produced))
 
 
 def _reclaimed_and_released(database: Database, attempt: AttemptId) -> None:
@@ -197,7 +198,7 @@ def test_storing_an_evaluation_again_is_idempotent(database: Database) -> None:
     attempt = running(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
 
     def write(session: Session) -> None:
-        attempts.succeed_evaluation(session, attempt, model.id, "mnist", make_evaluation())
+        attempts.succeed(session, attempt, Produced(result=make_evaluation()), evaluated=model.id)
 
     database.write(write)
     once = database.read(all_rows)

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from api.app import create_app
 from shared.datasets import catalog
 from shared.db.engine import Database
-from shared.schemas import ModelFormat, ModelKind
+from shared.formats.results import ONNX_FILE
+from shared.schemas import ModelKind
 from shared.settings import Settings
 from tests.support import factories, queue_driver, tfjs
 from tests.support.onnx_models import make_readable_model
@@ -51,7 +52,7 @@ def test_tensorflow_js_loads_a_model_and_predicts_what_onnx_runtime_predicts(
         tensorflow_js, f"{api.base_url}/v1/models/{model.id}/tfjs/model.json", images, key=KEY
     )
 
-    session = onnxruntime.InferenceSession(model.files[ModelFormat.ONNX], providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model.files[ONNX_FILE], providers=["CPUExecutionProvider"])
     (expected,) = session.run(None, {"images": images.reshape(-1, 28, 28, 1)})
     np.testing.assert_allclose(loaded["outputs"], expected, atol=1e-5)
     assert expected.std(axis=0).max() > 0.1, "the images should not all look alike to the model"

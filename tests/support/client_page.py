@@ -134,7 +134,7 @@ def _plain(code: str) -> str:
     spaced = f"{name} = {default}" if equals and ":" in name else code
     for pattern, text in _names().items():
         spaced = re.sub(rf"\b{pattern}\b", text, spaced)
-    return re.sub(r"\b(Resolution|Part|Split|LogLevel|ModelFormat)\.(\w+)", _value, spaced)
+    return re.sub(r"\b(Resolution|Part|Split|LogLevel)\.(\w+)", _value, spaced)
 
 
 def _value(member: re.Match[str]) -> str:

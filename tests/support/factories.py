@@ -1,6 +1,7 @@
 """Factories: valid values with defaults, which are stored nowhere; a test overrides what matters to it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -12,19 +13,19 @@ from uuid_utils.compat import uuid7
 
 from shared.db.clock import database_now
 from shared.db.tables import Worker
+from shared.formats.classification import Classified, classification
 from shared.formats.epochs import EpochMetrics
+from shared.formats.predictions import PredictedImages
+from shared.formats.results import KERAS_FILE, MODEL, ONNX_FILE, NewArtifact, NewResult, Produced
 from shared.formats.weights import parameter_count, to_bytes
 from shared.lifecycle import JobKind, Phase
 from shared.schemas import (
-    ClassResult,
     EvaluateJobCreate,
     EvaluateRequest,
     EvaluateSpec,
-    EvaluationResult,
+    Evaluation,
     LayerSummary,
     LogLevel,
-    Misclassified,
-    ModelFormat,
     ModelKind,
     TrainJobCreate,
     TrainSpec,
@@ -32,7 +33,6 @@ from shared.schemas import (
 from shared.settings import Settings
 from shared.store.job_logs import Line
 from shared.store.progress import Milestone, Progress
-from shared.store.results import NewModel as NewModel
 from shared.store.submissions import NewJob
 from shared.store.workers import WorkerInfo
 from tests.support.predictions import make_predictions
@@ -120,56 +120,96 @@ def make_epoch(
     return EpochMetrics.of(epoch, seconds, {**own, **values}, of_steps if steps is None else steps)
 
 
-def make_evaluation(**overrides: Any) -> EvaluationResult:
-    """An evaluation of 50 images, 5 of each class: all are correct but one 9, predicted as a 4."""
+def make_evaluation(
+    *,
+    wrong: Mapping[int, tuple[int, int]] | None = None,
+    threshold: float | None = None,
+    dataset: str | None = "mnist",
+    **values: float,
+) -> NewResult:
+    """An evaluation of 50 images, by default 5 of each class: all are correct but one 9, predicted as a 4.
+
+    Args:
+        wrong: for an image its class, and the one that it is predicted to be, with the probability 0.6; by
+            default image 7.
+        values: further values, or others in place of those that were counted.
+    """
     labels = [number % 10 for number in range(50)]
     labels[7], labels[9] = 9, 7
-    matrix = [[5 if label == predicted else 0 for predicted in range(10)] for label in range(10)]
-    matrix[9][9], matrix[9][4] = 4, 1
-    values: dict[str, Any] = {
-        "size": 50,
-        "threshold": None,
-        "loss": 0.2,
-        "accuracy": 49 / 50,
-        "rejected": 0,
-        "per_class": tuple(_class_result(label, matrix) for label in range(10)),
-        "confusion_matrix": tuple(map(tuple, matrix)),
-        "misclassified": (Misclassified(index=7, label=9, predicted=4, probability=0.6),),
-        "predictions": make_predictions(labels, {7: (4, 0.6)}).to_bytes(),
-    }
-    return EvaluationResult(**{**values, **overrides})
-
-
-def _class_result(label: int, matrix: list[list[int]]) -> ClassResult:
-    count, correct = sum(matrix[label]), matrix[label][label]
-    precision, recall = correct / sum(row[label] for row in matrix), correct / count
-    return ClassResult(
-        label=label,
-        name=NAMES[label],
-        count=count,
-        correct=correct,
-        rejected=0,
-        accuracy=recall,
-        precision=precision,
-        recall=recall,
-        f1=2 * precision * recall / (precision + recall),
+    for index, (label, _) in (wrong or {}).items():
+        labels[index] = label
+    mistakes = {7: (9, 4)} if wrong is None else wrong
+    images = make_predictions(labels, {index: (predicted, 0.6) for index, (_, predicted) in mistakes.items()})
+    result = classification(
+        images.probabilities,
+        images.labels,
+        names=NAMES,
+        threshold=threshold,
+        dataset=dataset,
+        values={"loss": 0.2},
     )
+    return replace(result, values={**result.values, **values})
 
 
-def make_model(**overrides: Any) -> NewModel:
-    """A trained model that is not stored yet; its files have placeholder contents."""
+def make_regression(**overrides: Any) -> NewResult:
+    """Results without classes: two named values."""
+    return NewResult(**{"values": {"mae": 1.5, "r2": -0.25}, "dataset": "houses", "size": 40, **overrides})
+
+
+def as_shown(result: NewResult, **overrides: Any) -> Evaluation:
+    """Results as the API shows them."""
+    body = None if result.body is None else PredictedImages.from_bytes(result.body, result.size or 0)
+    details = Classified(body, result.threshold).details(misclassified=True) if body else {}
     values: dict[str, Any] = {
-        "id": uuid7(),
-        "spec": make_spec(),
-        "layers": (
-            LayerSummary(name="flatten", type="Flatten", output_shape=(784,), parameters=0, trainable=True),
-            LayerSummary(name="dense", type="Dense", output_shape=(10,), parameters=7_850, trainable=True),
-        ),
-        "weights_sha256": sha256(b"weights").hexdigest(),
-        "files": {ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: b"an ONNX file"},
-        "evaluation": make_evaluation(),
+        "type": result.type,
+        "values": dict(result.values),
+        "size": result.size,
+        "threshold": result.threshold,
+        "loss": result.values.get("loss"),
+        "accuracy": result.accuracy,
+        "rejected": sum(each.rejected for each in result.per_class),
+        "has_predictions": body is not None,
+        "per_class": result.per_class,
+        **details,
     }
-    return NewModel(**{**values, **overrides})
+    return Evaluation(**{**values, **overrides})
+
+
+@dataclass
+class NewModel:
+    """A trained model that is not stored yet; its files have placeholder contents.
+
+    Attributes:
+        id: that of the job as whose model it is stored, from then on.
+        spec: of its training; None: as the job was submitted.
+    """
+
+    id: UUID = field(default_factory=uuid7)
+    spec: TrainSpec | None = None
+    kind: ModelKind | None = ModelKind.CNN
+    layers: tuple[LayerSummary, ...] = (
+        LayerSummary(name="flatten", type="Flatten", output_shape=(784,), parameters=0, trainable=True),
+        LayerSummary(name="dense", type="Dense", output_shape=(10,), parameters=7_850, trainable=True),
+    )
+    weights_sha256: str | None = sha256(b"weights").hexdigest()
+    files: Mapping[str, bytes] = field(
+        default_factory=lambda: {KERAS_FILE: b"a .keras file", ONNX_FILE: b"an ONNX file"}
+    )
+    evaluation: NewResult = field(default_factory=make_evaluation)
+
+    @property
+    def produced(self) -> Produced:
+        """What the job has produced that trained it."""
+        return Produced(
+            artifacts=tuple(NewArtifact(name, content, MODEL) for name, content in self.files.items()),
+            result=replace(self.evaluation, dataset=self.spec.dataset) if self.spec else self.evaluation,
+            kind=self.spec.model if self.spec and self.kind else self.kind,
+            layers=self.layers,
+            weights_sha256=self.weights_sha256,
+        )
+
+
+make_model = NewModel
 
 
 def make_progress(

@@ -32,7 +32,7 @@ from shared.schemas import (
     WorkerAttempt,
 )
 from shared.schemas.ids import is_part
-from tests.support.factories import make_epoch, make_evaluation, make_spec
+from tests.support.factories import as_shown, make_epoch, make_evaluation, make_spec
 from trainshed.async_client import AsyncClient
 from trainshed.client import Client
 from trainshed.notebook.answers import Job, JobDetail, JobEvaluation, Metrics
@@ -150,7 +150,7 @@ def make_failure(job: JobDetail, code: str = "data_unavailable", message: str = 
 
 
 def make_job_evaluation(job_id: UUID, **overrides: Any) -> JobEvaluation:
-    values = make_evaluation(**overrides).model_dump()
+    values = as_shown(make_evaluation(), **overrides).model_dump()
     return JobEvaluation(**values, job_id=job_id, model_id=uuid7(), dataset="digits")
 
 

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from api.prediction.layer_table import layer_table
+from shared.formats.results import KERAS_FILE, ONNX_FILE
 from shared.formats.weights import SHAPES, Weights, to_bytes
-from shared.schemas import ModelFormat, ModelKind, TrainSpec
+from shared.schemas import ModelKind, TrainSpec
 from tests.support import factories
 from tests.support.factories import NewModel
 from workers.mnist.onnx_file import to_onnx
@@ -52,7 +53,8 @@ def make_readable_model(spec: TrainSpec, seed: int = 0) -> NewModel:
     weights = make_weights(spec.model, seed)
     return factories.make_model(
         spec=spec,
+        kind=spec.model,
         layers=layer_table(spec.model),
         weights_sha256=sha256(to_bytes(weights)).hexdigest(),
-        files={ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: to_onnx(spec.model, weights)},
+        files={KERAS_FILE: b"a .keras file", ONNX_FILE: to_onnx(spec.model, weights)},
     )

@@ -15,15 +15,14 @@ from uuid_utils.compat import uuid7
 
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
+from shared.formats.results import NewResult, Produced
 from shared.lifecycle import JobState
-from shared.schemas import EvaluationResult
 from shared.store import attempts, claims, dispatch, environments, job_edits, job_logs, recovery
 from shared.store.claims import Claim as Claim
 from shared.store.dispatch import Waker
 from shared.store.job_logs import Line
 from shared.store.progress import NO_PROGRESS, Progress
 from shared.store.recovery import WORKER_LOST as WORKER_LOST
-from shared.store.results import NewModel
 from shared.store.shares import Share
 from shared.store.submissions import ANYONE as ANYONE
 from shared.store.submissions import NewJob as NewJob
@@ -33,6 +32,7 @@ from shared.store.transitions import AttemptFailure as AttemptFailure
 from shared.store.transitions import AttemptId as AttemptId
 from tests.support import stored
 from tests.support.factories import (
+    NewModel,
     make_epoch,
     make_model,
     make_new_job,
@@ -165,15 +165,28 @@ def log(database: Database, attempt: AttemptId, lines: Sequence[Line]) -> None:
 
 
 def succeed(database: Database, attempt: AttemptId, model: NewModel, *, now: Now = database_now) -> None:
-    """Report that a training job's attempt has succeeded."""
-    database.write(lambda session: attempts.succeed_training(session, attempt, model, now=now))
+    """Report that a training job's attempt has succeeded with a model, which gets the id of the job."""
+    model.id = attempt.job_id
+    if model.spec is not None:
+        stored.set_columns(database, attempt.job_id, spec=model.spec.model_dump(mode="json"))
+    report(database, attempt, model.produced, now=now)
 
 
-def succeed_evaluation(
-    database: Database, attempt: AttemptId, model_id: UUID, evaluation: EvaluationResult
+def succeed_evaluation(database: Database, attempt: AttemptId, model_id: UUID, evaluation: NewResult) -> None:
+    """Report that the attempt of a job that evaluates a model has succeeded."""
+    report(database, attempt, Produced(result=evaluation), evaluated=model_id)
+
+
+def report(
+    database: Database,
+    attempt: AttemptId,
+    produced: Produced,
+    *,
+    evaluated: UUID | None = None,
+    now: Now = database_now,
 ) -> None:
-    """Report that the attempt of a job that evaluates a model on `mnist` has succeeded."""
-    succeed = partial(attempts.succeed_evaluation, model_id=model_id, dataset="mnist", evaluation=evaluation)
+    """Report that an attempt has succeeded, with whatever it has produced."""
+    succeed = partial(attempts.succeed, produced=produced, evaluated=evaluated, now=now)
     database.write(partial(succeed, attempt=attempt))
 
 

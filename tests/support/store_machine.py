@@ -39,6 +39,7 @@ from shared.db.tables import (
     Worker,
 )
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
+from shared.formats.classification import classification
 from shared.lifecycle import TERMINAL, Phase
 from shared.schemas import ApiKeyUpdate, Priority, Scope
 from shared.store import api_keys, attempts, claims, dispatch, job_edits, limits, recovery, yielding
@@ -51,7 +52,6 @@ from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
     make_epoch,
-    make_evaluation,
     make_model,
     make_new_job,
     make_progress,
@@ -76,9 +76,7 @@ T = TypeVar("T")
 _MAX_JOBS = 14
 _MAX_UNFINISHED = 4
 # two classes are stored more quickly than ten
-_EVALUATION = make_evaluation(
-    per_class=make_evaluation().per_class[:2], confusion_matrix=((3, 0), (1, 1)), misclassified=()
-)
+_EVALUATION = classification([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])
 _FAILURE = AttemptFailure("internal", "it broke")
 
 # a transaction runs once; or is committed and run again; or is rolled back and run again
@@ -363,7 +361,7 @@ class StoreMachine(RuleBasedStateMachine):
         works: dict[str, Callable[..., Any]] = {
             "renew": partial(attempts.renew, lease_s=LEASE_S),
             "record": partial(attempts.record, progress=progress, lease_s=LEASE_S),
-            "succeed": partial(attempts.succeed_training, model=model, progress=progress),
+            "succeed": partial(attempts.succeed, produced=model.produced, progress=progress),
             "fail": partial(attempts.fail, failure=failure, progress=progress, retry_in_s=None),
             "retry": partial(attempts.fail, failure=failure, progress=progress, retry_in_s=RETRY_S),
             "release": partial(attempts.release, progress=progress),

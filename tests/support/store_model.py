@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Checkpoint, Confusion, Epoch, Job, JobEvent, Model, Yield
+from shared.db.tables import Attempt, Checkpoint, ClassResult, Epoch, Job, JobEvent, Model, Yield
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
 from shared.schemas import Priority
 from shared.store.places import Rules
@@ -26,7 +26,7 @@ WORKERS = ("worker-0", "worker-1", "worker-2")
 RULES = Rules(urgent_s=7.0, high_s=3.0, low_s=3.0, passed_s=40.0, min_run_s=MIN_RUN_S)  # within a run
 RETRY_S = 5.0
 MAX_CRASHES = 3
-SUCCESS = (1, 5)  # one model, and a confusion matrix that sums to five images
+SUCCESS = (1, 3)  # one model, and classes of three images
 
 
 @dataclass
@@ -79,7 +79,7 @@ class JobModel:
         assert [bool(outcome) for _, outcome in self.attempts] == [True] * (
             self.attempt - self.is_running
         ) + [False] * self.is_running
-        # I6: results if and only if the job has succeeded; the matrix counts every evaluated image
+        # I6: results if and only if the job has succeeded; the classes count every evaluated image
         assert self.results == (SUCCESS if self.state == JobState.SUCCEEDED else (0, 0))
         self._check_events()
 
@@ -273,8 +273,8 @@ _EVENTS = select(JobEvent.job_id, JobEvent.type, JobEvent.attempt, JobEvent.seq)
 _ATTEMPTS = select(Attempt.job_id, Attempt.worker, Attempt.outcome, Attempt.number).order_by(Attempt.number)
 _EPOCHS = select(Epoch.job_id, Epoch.attempt, Epoch.values, Epoch.epoch).order_by(Epoch.epoch)
 _CHECKPOINTS = select(Checkpoint.job_id, Checkpoint.next_epoch)
-_MODELS = select(Model.job_id)
-_EVALUATED = select(Confusion.job_id, func.sum(Confusion.count)).group_by(Confusion.job_id)
+_MODELS = select(Model.id)
+_EVALUATED = select(ClassResult.job_id, func.sum(ClassResult.count)).group_by(ClassResult.job_id)
 _JOBS = select(*Job.__table__.columns).order_by(Job.id)
 
 

@@ -16,10 +16,10 @@ from shared.db.tables import (
     Base,
     Epoch,
     EpochWeights,
-    Evaluation,
     IdempotencyKey,
     JobLog,
     JobValue,
+    Result,
     Webhook,
     WebhookDelivery,
     Worker,
@@ -28,9 +28,10 @@ from shared.db.tables import Job as Job
 from shared.db.tables import JobEvent as JobEvent
 from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import JobState
-from shared.schemas import DeliveryState, JobListQuery, ModelFormat
+from shared.schemas import DeliveryState, JobListQuery
 from shared.store import (
     api_keys,
+    artifacts,
     evaluations,
     job_lists,
     job_logs,
@@ -115,7 +116,7 @@ def log_lines(database: Database, job_id: UUID) -> Sequence[JobLog]:
 
 def drop_predictions(database: Database) -> None:
     """Leave evaluations as a version stored them that kept no predictions of single images."""
-    database.write(lambda session: session.execute(update(Evaluation).values(predictions=None)))
+    database.write(lambda session: session.execute(update(Result).values(body=None)))
 
 
 def evaluation(database: Database, job_id: UUID) -> schemas.JobEvaluation:
@@ -126,8 +127,8 @@ def model(database: Database, model_id: UUID) -> schemas.ModelDetail:
     return database.read(lambda session: models.detail(session, model_id))
 
 
-def model_file(database: Database, model_id: UUID, format_: ModelFormat) -> bytes:
-    return database.read(lambda session: models.file(session, model_id, format_)).content
+def model_file(database: Database, model_id: UUID, name: str) -> bytes:
+    return database.read(lambda session: artifacts.content(session, model_id, name))
 
 
 def checkpoint(database: Database, job_id: UUID) -> tuple[int, bytes] | None:

@@ -17,19 +17,14 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from shared.errors import DataUnavailable
+from shared.formats.classification import classification
 from shared.formats.epochs import EpochMetrics
+from shared.formats.results import KERAS_FILE, MODEL, ONNX_FILE, NewArtifact, NewResult, Produced
 from shared.lifecycle import Phase
-from shared.schemas import (
-    ClassResult,
-    EvaluateSpec,
-    EvaluationResult,
-    LayerSummary,
-    Misclassified,
-    TrainSpec,
-)
+from shared.schemas import EvaluateSpec, LayerSummary, TrainSpec
 from shared.settings import Settings
 from tests.support.predictions import make_predictions
-from workers.executor import Checkpoint, Monitor, StoredModel, TrainedModel
+from workers.executor import Checkpoint, Monitor, StoredModel
 
 STEP_S = 0.01
 WARM_UP_S = 40.0
@@ -62,7 +57,7 @@ class StubExecutor:
     def warm_up(self) -> None:
         """Do nothing: there are no fixed costs."""
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         if spec.seed == Behaviour.LOADS_DATA:
             monitor.data(DATA_SHA256)
         monitor.phase(Phase.TRAINING)
@@ -88,21 +83,23 @@ class StubExecutor:
             weights = final if spec.keep_weights else None
             monitor.epoch(metrics, lambda final=final: final, weights)  # type: ignore[misc]
         monitor.phase(Phase.EVALUATING)
-        evaluation = _evaluation(spec.evaluation_size, spec.threshold)
-        return TrainedModel(
+        return Produced(
+            artifacts=(
+                NewArtifact(KERAS_FILE, json.dumps({"state": state.hex()}).encode(), MODEL),
+                NewArtifact(ONNX_FILE, state, MODEL),
+            ),
+            result=_evaluation(spec.evaluation_size, spec.threshold, spec.dataset),
+            kind=spec.model,
             layers=(
                 LayerSummary(name="stub", type="Stub", output_shape=(10,), parameters=1, trainable=True),
             ),
             weights_sha256=hashlib.sha256(state).hexdigest(),
-            keras=json.dumps({"state": state.hex()}).encode(),
-            onnx=state,
-            evaluation=evaluation,
         )
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Produced:
         monitor.phase(Phase.EVALUATING)
-        json.loads(model.keras)
-        return _evaluation(spec.evaluation_size, spec.threshold)
+        json.loads(model.files[KERAS_FILE])
+        return Produced(result=_evaluation(spec.evaluation_size, spec.threshold, model.spec.dataset))
 
 
 class SlowToStart(StubExecutor):
@@ -121,7 +118,7 @@ class InterferingExecutor(StubExecutor):
         super().__init__(settings)
         self._interfere = interfere
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         model = super().train(spec, start, monitor)
         self._interfere()
         monitor.check()
@@ -158,38 +155,13 @@ def _misbehave(seed: int, epoch: int) -> None:
             pass
 
 
-def _evaluation(size: int, threshold: float | None) -> EvaluationResult:
-    counts = [size // 10 + (label < size % 10) for label in range(10)]
-    wrong = [(0, 1)] if counts[0] else []
-    return EvaluationResult(
-        size=size,
+def _evaluation(size: int, threshold: float | None, dataset: str) -> NewResult:
+    images = make_predictions([number % 10 for number in range(size)], {0: (1, 0.5)})
+    return classification(
+        images.probabilities,
+        images.labels,
+        names=[str(label) for label in range(10)],
         threshold=threshold,
-        loss=0.1,
-        accuracy=(size - len(wrong)) / size,
-        rejected=0,
-        per_class=tuple(
-            ClassResult(
-                label=label,
-                name=str(label),
-                count=count,
-                correct=count - (label == 0 and bool(wrong)),
-                rejected=0,
-                accuracy=None,
-                precision=None,
-                recall=None,
-                f1=None,
-            )
-            for label, count in enumerate(counts)
-        ),
-        confusion_matrix=tuple(
-            tuple(counts[i] - ((i, 1) in wrong) if i == j else int((i, j) in wrong) for j in range(10))
-            for i in range(10)
-        ),
-        misclassified=tuple(
-            Misclassified(index=0, label=label, predicted=predicted, probability=0.5)
-            for label, predicted in wrong
-        ),
-        predictions=make_predictions(
-            [number % 10 for number in range(size)], {0: (1, 0.5)} if wrong else {}
-        ).to_bytes(),
+        dataset=dataset,
+        values={"loss": 0.1},
     )

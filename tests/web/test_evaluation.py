@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from shared.db.engine import Database
+from shared.formats.classification import classification
 from shared.formats.predictions import PredictedImages
 from tests.support import factories, queue_driver
 from tests.support.browsing import WatchedPages, is_live, violations
-from workers.mnist.evaluation import evaluate
 
 RECOUNT = """async ([address, encoded, threshold]) => {
   const { parse, recount } = await import(address);
@@ -81,11 +81,11 @@ def test_the_browser_counts_as_the_worker_does(page: Page, address: str) -> None
         counted = page.evaluate(
             RECOUNT, [script.replace("evaluation.js", "predictions.js"), encoded, threshold]
         )
-        expected = evaluate(
-            probabilities, np.zeros(2_000, np.float32), labels, np.arange(2_000), threshold, factories.NAMES
-        )
+        expected = factories.as_shown(classification(probabilities, labels, threshold=threshold))
         rejected = [result.rejected for result in expected.per_class]
-        assert counted == [[count for row in expected.confusion_matrix for count in row], rejected], threshold
+        assert counted == [[count for row in expected.confusion_matrix or () for count in row], rejected], (
+            threshold
+        )
 
 
 def test_a_cell_opens_its_images_with_probabilities_by_keyboard(page: Page, address: str) -> None:

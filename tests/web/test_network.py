@@ -13,8 +13,9 @@ from api.prediction.onnx_models import OnnxModels
 from api.prediction.tfjs_models import model_json
 from api.web.static import static_files
 from shared.datasets import catalog
+from shared.formats.results import ONNX_FILE
 from shared.formats.weights import to_bytes
-from shared.schemas import ModelFormat, ModelKind
+from shared.schemas import ModelKind
 from tests.support import factories
 from tests.support.drawings import make_drawings
 from tests.support.onnx_models import make_readable_model, make_weights
@@ -73,7 +74,7 @@ def test_its_probabilities_are_those_of_onnx_runtime_on_1000_test_images(
 ) -> None:
     model = make_readable_model(factories.make_spec(model=kind))
     inputs = np.divide(test_images, 255, dtype=np.float32).reshape(-1, 28, 28, 1)
-    expected = OnnxModels().probabilities(model.id, lambda: model.files[ModelFormat.ONNX], inputs)
+    expected = OnnxModels().probabilities(model.id, lambda: model.files[ONNX_FILE], inputs)
 
     outputs = run(
         page,

@@ -11,11 +11,11 @@ from playwright.sync_api import Locator, Page, expect
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.schemas import ModelFormat, ModelKind, TrainSpec
+from shared.schemas import ModelKind, TrainSpec
 from tests.support import factories, queue_driver, registry
 from tests.support.browsing import WatchedPages, violations
 from tests.support.drawings import STROKES, draw
-from tests.support.factories import NewModel
+from tests.support.factories import NewModel, make_evaluation
 from tests.support.onnx_models import make_readable_model
 from tests.support.synthetic import RecordingMonitor
 
@@ -41,13 +41,13 @@ def codelab_model(tmp_path_factory: pytest.TempPathFactory, real_mnist: dict[str
         spec=spec,
         layers=trained.layers,
         weights_sha256=trained.weights_sha256,
-        files={ModelFormat.KERAS: trained.keras, ModelFormat.ONNX: trained.onnx},
-        evaluation=trained.evaluation,
+        files={artifact.name: artifact.content for artifact in trained.artifacts},
+        evaluation=trained.result or make_evaluation(),
     )
 
 
 def store(database: Database, model: NewModel, alias: str) -> UUID:
-    queue_driver.succeed(database, queue_driver.running(database, spec=model.spec), model)
+    queue_driver.succeed(database, queue_driver.running(database), model)
     registry.change_model(database, model.id, alias=alias)
     return model.id
 

@@ -75,7 +75,7 @@ def _jobs(server: Client, *, whole_ids: bool) -> Iterator[_Choice]:
 def _models(server: Client) -> Iterator[_Choice]:
     yield _Choice("last", "the model of the newest job")
     for model, _ in zip(server.models(), range(_NEWEST), strict=False):
-        about = f"{model.kind} trained on {model.dataset}"
+        about = f"{model.kind or 'model'} trained on {model.dataset or 'other data'}"
         if model.alias:
             yield _Choice(model.alias, about)
         yield _Choice(short_id(model.job_id), about)

@@ -121,8 +121,10 @@ def inconsistencies(
     requested = job.spec.evaluation_size
     if not counted == evaluation.size == requested:
         yield f"the classes have {counted} images, the evaluation {evaluation.size}, the request {requested}"
-    for result, row in zip(evaluation.per_class, evaluation.confusion_matrix, strict=True):
+    for result, row in zip(evaluation.per_class, evaluation.confusion_matrix or (), strict=True):
         if sum(row) != result.count - result.rejected or row[result.label] != result.correct:
-            yield f"the table and the matrix differ on {result.name}"
-    if round(evaluation.accuracy * counted) != sum(result.correct for result in evaluation.per_class):
+            yield f"the table and the matrix differ on {result.title}"
+    if round((evaluation.accuracy or 0.0) * counted) != sum(
+        result.correct for result in evaluation.per_class
+    ):
         yield "the accuracy is not that of the classes"

@@ -1,13 +1,21 @@
 """Tables of evaluations and predictions, which can be read without colour."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, ConsoleOptions, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from shared.schemas import Comparison, Evaluation, Misclassified, NoDigitReason, Predictions, in_order
+from shared.schemas import (
+    ClassResult,
+    Comparison,
+    Evaluation,
+    Misclassified,
+    NoDigitReason,
+    Predictions,
+    in_order,
+)
 from trainshed.cli.fitting import FittedTable, number, text
 from trainshed.cli.formatting import cell, decimal, metric, printable, short_id, state
 
@@ -15,16 +23,51 @@ _NO_DIGIT = {
     NoDigitReason.BLANK: "the image is blank",
     NoDigitReason.BELOW_THRESHOLD: "no class is probable enough",
 }
+_SUMMARIZED = ("accuracy", "loss")
+_MAX_CLASSES = 30  # a matrix of more fits no terminal
 _FREQUENT_CONFUSION = 0.05  # the share of a class's images that makes a wrong cell bold
 
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
-    """Return an evaluation's summary, table of classes and confusion matrix."""
-    summary = f"Evaluation on {evaluation.size:,} images: accuracy {decimal(evaluation.accuracy)}, loss "
-    summary += f"{evaluation.loss:.4f}"
+    """Return an evaluation's summary and values, and of a classification its classes and confusion matrix."""
+    parts: list[RenderableType] = [Text(_summary(evaluation), "bold")]
+    if others := {name: evaluation.values[name] for name in evaluation.values if name not in _SUMMARIZED}:
+        parts += [Text(), value_table(others)]
+    if evaluation.per_class:
+        parts += [Text(), class_table(evaluation), Text(), _matrix(evaluation)]
+    return Group(*parts)
+
+
+def _summary(evaluation: Evaluation) -> str:
+    """Return how many examples were evaluated, and the accuracy and loss if there are some."""
+    noun = "images" if evaluation.per_class else "examples"
+    text = "Evaluation" if evaluation.size is None else f"Evaluation on {evaluation.size:,} {noun}"
+    known = [
+        f"{name} {decimal(evaluation.values[name])}" for name in _SUMMARIZED if name in evaluation.values
+    ]
+    text += f": {', '.join(known)}" if known else ""
     if evaluation.threshold is not None:
-        summary += f", {evaluation.rejected:,} rejected below {evaluation.threshold:g}"
-    return Group(Text(summary, "bold"), Text(), class_table(evaluation), Text(), ConfusionMatrix(evaluation))
+        text += f", {evaluation.rejected:,} rejected below {evaluation.threshold:g}"
+    return text
+
+
+def value_table(values: Mapping[str, float | None]) -> FittedTable:
+    """Return named values, one per row."""
+    table = FittedTable(text("Name"), number("Value"))
+    for name, value in values.items():
+        table.add_row(cell(name), decimal(value))
+    return table
+
+
+def _matrix(evaluation: Evaluation) -> RenderableType:
+    """Return the confusion matrix, or in words why there is none."""
+    if not evaluation.has_predictions:
+        return Text("No confusion matrix: the predictions of single images are not stored.", "dim")
+    if evaluation.confusion_matrix is None or len(evaluation.per_class) > _MAX_CLASSES:
+        return Text(
+            f"The confusion matrix of {len(evaluation.per_class):,} classes is not shown: see --json.", "dim"
+        )
+    return ConfusionMatrix(evaluation)
 
 
 def class_table(evaluation: Evaluation) -> FittedTable:
@@ -35,7 +78,7 @@ def class_table(evaluation: Evaluation) -> FittedTable:
     )
     for result in evaluation.per_class:
         table.add_row(
-            cell(f"{result.label} {result.name}"),
+            cell(_name(result)),
             decimal(result.accuracy),
             f"{result.count:,}",
             f"{result.correct:,}",
@@ -47,6 +90,11 @@ def class_table(evaluation: Evaluation) -> FittedTable:
     return table
 
 
+def _name(result: ClassResult) -> str:
+    """Return a class's number, with its name if it has one."""
+    return f"{result.label} {result.name or ''}".rstrip()
+
+
 class ConfusionMatrix:
     """The confusion matrix: true classes in rows, predictions in columns, the diagonal in brackets.
 
@@ -54,8 +102,8 @@ class ConfusionMatrix:
     """
 
     def __init__(self, evaluation: Evaluation) -> None:
-        self._counts = evaluation.confusion_matrix
-        self._names = [printable(f"{result.label} {result.name}") for result in evaluation.per_class]
+        self._counts = evaluation.confusion_matrix or ()
+        self._names = [printable(_name(result)) for result in evaluation.per_class]
         self._labels = [str(result.label) for result in evaluation.per_class]
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Text]:
@@ -116,7 +164,8 @@ def comparison_table(comparison: Comparison) -> FittedTable:
 def prediction(predictions: Predictions, class_names: Sequence[str] = ()) -> Group:
     """Return the prediction for one image, and the probability of each class, by name if names are known."""
     [result] = predictions.data
-    names = class_names or [str(label) for label in range(len(result.probabilities))]
+    is_named = len(class_names) == len(result.probabilities)
+    names = class_names if is_named else [str(label) for label in range(len(result.probabilities))]
     table = FittedTable(text("Class"), number("Probability"), text("", 1), with_note=False)
     for name, probability in zip(names, result.probabilities, strict=True):
         table.add_row(cell(name), decimal(probability), ProgressBar(total=1, completed=probability, width=30))

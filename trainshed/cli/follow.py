@@ -19,6 +19,7 @@ from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.formatting import metrics_line, short_id
 from trainshed.cli.output import say, show, stdout, while_read, write_json
 from trainshed.cli.progress import EpochTimes, LiveProgress, activity, ended_attempt, waiting_reason
+from trainshed.cli.references import if_exists
 from trainshed.client import Client
 from trainshed.errors import ClientError
 
@@ -159,13 +160,15 @@ def show_outcome(job: JobDetail, evaluation: JobEvaluation | None) -> None:
     elif job.state is JobState.CANCELLED:
         say(f"Job {job.id} was cancelled.", "magenta")
     else:
+        none = "" if evaluation else " It has evaluated nothing."
         follow_up = f" Show its model with `trainshed model {short_id(job.id)}`."
-        say(f"Job {job.id} succeeded.{follow_up if job.kind is JobKind.TRAIN else ''}", "green")
+        shows_model = job.kind is JobKind.TRAIN and job.model_id is not None
+        say(f"Job {job.id} succeeded.{none}{follow_up if shows_model else ''}", "green")
 
 
 def evaluation_of(server: Client, job: Job) -> JobEvaluation | None:
-    """Return a job's evaluation if the job has succeeded."""
-    return server.evaluation(job.id) if job.state is JobState.SUCCEEDED else None
+    """Return a job's evaluation if the job has succeeded and has one."""
+    return if_exists(lambda: server.evaluation(job.id)) if job.state is JobState.SUCCEEDED else None
 
 
 def with_evaluation(job: JobDetail, evaluation: JobEvaluation | None) -> dict[str, Any]:

@@ -88,6 +88,8 @@ def show(job: options.JobReference, server: options.Server, as_json: options.Jso
     output.show(job_details(detail))
     if evaluation:
         output.show("", evaluation_tables(evaluation))
+    elif detail.state is JobState.SUCCEEDED:
+        output.show("", "The job has evaluated nothing.")
 
 
 def watch(

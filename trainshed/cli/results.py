@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from shared.schemas import ModelDetail, ModelFormat, ModelPatch, ModelReference, ModelSummary
+from shared.schemas import ModelDetail, ModelPatch, ModelReference, ModelSummary
 from trainshed.cli import completion, options
 from trainshed.cli.evaluation_tables import comparison_table, misclassified_table, prediction
 from trainshed.cli.formatting import decimal, short_id
@@ -25,14 +24,7 @@ from trainshed.operations.fields import ModelChanges
 
 _MAX_PAGE_SIZE = 100  # of the server
 _STDOUT = Path("-")
-
-
-class DownloadFormat(StrEnum):
-    """A format in which a model can be downloaded; that of TensorFlow.js is a folder of two files."""
-
-    KERAS = "keras"
-    ONNX = "onnx"
-    TFJS = "tfjs"
+_TFJS = "tfjs"  # a model for TensorFlow.js, in two files
 
 
 Alias = Annotated[
@@ -41,13 +33,17 @@ Alias = Annotated[
 ]
 Description = Annotated[str | None, typer.Option(help='Set the description; "" removes it.')]
 Download = Annotated[
-    DownloadFormat | None, typer.Option(help="Download the model in this format; `tfjs` is a folder.")
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Download this file of the model: `keras`, `onnx`, or its name; `tfjs` is a folder.",
+    ),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
         help="Write the download to this file or folder; `-` is stdout.",
-        show_default="model-ID.FORMAT",
+        show_default="model-ID.FORMAT, or the file's name",
         writable=True,
     ),
 ]
@@ -114,7 +110,7 @@ def model(
     elif not download:
         show(model_details(detail))
     if download:
-        path = output or Path(f"model-{detail.id}.{download}")
+        path = output or Path(download if "." in download else f"model-{detail.id}.{download}")
         _download(server, detail.id, download, path)
         if path != _STDOUT:
             say(f"Wrote {path}.")
@@ -169,12 +165,14 @@ def misclassified(
     write_result(first, misclassified_table, as_json=as_json, if_empty="No misclassified images match.")
 
 
-def _check_output(output: Path | None, download: DownloadFormat | None, *, as_json: bool) -> None:
+def _check_output(output: Path | None, download: str | None, *, as_json: bool) -> None:
+    if download is not None and Path(download).name != download:
+        raise UsageError(f"--download {download}: not the name of a file, such as model.onnx")
     if output and not download:
-        raise UsageError("--output needs --download keras, onnx or tfjs")
+        raise UsageError("--output needs --download: keras, onnx, tfjs, or the name of a file")
     if output == _STDOUT and as_json:
         raise UsageError("both --json and --output - write to stdout: give one of them")
-    if output == _STDOUT and download is DownloadFormat.TFJS:
+    if output == _STDOUT and download == _TFJS:
         raise UsageError("a model for TensorFlow.js is a folder, which cannot be written to stdout")
 
 
@@ -196,15 +194,16 @@ def _named(model: ModelSummary | None) -> str:
 
 
 def _newest(server: Client) -> ModelReference:
-    for model in server.models(page_size=1):
-        return model.id
-    raise UsageError("there is no model yet: train one with `trainshed train`")
+    for model in islice(server.models(), _MAX_PAGE_SIZE):
+        if model.kind is not None:
+            return model.id
+    raise UsageError("there is no model yet that can predict: train one with `trainshed train`")
 
 
-def _download(server: Client, model_id: UUID, file_format: DownloadFormat, path: Path) -> None:
+def _download(server: Client, model_id: UUID, file: str, path: Path) -> None:
     try:
-        if file_format is not DownloadFormat.TFJS:
-            content = server.download(model_id, ModelFormat(file_format))
+        if file != _TFJS:
+            content = server.download(model_id, name=file if "." in file else f"model.{file}")
             if path == _STDOUT:
                 sys.stdout.buffer.write(content)
             else:

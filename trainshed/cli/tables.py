@@ -12,6 +12,7 @@ from shared.schemas import (
     Attempt,
     Job,
     JobDetail,
+    ModelDetail,
     ModelSummary,
     Sweep,
     SweepDetail,
@@ -153,8 +154,8 @@ def _validity(key: ApiKey) -> Text:
     return Text(f"until {minute(key.expires_at)}")
 
 
-def model_details(model: ModelSummary) -> Group:
-    """Return everything about a model, and its layers in tfjs-vis's four columns."""
+def model_details(model: ModelDetail) -> Group:
+    """Return everything about a model, and its layers, if they are known, in tfjs-vis's four columns."""
     table = FittedTable(
         *(text("Layer Name"), text("Type", 1), text("Output Shape"), number("# Of Params")),
         number("Trainable", 2),
@@ -163,19 +164,21 @@ def model_details(model: ModelSummary) -> Group:
         shape = ", ".join(["batch", *map(str, layer.output_shape)])
         trainable = "yes" if layer.trainable else "no"
         table.add_row(cell(layer.name), layer.type, Text(f"[{shape}]"), f"{layer.parameters:,}", trainable)
+    parameters = "" if model.parameters is None else f"{model.parameters:,} parameters"
     facts: list[tuple[str, RenderableType]] = [
         ("Model", str(model.id)),
         ("Alias", cell(model.alias)),
         ("Description", Text(printable(model.description or NOTHING, allowed="\n"))),
-        ("Kind", f"{model.kind}, {model.parameters:,} parameters"),
+        ("Kind", ", ".join(filter(None, (model.kind, parameters))) or NOTHING),
         ("Dataset", cell(model.dataset)),
         ("Accuracy", decimal(model.accuracy)),
         ("Trained", second(model.created_at)),
         ("Job", str(model.job_id)),
+        ("Files", cell(", ".join(file.name for file in model.artifacts) or None)),
     ]
     if model.submitted_by:
         facts.append(("By", cell(model.submitted_by)))
-    return Group(_grid(facts), Text(), table)
+    return Group(_grid(facts), *((Text(), table) if model.layers else ()))
 
 
 def model_table(models: Sequence[ModelSummary]) -> FittedTable:
@@ -189,7 +192,7 @@ def model_table(models: Sequence[ModelSummary]) -> FittedTable:
         table.add_row(
             short_id(model.id),
             cell(model.alias),
-            model.kind,
+            cell(model.kind),
             cell(model.dataset),
             decimal(model.accuracy),
             minute(model.created_at),

@@ -45,8 +45,10 @@ class JobEvaluation(schemas.JobEvaluation):
     """The evaluation that a job made, with its model and dataset."""
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Return a DataFrame with the results for each class, whose label is the index."""
-        return frames.frame((result.model_dump() for result in self.per_class), "label")
+        """Return a DataFrame of the results for each class, by label, or without classes of the values."""
+        if self.per_class:
+            return frames.frame((result.model_dump() for result in self.per_class), "label")
+        return frames.frame(({"name": name, "value": value} for name, value in self.values.items()), "name")
 
     def _repr_html_(self) -> str:
         return html.evaluation(self)

@@ -9,6 +9,7 @@ from shared.schemas import Evaluation, Job, Predictions, Sweep, SweepDetail
 from trainshed.notebook import curves
 from trainshed.notebook.curves import Line
 
+_MAX_CLASSES = 50  # a matrix of more has too many cells to read
 _CELL = "padding:2px 8px;border-bottom:1px solid #8884;text-align:"
 _STATE_COLOURS = {
     JobState.QUEUED: "#b8860b",
@@ -88,22 +89,27 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 
 def evaluation(shown: Evaluation) -> str:
-    """Return an evaluation: its results for each class, and the confusion matrix."""
+    """Return an evaluation: its values, the results for each class, and the confusion matrix."""
+    head = ", ".join(f"{escape(name)} <b>{cell(value)}</b>" for name, value in shown.values.items())
+    size = f", {shown.size:,} {'images' if shown.per_class else 'examples'}" if shown.size is not None else ""
+    if not shown.per_class:
+        return f"{head}{size}"
     columns = ("count", "correct", "accuracy", "precision", "recall", "f1")
     per_class = table(
         ["class", *columns],
-        ([result.name, *(getattr(result, name) for name in columns)] for result in shown.per_class),
+        ([result.title, *(getattr(result, name) for name in columns)] for result in shown.per_class),
     )
-    head = f"accuracy <b>{shown.accuracy:.4f}</b>, loss {shown.loss:.4f}, {shown.size:,} images"
     rejected = f", {shown.rejected:,} below the threshold {shown.threshold}" if shown.rejected else ""
     return (
-        f'{head}{rejected}<div style="display:flex;flex-wrap:wrap;gap:2em;margin-top:.5em">'
+        f'{head}{size}{rejected}<div style="display:flex;flex-wrap:wrap;gap:2em;margin-top:.5em">'
         f"<div>{per_class}</div><div>{_matrix(shown)}</div></div>"
     )
 
 
 def _matrix(shown: Evaluation) -> str:
-    names = [result.name for result in shown.per_class]
+    if shown.confusion_matrix is None or len(shown.per_class) > _MAX_CLASSES:
+        return ""
+    names = [result.title for result in shown.per_class]
     rows = [
         [names[label], *(_count(count, sum(row), label == predicted) for predicted, count in enumerate(row))]
         for label, row in enumerate(shown.confusion_matrix)

@@ -15,7 +15,6 @@ from shared.schemas import (
     EndState,
     LogLevel,
     Mode,
-    ModelFormat,
     ModelKind,
     Optimizer,
     Part,
@@ -36,7 +35,6 @@ AnyMode = Mode | Literal["min", "max"]
 AnyPart = Part | Literal["training", "validation", "evaluation"]
 AnySplit = Split | Literal["train", "test"]
 AnyLevel = LogLevel | Literal["debug", "info", "warning", "error", "critical"]
-AnyFormat = ModelFormat | Literal["keras", "onnx"]
 AnyEndState = EndState | Literal["succeeded", "failed", "cancelled"]
 AnyDeliveryState = DeliveryState | Literal["pending", "delivered", "dead"]
 AnyAction = BatchAction | Literal["cancel", "retry", "delete"]

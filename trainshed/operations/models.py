@@ -9,7 +9,7 @@ from trainshed.images import ImageLike
 from trainshed.items import AsyncItems
 from trainshed.notebook.answers import Predictions
 from trainshed.operations.base import LAST, PAGE_SIZE, ModelLike, Operations, to_json, valid, without_none
-from trainshed.operations.fields import AnyFormat, ModelChanges
+from trainshed.operations.fields import ModelChanges
 
 
 class Models(Operations):
@@ -37,10 +37,16 @@ class Models(Operations):
         await self._connection.call("DELETE", await self._model_path(model))
 
     async def download(
-        self, model: ModelLike = LAST, file_format: AnyFormat = schemas.ModelFormat.KERAS
+        self, model: ModelLike = LAST, file_format: str | None = None, *, name: str | None = None
     ) -> bytes:
-        """Return a model's file."""
-        return await self._bytes(f"{await self._model_path(model)}/download", format=file_format)
+        """Return a file of a model, by default its `.keras` file.
+
+        Args:
+            file_format: `onnx` is short for the name `model.onnx`, and so on.
+            name: of the file, as the model's `artifacts` list it.
+        """
+        query = without_none(format=file_format, name=name)
+        return await self._bytes(f"{await self._model_path(model)}/download", **query)
 
     async def tfjs_files(self, model: ModelLike = LAST) -> dict[str, bytes]:
         """Return a model for TensorFlow.js: its two files by name, to be written into one folder.

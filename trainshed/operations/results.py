@@ -82,8 +82,16 @@ class Results(Operations):
         return await self._bytes(f"/v1/jobs/{await self._job_id(job)}/weights/{epoch}")
 
     async def evaluation(self, job: JobLike = LAST) -> JobEvaluation:
-        """Return the evaluation of a succeeded job."""
+        """Return the evaluation of a succeeded job, which may have none: then this is a 404."""
         return await self._get(JobEvaluation, f"/v1/jobs/{await self._job_id(job)}/evaluation")
+
+    async def artifacts(self, job: JobLike = LAST) -> tuple[schemas.Artifact, ...]:
+        """Return what is known of the files that a job has made, those of its model among them."""
+        return (await self._get(schemas.Artifacts, f"/v1/jobs/{await self._job_id(job)}/artifacts")).data
+
+    async def artifact(self, job: JobLike, name: str) -> bytes:
+        """Return a file that a job has made."""
+        return await self._bytes(f"/v1/jobs/{await self._job_id(job)}/artifacts/{quote(name, safe='')}")
 
     def misclassified(
         self, job: JobLike = LAST, *, label: int | None = None, predicted: int | None = None
@@ -106,10 +114,10 @@ class Results(Operations):
         return AsyncItems(self._job_items(schema, job, path, correct=correct, **query))
 
     async def predictions_file(self, job: JobLike = LAST) -> bytes:
-        """Return all predictions of a job's evaluation: n images, by index, in 45 n bytes, little-endian.
+        """Return all predictions of a job's evaluation: n images, by index, as bytes, little-endian.
 
-        First the probabilities, (n, 10) as float32; then the images' indices, (n,) as uint32; then their
-        labels, (n,) as uint8.
+        First the probabilities, (n, classes) as float32; then the images' indices, (n,) as uint32; then
+        their labels, (n,) as uint8, or as uint16 of more than 256 classes.
         """
         path = f"/v1/jobs/{await self._job_id(job)}/evaluation/predictions"
         return await self._bytes(path, format="binary")

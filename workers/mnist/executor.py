@@ -10,14 +10,15 @@ import tensorflow as tf
 
 from shared.datasets import splits
 from shared.datasets.catalog import Dataset, DatasetInfo, load
-from shared.errors import AttemptError, DatasetNotFound, DataUnavailable
+from shared.errors import AttemptError, DatasetNotFound, DataUnavailable, ModelNotFound
+from shared.formats.classification import classification
+from shared.formats.results import KERAS_FILE, MODEL, ONNX_FILE, NewArtifact, NewResult, Produced
 from shared.formats.weights import CLASSES, PIXELS, Weights, to_bytes
 from shared.lifecycle import Phase
-from shared.schemas import EvaluateSpec, EvaluationResult, ModelKind, TrainSpec
+from shared.schemas import EvaluateSpec, ModelKind, TrainSpec
 from shared.settings import Settings
-from workers.executor import Checkpoint, Monitor, SilentMonitor, StoredModel, TrainedModel
+from workers.executor import Checkpoint, Monitor, SilentMonitor, StoredModel
 from workers.mnist import backend, export
-from workers.mnist.evaluation import evaluate
 from workers.mnist.graphs import Images, Shape
 from workers.mnist.model import summary
 from workers.mnist.onnx_file import to_onnx
@@ -58,7 +59,7 @@ class MnistExecutor:
         self._map_mnist()
         self._run(_CODELAB, _black_images(_CODELAB), None, SilentMonitor())
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         """Train, evaluate and export a model."""
         monitor.phase(Phase.LOADING_DATA)
         dataset = self._dataset(spec.dataset, monitor)
@@ -66,7 +67,7 @@ class MnistExecutor:
         with backend.translate_out_of_memory():
             return self._run(spec, dataset, start, monitor)
 
-    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> EvaluationResult:
+    def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Produced:
         """Evaluate a stored model."""
         monitor.phase(Phase.LOADING_DATA)
         dataset = self._dataset(model.spec.dataset, monitor)
@@ -76,13 +77,14 @@ class MnistExecutor:
         )
         with backend.translate_out_of_memory():
             monitor.phase(Phase.BUILDING_MODEL)
-            weights = export.from_keras(model.spec.model, model.keras)
+            if KERAS_FILE not in model.files:
+                raise ModelNotFound(f"the model has no file {KERAS_FILE}: other code has trained it")
+            weights = export.from_keras(model.spec.model, model.files[KERAS_FILE])
             monitor.phase(Phase.EVALUATING)
-            return self._evaluate(model.spec.model, weights, dataset, rows, spec.threshold, monitor)
+            result = self._evaluate(model.spec.model, weights, dataset, rows, spec.threshold, monitor)
+            return Produced(result=result)
 
-    def _run(
-        self, spec: TrainSpec, dataset: Dataset, start: Checkpoint | None, monitor: Monitor
-    ) -> TrainedModel:
+    def _run(self, spec: TrainSpec, dataset: Dataset, start: Checkpoint | None, monitor: Monitor) -> Produced:
         images = select_images(spec, dataset)
         rows = splits.evaluation_rows(
             spec.seed, spec.evaluation_size, dataset.info.test_rows, spec.validation_size
@@ -92,14 +94,17 @@ class MnistExecutor:
         monitor.phase(Phase.TRAINING)
         weights = train(spec, images, program, start, monitor)
         monitor.phase(Phase.EVALUATING)
-        evaluation = self._evaluate(spec.model, weights, dataset, rows, spec.threshold, monitor)
+        result = self._evaluate(spec.model, weights, dataset, rows, spec.threshold, monitor)
         monitor.phase(Phase.SAVING)
-        return TrainedModel(
+        return Produced(
+            artifacts=(
+                NewArtifact(KERAS_FILE, export.to_keras(spec.model, weights), MODEL),
+                NewArtifact(ONNX_FILE, to_onnx(spec.model, weights), MODEL),
+            ),
+            result=result,
+            kind=spec.model,
             layers=summary(spec.model),
             weights_sha256=sha256(to_bytes(weights)).hexdigest(),
-            keras=export.to_keras(spec.model, weights),
-            onnx=to_onnx(spec.model, weights),
-            evaluation=evaluation,
         )
 
     def _evaluate(
@@ -110,11 +115,19 @@ class MnistExecutor:
         rows: splits.Rows,
         threshold: float | None,
         monitor: Monitor,
-    ) -> EvaluationResult:
+    ) -> NewResult:
         labels = dataset.test_labels[rows]
         program = self._programs.prediction(kind)
         probabilities, losses = program.run(weights, dataset.test_images[rows], labels, monitor.check)
-        return evaluate(probabilities, losses, labels, rows, threshold, dataset.info.class_names)
+        return classification(
+            probabilities,
+            labels,
+            indices=rows,
+            names=dataset.info.class_names,
+            threshold=threshold,
+            dataset=dataset.info.name,
+            values={"loss": float(losses.mean(dtype=np.float64))},
+        )
 
     def _dataset(self, name: str, monitor: Monitor) -> Dataset:
         if name not in self._datasets:

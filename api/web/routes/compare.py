@@ -72,8 +72,8 @@ def _last(jobs: Sequence[Job]) -> list[str]:
 
 def _classes(evaluations: tuple[JobEvaluation | None, ...]) -> dict[str, list[float | None]]:
     """Return the accuracy of each job by the name of the class; None where there is none."""
-    names = dict.fromkeys(result.name for item in evaluations if item for result in item.per_class)
+    names = dict.fromkeys(result.title for item in evaluations if item for result in item.per_class)
     of_jobs = [
-        {result.name: result.accuracy for result in item.per_class} if item else {} for item in evaluations
+        {result.title: result.accuracy for result in item.per_class} if item else {} for item in evaluations
     ]
     return {name: [job.get(name) for job in of_jobs] for name in names}

@@ -18,7 +18,7 @@ from api.services import Services
 from api.web.forms import FormDep, errors, see_other
 from api.web.pages import list_address, render
 from shared.errors import JobNotFound
-from shared.schemas import Job, ModelDetail, ModelFormat, ModelPatch, ModelReference
+from shared.schemas import Job, ModelDetail, ModelPatch, ModelReference
 from shared.store import activity, job_queries, models, rights
 from shared.store.rights import Actor
 
@@ -38,7 +38,6 @@ class _Facts:
 
     model: ModelDetail
     lineage: tuple[Job, ...]
-    sizes: Mapping[ModelFormat, int]
     now: datetime
     may_change: bool
 
@@ -121,9 +120,8 @@ def _show(
 
 def _read(session: Session, reference: ModelReference, actor: Actor) -> _Facts:
     model = models.detail(session, reference)
-    sizes = models.file_sizes(session, model.id)
     may_change = bool(rights.changeable(session, actor, [model.api_key_id]))
-    return _Facts(model, tuple(_lineage(session, model)), sizes, activity.read_now(session), may_change)
+    return _Facts(model, tuple(_lineage(session, model)), activity.read_now(session), may_change)
 
 
 def _lineage(session: Session, model: ModelDetail) -> list[Job]:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from api.deps import ModelId, ServicesDep
 from api.http.auth import READ
@@ -44,14 +45,14 @@ def _show(
         lambda session: (
             models.named(session),
             models.best(session),
-            [model for _, model in models.page(session, limit=_NEWEST)],
-            [models.detail(session, each) if each else None for each in (reference, compared)],
+            [model for _, model in models.page(session, runnable=True, limit=_NEWEST)],
+            [_chosen(session, each) for each in (reference, compared)],
         )
     )
-    offered: dict[object, ModelSummary] = {model.id: model for model in (*with_alias, *newest)}
-    offered |= {model.id: model for model in (best, *chosen) if model and model.id not in offered}
     first, second = chosen
-    champion = next((model for model in with_alias if model.alias == _CHAMPION), best)
+    known = [model for model in (*with_alias, *newest, best, first, second) if model and model.kind]
+    offered: dict[object, ModelSummary] = {model.id: model for model in known}
+    champion = next((model for model in known if model.alias == _CHAMPION), best)
     return render(
         request,
         "try.html",
@@ -59,3 +60,10 @@ def _show(
         chosen=first.id if first else champion and champion.id,
         compared=second.id if second else None,
     )
+
+
+def _chosen(session: Session, reference: ModelReference | None) -> ModelSummary | None:
+    """Return the model that the address names, if it names one; raises as `models.runnable` does."""
+    if reference is None:
+        return None
+    return models.detail(session, models.runnable(session, reference)[0].id)

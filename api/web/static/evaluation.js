@@ -16,7 +16,7 @@ async function start(root) {
   const names = JSON.parse(root.dataset.names);
   const view = { names, dataset: root.dataset.dataset, threshold: Number(root.dataset.threshold), predictions: null };
   const cells = new Map([...root.querySelectorAll('[data-cell]')].map((cell) => [cell.dataset.cell, cell]));
-  moveByArrows(cells, names.length);
+  if (cells.size) moveByArrows(cells, names.length);
   if (root.dataset.live === undefined) return;
   try {
     view.predictions = await load(root.dataset.job, names.length);

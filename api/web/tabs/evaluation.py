@@ -1,4 +1,4 @@
-"""The tab `evaluation` of a job's page: results, confusion matrix, and images with what was predicted."""
+"""The tab `evaluation` of a job's page: values, and of a classification its matrix and predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from api.services import Services
 from api.web.tabs import pictures
-from shared.errors import NotReady, PredictionsNotStored
+from shared.errors import EvaluationNotFound, NotReady
+from shared.formats.classification import Classified
 from shared.schemas import JobDetail, JobEvaluation
 from shared.schemas.sprite_sources import DIGIT_NAMES
 from shared.store import evaluations
@@ -22,7 +22,12 @@ MAX_SHADE = 9
 NO_DIGIT = "none"
 """In place of a predicted class: the probability is below the threshold."""
 
+MAX_SHOWN_CLASSES = 50
+"""A page shows no confusion matrix of more classes: it would have too many cells to read."""
+
 _SHOWN = 100  # predictions, as in the codelab's demonstration
+_OWN_FACTS = ("accuracy", "loss")
+_NO_DATASET = "the evaluation names no dataset that they are of."
 
 
 @dataclass(frozen=True)
@@ -73,23 +78,25 @@ def read(services: Services, job: JobDetail, query: Mapping[str, str]) -> dict[s
         query: of the page's address: `label` and `predicted` choose a cell of the matrix.
     """
     try:
-        evaluation = services.database.read(partial(evaluations.get, job_id=job.id))
-    except NotReady:
+        evaluation = services.database.read(partial(evaluations.get, job_id=job.id, misclassified=False))
+    except (EvaluationNotFound, NotReady):
         return {"evaluation": None}
-    names = tuple(result.name for result in evaluation.per_class)
+    counts = [result.count for result in evaluation.per_class]
+    names = tuple(result.title for result in evaluation.per_class)
+    is_shown = evaluation.confusion_matrix is not None and len(names) <= MAX_SHOWN_CLASSES
     chosen = _chosen(query, len(names))
-    shots = services.database.read(partial(_stored, evaluation=evaluation, chosen=chosen))
-    shown = _misclassified(evaluation, chosen) if shots is None else shots
+    shots = _shots(services, evaluation, chosen) if evaluation.has_predictions else []
+    dataset = evaluation.dataset or ""
     return {
         "evaluation": evaluation,
-        "has_predictions": shots is not None,
+        "others": {name: evaluation.values[name] for name in evaluation.values if name not in _OWN_FACTS},
         "names": [str(label) for label in range(len(names))] if names == DIGIT_NAMES else list(names),
-        "matrix": matrix(evaluation.confusion_matrix, [result.count for result in evaluation.per_class]),
+        "matrix": matrix(evaluation.confusion_matrix or (), counts) if is_shown else (),
         "wrong": sum(result.count - result.correct - result.rejected for result in evaluation.per_class),
         "chosen": chosen,
-        "shots": shown,
-        "strip": pictures.strip(evaluation.dataset, [shot.index for shot in shown]),
-        "missing": pictures.missing(evaluation.dataset, services.settings),
+        "shots": shots,
+        "strip": pictures.strip(dataset, [shot.index for shot in shots]),
+        "missing": pictures.missing(dataset, services.settings) if dataset else _NO_DATASET,
     }
 
 
@@ -132,28 +139,16 @@ def _chosen(query: Mapping[str, str], classes: int) -> Chosen | None:
     return Chosen(int(label), None if predicted == NO_DIGIT else int(predicted))
 
 
-def _stored(session: Session, *, evaluation: JobEvaluation, chosen: Chosen | None) -> list[Shot] | None:
-    """Return the first images, by default of all cells; None if the predictions were not stored."""
-    try:
-        images = evaluations.predictions(session, evaluation.job_id)
-    except PredictionsNotStored:
-        return None
-    best, predicted = images.probabilities.max(axis=1).astype(np.float64), images.predicted
-    rejected = np.zeros(len(best), bool) if evaluation.threshold is None else best < evaluation.threshold
-    verdicts = np.where(rejected, "rejected", np.where(predicted == images.labels, "correct", "wrong"))
-    shown = np.ones(len(best), bool)
+def _shots(services: Services, evaluation: JobEvaluation, chosen: Chosen | None) -> list[Shot]:
+    """Return the first images, by default of all cells."""
+    images = services.database.read(partial(evaluations.predictions, job_id=evaluation.job_id))
+    decided = Classified(images, evaluation.threshold)
+    verdicts = np.where(decided.is_rejected, "rejected", np.where(decided.is_correct, "correct", "wrong"))
+    shown = np.ones(len(images.labels), bool)
     if chosen is not None:
-        is_predicted = rejected if chosen.predicted is None else ~rejected & (predicted == chosen.predicted)
-        shown = is_predicted & (images.labels == chosen.label)
+        is_predicted = ~decided.is_rejected & (decided.predicted == chosen.predicted)
+        shown = decided.is_rejected if chosen.predicted is None else is_predicted
+        shown = shown & (images.labels == chosen.label)
     rows = np.flatnonzero(shown)[:_SHOWN]
-    columns = (images.indices, images.labels, predicted, best, verdicts)
+    columns = (images.indices, images.labels, decided.predicted, decided.probability, verdicts)
     return [Shot(*values) for values in zip(*(column[rows].tolist() for column in columns), strict=True)]
-
-
-def _misclassified(evaluation: JobEvaluation, chosen: Chosen | None) -> list[Shot]:
-    wrong = [
-        Shot(image.index, image.label, image.predicted, image.probability, "wrong")
-        for image in evaluation.misclassified
-        if chosen is None or chosen == Chosen(image.label, image.predicted)
-    ]
-    return wrong[:_SHOWN]

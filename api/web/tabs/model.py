@@ -6,6 +6,7 @@ from typing import Any
 from api.prediction.layer_table import layer_table
 from api.services import Services
 from shared.errors import ModelNotFound
+from shared.lifecycle import JobState
 from shared.schemas import JobDetail, TrainSpec
 from shared.store import models
 
@@ -22,4 +23,7 @@ def read(services: Services, job: JobDetail, _query: Mapping[str, str]) -> dict[
         model = None
     if model is not None:
         return {"model": model, "layers": model.layers}
-    return {"model": None, "layers": layer_table(job.spec.model) if isinstance(job.spec, TrainSpec) else ()}
+    has_trained_none = job.state is JobState.SUCCEEDED and job.model_id is None
+    if isinstance(job.spec, TrainSpec) and not has_trained_none:
+        return {"model": None, "layers": layer_table(job.spec.model)}
+    return {"model": None, "layers": ()}

@@ -8,7 +8,7 @@ import pytest
 
 from api.app import create_app
 from shared.db.engine import Database
-from shared.schemas import ModelFormat
+from shared.formats.results import KERAS_FILE, ONNX_FILE
 from shared.settings import Settings
 from tests.support import factories, queue_driver
 from tests.support.onnx_models import make_counting_onnx
@@ -40,7 +40,7 @@ def server(url: str) -> Iterator[Client]:
 def model_id(database: Database) -> UUID:
     """A model that predicts 3, with a probability that grows with the amount of ink."""
     model = factories.make_model(
-        files={ModelFormat.KERAS: b"a .keras file", ModelFormat.ONNX: make_counting_onnx()},
+        files={KERAS_FILE: b"a .keras file", ONNX_FILE: make_counting_onnx()},
         spec=factories.make_spec(dataset="digits"),
     )
     attempt = queue_driver.running(database)

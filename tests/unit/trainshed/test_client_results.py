@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from shared.db.engine import Database
+from shared.formats.results import NewArtifact, Produced
 from shared.schemas import (
     GridSweepCreate,
-    ModelFormat,
     NoDigitReason,
     Part,
     RandomSweepCreate,
@@ -60,7 +60,7 @@ def test_predictions_are_filtered_and_their_images_shown(server: Client, databas
     all_of_class = list(server.predictions(attempt.job_id, label=9))
 
     assert (wrong.index, wrong.label, wrong.predicted) == (7, 9, 4)
-    assert server.predictions_file(attempt.job_id) == model.evaluation.predictions
+    assert server.predictions_file(attempt.job_id) == model.evaluation.body
     assert len(all_of_class) == 5
     strip = Image.open(BytesIO(server.images("digits", [image.index for image in all_of_class])))
     assert strip.size == (28, 5 * 28)
@@ -108,7 +108,7 @@ def test_a_model_is_given_an_alias_read_by_it_and_deleted(server: Client, model_
     named = server.change_model(model_id, alias="champion", description="best")
     assert (named.alias, named.description) == ("champion", "best")
     assert server.model("champion").id == model_id
-    assert server.download("champion", ModelFormat.KERAS) == b"a .keras file"
+    assert server.download("champion", "keras") == b"a .keras file"
 
     server.change_model("champion", alias=None)
     server.delete_model(model_id)
@@ -168,7 +168,7 @@ def test_misclassified_images_are_read(server: Client, model_id: UUID) -> None:
 
     [image] = server.misclassified(job_id, label=9, predicted=4)
 
-    assert (image.index, image.image[:22]) == (7, "data:image/png;base64,")
+    assert (image.index, (image.image or "")[:22]) == (7, "data:image/png;base64,")
     assert list(server.misclassified(job_id, label=1)) == []
 
 
@@ -206,3 +206,30 @@ def test_waiting_for_a_sweep_ends_at_its_timeout(server: Client) -> None:
 
     with pytest.raises(TimeoutError, match=r"sweep .* is not finished after 0 s"):
         server.wait_sweep("last", timeout_s=0)
+
+
+def test_results_without_classes_are_shown_in_a_notebook(server: Client, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    files = (NewArtifact("report.txt", b"it converged"),)
+    queue_driver.report(database, attempt, Produced(files, factories.make_regression()))
+
+    evaluation = server.evaluation(attempt.job_id)
+
+    assert "r2 <b>-0.2500</b>, 40 examples" in evaluation._repr_html_()
+    assert evaluation.to_frame().to_dict() == {"value": {"mae": 1.5, "r2": -0.25}}
+    assert [file.name for file in server.artifacts(attempt.job_id)] == ["report.txt"]
+    assert server.artifact(attempt.job_id, "report.txt") == b"it converged"
+
+
+def test_a_job_without_an_evaluation_is_compared(server: Client, model_id: UUID, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    queue_driver.report(database, attempt, Produced(result=factories.make_regression()))
+    other = queue_driver.running(database)
+    queue_driver.report(database, other, Produced())
+    with pytest.raises(TrainshedApiError, match="has succeeded without an evaluation"):
+        server.evaluation(other.job_id)
+
+    rows = server.compare(attempt.job_id, model_id, other.job_id).to_frame()
+
+    assert rows["evaluation_r2"].isna().tolist() == [False, True, True]
+    assert rows["evaluation_accuracy"].tolist()[1] == 0.98

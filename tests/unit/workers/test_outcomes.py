@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.errors import DataCorrupt, NonFiniteLoss
+from shared.formats.results import Produced
 from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import LayerSummary, TrainSpec
 from shared.settings import Settings
@@ -25,7 +26,7 @@ from tests.support.injected_errors import OUTAGES, injected
 from tests.support.queue_driver import AttemptId, release, submit
 from tests.support.stub_executor import InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
-from workers.executor import Checkpoint, Monitor, TrainedModel
+from workers.executor import Checkpoint, Monitor
 from workers.runner import claim_next, run_attempt
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ def test_outage_during_training_releases_the_job_and_counts_no_crash(
     make_process: MakeProcess, outage: Outage
 ) -> None:
     class FailingWrites(StubExecutor):
-        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
             outage.failing_writes = 3
             return super().train(spec, start, monitor)
 
@@ -115,7 +116,7 @@ def test_a_claim_that_is_refused_does_not_keep_the_job_before_it_from_its_report
     make_process: MakeProcess,
 ) -> None:
     class Spoiling(StubExecutor):
-        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
             vars(process.info)["environment"] = None
             return super().train(spec, start, monitor)
 
@@ -202,7 +203,7 @@ class Unstorable(StubExecutor):
     def __post_init__(self) -> None:
         super().__init__(self.settings)
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         return replace(super().train(spec, start, monitor), **self.fields)
 
 
@@ -216,7 +217,7 @@ class Raising(StubExecutor):
     def __post_init__(self) -> None:
         super().__init__(self.settings)
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         monitor.phase(Phase.TRAINING)
         raise self.error
 
@@ -235,8 +236,8 @@ def test_result_that_cannot_be_stored_fails_the_job_at_once(make_process: MakePr
 def test_result_that_the_database_refuses_fails_the_job_with_the_reason(make_process: MakeProcess) -> None:
     process = make_process()
     job_id = submit(process.database)
-    evaluation = make_evaluation().model_copy(update={"loss": None})
-    run_next(replace(process, executor=Unstorable(process.settings, {"evaluation": evaluation})))
+    result = replace(make_evaluation(), type=None)  # type: ignore[arg-type]
+    run_next(replace(process, executor=Unstorable(process.settings, {"result": result})))
     failed = stored.job(process.database, job_id)
     assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
     assert failed.error_message is not None
@@ -248,7 +249,7 @@ def test_failure_is_reported_without_the_progress_that_the_database_refuses(
     make_process: MakeProcess,
 ) -> None:
     class Diverging(Raising):
-        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
             refused = replace(make_epoch(0), seconds=None)  # type: ignore[arg-type]
             monitor.epoch(refused, lambda: b"state")
             return super().train(spec, start, monitor)

@@ -63,7 +63,7 @@ def broken_state() -> bytes:
 
 
 def succeed(session: Session, progress: Progress, attempt: AttemptId) -> None:
-    attempts.succeed_training(session, attempt, make_model(), progress)
+    attempts.succeed(session, attempt, make_model().produced, progress)
 
 
 def write(pending: PendingProgress, database: Database) -> bool:

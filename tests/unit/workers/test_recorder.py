@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from shared.formats.epochs import EpochMetrics
+from shared.formats.results import Produced
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, Priority, TrainSpec
 from tests.support import queue_driver, registry, stored
@@ -17,7 +18,7 @@ from tests.support.factories import make_spec
 from tests.support.stub_executor import StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers import runner
-from workers.executor import Checkpoint, Monitor, TrainedModel
+from workers.executor import Checkpoint, Monitor
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
 from workers.runner import claim_next, run_attempt
@@ -31,7 +32,7 @@ class _UrgentDuring(StubExecutor):
         self._process, self._epoch = process, epoch
         self.urgent_id: UUID | None = None
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         return super().train(spec, start, _Submitting(monitor, self._submit))
 
     def _submit(self, epoch: int) -> None:
@@ -117,7 +118,7 @@ def test_a_job_whose_last_epoch_is_done_does_not_yield(make_process: MakeProcess
 class _NotFinite(StubExecutor):
     """Reports metrics of its own names beside its usual ones, of which some are not finite numbers."""
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         return super().train(spec, start, _Adding(monitor))
 
 

@@ -6,20 +6,23 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 
 from shared.db.clock import database_now
-from shared.errors import DataCorrupt, NonFiniteLoss
+from shared.errors import DataCorrupt, EvaluationNotFound, NonFiniteLoss
+from shared.formats.classification import classification
 from shared.formats.epochs import count_steps
+from shared.formats.results import KERAS_FILE, MODEL, NewArtifact, Produced
 from shared.lifecycle import AttemptOutcome, JobState
-from shared.schemas import JobDetail, ModelFormat, TrainSpec
+from shared.schemas import EvaluateSpec, JobDetail, TrainSpec
 from tests.support import stored
-from tests.support.factories import make_evaluate_spec, make_spec
+from tests.support.factories import make_evaluate_spec, make_regression, make_spec
 from tests.support.queue_driver import AttemptId, cancel, release, submit
 from tests.support.stored import set_columns
 from tests.support.stub_executor import DATA_SHA256, Behaviour, InterferingExecutor, StubExecutor
 from tests.unit.workers.conftest import MakeProcess, run_next
-from workers.executor import Checkpoint, Monitor, TrainedModel
+from workers.executor import Checkpoint, Monitor, StoredModel
 from workers.pool_process import PoolProcess
 from workers.runner import claim_next, run_attempt
 
@@ -58,6 +61,52 @@ def test_evaluation_job_evaluates_the_stored_model(make_process: MakeProcess) ->
     assert job(process, evaluated).state == JobState.SUCCEEDED
     evaluation = stored.evaluation(process.database, evaluated)
     assert (evaluation.size, evaluation.threshold, evaluation.model_id) == (20, 0.5, model_id)
+
+
+@pytest.mark.parametrize(
+    "produced",
+    [
+        Produced(),
+        Produced(result=make_regression()),
+        Produced(artifacts=(NewArtifact("model.pkl", b"a model", MODEL),), result=make_regression()),
+        Produced(result=classification(np.eye(3), [0, 1, 1])),
+    ],
+)
+def test_a_training_job_may_end_with_any_results(make_process: MakeProcess, produced: Produced) -> None:
+    class Regression(StubExecutor):
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
+            return produced
+
+    process = make_process()
+    job_id = submit(process.database)
+    run_next(replace(process, executor=Regression(process.settings)))
+    ended = job(process, job_id)
+    assert (ended.state, ended.model_id) == (JobState.SUCCEEDED, job_id if produced.has_model else None)
+    if produced.result is None:
+        with pytest.raises(EvaluationNotFound):
+            stored.evaluation(process.database, job_id)
+    else:
+        assert stored.evaluation(process.database, job_id).values == produced.result.values
+
+
+def test_a_model_is_evaluated_by_its_files(make_process: MakeProcess) -> None:
+    class OfOtherCode(StubExecutor):
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
+            return Produced(artifacts=(NewArtifact("a.pt", b"a", MODEL), NewArtifact("log.txt", b"b")))
+
+        def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Produced:
+            return Produced(
+                result=make_regression(values={"files": len(model.files), "a": model.files["a.pt"][0]})
+            )
+
+    process = replace(make_process(), executor=OfOtherCode(make_process().settings))
+    trained = submit(process.database)
+    run_next(process)
+    evaluated = submit(process.database, kind="evaluate", spec=make_evaluate_spec(trained), model_id=trained)
+    run_next(process)
+    assert stored.evaluation(process.database, evaluated).values == {"files": 1.0, "a": float(ord("a"))}
+    [of_model] = stored.model(process.database, trained).evaluations
+    assert (of_model.job_id, of_model.type, of_model.accuracy) == (evaluated, "values", None)
 
 
 def test_evaluation_of_an_unknown_model_fails_without_a_retry(make_process: MakeProcess) -> None:
@@ -227,7 +276,7 @@ def test_job_that_is_cancelled_while_it_runs_ends_cancelled(make_process: MakePr
     canceller = make_process()
 
     class Cancelling(StubExecutor):
-        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
             cancel(canceller.database, job_id)
             return super().train(spec, start, monitor)
 
@@ -280,7 +329,7 @@ class StopsAfterTwoEpochs(StubExecutor):
         super().__init__(process.settings)
         self._process = process
 
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> TrainedModel:
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         return super().train(spec, start, _StopAfter(monitor, self._process))
 
 
@@ -307,7 +356,7 @@ def weights(process: PoolProcess, job_id: UUID) -> dict[int, bytes]:
 def keras_file(process: PoolProcess, job_id: UUID) -> bytes:
     model_id = job(process, job_id).model_id
     assert model_id is not None
-    return stored.model_file(process.database, model_id, ModelFormat.KERAS)
+    return stored.model_file(process.database, model_id, KERAS_FILE)
 
 
 def test_an_evaluation_after_its_training_evaluates_the_model_that_is_trained(

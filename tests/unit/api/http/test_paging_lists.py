@@ -30,12 +30,8 @@ def job_id(database: Database) -> str:
     """A job that has succeeded, with two misclassified images of a dataset that needs no network."""
     registry.webhook(database)
     attempt = queue_driver.running(database)
-    images = tuple(
-        factories.make_evaluation().misclassified[0].model_copy(update={"index": index}) for index in (1, 2)
-    )
-    model = factories.make_model(
-        spec=factories.make_spec(dataset="digits"), evaluation=factories.make_evaluation(misclassified=images)
-    )
+    evaluation = factories.make_evaluation(wrong={1: (1, 4), 2: (2, 4)}, dataset="digits")
+    model = factories.make_model(spec=factories.make_spec(dataset="digits"), evaluation=evaluation)
     queue_driver.succeed(database, attempt, model)
     return str(attempt.job_id)
 

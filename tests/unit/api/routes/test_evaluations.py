@@ -13,8 +13,9 @@ from uuid_utils.compat import uuid7
 
 from shared.datasets import catalog
 from shared.db.engine import Database
+from shared.formats.classification import classification
 from shared.formats.predictions import PredictedImages
-from shared.schemas import Misclassified
+from shared.formats.results import Produced
 from shared.settings import Settings
 from tests.support import factories, queue_driver, stored
 
@@ -25,13 +26,9 @@ WRONG = [(3, 9, 4), (7, 9, 4), (12, 2, 7), (30, 9, 7), (41, 2, 7)]
 def job_id(database: Database) -> UUID:
     """A job that has succeeded on the digits that need no network."""
     attempt = queue_driver.running(database)
-    wrong = tuple(
-        Misclassified(index=index, label=label, predicted=predicted, probability=0.5)
-        for index, label, predicted in WRONG
-    )
-    model = factories.make_model(
-        spec=factories.make_spec(dataset="digits"), evaluation=factories.make_evaluation(misclassified=wrong)
-    )
+    wrong = {index: (label, predicted) for index, label, predicted in WRONG}
+    evaluation = factories.make_evaluation(wrong=wrong, dataset="digits")
+    model = factories.make_model(spec=factories.make_spec(dataset="digits"), evaluation=evaluation)
     queue_driver.succeed(database, attempt, model)
     return attempt.job_id
 
@@ -42,11 +39,49 @@ def test_an_evaluation_is_complete(client: httpx.Client, database: Database) -> 
     evaluation = client.get(f"/v1/jobs/{job_id}/evaluation").json()
 
     assert evaluation == {
-        **model.evaluation.model_dump(mode="json"),
+        **factories.as_shown(model.evaluation).model_dump(mode="json"),
         "job_id": str(job_id),
         "model_id": str(model.id),
         "dataset": "mnist",
     }
+
+
+def test_a_job_that_has_evaluated_nothing_has_no_evaluation(client: httpx.Client, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    queue_driver.report(database, attempt, Produced())
+
+    for path in ("evaluation", "evaluation/predictions", "misclassified"):
+        answer = client.get(f"/v1/jobs/{attempt.job_id}/{path}")
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/evaluation-not-found")
+
+
+def test_results_without_classes_are_values(client: httpx.Client, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    queue_driver.report(database, attempt, Produced(result=factories.make_regression()))
+
+    evaluation = client.get(f"/v1/jobs/{attempt.job_id}/evaluation").json()
+
+    assert (evaluation["type"], evaluation["values"]) == ("values", {"mae": 1.5, "r2": -0.25})
+    assert (evaluation["model_id"], evaluation["dataset"], evaluation["size"]) == (None, "houses", 40)
+    assert (evaluation["accuracy"], evaluation["per_class"], evaluation["confusion_matrix"]) == (
+        None,
+        [],
+        None,
+    )
+    answer = client.get(f"/v1/jobs/{attempt.job_id}/misclassified")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/predictions-not-stored")
+
+
+def test_mistakes_in_a_dataset_that_the_server_does_not_know_have_no_image(
+    client: httpx.Client, database: Database
+) -> None:
+    attempt = queue_driver.running(database)
+    result = classification([[0.9, 0.1]], [1], dataset="houses")
+    queue_driver.report(database, attempt, Produced(result=result))
+
+    [image] = client.get(f"/v1/jobs/{attempt.job_id}/misclassified").json()["data"]
+
+    assert (image["index"], image["label"], image["predicted"], image["image"]) == (0, 1, 0, None)
 
 
 def test_evaluation_of_an_unfinished_job_is_a_conflict(client: httpx.Client, database: Database) -> None:
@@ -98,8 +133,7 @@ def test_misclassified_images_are_listed_page_by_page(client: httpx.Client, job_
 def test_misclassified_images_of_a_dataset_that_is_not_in_the_cache_are_unavailable(
     client: httpx.Client, database: Database
 ) -> None:
-    job_id, model = queue_driver.succeeded(database)
-    assert model.evaluation.misclassified
+    job_id, _ = queue_driver.succeeded(database)
 
     answer = client.get(f"/v1/jobs/{job_id}/misclassified")
 
@@ -125,8 +159,8 @@ def test_predictions_are_listed_page_by_page(client: httpx.Client, job_id: UUID)
     first = client.get(path, params={"label": 9, "limit": 3}).json()
     second = client.get(path, params={"label": 9, "limit": 3, "cursor": first["next_cursor"]}).json()
 
-    assert [image["index"] for image in first["data"] + second["data"]] == [7, 19, 29, 39, 49]
-    assert (first["has_more"], second["has_more"], second["next_cursor"]) == (True, False, None)
+    assert [image["index"] for image in first["data"] + second["data"]] == [3, 7, 19, 29, 30, 39]
+    assert (first["has_more"], second["has_more"]) == (True, True)
     wrong = first["data"][0]
     assert (wrong["label"], wrong["predicted"], len(wrong["probabilities"])) == (9, 4, 10)
     assert wrong["probability"] == max(wrong["probabilities"])
@@ -134,7 +168,7 @@ def test_predictions_are_listed_page_by_page(client: httpx.Client, job_id: UUID)
 
 @pytest.mark.parametrize(
     ("params", "indices"),
-    [({"predicted": 4, "correct": "false"}, [7]), ({"correct": "true", "label": 4}, [4, 14, 24, 34, 44])],
+    [({"predicted": 4, "correct": "false"}, [3, 7]), ({"correct": "true", "label": 4}, [4, 14, 24, 34, 44])],
 )
 def test_predictions_are_filtered_in_both_formats(
     client: httpx.Client, job_id: UUID, params: dict[str, Any], indices: list[int]
@@ -155,7 +189,7 @@ def test_all_predictions_are_one_file(client: httpx.Client, database: Database) 
 
     answer = client.get(f"/v1/jobs/{job_id}/evaluation/predictions", params={"format": "binary"})
 
-    assert answer.content == model.evaluation.predictions
+    assert answer.content == model.evaluation.body
     assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
 
 

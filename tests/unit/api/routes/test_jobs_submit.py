@@ -123,8 +123,8 @@ def test_evaluation_job_takes_its_defaults_from_the_model(client: httpx.Client, 
     assert answer.json()["model_id"] == str(model.id)
     assert answer.json()["spec"] == {
         "model_id": str(model.id),
-        "evaluation_size": model.spec.evaluation_size,
-        "seed": model.spec.seed,
+        "evaluation_size": factories.make_spec().evaluation_size,
+        "seed": factories.make_spec().seed,
         "threshold": 0.5,
     }
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from shared.db.engine import Database
-from tests.support import queue_driver
+from tests.support import factories, queue_driver
 
 UNKNOWN = "0198f0a2-7d3e-7c55-9a5e-3f2b1c0d4e5f"
 
@@ -26,13 +26,19 @@ def test_model_has_its_layers_and_its_job(client: httpx.Client, database: Databa
 
 
 @pytest.mark.parametrize(
-    ("params", "format_"), [({}, "keras"), ({"format": "keras"}, "keras"), ({"format": "onnx"}, "onnx")]
+    ("params", "format_"),
+    [
+        ({}, "keras"),
+        ({"format": "keras"}, "keras"),
+        ({"format": "onnx"}, "onnx"),
+        ({"name": "model.onnx"}, "onnx"),
+    ],
 )
 def test_a_model_is_downloaded_as_a_file(
     client: httpx.Client, database: Database, params: dict[str, str], format_: str
 ) -> None:
     _, model = queue_driver.succeeded(database)
-    content = next(content for name, content in model.files.items() if name == format_)
+    content = model.files[f"model.{format_}"]
 
     answer = client.get(f"/v1/models/{model.id}/download", params=params)
 
@@ -66,13 +72,51 @@ def test_invalid_model_reference_is_a_problem(client: httpx.Client, reference: s
     assert client.get(f"/v1/models/{reference}").json()["errors"][0]["parameter"] == "model_id"
 
 
-def test_unknown_format_is_refused(client: httpx.Client, database: Database) -> None:
+@pytest.mark.parametrize("params", [{"format": "h5"}, {"name": "model.h5"}])
+def test_a_file_that_a_model_does_not_have_is_a_problem_that_lists_its_files(
+    client: httpx.Client, database: Database, params: dict[str, str]
+) -> None:
     _, model = queue_driver.succeeded(database)
 
-    answer = client.get(f"/v1/models/{model.id}/download", params={"format": "h5"})
+    answer = client.get(f"/v1/models/{model.id}/download", params=params)
 
-    assert answer.status_code == 422
-    assert "must be keras or onnx" in answer.json()["detail"]
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/artifact-not-found")
+    assert "no file model.h5: its files are model.keras, model.onnx" in answer.json()["detail"]
+
+
+def test_a_model_of_other_code_is_downloaded_and_not_run(client: httpx.Client, database: Database) -> None:
+    model = factories.make_model(files={"net.pt": b"a network"}, kind=None, layers=(), weights_sha256=None)
+    queue_driver.succeed(database, queue_driver.running(database), model)
+    path = f"/v1/models/{model.id}"
+
+    body = client.get(path).json()
+    file = client.get(f"{path}/download")
+    answers = [
+        client.get(f"{path}/tfjs/model.json"),
+        client.get(f"{path}/tfjs/weights.bin"),
+        client.post(f"{path}/predict", json={"images": [[[0.0] * 28] * 28]}),
+    ]
+
+    assert (body["kind"], body["parameters"], body["layers"], body["weights_sha256"]) == (
+        None,
+        None,
+        [],
+        None,
+    )
+    assert [(each["name"], each["role"], each["size"]) for each in body["artifacts"]] == [
+        ("net.pt", "model", 9)
+    ]
+    assert (file.content, file.headers["Content-Disposition"]) == (
+        b"a network",
+        'attachment; filename="net.pt"',
+    )
+    for answer in answers:
+        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/model-not-runnable")
+        assert "its files are net.pt" in answer.json()["detail"]
+    for page in (f"/models/{model.id}", "/models", f"/jobs/{model.id}?tab=model", "/try"):
+        html = client.get(page).text
+        assert f"/models/{model.id}/try" not in html
+        assert "tfjs" not in html
 
 
 def test_models_are_listed_page_by_page(client: httpx.Client, database: Database) -> None:
@@ -91,7 +135,7 @@ def test_model_has_its_specification_and_evaluations(client: httpx.Client, datab
 
     body = client.get(f"/v1/models/{model.id}").json()
 
-    assert body["spec"] == model.spec.model_dump(mode="json")
+    assert body["spec"] == factories.make_spec().model_dump(mode="json")
     assert [(evaluation["job_id"], evaluation["accuracy"]) for evaluation in body["evaluations"]] == [
         (str(job_id), model.evaluation.accuracy)
     ]

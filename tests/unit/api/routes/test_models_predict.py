@@ -10,7 +10,7 @@ from PIL import Image
 
 from api.http.middleware import MAX_IMAGES_BYTES
 from shared.db.engine import Database
-from shared.schemas import ModelFormat
+from shared.formats.results import KERAS_FILE, ONNX_FILE
 from tests.support import factories, queue_driver
 from tests.support.drawings import make_drawing
 from tests.support.onnx_models import make_counting_onnx
@@ -32,7 +32,7 @@ WHITE, BLACK = [[1.0] * 28] * 28, [[0] * 28] * 28
 def model_id(database: Database) -> UUID:
     """A model that says 3, and the surer the more ink there is."""
     model = factories.make_model(
-        files={ModelFormat.KERAS: b"", ModelFormat.ONNX: make_counting_onnx()},
+        files={KERAS_FILE: b"", ONNX_FILE: make_counting_onnx()},
         spec=factories.make_spec(threshold=0.5),
     )
     queue_driver.succeed(database, queue_driver.running(database), model)

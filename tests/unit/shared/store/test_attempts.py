@@ -1,8 +1,8 @@
 """Attempts without races or repeats: leases, recorded epochs, and the ends of attempts."""
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -10,22 +10,24 @@ from sqlalchemy import select
 from shared.db.engine import Database
 from shared.db.tables import Epoch
 from shared.errors import ModelNotFound, StaleAttempt
+from shared.formats.results import MODEL, ONNX_FILE, NewArtifact, Produced
 from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
-from shared.schemas import ModelFormat
-from shared.store import attempts, evaluations, job_edits, models, results
+from shared.store import artifacts, attempts, evaluations, job_edits, models, results
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support import stored
 from tests.support.factories import (
+    as_shown,
     make_epoch,
     make_evaluate_spec,
     make_evaluation,
     make_model,
     make_new_job,
     make_progress,
+    make_regression,
 )
 from tests.support.fakes import FrozenClock
-from tests.support.queue_driver import claim, record, record_progress, running, succeeded
+from tests.support.queue_driver import claim, record, record_progress, running, succeed_evaluation, succeeded
 from tests.support.stored import all_rows
 
 _FAILURE = AttemptFailure("internal", "it broke")
@@ -98,38 +100,79 @@ def test_success_of_a_training_job_stores_its_model_and_its_evaluation(
 ) -> None:
     attempt, model = running(database), make_model()
     record(database, attempt, 3)
-    database.write(lambda session: attempts.succeed_training(session, attempt, model, now=clock))
+    database.write(lambda session: attempts.succeed(session, attempt, model.produced, now=clock))
     job, row = stored.job(database, attempt.job_id), stored.attempt(database, attempt.job_id, 1)
-    assert (job.state, job.finished_at, job.model_id) == (JobState.SUCCEEDED, clock.moment, model.id)
-    evaluated = {"evaluation_accuracy": model.evaluation.accuracy, "evaluation_loss": model.evaluation.loss}
+    assert (job.state, job.finished_at, job.model_id) == (JobState.SUCCEEDED, clock.moment, job.id)
+    evaluated = {f"evaluation_{name}": value for name, value in model.evaluation.values.items()}
+    assert set(evaluated) == {"evaluation_accuracy", "evaluation_loss"}
     assert job.last_values == {**make_epoch(2).values, **evaluated} == stored.values(database, attempt.job_id)
     assert (job.lease_owner, job.lease_expires_at, job.phase) == (None, None, None)
     assert (row.outcome, row.finished_at) == (AttemptOutcome.SUCCEEDED, clock.moment)
     assert stored.events(database, attempt.job_id)[-1].data == {
-        "model_id": str(model.id),
+        "model_id": str(job.id),
         "accuracy": model.evaluation.accuracy,
     }
     evaluation = database.read(lambda session: evaluations.get(session, attempt.job_id))
-    assert evaluation.confusion_matrix == model.evaluation.confusion_matrix
-    assert database.read(lambda session: models.find(session, model.id)).job_id == attempt.job_id
+    assert evaluation.confusion_matrix == as_shown(model.evaluation).confusion_matrix
+    assert database.read(lambda session: models.find(session, job.id)).weights_sha256 == model.weights_sha256
 
 
 def test_a_model_that_cannot_be_stored_leaves_the_job_running(database: Database) -> None:
-    attempt, model = running(database), make_model()
-    files: Any = {**model.files, "tflite": b"no such format"}
+    attempt = running(database)
+    [row, *rows] = make_evaluation().per_class
+    impossible = replace(make_evaluation(), per_class=(row.model_copy(update={"correct": 6}), *rows))
+    produced = make_model(evaluation=impossible).produced
     before = database.read(all_rows)
-    with pytest.raises(Exception, match="ck_model_files_format"):
-        database.write(lambda session: attempts.succeed_training(session, attempt, make_model(files=files)))
+    with pytest.raises(Exception, match="ck_class_results_counts"):
+        database.write(lambda session: attempts.succeed(session, attempt, produced))
     assert database.read(all_rows) == before
     with pytest.raises(ModelNotFound):
-        database.read(lambda session: models.file(session, model.id, ModelFormat.ONNX))
+        database.read(lambda session: models.file(session, attempt.job_id, ONNX_FILE))
+
+
+_FILE = NewArtifact("notes.txt", b"it converged", media_type="text/plain")
+
+
+@pytest.mark.parametrize(
+    ("produced", "has_model"),
+    [
+        (Produced(), False),
+        (Produced(artifacts=(_FILE,)), False),
+        (Produced(result=make_regression()), False),
+        (Produced(artifacts=(NewArtifact("model.pt", b"a model", MODEL), _FILE)), True),
+    ],
+)
+def test_a_job_may_produce_anything_and_nothing(
+    database: Database, produced: Produced, has_model: bool
+) -> None:
+    attempt = running(database)
+    database.write(lambda session: attempts.succeed(session, attempt, produced))
+    job = stored.job(database, attempt.job_id)
+    assert (job.state, job.model_id) == (JobState.SUCCEEDED, job.id if has_model else None)
+    assert "evaluation_accuracy" not in job.last_values
+    files = database.read(lambda session: artifacts.of_job(session, job.id))
+    assert [(file.name, file.role, file.media_type) for file in files] == [
+        (artifact.name, artifact.role, artifact.media_type) for artifact in produced.artifacts
+    ]
+    last = stored.events(database, job.id)[-1]
+    assert last.data == ({"model_id": str(job.id)} if has_model else {})
+
+
+def test_a_model_of_an_evaluation_job_is_a_file_of_the_job(database: Database) -> None:
+    _, model = succeeded(database)
+    attempt = running(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
+    produced = Produced(artifacts=(NewArtifact("model.pt", b"a model", MODEL),))
+    database.write(lambda session: attempts.succeed(session, attempt, produced, evaluated=model.id))
+    assert stored.job(database, attempt.job_id).model_id == model.id
+    with pytest.raises(ModelNotFound):
+        database.read(lambda session: models.find(session, attempt.job_id))
 
 
 def test_success_of_an_evaluation_job_stores_its_evaluation(database: Database) -> None:
     _, model = succeeded(database)
     attempt = running(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
     measured = make_evaluation(loss=0.7)
-    database.write(lambda session: attempts.succeed_evaluation(session, attempt, model.id, "mnist", measured))
+    succeed_evaluation(database, attempt, model.id, measured)
     job = stored.job(database, attempt.job_id)
     assert (job.state, job.model_id) == (JobState.SUCCEEDED, model.id)
     evaluation = database.read(lambda session: evaluations.get(session, attempt.job_id))

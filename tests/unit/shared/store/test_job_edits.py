@@ -13,7 +13,7 @@ from shared.db.tables import Base, Job, JobEvent, JobTag, ModelAlias
 from shared.errors import JobNotFound, JobNotTerminal, ModelInUse, VersionMismatch
 from shared.lifecycle import EventType
 from shared.schemas import EvaluateSpec
-from shared.store import attempts, job_edits
+from shared.store import job_edits
 from shared.store.rights import LOCAL
 from tests.support import factories, queue_driver
 
@@ -121,11 +121,7 @@ def _evaluated(database: Database, model_id: UUID) -> UUID:
     """A job that has evaluated the model."""
     spec: EvaluateSpec = factories.make_evaluate_spec(model_id)
     attempt = queue_driver.running(database, kind="evaluate", spec=spec, model_id=model_id)
-    database.write(
-        lambda session: attempts.succeed_evaluation(
-            session, attempt, model_id, "mnist", factories.make_evaluation()
-        )
-    )
+    queue_driver.succeed_evaluation(database, attempt, model_id, factories.make_evaluation())
     return attempt.job_id
 
 
@@ -171,7 +167,7 @@ def test_a_job_cannot_be_deleted_while_evaluations_of_its_model_exist(database: 
 def test_deleting_an_evaluation_keeps_the_model(database: Database) -> None:
     _, model = queue_driver.succeeded(database)
     _delete(database, _evaluated(database, model.id))
-    assert _rows(database)["model_files"] == 2
+    assert _rows(database)["artifacts"] == 2
 
 
 def test_a_job_whose_model_has_an_alias_cannot_be_deleted(database: Database) -> None:

@@ -38,7 +38,7 @@ def test_a_running_job_ends_when_its_worker_sees_the_request(database: Database,
 def test_a_success_reported_before_the_worker_noticed_the_request_is_stored(database: Database) -> None:
     attempt = running(database)
     database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
-    database.write(lambda session: attempts.succeed_training(session, attempt, make_model()))
+    database.write(lambda session: attempts.succeed(session, attempt, make_model().produced))
     assert stored.job(database, attempt.job_id).state == JobState.SUCCEEDED
 
 

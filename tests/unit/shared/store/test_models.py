@@ -12,9 +12,10 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.db.tables import ModelAlias
-from shared.errors import ModelInUse, ModelNotFound
-from shared.schemas import ModelDetail, ModelFormat, ModelPatch, ModelReference
-from shared.store import attempts, evaluations, job_edits, models
+from shared.errors import ArtifactNotFound, ModelInUse, ModelNotFound, ModelNotRunnable
+from shared.formats.results import KERAS_FILE, ONNX_FILE
+from shared.schemas import ModelDetail, ModelPatch, ModelReference
+from shared.store import evaluations, job_edits, models
 from shared.store.keyset import CreationKey
 from tests.support import factories, queue_driver
 
@@ -63,11 +64,26 @@ def test_models_with_an_alias_are_listed_by_it(database: Database) -> None:
     ]
 
 
-def test_the_sizes_of_a_models_files(database: Database) -> None:
+def test_the_files_of_a_model_are_listed_by_name(database: Database) -> None:
     _, model = queue_driver.succeeded(database)
-    sizes = database.read(lambda session: models.file_sizes(session, model.id))
+    files = _detail(database, model.id).artifacts
+    assert [(file.name, file.role, file.size) for file in files] == [
+        (name, "model", len(content)) for name, content in sorted(model.files.items())
+    ]
 
-    assert sizes == {format_: len(content) for format_, content in model.files.items()}
+
+def test_a_model_of_other_code_has_its_own_files_and_is_not_run(database: Database) -> None:
+    model = factories.make_model(files={"b.pt": b"b", "a.pt": b"a"}, layers=(), weights_sha256=None)
+    queue_driver.succeed(database, queue_driver.running(database), model)
+    detail = _detail(database, model.id)
+    assert (detail.kind, detail.parameters, detail.layers, detail.weights_sha256) == (None, None, (), None)
+    assert database.read(lambda session: models.file(session, model.id))[1].name == "a.pt"
+    with pytest.raises(ArtifactNotFound, match=r"has no file model\.onnx: its files are a\.pt, b\.pt"):
+        database.read(lambda session: models.file(session, model.id, ONNX_FILE))
+    with pytest.raises(ModelNotRunnable, match="not one of the networks"):
+        database.read(lambda session: models.runnable(session, model.id))
+    assert database.read(models.best) is None
+    assert database.read(partial(models.page, runnable=True, limit=9)) == []
 
 
 def test_a_model_can_be_referenced_by_its_alias(database: Database) -> None:
@@ -77,8 +93,7 @@ def test_a_model_can_be_referenced_by_its_alias(database: Database) -> None:
 
     detail = _detail(database, "champion")
     assert (detail.id, detail.alias) == (model_id, "champion")
-    file = database.read(lambda session: models.file(session, "champion", ModelFormat.ONNX))
-    assert file.model_id == model_id
+    assert database.read(lambda session: models.file(session, "champion", ONNX_FILE))[0] == model_id
 
 
 def test_an_alias_belongs_to_one_model_and_a_model_has_one_alias(database: Database) -> None:
@@ -114,11 +129,7 @@ def test_an_alias_that_is_moved_concurrently_ends_at_one_model(database: Databas
 def test_a_model_is_returned_with_all_its_evaluations(database: Database) -> None:
     trained, model = queue_driver.succeeded(database)
     evaluating = queue_driver.claim(database, _evaluate(database, model.id)).attempt
-    database.write(
-        lambda session: attempts.succeed_evaluation(
-            session, evaluating, model.id, "mnist", factories.make_evaluation(accuracy=0.5)
-        )
-    )
+    queue_driver.succeed_evaluation(database, evaluating, model.id, factories.make_evaluation(accuracy=0.5))
 
     detail = _detail(database, model.id)
 
@@ -126,7 +137,7 @@ def test_a_model_is_returned_with_all_its_evaluations(database: Database) -> Non
         (trained, 0.98),
         (evaluating.job_id, 0.5),
     ]
-    assert detail.spec == model.spec
+    assert detail.spec == factories.make_spec()
 
 
 def test_deleting_a_model_keeps_the_evaluation_of_its_job(database: Database) -> None:
@@ -137,7 +148,7 @@ def test_deleting_a_model_keeps_the_evaluation_of_its_job(database: Database) ->
     reads: list[Callable[[Any], object]] = [
         lambda session: models.detail(session, model.id),
         lambda session: models.spec(session, model.id),
-        lambda session: models.file(session, model.id, ModelFormat.KERAS),
+        lambda session: models.file(session, model.id, KERAS_FILE),
     ]
     for read in reads:
         with pytest.raises(ModelNotFound):
@@ -160,11 +171,7 @@ def test_a_model_that_an_evaluation_job_uses_or_has_used_is_not_deleted(database
     with pytest.raises(ModelInUse, match=str(job_id)):
         _delete(database, model_id)
     evaluating = queue_driver.claim(database, job_id).attempt
-    database.write(
-        lambda session: attempts.succeed_evaluation(
-            session, evaluating, model_id, "mnist", factories.make_evaluation()
-        )
-    )
+    queue_driver.succeed_evaluation(database, evaluating, model_id, factories.make_evaluation())
 
     with pytest.raises(ModelInUse, match=str(job_id)):
         _delete(database, model_id)

@@ -69,7 +69,7 @@ def test_an_end_stores_progress_and_a_checkpoint_only_if_the_job_goes_on(
         "retry": partial(attempts.fail, failure=_FAILURE, retry_in_s=0.0),
         "fail": partial(attempts.fail, failure=_FAILURE, retry_in_s=None),
         "cancel": attempts.cancel_attempt,
-        "succeed": partial(attempts.succeed_training, model=make_model()),
+        "succeed": partial(attempts.succeed, produced=make_model().produced),
     }
     database.write(lambda session: ends[outcome](session, attempt, progress=progress))
     job = stored.job(database, attempt.job_id)

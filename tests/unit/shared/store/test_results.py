@@ -1,6 +1,8 @@
 """Epochs, checkpoints and models are read exactly as they were stored."""
 
 from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -9,12 +11,13 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.errors import ModelNotFound
-from shared.schemas import ModelFormat, ModelKind
-from shared.store import attempts, models, results
+from shared.formats.results import ONNX_FILE
+from shared.schemas import ModelKind
+from shared.store import models, results
 from shared.store.results import StoredCheckpoint
 from tests.support import stored
 from tests.support.factories import make_epoch, make_model, make_progress, make_spec
-from tests.support.queue_driver import record, record_progress, running, succeeded
+from tests.support.queue_driver import record, record_progress, running, succeed, succeeded
 
 # numbers whose shortest decimal form is long, and the ends of what a double holds
 _EXTREMES = (0.1 + 0.2, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0, 1e-17)
@@ -64,7 +67,7 @@ def test_a_job_without_a_checkpoint_has_none(database: Database) -> None:
 
 def test_a_model_is_read_as_it_was_stored(database: Database) -> None:
     attempt, model = running(database), make_model(spec=make_spec(model=ModelKind.DENSE, dataset="digits"))
-    database.write(lambda session: attempts.succeed_training(session, attempt, model))
+    succeed(database, attempt, model)
     stored = database.read(lambda session: models.detail(session, model.id))
     assert (stored.id, stored.job_id) == (model.id, attempt.job_id)
     assert (stored.dataset, stored.kind) == ("digits", ModelKind.DENSE)
@@ -75,14 +78,10 @@ def test_a_model_is_read_as_it_was_stored(database: Database) -> None:
 
 def test_files_of_a_model_are_read_with_their_checksums(database: Database) -> None:
     _, model = succeeded(database)
-    for format_, content in model.files.items():
-        file = _file(database, model.id, format_)
-        assert (file.content, len(file.sha256)) == (content, 64)
-    assert len({_file(database, model.id, format_).sha256 for format_ in ModelFormat}) == 2
-
-
-def _file(database: Database, model_id: Any, format_: ModelFormat) -> Any:
-    return database.read(lambda session: models.file(session, model_id, format_))
+    for name, content in model.files.items():
+        _, file = database.read(partial(models.file, reference=model.id, name=name))
+        assert (file.size, file.sha256) == (len(content), sha256(content).hexdigest())
+        assert stored.model_file(database, model.id, name) == content
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def _file(database: Database, model_id: Any, format_: ModelFormat) -> Any:
     [
         models.find,
         models.spec,
-        lambda session, model_id: models.file(session, model_id, ModelFormat.ONNX),
+        lambda session, model_id: models.file(session, model_id, ONNX_FILE),
     ],
 )
 def test_an_unknown_model_is_not_found(database: Database, read: Callable[[Session, Any], Any]) -> None:

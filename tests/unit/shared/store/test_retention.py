@@ -63,10 +63,7 @@ def _delete_models(database: Database, *job_ids: UUID) -> int:
 def _evaluated(database: Database, model_id: UUID) -> UUID:
     """A job that has evaluated the model."""
     attempt = _evaluating(database, model_id)
-    evaluation = factories.make_evaluation()
-    database.write(
-        lambda session: attempts.succeed_evaluation(session, attempt, model_id, "mnist", evaluation)
-    )
+    queue_driver.succeed_evaluation(database, attempt, model_id, factories.make_evaluation())
     return attempt.job_id
 
 
@@ -151,7 +148,7 @@ def test_a_job_whose_model_was_deleted_keeps_its_results(database: Database) -> 
     assert _delete_models(database, job_id) == 1
     assert _delete_models(database, job_id) == 0
     rows = _rows(database)
-    assert (rows["model_files"], rows["evaluations"], rows["epochs"]) == (0, 1, 3)
+    assert (rows["artifacts"], rows["results"], rows["epochs"]) == (0, 1, 3)
     with pytest.raises(ModelNotFound):
         database.read(lambda session: models.detail(session, model.id))
 

@@ -18,7 +18,7 @@ def _by_minute(database: Database, clock: FrozenClock, minutes: int) -> Throughp
 
 def _succeed(database: Database, clock: FrozenClock) -> None:
     attempt, model = queue_driver.running(database), factories.make_model()
-    database.write(lambda session: attempts.succeed_training(session, attempt, model, now=clock))
+    database.write(lambda session: attempts.succeed(session, attempt, model.produced, now=clock))
 
 
 def _fail(database: Database, clock: FrozenClock) -> None:

@@ -63,7 +63,7 @@ def test_epochs_at_the_end_of_an_attempt_keep_their_weights(database: Database) 
     progress = make_progress(make_epoch(1), make_epoch(2), keep_weights=True)
 
     database.write(
-        lambda session: attempts.succeed_training(session, attempt, factories.make_model(), progress)
+        lambda session: attempts.succeed(session, attempt, factories.make_model().produced, progress)
     )
 
     assert _kept(database, attempt.job_id).epochs == (0, 1, 2)

@@ -32,7 +32,7 @@ def with_first_class(**changes: Any) -> Results:
 
 
 def with_an_extra_confusion() -> Results:
-    first, *rows = make_results()[1].confusion_matrix
+    first, *rows = make_results()[1].confusion_matrix or ()
     return with_evaluation(confusion_matrix=((*first[:9], first[9] + 1), *rows))
 
 
@@ -43,7 +43,7 @@ def test_consistent_results_have_no_inconsistency() -> None:
 def test_rejected_images_are_in_no_cell_of_the_matrix() -> None:
     _, evaluation, _ = make_results()
     first, *others = evaluation.per_class
-    row, *rows = evaluation.confusion_matrix
+    row, *rows = evaluation.confusion_matrix or ()
     rejecting = with_evaluation(
         per_class=(first.model_copy(update={"correct": 4, "rejected": 1}), *others),
         confusion_matrix=((row[0] - 1, *row[1:]), *rows),

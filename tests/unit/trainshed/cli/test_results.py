@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from shared.db.engine import Database
+from shared.formats.results import MODEL, NewArtifact, Produced
 from tests.support import factories, queue_driver
 from tests.support.drawings import make_drawing
 from trainshed.cli.main import app
@@ -134,7 +135,7 @@ def test_misclassified_images_are_listed(url: str, database: Database) -> None:
     attempt = queue_driver.running(database)
     queue_driver.record(database, attempt, 3)
     queue_driver.succeed(database, attempt, model)
-    wrong = model.evaluation.misclassified[0]
+    wrong = factories.as_shown(model.evaluation).misclassified[0]
 
     listed = _run(url, "misclassified", attempt.job_id)
     only = json.loads(_run(url, "misclassified", attempt.job_id, "--label", wrong.label, "--json").stdout)
@@ -150,3 +151,49 @@ def test_misclassified_images_are_listed(url: str, database: Database) -> None:
         _run(url, "misclassified", attempt.job_id, "--label", 9, "--predicted", 9).stderr
         == "No misclassified images match.\n"
     )
+
+
+@pytest.fixture
+def regression(database: Database) -> UUID:
+    """A job of other code that has left a model, values without classes, and no network of ours."""
+    attempt = queue_driver.running(database)
+    files = (NewArtifact("net.pt", b"a network", MODEL),)
+    queue_driver.report(database, attempt, Produced(files, factories.make_regression()))
+    return attempt.job_id
+
+
+def test_results_of_other_code_are_shown(url: str, regression: UUID, database: Database) -> None:
+    nothing = queue_driver.running(database)
+    queue_driver.report(database, nothing, Produced())
+
+    shown = _run(url, "show", regression)
+    assert "Evaluation on 40 examples" in shown.stdout
+    assert [line.split() for line in shown.stdout.splitlines() if line.startswith("r2")] == [
+        ["r2", "-0.2500"]
+    ]
+    assert json.loads(_run(url, "show", regression, "--json").stdout)["evaluation"]["values"]["mae"] == 1.5
+    assert "evaluated nothing" in _run(url, "show", nothing.job_id).stdout
+    assert json.loads(_run(url, "show", nothing.job_id, "--json").stdout)["evaluation"] is None
+
+    compared = _run(url, "compare", regression, nothing.job_id).stdout.splitlines()
+    assert ["evaluation", "mae", "1.5000", "-"] in [line.split() for line in compared]
+
+
+def test_a_model_of_other_code_is_shown_and_downloaded_and_does_not_predict(
+    url: str, regression: UUID, drawing: Path, tmp_path: Path
+) -> None:
+    assert "net.pt" in _run(url, "model", regression).stdout
+    assert "-" in _run(url, "models").stdout.splitlines()[2].split()
+    downloaded = _run(url, "model", regression, "--download", "net.pt", "--output", tmp_path / "mine.pt")
+    assert (downloaded.exit_code, (tmp_path / "mine.pt").read_bytes()) == (0, b"a network")
+
+    absent = _run(url, "model", regression, "--download", "onnx", "--output", tmp_path / "model.onnx")
+    refused = _run(url, "predict", drawing, "--model", regression)
+    none = _run(url, "predict", drawing)
+    outside = _run(url, "model", regression, "--download", "../net.pt")
+
+    assert "no file model.onnx: its files are net.pt" in absent.stderr
+    assert "not one of the networks that the API runs" in refused.stderr
+    assert "there is no model yet that can predict" in none.stderr
+    assert "not the name of a file" in outside.stderr
+    assert outside.exit_code == 2

@@ -30,7 +30,7 @@ def test_an_evaluation_has_the_results_of_each_class_and_the_matrix() -> None:
     evaluation = make_job_evaluation(make_job().id)
     text = words(html.evaluation(evaluation))
     assert "accuracy 0.9800" in text
-    assert all(result.name in text for result in evaluation.per_class)
+    assert all(result.title in text for result in evaluation.per_class)
     assert html.evaluation(evaluation).count("<td") == 10 * 7 + 10 * 11
 
 

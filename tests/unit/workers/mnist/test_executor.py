@@ -16,11 +16,14 @@ from shared.errors import (
     DataCorrupt,
     DataUnavailable,
     DeviceOutOfMemory,
+    ModelNotFound,
     StopRequested,
 )
+from shared.formats.results import KERAS_FILE, ONNX_FILE
 from shared.lifecycle import Phase
 from shared.schemas import EvaluateSpec, ModelKind, Optimizer, TrainSpec
 from shared.settings import Settings
+from tests.support.factories import as_shown
 from tests.support.file_server import Response, running_file_server
 from tests.support.synthetic import CallCounter, RecordingMonitor, history
 from workers.executor import Checkpoint, Executor, StoredModel
@@ -84,11 +87,12 @@ def test_a_trained_model_has_summary_weights_files_and_evaluation(executor: Mnis
     assert monitor.weights[-1] is not None
     assert sha256(monitor.weights[-1]).hexdigest() == model.weights_sha256
     assert sum(layer.parameters for layer in model.layers) == 5_994
-    weights = from_keras(ModelKind.CNN, model.keras)
+    weights = from_keras(ModelKind.CNN, model.content(KERAS_FILE))
     assert sha256(weights.tobytes()).hexdigest() == model.weights_sha256
-    assert model.onnx
-    assert model.evaluation.size == 97
-    assert [row.name for row in model.evaluation.per_class][:2] == ["Zero", "One"]
+    assert model.content(ONNX_FILE)
+    assert model.result is not None
+    assert model.result.size == 97
+    assert [row.name for row in model.result.per_class][:2] == ["Zero", "One"]
 
 
 def test_a_second_job_of_the_same_shape_imports_traces_and_loads_nothing(
@@ -142,7 +146,7 @@ def test_an_interruption_ends_a_job_whose_dataset_does_not_arrive(
         with pytest.raises(CancelRequested):
             executor.train(spec, None, monitor)
         with pytest.raises(CancelRequested):
-            executor.evaluate(make_evaluate_spec(), StoredModel(spec, b"?"), monitor)
+            executor.evaluate(make_evaluate_spec(), StoredModel(spec, {KERAS_FILE: b"?"}), monitor)
         assert monitor.phases == [Phase.LOADING_DATA] * 2
 
 
@@ -174,8 +178,8 @@ def test_a_resumed_job_has_bit_for_bit_the_results_of_an_uninterrupted_one(execu
         resumed = executor.train(make_spec(), Checkpoint(next_epoch, whole.states[next_epoch - 1]), rest)
 
         assert resumed.weights_sha256 == model.weights_sha256
-        assert resumed.evaluation == model.evaluation
-        assert resumed.onnx == model.onnx
+        assert resumed.result == model.result
+        assert resumed.content(ONNX_FILE) == model.content(ONNX_FILE)
         assert history(rest.epochs) == history(whole.epochs)[next_epoch:]
 
 
@@ -188,10 +192,12 @@ def test_an_evaluation_job_with_the_training_jobs_seed_and_size_repeats_its_eval
     monitor = RecordingMonitor()
 
     evaluation = executor.evaluate(
-        make_evaluate_spec(threshold=0.6), StoredModel(spec, trained.keras), monitor
+        make_evaluate_spec(threshold=0.6),
+        StoredModel(spec, {KERAS_FILE: trained.content(KERAS_FILE)}),
+        monitor,
     )
 
-    assert evaluation == trained.evaluation
+    assert evaluation.result == trained.result
     assert monitor.phases == [Phase.LOADING_DATA, Phase.BUILDING_MODEL, Phase.EVALUATING]
     assert monitor.checks == 1
 
@@ -203,12 +209,16 @@ def test_misclassified_images_are_identified_by_their_row_among_the_test_images(
     trained = executor.train(spec, None, RecordingMonitor())
 
     evaluation = executor.evaluate(
-        make_evaluate_spec(evaluation_size=397, seed=11), StoredModel(spec, trained.keras), RecordingMonitor()
+        make_evaluate_spec(evaluation_size=397, seed=11),
+        StoredModel(spec, {KERAS_FILE: trained.content(KERAS_FILE)}),
+        RecordingMonitor(),
     )
 
     dataset = catalog.load("digits", worker_settings)
-    assert evaluation.misclassified
-    for wrong in evaluation.misclassified:
+    assert evaluation.result is not None
+    mistakes = as_shown(evaluation.result).misclassified
+    assert mistakes
+    for wrong in mistakes:
         assert dataset.test_labels[wrong.index] == wrong.label != wrong.predicted
 
 
@@ -234,7 +244,7 @@ def test_an_interruption_in_any_phase_is_raised_and_does_not_affect_the_next_job
         executor.train(make_spec(seed=99), None, Interrupting(phase))
 
     after = executor.train(make_spec(), None, RecordingMonitor())
-    assert (after.weights_sha256, after.evaluation) == (expected.weights_sha256, expected.evaluation)
+    assert (after.weights_sha256, after.result) == (expected.weights_sha256, expected.result)
 
 
 def _raiser(error: Exception) -> Callable[[], None]:
@@ -250,7 +260,7 @@ def test_a_cancel_request_ends_an_evaluation(executor: MnistExecutor) -> None:
     with pytest.raises(CancelRequested):
         executor.evaluate(
             make_evaluate_spec(),
-            StoredModel(make_spec(), trained.keras),
+            StoredModel(make_spec(), {KERAS_FILE: trained.content(KERAS_FILE)}),
             RecordingMonitor(_raiser(CancelRequested())),
         )
 
@@ -285,7 +295,15 @@ def test_a_job_with_more_images_than_the_dataset_fails_before_anything_is_built(
 
 def test_a_damaged_stored_model_fails_the_evaluation(executor: MnistExecutor) -> None:
     with pytest.raises(AttemptError, match="the stored model is damaged"):
-        executor.evaluate(make_evaluate_spec(), StoredModel(make_spec(), b"?"), RecordingMonitor())
+        executor.evaluate(
+            make_evaluate_spec(), StoredModel(make_spec(), {KERAS_FILE: b"?"}), RecordingMonitor()
+        )
+
+
+def test_a_model_of_other_code_is_not_evaluated(executor: MnistExecutor) -> None:
+    model = StoredModel(make_spec(), {"net.pt": b"a network"})
+    with pytest.raises(ModelNotFound, match=r"no file model\.keras: other code has trained it"):
+        executor.evaluate(make_evaluate_spec(), model, RecordingMonitor())
 
 
 def test_an_executor_reports_its_device_and_versions(executor: MnistExecutor) -> None:

@@ -51,7 +51,7 @@ def test_a_model_shows_layers_evaluations_lineage_and_files(client: httpx.Client
 
     assert all(text in html for text in ("flatten", "7,850", "98.00 %", "its retry", "the original"))
     assert f"tf.loadLayersModel('{client.base_url}/v1/models/{model.id}/tfjs/model.json')" in html
-    assert f'href="/v1/models/{model.id}/download?format=onnx"' in html
+    assert f'href="/v1/models/{model.id}/download?name=model.onnx"' in html
 
 
 def test_an_alias_is_set_moved_and_removed(client: httpx.Client, database: Database) -> None:

@@ -3,10 +3,13 @@
 from uuid import UUID
 
 import httpx
+import numpy as np
 import pytest
 
 from api.web.tabs.evaluation import MAX_SHADE, matrix
 from shared.db.engine import Database
+from shared.formats.classification import classification
+from shared.formats.results import Produced
 from tests.support import factories, queue_driver, stored
 
 
@@ -54,17 +57,54 @@ def test_a_cell_that_does_not_exist_is_ignored(client: httpx.Client, job_id: UUI
     assert "50 of 50 images" in client.get(f"/jobs/{job_id}?tab=evaluation&{query}").text
 
 
-def test_an_evaluation_without_stored_predictions_says_so_and_shows_what_was_wrong(
+def test_an_evaluation_without_stored_predictions_says_so_and_shows_its_classes(
     client: httpx.Client, database: Database, job_id: UUID
 ) -> None:
     stored.drop_predictions(database)
 
     html = client.get(f"/jobs/{job_id}?tab=evaluation").text
 
-    assert "before the predictions of single images were stored" in html
-    assert "Wrong predictions" in html
-    assert 'id="threshold"' not in html
-    assert html.count('class="shot wrong"') == 1
+    assert "The predictions of single images are not stored" in html
+    assert all(f'<tr data-label="{label}">' in html for label in range(10))
+    assert not any(part in html for part in ('id="threshold"', 'id="matrix"', 'id="shots"', "data-live"))
+
+
+def test_results_without_classes_are_a_table(client: httpx.Client, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    queue_driver.report(database, attempt, Produced(result=factories.make_regression()))
+
+    html = client.get(f"/jobs/{attempt.job_id}?tab=evaluation").text
+
+    assert "Of 40 examples of houses" in html
+    assert '<th scope="row">r2</th><td class="num">-0.2500</td>' in html
+    assert not any(part in html for part in ("data-label", "data-live", "matrix"))
+
+
+@pytest.mark.parametrize(("classes", "has_matrix"), [(3, True), (200, False)])
+def test_classes_without_names_and_of_another_dataset_are_numbered(
+    client: httpx.Client, database: Database, classes: int, has_matrix: bool
+) -> None:
+    attempt = queue_driver.running(database)
+    result = classification(np.eye(classes), np.arange(classes), dataset="houses")
+    queue_driver.report(database, attempt, Produced(result=result))
+
+    html = client.get(f"/jobs/{attempt.job_id}?tab=evaluation").text
+
+    assert html.count("data-label=") == classes
+    assert ('id="matrix"' in html, "is too large for a page" in html) == (has_matrix, not has_matrix)
+    assert "The images cannot be shown" in html
+
+
+def test_a_job_that_has_evaluated_nothing_says_so(client: httpx.Client, database: Database) -> None:
+    attempt = queue_driver.running(database)
+    queue_driver.report(database, attempt, Produced())
+
+    assert (
+        "succeeded without evaluating anything" in client.get(f"/jobs/{attempt.job_id}?tab=evaluation").text
+    )
+    for tab in ("training", "model", "input", "logs", "timeline", "config"):
+        assert client.get(f"/jobs/{attempt.job_id}?tab={tab}").status_code == 200
+    assert "This job has no model." in client.get(f"/jobs/{attempt.job_id}?tab=model").text
 
 
 def test_images_that_the_api_does_not_have_are_explained(client: httpx.Client, database: Database) -> None:

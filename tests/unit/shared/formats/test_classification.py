@@ -1,3 +1,5 @@
+"""Classifications are counted as one counts them image by image, and refuse what does not fit together."""
+
 import json
 from typing import Any
 
@@ -7,20 +9,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.formats.classification import classification
 from shared.formats.predictions import PredictedImages
-from shared.schemas import Evaluation, EvaluationResult
-from workers.mnist.evaluation import evaluate
+from shared.schemas import Evaluation
+from tests.support.factories import as_shown
 
 NAMES = ("Zero", "One", "Two")
 
 
 def _evaluate(
     probabilities: list[list[float]], labels: list[int], threshold: float | None = None
-) -> EvaluationResult:
+) -> Evaluation:
     array = np.array(probabilities, np.float32)
     losses = -np.log(array[np.arange(len(labels)), labels])
-    return evaluate(
-        array, losses, np.array(labels, np.uint8), np.arange(100, 100 + len(labels)), threshold, NAMES
+    return as_shown(
+        classification(
+            array,
+            np.array(labels, np.uint8),
+            indices=np.arange(100, 100 + len(labels)),
+            names=NAMES,
+            threshold=threshold,
+            values={"loss": float(losses.mean(dtype=np.float64))},
+        )
     )
 
 
@@ -38,7 +48,7 @@ def predictions(draw: st.DrawFn) -> tuple[list[list[float]], list[int], float | 
 def _counted(
     probabilities: npt.NDArray[np.float32], labels: list[int], threshold: float | None
 ) -> dict[str, Any]:
-    """Count image by image what `evaluate` computes."""
+    """Count image by image what `classification` computes."""
     matrix = [[0] * 3 for _ in range(3)]
     rejected = [0] * 3
     misclassified = []
@@ -65,7 +75,7 @@ def test_the_results_equal_those_of_counting_image_by_image(
 
     expected = _counted(np.array(probabilities, np.float32), labels, threshold)
     matrix = expected["matrix"]
-    assert [list(row) for row in result.confusion_matrix] == matrix
+    assert [list(row) for row in result.confusion_matrix or ()] == matrix
     assert [(m.index, m.label, m.predicted, m.probability) for m in result.misclassified] == expected[
         "misclassified"
     ]
@@ -87,35 +97,41 @@ def test_the_results_equal_those_of_counting_image_by_image(
             assert row.f1 == pytest.approx(2 * precision * recall / (precision + recall))
 
 
-@given(predictions(), st.sampled_from([0.0, 0.3, 0.4, 0.5, 0.9, 1.0]))
-@settings(deadline=None)
-def test_the_predictions_suffice_to_evaluate_with_any_other_threshold(
-    case: tuple[list[list[float]], list[int], float | None], threshold: float
-) -> None:
-    probabilities, labels, first = case
-    stored = _evaluate(probabilities, labels, first).predictions
-
-    images = PredictedImages.from_bytes(stored, len(labels))
-    counted = _counted(images.probabilities, images.labels.tolist(), threshold)
-
-    result = _evaluate(probabilities, labels, threshold)
-    assert [list(row) for row in result.confusion_matrix] == counted["matrix"]
-    assert result.rejected == sum(counted["rejected"])
-
-
 def test_predictions_are_in_the_order_of_their_indices() -> None:
     table = np.eye(3, dtype=np.float32)
 
-    result = evaluate(table, np.zeros(3, np.float32), np.array([0, 1, 2]), np.array([7, 3, 5]), None, NAMES)
+    result = classification(table, [0, 1, 2], indices=[7, 3, 5])
 
-    images = PredictedImages.from_bytes(result.predictions, 3)
+    images = PredictedImages.from_bytes(result.body or b"", 3)
     assert (images.indices.tolist(), images.labels.tolist()) == ([3, 5, 7], [1, 2, 0])
     np.testing.assert_array_equal(images.probabilities, table[[1, 2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [0, 3]}, "each label must be from 0 to 2"),
+        ({"labels": [0]}, "2 images have 1 indices and 1 labels"),
+        ({"labels": [0, 1], "names": ("a", "b")}, "3 classes need as many names"),
+        ({"labels": [0, 1], "indices": [0, -1]}, "each index must be from 0"),
+        ({"labels": [0.5, 1.0]}, "each label must be an integer"),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        classification([[0.5, 0.3, 0.2]] * 2, **arguments)
+
+
+def test_large_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.formats.classification.MAX_BODY_BYTES", 16)
+    result = classification([[0.9, 0.1], [0.2, 0.8]], [0, 0])
+    assert (result.body, result.accuracy, result.per_class[0].correct) == (None, 0.5, 1)
 
 
 def test_a_row_of_the_confusion_matrix_sums_to_the_classs_accepted_images() -> None:
     result = _evaluate([[0.5, 0.3, 0.2], [0.4, 0.35, 0.25], [0.1, 0.8, 0.1]], [0, 0, 0], threshold=0.45)
 
+    assert result.confusion_matrix is not None
     assert result.confusion_matrix[0] == (1, 1, 0)
     assert (result.per_class[0].count, result.per_class[0].rejected) == (3, 1)
 
@@ -170,7 +186,7 @@ def test_the_loss_is_the_mean_over_all_images_including_rejected_ones() -> None:
 def test_an_evaluation_can_be_written_as_json_and_read_back() -> None:
     result = _evaluate([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]], [0, 0], threshold=0.2)
 
-    assert Evaluation.model_validate_json(result.model_dump_json()) == Evaluation(**dict(result))
+    assert Evaluation.model_validate_json(result.model_dump_json()) == result
     assert json.loads(result.model_dump_json())["misclassified"] == [
         {"index": 101, "label": 0, "predicted": 1, "probability": pytest.approx(0.8)}
     ]
