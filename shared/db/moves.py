@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CHAR, Connection, MetaData, RowMapping, Table, Uuid, inspect, text
+from sqlalchemy import CHAR, Connection, MetaData, Table, Uuid, inspect, select, text
 
 OF_JOBS = "job_id > :after AND job_id <= :upto"
 """SQL for whether an old row belongs to a job of the batch."""
@@ -45,14 +45,22 @@ class Batch:
             sql = sql.replace("as_id(", "(")
         self.connection.execute(text(sql), self._bounds)
 
-    def rows(self, table: str, where: str = OF_JOBS) -> Sequence[RowMapping]:
+    def rows(self, table: str, where: str = OF_JOBS, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Return the batch's rows of an old table, by the name that it had, in the order of its key.
 
         Ids are UUIDs, also on SQLite.
+
+        Args:
+            columns: those that are read; none: all.
         """
-        old = self._reflected(f"old_{table}")
-        chosen = old.select().where(text(where)).order_by(*old.primary_key)
-        return self.connection.execute(chosen, self._bounds).mappings().all()
+        old = self.old(table)
+        chosen = select(*(old.c[name] for name in columns or old.c.keys()))
+        found = self.connection.execute(chosen.where(text(where)).order_by(*old.primary_key), self._bounds)
+        return [dict(row) for row in found.mappings()]
+
+    def old(self, table: str) -> Table:
+        """Return an old table by the name that it had."""
+        return self._reflected(f"old_{table}")
 
     def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows, which have the same columns, into a new table; ids are UUIDs."""

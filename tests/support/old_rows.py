@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from struct import pack
 from typing import Any
 from uuid import UUID
 
@@ -75,14 +76,21 @@ def _of_job(number: int, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
     of_job = {"job_id": job_id}
     yield "jobs", _job(number, jobs, state)
     yield "job_tags", {**of_job, "tag": "ünïcode"}
-    yield "job_events", {**of_job, **_event(1, "submitted", {"by": "Ada"}), "position": number + 1}
+    yield "job_events", {**of_job, **_event(1, "submitted", {"by": "Ada"}), "position": 10 * number}
     yield "job_dependencies", {**of_job, "after_id": _id(1, (number + 1) % jobs), "depth": None}
     yield "idempotency_keys", _key(number, job_id)
     if state in ("queued", "cancelled"):
         return
-    attempt = {"worker": "w", "device": "CPU", "versions": {"keras": "3"}, "started_at": _AT}
-    yield "attempts", {**of_job, "number": 1, **attempt, "finished_at": _AT, "outcome": "lost"}
-    yield "attempts", {**of_job, "number": 2, **attempt, "finished_at": None, "outcome": None}
+    phase = _event(2, "phase_entered", {"phase": "training"})
+    yield "job_events", {**of_job, **phase, "position": 10 * number + 1}
+    recorded = _event(3, "epochs_recorded", {"epochs": [_values(each) for each in range(_EPOCHS)]})
+    yield "job_events", {**of_job, **recorded, "position": 10 * number + 2}
+    # the versions of the first were stored before it had its data
+    attempt = {"worker": "w", "device": "CPU", "started_at": _AT + timedelta(seconds=number)}
+    lost = {"versions": {"python": "3", "keras": "3"}, "finished_at": _AT, "outcome": "lost"}
+    yield "attempts", {**of_job, "number": 1, **attempt, **lost}
+    running = {"versions": {"keras": "3", "python": "3", "dataset_sha256": "f" * 64}}
+    yield "attempts", {**of_job, "number": 2, **attempt, **running, "finished_at": None, "outcome": None}
     yield "job_logs", _line(job_id)
     for epoch in range(_EPOCHS):
         yield "epochs", {**of_job, **_epoch(epoch)}
@@ -103,13 +111,15 @@ def _job(number: int, jobs: int, state: str) -> dict[str, Any]:
         **{"name": f"job {number}", "tags": ["ünïcode"], "queue": "default", "priority": "normal"},
         # a clock that lags behind has given the repeated job the greater id
         **{"retry_of": _id(1, number + 1) if number % 7 == 0 and number + 1 < jobs else None},
-        **{"model_id": _id(2, number) if state == "succeeded" else None, "sweep_id": _id(3, 0)},
+        **{"model_id": _id(1, number) if state == "succeeded" else None, "sweep_id": _id(3, 0)},
         **{"share": f"key:{_id(4, 0)}", "api_key_id": _id(4, 0), "traceparent": "00-1-2-01"},
         **{"place": number / 3, "waits_for": 0, "has_dependents": True, "duration_s": 0.1 + number},
         **{"phase": "training" if is_running else None, "lease_owner": "w/1/2" if is_running else None},
         **{"lease_expires_at": at if is_running else None, "scheduled_at": at, "created_at": at},
         **{"started_at": at, "finished_at": at if has_ended else None},
-        **{"error_code": "internal" if state == "failed" else None, "val_accuracy": 0.1 * (number % 10)},
+        **{"error_code": "internal" if state == "failed" else None},
+        **({} if state == "queued" else {"loss": 1 / 3, "val_accuracy": 0.1 * (number % 10)}),
+        **({"evaluation_accuracy": 0.5} if state == "succeeded" else {}),
         **numbers,
     }
 
@@ -127,15 +137,14 @@ def _line(job_id: str) -> dict[str, Any]:
     return {**at, "level": "info", "message": "line", "fields": {"epoch": 1}}
 
 
-def _epoch(epoch: int) -> dict[str, Any]:
+def _values(epoch: int) -> dict[str, Any]:
     values = {"loss": 1 / 3, "accuracy": 0.9, "val_loss": 5e-324, "val_accuracy": 0.91, "seconds": 1.5}
-    return {
-        "epoch": epoch,
-        "attempt": 2,
-        **values,
-        "batch_loss": b"\x01" * 16,
-        "batch_accuracy": b"\x02" * 16,
-    }
+    return {"epoch": epoch, **values}
+
+
+def _epoch(epoch: int) -> dict[str, Any]:
+    batches = {"batch_loss": pack("<2d", 0.1, 1 / 3), "batch_accuracy": pack("<2d", 0.2, 2 / 3)}
+    return {**_values(epoch), "attempt": 2, **batches}
 
 
 def _yield(job_id: str, number: int, jobs: int) -> dict[str, Any]:
@@ -144,8 +153,13 @@ def _yield(job_id: str, number: int, jobs: int) -> dict[str, Any]:
 
 
 def _results(number: int, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    model_id, of_job = _id(2, number), {"job_id": job_id}
-    model = {"dataset": "mnist", "spec": {"epochs": 3}, "parameters": 5_994, "layers": [{"name": "conv"}]}
+    model_id, of_job = _id(1, number), {"job_id": job_id}
+    model = {
+        "dataset": "mnist",
+        "spec": {"epochs": 3, "model": "cnn"},
+        "parameters": 5_994,
+        "layers": [{"name": "conv"}],
+    }
     model |= {"weights_sha256": "b" * 64, "accuracy": 0.97, "created_at": _AT, "description": "ünï"}
     yield "models", {"id": model_id, **of_job, **model}
     for format_ in ("keras", "onnx"):
@@ -171,6 +185,10 @@ def _beside_jobs() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "webhooks", {"id": _id(5, 0), "url": "https://a", "secret": "s", "states": ["failed"], **created}
     ended = {"webhook_id": _id(5, 0), "state": "failed", "tags": ["a"], **created, "next_at": _AT}
     yield "webhook_deliveries", {"id": _id(6, 0), **ended, "job_id": _id(1, 1), "attempts": 0}
+    yield (
+        "webhook_deliveries",
+        {"id": _id(6, 1), **ended, "job_id": _id(1, 0), "attempts": 0, "accuracy": 1 / 3},
+    )
     worker = {"host": "h", "pid": 1, "queues": ["default"], "devices": ["CPU"], "slots": 1, "versions": {}}
     yield "workers", {"id": "w", **worker, "state": "stopped", "started_at": _AT, "heartbeat_at": _AT}
     yield "paused_queues", {"name": "both", "paused_at": _AT}

@@ -1,10 +1,20 @@
 """The tables of release 0.2.0, into which `shared.db.moving` moves the rows of 0.1.0.
 
+In 0.1.0 a model has the id of its job already.
+
 A new database gets them at once. `python -m tests.support.schema_text` prints the text, for as long as 0.2.0
 is not released.
 """
 
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
 from alembic import op
+from sqlalchemy import Text, cast, func, select
 
 from shared.db.event_positions import SEQUENCE
 from shared.db.moves import OF_JOBS, Batch, Copy, Plan, statements
@@ -33,6 +43,13 @@ CREATE TABLE api_keys (
     CONSTRAINT uq_api_keys_sha256 UNIQUE (sha256)
 )
 CREATE INDEX ix_api_keys_max_running ON api_keys (max_running) WHERE max_running IS NOT NULL
+
+CREATE TABLE environments (
+    sha256 BYTEA NOT NULL,
+    versions JSON NOT NULL,
+    first_seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_environments PRIMARY KEY (sha256)
+)
 
 CREATE TABLE idempotency_keys (
     "key" VARCHAR(292) NOT NULL,
@@ -80,11 +97,7 @@ CREATE TABLE jobs (
     duration_s DOUBLE PRECISION,
     cancel_requested_at TIMESTAMP WITH TIME ZONE,
     next_epoch INTEGER NOT NULL,
-    loss DOUBLE PRECISION,
-    accuracy DOUBLE PRECISION,
-    val_loss DOUBLE PRECISION,
-    val_accuracy DOUBLE PRECISION,
-    evaluation_accuracy DOUBLE PRECISION,
+    last_values JSON,
     error_code VARCHAR(64),
     error_message TEXT,
     CONSTRAINT pk_jobs PRIMARY KEY (id),
@@ -99,7 +112,6 @@ CREATE TABLE jobs (
     CONSTRAINT ck_jobs_running_has_owner CHECK ((state = 'running') = (lease_owner IS NOT NULL)),
     CONSTRAINT ck_jobs_phase_while_running CHECK (state = 'running' OR phase IS NULL),
     CONSTRAINT ck_jobs_failed_has_error CHECK ((state = 'failed') = (error_code IS NOT NULL)),
-    CONSTRAINT ck_jobs_succeeded_has_model CHECK (state <> 'succeeded' OR model_id IS NOT NULL),
     CONSTRAINT ck_jobs_ran_has_attempt CHECK (state IN ('queued', 'cancelled') OR attempt > 0),
     CONSTRAINT ck_jobs_counts CHECK (version > 0 AND attempt >= 0 AND next_epoch >= 0),
     CONSTRAINT ck_jobs_failure_counts CHECK (failures >= 0 AND crashes >= 0 AND max_attempts > 0),
@@ -107,11 +119,8 @@ CREATE TABLE jobs (
 )
 CREATE INDEX ix_jobs_by_created_at ON jobs (created_at, id, state, kind, queue, name)
 CREATE INDEX ix_jobs_by_duration_s ON jobs (duration_s, id, state, kind, queue, name)
-CREATE INDEX ix_jobs_by_evaluation_accuracy ON jobs (evaluation_accuracy, id, state, kind, queue, name)
 CREATE INDEX ix_jobs_by_key ON jobs (api_key_id, created_at, id) WHERE api_key_id IS NOT NULL
-CREATE INDEX ix_jobs_by_sweep ON jobs (sweep_id, state, evaluation_accuracy, val_accuracy, val_loss,
-        accuracy, loss, id) WHERE sweep_id IS NOT NULL
-CREATE INDEX ix_jobs_by_val_accuracy ON jobs (val_accuracy, id, state, kind, queue, name)
+CREATE INDEX ix_jobs_by_sweep ON jobs (sweep_id, state, id) WHERE sweep_id IS NOT NULL
 CREATE INDEX ix_jobs_finished_at ON jobs (finished_at, state) WHERE finished_at IS NOT NULL
 CREATE INDEX ix_jobs_lease ON jobs (lease_expires_at) WHERE state = 'running'
 CREATE INDEX ix_jobs_model_id ON jobs (model_id)
@@ -202,12 +211,26 @@ CREATE TABLE workers (
 )
 CREATE INDEX ix_workers_state_heartbeat_at ON workers (state, heartbeat_at, lost_after_s)
 
+CREATE TABLE artifacts (
+    job_id UUID NOT NULL,
+    name VARCHAR(128) NOT NULL,
+    role VARCHAR(16) NOT NULL,
+    media_type VARCHAR(128) NOT NULL,
+    size BIGINT NOT NULL,
+    sha256 VARCHAR(64) NOT NULL,
+    content BYTEA NOT NULL,
+    CONSTRAINT pk_artifacts PRIMARY KEY (job_id, name),
+    CONSTRAINT ck_artifacts_size CHECK (length(content) = size),
+    CONSTRAINT fk_artifacts_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+
 CREATE TABLE attempts (
     job_id UUID NOT NULL,
     number INTEGER NOT NULL,
     worker VARCHAR(200) NOT NULL,
     device VARCHAR(200) NOT NULL,
-    versions JSON NOT NULL,
+    environment BYTEA NOT NULL,
+    dataset_sha256 VARCHAR(64),
     boot_id VARCHAR(64),
     started_at TIMESTAMP WITH TIME ZONE NOT NULL,
     finished_at TIMESTAMP WITH TIME ZONE,
@@ -241,13 +264,9 @@ CREATE TABLE epochs (
     job_id UUID NOT NULL,
     epoch INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
-    loss DOUBLE PRECISION NOT NULL,
-    accuracy DOUBLE PRECISION NOT NULL,
-    val_loss DOUBLE PRECISION NOT NULL,
-    val_accuracy DOUBLE PRECISION NOT NULL,
     seconds DOUBLE PRECISION NOT NULL,
-    batch_loss BYTEA NOT NULL,
-    batch_accuracy BYTEA NOT NULL,
+    "values" JSON NOT NULL,
+    steps BYTEA NOT NULL,
     CONSTRAINT pk_epochs PRIMARY KEY (job_id, epoch),
     CONSTRAINT fk_epochs_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 )
@@ -273,8 +292,7 @@ CREATE TABLE job_events (
     position BIGINT,
     CONSTRAINT pk_job_events PRIMARY KEY (job_id, seq),
     CONSTRAINT ck_job_events_type CHECK (type IN ('cancel_requested', 'cancelled', 'claimed', 'edited',
-        'epochs_recorded', 'failed', 'lease_expired', 'phase_entered', 'released', 'retry_scheduled',
-        'submitted', 'succeeded')),
+        'failed', 'lease_expired', 'progress', 'released', 'retry_scheduled', 'submitted', 'succeeded')),
     CONSTRAINT fk_job_events_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 )
 CREATE INDEX ix_job_events_position_job_id_seq ON job_events (position, job_id, seq)
@@ -301,23 +319,44 @@ CREATE TABLE job_tags (
 )
 CREATE INDEX ix_job_tags_tag_job_id ON job_tags (tag, job_id)
 
+CREATE TABLE job_values (
+    job_id UUID NOT NULL,
+    name VARCHAR(128) NOT NULL,
+    value DOUBLE PRECISION NOT NULL,
+    state VARCHAR(16) NOT NULL,
+    kind VARCHAR(16) NOT NULL,
+    queue VARCHAR(64) NOT NULL,
+    sweep_id UUID,
+    CONSTRAINT pk_job_values PRIMARY KEY (job_id, name),
+    CONSTRAINT fk_job_values_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_job_values_by_sweep ON job_values (sweep_id, name, value, job_id) WHERE sweep_id IS NOT NULL
+CREATE INDEX ix_job_values_by_value ON job_values (name, value, job_id, state, kind, queue)
+
 CREATE TABLE models (
     id UUID NOT NULL,
-    job_id UUID NOT NULL,
-    dataset VARCHAR(64) NOT NULL,
-    spec JSON NOT NULL,
-    parameters INTEGER NOT NULL,
+    kind VARCHAR(16),
     layers JSON NOT NULL,
-    weights_sha256 VARCHAR(64) NOT NULL,
-    accuracy DOUBLE PRECISION NOT NULL,
+    weights_sha256 VARCHAR(64),
     description TEXT,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     deleted_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_models PRIMARY KEY (id),
-    CONSTRAINT uq_models_job_id UNIQUE (job_id),
-    CONSTRAINT fk_models_job_id FOREIGN KEY(job_id) REFERENCES jobs (id)
+    CONSTRAINT fk_models_id FOREIGN KEY(id) REFERENCES jobs (id)
 )
 CREATE INDEX ix_models_created_at_id ON models (created_at, id)
+
+CREATE TABLE results (
+    job_id UUID NOT NULL,
+    type VARCHAR(32) NOT NULL,
+    dataset VARCHAR(64),
+    size INTEGER,
+    threshold DOUBLE PRECISION,
+    "values" JSON NOT NULL,
+    body BYTEA,
+    CONSTRAINT pk_results PRIMARY KEY (job_id),
+    CONSTRAINT fk_results_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
 
 CREATE TABLE webhook_deliveries (
     id UUID NOT NULL,
@@ -329,8 +368,7 @@ CREATE TABLE webhook_deliveries (
     queue VARCHAR(64),
     tags JSON,
     model_id UUID,
-    accuracy DOUBLE PRECISION,
-    evaluation_accuracy DOUBLE PRECISION,
+    last_values JSON,
     error_code VARCHAR(64),
     error_message TEXT,
     duration_s DOUBLE PRECISION,
@@ -369,6 +407,22 @@ CREATE TABLE yields (
 )
 CREATE INDEX ix_yields_urgent_id ON yields (urgent_id)
 
+CREATE TABLE class_results (
+    job_id UUID NOT NULL,
+    label INTEGER NOT NULL,
+    name VARCHAR(64),
+    count INTEGER NOT NULL,
+    correct INTEGER NOT NULL,
+    rejected INTEGER NOT NULL,
+    accuracy DOUBLE PRECISION,
+    precision DOUBLE PRECISION,
+    recall DOUBLE PRECISION,
+    f1 DOUBLE PRECISION,
+    CONSTRAINT pk_class_results PRIMARY KEY (job_id, label),
+    CONSTRAINT ck_class_results_counts CHECK (correct + rejected <= count),
+    CONSTRAINT fk_class_results_job_id FOREIGN KEY(job_id) REFERENCES results (job_id) ON DELETE CASCADE
+)
+
 CREATE TABLE epoch_weights (
     job_id UUID NOT NULL,
     epoch INTEGER NOT NULL,
@@ -380,74 +434,12 @@ CREATE TABLE epoch_weights (
         length(content))
 )
 
-CREATE TABLE evaluations (
-    job_id UUID NOT NULL,
-    model_id UUID NOT NULL,
-    dataset VARCHAR(64) NOT NULL,
-    size INTEGER NOT NULL,
-    threshold DOUBLE PRECISION,
-    loss DOUBLE PRECISION NOT NULL,
-    accuracy DOUBLE PRECISION NOT NULL,
-    rejected INTEGER NOT NULL,
-    predictions BYTEA,
-    CONSTRAINT pk_evaluations PRIMARY KEY (job_id),
-    CONSTRAINT ck_evaluations_predictions CHECK (length(predictions) = 45 * size),
-    CONSTRAINT fk_evaluations_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE,
-    CONSTRAINT fk_evaluations_model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE CASCADE
-)
-CREATE INDEX ix_evaluations_model_id ON evaluations (model_id)
-
 CREATE TABLE model_aliases (
     alias VARCHAR(64) NOT NULL,
     model_id UUID NOT NULL,
     CONSTRAINT pk_model_aliases PRIMARY KEY (alias),
     CONSTRAINT uq_model_aliases_model_id UNIQUE (model_id),
     CONSTRAINT fk_model_aliases_model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE CASCADE
-)
-
-CREATE TABLE model_files (
-    model_id UUID NOT NULL,
-    format VARCHAR(16) NOT NULL,
-    sha256 VARCHAR(64) NOT NULL,
-    content BYTEA NOT NULL,
-    CONSTRAINT pk_model_files PRIMARY KEY (model_id, format),
-    CONSTRAINT ck_model_files_format CHECK (format IN ('keras', 'onnx')),
-    CONSTRAINT fk_model_files_model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE CASCADE
-)
-
-CREATE TABLE class_results (
-    job_id UUID NOT NULL,
-    label INTEGER NOT NULL,
-    name VARCHAR(64) NOT NULL,
-    count INTEGER NOT NULL,
-    correct INTEGER NOT NULL,
-    rejected INTEGER NOT NULL,
-    accuracy DOUBLE PRECISION,
-    precision DOUBLE PRECISION,
-    recall DOUBLE PRECISION,
-    f1 DOUBLE PRECISION,
-    CONSTRAINT pk_class_results PRIMARY KEY (job_id, label),
-    CONSTRAINT ck_class_results_counts CHECK (correct + rejected <= count),
-    CONSTRAINT fk_class_results_job_id FOREIGN KEY(job_id) REFERENCES evaluations (job_id) ON DELETE CASCADE
-)
-
-CREATE TABLE confusion (
-    job_id UUID NOT NULL,
-    label INTEGER NOT NULL,
-    predicted INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    CONSTRAINT pk_confusion PRIMARY KEY (job_id, label, predicted),
-    CONSTRAINT fk_confusion_job_id FOREIGN KEY(job_id) REFERENCES evaluations (job_id) ON DELETE CASCADE
-)
-
-CREATE TABLE misclassified (
-    job_id UUID NOT NULL,
-    "index" INTEGER NOT NULL,
-    label INTEGER NOT NULL,
-    predicted INTEGER NOT NULL,
-    probability DOUBLE PRECISION NOT NULL,
-    CONSTRAINT pk_misclassified PRIMARY KEY (job_id, "index"),
-    CONSTRAINT fk_misclassified_job_id FOREIGN KEY(job_id) REFERENCES evaluations (job_id) ON DELETE CASCADE
 )
 """
 # each before those that it refers to
@@ -458,6 +450,11 @@ _OLD = (
     *("webhook_deliveries", "webhooks", "api_keys", "workers", "paused_queues", "queue_limits"),
     *("queue_clocks", "share_clocks"),
 )
+_JOBS = "id > :after AND id <= :upto"
+_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
+_STEP_NAMES = json.dumps(["loss", "accuracy"]).encode().ljust(24)
+_PROGRESS = ("phase_entered", "epochs_recorded")
+_COPIED = ("state", "kind", "queue", "sweep_id")  # from a job to its values
 
 
 def _queues(batch: Batch) -> None:
@@ -472,24 +469,143 @@ def _queues(batch: Batch) -> None:
     )
 
 
+def _deliveries(batch: Batch) -> None:
+    names = ("accuracy", "evaluation_accuracy")
+    rows = [
+        {**_without(row, *names), "last_values": _present(row, names) or None}
+        for row in batch.rows("webhook_deliveries", where="true")
+    ]
+    batch.insert("webhook_deliveries", rows)
+
+
+def _environments(batch: Batch) -> None:
+    old = batch.old("attempts")
+    versions = cast(old.c.versions, Text)
+    first_seen: dict[bytes, dict[str, Any]] = {}
+    for each, at in batch.connection.execute(select(versions, func.min(old.c.started_at)).group_by(versions)):
+        environment = _without(json.loads(each), "dataset_sha256")
+        key = _hash(environment)
+        seen_at = min(at, first_seen[key]["first_seen_at"]) if key in first_seen else at
+        first_seen[key] = {"sha256": key, "versions": environment, "first_seen_at": seen_at}
+    batch.insert("environments", list(first_seen.values()))
+
+
+def _jobs(batch: Batch) -> None:
+    losses = {row["job_id"]: row["loss"] for row in batch.rows("evaluations", columns=("job_id", "loss"))}
+    rows, values = [], []
+    for row in batch.rows("jobs", _JOBS):
+        last = _present(row, (*_METRICS, "evaluation_accuracy"))
+        if row["id"] in losses:
+            last["evaluation_loss"] = losses[row["id"]]
+        rows.append(_without(row, *_METRICS, "evaluation_accuracy") | {"last_values": last or None})
+        if row["finished_at"] is not None:
+            of_job = {"job_id": row["id"], **{name: row[name] for name in _COPIED}}
+            values += [{**of_job, "name": name, "value": value} for name, value in last.items()]
+    batch.insert("jobs", rows)
+    batch.insert("job_values", values)
+
+
+def _attempts(batch: Batch) -> None:
+    rows = []
+    for row in batch.rows("attempts"):
+        environment = dict(row["versions"])
+        dataset = {"dataset_sha256": environment.pop("dataset_sha256", None)}
+        rows.append(_without(row, "versions") | {"environment": _hash(environment), **dataset})
+    batch.insert("attempts", rows)
+
+
+def _progress(batch: Batch) -> None:
+    rows = []
+    for row in batch.rows("job_events", f"{OF_JOBS} AND type IN {_PROGRESS}"):
+        at, data = _written(row["at"]), row["data"]
+        phases = [{"phase": data["phase"], "at": at}] if "phase" in data else []
+        epochs = [
+            {"epoch": each["epoch"], "seconds": each["seconds"], "values": _present(each, _METRICS), "at": at}
+            for each in data.get("epochs", ())
+        ]
+        rows.append({**row, "type": "progress", "data": {"phases": phases, "epochs": epochs}})
+    batch.insert("job_events", rows)
+
+
+def _epochs(batch: Batch) -> None:
+    names = (*_METRICS, "batch_loss", "batch_accuracy")
+    rows = []
+    for row in batch.rows("epochs"):
+        steps = len(row["batch_loss"]) // 8
+        packed = struct.pack("<II", steps, len(_STEP_NAMES)) + _STEP_NAMES
+        packed += row["batch_loss"] + row["batch_accuracy"]
+        rows.append(_without(row, *names) | {"values": _present(row, _METRICS), "steps": packed})
+    batch.insert("epochs", rows)
+
+
+def _models(batch: Batch) -> None:
+    kept = ("id", "layers", "weights_sha256", "description", "created_at", "deleted_at")
+    rows = [
+        {**{name: row[name] for name in kept}, "kind": None if row["deleted_at"] else row["spec"]["model"]}
+        for row in batch.rows("models")
+    ]
+    batch.insert("models", rows)
+
+
+def _artifacts(batch: Batch) -> None:
+    batch.execute(
+        """
+        INSERT INTO new_artifacts (job_id, name, role, media_type, size, sha256, content)
+        SELECT as_id(model_id), 'model.' || format, 'model', 'application/octet-stream', length(content),
+            sha256, content
+        FROM old_model_files WHERE model_id > :after AND model_id <= :upto
+        """
+    )
+
+
+def _results(batch: Batch) -> None:
+    kept = ("job_id", "dataset", "size", "threshold")
+    rows = [
+        {
+            **{name: row[name] for name in kept},
+            **{"type": "classification", "values": _present(row, ("loss", "accuracy"))},
+            "body": row["predictions"],
+        }
+        for row in batch.rows("evaluations")
+    ]
+    batch.insert("results", rows)
+
+
+def _present(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    return {name: row[name] for name in names if row[name] is not None}
+
+
+def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _hash(environment: Mapping[str, str]) -> bytes:
+    return sha256(json.dumps(environment, sort_keys=True).encode()).digest()
+
+
+def _written(at: datetime) -> str:
+    in_utc = at if at.tzinfo is None else at.astimezone(UTC)
+    return f"{in_utc:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
 _WHOLE = (
-    *("sweeps", "idempotency_keys", "api_keys", "webhooks", "webhook_deliveries", "workers"),
-    *("queue_clocks", "share_clocks", "ended_predecessors", "model_aliases"),
+    *("sweeps", "idempotency_keys", "api_keys", "webhooks", "workers", "queue_clocks", "share_clocks"),
+    *("ended_predecessors", "model_aliases"),
 )
-_OF_JOBS = (
-    *("attempts", "job_dependencies", "job_tags", "job_events", "epochs", "epoch_weights", "checkpoints"),
-    *("models", "evaluations", "class_results", "confusion", "misclassified", "job_logs"),
-)
+_OF_JOBS = ("job_dependencies", "job_tags", "epoch_weights", "checkpoints", "class_results", "job_logs")
 PLAN = Plan(
     version=revision,
     floor="0.2.0",
     schema=_SCHEMA,
     old=_OLD,
-    whole=(*(Copy(table, where="") for table in _WHOLE), _queues),
+    whole=(*(Copy(table, where="") for table in _WHOLE), _deliveries, _queues, _environments),
     of_jobs=(
-        Copy("jobs", where="id > :after AND id <= :upto"),
-        *map(Copy, _OF_JOBS),
-        Copy("model_files", where=f"model_id IN (SELECT id FROM old_models WHERE {OF_JOBS})"),
+        *(_jobs, _attempts, _epochs, _models, _artifacts, _results, _progress),
+        Copy("job_events", where=f"{OF_JOBS} AND type NOT IN {_PROGRESS}"),
+        *map(
+            Copy,
+            ("job_dependencies", "job_tags", "epoch_weights", "checkpoints", "class_results", "job_logs"),
+        ),
         Copy("yields", where="victim_id > :after AND victim_id <= :upto"),
     ),
 )

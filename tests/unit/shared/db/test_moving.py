@@ -1,5 +1,6 @@
 """The rows of 0.1.0 are moved into the tables of 0.2.0, whatever interrupts that, and while nobody looks."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,15 +17,15 @@ from shared.db import floor, moving, triggers
 from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
 from shared.db.moving import DatabaseInUse, RowsMissing
+from shared.db.tables import Base
 from tests.support import old_rows
 from tests.support.databases import open_database, trigger_definitions
 from tests.support.killed_migration import kill_migration
+from tests.support.moved_rows import Contents, Row, moved
 from tests.support.servers import PostgresServer
 
 JOBS = 23
 AGAIN = "run `trainshed migrate` again"
-# the tables whose rows are others afterwards
-NEW = {"alembic_version", "version_floor", "queues"}
 _KILLS = (9, 1, 2, 3, 4, 2, 5, 4, 8, 9)
 
 Progress = list[tuple[str, int, int]]
@@ -63,19 +64,28 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moving, "_BATCH_S", 1_000.0)
 
 
-def check(before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]) -> None:
-    """Check that the rows are those of before, and in queues what stood in two tables."""
+def check(before: Contents, after: Contents) -> None:
+    """Check that all rows are there, and in queues what stood in two tables."""
     assert all(before.values())
-    assert {name: after[name] for name in after.keys() - NEW} == {
-        name: before[name] for name in before.keys() - NEW - {"paused_queues", "queue_limits"}
-    }
     both, paused = [row["paused_at"] for row in before["paused_queues"]]
-    assert sorted(after["queues"], key=lambda row: row["name"]) == [
-        {"name": "both", "paused_at": both, "max_running": 2},
-        {"name": "limited", "paused_at": None, "max_running": 3},
-        {"name": "paused", "paused_at": paused, "max_running": None},
-    ]
-    assert after["version_floor"] == [{"id": 1, "version": "0.2.0"}]
+    expected = {
+        **before,
+        **moved(before),
+        "queues": [
+            {"name": "both", "paused_at": both, "max_running": 2},
+            {"name": "limited", "paused_at": None, "max_running": 3},
+            {"name": "paused", "paused_at": paused, "max_running": None},
+        ],
+        "version_floor": [{"id": 1, "version": "0.2.0"}],
+        "alembic_version": [{"version_num": "0028"}],
+    }
+    for name, rows in after.items():
+        assert _sorted(rows) == _sorted(expected[name]), name
+    assert set(Base.metadata.tables) == after.keys() - {"alembic_version"}
+
+
+def _sorted(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: json.dumps(row, default=str, sort_keys=True))
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -129,16 +139,16 @@ def test_a_row_that_refers_to_nothing_is_found_while_the_old_tables_are_complete
         driver: Any = connection.connection.driver_connection
         is_sqlite = connection.dialect.name == "sqlite"
         driver.execute("PRAGMA foreign_keys = OFF" if is_sqlite else "SET session_replication_role = replica")
-        driver.execute("DELETE FROM models WHERE job_id = (SELECT job_id FROM evaluations LIMIT 1)")
+        driver.execute("DELETE FROM evaluations WHERE job_id = (SELECT job_id FROM class_results LIMIT 1)")
         driver.commit()
         connection.invalidate()
     before = old_rows.contents(old.engine)
     for _ in range(2):
-        with pytest.raises((RowsMissing, IntegrityError), match="evaluations"):
+        with pytest.raises((RowsMissing, IntegrityError), match="class_results"):
             old.migrate()
     after = old_rows.contents(old.engine)
-    assert after["old_evaluations"] == before["evaluations"]
-    assert after["new_evaluations"] == before["evaluations"]
+    assert after["old_class_results"] == before["class_results"]
+    assert after["new_class_results"] == before["class_results"]
 
 
 def test_sqlite_is_refused_while_others_have_it_open(old_sqlite_url: str) -> None:
