@@ -1,56 +1,7 @@
 """Errors of requests and of attempts, in one tree.
 
-TrainshedError
-├── RequestError                a request cannot be carried out
-│   ├── NotFound
-│   │   ├── JobNotFound
-│   │   ├── ModelNotFound
-│   │   ├── DatasetNotFound
-│   │   ├── ApiKeyNotFound
-│   │   ├── SweepNotFound
-│   │   ├── WeightsNotFound
-│   │   ├── EvaluationNotFound
-│   │   ├── PredictionsNotStored
-│   │   ├── ArtifactNotFound
-│   │   ├── ImageNotFound
-│   │   ├── WorkerNotFound
-│   │   ├── WebhookNotFound
-│   │   └── DeliveryNotFound
-│   ├── AmbiguousId
-│   ├── InvalidSpec
-│   ├── UnknownMetric
-│   ├── NotPermitted
-│   ├── ModelInUse
-│   ├── ModelNotRunnable
-│   ├── UnreadableImage
-│   ├── ImageTooLarge
-│   ├── UnsupportedImage
-│   ├── DecoderBusy
-│   ├── InvalidCursor
-│   ├── VersionMismatch
-│   ├── WorkerStopped
-│   ├── NotReady
-│   ├── JobNotTerminal
-│   ├── JobNotQueued
-│   ├── PredecessorFailed
-│   ├── TooManyWait
-│   ├── JobAlreadyFinished
-│   ├── NoAdministrator
-│   ├── InvalidWebhookUrl
-│   ├── IdempotencyKeyReused
-│   └── SubmissionDeleted
-├── AttemptError                an attempt failed; has a code, and may be worth a retry
-│   ├── DataUnavailable
-│   ├── DataCorrupt
-│   ├── NonFiniteLoss
-│   ├── DeviceOutOfMemory
-│   └── MaxRuntimeExceeded
-└── AttemptInterrupted          an attempt must end without a result
-    ├── CancelRequested
-    ├── StopRequested
-    ├── YieldRequested
-    ├── LeaseLost
-    └── StaleAttempt
+A `RequestError` says why a request cannot be carried out. An `AttemptError` is why an attempt failed: it has
+a code, and may be worth a retry. By an `AttemptInterrupted` an attempt ends without a result.
 """
 
 from typing import ClassVar

@@ -2,10 +2,10 @@
 
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from random import Random
 from typing import Any
@@ -141,16 +141,19 @@ def _new_jobs(services: Services, request: SweepCreate) -> list[NewJob]:
     seed = secrets.randbelow(2**31) if request.spec.seed is None else request.spec.seed
     base = {**request.spec.model_dump(), "seed": seed}
     options = request.model_dump(include=set(TrainJobCreate.model_fields) - {"spec"})
-    dataset = describe_dataset(services.settings, request.spec.dataset, field="dataset")
-    return [_new_job(base, options, parameters, dataset) for parameters in combinations(request)]
+    described = cache(partial(describe_dataset, services.settings, field="dataset"))
+    return [_new_job(base, options, parameters, described) for parameters in combinations(request)]
 
 
 def _new_job(
-    base: dict[str, Any], options: dict[str, Any], parameters: Parameters, dataset: DatasetInfo
+    base: dict[str, Any],
+    options: dict[str, Any],
+    parameters: Parameters,
+    described: Callable[[str], DatasetInfo],
 ) -> NewJob:
     try:
         spec = TrainRequest.model_validate({**base, **parameters})
-        return new_training(TrainJobCreate(**options, spec=spec), dataset)
+        return new_training(TrainJobCreate(**options, spec=spec), described(spec.dataset))
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])

@@ -13,15 +13,15 @@ SQLITE_FUNCTION = "merge_json"
 
 
 class merged(FunctionElement[dict[str, Any]]):
-    """SQL for a JSON object, or NULL for none, with the members of a second one in place of its own."""
+    """SQL for a JSON object with the members of a second one in place of its own."""
 
     type = JSON()
     inherit_cache = True
 
 
-def merge_json(first: str | None, second: str) -> str:
-    """Return the text of a JSON object, or of none, with the members of a second one."""
-    return second if first is None else json.dumps(json.loads(first) | json.loads(second))
+def merge_json(first: str, second: str) -> str:
+    """Return the text of a JSON object with the members of a second one."""
+    return json.dumps(json.loads(first) | json.loads(second))
 
 
 @compiles(merged, "sqlite")
@@ -32,4 +32,4 @@ def _sqlite(element: merged, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(merged, "postgresql")
 def _postgresql(element: merged, compiler: SQLCompiler, **options: Any) -> str:
     first, second = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"CAST(coalesce(CAST({first} AS JSONB), '{{}}') || CAST({second} AS JSONB) AS JSON)"
+    return f"CAST(CAST({first} AS JSONB) || CAST({second} AS JSONB) AS JSON)"

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CHAR, Connection, MetaData, Table, Uuid, inspect, select, text
+from sqlalchemy import CHAR, JSON, Connection, MetaData, Table, Uuid, inspect, select, text
 
 OF_JOBS = "job_id > :after AND job_id <= :upto"
 """SQL for whether an old row belongs to a job of the batch."""
@@ -87,6 +87,8 @@ class Batch:
             for column in table.columns:
                 if _is_text_id(column.type):
                     column.type = Uuid()
+                elif isinstance(column.type, JSON):
+                    column.type = JSON(none_as_null=True)
             self.known[name] = table
         found: Table = self.known[name]
         return found

@@ -176,7 +176,8 @@ class Job(Base):
 
     next_epoch: Mapped[int]  # number of recorded epochs: where the next attempt resumes
     # of each metric; null: not a finite number. No index names it: `job_values` has what is in it at the end
-    last_values: Mapped[dict[str, float | None] | None] = mapped_column(JSON)  # NULL: none was recorded
+    # of each metric; null: not a finite number
+    last_values: Mapped[dict[str, float | None]] = mapped_column(server_default=text("'{}'"))
 
     error_code: Mapped[str | None] = mapped_column(String(64))  # set when failed
     error_message: Mapped[str | None] = mapped_column(Text)
@@ -691,7 +692,7 @@ class WebhookDelivery(Base):
     queue: Mapped[str | None] = mapped_column(String(64))
     tags: Mapped[list[str] | None] = mapped_column(JSON)
     model_id: Mapped[UUID | None]
-    last_values: Mapped[dict[str, float | None] | None] = mapped_column(JSON)
+    last_values: Mapped[dict[str, float | None] | None] = mapped_column(JSON(none_as_null=True))
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     duration_s: Mapped[float | None]

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Select, bindparam, func, insert, null, select, update
+from sqlalchemy import BindParameter, Select, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
@@ -176,5 +176,5 @@ def _checkpoint(session: Session, job_id: UUID, next_epoch: int) -> results.Stor
     if checkpoint is not None and checkpoint.next_epoch == next_epoch:
         return checkpoint
     results.delete_epochs(session, job_id)
-    session.execute(update(_JOBS).where(_JOBS.c.id == job_id).values(next_epoch=0, last_values=null()))
+    session.execute(update(_JOBS).where(_JOBS.c.id == job_id).values(next_epoch=0, last_values={}))
     return None

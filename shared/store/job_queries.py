@@ -153,7 +153,7 @@ def _seconds_an_epoch(session: Session, rows: Sequence[tables.Job]) -> dict[UUID
 
 def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
     fields = {name: getattr(row, name) for name in schemas.Job.model_fields if hasattr(row, name)}
-    values = row.last_values or {}
+    values = row.last_values
     spec = schemas.TrainSpec.model_validate(row.spec) if row.kind == JobKind.TRAIN else None
     return {
         **fields,

@@ -17,7 +17,7 @@ def recorded(session: Session, sweep_id: UUID | None = None) -> list[str]:
     of_running = select(Job.last_values).where(IS_RUNNING)
     if sweep_id is not None:
         of_running = of_running.where(Job.sweep_id == sweep_id)
-    running = {name for values in session.scalars(of_running) for name in values or ()}
+    running = {name for values in session.scalars(of_running) for name in values}
     return sorted(running.union(_of_ended(session, sweep_id)))
 
 

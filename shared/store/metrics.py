@@ -48,7 +48,7 @@ def read(
 def require(session: Session, job_ids: Sequence[UUID], names: Collection[str]) -> None:
     """Raise UnknownMetric if the jobs have recorded metrics, and none of one of these names."""
     of_jobs = session.scalars(select(Job.last_values).where(Job.id.in_(job_ids)))
-    known = {name for values in of_jobs for name in values or ()}
+    known = {name for values in of_jobs for name in values}
     if not known.issuperset(names):
         first = select(Epoch.steps).where(Epoch.job_id.in_(job_ids), Epoch.epoch == 0)
         known |= {name for steps in session.scalars(first) for name in unpack_steps(steps)}

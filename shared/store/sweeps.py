@@ -179,7 +179,7 @@ def _rank(job: Row[Any], objective: Objective) -> tuple[float, UUID]:
 
 def _value(job: Row[Any], objective: Objective) -> float | None:
     """Return a job's value of the objective: none while it waits, so that ranks follow from an index."""
-    value: float | None = (job.last_values or {}).get(objective.metric)
+    value: float | None = job.last_values.get(objective.metric)
     return None if job.state == JobState.QUEUED else value
 
 

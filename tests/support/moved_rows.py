@@ -26,7 +26,7 @@ def moved(old: Contents) -> Contents:
             {"job_id": row["id"], "name": name, "value": value, **{each: row[each] for each in _OF_JOB}}
             for row in old["jobs"]
             if row["state"] in TERMINAL
-            for name, value in (_last_values(row, old) or {}).items()
+            for name, value in _last_values(row, old).items()
         ],
         "job_events": [{**row, **_event(row)} for row in old["job_events"]],
         "epochs": list(map(_epoch, old["epochs"])),
@@ -76,9 +76,9 @@ def _job(row: Row, old: Contents) -> Row:
     return {**_without(row, *_LAST), "last_values": _last_values(row, old)}
 
 
-def _last_values(row: Row, old: Contents) -> dict[str, float] | None:
+def _last_values(row: Row, old: Contents) -> dict[str, float]:
     losses = {each["job_id"]: {"evaluation_loss": each["loss"]} for each in old["evaluations"]}
-    return {**_present(row, _LAST), **losses.get(row["id"], {})} or None
+    return {**_present(row, _LAST), **losses.get(row["id"], {})}
 
 
 def _event(row: Row) -> Row:

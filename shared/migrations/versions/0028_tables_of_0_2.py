@@ -97,7 +97,7 @@ CREATE TABLE jobs (
     duration_s DOUBLE PRECISION,
     cancel_requested_at TIMESTAMP WITH TIME ZONE,
     next_epoch INTEGER NOT NULL,
-    last_values JSON,
+    last_values JSON DEFAULT '{}' NOT NULL,
     error_code VARCHAR(64),
     error_message TEXT,
     CONSTRAINT pk_jobs PRIMARY KEY (id),
@@ -497,7 +497,7 @@ def _jobs(batch: Batch) -> None:
         last = _present(row, (*_METRICS, "evaluation_accuracy"))
         if row["id"] in losses:
             last["evaluation_loss"] = losses[row["id"]]
-        rows.append(_without(row, *_METRICS, "evaluation_accuracy") | {"last_values": last or None})
+        rows.append(_without(row, *_METRICS, "evaluation_accuracy") | {"last_values": last})
         if row["finished_at"] is not None:
             of_job = {"job_id": row["id"], **{name: row[name] for name in _COPIED}}
             values += [{**of_job, "name": name, "value": value} for name, value in last.items()]

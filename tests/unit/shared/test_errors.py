@@ -1,4 +1,4 @@
-"""The error classes: the tree in the module's docstring, their codes, and which of them are retryable."""
+"""The error classes: their codes, and which of them are retryable."""
 
 import inspect
 import re
@@ -12,22 +12,6 @@ from tests.support.paths import ROOT
 _CLASSES = [
     error for _, error in inspect.getmembers(errors, inspect.isclass) if error.__module__ == errors.__name__
 ]
-
-
-def _documented_tree() -> list[tuple[int, str]]:
-    """The tree in the module's docstring: each class with its depth."""
-    lines = (errors.__doc__ or "").splitlines()
-    matches = [re.match(r"((?:[├└│ ][─ ]{2} )*)([A-Z]\w+)", line) for line in lines[2:]]
-    return [(len(match[1]) // 4, match[2]) for match in matches if match]
-
-
-def test_the_documented_error_tree_matches_the_classes() -> None:
-    documented: dict[str, str] = {}
-    ancestors: list[str] = []
-    for depth, name in _documented_tree():
-        ancestors[depth:] = [name]
-        documented[name] = ancestors[depth - 1] if depth else "Exception"
-    assert documented == {error.__name__: error.__mro__[1].__name__ for error in _CLASSES}
 
 
 @pytest.mark.parametrize("error", _CLASSES, ids=lambda error: error.__name__)

@@ -88,10 +88,10 @@ def test_range_of_one_number_is_that_number() -> None:
         {"strategy": "grid", "parameters": {}},
         {"strategy": "grid", "parameters": {"epochs": []}},
         {"strategy": "grid", "parameters": {"epochs": {"min": 1, "max": 2}}},
-        {"strategy": "grid", "parameters": {"dataset": ["mnist"]}},
+        {"strategy": "grid", "parameters": {"datasets": ["mnist"]}},
         {"strategy": "random", "count": 1001, "parameters": {"epochs": [1]}},
         {"strategy": "random", "count": True, "parameters": {"epochs": [1]}},
-        {"strategy": "random", "count": 1, "parameters": {"epochs": [True]}},
+        {"strategy": "random", "count": 1, "parameters": {"epochs": [None]}},
     ],
 )
 def test_invalid_sweep_is_refused(request_: dict[str, Any]) -> None:

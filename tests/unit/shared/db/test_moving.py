@@ -96,6 +96,9 @@ def test_all_rows_are_there_afterwards(old: Database) -> None:
     assert not old.missing_step()
     with old.engine.connect() as connection:
         assert sorted(trigger_definitions(connection)) == sorted(triggers.NAMES)
+        for table, column in (("jobs", "last_values"), ("webhook_deliveries", "last_values")):
+            null = f"SELECT count(*) FROM {table} WHERE CAST({column} AS TEXT) = 'null'"
+            assert connection.scalar(text(null)) == 0  # which SQL takes for a value
     jobs = [done for subject, done, total in progress if (subject, total) == ("jobs", JOBS)]
     assert jobs == [*range(0, JOBS, 4), JOBS]
     assert progress[-1][1] == progress[-1][2]

@@ -11,8 +11,8 @@ from tests.support.databases import trigger_definitions
 
 # a database gets a changed text with the next migration: add one, which may be empty, and then these
 _DIGESTS = {
-    "sqlite": "5b589feb06be3e08c9b66ba26567fd3b2d1b29718c65fd521a019bff0d5776f1",
-    "postgresql": "6132ef8ee4a5b83fdd8792c5ff5ab13614fe474a5f59e35d3556b69c669bf23e",
+    "sqlite": "0f5ef36d0f456c6cc0c75eb1744003e72fd247641d422275ec43346735d6f685",
+    "postgresql": "fd00fb09f0ffb868d350ae293223cd8578e75f653182c24800def63eaaa40cd5",
 }
 _STALE = {
     "sqlite": ["CREATE TRIGGER {name} AFTER DELETE ON jobs BEGIN SELECT 1; END"],

@@ -74,7 +74,7 @@ def test_a_name_that_cannot_be_shown_is_refused(name: Any) -> None:
 
 
 def test_too_many_names_and_arrays_of_different_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match="at most 256 metrics, not 257"):
+    with pytest.raises(ValueError, match="at most 256 metrics can be recorded together, not 257"):
         EpochMetrics.of(0, 0.1, {str(number): 0.0 for number in range(257)})
     for steps in ({"a": [1.0], "b": [1.0, 2.0]}, {"a": [[1.0]]}, {"a": 1.0}):
         with pytest.raises(ValueError, match="arrays of one length"):

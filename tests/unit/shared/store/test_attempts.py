@@ -149,7 +149,7 @@ def test_a_job_may_produce_anything_and_nothing(
     database.write(lambda session: attempts.succeed(session, attempt, produced))
     job = stored.job(database, attempt.job_id)
     assert (job.state, job.model_id) == (JobState.SUCCEEDED, job.id if has_model else None)
-    assert "evaluation_accuracy" not in (job.last_values or {})
+    assert "evaluation_accuracy" not in job.last_values
     files = database.read(lambda session: artifacts.of_job(session, job.id))
     assert [(file.name, file.role, file.media_type) for file in files] == [
         (artifact.name, artifact.role, artifact.media_type) for artifact in produced.artifacts

@@ -121,7 +121,7 @@ def test_a_job_without_a_valid_checkpoint_starts_over(database: Database, damage
     assert claim is not None
     assert claim.checkpoint is None
     job = stored.job(database, attempt.job_id)
-    assert (job.next_epoch, job.last_values) == (0, None)
+    assert (job.next_epoch, job.last_values) == (0, {})
     assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == []
     record(database, claim.attempt, 3)
     assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == [

@@ -176,7 +176,7 @@ def test_results_of_other_code_are_shown(url: str, regression: UUID, database: D
     assert json.loads(_run(url, "show", nothing.job_id, "--json").stdout)["evaluation"] is None
 
     compared = _run(url, "compare", regression, nothing.job_id).stdout.splitlines()
-    assert ["evaluation", "mae", "1.5000", "-"] in [line.split() for line in compared]
+    assert ["evaluation_mae", "1.5000", "-"] in [line.split() for line in compared]
 
 
 def test_a_model_of_other_code_is_shown_and_downloaded_and_does_not_predict(

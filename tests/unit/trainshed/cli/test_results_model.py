@@ -25,7 +25,7 @@ def test_a_model_is_downloaded_into_a_file(cli: CommandLine, tmp_path: Path) -> 
     result = cli.run("model", "last", "--download", "onnx", "--output", file)
     assert result.stderr == f"Wrote {file}.\n"
     assert file.read_bytes() == b"the model's file"
-    assert cli.api.last.url.params["format"] == "onnx"
+    assert cli.api.last.url.params["name"] == "model.onnx"
 
 
 def test_a_download_is_named_after_the_model_by_default(
@@ -52,7 +52,7 @@ def test_a_model_for_tensorflow_js_is_a_folder(cli: CommandLine, tmp_path: Path)
 
 def test_an_output_without_a_download_is_refused(cli: CommandLine) -> None:
     result = cli.run("model", "last", "--output", "x")
-    assert result.stderr == "Error: --output needs --download keras, onnx or tfjs\n"
+    assert result.stderr == "Error: --output needs --download: keras, onnx, tfjs, or the name of a file\n"
     assert result.exit_code == 2
 
 

@@ -49,7 +49,9 @@ def test_a_sweep_is_shown_listed_and_cancelled(url: str) -> None:
     assert [listed["id"] for listed in json.loads(_run(url, "list", "--json").stdout)] == [sweep["id"]]
 
 
-@pytest.mark.parametrize("param", ["epochs", "epochs=", "epochs=1..2", "dataset=mnist", "epochs=0,1"])
+@pytest.mark.parametrize(
+    "param", ["epochs", "epochs=", "epochs=1..2", "dataset=nothing", "epochs=0,1", "epochs=true"]
+)
 def test_an_invalid_parameter_is_a_usage_error(url: str, param: str) -> None:
     assert _run(url, "submit", "-p", param).exit_code == 2
 
@@ -67,7 +69,7 @@ def test_a_sweep_is_named_by_the_end_of_its_id_or_as_the_last(url: str) -> None:
     [
         (("epochs=1,2", "epochs=3"), "--param epochs is given twice: write all of its values in one"),
         (("epoch=1,2",), "--param epoch is not a parameter: did you mean `epochs`?"),
-        (("colour=1,2",), "--param colour is not a parameter: the parameters are model, learning_rate, "),
+        (("colour=1,2",), "--param colour is not a parameter: the parameters are dataset, model, "),
         (("learning_rate=a,b",), "--param learning_rate: must be a number, more than 0, up to 10, not a"),
         (("learning_rate=0.1..0.2",), "--param learning_rate=0.1..0.2 is a range, which needs --count"),
     ],
