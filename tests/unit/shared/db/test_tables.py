@@ -147,7 +147,8 @@ def test_only_name_tags_and_version_of_a_finished_job_can_change(database: Datab
     for finished in (succeeded(database)[0], failed(database), cancelled(database)):
         change = update(Job).where(Job.id == finished)
         for column in columns:
-            other = _MOMENT if column.name.endswith("_at") else others.get(column.type.python_type, {"other": 0.77})
+            other = others.get(column.type.python_type, {"other": 0.77})
+            other = _MOMENT if column.name.endswith("_at") else other
             refusal = _refusal(database, change.values({column.name: other}))
             assert "a job cannot change" in refusal, column
         edit = change.values(name="other", tags=["other"], version=Job.version + 1)
