@@ -61,9 +61,9 @@ MUTATIONS = [
     Mutation(
         "epochs recorded without the fence",
         "shared/store/progress.py",
-        "    return Prepared(update_of(event, *FENCE, *guards, returning=returning, now=now, **values))\n",
+        "    return Prepared(update_of(EventType.PROGRESS, *FENCE, *guards, returning=returning, now=now, **values))\n",
         '    fence = (_JOBS.c.attempt >= bindparam("of_attempt"),)\n'
-        "    return Prepared(update_of(event, *fence, *guards, returning=returning, now=now, **values))\n",
+        "    return Prepared(update_of(EventType.PROGRESS, *fence, *guards, returning=returning, now=now, **values))\n",
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
