@@ -61,9 +61,8 @@ MUTATIONS = [
     Mutation(
         "epochs recorded without the fence",
         "shared/store/progress.py",
-        "    return Prepared(update_of(EventType.PROGRESS, *FENCE, *guards, returning=returning, now=now, **values))\n",
-        '    fence = (_JOBS.c.attempt >= bindparam("of_attempt"),)\n'
-        "    return Prepared(update_of(EventType.PROGRESS, *fence, *guards, returning=returning, now=now, **values))\n",
+        "(update_of(EventType.PROGRESS, *FENCE, *guards",
+        '(update_of(EventType.PROGRESS, _JOBS.c.attempt >= bindparam("of_attempt"), *guards',
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
