@@ -14,11 +14,13 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from shared.db import sqlite, triggers
+from shared.db.lock_waits import described
 from shared.db.moves import Batch, Plan, statements
+from shared.db.outages import Reason, reason_of
 
 _STEPS = "moving"  # the table of what is done
 _JOBS = "rows of jobs"  # has the id of the last one
@@ -29,7 +31,7 @@ _FOREIGN_KEY = re.compile(r",\n    (CONSTRAINT \w+ FOREIGN KEY.*?)(?=,?\n)")
 _ACTIVE_S = 15.0  # an API looks at the database each second, a worker every 10 s
 # those of 0.1.0 have no name. Behind PgBouncer a session outlives its program, but is not used any more
 _SESSIONS = """
-SELECT pid, application_name, host(client_addr) AS address FROM pg_stat_activity
+SELECT pid, application_name, host(client_addr) AS address, NULL AS open_s FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND backend_type = 'client backend'
     AND (application_name = '' OR application_name LIKE 'trainshed-%')
     AND (state <> 'idle' OR state_change > clock_timestamp() - :active_s * interval '1 s')
@@ -65,7 +67,7 @@ def alone(engine: Engine, version: str) -> Iterator[Engine]:
         with engine.connect() as connection:
             sessions = connection.execute(text(_SESSIONS), {"active_s": _ACTIVE_S}).all()
         if sessions:
-            raise _in_use(version, ", ".join(map(_described, sessions)))
+            raise _in_use(version, ", ".join(map(described, sessions)))
         yield engine
         return
     engine.dispose()
@@ -82,18 +84,13 @@ def _lock(own: Engine, version: str) -> None:
         with own.begin():
             pass
     except OperationalError as error:
-        if not sqlite.is_locked(error):
+        if reason_of(error) is not Reason.LOCKED:
             raise
         raise _in_use(version, "others") from error
 
 
 def _in_use(version: str, users: str) -> DatabaseInUse:
     return DatabaseInUse(f"migration {version} needs it for itself, but {users} use it: {_STOP}")
-
-
-def _described(session: Row[Any]) -> str:
-    who = [session.application_name or "unnamed", *filter(None, [session.address])]
-    return f"pid {session.pid} ({', '.join(who)})"
 
 
 class Moving:
