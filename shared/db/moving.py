@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -22,8 +21,7 @@ from shared.db.lock_waits import described
 from shared.db.moves import Batch, Plan, statements
 from shared.db.outages import Reason, reason_of
 
-_FIRST_BATCH, _MAX_BATCH = 100, 5_000  # jobs
-_BATCH_S = 1.0
+_BATCH = 100  # jobs, a second or less
 _FINISHED = "indexes"
 _FOREIGN_KEY = re.compile(r",\n    (CONSTRAINT \w+ FOREIGN KEY.*?)(?=,?\n)")
 _ACTIVE_S = 15.0  # an API looks at the database each second, a worker every 10 s
@@ -152,16 +150,11 @@ class Moving:
         connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO old_{table}")
 
     def _move_jobs(self) -> None:
-        size = _FIRST_BATCH
         done, jobs = self._transact(_count)
         self._progress("jobs", done, jobs)
         while done < jobs:
-            began = monotonic()
-            done += self._transact(partial(self._move_some, size=size))
+            done += self._transact(self._move_some)
             self._progress("jobs", done, jobs)
-            # what belongs to a job differs by a thousand times
-            factor = _BATCH_S / (monotonic() - began)
-            size = min(_MAX_BATCH, max(1, int(size * min(2.0, factor))))
 
     def _after(self, connection: Connection) -> Any:
         """Return the id of the last job that has been moved, as the old tables have it."""
@@ -170,11 +163,11 @@ class Moving:
             return "" if last is None else last.hex()
         return last or UUID(int=0)
 
-    def _move_some(self, connection: Connection, *, size: int) -> int:
+    def _move_some(self, connection: Connection) -> int:
         """Move the next jobs with what belongs to them; return their number."""
         after = self._after(connection)
         following = text("SELECT id FROM old_jobs WHERE id > :after ORDER BY id LIMIT :size")
-        ids = connection.scalars(following, {"after": after, "size": size}).all()
+        ids = connection.scalars(following, {"after": after, "size": _BATCH}).all()
         batch = Batch(connection, after, ids[-1], self._known)
         for move in self._plan.of_jobs:
             move(batch)

@@ -58,9 +58,7 @@ def old(old_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moving, "_FIRST_BATCH", 4)
-    monkeypatch.setattr(moving, "_MAX_BATCH", 4)
-    monkeypatch.setattr(moving, "_BATCH_S", 1_000.0)
+    monkeypatch.setattr(moving, "_BATCH", 4)
 
 
 def check(before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]) -> None:
