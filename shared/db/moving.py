@@ -123,9 +123,6 @@ class Moving:
         self._progress(_FINISHED, len(self._tables), len(self._tables))
 
     def _begin(self, connection: Connection) -> None:
-        on_jobs = "" if self._is_sqlite else " ON jobs"
-        for trigger in triggers.NAMES:
-            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger}{on_jobs}")
         for table in self._plan.old:
             self._hide(connection, table)
         for created in self._tables.values():
