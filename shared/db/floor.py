@@ -27,11 +27,11 @@ def own_version() -> str:
 def refusal(connection: Connection) -> str:
     """Return why this version of Trainshed must not use a database, and what to do; empty if it may."""
     floor = connection.scalar(_FLOOR) if inspect(connection).has_table(_TABLE) else None
-    if floor is None or numbers(own_version()) >= numbers(floor):
+    if floor is None or _numbers(own_version()) >= _numbers(floor):
         return ""
     return f"the database needs Trainshed {floor} or later, and this is {own_version()}: install that"
 
 
-def numbers(release: str) -> list[int]:
+def _numbers(release: str) -> list[int]:
     """Return the three numbers of a version; what follows them, as in `0.2.0.dev1`, does not count."""
     return [int(number) for number in re.findall(r"\d+", release)[:3]]

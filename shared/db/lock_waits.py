@@ -65,7 +65,7 @@ class LockWatch:
         rows = connection.execute(_BLOCKERS, {"pid": pid}).all()
         if not rows:
             return
-        self.blockers = ", ".join(map(_described, rows))
+        self.blockers = ", ".join(map(described, rows))
         if monotonic() >= self._report_at:
             self._report_at = monotonic() + _REPORT_S
             self._report(
@@ -76,7 +76,8 @@ class LockWatch:
             connection.execute(text("SELECT pg_cancel_backend(:pid)"), {"pid": pid})
 
 
-def _described(row: Row[Any]) -> str:
+def described(row: Row[Any]) -> str:
+    """Return the words about a session, which has `pid`, `application_name`, `address` and `open_s`."""
     facts = [row.application_name or "unnamed", *([row.address] if row.address else [])]
     # of another role's session it is only shown to members of pg_read_all_stats
     facts += [] if row.open_s is None else [f"transaction open for {row.open_s:.0f} s"]

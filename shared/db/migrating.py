@@ -12,7 +12,7 @@ from functools import partial
 from importlib import import_module
 from importlib.resources import files
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, inspect, text
@@ -173,8 +173,8 @@ def _upgrade_by_one(connection: Connection, begun: Begun | None, *, version: str
 def _move(engine: Engine, version: str, report: Report, progress: moving.Progress) -> None:
     plan: Plan = import_module(f"shared.migrations.versions.{_MODULES[_MOVES]}").PLAN
 
-    def transact(work: moving.Work) -> None:
-        _patiently(engine, _MOVES, report, partial(_in_transaction, work=work))
+    def transact(work: moving.Work) -> Any:
+        return _patiently(engine, _MOVES, report, partial(_in_transaction, work=work))
 
     move = moving.Moving(plan, engine.dialect.name, transact, progress)
     if version != plan.half:
@@ -182,17 +182,17 @@ def _move(engine: Engine, version: str, report: Report, progress: moving.Progres
     move.go_on(is_newest=_MOVES == CODE_VERSION)
 
 
-def _in_transaction(connection: Connection, begun: Begun | None, *, work: moving.Work) -> None:
+def _in_transaction(connection: Connection, begun: Begun | None, *, work: moving.Work) -> Any:
     with connection.begin():
         if begun is not None:
             begun(connection)
-        work(connection)
+        return work(connection)
 
 
 def _patiently(
-    engine: Engine, version: str, report: Report, work: Callable[[Connection, Begun | None], None]
-) -> None:
-    """Do a part of a migration; on PostgreSQL its locks make nobody else wait for long.
+    engine: Engine, version: str, report: Report, work: Callable[[Connection, Begun | None], Any]
+) -> Any:
+    """Do a part of a migration; on PostgreSQL its locks make nobody else wait for long. Return its result.
 
     Args:
         work: is called with a connection and with what it calls at the beginning of each transaction, if
@@ -200,8 +200,7 @@ def _patiently(
     """
     if engine.dialect.name != "postgresql":
         with engine.connect() as connection:
-            work(connection, None)
-        return
+            return work(connection, None)
     with LockWatch(engine, f"migration {version}", report) as watch:
 
         def begun(connection: Connection) -> None:
@@ -209,13 +208,13 @@ def _patiently(
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_S * 1_000:.0f}ms'")
             watch.pid = connection.scalar(text("SELECT pg_backend_pid()"))
 
-        def once() -> None:
+        def once() -> Any:
             with engine.connect() as connection:
-                work(connection, begun)
+                return work(connection, begun)
 
         watch.cancel_after(PATIENCE_S)  # what builds an index waits for longer than `lock_timeout`
         try:
-            Retrying(
+            return Retrying(
                 retry=retry_if_exception(_has_waited),
                 wait=wait_random(_MIN_PAUSE_S, _MAX_PAUSE_S),
                 stop=stop_after_delay(PATIENCE_S),

@@ -6,7 +6,6 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -162,11 +161,6 @@ class Plan:
     def half(self) -> str:
         """The version of a schema that is being moved, or that was left so."""
         return f"{int(self.version) - 1:04}+"
-
-    @cached_property
-    def tables(self) -> list[str]:
-        """The new tables; that of the version floor stays."""
-        return [name for name in re.findall(r"CREATE TABLE (\w+)", self.schema) if name != "version_floor"]
 
 
 def statements(schema: str, dialect: str) -> list[str]:

@@ -2,15 +2,14 @@
 
 The old tables are called `old_...` from the first transaction on, and the new ones `new_...` until the last:
 in between no program of any version finds its tables, so nobody reads or changes what is half moved. The
-first transaction raises the version floor, too. Each later one stores that it is done: whoever is killed on
-the way loses one transaction, and `trainshed migrate` goes on from there.
+first transaction raises the version floor, too. The new tables show how far the others have come: whoever is
+killed on the way loses one transaction, and `trainshed migrate` goes on from there.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -18,18 +17,17 @@ from sqlalchemy import Connection, Engine, Row, inspect, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from shared.db import sqlite, triggers
+from shared.db.lock_waits import described
 from shared.db.moves import Batch, Plan, statements
+from shared.db.outages import Reason, reason_of
 
-_STEPS = "moving"  # the table of what is done
-_JOBS = "rows of jobs"  # has the id of the last one
-_FIRST_BATCH, _MAX_BATCH = 100, 5_000  # jobs
-_BATCH_S = 1.0
+_BATCH = 100  # jobs, a second or less
 _FINISHED = "indexes"
 _FOREIGN_KEY = re.compile(r",\n    (CONSTRAINT \w+ FOREIGN KEY.*?)(?=,?\n)")
 _ACTIVE_S = 15.0  # an API looks at the database each second, a worker every 10 s
 # those of 0.1.0 have no name. Behind PgBouncer a session outlives its program, but is not used any more
 _SESSIONS = """
-SELECT pid, application_name, host(client_addr) AS address FROM pg_stat_activity
+SELECT pid, application_name, host(client_addr) AS address, NULL AS open_s FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND backend_type = 'client backend'
     AND (application_name = '' OR application_name LIKE 'trainshed-%')
     AND (state <> 'idle' OR state_change > clock_timestamp() - :active_s * interval '1 s')
@@ -40,10 +38,10 @@ _STOP = "stop `trainshed up`, the API and the workers, and run it again"
 Progress = Callable[[str, int, int], object]
 """Is told what is being moved, how much of it has been, and how much there is."""
 
-Work = Callable[[Connection], object]
+Work = Callable[[Connection], Any]
 
-Transact = Callable[[Work], None]
-"""Does work in a transaction of its own."""
+Transact = Callable[[Work], Any]
+"""Does work in a transaction of its own, and returns what that returns."""
 
 
 class DatabaseInUse(SQLAlchemyError):
@@ -65,7 +63,7 @@ def alone(engine: Engine, version: str) -> Iterator[Engine]:
         with engine.connect() as connection:
             sessions = connection.execute(text(_SESSIONS), {"active_s": _ACTIVE_S}).all()
         if sessions:
-            raise _in_use(version, ", ".join(map(_described, sessions)))
+            raise _in_use(version, ", ".join(map(described, sessions)))
         yield engine
         return
     engine.dispose()
@@ -82,18 +80,13 @@ def _lock(own: Engine, version: str) -> None:
         with own.begin():
             pass
     except OperationalError as error:
-        if not sqlite.is_locked(error):
+        if reason_of(error) is not Reason.LOCKED:
             raise
         raise _in_use(version, "others") from error
 
 
 def _in_use(version: str, users: str) -> DatabaseInUse:
     return DatabaseInUse(f"migration {version} needs it for itself, but {users} use it: {_STOP}")
-
-
-def _described(session: Row[Any]) -> str:
-    who = [session.application_name or "unnamed", *filter(None, [session.address])]
-    return f"pid {session.pid} ({', '.join(who)})"
 
 
 class Moving:
@@ -104,12 +97,13 @@ class Moving:
         self._plan, self._transact, self._progress = plan, transact, progress
         self._is_sqlite = dialect == "sqlite"
         created = statements(plan.schema, dialect)
-        self._tables = [each for each in created if re.match(r"CREATE TABLE (?!version_floor )", each)]
         self._indexes = [each for each in created if not each.startswith("CREATE TABLE")]
+        self._tables = {each.split()[2]: each for each in created if each not in self._indexes}
+        del self._tables["version_floor"]  # which stays
         self._known: dict[str, Any] = {}
 
     def begin(self) -> None:
-        """Raise the version floor, hide the old tables and create the new ones."""
+        """Raise the version floor, hide the old tables, create the new ones, and move what is beside jobs."""
         self._transact(self._begin)
 
     def go_on(self, *, is_newest: bool) -> None:
@@ -121,42 +115,22 @@ class Moving:
         Raises:
             RowsMissing: a row refers to one that has not been moved.
         """
-        self._once("what stands beside jobs", self._move_whole)
         self._move_jobs()
-        tables = self._plan.tables
-        for number, table in enumerate(tables):
-            self._progress(_FINISHED, number, len(tables))
-            self._once(table, partial(self._finish, table=table))
+        for number, table in enumerate(self._tables):
+            self._progress(_FINISHED, number, len(self._tables))
+            self._transact(partial(self._finish, table=table))
         self._transact(partial(self._end, is_newest=is_newest))
-        self._progress(_FINISHED, len(tables), len(tables))
-
-    def _once(self, name: str, work: Work) -> None:
-        """Do work, unless it is done."""
-        parameters = {"name": name}
-
-        def step(connection: Connection) -> None:
-            done = text(f"SELECT count(*) FROM {_STEPS} WHERE name = :name")
-            if not connection.scalar(done, parameters):
-                work(connection)
-                connection.execute(text(f"INSERT INTO {_STEPS} (name) VALUES (:name)"), parameters)
-
-        self._transact(step)
+        self._progress(_FINISHED, len(self._tables), len(self._tables))
 
     def _begin(self, connection: Connection) -> None:
-        on_jobs = "" if self._is_sqlite else " ON jobs"
-        for trigger in triggers.NAMES:
-            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger}{on_jobs}")
         for table in self._plan.old:
             self._hide(connection, table)
-        for created in self._tables:
+        for created in self._tables.values():
             # on PostgreSQL rows come in any order, and foreign keys at the end
             created = created if self._is_sqlite else _FOREIGN_KEY.sub("", created)
             connection.exec_driver_sql(_named_new(created))
-        id_type = "CHAR(32)" if self._is_sqlite else "UUID"
-        connection.exec_driver_sql(
-            f"CREATE TABLE {_STEPS} (name VARCHAR(64) NOT NULL PRIMARY KEY, upto {id_type})"
-        )
-        connection.execute(text(f"INSERT INTO {_STEPS} (name) VALUES (:name)"), {"name": _JOBS})
+        for move in self._plan.whole:
+            move(Batch(connection, known=self._known))
         connection.execute(text("UPDATE version_floor SET version = :floor"), {"floor": self._plan.floor})
         _set_version(connection, self._plan.half)
 
@@ -172,77 +146,60 @@ class Moving:
                 connection.exec_driver_sql(f"ALTER INDEX {name} RENAME TO old_{name}")
         connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO old_{table}")
 
-    def _move_whole(self, connection: Connection) -> None:
-        for move in self._plan.whole:
-            move(self._batch(connection))
-
-    def _batch(self, connection: Connection, after: Any = None, upto: Any = None) -> Batch:
-        return Batch(connection, after, upto, self._known)
-
     def _move_jobs(self) -> None:
-        size, moved, done, jobs = _FIRST_BATCH, 0, 0, 0
-
-        def count(connection: Connection) -> None:
-            nonlocal done, jobs
-            counts = text("SELECT count(CASE WHEN id <= :after THEN 1 END), count(*) FROM old_jobs")
-            done, jobs = connection.execute(counts, {"after": self._after(connection)}).one()
-
-        def move(connection: Connection) -> None:
-            nonlocal moved
-            moved = self._move_some(connection, size)
-
-        self._transact(count)
+        done, jobs = self._transact(_count)
         self._progress("jobs", done, jobs)
         while done < jobs:
-            began = monotonic()
-            self._transact(move)
-            done += moved
+            done += self._transact(self._move_some)
             self._progress("jobs", done, jobs)
-            # what belongs to a job differs by a thousand times
-            factor = _BATCH_S / (monotonic() - began)
-            size = min(_MAX_BATCH, max(1, int(size * min(2.0, factor))))
 
     def _after(self, connection: Connection) -> Any:
         """Return the id of the last job that has been moved, as the old tables have it."""
-        upto = connection.scalar(text(f"SELECT upto FROM {_STEPS} WHERE name = :name"), {"name": _JOBS})
-        return upto or ("" if self._is_sqlite else UUID(int=0))
+        last = connection.scalar(text("SELECT id FROM new_jobs ORDER BY id DESC LIMIT 1"))
+        if self._is_sqlite:
+            return "" if last is None else last.hex()
+        return last or UUID(int=0)
 
-    def _move_some(self, connection: Connection, size: int) -> int:
+    def _move_some(self, connection: Connection) -> int:
         """Move the next jobs with what belongs to them; return their number."""
         after = self._after(connection)
         following = text("SELECT id FROM old_jobs WHERE id > :after ORDER BY id LIMIT :size")
-        ids = connection.scalars(following, {"after": after, "size": size}).all()
-        batch = self._batch(connection, after, ids[-1])
+        ids = connection.scalars(following, {"after": after, "size": _BATCH}).all()
+        batch = Batch(connection, after, ids[-1], self._known)
         for move in self._plan.of_jobs:
             move(batch)
-        reached = text(f"UPDATE {_STEPS} SET upto = :upto WHERE name = :name")
-        connection.execute(reached, {"upto": ids[-1], "name": _JOBS})
         return len(ids)
 
     def _finish(self, connection: Connection, *, table: str) -> None:
-        """Create the indexes of a new table, and see that what its rows refer to is there."""
+        """Create what a new table lacks: indexes, and foreign keys, or a look that their rows are there."""
         for created in self._indexes:
             if f" ON {table} (" in created:
+                created = created.replace(" INDEX ", " INDEX IF NOT EXISTS ", 1)
                 connection.exec_driver_sql(_named_new(created))
         if self._is_sqlite:
             missing = connection.exec_driver_sql(f"PRAGMA foreign_key_check(new_{table})").first()
             if missing is not None:
                 raise RowsMissing(f"a row of {table} refers to one of {missing[2]} that is not there")
             return
-        [created] = [each for each in self._tables if each.startswith(f"CREATE TABLE {table} ")]
-        for constraint in _FOREIGN_KEY.findall(created):
-            connection.exec_driver_sql(f"ALTER TABLE new_{table} ADD {_named_new(constraint)}")
+        if not inspect(connection).get_foreign_keys(f"new_{table}"):
+            for constraint in _FOREIGN_KEY.findall(self._tables[table]):
+                connection.exec_driver_sql(f"ALTER TABLE new_{table} ADD {_named_new(constraint)}")
         connection.exec_driver_sql(f"ANALYZE new_{table}")
 
     def _end(self, connection: Connection, *, is_newest: bool) -> None:
         for table in self._plan.old:
             connection.exec_driver_sql(f"DROP TABLE old_{table}")
-        for table in self._plan.tables:
+        for table in self._tables:
             connection.exec_driver_sql(f"ALTER TABLE new_{table} RENAME TO {table}")
-        connection.exec_driver_sql(f"DROP TABLE {_STEPS}")
         _set_version(connection, self._plan.version)
         if is_newest:
             triggers.replace(connection)
+
+
+def _count(connection: Connection) -> Row[Any]:
+    """Return how many jobs have been moved, and how many there are."""
+    counts = text("SELECT (SELECT count(*) FROM new_jobs), (SELECT count(*) FROM old_jobs)")
+    return connection.execute(counts).one()
 
 
 def _named_new(created: str) -> str:

@@ -1,11 +1,9 @@
 """Connections to SQLite: durable, with one writer at a time."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.db.json_merge import SQLITE_FUNCTION, merge_json
@@ -66,8 +64,3 @@ def create_exclusive(url: URL) -> Engine:
 
 def _as_id(digits: str | None) -> bytes | None:
     return None if digits is None else bytes.fromhex(digits)
-
-
-def is_locked(error: DBAPIError) -> bool:
-    """Return whether an error says that others use the database."""
-    return getattr(error.orig, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

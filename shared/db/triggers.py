@@ -42,10 +42,6 @@ _COPIED = (
 )
 
 
-NAMES = ("jobs_transition", "jobs_finished", "jobs_ended")
-"""The triggers, those of 0.1.0 too."""
-
-
 def replace(connection: Connection) -> None:
     """Give the newest schema its triggers, in place of those of the same names; readers go on meanwhile."""
     for statement in statements(connection.dialect.name):

@@ -32,8 +32,7 @@ def _migrate(url: str, commits: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     event.listen(Engine, "commit", count)
-    moving._FIRST_BATCH = moving._MAX_BATCH = 4
-    moving._BATCH_S = 1_000.0
+    moving._BATCH = 4
     with Database(url) as database:
         database.migrate()
 

@@ -40,11 +40,15 @@ def test_the_clients_page_is_that_of_its_docstrings() -> None:
     assert client_page.PAGE.read_text() == client_page.render(), "run python -m tests.support.client_page"
 
 
-def test_the_newest_release_in_the_changelog_is_the_packages_version() -> None:
-    releases = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    version = Version(project["version"])
-    assert Version(releases[0]) < version if version.is_devrelease else releases[0] == project["version"]
+def test_the_changelog_begins_with_the_packages_version_which_is_unreleased_in_development() -> None:
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    version = Version(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+    newest = Version(next(heading for heading in headings if heading != "Unreleased"))
+    if version.is_devrelease:
+        assert headings[0] == "Unreleased"
+        assert version > newest
+    else:
+        assert version == newest
 
 
 @pytest.mark.parametrize("page", PAGES)

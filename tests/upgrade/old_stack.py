@@ -16,7 +16,7 @@ from tests.support.servers import NO_TLS
 from tests.support.stub_executor import Behaviour
 from tests.support.waiting import wait_until
 
-_LONG_EPOCHS = 300
+_LONG_EPOCHS = 150
 _SIZES = {"train_size": STEPS, "validation_size": 20, "evaluation_size": 50, "batch_size": 1}
 _LATER = "2099-01-01T00:00:00Z"
 _PAUSE_S = 0.2

@@ -59,7 +59,7 @@ def test_a_stop_keeps_everything(cluster: Cluster, rollout: Rollout, stopped_rel
             ("in a paused queue", JobState.CANCELLED),
         ):
             cluster.expected[UUID(stack.jobs[name])] = state
-        cluster.wait_for_all(timeout=300)
+        cluster.wait_for_all(timeout=600)
         assert sorted(cluster.expect_stored_jobs()) == sorted(cluster.expected)
         assert cluster.lost(UUID(stack.jobs["running"])) == 1
         cluster.verify()

@@ -14,7 +14,8 @@ from shutil import copy2
 from subprocess import CalledProcessError
 from zipfile import ZipFile
 
-from shared.db import floor
+from packaging.version import Version
+
 from shared.db.migrating import CODE_VERSION
 from tests.support.git import git
 from tests.support.paths import ROOT
@@ -81,7 +82,7 @@ class Release:
     @property
     def is_left_by_a_stop(self) -> bool:
         """Whether all of its processes are stopped before an upgrade to this checkout."""
-        return floor.numbers(self.version) < floor.numbers(FIRST_OF_ITS_TABLES)
+        return Version(self.version) < Version(FIRST_OF_ITS_TABLES)
 
 
 def last_release(root: Path = ROOT, version: str = r"\d+\.\d+\.\d+") -> Release:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import inspect, make_url, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from shared.db import floor, moving, triggers
+from shared.db import floor, moving
 from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
 from shared.db.moving import DatabaseInUse, RowsMissing
@@ -59,9 +59,7 @@ def old(old_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moving, "_FIRST_BATCH", 4)
-    monkeypatch.setattr(moving, "_MAX_BATCH", 4)
-    monkeypatch.setattr(moving, "_BATCH_S", 1_000.0)
+    monkeypatch.setattr(moving, "_BATCH", 4)
 
 
 def check(before: Contents, after: Contents) -> None:
@@ -95,7 +93,7 @@ def test_all_rows_are_there_afterwards(old: Database) -> None:
     check(before, old_rows.contents(old.engine))
     assert not old.missing_step()
     with old.engine.connect() as connection:
-        assert sorted(trigger_definitions(connection)) == sorted(triggers.NAMES)
+        assert [*trigger_definitions(connection)] == ["jobs_ended", "jobs_finished", "jobs_transition"]
         for table, column in (("jobs", "last_values"), ("webhook_deliveries", "last_values")):
             null = f"SELECT count(*) FROM {table} WHERE CAST({column} AS TEXT) = 'null'"
             assert connection.scalar(text(null)) == 0  # which SQL takes for a value
