@@ -31,7 +31,7 @@ class LockWatch:
 
         Args:
             engine: its pool has the connections that look at the server.
-            subject: whose statements are watched, such as `migration 0024`, for the reports.
+            subject: whose statements are watched, such as `migration 0029`, for the reports.
         """
         self.pid: int | None = None
         self.blockers = ""

@@ -27,14 +27,10 @@ from shared.db.moves import Plan
 if TYPE_CHECKING:
     from alembic.config import Config
 
-_MODULES = {
-    module.name[:4]: module.name.removesuffix(".py")
-    for module in files("shared.migrations.versions").iterdir()
-    if module.name[0].isdigit()
-}
-
-VERSIONS = sorted(_MODULES)
-"""The versions of the schema from that of release 0.1.0 on: four digits each, the number of a migration."""
+VERSIONS = sorted(
+    module.name[:4] for module in files("shared.migrations.versions").iterdir() if module.name[0].isdigit()
+)
+"""The versions of the schema from that of release 0.2.0 on: four digits each, the number of a migration."""
 
 CODE_VERSION = VERSIONS[-1]
 """The version of the schema that this code needs."""
@@ -49,9 +45,10 @@ _MIN_PAUSE_S, _MAX_PAUSE_S = 2.0, 4.0
 _TURN_S = 0.2  # between two looks whether another process still migrates
 _TURN = 0x7261696E  # an arbitrary advisory lock number
 _WAITED = ("55P03", "40P01", "57014")  # no lock in time, a deadlock, cancelled by the watch
-# the version that moves all rows from the tables of 0.1.0 to those of 0.2.0; new databases begin with it
-_MOVES = "0028"
-_BEFORE_MOVE = "0027"
+_OF_0_1_0 = "0021"
+# moves all rows from the tables of 0.1.0 to those of 0.2.0, with which a new database begins
+_MOVE = "0028_tables_of_0_2"
+_MOVES = _MOVE[:4]
 _HALF = "+"  # ends the version of a schema that is being moved
 _STEP = "run `trainshed migrate`"
 _STEP_AGAIN = f"{_STEP} again"
@@ -83,7 +80,7 @@ def missing_step(version: str) -> str:
     """Return what is to be done before this code can use a schema; empty: nothing, also if it is newer."""
     if version.endswith(_HALF):
         return _STEP_AGAIN
-    if version in ("", *VERSIONS):
+    if version in ("", _OF_0_1_0, *VERSIONS):
         return "" if version == CODE_VERSION else _STEP
     is_newer = version > CODE_VERSION and re.fullmatch(r"\d{4}", version)
     return "" if is_newer else _STEP_BEFORE
@@ -109,7 +106,7 @@ def migrate(engine: Engine, report: Report, progress: moving.Progress) -> str:
             _take_turn(connection)
         version = _admitted_version(connection)
         if not version:
-            _create(connection)
+            _upgrade_to("head", connection, None)  # in one transaction: nobody uses it yet
         if is_postgresql:
             if version:
                 _upgrade(engine, version, report, progress)
@@ -144,34 +141,25 @@ def _admitted_version(connection: Connection) -> str:
     return version
 
 
-def _create(connection: Connection) -> None:
-    """Give an empty database its tables, in one transaction: nobody uses it yet."""
-    from alembic import command  # as below
-
-    command.stamp(_config(connection), _BEFORE_MOVE)
-    command.upgrade(_config(connection), "head")
-
-
 def _upgrade(engine: Engine, version: str, report: Report, progress: moving.Progress) -> None:
     """Upgrade a schema of some version."""
-    # asked before any version: those who still use the database are to notice nothing
-    alone = moving.alone(engine, _MOVES) if version < _MOVES else nullcontext(engine)
-    with alone as own:
+    moves = version < _MOVES
+    with moving.alone(engine, _MOVES) if moves else nullcontext(engine) as own:
+        if moves:
+            _move(own, version, report, progress)
         for pending in VERSIONS:
-            if pending > version and pending != _MOVES:
-                _patiently(own, pending, report, partial(_upgrade_by_one, version=pending))
-            elif pending > version:
-                _move(own, version, report, progress)
+            if pending > max(version, _MOVES):
+                _patiently(own, pending, report, partial(_upgrade_to, pending))
 
 
-def _upgrade_by_one(connection: Connection, begun: Begun | None, *, version: str) -> None:
+def _upgrade_to(version: str, connection: Connection, begun: Begun | None) -> None:
     from alembic import command  # as below
 
     command.upgrade(_config(connection, begun=begun), version)
 
 
 def _move(engine: Engine, version: str, report: Report, progress: moving.Progress) -> None:
-    plan: Plan = import_module(f"shared.migrations.versions.{_MODULES[_MOVES]}").PLAN
+    plan: Plan = import_module(f"shared.migrations.versions.{_MOVE}").PLAN
 
     def transact(work: moving.Work) -> Any:
         return _patiently(engine, _MOVES, report, partial(_in_transaction, work=work))

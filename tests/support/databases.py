@@ -16,7 +16,7 @@ TABLES = [table for table in Base.metadata.sorted_tables if table.name != Versio
 EMPTYING = [f"DELETE FROM {table.name}" for table in reversed(TABLES)]
 """Statements that delete the rows of these tables."""
 
-OTHER_SCHEMAS = ("0001", "0020", "00210", "0026a", "2b9c41d07e15")
+OTHER_SCHEMAS = ("0001", "0020", "00210", "0022", "0027", "0026a", "2b9c41d07e15")
 """Versions of the schema before that of 0.1.0, and some that no release has."""
 
 

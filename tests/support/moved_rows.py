@@ -16,11 +16,21 @@ Contents = dict[str, list[Row]]
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _LAST = (*_METRICS, "evaluation_accuracy")
 _OF_JOB = ("state", "kind", "queue", "sweep_id")
+# columns that 0.1.0 has not, in tables that are copied otherwise
+_NEW: dict[str, Row] = {
+    "idempotency_keys": {"sweep_id": None},
+    "job_dependencies": {"depth": None},
+    "webhooks": dict.fromkeys(("paused_at", "previous_secret", "previous_secret_until")),
+    "workers": {"boot_id": None},
+}
 
 
 def moved(old: Contents) -> Contents:
     """Return the rows of the tables that are not copied as they are, each table's in any order."""
     return {
+        **{table: [{**row, **_NEW[table]} for row in old[table]] for table in _NEW},
+        "ended_predecessors": [],
+        "api_keys": [{**row, "team": None, "may_urgent": row["scope"] == "admin"} for row in old["api_keys"]],
         "jobs": [_job(row, old) for row in old["jobs"]],
         "job_values": [
             {"job_id": row["id"], "name": name, "value": value, **{each: row[each] for each in _OF_JOB}}
@@ -35,6 +45,7 @@ def moved(old: Contents) -> Contents:
                 **_without(row, "versions"),
                 "environment": environments.key(_without(row["versions"], "dataset_sha256")).hex(),
                 "dataset_sha256": row["versions"].get("dataset_sha256"),
+                "boot_id": None,
             }
             for row in old["attempts"]
         ],
@@ -73,7 +84,7 @@ def moved(old: Contents) -> Contents:
 
 
 def _job(row: Row, old: Contents) -> Row:
-    return {**_without(row, *_LAST), "last_values": _last_values(row, old)}
+    return {**_without(row, *_LAST), "last_values": _last_values(row, old), "traceparent": None}
 
 
 def _last_values(row: Row, old: Contents) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Rows for the tables of 0.1.0, as its last migration before 0.2.0 leaves them: some in each table."""
+"""Rows for the tables of 0.1.0: some in each table."""
 
 import json
 from collections.abc import Iterator
@@ -8,10 +8,9 @@ from struct import pack
 from typing import Any
 from uuid import UUID
 
-from alembic import command
 from sqlalchemy import Connection, Engine, MetaData, Table, insert, select
 
-from shared.db import migrating
+from tests.support import old_schema
 from tests.support.databases import open_database
 
 Rows = list[dict[str, Any]]
@@ -22,12 +21,10 @@ _EPOCHS = 2
 
 
 def create(url: str, jobs: int) -> str:
-    """Create a database with the tables of before 0.2.0, and so many jobs; return its URL."""
-    with open_database(url) as database:
-        with database.engine.begin() as connection:
-            command.upgrade(migrating._config(connection), migrating._BEFORE_MOVE)
-        with database.engine.begin() as connection:
-            fill(connection, jobs)
+    """Create a database with the tables of 0.1.0, and so many jobs; return its URL."""
+    with open_database(url) as database, database.engine.begin() as connection:
+        old_schema.create(connection)
+        fill(connection, jobs)
     return url
 
 
@@ -77,7 +74,7 @@ def _of_job(number: int, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "jobs", _job(number, jobs, state)
     yield "job_tags", {**of_job, "tag": "ünïcode"}
     yield "job_events", {**of_job, **_event(1, "submitted", {"by": "Ada"}), "position": 10 * number}
-    yield "job_dependencies", {**of_job, "after_id": _id(1, (number + 1) % jobs), "depth": None}
+    yield "job_dependencies", {**of_job, "after_id": _id(1, (number + 1) % jobs)}
     yield "idempotency_keys", _key(number, job_id)
     if state in ("queued", "cancelled"):
         return
@@ -112,7 +109,7 @@ def _job(number: int, jobs: int, state: str) -> dict[str, Any]:
         # a clock that lags behind has given the repeated job the greater id
         **{"retry_of": _id(1, number + 1) if number % 7 == 0 and number + 1 < jobs else None},
         **{"model_id": _id(1, number) if state == "succeeded" else None, "sweep_id": _id(3, 0)},
-        **{"share": f"key:{_id(4, 0)}", "api_key_id": _id(4, 0), "traceparent": "00-1-2-01"},
+        **{"share": f"key:{_id(4, 0)}", "api_key_id": _id(4, 0)},
         **{"place": number / 3, "waits_for": 0, "has_dependents": True, "duration_s": 0.1 + number},
         **{"phase": "training" if is_running else None, "lease_owner": "w/1/2" if is_running else None},
         **{"lease_expires_at": at if is_running else None, "scheduled_at": at, "created_at": at},
@@ -181,7 +178,9 @@ def _results(number: int, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _beside_jobs() -> Iterator[tuple[str, dict[str, Any]]]:
     created = {"created_at": _AT}
     yield "sweeps", {"id": _id(3, 0), "name": "rates", "request": {"strategy": "grid"}, **created}
-    yield "api_keys", {"id": _id(4, 0), "name": "Ada", "sha256": "d" * 64, "scope": "submit", **created}
+    for number, scope in enumerate(("submit", "admin")):
+        key = {"id": _id(4, number), "name": f"Ada's to {scope}", "sha256": f"{number}" * 64}
+        yield "api_keys", {**key, "scope": scope, **created}
     yield "webhooks", {"id": _id(5, 0), "url": "https://a", "secret": "s", "states": ["failed"], **created}
     ended = {"webhook_id": _id(5, 0), "state": "failed", "tags": ["a"], **created, "next_at": _AT}
     yield "webhook_deliveries", {"id": _id(6, 0), **ended, "job_id": _id(1, 1), "attempts": 0}
@@ -197,4 +196,3 @@ def _beside_jobs() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "queue_limits", {"queue": "limited", "max_running": 3}
     yield "queue_clocks", {"queue": "default", "priority": "low", "place": 1.5, "served": 0.5, "last": 2.5}
     yield "share_clocks", {"queue": "default", "priority": "low", "share": "s", "next": 0.1}
-    yield "ended_predecessors", {"job_id": _id(1, 0)}

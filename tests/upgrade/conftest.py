@@ -34,7 +34,7 @@ def stopped_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def release_of_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the code of the release whose schema is the first migration."""
+    """The folder of the code of 0.1.0, whose rows are moved."""
     return _installed(partial(last_release, version=r"0\.1\.0"), tmp_path_factory)
 
 

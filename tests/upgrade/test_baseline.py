@@ -1,4 +1,4 @@
-"""The first migration makes the schema of release 0.1.0 to the last byte, and later ones treat both alike."""
+"""The tests' schema of release 0.1.0 is its own, and a moved database has the schema of a new one."""
 
 import re
 import sqlite3
@@ -10,10 +10,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from alembic import command
 from sqlalchemy import make_url
 
-from shared.db import migrating
+from tests.support import old_schema
 from tests.support.databases import migrate, open_database
 from tests.support.servers import PostgresServer
 
@@ -22,7 +21,9 @@ pytestmark = [pytest.mark.upgrade, pytest.mark.timeout(120)]
 _MIGRATE = "import sys; from shared.db.engine import Database; Database(sys.argv[1]).migrate()"
 _SECTION = re.compile(r"\n(?=--\n-- (?:Data for )?Name: )")
 _TYPE = re.compile(r"; Type: ([A-Z ]+);")
-_OF_TRIGGERS = ("trigger", "TRIGGER", "FUNCTION")  # which the newest migration brings
+_OF_TRIGGERS = ("trigger", "TRIGGER", "FUNCTION")
+# is left where a table was renamed: quotes in SQLite's text, and the names that PostgreSQL 18 gives NOT NULL
+_RENAMED = re.compile(r'"| CONSTRAINT new_\w+(?= NOT NULL)')
 
 Dump = Callable[[str], list[tuple[str, str]]]
 """Returns the type and the text of each object and row of the database at a URL, in a fixed order."""
@@ -59,9 +60,9 @@ def databases(
 ) -> Iterator[tuple[list[str], Dump]]:
     """The URLs of two databases without any table, and a function that dumps them."""
     if request.param == "sqlite":
-        yield [f"sqlite:///{tmp_path}/{name}.db" for name in ("release", "baseline")], _sqlite_dump
+        yield [f"sqlite:///{tmp_path}/{name}.db" for name in ("release", "other")], _sqlite_dump
         return
-    names = [f"{name}_{uuid4().hex}" for name in ("release", "baseline")]
+    names = [f"{name}_{uuid4().hex}" for name in ("release", "other")]
     for name in names:
         postgres_server.execute(f"CREATE DATABASE {name}")
     yield [postgres_server.url(name) for name in names], lambda url: _postgresql_dump(postgres_server, url)
@@ -69,19 +70,34 @@ def databases(
         postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_a_new_database_and_one_of_the_release_have_the_same_schema(
+def _create_released(url: str, release: Path) -> None:
+    subprocess.run([sys.executable, "-c", _MIGRATE, url], cwd=release, check=True)
+
+
+def test_the_tests_schema_of_the_release_is_its_own_but_for_the_triggers(
+    databases: tuple[list[str], Dump], release_of_baseline: Path
+) -> None:
+    (released, other), dump = databases
+    _create_released(released, release_of_baseline)
+    with open_database(other) as database, database.engine.begin() as connection:
+        old_schema.create(connection)
+    without_triggers = [each for each in dump(released) if each[0] not in _OF_TRIGGERS]
+    assert len(without_triggers) < len(dump(released))
+    assert dump(other) == without_triggers
+
+
+def _plain(text: str) -> str:
+    # the table of the version floor stays, whose text has other blanks on SQLite
+    return " ".join(_RENAMED.sub("", text).split())
+
+
+def test_a_migrated_database_of_the_release_is_like_a_new_one(
     databases: tuple[list[str], Dump], release_of_baseline: Path
 ) -> None:
     (released, new), dump = databases
-    subprocess.run([sys.executable, "-c", _MIGRATE, released], cwd=release_of_baseline, check=True)
-    with open_database(new) as database, database.engine.begin() as connection:
-        command.upgrade(migrating._config(connection), migrating.VERSIONS[0])
-
-    without_triggers = [each for each in dump(released) if each[0] not in _OF_TRIGGERS]
-    assert len(without_triggers) < len(dump(released))
-    assert dump(new) == without_triggers
-
+    _create_released(released, release_of_baseline)
     migrate(released)
     migrate(new)
-    assert dump(new) == dump(released)
-    assert {"trigger", "TRIGGER"} & {kind for kind, _ in dump(new)}
+    moved, created = ([(kind, _plain(text)) for kind, text in dump(url)] for url in (released, new))
+    assert moved == created
+    assert {"trigger", "TRIGGER"} & {kind for kind, _ in moved}

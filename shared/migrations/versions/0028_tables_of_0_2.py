@@ -2,7 +2,7 @@
 
 In 0.1.0 a model has the id of its job already.
 
-A new database gets them at once. `python -m tests.support.schema_text` prints the text, for as long as 0.2.0
+A new database begins with them. `python -m tests.support.schema_text` prints the text, for as long as 0.2.0
 is not released.
 """
 
@@ -20,7 +20,7 @@ from shared.db.event_positions import SEQUENCE
 from shared.db.moves import OF_JOBS, Batch, Copy, Plan, statements
 
 revision = "0028"
-down_revision = "0027"
+down_revision = None
 branch_labels = None
 depends_on = None
 
@@ -445,10 +445,9 @@ CREATE TABLE model_aliases (
 # each before those that it refers to
 _OLD = (
     *("epoch_weights", "epochs", "checkpoints", "job_logs", "job_events", "job_tags", "job_dependencies"),
-    *("ended_predecessors", "yields", "attempts", "class_results", "confusion", "misclassified"),
-    *("evaluations", "model_aliases", "model_files", "models", "jobs", "sweeps", "idempotency_keys"),
-    *("webhook_deliveries", "webhooks", "api_keys", "workers", "paused_queues", "queue_limits"),
-    *("queue_clocks", "share_clocks"),
+    *("idempotency_keys", "yields", "attempts", "class_results", "confusion", "misclassified"),
+    *("evaluations", "model_aliases", "model_files", "models", "jobs", "sweeps", "webhook_deliveries"),
+    *("webhooks", "api_keys", "workers", "paused_queues", "queue_limits", "queue_clocks", "share_clocks"),
 )
 _JOBS = "id > :after AND id <= :upto"
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -589,8 +588,8 @@ def _written(at: datetime) -> str:
 
 
 _WHOLE = (
-    *("sweeps", "idempotency_keys", "api_keys", "webhooks", "workers", "queue_clocks", "share_clocks"),
-    *("ended_predecessors", "model_aliases"),
+    *("sweeps", "idempotency_keys", "webhooks", "workers"),
+    *("queue_clocks", "share_clocks", "model_aliases"),
 )
 _OF_JOBS = ("job_dependencies", "job_tags", "epoch_weights", "checkpoints", "class_results", "job_logs")
 PLAN = Plan(
@@ -598,14 +597,15 @@ PLAN = Plan(
     floor="0.2.0",
     schema=_SCHEMA,
     old=_OLD,
-    whole=(*(Copy(table, where="") for table in _WHOLE), _deliveries, _queues, _environments),
+    whole=(
+        *(Copy(table, where="") for table in _WHOLE),
+        Copy("api_keys", where="", values={"may_urgent": "scope = 'admin'"}),
+        *(_deliveries, _queues, _environments),
+    ),
     of_jobs=(
         *(_jobs, _attempts, _epochs, _models, _artifacts, _results, _progress),
         Copy("job_events", where=f"{OF_JOBS} AND type NOT IN {_PROGRESS}"),
-        *map(
-            Copy,
-            ("job_dependencies", "job_tags", "epoch_weights", "checkpoints", "class_results", "job_logs"),
-        ),
+        *map(Copy, _OF_JOBS),
         Copy("yields", where="victim_id > :after AND victim_id <= :upto"),
     ),
 )

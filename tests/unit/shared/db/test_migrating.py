@@ -3,39 +3,41 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from alembic import command
 from sqlalchemy import Connection, event, make_url
 
 from shared.db import migrating
 from shared.db.engine import Database
 from shared.db.migrating import MigrationBlocked
-from tests.support.databases import open_database
+from tests.support.databases import migrate, open_database
+from tests.support.later_migrations import adds_column, later_migrations
 from tests.support.servers import PostgresServer
 from tests.support.waiting import wait_until
 
-RELEASED = "0021"  # the schema of the last release
+RELEASED = migrating.CODE_VERSION
 
 
 @pytest.fixture
 def outdated_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """A PostgreSQL database with the schema of the last release."""
+    """A PostgreSQL database with this code's schema."""
     name = f"outdated_{uuid4().hex}"
     postgres_server.execute(f"CREATE DATABASE {name}")
-    with open_database(postgres_server.url(name)) as database, database.engine.begin() as connection:
-        command.upgrade(migrating._config(connection), RELEASED)
-    yield postgres_server.url(name)
+    yield migrate(postgres_server.url(name))
     postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def outdated(outdated_url: str) -> Iterator[Database]:
-    """That database, open."""
-    with open_database(outdated_url) as database:
+def outdated(outdated_url: str, tmp_path: Path) -> Iterator[Database]:
+    """That database, open, and two later versions of the schema."""
+    with (
+        open_database(outdated_url) as database,
+        later_migrations(tmp_path, adds_column("webhooks"), adds_column("jobs")),
+    ):
         yield database
 
 
@@ -84,11 +86,11 @@ def test_a_migration_that_gets_no_lock_gives_up_and_keeps_the_versions_before_it
     with (
         session(outdated_url, "pg_dump", "LOCK TABLE jobs IN ACCESS SHARE MODE"),
         pytest.raises(
-            MigrationBlocked, match=r"migration 0023 had no lock within 1 s, because of pid .*pg_dump"
+            MigrationBlocked, match=r"migration 9002 had no lock within 1 s, because of pid .*pg_dump"
         ),
     ):
         outdated.migrate()
-    assert version(outdated) == "0022"
+    assert version(outdated) == "9001"
     outdated.migrate()
     assert not outdated.missing_step()
 
@@ -106,11 +108,11 @@ def test_a_migration_that_another_process_runs_is_waited_for_and_not_for_ever(
 
 
 def test_a_migration_that_fails_is_not_repeated(outdated: Database, outdated_url: str) -> None:
-    with session(outdated_url, "psql", "ALTER TABLE jobs ADD COLUMN traceparent text") as other:
+    with session(outdated_url, "psql", "ALTER TABLE jobs ADD COLUMN note text") as other:
         other.commit()
-    with pytest.raises(Exception, match='"traceparent" of relation "jobs" already exists'):
+    with pytest.raises(Exception, match='"note" of relation "jobs" already exists'):
         outdated.migrate(lambda _: pytest.fail("nobody is waited for"))
-    assert version(outdated) == "0022"
+    assert version(outdated) == "9001"
 
 
 @pytest.mark.parametrize(("is_new", "lock_timeout"), [(True, "0"), (False, "1500ms")])

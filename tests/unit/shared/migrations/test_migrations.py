@@ -1,14 +1,11 @@
-"""The migrations create the tables that `shared.db.tables` defines, and refuse a schema before the first."""
+"""The migrations create the tables that `shared.db.tables` defines, and refuse a schema of before 0.1.0."""
 
 import json
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from alembic import command
@@ -16,15 +13,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, Table, insert, inspect, select, text
+from sqlalchemy import Engine, MetaData, inspect, select, text
 from sqlalchemy.schema import CreateSchema
 
+from shared.db import migrating
 from shared.db.engine import Database
 from shared.db.floor import VersionOutdated
-from shared.db.migrating import CODE_VERSION, VERSIONS, UnknownSchema
+from shared.db.migrating import CODE_VERSION, UnknownSchema
 from shared.db.tables import Base, Job
-from shared.schemas import Scope
-from shared.store import api_keys
+from tests.support import old_schema
 from tests.support.databases import (
     OTHER_SCHEMAS,
     newer_schema,
@@ -33,6 +30,7 @@ from tests.support.databases import (
     raised_floor,
     trigger_definitions,
 )
+from tests.support.later_migrations import adds_column, later_migrations
 from tests.support.queue_driver import submit
 
 _MIGRATION_ON_SIGNAL = """
@@ -45,12 +43,14 @@ database.migrate()
 """
 
 
-def _config(connection: Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", "shared:migrations")
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config
+def _create_old(database: Database) -> None:
+    with database.engine.begin() as connection:
+        old_schema.create(connection)
+
+
+def _upgrade(database: Database, version: str) -> None:
+    with database.engine.begin() as connection:
+        command.upgrade(migrating._config(connection), version)
 
 
 def _differences(database: Database) -> list[Any]:
@@ -119,21 +119,27 @@ def test_the_migrations_create_the_tables_that_the_code_defines(
     empty: Database, tmp_path: Path, is_new: bool
 ) -> None:
     if not is_new:
-        with empty.engine.begin() as connection:
-            command.upgrade(_config(connection), VERSIONS[0])
+        _create_old(empty)
     empty.migrate()
     assert _differences(empty) == []
     # alembic compares no CHECK and no index's condition
     assert _described(empty.engine) == _described_by_the_tables(empty, tmp_path)
 
 
-def test_a_step_is_missing_until_the_newest_migration(empty: Database) -> None:
-    for version in ("", *VERSIONS[:-1]):
-        if version:
-            with empty.engine.begin() as connection:
-                command.upgrade(_config(connection), version)
-        assert empty.missing_step() == "run `trainshed migrate`"
-    empty.migrate()
+def test_a_step_is_missing_until_the_newest_migration(empty: Database, tmp_path: Path) -> None:
+    assert empty.missing_step() == "run `trainshed migrate`"
+    with later_migrations(tmp_path, adds_column("jobs"), adds_column("workers")):
+        for version in (CODE_VERSION, "9001"):
+            _upgrade(empty, version)
+            assert empty.missing_step() == "run `trainshed migrate`"
+        assert empty.migrate() == "9002"
+        assert empty.missing_step() == ""
+
+
+def test_a_step_is_missing_for_the_schema_of_0_1_0(empty: Database) -> None:
+    _create_old(empty)
+    assert empty.missing_step() == "run `trainshed migrate`"
+    assert empty.migrate() == CODE_VERSION
     assert empty.missing_step() == ""
 
 
@@ -152,13 +158,18 @@ def test_a_schema_of_before_0_1_0_or_of_no_release_is_left_as_it_is(empty: Datab
         assert _everything(empty.engine) == before
 
 
-def test_the_newest_migration_brings_the_triggers(empty: Database) -> None:
-    with empty.engine.begin() as connection:
-        command.upgrade(_config(connection), VERSIONS[-2])
-        assert trigger_definitions(connection) == {}
-    empty.migrate()
-    with empty.engine.begin() as connection:
-        assert list(trigger_definitions(connection)) == ["jobs_ended", "jobs_finished", "jobs_transition"]
+@pytest.mark.parametrize("is_of_0_1_0", [True, False])
+def test_the_newest_migration_brings_the_triggers(empty: Database, tmp_path: Path, is_of_0_1_0: bool) -> None:
+    with later_migrations(tmp_path, adds_column("jobs")):
+        if is_of_0_1_0:
+            _create_old(empty)
+        else:
+            _upgrade(empty, CODE_VERSION)
+        with empty.engine.connect() as connection:
+            assert trigger_definitions(connection) == {}
+        assert empty.migrate() == "9001"
+        with empty.engine.connect() as connection:
+            assert list(trigger_definitions(connection)) == ["jobs_ended", "jobs_finished", "jobs_transition"]
 
 
 def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empty: Database) -> None:
@@ -173,8 +184,7 @@ def test_the_schema_of_a_newer_version_serves_this_one_and_is_left_as_it_is(empt
 
 
 def test_a_database_that_needs_a_newer_version_is_left_as_it_is(empty: Database) -> None:
-    with empty.engine.begin() as connection:
-        command.upgrade(_config(connection), VERSIONS[0])
+    _create_old(empty)
     before = _described(empty.engine)
     with raised_floor(empty), pytest.raises(VersionOutdated, match="needs Trainshed 99"):
         empty.migrate()
@@ -227,20 +237,8 @@ def test_a_failed_migration_is_rolled_back(empty: Database) -> None:
 
 
 def test_the_migrations_form_a_single_chain() -> None:
-    script = ScriptDirectory.from_config(_config())
+    config = Config()
+    config.set_main_option("script_location", "shared:migrations")
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
     assert len(script.get_heads()) == len(script.get_bases()) == 1
-
-
-def test_migration_0025_lets_administrators_submit_urgent_jobs(empty: Database) -> None:
-    created = {"created_at": datetime.now(UTC)}
-    rows = [
-        {"id": uuid4().hex, "name": scope, "sha256": scope, "scope": scope, **created}
-        for scope in (Scope.SUBMIT, Scope.ADMIN)
-    ]
-    with empty.engine.begin() as connection:
-        command.upgrade(_config(connection), "0024")
-        api_key = Table("api_keys", MetaData(), autoload_with=connection)  # whose ids were digits on SQLite
-        connection.execute(insert(api_key), rows)
-    empty.migrate()
-    keys = {key.name: (key.may_urgent, key.team) for _, key in empty.read(partial(api_keys.page, limit=2))}
-    assert keys == {"submit": (False, None), "admin": (True, None)}

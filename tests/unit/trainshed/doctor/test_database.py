@@ -80,9 +80,13 @@ def test_a_schema_that_is_missing(settings: Settings, found: Found, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("version", "advice"),
-    [("0020", "install 0.1.0 and migrate first"), ("0027+", "run `trainshed migrate` again")],
+    [
+        ("0020", "install 0.1.0 and migrate first"),
+        ("0021", "run `trainshed migrate`"),
+        ("0027+", "run `trainshed migrate` again"),
+    ],
 )
-def test_a_schema_of_a_version_before_0_1_0_or_half_moved(
+def test_a_schema_of_0_1_0_or_before_or_half_moved(
     settings: Settings, found: Found, database: Database, database_url: str, version: str, advice: str
 ) -> None:
     with other_schema(database, version):

@@ -1,24 +1,24 @@
-"""The schema of release 0.1.0, from which a database of that release goes on: what 21 migrations had made.
+"""The schema of release 0.1.0, whose rows `trainshed migrate` moves: what that release's 21 migrations made.
 
 It is theirs byte for byte, which a test of `tests/upgrade` compares. So the text is not as one would write it
 anew: SQLite keeps a table's text as it was typed, with what later versions had added on the line of the last
 column before, and quotes around the name of a table that was renamed. (Of `job_events` they wrote two
 constraints in either order, by chance.) PostgreSQL gets the same text with the names of its own types.
 
-The triggers are not here: see `shared.db.triggers`.
+The triggers are not here.
 """
 
 import re
 
-from alembic import op
-
-revision = "0021"
-down_revision = None
-branch_labels = None
-depends_on = None
+from sqlalchemy import Connection
 
 # a line that is indented twice goes on the one before
 _SCHEMA = """
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)
+
 CREATE TABLE "api_keys" (
     id CHAR(32) NOT NULL,
     name VARCHAR(200) NOT NULL,
@@ -439,8 +439,8 @@ _POSTGRESQL = {
 }
 
 
-def upgrade() -> None:
-    connection = op.get_bind()
+def create(connection: Connection) -> None:
+    """Give a database without any table those of 0.1.0, with its schema's version and its version floor."""
     schema = _SCHEMA.strip().replace("\n        ", " ")
     if connection.dialect.name == "postgresql":
         for pattern, replacement in _POSTGRESQL.items():
@@ -450,5 +450,5 @@ def upgrade() -> None:
         schema = schema.replace(",\n    ", ", \n\t").replace("\n    ", "\n\t")
     for statement in re.split(r"\s+(?=CREATE )", schema):
         connection.exec_driver_sql(statement)
-    # the first version that reads it
+    connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES ('0021')")
     connection.exec_driver_sql("INSERT INTO version_floor (id, version) VALUES (1, '0.1.0')")
