@@ -17,12 +17,12 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.outages import is_unavailable
 from shared.settings import Settings
-from shared.store import dispatch, recovery, shares, workers, yielding
+from shared.store import dispatch, recovery, tenants, workers, yielding
 from workers import attempt_trace
 
 _log = log.get_logger(__name__)
 
-_MAX_FORGOTTEN = 1_000  # clocks of shares, in one round
+_MAX_FORGOTTEN = 1_000  # clocks of tenants, in one round
 _MAX_PULLED_BACK = 1_000  # in one round, since SQLite has one writer at a time
 
 
@@ -63,7 +63,7 @@ class Reconciler:
             self._pull_back,
             self._end_waits,
             self._prune_workers,
-            self._forget_shares,
+            self._forget_tenants,
             self._request_yields,
             self._wake_workers,
         )
@@ -129,8 +129,8 @@ class Reconciler:
         if pruned:
             _log.info("workers pruned", workers=pruned)
 
-    def _forget_shares(self) -> None:
-        self._database.write(partial(shares.forget_past, limit=_MAX_FORGOTTEN))
+    def _forget_tenants(self) -> None:
+        self._database.write(partial(tenants.forget_past, limit=_MAX_FORGOTTEN))
 
     def _request_yields(self) -> None:
         """Do so again: a victim may have been lost, or another job have taken the slot that was free."""

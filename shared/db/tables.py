@@ -147,7 +147,7 @@ class Job(Base):
     model_id: Mapped[UUID | None]  # trained or evaluated; models refer to jobs, so no foreign key
     sweep_id: Mapped[UUID | None]  # without a foreign key: SQLite cannot add one to a table
 
-    share: Mapped[str | None] = mapped_column(String(128))  # whose turn it takes; NULL: an old version's
+    tenant: Mapped[str | None] = mapped_column(String(128))  # whose turn it takes; NULL: an old version's
     api_key_id: Mapped[UUID | None]  # of the key that submitted it
 
     request_id: Mapped[str | None] = mapped_column(String(128))  # of the API request that submitted it
@@ -214,9 +214,9 @@ class Job(Base):
         _partial_index("ix_jobs_by_sweep", "sweep_id", "state", "id", where="sweep_id IS NOT NULL"),
         _partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
         _partial_index("ix_jobs_owner", "lease_owner", where="state = 'running'"),
-        # what each share has waiting and running
+        # what each tenant has waiting and running
         _partial_index(
-            "ix_jobs_share", "state", "queue", "share", "created_at", where="state IN ('queued', 'running')"
+            "ix_jobs_tenant", "state", "queue", "tenant", "created_at", where="state IN ('queued', 'running')"
         ),
         _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
         # the next job of each API key, while some keys may not start another
@@ -389,7 +389,7 @@ class Yield(Base):
 
 
 class QueueClock(Base):
-    """The clock of a queue's jobs of a priority, which never goes back: see `shared.store.shares`."""
+    """The clock of a queue's jobs of a priority, which never goes back: see `shared.store.tenants`."""
 
     __tablename__ = "queue_clocks"
 
@@ -400,14 +400,14 @@ class QueueClock(Base):
     last: Mapped[float]  # greater than all places that were given
 
 
-class ShareClock(Base):
-    """The place in a queue that the next job of a share gets at the earliest."""
+class TenantClock(Base):
+    """The place in a queue that the next job of a tenant gets at the earliest."""
 
-    __tablename__ = "share_clocks"
+    __tablename__ = "tenant_clocks"
 
     queue: Mapped[str] = mapped_column(String(64), primary_key=True)
     priority: Mapped[str] = mapped_column(String(16), primary_key=True)
-    share: Mapped[str] = mapped_column(String(128), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(128), primary_key=True)
     next: Mapped[float]
 
 
@@ -641,7 +641,7 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     scope: Mapped[str] = mapped_column(String(16))
-    weight: Mapped[float] = mapped_column(server_default=text("1"))  # of the share of its jobs
+    weight: Mapped[float] = mapped_column(server_default=text("1"))  # that of its jobs' tenants
     max_running: Mapped[int | None]  # how many of its jobs run at the same time; NULL: not limited
     team: Mapped[str | None] = mapped_column(String(64))  # its keys change each other's jobs
     may_urgent: Mapped[bool] = mapped_column(server_default=false())  # keys of the scope `admin` always may

@@ -1,7 +1,7 @@
 """The order in which queued jobs start: each has a place, and the least place of a queue is next.
 
 A place is a number, fixed when the job is submitted; a retried or released job keeps its place. Its unit is
-the second: `shared.store.shares` says which place a job gets, and `Rules` by how many seconds priorities
+the second: `shared.store.tenants` says which place a job gets, and `Rules` by how many seconds priorities
 differ.
 """
 

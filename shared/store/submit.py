@@ -28,8 +28,8 @@ from shared.store.idempotency import (
     reused,
 )
 from shared.store.places import DEFAULT_RULES, Rules
-from shared.store.shares import Applicant, take_places
 from shared.store.submissions import ANYONE, NewJob, NewJobs, Outcome, Receipt, Submitter, WouldWait
+from shared.store.tenants import Applicant, take_places
 from shared.store.transitions import log_submitted
 
 _JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
@@ -208,8 +208,8 @@ def _outcome(
 def _places(
     session: Session, requests: Sequence[NewJobs], at: datetime, rules: Rules, now: Now
 ) -> dict[UUID, float]:
-    jobs = [(job, new.share) for new in requests for job in new.jobs]
-    applicants = [Applicant(job.id, job.queue, job.priority, share) for job, share in jobs]
+    jobs = [(job, new.tenant) for new in requests for job in new.jobs]
+    applicants = [Applicant(job.id, job.queue, job.priority, tenant) for job, tenant in jobs]
     given = take_places(session, applicants, at, rules=rules, now=now)
     # a job that starts later has its turn then, and those that can start now need not pass it
     return {job.id: max(given[job.id], rules.place_at(job.earliest_at, job.priority)) for job, _ in jobs}
@@ -254,7 +254,7 @@ def _row(
         "next_epoch": 0,
         "spec": job.spec.model_dump(mode="json"),
         "tags": list(job.tags),
-        "share": new.share.name,
+        "tenant": new.tenant.name,
         "api_key_id": new.submitter.api_key_id,
         "traceparent": new.traceparent,
         "place": place,

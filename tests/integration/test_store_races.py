@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, IdempotencyKey, Job, Model, QueueClock, ShareClock
+from shared.db.tables import Attempt, IdempotencyKey, Job, Model, QueueClock, TenantClock
 from shared.errors import IdempotencyKeyReused, TrainshedError
 from shared.lifecycle import Phase
 from shared.store import attempts, claims, job_edits, recovery
@@ -83,7 +83,7 @@ def _skipped(name: str) -> Work:
 
 
 def _delete_all(session: Session) -> None:
-    for table in (IdempotencyKey, QueueClock, ShareClock, Model, Job):
+    for table in (IdempotencyKey, QueueClock, TenantClock, Model, Job):
         session.execute(delete(table))
 
 

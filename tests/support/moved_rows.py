@@ -15,6 +15,7 @@ Contents = dict[str, list[Row]]
 
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _LAST = (*_METRICS, "evaluation_accuracy")
+_NEW_NAMES = {"share": "tenant"}
 _OF_JOB = ("state", "kind", "queue", "sweep_id")
 
 
@@ -28,6 +29,7 @@ def moved(old: Contents) -> Contents:
             if row["state"] in TERMINAL
             for name, value in (_last_values(row, old) or {}).items()
         ],
+        "tenant_clocks": list(map(_renamed, old["share_clocks"])),
         "job_events": [{**row, **_event(row)} for row in old["job_events"]],
         "epochs": list(map(_epoch, old["epochs"])),
         "attempts": [
@@ -73,7 +75,7 @@ def moved(old: Contents) -> Contents:
 
 
 def _job(row: Row, old: Contents) -> Row:
-    return {**_without(row, *_LAST), "last_values": _last_values(row, old)}
+    return {**_renamed(_without(row, *_LAST)), "last_values": _last_values(row, old)}
 
 
 def _last_values(row: Row, old: Contents) -> dict[str, float] | None:
@@ -118,6 +120,10 @@ def _environments(old: Contents) -> Iterator[Row]:
 
 def _present(row: Row, names: tuple[str, ...]) -> dict[str, float]:
     return {name: row[name] for name in names if row[name] is not None}
+
+
+def _renamed(row: Row) -> Row:
+    return {_NEW_NAMES.get(name, name): value for name, value in row.items()}
 
 
 def _without(row: Row, *names: str) -> Row:

@@ -23,11 +23,11 @@ from shared.store.dispatch import Waker
 from shared.store.job_logs import Line
 from shared.store.progress import NO_PROGRESS, Progress
 from shared.store.recovery import WORKER_LOST as WORKER_LOST
-from shared.store.shares import Share
 from shared.store.submissions import ANYONE as ANYONE
 from shared.store.submissions import NewJob as NewJob
 from shared.store.submissions import NewJobs, NewSweep, Submitter
 from shared.store.submit import submit_jobs
+from shared.store.tenants import Tenant
 from shared.store.transitions import AttemptFailure as AttemptFailure
 from shared.store.transitions import AttemptId as AttemptId
 from tests.support import stored
@@ -55,7 +55,7 @@ def submit(
 ) -> UUID:
     """Submit a job, for a tenant and with an API key; return its id."""
     [job_id] = submit_all(
-        database, [make_new_job(**overrides)], submitter=Submitter(Share(tenant, 1.0), key_id), now=now
+        database, [make_new_job(**overrides)], submitter=Submitter(Tenant(tenant, 1.0), key_id), now=now
     )
     return job_id
 

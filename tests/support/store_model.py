@@ -15,7 +15,7 @@ from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
 from shared.schemas import Priority
 from shared.store.places import Rules
 from shared.store.progress import Progress
-from shared.store.shares import Share
+from shared.store.tenants import Tenant
 from shared.store.transitions import AttemptId
 from tests.support.factories import make_epoch
 from tests.support.slots_model import MIN_RUN_S, Request, SlotsModel
@@ -120,11 +120,11 @@ class StoreModel:
         return sum(job.state not in TERMINAL for job in self.jobs.values())
 
     def submit(
-        self, job_id: UUID, max_attempts: int, share: Share, priority: Priority, key: UUID | None
+        self, job_id: UUID, max_attempts: int, tenant: Tenant, priority: Priority, key: UUID | None
     ) -> None:
         waiting = [job.placed for job in self.jobs.values() if self._is_due(job)]
         running = [job.placed for job in self.jobs.values() if job.is_running]
-        [place] = self.order.submit(share, priority, 1, self.moment.timestamp(), waiting, running)
+        [place] = self.order.submit(tenant, priority, 1, self.moment.timestamp(), waiting, running)
         self.jobs[job_id] = JobModel(max_attempts, priority, self.moment, place, key)
         if priority is Priority.URGENT:
             self.request_yields()

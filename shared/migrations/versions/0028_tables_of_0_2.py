@@ -74,7 +74,7 @@ CREATE TABLE jobs (
     retry_of UUID,
     model_id UUID,
     sweep_id UUID,
-    share VARCHAR(128),
+    tenant VARCHAR(128),
     api_key_id UUID,
     request_id VARCHAR(128),
     traceparent VARCHAR(55),
@@ -128,10 +128,10 @@ CREATE INDEX ix_jobs_next ON jobs (queue, place, id, scheduled_at) WHERE state =
 CREATE INDEX ix_jobs_next_of_key ON jobs (queue, api_key_id, place, id, scheduled_at) WHERE state = 'queued'
 CREATE INDEX ix_jobs_owner ON jobs (lease_owner) WHERE state = 'running'
 CREATE INDEX ix_jobs_retry_of ON jobs (retry_of)
-CREATE INDEX ix_jobs_share ON jobs (state, queue, share, created_at) WHERE state IN ('queued', 'running')
 CREATE INDEX ix_jobs_started_at ON jobs (started_at) WHERE started_at IS NOT NULL
 CREATE INDEX ix_jobs_state_queue_priority ON jobs (state, queue, priority, place, id, scheduled_at,
         created_at)
+CREATE INDEX ix_jobs_tenant ON jobs (state, queue, tenant, created_at) WHERE state IN ('queued', 'running')
 
 CREATE TABLE queue_clocks (
     queue VARCHAR(64) NOT NULL,
@@ -151,14 +151,6 @@ CREATE TABLE queues (
     CONSTRAINT ck_queues_says_something CHECK (paused_at IS NOT NULL OR max_running IS NOT NULL)
 )
 
-CREATE TABLE share_clocks (
-    queue VARCHAR(64) NOT NULL,
-    priority VARCHAR(16) NOT NULL,
-    share VARCHAR(128) NOT NULL,
-    next DOUBLE PRECISION NOT NULL,
-    CONSTRAINT pk_share_clocks PRIMARY KEY (queue, priority, share)
-)
-
 CREATE TABLE sweeps (
     id UUID NOT NULL,
     name VARCHAR(200),
@@ -167,6 +159,14 @@ CREATE TABLE sweeps (
     CONSTRAINT pk_sweeps PRIMARY KEY (id)
 )
 CREATE INDEX ix_sweeps_created_at_id ON sweeps (created_at, id)
+
+CREATE TABLE tenant_clocks (
+    queue VARCHAR(64) NOT NULL,
+    priority VARCHAR(16) NOT NULL,
+    tenant VARCHAR(128) NOT NULL,
+    next DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_tenant_clocks PRIMARY KEY (queue, priority, tenant)
+)
 
 CREATE TABLE version_floor (
     id INTEGER NOT NULL,
@@ -455,6 +455,7 @@ _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _STEP_NAMES = json.dumps(["loss", "accuracy"]).encode().ljust(24)
 _PROGRESS = ("phase_entered", "epochs_recorded")
 _COPIED = ("state", "kind", "queue", "sweep_id")  # from a job to its values
+_NEW_NAMES = {"share": "tenant"}
 
 
 def _queues(batch: Batch) -> None:
@@ -497,7 +498,8 @@ def _jobs(batch: Batch) -> None:
         last = _present(row, (*_METRICS, "evaluation_accuracy"))
         if row["id"] in losses:
             last["evaluation_loss"] = losses[row["id"]]
-        rows.append(_without(row, *_METRICS, "evaluation_accuracy") | {"last_values": last or None})
+        kept = _renamed(_without(row, *_METRICS, "evaluation_accuracy"))
+        rows.append(kept | {"last_values": last or None})
         if row["finished_at"] is not None:
             of_job = {"job_id": row["id"], **{name: row[name] for name in _COPIED}}
             values += [{**of_job, "name": name, "value": value} for name, value in last.items()]
@@ -579,6 +581,10 @@ def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
+def _renamed(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {_NEW_NAMES.get(name, name): value for name, value in row.items()}
+
+
 def _hash(environment: Mapping[str, str]) -> bytes:
     return sha256(json.dumps(environment, sort_keys=True).encode()).digest()
 
@@ -589,7 +595,7 @@ def _written(at: datetime) -> str:
 
 
 _WHOLE = (
-    *("sweeps", "idempotency_keys", "api_keys", "webhooks", "workers", "queue_clocks", "share_clocks"),
+    *("sweeps", "idempotency_keys", "api_keys", "webhooks", "workers", "queue_clocks"),
     *("ended_predecessors", "model_aliases"),
 )
 _OF_JOBS = ("job_dependencies", "job_tags", "epoch_weights", "checkpoints", "class_results", "job_logs")
@@ -598,14 +604,15 @@ PLAN = Plan(
     floor="0.2.0",
     schema=_SCHEMA,
     old=_OLD,
-    whole=(*(Copy(table, where="") for table in _WHOLE), _deliveries, _queues, _environments),
+    whole=(
+        *(Copy(table, where="") for table in _WHOLE),
+        Copy("share_clocks", where="", values={"tenant": "share"}, new="tenant_clocks"),
+        *(_deliveries, _queues, _environments),
+    ),
     of_jobs=(
         *(_jobs, _attempts, _epochs, _models, _artifacts, _results, _progress),
         Copy("job_events", where=f"{OF_JOBS} AND type NOT IN {_PROGRESS}"),
-        *map(
-            Copy,
-            ("job_dependencies", "job_tags", "epoch_weights", "checkpoints", "class_results", "job_logs"),
-        ),
+        *map(Copy, _OF_JOBS),
         Copy("yields", where="victim_id > :after AND victim_id <= :upto"),
     ),
 )

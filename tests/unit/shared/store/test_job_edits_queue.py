@@ -37,7 +37,7 @@ def test_a_job_whose_priority_is_lowered_starts_after_the_others(database: Datab
     assert [_claimed(database) for _ in range(2)] == [second, first]
 
 
-def test_a_job_is_moved_to_the_end_of_its_share_in_another_queue(database: Database) -> None:
+def test_a_job_is_moved_to_the_end_of_its_tenant_in_another_queue(database: Database) -> None:
     moved = queue_driver.submit(database)
     there = [queue_driver.submit(database, queue="gpu") for _ in range(2)]
     _edit(database, moved, queue="gpu")
