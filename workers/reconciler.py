@@ -17,7 +17,7 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.outages import is_unavailable
 from shared.settings import Settings
-from shared.store import dispatch, recovery, tenants, workers, yielding
+from shared.store import dispatch, preemption, recovery, tenants, workers
 from workers import attempt_trace
 
 _log = log.get_logger(__name__)
@@ -64,7 +64,7 @@ class Reconciler:
             self._end_waits,
             self._prune_workers,
             self._forget_tenants,
-            self._request_yields,
+            self._request_preemptions,
             self._wake_workers,
         )
         for step in steps:
@@ -132,12 +132,12 @@ class Reconciler:
     def _forget_tenants(self) -> None:
         self._database.write(partial(tenants.forget_past, limit=_MAX_FORGOTTEN))
 
-    def _request_yields(self) -> None:
+    def _request_preemptions(self) -> None:
         """Do so again: a victim may have been lost, or another job have taken the slot that was free."""
-        request = partial(yielding.request, min_run_s=self._settings.min_run_s, now=self._now)
+        request = partial(preemption.request, min_run_s=self._settings.min_run_s, now=self._now)
         victims = self._database.write(partial(request, queue_names=self._settings.queues))
         if victims:
-            _log.info("jobs asked to yield", attempts=[str(victim) for victim in victims])
+            _log.info("preemptions requested", attempts=[str(victim) for victim in victims])
 
     def _wake_workers(self) -> None:
         """Wake workers up for jobs that wait although this worker has free slots, and for requeued ones."""

@@ -371,20 +371,20 @@ class Queue(Base):
     )
 
 
-class Yield(Base):
-    """A running attempt is asked to give its slot to an urgent job: see `shared.store.yielding`."""
+class Preemption(Base):
+    """An urgent job asks a running attempt for its slot: see `shared.store.preemption`."""
 
-    __tablename__ = "yields"
+    __tablename__ = "preemptions"
 
     victim_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     victim_attempt: Mapped[int] = mapped_column(primary_key=True)
     urgent_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     requested_at: Mapped[datetime]
-    yielded_at: Mapped[datetime | None]  # set when it has given its slot
+    preempted_at: Mapped[datetime | None]  # set when it has given its slot
 
     __table_args__ = (
         CheckConstraint("victim_id <> urgent_id", name="others"),
-        Index("ix_yields_urgent_id", "urgent_id"),
+        Index("ix_preemptions_urgent_id", "urgent_id"),
     )
 
 

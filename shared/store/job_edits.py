@@ -22,7 +22,7 @@ from shared.errors import (
 )
 from shared.lifecycle import TERMINAL, EventType, JobState
 from shared.schemas import Priority
-from shared.store import yielding
+from shared.store import preemption
 from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.rights import LOCAL, Actor, lock_job, require_urgent
 from shared.store.submit import add_tags
@@ -70,7 +70,7 @@ def edit(
         session.execute(delete(JobTag).where(JobTag.job_id == job_id))
         add_tags(session, {job_id: changed["tags"]})
     if changed.get("priority") == Priority.URGENT or "queue" in changed:
-        yielding.request(session, [changed.get("queue", job.queue)], min_run_s=rules.min_run_s, now=now)
+        preemption.request(session, [changed.get("queue", job.queue)], min_run_s=rules.min_run_s, now=now)
 
 
 def _new_place(session: Session, job: Job, changed: dict[str, Any], rules: Rules, now: Now) -> float:

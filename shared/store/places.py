@@ -31,7 +31,7 @@ class Rules:
         urgent_s, high_s: the head start of these priorities over `normal`, in seconds.
         low_s: that of `normal` over `low`.
         passed_s: for how long a job may be passed by jobs that are submitted after its turn.
-        min_run_s: for how long a job that has yielded to an urgent one runs before it yields again.
+        min_run_s: for how long a preempted job runs before it is preempted again.
     """
 
     urgent_s: float = 86_400.0

@@ -20,8 +20,8 @@ from shared.errors import StaleAttempt
 from shared.formats.epochs import EpochMetrics, finite
 from shared.lifecycle import EVENTS, AttemptOutcome, EventType, JobState, Phase
 from shared.store import results
+from shared.store.preemption import URGENT_ID
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, apply, update_of
-from shared.store.yielding import URGENT_ID
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
 
@@ -144,7 +144,7 @@ def record_progress(
     """Store progress, with a checkpoint after its last epoch, and extend the lease.
 
     Returns:
-        A row whose `urgent_id` is the job that the attempt is to yield to, or None. None in place of the row
+        A row whose `urgent_id` is the job that preempts the attempt, or None. None in place of the row
         if nothing changed: the attempt is stale, or its progress has been stored already.
     """
     events = progress.events()

@@ -17,7 +17,7 @@ from shared.db.tables import Base, Job, JobTag, Sweep
 from shared.errors import JobNotFound, ModelNotFound
 from shared.lifecycle import JobState
 from shared.schemas import Priority
-from shared.store import dependencies, models, yielding
+from shared.store import dependencies, models, preemption
 from shared.store.dependencies import Refusal
 from shared.store.idempotency import (
     Idempotency,
@@ -33,7 +33,7 @@ from shared.store.tenants import Applicant, take_places
 from shared.store.transitions import log_submitted
 
 _JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
-_MAX_YIELD_LOCK_S = 0.1
+_MAX_PREEMPTION_LOCK_S = 0.1
 
 # built once, which takes as long as running it
 _CREATED_AT = select(_JOBS.c.id, _JOBS.c.created_at).where(_JOBS.c.id.in_(bindparam("ids", expanding=True)))
@@ -106,7 +106,7 @@ def submit_jobs(
     release_keys(session, [new.idempotency for new in first if new.id in refused and new.idempotency])
     accepted = [new for new in first if new.id not in refused]
     _insert(session, accepted, _places(session, accepted, at, rules, now), named.predecessors, at)
-    _have_others_yield(session, accepted, rules, now)
+    _preempt_others(session, accepted, rules, now)
     created_at = {new.id: at for new in accepted} | stored
     return [_outcome(new, owners, {**refused, **blocked}, created_at) for new in requests]
 
@@ -215,12 +215,12 @@ def _places(
     return {job.id: max(given[job.id], rules.place_at(job.earliest_at, job.priority)) for job, _ in jobs}
 
 
-def _have_others_yield(session: Session, requests: Sequence[NewJobs], rules: Rules, now: Now) -> None:
+def _preempt_others(session: Session, requests: Sequence[NewJobs], rules: Rules, now: Now) -> None:
     urgent = {job.queue for new in requests for job in new.jobs if job.priority is Priority.URGENT}
     if urgent:
         # a job that another transaction has locked is asked by the reconciler
-        with unless_locked(session, _MAX_YIELD_LOCK_S):
-            yielding.request(session, sorted(urgent), min_run_s=rules.min_run_s, now=now)
+        with unless_locked(session, _MAX_PREEMPTION_LOCK_S):
+            preemption.request(session, sorted(urgent), min_run_s=rules.min_run_s, now=now)
 
 
 def _insert(

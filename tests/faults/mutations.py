@@ -99,14 +99,14 @@ MUTATIONS = [
         "shared/store/claims.py",
         "_start_urgent(session, before_all, start, lease_s, now) if before_all else None",
         "None",
-        "tests/unit/shared/store/test_yielding.py",
+        "tests/unit/shared/store/test_preemption.py",
     ),
     Mutation(
-        "a job that yields again at once",
-        "shared/store/yielding.py",
+        "a job that is preempted again at once",
+        "shared/store/preemption.py",
         "or_(Attempt.started_at <= now(-min_run_s), ",
         "or_(Attempt.started_at <= now(), ",
-        "tests/unit/shared/store/test_yielding.py",
+        "tests/unit/shared/store/test_preemption.py",
     ),
     Mutation(
         "places that ignore the tenant",

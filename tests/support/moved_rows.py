@@ -15,7 +15,7 @@ Contents = dict[str, list[Row]]
 
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _LAST = (*_METRICS, "evaluation_accuracy")
-_NEW_NAMES = {"share": "tenant"}
+_NEW_NAMES = {"share": "tenant", "yielded_to": "preempted_by", "yielded_at": "preempted_at"}
 _OF_JOB = ("state", "kind", "queue", "sweep_id")
 
 
@@ -30,6 +30,7 @@ def moved(old: Contents) -> Contents:
             for name, value in (_last_values(row, old) or {}).items()
         ],
         "tenant_clocks": list(map(_renamed, old["share_clocks"])),
+        "preemptions": list(map(_renamed, old["yields"])),
         "job_events": [{**row, **_event(row)} for row in old["job_events"]],
         "epochs": list(map(_epoch, old["epochs"])),
         "attempts": [
@@ -97,7 +98,7 @@ def _event(row: Row) -> Row:
             for each in data["epochs"]
         ]
         return {"type": "progress", "data": {"phases": [], "epochs": epochs}}
-    return {}
+    return {"data": _renamed(data)}
 
 
 def _epoch(row: Row) -> Row:

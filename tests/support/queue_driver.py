@@ -209,10 +209,10 @@ def release(
     attempt: AttemptId,
     progress: Progress = NO_PROGRESS,
     *,
-    yields_to: UUID | None = None,
+    preempted_by: UUID | None = None,
 ) -> None:
     """Have a worker return its job to the queue."""
-    report = partial(attempts.release, progress=progress, yields_to=yields_to)
+    report = partial(attempts.release, progress=progress, preempted_by=preempted_by)
     database.write(partial(report, attempt=attempt))
 
 

@@ -42,7 +42,7 @@ from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
 from shared.formats.classification import classification
 from shared.lifecycle import TERMINAL, Phase
 from shared.schemas import ApiKeyUpdate, Priority, Scope
-from shared.store import api_keys, attempts, claims, dispatch, job_edits, limits, recovery, yielding
+from shared.store import api_keys, attempts, claims, dispatch, job_edits, limits, preemption, recovery
 from shared.store.claims import Claim
 from shared.store.idempotency import Idempotency
 from shared.store.progress import Progress
@@ -265,7 +265,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.stalled.append(held)
 
     def _victims(self) -> list[int]:
-        """The workers whose attempt is asked to yield."""
+        """The workers whose attempt is to be preempted."""
         held = [(number, each.attempt) for number, each in enumerate(self.workers) if each]
         return [
             number
@@ -291,7 +291,7 @@ class StoreMachine(RuleBasedStateMachine):
         owner = self._next_owner(f"worker-{number}")
 
         def work(session: Session) -> Claim | None:
-            attempts.release(session, victim, yields_to=urgent, now=self.clock)
+            attempts.release(session, victim, preempted_by=urgent, now=self.clock)
             return self._claim_in(session, f"worker-{number}", owner, before_all=urgent)
 
         claim = self._write(data.draw(_RUNS), work)
@@ -396,8 +396,8 @@ class StoreMachine(RuleBasedStateMachine):
             lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, lease_s=30.0, now=self.clock)
         )
         assert [lost.attempt.job_id for lost in reaped] == self.model.reap()
-        request = partial(yielding.request, queue_names=["default"], min_run_s=MIN_RUN_S, now=self.clock)
-        assert self.database.write(request) == self.model.request_yields()
+        request = partial(preemption.request, queue_names=["default"], min_run_s=MIN_RUN_S, now=self.clock)
+        assert self.database.write(request) == self.model.request_preemptions()
         due = self.database.read(lambda session: dispatch.due(session, ["default"], limit=1, now=self.clock))
         assert due == ({} if self.model.next_job() is None else {"default": 1})
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Checkpoint, ClassResult, Epoch, Job, JobEvent, Model, Yield
+from shared.db.tables import Attempt, Checkpoint, ClassResult, Epoch, Job, JobEvent, Model, Preemption
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
 from shared.schemas import Priority
 from shared.store.places import Rules
@@ -127,7 +127,7 @@ class StoreModel:
         [place] = self.order.submit(tenant, priority, 1, self.moment.timestamp(), waiting, running)
         self.jobs[job_id] = JobModel(max_attempts, priority, self.moment, place, key)
         if priority is Priority.URGENT:
-            self.request_yields()
+            self.request_preemptions()
 
     def _is_due(self, job: JobModel) -> bool:
         is_queued = job.state == JobState.QUEUED and not job.cancel_requested
@@ -141,7 +141,7 @@ class StoreModel:
     def _can_start(self, job: JobModel) -> bool:
         return self._is_due(job) and self.slots.let_start(self.jobs, job)
 
-    def request_yields(self) -> list[AttemptId]:
+    def request_preemptions(self) -> list[AttemptId]:
         due = {job_id for job_id, job in self.jobs.items() if self._is_due(job)}
         return self.slots.request(self.jobs, due, self._queued(), self.moment)
 
@@ -154,7 +154,7 @@ class StoreModel:
     def hand_over(self, attempt: AttemptId, urgent: UUID, worker: str, owner: str) -> AttemptId | None:
         self.release(attempt.job_id, Progress())
         if request := self.slots.requests.get(attempt):
-            request.has_yielded = True
+            request.was_preempted = True
         return self.claim(worker, owner, before_all=urgent)
 
     def claim(self, worker: str, owner: str, before_all: UUID | None = None) -> AttemptId | None:
@@ -318,11 +318,11 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
 
 
 def stored_requests(database: Database) -> dict[AttemptId, Request]:
-    """Read the requests to yield as the model's objects."""
+    """Read the preemptions as the model's objects."""
     with database.engine.connect() as connection:
-        rows = connection.execute(select(*Yield.__table__.columns)).all()
+        rows = connection.execute(select(*Preemption.__table__.columns)).all()
     return {
-        AttemptId(row.victim_id, row.victim_attempt): Request(row.urgent_id, row.yielded_at is not None)
+        AttemptId(row.victim_id, row.victim_attempt): Request(row.urgent_id, row.preempted_at is not None)
         for row in rows
     }
 

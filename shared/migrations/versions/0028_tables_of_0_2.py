@@ -346,6 +346,19 @@ CREATE TABLE models (
 )
 CREATE INDEX ix_models_created_at_id ON models (created_at, id)
 
+CREATE TABLE preemptions (
+    victim_id UUID NOT NULL,
+    victim_attempt INTEGER NOT NULL,
+    urgent_id UUID NOT NULL,
+    requested_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    preempted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_preemptions PRIMARY KEY (victim_id, victim_attempt),
+    CONSTRAINT ck_preemptions_others CHECK (victim_id <> urgent_id),
+    CONSTRAINT fk_preemptions_victim_id FOREIGN KEY(victim_id) REFERENCES jobs (id) ON DELETE CASCADE,
+    CONSTRAINT fk_preemptions_urgent_id FOREIGN KEY(urgent_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_preemptions_urgent_id ON preemptions (urgent_id)
+
 CREATE TABLE results (
     job_id UUID NOT NULL,
     type VARCHAR(32) NOT NULL,
@@ -394,19 +407,6 @@ CREATE INDEX ix_webhook_deliveries_pending ON webhook_deliveries (webhook_id, ne
 CREATE INDEX ix_webhook_deliveries_webhook_id_created_at_id ON webhook_deliveries (webhook_id, created_at,
         id)
 
-CREATE TABLE yields (
-    victim_id UUID NOT NULL,
-    victim_attempt INTEGER NOT NULL,
-    urgent_id UUID NOT NULL,
-    requested_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    yielded_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_yields PRIMARY KEY (victim_id, victim_attempt),
-    CONSTRAINT ck_yields_others CHECK (victim_id <> urgent_id),
-    CONSTRAINT fk_yields_victim_id FOREIGN KEY(victim_id) REFERENCES jobs (id) ON DELETE CASCADE,
-    CONSTRAINT fk_yields_urgent_id FOREIGN KEY(urgent_id) REFERENCES jobs (id) ON DELETE CASCADE
-)
-CREATE INDEX ix_yields_urgent_id ON yields (urgent_id)
-
 CREATE TABLE class_results (
     job_id UUID NOT NULL,
     label INTEGER NOT NULL,
@@ -453,9 +453,9 @@ _OLD = (
 _JOBS = "id > :after AND id <= :upto"
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _STEP_NAMES = json.dumps(["loss", "accuracy"]).encode().ljust(24)
-_PROGRESS = ("phase_entered", "epochs_recorded")
+_CHANGED = ("phase_entered", "epochs_recorded", "released")  # types of events
 _COPIED = ("state", "kind", "queue", "sweep_id")  # from a job to its values
-_NEW_NAMES = {"share": "tenant"}
+_NEW_NAMES = {"share": "tenant", "yielded_to": "preempted_by"}
 
 
 def _queues(batch: Batch) -> None:
@@ -516,10 +516,13 @@ def _attempts(batch: Batch) -> None:
     batch.insert("attempts", rows)
 
 
-def _progress(batch: Batch) -> None:
+def _events(batch: Batch) -> None:
     rows = []
-    for row in batch.rows("job_events", f"{OF_JOBS} AND type IN {_PROGRESS}"):
+    for row in batch.rows("job_events", f"{OF_JOBS} AND type IN {_CHANGED}"):
         at, data = _written(row["at"]), row["data"]
+        if row["type"] == "released":
+            rows.append({**row, "data": _renamed(data)})
+            continue
         phases = [{"phase": data["phase"], "at": at}] if "phase" in data else []
         epochs = [
             {"epoch": each["epoch"], "seconds": each["seconds"], "values": _present(each, _METRICS), "at": at}
@@ -610,10 +613,15 @@ PLAN = Plan(
         *(_deliveries, _queues, _environments),
     ),
     of_jobs=(
-        *(_jobs, _attempts, _epochs, _models, _artifacts, _results, _progress),
-        Copy("job_events", where=f"{OF_JOBS} AND type NOT IN {_PROGRESS}"),
+        *(_jobs, _attempts, _epochs, _models, _artifacts, _results, _events),
+        Copy("job_events", where=f"{OF_JOBS} AND type NOT IN {_CHANGED}"),
         *map(Copy, _OF_JOBS),
-        Copy("yields", where="victim_id > :after AND victim_id <= :upto"),
+        Copy(
+            "yields",
+            where="victim_id > :after AND victim_id <= :upto",
+            values={"preempted_at": "yielded_at"},
+            new="preemptions",
+        ),
     ),
 )
 
