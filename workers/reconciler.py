@@ -79,7 +79,8 @@ class Reconciler:
                     _log.info("job recovered", cancelled=job_id)
 
     def _reap(self) -> None:
-        reap = partial(recovery.reap, max_crashes=self._settings.max_crashes, lease_s=self._settings.lease_s)
+        most, lease_s = self._settings.max_lost_attempts, self._settings.lease_s
+        reap = partial(recovery.reap, max_lost_attempts=most, lease_s=lease_s)
         for job_id in self._database.read(self._expired):
             with _isolated("job not recovered", job_id=str(job_id)):
                 for lost in self._database.write(partial(reap, only=job_id, now=self._now)):

@@ -170,7 +170,7 @@ def write_outcome(
 
     While the database is unavailable, this retries until it is back or this worker is stopped. No reconciler
     reaps the job before the database has been back for the length of a lease. So an outage loses no result,
-    and counts as no crash.
+    and no attempt counts as lost.
 
     A transaction that the database refuses is replaced by the report alone, as it may have refused the claim,
     and then by a report that it can store: without any, the job would stay running until its lease expires,

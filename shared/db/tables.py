@@ -156,7 +156,7 @@ class Job(Base):
     version: Mapped[int]  # starts at 1, +1 with every event: the event's seq, and the ETag
     attempt: Mapped[int]  # the fencing token: 0 before the first claim, +1 with every claim
     failures: Mapped[int]  # attempts that ended with an error
-    crashes: Mapped[int]  # attempts that were lost since the last recorded epoch
+    lost_attempts: Mapped[int]  # since the last recorded epoch
     max_attempts: Mapped[int]  # the job fails when `failures` reaches it
     max_runtime_s: Mapped[float | None]
 
@@ -166,7 +166,7 @@ class Job(Base):
     place: Mapped[float] = mapped_column(server_default=text("0"))
     scheduled_at: Mapped[datetime]  # cannot be claimed before
     earliest_at: Mapped[datetime | None]  # the first `scheduled_at`, if it was requested
-    waits_for: Mapped[int] = mapped_column(server_default=text("0"))  # jobs that must succeed before
+    pending_predecessors: Mapped[int] = mapped_column(server_default=text("0"))  # they must succeed before
     has_dependents: Mapped[bool] = mapped_column(server_default=false())  # jobs that wait, or waited, for it
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]  # start of the first attempt
@@ -195,7 +195,7 @@ class Job(Base):
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="failed_has_error"),
         CheckConstraint("state IN ('queued', 'cancelled') OR attempt > 0", name="ran_has_attempt"),
         CheckConstraint("version > 0 AND attempt >= 0 AND next_epoch >= 0", name="counts"),
-        CheckConstraint("failures >= 0 AND crashes >= 0 AND max_attempts > 0", name="failure_counts"),
+        CheckConstraint("failures >= 0 AND lost_attempts >= 0 AND max_attempts > 0", name="failure_counts"),
         # for lists in this order, covering their filters: a page reads only the rows it returns
         *(
             Index(f"ix_jobs_by_{key}", key, "id", "state", "kind", "queue", "name")

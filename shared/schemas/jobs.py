@@ -69,8 +69,8 @@ class Job(Response):
     spec: TrainSpec | EvaluateSpec
     attempt: int
     max_attempts: int
-    crashes: int = Field(
-        description="Workers and processes that were lost while they ran it, since its last recorded epoch."
+    lost_attempts: int = Field(
+        description="Attempts that were lost with their worker or process, since its last recorded epoch."
     )
     max_runtime_s: float | None
     version: int

@@ -149,9 +149,9 @@ class Settings(BaseSettings):
     no_progress_s: float = Field(default=600.0, gt=0)
     """Seconds without a completed step after which a running job counts as hung: it fails with `timeout`, and
     its process is replaced."""
-    max_crashes: int = Field(default=3, ge=1)
-    """Number of lost workers or killed processes since a job's last recorded epoch after which it fails with
-    `worker_lost`; ten times as many in all. One that was lost with its machine counts only in all."""
+    max_lost_attempts: int = Field(default=3, ge=1)
+    """Number of attempts lost with their worker or process since a job's last recorded epoch, after which it
+    fails with `worker_lost`; ten times as many in all. One lost with its machine counts only in all."""
     worker_retention_s: float = Field(default=86_400.0, gt=0)
     """Seconds for which a worker that has stopped or was lost stays listed: less where they come and go."""
     job_retention_s: float = Field(default=0.0, ge=0)

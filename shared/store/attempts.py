@@ -199,7 +199,7 @@ def release(
     preempted_by: UUID | None = None,
     now: Now = database_now,
 ) -> None:
-    """Return a running job to its queue after its last epoch; counts neither a failure nor a crash.
+    """Return a running job to its queue after its last epoch; the attempt counts as neither failed nor lost.
 
     Args:
         preempted_by: the urgent job that gets its slot.

@@ -85,7 +85,7 @@ def newly_queued(new: NewJob, tenant: str, created_at: datetime, actor: Actor | 
         state=JobState.QUEUED,
         phase=None,
         attempt=0,
-        crashes=0,
+        lost_attempts=0,
         version=1,
         progress=_progress(0, new.spec, None) if isinstance(new.spec, schemas.TrainSpec) else None,
         values={},

@@ -73,7 +73,7 @@ def waiting(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
         Job.queue == queue,
         Job.scheduled_at <= now(),
         Job.cancel_requested_at.is_(None),
-        Job.waits_for == 0,
+        Job.pending_predecessors == 0,
     )
 
 

@@ -114,7 +114,7 @@ class Progress:
             return {}
         first, last = self.epochs[0], self.epochs[-1]
         values = {name: value for epoch in self.epochs for name, value in epoch.values.items()}
-        return {"at_epoch": first.epoch, "next_epoch": last.epoch + 1, "crashes": 0, NEW_VALUES: values}
+        return {"at_epoch": first.epoch, "next_epoch": last.epoch + 1, "lost_attempts": 0, NEW_VALUES: values}
 
     def store(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""

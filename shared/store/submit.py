@@ -245,12 +245,12 @@ def _row(
 ) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(job).items() if name != "after"},
-        "waits_for": dependencies.pending(job.after, predecessors),
+        "pending_predecessors": dependencies.pending(job.after, predecessors),
         "state": JobState.QUEUED,
         "version": 1,
         "attempt": 0,
         "failures": 0,
-        "crashes": 0,
+        "lost_attempts": 0,
         "next_epoch": 0,
         "spec": job.spec.model_dump(mode="json"),
         "tags": list(job.tags),

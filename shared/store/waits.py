@@ -137,7 +137,7 @@ class _Queue:
 def _reason(job: Job, queue: _Queue) -> WaitingFor | None:
     if queue.state.is_paused:
         return WaitingFor.PAUSED
-    if job.waits_for:
+    if job.pending_predecessors:
         return WaitingFor.PREDECESSORS
     if queue.slots.all is None:
         return WaitingFor.NO_WORKER_ONLINE

@@ -222,9 +222,9 @@ MUTATIONS = [
         "::test_a_transaction_that_was_idle_for_too_long_is_ended_by_the_server_and_retried",
     ),
     Mutation(
-        "crashes without a limit",
+        "lost attempts without a limit",
         "shared/store/recovery.py",
-        "elif crashes < max_crashes",
+        "elif lost_attempts < max_lost_attempts",
         "elif True",
         f"{_KILLS}::test_job_that_kills_its_workers_fails_and_the_next_job_succeeds",
     ),
@@ -245,7 +245,7 @@ MUTATIONS = [
         "::test_a_job_whose_claim_is_committed_after_the_end_of_its_process_is_taken",
     ),
     Mutation(
-        "a stop that counts as a crash",
+        "a stop that counts as a lost attempt",
         "workers/app.py",
         "        _parent.stop_jobs()\n",
         "        pass\n",

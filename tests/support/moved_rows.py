@@ -15,7 +15,10 @@ Contents = dict[str, list[Row]]
 
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _LAST = (*_METRICS, "evaluation_accuracy")
-_NEW_NAMES = {"share": "tenant", "yielded_to": "preempted_by", "yielded_at": "preempted_at"}
+_NEW_NAMES = {
+    **{"share": "tenant", "crashes": "lost_attempts", "waits_for": "pending_predecessors"},
+    **{"yielded_to": "preempted_by", "yielded_at": "preempted_at"},
+}
 _OF_JOB = ("state", "kind", "queue", "sweep_id")
 
 

@@ -234,7 +234,7 @@ def report_cancelled(database: Database, attempt: AttemptId) -> None:
 def expire(database: Database, attempt: AttemptId) -> None:
     """Have the lease of an attempt run out, and a reconciler take its job back."""
     stored.set_columns(database, attempt.job_id, lease_expires_at=database_now(-1.0))
-    reap = partial(recovery.reap, max_crashes=MAX_LOST, lease_s=LEASE_S, only=attempt.job_id)
+    reap = partial(recovery.reap, max_lost_attempts=MAX_LOST, lease_s=LEASE_S, only=attempt.job_id)
     assert [lost.attempt for lost in database.write(reap)] == [attempt]
 
 
@@ -242,8 +242,8 @@ def lose(
     database: Database, process: str, reason: str = "it was killed", *, output: str = ""
 ) -> list[AttemptId]:
     """Have the parent of a pool process take back the job of this process, which has ended."""
-    take = partial(recovery.take_from, process=process, reason=reason, max_crashes=MAX_LOST, output=output)
-    return [each.attempt for each in database.write(take)]
+    take = partial(recovery.take_from, process=process, reason=reason, output=output)
+    return [each.attempt for each in database.write(partial(take, max_lost_attempts=MAX_LOST))]
 
 
 def edit(database: Database, job_id: UUID, **values: Any) -> None:

@@ -62,7 +62,7 @@ from tests.support.fakes import FrozenClock
 from tests.support.slots_model import MIN_RUN_S
 from tests.support.store_model import (
     LEASE_S,
-    MAX_CRASHES,
+    MAX_LOST_ATTEMPTS,
     RETRY_S,
     RULES,
     WORKERS,
@@ -392,9 +392,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.moment = self.clock.moment
         ended = self.database.write(lambda session: recovery.end_cancelled(session, now=self.clock))
         assert ended == self.model.end_cancelled()
-        reaped = self.database.write(
-            lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, lease_s=30.0, now=self.clock)
-        )
+        reap = partial(recovery.reap, max_lost_attempts=MAX_LOST_ATTEMPTS, lease_s=30.0, now=self.clock)
+        reaped = self.database.write(reap)
         assert [lost.attempt.job_id for lost in reaped] == self.model.reap()
         request = partial(preemption.request, queue_names=["default"], min_run_s=MIN_RUN_S, now=self.clock)
         assert self.database.write(request) == self.model.request_preemptions()

@@ -25,7 +25,7 @@ LEASE_S = 30.0
 WORKERS = ("worker-0", "worker-1", "worker-2")
 RULES = Rules(urgent_s=7.0, high_s=3.0, low_s=3.0, passed_s=40.0, min_run_s=MIN_RUN_S)  # within a run
 RETRY_S = 5.0
-MAX_CRASHES = 3
+MAX_LOST_ATTEMPTS = 3
 SUCCESS = (1, 3)  # one model, and classes of three images
 
 
@@ -50,7 +50,7 @@ class JobModel:
     attempt: int = 0
     version: int = 1
     failures: int = 0
-    crashes: int = 0
+    lost_attempts: int = 0
     cancel_requested: bool = False
     owner: str | None = None
     lease_expires_at: datetime | None = None
@@ -199,7 +199,7 @@ class StoreModel:
         if progress.milestones:
             self._apply(job, EventType.PROGRESS)
         if progress.epochs:
-            job.crashes = 0
+            job.lost_attempts = 0
             job.checkpoint = len(job.epochs)
             self.damaged.discard(job_id)
 
@@ -241,8 +241,9 @@ class StoreModel:
         reaped = []
         for job_id, job in self.jobs.items():
             if job.lease_expires_at is not None and job.lease_expires_at < self.moment:
-                job.crashes += 1
-                failed = EventType.FAILED if job.crashes >= MAX_CRASHES else EventType.LEASE_EXPIRED
+                job.lost_attempts += 1
+                is_last = job.lost_attempts >= MAX_LOST_ATTEMPTS
+                failed = EventType.FAILED if is_last else EventType.LEASE_EXPIRED
                 self._apply(job, EventType.CANCELLED if job.cancel_requested else failed, outcome="lost")
                 reaped.append(job_id)
         return reaped
@@ -303,7 +304,7 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
             attempt=job.attempt,
             version=job.version,
             failures=job.failures,
-            crashes=job.crashes,
+            lost_attempts=job.lost_attempts,
             cancel_requested=job.cancel_requested_at is not None,
             owner=job.lease_owner,
             lease_expires_at=job.lease_expires_at,

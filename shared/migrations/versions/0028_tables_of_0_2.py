@@ -81,7 +81,7 @@ CREATE TABLE jobs (
     version INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     failures INTEGER NOT NULL,
-    crashes INTEGER NOT NULL,
+    lost_attempts INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
     max_runtime_s DOUBLE PRECISION,
     lease_owner VARCHAR(200),
@@ -89,7 +89,7 @@ CREATE TABLE jobs (
     place DOUBLE PRECISION DEFAULT 0 NOT NULL,
     scheduled_at TIMESTAMP WITH TIME ZONE NOT NULL,
     earliest_at TIMESTAMP WITH TIME ZONE,
-    waits_for INTEGER DEFAULT 0 NOT NULL,
+    pending_predecessors INTEGER DEFAULT 0 NOT NULL,
     has_dependents BOOLEAN DEFAULT false NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     started_at TIMESTAMP WITH TIME ZONE,
@@ -114,7 +114,7 @@ CREATE TABLE jobs (
     CONSTRAINT ck_jobs_failed_has_error CHECK ((state = 'failed') = (error_code IS NOT NULL)),
     CONSTRAINT ck_jobs_ran_has_attempt CHECK (state IN ('queued', 'cancelled') OR attempt > 0),
     CONSTRAINT ck_jobs_counts CHECK (version > 0 AND attempt >= 0 AND next_epoch >= 0),
-    CONSTRAINT ck_jobs_failure_counts CHECK (failures >= 0 AND crashes >= 0 AND max_attempts > 0),
+    CONSTRAINT ck_jobs_failure_counts CHECK (failures >= 0 AND lost_attempts >= 0 AND max_attempts > 0),
     CONSTRAINT fk_jobs_retry_of FOREIGN KEY(retry_of) REFERENCES jobs (id) ON DELETE SET NULL
 )
 CREATE INDEX ix_jobs_by_created_at ON jobs (created_at, id, state, kind, queue, name)
@@ -455,7 +455,10 @@ _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _STEP_NAMES = json.dumps(["loss", "accuracy"]).encode().ljust(24)
 _CHANGED = ("phase_entered", "epochs_recorded", "released")  # types of events
 _COPIED = ("state", "kind", "queue", "sweep_id")  # from a job to its values
-_NEW_NAMES = {"share": "tenant", "yielded_to": "preempted_by"}
+_NEW_NAMES = {
+    **{"share": "tenant", "crashes": "lost_attempts", "waits_for": "pending_predecessors"},
+    "yielded_to": "preempted_by",
+}
 
 
 def _queues(batch: Batch) -> None:

@@ -52,7 +52,7 @@ _BAD_JOBS: list[tuple[str, JobState, dict[str, Any]]] = [
     ("ck_jobs_counts", JobState.QUEUED, {"attempt": -1}),
     ("ck_jobs_counts", JobState.QUEUED, {"next_epoch": -1}),
     ("ck_jobs_failure_counts", JobState.QUEUED, {"failures": -1}),
-    ("ck_jobs_failure_counts", JobState.QUEUED, {"crashes": -1}),
+    ("ck_jobs_failure_counts", JobState.QUEUED, {"lost_attempts": -1}),
     ("ck_jobs_failure_counts", JobState.QUEUED, {"max_attempts": 0}),
 ]
 _BAD_UPDATES = [
