@@ -11,8 +11,8 @@ from tests.support.databases import trigger_definitions
 
 # a database gets a changed text with the next migration: add one, which may be empty, and then these
 _DIGESTS = {
-    "sqlite": "5b589feb06be3e08c9b66ba26567fd3b2d1b29718c65fd521a019bff0d5776f1",
-    "postgresql": "6132ef8ee4a5b83fdd8792c5ff5ab13614fe474a5f59e35d3556b69c669bf23e",
+    "sqlite": "789287ca51e4fb1e641263c81aa76553e18b59803ac4be53d924224147aedf9d",
+    "postgresql": "b1cd2d73dc459ba85a5ca6eda48ee0dd8870d5402a7a0fc681095b148ad73368",
 }
 _STALE = {
     "sqlite": ["CREATE TRIGGER {name} AFTER DELETE ON jobs BEGIN SELECT 1; END"],
