@@ -1,9 +1,9 @@
-"""B14: whose turn it is: how long a share waits behind another, how evenly shares are served, and `low` jobs.
+"""B14: whose turn it is: how long a tenant waits behind another, how evenly they are served, and `low` jobs.
 
     python -m bench.fair
 
 The store's own submissions, claims and reports on a clock that is moved: each job takes one second of it, so
-that waits are exact, in job lengths. The peer is strict order: the same jobs, all of one share.
+that waits are exact, in job lengths. The peer is strict order: the same jobs, all of one tenant.
 """
 
 from collections import Counter
@@ -25,9 +25,9 @@ from shared.db.tables import Job
 from shared.schemas import Priority
 from shared.store import attempts
 from shared.store.places import DEFAULT_RULES, Rules
-from shared.store.shares import Share
 from shared.store.submissions import NewJobs, Submitter
 from shared.store.submit import submit_jobs
+from shared.store.tenants import Tenant
 from tests.support import factories, queue_driver
 from tests.support.databases import migrate, open_database
 from tests.support.fakes import FrozenClock
@@ -54,9 +54,9 @@ class _Queue:
     def time(self) -> float:
         return self._clock.moment.timestamp()
 
-    def submit(self, share: str, jobs: int = 1, priority: Priority = Priority.NORMAL) -> list[UUID]:
+    def submit(self, tenant: str, jobs: int = 1, priority: Priority = Priority.NORMAL) -> list[UUID]:
         new = [factories.make_new_job(priority=priority) for _ in range(jobs)]
-        request = NewJobs(new, submitter=Submitter(Share(share)))
+        request = NewJobs(new, submitter=Submitter(Tenant(tenant)))
         submit = partial(submit_jobs, requests=[request], rules=self._rules, now=self._clock)
         self._database.write(submit)
         job_ids = [job.id for job in new]
@@ -100,8 +100,8 @@ def measure(scale: float) -> Iterator[Row]:
 
         for kind in ("SQLite", "PostgreSQL"):
             jobs = max(20, round(1_000 * scale))
-            ours, strict = (_wait_behind(_Queue(new_database(kind)), jobs, share) for share in ("b", "a"))
-            yield _behind(f"{kind}, one job behind {jobs:,} of another share", ours, strict)
+            ours, strict = (_wait_behind(_Queue(new_database(kind)), jobs, tenant) for tenant in ("b", "a"))
+            yield _behind(f"{kind}, one job behind {jobs:,} of another tenant", ours, strict)
             yield _evenness(kind, _Queue(new_database(kind)), max(20, round(100 * scale)))
             yield _low(kind, _Queue(new_database(kind), _RULES_OF_LOW), max(60, round(1_500 * scale)))
 
@@ -111,14 +111,14 @@ def _behind(case: str, ours: float, strict: float) -> Row:
     return replace(row, target=f"<= {_AT_MOST:g} job lengths", verdict=judged(ours <= _AT_MOST))
 
 
-def _wait_behind(queue: _Queue, jobs: int, share: str) -> float:
-    """Return how long a job waits that a share submits in the middle of a job of `a`, which has many."""
+def _wait_behind(queue: _Queue, jobs: int, tenant: str) -> float:
+    """Return how long a job waits that a tenant submits in the middle of a job of `a`, which has many."""
     queue.submit("a", jobs)
     for _ in range(jobs // 20):
         queue.run_one()
         queue.end_one()
     queue.run_one(meanwhile_after_s=0.01)
-    [job_id] = queue.submit(share)
+    [job_id] = queue.submit(tenant)
     queue.end_one(after_s=0.99)
     while queue.run_one() != job_id:
         queue.end_one()
@@ -126,10 +126,10 @@ def _wait_behind(queue: _Queue, jobs: int, share: str) -> float:
 
 
 def _evenness(kind: str, queue: _Queue, jobs: int) -> Row:
-    """Ten shares, each of which comes a while after the one before it."""
+    """Ten tenants, each of which comes a while after the one before it."""
     owners: dict[UUID, int] = {}
-    for share in range(10):
-        owners |= dict.fromkeys(queue.submit(str(share), jobs), share)
+    for tenant in range(10):
+        owners |= dict.fromkeys(queue.submit(str(tenant), jobs), tenant)
         for _ in range(jobs // 10):
             queue.run_one()
             queue.end_one()
@@ -138,16 +138,16 @@ def _evenness(kind: str, queue: _Queue, jobs: int) -> Row:
         started[owners[queue.run_one()]] += 1
         queue.end_one()
     jain = sum(started.values()) ** 2 / (10 * sum(value**2 for value in started.values()))
-    case = f"{kind}, Jain's index of 10 shares while all wait"
+    case = f"{kind}, Jain's index of 10 tenants while all wait"
     return Row("B14", case, f"{jain:.4f}", target=f"> {_JAIN_ABOVE:g}", verdict=judged(jain > _JAIN_ABOVE))
 
 
 def _low(kind: str, queue: _Queue, seconds: int) -> Row:
-    """A queue that gets more jobs than it can run, each of a new share, and now and then a low one."""
+    """A queue that gets more jobs than it can run, each of a new tenant, and now and then a low one."""
     random, names, low = Random(1), count(), list[UUID]()
     for second in range(seconds):
         for _ in range(1 + (random.random() < 0.1)):
-            queue.submit(f"share {next(names)}")
+            queue.submit(f"tenant {next(names)}")
         if second % 20 == 0:
             low += queue.submit("low", priority=Priority.LOW)
         queue.run_one()
@@ -164,7 +164,7 @@ def _low(kind: str, queue: _Queue, seconds: int) -> Row:
             for other, at in queue.submitted_at.items()
         )
     longest = quantiles(waits, n=1_000)[-1]
-    case = f"{kind}, low behind new shares: p99.9 of {len(waits)} waits, and passed after the bound by"
+    case = f"{kind}, low behind new tenants: p99.9 of {len(waits)} waits, and passed after the bound by"
     return Row(
         "B14", case, f"{longest:.0f} job lengths, {late} jobs", target="0 jobs", verdict=judged(not late)
     )

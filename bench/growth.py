@@ -29,7 +29,7 @@ from tests.support.databases import migrate, open_database
 from tests.support.servers import running_app, running_redis
 
 _BASE = 1_000
-_SHARES = 1_000
+_TENANTS = 1_000
 _SIZES = (10_000, 100_000, 1_000_000)
 _CALLS = 20
 _AT_LEAST = 1 / 1.5
@@ -73,7 +73,7 @@ def _operations(stack: ExitStack, settings: Settings, size: int) -> Operations:
     """Return functions that return the median milliseconds of some operations on a queue of this size."""
     database = stack.enter_context(open_database(settings.database_url))
     # a second between their places
-    changes = {"place": f"place - {size} + n", "share": f"'share ' || (n % {_SHARES})"}
+    changes = {"place": f"place - {size} + n", "tenant": f"'tenant ' || (n % {_TENANTS})"}
     store_copies(database, queue_driver.submit(database), size, changes)
     api, random = stack.enter_context(running_app(create_app(settings))), Random(1)
 

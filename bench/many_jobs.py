@@ -97,7 +97,7 @@ def _job(random: Random, number: int, state: JobState) -> dict[str, Any]:
         "priority": random.choice(list(Priority)),
         "version": 5,
         "failures": 0,
-        "crashes": 0,
+        "lost_attempts": 0,
         "max_attempts": 3,
         "scheduled_at": _created_at(number),
         "created_at": _created_at(number),

@@ -235,15 +235,15 @@ class StopRequested(AttemptInterrupted):
     """The worker is being stopped, so it releases the job."""
 
 
-class YieldRequested(AttemptInterrupted):
-    """The job gives its slot to an urgent one.
+class PreemptionRequested(AttemptInterrupted):
+    """An urgent job preempts this one, which gives its slot.
 
     Attributes:
         urgent_id: that job.
     """
 
     def __init__(self, urgent_id: UUID) -> None:
-        super().__init__(f"the job yields to the urgent job {urgent_id}")
+        super().__init__(f"the urgent job {urgent_id} preempts the job")
         self.urgent_id = urgent_id
 
 

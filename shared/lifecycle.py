@@ -78,7 +78,7 @@ EVENTS: dict[EventType, Edge] = {
     EventType.PROGRESS: Edge(_RUNNING, None),
     EventType.CANCEL_REQUESTED: Edge(_RUNNING, None),
     EventType.EDITED: Edge(frozenset(JobState), None),  # its name or tags
-    EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # the worker was stopped, or it has yielded
+    EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # the worker was stopped, or it was preempted
     EventType.LEASE_EXPIRED: Edge(_RUNNING, JobState.QUEUED),  # the worker or its process was lost
     EventType.RETRY_SCHEDULED: Edge(_RUNNING, JobState.QUEUED),  # a transient error
     EventType.SUCCEEDED: Edge(_RUNNING, JobState.SUCCEEDED),
@@ -100,7 +100,7 @@ class AttemptOutcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    RELEASED = "released"  # the worker was stopped, or the job has yielded to an urgent one
+    RELEASED = "released"  # the worker was stopped, or an urgent job has preempted this one
     LOST = "lost"  # its lease expired, or its process was killed
 
 

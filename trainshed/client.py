@@ -151,7 +151,7 @@ class Client(AbstractContextManager["Client"]):
     drain = _blocking(AsyncClient.drain)
     undrain = _blocking(AsyncClient.undrain)
     queues = _blocking(AsyncClient.queues)
-    shares = _blocking(AsyncClient.shares)
+    tenants = _blocking(AsyncClient.tenants)
     pause = _blocking(AsyncClient.pause)
     resume = _blocking(AsyncClient.resume)
     limit_queue = _blocking(AsyncClient.limit_queue)

@@ -47,7 +47,7 @@ class Released:
 
 
 @dataclass(frozen=True)
-class Yielded:
+class Preempted:
     """The job returns to the queue, and an urgent one gets its slot."""
 
     urgent_id: UUID
@@ -58,7 +58,7 @@ class Superseded:
     """The job no longer runs under this attempt, which reports nothing."""
 
 
-Outcome = Succeeded | Failed | Cancelled | Released | Yielded | Superseded
+Outcome = Succeeded | Failed | Cancelled | Released | Preempted | Superseded
 
 
 def in_words(outcome: Outcome) -> str:
@@ -72,8 +72,8 @@ def in_words(outcome: Outcome) -> str:
             return "cancelled"
         case Released():
             return "released: the job returns to its queue"
-        case Yielded(urgent_id):
-            return f"yielded to the urgent job {urgent_id}"
+        case Preempted(urgent_id):
+            return f"preempted by the urgent job {urgent_id}"
         case Superseded():
             return "superseded: the job does not run under it any more"
 
@@ -87,7 +87,7 @@ def attempt_outcome(outcome: Outcome) -> AttemptOutcome | None:
             return AttemptOutcome.FAILED
         case Cancelled():
             return AttemptOutcome.CANCELLED
-        case Released() | Yielded():
+        case Released() | Preempted():
             return AttemptOutcome.RELEASED
         case Superseded():
             return None
@@ -146,8 +146,8 @@ def report(
             attempts.cancel_attempt(session, attempt, progress)
         case Released():
             attempts.release(session, attempt, progress)
-        case Yielded(urgent_id):
-            attempts.release(session, attempt, progress, yields_to=urgent_id)
+        case Preempted(urgent_id):
+            attempts.release(session, attempt, progress, preempted_by=urgent_id)
         case Superseded():
             pass
 

@@ -54,8 +54,8 @@ class PendingProgress:
         self._lease_s = lease_s
         self._interval_s = interval_s
         self._reached: list[_Reached] = []  # appended to without the lock, shortened with it
-        self.yields_to: UUID | None = None
-        """The urgent job that the attempt is to yield to, as the last write has found."""
+        self.preempted_by: UUID | None = None
+        """The urgent job that preempts the attempt, as the last write has found."""
         self._dataset_sha256: str | None = None
         self._unconfirmed = 0  # how many of the first were sent in a write that was not confirmed
         self._last_epoch: _Reached | None = None
@@ -130,7 +130,7 @@ class PendingProgress:
         record = partial(attempts.record, attempt=self._attempt, lease_s=self._lease_s)
         sha256 = self._dataset_sha256
         progress = partial(_progress, batch, sha256)
-        self.yields_to = database.write(lambda session: record(session, progress=progress()))
+        self.preempted_by = database.write(lambda session: record(session, progress=progress()))
         if self._dataset_sha256 is sha256:
             self._dataset_sha256 = None
         del self._reached[: len(batch)]

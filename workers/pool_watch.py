@@ -239,7 +239,7 @@ class PoolWatch:
             process=ended.owner,
             reason=ended.reason,
             output=ended.output,
-            max_crashes=self._settings.max_crashes,
+            max_lost_attempts=self._settings.max_lost_attempts,
         )
         if ended.attempt is not None and not taken:
             job_logs.append_if_lost(session, ended.attempt, f"its {ended.reason}")

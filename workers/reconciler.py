@@ -17,12 +17,12 @@ from shared.db.clock import Now, database_now
 from shared.db.engine import Database
 from shared.db.outages import is_unavailable
 from shared.settings import Settings
-from shared.store import dispatch, recovery, shares, workers, yielding
+from shared.store import dispatch, preemption, recovery, tenants, workers
 from workers import attempt_trace
 
 _log = log.get_logger(__name__)
 
-_MAX_FORGOTTEN = 1_000  # clocks of shares, in one round
+_MAX_FORGOTTEN = 1_000  # clocks of tenants, in one round
 _MAX_PULLED_BACK = 1_000  # in one round, since SQLite has one writer at a time
 
 
@@ -63,8 +63,8 @@ class Reconciler:
             self._pull_back,
             self._end_waits,
             self._prune_workers,
-            self._forget_shares,
-            self._request_yields,
+            self._forget_tenants,
+            self._request_preemptions,
             self._wake_workers,
         )
         for step in steps:
@@ -79,7 +79,8 @@ class Reconciler:
                     _log.info("job recovered", cancelled=job_id)
 
     def _reap(self) -> None:
-        reap = partial(recovery.reap, max_crashes=self._settings.max_crashes, lease_s=self._settings.lease_s)
+        most, lease_s = self._settings.max_lost_attempts, self._settings.lease_s
+        reap = partial(recovery.reap, max_lost_attempts=most, lease_s=lease_s)
         for job_id in self._database.read(self._expired):
             with _isolated("job not recovered", job_id=str(job_id)):
                 for lost in self._database.write(partial(reap, only=job_id, now=self._now)):
@@ -129,15 +130,15 @@ class Reconciler:
         if pruned:
             _log.info("workers pruned", workers=pruned)
 
-    def _forget_shares(self) -> None:
-        self._database.write(partial(shares.forget_past, limit=_MAX_FORGOTTEN))
+    def _forget_tenants(self) -> None:
+        self._database.write(partial(tenants.forget_past, limit=_MAX_FORGOTTEN))
 
-    def _request_yields(self) -> None:
+    def _request_preemptions(self) -> None:
         """Do so again: a victim may have been lost, or another job have taken the slot that was free."""
-        request = partial(yielding.request, min_run_s=self._settings.min_run_s, now=self._now)
+        request = partial(preemption.request, min_run_s=self._settings.min_run_s, now=self._now)
         victims = self._database.write(partial(request, queue_names=self._settings.queues))
         if victims:
-            _log.info("jobs asked to yield", attempts=[str(victim) for victim in victims])
+            _log.info("preemptions requested", attempts=[str(victim) for victim in victims])
 
     def _wake_workers(self) -> None:
         """Wake workers up for jobs that wait although this worker has free slots, and for requeued ones."""

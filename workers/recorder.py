@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from shared import log
-from shared.errors import YieldRequested
+from shared.errors import PreemptionRequested
 from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import Phase
 from shared.store import claims
@@ -46,8 +46,8 @@ class Recorder:
         self._trace.add_epoch(metrics)
         self._write_if_due()
         self._raise_if_interrupted()
-        if self._pending.yields_to is not None and metrics.epoch + 1 != self._epochs:
-            raise YieldRequested(self._pending.yields_to)
+        if self._pending.preempted_by is not None and metrics.epoch + 1 != self._epochs:
+            raise PreemptionRequested(self._pending.preempted_by)
 
     def data(self, sha256: str) -> None:
         """Note which data the attempt uses; this is written with the next phase."""

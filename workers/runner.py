@@ -15,9 +15,9 @@ from shared.errors import (
     CancelRequested,
     LeaseLost,
     ModelNotFound,
+    PreemptionRequested,
     StaleAttempt,
     StopRequested,
-    YieldRequested,
 )
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, TrainSpec
@@ -112,9 +112,9 @@ def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outc
         return run(process, claim, monitor)
     except CancelRequested:
         return outcomes.Cancelled()
-    except YieldRequested as error:
-        _repeat.info("attempt yields", reason=str(error))
-        return outcomes.Yielded(error.urgent_id)
+    except PreemptionRequested as error:
+        _repeat.info("attempt preempted", reason=str(error))
+        return outcomes.Preempted(error.urgent_id)
     except (StopRequested, LeaseLost) as error:
         _log.info("attempt released", reason=str(error))
         return outcomes.Released()
@@ -170,13 +170,13 @@ def write_outcome(
 
     While the database is unavailable, this retries until it is back or this worker is stopped. No reconciler
     reaps the job before the database has been back for the length of a lease. So an outage loses no result,
-    and counts as no crash.
+    and no attempt counts as lost.
 
     A transaction that the database refuses is replaced by the report alone, as it may have refused the claim,
     and then by a report that it can store: without any, the job would stay running until its lease expires,
     again and again, and nobody would learn why.
     """
-    urgent_id = outcome.urgent_id if isinstance(outcome, outcomes.Yielded) else None
+    urgent_id = outcome.urgent_id if isinstance(outcome, outcomes.Preempted) else None
     claim_another: Callable[[Session], claims.Claim | None] | None = _claim(process, before_all=urgent_id)
     is_replaced = False
 

@@ -23,8 +23,8 @@ from api.http.rate_limit import RateLimiter
 from shared.errors import TrainshedError
 from shared.schemas import Scope, SubmittedBy
 from shared.store.rights import NONE, Actor
-from shared.store.shares import Share
 from shared.store.submissions import Submitter
+from shared.store.tenants import Tenant
 
 SECURITY_SCHEME = "apiKey"
 
@@ -139,7 +139,7 @@ ClientDep = Annotated[str, Depends(client_of)]
 async def submitter_of(request: Request) -> Submitter:
     """Return who submits jobs by a request: its key, or without one its address."""
     caller: Caller = request.state.caller
-    return Submitter(Share(await client_of(request), caller.weight), caller.key_id, caller.actor)
+    return Submitter(Tenant(await client_of(request), caller.weight), caller.key_id, caller.actor)
 
 
 SubmitterDep = Annotated[Submitter, Depends(submitter_of)]

@@ -42,7 +42,7 @@ class Caller:
     Attributes:
         key_id: None for a key of the settings, and while no key is needed.
         number: of a key of the settings among those of its kind, from 1; 0 of others.
-        weight: of the share of its jobs.
+        weight: that of its jobs' tenants.
         team: of the key.
         may_urgent: whether it may give jobs the priority `urgent`.
     """

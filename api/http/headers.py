@@ -60,7 +60,7 @@ def job_etag(job: Job) -> str:
     """
     wait: tuple[object, ...] = ()
     if isinstance(job, JobDetail):
-        wait = (job.queue_position, job.waiting_for, job.share_queued, job.share_running)
+        wait = (job.queue_position, job.waiting_for, job.tenant_queued, job.tenant_running)
     checksum = None
     if job.version > 1:
         checksum = crc32(job.model_dump_json(include=_CHECKED, exclude=_ESTIMATES).encode())

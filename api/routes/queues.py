@@ -13,15 +13,15 @@ from api.http.problems import BODY, documented
 from api.jobs.rendered import RenderedResponses
 from api.services import Services
 from shared.errors import InvalidCursor
-from shared.schemas import QUEUE_PATTERN, Autoscaling, Page, Queue, QueueShares, QueueUpdate
-from shared.store import dispatch, limits, queues, share_loads
+from shared.schemas import QUEUE_PATTERN, Autoscaling, Page, Queue, QueueTenants, QueueUpdate
+from shared.store import dispatch, limits, queues, tenant_loads
 
 router = APIRouter(prefix="/v1", tags=["queues"])
 
 _CURSORS = Cursors("queues", queues.QueueKey)
 
-MAX_SHARES = 100
-"""Shares of a queue that are listed."""
+MAX_TENANTS = 100
+"""Tenants of a queue that are listed."""
 
 QueueName = Annotated[str, Path(pattern=QUEUE_PATTERN, description="The queue's name, such as `default`.")]
 
@@ -37,15 +37,15 @@ def list_queues(services: ServicesDep, query: PageDep) -> Page[Queue]:
     return _CURSORS.read(services.database, query, partial(queues.page, named=services.settings.queues))
 
 
-@router.get("/queues/{name}/shares", dependencies=[READ], responses=documented())
-def list_shares(services: ServicesDep, name: QueueName) -> QueueShares:
-    """List up to 100 shares of a queue, those with the most waiting jobs first.
+@router.get("/queues/{name}/tenants", dependencies=[READ], responses=documented())
+def list_tenants(services: ServicesDep, name: QueueName) -> QueueTenants:
+    """List up to 100 tenants of a queue, those with the most waiting jobs first.
 
-    A sweep is a share, and so are all other jobs of an API key, or of an address without a key. Shares take
+    A sweep is a tenant, and so are all other jobs of an API key, or of an address without a key. Tenants take
     turns.
     """
-    read = partial(share_loads.loads, queue=name, limit=MAX_SHARES)
-    return QueueShares(data=tuple(load for _, load in services.database.read(read)))
+    read = partial(tenant_loads.loads, queue=name, limit=MAX_TENANTS)
+    return QueueTenants(data=tuple(load for _, load in services.database.read(read)))
 
 
 @router.get("/autoscaling", dependencies=[READ], responses=documented())

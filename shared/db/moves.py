@@ -99,16 +99,18 @@ Move = Callable[[Batch], object]
 
 @dataclass(frozen=True)
 class Copy:
-    """A move of an old table, each of whose rows becomes one of the new table of the same name.
+    """A move of an old table, each of whose rows becomes one of a new table.
 
     Attributes:
         where: which rows are the batch's; empty: all.
         values: SQL for columns of the new table; the others have the value of the old column of their name.
+        new: the name of the new table; empty: that of the old one.
     """
 
     table: str
     where: str = OF_JOBS
     values: Mapping[str, str] = field(default_factory=dict)
+    new: str = ""
 
     def __call__(self, batch: Batch) -> None:
         """Copy the batch's rows."""
@@ -118,7 +120,7 @@ class Copy:
         batch.execute(batch.known[key])
 
     def _statement(self, connection: Connection) -> str:
-        inspector = inspect(connection)
+        inspector, new = inspect(connection), f"new_{self.new or self.table}"
         old = {
             column["name"]: f'as_id("{column["name"]}")'
             if _is_text_id(column["type"])
@@ -126,11 +128,11 @@ class Copy:
             for column in inspector.get_columns(f"old_{self.table}")
         }
         values = old | dict(self.values)
-        names = [column["name"] for column in inspector.get_columns(f"new_{self.table}")]
+        names = [column["name"] for column in inspector.get_columns(new)]
         columns = ", ".join(f'"{name}"' for name in names if name in values)
         selected = ", ".join(values[name] for name in names if name in values)
         where = f" WHERE {self.where}" if self.where else ""
-        return f"INSERT INTO new_{self.table} ({columns}) SELECT {selected} FROM old_{self.table}{where}"
+        return f"INSERT INTO {new} ({columns}) SELECT {selected} FROM old_{self.table}{where}"
 
 
 def _is_text_id(column_type: object) -> bool:

@@ -147,7 +147,7 @@ class Job(Base):
     model_id: Mapped[UUID | None]  # trained or evaluated; models refer to jobs, so no foreign key
     sweep_id: Mapped[UUID | None]  # without a foreign key: SQLite cannot add one to a table
 
-    share: Mapped[str | None] = mapped_column(String(128))  # whose turn it takes; NULL: an old version's
+    tenant: Mapped[str | None] = mapped_column(String(128))  # whose turn it takes; NULL: an old version's
     api_key_id: Mapped[UUID | None]  # of the key that submitted it
 
     request_id: Mapped[str | None] = mapped_column(String(128))  # of the API request that submitted it
@@ -156,7 +156,7 @@ class Job(Base):
     version: Mapped[int]  # starts at 1, +1 with every event: the event's seq, and the ETag
     attempt: Mapped[int]  # the fencing token: 0 before the first claim, +1 with every claim
     failures: Mapped[int]  # attempts that ended with an error
-    crashes: Mapped[int]  # attempts that were lost since the last recorded epoch
+    lost_attempts: Mapped[int]  # since the last recorded epoch
     max_attempts: Mapped[int]  # the job fails when `failures` reaches it
     max_runtime_s: Mapped[float | None]
 
@@ -166,7 +166,7 @@ class Job(Base):
     place: Mapped[float] = mapped_column(server_default=text("0"))
     scheduled_at: Mapped[datetime]  # cannot be claimed before
     earliest_at: Mapped[datetime | None]  # the first `scheduled_at`, if it was requested
-    waits_for: Mapped[int] = mapped_column(server_default=text("0"))  # jobs that must succeed before
+    pending_predecessors: Mapped[int] = mapped_column(server_default=text("0"))  # they must succeed before
     has_dependents: Mapped[bool] = mapped_column(server_default=false())  # jobs that wait, or waited, for it
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]  # start of the first attempt
@@ -196,7 +196,7 @@ class Job(Base):
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="failed_has_error"),
         CheckConstraint("state IN ('queued', 'cancelled') OR attempt > 0", name="ran_has_attempt"),
         CheckConstraint("version > 0 AND attempt >= 0 AND next_epoch >= 0", name="counts"),
-        CheckConstraint("failures >= 0 AND crashes >= 0 AND max_attempts > 0", name="failure_counts"),
+        CheckConstraint("failures >= 0 AND lost_attempts >= 0 AND max_attempts > 0", name="failure_counts"),
         # for lists in this order, covering their filters: a page reads only the rows it returns
         *(
             Index(f"ix_jobs_by_{key}", key, "id", "state", "kind", "queue", "name")
@@ -215,9 +215,9 @@ class Job(Base):
         _partial_index("ix_jobs_by_sweep", "sweep_id", "state", "id", where="sweep_id IS NOT NULL"),
         _partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
         _partial_index("ix_jobs_owner", "lease_owner", where="state = 'running'"),
-        # what each share has waiting and running
+        # what each tenant has waiting and running
         _partial_index(
-            "ix_jobs_share", "state", "queue", "share", "created_at", where="state IN ('queued', 'running')"
+            "ix_jobs_tenant", "state", "queue", "tenant", "created_at", where="state IN ('queued', 'running')"
         ),
         _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
         # the next job of each API key, while some keys may not start another
@@ -372,25 +372,25 @@ class Queue(Base):
     )
 
 
-class Yield(Base):
-    """A running attempt is asked to give its slot to an urgent job: see `shared.store.yielding`."""
+class Preemption(Base):
+    """An urgent job asks a running attempt for its slot: see `shared.store.preemption`."""
 
-    __tablename__ = "yields"
+    __tablename__ = "preemptions"
 
     victim_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     victim_attempt: Mapped[int] = mapped_column(primary_key=True)
     urgent_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     requested_at: Mapped[datetime]
-    yielded_at: Mapped[datetime | None]  # set when it has given its slot
+    preempted_at: Mapped[datetime | None]  # set when it has given its slot
 
     __table_args__ = (
         CheckConstraint("victim_id <> urgent_id", name="others"),
-        Index("ix_yields_urgent_id", "urgent_id"),
+        Index("ix_preemptions_urgent_id", "urgent_id"),
     )
 
 
 class QueueClock(Base):
-    """The clock of a queue's jobs of a priority, which never goes back: see `shared.store.shares`."""
+    """The clock of a queue's jobs of a priority, which never goes back: see `shared.store.tenants`."""
 
     __tablename__ = "queue_clocks"
 
@@ -401,14 +401,14 @@ class QueueClock(Base):
     last: Mapped[float]  # greater than all places that were given
 
 
-class ShareClock(Base):
-    """The place in a queue that the next job of a share gets at the earliest."""
+class TenantClock(Base):
+    """The place in a queue that the next job of a tenant gets at the earliest."""
 
-    __tablename__ = "share_clocks"
+    __tablename__ = "tenant_clocks"
 
     queue: Mapped[str] = mapped_column(String(64), primary_key=True)
     priority: Mapped[str] = mapped_column(String(16), primary_key=True)
-    share: Mapped[str] = mapped_column(String(128), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(128), primary_key=True)
     next: Mapped[float]
 
 
@@ -642,7 +642,7 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     scope: Mapped[str] = mapped_column(String(16))
-    weight: Mapped[float] = mapped_column(server_default=text("1"))  # of the share of its jobs
+    weight: Mapped[float] = mapped_column(server_default=text("1"))  # that of its jobs' tenants
     max_running: Mapped[int | None]  # how many of its jobs run at the same time; NULL: not limited
     team: Mapped[str | None] = mapped_column(String(64))  # its keys change each other's jobs
     may_urgent: Mapped[bool] = mapped_column(server_default=false())  # keys of the scope `admin` always may

@@ -69,8 +69,8 @@ class Job(Response):
     spec: TrainSpec | EvaluateSpec
     attempt: int
     max_attempts: int
-    crashes: int = Field(
-        description="Workers and processes that were lost while they ran it, since its last recorded epoch."
+    lost_attempts: int = Field(
+        description="Attempts that were lost with their worker or process, since its last recorded epoch."
     )
     max_runtime_s: float | None
     version: int
@@ -81,7 +81,7 @@ class Job(Response):
     )
     model_id: UUID | None
     sweep_id: UUID | None = None
-    share: str | None = Field(
+    tenant: str | None = Field(
         default=None, description="Whose turn it takes: `sweep ID`, `key ID`, or `address ADDRESS`."
     )
     api_key_id: UUID | None = Field(
@@ -124,16 +124,16 @@ class JobDetail(Job):
         queue_position: from 1, the next job to start; 1,000 also means any later position. None unless the
             job is queued.
         waiting_for: None if the job is about to start, or not queued.
-        share_queued, share_running: jobs of its share in its queue, each at most 1,000. None unless the job
-            is queued.
+        tenant_queued, tenant_running: its tenant's jobs in its queue, each at most 1,000. None unless the
+            job is queued.
         starts_in_s: about how long it will wait while all slots are busy; None if nobody can tell.
     """
 
     attempts: tuple[Attempt, ...]
     queue_position: int | None = None
     waiting_for: WaitingFor | None = None
-    share_queued: int | None = None
-    share_running: int | None = None
+    tenant_queued: int | None = None
+    tenant_running: int | None = None
     starts_in_s: float | None = None
 
 

@@ -82,26 +82,26 @@ class QueueUpdate(Request):
     max_running: MaxRunning
 
 
-class ShareLoad(Response):
-    """The unfinished jobs of a share in a queue.
+class TenantLoad(Response):
+    """The unfinished jobs of a tenant in a queue.
 
     Attributes:
-        share: such as `sweep ID`, `key ID` or `address ADDRESS`; None for jobs of old versions.
+        tenant: such as `sweep ID`, `key ID` or `address ADDRESS`; None for jobs of old versions.
         name: of the sweep or the key, if it has one.
         longest_wait_s: how long the oldest of its queued jobs has waited; None if none is queued.
     """
 
-    share: str | None
+    tenant: str | None
     name: str | None
     queued: int
     running: int
     longest_wait_s: float | None
 
 
-class QueueShares(Response):
-    """The shares of a queue, those with the most waiting jobs first."""
+class QueueTenants(Response):
+    """The tenants of a queue, those with the most waiting jobs first."""
 
-    data: tuple[ShareLoad, ...]
+    data: tuple[TenantLoad, ...]
 
 
 class QueueLoad(Response):

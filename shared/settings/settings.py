@@ -149,9 +149,9 @@ class Settings(BaseSettings):
     no_progress_s: float = Field(default=600.0, gt=0)
     """Seconds without a completed step after which a running job counts as hung: it fails with `timeout`, and
     its process is replaced."""
-    max_crashes: int = Field(default=3, ge=1)
-    """Number of lost workers or killed processes since a job's last recorded epoch after which it fails with
-    `worker_lost`; ten times as many in all. One that was lost with its machine counts only in all."""
+    max_lost_attempts: int = Field(default=3, ge=1)
+    """Number of attempts lost with their worker or process since a job's last recorded epoch, after which it
+    fails with `worker_lost`; ten times as many in all. One lost with its machine counts only in all."""
     worker_retention_s: float = Field(default=86_400.0, gt=0)
     """Seconds for which a worker that has stopped or was lost stays listed: less where they come and go."""
     job_retention_s: float = Field(default=0.0, ge=0)
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     after the request: one that is repeated later submits another job. 0: for ever."""
 
     urgent_head_start_s: float = Field(default=86_400.0, ge=0)
-    """Seconds by which `urgent` jobs are ahead of `normal` ones; the jobs of a share follow by one second."""
+    """Seconds by which `urgent` jobs are ahead of `normal` ones; a tenant's jobs follow by one second."""
     high_head_start_s: float = Field(default=3_600.0, ge=0)
     """Seconds by which `high` jobs are ahead of `normal` ones."""
     low_delay_s: float = Field(default=3_600.0, ge=0)

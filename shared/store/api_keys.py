@@ -80,7 +80,7 @@ def create(
 
     Args:
         lifetime_s: seconds until it expires; None for never.
-        weight: of the share of its jobs.
+        weight: that of its jobs' tenants.
         max_running: how many of its jobs run at the same time; None: not limited.
         team: whose keys change each other's jobs; None: none.
         may_urgent: whether it may give jobs the priority `urgent`; one of the scope `admin` always may.

@@ -17,7 +17,7 @@ from shared.db.tables import Attempt, Base, Job
 from shared.errors import StaleAttempt
 from shared.formats.results import EVALUATION, Produced
 from shared.lifecycle import AttemptOutcome, EventType, JobState
-from shared.store import yielding
+from shared.store import preemption
 from shared.store.produced import add_produced
 from shared.store.progress import (
     FENCE,
@@ -75,7 +75,7 @@ def record(
     """Store progress, with a checkpoint after its last epoch, and extend the lease.
 
     Returns:
-        The urgent job that the attempt is to yield to; None if it need not.
+        The urgent job that preempts the attempt; None if none does.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -88,7 +88,7 @@ def record(
     next_epoch = session.scalar(select(Job.next_epoch).where(Job.id == attempt.job_id))
     if progress.epochs and next_epoch != progress.epochs[-1].epoch + 1:
         raise StaleAttempt(f"job {attempt.job_id} is not at epoch {progress.epochs[0].epoch}")
-    return session.scalar(select(yielding.URGENT_ID), fenced(attempt))
+    return session.scalar(select(preemption.URGENT_ID), fenced(attempt))
 
 
 def succeed(
@@ -196,17 +196,17 @@ def release(
     attempt: AttemptId,
     progress: Progress = NO_PROGRESS,
     *,
-    yields_to: UUID | None = None,
+    preempted_by: UUID | None = None,
     now: Now = database_now,
 ) -> None:
-    """Return a running job to its queue after its last epoch; counts neither a failure nor a crash.
+    """Return a running job to its queue after its last epoch; the attempt counts as neither failed nor lost.
 
     Args:
-        yields_to: the urgent job that gets its slot.
+        preempted_by: the urgent job that gets its slot.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    event = NewEvent(EventType.RELEASED, {} if yields_to is None else {"yielded_to": str(yields_to)})
-    if end_attempt(session, event, attempt, AttemptOutcome.RELEASED, progress, now=now) and yields_to:
-        yielding.note_yielded(session, attempt, now=now)
+    event = NewEvent(EventType.RELEASED, {} if preempted_by is None else {"preempted_by": str(preempted_by)})
+    if end_attempt(session, event, attempt, AttemptOutcome.RELEASED, progress, now=now) and preempted_by:
+        preemption.note_preempted(session, attempt, now=now)

@@ -44,12 +44,11 @@ def count_off(session: Session, succeeded: Collection[UUID], limit: int) -> list
     if not succeeded:
         return []
     waiting = select(JobDependency.job_id).where(JobDependency.after_id.in_(succeeded))
-    behind = select(Job.id).where(Job.id.in_(waiting), IS_QUEUED, Job.waits_for > _awaited())
+    behind = select(Job.id).where(Job.id.in_(waiting), IS_QUEUED, Job.pending_predecessors > _awaited())
     # counted after they are locked: a statement sees what has been committed before it begins
     ids = session.scalars(_locked(behind).limit(limit)).all()
-    session.execute(
-        update(Job).where(Job.id.in_(ids)).values(waits_for=_awaited()), execution_options=_AS_IT_IS
-    )
+    counted = update(Job).where(Job.id.in_(ids)).values(pending_predecessors=_awaited())
+    session.execute(counted, execution_options=_AS_IT_IS)
     return list(ids)
 
 
@@ -81,7 +80,7 @@ def lock_queued(session: Session, job_ids: Collection[UUID]) -> list[UUID]:
 def note_left(session: Session, ended: Collection[UUID]) -> None:
     """Note which of these jobs have ended while others still wait for them, or have begun to meanwhile."""
     predecessor = aliased(Job)
-    is_behind = select(Job.waits_for > _awaited()).where(Job.id == JobDependency.job_id, IS_QUEUED)
+    is_behind = select(Job.pending_predecessors > _awaited()).where(Job.id == JobDependency.job_id, IS_QUEUED)
     is_doomed = (predecessor.state != JobState.SUCCEEDED) & (_state_of_waiting() == JobState.QUEUED)
     is_left = or_(is_doomed, is_behind.correlate(JobDependency).scalar_subquery())
     waiting = select(JobDependency.job_id).where(JobDependency.after_id == predecessor.id, is_left)

@@ -22,11 +22,11 @@ from shared.errors import (
 )
 from shared.lifecycle import TERMINAL, EventType, JobState
 from shared.schemas import Priority
-from shared.store import yielding
+from shared.store import preemption
 from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.rights import LOCAL, Actor, lock_job, require_urgent
-from shared.store.shares import Applicant, Share, take_places
 from shared.store.submit import add_tags
+from shared.store.tenants import Applicant, Tenant, take_places
 from shared.store.transitions import change, note_changed
 
 
@@ -70,7 +70,7 @@ def edit(
         session.execute(delete(JobTag).where(JobTag.job_id == job_id))
         add_tags(session, {job_id: changed["tags"]})
     if changed.get("priority") == Priority.URGENT or "queue" in changed:
-        yielding.request(session, [changed.get("queue", job.queue)], min_run_s=rules.min_run_s, now=now)
+        preemption.request(session, [changed.get("queue", job.queue)], min_run_s=rules.min_run_s, now=now)
 
 
 def _new_place(session: Session, job: Job, changed: dict[str, Any], rules: Rules, now: Now) -> float:
@@ -78,9 +78,9 @@ def _new_place(session: Session, job: Job, changed: dict[str, Any], rules: Rules
         raise JobNotQueued(f"job {job.id} is {job.state}: its queue and priority can change until it starts")
     queue, priority = changed.get("queue", job.queue), Priority(changed.get("priority", job.priority))
     key = session.get(ApiKey, job.api_key_id) if job.api_key_id else None
-    share = Share(job.share or "", key.weight if key else 1.0)
+    tenant = Tenant(job.tenant or "", key.weight if key else 1.0)
     at = session.execute(select(now())).scalar_one()
-    places = take_places(session, [Applicant(job.id, queue, priority, share)], at, rules=rules, now=now)
+    places = take_places(session, [Applicant(job.id, queue, priority, tenant)], at, rules=rules, now=now)
     return max(places[job.id], rules.place_at(job.earliest_at, priority))
 
 

@@ -75,17 +75,17 @@ def summaries(session: Session, job_ids: Collection[UUID]) -> dict[UUID, schemas
     return {job.id: job for job in describe(session, rows)}
 
 
-def newly_queued(new: NewJob, share: str, created_at: datetime, actor: Actor | None = None) -> schemas.Job:
+def newly_queued(new: NewJob, tenant: str, created_at: datetime, actor: Actor | None = None) -> schemas.Job:
     """Return a job as `summary` does right after it was stored, without reading it."""
     return schemas.Job(
         **vars(new),
-        share=share,
+        tenant=tenant,
         api_key_id=actor and actor.key_id,
         submitted_by=actor.name if actor and actor.key_id else None,
         state=JobState.QUEUED,
         phase=None,
         attempt=0,
-        crashes=0,
+        lost_attempts=0,
         version=1,
         progress=_progress(0, new.spec, None) if isinstance(new.spec, schemas.TrainSpec) else None,
         values={},

@@ -1,7 +1,7 @@
 """The order in which queued jobs start: each has a place, and the least place of a queue is next.
 
 A place is a number, fixed when the job is submitted; a retried or released job keeps its place. Its unit is
-the second: `shared.store.shares` says which place a job gets, and `Rules` by how many seconds priorities
+the second: `shared.store.tenants` says which place a job gets, and `Rules` by how many seconds priorities
 differ.
 """
 
@@ -31,7 +31,7 @@ class Rules:
         urgent_s, high_s: the head start of these priorities over `normal`, in seconds.
         low_s: that of `normal` over `low`.
         passed_s: for how long a job may be passed by jobs that are submitted after its turn.
-        min_run_s: for how long a job that has yielded to an urgent one runs before it yields again.
+        min_run_s: for how long a preempted job runs before it is preempted again.
     """
 
     urgent_s: float = 86_400.0
@@ -73,7 +73,7 @@ def waiting(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
         Job.queue == queue,
         Job.scheduled_at <= now(),
         Job.cancel_requested_at.is_(None),
-        Job.waits_for == 0,
+        Job.pending_predecessors == 0,
     )
 
 

@@ -20,8 +20,8 @@ from shared.errors import StaleAttempt
 from shared.formats.epochs import EpochMetrics, finite
 from shared.lifecycle import EVENTS, AttemptOutcome, EventType, JobState, Phase
 from shared.store import results
+from shared.store.preemption import URGENT_ID
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, apply, update_of
-from shared.store.yielding import URGENT_ID
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
 
@@ -114,7 +114,7 @@ class Progress:
             return {}
         first, last = self.epochs[0], self.epochs[-1]
         values = {name: value for epoch in self.epochs for name, value in epoch.values.items()}
-        return {"at_epoch": first.epoch, "next_epoch": last.epoch + 1, "crashes": 0, NEW_VALUES: values}
+        return {"at_epoch": first.epoch, "next_epoch": last.epoch + 1, "lost_attempts": 0, NEW_VALUES: values}
 
     def store(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""
@@ -144,7 +144,7 @@ def record_progress(
     """Store progress, with a checkpoint after its last epoch, and extend the lease.
 
     Returns:
-        A row whose `urgent_id` is the job that the attempt is to yield to, or None. None in place of the row
+        A row whose `urgent_id` is the job that preempts the attempt, or None. None in place of the row
         if nothing changed: the attempt is stale, or its progress has been stored already.
     """
     events = progress.events()

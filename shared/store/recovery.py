@@ -27,7 +27,7 @@ from shared.texts import storable
 WORKER_LOST = "worker_lost"
 
 MAX_LOST = 10
-"""A job fails once this many times `MAX_CRASHES` of its attempts were lost, whatever it has achieved between.
+"""A job fails once this many times `MAX_LOST_ATTEMPTS` were lost in all, whatever it has achieved between.
 
 A job of days loses some workers to power, the network and updates; one that loses this many takes a slot and
 returns little."""
@@ -67,7 +67,7 @@ def expired(session: Session, *, now: Now = database_now) -> Sequence[UUID]:
 def reap(
     session: Session,
     *,
-    max_crashes: int,
+    max_lost_attempts: int,
     lease_s: float,
     only: UUID | None = None,
     now: Now = database_now,
@@ -75,8 +75,8 @@ def reap(
     """Take running jobs whose lease has expired from their workers; return the attempts at them.
 
     A job returns to its queue at its last recorded epoch. It ends `cancelled` if a cancel was requested, and
-    `failed` once it has lost `max_crashes` workers since that epoch, or `MAX_LOST` times as many in all. A
-    worker that was lost with its machine counts only in all.
+    `failed` once `max_lost_attempts` of its attempts were lost since that epoch, or `MAX_LOST` times as many
+    in all. One that was lost with its machine counts only in all.
 
     Args:
         lease_s: how long a lease is from its renewal on.
@@ -86,8 +86,8 @@ def reap(
     lost = []
     for job in session.scalars(_locked(jobs)).all():
         reason = f"worker {_worker(job)} stopped renewing its lease"
-        is_crash = _machine_is_alive(session, job, lease_s)
-        lost.append(_count_loss(session, job, reason, max_crashes, now, is_crash=is_crash))
+        counts = _machine_is_alive(session, job, lease_s)
+        lost.append(_count_loss(session, job, reason, max_lost_attempts, now, counts=counts))
     return lost
 
 
@@ -100,7 +100,7 @@ def take_from(
     process: str,
     reason: str,
     *,
-    max_crashes: int,
+    max_lost_attempts: int,
     output: str = "",
     now: Now = database_now,
 ) -> list[LostAttempt]:
@@ -119,7 +119,7 @@ def take_from(
     of_process = Job.lease_owner.startswith(f"{process}/", autoescape=True)
     running = select(Job).where(IS_RUNNING, of_process).order_by(Job.id).with_for_update(key_share=True)
     taken = session.scalars(running).all()
-    return [_count_loss(session, job, reason, max_crashes, now, output=output) for job in taken]
+    return [_count_loss(session, job, reason, max_lost_attempts, now, output=output) for job in taken]
 
 
 def _worker(job: Job) -> str:
@@ -147,10 +147,10 @@ def _count_loss(
     session: Session,
     job: Job,
     reason: str,
-    max_crashes: int,
+    max_lost_attempts: int,
     now: Now,
     *,
-    is_crash: bool = True,
+    counts: bool = True,
     output: str = "",
 ) -> LostAttempt:
     lost = LostAttempt(
@@ -163,17 +163,18 @@ def _count_loss(
         started_at=_attempt(session, job).started_at,
         reason=reason,
     )
-    crashes, in_all = job.crashes + is_crash, 1 + session.execute(_LOST, {"of_job": job.id}).scalar_one()
-    ended: dict[str, Any] = {"crashes": crashes, "outcome": AttemptOutcome.LOST}
+    in_all = 1 + session.execute(_LOST, {"of_job": job.id}).scalar_one()
+    lost_attempts = job.lost_attempts + counts
+    ended: dict[str, Any] = {"lost_attempts": lost_attempts, "outcome": AttemptOutcome.LOST}
     ended["failure"] = AttemptFailure(WORKER_LOST, reason)
     if job.cancel_requested_at is not None:
         event = EventType.CANCELLED
-    elif crashes < max_crashes and in_all < MAX_LOST * max_crashes:
+    elif lost_attempts < max_lost_attempts and in_all < MAX_LOST * max_lost_attempts:
         event = EventType.LEASE_EXPIRED
         ended.update(data={"code": WORKER_LOST, "message": reason})
     else:
         event = EventType.FAILED
-        number = in_all if crashes < max_crashes else crashes
+        number = in_all if lost_attempts < max_lost_attempts else lost_attempts
         message = (
             f"{number} workers were lost while they ran this job; the attempts say which. The last: {reason}"
         )

@@ -15,7 +15,7 @@ from shared.schemas import Priority
 from shared.store.dependencies import Refusal
 from shared.store.idempotency import Idempotency
 from shared.store.rights import Actor, require_urgent
-from shared.store.shares import SHARED, Share
+from shared.store.tenants import UNKNOWN, Tenant
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ class Submitter:
     """Who submits jobs.
 
     Attributes:
-        share: whose turn jobs outside of sweeps take.
+        tenant: whose jobs they are, outside of sweeps.
         api_key_id: None for a key of the setting `API_KEYS`, and without a key.
         actor: whom the jobs' first events name; None: nobody.
     """
 
-    share: Share = SHARED
+    tenant: Tenant = UNKNOWN
     api_key_id: UUID | None = None
     actor: Actor | None = None
 
@@ -89,7 +89,7 @@ class Submitter:
 
 
 ANYONE = Submitter()
-"""Someone whose share is not known."""
+"""Someone whose tenant is not known."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ class NewJobs:
             require_urgent(actor)
 
     @property
-    def share(self) -> Share:
-        """Whose turn the jobs take: a sweep is a share of its own."""
-        own = self.submitter.share
-        return own if self.sweep is None else Share(f"sweep {self.sweep.id}", own.weight)
+    def tenant(self) -> Tenant:
+        """Whose turn the jobs take: a sweep is a tenant of its own."""
+        own = self.submitter.tenant
+        return own if self.sweep is None else Tenant(f"sweep {self.sweep.id}", own.weight)
 
     @property
     def id(self) -> UUID:

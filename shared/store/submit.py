@@ -17,7 +17,7 @@ from shared.db.tables import Base, Job, JobTag, Sweep
 from shared.errors import JobNotFound, ModelNotFound
 from shared.lifecycle import JobState
 from shared.schemas import Priority
-from shared.store import dependencies, models, yielding
+from shared.store import dependencies, models, preemption
 from shared.store.dependencies import Refusal
 from shared.store.idempotency import (
     Idempotency,
@@ -28,12 +28,12 @@ from shared.store.idempotency import (
     reused,
 )
 from shared.store.places import DEFAULT_RULES, Rules
-from shared.store.shares import Applicant, take_places
 from shared.store.submissions import ANYONE, NewJob, NewJobs, Outcome, Receipt, Submitter, WouldWait
+from shared.store.tenants import Applicant, take_places
 from shared.store.transitions import log_submitted
 
 _JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
-_MAX_YIELD_LOCK_S = 0.1
+_MAX_PREEMPTION_LOCK_S = 0.1
 
 # built once, which takes as long as running it
 _CREATED_AT = select(_JOBS.c.id, _JOBS.c.created_at).where(_JOBS.c.id.in_(bindparam("ids", expanding=True)))
@@ -106,7 +106,7 @@ def submit_jobs(
     release_keys(session, [new.idempotency for new in first if new.id in refused and new.idempotency])
     accepted = [new for new in first if new.id not in refused]
     _insert(session, accepted, _places(session, accepted, at, rules, now), named.predecessors, at)
-    _have_others_yield(session, accepted, rules, now)
+    _preempt_others(session, accepted, rules, now)
     created_at = {new.id: at for new in accepted} | stored
     return [_outcome(new, owners, {**refused, **blocked}, created_at) for new in requests]
 
@@ -208,19 +208,19 @@ def _outcome(
 def _places(
     session: Session, requests: Sequence[NewJobs], at: datetime, rules: Rules, now: Now
 ) -> dict[UUID, float]:
-    jobs = [(job, new.share) for new in requests for job in new.jobs]
-    applicants = [Applicant(job.id, job.queue, job.priority, share) for job, share in jobs]
+    jobs = [(job, new.tenant) for new in requests for job in new.jobs]
+    applicants = [Applicant(job.id, job.queue, job.priority, tenant) for job, tenant in jobs]
     given = take_places(session, applicants, at, rules=rules, now=now)
     # a job that starts later has its turn then, and those that can start now need not pass it
     return {job.id: max(given[job.id], rules.place_at(job.earliest_at, job.priority)) for job, _ in jobs}
 
 
-def _have_others_yield(session: Session, requests: Sequence[NewJobs], rules: Rules, now: Now) -> None:
+def _preempt_others(session: Session, requests: Sequence[NewJobs], rules: Rules, now: Now) -> None:
     urgent = {job.queue for new in requests for job in new.jobs if job.priority is Priority.URGENT}
     if urgent:
         # a job that another transaction has locked is asked by the reconciler
-        with unless_locked(session, _MAX_YIELD_LOCK_S):
-            yielding.request(session, sorted(urgent), min_run_s=rules.min_run_s, now=now)
+        with unless_locked(session, _MAX_PREEMPTION_LOCK_S):
+            preemption.request(session, sorted(urgent), min_run_s=rules.min_run_s, now=now)
 
 
 def _insert(
@@ -245,16 +245,16 @@ def _row(
 ) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(job).items() if name != "after"},
-        "waits_for": dependencies.pending(job.after, predecessors),
+        "pending_predecessors": dependencies.pending(job.after, predecessors),
         "state": JobState.QUEUED,
         "version": 1,
         "attempt": 0,
         "failures": 0,
-        "crashes": 0,
+        "lost_attempts": 0,
         "next_epoch": 0,
         "spec": job.spec.model_dump(mode="json"),
         "tags": list(job.tags),
-        "share": new.share.name,
+        "tenant": new.tenant.name,
         "api_key_id": new.submitter.api_key_id,
         "traceparent": new.traceparent,
         "place": place,

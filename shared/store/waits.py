@@ -1,4 +1,4 @@
-"""How long a queued job waits, and for what: its position, its share's jobs, the reason, an estimate."""
+"""How long a queued job waits, and for what: its position, its tenant's jobs, the reason, an estimate."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ class Wait:
     Attributes:
         queue_position: from 1, the next job to start; at most `MAX_POSITION`.
         waiting_for: None if the job is about to start.
-        share_queued, share_running: jobs of its share in its queue, each at most `MAX_POSITION`.
+        tenant_queued, tenant_running: jobs of its tenant in its queue, each at most `MAX_POSITION`.
         starts_in_s: about how long it will wait; None if nobody can tell.
     """
 
     queue_position: int
     waiting_for: WaitingFor | None
-    share_queued: int
-    share_running: int
+    tenant_queued: int
+    tenant_running: int
     starts_in_s: float | None
 
 
@@ -44,7 +44,7 @@ def of_job(session: Session, job: Job, *, now: Now = database_now) -> Wait:
 def of_jobs(session: Session, jobs: Iterable[Job], *, now: Now = database_now) -> list[Wait]:
     """Return for each of some queued jobs how long it waits, and for what.
 
-    What the jobs of a queue, a share or a key have in common is read once.
+    What the jobs of a queue, a tenant or a key have in common is read once.
     """
     queue_of = cache(partial(_Queue, session, now))
     load_of = cache(partial(_load, session))
@@ -55,13 +55,13 @@ def of_jobs(session: Session, jobs: Iterable[Job], *, now: Now = database_now) -
         position = 1 + (session.scalar(_JOBS_BEFORE, place) or 0)
         reason = _reason(job, queue)
         starts_in_s = queue.starts_in_s(position) if reason is WaitingFor.ALL_BUSY else None
-        waits.append(Wait(position, reason, *load_of(job.queue, job.share), starts_in_s))
+        waits.append(Wait(position, reason, *load_of(job.queue, job.tenant), starts_in_s))
     return waits
 
 
-def _load(session: Session, queue: str, share: str | None) -> tuple[int, int]:
-    """Return how many jobs of a share wait in a queue, and how many of them run."""
-    row = session.execute(_LOAD, {"of_queue": queue, "of_share": share, "at_most": MAX_POSITION}).one()
+def _load(session: Session, queue: str, tenant: str | None) -> tuple[int, int]:
+    """Return how many jobs of a tenant wait in a queue, and how many of them run."""
+    row = session.execute(_LOAD, {"of_queue": queue, "of_tenant": tenant, "at_most": MAX_POSITION}).one()
     return row.queued, row.running
 
 
@@ -72,10 +72,10 @@ def _count(condition: ColumnElement[bool]) -> ScalarSelect[int]:
 
 
 # the statements of a poll are built once: that takes ten times as long as to execute them
-_OF_SHARE = IS_UNFINISHED & (Job.queue == bindparam("of_queue")) & (Job.share == bindparam("of_share"))
+_OF_TENANT = IS_UNFINISHED & (Job.queue == bindparam("of_queue")) & (Job.tenant == bindparam("of_tenant"))
 _LOAD = select(
-    _count(_OF_SHARE & IS_QUEUED).label("queued"),
-    _count(_OF_SHARE & IS_RUNNING).label("running"),
+    _count(_OF_TENANT & IS_QUEUED).label("queued"),
+    _count(_OF_TENANT & IS_RUNNING).label("running"),
 )
 _JOBS_BEFORE = select(_count(places.IS_BEFORE))
 _LAST_ENDED = (
@@ -137,7 +137,7 @@ class _Queue:
 def _reason(job: Job, queue: _Queue) -> WaitingFor | None:
     if queue.state.is_paused:
         return WaitingFor.PAUSED
-    if job.waits_for:
+    if job.pending_predecessors:
         return WaitingFor.PREDECESSORS
     if queue.slots.all is None:
         return WaitingFor.NO_WORKER_ONLINE

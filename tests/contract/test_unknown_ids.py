@@ -33,7 +33,7 @@ PARTS = {"epoch": "0", "artifact": "model.onnx", "delivery_id": str(UUID(int=7))
 WITHOUT_UNKNOWN = frozenset(
     {
         "PATCH /v1/queues/{name}",
-        "GET /v1/queues/{name}/shares",
+        "GET /v1/queues/{name}/tenants",
         "POST /v1/queues/{name}/pause",
         "POST /v1/queues/{name}/resume",
     }

@@ -168,8 +168,8 @@ def _of_attempts(session: Session, job: Job, events: list[JobEvent]) -> Iterator
         yield f"attempts {open_} never ended"
     moved_on = max((attempt for attempt, _ in _recorded(events)), default=0)
     lost = sum(attempt.outcome == "lost" and attempt.number >= moved_on for attempt in attempts)
-    if lost != job.crashes:
-        yield f"{lost} of its attempts were lost since its last epoch, and it counts {job.crashes} crashes"
+    if lost != job.lost_attempts:
+        yield f"{lost} of its attempts were lost since its last epoch, and it counts {job.lost_attempts}"
 
 
 def _of_epochs(session: Session, job: Job, events: list[JobEvent]) -> Iterator[str]:

@@ -157,8 +157,8 @@ def soaking(folder: Path, seed: int, database: str) -> Iterator[Soak]:
             url = postgres.url("soak")
         migrate(url)
         # a job may lose more than three workers here
-        settings = fast_settings(data_dir=folder, database_url=url, redis_url=redis.url, max_crashes=1_000)
-        cluster = stack.enter_context(Cluster(folder, Settings(**settings)))
+        settings = fast_settings(data_dir=folder, database_url=url, redis_url=redis.url)
+        cluster = stack.enter_context(Cluster(folder, Settings(**settings, max_lost_attempts=1_000)))
         try:
             yield stack.enter_context(closing(Soak(cluster, Random(seed), redis, postgres)))
         except BaseException:

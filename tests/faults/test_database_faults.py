@@ -299,7 +299,7 @@ def test_damaged_checkpoint_is_not_used_and_the_job_starts_over(cluster: Cluster
 def test_job_succeeds_after_a_full_disk_has_space_again(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
 ) -> None:
-    with new_cluster(sqlite_url, redis.url, max_crashes=100) as cluster:
+    with new_cluster(sqlite_url, redis.url, max_lost_attempts=100) as cluster:
         worker = cluster.worker()
         job_id = cluster.submit(epochs=8)
         cluster.wait_for_epoch(job_id, 1)

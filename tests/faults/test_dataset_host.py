@@ -99,7 +99,7 @@ def stop_within(seconds: float, worker: Program) -> None:
 
 
 def is_released(cluster: Cluster, job_id: UUID) -> bool:
-    """Whether a job is queued again without having counted as a crash or a failure."""
+    """Whether a job is queued again without having counted as a lost attempt or a failure."""
     job = cluster.job(job_id)
     return (job.state, cluster.lost(job_id), job.failures) == (JobState.QUEUED, 0, 0)
 

@@ -126,7 +126,7 @@ def test_jobs_start_when_the_one_that_thousands_wait_for_has_succeeded(
         submit_waiting(cluster, first, "fan", MANY)
         cluster.worker()
         cluster.wait_for(first, JobState.SUCCEEDED)
-        still = select(func.count()).where(Job.waits_for > 0)
+        still = select(func.count()).where(Job.pending_predecessors > 0)
         wait_until(
             lambda: cluster.database.read(lambda session: session.scalar(still)) == 0, "none waits", 60
         )

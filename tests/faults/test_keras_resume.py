@@ -36,7 +36,7 @@ def test_real_training_resumes_bit_for_bit(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str, seed: int
 ) -> None:
     with new_cluster(
-        sqlite_url, redis.url, executor=MNIST_EXECUTOR, lease_s=6.0, heartbeat_s=1.5, max_crashes=20
+        sqlite_url, redis.url, executor=MNIST_EXECUTOR, lease_s=6.0, heartbeat_s=1.5, max_lost_attempts=20
     ) as cluster:
         worker = cluster.worker()
         golden_id = real_job(cluster, seed)

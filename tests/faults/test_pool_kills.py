@@ -126,14 +126,14 @@ def test_job_that_kills_its_processes_fails_without_waiting_for_leases(
         poison = cluster.submit(seed=Behaviour.KILLS_ITS_PROCESS, ends=JobState.FAILED)
         # three starts of a process; three leases would be 90 s
         ended = cluster.wait_for(poison, JobState.FAILED, timeout=60)
-        assert (ended.attempt, ended.crashes, ended.error_code) == (3, 3, "worker_lost")
+        assert (ended.attempt, ended.lost_attempts, ended.error_code) == (3, 3, "worker_lost")
         assert "killed by signal 9" in str(ended.error_message)
 
 
-def test_a_job_that_goes_on_after_each_kill_survives_more_of_them_than_max_crashes(
+def test_a_job_that_goes_on_after_each_kill_survives_more_of_them_than_max_lost_attempts(
     new_cluster: NewCluster, redis: RedisServer, database_url: str
 ) -> None:
-    with new_cluster(database_url, redis.url, max_crashes=2) as cluster:
+    with new_cluster(database_url, redis.url, max_lost_attempts=2) as cluster:
         cluster.worker()
         job_id = cluster.submit(epochs=10)
         for kill in (1, 2, 3):
@@ -141,7 +141,7 @@ def test_a_job_that_goes_on_after_each_kill_survives_more_of_them_than_max_crash
             only_process(cluster).kill()
             cluster.wait_for_attempt(job_id, kill + 1)
         ended = cluster.wait_for(job_id, JobState.SUCCEEDED, timeout=60)
-        assert (ended.attempt, ended.crashes, cluster.lost(job_id)) == (4, 0, 3)
+        assert (ended.attempt, ended.lost_attempts, cluster.lost(job_id)) == (4, 0, 3)
 
 
 @pytest.mark.parametrize("moment", list(Moment))
@@ -161,7 +161,7 @@ def test_a_kill_at_the_first_or_last_commit_leaves_the_job_to_the_next_attempt_o
 def test_the_job_log_has_what_a_process_printed_before_it_aborted(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str
 ) -> None:
-    with new_cluster(sqlite_url, redis.url, **DEFAULTS, max_crashes=1) as cluster:
+    with new_cluster(sqlite_url, redis.url, **DEFAULTS, max_lost_attempts=1) as cluster:
         worker = cluster.start_worker()
         cluster.wait_until_ready(worker)
         job_id = cluster.submit(seed=Behaviour.ABORTS, ends=JobState.FAILED)

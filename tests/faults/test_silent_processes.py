@@ -75,7 +75,7 @@ def assert_slot_is_free(cluster: Cluster, worker: Program, pid: int, job_id: UUI
 def test_a_step_that_holds_python_frees_its_slot(
     new_cluster: NewCluster, redis: RedisServer, database_url: str
 ) -> None:
-    with new_cluster(database_url, redis.url, max_crashes=1) as cluster:
+    with new_cluster(database_url, redis.url, max_lost_attempts=1) as cluster:
         worker = cluster.worker()
         [process] = worker.pool()
         job_id = cluster.submit(seed=Behaviour.HOLDS_PYTHON, ends=JobState.FAILED)
@@ -130,7 +130,7 @@ def test_a_process_that_waits_for_the_database_is_not_ended(
 def test_what_a_killed_process_has_started_ends_with_it(
     new_cluster: NewCluster, redis: RedisServer, database_url: str
 ) -> None:
-    with new_cluster(database_url, redis.url, max_crashes=1) as cluster:
+    with new_cluster(database_url, redis.url, max_lost_attempts=1) as cluster:
         cluster.worker()
         job_id = cluster.submit(seed=Behaviour.LEAVES_CHILDREN, ends=JobState.FAILED)
         cluster.wait_for(job_id, JobState.FAILED)
@@ -146,7 +146,7 @@ def test_a_worker_whose_process_does_not_run_ends_within_10_s(
     new_cluster: NewCluster, redis: RedisServer, sqlite_url: str, obstacle: int
 ) -> None:
     # the lease is far longer than a stop may last
-    with new_cluster(sqlite_url, redis.url, lease_s=30.0, heartbeat_s=10.0, max_crashes=1) as cluster:
+    with new_cluster(sqlite_url, redis.url, lease_s=30.0, heartbeat_s=10.0, max_lost_attempts=1) as cluster:
         worker = cluster.worker()
         [process] = worker.pool()
         job_id = cluster.submit(seed=int(obstacle), epochs=LONG, ends=JobState.FAILED)

@@ -95,7 +95,7 @@ def test_job_that_kills_its_workers_fails_and_the_next_job_succeeds(sqlite_clust
     sqlite_cluster.worker()
     poison = sqlite_cluster.submit(seed=Behaviour.KILLS_ITS_PROCESS, ends=JobState.FAILED)
     ended = sqlite_cluster.wait_for(poison, JobState.FAILED)
-    assert (ended.attempt, ended.crashes) == (sqlite_cluster.settings.max_crashes,) * 2
+    assert (ended.attempt, ended.lost_attempts) == (sqlite_cluster.settings.max_lost_attempts,) * 2
     assert ended.error_code == "worker_lost"
     sqlite_cluster.submit()
 
@@ -118,7 +118,7 @@ def test_jobs_survive_a_kill_at_every_commit(
     new_cluster: NewCluster, redis: RedisServer, database_url: str
 ) -> None:
     # a job that goes on at once after its own kill may meet those at the next renewals too
-    with new_cluster(database_url, redis.url, max_crashes=10) as cluster:
+    with new_cluster(database_url, redis.url, max_lost_attempts=10) as cluster:
         cluster.worker(slots=2)
         trigger_at_every_commit(cluster, Action.KILL)
 
@@ -271,7 +271,7 @@ def test_worker_that_is_stopped_twice_loses_nothing(sqlite_cluster: Cluster) -> 
     sqlite_cluster.worker()
 
 
-def test_worker_killed_after_its_grace_period_counts_a_crash(sqlite_cluster: Cluster) -> None:
+def test_worker_killed_after_its_grace_period_counts_a_lost_attempt(sqlite_cluster: Cluster) -> None:
     first = sqlite_cluster.worker()
     job_id = sqlite_cluster.submit()
     sqlite_cluster.wait_for_epoch(job_id, 1)

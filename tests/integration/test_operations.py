@@ -141,7 +141,7 @@ def test_the_command_line_shows_and_changes_capacity(cli: CommandLine, database:
 
 def test_a_queue_that_nothing_names_is_not_created_by_mistake(api: httpx.Client, database: Database) -> None:
     registry.worker(database, queues=("default",))
-    for command in (["pause"], ["resume"], ["shares"], ["limit"]):
+    for command in (["pause"], ["resume"], ["tenants"], ["limit"]):
         number = ["3"] if command == ["limit"] else []
         arguments = ["queues", *command, "defualt", *number, "--url", str(api.base_url)]
         result = CliRunner().invoke(app, arguments)

@@ -135,7 +135,7 @@ RECIPES: dict[str, Recipe] = {
     "POST /v1/workers/{worker_id}/drain": _on("/v1/workers/{}/drain", _Stored.worker),
     "POST /v1/workers/{worker_id}/undrain": _on("/v1/workers/{}/undrain", _Stored.worker),
     "GET /v1/queues": _read("/v1/queues"),
-    "GET /v1/queues/{name}/shares": _read("/v1/queues/default/shares"),
+    "GET /v1/queues/{name}/tenants": _read("/v1/queues/default/tenants"),
     "GET /v1/autoscaling": _read("/v1/autoscaling"),
     "POST /v1/queues/{name}/pause": _on("/v1/queues/slow/pause"),
     "POST /v1/queues/{name}/resume": _on("/v1/queues/slow/resume"),

@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, IdempotencyKey, Job, Model, QueueClock, ShareClock
+from shared.db.tables import Attempt, IdempotencyKey, Job, Model, QueueClock, TenantClock
 from shared.errors import IdempotencyKeyReused, TrainshedError
 from shared.lifecycle import Phase
 from shared.store import attempts, claims, job_edits, recovery
@@ -64,7 +64,7 @@ _WORKS: dict[str, Work] = {
     "cancel": lambda session: attempts.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
     "release": lambda session: attempts.release(session, _ATTEMPT, now=_CLOCK),
     "request cancel": lambda session: job_edits.request_cancel(session, _NEW.id, now=_CLOCK),
-    "reap": lambda session: recovery.reap(session, max_crashes=3, lease_s=30.0, now=_CLOCK),
+    "reap": lambda session: recovery.reap(session, max_lost_attempts=3, lease_s=30.0, now=_CLOCK),
     "claim": lambda session: _claim(session, "worker-2/1"),
     "claim by another": lambda session: _claim(session, "worker-3/1"),
     "end cancelled": lambda session: recovery.end_cancelled(session, now=_CLOCK),
@@ -83,7 +83,7 @@ def _skipped(name: str) -> Work:
 
 
 def _delete_all(session: Session) -> None:
-    for table in (IdempotencyKey, QueueClock, ShareClock, Model, Job):
+    for table in (IdempotencyKey, QueueClock, TenantClock, Model, Job):
         session.execute(delete(table))
 
 
@@ -259,14 +259,14 @@ def test_one_of_many_concurrent_requests_that_differ_wins_their_idempotency_key(
 
 
 def _reap(session: Session) -> list[UUID]:
-    return [lost.attempt.job_id for lost in recovery.reap(session, max_crashes=3, lease_s=30.0)]
+    return [lost.attempt.job_id for lost in recovery.reap(session, max_lost_attempts=3, lease_s=30.0)]
 
 
-def test_concurrent_reaps_count_one_crash_per_job(database: Database) -> None:
+def test_concurrent_reaps_count_one_lost_attempt_per_job(database: Database) -> None:
     lost = [_expired(database, str(number)) for number in range(10)]
     reaped = _in_threads(4, lambda _: database.write(_reap))
     assert sorted(job_id for share in reaped for job_id in share) == sorted(lost)
-    assert database.read(lambda session: set(session.scalars(select(Job.crashes)))) == {1}
+    assert database.read(lambda session: set(session.scalars(select(Job.lost_attempts)))) == {1}
 
 
 def test_an_open_transaction_of_one_job_does_not_block_the_reaping_of_others(

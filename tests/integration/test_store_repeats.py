@@ -90,9 +90,9 @@ def _after_the_lease(offset_s: float = 0.0, /) -> Any:
     return database_now(offset_s + 60)
 
 
-def _reaped(database: Database, attempt: AttemptId, max_crashes: int = 3) -> None:
+def _reaped(database: Database, attempt: AttemptId, max_lost_attempts: int = 3) -> None:
     reaped = database.write(
-        lambda session: recovery.reap(session, max_crashes=max_crashes, lease_s=30.0, now=_after_the_lease)
+        partial(recovery.reap, max_lost_attempts=max_lost_attempts, lease_s=30.0, now=_after_the_lease)
     )
     assert [lost.attempt for lost in reaped] == [attempt]
 
@@ -103,7 +103,7 @@ def _reclaimed(database: Database, attempt: AttemptId) -> None:
 
 
 def _failed_by_the_reaper(database: Database, attempt: AttemptId) -> None:
-    _reaped(database, attempt, max_crashes=1)
+    _reaped(database, attempt, max_lost_attempts=1)
 
 
 def _cancelled_by_the_reaper(database: Database, attempt: AttemptId) -> None:

@@ -57,7 +57,7 @@ def make_job(**overrides: Any) -> JobDetail:
         "spec": make_spec(),
         "attempt": 0,
         "max_attempts": 3,
-        "crashes": 0,
+        "lost_attempts": 0,
         "max_runtime_s": None,
         "version": 1,
         "progress": make_progress(0),

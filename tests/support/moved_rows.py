@@ -15,6 +15,10 @@ Contents = dict[str, list[Row]]
 
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _LAST = (*_METRICS, "evaluation_accuracy")
+_NEW_NAMES = {
+    **{"share": "tenant", "crashes": "lost_attempts", "waits_for": "pending_predecessors"},
+    **{"yielded_to": "preempted_by", "yielded_at": "preempted_at"},
+}
 _OF_JOB = ("state", "kind", "queue", "sweep_id")
 # columns that 0.1.0 has not, in tables that are copied otherwise
 _NEW: dict[str, Row] = {
@@ -38,6 +42,8 @@ def moved(old: Contents) -> Contents:
             if row["state"] in TERMINAL
             for name, value in _last_values(row, old).items()
         ],
+        "tenant_clocks": list(map(_renamed, old["share_clocks"])),
+        "preemptions": list(map(_renamed, old["yields"])),
         "job_events": [{**row, **_event(row)} for row in old["job_events"]],
         "epochs": list(map(_epoch, old["epochs"])),
         "attempts": [
@@ -84,7 +90,10 @@ def moved(old: Contents) -> Contents:
 
 
 def _job(row: Row, old: Contents) -> Row:
-    return {**_without(row, *_LAST), "last_values": _last_values(row, old), "traceparent": None}
+    return {
+        **_renamed(_without(row, *_LAST)),
+        **{"last_values": _last_values(row, old), "traceparent": None},
+    }
 
 
 def _last_values(row: Row, old: Contents) -> dict[str, float]:
@@ -106,7 +115,7 @@ def _event(row: Row) -> Row:
             for each in data["epochs"]
         ]
         return {"type": "progress", "data": {"phases": [], "epochs": epochs}}
-    return {}
+    return {"data": _renamed(data)}
 
 
 def _epoch(row: Row) -> Row:
@@ -129,6 +138,10 @@ def _environments(old: Contents) -> Iterator[Row]:
 
 def _present(row: Row, names: tuple[str, ...]) -> dict[str, float]:
     return {name: row[name] for name in names if row[name] is not None}
+
+
+def _renamed(row: Row) -> Row:
+    return {_NEW_NAMES.get(name, name): value for name, value in row.items()}
 
 
 def _without(row: Row, *names: str) -> Row:

@@ -94,7 +94,10 @@ def _of_job(number: int, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "epoch_weights", {**of_job, "epoch": epoch, "content": b"\x00\x01\x02\xff"}
     if state == "running":
         yield "checkpoints", {**of_job, "next_epoch": 1, "state": b"\x80state", "sha256": "e" * 64}
-        yield "yields", _yield(job_id, number, jobs)
+        asked = _yield(job_id, number, jobs)
+        yield "yields", asked
+        released = _event(4, "released", {"yielded_to": str(UUID(asked["urgent_id"]))})
+        yield "job_events", {**of_job, **released, "position": 10 * number + 3}
     if state == "succeeded":
         yield from _results(number, job_id)
 
@@ -146,7 +149,7 @@ def _epoch(epoch: int) -> dict[str, Any]:
 
 def _yield(job_id: str, number: int, jobs: int) -> dict[str, Any]:
     asked = {"victim_id": job_id, "victim_attempt": 1, "urgent_id": _id(1, (number + 1) % jobs)}
-    return {**asked, "requested_at": _AT}
+    return {**asked, "requested_at": _AT, "yielded_at": _AT}
 
 
 def _results(number: int, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -23,11 +23,11 @@ from shared.store.dispatch import Waker
 from shared.store.job_logs import Line
 from shared.store.progress import NO_PROGRESS, Progress
 from shared.store.recovery import WORKER_LOST as WORKER_LOST
-from shared.store.shares import Share
 from shared.store.submissions import ANYONE as ANYONE
 from shared.store.submissions import NewJob as NewJob
 from shared.store.submissions import NewJobs, NewSweep, Submitter
 from shared.store.submit import submit_jobs
+from shared.store.tenants import Tenant
 from shared.store.transitions import AttemptFailure as AttemptFailure
 from shared.store.transitions import AttemptId as AttemptId
 from tests.support import stored
@@ -55,7 +55,7 @@ def submit(
 ) -> UUID:
     """Submit a job, for a tenant and with an API key; return its id."""
     [job_id] = submit_all(
-        database, [make_new_job(**overrides)], submitter=Submitter(Share(tenant, 1.0), key_id), now=now
+        database, [make_new_job(**overrides)], submitter=Submitter(Tenant(tenant, 1.0), key_id), now=now
     )
     return job_id
 
@@ -209,10 +209,10 @@ def release(
     attempt: AttemptId,
     progress: Progress = NO_PROGRESS,
     *,
-    yields_to: UUID | None = None,
+    preempted_by: UUID | None = None,
 ) -> None:
     """Have a worker return its job to the queue."""
-    report = partial(attempts.release, progress=progress, yields_to=yields_to)
+    report = partial(attempts.release, progress=progress, preempted_by=preempted_by)
     database.write(partial(report, attempt=attempt))
 
 
@@ -234,7 +234,7 @@ def report_cancelled(database: Database, attempt: AttemptId) -> None:
 def expire(database: Database, attempt: AttemptId) -> None:
     """Have the lease of an attempt run out, and a reconciler take its job back."""
     stored.set_columns(database, attempt.job_id, lease_expires_at=database_now(-1.0))
-    reap = partial(recovery.reap, max_crashes=MAX_LOST, lease_s=LEASE_S, only=attempt.job_id)
+    reap = partial(recovery.reap, max_lost_attempts=MAX_LOST, lease_s=LEASE_S, only=attempt.job_id)
     assert [lost.attempt for lost in database.write(reap)] == [attempt]
 
 
@@ -242,8 +242,8 @@ def lose(
     database: Database, process: str, reason: str = "it was killed", *, output: str = ""
 ) -> list[AttemptId]:
     """Have the parent of a pool process take back the job of this process, which has ended."""
-    take = partial(recovery.take_from, process=process, reason=reason, max_crashes=MAX_LOST, output=output)
-    return [each.attempt for each in database.write(take)]
+    take = partial(recovery.take_from, process=process, reason=reason, output=output)
+    return [each.attempt for each in database.write(partial(take, max_lost_attempts=MAX_LOST))]
 
 
 def edit(database: Database, job_id: UUID, **values: Any) -> None:

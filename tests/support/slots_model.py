@@ -1,4 +1,4 @@
-"""A model of limits and of yielding in plain Python: which jobs may start, and which must yield."""
+"""A model of limits and of preemption in plain Python: which jobs may start, and which are preempted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,15 +30,15 @@ class ModelledJob(Protocol):
 
 @dataclass
 class Request:
-    """An attempt's request to yield."""
+    """A request that an attempt give its slot."""
 
     urgent: UUID
-    has_yielded: bool = False
+    was_preempted: bool = False
 
 
 @dataclass
 class SlotsModel:
-    """Limits, requests to yield, and when each attempt has started; one queue, each worker with one slot.
+    """Limits, preemptions, and when each attempt has started; one queue, each worker with one slot.
 
     Attributes:
         queue_limit: how many jobs run at the same time; None: not limited.
@@ -63,14 +63,14 @@ class SlotsModel:
         return not self.is_queue_full(jobs) and not self.is_key_full(jobs, job.key)
 
     def urgent_of(self, attempt: AttemptId, queued: set[UUID]) -> UUID | None:
-        """The urgent job that an attempt is to yield to; None if it need not."""
+        """The urgent job that preempts an attempt; None if none does."""
         request = self.requests.get(attempt)
         return request.urgent if request and request.urgent in queued else None
 
     def request(
         self, jobs: Mapping[UUID, ModelledJob], due: set[UUID], queued: set[UUID], at: datetime
     ) -> list[AttemptId]:
-        """Ask a job to yield to each urgent job that is due, finds no free slot and has no victim."""
+        """Have each urgent job that is due, finds no free slot and has no victim preempt a job."""
         busy = [job.attempts[-1][0] for job in jobs.values() if job.is_running]
         free = sum(max(0, 1 - busy.count(worker)) for worker in self.workers)
         open_for = {each.urgent for victim, each in self.requests.items() if _runs(jobs, victim)}
@@ -88,7 +88,7 @@ class SlotsModel:
 
     def _forget_needless(self, queued: set[UUID]) -> None:
         for victim, request in list(self.requests.items()):
-            if not request.has_yielded and request.urgent not in queued:
+            if not request.was_preempted and request.urgent not in queued:
                 del self.requests[victim]
 
     def _victim(self, jobs: Mapping[UUID, ModelledJob], urgent: UUID, at: datetime) -> AttemptId | None:
@@ -100,7 +100,7 @@ class SlotsModel:
             and job.priority != Priority.URGENT
             and not job.cancel_requested
             and (not needs_key or job.key == jobs[urgent].key)
-            and self._may_yield(AttemptId(job_id, job.attempt), urgent, at)
+            and self._may_be_preempted(AttemptId(job_id, job.attempt), urgent, at)
         ]
 
         def order(victim: AttemptId) -> tuple[int, float, int]:
@@ -109,11 +109,11 @@ class SlotsModel:
 
         return min(candidates, key=order, default=None)
 
-    def _may_yield(self, attempt: AttemptId, urgent: UUID, at: datetime) -> bool:
+    def _may_be_preempted(self, attempt: AttemptId, urgent: UUID, at: datetime) -> bool:
         earlier = [each for victim, each in self.requests.items() if victim.job_id == attempt.job_id]
-        yielded_to = [each.urgent for each in earlier if each.has_yielded]
+        preempted_by = [each.urgent for each in earlier if each.was_preempted]
         has_run = at - self.started[attempt] >= timedelta(seconds=MIN_RUN_S)
-        return attempt not in self.requests and urgent not in yielded_to and (not yielded_to or has_run)
+        return attempt not in self.requests and urgent not in preempted_by and (not preempted_by or has_run)
 
 
 def _runs(jobs: Mapping[UUID, ModelledJob], attempt: AttemptId) -> bool:

@@ -35,20 +35,20 @@ from shared.db.tables import (
     Model,
     Queue,
     QueueClock,
-    ShareClock,
+    TenantClock,
     Worker,
 )
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
 from shared.formats.classification import classification
 from shared.lifecycle import TERMINAL, Phase
 from shared.schemas import ApiKeyUpdate, Priority, Scope
-from shared.store import api_keys, attempts, claims, dispatch, job_edits, limits, recovery, yielding
+from shared.store import api_keys, attempts, claims, dispatch, job_edits, limits, preemption, recovery
 from shared.store.claims import Claim
 from shared.store.idempotency import Idempotency
 from shared.store.progress import Progress
-from shared.store.shares import Share
 from shared.store.submissions import Submitter
 from shared.store.submit import submit_job
+from shared.store.tenants import Tenant
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
     make_epoch,
@@ -62,7 +62,7 @@ from tests.support.fakes import FrozenClock
 from tests.support.slots_model import MIN_RUN_S
 from tests.support.store_model import (
     LEASE_S,
-    MAX_CRASHES,
+    MAX_LOST_ATTEMPTS,
     RETRY_S,
     RULES,
     WORKERS,
@@ -81,7 +81,7 @@ _FAILURE = AttemptFailure("internal", "it broke")
 
 # a transaction runs once; or is committed and run again; or is rolled back and run again
 _RUNS = st.sampled_from(("once", "once", "twice", "after a rollback"))
-_SHARES = (Share("a"), Share("b", 2.0), Share("c", 0.5))
+_TENANTS = (Tenant("a"), Tenant("b", 2.0), Tenant("c", 0.5))
 _LIMITS = st.sampled_from((None, None, None, 1, 2, 3))
 _SECONDS = st.sampled_from((0, 1, 4.999, 8.001, 30, 31, 31))
 _WRITES = st.sampled_from(
@@ -114,9 +114,9 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.database = database
         self.clock = FrozenClock()
-        keys = [api_keys.NewApiKey.draw() for _ in _SHARES[1:]]
-        # the jobs of the first share have no key
-        self.keys_of = dict(zip(_SHARES, [None, *(key.id for key in keys)], strict=True))
+        keys = [api_keys.NewApiKey.draw() for _ in _TENANTS[1:]]
+        # the jobs of the first tenant have no key
+        self.keys_of = dict(zip(_TENANTS, [None, *(key.id for key in keys)], strict=True))
         database.write(partial(_start_again, keys=keys, now=self.clock))
         self.model = StoreModel(self.clock.moment)
         self.workers: list[_Held | None] = [None] * len(WORKERS)
@@ -146,7 +146,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         for number in range(_MAX_UNFINISHED):
-            self._submit(max(1, 3 - number), None, "a", Priority.NORMAL, _SHARES[0], "once")
+            self._submit(max(1, 3 - number), None, "a", Priority.NORMAL, _TENANTS[0], "once")
 
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
@@ -180,7 +180,7 @@ class StoreMachine(RuleBasedStateMachine):
             data.draw(st.sampled_from((None, None, "k", "l")), label="key"),
             data.draw(st.sampled_from("ab"), label="request"),
             data.draw(st.sampled_from(Priority), label="priority"),
-            data.draw(st.sampled_from(_SHARES), label="share"),
+            data.draw(st.sampled_from(_TENANTS), label="tenant"),
             data.draw(_RUNS),
         )
 
@@ -191,11 +191,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     def urge(self, data: st.DataObject) -> None:
         """An urgent job is submitted while all workers are busy."""
-        share = data.draw(st.sampled_from(_SHARES), label="share")
-        self._submit(1, None, "a", Priority.URGENT, share, data.draw(_RUNS))
+        tenant = data.draw(st.sampled_from(_TENANTS), label="tenant")
+        self._submit(1, None, "a", Priority.URGENT, tenant, data.draw(_RUNS))
 
     def _submit(
-        self, max_attempts: int, key: str | None, request: str, priority: Priority, share: Share, run: str
+        self, max_attempts: int, key: str | None, request: str, priority: Priority, tenant: Tenant, run: str
     ) -> None:
         new = make_new_job(max_attempts=max_attempts, priority=priority)
         idempotency = None if key is None else Idempotency(key, request * 64)
@@ -206,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
                     session,
                     new,
                     idempotency=idempotency,
-                    submitter=Submitter(share, self.keys_of[share]),
+                    submitter=Submitter(tenant, self.keys_of[tenant]),
                     rules=RULES,
                     now=self.clock,
                 )
@@ -217,7 +217,7 @@ class StoreMachine(RuleBasedStateMachine):
         first_request, first_id = self.keys.setdefault(key, (request, new.id)) if key else (request, new.id)
         assert result == ((first_id, first_id == new.id) if request == first_request else None)
         if first_id == new.id:
-            self.model.submit(new.id, max_attempts, share, priority, self.keys_of[share])
+            self.model.submit(new.id, max_attempts, tenant, priority, self.keys_of[tenant])
 
     def request_cancel(self, data: st.DataObject) -> None:
         unfinished = [job_id for job_id, job in self.model.jobs.items() if job.state not in TERMINAL]
@@ -265,7 +265,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.stalled.append(held)
 
     def _victims(self) -> list[int]:
-        """The workers whose attempt is asked to yield."""
+        """The workers whose attempt is to be preempted."""
         held = [(number, each.attempt) for number, each in enumerate(self.workers) if each]
         return [
             number
@@ -291,7 +291,7 @@ class StoreMachine(RuleBasedStateMachine):
         owner = self._next_owner(f"worker-{number}")
 
         def work(session: Session) -> Claim | None:
-            attempts.release(session, victim, yields_to=urgent, now=self.clock)
+            attempts.release(session, victim, preempted_by=urgent, now=self.clock)
             return self._claim_in(session, f"worker-{number}", owner, before_all=urgent)
 
         claim = self._write(data.draw(_RUNS), work)
@@ -392,12 +392,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.moment = self.clock.moment
         ended = self.database.write(lambda session: recovery.end_cancelled(session, now=self.clock))
         assert ended == self.model.end_cancelled()
-        reaped = self.database.write(
-            lambda session: recovery.reap(session, max_crashes=MAX_CRASHES, lease_s=30.0, now=self.clock)
-        )
+        reap = partial(recovery.reap, max_lost_attempts=MAX_LOST_ATTEMPTS, lease_s=30.0, now=self.clock)
+        reaped = self.database.write(reap)
         assert [lost.attempt.job_id for lost in reaped] == self.model.reap()
-        request = partial(yielding.request, queue_names=["default"], min_run_s=MIN_RUN_S, now=self.clock)
-        assert self.database.write(request) == self.model.request_yields()
+        request = partial(preemption.request, queue_names=["default"], min_run_s=MIN_RUN_S, now=self.clock)
+        assert self.database.write(request) == self.model.request_preemptions()
         due = self.database.read(lambda session: dispatch.due(session, ["default"], limit=1, now=self.clock))
         assert due == ({} if self.model.next_job() is None else {"default": 1})
 
@@ -460,7 +459,7 @@ def _progress(epoch: int, shape: str) -> Progress:
 
 def _start_again(session: Session, keys: Sequence[api_keys.NewApiKey], now: FrozenClock) -> None:
     """Delete all rows; store idle workers and API keys."""
-    for table in (IdempotencyKey, QueueClock, ShareClock, Queue, ApiKey, Worker, Model, Job):
+    for table in (IdempotencyKey, QueueClock, TenantClock, Queue, ApiKey, Worker, Model, Job):
         session.execute(delete(table))
     for key in keys:
         api_keys.create(session, key, name="a key", scope=Scope.SUBMIT)

@@ -10,12 +10,12 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from shared.db.engine import Database
-from shared.db.tables import Attempt, Checkpoint, ClassResult, Epoch, Job, JobEvent, Model, Yield
+from shared.db.tables import Attempt, Checkpoint, ClassResult, Epoch, Job, JobEvent, Model, Preemption
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
 from shared.schemas import Priority
 from shared.store.places import Rules
 from shared.store.progress import Progress
-from shared.store.shares import Share
+from shared.store.tenants import Tenant
 from shared.store.transitions import AttemptId
 from tests.support.factories import make_epoch
 from tests.support.slots_model import MIN_RUN_S, Request, SlotsModel
@@ -25,7 +25,7 @@ LEASE_S = 30.0
 WORKERS = ("worker-0", "worker-1", "worker-2")
 RULES = Rules(urgent_s=7.0, high_s=3.0, low_s=3.0, passed_s=40.0, min_run_s=MIN_RUN_S)  # within a run
 RETRY_S = 5.0
-MAX_CRASHES = 3
+MAX_LOST_ATTEMPTS = 3
 SUCCESS = (1, 3)  # one model, and classes of three images
 
 
@@ -50,7 +50,7 @@ class JobModel:
     attempt: int = 0
     version: int = 1
     failures: int = 0
-    crashes: int = 0
+    lost_attempts: int = 0
     cancel_requested: bool = False
     owner: str | None = None
     lease_expires_at: datetime | None = None
@@ -120,14 +120,14 @@ class StoreModel:
         return sum(job.state not in TERMINAL for job in self.jobs.values())
 
     def submit(
-        self, job_id: UUID, max_attempts: int, share: Share, priority: Priority, key: UUID | None
+        self, job_id: UUID, max_attempts: int, tenant: Tenant, priority: Priority, key: UUID | None
     ) -> None:
         waiting = [job.placed for job in self.jobs.values() if self._is_due(job)]
         running = [job.placed for job in self.jobs.values() if job.is_running]
-        [place] = self.order.submit(share, priority, 1, self.moment.timestamp(), waiting, running)
+        [place] = self.order.submit(tenant, priority, 1, self.moment.timestamp(), waiting, running)
         self.jobs[job_id] = JobModel(max_attempts, priority, self.moment, place, key)
         if priority is Priority.URGENT:
-            self.request_yields()
+            self.request_preemptions()
 
     def _is_due(self, job: JobModel) -> bool:
         is_queued = job.state == JobState.QUEUED and not job.cancel_requested
@@ -141,7 +141,7 @@ class StoreModel:
     def _can_start(self, job: JobModel) -> bool:
         return self._is_due(job) and self.slots.let_start(self.jobs, job)
 
-    def request_yields(self) -> list[AttemptId]:
+    def request_preemptions(self) -> list[AttemptId]:
         due = {job_id for job_id, job in self.jobs.items() if self._is_due(job)}
         return self.slots.request(self.jobs, due, self._queued(), self.moment)
 
@@ -154,7 +154,7 @@ class StoreModel:
     def hand_over(self, attempt: AttemptId, urgent: UUID, worker: str, owner: str) -> AttemptId | None:
         self.release(attempt.job_id, Progress())
         if request := self.slots.requests.get(attempt):
-            request.has_yielded = True
+            request.was_preempted = True
         return self.claim(worker, owner, before_all=urgent)
 
     def claim(self, worker: str, owner: str, before_all: UUID | None = None) -> AttemptId | None:
@@ -199,7 +199,7 @@ class StoreModel:
         if progress.milestones:
             self._apply(job, EventType.PROGRESS)
         if progress.epochs:
-            job.crashes = 0
+            job.lost_attempts = 0
             job.checkpoint = len(job.epochs)
             self.damaged.discard(job_id)
 
@@ -241,8 +241,9 @@ class StoreModel:
         reaped = []
         for job_id, job in self.jobs.items():
             if job.lease_expires_at is not None and job.lease_expires_at < self.moment:
-                job.crashes += 1
-                failed = EventType.FAILED if job.crashes >= MAX_CRASHES else EventType.LEASE_EXPIRED
+                job.lost_attempts += 1
+                is_last = job.lost_attempts >= MAX_LOST_ATTEMPTS
+                failed = EventType.FAILED if is_last else EventType.LEASE_EXPIRED
                 self._apply(job, EventType.CANCELLED if job.cancel_requested else failed, outcome="lost")
                 reaped.append(job_id)
         return reaped
@@ -303,7 +304,7 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
             attempt=job.attempt,
             version=job.version,
             failures=job.failures,
-            crashes=job.crashes,
+            lost_attempts=job.lost_attempts,
             cancel_requested=job.cancel_requested_at is not None,
             owner=job.lease_owner,
             lease_expires_at=job.lease_expires_at,
@@ -318,11 +319,11 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
 
 
 def stored_requests(database: Database) -> dict[AttemptId, Request]:
-    """Read the requests to yield as the model's objects."""
+    """Read the preemptions as the model's objects."""
     with database.engine.connect() as connection:
-        rows = connection.execute(select(*Yield.__table__.columns)).all()
+        rows = connection.execute(select(*Preemption.__table__.columns)).all()
     return {
-        AttemptId(row.victim_id, row.victim_attempt): Request(row.urgent_id, row.yielded_at is not None)
+        AttemptId(row.victim_id, row.victim_attempt): Request(row.urgent_id, row.preempted_at is not None)
         for row in rows
     }
 

@@ -1,11 +1,11 @@
-"""A model of the order of a queue in plain Python: the places of jobs by `shared.store.shares`."""
+"""A model of the order of a queue in plain Python: the places of jobs by `shared.store.tenants`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shared.schemas import Priority
 from shared.store.places import DEFAULT_RULES, Rules
-from shared.store.shares import Share, on_grid
+from shared.store.tenants import Tenant, on_grid
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class QueueOrder:
 
     def submit(
         self,
-        share: Share,
+        tenant: Tenant,
         priority: Priority,
         count: int,
         at: float,
         waiting: Iterable[Placed],
         running: Iterable[Placed],
     ) -> list[float]:
-        """Return the places of new jobs of a share, in order."""
+        """Return the places of new jobs of a tenant, in order."""
         clock = self._clock(priority, at, list(waiting), list(running))
-        first = max(clock, self.following.get((share.name, priority), clock))
-        after = first + count * share.job_s
+        first = max(clock, self.following.get((tenant.name, priority), clock))
+        after = first + count * tenant.job_s
         self.clocks[priority] = clock
-        self.following[share.name, priority] = after
+        self.following[tenant.name, priority] = after
         self.last[priority] = max(after, self.last.get(priority, after))
-        return [first + number * share.job_s for number in range(count)]
+        return [first + number * tenant.job_s for number in range(count)]
 
     def _clock(self, priority: Priority, at: float, waiting: list[Placed], running: list[Placed]) -> float:
         head_start = self.rules.head_start_s(priority)

@@ -36,6 +36,7 @@ _LASTING = (
 )
 # what a sender of webhooks changes while answers are recorded
 _CHANGING = {"attempts", "next_at", "last_error", "pending", "dead"}
+_NEW_NAMES = {"share": "tenant", "crashes": "lost_attempts", "yielded_to": "preempted_by"}
 
 
 class OldStack:
@@ -189,8 +190,9 @@ def _content(answer: httpx.Response) -> Any:
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """Return where an answer is not as it was; later versions may have more fields."""
+    """Return where an answer is not as it was; later versions may have more fields, and name some anew."""
     if isinstance(before, dict) and isinstance(after, dict):
+        before = {_NEW_NAMES.get(name, name): value for name, value in before.items()}
         missing = [f"{path}.{name} is missing" for name in before.keys() - after.keys()]
         both = [(before[name], after[name], f"{path}.{name}") for name in before.keys() & after.keys()]
         return missing + [each for pair in both for each in differences(*pair)]

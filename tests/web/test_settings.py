@@ -42,7 +42,7 @@ def test_a_key_is_shown_once_copied_used_and_revoked(guarded_pages: WatchedPages
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_a_keys_share_is_changed_by_keyboard(guarded_pages: WatchedPages, guarded: WebStack) -> None:
+def test_a_keys_weight_is_changed_by_keyboard(guarded_pages: WatchedPages, guarded: WebStack) -> None:
     page = guarded_pages.open()
     page.goto("/settings")
     sign_in(page, guarded.new_key(Scope.ADMIN))

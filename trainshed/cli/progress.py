@@ -159,14 +159,13 @@ def queue_position(job: JobDetail) -> str:
         return ""
     reason = f"; {waiting_reason(job)}" if job.waiting_for else ""
     soon = "" if job.starts_in_s is None else f"; starts in about {job.starts_in_s:,.0f} s"
-    share = ""
-    # a position beyond the jobs of its own share: others wait before it
-    is_shared = job.share_queued is not None and job.queue_position > job.share_queued
-    if is_shared and job.share_queued is not None and job.share_running is not None:
-        share = (
-            f"; {job.share_running:,} of the {job.share_running + job.share_queued:,} jobs of its share run"
-        )
-    return f"position {job.queue_position:,} in the queue{reason}{share}{soon}"
+    turns = ""
+    # a position beyond the jobs of its own tenant: those of others wait before it
+    is_behind = job.tenant_queued is not None and job.queue_position > job.tenant_queued
+    if is_behind and job.tenant_queued is not None and job.tenant_running is not None:
+        jobs = job.tenant_queued + job.tenant_running
+        turns = f"; {job.tenant_running:,} of its tenant's {jobs:,} jobs run"
+    return f"position {job.queue_position:,} in the queue{reason}{turns}{soon}"
 
 
 def last_metrics(job: Job) -> str:

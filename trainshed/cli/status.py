@@ -5,12 +5,12 @@ from pydantic import BaseModel
 from rich.console import Group
 from rich.text import Text
 
-from shared.schemas import WITHOUT_KEY, JobCounts, Me, Queue, ShareLoad, Worker
+from shared.schemas import WITHOUT_KEY, JobCounts, Me, Queue, TenantLoad, Worker
 from trainshed.cli import options
 from trainshed.cli.exit_codes import ExitCode
 from trainshed.cli.formatting import printable
 from trainshed.cli.output import say, write_result
-from trainshed.cli.worker_tables import queue_table, share_table, worker_table
+from trainshed.cli.worker_tables import queue_table, tenant_table, worker_table
 from trainshed.cli.workers import not_stopped
 
 
@@ -20,7 +20,7 @@ class _Status(BaseModel):
     Attributes:
         ready: whether the server serves requests.
         lacks: what it lacks; empty if nothing.
-        shares: whose jobs wait and run, of each queue that has any.
+        tenants: whose jobs wait and run, of each queue that has any.
     """
 
     url: str
@@ -29,7 +29,7 @@ class _Status(BaseModel):
     me: Me
     jobs: JobCounts
     queues: tuple[Queue, ...]
-    shares: dict[str, tuple[ShareLoad, ...]]
+    tenants: dict[str, tuple[TenantLoad, ...]]
     workers: tuple[Worker, ...]
 
 
@@ -47,7 +47,7 @@ def status(server: options.Server, as_json: options.Json = False) -> None:
         me=server.me(),
         jobs=server.counts(),
         queues=queues,
-        shares={name: server.shares(name) for name in busy},
+        tenants={name: server.tenants(name) for name in busy},
         workers=not_stopped(server.workers()),
     )
     write_result(status, _tables, as_json=as_json)
@@ -64,6 +64,6 @@ def _tables(status: _Status) -> Group:
     counts = ", ".join(f"{count:,} {state}" for state, count in status.jobs.states.items() if count)
     head = f"{status.url}: {_identity(status.me)}\nJobs: {counts or 'none'}"
     tables = [queue_table(status.queues)]
-    tables += [share_table(shares, f"Shares of the queue {name}") for name, shares in status.shares.items()]
+    tables += [tenant_table(loads, f"Tenants of the queue {name}") for name, loads in status.tenants.items()]
     tables.append(worker_table(status.workers))
     return Group(Text(head), *(part for table in tables for part in ("", table)))

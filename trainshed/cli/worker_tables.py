@@ -1,11 +1,11 @@
-"""Queues, shares and workers as tables, for people."""
+"""Queues, tenants and workers as tables, for people."""
 
 from collections.abc import Iterable
 
 from rich.text import Text
 
 from shared.lifecycle import JobState
-from shared.schemas import Priority, Queue, ShareLoad, Worker, WorkerAttempt
+from shared.schemas import Priority, Queue, TenantLoad, Worker, WorkerAttempt
 from trainshed.cli.fitting import FittedTable, number, prose, text
 from trainshed.cli.formatting import NOTHING, age, ago, cell, minute, short_id, took
 
@@ -30,19 +30,19 @@ def queue_table(queues: Iterable[Queue]) -> FittedTable:
     return table
 
 
-def share_table(shares: Iterable[ShareLoad], title: str = "") -> FittedTable:
-    """Return shares of a queue, one per row."""
+def tenant_table(tenants: Iterable[TenantLoad], title: str = "") -> FittedTable:
+    """Return tenants of a queue, one per row."""
     table = FittedTable(
-        *(text("Share"), prose("Name", 1), number("Waiting"), number("Running"), number("Longest wait", 2)),
+        *(text("Tenant"), prose("Name", 1), number("Waiting"), number("Running"), number("Longest wait", 2)),
         title=title,
     )
-    for share in shares:
-        wait = share.longest_wait_s
+    for tenant in tenants:
+        wait = tenant.longest_wait_s
         table.add_row(
-            cell(share.share or "unknown"),
-            cell(share.name or ""),
-            f"{share.queued:,}",
-            f"{share.running:,}",
+            cell(tenant.tenant or "unknown"),
+            cell(tenant.name or ""),
+            f"{tenant.queued:,}",
+            f"{tenant.running:,}",
             NOTHING if wait is None else age(wait),
         )
     return table

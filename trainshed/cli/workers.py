@@ -11,7 +11,7 @@ from shared.schemas import Worker
 from shared.texts import advice
 from trainshed.cli import completion, options
 from trainshed.cli.output import confirm, write_result
-from trainshed.cli.worker_tables import history_table, queue_table, share_table, worker_table
+from trainshed.cli.worker_tables import history_table, queue_table, tenant_table, worker_table
 from trainshed.client import Client
 from trainshed.errors import UsageError
 
@@ -119,10 +119,10 @@ def _known(server: Client, queue: str) -> str:
 
 
 @queues_app.command()
-def shares(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
-    """List whose jobs wait in a queue and run; shares take turns."""
-    loads = server.shares(_known(server, queue))
-    write_result(loads, share_table, as_json=as_json, if_empty="Nothing is waiting or running.")
+def tenants(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
+    """List whose jobs wait in a queue and run; tenants take turns."""
+    loads = server.tenants(_known(server, queue))
+    write_result(loads, tenant_table, as_json=as_json, if_empty="Nothing is waiting or running.")
 
 
 @queues_app.command()

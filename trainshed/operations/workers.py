@@ -49,9 +49,9 @@ class Workers(Operations):
         """Return the queues, by name."""
         return tuple([queue async for queue in self._items(Page[schemas.Queue], "/v1/queues")])
 
-    async def shares(self, queue: str) -> tuple[schemas.ShareLoad, ...]:
-        """Return up to 100 shares of a queue, those with the most waiting jobs first."""
-        return (await self._get(schemas.QueueShares, f"/v1/queues/{_quoted(queue)}/shares")).data
+    async def tenants(self, queue: str) -> tuple[schemas.TenantLoad, ...]:
+        """Return up to 100 tenants of a queue, those with the most waiting jobs first."""
+        return (await self._get(schemas.QueueTenants, f"/v1/queues/{_quoted(queue)}/tenants")).data
 
     async def pause(self, queue: str) -> schemas.Queue:
         """Stop starting jobs of a queue; running jobs continue."""

@@ -71,8 +71,8 @@ def change_key(
 ) -> Response:
     """Change the weight of a key, how many of its jobs run at the same time, and its rights."""
     try:
-        share = {name: number(form.get(name, "")) for name in _NUMBERS}
-        changes = ApiKeyUpdate.model_validate({**share, **_rights(form)})
+        numbers = {name: number(form.get(name, "")) for name in _NUMBERS}
+        changes = ApiKeyUpdate.model_validate({**numbers, **_rights(form)})
     except ValidationError as error:
         return _render(request, services, wrong=errors(error), form=form, changed=key_id, status=422)
     key_routes.update_api_key(services, callers, rendered, key_id, changes)

@@ -23,13 +23,13 @@ from api.web.pages import Stream, render
 from shared.errors import WorkerNotFound
 from shared.lifecycle import JobState, WorkerState
 from shared.schemas import Job, JobListQuery, QueueUpdate, Worker
-from shared.store import activity, job_lists, queues, share_loads, workers
+from shared.store import activity, job_lists, queues, tenant_loads, workers
 from shared.store.events import Cursor
 
 router = APIRouter(prefix="/workers", include_in_schema=False)
 
 _WORKERS_A_PAGE = 50
-_MAX_SHARES = 20
+_MAX_TENANTS = 20
 _MAX_RUNNING = 200  # jobs whose names are shown beside their workers
 
 Back = Annotated[str, Query(description="The page that is shown after a form.")]
@@ -69,9 +69,9 @@ def _show(
         stopped=[worker for worker in page.data if worker.state is WorkerState.STOPPED],
         jobs=services.database.read(_running),
         queues=[(queue, queues.load(queue), _oldest(queue.oldest_waiting_s, now)) for _, queue in rows],
-        shares=[
-            (queue, share, _oldest(share.longest_wait_s, now))
-            for queue, share in services.database.read(partial(share_loads.loads, limit=_MAX_SHARES))
+        tenants=[
+            (queue, tenant, _oldest(tenant.longest_wait_s, now))
+            for queue, tenant in services.database.read(partial(tenant_loads.loads, limit=_MAX_TENANTS))
         ],
         is_online=services.database.read(workers.count_by_state).get(WorkerState.ONLINE, 0) > 0,
         next_page=f"/workers?cursor={page.next_cursor}" if page.next_cursor else None,

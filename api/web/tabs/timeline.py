@@ -163,8 +163,8 @@ def _what(event: JobEvent) -> str:
             return f"By {data.get('worker', 'a worker')}"
         case EventType.EDITED:
             return ", ".join(f"{name}: {value}" for name, value in data.items() if name != "by")
-        case EventType.RELEASED if data.get("yielded_to"):
-            return f"It gave its slot to the urgent job {short_id(data['yielded_to'])}"
+        case EventType.RELEASED if data.get("preempted_by"):
+            return f"It gave its slot to the urgent job {short_id(data['preempted_by'])}"
     reasons = [str(data[name]) for name in ("code", "message") if data.get(name)]
     if data.get("retry_in_s") is not None:
         reasons.append(f"in {duration(data['retry_in_s'])}")

@@ -74,14 +74,14 @@ CREATE TABLE jobs (
     retry_of UUID,
     model_id UUID,
     sweep_id UUID,
-    share VARCHAR(128),
+    tenant VARCHAR(128),
     api_key_id UUID,
     request_id VARCHAR(128),
     traceparent VARCHAR(55),
     version INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     failures INTEGER NOT NULL,
-    crashes INTEGER NOT NULL,
+    lost_attempts INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
     max_runtime_s DOUBLE PRECISION,
     lease_owner VARCHAR(200),
@@ -89,7 +89,7 @@ CREATE TABLE jobs (
     place DOUBLE PRECISION DEFAULT 0 NOT NULL,
     scheduled_at TIMESTAMP WITH TIME ZONE NOT NULL,
     earliest_at TIMESTAMP WITH TIME ZONE,
-    waits_for INTEGER DEFAULT 0 NOT NULL,
+    pending_predecessors INTEGER DEFAULT 0 NOT NULL,
     has_dependents BOOLEAN DEFAULT false NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     started_at TIMESTAMP WITH TIME ZONE,
@@ -114,7 +114,7 @@ CREATE TABLE jobs (
     CONSTRAINT ck_jobs_failed_has_error CHECK ((state = 'failed') = (error_code IS NOT NULL)),
     CONSTRAINT ck_jobs_ran_has_attempt CHECK (state IN ('queued', 'cancelled') OR attempt > 0),
     CONSTRAINT ck_jobs_counts CHECK (version > 0 AND attempt >= 0 AND next_epoch >= 0),
-    CONSTRAINT ck_jobs_failure_counts CHECK (failures >= 0 AND crashes >= 0 AND max_attempts > 0),
+    CONSTRAINT ck_jobs_failure_counts CHECK (failures >= 0 AND lost_attempts >= 0 AND max_attempts > 0),
     CONSTRAINT fk_jobs_retry_of FOREIGN KEY(retry_of) REFERENCES jobs (id) ON DELETE SET NULL
 )
 CREATE INDEX ix_jobs_by_created_at ON jobs (created_at, id, state, kind, queue, name)
@@ -128,10 +128,10 @@ CREATE INDEX ix_jobs_next ON jobs (queue, place, id, scheduled_at) WHERE state =
 CREATE INDEX ix_jobs_next_of_key ON jobs (queue, api_key_id, place, id, scheduled_at) WHERE state = 'queued'
 CREATE INDEX ix_jobs_owner ON jobs (lease_owner) WHERE state = 'running'
 CREATE INDEX ix_jobs_retry_of ON jobs (retry_of)
-CREATE INDEX ix_jobs_share ON jobs (state, queue, share, created_at) WHERE state IN ('queued', 'running')
 CREATE INDEX ix_jobs_started_at ON jobs (started_at) WHERE started_at IS NOT NULL
 CREATE INDEX ix_jobs_state_queue_priority ON jobs (state, queue, priority, place, id, scheduled_at,
         created_at)
+CREATE INDEX ix_jobs_tenant ON jobs (state, queue, tenant, created_at) WHERE state IN ('queued', 'running')
 
 CREATE TABLE queue_clocks (
     queue VARCHAR(64) NOT NULL,
@@ -151,14 +151,6 @@ CREATE TABLE queues (
     CONSTRAINT ck_queues_says_something CHECK (paused_at IS NOT NULL OR max_running IS NOT NULL)
 )
 
-CREATE TABLE share_clocks (
-    queue VARCHAR(64) NOT NULL,
-    priority VARCHAR(16) NOT NULL,
-    share VARCHAR(128) NOT NULL,
-    next DOUBLE PRECISION NOT NULL,
-    CONSTRAINT pk_share_clocks PRIMARY KEY (queue, priority, share)
-)
-
 CREATE TABLE sweeps (
     id UUID NOT NULL,
     name VARCHAR(200),
@@ -167,6 +159,14 @@ CREATE TABLE sweeps (
     CONSTRAINT pk_sweeps PRIMARY KEY (id)
 )
 CREATE INDEX ix_sweeps_created_at_id ON sweeps (created_at, id)
+
+CREATE TABLE tenant_clocks (
+    queue VARCHAR(64) NOT NULL,
+    priority VARCHAR(16) NOT NULL,
+    tenant VARCHAR(128) NOT NULL,
+    next DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_tenant_clocks PRIMARY KEY (queue, priority, tenant)
+)
 
 CREATE TABLE version_floor (
     id INTEGER NOT NULL,
@@ -346,6 +346,19 @@ CREATE TABLE models (
 )
 CREATE INDEX ix_models_created_at_id ON models (created_at, id)
 
+CREATE TABLE preemptions (
+    victim_id UUID NOT NULL,
+    victim_attempt INTEGER NOT NULL,
+    urgent_id UUID NOT NULL,
+    requested_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    preempted_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_preemptions PRIMARY KEY (victim_id, victim_attempt),
+    CONSTRAINT ck_preemptions_others CHECK (victim_id <> urgent_id),
+    CONSTRAINT fk_preemptions_victim_id FOREIGN KEY(victim_id) REFERENCES jobs (id) ON DELETE CASCADE,
+    CONSTRAINT fk_preemptions_urgent_id FOREIGN KEY(urgent_id) REFERENCES jobs (id) ON DELETE CASCADE
+)
+CREATE INDEX ix_preemptions_urgent_id ON preemptions (urgent_id)
+
 CREATE TABLE results (
     job_id UUID NOT NULL,
     type VARCHAR(32) NOT NULL,
@@ -394,19 +407,6 @@ CREATE INDEX ix_webhook_deliveries_pending ON webhook_deliveries (webhook_id, ne
 CREATE INDEX ix_webhook_deliveries_webhook_id_created_at_id ON webhook_deliveries (webhook_id, created_at,
         id)
 
-CREATE TABLE yields (
-    victim_id UUID NOT NULL,
-    victim_attempt INTEGER NOT NULL,
-    urgent_id UUID NOT NULL,
-    requested_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    yielded_at TIMESTAMP WITH TIME ZONE,
-    CONSTRAINT pk_yields PRIMARY KEY (victim_id, victim_attempt),
-    CONSTRAINT ck_yields_others CHECK (victim_id <> urgent_id),
-    CONSTRAINT fk_yields_victim_id FOREIGN KEY(victim_id) REFERENCES jobs (id) ON DELETE CASCADE,
-    CONSTRAINT fk_yields_urgent_id FOREIGN KEY(urgent_id) REFERENCES jobs (id) ON DELETE CASCADE
-)
-CREATE INDEX ix_yields_urgent_id ON yields (urgent_id)
-
 CREATE TABLE class_results (
     job_id UUID NOT NULL,
     label INTEGER NOT NULL,
@@ -452,8 +452,12 @@ _OLD = (
 _JOBS = "id > :after AND id <= :upto"
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _STEP_NAMES = json.dumps(["loss", "accuracy"]).encode().ljust(24)
-_PROGRESS = ("phase_entered", "epochs_recorded")
+_CHANGED = ("phase_entered", "epochs_recorded", "released")  # types of events
 _COPIED = ("state", "kind", "queue", "sweep_id")  # from a job to its values
+_NEW_NAMES = {
+    **{"share": "tenant", "crashes": "lost_attempts", "waits_for": "pending_predecessors"},
+    "yielded_to": "preempted_by",
+}
 
 
 def _queues(batch: Batch) -> None:
@@ -496,7 +500,8 @@ def _jobs(batch: Batch) -> None:
         last = _present(row, (*_METRICS, "evaluation_accuracy"))
         if row["id"] in losses:
             last["evaluation_loss"] = losses[row["id"]]
-        rows.append(_without(row, *_METRICS, "evaluation_accuracy") | {"last_values": last})
+        kept = _renamed(_without(row, *_METRICS, "evaluation_accuracy"))
+        rows.append(kept | {"last_values": last})
         if row["finished_at"] is not None:
             of_job = {"job_id": row["id"], **{name: row[name] for name in _COPIED}}
             values += [{**of_job, "name": name, "value": value} for name, value in last.items()]
@@ -513,10 +518,13 @@ def _attempts(batch: Batch) -> None:
     batch.insert("attempts", rows)
 
 
-def _progress(batch: Batch) -> None:
+def _events(batch: Batch) -> None:
     rows = []
-    for row in batch.rows("job_events", f"{OF_JOBS} AND type IN {_PROGRESS}"):
+    for row in batch.rows("job_events", f"{OF_JOBS} AND type IN {_CHANGED}"):
         at, data = _written(row["at"]), row["data"]
+        if row["type"] == "released":
+            rows.append({**row, "data": _renamed(data)})
+            continue
         phases = [{"phase": data["phase"], "at": at}] if "phase" in data else []
         epochs = [
             {"epoch": each["epoch"], "seconds": each["seconds"], "values": _present(each, _METRICS), "at": at}
@@ -578,6 +586,10 @@ def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
+def _renamed(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {_NEW_NAMES.get(name, name): value for name, value in row.items()}
+
+
 def _hash(environment: Mapping[str, str]) -> bytes:
     return sha256(json.dumps(environment, sort_keys=True).encode()).digest()
 
@@ -587,10 +599,7 @@ def _written(at: datetime) -> str:
     return f"{in_utc:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-_WHOLE = (
-    *("sweeps", "idempotency_keys", "webhooks", "workers"),
-    *("queue_clocks", "share_clocks", "model_aliases"),
-)
+_WHOLE = ("sweeps", "idempotency_keys", "webhooks", "workers", "queue_clocks", "model_aliases")
 _OF_JOBS = ("job_dependencies", "job_tags", "epoch_weights", "checkpoints", "class_results", "job_logs")
 PLAN = Plan(
     version=revision,
@@ -600,13 +609,19 @@ PLAN = Plan(
     whole=(
         *(Copy(table, where="") for table in _WHOLE),
         Copy("api_keys", where="", values={"may_urgent": "scope = 'admin'"}),
+        Copy("share_clocks", where="", values={"tenant": "share"}, new="tenant_clocks"),
         *(_deliveries, _queues, _environments),
     ),
     of_jobs=(
-        *(_jobs, _attempts, _epochs, _models, _artifacts, _results, _progress),
-        Copy("job_events", where=f"{OF_JOBS} AND type NOT IN {_PROGRESS}"),
+        *(_jobs, _attempts, _epochs, _models, _artifacts, _results, _events),
+        Copy("job_events", where=f"{OF_JOBS} AND type NOT IN {_CHANGED}"),
         *map(Copy, _OF_JOBS),
-        Copy("yields", where="victim_id > :after AND victim_id <= :upto"),
+        Copy(
+            "yields",
+            where="victim_id > :after AND victim_id <= :upto",
+            values={"preempted_at": "yielded_at"},
+            new="preemptions",
+        ),
     ),
 )
 

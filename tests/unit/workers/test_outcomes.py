@@ -69,7 +69,7 @@ def test_result_is_reported_after_an_outage_of_the_database(
     assert stored.job(outage, job_id).state == JobState.SUCCEEDED
 
 
-def test_outage_during_training_releases_the_job_and_counts_no_crash(
+def test_outage_during_training_releases_the_job_and_counts_no_lost_attempt(
     make_process: MakeProcess, outage: Outage
 ) -> None:
     class FailingWrites(StubExecutor):
@@ -86,7 +86,7 @@ def test_outage_during_training_releases_the_job_and_counts_no_crash(
     assert again is not None
     assert again.attempt == AttemptId(job_id, 2)
     released = stored.job(outage, job_id)
-    assert (released.state, released.crashes) == (JobState.RUNNING, 0)
+    assert (released.state, released.lost_attempts) == (JobState.RUNNING, 0)
     recorded = outage.read(lambda session: stored.epochs(session, job_id))
     assert 0 < len(recorded) == released.next_epoch < 100
     assert stored.attempt(outage, job_id, 1).outcome == AttemptOutcome.RELEASED
@@ -227,7 +227,7 @@ def test_result_that_cannot_be_stored_fails_the_job_at_once(make_process: MakePr
     job_id = submit(process.database)
     run_next(replace(process, executor=Unstorable(process.settings, {"layers": UnreadableLayers()})))
     failed = stored.job(process.database, job_id)
-    assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
+    assert (failed.state, failed.error_code, failed.lost_attempts) == (JobState.FAILED, "internal", 0)
     reason = "the result could not be stored: ValueError: the summary cannot be read"
     assert failed.error_message == reason
     assert stored.attempt(process.database, job_id, 1).error_message == reason
@@ -239,7 +239,7 @@ def test_result_that_the_database_refuses_fails_the_job_with_the_reason(make_pro
     result = replace(make_evaluation(), type=None)  # type: ignore[arg-type]
     run_next(replace(process, executor=Unstorable(process.settings, {"result": result})))
     failed = stored.job(process.database, job_id)
-    assert (failed.state, failed.error_code, failed.crashes) == (JobState.FAILED, "internal", 0)
+    assert (failed.state, failed.error_code, failed.lost_attempts) == (JobState.FAILED, "internal", 0)
     assert failed.error_message is not None
     assert re.match("the result could not be stored: IntegrityError: .*(null|NULL)", failed.error_message)
     assert "INSERT" not in failed.error_message
@@ -283,7 +283,7 @@ def test_failure_with_any_text_is_reported_and_can_be_read(make_process: MakePro
     job_id = submit(process.database, max_attempts=1)
     run_next(replace(process, executor=Raising(process.settings, DataCorrupt(text))))
     failed = stored.detail(process.database, job_id)
-    assert (failed.state, failed.crashes) == (JobState.FAILED, 0)
+    assert (failed.state, failed.lost_attempts) == (JobState.FAILED, 0)
     assert failed.error is not None
     assert (failed.error.code, failed.error.message) == ("data_corrupt", storable(text))
     assert failed.model_dump_json()

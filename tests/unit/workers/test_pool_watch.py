@@ -125,7 +125,7 @@ def test_an_attempt_that_went_on_elsewhere_is_left_alone(pool: Pool, database: D
         pool.clock.advance(0.5)
         pool.watch.check()
     job = stored.job(database, attempt.job_id)
-    assert (job.state, job.attempt, job.crashes) == (JobState.RUNNING, elsewhere.attempt.number, 1)
+    assert (job.state, job.attempt, job.lost_attempts) == (JobState.RUNNING, elsewhere.attempt.number, 1)
 
 
 def test_a_process_of_the_same_name_of_another_worker_is_left_alone(pool: Pool, database: Database) -> None:
@@ -323,7 +323,7 @@ def test_the_log_of_an_attempt_that_was_reaped_first_says_why_its_process_was_en
     lines = stored.log_lines(database, attempt.job_id)
     told = [line for line in lines if line.message.startswith("its pool process")]
     assert [(line.attempt, line.level) for line in told] == [(1, "error")]
-    assert stored.job(database, attempt.job_id).crashes == 1
+    assert stored.job(database, attempt.job_id).lost_attempts == 1
 
 
 def test_time_in_which_the_parent_was_suspended_too_counts_for_a_second(silent_pool: SilentPool) -> None:

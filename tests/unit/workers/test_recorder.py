@@ -1,4 +1,4 @@
-"""A running training job yields to an urgent one at its next epoch, and resumes as if it had not."""
+"""A running training job is preempted by an urgent one at its next epoch, and resumes as if nothing was."""
 
 import math
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def _run_with_urgent_job(process: PoolProcess, job_id: UUID, epoch: int) -> UUID
     return executor.urgent_id
 
 
-def test_a_job_yields_at_the_epoch_and_runs_on_after_the_urgent_one(
+def test_a_job_is_preempted_at_the_epoch_and_runs_on_after_the_urgent_one(
     make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # each epoch is written by itself, however soon after the last write it ends on a busy machine
@@ -77,19 +77,19 @@ def test_a_job_yields_at_the_epoch_and_runs_on_after_the_urgent_one(
     process = make_process()
     job_id = queue_driver.submit(process.database, spec=make_spec(epochs=3))
     urgent = _run_with_urgent_job(process, job_id, epoch=0)
-    yielded, resumed = _job(process, job_id).attempts
-    assert (yielded.outcome, resumed.outcome) == (AttemptOutcome.RELEASED, AttemptOutcome.SUCCEEDED)
+    preempted, resumed = _job(process, job_id).attempts
+    assert (preempted.outcome, resumed.outcome) == (AttemptOutcome.RELEASED, AttemptOutcome.SUCCEEDED)
     [first] = _job(process, urgent).attempts
     assert first.outcome == AttemptOutcome.SUCCEEDED
-    assert yielded.finished_at is not None
+    assert preempted.finished_at is not None
     assert first.finished_at is not None
-    assert yielded.finished_at <= first.started_at < first.finished_at <= resumed.started_at
+    assert preempted.finished_at <= first.started_at < first.finished_at <= resumed.started_at
     released = [event for event in stored.events(process.database, job_id) if event.type == "released"]
-    assert [event.data for event in released] == [{"yielded_to": str(urgent)}]
+    assert [event.data for event in released] == [{"preempted_by": str(urgent)}]
     assert stored.epoch_attempts(process.database, job_id) == [1, 2, 2]
 
 
-def test_a_job_that_has_yielded_has_the_results_of_an_undisturbed_one(make_process: MakeProcess) -> None:
+def test_a_preempted_job_has_the_results_of_an_undisturbed_one(make_process: MakeProcess) -> None:
     process = make_process()
     spec = make_spec(epochs=3, keep_weights=True)
     undisturbed = queue_driver.submit(process.database, spec=spec)
@@ -107,7 +107,7 @@ def _results(process: PoolProcess, job_id: UUID) -> tuple[Any, ...]:
     return process.database.read(read)
 
 
-def test_a_job_whose_last_epoch_is_done_does_not_yield(make_process: MakeProcess) -> None:
+def test_a_job_whose_last_epoch_is_done_is_not_preempted(make_process: MakeProcess) -> None:
     process = make_process()
     job_id = queue_driver.submit(process.database, spec=make_spec(epochs=1))
     urgent = _run_with_urgent_job(process, job_id, epoch=0)

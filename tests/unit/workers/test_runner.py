@@ -251,7 +251,7 @@ def test_stopped_worker_releases_the_job_and_the_next_attempt_resumes_it(make_pr
     run_next(stopping)
     released = job(stopping, job_id)
     assert released.state == JobState.QUEUED
-    assert released.crashes == 0
+    assert released.lost_attempts == 0
     assert released.progress is not None
     assert released.progress.epoch == 3
     assert [attempt.outcome for attempt in released.attempts] == [AttemptOutcome.RELEASED]

@@ -26,8 +26,8 @@ def test_a_submitted_job_is_accepted_and_can_be_polled(client: httpx.Client) -> 
     assert (job["state"], job["name"], job["tags"], job["spec"]["seed"]) == ("queued", "first", ["a", "b"], 7)
     polled = client.get(answer.headers["Location"]).json()
     waits = {"queue_position": 1, "waiting_for": "no_worker_online", "starts_in_s": None}
-    share = {"share_queued": 1, "share_running": 0, "submitted_by": None}
-    assert polled == {**job, "attempts": [], **waits, **share}
+    turn = {"tenant_queued": 1, "tenant_running": 0, "submitted_by": None}
+    assert polled == {**job, "attempts": [], **waits, **turn}
 
 
 def test_a_submit_is_answered_alike_whichever_way_it_takes(client: httpx.Client) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.db.tables import Base, Job, JobEvent, UtcDateTime, WebhookDelivery, Worker, Yield
+from shared.db.tables import Base, Job, JobEvent, Preemption, UtcDateTime, WebhookDelivery, Worker
 from shared.lifecycle import TERMINAL, TRANSITIONS, EventType, JobState
 from shared.schemas import Scope
 from shared.store import api_keys, limits
@@ -52,7 +52,7 @@ _BAD_JOBS: list[tuple[str, JobState, dict[str, Any]]] = [
     ("ck_jobs_counts", JobState.QUEUED, {"attempt": -1}),
     ("ck_jobs_counts", JobState.QUEUED, {"next_epoch": -1}),
     ("ck_jobs_failure_counts", JobState.QUEUED, {"failures": -1}),
-    ("ck_jobs_failure_counts", JobState.QUEUED, {"crashes": -1}),
+    ("ck_jobs_failure_counts", JobState.QUEUED, {"lost_attempts": -1}),
     ("ck_jobs_failure_counts", JobState.QUEUED, {"max_attempts": 0}),
 ]
 _BAD_UPDATES = [
@@ -67,7 +67,7 @@ _BAD_UPDATES = [
     ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
     ("ck_queues_max_running", "UPDATE queues SET max_running = 0"),
     ("ck_queues_says_something", "UPDATE queues SET max_running = NULL"),
-    ("ck_yields_others", "UPDATE yields SET urgent_id = victim_id"),
+    ("ck_preemptions_others", "UPDATE preemptions SET urgent_id = victim_id"),
     ("ck_webhooks_kind", "UPDATE webhooks SET kind = 'predict'"),
     ("ck_webhook_deliveries_of_job", "UPDATE webhook_deliveries SET state = 'failed'"),
     ("ck_webhook_deliveries_one_end", "UPDATE webhook_deliveries SET delivered_at = dead_at"),
@@ -117,7 +117,7 @@ def test_invalid_rows_of_other_tables_are_refused_by_their_constraints(database:
     database.write(lambda session: session.execute(insert(Worker), {**worker, **moments, "state": "online"}))
     database.write(lambda session: limits.limit_queue(session, "default", 3))
     request = {"victim_id": submit(database), "victim_attempt": 1, "urgent_id": submit(database)}
-    database.write(lambda session: session.execute(insert(Yield), {**request, "requested_at": _MOMENT}))
+    database.write(lambda session: session.execute(insert(Preemption), {**request, "requested_at": _MOMENT}))
     submit(database, after=(submit(database),))
     delivery_id = webhook_test(database, webhook(database))
     given_up = update(WebhookDelivery).where(WebhookDelivery.id == delivery_id).values(dead_at=_MOMENT)

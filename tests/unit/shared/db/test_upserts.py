@@ -3,7 +3,7 @@
 from sqlalchemy import literal
 
 from shared.db.engine import Database
-from shared.db.tables import Base, Checkpoint, ShareClock
+from shared.db.tables import Base, Checkpoint, TenantClock
 from shared.db.upserts import greatest, insert_or_ignore, upsert, upsert_of
 from tests.support.queue_driver import submit
 
@@ -29,9 +29,9 @@ def test_upsert_replaces_the_existing_row(database: Database) -> None:
 
 
 def test_upsert_of_changes_the_existing_row_and_returns_it(database: Database) -> None:
-    table = Base.metadata.tables[ShareClock.__tablename__]
+    table = Base.metadata.tables[TenantClock.__tablename__]
     dialect = database.engine.dialect.name
-    key = {"queue": "default", "priority": "low", "share": "a"}
+    key = {"queue": "default", "priority": "low", "tenant": "a"}
 
     def write(following: float) -> float:
         change = {"next": greatest(dialect, table.c.next, literal(following))}

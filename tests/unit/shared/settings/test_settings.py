@@ -83,7 +83,7 @@ def test_a_socket_path_with_a_space_is_percent_encoded_in_the_url(tmp_path: Path
         {"cors_origins": "*"},
         {"cors_origins": "https://example.org/"},
         {"lease_s": 0},
-        {"max_crashes": 0},
+        {"max_lost_attempts": 0},
         {"queues": ()},
         {"queues": ("default", "Not a queue")},
         {"slots": 0},

@@ -184,7 +184,7 @@ def test_a_retryable_failure_schedules_a_retry(database: Database, clock: Frozen
     record(database, attempt, 1)
     database.write(lambda session: attempts.fail(session, attempt, _FAILURE, retry_in_s=7.5, now=clock))
     job, row = stored.job(database, attempt.job_id), stored.attempt(database, attempt.job_id, 1)
-    assert (job.state, job.failures, job.crashes, job.error_code) == (JobState.QUEUED, 1, 0, None)
+    assert (job.state, job.failures, job.lost_attempts, job.error_code) == (JobState.QUEUED, 1, 0, None)
     assert job.scheduled_at == clock.moment + timedelta(seconds=7.5)
     assert (row.outcome, row.error_code, row.error_message) == ("failed", "internal", "it broke")
     assert job.next_epoch == 1
@@ -250,12 +250,12 @@ def test_a_permanent_failure_ends_the_job(database: Database, clock: FrozenClock
     assert stored.event_types(database, attempt.job_id)[-1] == EventType.FAILED
 
 
-def test_a_released_job_is_queued_without_counting_a_failure_or_a_crash(database: Database) -> None:
+def test_a_released_job_is_queued_and_its_attempt_is_neither_failed_nor_lost(database: Database) -> None:
     attempt = running(database)
     record(database, attempt, 1)
     database.write(lambda session: attempts.release(session, attempt))
     job = stored.job(database, attempt.job_id)
-    assert (job.state, job.failures, job.crashes, job.next_epoch) == (JobState.QUEUED, 0, 0, 1)
+    assert (job.state, job.failures, job.lost_attempts, job.next_epoch) == (JobState.QUEUED, 0, 0, 1)
     assert stored.attempt(database, attempt.job_id, 1).outcome == AttemptOutcome.RELEASED
 
 

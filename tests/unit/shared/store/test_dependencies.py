@@ -106,7 +106,7 @@ def test_a_report_that_is_repeated_counts_once(database: Database) -> None:
     model = make_model()
     for _ in range(2):
         queue_driver.succeed(database, attempt, model)
-    assert stored.job(database, last).waits_for == 1
+    assert stored.job(database, last).pending_predecessors == 1
 
 
 def test_a_job_after_one_that_has_failed_is_refused(database: Database) -> None:
@@ -163,7 +163,7 @@ def test_no_job_waits_for_one_that_ends_while_it_is_submitted(database: Database
             attempts_to_end = [attempt]
             ending, submitting = threads.submit(succeed), threads.submit(submit, attempt.job_id)
             ending.result(20)
-            assert stored.job(database, submitting.result(20)).waits_for == 0
+            assert stored.job(database, submitting.result(20)).pending_predecessors == 0
 
 
 def test_a_job_after_one_that_too_many_are_to_run_after_is_refused(

@@ -103,9 +103,10 @@ def test_a_success_counts_many_off_in_batches(database: Database) -> None:
     queue_driver.succeed(database, attempt, make_model())
     assert _left(database) == [attempt.job_id]
     _end_waits(database)
-    waits_for = database.read(lambda session: dict(session.execute(select(Job.id, Job.waits_for)).all()))
-    assert {waits_for[job_id] for job_id in waiting} == {0}
-    assert waits_for[both] == 1
+    counts = select(Job.id, Job.pending_predecessors)
+    pending = database.read(lambda session: dict(session.execute(counts).all()))
+    assert {pending[job_id] for job_id in waiting} == {0}
+    assert pending[both] == 1
     assert _left(database) == []
 
 
@@ -174,7 +175,7 @@ def test_no_job_waits_on_after_its_predecessors_have_succeeded_at_the_same_time(
             last = queue_driver.submit(database, after=tuple(attempt.job_id for attempt in pair))
             list(threads.map(succeed, pair))
             _end_waits(database)
-            assert stored.job(database, last).waits_for == 0
+            assert stored.job(database, last).pending_predecessors == 0
 
 
 def test_no_job_is_missed_that_is_submitted_while_a_chain_is_cancelled(database: Database) -> None:

@@ -126,8 +126,8 @@ def test_submissions_that_wait_are_stored_together_in_their_order(
     assert [receipt.job_id for receipt in receipts if isinstance(receipt, Receipt)] == [n.id for n in new]
     assert _stored(database) == [n.id for n in new]
     inserts = Counter(s.sql.split()[2] for s in statements if s.sql.startswith("INSERT"))
-    # the first job's, and the others': of each queue and each share of it
-    assert inserts == {"jobs": 2, "job_events": 2, "queue_clocks": 1 + 2, "share_clocks": 1 + 2}
+    # the first job's, and the others': of each queue and each tenant of it
+    assert inserts == {"jobs": 2, "job_events": 2, "queue_clocks": 1 + 2, "tenant_clocks": 1 + 2}
     wait_until(lambda: workers.woken[1:] == [{"queue-0": 10, "queue-1": 10}], "they are woken at once")
 
 
@@ -186,7 +186,7 @@ def test_a_thousand_submissions_of_one_key_in_one_group_store_one_job(
     assert [receipt.replayed for receipt in receipts] == [False] + [True] * 999
     inserts = Counter(s.sql.split()[2] for s in statements if s.sql.startswith("INSERT"))
     assert inserts == dict.fromkeys(
-        ("idempotency_keys", "jobs", "job_events", "queue_clocks", "share_clocks"), 1
+        ("idempotency_keys", "jobs", "job_events", "queue_clocks", "tenant_clocks"), 1
     )
 
 

@@ -14,9 +14,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.tables import Yield
+from shared.db.tables import Preemption
 from shared.schemas import Priority
-from shared.store import group_commit, yielding
+from shared.store import group_commit, preemption
 from shared.store.group_commit import GroupCommit, NotCommitted
 from shared.store.idempotency import Idempotency, KeyOwner, claim_keys
 from shared.store.places import DEFAULT_RULES
@@ -110,7 +110,7 @@ def test_one_whose_key_another_process_is_storing_holds_up_no_other(postgresql: 
         assert result.result(1.0) == Receipt(first.id, None)
 
 
-def test_an_urgent_one_waits_for_no_job_that_could_yield(postgresql: Database) -> None:
+def test_an_urgent_one_waits_for_no_job_that_it_could_preempt(postgresql: Database) -> None:
     registry.worker(postgresql, slots=1, lost_after_s=1e6)
     victim = queue_driver.running(postgresql)
     with (
@@ -119,8 +119,8 @@ def test_an_urgent_one_waits_for_no_job_that_could_yield(postgresql: Database) -
     ):
         urgent = submissions.submit(_new(priority=Priority.URGENT))
         _go_on(submissions, postgresql)
-    assert postgresql.read(lambda session: session.scalar(select(func.count()).select_from(Yield))) == 0
-    asked = postgresql.write(partial(yielding.request, queue_names=["default"], min_run_s=60.0))
+    assert postgresql.read(lambda session: session.scalar(select(func.count()).select_from(Preemption))) == 0
+    asked = postgresql.write(partial(preemption.request, queue_names=["default"], min_run_s=60.0))
     assert (asked, urgent.job_id in stored.job_ids(postgresql)) == ([victim], True)
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from shared.db.engine import Database
-from shared.db.tables import Yield
+from shared.db.tables import Preemption
 from shared.errors import JobNotQueued
 from shared.lifecycle import EventType
 from shared.store import job_edits
@@ -37,7 +37,7 @@ def test_a_job_whose_priority_is_lowered_starts_after_the_others(database: Datab
     assert [_claimed(database) for _ in range(2)] == [second, first]
 
 
-def test_a_job_is_moved_to_the_end_of_its_share_in_another_queue(database: Database) -> None:
+def test_a_job_is_moved_to_the_end_of_its_tenant_in_another_queue(database: Database) -> None:
     moved = queue_driver.submit(database)
     there = [queue_driver.submit(database, queue="gpu") for _ in range(2)]
     _edit(database, moved, queue="gpu")
@@ -61,10 +61,10 @@ def test_a_job_that_has_started_cannot_be_moved(values: dict[str, str], database
     assert stored.event_types(database, attempt.job_id)[-1] == EventType.CLAIMED
 
 
-def test_a_job_that_becomes_urgent_has_another_yield(database: Database) -> None:
+def test_a_job_that_becomes_urgent_preempts_another(database: Database) -> None:
     registry.worker(database)
     running = queue_driver.running(database)
     job_id = queue_driver.submit(database)
     _edit(database, job_id, priority="urgent")
-    requests = select(Yield.victim_id, Yield.urgent_id)
+    requests = select(Preemption.victim_id, Preemption.urgent_id)
     assert database.read(lambda session: session.execute(requests).all()) == [(running.job_id, job_id)]

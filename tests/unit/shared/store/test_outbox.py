@@ -80,7 +80,7 @@ def test_a_job_that_is_lost_too_often_is_in_the_outbox(database: Database, clock
     clock.moment = stored.job(database, job_id).scheduled_at + timedelta(seconds=1)
     database.write(claimed)
     clock.advance(60)
-    database.write(partial(recovery.reap, max_crashes=1, lease_s=30.0, now=clock))
+    database.write(partial(recovery.reap, max_lost_attempts=1, lease_s=30.0, now=clock))
     assert (the_delivery(database).state, the_delivery(database).error_code) == ("failed", "worker_lost")
 
 

@@ -98,7 +98,7 @@ def test_a_retried_a_released_and_a_lost_job_keep_their_place(database: Database
     fail = partial(attempts.fail, failure=AttemptFailure("internal", "it broke"), retry_in_s=1, now=clock)
     database.write(lambda session: fail(session, retried.attempt))
     database.write(lambda session: attempts.release(session, released.attempt, now=clock))
-    database.write(lambda session: recovery.reap(session, max_crashes=3, lease_s=30.0, now=clock))
+    database.write(lambda session: recovery.reap(session, max_lost_attempts=3, lease_s=30.0, now=clock))
     clock.advance(1)
     assert [stored.job(database, job_id).place for job_id in job_ids] == before
     assert _claim_all(database, clock) == job_ids

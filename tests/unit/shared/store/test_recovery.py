@@ -38,9 +38,9 @@ def _running(database: Database, clock: FrozenClock, **overrides: object) -> Att
     return _claimed(database, clock, _submitted(database, clock, **overrides)).attempt
 
 
-def _reap(database: Database, clock: FrozenClock, max_crashes: int = 3) -> list[UUID]:
+def _reap(database: Database, clock: FrozenClock, max_lost_attempts: int = 3) -> list[UUID]:
     lost = database.write(
-        lambda session: recovery.reap(session, max_crashes=max_crashes, lease_s=30.0, now=clock)
+        lambda session: recovery.reap(session, max_lost_attempts=max_lost_attempts, lease_s=30.0, now=clock)
     )
     return [each.attempt.job_id for each in lost]
 
@@ -57,7 +57,7 @@ def test_a_job_of_a_lost_worker_is_queued_and_resumes_from_its_checkpoint(
     clock.advance(_LEASE_S + 0.001)
     assert _reap(database, clock) == [attempt.job_id]
     job, row = stored.job(database, attempt.job_id), stored.attempt(database, attempt.job_id, attempt.number)
-    assert (job.state, job.crashes, job.failures, job.next_epoch) == (JobState.QUEUED, 1, 0, 1)
+    assert (job.state, job.lost_attempts, job.failures, job.next_epoch) == (JobState.QUEUED, 1, 0, 1)
     assert (job.lease_owner, job.lease_expires_at) == (None, None)
     assert (row.outcome, row.error_code, row.finished_at) == ("lost", "worker_lost", clock.moment)
     assert stored.events(database, attempt.job_id)[-1].type == EventType.LEASE_EXPIRED
@@ -95,16 +95,16 @@ def test_every_expired_lease_is_reaped_and_no_other(database: Database, clock: F
     assert stored.job(database, alive).state == JobState.RUNNING
 
 
-def test_a_job_fails_after_the_maximum_number_of_crashes(database: Database, clock: FrozenClock) -> None:
+def test_a_job_fails_after_so_many_lost_attempts(database: Database, clock: FrozenClock) -> None:
     job_id, states = _submitted(database, clock), []
     for _ in range(3):
         attempt = _claimed(database, clock, job_id).attempt
         clock.advance(_LEASE_S + 1)
-        _reap(database, clock, max_crashes=3)
+        _reap(database, clock, max_lost_attempts=3)
         states.append(stored.job(database, job_id).state)
     assert states == [JobState.QUEUED, JobState.QUEUED, JobState.FAILED]
     job = stored.job(database, job_id)
-    assert (job.crashes, job.error_code, job.finished_at) == (3, "worker_lost", clock.moment)
+    assert (job.lost_attempts, job.error_code, job.finished_at) == (3, "worker_lost", clock.moment)
     assert job.error_message == (
         "3 workers were lost while they ran this job; the attempts say which. "
         "The last: worker worker-1 stopped renewing its lease"
@@ -114,10 +114,12 @@ def test_a_job_fails_after_the_maximum_number_of_crashes(database: Database, clo
 
 
 def _take(
-    database: Database, clock: FrozenClock, process: str, max_crashes: int = 3
+    database: Database, clock: FrozenClock, process: str, max_lost_attempts: int = 3
 ) -> list[recovery.LostAttempt]:
     return database.write(
-        lambda session: recovery.take_from(session, process, "it broke", max_crashes=max_crashes, now=clock)
+        lambda session: recovery.take_from(
+            session, process, "it broke", max_lost_attempts=max_lost_attempts, now=clock
+        )
     )
 
 
@@ -146,7 +148,7 @@ def test_the_job_of_a_lost_process_is_taken_before_its_lease_expires(
         )
     ]
     job, row = stored.job(database, job_id), stored.attempt(database, job_id, 1)
-    assert (job.state, job.crashes, job.failures) == (JobState.QUEUED, 1, 0)
+    assert (job.state, job.lost_attempts, job.failures) == (JobState.QUEUED, 1, 0)
     assert (row.outcome, row.error_code, row.error_message) == ("lost", "worker_lost", "it broke")
     event = stored.events(database, job_id)[-1]
     assert (event.type, event.data) == ("lease_expired", {"code": "worker_lost", "message": "it broke"})
@@ -154,15 +156,15 @@ def test_the_job_of_a_lost_process_is_taken_before_its_lease_expires(
     assert _take(database, clock, "host_1/a-1") == []
 
 
-def test_a_job_whose_processes_are_lost_fails_after_the_maximum_number_of_crashes(
+def test_a_job_whose_processes_are_lost_fails_after_so_many_lost_attempts(
     database: Database, clock: FrozenClock
 ) -> None:
     job_id = _submitted(database, clock)
     for _ in range(2):
         queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
-        _take(database, clock, "host/a", max_crashes=2)
+        _take(database, clock, "host/a", max_lost_attempts=2)
     job = stored.job(database, job_id)
-    assert (job.state, job.crashes, job.error_code) == (JobState.FAILED, 2, "worker_lost")
+    assert (job.state, job.lost_attempts, job.error_code) == (JobState.FAILED, 2, "worker_lost")
     assert str(job.error_message).endswith("The last: it broke")
 
 
@@ -172,17 +174,17 @@ def _record_epoch(database: Database, clock: FrozenClock, attempt: AttemptId, ep
     database.write(record)
 
 
-def test_crashes_count_since_the_last_recorded_epoch(database: Database, clock: FrozenClock) -> None:
+def test_lost_attempts_count_since_the_last_recorded_epoch(database: Database, clock: FrozenClock) -> None:
     job_id = _submitted(database, clock)
     for epoch in range(3):
         attempt = queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
         _record_epoch(database, clock, attempt, epoch)
-        _take(database, clock, "host/a", max_crashes=2)
-        assert stored.job(database, job_id).crashes == 1
+        _take(database, clock, "host/a", max_lost_attempts=2)
+        assert stored.job(database, job_id).lost_attempts == 1
     queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock)
-    _take(database, clock, "host/a", max_crashes=2)
+    _take(database, clock, "host/a", max_lost_attempts=2)
     job = stored.job(database, job_id)
-    assert (job.state, job.crashes) == (JobState.FAILED, 2)
+    assert (job.state, job.lost_attempts) == (JobState.FAILED, 2)
     assert str(job.error_message).startswith("2 workers were lost")
 
 
@@ -192,7 +194,7 @@ def test_a_release_with_epochs_is_progress_too(database: Database, clock: Frozen
     _take(database, clock, "host/a")
     attempt, progress = _claimed(database, clock, job_id).attempt, make_progress(make_epoch(0))
     database.write(partial(attempts.release, attempt=attempt, progress=progress, now=clock))
-    assert stored.job(database, job_id).crashes == 0
+    assert stored.job(database, job_id).lost_attempts == 0
 
 
 def test_a_job_that_loses_very_many_workers_fails_whatever_it_has_achieved(
@@ -203,13 +205,13 @@ def test_a_job_that_loses_very_many_workers_fails_whatever_it_has_achieved(
         assert stored.job(database, job_id).state == JobState.QUEUED
         attempt = queue_driver.claim(database, job_id, owner="host/a/x", lease_s=_LEASE_S, now=clock).attempt
         _record_epoch(database, clock, attempt, epoch)
-        _take(database, clock, "host/a", max_crashes=2)
+        _take(database, clock, "host/a", max_lost_attempts=2)
     job = stored.job(database, job_id)
-    assert (job.state, job.crashes, job.error_code) == (JobState.FAILED, 1, "worker_lost")
+    assert (job.state, job.lost_attempts, job.error_code) == (JobState.FAILED, 1, "worker_lost")
     assert str(job.error_message).startswith(f"{most} workers were lost")
 
 
-def _crashes_after_a_loss(
+def _counted_after_a_loss(
     database: Database, clock: FrozenClock, boot_id: str | None, seen_before_expiry_s: float | None
 ) -> int:
     """Lose a worker of this boot; another of the boot `old` was seen so long before the lease expired."""
@@ -226,11 +228,11 @@ def _crashes_after_a_loss(
     clock.advance(_LEASE_S + 1)
     assert _reap(database, clock) == [job_id]
     assert stored.attempt(database, job_id, 1).outcome == AttemptOutcome.LOST
-    return stored.job(database, job_id).crashes
+    return stored.job(database, job_id).lost_attempts
 
 
 @pytest.mark.parametrize(
-    ("boot_id", "seen_before_expiry_s", "crashes"),
+    ("boot_id", "seen_before_expiry_s", "lost_attempts"),
     [
         ("old", None, 0),
         (
@@ -243,14 +245,14 @@ def _crashes_after_a_loss(
         (None, None, 1),  # of a version that does not tell
     ],
 )
-def test_a_worker_that_is_lost_with_its_machine_is_no_crash_of_its_job(
+def test_a_worker_that_is_lost_with_its_machine_does_not_count_for_its_job(
     database: Database,
     clock: FrozenClock,
     boot_id: str | None,
     seen_before_expiry_s: float | None,
-    crashes: int,
+    lost_attempts: int,
 ) -> None:
-    assert _crashes_after_a_loss(database, clock, boot_id, seen_before_expiry_s) == crashes
+    assert _counted_after_a_loss(database, clock, boot_id, seen_before_expiry_s) == lost_attempts
 
 
 def test_a_lost_attempt_ends_the_log_of_the_job_with_the_reason(
@@ -268,15 +270,15 @@ def test_a_lost_attempt_ends_the_log_of_the_job_with_the_reason(
     ]
 
 
-def test_crashes_and_failures_are_counted_separately(database: Database, clock: FrozenClock) -> None:
+def test_lost_attempts_and_failures_are_counted_separately(database: Database, clock: FrozenClock) -> None:
     job_id, failure = _submitted(database, clock, max_attempts=2), AttemptFailure("internal", "it broke")
     _claimed(database, clock, job_id)
     clock.advance(_LEASE_S + 1)
-    _reap(database, clock, max_crashes=2)
+    _reap(database, clock, max_lost_attempts=2)
     attempt = _claimed(database, clock, job_id).attempt
     database.write(lambda session: attempts.fail(session, attempt, failure, retry_in_s=0, now=clock))
     job = stored.job(database, job_id)
-    assert (job.state, job.crashes, job.failures) == (JobState.QUEUED, 1, 1)
+    assert (job.state, job.lost_attempts, job.failures) == (JobState.QUEUED, 1, 1)
 
 
 def test_a_job_with_a_cancel_request_is_cancelled_when_its_worker_is_lost(
@@ -287,7 +289,7 @@ def test_a_job_with_a_cancel_request_is_cancelled_when_its_worker_is_lost(
     clock.advance(_LEASE_S + 1)
     assert _reap(database, clock) == [attempt.job_id]
     job = stored.job(database, attempt.job_id)
-    assert (job.state, job.crashes) == (JobState.CANCELLED, 1)
+    assert (job.state, job.lost_attempts) == (JobState.CANCELLED, 1)
     assert stored.attempt(database, attempt.job_id, attempt.number).outcome == AttemptOutcome.LOST
 
 

@@ -15,9 +15,9 @@ from shared.db.tables import Job
 from shared.lifecycle import WorkerState
 from shared.schemas import Priority, WaitingFor
 from shared.store import attempts, limits, queues, waits
-from shared.store.shares import Share
 from shared.store.submissions import NewJobs, Submitter
 from shared.store.submit import submit_job, submit_jobs
+from shared.store.tenants import Tenant
 from tests.support import factories, queue_driver, registry, stored
 from tests.support.fakes import FrozenClock
 from tests.support.statements import selects
@@ -81,10 +81,10 @@ def test_a_paused_queue_is_the_first_reason_to_wait(database: Database) -> None:
     assert _waiting(database, job_id).waiting_for == WaitingFor.PAUSED
 
 
-def test_a_job_tells_what_its_share_has_waiting_and_running(database: Database) -> None:
-    def submit(share: str, jobs: int) -> list[UUID]:
+def test_a_job_tells_what_its_tenant_has_waiting_and_running(database: Database) -> None:
+    def submit(tenant: str, jobs: int) -> list[UUID]:
         new = [factories.make_new_job() for _ in range(jobs)]
-        request = NewJobs(new, submitter=Submitter(Share(share)))
+        request = NewJobs(new, submitter=Submitter(Tenant(tenant)))
         database.write(lambda session: submit_jobs(session, [request]))
         return [job.id for job in new]
 
@@ -93,7 +93,7 @@ def test_a_job_tells_what_its_share_has_waiting_and_running(database: Database) 
     for job_id in mine[:2]:
         queue_driver.claim(database, job_id)
     wait = _waiting(database, mine[2])
-    assert (wait.share_queued, wait.share_running) == (3, 2)
+    assert (wait.tenant_queued, wait.tenant_running) == (3, 2)
 
 
 def test_a_wait_is_estimated_from_the_last_jobs_and_the_slots(database: Database, clock: FrozenClock) -> None:

@@ -70,9 +70,9 @@ def test_columns_that_do_not_fit_are_continued_below() -> None:
 
 
 def test_a_title_stands_above() -> None:
-    table = FittedTable(text("Id"), title="Shares")
+    table = FittedTable(text("Id"), title="Tenants")
     table.add_row("1234567")
-    assert next(line.strip() for line in rendered_lines(table)) == "Shares"
+    assert next(line.strip() for line in rendered_lines(table)) == "Tenants"
 
 
 def test_heads_are_broken_between_words_only_and_columns_leave_before_that() -> None:

@@ -93,8 +93,8 @@ def test_an_epoch_is_timed_from_its_first_sight_until_the_next_or_another_attemp
     assert times == [0.0, 7.0, 0.0, 1.0, 0.0]
 
 
-def test_the_share_of_a_queued_job_is_told_only_where_others_wait_before_it() -> None:
-    alone = make_job(queue_position=1, share_queued=1, share_running=0)
+def test_the_tenant_of_a_queued_job_is_told_only_where_others_wait_before_it() -> None:
+    alone = make_job(queue_position=1, tenant_queued=1, tenant_running=0)
     assert queue_position(alone) == "position 1 in the queue"
-    behind = make_job(queue_position=9, share_queued=3, share_running=1)
-    assert "1 of the 4 jobs of its share run" in queue_position(behind)
+    behind = make_job(queue_position=9, tenant_queued=3, tenant_running=1)
+    assert "1 of its tenant's 4 jobs run" in queue_position(behind)

@@ -31,9 +31,9 @@ def test_a_ready_server_is_shown_with_its_jobs_and_queues(
     assert (result.exit_code, result.stderr) == (0, "")
     assert "Jobs: 1 queued, 1 running" in result.stdout
     assert (status["lacks"], status["jobs"]["total"], status["queues"][0]["running"]) == ("", 2, 1)
-    assert "Shares of the queue default" in result.stdout
-    [share] = status["shares"]["default"]
-    assert (share["queued"], share["running"]) == (1, 1)
+    assert "Tenants of the queue default" in result.stdout
+    [tenant] = status["tenants"]["default"]
+    assert (tenant["queued"], tenant["running"]) == (1, 1)
 
 
 def test_workers_that_have_stopped_are_not_shown(url: str, database: Database) -> None:

@@ -26,7 +26,7 @@ def test_events_are_told_in_words_in_the_order_of_their_times() -> None:
             event(1, EventType.CLAIMED, worker="host:1"),
             event(9, EventType.RETRY_SCHEDULED, code="data_unavailable", message="no route", retry_in_s=2.0),
             event(10, EventType.EDITED, name="another"),
-            event(11, EventType.RELEASED, yielded_to="01a21f9a-f13c-7049-b69a-b52fd89d1964"),
+            event(11, EventType.RELEASED, preempted_by="01a21f9a-f13c-7049-b69a-b52fd89d1964"),
             event(12, EventType.RELEASED),
         ],
         [EnteredPhase(1, "loading_data", after(2))],

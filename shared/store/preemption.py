@@ -1,10 +1,10 @@
-"""Yielding: an urgent job that finds no free slot gets that of a running training job.
+"""Preemption: an urgent job that finds no free slot gets that of a running training job.
 
-A request names the attempt that is to yield, the victim: of the training jobs that run where the urgent job
+A request names the attempt that is preempted, the victim: of the training jobs that run where the urgent job
 could, that of the lowest priority, and among those the one whose turn is last. At its next epoch the victim
 returns to the queue, from which it resumes bit for bit, and the transaction that releases it claims the
-urgent job. An urgent job has one victim at a time, and none twice. A job that has yielded before yields
-again only after it has run for `min_run_s`, so that a stream of urgent jobs does not stop its progress.
+urgent job. An urgent job has one victim at a time, and none twice. A job is preempted again only after it has
+run for `min_run_s`, so that a stream of urgent jobs does not stop its progress.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, bindparam, cas
 from sqlalchemy.orm import Session, aliased
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import IS_QUEUED, IS_RUNNING, Attempt, Job, Worker, Yield
+from shared.db.tables import IS_QUEUED, IS_RUNNING, Attempt, Job, Preemption, Worker
 from shared.db.upserts import insert_or_ignore
 from shared.lifecycle import JobKind, JobState, WorkerState
 from shared.schemas import Priority
@@ -26,27 +26,27 @@ _MAX_REQUESTS = 32  # for a queue, in one transaction
 _VICTIM, _URGENT = aliased(Job), aliased(Job)
 
 URGENT_ID: ScalarSelect[UUID] = (
-    select(Yield.urgent_id)
-    .join(_URGENT, _URGENT.id == Yield.urgent_id)
-    .where(Yield.victim_id == bindparam("of_job"), Yield.victim_attempt == bindparam("of_attempt"))
+    select(Preemption.urgent_id)
+    .join(_URGENT, _URGENT.id == Preemption.urgent_id)
+    .where(Preemption.victim_id == bindparam("of_job"), Preemption.victim_attempt == bindparam("of_attempt"))
     .where(_URGENT.state == JobState.QUEUED)
     .scalar_subquery()
 )
-"""SQL for the urgent job that the attempt of the parameters is to yield to; NULL: it need not yield."""
+"""SQL for the urgent job that preempts the attempt of the parameters; NULL: none does."""
 
 
 def request(
     session: Session, queue_names: Iterable[str], *, min_run_s: float, now: Now = database_now
 ) -> list[AttemptId]:
-    """Have a running training job yield to each urgent job of these queues that finds no free slot.
+    """Have each urgent job of these queues that finds no free slot preempt a running training job.
 
     Idempotent: an urgent job whose victim has not ended yet gets no other.
 
     Args:
-        min_run_s: for how long a job that has yielded runs before it yields again.
+        min_run_s: for how long a preempted job runs before it is preempted again.
 
     Returns:
-        The attempts that are to yield now.
+        The attempts that are asked now to give their slots.
     """
     requested = []
     for queue in queue_names:
@@ -60,7 +60,7 @@ def request(
 def _without_slot(session: Session, queue: str, now: Now) -> Iterator[Job]:
     """Yield the urgent jobs of a queue that are due, find no free slot and have no victim."""
     due = places.due(queue, now=now).with_only_columns(Job).where(Job.priority == Priority.URGENT)
-    has_victim = select(Yield.victim_id).where(Yield.urgent_id == Job.id, _is_open()).exists()
+    has_victim = select(Preemption.victim_id).where(Preemption.urgent_id == Job.id, _is_open()).exists()
     waiting = due.where(~has_victim).order_by(*places.ORDER).limit(_MAX_REQUESTS)
     if urgent := session.scalars(waiting).all():
         free_slots = queues.slots(session, queue, now=now).free
@@ -73,14 +73,14 @@ def _without_slot(session: Session, queue: str, now: Now) -> Iterator[Job]:
 
 def _is_open() -> ColumnElement[bool]:
     """SQL for whether the victim of a request still runs."""
-    runs = select(_VICTIM.id).where(_VICTIM.id == Yield.victim_id, _VICTIM.attempt == Yield.victim_attempt)
-    return runs.where(_VICTIM.state == JobState.RUNNING).exists()
+    is_victim = (_VICTIM.id == Preemption.victim_id) & (_VICTIM.attempt == Preemption.victim_attempt)
+    return select(_VICTIM.id).where(is_victim, _VICTIM.state == JobState.RUNNING).exists()
 
 
 def _victim(session: Session, urgent: Job, min_run_s: float, now: Now) -> AttemptId | None:
     _forget_needless(session)
-    served, of_job = queues.queues_of_workers(session), Yield.victim_id == Job.id
-    has_yielded = and_(of_job, Yield.yielded_at.is_not(None))
+    served, of_job = queues.queues_of_workers(session), Preemption.victim_id == Job.id
+    was_preempted = and_(of_job, Preemption.preempted_at.is_not(None))
     candidates: Select[UUID, int] = (
         select(Job.id, Job.attempt)
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempt))
@@ -88,9 +88,9 @@ def _victim(session: Session, urgent: Job, min_run_s: float, now: Now) -> Attemp
         .where(IS_RUNNING, Job.kind == JobKind.TRAIN, Job.priority != Priority.URGENT)
         .where(Job.cancel_requested_at.is_(None))
         .where(workers.in_state(WorkerState.ONLINE, now=now), served.c.value == urgent.queue)
-        .where(~select(of_job).where(of_job, Yield.victim_attempt == Job.attempt).exists())
-        .where(~select(of_job).where(has_yielded, Yield.urgent_id == urgent.id).exists())
-        .where(or_(Attempt.started_at <= now(-min_run_s), ~select(of_job).where(has_yielded).exists()))
+        .where(~select(of_job).where(of_job, Preemption.victim_attempt == Job.attempt).exists())
+        .where(~select(of_job).where(was_preempted, Preemption.urgent_id == urgent.id).exists())
+        .where(or_(Attempt.started_at <= now(-min_run_s), ~select(of_job).where(was_preempted).exists()))
     )
     # a limit that is reached lets the urgent job start if the victim counts for it too
     if limits.is_queue_full(session, urgent.queue):
@@ -104,17 +104,17 @@ def _victim(session: Session, urgent: Job, min_run_s: float, now: Now) -> Attemp
 
 def _forget_needless(session: Session) -> None:
     """Delete the requests that were not carried out and whose urgent job no longer waits."""
-    waits = select(Job.id).where(Job.id == Yield.urgent_id, IS_QUEUED).exists()
-    session.execute(delete(Yield).where(Yield.yielded_at.is_(None), ~waits))
+    waits = select(Job.id).where(Job.id == Preemption.urgent_id, IS_QUEUED).exists()
+    session.execute(delete(Preemption).where(Preemption.preempted_at.is_(None), ~waits))
 
 
 def _insert(session: Session, victim: AttemptId, urgent: Job, now: Now) -> bool:
     request = {"victim_id": victim.job_id, "victim_attempt": victim.number, "urgent_id": urgent.id}
     # another transaction may have chosen the same victim for another urgent job
-    return insert_or_ignore(session, Yield, {**request, "requested_at": now()})
+    return insert_or_ignore(session, Preemption, {**request, "requested_at": now()})
 
 
-def note_yielded(session: Session, victim: AttemptId, *, now: Now = database_now) -> None:
+def note_preempted(session: Session, victim: AttemptId, *, now: Now = database_now) -> None:
     """Record that an attempt has given its slot to the urgent job of its request. Idempotent."""
-    of_victim = (Yield.victim_id == victim.job_id) & (Yield.victim_attempt == victim.number)
-    session.execute(update(Yield).where(of_victim).values(yielded_at=now()))
+    of_victim = (Preemption.victim_id == victim.job_id) & (Preemption.victim_attempt == victim.number)
+    session.execute(update(Preemption).where(of_victim).values(preempted_at=now()))

@@ -1,4 +1,4 @@
-"""An urgent job that finds no free slot has one running training job yield: the least urgent that may."""
+"""An urgent job that finds no free slot preempts one running training job: the least urgent that it may."""
 
 from functools import partial
 from uuid import UUID
@@ -12,7 +12,7 @@ from shared.db.engine import Database
 from shared.db.tables import Attempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState, WorkerState
 from shared.schemas import Priority
-from shared.store import attempts, claims, job_edits, limits, queues, yielding
+from shared.store import attempts, claims, job_edits, limits, preemption, queues
 from shared.store.claims import Claim
 from shared.store.transitions import AttemptId
 from tests.support import factories, queue_driver, registry, stored
@@ -29,12 +29,12 @@ def worker(database: Database) -> str:
 
 
 def _request(database: Database, *, min_run_s: float = 60.0, now: Now = database_now) -> list[AttemptId]:
-    request = partial(yielding.request, queue_names=["default"], min_run_s=min_run_s, now=now)
+    request = partial(preemption.request, queue_names=["default"], min_run_s=min_run_s, now=now)
     return database.write(request)
 
 
-def _yields_to(database: Database, attempt: AttemptId, epoch: int = 0) -> UUID | None:
-    """Record an epoch, and return the urgent job that the attempt is told to yield to."""
+def _preempted_by(database: Database, attempt: AttemptId, epoch: int = 0) -> UUID | None:
+    """Record an epoch, and return the urgent job that the attempt is told preempts it."""
     progress = make_progress(make_epoch(epoch))
     return database.write(partial(attempts.record, attempt=attempt, progress=progress, lease_s=30.0))
 
@@ -43,7 +43,7 @@ def _hand_over(database: Database, victim: AttemptId, urgent: UUID, worker: str 
     """Release the victim and claim the urgent job, in one transaction, as a worker does."""
 
     def work(session: Session) -> Claim | None:
-        attempts.release(session, victim, yields_to=urgent)
+        attempts.release(session, victim, preempted_by=urgent)
         info = make_worker_info(name=worker)
         claim = partial(claims.claim, worker=info, owner=f"{worker}/next", lease_s=30.0)
         return claim(session, ["default"], before_all=urgent)
@@ -51,39 +51,39 @@ def _hand_over(database: Database, victim: AttemptId, urgent: UUID, worker: str 
     return database.write(work)
 
 
-def test_the_submission_of_an_urgent_job_without_a_free_slot_has_one_job_yield(database: Database) -> None:
+def test_the_submission_of_an_urgent_job_without_a_free_slot_preempts_one_job(database: Database) -> None:
     first, second = queue_driver.running(database), queue_driver.running(database)
     urgent = queue_driver.submit(database, priority=URGENT)
-    assert (_yields_to(database, first), _yields_to(database, second)) == (None, urgent)
+    assert (_preempted_by(database, first), _preempted_by(database, second)) == (None, urgent)
 
 
-def test_no_job_yields_while_a_slot_is_free(database: Database) -> None:
+def test_no_job_is_preempted_while_a_slot_is_free(database: Database) -> None:
     running = queue_driver.running(database)
     queue_driver.submit(database, priority=URGENT)
-    assert _yields_to(database, running) is None
+    assert _preempted_by(database, running) is None
     assert _request(database) == []
 
 
 @pytest.mark.parametrize("priority", [each for each in Priority if each is not URGENT])
-def test_no_job_yields_to_one_that_is_not_urgent(priority: Priority, database: Database) -> None:
+def test_no_job_is_preempted_by_one_that_is_not_urgent(priority: Priority, database: Database) -> None:
     running = [queue_driver.running(database), queue_driver.running(database)]
     queue_driver.submit(database, priority=priority)
-    assert [_yields_to(database, attempt) for attempt in running] == [None, None]
+    assert [_preempted_by(database, attempt) for attempt in running] == [None, None]
 
 
-def test_the_job_of_the_lowest_priority_yields(database: Database) -> None:
+def test_the_job_of_the_lowest_priority_is_preempted(database: Database) -> None:
     low, high = (queue_driver.running(database, priority=each) for each in (Priority.LOW, Priority.HIGH))
     urgent = queue_driver.submit(database, priority=URGENT)
-    assert (_yields_to(database, low), _yields_to(database, high)) == (urgent, None)
+    assert (_preempted_by(database, low), _preempted_by(database, high)) == (urgent, None)
 
 
-def test_an_urgent_job_does_not_yield(database: Database) -> None:
+def test_an_urgent_job_is_not_preempted(database: Database) -> None:
     running = [queue_driver.running(database, priority=URGENT) for _ in range(2)]
     queue_driver.submit(database, priority=URGENT)
-    assert [_yields_to(database, attempt) for attempt in running] == [None, None]
+    assert [_preempted_by(database, attempt) for attempt in running] == [None, None]
 
 
-def test_a_cancelled_job_and_one_of_a_draining_worker_do_not_yield(database: Database) -> None:
+def test_a_cancelled_job_and_one_of_a_draining_worker_are_not_preempted(database: Database) -> None:
     registry.worker(database, id="worker-2", state=WorkerState.DRAINING)
     cancelled = queue_driver.running(database)
     database.write(partial(job_edits.request_cancel, job_id=cancelled.job_id))
@@ -92,7 +92,7 @@ def test_a_cancelled_job_and_one_of_a_draining_worker_do_not_yield(database: Dat
     of_other = update(Attempt).where(Attempt.job_id == other.job_id).values(worker="worker-2")
     database.write(lambda session: session.execute(of_other))
     assert _request(database) == []
-    assert _yields_to(database, other) is None
+    assert _preempted_by(database, other) is None
 
 
 def test_a_worker_that_does_not_serve_the_queue_gives_it_no_slot(database: Database) -> None:
@@ -102,14 +102,14 @@ def test_a_worker_that_does_not_serve_the_queue_gives_it_no_slot(database: Datab
     claim = queue_driver.claim_next(database, "gpu", worker="worker-2")
     assert claim is not None
     queue_driver.submit(database, queue="gpu", priority=URGENT)
-    assert _yields_to(database, running) is None
+    assert _preempted_by(database, running) is None
 
 
 def test_each_urgent_job_has_a_victim_of_its_own_and_only_one(database: Database) -> None:
     running = [queue_driver.running(database), queue_driver.running(database)]
     urgent = [queue_driver.submit(database, priority=URGENT) for _ in range(3)]
     assert _request(database) == []
-    assert {_yields_to(database, attempt) for attempt in running} == set(urgent[:2])
+    assert {_preempted_by(database, attempt) for attempt in running} == set(urgent[:2])
 
 
 def test_the_victim_is_released_and_the_urgent_job_claimed_in_one_transaction(database: Database) -> None:
@@ -123,7 +123,7 @@ def test_the_victim_is_released_and_the_urgent_job_claimed_in_one_transaction(da
     assert claim.attempt.job_id == urgent
     assert stored.job(database, victim.job_id).state == JobState.QUEUED
     event = stored.events(database, victim.job_id)[-1]
-    assert (event.type, event.data) == (EventType.RELEASED, {"yielded_to": str(urgent)})
+    assert (event.type, event.data) == (EventType.RELEASED, {"preempted_by": str(urgent)})
     assert stored.attempt(database, victim.job_id, 1).outcome == AttemptOutcome.RELEASED
 
 
@@ -136,14 +136,14 @@ def test_a_victim_keeps_its_place(database: Database) -> None:
     assert stored.job(database, victim.job_id).place == place
 
 
-def test_a_job_need_not_yield_to_an_urgent_one_that_has_found_a_slot(database: Database) -> None:
+def test_a_job_is_not_preempted_by_an_urgent_one_that_has_found_a_slot(database: Database) -> None:
     other, victim = queue_driver.running(database), queue_driver.running(database)
     urgent = queue_driver.submit(database, priority=URGENT)
     queue_driver.succeed(database, other, factories.make_model())
     claim = queue_driver.claim_next(database)
     assert claim is not None
     assert claim.attempt.job_id == urgent
-    assert _yields_to(database, victim) is None
+    assert _preempted_by(database, victim) is None
 
 
 def test_a_victim_that_was_not_needed_may_be_asked_for_another_job(database: Database) -> None:
@@ -152,20 +152,20 @@ def test_a_victim_that_was_not_needed_may_be_asked_for_another_job(database: Dat
     queue_driver.succeed(database, other, factories.make_model())
     queue_driver.claim_next(database)
     second = queue_driver.submit(database, priority=URGENT)
-    assert _yields_to(database, victim) == second
+    assert _preempted_by(database, victim) == second
 
 
 def test_an_urgent_job_whose_victim_was_lost_gets_another(database: Database) -> None:
     first, second = queue_driver.running(database), queue_driver.running(database)
     urgent = queue_driver.submit(database, priority=URGENT)
-    assert _yields_to(database, second) == urgent
+    assert _preempted_by(database, second) == urgent
     database.write(partial(attempts.release, attempt=second))
     assert queue_driver.claim_next(database, before_all=second.job_id)
     assert _request(database) == [AttemptId(second.job_id, 2)]
-    assert _yields_to(database, first) is None
+    assert _preempted_by(database, first) is None
 
 
-def test_a_job_yields_to_the_same_urgent_one_only_once(database: Database) -> None:
+def test_a_job_is_preempted_by_the_same_urgent_one_only_once(database: Database) -> None:
     queue_driver.running(database, priority=URGENT)
     victim = queue_driver.running(database)
     urgent = queue_driver.submit(database, priority=URGENT)
@@ -176,7 +176,7 @@ def test_a_job_yields_to_the_same_urgent_one_only_once(database: Database) -> No
     assert _request(database, min_run_s=0.0) == []
 
 
-def test_a_job_yields_again_only_after_it_has_run_for_a_while(database: Database, clock: FrozenClock) -> None:
+def test_a_job_is_preempted_again_only_after_a_while(database: Database, clock: FrozenClock) -> None:
     queue_driver.running(database, priority=URGENT)
     victim = queue_driver.running(database)
     first = queue_driver.submit(database, priority=URGENT)
@@ -194,19 +194,19 @@ def test_a_job_yields_again_only_after_it_has_run_for_a_while(database: Database
     assert _request(database, now=clock) == [AttemptId(victim.job_id, 2)]
 
 
-def test_no_job_yields_to_one_that_could_not_start(database: Database) -> None:
+def test_no_job_is_preempted_by_one_that_could_not_start(database: Database) -> None:
     running = [queue_driver.running(database), queue_driver.running(database)]
     database.write(partial(queues.pause, queue="default"))
     queue_driver.submit(database, priority=URGENT)
     assert _request(database) == []
-    assert [_yields_to(database, attempt) for attempt in running] == [None, None]
+    assert [_preempted_by(database, attempt) for attempt in running] == [None, None]
 
 
-def test_a_job_of_the_same_queue_yields_if_the_queues_limit_is_reached(database: Database) -> None:
+def test_a_job_of_the_same_queue_is_preempted_if_the_queues_limit_is_reached(database: Database) -> None:
     database.write(partial(limits.limit_queue, queue="default", max_running=1))
     victim = queue_driver.running(database)
     urgent = queue_driver.submit(database, priority=URGENT)
-    assert _yields_to(database, victim) == urgent
+    assert _preempted_by(database, victim) == urgent
     claim = _hand_over(database, victim, urgent)
     assert claim is not None
     assert claim.attempt.job_id == urgent
@@ -222,7 +222,7 @@ def test_if_the_urgent_job_cannot_start_any_more_the_next_one_does(database: Dat
     assert claim.attempt == AttemptId(victim.job_id, 2)
 
 
-def test_evaluations_do_not_yield(database: Database) -> None:
+def test_evaluations_are_not_preempted(database: Database) -> None:
     _, model = queue_driver.succeeded(database)
     spec = factories.make_evaluate_spec(model.id)
     running = [
@@ -230,4 +230,4 @@ def test_evaluations_do_not_yield(database: Database) -> None:
     ]
     queue_driver.submit(database, priority=URGENT)
     assert _request(database) == []
-    assert [_yields_to(database, attempt) for attempt in running] == [None, None]
+    assert [_preempted_by(database, attempt) for attempt in running] == [None, None]

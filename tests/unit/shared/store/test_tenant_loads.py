@@ -1,4 +1,4 @@
-"""What each share has waiting and running."""
+"""What each tenant has waiting and running."""
 
 from functools import partial
 
@@ -6,10 +6,10 @@ from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
 from shared.schemas import Scope
-from shared.store import api_keys, share_loads
-from shared.store.shares import Share
+from shared.store import api_keys, tenant_loads
 from shared.store.submissions import NewJobs, NewSweep, Submitter
 from shared.store.submit import submit_jobs
+from shared.store.tenants import Tenant
 from tests.support import factories, queue_driver
 from tests.support.fakes import FrozenClock
 
@@ -18,12 +18,12 @@ def _submit(database: Database, clock: FrozenClock, request: NewJobs) -> None:
     database.write(lambda session: submit_jobs(session, [request], now=clock))
 
 
-def test_shares_are_listed_with_their_jobs_those_with_the_most_waiting_first(
+def test_tenants_are_listed_with_their_jobs_those_with_the_most_waiting_first(
     database: Database, clock: FrozenClock
 ) -> None:
     key = api_keys.NewApiKey.draw()
     database.write(lambda session: api_keys.create(session, key, name="Ada", scope=Scope.SUBMIT))
-    of_key = Submitter(Share(f"key {key.id}"), key.id)
+    of_key = Submitter(Tenant(f"key {key.id}"), key.id)
     _submit(database, clock, NewJobs([factories.make_new_job()], submitter=of_key))
     clock.advance(60)
     sweep = NewSweep(uuid7(), "a sweep", {})
@@ -33,10 +33,10 @@ def test_shares_are_listed_with_their_jobs_those_with_the_most_waiting_first(
         queue_driver.claim_next(database, now=clock)
     clock.advance(5)
 
-    read = partial(share_loads.loads, limit=10, now=clock)
-    loads = {(queue, load.share): load for queue, load in database.read(read)}
+    read = partial(tenant_loads.loads, limit=10, now=clock)
+    loads = {(queue, load.tenant): load for queue, load in database.read(read)}
     assert list(loads) == [("default", f"sweep {sweep.id}"), ("gpu", ""), ("default", f"key {key.id}")]
     [of_sweep, _, of_ada] = loads.values()
     assert (of_sweep.name, of_sweep.queued, of_sweep.running, of_sweep.longest_wait_s) == ("a sweep", 2, 1, 5)
     assert (of_ada.name, of_ada.queued, of_ada.running, of_ada.longest_wait_s) == ("Ada", 0, 1, None)
-    assert [load.share for _, load in database.read(partial(read, queue="gpu"))] == [""]
+    assert [load.tenant for _, load in database.read(partial(read, queue="gpu"))] == [""]

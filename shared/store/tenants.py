@@ -1,10 +1,10 @@
-"""Shares: whose turn it is. Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over shares.
+"""Tenants: whose turn it is. Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over tenants.
 
-Those who submit jobs to a queue share its workers: a sweep is a share, and else all jobs of an API key, or of
-an address without a key. The jobs of a priority have a clock, which never goes back: the place of the one
-that starts next. A new job gets that place, or a later one if its share has waiting jobs: it follows the last
-of them by a second divided by the share's weight. While no job of a priority waits, its clock follows that of
-the whole queue. `docs/architecture.md` states what follows from this, with the proof.
+Tenants share the workers of a queue: a sweep is one, else an API key with its other jobs, else an address
+without a key. The jobs of a priority have a clock, which never goes back: the place of the one that starts
+next. A new job gets that place, or a later one if its tenant has waiting jobs: it follows the last of them
+by a second divided by the tenant's weight. While no job of a priority waits, its clock follows that of the
+whole queue. `docs/architecture.md` states what follows from this, with the proof.
 
 Only submissions write the clocks: a claim takes the least place, whatever has led to it.
 """
@@ -22,26 +22,26 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
 from shared.db.clock import Now
-from shared.db.tables import IS_RUNNING, Base, Job, QueueClock, ShareClock
+from shared.db.tables import IS_RUNNING, Base, Job, QueueClock, TenantClock
 from shared.db.upserts import greatest, upsert_of
 from shared.schemas import Priority
 from shared.store import places
 from shared.store.places import Rules
 
 JOB_S = 1.0
-"""By how much the place of a job is greater than that of the job before it, in a share of weight 1."""
+"""By how much the place of a job is greater than that of the job before it, of a tenant of weight 1."""
 
 _GRID_S = 2.0**-20  # places are multiples of it, so that sums of them are exact until the year 2106
-_SHARES, _QUEUES = (Base.metadata.tables[table.__tablename__] for table in (ShareClock, QueueClock))
+_TENANTS, _QUEUES = (Base.metadata.tables[table.__tablename__] for table in (TenantClock, QueueClock))
 
 
 @dataclass(frozen=True)
-class Share:
+class Tenant:
     """Whose a job is, for the order of its queue.
 
     Attributes:
         name: such as `sweep <id>` or `key <id>`.
-        weight: how many jobs it starts for each one of a share of weight 1 while both wait.
+        weight: how many jobs it starts for each one of a tenant of weight 1 while both wait.
     """
 
     name: str = ""
@@ -53,8 +53,8 @@ class Share:
         return max(on_grid(JOB_S / self.weight), _GRID_S)
 
 
-SHARED = Share()
-"""The share of jobs that no one's share is known of."""
+UNKNOWN = Tenant()
+"""The tenant of jobs of which none is known."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +64,31 @@ class Applicant:
     job_id: UUID
     queue: str
     priority: Priority
-    share: Share
+    tenant: Tenant
 
 
 def take_places(
     session: Session, jobs: Sequence[Applicant], at: datetime, *, rules: Rules, now: Now
 ) -> dict[UUID, float]:
-    """Give new jobs their places, in their order within each share.
+    """Give new jobs their places, in their order within each tenant.
 
     Args:
         at: the time of the submission.
     """
-    groups: defaultdict[tuple[str, Priority], defaultdict[Share, list[UUID]]]
+    groups: defaultdict[tuple[str, Priority], defaultdict[Tenant, list[UUID]]]
     groups = defaultdict(lambda: defaultdict(list))
     for job in jobs:
-        groups[job.queue, job.priority][job.share].append(job.job_id)
+        groups[job.queue, job.priority][job.tenant].append(job.job_id)
     given: dict[UUID, float] = {}
     # in one order in all transactions, which could otherwise wait for each other's rows
     in_order = sorted(groups.items())
     clocks = [_read_clock(session, *of, at, rules, now) for of, _ in in_order]
-    for clock, (_, by_share) in zip(clocks, in_order, strict=True):
+    for clock, (_, by_tenant) in zip(clocks, in_order, strict=True):
         last = clock.place
-        for share, job_ids in sorted(by_share.items(), key=lambda group: group[0].name):
-            first = _reserve(session, clock, share, len(job_ids))
-            given |= {job_id: first + number * share.job_s for number, job_id in enumerate(job_ids)}
-            last = max(last, first + len(job_ids) * share.job_s)
+        for tenant, job_ids in sorted(by_tenant.items(), key=lambda group: group[0].name):
+            first = _reserve(session, clock, tenant, len(job_ids))
+            given |= {job_id: first + number * tenant.job_s for number, job_id in enumerate(job_ids)}
+            last = max(last, first + len(job_ids) * tenant.job_s)
         _move(session, clock, last)
     return given
 
@@ -134,15 +134,15 @@ def _read_clock(
 
 
 def forget_past(session: Session, *, limit: int) -> int:
-    """Delete up to `limit` clocks of shares that have passed; return their number.
+    """Delete up to `limit` clocks of tenants that have passed; return their number.
 
-    No place depends on them: the next job of such a share gets the place of its priority's clock.
+    No place depends on them: the next job of such a tenant gets the place of its priority's clock.
     """
-    key = (_SHARES.c.queue, _SHARES.c.priority, _SHARES.c.share)
-    clock = (_QUEUES.c.queue == _SHARES.c.queue) & (_QUEUES.c.priority == _SHARES.c.priority)
-    passed = select(*key).join(_QUEUES, clock).where(_SHARES.c.next <= _QUEUES.c.place).order_by(*key)
-    rows = session.execute(passed.limit(limit).with_for_update(of=_SHARES, skip_locked=True)).all()
-    session.execute(delete(_SHARES).where(tuple_(*key).in_([tuple(row) for row in rows])))
+    key = (_TENANTS.c.queue, _TENANTS.c.priority, _TENANTS.c.tenant)
+    clock = (_QUEUES.c.queue == _TENANTS.c.queue) & (_QUEUES.c.priority == _TENANTS.c.priority)
+    passed = select(*key).join(_QUEUES, clock).where(_TENANTS.c.next <= _QUEUES.c.place).order_by(*key)
+    rows = session.execute(passed.limit(limit).with_for_update(of=_TENANTS, skip_locked=True)).all()
+    session.execute(delete(_TENANTS).where(tuple_(*key).in_([tuple(row) for row in rows])))
     return len(rows)
 
 
@@ -170,21 +170,21 @@ def _select_clocks(now: Now) -> Select[Any]:
     return select(jobs, _QUEUES).select_from(jobs.outerjoin(_QUEUES, _QUEUES.c.queue == _OF_QUEUE))
 
 
-def _reserve(session: Session, clock: _Clock, share: Share, jobs: int) -> float:
-    """Reserve consecutive places for jobs of a share, and return the first."""
-    seconds = jobs * share.job_s
-    key = {"queue": clock.queue, "priority": clock.priority, "share": share.name}
+def _reserve(session: Session, clock: _Clock, tenant: Tenant, jobs: int) -> float:
+    """Reserve consecutive places for jobs of a tenant, and return the first."""
+    seconds = jobs * tenant.job_s
+    key = {"queue": clock.queue, "priority": clock.priority, "tenant": tenant.name}
     values = {**key, "seconds": seconds, "next": clock.place + seconds}
-    statement = _update_of_share(session.get_bind().dialect.name)
+    statement = _update_of_tenant(session.get_bind().dialect.name)
     after: float = session.connection().execute(statement, values).one().next
     return after - seconds
 
 
 @lru_cache
-def _update_of_share(dialect: str) -> ReturningInsert[Any]:
-    values = {column.name: bindparam(column.name, type_=column.type) for column in _SHARES.c}
-    following = _SHARES.c.next + bindparam("seconds", type_=Double())
-    return upsert_of(dialect, _SHARES, values, {"next": greatest(dialect, following, values["next"])})
+def _update_of_tenant(dialect: str) -> ReturningInsert[Any]:
+    values = {column.name: bindparam(column.name, type_=column.type) for column in _TENANTS.c}
+    following = _TENANTS.c.next + bindparam("seconds", type_=Double())
+    return upsert_of(dialect, _TENANTS, values, {"next": greatest(dialect, following, values["next"])})
 
 
 def _move(session: Session, clock: _Clock, last: float) -> None:

@@ -1,4 +1,4 @@
-"""What each share has waiting and running in a queue."""
+"""What each tenant has waiting and running in a queue."""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -15,33 +15,33 @@ from shared.lifecycle import JobState
 
 def loads(
     session: Session, queue: str | None = None, *, limit: int, now: Now = database_now
-) -> list[tuple[str, schemas.ShareLoad]]:
-    """Return the unfinished jobs of up to `limit` shares, of a queue or of all: those with the most first.
+) -> list[tuple[str, schemas.TenantLoad]]:
+    """Return the unfinished jobs of up to `limit` tenants, of a queue or of all: those with the most first.
 
     Returns:
-        The name of the queue and the share's load in it, for each.
+        The name of the queue and the tenant's load in it, for each.
     """
     is_queued = Job.state == JobState.QUEUED
     queued = func.count().filter(is_queued)
     statement = (
         select(
-            *(Job.queue, Job.share, queued.label("queued"), func.count().label("jobs")),
+            *(Job.queue, Job.tenant, queued.label("queued"), func.count().label("jobs")),
             func.min(Job.created_at).filter(is_queued).label("oldest"),
             now().label("read_at"),
         )
         .where(IS_UNFINISHED)
-        .group_by(Job.queue, Job.share)
-        .order_by(queued.desc(), Job.queue, Job.share)
+        .group_by(Job.queue, Job.tenant)
+        .order_by(queued.desc(), Job.queue, Job.tenant)
         .limit(limit)
     )
     rows = session.execute(statement if queue is None else statement.where(Job.queue == queue)).all()
-    names = _names(session, {row.share for row in rows if row.share is not None})
+    names = _names(session, {row.tenant for row in rows if row.tenant is not None})
     return [
         (
             row.queue,
-            schemas.ShareLoad(
-                share=row.share,
-                name=names.get(row.share),
+            schemas.TenantLoad(
+                tenant=row.tenant,
+                name=names.get(row.tenant),
                 queued=row.queued,
                 running=row.jobs - row.queued,
                 longest_wait_s=row.oldest and max(0.0, (row.read_at - row.oldest).total_seconds()),
@@ -51,13 +51,13 @@ def loads(
     ]
 
 
-def _names(session: Session, shares: Collection[str]) -> dict[str, str | None]:
-    """Return the names of the sweeps and keys among these shares."""
+def _names(session: Session, tenants: Collection[str]) -> dict[str, str | None]:
+    """Return the names of the sweeps and keys among these tenants."""
     ids: dict[str, dict[UUID, str]] = {"sweep": {}, "key": {}}
-    for share in shares:
-        kind, _, text = share.partition(" ")
+    for tenant in tenants:
+        kind, _, text = tenant.partition(" ")
         with suppress(KeyError, ValueError):
-            ids[kind][UUID(text)] = share
+            ids[kind][UUID(text)] = tenant
     return {
         ids[kind][row.id]: row.name
         for kind, table in (("sweep", Sweep), ("key", ApiKey))

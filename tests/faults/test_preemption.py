@@ -47,7 +47,7 @@ def test_an_urgent_job_starts_within_an_epoch_although_all_slots_are_busy(cluste
 
 
 @pytest.mark.parametrize("moment", Moment)
-def test_a_process_that_is_killed_while_its_job_yields_loses_neither_job(
+def test_a_process_that_is_killed_while_its_job_is_preempted_loses_neither_job(
     moment: Moment, cluster: Cluster
 ) -> None:
     cluster.worker()
