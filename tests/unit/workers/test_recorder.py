@@ -44,7 +44,8 @@ class _UrgentDuring(StubExecutor):
 class _Submitting:
     def __init__(self, monitor: Monitor, submit: Callable[[int], None]) -> None:
         self._monitor, self._submit = monitor, submit
-        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
+        self.phase, self.step, self.check = monitor.phase, monitor.step, monitor.check
+        self.data = monitor.data
 
     def epoch(self, metrics: Any, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         self._submit(metrics.epoch)
@@ -125,7 +126,8 @@ class _NotFinite(StubExecutor):
 class _Adding:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
+        self.phase, self.step, self.check = monitor.phase, monitor.step, monitor.check
+        self.data = monitor.data
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         values = {"r2": -30.0, "val/mae": math.nan, "perplexity": math.inf}
