@@ -206,7 +206,9 @@ def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
 def begun_epochs(database: Database, job_id: UUID) -> list[tuple[int, int, bytes]]:
     """The epoch, the attempt and the steps so far of each epoch of a job that is not complete."""
     rows = select(Epoch.epoch, Epoch.attempt, Epoch.steps).where(Epoch.job_id == job_id, ~IS_COMPLETE)
-    return database.read(lambda session: [(row.epoch, row.attempt, row.steps) for row in session.execute(rows)])
+    return database.read(
+        lambda session: [(row.epoch, row.attempt, row.steps) for row in session.execute(rows)]
+    )
 
 
 def epoch_attempts(database: Database, job_id: UUID) -> list[int]:

@@ -30,7 +30,7 @@ def test_steps_so_far_replace_each_other_without_an_event_and_their_epoch_replac
         database.write(partial(write, lease_s=30, now=clock))
         assert stored.begun_epochs(database, job_id) == [(0, 1, begun.steps)]
     job = stored.job(database, job_id)
-    assert (job.version, job.next_epoch, job.last_values) == (version, 0, None)
+    assert (job.version, job.next_epoch, job.last_values or {}) == (version, 0, {})
     assert job.lease_expires_at == clock.moment + timedelta(seconds=30)
     assert database.read(lambda session: stored.epochs(session, job_id)) == []
     record_progress(database, attempt, make_progress(make_epoch(0), running=make_epoch(1)))
