@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, case, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from shared import schemas
@@ -172,11 +172,12 @@ def _training(session: Session, rows: Sequence[tables.Job]) -> dict[UUID, _Train
     if not running:
         return {}
     recent = and_(Epoch.job_id == Job.id, Epoch.epoch >= Job.next_epoch - _RECENT_EPOCHS)
-    columns = (Job.id, Epoch.seconds, IS_COMPLETE.label("is_complete"), STEP_COUNT.label("header"))
+    header = case((~IS_COMPLETE, STEP_COUNT)).label("header")  # no other epoch's steps are looked at
     known = or_(IS_COMPLETE, Epoch.attempt == Job.attempt)
     found: defaultdict[UUID, _Training] = defaultdict(_Training)
-    for row in session.execute(select(*columns).join(Epoch, recent).where(Job.id.in_(running), known)):
-        if row.is_complete:
+    epochs = select(Job.id, Epoch.seconds, header).join(Epoch, recent).where(Job.id.in_(running), known)
+    for row in session.execute(epochs):
+        if row.header is None:
             found[row.id].epochs_s.append(row.seconds)
         else:
             found[row.id].steps, found[row.id].steps_s = count_steps(row.header), row.seconds
