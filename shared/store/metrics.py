@@ -61,8 +61,8 @@ def require(session: Session, job_ids: Sequence[UUID], names: Collection[str]) -
 
 def names_of_steps(session: Session, job_id: UUID) -> list[str]:
     """Return the names of the metrics that a job has recorded for each step, as of its first epoch."""
-    steps = session.scalar(select(Epoch.steps).where(Epoch.job_id == job_id, Epoch.epoch == 0))
-    return list(unpack_steps(steps or b""))
+    first = select(Epoch.steps).where(Epoch.job_id == job_id, Epoch.epoch == 0, _is_of_last_attempt(job_id))
+    return list(unpack_steps(session.scalar(first) or b""))
 
 
 def _by_epoch(
