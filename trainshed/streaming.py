@@ -45,7 +45,7 @@ class EventStream:
                             self.ended = True
                             return
                         self.last_event_id = message.id or self.last_event_id
-                        if message.data and message.event != "reset":
+                        if message.data and message.event not in ("reset", "steps"):
                             yield JobEvent.model_validate_json(message.data)
                 if lost:  # the response has ended, and was empty
                     return

@@ -67,8 +67,19 @@ class Monitor(Protocol):
     def data(self, sha256: str) -> None:
         """Report the checksum of the dataset that the attempt uses, `Dataset.sha256`."""
 
+    def step(self, so_far: Callable[[], EpochMetrics]) -> None:
+        """Report that steps of an epoch are finished, so that people see them before its end.
+
+        Each call is a `check` too, and as cheap: it may come after each step, instead of one.
+
+        Args:
+            so_far: returns the epoch with the values of all its steps until now, for which `EpochMetrics.of`
+                needs no other values. It is called at most once, by the thread that calls this: now, or
+                before the epoch is reported.
+        """
+
     def check(self) -> None:
-        """Report that a step is finished; called about once a second of work, or more often."""
+        """Report that the work goes on; called about once a second, or more often."""
 
 
 class SilentMonitor:
@@ -82,6 +93,9 @@ class SilentMonitor:
 
     def data(self, sha256: str) -> None:
         """Ignore the dataset."""
+
+    def step(self, so_far: Callable[[], EpochMetrics]) -> None:
+        """Ignore the steps, and do not interrupt."""
 
     def check(self) -> None:
         """Do not interrupt."""

@@ -24,6 +24,9 @@ _log = log.get_logger(__name__)
 T = TypeVar("T")
 
 _INTERVAL_S = 0.25  # a fast GPU finishes an epoch in 3 ms: what happens within this time is one transaction
+# a write that takes longer, as among those of many jobs, or that is larger, is followed by a longer interval
+# until the next one of steps alone, in proportion, but not by one of more than 5 s
+_WRITE_S, _WRITE_BYTES, _MAX_INTERVALS = 0.025, 2**16, 20
 
 
 @dataclass
@@ -42,7 +45,7 @@ class _Reached:
 
 
 class PendingProgress:
-    """The phases and epochs of an attempt since its last write, in order.
+    """The phases, epochs and steps of an attempt since its last write, in order.
 
     A write whose commit was not confirmed is repeated unchanged before anything else is written, so that the
     store recognizes it.
@@ -59,8 +62,9 @@ class PendingProgress:
         self._dataset_sha256: str | None = None
         self._unconfirmed = 0  # how many of the first were sent in a write that was not confirmed
         self._last_epoch: _Reached | None = None
+        self._so_far: Callable[[], EpochMetrics] | None = None  # only of the thread that trains
         self._writing = threading.Lock()
-        self._written_at = time.monotonic()
+        self._written_at = self._steps_due_at = time.monotonic()
 
     def add_dataset(self, sha256: str) -> None:
         """Add the checksum of the attempt's dataset; this is written with the next phase or epoch."""
@@ -78,10 +82,15 @@ class PendingProgress:
 
         `weights` are those after it if the job keeps them.
         """
+        self._so_far = None
         if self._last_epoch is not None:
             self._last_epoch.read_state = None  # only the state after the last epoch is stored
         self._last_epoch = _Reached(metrics, time.monotonic(), read_state, weights)
         self._reached.append(self._last_epoch)
+
+    def add_steps(self, so_far: Callable[[], EpochMetrics]) -> None:
+        """Add steps of an epoch; `so_far` returns all of them until now, and is called if they are stored."""
+        self._so_far = so_far
 
     def write_if_due(self, database: Database, *, read_state: bool = False) -> bool:
         """Write what is pending if the last write was long enough ago; return whether it was written.
@@ -90,16 +99,19 @@ class PendingProgress:
         not read yet.
 
         Args:
-            read_state: read it. Only the thread that trains may do that: it waits for the device.
+            read_state: read it, and the steps. Only the thread that trains may do that: it waits for the
+                device.
         """
-        if not self._reached or time.monotonic() - self._written_at < self._interval_s:
+        now = time.monotonic()
+        so_far = self._so_far if read_state and now >= self._steps_due_at else None
+        if not (self._reached or so_far) or now - self._written_at < self._interval_s:
             return False
         if read_state:
             self._read_state()
         if not self._writing.acquire(blocking=False):
             return False
         try:
-            return self._write(database)
+            return self._write(database, so_far)
         finally:
             self._writing.release()
 
@@ -120,22 +132,30 @@ class PendingProgress:
             self._reached.clear()
             self._unconfirmed = 0
 
-    def _write(self, database: Database) -> bool:
+    def _write(self, database: Database, so_far: Callable[[], EpochMetrics] | None = None) -> bool:
         batch = self._reached[: self._unconfirmed or None]
         if not _is_complete(batch):
             batch = list(takewhile(_is_phase, batch))  # so that a step that lasts long is seen
-        if not batch:
+        if so_far and (self._unconfirmed or len(batch) < len(self._reached)):
+            so_far = None  # steps come after all that was before them
+        if not (batch or so_far):
             return False
         self._unconfirmed = len(batch)
         record = partial(attempts.record, attempt=self._attempt, lease_s=self._lease_s)
         sha256 = self._dataset_sha256
-        progress = partial(_progress, batch, sha256)
+        running = so_far() if so_far else None
+        progress = partial(_progress, batch, sha256, running)
+        began_at = time.monotonic()
         self.preempted_by = database.write(lambda session: record(session, progress=progress()))
         if self._dataset_sha256 is sha256:
             self._dataset_sha256 = None
         del self._reached[: len(batch)]
         self._unconfirmed = 0
         self._written_at = time.monotonic()
+        if running:
+            self._so_far = None
+            size = max((self._written_at - began_at) / _WRITE_S, len(running.steps) / _WRITE_BYTES, 1.0)
+            self._steps_due_at = self._written_at + min(size, _MAX_INTERVALS) * self._interval_s
         return True
 
     def _read_state(self) -> None:
@@ -161,9 +181,11 @@ def _is_complete(batch: Sequence[_Reached]) -> bool:
     return not epochs or epochs[-1].state is not None
 
 
-def _progress(batch: Sequence[_Reached], dataset_sha256: str | None) -> Progress:
+def _progress(
+    batch: Sequence[_Reached], dataset_sha256: str | None, running: EpochMetrics | None = None
+) -> Progress:
     """Return what was reached, with its age at this moment."""
     now = time.monotonic()
     states = [each.state for each in batch if isinstance(each.milestone, EpochMetrics)]
     milestones = tuple(Milestone(each.milestone, now - each.at, each.weights) for each in batch)
-    return Progress(milestones, states[-1] if states else None, dataset_sha256)
+    return Progress(milestones, states[-1] if states else None, dataset_sha256, running)

@@ -1,4 +1,4 @@
-"""Monitor of an attempt: collects its phases and epochs, and has them written while it runs."""
+"""Monitor of an attempt: collects its phases, epochs and steps, and has them written while it runs."""
 
 from collections.abc import Callable
 
@@ -53,8 +53,13 @@ class Recorder:
         """Note which data the attempt uses; this is written with the next phase."""
         self._pending.add_dataset(sha256)
 
+    def step(self, so_far: Callable[[], EpochMetrics]) -> None:
+        """Note that steps of an epoch are finished. They are read and written at most four times a second."""
+        self._pending.add_steps(so_far)
+        self.check()
+
     def check(self) -> None:
-        """Note that a step is finished."""
+        """Note that the work goes on."""
         self._raise_if_interrupted()
         self._write_if_due()
 

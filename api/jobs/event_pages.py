@@ -26,11 +26,13 @@ class EventPage:
 
     Attributes:
         frames: the events as a stream sends them, whoever reads it.
+        steps: how far its present epoch is, as a stream sends it; empty before its first steps.
         end: the number of the last event, or the one that was asked for.
         is_last: whether the job had no further event then.
     """
 
     frames: bytes
+    steps: bytes
     end: int
     state: JobState
     version: int
@@ -111,7 +113,9 @@ def _read_job(session: Session, job_id: UUID, after: int, limit: int) -> EventPa
     page = events.page(session, job_id, after=after, limit=limit)
     frames = b"".join(_frame(str(event.seq), event) for event in page.events)
     end = page.events[-1].seq if page.events else after
-    return EventPage(frames, end, page.state, page.version, is_last=len(page.events) < limit)
+    begun = events.steps_so_far(session, job_id) if page.state is JobState.RUNNING else None
+    steps = f"event: steps\ndata: {begun.model_dump_json()}\n\n".encode() if begun else b""
+    return EventPage(frames, steps, end, page.state, page.version, is_last=len(page.events) < limit)
 
 
 def _read_feed(feed: Feed, after: Cursor, limit: int) -> FeedPage:

@@ -32,8 +32,8 @@ class Source:
     """The job that a response was rendered from.
 
     Attributes:
-        is_lasting: whether the response is right as long as the job has this version. That of a queued job
-            is not: it has the job's position in the queue.
+        is_lasting: whether the response is right as long as the job has this version. That of an unfinished
+            job is not: it has the job's position in the queue, or its steps within an epoch.
     """
 
     job_id: UUID

@@ -7,6 +7,7 @@ may be unavailable and messages may be lost, one query for all waiting requests 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -44,11 +45,17 @@ class Watch:
     Attributes:
         seen: the newest version of the job that the request has read or was woken for; if it waits for any
             job, the newest position of an event. None until it has read any: a poll does not wake it.
+        renewed: the end of the job's lease at the last poll: each write of steps moves it, without an event.
     """
 
     def __init__(self, seen: int | None) -> None:
         self.seen = seen
+        self.renewed: datetime | None = None
         self._event = asyncio.Event()
+
+    def is_outdated(self, version: int | None, renewed: datetime | None) -> bool:
+        """Return whether there may be more than the request has seen, such as steps before the first poll."""
+        return self.seen is not None and (self.seen, self.renewed) != (version, renewed)
 
     def wake(self) -> None:
         """Wake the request."""
@@ -191,16 +198,20 @@ class JobWatcher:
             ids = [job_id for job_id in self._watches if job_id is not None]
             for start in range(0, len(ids), _MAX_IDS_PER_QUERY):
                 part = ids[start : start + _MAX_IDS_PER_QUERY]
-                await self._wake_outdated(partial(job_queries.versions, job_ids=part))
+                await self._wake_outdated(partial(job_queries.marks, job_ids=part))
             if None in self._watches:
-                await self._wake_outdated(lambda session: {None: events.newest_position(session)})
+                await self._wake_outdated(lambda session: {None: (events.newest_position(session), None)})
 
-    async def _wake_outdated(self, read: Callable[[Session], Mapping[Any, int | None]]) -> None:
+    async def _wake_outdated(
+        self, read: Callable[[Session], Mapping[Any, tuple[int | None, datetime | None]]]
+    ) -> None:
         # while the database is unavailable, a request could not read what has changed either
         with suppress(SQLAlchemyError):
-            for job_id, version in (await self.read(read)).items():
+            for job_id, (version, renewed) in (await self.read(read)).items():
                 watches = self._watches.get(job_id, ())
-                outdated = [watch for watch in watches if watch.seen not in (None, version)]
+                outdated = [watch for watch in watches if watch.is_outdated(version, renewed)]
+                for watch in watches:
+                    watch.renewed = renewed
                 for watch in outdated:
                     watch.seen = version
                 if outdated:

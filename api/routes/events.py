@@ -86,8 +86,9 @@ async def stream_job(
 ) -> EventStream:
     """Stream a job's events from the first one, or after `Last-Event-ID` or `after`, as they happen.
 
-    Each is named by its type, and its id is its `seq`. When the job has finished, `event: end` follows: close
-    a browser's `EventSource` then, or it connects again. A stream without it is to be resumed.
+    Each is named by its type, and its id is its `seq`. Within an epoch, `event: steps`, without an id, says
+    how many of its steps have been recorded so far. When the job has finished, `event: end` follows: close a
+    browser's `EventSource` then, or it connects again. A stream without it is to be resumed.
 
     To resume after an event that the job does not have means that the database was restored from an earlier
     backup: `event: reset` follows, and then the job's events from the first one.
@@ -122,6 +123,7 @@ async def stream_all(
 async def _of_job(
     watcher: JobWatcher, pages: EventPages, admission: Admission, job_id: UUID, after: int
 ) -> AsyncGenerator[bytes]:
+    steps = b""
     yield format_sse_event(retry=_RECONNECT_MS)
     with (
         suppress(*_DATABASE_ERRORS),
@@ -142,6 +144,8 @@ async def _of_job(
             if page.frames:
                 yield page.frames
             watch.seen = after = page.end
+            if page.is_last and page.steps not in (b"", steps):
+                yield (steps := page.steps)
             if page.is_last and page.state in TERMINAL:
                 yield _ended(page.state)
                 return

@@ -36,7 +36,7 @@ from shared.errors import (
     TooManyWait,
     UnknownMetric,
 )
-from shared.lifecycle import TERMINAL, JobState
+from shared.lifecycle import TERMINAL
 from shared.schemas import (
     EvaluateJobCreate,
     Job,
@@ -188,7 +188,8 @@ async def get_job(
     headers = job_headers(job)
     if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    keep(Source(job_id, job.version, is_lasting=job.state != JobState.QUEUED))
+    # the place in the queue and the steps within an epoch change without an event
+    keep(Source(job_id, job.version, is_lasting=job.state in TERMINAL))
     response.headers.update(headers)
     return job
 

@@ -26,9 +26,11 @@ from sqlalchemy import (
     Text,
     Uuid,
     false,
+    func,
     literal_column,
     select,
     text,
+    type_coerce,
 )
 from sqlalchemy import Sequence as SqlSequence
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, foreign, mapped_column, relationship
@@ -435,16 +437,23 @@ class JobEvent(Base):
 
 
 class Epoch(Base):
-    """A recorded epoch of a training job."""
+    """A recorded epoch of a training job, or the one that is being trained, with its steps so far."""
 
     __tablename__ = "epochs"
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)  # from 0
     attempt: Mapped[int]  # the attempt that recorded it
-    seconds: Mapped[float]
-    values: Mapped[dict[str, float | None]]  # of each metric; null: not a finite number
+    seconds: Mapped[float]  # so far, if it is not complete
+    # of each metric; null: not a finite number. NULL: the epoch is not complete
+    values: Mapped[dict[str, float | None] | None] = mapped_column(JSON(none_as_null=True))
     steps: Mapped[bytes] = mapped_column(LargeBinary)  # of `shared.formats.epochs`
+
+
+IS_COMPLETE: ColumnElement[bool] = Epoch.values.is_not(None)
+"""SQL for whether an epoch is recorded, and not only begun."""
+STEP_COUNT: ColumnElement[bytes] = type_coerce(func.substr(Epoch.steps, 1, 4), LargeBinary)
+"""SQL for as much of an epoch's steps as `shared.formats.epochs.count_steps` needs."""
 
 
 class EpochWeights(Base):

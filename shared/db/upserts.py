@@ -52,6 +52,15 @@ def upsert(
     return session.execute(replace.returning(*table.__table__.primary_key)).first() is not None
 
 
+def replace_if(
+    dialect: str, table: Table, may_replace: ColumnElement[bool]
+) -> sqlite.Insert | postgresql.Insert:
+    """Return the INSERT of rows that replaces those with the same primary key if they meet a condition."""
+    statement = _insert(dialect, table)
+    rest = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    return statement.on_conflict_do_update(index_elements=table.primary_key, set_=rest, where=may_replace)
+
+
 def upsert_of(
     dialect: str, table: Table, values: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> ReturningInsert[*tuple[Any, ...]]:

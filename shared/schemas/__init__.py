@@ -11,7 +11,7 @@ from shared.schemas.evaluations import (
     Misclassified,
     MisclassifiedImage,
 )
-from shared.schemas.events import JobEvent, StreamEnd, StreamReset
+from shared.schemas.events import JobEvent, StreamEnd, StreamReset, StreamSteps
 from shared.schemas.health import Check, Dependency, Live, Readiness, Version
 from shared.schemas.ids import PART_OF_ID, IdReference
 from shared.schemas.job_logs import JobLogLine, LogLevel
@@ -228,6 +228,7 @@ __all__ = [
     "Split",
     "StreamEnd",
     "StreamReset",
+    "StreamSteps",
     "SubmittedBy",
     "Sweep",
     "SweepCreate",

@@ -34,6 +34,21 @@ class StreamEnd(Response):
     state: JobState | None
 
 
+class StreamSteps(Response):
+    """Says in a job's event stream how far its present epoch is, of which there is no event yet.
+
+    Attributes:
+        attempt: that trains it.
+        epoch: from 0.
+        steps: of it that have been recorded so far.
+    """
+
+    job_id: UUID
+    attempt: int
+    epoch: int
+    steps: int
+
+
 class StreamReset(Response):
     """Says that a job's event stream begins again, because the job is older than the client has seen it.
 

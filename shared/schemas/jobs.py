@@ -13,11 +13,13 @@ from shared.schemas.specs import EvaluateSpec, TrainSpec
 
 
 class Progress(Response):
-    """A training job's progress, in recorded epochs and their steps.
+    """A training job's progress, in epochs and steps.
 
     Attributes:
-        eta_s: estimated seconds until the last epoch, at the pace of the last five; None unless the job is
-            running and has recorded an epoch.
+        epoch: recorded epochs.
+        step: steps, with those so far of the epoch that is being trained.
+        eta_s: estimated seconds until the last epoch, at the pace of the last five, or of the first one's
+            steps; None unless the job is running and has recorded any.
     """
 
     epoch: int

@@ -86,8 +86,8 @@ def record(
         return urgent_id
     renew(session, attempt, lease_s=lease_s, now=now)  # raises StaleAttempt
     next_epoch = session.scalar(select(Job.next_epoch).where(Job.id == attempt.job_id))
-    if progress.epochs and next_epoch != progress.epochs[-1].epoch + 1:
-        raise StaleAttempt(f"job {attempt.job_id} is not at epoch {progress.epochs[0].epoch}")
+    if progress.next_epoch not in (None, next_epoch):
+        raise StaleAttempt(f"job {attempt.job_id} is not at epoch {progress.first_epoch}")
     return session.scalar(select(preemption.URGENT_ID), fenced(attempt))
 
 

@@ -6,13 +6,15 @@ from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, text, tuple_
+from sqlalchemy import and_, bindparam, func, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db import tables
 from shared.db.engine import Database
 from shared.db.event_positions import WRITERS_LOCK
+from shared.db.tables import STEP_COUNT, Epoch, Job
+from shared.formats.epochs import count_steps
 from shared.lifecycle import JobState
 from shared.store import job_queries
 
@@ -44,6 +46,17 @@ def page(session: Session, job_id: UUID, *, after: int = 0, limit: int) -> JobEv
     events = select(table).where(table.job_id == job_id, table.seq > after).order_by(table.seq).limit(limit)
     rows = session.scalars(events)
     return JobEvents([schemas.JobEvent.model_validate(row) for row in rows], state, version)
+
+
+def steps_so_far(session: Session, job_id: UUID) -> schemas.StreamSteps | None:
+    """Return how far the epoch is that a job's last attempt has begun; None before its first steps."""
+    begun = select(Epoch.attempt, Epoch.epoch, STEP_COUNT.label("header")).join(
+        Job, and_(Job.id == Epoch.job_id, Job.next_epoch == Epoch.epoch, Job.attempt == Epoch.attempt)
+    )
+    row = session.execute(begun.where(Job.id == job_id)).one_or_none()
+    return row and schemas.StreamSteps(
+        job_id=job_id, attempt=row.attempt, epoch=row.epoch, steps=count_steps(row.header)
+    )
 
 
 class Cursor(NamedTuple):

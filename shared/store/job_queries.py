@@ -1,19 +1,22 @@
 """Reads of jobs as API schemas."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, case, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from shared import schemas
 from shared.db import tables
 from shared.db.clock import Now, database_now
-from shared.db.tables import Epoch, Job
+from shared.db.tables import IS_COMPLETE, STEP_COUNT, Epoch, Job
 from shared.errors import JobNotFound
+from shared.formats.epochs import count_steps
 from shared.lifecycle import TERMINAL, JobKind, JobState
 from shared.store import rights, waits
 from shared.store.rights import Actor
@@ -87,7 +90,7 @@ def newly_queued(new: NewJob, tenant: str, created_at: datetime, actor: Actor | 
         attempt=0,
         lost_attempts=0,
         version=1,
-        progress=_progress(0, new.spec, None) if isinstance(new.spec, schemas.TrainSpec) else None,
+        progress=_progress(0, new.spec) if isinstance(new.spec, schemas.TrainSpec) else None,
         values={},
         error=None,
         cancel_requested_at=None,
@@ -130,28 +133,58 @@ def versions(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int | No
     return {**dict.fromkeys(job_ids), **{row.id: row.version for row in rows}}
 
 
+def marks(session: Session, job_ids: Collection[UUID]) -> dict[UUID, tuple[int | None, datetime | None]]:
+    """Return the version of each job, None for one that does not exist, and when its lease ends."""
+    rows = session.execute(select(Job.id, Job.version, Job.lease_expires_at).where(Job.id.in_(job_ids)))
+    found = {row.id: (row.version, row.lease_expires_at) for row in rows}
+    return {job_id: found.get(job_id, (None, None)) for job_id in job_ids}
+
+
 def describe(session: Session, rows: Sequence[tables.Job]) -> list[schemas.Job]:
     """Return jobs as API schemas, in the order of the rows."""
     return [schemas.Job(**fields) for fields in _fields_of(session, rows)]
 
 
+@dataclass
+class _Training:
+    """The pace of a running job: the seconds of its last epochs, and of the steps so far of the next one."""
+
+    epochs_s: list[float] = field(default_factory=list)
+    steps: int = 0
+    steps_s: float = 0.0
+
+    def epoch_s(self, steps_per_epoch: int) -> float | None:
+        """Return the estimated seconds of an epoch; None before the first steps."""
+        if self.epochs_s:
+            return fmean(self.epochs_s)
+        return self.steps_s / self.steps * steps_per_epoch if self.steps else None
+
+
 def _fields_of(session: Session, rows: Sequence[tables.Job]) -> list[dict[str, Any]]:
-    pace = _seconds_an_epoch(session, rows)
+    training = _training(session, rows)
     names = rights.names(session, [row.api_key_id for row in rows])
-    return [{**_fields(row, pace.get(row.id)), "submitted_by": names.get(row.api_key_id)} for row in rows]
+    return [{**_fields(row, training.get(row.id)), "submitted_by": names.get(row.api_key_id)} for row in rows]
 
 
-def _seconds_an_epoch(session: Session, rows: Sequence[tables.Job]) -> dict[UUID, float]:
-    """Return the mean duration of the last recorded epochs of each running job that has any."""
-    running = [row.id for row in rows if row.state == JobState.RUNNING and row.next_epoch > 0]
+def _training(session: Session, rows: Sequence[tables.Job]) -> dict[UUID, _Training]:
+    """Return the pace of each running job that has recorded epochs or steps."""
+    running = [row.id for row in rows if row.state == JobState.RUNNING]
     if not running:
         return {}
     recent = and_(Epoch.job_id == Job.id, Epoch.epoch >= Job.next_epoch - _RECENT_EPOCHS)
-    statement = select(Job.id, func.avg(Epoch.seconds)).join(Epoch, recent).where(Job.id.in_(running))
-    return dict(session.execute(statement.group_by(Job.id)).all())
+    header = case((~IS_COMPLETE, STEP_COUNT)).label("header")  # no other epoch's steps are looked at
+    known = or_(IS_COMPLETE, Epoch.attempt == Job.attempt)
+    found: defaultdict[UUID, _Training] = defaultdict(_Training)
+    epochs = select(Job.id, Epoch.seconds, header).join(Epoch, recent).where(Job.id.in_(running), known)
+    for row in session.execute(epochs):
+        if row.header is None:
+            found[row.id].epochs_s.append(row.seconds)
+        else:
+            found[row.id].steps, found[row.id].steps_s = count_steps(row.header), row.seconds
+    return found
 
 
-def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
+def _fields(row: tables.Job, training: _Training | None) -> dict[str, Any]:
     fields = {name: getattr(row, name) for name in schemas.Job.model_fields if hasattr(row, name)}
     values = row.last_values
     spec = schemas.TrainSpec.model_validate(row.spec) if row.kind == JobKind.TRAIN else None
@@ -159,7 +192,7 @@ def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
         **fields,
         "spec": spec or schemas.EvaluateSpec.model_validate(row.spec),
         "tags": tuple(row.tags),
-        "progress": _progress(row.next_epoch, spec, epoch_s) if spec else None,
+        "progress": _progress(row.next_epoch, spec, training) if spec else None,
         "values": {name: values[name] for name in schemas.in_order(values)},
         "error": None
         if row.error_code is None
@@ -167,12 +200,16 @@ def _fields(row: tables.Job, epoch_s: float | None) -> dict[str, Any]:
     }
 
 
-def _progress(epoch: int, spec: schemas.TrainSpec, epoch_s: float | None) -> schemas.Progress:
+def _progress(epoch: int, spec: schemas.TrainSpec, training: _Training | None = None) -> schemas.Progress:
+    training, in_epoch = training or _Training(), spec.steps_per_epoch
+    steps, epoch_s = spec.epochs * in_epoch, training.epoch_s(in_epoch)
+    # code that trains may count its steps otherwise
+    step = epoch * in_epoch + min(training.steps, in_epoch) if epoch < spec.epochs else steps
     return schemas.Progress(
         epoch=epoch,
         epochs=spec.epochs,
-        step=epoch * spec.steps_per_epoch,
-        steps=spec.epochs * spec.steps_per_epoch,
-        percent=100 * epoch / spec.epochs,
-        eta_s=None if epoch_s is None else (spec.epochs - epoch) * epoch_s,
+        step=step,
+        steps=steps,
+        percent=100 * step / steps,
+        eta_s=None if epoch_s is None else (steps - step) / in_epoch * epoch_s,
     )

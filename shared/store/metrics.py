@@ -6,11 +6,11 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import LargeBinary, Select, func, select, type_coerce
+from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.postgresql import BINARY
-from shared.db.tables import Epoch, Job
+from shared.db.tables import IS_COMPLETE, STEP_COUNT, Epoch, Job
 from shared.formats.epochs import StepValues, count_steps, unpack_steps
 from shared.schemas import Resolution
 from shared.store import job_queries, metric_names
@@ -18,7 +18,7 @@ from shared.store import job_queries, metric_names
 MetricArrays = dict[str, NDArray[np.float64]]
 """For each metric an array of shape (epochs,) or (steps,), in order; NaN where it has no finite value."""
 
-_COUNT_BYTES = 4  # of the steps of an epoch, which say how many these are
+_ALL_STEPS = 2**31  # more than a job has
 
 
 def read(
@@ -31,6 +31,8 @@ def read(
     last: int | None = None,
 ) -> MetricArrays:
     """Return a job's recorded metrics, all or those of `names` that exist at this resolution.
+
+    By step they go on to the steps so far of the epoch that is being trained, or was when its attempt ended.
 
     Args:
         first: the epoch or step, by the resolution, at which the arrays begin. What is before it is not read.
@@ -50,7 +52,7 @@ def require(session: Session, job_ids: Sequence[UUID], names: Collection[str]) -
     of_jobs = session.scalars(select(Job.last_values).where(Job.id.in_(job_ids)))
     known = {name for values in of_jobs for name in values}
     if not known.issuperset(names):
-        first = select(Epoch.steps).where(Epoch.job_id.in_(job_ids), Epoch.epoch == 0)
+        first = select(Epoch.steps).where(Epoch.job_id.in_(job_ids), Epoch.epoch == 0, IS_COMPLETE)
         known |= {name for steps in session.scalars(first) for name in unpack_steps(steps)}
         for name in names:
             if known and name not in known:
@@ -59,16 +61,17 @@ def require(session: Session, job_ids: Sequence[UUID], names: Collection[str]) -
 
 def names_of_steps(session: Session, job_id: UUID) -> list[str]:
     """Return the names of the metrics that a job has recorded for each step, as of its first epoch."""
-    steps = session.scalar(select(Epoch.steps).where(Epoch.job_id == job_id, Epoch.epoch == 0))
-    return list(unpack_steps(steps or b""))
+    first = select(Epoch.steps).where(Epoch.job_id == job_id, Epoch.epoch == 0, _is_of_last_attempt(job_id))
+    return list(unpack_steps(session.scalar(first) or b""))
 
 
 def _by_epoch(
     session: Session, job_id: UUID, names: Collection[str], first: int, last: int | None
 ) -> MetricArrays:
-    epochs = session.scalars(_in_order(select(Epoch.values), job_id, first, last)).all()
+    values = select(Epoch.values).where(IS_COMPLETE)
+    epochs = session.scalars(_in_order(values, job_id, first, last)).all()
     # an empty range has the metrics of the job
-    sample = epochs or session.scalars(_in_order(select(Epoch.values), job_id, 0, 0)).all()
+    sample = epochs or session.scalars(_in_order(values, job_id, 0, 0)).all()
     return {
         name: np.array([values.get(name) for values in epochs], np.float64) for name in _found(sample, names)
     }
@@ -80,7 +83,9 @@ def _by_step(
     steps = _steps_per_epoch(session, job_id) if first or last is not None else 1
     first_epoch = first // steps
     last_epoch = None if last is None else last // steps
-    epochs = _in_order(select(Epoch.steps), job_id, first_epoch, last_epoch)
+    epochs = _in_order(
+        select(Epoch.steps).where(_is_of_last_attempt(job_id)), job_id, first_epoch, last_epoch
+    )
     packed = session.scalars(epochs.execution_options(**{BINARY: True})).all()
     rows = [(unpack_steps(content), count_steps(content)) for content in packed]
     kept = slice(first - first_epoch * steps, None if last is None else last + 1 - first_epoch * steps)
@@ -111,8 +116,14 @@ def _in_order(
     return statement if last is None else statement.where(Epoch.epoch <= last)
 
 
+def _is_of_last_attempt(job_id: UUID) -> ColumnElement[bool]:
+    """SQL for whether an epoch is complete, or has been begun by the job's last attempt."""
+    last_attempt = select(Job.attempt).where(Job.id == job_id).scalar_subquery()
+    return or_(IS_COMPLETE, Epoch.attempt == last_attempt)
+
+
 def _steps_per_epoch(session: Session, job_id: UUID) -> int:
     """Return how many steps each epoch of a job has, by its first one; 1 if that has none."""
-    count = type_coerce(func.substr(Epoch.steps, 1, _COUNT_BYTES), LargeBinary)
-    of_first = session.scalar(select(count).where(Epoch.job_id == job_id, Epoch.epoch == 0))
-    return count_steps(of_first or b"") or 1
+    first = select(STEP_COUNT).where(Epoch.job_id == job_id, Epoch.epoch == 0, IS_COMPLETE)
+    count = session.scalar(first)
+    return _ALL_STEPS if count is None else count_steps(count) or 1

@@ -60,6 +60,7 @@ class Progress:
 
     Attributes:
         milestones: in order.
+        running: the epoch after these that is being trained, with its steps so far; its values do not count.
         state: the training's state after the last of the epochs; an attempt that ends its job needs none.
         dataset_sha256: the checksum of the attempt's dataset, if that has become known since.
     """
@@ -67,6 +68,7 @@ class Progress:
     milestones: tuple[Milestone, ...] = ()
     state: bytes | None = None
     dataset_sha256: str | None = None
+    running: EpochMetrics | None = None
 
     @cached_property
     def epochs(self) -> list[EpochMetrics]:
@@ -104,25 +106,40 @@ class Progress:
         }
 
     @property
+    def first_epoch(self) -> int | None:
+        """The first epoch whose steps are in it."""
+        return next((each.epoch for each in (*self.epochs, self.running) if each), None)
+
+    @property
+    def next_epoch(self) -> int | None:
+        """The number of recorded epochs once it is stored; None if it does not tell."""
+        if self.epochs:
+            return self.epochs[-1].epoch + 1
+        return self.running.epoch if self.running else None
+
+    @property
     def guards(self) -> tuple[ColumnElement[bool], ...]:
         """Conditions of the UPDATE that stores the epochs."""
-        return (_AT_EPOCH,) if self.epochs else ()
+        return () if self.first_epoch is None else (_AT_EPOCH,)
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the guards, and the columns of the job's row that the epochs change."""
-        if not self.epochs:
+        if self.first_epoch is None:
             return {}
-        first, last = self.epochs[0], self.epochs[-1]
-        values = {name: value for epoch in self.epochs for name, value in epoch.values.items()}
-        return {"at_epoch": first.epoch, "next_epoch": last.epoch + 1, "lost_attempts": 0, NEW_VALUES: values}
+        changed: dict[str, Any] = {"at_epoch": self.first_epoch}
+        if self.epochs:
+            values = {name: value for epoch in self.epochs for name, value in epoch.values.items()}
+            changed |= {"next_epoch": self.next_epoch, "lost_attempts": 0, NEW_VALUES: values}
+        return changed
 
     def store(self, session: Session, attempt: AttemptId, *, resumable: bool) -> None:
         """Insert the epochs' rows, and if the job may be resumed after them, replace its checkpoint."""
         if self.dataset_sha256 is not None:
             of_attempt = (Attempt.job_id == attempt.job_id, Attempt.number == attempt.number)
             session.execute(update(Attempt).where(*of_attempt).values(dataset_sha256=self.dataset_sha256))
+        if self.epochs or self.running:
+            results.put_epochs(session, attempt.job_id, attempt.number, self.epochs, self.running)
         if self.epochs:
-            results.add_epochs(session, attempt.job_id, attempt.number, self.epochs)
             if weights := self.weights:
                 results.add_weights(session, attempt.job_id, weights)
             if resumable:
@@ -143,6 +160,8 @@ def record_progress(
 ) -> Any:
     """Store progress, with a checkpoint after its last epoch, and extend the lease.
 
+    Steps alone are no event: the job keeps its version, and is only announced as changed.
+
     Returns:
         A row whose `urgent_id` is the job that preempts the attempt, or None. None in place of the row
         if nothing changed: the attempt is stale, or its progress has been stored already.
@@ -152,8 +171,8 @@ def record_progress(
     if progress.phase is not None:
         parameters["phase"] = progress.phase
     guards = progress.guards
-    if not guards:
-        guards, parameters["entered"] = (_IN_OTHER_PHASE,), progress.phase
+    if events and not progress.epochs:
+        guards, parameters["entered"] = (*guards, _IN_OTHER_PHASE), progress.phase
     statement = _update_of_record(guards, lease_s, now)
     recorded = apply(session, statement, events, parameters, now=now)
     if recorded is not None:

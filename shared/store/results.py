@@ -1,10 +1,11 @@
-"""Writes of what an attempt records while it runs: epochs, weights, checkpoints.
+"""Writes of what an attempt records while it runs: epochs, steps, weights, checkpoints.
 
 They are only called inside the fenced transactions of `shared.store.attempts`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from uuid import UUID
 
@@ -13,14 +14,14 @@ from sqlalchemy.orm import Session
 
 from shared.db import tables
 from shared.db.prepared import Prepared
-from shared.db.upserts import upsert
+from shared.db.upserts import replace_if, upsert
 from shared.formats.epochs import EpochMetrics
 
-# rows with bytes, which no JSON document of `insert_rows` has
-_INSERT_EPOCHS, _INSERT_EPOCH_WEIGHTS = (
-    Prepared(insert(tables.Base.metadata.tables[mapped.__tablename__]))
-    for mapped in (tables.Epoch, tables.EpochWeights)
+_EPOCHS, _EPOCH_WEIGHTS = (
+    tables.Base.metadata.tables[mapped.__tablename__] for mapped in (tables.Epoch, tables.EpochWeights)
 )
+# rows with bytes, which no JSON document of `insert_rows` has
+_INSERT_EPOCH_WEIGHTS = Prepared(insert(_EPOCH_WEIGHTS))
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,32 @@ class StoredCheckpoint:
     state: bytes
 
 
-def add_epochs(session: Session, job_id: UUID, attempt: int, epochs: Sequence[EpochMetrics]) -> None:
-    """Insert the rows of recorded epochs."""
+def put_epochs(
+    session: Session,
+    job_id: UUID,
+    attempt: int,
+    epochs: Sequence[EpochMetrics],
+    running: EpochMetrics | None = None,
+) -> None:
+    """Store the rows of recorded epochs, and of the running one; each replaces its own with fewer steps."""
     rows = [
         {
             "job_id": job_id,
             "attempt": attempt,
             "epoch": each.epoch,
             "seconds": each.seconds,
-            "values": each.values,
+            "values": None if each is running else each.values,
             "steps": each.steps,
         }
-        for each in epochs
+        for each in (*epochs, *([running] if running else []))
     ]
-    _INSERT_EPOCHS.execute_many(session, rows)
+    _put_epochs(session.get_bind().dialect.name).execute_many(session, rows)
+
+
+@lru_cache
+def _put_epochs(dialect: str) -> Prepared:
+    # a complete one is never replaced
+    return Prepared(replace_if(dialect, _EPOCHS, _EPOCHS.c["values"].is_(None)))
 
 
 def add_weights(session: Session, job_id: UUID, weights: Mapping[int, bytes]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db import tables
+from shared.db.tables import IS_COMPLETE
 from shared.lifecycle import EventType
 
 _EVENT, _EPOCH = tables.JobEvent, tables.Epoch
@@ -67,7 +68,9 @@ def read(session: Session, job_id: UUID) -> Timeline:
     ends = select(with_epochs.c.first).union_all(select(with_epochs.c.last))
     needed = or_(_EVENT.type != EventType.PROGRESS, _has("phases"), _EVENT.seq.in_(ends))
     ranges = select(_EPOCH.attempt, func.min(_EPOCH.epoch), func.max(_EPOCH.epoch))
-    of_attempts = ranges.where(_EPOCH.job_id == job_id).group_by(_EPOCH.attempt).order_by(_EPOCH.attempt)
+    of_attempts = (
+        ranges.where(_EPOCH.job_id == job_id, IS_COMPLETE).group_by(_EPOCH.attempt).order_by(_EPOCH.attempt)
+    )
     # before the events: those of an epoch that is recorded meanwhile may be there already, but not be missing
     recorded = session.execute(of_attempts).all()
     rows = session.scalars(select(_EVENT).where(_EVENT.job_id == job_id, needed).order_by(_EVENT.seq))
@@ -98,4 +101,5 @@ def _has(name: str) -> ColumnElement[bool]:
 
 def epoch_seconds(session: Session, job_id: UUID) -> Sequence[float]:
     """Return the wall time of each recorded epoch of a job, in order."""
-    return session.scalars(select(_EPOCH.seconds).where(_EPOCH.job_id == job_id).order_by(_EPOCH.epoch)).all()
+    recorded = select(_EPOCH.seconds).where(_EPOCH.job_id == job_id, IS_COMPLETE)
+    return session.scalars(recorded.order_by(_EPOCH.epoch)).all()

@@ -175,7 +175,7 @@ def apply(
 
     Args:
         statement: what `update_of` returned for the last event.
-        events: in order; only the last one may change the state.
+        events: in order; only the last one may change the state. Without any, the job is only announced.
         parameters: values of the statement's parameters, and of further columns that change.
         outcome: how the job's attempt ended, for events that end it.
         failure: why the attempt failed.
@@ -191,13 +191,13 @@ def apply(
         row = session.connection().execute(statement, parameters).one_or_none()
     if row is None:
         return None
-    if EVENTS[events[-1].type].target in TERMINAL:
+    target = EVENTS[events[-1].type].target if events else None
+    if target in TERMINAL:
         _DELETE_CHECKPOINT.execute(session, {"of_job": row.id})
     insert_rows(session, _EVENTS, _rows(events, row))
     note_changed(session, [row.id])
     if outcome is not None:
         _finish_attempt(session, AttemptId(row.id, row.attempt), outcome, failure, now)
-    target = EVENTS[events[-1].type].target
     if row.has_dependents and target in TERMINAL:
         end_waits(session, {row.id: target}, limit=_AT_ONCE, now=now)
     return row

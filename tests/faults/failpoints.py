@@ -21,7 +21,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from shared.db.tables import JobEvent
+from shared.db.tables import Epoch, JobEvent
 from tests.support.waiting import wait_until
 
 # environment variable of the processes under test: the folder of their failpoints
@@ -53,7 +53,8 @@ class Failpoint:
 
     Attributes:
         transaction: the type of an event that the transaction writes; `phases` or `epochs` for progress that
-            tells of any; or `renewed` for one that only renews a lease.
+            tells of any; `steps` for those of an epoch that goes on; or `renewed` for one that only renews a
+            lease.
         moment: before or after the commit.
         action: what happens.
         nth: which of the matching commits in one process, counted from 1.
@@ -110,9 +111,9 @@ def install(folder: Path) -> None:
     event.listen(Session, "after_commit", listener.after_commit)
 
 
-def _id(value: bytes | str) -> UUID:
-    """Return an id as a statement has it: bytes on SQLite, a text in PostgreSQL's JSON."""
-    return UUID(bytes=value) if isinstance(value, bytes) else UUID(value)
+def _id(value: bytes | str | UUID) -> UUID:
+    """Return an id as a statement has it: bytes on SQLite, a text in PostgreSQL's JSON, or a UUID."""
+    return UUID(bytes=value) if isinstance(value, bytes) else UUID(str(value))
 
 
 class _Listener:
@@ -139,6 +140,9 @@ class _Listener:
             self._noted.extend(
                 (name, str(_id(event["job_id"]))) for event in events for name in _names(event)
             )
+        if statement.startswith(f"INSERT INTO {Epoch.__tablename__} "):
+            begun = (row for row in _bound(statement, values) if row["values"] is None)
+            self._noted.extend(("steps", str(_id(row["job_id"]))) for row in begun)
         if statement.startswith("UPDATE jobs SET lease_expires_at="):
             self._noted.append(("renewed", ""))
 
@@ -170,9 +174,14 @@ def _rows(statement: str, values: Any) -> list[dict[str, Any]]:
     if isinstance(values, dict):
         document: list[dict[str, Any]] = json.loads(values["rows"])
         return document
-    columns = statement[statement.index("(") + 1 : statement.index(")")].split(", ")
+    return _bound(statement, values)
+
+
+def _bound(statement: str, values: Any) -> list[dict[str, Any]]:
+    """Return the parameters of an INSERT by their columns, without what SQL computes."""
     rows = values if isinstance(values, list) else [values]
-    return [dict(zip(columns, row, strict=False)) for row in rows]  # without those that SQL computes
+    columns = statement[statement.index("(") + 1 : statement.index(")")].replace('"', "").split(", ")
+    return [row if isinstance(row, dict) else dict(zip(columns, row, strict=False)) for row in rows]
 
 
 def _names(event: dict[str, Any]) -> list[str]:

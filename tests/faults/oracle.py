@@ -173,7 +173,8 @@ def _of_attempts(session: Session, job: Job, events: list[JobEvent]) -> Iterator
 
 
 def _of_epochs(session: Session, job: Job, events: list[JobEvent]) -> Iterator[str]:
-    rows = session.scalars(select(Epoch).where(Epoch.job_id == job.id).order_by(Epoch.epoch)).all()
+    of_job = select(Epoch).where(Epoch.job_id == job.id, stored.IS_COMPLETE)
+    rows = session.scalars(of_job.order_by(Epoch.epoch)).all()
     if [row.epoch for row in rows] != list(range(job.next_epoch)):
         yield f"its epochs are {[row.epoch for row in rows]}, and it counts {job.next_epoch}"
     recorded = {epoch["epoch"]: (attempt, epoch["values"]) for attempt, epoch in _recorded(events)}

@@ -103,7 +103,7 @@ def test_job_that_kills_its_workers_fails_and_the_next_job_succeeds(sqlite_clust
 @pytest.mark.kills
 @pytest.mark.parametrize(
     ("transaction", "nth", "moment"),
-    [("epochs", 2, Moment.BEFORE), ("succeeded", 1, Moment.AFTER)],
+    [("steps", 2, Moment.AFTER), ("epochs", 2, Moment.BEFORE), ("succeeded", 1, Moment.AFTER)],
 )
 def test_job_survives_a_kill_at_a_commit(
     sqlite_cluster: Cluster, transaction: str, nth: int, moment: Moment

@@ -19,6 +19,7 @@ from shared.db.engine import Database
 from shared.db.tables import Job, JobEvent
 from shared.lifecycle import Phase
 from shared.settings import Settings
+from shared.store.progress import Progress
 from shared.store.submit import submit_job
 from tests.support import factories, queue_driver
 from tests.support.databases import open_database
@@ -65,6 +66,45 @@ def test_a_stream_sends_each_event_of_a_job_and_then_its_end(
     assert _told(rest[1]) == {"phases": [{"phase": "training"}], "epochs": []}
     assert _told(rest[2]) == _first_epoch()
     assert rest[-1].data == {"state": "succeeded"}
+
+
+def _steps(epoch: int, count: int) -> Progress:
+    begun = factories.make_epoch(epoch, steps={"loss": [0.5] * count})
+    return factories.make_progress(running=begun)
+
+
+@pytest.mark.parametrize("redis_runs", [True, False])
+def test_a_stream_says_how_far_an_epoch_is_without_an_event(
+    api: httpx.Client, publishing_database: Database, redis: RedisServer, redis_runs: bool
+) -> None:
+    if not redis_runs:
+        redis.stop()
+    attempt = queue_driver.running(publishing_database)
+    queue_driver.record_progress(publishing_database, attempt, _steps(0, 1))
+    told = {"job_id": str(attempt.job_id), "attempt": 1, "epoch": 0}
+    with open_stream(api, f"/v1/jobs/{attempt.job_id}/stream") as stream:
+        assert [next(stream).event for _ in range(2)] == ["submitted", "claimed"]
+        assert next(stream) == StreamEvent("", "steps", {**told, "steps": 1})
+        queue_driver.record_progress(publishing_database, attempt, _steps(0, 2))
+        assert next(stream) == StreamEvent("", "steps", {**told, "steps": 2})
+        queue_driver.record(publishing_database, attempt, 1)
+        assert next(stream).event == "progress"
+        queue_driver.record_progress(publishing_database, attempt, _steps(1, 1))
+        assert next(stream) == StreamEvent("", "steps", {**told, "epoch": 1, "steps": 1})
+        queue_driver.succeed(publishing_database, attempt, factories.make_model())
+        assert [event.event for event in stream] == ["succeeded", "end"]
+
+
+def test_the_client_streams_events_alone(api: httpx.Client, publishing_database: Database) -> None:
+    attempt = queue_driver.running(publishing_database)
+    queue_driver.record_progress(publishing_database, attempt, _steps(0, 1))
+    with Client(str(api.base_url)) as server:
+        events = server.stream(attempt.job_id)
+        types = [next(events).type for _ in range(2)]
+        queue_driver.record(publishing_database, attempt, 1)
+        queue_driver.succeed(publishing_database, attempt, factories.make_model())
+        types += [event.type for event in events]
+    assert types == ["submitted", "claimed", "progress", "succeeded"]
 
 
 def test_a_stream_resumed_after_every_event_has_each_event_once(

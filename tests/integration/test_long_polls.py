@@ -45,6 +45,32 @@ def test_a_long_poll_without_an_etag_waits_for_the_next_change(
     assert waiting.result().status_code == 200
 
 
+@pytest.mark.parametrize("redis_runs", [True, False])
+def test_polls_show_the_steps_of_an_epoch_that_goes_on(
+    api: httpx.Client,
+    publishing_database: Database,
+    redis: RedisServer,
+    threads: ThreadPoolExecutor,
+    redis_runs: bool,
+) -> None:
+    if not redis_runs:
+        redis.stop()
+    attempt = queue_driver.running(publishing_database)
+    path = f"/v1/jobs/{attempt.job_id}"
+    waiting, before = long_poll(api, threads, attempt.job_id), api.get(path)
+    begun = factories.make_epoch(0, steps={"loss": [0.5]})
+    queue_driver.record_progress(publishing_database, attempt, factories.make_progress(running=begun))
+    assert waiting.result().json()["progress"]["step"] == 1
+    tag = {"If-None-Match": before.headers["ETag"]}
+    wait_until(lambda: api.get(path, headers=tag).status_code == 200, "a poll shows the step")
+    after = api.get(path).json()
+    assert (after["progress"]["step"], after["version"]) == (1, before.json()["version"])
+    assert after["progress"]["percent"] == pytest.approx(100 / 6)
+    [series] = api.get(f"{path}/metrics", params={"resolution": "step"}).json()["series"]
+    assert (series["name"], series["x"], series["y"]) == ("loss", [0], [0.5])
+    assert api.get(f"{path}/metrics").json()["series"] == []
+
+
 def test_a_long_poll_for_the_end_is_answered_then_and_by_no_change_before(
     api: httpx.Client, publishing_database: Database, threads: ThreadPoolExecutor
 ) -> None:

@@ -39,6 +39,9 @@ _PROGRESS = {
     "nothing": make_progress(),
     "a phase": make_progress(Phase.TRAINING),
     "an epoch": make_progress(make_epoch(1)),
+    "steps": make_progress(running=make_epoch(1)),
+    "a phase and steps": make_progress(Phase.TRAINING, running=make_epoch(1)),
+    "an epoch and steps": make_progress(make_epoch(1), running=make_epoch(2)),
     "phases and epochs": make_progress(
         Phase.LOADING_DATA, Phase.TRAINING, make_epoch(1), make_epoch(2), Phase.EVALUATING
     ),
@@ -64,7 +67,7 @@ _WRITES: dict[str, Write] = {
     **{
         f"record {name}": partial(_record, progress=progress)
         for name, progress in _PROGRESS.items()
-        if progress.milestones
+        if progress.milestones or progress.running
     },
     **{
         f"{name} with {progress}": partial(end, progress=_PROGRESS[progress], now=_CLOCK)

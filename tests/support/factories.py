@@ -217,6 +217,7 @@ def make_progress(
     state: bytes = b"the state after it",
     keep_weights: bool = False,
     dataset_sha256: str | None = None,
+    running: EpochMetrics | None = None,
 ) -> Progress:
     """Progress that is not stored yet, made at this moment."""
     milestones = (
@@ -225,7 +226,7 @@ def make_progress(
         else Milestone(each)
         for each in reached
     )
-    return Progress(tuple(milestones), state, dataset_sha256)
+    return Progress(tuple(milestones), state, dataset_sha256, running)
 
 
 def make_line(number: int = 1, **overrides: Any) -> Line:

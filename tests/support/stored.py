@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.engine import Database
+from shared.db.tables import IS_COMPLETE as IS_COMPLETE
 from shared.db.tables import Attempt as Attempt
 from shared.db.tables import (
     Base,
@@ -198,13 +199,21 @@ def event_types(database: Database, job_id: UUID) -> list[str]:
 
 def epochs(session: Session, job_id: UUID) -> list[EpochMetrics]:
     """A job's recorded epochs, in order."""
-    rows = session.scalars(select(Epoch).where(Epoch.job_id == job_id).order_by(Epoch.epoch))
-    return [EpochMetrics(row.epoch, row.seconds, row.values, row.steps) for row in rows]
+    rows = session.scalars(select(Epoch).where(Epoch.job_id == job_id, IS_COMPLETE).order_by(Epoch.epoch))
+    return [EpochMetrics(row.epoch, row.seconds, row.values or {}, row.steps) for row in rows]
+
+
+def begun_epochs(database: Database, job_id: UUID) -> list[tuple[int, int, bytes]]:
+    """The epoch, the attempt and the steps so far of each epoch of a job that is not complete."""
+    rows = select(Epoch.epoch, Epoch.attempt, Epoch.steps).where(Epoch.job_id == job_id, ~IS_COMPLETE)
+    return database.read(
+        lambda session: [(row.epoch, row.attempt, row.steps) for row in session.execute(rows)]
+    )
 
 
 def epoch_attempts(database: Database, job_id: UUID) -> list[int]:
     """The attempt that has recorded each epoch of a job, in order."""
-    numbers = select(Epoch.attempt).where(Epoch.job_id == job_id).order_by(Epoch.epoch)
+    numbers = select(Epoch.attempt).where(Epoch.job_id == job_id, IS_COMPLETE).order_by(Epoch.epoch)
     return database.read(lambda session: list(session.scalars(numbers)))
 
 

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 
 from shared.errors import DataUnavailable
 from shared.formats.classification import classification
@@ -63,14 +64,15 @@ class StubExecutor:
         monitor.phase(Phase.TRAINING)
         state = start.state if start else hashlib.sha256(str(spec.seed).encode()).digest()
         for epoch in range(start.next_epoch if start else 0, spec.epochs):
-            losses = []
+            losses: list[float] = []
             pace = threading.Event()
+            so_far = partial(_so_far, epoch, losses)
             for step in range(spec.steps_per_epoch):
                 _misbehave(spec.seed, epoch)
                 state = hashlib.sha256(state + bytes([epoch % 256, step % 256])).digest()
                 losses.append(_fraction(state))
                 pace.wait(self._step_s)
-                monitor.check()
+                monitor.step(so_far)
             values = {
                 "loss": sum(losses) / len(losses),
                 "accuracy": _fraction(state[8:]),
@@ -123,6 +125,10 @@ class InterferingExecutor(StubExecutor):
         self._interfere()
         monitor.check()
         return model
+
+
+def _so_far(epoch: int, losses: list[float]) -> EpochMetrics:
+    return EpochMetrics.of(epoch, STEP_S * len(losses), {}, {"loss": losses, "accuracy": losses})
 
 
 def _fraction(state: bytes) -> float:

@@ -50,7 +50,7 @@ class CallCounter:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self) -> None:
+    def __call__(self, *_: object) -> None:
         self.count += 1
 
 
@@ -66,6 +66,7 @@ class RecordingMonitor:
         self.epochs: list[EpochMetrics] = []
         self.states: list[bytes] = []
         self.weights: list[bytes | None] = []
+        self.steps: list[EpochMetrics] = []
         self.checks = 0
         self.on_check = on_check
 
@@ -79,6 +80,10 @@ class RecordingMonitor:
 
     def data(self, sha256: str) -> None:
         self.data_sha256 = sha256
+
+    def step(self, so_far: Callable[[], EpochMetrics]) -> None:
+        self.steps.append(so_far())
+        self.check()
 
     def check(self) -> None:
         self.checks += 1

@@ -54,6 +54,30 @@ def open_training(page: Page, attempt: AttemptId, query: str = "") -> list[str]:
     return requests
 
 
+def test_curves_grow_within_an_epoch_and_a_resumed_one_is_drawn_again(
+    page: Page, stack: WebStack, database: Database
+) -> None:
+    attempt = queue_driver.running(database, spec=factories.make_spec(train_size=200))  # 4 steps an epoch
+    first = factories.make_epoch(0, steps={"loss": [1.0, 0.9, 0.8, 0.7]})
+    queue_driver.record_progress(database, attempt, factories.make_progress(first))
+    requests = open_training(page, attempt)
+    shows_what_is_stored(page, stack, attempt.job_id)
+    for losses in ([0.6], [0.6, 0.5, 0.4]):
+        begun = factories.make_epoch(1, steps={"loss": losses})
+        queue_driver.record_progress(database, attempt, factories.make_progress(running=begun))
+        shows_what_is_stored(page, stack, attempt.job_id)
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "7")
+    starts = [int(url.partition("from=")[2].partition("&")[0]) for url in requests if "=step" in url]
+    assert starts == [0, 4, 5]
+
+    queue_driver.expire(database, attempt)
+    resumed = queue_driver.claim(database, attempt.job_id, owner="worker-2/1").attempt
+    for losses in ([0.61], [0.61, 0.51]):
+        begun = factories.make_epoch(1, steps={"loss": losses})
+        queue_driver.record_progress(database, resumed, factories.make_progress(running=begun))
+        shows_what_is_stored(page, stack, attempt.job_id)
+
+
 def test_curves_grow_with_the_training_and_each_value_is_fetched_once(
     page: Page, stack: WebStack, database: Database
 ) -> None:

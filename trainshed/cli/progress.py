@@ -17,7 +17,7 @@ from trainshed.cli.formatting import duration, metrics_line, printable, seconds_
 EVALUATED = "evaluation_accuracy"
 """The metric that a list of jobs shows by default."""
 
-_ALMOST_AN_EPOCH = 0.95  # where the bar waits for the record of an epoch that takes longer than the last ones
+_ALMOST = 0.95  # of an epoch: where the bar waits for the record of one that takes longer than the last ones
 
 _WAITING_FOR = {
     WaitingFor.PAUSED: "the queue is paused",
@@ -31,17 +31,17 @@ _WAITING_FOR = {
 
 
 class EpochTimes:
-    """How long jobs have been in the epochs in which they are now: since this program has seen them there."""
+    """How long ago jobs recorded their last steps: since this program has seen them there."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[UUID, tuple[object, float]] = {}
 
     def since_s(self, job: Job) -> float:
-        """Return the seconds since a job was first seen in its present epoch."""
-        epoch = (job.attempt, job.progress and job.progress.epoch)
-        if self._seen.get(job.id, (None,))[0] != epoch:
-            self._seen[job.id] = epoch, self._clock()
+        """Return the seconds since a job was first seen at its present step."""
+        step = (job.attempt, job.progress and job.progress.step)
+        if self._seen.get(job.id, (None,))[0] != step:
+            self._seen[job.id] = step, self._clock()
         return self._clock() - self._seen[job.id][1]
 
 
@@ -56,7 +56,7 @@ class LiveProgress:
 
 
 def live_progress(job: JobDetail, since_s: float = 0.0) -> Group:
-    """Return a job's bar, times and metrics in up to three lines, `since_s` seconds into its epoch."""
+    """Return a job's bar, times and metrics in up to three lines, `since_s` seconds after its last step."""
     line = Table.grid(padding=(0, 2), expand=True)
     line.add_column(width=14)
     line.add_column(ratio=1)
@@ -78,22 +78,27 @@ def _wrapped(facts: str) -> RenderableType:
 
 
 def progress_bar(job: Job, since_s: float, width: int | None = None) -> ProgressBar:
-    """Return a bar of a job's epochs.
+    """Return a bar of a job's steps, as epochs.
 
-    The current epoch is an estimate: the server knows of finished epochs only, so that within one the bar
-    moves at the pace of the last ones. While none is finished there is no pace, and the bar only pulses.
+    Between two records of steps it moves at the pace of the last ones, but for the end of the epoch. While
+    none is recorded there is no pace, and the bar only pulses.
     """
     progress = job.progress
-    if progress is None or (job.state is JobState.RUNNING and not progress.epoch):
+    if progress is None or (job.state is JobState.RUNNING and not progress.step):
         return ProgressBar(total=None if job.state is JobState.RUNNING else 1, width=width)
-    epoch_s = _epoch_s(progress)
-    within = min(since_s / epoch_s, _ALMOST_AN_EPOCH) if epoch_s else 0.0
-    return ProgressBar(total=progress.epochs, completed=progress.epoch + within, width=width)
+    done, epoch_s = _epochs(progress), _epoch_s(progress)
+    within = min(since_s / epoch_s, _ALMOST * (progress.epoch + 1 - done)) if epoch_s else 0.0
+    return ProgressBar(total=progress.epochs, completed=done + within, width=width)
+
+
+def _epochs(progress: Progress) -> float:
+    """Return how many epochs are done, with the part of the one that goes on."""
+    return progress.step / progress.steps * progress.epochs
 
 
 def _epoch_s(progress: Progress) -> float | None:
     """Return the seconds of an epoch at the pace of the last ones; None if unknown, or none is left."""
-    left = progress.epochs - progress.epoch
+    left = progress.epochs - _epochs(progress)
     return progress.eta_s / left if progress.eta_s and left else None
 
 

@@ -73,7 +73,7 @@ def _state(shown: Job) -> str:
 def _progress(shown: Job) -> str:
     progress = shown.progress
     assert progress is not None
-    bar = f'<progress max="{progress.epochs}" value="{progress.epoch}"></progress>'
+    bar = f'<progress max="{progress.steps}" value="{progress.step}"></progress>'
     left = f", {progress.eta_s:,.0f} s left" if progress.eta_s else ""
     metrics = f" &ensp;{_facts(shown.values)}" if shown.values else ""
     return f"{bar} epoch {progress.epoch}/{progress.epochs}{left}{metrics}"

@@ -23,6 +23,7 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Order = npt.NDArray[np.int32]
 Check = Callable[[], None]
+Report = Callable[[list[Floats]], None]
 
 
 class BatchMetrics(NamedTuple):
@@ -72,7 +73,7 @@ class EpochProgram:
         learning_rate: float,
         images: Images,
         order: Order,
-        check: Check,
+        report: Report,
     ) -> tuple[Variables, BatchMetrics]:
         """Train for one epoch; return the variables after it and the metrics of its batches.
 
@@ -80,18 +81,17 @@ class EpochProgram:
             step: number of training steps before this epoch.
             images: on the device.
             order: rows of the training images, in the order in which they are used.
-            check: called after each call of a program.
+            report: called after each call of a program but the last, with rows as of `BatchMetrics.train` of
+                all batches so far, whose list grows.
         """
         train_rows: list[Floats] = []
         for cut in self._cuts[:-1]:
             variables, rows = self._train(variables, self._inputs(step, learning_rate, images, order, cut))
             train_rows.append(rows.numpy())
-            check()
+            report(train_rows)
         inputs = self._inputs(step, learning_rate, images, order, self._cuts[-1])
         variables, rows, validation = self._finish(variables, inputs)
-        batches = BatchMetrics(np.concatenate([*train_rows, rows.numpy()]), validation.numpy())
-        check()
-        return variables, batches
+        return variables, BatchMetrics(np.concatenate([*train_rows, rows.numpy()]), validation.numpy())
 
     def _inputs(self, step: int, learning_rate: float, images: Images, order: Order, cut: int) -> Inputs:
         return Inputs(

@@ -17,7 +17,7 @@ from workers.mnist import checkpoints
 from workers.mnist.graphs import VALIDATION_BATCH, Images
 from workers.mnist.model import initial_weights
 from workers.mnist.optimizers import SLOTS, Variables
-from workers.mnist.programs import BatchMetrics, EpochProgram
+from workers.mnist.programs import BatchMetrics, EpochProgram, Floats
 
 
 def train(
@@ -29,7 +29,7 @@ def train(
         spec: determines every result, together with the images and the device.
         images: on the host.
         start: the checkpoint to resume from; the results are, bit for bit, those of an uninterrupted run.
-        monitor: receives each epoch, and is checked about twice a second.
+        monitor: receives each epoch, and is told of the steps about twice a second.
 
     Raises:
         NonFiniteLoss: the loss became infinite or not a number.
@@ -43,9 +43,16 @@ def train(
     for epoch in range(first_epoch, spec.epochs):
         started_at = perf_counter()
         order = epoch_order(spec.seed, epoch, spec.train_size)
+        so_far = partial(_so_far, spec, program.shape.batch_size, epoch, started_at)
         variables, batches = program.run(
-            variables, epoch * steps, spec.learning_rate, on_device, order, monitor.check
+            variables,
+            epoch * steps,
+            spec.learning_rate,
+            on_device,
+            order,
+            lambda rows, so_far=so_far: monitor.step(partial(so_far, rows)),  # type: ignore[misc]
         )
+        monitor.check()
         _require_finite(batches, epoch, spec)
         metrics = _epoch_metrics(spec, program.shape.batch_size, epoch, batches, perf_counter() - started_at)
         weights = to_bytes(variables[0].numpy()) if spec.keep_weights else None
@@ -68,6 +75,14 @@ def _on_host(variables: Variables) -> list[Weights]:
     return [vector.numpy() for vector in variables]
 
 
+def _so_far(
+    spec: TrainSpec, batch_size: int, epoch: int, started_at: float, rows: list[Floats]
+) -> EpochMetrics:
+    """Return an epoch with the values of its steps until now."""
+    steps = _steps(np.concatenate(rows), _batch_sizes(spec.train_size, batch_size))
+    return EpochMetrics.of(epoch, perf_counter() - started_at, {}, steps)
+
+
 def _epoch_metrics(
     spec: TrainSpec, batch_size: int, epoch: int, batches: BatchMetrics, seconds: float
 ) -> EpochMetrics:
@@ -75,11 +90,12 @@ def _epoch_metrics(
     loss, accuracy = _means(batches.train, sizes)
     val_loss, val_accuracy = _means(batches.validation, _batch_sizes(spec.validation_size, VALIDATION_BATCH))
     values = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-    steps: dict[str, npt.ArrayLike] = {
-        "loss": batches.train[:, 0],
-        "accuracy": batches.train[:, 1] / sizes,
-    }
-    return EpochMetrics.of(epoch, seconds, values, steps)
+    return EpochMetrics.of(epoch, seconds, values, _steps(batches.train, sizes))
+
+
+def _steps(rows: Floats, sizes: npt.NDArray[np.float64]) -> dict[str, npt.ArrayLike]:
+    """Return the metrics of an epoch's first batches, of which there may be fewer than sizes."""
+    return {"loss": rows[:, 0], "accuracy": rows[:, 1] / sizes[: len(rows)]}
 
 
 def _batch_sizes(count: int, batch_size: int) -> npt.NDArray[np.float64]:

@@ -1,6 +1,7 @@
 // The curves of one job: fetched once, and then only what is new.
 //
 // Epochs come with the job's events; the batches' values, which events do not have, by a request for their range.
+// Within an epoch the job's stream says how many batches there are; that of all jobs does not.
 
 import { get } from './api.js';
 import { live } from './live.js';
@@ -8,7 +9,8 @@ import { Series } from './series.js';
 
 const FIRST_POINTS = 4_000; // of a long history; more are not visible, and a zoom fetches its own range
 const MAX_EPOCHS = 1_000; // of a job
-const PAUSE_MS = 1_000;
+const PAUSE_MS = 250; // as often as a worker writes
+const RETRY_MS = 1_000;
 const MAX_RETRY_MS = 10_000;
 const REFUSED = [401, 403, 404]; // a repetition would not help
 
@@ -18,7 +20,9 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export function follow(jobs) {
   live.subscribe((events) => {
     for (const { type, data } of events) {
-      if (type === 'progress') jobs.find((job) => job.id === data.job_id)?.add(data.data.epochs);
+      const job = jobs.find(({ id }) => id === data.job_id);
+      if (type === 'progress') job?.add(data.data.epochs);
+      if (type === 'steps') job?.addSteps(data);
     }
   });
   for (const job of jobs) job.load();
@@ -31,6 +35,7 @@ export class JobCurves {
   #ends = new Float64Array(MAX_EPOCHS); // seconds of training until the end of each epoch
   #known = 0; // of these
   #wanted = { step: -1, epoch: -1 };
+  #attempt = 0; // that trains the last steps
   #early = [];
   #isFetching = { step: false, epoch: false };
   #isLoaded = false;
@@ -88,6 +93,24 @@ export class JobCurves {
     this.#onChange();
   }
 
+  /**
+   * Fetches the batches of an epoch that goes on.
+   * @param {{attempt: number, epoch: number, steps: number}} message `steps`: how many it has so far
+   */
+  addSteps({ attempt, epoch, steps }) {
+    const first = epoch * this.stepsPerEpoch;
+    if (this.#attempt && attempt !== this.#attempt) {
+      // what another attempt has not completed is trained again
+      for (const series of Object.values(this.series.step)) series.cut(first);
+      this.#last.step = Math.min(this.#last.step, first - 1);
+      this.#wanted.step = this.#last.step;
+    }
+    this.#attempt = attempt;
+    this.#wanted.step = Math.max(this.#wanted.step, first + steps - 1);
+    const isBehind = this.last('step') < this.#wanted.step;
+    if (this.#isLoaded && isBehind && this.#resolutions.includes('step')) this.#catchUp('step');
+  }
+
   /** The newest step or epoch of the curves, from 0; -1 before the first one. */
   last(resolution) {
     return this.#last[resolution];
@@ -125,7 +148,7 @@ export class JobCurves {
   async #catchUp(resolution) {
     if (this.#isFetching[resolution]) return;
     this.#isFetching[resolution] = true;
-    let retryMs = PAUSE_MS;
+    let retryMs = RETRY_MS;
     for (let isNew = true; isNew; isNew = this.last(resolution) < this.#wanted[resolution]) {
       const before = this.last(resolution);
       try {

@@ -8,7 +8,7 @@ const MIN_RETRY_MS = 500;
 const MAX_RETRY_MS = 3_000;
 const TYPES = [
   'submitted', 'claimed', 'progress', 'cancel_requested', 'edited', 'released',
-  'lease_expired', 'retry_scheduled', 'succeeded', 'failed', 'cancelled', 'end',
+  'lease_expired', 'retry_scheduled', 'succeeded', 'failed', 'cancelled', 'steps', 'end',
 ];
 const WORDS = {
   connecting: 'Connecting', live: 'Live', reconnecting: 'Reconnecting', paused: 'Paused',

@@ -60,6 +60,12 @@ export class Series {
     this.version += 1;
   }
 
+  /** Drops the points from x on. */
+  cut(x) {
+    while (this.last >= x) this.length -= 1;
+    this.#smoothAgain();
+  }
+
   /** How many units of x the smoothed values are the mean of, about; 0: they are the values. */
   get span() {
     return this.#span;
@@ -69,6 +75,10 @@ export class Series {
   set span(span) {
     if (span === this.#span) return;
     this.#span = span;
+    this.#smoothAgain();
+  }
+
+  #smoothAgain() {
     this.#sum = 0;
     this.#weight = 0;
     for (let i = 0; i < this.length; i += 1) this.#smooth(i, i ? this.x[i - 1] : -1);

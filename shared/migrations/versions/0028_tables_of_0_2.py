@@ -265,7 +265,7 @@ CREATE TABLE epochs (
     epoch INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     seconds DOUBLE PRECISION NOT NULL,
-    "values" JSON NOT NULL,
+    "values" JSON,
     steps BYTEA NOT NULL,
     CONSTRAINT pk_epochs PRIMARY KEY (job_id, epoch),
     CONSTRAINT fk_epochs_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE

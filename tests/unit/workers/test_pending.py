@@ -1,8 +1,10 @@
 """Pending progress is written in order, at its own time, once, and soon if the attempt goes on."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -13,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.clock import database_now
 from shared.db.engine import Database
+from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import JobState, Phase
 from shared.store import attempts
 from shared.store.progress import Progress
@@ -151,6 +154,55 @@ def test_a_write_that_was_not_confirmed_is_repeated_unchanged(lossy: LostReply) 
         "succeeded",
     ]
     assert stored.job(lossy, attempt.job_id).next_epoch == 2
+
+
+def begun(epoch: int, count: int) -> EpochMetrics:
+    return make_epoch(epoch, steps={"loss": [0.5] * count})
+
+
+def test_steps_are_written_once_by_the_thread_that_trains_until_their_epoch_is(database: Database) -> None:
+    attempt = running(database)
+    pending = new_pending(attempt)
+    for count in (1, 2):
+        pending.add_steps(partial(begun, 0, count))
+    assert not pending.write_if_due(database), "the heartbeat does not read the steps"
+    assert write(pending, database)
+    assert not write(pending, database), "nothing is pending"
+    assert stored.begun_epochs(database, attempt.job_id) == [(0, 1, begun(0, 2).steps)]
+    pending.add_steps(partial(begun, 0, 3))
+    pending.add_epoch(make_epoch(0), lambda: b"after 0")
+    assert write(pending, database)
+    assert stored.begun_epochs(database, attempt.job_id) == []
+    pending.add_steps(partial(begun, 1, 1))
+    assert write(pending, database)
+    assert stored.begun_epochs(database, attempt.job_id) == [(1, 1, begun(1, 1).steps)]
+    assert stored.event_types(database, attempt.job_id)[2:] == ["progress"]
+
+
+def test_steps_are_written_after_an_epoch_whose_write_was_not_confirmed(lossy: LostReply) -> None:
+    attempt = running(lossy)
+    pending = new_pending(attempt)
+    pending.add_epoch(make_epoch(0), lambda: b"after 0")
+    pending.add_steps(partial(begun, 1, 1))
+    lossy.loses_reply = True
+    with pytest.raises(OperationalError):
+        write(pending, lossy)
+    pending.add_steps(partial(begun, 1, 2))
+    assert write(pending, lossy), "the epoch alone"
+    assert write(pending, lossy)
+    assert stored.begun_epochs(lossy, attempt.job_id) == [(1, 1, begun(1, 2).steps)]
+    assert stored.event_types(lossy, attempt.job_id)[2:] == ["progress"]
+
+
+def test_many_steps_are_written_less_often_than_epochs(database: Database) -> None:
+    attempt = running(database)
+    pending = PendingProgress(attempt, lease_s=30.0, interval_s=0.01)
+    pending.add_steps(partial(begun, 0, 2**17))  # a megabyte: sixteen intervals
+    wait_until(lambda: write(pending, database), "the first steps are due")
+    written_at = time.monotonic()
+    pending.add_steps(partial(begun, 0, 1))
+    wait_until(lambda: write(pending, database), "the next steps are due")
+    assert time.monotonic() - written_at > 0.1
 
 
 @pytest.mark.parametrize("confirmed", [True, False])

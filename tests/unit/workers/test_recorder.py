@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.formats.epochs import EpochMetrics
+from shared.formats.epochs import EpochMetrics, count_steps
 from shared.formats.results import Produced
 from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, Priority, TrainSpec
@@ -44,7 +44,8 @@ class _UrgentDuring(StubExecutor):
 class _Submitting:
     def __init__(self, monitor: Monitor, submit: Callable[[int], None]) -> None:
         self._monitor, self._submit = monitor, submit
-        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
+        self.phase, self.step, self.check = monitor.phase, monitor.step, monitor.check
+        self.data = monitor.data
 
     def epoch(self, metrics: Any, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         self._submit(metrics.epoch)
@@ -125,7 +126,8 @@ class _NotFinite(StubExecutor):
 class _Adding:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
+        self.phase, self.step, self.check = monitor.phase, monitor.step, monitor.check
+        self.data = monitor.data
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         values = {"r2": -30.0, "val/mae": math.nan, "perplexity": math.inf}
@@ -152,3 +154,45 @@ def test_a_metric_of_any_name_is_recorded_and_noticed_once_if_it_is_not_finite(
     }
     assert stored.values(process.database, job_id).keys() == {"r2", "evaluation_accuracy", "evaluation_loss"}
     assert caplog.text.count("a metric is not a finite number, and recorded as none") == 3
+
+
+class _StopsWithin(StubExecutor):
+    """Trains; its worker is asked to stop at the third step of the second epoch."""
+
+    def __init__(self, process: PoolProcess) -> None:
+        super().__init__(process.settings)
+        self._process = process
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
+        return super().train(spec, start, _Stopping(monitor, self._process))
+
+
+class _Stopping:
+    def __init__(self, monitor: Monitor, process: PoolProcess) -> None:
+        self._monitor, self._process = monitor, process
+        self.phase, self.epoch, self.check = monitor.phase, monitor.epoch, monitor.check
+        self.data = monitor.data
+
+    def step(self, so_far: Callable[[], EpochMetrics]) -> None:
+        if so_far().epoch == 1 and count_steps(so_far().steps) == 3:
+            self._process.stop.set()
+        self._monitor.step(so_far)
+
+
+def test_a_job_that_was_stopped_within_an_epoch_has_the_curve_of_an_undisturbed_one(
+    make_process: MakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PendingProgress", partial(PendingProgress, interval_s=0.0))
+    process = make_process()
+    spec = make_spec(epochs=3, train_size=250)  # 5 steps an epoch
+    undisturbed = queue_driver.submit(process.database, spec=spec)
+    run_next(process)
+    job_id = queue_driver.submit(process.database, spec=spec)
+    run_next(replace(process, executor=_StopsWithin(process)))
+    [(epoch, attempt, steps)] = stored.begun_epochs(process.database, job_id)
+    assert (epoch, attempt, count_steps(steps)) == (1, 1, 2)
+    process.stop.clear()
+    run_next(process)
+    assert stored.begun_epochs(process.database, job_id) == []
+    assert _results(process, job_id) == _results(process, undisturbed)
+    assert stored.epoch_attempts(process.database, job_id) == [1, 2, 2]

@@ -336,7 +336,8 @@ class StopsAfterTwoEpochs(StubExecutor):
 class _StopAfter:
     def __init__(self, monitor: Monitor, process: PoolProcess) -> None:
         self._monitor, self._process = monitor, process
-        self.phase, self.check, self.data = monitor.phase, monitor.check, monitor.data
+        self.phase, self.step, self.check = monitor.phase, monitor.step, monitor.check
+        self.data = monitor.data
 
     def epoch(self, metrics: Any, state: Callable[[], bytes], weights: bytes | None = None) -> None:
         if metrics.epoch == 2:

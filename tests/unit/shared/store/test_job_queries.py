@@ -25,6 +25,7 @@ from tests.support.factories import (
 from tests.support.queue_driver import (
     cancelled,
     claim,
+    expire,
     failed,
     record,
     record_progress,
@@ -126,6 +127,23 @@ def test_an_unknown_job_is_not_found(database: Database) -> None:
     job_id = uuid7()
     with pytest.raises(JobNotFound, match=str(job_id)):
         _detail(database, job_id)
+
+
+def test_progress_goes_on_within_an_epoch(database: Database) -> None:
+    attempt = running(database, spec=make_spec(epochs=2, train_size=200))  # 4 steps each
+    begun = make_epoch(0, seconds=1.5, steps={"loss": [0.5] * 3})
+    record_progress(database, attempt, make_progress(running=begun))
+    progress = Progress(epoch=0, epochs=2, step=3, steps=8, percent=37.5, eta_s=2.5)
+    assert _detail(database, attempt.job_id).progress == progress
+    begun = make_epoch(1, seconds=0.1, steps={"loss": [0.5]})
+    complete = make_epoch(0, seconds=2.0)
+    record_progress(database, attempt, make_progress(complete, running=begun))
+    progress = Progress(epoch=1, epochs=2, step=5, steps=8, percent=62.5, eta_s=1.5)
+    assert _detail(database, attempt.job_id).progress == progress
+    expire(database, attempt)
+    assert _detail(database, attempt.job_id).progress == Progress(
+        epoch=1, epochs=2, step=4, steps=8, percent=50, eta_s=None
+    )
 
 
 def _eta_s(database: Database, job_id: UUID) -> float | None:

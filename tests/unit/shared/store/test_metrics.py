@@ -52,6 +52,35 @@ def test_step_metrics_have_a_value_for_each_batch_of_all_epochs(database: Databa
         assert values.tolist() == [*steps[0][name], *steps[1][name]]
 
 
+def test_step_metrics_go_on_into_the_epoch_that_is_being_trained(database: Database) -> None:
+    attempt = queue_driver.running(database)
+    begun = make_epoch(0, steps={"loss": [0.5, 0.25, 0.125]})
+    queue_driver.record_progress(database, attempt, factories.make_progress(running=begun))
+    assert _read(database, attempt.job_id, Resolution.STEP)["loss"].tolist() == [0.5, 0.25, 0.125]
+    rest = _read(database, attempt.job_id, Resolution.STEP, first=1, last=1)
+    assert rest["loss"].tolist() == [0.25]
+    assert _read(database, attempt.job_id, Resolution.EPOCH) == {}
+    assert database.read(lambda session: metrics.names_of_steps(session, attempt.job_id)) == ["loss"]
+    later = make_epoch(1, steps={"loss": [0.0625], "accuracy": [0.5]})
+    progress = factories.make_progress(make_epoch(0), running=later)
+    queue_driver.record_progress(database, attempt, progress)
+    loss = [*unpack_steps(make_epoch(0).steps)["loss"].tolist(), 0.0625]
+    assert _read(database, attempt.job_id, Resolution.STEP)["loss"].tolist() == loss
+    assert _read(database, attempt.job_id, Resolution.STEP, first=2)["loss"].tolist() == [0.0625]
+    assert _read(database, attempt.job_id, Resolution.EPOCH)["loss"].tolist() == [1.0]
+
+
+def test_steps_of_an_earlier_attempt_that_were_not_completed_are_left_out_once_it_is_resumed(
+    database: Database,
+) -> None:
+    attempt = queue_driver.running(database)
+    queue_driver.record_progress(database, attempt, factories.make_progress(running=make_epoch(0)))
+    queue_driver.expire(database, attempt)
+    assert len(_read(database, attempt.job_id, Resolution.STEP)["loss"]) == 2
+    queue_driver.claim(database, attempt.job_id, owner="worker-2/1")
+    assert _read(database, attempt.job_id, Resolution.STEP) == {}
+
+
 def test_batch_metrics_are_stored_bit_for_bit(database: Database) -> None:
     extremes = (0.1, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0)
     attempt = queue_driver.running(database)

@@ -12,6 +12,7 @@ from trainshed.cli.progress import (
     live_progress,
     progress_bar,
     queue_position,
+    recorded,
 )
 
 
@@ -75,6 +76,14 @@ def test_within_an_epoch_the_bar_moves_at_the_pace_of_the_last_ones_and_waits_fo
     progress = make_progress(1).model_copy(update={"eta_s": 100.0})
     job = make_job(state=JobState.RUNNING, phase=Phase.TRAINING, progress=progress)
     assert [progress_bar(job, since_s).completed for since_s in (0.0, 25.0, 1_000.0)] == [1.0, 1.5, 1.95]
+
+
+def test_within_an_epoch_the_bar_goes_on_from_its_last_steps() -> None:
+    progress = make_progress(0).model_copy(update={"step": 1, "eta_s": 250.0})  # 1 of 6, 100 s an epoch
+    job = make_job(state=JobState.RUNNING, phase=Phase.TRAINING, progress=progress)
+    moved = [progress_bar(job, since_s).completed for since_s in (0.0, 25.0, 1_000.0)]
+    assert moved == [pytest.approx(done) for done in (0.5, 0.75, 0.975)]
+    assert "step 1/6" in recorded(job)
 
 
 def test_an_epoch_is_timed_from_its_first_sight_until_the_next_or_another_attempt() -> None:

@@ -19,7 +19,7 @@ def test_a_job_says_its_state_progress_and_specification() -> None:
     assert "epoch 3/3" in words(html.job(training))
     assert "epochs 3" in words(html.job(training))
     assert "evaluation accuracy 0.9800" in words(html.job(done))
-    assert '<progress max="3" value="3">' in html.job(done)
+    assert '<progress max="6" value="6">' in html.job(done)
 
 
 def test_a_failed_job_says_why() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -175,6 +176,20 @@ def test_a_state_is_made_only_if_the_monitor_requests_it() -> None:
 
     _, everything = _train(make_spec())
     assert monitor.states == [everything.states[1]]
+
+
+def test_the_monitor_is_told_of_the_steps_within_an_epoch() -> None:
+    spec, monitor = make_spec(epochs=2), RecordingMonitor()
+    cut = replace(
+        backend.configure(deterministic=True), images_per_call=64, step_overhead=0
+    )  # a batch a call
+    train(spec, make_images(spec), Programs(cut).epoch(Shape.of(spec)), None, monitor)
+    assert [each.epoch for each in monitor.steps] == [0, 0, 0, 1, 1, 1]
+    for number, begun in enumerate(monitor.steps):
+        whole = unpack_steps(monitor.epochs[begun.epoch].steps)
+        count = 1 + number % 3
+        for name, values in unpack_steps(begun.steps).items():
+            assert values.tobytes() == whole[name][:count].tobytes()
 
 
 def test_a_state_of_another_job_is_refused() -> None:
