@@ -164,9 +164,8 @@ def _count_loss(
         reason=reason,
     )
     in_all = 1 + session.execute(_LOST, {"of_job": job.id}).scalar_one()
-    lost_attempts = job.lost_attempts + counts
-    ended: dict[str, Any] = {"lost_attempts": lost_attempts, "outcome": AttemptOutcome.LOST}
-    ended["failure"] = AttemptFailure(WORKER_LOST, reason)
+    ended: dict[str, Any] = {"outcome": AttemptOutcome.LOST, "failure": AttemptFailure(WORKER_LOST, reason)}
+    ended["lost_attempts"] = lost_attempts = job.lost_attempts + counts
     if job.cancel_requested_at is not None:
         event = EventType.CANCELLED
     elif lost_attempts < max_lost_attempts and in_all < MAX_LOST * max_lost_attempts:
