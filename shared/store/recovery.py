@@ -174,7 +174,9 @@ def _count_loss(
     else:
         event = EventType.FAILED
         number = in_all if lost_attempts < max_lost_attempts else lost_attempts
-        message = f"{number} workers were lost while they ran this job: see its attempts. The last: {reason}"
+        message = (
+            f"{number} workers were lost while they ran this job; the attempts say which. The last: {reason}"
+        )
         ended.update(error_code=WORKER_LOST, error_message=message)
         ended.update(data={"code": WORKER_LOST, "message": message})
     change(session, event, job.id, Job.attempt == job.attempt, **ended, now=now)

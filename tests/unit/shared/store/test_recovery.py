@@ -106,7 +106,7 @@ def test_a_job_fails_after_so_many_lost_attempts(database: Database, clock: Froz
     job = stored.job(database, job_id)
     assert (job.lost_attempts, job.error_code, job.finished_at) == (3, "worker_lost", clock.moment)
     assert job.error_message == (
-        "3 workers were lost while they ran this job: see its attempts. "
+        "3 workers were lost while they ran this job; the attempts say which. "
         "The last: worker worker-1 stopped renewing its lease"
     )
     assert stored.attempt(database, attempt.job_id, attempt.number).outcome == AttemptOutcome.LOST
