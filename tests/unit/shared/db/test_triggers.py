@@ -11,8 +11,8 @@ from tests.support.databases import trigger_definitions
 
 # a database gets a changed text with the next migration: add one, which may be empty, and then these
 _DIGESTS = {
-    "sqlite": "5b589feb06be3e08c9b66ba26567fd3b2d1b29718c65fd521a019bff0d5776f1",
-    "postgresql": "6132ef8ee4a5b83fdd8792c5ff5ab13614fe474a5f59e35d3556b69c669bf23e",
+    "sqlite": "600db6682cee60ea4e06378ef7d5a00e75479810e6c63ba0d0d04a82a9880a43",
+    "postgresql": "a7235e0da909e73818fca06c7be4025d8e2686be9457be67e721a4e8472cae4e",
 }
 _STALE = {
     "sqlite": ["CREATE TRIGGER {name} AFTER DELETE ON jobs BEGIN SELECT 1; END"],
