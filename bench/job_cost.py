@@ -47,7 +47,9 @@ _FILES = (
 _MODEL = replace(NoOpExecutor.model, artifacts=_FILES)
 
 
-class _Executor(NoOpExecutor):
+class CodelabExecutor(NoOpExecutor):
+    """An executor whose training job keeps as much as the codelab's."""
+
     model = _MODEL
 
 
@@ -56,22 +58,22 @@ def main() -> None:
     print(f"a job that trains nothing, one process, {JOBS} jobs")
     with TemporaryDirectory(prefix="bench-") as name, database_urls(Path(name)) as urls:
         for kind, url in urls.items():
-            with _process(Path(name), migrate(url)) as process:
+            with pool_process(Path(name), migrate(url), CodelabExecutor) as process:
                 print(f"{kind:12}{_measure(process)}")
     print(f"{machine()}, load average {os.getloadavg()[0]:.1f}")
 
 
 def _measure(process: PoolProcess) -> str:
-    _run(process, _submit(process.database, _WARM_UP_JOBS))
-    job_ids = _submit(process.database, JOBS)
+    run_submitted(process, submit(process.database, _WARM_UP_JOBS))
+    job_ids = submit(process.database, JOBS)
     cpu, wall = time.process_time(), time.perf_counter()
-    _run(process, job_ids)
+    run_submitted(process, job_ids)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     with recorded_statements(process.database) as statements, _commits(process.database) as commits:
-        counted = _submit(process.database, _COUNTED_JOBS)
+        counted = submit(process.database, _COUNTED_JOBS)
         statements.clear()
         commits.clear()
-        _run(process, counted)
+        run_submitted(process, counted)
     return (
         f"{1_000 * cpu / JOBS:6.2f} ms CPU {1_000 * wall / JOBS:6.2f} ms wall {JOBS / wall:6.0f} jobs/s "
         f"{sum(not each.is_boundary for each in statements) / _COUNTED_JOBS:5.1f} statements "
@@ -79,14 +81,16 @@ def _measure(process: PoolProcess) -> str:
     )
 
 
-def _submit(database: Database, count: int) -> list[UUID]:
+def submit(database: Database, count: int) -> list[UUID]:
+    """Submit training jobs of the codelab's size; return their ids."""
     new = [make_new_job(spec=_SPEC) for _ in range(count)]
     for job in new:
         database.write(partial(submit_job, new=job))
     return [job.id for job in new]
 
 
-def _run(process: PoolProcess, job_ids: list[UUID]) -> None:
+def run_submitted(process: PoolProcess, job_ids: list[UUID]) -> None:
+    """Run all jobs of the queue, which are those with these ids."""
     run_jobs(process, "default")
     states = (stored.job(process.database, job_id).state for job_id in (job_ids[0], job_ids[-1]))
     assert set(states) == {JobState.SUCCEEDED}
@@ -104,7 +108,8 @@ def _commits(database: Database) -> Iterator[list[object]]:
 
 
 @contextmanager
-def _process(folder: Path, url: str) -> Iterator[PoolProcess]:
+def pool_process(folder: Path, url: str, executor: type[NoOpExecutor]) -> Iterator[PoolProcess]:
+    """Yield what `run_jobs` needs, with the logging of a pool process, whose lines are discarded."""
     settings = make_settings(folder, database_url=url)
     with (
         open(os.devnull, "w") as nowhere,
@@ -120,7 +125,7 @@ def _process(folder: Path, url: str) -> Iterator[PoolProcess]:
         logging.getLogger().addHandler(handler)
         yield PoolProcess(
             settings,
-            _Executor(settings),
+            executor(settings),
             make_worker_info(),
             "bench-1",
             database,

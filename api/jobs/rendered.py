@@ -21,7 +21,7 @@ T = TypeVar("T")
 MAX_BYTES = 64 * 2**20
 """The memory of all responses that a process keeps; one that needs more than a sixteenth is not kept."""
 
-# what changes without an event, such as `retry_of` when that job is deleted, and was not announced
+# what changes without an event, and was not announced
 _MAX_AGE_S = 60.0
 _MAX_JOINS = 3  # renderings by others that a request waits for
 _OVERHEAD_BYTES = 1_000  # of an entry's objects

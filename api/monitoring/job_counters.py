@@ -24,6 +24,7 @@ BUCKET_BOUNDS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_0
 _UNSETTLED = timedelta(minutes=1)  # the database ends a transaction that writes sooner
 # literals, because no partial index matches a bound parameter
 _IS_UNSUCCESSFUL = Attempt.outcome.in_([literal_column("'failed'"), literal_column("'lost'")])
+_IS_FIRST = Attempt.number == literal_column("1")
 _BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -122,8 +123,8 @@ def _count(session: Session, since: datetime, until: datetime) -> JobTotals:
     )
     for outcome, count in session.execute(unsuccessful.group_by(Attempt.outcome)):
         totals.attempts[str(outcome)] += count
-    waits = select(Job.kind, seconds_between(Job.created_at, Job.started_at))
-    for kind, seconds in session.execute(waits.where(happened(Job.started_at))):
+    waits = select(Job.kind, seconds_between(Job.created_at, Job.started_at)).join_from(Attempt, Job)
+    for kind, seconds in session.execute(waits.where(_IS_FIRST, happened(Attempt.started_at))):
         totals.waits[kind].observe(float(seconds))
     ends = select(Job.kind, Job.state, Job.error_code, Job.duration_s)
     for kind, state, code, duration_s in session.execute(ends.where(happened(Job.finished_at))):

@@ -15,11 +15,12 @@ OF_JOBS = "job_id > :after AND job_id <= :upto"
 """SQL for whether an old row belongs to a job of the batch."""
 
 _ID_DIGITS = 32  # of an id that SQLite has as text
-_SQLITE_TYPES = {
+_ON_SQLITE = {
     "TIMESTAMP WITH TIME ZONE": "DATETIME",
     "DOUBLE PRECISION": "DOUBLE",
     r"\b(UUID|BYTEA)\b": "BLOB",
     "DEFAULT false": "DEFAULT 0",
+    r"\s+WITH \(fillfactor = \d+\)": "",
 }
 
 
@@ -169,6 +170,6 @@ def statements(schema: str, dialect: str) -> list[str]:
     """Return a schema's CREATE statements for `sqlite` or `postgresql`."""
     joined = schema.strip().replace("\n        ", " ")
     if dialect == "sqlite":
-        for pattern, replacement in _SQLITE_TYPES.items():
+        for pattern, replacement in _ON_SQLITE.items():
             joined = re.sub(pattern, replacement, joined)
     return re.split(r"\s+(?=CREATE )", joined)

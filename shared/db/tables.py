@@ -145,7 +145,7 @@ class Job(Base):
     tags: Mapped[list[str]]
     queue: Mapped[str] = mapped_column(String(64))
     priority: Mapped[str] = mapped_column(String(16))
-    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    retry_of: Mapped[UUID | None]  # that job may have been deleted since
     model_id: Mapped[UUID | None]  # trained or evaluated; models refer to jobs, so no foreign key
     sweep_id: Mapped[UUID | None]  # without a foreign key: SQLite cannot add one to a table
 
@@ -199,37 +199,40 @@ class Job(Base):
         CheckConstraint("state IN ('queued', 'cancelled') OR attempt > 0", name="ran_has_attempt"),
         CheckConstraint("version > 0 AND attempt >= 0 AND next_epoch >= 0", name="counts"),
         CheckConstraint("failures >= 0 AND lost_attempts >= 0 AND max_attempts > 0", name="failure_counts"),
-        # for lists in this order, covering their filters: a page reads only the rows it returns
-        *(
-            Index(f"ix_jobs_by_{key}", key, "id", "state", "kind", "queue", "name")
-            for key in ("created_at", "duration_s")
+        # WHERE state = ?, ... ORDER BY created_at, id LIMIT ?: a page of a list, with most of its filters
+        Index("ix_jobs_by_created_at", *("created_at", "id", "state", "kind", "queue", "name")),
+        # the same ORDER BY duration_s, id: written once, at the end
+        _partial_index(
+            "ix_jobs_by_duration_s",
+            *("duration_s", "id", "state", "kind", "queue", "name"),
+            where="duration_s IS NOT NULL",
         ),
+        # SELECT count(*) GROUP BY state, queue, priority; WHERE state = 'running'; the next job of a priority
         Index(
             "ix_jobs_state_queue_priority",
             *("state", "queue", "priority", "place", "id", "scheduled_at", "created_at"),
         ),
-        # for job counters: what started or finished since the last scrape; and what finished in each minute
-        _partial_index("ix_jobs_started_at", "started_at", where="started_at IS NOT NULL"),
-        _partial_index("ix_jobs_finished_at", "finished_at", "state", where="finished_at IS NOT NULL"),
-        Index("ix_jobs_retry_of", "retry_of"),
-        Index("ix_jobs_model_id", "model_id"),
-        # a page of sweeps counts thousands of jobs
-        _partial_index("ix_jobs_by_sweep", "sweep_id", "state", "id", where="sweep_id IS NOT NULL"),
-        _partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
-        _partial_index("ix_jobs_owner", "lease_owner", where="state = 'running'"),
-        # what each tenant has waiting and running
+        # WHERE state = 'queued' AND queue = ? ORDER BY place, id LIMIT 1: a claim; a position in the queue
+        _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
+        # the same AND api_key_id = ?: a claim while limits are set; WHERE api_key_id = ?: the jobs of a key
+        _partial_index(
+            "ix_jobs_of_key",
+            *("api_key_id", "state", "queue", "place", "id", "scheduled_at"),
+            where="state = 'queued' OR api_key_id IS NOT NULL",
+        ),
+        # SELECT count(*) WHERE state = ? AND queue = ? AND tenant = ?: what a tenant has waiting and running
         _partial_index(
             "ix_jobs_tenant", "state", "queue", "tenant", "created_at", where="state IN ('queued', 'running')"
         ),
-        _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
-        # the next job of each API key, while some keys may not start another
-        _partial_index(
-            "ix_jobs_next_of_key",
-            *("queue", "api_key_id", "place", "id", "scheduled_at"),
-            where="state = 'queued'",
-        ),
-        # the list of a key's jobs
-        _partial_index("ix_jobs_by_key", "api_key_id", "created_at", "id", where="api_key_id IS NOT NULL"),
+        # WHERE finished_at > ? ORDER BY finished_at: counters, the jobs that ended last, what is to be purged
+        _partial_index("ix_jobs_finished_at", "finished_at", "state", where="finished_at IS NOT NULL"),
+        # WHERE model_id = ?: the evaluations of a model
+        _partial_index("ix_jobs_model_id", "model_id", where="model_id IS NOT NULL"),
+        # SELECT count(*) WHERE sweep_id IN (...) GROUP BY sweep_id, state: a page of sweeps
+        _partial_index("ix_jobs_by_sweep", "sweep_id", "state", "id", where="sweep_id IS NOT NULL"),
+        # no index has a column that a renewal or a recorded epoch changes: these are heap-only updates on
+        # PostgreSQL, and write no index, as long as the page has room for the new row
+        {"postgresql_with": {"fillfactor": 80}},
     )
 
 
@@ -286,8 +289,11 @@ class Attempt(Base):
 
     __table_args__ = (
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="finished_has_outcome"),
-        Index("ix_attempts_worker_job_id", "worker", "job_id"),
         Index("ix_attempts_worker_started_at", "worker", "started_at", "job_id", "number"),
+        # what a worker runs; SQLite prefers it to the one above for its second column
+        _partial_index("ix_attempts_running", "worker", "outcome", where="outcome IS NULL"),
+        # for counters: what was started since the last scrape
+        _partial_index("ix_attempts_first", "started_at", "job_id", where="number = 1"),
         # for counters: few attempts are in it
         _partial_index(
             "ix_attempts_unsuccessful", "finished_at", "outcome", where="outcome IN ('failed', 'lost')"

@@ -27,8 +27,8 @@ def _from(source: JobState) -> str:
 # the life of a job
 _ALLOWED = "\n    OR ".join(_from(state) for state in JobState if state not in TERMINAL)
 
-# what is finished changes by an edit only, and when the job that it repeats is deleted
-_CHANGEABLE = ("id", "name", "tags", "version", "retry_of")
+# what is finished changes by an edit only
+_CHANGEABLE = ("id", "name", "tags", "version")
 _KEPT = [column for column in Job.__table__.columns if column.name not in _CHANGEABLE]
 _TERMINAL = _listed(state for state in JobState if state in TERMINAL)
 _FINISHED = f"OLD.state IN {_TERMINAL}"

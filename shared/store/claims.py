@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
 from shared.db.prepared import Prepared
-from shared.db.tables import IS_RUNNING, Attempt, Base, Job
+from shared.db.tables import Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
 from shared.store import limits, places, results
 from shared.store.transitions import AttemptId, NewEvent, apply, update_of
@@ -28,8 +28,14 @@ _OF_CLAIM = tuple(
         *("request_id", "sweep_id", "traceparent"),
     )
 )
-_BY_OWNER = select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM).where(
-    IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner")
+_IS_CURRENT = (_ATTEMPTS.c.job_id == _JOBS.c.id) & (_ATTEMPTS.c.number == _JOBS.c.attempt)
+# among the few jobs that the worker runs: no index has the owner
+_BY_OWNER = (
+    select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM)
+    .join_from(_ATTEMPTS, _JOBS, _IS_CURRENT)
+    .where(_ATTEMPTS.c.worker == bindparam("of_worker"), _ATTEMPTS.c.outcome.is_(None))
+    .where(_JOBS.c.lease_owner == bindparam("of_owner"))
+    .correlate(None)
 )
 _SELECT_BY_OWNER = Prepared(_BY_OWNER)
 
@@ -81,7 +87,7 @@ def claim(
     if job is None and limits.take_turn(session):
         job = _first(start(queue, _update_within_limits(lease_s, now)) for queue in queues)
     # if this transaction is run again, the job may have been claimed by a commit that was not confirmed
-    job = job or _SELECT_BY_OWNER.one_or_none(session, {"of_owner": owner})
+    job = job or _SELECT_BY_OWNER.one_or_none(session, {"of_worker": worker.name, "of_owner": owner})
     if job is None:
         return None
     return Claim(

@@ -87,8 +87,8 @@ def _new_place(session: Session, job: Job, changed: dict[str, Any], rules: Rules
 def delete_job(session: Session, job_id: UUID, *, actor: Actor = LOCAL) -> None:
     """Delete a finished job with its events, metrics, evaluation and, if it trained one, its model.
 
-    Jobs that retry it stay; their `retry_of` becomes null. An evaluation job that is submitted at the same
-    time may find its model deleted, and fails.
+    Jobs that retry it stay. An evaluation job that is submitted at the same time may find its model deleted,
+    and fails.
 
     Raises:
         JobNotFound: there is no such job.
@@ -106,8 +106,7 @@ def delete_job(session: Session, job_id: UUID, *, actor: Actor = LOCAL) -> None:
     model_id = session.scalar(select(Model.id).where(Model.id == job_id).with_for_update())
     if model_id is not None:
         _delete_model(session, model_id, job_id)
-    retries = session.scalars(select(Job.id).where(Job.retry_of == job_id))
-    note_changed(session, [job_id, *retries])
+    note_changed(session, [job_id])
     session.execute(delete(Job).where(Job.id == job_id))
 
 

@@ -184,11 +184,13 @@ def _memberships(session: Session, query: JobListQuery) -> Iterator[_Membership]
 def _is_by(session: Session, query: JobListQuery) -> _Membership:
     """SQL for whether a job was submitted by the keys that a query names."""
     keys = rights.keys_named(session, query.submitted_by or "")
-    if keys == [None] or (len(keys) == 1 and query.sort in _BY_TIME):
-        # an index has the order of the list
-        return _Membership(rights.is_one_of(Job.api_key_id, keys), is_narrow=False)
+    if keys == [None]:
+        return _Membership(Job.api_key_id.is_(None), is_narrow=False)
     other = aliased(Job)
-    return _is_among(session, other.id, rights.is_one_of(other.api_key_id, keys))
+    among = _is_among(session, other.id, rights.is_one_of(other.api_key_id, keys))
+    # not the bare column: where they are many, jobs are read in order, and not by the index of the keys
+    are_many = _Membership(func.coalesce(Job.api_key_id, Job.id).in_(keys), is_narrow=False)
+    return among if among.is_narrow else are_many
 
 
 def _contains(session: Session, name: InstrumentedAttribute[str | None], part: str) -> ColumnElement[bool]:

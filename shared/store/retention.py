@@ -73,7 +73,7 @@ def delete_jobs(session: Session, job_ids: Sequence[UUID]) -> int:
     if not jobs:
         return 0
     ids, sweep_ids = [job.id for job in jobs], {job.sweep_id for job in jobs} - {None}
-    note_changed(session, [*ids, *session.scalars(select(Job.id).where(Job.retry_of.in_(ids)))])
+    note_changed(session, ids)
     session.execute(delete(Model).where(Model.id.in_(ids)))
     session.execute(delete(Job).where(Job.id.in_(ids)))
     if sweep_ids:

@@ -136,10 +136,7 @@ def keys_named(session: Session, submitted_by: str) -> list[UUID | None]:
 
 def is_one_of(column: KeyColumn, keys: Sequence[UUID | None]) -> ColumnElement[bool]:
     """SQL for whether a column is one of these ids of keys, which are what `keys_named` returned."""
-    if len(keys) == 1:
-        [key] = keys
-        return column.is_(None) if key is None else column == key  # an index has an order then
-    return column.in_(keys)
+    return column.is_(None) if list(keys) == [None] else column.in_(keys)
 
 
 def of_jobs_by(session: Session, submitted_by: str, column: InstrumentedAttribute[Any]) -> Select[Any]:

@@ -233,5 +233,11 @@ def all_rows(session: Session) -> dict[str, list[Any]]:
     }
 
 
+def rows_by_table(session: Session) -> dict[str, int]:
+    """How many rows each table has."""
+    counts = ((table.name, select(func.count()).select_from(table)) for table in Base.metadata.sorted_tables)
+    return {name: session.execute(count).scalar_one() for name, count in counts}
+
+
 def _compared(table: Table) -> list[Column[Any]]:
     return [column for column in table.columns if column is not JobEvent.__table__.c.position]

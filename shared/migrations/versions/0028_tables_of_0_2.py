@@ -114,21 +114,18 @@ CREATE TABLE jobs (
     CONSTRAINT ck_jobs_failed_has_error CHECK ((state = 'failed') = (error_code IS NOT NULL)),
     CONSTRAINT ck_jobs_ran_has_attempt CHECK (state IN ('queued', 'cancelled') OR attempt > 0),
     CONSTRAINT ck_jobs_counts CHECK (version > 0 AND attempt >= 0 AND next_epoch >= 0),
-    CONSTRAINT ck_jobs_failure_counts CHECK (failures >= 0 AND lost_attempts >= 0 AND max_attempts > 0),
-    CONSTRAINT fk_jobs_retry_of FOREIGN KEY(retry_of) REFERENCES jobs (id) ON DELETE SET NULL
+    CONSTRAINT ck_jobs_failure_counts CHECK (failures >= 0 AND lost_attempts >= 0 AND max_attempts > 0)
 )
+ WITH (fillfactor = 80)
 CREATE INDEX ix_jobs_by_created_at ON jobs (created_at, id, state, kind, queue, name)
-CREATE INDEX ix_jobs_by_duration_s ON jobs (duration_s, id, state, kind, queue, name)
-CREATE INDEX ix_jobs_by_key ON jobs (api_key_id, created_at, id) WHERE api_key_id IS NOT NULL
+CREATE INDEX ix_jobs_by_duration_s ON jobs (duration_s, id, state, kind, queue, name) WHERE duration_s IS
+        NOT NULL
 CREATE INDEX ix_jobs_by_sweep ON jobs (sweep_id, state, id) WHERE sweep_id IS NOT NULL
 CREATE INDEX ix_jobs_finished_at ON jobs (finished_at, state) WHERE finished_at IS NOT NULL
-CREATE INDEX ix_jobs_lease ON jobs (lease_expires_at) WHERE state = 'running'
-CREATE INDEX ix_jobs_model_id ON jobs (model_id)
+CREATE INDEX ix_jobs_model_id ON jobs (model_id) WHERE model_id IS NOT NULL
 CREATE INDEX ix_jobs_next ON jobs (queue, place, id, scheduled_at) WHERE state = 'queued'
-CREATE INDEX ix_jobs_next_of_key ON jobs (queue, api_key_id, place, id, scheduled_at) WHERE state = 'queued'
-CREATE INDEX ix_jobs_owner ON jobs (lease_owner) WHERE state = 'running'
-CREATE INDEX ix_jobs_retry_of ON jobs (retry_of)
-CREATE INDEX ix_jobs_started_at ON jobs (started_at) WHERE started_at IS NOT NULL
+CREATE INDEX ix_jobs_of_key ON jobs (api_key_id, state, queue, place, id, scheduled_at) WHERE state =
+        'queued' OR api_key_id IS NOT NULL
 CREATE INDEX ix_jobs_state_queue_priority ON jobs (state, queue, priority, place, id, scheduled_at,
         created_at)
 CREATE INDEX ix_jobs_tenant ON jobs (state, queue, tenant, created_at) WHERE state IN ('queued', 'running')
@@ -241,8 +238,9 @@ CREATE TABLE attempts (
     CONSTRAINT ck_attempts_finished_has_outcome CHECK ((outcome IS NULL) = (finished_at IS NULL)),
     CONSTRAINT fk_attempts_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 )
+CREATE INDEX ix_attempts_first ON attempts (started_at, job_id) WHERE number = 1
+CREATE INDEX ix_attempts_running ON attempts (worker, outcome) WHERE outcome IS NULL
 CREATE INDEX ix_attempts_unsuccessful ON attempts (finished_at, outcome) WHERE outcome IN ('failed', 'lost')
-CREATE INDEX ix_attempts_worker_job_id ON attempts (worker, job_id)
 CREATE INDEX ix_attempts_worker_started_at ON attempts (worker, started_at, job_id, number)
 
 CREATE TABLE checkpoints (

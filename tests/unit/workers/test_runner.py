@@ -1,6 +1,7 @@
 """One attempt, from claim to report, with each of its outcomes."""
 
 from asyncio import CancelledError
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from shared.errors import DataCorrupt, EvaluationNotFound, NonFiniteLoss
 from shared.formats.classification import classification
 from shared.formats.epochs import count_steps
 from shared.formats.results import KERAS_FILE, MODEL, NewArtifact, Produced
-from shared.lifecycle import AttemptOutcome, JobState
+from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import EvaluateSpec, JobDetail, TrainSpec
 from tests.support import stored
 from tests.support.factories import make_evaluate_spec, make_regression, make_spec
@@ -87,6 +88,22 @@ def test_a_training_job_may_end_with_any_results(make_process: MakeProcess, prod
             stored.evaluation(process.database, job_id)
     else:
         assert stored.evaluation(process.database, job_id).values == produced.result.values
+
+
+def test_a_job_that_keeps_nothing_leaves_six_rows_at_most(make_process: MakeProcess) -> None:
+    class NothingKept(StubExecutor):
+        def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
+            monitor.phase(Phase.TRAINING)
+            return Produced()
+
+    process = replace(make_process(), executor=NothingKept(make_process().settings))
+    submit(process.database)
+    run_next(process)  # stores what every job needs
+    before = Counter(process.database.read(stored.rows_by_table))
+    submit(process.database)
+    run_next(process)
+    left = Counter(process.database.read(stored.rows_by_table)) - before
+    assert left == {"jobs": 1, "attempts": 1, "job_events": 4}
 
 
 def test_a_model_is_evaluated_by_its_files(make_process: MakeProcess) -> None:

@@ -257,14 +257,14 @@ def test_deletion_by_this_process_is_seen_at_once(client: httpx.Client, database
     assert {client.get(path).status_code for path in paths} == {404}
 
 
-def test_a_retry_no_longer_names_a_deleted_job(client: httpx.Client, database: Database) -> None:
+def test_a_retry_goes_on_naming_a_deleted_job(client: httpx.Client, database: Database) -> None:
     job_id = queue_driver.failed(database)
     retry = client.post(f"/v1/jobs/{job_id}/retry").headers["Location"]
     assert client.get(retry).json()["retry_of"] == str(job_id)
 
     client.delete(f"/v1/jobs/{job_id}")
 
-    assert client.get(retry).json()["retry_of"] is None
+    assert client.get(retry).json()["retry_of"] == str(job_id)
 
 
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"1", {}'])

@@ -128,7 +128,7 @@ def test_new_jobs_are_selected_by_indexes(
     assert used == [
         ["ix_jobs_by_created_at"],
         ["ix_attempts_unsuccessful"],
-        ["ix_jobs_started_at"],
+        ["ix_attempts_first"],
         ["ix_jobs_finished_at"],
     ]
 

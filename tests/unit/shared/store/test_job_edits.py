@@ -181,7 +181,7 @@ def test_a_retry_is_kept_when_the_retried_job_is_deleted(database: Database) -> 
     job_id = queue_driver.failed(database)
     retry = queue_driver.submit(database, retry_of=job_id)
     _delete(database, job_id)
-    assert database.read(lambda session: session.get_one(Job, retry).retry_of) is None
+    assert database.read(lambda session: session.get_one(Job, retry).retry_of) == job_id
 
 
 def test_an_unknown_job_cannot_be_deleted(database: Database) -> None:

@@ -190,7 +190,7 @@ def test_the_next_job_within_limits_is_found_by_an_index_of_the_keys(database: D
         queue_driver.claim_next(database)
     [within_limits] = [each for each in statements if "UPDATE" in each.sql and "max_running <=" in each.sql]
     found = plan(database, within_limits)
-    assert "SEARCH jobs USING INDEX ix_jobs_next_of_key (queue=? AND api_key_id=?)" in found
+    assert "SEARCH jobs USING INDEX ix_jobs_of_key (api_key_id=? AND state=? AND queue=?)" in found
     assert "SCAN jobs" not in found
 
 

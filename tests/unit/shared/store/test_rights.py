@@ -259,15 +259,31 @@ def test_a_sweep_is_cancelled_by_its_own_only(database: Database) -> None:
 
 
 @ON_SQLITE
-def test_the_list_of_a_keys_jobs_is_read_from_an_index_in_its_order(database: Database) -> None:
+def test_the_many_jobs_of_a_key_are_read_from_an_index_in_the_order_of_the_list(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_lists, "_LOOKUP_LIMIT", {"sqlite": 0})
     ann = _key(database, "ann")
     query = JobListQuery(submitted_by=str(ann.key_id))
     with recorded_statements(database) as statements:
         database.read(partial(job_lists.page, query=query, limit=9))
     [listed] = [each for each in statements if "ORDER BY jobs.created_at" in each.sql]
     steps = plan(database, listed)
-    assert "USING COVERING INDEX ix_jobs_by_key" in steps
+    assert "USING INDEX ix_jobs_by_created_at" in steps
     assert "TEMP B-TREE" not in steps
+
+
+@ON_SQLITE
+def test_the_few_jobs_of_a_key_are_looked_up(database: Database) -> None:
+    ann = _key(database, "ann")
+    for key_id in (ann.key_id, None):
+        queue_driver.submit(database, key_id=key_id)
+    query = JobListQuery(submitted_by=str(ann.key_id))
+    with recorded_statements(database) as statements:
+        [(_, listed)] = database.read(partial(job_lists.page, query=query, limit=9))
+    assert listed.api_key_id == ann.key_id
+    [keys] = [each for each in statements if "ORDER BY jobs.created_at" in each.sql]
+    assert "USING COVERING INDEX ix_jobs_of_key (api_key_id=?)" in plan(database, keys)
 
 
 def test_keys_may_submit_urgent_jobs_if_they_are_administrators(database: Database) -> None:

@@ -91,7 +91,7 @@ def test_a_source_is_not_deleted_before_its_retry_is_stored(postgresql: Database
 
     postgresql.write(submit)
     postgresql.write(lambda session: job_edits.delete_job(session, source))
-    assert stored.job(postgresql, new.id).retry_of is None
+    assert stored.job(postgresql, new.id).retry_of == source
 
 
 def _end(database: Database, job_id: UUID, *, is_deleted: bool) -> None:
