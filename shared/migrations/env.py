@@ -12,7 +12,7 @@ context.configure(
     target_metadata=Base.metadata,
     render_as_batch=True,
     compare_type=True,
-    transactional_ddl=True,  # SQLite's too, as `shared.db.sqlite` begins transactions: the triggers are part
+    transactional_ddl=True,  # SQLite's too: else the triggers come after the commit of the migration
 )
 with context.begin_transaction():
     if (begun := attributes.get("begun")) is not None:
