@@ -100,37 +100,39 @@ def check(
     Raises:
         AssertionError: its message lists every violation, each with the job's events.
     """
-    violations = database.read(
-        lambda session: list(_violations(session, expected, golden, epochs_may_repeat))
-    )
+
+    def of_job(job_id: UUID, state: JobState) -> list[str]:
+        return database.read(
+            lambda session: list(_violations(session, job_id, state, golden, epochs_may_repeat))
+        )
+
+    # one transaction for all of them would last as long as their golden runs
+    violations = [each for job_id, state in expected.items() for each in of_job(job_id, state)]
+    if unexpected := set(stored.job_ids(database)) - set(expected):
+        violations.append(f"jobs that were not submitted: {unexpected}")
     assert not violations, "\n".join(violations)
 
 
 def _violations(
     session: Session,
-    expected: dict[UUID, JobState],
+    job_id: UUID,
+    state: JobState,
     golden: Callable[[TrainSpec], Golden],
     epochs_may_repeat: bool,
 ) -> Iterator[str]:
-    for job_id, state in expected.items():
-        job = session.get(Job, job_id)
-        if job is None:
-            yield f"job {job_id} was accepted and no longer exists"
-            continue
-        events = list(
-            session.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq))
-        )
-        violations = [*_of_state(job, state), *_of_events(job, events), *_of_attempts(session, job, events)]
-        violations += _of_epochs(session, job, events)
-        violations += [] if epochs_may_repeat else _of_progress(events)
-        if job.state == JobState.SUCCEEDED:
-            violations += _of_results(session, job, golden)
-        if violations:
-            history = ", ".join(f"{event.seq} {event.type} (attempt {event.attempt})" for event in events)
-            yield f"job {job_id}: {'; '.join(violations)}. Its events: {history}"
-    unexpected = set(session.scalars(select(Job.id))) - set(expected)
-    if unexpected:
-        yield f"jobs that were not submitted: {unexpected}"
+    job = session.get(Job, job_id)
+    if job is None:
+        yield f"job {job_id} was accepted and no longer exists"
+        return
+    events = list(session.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)))
+    violations = [*_of_state(job, state), *_of_events(job, events), *_of_attempts(session, job, events)]
+    violations += _of_epochs(session, job, events)
+    violations += [] if epochs_may_repeat else _of_progress(events)
+    if job.state == JobState.SUCCEEDED:
+        violations += _of_results(session, job, golden)
+    if violations:
+        history = ", ".join(f"{event.seq} {event.type} (attempt {event.attempt})" for event in events)
+        yield f"job {job_id}: {'; '.join(violations)}. Its events: {history}"
 
 
 def _of_state(job: Job, expected: JobState) -> Iterator[str]:
