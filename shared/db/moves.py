@@ -4,8 +4,9 @@
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from sqlalchemy import CHAR, JSON, Connection, MetaData, Table, Uuid, inspect, s
 OF_JOBS = "job_id > :after AND job_id <= :upto"
 """SQL for whether an old row belongs to a job of the batch."""
 
+_AT_ONCE = 50  # rows
 _ID_DIGITS = 32  # of an id that SQLite has as text
 _ON_SQLITE = {
     "TIMESTAMP WITH TIME ZONE": "DATETIME",
@@ -45,28 +47,29 @@ class Batch:
             sql = sql.replace("as_id(", "(")
         self.connection.execute(text(sql), self._bounds)
 
-    def rows(self, table: str, where: str = OF_JOBS, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def rows(self, table: str, where: str = OF_JOBS, columns: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """Return the batch's rows of an old table, by the name that it had, in the order of its key.
 
-        Ids are UUIDs, also on SQLite.
+        Ids are UUIDs, also on SQLite. Few rows are in memory at a time, as one may have megabytes.
 
         Args:
             columns: those that are read; none: all.
         """
         old = self.old(table)
         chosen = select(*(old.c[name] for name in columns or old.c.keys()))
-        found = self.connection.execute(chosen.where(text(where)).order_by(*old.primary_key), self._bounds)
-        return [dict(row) for row in found.mappings()]
+        chosen = chosen.where(text(where)).order_by(*old.primary_key)
+        found = self.connection.execute(chosen, self._bounds, execution_options={"yield_per": _AT_ONCE})
+        return map(dict, found.mappings())
 
     def old(self, table: str) -> Table:
         """Return an old table by the name that it had."""
         return self._reflected(f"old_{table}")
 
-    def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Insert rows, which have the same columns, into a new table; ids are UUIDs."""
-        if rows:
-            new = self._reflected(f"new_{table}")
-            self.connection.execute(new.insert(), [self._stored(row) for row in rows])
+        new, stored = self._reflected(f"new_{table}"), map(self._stored, rows)
+        while part := list(islice(stored, _AT_ONCE)):
+            self.connection.execute(new.insert(), part)
 
     def _stored(self, row: Mapping[str, Any]) -> dict[str, Any]:
         if not self._is_sqlite:
@@ -138,6 +141,25 @@ class Copy:
 
 def _is_text_id(column_type: object) -> bool:
     return isinstance(column_type, CHAR) and column_type.length == _ID_DIGITS
+
+
+@dataclass(frozen=True)
+class Each:
+    """A move of an old table, each of whose rows becomes one that a function returns.
+
+    Attributes:
+        where: which rows are the batch's.
+        new: the new table; empty: that of the same name.
+    """
+
+    table: str
+    changed: Callable[[dict[str, Any]], dict[str, Any]]
+    where: str = OF_JOBS
+    new: str = ""
+
+    def __call__(self, batch: Batch) -> None:
+        """Insert what the batch's rows become."""
+        batch.insert(self.new or self.table, map(self.changed, batch.rows(self.table, self.where)))
 
 
 @dataclass(frozen=True)

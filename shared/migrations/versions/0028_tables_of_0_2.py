@@ -17,12 +17,14 @@ from alembic import op
 from sqlalchemy import Text, cast, func, select
 
 from shared.db.event_positions import SEQUENCE
-from shared.db.moves import OF_JOBS, Batch, Copy, Plan, statements
+from shared.db.moves import OF_JOBS, Batch, Copy, Each, Plan, statements
 
 revision = "0028"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+_Row = dict[str, Any]
 
 # a line that is indented twice goes on the one before
 _SCHEMA = """
@@ -470,15 +472,6 @@ def _queues(batch: Batch) -> None:
     )
 
 
-def _deliveries(batch: Batch) -> None:
-    names = ("accuracy", "evaluation_accuracy")
-    rows = [
-        {**_without(row, *names), "last_values": _present(row, names) or None}
-        for row in batch.rows("webhook_deliveries", where="true")
-    ]
-    batch.insert("webhook_deliveries", rows)
-
-
 def _environments(batch: Batch) -> None:
     old = batch.old("attempts")
     versions = cast(old.c.versions, Text)
@@ -488,7 +481,7 @@ def _environments(batch: Batch) -> None:
         key = _hash(environment)
         seen_at = min(at, first_seen[key]["first_seen_at"]) if key in first_seen else at
         first_seen[key] = {"sha256": key, "versions": environment, "first_seen_at": seen_at}
-    batch.insert("environments", list(first_seen.values()))
+    batch.insert("environments", first_seen.values())
 
 
 def _jobs(batch: Batch) -> None:
@@ -507,51 +500,6 @@ def _jobs(batch: Batch) -> None:
     batch.insert("job_values", values)
 
 
-def _attempts(batch: Batch) -> None:
-    rows = []
-    for row in batch.rows("attempts"):
-        environment = dict(row["versions"])
-        dataset = {"dataset_sha256": environment.pop("dataset_sha256", None)}
-        rows.append(_without(row, "versions") | {"environment": _hash(environment), **dataset})
-    batch.insert("attempts", rows)
-
-
-def _events(batch: Batch) -> None:
-    rows = []
-    for row in batch.rows("job_events", f"{OF_JOBS} AND type IN {_CHANGED}"):
-        at, data = _written(row["at"]), row["data"]
-        if row["type"] == "released":
-            rows.append({**row, "data": _renamed(data)})
-            continue
-        phases = [{"phase": data["phase"], "at": at}] if "phase" in data else []
-        epochs = [
-            {"epoch": each["epoch"], "seconds": each["seconds"], "values": _present(each, _METRICS), "at": at}
-            for each in data.get("epochs", ())
-        ]
-        rows.append({**row, "type": "progress", "data": {"phases": phases, "epochs": epochs}})
-    batch.insert("job_events", rows)
-
-
-def _epochs(batch: Batch) -> None:
-    names = (*_METRICS, "batch_loss", "batch_accuracy")
-    rows = []
-    for row in batch.rows("epochs"):
-        steps = len(row["batch_loss"]) // 8
-        packed = struct.pack("<II", steps, len(_STEP_NAMES)) + _STEP_NAMES
-        packed += row["batch_loss"] + row["batch_accuracy"]
-        rows.append(_without(row, *names) | {"values": _present(row, _METRICS), "steps": packed})
-    batch.insert("epochs", rows)
-
-
-def _models(batch: Batch) -> None:
-    kept = ("id", "layers", "weights_sha256", "description", "created_at", "deleted_at")
-    rows = [
-        {**{name: row[name] for name in kept}, "kind": None if row["deleted_at"] else row["spec"]["model"]}
-        for row in batch.rows("models")
-    ]
-    batch.insert("models", rows)
-
-
 def _artifacts(batch: Batch) -> None:
     batch.execute(
         """
@@ -563,17 +511,45 @@ def _artifacts(batch: Batch) -> None:
     )
 
 
-def _results(batch: Batch) -> None:
-    kept = ("job_id", "dataset", "size", "threshold")
-    rows = [
-        {
-            **{name: row[name] for name in kept},
-            **{"type": "classification", "values": _present(row, ("loss", "accuracy"))},
-            "body": row["predictions"],
-        }
-        for row in batch.rows("evaluations")
+def _delivery(row: _Row) -> _Row:
+    names = ("accuracy", "evaluation_accuracy")
+    return {**_without(row, *names), "last_values": _present(row, names) or None}
+
+
+def _attempt(row: _Row) -> _Row:
+    environment = dict(row["versions"])
+    dataset = {"dataset_sha256": environment.pop("dataset_sha256", None)}
+    return {**_without(row, "versions"), "environment": _hash(environment), **dataset}
+
+
+def _event(row: _Row) -> _Row:
+    at, data = _written(row["at"]), row["data"]
+    if row["type"] == "released":
+        return {**row, "data": _renamed(data)}
+    phases = [{"phase": data["phase"], "at": at}] if "phase" in data else []
+    epochs = [
+        {"epoch": each["epoch"], "seconds": each["seconds"], "values": _present(each, _METRICS), "at": at}
+        for each in data.get("epochs", ())
     ]
-    batch.insert("results", rows)
+    return {**row, "type": "progress", "data": {"phases": phases, "epochs": epochs}}
+
+
+def _epoch(row: _Row) -> _Row:
+    steps = struct.pack("<II", len(row["batch_loss"]) // 8, len(_STEP_NAMES)) + _STEP_NAMES
+    steps += row["batch_loss"] + row["batch_accuracy"]
+    kept = _without(row, *_METRICS, "batch_loss", "batch_accuracy")
+    return {**kept, "values": _present(row, _METRICS), "steps": steps}
+
+
+def _model(row: _Row) -> _Row:
+    kept = _without(row, "job_id", "dataset", "spec", "parameters", "accuracy")
+    return {**kept, "kind": None if row["deleted_at"] else row["spec"]["model"]}
+
+
+def _result(row: _Row) -> _Row:
+    values = _present(row, ("loss", "accuracy"))
+    kept = _without(row, "model_id", "loss", "accuracy", "rejected", "predictions")
+    return {**kept, "type": "classification", "values": values, "body": row["predictions"]}
 
 
 def _present(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
@@ -608,10 +584,13 @@ PLAN = Plan(
         *(Copy(table, where="") for table in _WHOLE),
         Copy("api_keys", where="", values={"may_urgent": "scope = 'admin'"}),
         Copy("share_clocks", where="", values={"tenant": "share"}, new="tenant_clocks"),
-        *(_deliveries, _queues, _environments),
+        Each("webhook_deliveries", _delivery, where="true"),
+        *(_queues, _environments),
     ),
     of_jobs=(
-        *(_jobs, _attempts, _epochs, _models, _artifacts, _results, _events),
+        *(_jobs, Each("attempts", _attempt), Each("epochs", _epoch), Each("models", _model), _artifacts),
+        Each("evaluations", _result, new="results"),
+        Each("job_events", _event, where=f"{OF_JOBS} AND type IN {_CHANGED}"),
         Copy("job_events", where=f"{OF_JOBS} AND type NOT IN {_CHANGED}"),
         *map(Copy, _OF_JOBS),
         Copy(
