@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -27,6 +28,8 @@ from tests.support.trace_collector import Collector, running_collector
 
 _LONG = {"contract", "e2e", "faults", "mnist", "web"}  # folders of tests of many seconds each
 
+# a shell that runs the tests in the background has it ignored, and so would each program that they interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 gc.disable()  # while tests are imported: nothing of that is garbage
 
 
