@@ -9,6 +9,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import TypeVar
 from uuid import UUID
@@ -32,13 +33,15 @@ class Source:
     """The job that a response was rendered from.
 
     Attributes:
-        is_lasting: whether the response is right as long as the job has this version. That of an unfinished
-            job is not: it has the job's position in the queue, or its steps within an epoch.
+        is_lasting: whether the response is right as long as the job has this version and its lease this end.
+            That of a queued job is not: it has the job's position in the queue.
+        lease_ends_at: None if it has none.
     """
 
     job_id: UUID
     version: int
     is_lasting: bool
+    lease_ends_at: datetime | None = None
 
 
 @dataclass(eq=False)
@@ -65,7 +68,7 @@ class Rendered:
 
     @property
     def may_be_checked(self) -> bool:
-        """Whether it is still right if the job has the same version."""
+        """Whether it is still right if the job has the same version and lease."""
         return self.source.is_lasting and not self.is_expired
 
     @property
@@ -172,10 +175,10 @@ class RenderedResponses:
 
     async def _is_unchanged(self, target: bytes, kept: Rendered) -> bool:
         began_at = monotonic()
-        version = await self._versions.newest(kept.source.job_id)
+        mark = await self._versions.newest(kept.source.job_id)
         if self._kept.get(target) is not kept:
             return False
-        if version != kept.source.version:
+        if mark != (kept.source.version, kept.source.lease_ends_at):
             self._drop(target)
             return False
         kept.fresh_until = began_at + self._watcher.check_s

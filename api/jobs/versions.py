@@ -1,4 +1,4 @@
-"""The versions of jobs at this moment: requests that ask at the same time share one query."""
+"""The marks of jobs at this moment: requests that ask at the same time share one query."""
 
 import asyncio
 from functools import partial
@@ -6,19 +6,20 @@ from uuid import UUID
 
 from api.jobs.watching import JobWatcher
 from shared.store import job_queries
+from shared.store.job_queries import Mark
 
 
 class JobVersions:
-    """Reads the versions of jobs, by one query at a time. For one event loop."""
+    """Reads the marks of jobs, by one query at a time. For one event loop."""
 
     def __init__(self, watcher: JobWatcher) -> None:
         self._watcher = watcher
         self._turn = asyncio.Lock()
         self._job_ids: set[UUID] = set()
-        self._next: asyncio.Task[dict[UUID, int | None]] | None = None
+        self._next: asyncio.Task[dict[UUID, Mark]] | None = None
 
-    async def newest(self, job_id: UUID) -> int | None:
-        """Return the version of a job, read after this call; None if it does not exist.
+    async def newest(self, job_id: UUID) -> Mark:
+        """Return the mark of a job, read after this call; without a version if it does not exist.
 
         Raises:
             SQLAlchemyError: the database is unavailable.
@@ -29,7 +30,7 @@ class JobVersions:
         # a request that is cancelled must not cancel the query of the others
         return (await asyncio.shield(self._next))[job_id]
 
-    async def _read(self) -> dict[UUID, int | None]:
+    async def _read(self) -> dict[UUID, Mark]:
         async with self._turn:  # who asks while a query runs shares the next one
             job_ids, self._job_ids, self._next = self._job_ids, set(), None
-            return await self._watcher.read(partial(job_queries.versions, job_ids=job_ids))
+            return await self._watcher.read(partial(job_queries.marks, job_ids=job_ids))

@@ -36,7 +36,7 @@ from shared.errors import (
     TooManyWait,
     UnknownMetric,
 )
-from shared.lifecycle import TERMINAL
+from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import (
     EvaluateJobCreate,
     Job,
@@ -50,6 +50,8 @@ from shared.schemas import (
     TrainJobCreate,
 )
 from shared.store import job_edits, job_lists, job_queries, throughput
+
+Marked = tuple[JobDetail, job_queries.Mark]
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -182,41 +184,42 @@ async def get_job(
     `until=end`, it does not come for other changes than the job's end.
     """
     if until == Until.END:
-        job = await _ended_job(watcher, job_id, wait)
+        job, (_, lease_ends_at) = await _ended_job(watcher, job_id, wait)
     else:
-        job = await _changed_job(watcher, job_id, if_none_match, wait)
+        job, (_, lease_ends_at) = await _changed_job(watcher, job_id, if_none_match, wait)
     headers = job_headers(job)
     if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    # the place in the queue and the steps within an epoch change without an event
-    keep(Source(job_id, job.version, is_lasting=job.state in TERMINAL))
+    # its place in the queue changes without an event
+    is_lasting = job.state is not JobState.QUEUED
+    keep(Source(job_id, job.version, is_lasting=is_lasting, lease_ends_at=lease_ends_at))
     response.headers.update(headers)
     return job
 
 
-async def _ended_job(watcher: JobWatcher, job_id: UUID, wait_s: float) -> JobDetail:
+async def _ended_job(watcher: JobWatcher, job_id: UUID, wait_s: float) -> Marked:
     """Return a job when it has finished, or the time has passed, or the API stops."""
-    read, deadline = partial(job_queries.get, job_id=job_id), monotonic() + wait_s
+    read, deadline = partial(job_queries.get_marked, job_id=job_id), monotonic() + wait_s
     with watcher.watch(job_id) as watch:
         # most requests come before the end, and need no more than the state until then
         state, watch.seen = await watcher.read(partial(job_queries.state_and_version, job_id=job_id))
         while not (state in TERMINAL or watcher.is_stopping) and await watch.changed(deadline - monotonic()):
-            job = await watcher.read(read)
-            if job.state in TERMINAL:
-                return job
+            marked = await watcher.read(read)
+            if marked[0].state in TERMINAL:
+                return marked
         return await watcher.read(read)
 
 
-async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_s: float) -> JobDetail:
-    read, deadline = partial(job_queries.get, job_id=job_id), monotonic() + wait_s
+async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_s: float) -> Marked:
+    read, deadline = partial(job_queries.get_marked, job_id=job_id), monotonic() + wait_s
     with watcher.watch(job_id) as watch:
         while True:
-            job = await watcher.read(read)
+            job, mark = await watcher.read(read)
             watch.seen, current = job.version, job_headers(job)["ETag"]
             tag = tag or current
             is_awaited = job.state in TERMINAL or not is_current(tag, current)
             if not wait_s or is_awaited or watcher.is_stopping:
-                return job
+                return job, mark
             if not await watch.changed(deadline - monotonic()):
                 return await watcher.read(read)  # its place in the queue changes without an event
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, ConfigDict, Field, Strict, WithJsonSchema
 
 from shared.lifecycle import JobState
 from shared.schemas.base import Request, Response, StrictNumber
@@ -22,7 +22,11 @@ def _require_field_of_spec(name: str) -> str:
     return name
 
 
-_SweptField = Annotated[str, AfterValidator(_require_field_of_spec)]
+_SweptField = Annotated[
+    str,
+    AfterValidator(_require_field_of_spec),
+    WithJsonSchema({"type": "string", "enum": list(TrainRequest.model_fields)}),
+]
 _Choice = (
     Annotated[bool, Strict()]
     | Annotated[int, StrictNumber]

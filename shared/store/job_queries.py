@@ -25,16 +25,25 @@ from shared.store.submissions import NewJob
 _RECENT_EPOCHS = 5  # the ETA is computed from these: a job's first epoch includes compilation
 
 
+Mark = tuple[int | None, datetime | None]
+"""A job's version, and when its lease ends, which each write of its steps moves, without a new version."""
+
+
 def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.JobDetail:
     """Return a job with its attempts and, while it is queued, its position and why it waits.
 
     Raises:
         JobNotFound: there is no such job.
     """
+    return get_marked(session, job_id, now=now)[0]
+
+
+def get_marked(session: Session, job_id: UUID, *, now: Now = database_now) -> tuple[schemas.JobDetail, Mark]:
+    """Return a job as `get` does, and the mark by which it is seen whether it is still the same."""
     row = session.get(tables.Job, job_id, options=[selectinload(tables.Job.attempts)])
     if row is None:
         raise JobNotFound(f"there is no job {job_id}")
-    return _details(session, [row], now)[0]
+    return _details(session, [row], now)[0], (row.version, row.lease_expires_at)
 
 
 def details(session: Session, job_ids: Sequence[UUID], *, now: Now = database_now) -> list[schemas.JobDetail]:
@@ -127,14 +136,8 @@ def final_version(session: Session, job_id: UUID) -> int | None:
     return session.scalar(select(Job.version).where(Job.id == job_id, Job.state.in_(TERMINAL)))
 
 
-def versions(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int | None]:
-    """Return the version of each job; None for one that does not exist."""
-    rows = session.execute(select(Job.id, Job.version).where(Job.id.in_(job_ids)))
-    return {**dict.fromkeys(job_ids), **{row.id: row.version for row in rows}}
-
-
-def marks(session: Session, job_ids: Collection[UUID]) -> dict[UUID, tuple[int | None, datetime | None]]:
-    """Return the version of each job, None for one that does not exist, and when its lease ends."""
+def marks(session: Session, job_ids: Collection[UUID]) -> dict[UUID, Mark]:
+    """Return the mark of each job; it has no version if the job does not exist."""
     rows = session.execute(select(Job.id, Job.version, Job.lease_expires_at).where(Job.id.in_(job_ids)))
     found = {row.id: (row.version, row.lease_expires_at) for row in rows}
     return {job_id: found.get(job_id, (None, None)) for job_id in job_ids}

@@ -91,6 +91,7 @@ def test_a_short_job_leaves_four_events_an_attempt_and_no_line(
     job_log: JobLogHandler,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, REPEATS_EVENTS)
     process = make_process()
     process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
     submit(database, spec=make_spec(epochs=1))

@@ -63,7 +63,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(module, name, recorded)
 
-    for module, name in ((job_queries, "get"), (metrics, "read"), (evaluations, "get")):
+    for module, name in ((job_queries, "get_marked"), (metrics, "read"), (evaluations, "get")):
         record(module, name)
     return reads
 
@@ -227,7 +227,7 @@ def test_change_by_this_process_is_seen_at_once(client: httpx.Client, database: 
 def test_what_was_read_before_a_change_is_not_kept_after_it(
     client: httpx.Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, get = f"/v1/jobs/{queue_driver.failed(database)}", job_queries.get
+    path, get = f"/v1/jobs/{queue_driver.failed(database)}", job_queries.get_marked
     has_read, release = Event(), Event()
 
     def read_and_wait(*arguments: Any, **options: Any) -> Any:
@@ -236,7 +236,7 @@ def test_what_was_read_before_a_change_is_not_kept_after_it(
         assert release.wait(10)
         return job
 
-    monkeypatch.setattr(job_queries, "get", read_and_wait)
+    monkeypatch.setattr(job_queries, "get_marked", read_and_wait)
     with ThreadPoolExecutor(1) as thread:
         before = thread.submit(httpx.get, client.base_url.join(path))
         assert has_read.wait(10)

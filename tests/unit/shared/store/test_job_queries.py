@@ -15,6 +15,7 @@ from shared.store import api_keys, attempts, job_queries
 from shared.store.api_keys import NewApiKey
 from shared.store.submissions import Submitter
 from shared.store.submit import submit_job
+from tests.support import stored
 from tests.support.factories import (
     make_epoch,
     make_evaluate_spec,
@@ -39,10 +40,16 @@ def _detail(database: Database, job_id: UUID) -> schemas.JobDetail:
     return database.read(lambda session: job_queries.get(session, job_id))
 
 
-def test_versions_of_jobs_are_returned_and_none_of_unknown_ones(database: Database) -> None:
+def test_a_mark_of_a_job_is_its_version_and_the_end_of_its_lease(database: Database) -> None:
     queued, started, unknown = submit(database), running(database).job_id, uuid7()
-    ids = [queued, started, unknown]
-    assert database.read(partial(job_queries.versions, job_ids=ids)) == {queued: 1, started: 2, unknown: None}
+    lease_ends_at = stored.job(database, started).lease_expires_at
+    assert lease_ends_at is not None
+    assert database.read(partial(job_queries.marks, job_ids=[queued, started, unknown])) == {
+        queued: (1, None),
+        started: (2, lease_ends_at),
+        unknown: (None, None),
+    }
+    assert database.read(partial(job_queries.get_marked, job_id=started))[1] == (2, lease_ends_at)
 
 
 def test_several_jobs_are_returned_by_id_without_unknown_ones(database: Database) -> None:
