@@ -6,6 +6,7 @@ And the answers of the API about that, which are recorded before the stop and co
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import uuid4
 
@@ -36,7 +37,11 @@ _LASTING = (
 )
 # what a sender of webhooks changes while answers are recorded
 _CHANGING = {"attempts", "next_at", "last_error", "pending", "dead"}
-_NEW_NAMES = {"share": "tenant", "crashes": "lost_attempts", "yielded_to": "preempted_by"}
+_NEW_NAMES = {
+    **{"share": "tenant", "share_queued": "tenant_queued", "share_running": "tenant_running"},
+    **{"crashes": "lost_attempts", "yielded_to": "preempted_by"},
+}
+_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 class OldStack:
@@ -189,10 +194,32 @@ def _content(answer: httpx.Response) -> Any:
     return answer.json() if "json" in answer.headers.get("content-type", "") else answer.content
 
 
+def in_new_words(answer: Any) -> Any:
+    """Return an answer of 0.1.0 as 0.2.0 gives it: `CHANGELOG.md` lists the fields that changed."""
+    if isinstance(answer, list):
+        return list(map(in_new_words, answer))
+    if not isinstance(answer, dict):
+        return answer
+    fields = {_NEW_NAMES.get(name, name): in_new_words(value) for name, value in answer.items()}
+    if "series" in fields:  # without a point there is no metric
+        fields["series"] = [series for series in fields["series"] if series["x"]]
+    if "evaluation_accuracy" in fields and "metrics" in fields:
+        values = {**(fields.pop("metrics") or {}), "evaluation_accuracy": fields.pop("evaluation_accuracy")}
+        fields["values"] = {name: value for name, value in values.items() if value is not None}
+    if "val_loss" in fields and "epoch" in fields:
+        fields["values"] = {name: fields.pop(name) for name in _METRICS}
+    if fields.get("type") in ("phase_entered", "epochs_recorded"):
+        at = datetime.fromisoformat(fields["at"]).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        data = fields["data"]
+        phases = [{"phase": data["phase"], "at": at}] if "phase" in data else []
+        epochs = [{**epoch, "at": at} for epoch in data.get("epochs", ())]
+        fields |= {"type": "progress", "data": {"phases": phases, "epochs": epochs}}
+    return fields
+
+
 def differences(before: Any, after: Any, path: str = "") -> list[str]:
-    """Return where an answer is not as it was; later versions may have more fields, and name some anew."""
+    """Return where an answer is not as it was; later versions may have more fields."""
     if isinstance(before, dict) and isinstance(after, dict):
-        before = {_NEW_NAMES.get(name, name): value for name, value in before.items()}
         missing = [f"{path}.{name} is missing" for name in before.keys() - after.keys()]
         both = [(before[name], after[name], f"{path}.{name}") for name in before.keys() & after.keys()]
         return missing + [each for pair in both for each in differences(*pair)]

@@ -32,5 +32,7 @@ class Switch(Proxy):
 
     def _choose(self) -> Upstream:
         with self._lock:
+            if not self._servers:
+                raise ConnectionRefusedError("there is no server")
             self._servers.rotate()
             return self._servers[0]
