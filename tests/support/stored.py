@@ -27,7 +27,9 @@ from shared.db.tables import (
 )
 from shared.db.tables import Job as Job
 from shared.db.tables import JobEvent as JobEvent
+from shared.formats.classification import Classified
 from shared.formats.epochs import EpochMetrics
+from shared.formats.predictions import PredictedImages
 from shared.lifecycle import JobState
 from shared.schemas import DeliveryState, JobListQuery
 from shared.store import (
@@ -241,3 +243,16 @@ def rows_by_table(session: Session) -> dict[str, int]:
 
 def _compared(table: Table) -> list[Column[Any]]:
     return [column for column in table.columns if column is not JobEvent.__table__.c.position]
+
+
+def add_ratios(session: Session) -> None:
+    """Store the ratios of classes that the stub executor of 0.1.0 has left out, as today's computes them."""
+    for result in session.scalars(select(Result).where(Result.body.is_not(None))):
+        images = PredictedImages.from_bytes(result.body or b"", result.size or 0)
+        names = [each.name for each in result.per_class]
+        for row, computed in zip(
+            result.per_class, Classified(images, result.threshold).per_class(names), strict=True
+        ):
+            if row.recall is None:
+                for name in ("accuracy", "precision", "recall", "f1"):
+                    setattr(row, name, getattr(computed, name))

@@ -11,12 +11,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 import httpx
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from shared.db.tables import Result
-from shared.formats.classification import Classified
-from shared.formats.predictions import PredictedImages
 from tests.faults.programs import STEPS
 from tests.support.servers import NO_TLS
 from tests.support.stub_executor import Behaviour
@@ -220,19 +215,6 @@ def in_new_words(answer: Any) -> Any:
         epochs = [{**epoch, "at": at} for epoch in data.get("epochs", ())]
         fields |= {"type": "progress", "data": {"phases": phases, "epochs": epochs}}
     return fields
-
-
-def add_ratios(session: Session) -> None:
-    """Store the ratios of classes that the stub executor of 0.1.0 left out, as today's computes them."""
-    for result in session.scalars(select(Result).where(Result.body.is_not(None))):
-        images = PredictedImages.from_bytes(result.body or b"", result.size or 0)
-        names = [each.name for each in result.per_class]
-        for stored, computed in zip(
-            result.per_class, Classified(images, result.threshold).per_class(names), strict=True
-        ):
-            if stored.recall is None:
-                for name in ("accuracy", "precision", "recall", "f1"):
-                    setattr(stored, name, getattr(computed, name))
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[str]:

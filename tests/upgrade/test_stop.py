@@ -11,10 +11,11 @@ import pytest
 
 from shared.lifecycle import JobState
 from tests.faults.cluster import Cluster
+from tests.support import stored
 from tests.support.killed_migration import kill_migration
 from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
-from tests.upgrade.old_stack import OldStack, add_ratios, differences, in_new_words
+from tests.upgrade.old_stack import OldStack, differences, in_new_words
 from tests.upgrade.rollout import Rollout, readiness
 
 pytestmark = [pytest.mark.upgrade, pytest.mark.timeout(1_800)]
@@ -62,5 +63,5 @@ def test_a_stop_keeps_everything(cluster: Cluster, rollout: Rollout, stopped_rel
         cluster.wait_for_all(timeout=600)
         assert sorted(cluster.expect_stored_jobs()) == sorted(cluster.expected)
         assert cluster.lost(UUID(stack.jobs["running"])) == 1
-        cluster.database.write(add_ratios)
+        cluster.database.write(stored.add_ratios)
         cluster.verify()
