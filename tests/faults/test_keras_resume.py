@@ -12,7 +12,7 @@ from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Moment
 from tests.support.servers import RedisServer
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 MNIST_EXECUTOR = "workers.mnist.executor:MnistExecutor"
 
@@ -40,18 +40,18 @@ def test_real_training_resumes_bit_for_bit(
     ) as cluster:
         worker = cluster.worker()
         golden_id = real_job(cluster, seed)
-        cluster.wait_for(golden_id, JobState.SUCCEEDED, timeout=120)
+        cluster.wait_for(golden_id, JobState.SUCCEEDED, timeout=300)
         golden = cluster.database.read(lambda session: oracle.stored_run(session, golden_id))
         cluster.golden = lambda _: golden
         for moment in Moment:
             job_id = uuid7()
             failpoint = cluster.arm("epochs", moment, nth=1, job_id=job_id)
             real_job(cluster, seed, options={"id": job_id})
-            failpoint.wait(timeout=60)
+            failpoint.wait(timeout=180)
         for epochs in (1, 2, 3):
             job_id = real_job(cluster, seed)
-            cluster.wait_for_epoch(job_id, epochs, timeout=90)
+            cluster.wait_for_epoch(job_id, epochs, timeout=180)
             for child in worker.pool():
                 child.kill()
-        cluster.wait_for_all(timeout=200)
+        cluster.wait_for_all(timeout=400)
         assert sum(map(cluster.lost, cluster.expected)) >= 4
