@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import takewhile
 from operator import contains
 from pathlib import Path
 from uuid import UUID
@@ -93,8 +94,9 @@ def running_up(settings: Settings) -> Iterator[subprocess.Popen[str]]:
     up = trainshed(settings, "up", "--json")
     assert up.stdout is not None
     try:
-        document = "".join(iter(up.stdout.readline, "}\n")) + "}"
-        assert json.loads(document) == {
+        document = list(takewhile("}\n".__ne__, up.stdout))
+        assert document, f"it has ended: {up.communicate(timeout=START_S)[1]}"
+        assert json.loads("".join(document) + "}") == {
             "url": f"http://{HOST}:{settings.port}",
             "pid": up.pid,
             "data_dir": str(settings.data_dir),
