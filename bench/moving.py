@@ -20,6 +20,7 @@ from sqlalchemy import Connection, MetaData, Table, insert, text
 from bench.databases import database_urls
 from bench.rows import SECONDS, Row, run
 from shared.db.engine import Database
+from shared.db.postgresql import lift_time_limit
 from shared.lifecycle import Phase
 from tests.support import old_schema
 from tests.support.databases import open_database
@@ -63,6 +64,7 @@ def _size(database: Database) -> int:
 
 
 def _fill(connection: Connection, jobs: int) -> None:
+    lift_time_limit(connection)
     tables, rows = MetaData(), defaultdict[str, list[dict[str, Any]]](list)
     tables.reflect(connection)
     for name, row in _rows():

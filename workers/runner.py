@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from uuid import UUID, uuid4
 
 from billiard.common import terminate_handler_fired  # type: ignore[attr-defined, unused-ignore]
@@ -88,6 +89,7 @@ def _claim(
     """Return the part of a transaction that claims the next job, or `before_all`; it may be run again."""
     # with the id of this process, by which its parent takes the job from it if it is killed
     settings, owner = process.settings, f"{process.info.name}/{process.id}/{uuid4()}"
+    runs = count()
 
     def claim(session: Session) -> claims.Claim | None:
         if process.stop.is_set():
@@ -96,7 +98,7 @@ def _claim(
             environments.store(session, process.info.versions)
         queues = dict.fromkeys([*first, *places.by_next_place(session, settings.queues, now=database_now)])
         claim = partial(claims.claim, worker=process.info, owner=owner, lease_s=settings.lease_s)
-        return claim(session, list(queues), before_all=before_all)
+        return claim(session, list(queues), before_all=before_all, again=next(runs) > 0)
 
     return claim
 

@@ -1,31 +1,31 @@
-"""Monotonic job counters for Prometheus.
+"""Monotonic job counters for Prometheus, which follow the log of events.
 
-A process counts all jobs at its first scrape, and then only what is new. A transaction becomes visible later
-than the times that it writes, so the last minute is counted anew at each scrape, and only what is older is
-kept. A counter does not fall when jobs are deleted.
+A process counts all events at its first scrape, and then only what is new: those beyond the watermark, below
+which no event can appear any more, are counted anew at each scrape. A counter does not fall when jobs are
+deleted.
 """
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, func, literal_column, select, type_coerce
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session, aliased
 
-from shared.db.clock import Now, database_now, seconds_between
+from shared.db.clock import seconds_between
+from shared.db.engine import Database
 from shared.db.postgresql import lift_time_limit
-from shared.db.tables import Attempt, Job, UtcDateTime
+from shared.db.tables import Attempt, Job, JobEvent
+from shared.lifecycle import TERMINAL, AttemptOutcome, EventType
+from shared.store import events
 
 BUCKET_BOUNDS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0)
 """The inclusive upper bounds of a histogram's buckets; one more bucket has none."""
 
-_UNSETTLED = timedelta(minutes=1)  # the database ends a transaction that writes sooner
-# literals, because no partial index matches a bound parameter
-_IS_UNSUCCESSFUL = Attempt.outcome.in_([literal_column("'failed'"), literal_column("'lost'")])
-_IS_FIRST = Attempt.number == literal_column("1")
-_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_ENDS = (EventType.RETRY_SCHEDULED, EventType.LEASE_EXPIRED, EventType.FAILED, EventType.CANCELLED)
+_UNSUCCESSFUL = (AttemptOutcome.FAILED, AttemptOutcome.LOST)
+_COUNTED = (EventType.SUBMITTED, *_ENDS, EventType.SUCCEEDED)
 
 
 @dataclass
@@ -91,44 +91,72 @@ class JobTotals:
 
 
 class JobCounters:
-    """The counters of one process. Thread-safe."""
+    """The counters of one process. One scrape at a time may use them."""
 
     def __init__(self) -> None:
-        # replaced as a whole, so that no thread reads half of an update
-        self._settled = (JobTotals(), _BEGINNING)
+        self._watermark = events.Watermark()
+        self._settled = (JobTotals(), 0)  # up to a position
 
-    def totals(self, session: Session, *, now: Now = database_now) -> JobTotals:
-        """Return the totals as of the session's snapshot."""
-        settled, since = self._settled
-        until = session.execute(select(type_coerce(now(), UtcDateTime()))).scalar_one() - _UNSETTLED
-        if since == _BEGINNING:
-            lift_time_limit(session.connection())  # all jobs are counted
-        if since < until:
-            settled, since = settled + _count(session, since, until), until
-            self._settled = settled, since
-        return settled + _count(session, since, _END)
+    def settle(self, database: Database) -> int:
+        """Return the position up to which a transaction that begins afterwards sees all events."""
+        end = events.end(database, self._watermark)
+        return self._settled[1] if end is None else end.position
+
+    def totals(self, session: Session, upto: int) -> JobTotals:
+        """Return the totals as of the session's snapshot.
+
+        Args:
+            upto: what `settle` returned before the snapshot was taken.
+        """
+        settled, position = self._settled
+        if not position:
+            lift_time_limit(session.connection())  # all events are counted
+        if position < upto:
+            settled, position = settled + _count(session, position, upto), upto
+            self._settled = settled, position
+        return settled + _count(session, position, None)
 
 
-def _count(session: Session, since: datetime, until: datetime) -> JobTotals:
-    """Count what happened at or after `since` and before `until`."""
-
-    def happened(time: SQLColumnExpression[datetime | None]) -> ColumnElement[bool]:
-        return and_(time >= since, time < until)
-
-    totals = JobTotals()
-    submitted = select(Job.kind, func.count()).where(happened(Job.created_at)).group_by(Job.kind)
-    totals.submitted.update(dict(session.execute(submitted).all()))
-    unsuccessful = select(Attempt.outcome, func.count()).where(
-        _IS_UNSUCCESSFUL, happened(Attempt.finished_at)
+def _count(session: Session, after: int, upto: int | None) -> JobTotals:
+    """Count what events tell beyond one position, and up to another."""
+    earlier = aliased(JobEvent)
+    # a job that is cancelled in its queue is not running: an earlier event has ended its last attempt
+    is_queued = select(earlier.seq).where(
+        earlier.job_id == JobEvent.job_id,
+        earlier.seq < JobEvent.seq,
+        earlier.attempt == JobEvent.attempt,
+        earlier.type.in_(_ENDS),
     )
-    for outcome, count in session.execute(unsuccessful.group_by(Attempt.outcome)):
-        totals.attempts[str(outcome)] += count
-    waits = select(Job.kind, seconds_between(Job.created_at, Job.started_at)).join_from(Attempt, Job)
-    for kind, seconds in session.execute(waits.where(_IS_FIRST, happened(Attempt.started_at))):
-        totals.waits[kind].observe(float(seconds))
-    ends = select(Job.kind, Job.state, Job.error_code, Job.duration_s)
-    for kind, state, code, duration_s in session.execute(ends.where(happened(Job.finished_at))):
-        totals.finished[kind, state, code or ""] += 1
-        if duration_s is not None:
-            totals.durations[kind].observe(duration_s)
+    attempt = and_(
+        Attempt.job_id == JobEvent.job_id,
+        Attempt.number == JobEvent.attempt,
+        Attempt.outcome.in_(_UNSUCCESSFUL),
+        JobEvent.type.in_(_ENDS),
+        ~is_queued.exists(),
+    )
+    is_first_claim = and_(JobEvent.type == EventType.CLAIMED, JobEvent.attempt == 1)
+    wait_s = seconds_between(Job.created_at, Job.started_at).label("wait_s")
+    columns = (JobEvent.type, Job.kind, Job.error_code, Job.duration_s, wait_s, Attempt.outcome)
+    counted = (
+        select(*columns)
+        .select_from(JobEvent)
+        .join(Job, Job.id == JobEvent.job_id)
+        .outerjoin(Attempt, attempt)
+        .where(JobEvent.position > after, or_(JobEvent.type.in_(_COUNTED), is_first_claim))
+        .execution_options(yield_per=1_000)
+    )
+    if upto is not None:
+        counted = counted.where(JobEvent.position <= upto)
+    totals = JobTotals()
+    for row in session.execute(counted):
+        if row.type == EventType.SUBMITTED:
+            totals.submitted[row.kind] += 1
+        elif row.type == EventType.CLAIMED:
+            totals.waits[row.kind].observe(float(row.wait_s))
+        elif row.outcome is not None:
+            totals.attempts[row.outcome] += 1
+        if row.type in TERMINAL:
+            totals.finished[row.kind, row.type, row.error_code or ""] += 1
+            if row.duration_s is not None:
+                totals.durations[row.kind].observe(row.duration_s)
     return totals

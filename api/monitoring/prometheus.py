@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from api.monitoring.job_counters import BUCKET_BOUNDS_S, DurationHistogram, JobCounters
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
-from shared.db.tables import Job, UtcDateTime
+from shared.db.tables import IS_QUEUED, Job, UtcDateTime
 from shared.errors import ERROR_CODES
 from shared.lifecycle import TERMINAL, AttemptOutcome, JobKind, JobState, WorkerState
 from shared.store import outbox, queues, workers
@@ -66,7 +66,9 @@ class RequestTimes:
 
 def jobs_exposition(database: Database, counters: JobCounters, *, now: Now = database_now) -> bytes:
     """Return the metrics of jobs and workers in Prometheus's text format, from one snapshot."""
-    return generate_latest(Families(database.read(lambda session: list(_families(session, counters, now)))))
+    upto = counters.settle(database)
+    families = database.read(lambda session: list(_families(session, counters, upto, now)))
+    return generate_latest(Families(families))
 
 
 class Families(Collector):
@@ -80,9 +82,9 @@ class Families(Collector):
         return self._families
 
 
-def _families(session: Session, counters: JobCounters, now: Now) -> Iterator[Metric]:
+def _families(session: Session, counters: JobCounters, upto: int, now: Now) -> Iterator[Metric]:
     yield from _jobs(session, now)
-    totals = counters.totals(session, now=now)
+    totals = counters.totals(session, upto)
     # with zeros, so that a rate is known from the first one on
     submitted = CounterMetricFamily("trainshed_jobs_submitted", "Submitted jobs.", labels=("kind",))
     for kind in JobKind:
@@ -128,21 +130,21 @@ def _jobs(session: Session, now: Now) -> Iterator[Metric]:
         "Seconds that the oldest due job has waited in each queue.",
         labels=("queue",),
     )
-    measures = (func.count(), func.min(Job.scheduled_at), type_coerce(now(), UtcDateTime()))
-    statement = select(Job.state, Job.queue, *measures).group_by(Job.state, Job.queue)
-    rows = session.execute(statement).all()
+    counted = select(Job.state, Job.queue, func.count()).group_by(Job.state, Job.queue)
+    rows = session.execute(counted).all()
     served = queues.served(session, now=now)
     unfinished = Counter(dict.fromkeys(served, 0))
-    for state, queue, count, *_ in rows:
+    for state, queue, count in rows:
         unfinished[queue] += 0 if state in TERMINAL else count
     own = _queues_with_series(unfinished, served)
     counts = Counter({(str(state), queue): 0 for state in JobState for queue in own})
-    ages = dict.fromkeys(own, 0.0)
-    for state, queue, count, due_at, at in rows:
+    for state, queue, count in rows:
+        counts[state, queue if queue in own else OTHER_QUEUES] += count
+    ages, first_due = dict.fromkeys(own, 0.0), func.min(Job.scheduled_at)
+    due = select(Job.queue, first_due, type_coerce(now(), UtcDateTime())).where(IS_QUEUED).group_by(Job.queue)
+    for queue, due_at, at in session.execute(due):
         label = queue if queue in own else OTHER_QUEUES
-        counts[state, label] += count
-        if state == JobState.QUEUED and due_at <= at:
-            ages[label] = max(ages.get(label, 0.0), (at - due_at).total_seconds())
+        ages[label] = max(ages.get(label, 0.0), (at - due_at).total_seconds())
     for labels, count in counts.items():
         jobs.add_metric(labels, count)
     for label, age in ages.items():

@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Text,
     Uuid,
+    and_,
     false,
     func,
     literal_column,
@@ -178,7 +179,6 @@ class Job(Base):
 
     next_epoch: Mapped[int]  # number of recorded epochs: where the next attempt resumes
     # of each metric; null: not a finite number. No index names it: `job_values` has what is in it at the end
-    # of each metric; null: not a finite number
     last_values: Mapped[dict[str, float | None]] = mapped_column(server_default=text("'{}'"))
 
     error_code: Mapped[str | None] = mapped_column(String(64))  # set when failed
@@ -208,9 +208,10 @@ class Job(Base):
             where="duration_s IS NOT NULL",
         ),
         # SELECT count(*) GROUP BY state, queue, priority; WHERE state = 'running'; the next job of a priority
-        Index(
-            "ix_jobs_state_queue_priority",
+        _partial_index(
+            "ix_jobs_unfinished",
             *("state", "queue", "priority", "place", "id", "scheduled_at", "created_at"),
+            where="state IN ('queued', 'running')",
         ),
         # WHERE state = 'queued' AND queue = ? ORDER BY place, id LIMIT 1: a claim; a position in the queue
         _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
@@ -236,13 +237,16 @@ class Job(Base):
     )
 
 
-# literals, because no partial index matches a bound parameter
-IS_QUEUED: ColumnElement[bool] = Job.state == literal_column("'queued'")
-"""SQL for whether a job is queued."""
-IS_RUNNING: ColumnElement[bool] = Job.state == literal_column("'running'")
-"""SQL for whether a job is running."""
-IS_UNFINISHED: ColumnElement[bool] = Job.state.in_([literal_column("'queued'"), literal_column("'running'")])
+# literals, because no partial index matches a bound parameter; SQLite uses that of unfinished jobs only for
+# what says, in the index's own words, that it wants no others
+_IN_QUEUE: ColumnElement[str] = literal_column("'queued'")
+_IN_WORK: ColumnElement[str] = literal_column("'running'")
+IS_UNFINISHED: ColumnElement[bool] = Job.state.in_([_IN_QUEUE, _IN_WORK])
 """SQL for whether a job is queued or running."""
+IS_QUEUED: ColumnElement[bool] = and_(IS_UNFINISHED, Job.state == _IN_QUEUE)
+"""SQL for whether a job is queued."""
+IS_RUNNING: ColumnElement[bool] = and_(IS_UNFINISHED, Job.state == _IN_WORK)
+"""SQL for whether a job is running."""
 
 
 class Environment(Base):
@@ -290,14 +294,6 @@ class Attempt(Base):
     __table_args__ = (
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="finished_has_outcome"),
         Index("ix_attempts_worker_started_at", "worker", "started_at", "job_id", "number"),
-        # what a worker runs; SQLite prefers it to the one above for its second column
-        _partial_index("ix_attempts_running", "worker", "outcome", where="outcome IS NULL"),
-        # for counters: what was started since the last scrape
-        _partial_index("ix_attempts_first", "started_at", "job_id", where="number = 1"),
-        # for counters: few attempts are in it
-        _partial_index(
-            "ix_attempts_unsuccessful", "finished_at", "outcome", where="outcome IN ('failed', 'lost')"
-        ),
     )
 
 
@@ -436,7 +432,7 @@ class JobEvent(Base):
 
     __table_args__ = (
         CheckConstraint(_one_of("type", EventType), name="type"),
-        Index("ix_job_events_position_job_id_seq", "position", "job_id", "seq"),
+        Index("ix_job_events_position", "position"),
         # at most one terminal event for each job
         _partial_index("uq_job_events_terminal", "job_id", where=_one_of("type", TERMINAL), unique=True),
     )

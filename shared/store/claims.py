@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
 from shared.db.prepared import Prepared
-from shared.db.tables import Attempt, Base, Job
+from shared.db.tables import IS_RUNNING, Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
 from shared.store import limits, places, results
 from shared.store.transitions import AttemptId, NewEvent, apply, update_of
@@ -28,16 +28,12 @@ _OF_CLAIM = tuple(
         *("request_id", "sweep_id", "traceparent"),
     )
 )
-_IS_CURRENT = (_ATTEMPTS.c.job_id == _JOBS.c.id) & (_ATTEMPTS.c.number == _JOBS.c.attempt)
-# among the few jobs that the worker runs: no index has the owner
-_BY_OWNER = (
-    select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM)
-    .join_from(_ATTEMPTS, _JOBS, _IS_CURRENT)
-    .where(_ATTEMPTS.c.worker == bindparam("of_worker"), _ATTEMPTS.c.outcome.is_(None))
-    .where(_JOBS.c.lease_owner == bindparam("of_owner"))
-    .correlate(None)
+# no index has the owner: among the running jobs
+_SELECT_BY_OWNER = Prepared(
+    select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM).where(
+        IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner")
+    )
 )
-_SELECT_BY_OWNER = Prepared(_BY_OWNER)
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,7 @@ def claim(
     owner: str,
     lease_s: float,
     before_all: UUID | None = None,
+    again: bool = True,
     now: Now = database_now,
 ) -> Claim | None:
     """Claim the next job of the first of these queues that has one, with a lease of `lease_s` seconds.
@@ -76,18 +73,19 @@ def claim(
 
     Args:
         before_all: a job that is claimed instead if it can start: an urgent one that gets another's slot.
-        owner: unique for each call, so that a transaction that is run again finds its own claim.
+        owner: unique for each claim, so that a transaction that is run again finds its own.
+        again: whether it may have been run before, so that a commit that was not confirmed has claimed a job.
 
     Returns:
         None if no job is queued and due, the queues that have some are paused, or this worker is draining.
     """
     start = partial(_start_attempt, session, worker=worker, owner=owner, now=now)
-    job = _start_urgent(session, before_all, start, lease_s, now) if before_all else None
+    job = _SELECT_BY_OWNER.one_or_none(session, {"of_owner": owner}) if again else None
+    if job is None and before_all:
+        job = _start_urgent(session, before_all, start, lease_s, now)
     job = job or _first(start(queue, _update(lease_s, now)) for queue in queues)
     if job is None and limits.take_turn(session):
         job = _first(start(queue, _update_within_limits(lease_s, now)) for queue in queues)
-    # if this transaction is run again, the job may have been claimed by a commit that was not confirmed
-    job = job or _SELECT_BY_OWNER.one_or_none(session, {"of_worker": worker.name, "of_owner": owner})
     if job is None:
         return None
     return Claim(
@@ -159,7 +157,6 @@ def _update_of(next_job: Select[UUID], lease_s: float, now: Now) -> Prepared:
     update_of_next = update_of(
         EventType.CLAIMED,
         may_claim(bindparam("of_worker")),
-        ~_BY_OWNER.exists(),
         choice=next_job.scalar_subquery(),
         returning=_OF_CLAIM,
         attempt=_JOBS.c.attempt + 1,

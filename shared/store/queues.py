@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.clock import Now, database_now
-from shared.db.tables import Job, Queue, Worker
+from shared.db.tables import IS_UNFINISHED, Job, Queue, Worker
 from shared.db.upserts import upsert
 from shared.lifecycle import JobState, WorkerState
 from shared.schemas import QUEUE_PATTERN, Priority
@@ -114,11 +114,10 @@ def _services(session: Session, now: Now) -> Select[Any]:
 
 
 def _loads(now: Now) -> Select[*tuple[Any, ...]]:
-    unfinished = Job.state.in_((JobState.QUEUED, JobState.RUNNING))
     by = (Job.queue, Job.state, Job.priority)
     oldest = func.min(Job.created_at).label("oldest")
     measures = (func.count().label("jobs"), oldest, now().label("read_at"))
-    return select(*by, *measures).where(unfinished).group_by(*by)
+    return select(*by, *measures).where(IS_UNFINISHED).group_by(*by)
 
 
 def _queue(

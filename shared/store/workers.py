@@ -28,9 +28,9 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.clock import Now, database_now, seconds_between
-from shared.db.tables import Attempt, Job, Worker
+from shared.db.tables import IS_RUNNING, Attempt, Job, Worker
 from shared.errors import WorkerNotFound, WorkerStopped
-from shared.lifecycle import STORED_WORKER_STATES, JobState, WorkerState
+from shared.lifecycle import STORED_WORKER_STATES, WorkerState
 from shared.schemas import UtcTime
 from shared.store import environments
 from shared.texts import PRINTABLE
@@ -166,7 +166,7 @@ def _worker(row: Worker, state: str, at: datetime, jobs: list[UUID]) -> schemas.
 def _running(*columns: Any) -> Select[Any]:
     """SELECT of columns of running jobs and their attempts."""
     current = and_(Attempt.job_id == Job.id, Attempt.number == Job.attempt)
-    return select(*columns).select_from(Job).join(Attempt, current).where(Job.state == JobState.RUNNING)
+    return select(*columns).select_from(Job).join(Attempt, current).where(IS_RUNNING)
 
 
 def _state(now: Now) -> ColumnElement[str]:

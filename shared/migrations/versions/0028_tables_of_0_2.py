@@ -128,9 +128,9 @@ CREATE INDEX ix_jobs_model_id ON jobs (model_id) WHERE model_id IS NOT NULL
 CREATE INDEX ix_jobs_next ON jobs (queue, place, id, scheduled_at) WHERE state = 'queued'
 CREATE INDEX ix_jobs_of_key ON jobs (api_key_id, state, queue, place, id, scheduled_at) WHERE state =
         'queued' OR api_key_id IS NOT NULL
-CREATE INDEX ix_jobs_state_queue_priority ON jobs (state, queue, priority, place, id, scheduled_at,
-        created_at)
 CREATE INDEX ix_jobs_tenant ON jobs (state, queue, tenant, created_at) WHERE state IN ('queued', 'running')
+CREATE INDEX ix_jobs_unfinished ON jobs (state, queue, priority, place, id, scheduled_at, created_at) WHERE
+        state IN ('queued', 'running')
 
 CREATE TABLE queue_clocks (
     queue VARCHAR(64) NOT NULL,
@@ -240,9 +240,6 @@ CREATE TABLE attempts (
     CONSTRAINT ck_attempts_finished_has_outcome CHECK ((outcome IS NULL) = (finished_at IS NULL)),
     CONSTRAINT fk_attempts_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 )
-CREATE INDEX ix_attempts_first ON attempts (started_at, job_id) WHERE number = 1
-CREATE INDEX ix_attempts_running ON attempts (worker, outcome) WHERE outcome IS NULL
-CREATE INDEX ix_attempts_unsuccessful ON attempts (finished_at, outcome) WHERE outcome IN ('failed', 'lost')
 CREATE INDEX ix_attempts_worker_started_at ON attempts (worker, started_at, job_id, number)
 
 CREATE TABLE checkpoints (
@@ -295,7 +292,7 @@ CREATE TABLE job_events (
         'failed', 'lease_expired', 'progress', 'released', 'retry_scheduled', 'submitted', 'succeeded')),
     CONSTRAINT fk_job_events_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 )
-CREATE INDEX ix_job_events_position_job_id_seq ON job_events (position, job_id, seq)
+CREATE INDEX ix_job_events_position ON job_events (position)
 CREATE UNIQUE INDEX uq_job_events_terminal ON job_events (job_id) WHERE type IN ('cancelled', 'failed',
         'succeeded')
 

@@ -8,7 +8,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from shared.db.clock import database_now
 from shared.errors import DataCorrupt, EvaluationNotFound, NonFiniteLoss
@@ -18,6 +21,7 @@ from shared.formats.results import KERAS_FILE, MODEL, NewArtifact, Produced
 from shared.lifecycle import AttemptOutcome, JobState, Phase
 from shared.schemas import EvaluateSpec, JobDetail, TrainSpec
 from tests.support import stored
+from tests.support.databases import open_database
 from tests.support.factories import make_evaluate_spec, make_regression, make_spec
 from tests.support.queue_driver import AttemptId, cancel, release, submit
 from tests.support.stored import set_columns
@@ -30,6 +34,26 @@ from workers.runner import claim_next, run_attempt
 
 def job(process: PoolProcess, job_id: UUID) -> JobDetail:
     return stored.detail(process.database, job_id)
+
+
+def test_a_claim_whose_commit_was_not_confirmed_is_the_jobs_only_one(
+    make_process: MakeProcess, database_url: str
+) -> None:
+    lost: list[Exception] = []
+
+    def lose_reply(_session: Session) -> None:
+        if lost:
+            raise lost.pop()
+
+    with open_database(database_url, committed=lose_reply) as database:
+        process = replace(make_process(), database=database)
+        job_ids = [submit(database) for _ in range(2)]
+        lost.append(OperationalError("", {}, psycopg.OperationalError("the connection is lost")))
+        claim = claim_next(process)
+        assert claim is not None
+        assert claim.attempt.job_id == job_ids[0]
+        jobs = [stored.job(database, job_id) for job_id in job_ids]
+        assert [(each.state, each.attempt) for each in jobs] == [(JobState.RUNNING, 1), (JobState.QUEUED, 0)]
 
 
 def test_training_job_stores_epochs_model_and_evaluation(make_process: MakeProcess) -> None:

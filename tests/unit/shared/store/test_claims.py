@@ -19,7 +19,6 @@ from tests.support import stored
 from tests.support.factories import make_epoch, make_new_job, make_worker_info
 from tests.support.fakes import FrozenClock
 from tests.support.queue_driver import cancelled, claim_next, failed, record, running, succeeded
-from tests.support.statements import ON_SQLITE, plan, recorded_statements
 from tests.support.stored import all_rows
 
 _FAILURE = AttemptFailure("internal", "it broke")
@@ -128,12 +127,3 @@ def test_a_job_without_a_valid_checkpoint_starts_over(database: Database, damage
     assert database.read(lambda session: stored.epochs(session, attempt.job_id)) == [
         make_epoch(epoch) for epoch in range(3)
     ]
-
-
-@ON_SQLITE
-def test_a_claim_that_was_not_confirmed_is_looked_for_among_what_its_worker_runs(database: Database) -> None:
-    with recorded_statements(database) as statements:
-        assert claim_next(database) is None
-    of_owner = [each for each in statements if "lease_owner =" in each.sql and each.sql.startswith("SELECT")]
-    [steps] = [plan(database, each) for each in of_owner]
-    assert "INDEX ix_attempts_running (worker=? AND outcome=?)" in steps
