@@ -9,8 +9,9 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from shared.db.clock import seconds_between
@@ -119,6 +120,26 @@ class JobCounters:
 
 def _count(session: Session, after: int, upto: int | None) -> JobTotals:
     """Count what events tell beyond one position, and up to another."""
+    events_between = _counted().where(JobEvent.position > after)
+    if upto is not None:
+        events_between = events_between.where(JobEvent.position <= upto)
+    totals = JobTotals()
+    for row in session.execute(events_between):
+        if row.type == EventType.SUBMITTED:
+            totals.submitted[row.kind] += 1
+        elif row.type == EventType.CLAIMED:
+            totals.waits[row.kind].observe(float(row.wait_s))
+        elif row.outcome is not None:
+            totals.attempts[row.outcome] += 1
+        if row.type in TERMINAL:
+            totals.finished[row.kind, row.type, row.error_code or ""] += 1
+            if row.duration_s is not None:
+                totals.durations[row.kind].observe(row.duration_s)
+    return totals
+
+
+def _counted() -> Select[*tuple[Any, ...]]:
+    """SELECT of the events that are counted, each with its job, and with the attempt that it ended badly."""
     earlier = aliased(JobEvent)
     # a job that is cancelled in its queue is not running: an earlier event has ended its last attempt
     is_queued = select(earlier.seq).where(
@@ -136,27 +157,10 @@ def _count(session: Session, after: int, upto: int | None) -> JobTotals:
     )
     is_first_claim = and_(JobEvent.type == EventType.CLAIMED, JobEvent.attempt == 1)
     wait_s = seconds_between(Job.created_at, Job.started_at).label("wait_s")
-    columns = (JobEvent.type, Job.kind, Job.error_code, Job.duration_s, wait_s, Attempt.outcome)
-    counted = (
-        select(*columns)
-        .select_from(JobEvent)
-        .join(Job, Job.id == JobEvent.job_id)
+    return (
+        select(JobEvent.type, Job.kind, Job.error_code, Job.duration_s, wait_s, Attempt.outcome)
+        .join_from(JobEvent, Job, Job.id == JobEvent.job_id)
         .outerjoin(Attempt, attempt)
-        .where(JobEvent.position > after, or_(JobEvent.type.in_(_COUNTED), is_first_claim))
+        .where(or_(JobEvent.type.in_(_COUNTED), is_first_claim))
         .execution_options(yield_per=1_000)
     )
-    if upto is not None:
-        counted = counted.where(JobEvent.position <= upto)
-    totals = JobTotals()
-    for row in session.execute(counted):
-        if row.type == EventType.SUBMITTED:
-            totals.submitted[row.kind] += 1
-        elif row.type == EventType.CLAIMED:
-            totals.waits[row.kind].observe(float(row.wait_s))
-        elif row.outcome is not None:
-            totals.attempts[row.outcome] += 1
-        if row.type in TERMINAL:
-            totals.finished[row.kind, row.type, row.error_code or ""] += 1
-            if row.duration_s is not None:
-                totals.durations[row.kind].observe(row.duration_s)
-    return totals

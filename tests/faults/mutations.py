@@ -96,9 +96,16 @@ MUTATIONS = [
     Mutation(
         "a victim's slot for whichever job is next",
         "shared/store/claims.py",
-        "_start_urgent(session, before_all, start, lease_s, now) if before_all else None",
-        "None",
+        "job = _start_urgent(session, before_all, start, lease_s, now)",
+        "job = None",
         "tests/unit/shared/store/test_preemption.py",
+    ),
+    Mutation(
+        "another job for a claim that was not confirmed",
+        "workers/runner.py",
+        "again=next(runs) > 0",
+        "again=False",
+        "tests/unit/workers/test_runner.py",
     ),
     Mutation(
         "a job that is preempted again at once",

@@ -54,7 +54,7 @@ def send(url: str, body: str) -> None:
 
 def test_a_worker_that_does_not_drain_consumes_messages(worker: Worker, url: str) -> None:
     send(url, "first")
-    assert worker.poll(timeout=10) == ["first"]
+    assert worker.poll(timeout=60) == ["first"]
 
 
 def test_a_draining_worker_leaves_messages_until_it_is_undrained(worker: Worker, url: str) -> None:
@@ -62,7 +62,7 @@ def test_a_draining_worker_leaves_messages_until_it_is_undrained(worker: Worker,
     send(url, "first")
     assert worker.poll(timeout=0.1) == []
     DrainStep.draining = False
-    assert worker.poll(timeout=10) == ["first"]
+    assert worker.poll(timeout=60) == ["first"]
 
 
 def test_a_message_that_was_requested_before_draining_is_consumed(worker: Worker, url: str) -> None:
@@ -70,5 +70,5 @@ def test_a_message_that_was_requested_before_draining_is_consumed(worker: Worker
     DrainStep.draining = True
     for body in ("first", "second"):
         send(url, body)
-    assert worker.poll(timeout=10) == ["first"]
+    assert worker.poll(timeout=60) == ["first"]
     assert worker.poll(timeout=0.1) == ["first"]

@@ -69,6 +69,7 @@ def _assert_same_metrics(ours: list[EpochMetrics], theirs: list[dict[str, float]
             assert epoch.values[name] == pytest.approx(value, abs=1e-4), f"{name} of epoch {epoch.epoch}"
 
 
+@pytest.mark.timeout(300)  # two trainings on the CPU, which others may use meanwhile
 def test_the_codelabs_job_has_the_metrics_and_weights_of_keras_fit(
     settings: Settings, real_mnist: dict[str, str]
 ) -> None:
