@@ -141,8 +141,8 @@ def _count(session: Session, after: int, upto: int | None) -> JobTotals:
 def _counted() -> Select[*tuple[Any, ...]]:
     """SELECT of the events that are counted, each with its job, and with the attempt that it ended badly."""
     earlier = aliased(JobEvent)
-    # a job that is cancelled in its queue is not running: an earlier event has ended its last attempt
-    is_queued = select(earlier.seq).where(
+    # of a job that is cancelled in its queue an earlier event has ended, and counted, the last attempt
+    ended_before = select(earlier.seq).where(
         earlier.job_id == JobEvent.job_id,
         earlier.seq < JobEvent.seq,
         earlier.attempt == JobEvent.attempt,
@@ -153,7 +153,7 @@ def _counted() -> Select[*tuple[Any, ...]]:
         Attempt.number == JobEvent.attempt,
         Attempt.outcome.in_(_UNSUCCESSFUL),
         JobEvent.type.in_(_ENDS),
-        ~is_queued.exists(),
+        ~ended_before.exists(),
     )
     is_first_claim = and_(JobEvent.type == EventType.CLAIMED, JobEvent.attempt == 1)
     wait_s = seconds_between(Job.created_at, Job.started_at).label("wait_s")
