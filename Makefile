@@ -49,7 +49,7 @@ faults: .venv/installed ## Run all fault tests, which kill processes and servers
 
 .PHONY: upgrade-check
 upgrade-check: .venv/installed ## Rehearse upgrade and rollback with the last release, under load: 3 minutes
-	@$(PYTEST) -p no:randomly -m upgrade tests/upgrade
+	@$(PYTEST) -n 2 -p no:randomly -m upgrade tests/upgrade
 
 .PHONY: e2e-compose
 e2e-compose: .venv/installed ## Run the compose file of a fresh clone through a day, kills and restarts: needs a Docker engine

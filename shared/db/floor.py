@@ -24,12 +24,17 @@ def own_version() -> str:
     return version("trainshed")
 
 
-def refusal(connection: Connection) -> str:
-    """Return why this version of Trainshed must not use a database, and what to do; empty if it may."""
+def refusal(connection: Connection, own: str | None = None) -> str:
+    """Return why a version of Trainshed must not use a database, and what to do; empty if it may.
+
+    Args:
+        own: the version; None: that of the code that runs.
+    """
     floor = connection.scalar(_FLOOR) if inspect(connection).has_table(_TABLE) else None
-    if floor is None or _numbers(own_version()) >= _numbers(floor):
+    own = own or own_version()
+    if floor is None or _numbers(own) >= _numbers(floor):
         return ""
-    return f"the database needs Trainshed {floor} or later, and this is {own_version()}: install that"
+    return f"the database needs Trainshed {floor} or later, and this is {own}: install that"
 
 
 def _numbers(release: str) -> list[int]:
