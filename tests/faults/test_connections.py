@@ -22,6 +22,7 @@ CONNECTIONS = {  # as docs/operations.md says
     "trainshed-job-log": 1,
 }
 SLOTS = 2
+_PRINTING = "tests.support.stub_executor:Printing"  # else a job has no log of its own
 REQUESTERS = 32
 _COUNT = text(
     "SELECT application_name, count(*) FROM pg_stat_activity "
@@ -37,7 +38,7 @@ def test_no_process_has_more_connections_than_is_documented(
         for number in range(6):
             assert apis[number % 2].submit().status_code == 202
         cluster.expect_stored_jobs()
-        cluster.worker(slots=SLOTS)
+        cluster.worker({"TRAINSHED_EXECUTOR": _PRINTING}, slots=SLOTS)
         stop, most = Event(), dict[str, int]()
 
         def request(url: str) -> None:

@@ -113,6 +113,14 @@ class SlowToStart(StubExecutor):
         threading.Event().wait(WARM_UP_S)
 
 
+class Printing(StubExecutor):
+    """Trains, and prints a line, which the job's log gets."""
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
+        os.write(1, b"training\n")
+        return super().train(spec, start, monitor)
+
+
 class InterferingExecutor(StubExecutor):
     """Trains, and calls a function before it returns the model."""
 
