@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from shared import errors, log, tracing
 from shared.lifecycle import AttemptOutcome
 from shared.store import attempts
+from shared.store.known_turns import Settlement
 from shared.store.transitions import AttemptFailure, AttemptId
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
@@ -58,6 +59,7 @@ class Heartbeat:
         """
         self._database = process.heartbeat_database
         self._settings = process.settings
+        self._turns = process.turns
         self._stop = process.stop
         self._attempt = attempt
         self._pending = pending
@@ -145,9 +147,15 @@ class Heartbeat:
 
     def _renew(self) -> bool:
         before = time.monotonic()
-        renew = partial(attempts.renew, attempt=self._attempt, lease_s=self._settings.lease_s)
-        cancel_requested = self._database.write(renew)
+        self._turns.grow()
+        with self._turns.settling() as settlement:
+            cancel_requested = self._database.write(partial(self._renew_and_settle, settlement))
         self._renewed_at = before
+        return cancel_requested
+
+    def _renew_and_settle(self, settlement: Settlement, session: Session) -> bool:
+        cancel_requested = attempts.renew(session, self._attempt, lease_s=self._settings.lease_s)
+        settlement.write(session)
         return cancel_requested
 
     def _max_runtime_exceeded(self) -> errors.MaxRuntimeExceeded:

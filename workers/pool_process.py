@@ -19,6 +19,8 @@ from shared import log
 from shared.db.engine import Database
 from shared.settings import Settings, get_settings
 from shared.store.change_feed import ChangePublisher
+from shared.store.known_turns import KnownTurns
+from shared.store.places import Rules
 from shared.store.workers import WorkerInfo
 from shared.texts import storable
 from workers import build, process_output, pulse
@@ -58,6 +60,7 @@ class PoolProcess:
         heartbeat_database: for the heartbeat thread, which tries again by itself; never retries.
         output: what this process prints.
         pulse: shows its parent that it runs.
+        turns: whose turn it is in the queues, as this process knows it.
         stop: set when the worker is being stopped.
         registered: set once the environment that its attempts name is stored.
     """
@@ -70,6 +73,7 @@ class PoolProcess:
     heartbeat_database: Database
     output: ProcessOutput
     pulse: Pulse
+    turns: KnownTurns = field(default_factory=KnownTurns)
     stop: threading.Event = field(default_factory=threading.Event)
     registered: threading.Event = field(default_factory=threading.Event)
 
@@ -121,6 +125,7 @@ def start() -> None:
         heartbeat_database=database(program="trainshed-heartbeat", patience_s=0, committed=publisher),
         output=output,
         pulse=Pulse(pulse.path(own_id)),
+        turns=KnownTurns(Rules.of(settings)),
     )
     job_log_database = database(program="trainshed-job-log", patience_s=_JOB_LOG_PATIENCE_S)
     logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))

@@ -22,7 +22,7 @@ from workers import attempt_trace
 
 _log = log.get_logger(__name__)
 
-_MAX_FORGOTTEN = 1_000  # clocks of tenants, in one round
+_MAX_FORGOTTEN = 1_000  # rows of tenants, in one round
 _MAX_PULLED_BACK = 1_000  # in one round, since SQLite has one writer at a time
 
 
@@ -131,7 +131,7 @@ class Reconciler:
             _log.info("workers pruned", workers=pruned)
 
     def _forget_tenants(self) -> None:
-        self._database.write(partial(tenants.forget_past, limit=_MAX_FORGOTTEN))
+        self._database.write(partial(tenants.forget_idle, limit=_MAX_FORGOTTEN))
 
     def _request_preemptions(self) -> None:
         """Do so again: a victim may have been lost, or another job have taken the slot that was free."""

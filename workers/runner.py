@@ -1,15 +1,15 @@
 """Runs jobs: each attempt from its claim to its report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import count
+from typing import Any
 from uuid import UUID, uuid4
 
 from billiard.common import terminate_handler_fired  # type: ignore[attr-defined, unused-ignore]
 from sqlalchemy.orm import Session
 
 from shared import log
-from shared.db.clock import database_now
 from shared.db.outages import is_transient
 from shared.errors import (
     AttemptError,
@@ -22,7 +22,8 @@ from shared.errors import (
 )
 from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, TrainSpec
-from shared.store import artifacts, claims, environments, models, places
+from shared.store import artifacts, claims, environments, models
+from shared.store.known_turns import Settlement
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptFailure
 from workers import outcomes
@@ -38,9 +39,9 @@ _log = log.get_logger(__name__)
 _repeat = log.get_logger(REPEATS_EVENTS)
 
 
-def run_jobs(process: PoolProcess, first: str) -> None:
-    """Run the next job of the queue `first`, and then that of any queue of this worker, until none is due."""
-    claim = claim_next(process, [first] if first in process.settings.queues else [])
+def run_jobs(process: PoolProcess) -> None:
+    """Run the next job of this worker's queues, again and again until none is due."""
+    claim = claim_next(process)
     while claim is not None:
         claim = run_attempt(process, claim)
 
@@ -70,21 +71,18 @@ def run_attempt(process: PoolProcess, claim: claims.Claim) -> claims.Claim | Non
         return write_outcome(process, claim, outcome, pending, trace)
 
 
-def claim_next(process: PoolProcess, first: Sequence[str] = ()) -> claims.Claim | None:
-    """Claim the next job; return None if no job can start, or this worker is being stopped.
-
-    Args:
-        first: queues that are tried before the others of this worker.
-    """
+def claim_next(process: PoolProcess) -> claims.Claim | None:
+    """Claim the next job; return None if no job can start, or this worker is being stopped."""
     if process.stop.is_set():
         return None
-    claim = process.database.write(_claim(process, first))
+    with process.turns.settling() as settlement:
+        claim = process.database.write(_claim(process, settlement))
     process.registered.set()
     return claim
 
 
 def _claim(
-    process: PoolProcess, first: Sequence[str] = (), before_all: UUID | None = None
+    process: PoolProcess, settlement: Settlement, before_all: UUID | None = None
 ) -> Callable[[Session], claims.Claim | None]:
     """Return the part of a transaction that claims the next job, or `before_all`; it may be run again."""
     # with the id of this process, by which its parent takes the job from it if it is killed
@@ -96,9 +94,16 @@ def _claim(
             return None
         if not process.registered.is_set():
             environments.store(session, process.info.versions)
-        queues = dict.fromkeys([*first, *places.by_next_place(session, settings.queues, now=database_now)])
-        claim = partial(claims.claim, worker=process.info, owner=owner, lease_s=settings.lease_s)
-        return claim(session, list(queues), before_all=before_all, again=next(runs) > 0)
+        again = next(runs) > 0
+        if again:
+            process.turns.forget()
+        options: dict[str, Any] = {"before_all": before_all, "again": again, "known": process.turns}
+        lease_s = settings.lease_s
+        claimed = claims.claim(
+            session, settings.queues, worker=process.info, owner=owner, lease_s=lease_s, **options
+        )
+        settlement.write(session, claimed.started if claimed else None)
+        return claimed
 
     return claim
 
@@ -178,36 +183,50 @@ def write_outcome(
     and then by a report that it can store: without any, the job would stay running until its lease expires,
     again and again, and nobody would learn why.
     """
+    process.turns.ended(claim.attempt.job_id)
+    with process.turns.settling() as settlement:
+        has_claimed, next_claim = _store_outcome(process, claim, outcome, pending, trace, settlement)
+    return next_claim if has_claimed else claim_next(process)
+
+
+def _store_outcome(
+    process: PoolProcess,
+    claim: claims.Claim,
+    outcome: outcomes.Outcome,
+    pending: PendingProgress,
+    trace: AttemptTrace,
+    settlement: Settlement,
+) -> tuple[bool, claims.Claim | None]:
+    """Report an outcome; return whether that has claimed the next job, if there was one, and its claim."""
     urgent_id = outcome.urgent_id if isinstance(outcome, outcomes.Preempted) else None
-    claim_another: Callable[[Session], claims.Claim | None] | None = _claim(process, before_all=urgent_id)
-    is_replaced = False
+    claim_another = _claim(process, settlement, before_all=urgent_id)
+    is_alone = is_replaced = False
 
     def report(session: Session, progress: Progress) -> claims.Claim | None:
         outcomes.report(claim, outcome, session, progress, data_outage_s=process.settings.data_outage_s)
-        return claim_another(session) if claim_another else None
+        return None if is_alone else claim_another(session)
 
     while True:
         try:
             next_claim = pending.report(process.database, report)
             trace.end(outcomes.attempt_outcome(outcome), outcomes.failure(outcome))
             _repeat.info(f"attempt {claim.attempt.number} {outcomes.in_words(outcome)}")
-            return next_claim if claim_another else claim_next(process)
+            return not is_alone, next_claim
         except StaleAttempt as error:
-            _log.warning(
-                f"attempt {claim.attempt.number} superseded, its outcome discarded", reason=str(error)
-            )
-            return claim_next(process)
+            settlement.undo()
+            _log.warning(f"{claim.attempt} superseded, its outcome discarded", reason=str(error))
+            return False, None
         except Exception as error:
+            settlement.undo()
             if is_transient(error):
                 _log.warning("attempt outcome not written", error=outcomes.describe(error))
                 if process.stop.is_set():
-                    return None
+                    return True, None
                 continue
             _log.exception("attempt outcome refused")
             if is_replaced:
-                return claim_next(process)
-            if claim_another:
-                claim_another = None
-                continue
-            is_replaced, outcome = True, outcomes.instead_of(outcome, error)
-            pending.drop()
+                return False, None
+            if is_alone:
+                is_replaced, outcome = True, outcomes.instead_of(outcome, error)
+                pending.drop()
+            is_alone = True

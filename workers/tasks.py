@@ -7,6 +7,6 @@ from workers import pool_process, runner
 
 
 @shared_task(name=broker.RUN_JOBS, ignore_result=True)  # type: ignore[untyped-decorator, unused-ignore]
-def run_jobs(queue: object) -> None:
-    """Run jobs, the next one of this queue first, until none can start."""
-    runner.run_jobs(pool_process.current(), str(queue))
+def run_jobs(_queue: object) -> None:
+    """Run jobs, whichever are next, until none can start; the queue is that of which some wait."""
+    runner.run_jobs(pool_process.current())

@@ -24,7 +24,7 @@ from shared.errors import TrainshedError
 from shared.schemas import Scope, SubmittedBy
 from shared.store.rights import NONE, Actor
 from shared.store.submissions import Submitter
-from shared.store.tenants import Tenant
+from shared.store.tenants import name_of
 
 SECURITY_SCHEME = "apiKey"
 
@@ -137,9 +137,10 @@ ClientDep = Annotated[str, Depends(client_of)]
 
 
 async def submitter_of(request: Request) -> Submitter:
-    """Return who submits jobs by a request: its key, or without one its address."""
+    """Return who submits jobs by a request; whose turn they take: its team, key or, without one, address."""
     caller: Caller = request.state.caller
-    return Submitter(Tenant(await client_of(request), caller.weight), caller.key_id, caller.actor)
+    tenant = await client_of(request) if caller.team is None else name_of(caller.team, caller.key_id)
+    return Submitter(tenant, caller.key_id, caller.actor)
 
 
 SubmitterDep = Annotated[Submitter, Depends(submitter_of)]

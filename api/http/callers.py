@@ -42,7 +42,6 @@ class Caller:
     Attributes:
         key_id: None for a key of the settings, and while no key is needed.
         number: of a key of the settings among those of its kind, from 1; 0 of others.
-        weight: that of its jobs' tenants.
         team: of the key.
         may_urgent: whether it may give jobs the priority `urgent`.
     """
@@ -52,7 +51,6 @@ class Caller:
     key_id: UUID | None = None
     expires_at: datetime | None = None
     number: int = 0
-    weight: float = 1.0
     team: str | None = None
     may_urgent: bool = False
 
@@ -219,7 +217,6 @@ def _find(
             scope,
             row.id,
             row.expires_at,
-            weight=row.weight,
             team=row.team,
             may_urgent=row.may_urgent or scope is Scope.ADMIN,
         )

@@ -257,7 +257,7 @@ def _store(
 
 def _stored(jobs: NewJobs, created_at: datetime) -> Submission:
     [new] = jobs.jobs
-    job = job_queries.newly_queued(new, jobs.tenant.name, created_at, jobs.submitter.actor)
+    job = job_queries.newly_queued(new, jobs.submitter.tenant, created_at, jobs.submitter.actor)
     return Submission(job, replayed=False)
 
 

@@ -150,7 +150,7 @@ class Job(Base):
     model_id: Mapped[UUID | None]  # trained or evaluated; models refer to jobs, so no foreign key
     sweep_id: Mapped[UUID | None]  # without a foreign key: SQLite cannot add one to a table
 
-    tenant: Mapped[str | None] = mapped_column(String(128))  # whose turn it takes; NULL: an old version's
+    tenant: Mapped[str] = mapped_column(String(128), server_default=text("''"))  # whose turn it takes
     api_key_id: Mapped[UUID | None]  # of the key that submitted it
 
     request_id: Mapped[str | None] = mapped_column(String(128))  # of the API request that submitted it
@@ -165,8 +165,11 @@ class Job(Base):
 
     lease_owner: Mapped[str | None] = mapped_column(String(200))  # set while running
     lease_expires_at: Mapped[datetime | None]  # set while running
-    # the least of a queue is claimed next: see `shared.store.places`; SQLite adds no column without a default
+    # the least of a tenant is its next: see `shared.store.places`; SQLite adds no column without a default
     place: Mapped[float] = mapped_column(server_default=text("0"))
+    head_start_s: Mapped[float] = mapped_column(
+        server_default=text("0")
+    )  # of its priority, when it was placed
     scheduled_at: Mapped[datetime]  # cannot be claimed before
     earliest_at: Mapped[datetime | None]  # the first `scheduled_at`, if it was requested
     pending_predecessors: Mapped[int] = mapped_column(server_default=text("0"))  # they must succeed before
@@ -207,23 +210,25 @@ class Job(Base):
             *("duration_s", "id", "state", "kind", "queue", "name"),
             where="duration_s IS NOT NULL",
         ),
-        # SELECT count(*) GROUP BY state, queue, priority; WHERE state = 'running'; the next job of a priority
+        # SELECT count(*) GROUP BY state, queue, priority; WHERE state = 'running'; the urgent jobs that wait;
+        # what a tenant has waiting and running; ORDER BY place DESC LIMIT 1: its last single job
         _partial_index(
             "ix_jobs_unfinished",
-            *("state", "queue", "priority", "place", "id", "scheduled_at", "created_at"),
+            *("state", "queue", "priority", "tenant", "sweep_id", "place", "created_at"),
             where="state IN ('queued', 'running')",
         ),
-        # WHERE state = 'queued' AND queue = ? ORDER BY place, id LIMIT 1: a claim; a position in the queue
-        _partial_index("ix_jobs_next", "queue", "place", "id", "scheduled_at", where="state = 'queued'"),
+        # SELECT max(tenant) WHERE queue = ? AND tenant < ?: who waits;
+        # WHERE queue = ? AND tenant = ? AND place >= ? ORDER BY place, id LIMIT 1: a claim; a position
+        _partial_index(
+            "ix_jobs_next",
+            *("queue", "tenant", "place", "id", "scheduled_at"),
+            where="state = 'queued' AND pending_predecessors = 0",
+        ),
         # the same AND api_key_id = ?: a claim while limits are set; WHERE api_key_id = ?: the jobs of a key
         _partial_index(
             "ix_jobs_of_key",
             *("api_key_id", "state", "queue", "place", "id", "scheduled_at"),
             where="state = 'queued' OR api_key_id IS NOT NULL",
-        ),
-        # SELECT count(*) WHERE state = ? AND queue = ? AND tenant = ?: what a tenant has waiting and running
-        _partial_index(
-            "ix_jobs_tenant", "state", "queue", "tenant", "created_at", where="state IN ('queued', 'running')"
         ),
         # WHERE finished_at > ? ORDER BY finished_at: counters, the jobs that ended last, what is to be purged
         _partial_index("ix_jobs_finished_at", "finished_at", "state", where="finished_at IS NOT NULL"),
@@ -247,6 +252,10 @@ IS_QUEUED: ColumnElement[bool] = and_(IS_UNFINISHED, Job.state == _IN_QUEUE)
 """SQL for whether a job is queued."""
 IS_RUNNING: ColumnElement[bool] = and_(IS_UNFINISHED, Job.state == _IN_WORK)
 """SQL for whether a job is running."""
+IS_WAITING: ColumnElement[bool] = and_(
+    Job.state == _IN_QUEUE, Job.pending_predecessors == literal_column("0")
+)
+"""SQL for whether a job is queued, and waits for no other job."""
 
 
 class Environment(Base):
@@ -393,27 +402,18 @@ class Preemption(Base):
     )
 
 
-class QueueClock(Base):
-    """The clock of a queue's jobs of a priority, which never goes back: see `shared.store.tenants`."""
+class Tenant(Base):
+    """What a tenant has used of a queue: see `shared.store.tenants`. Who used nothing lately has no row."""
 
-    __tablename__ = "queue_clocks"
-
-    queue: Mapped[str] = mapped_column(String(64), primary_key=True)
-    priority: Mapped[str] = mapped_column(String(16), primary_key=True)
-    place: Mapped[float]  # the least that a job could get when the last one was submitted
-    served: Mapped[float]  # the place of the job of any priority that was next then
-    last: Mapped[float]  # greater than all places that were given
-
-
-class TenantClock(Base):
-    """The place in a queue that the next job of a tenant gets at the earliest."""
-
-    __tablename__ = "tenant_clocks"
+    __tablename__ = "tenants"
 
     queue: Mapped[str] = mapped_column(String(64), primary_key=True)
-    priority: Mapped[str] = mapped_column(String(16), primary_key=True)
-    tenant: Mapped[str] = mapped_column(String(128), primary_key=True)
-    next: Mapped[float]
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    time_s: Mapped[float]  # virtual time: the slot-seconds that it has used, divided by its weight
+    mean_s: Mapped[float]  # of its last attempts; 0: unknown
+    served_at: Mapped[datetime]  # when it last got a slot, or had one
+
+    __table_args__ = (CheckConstraint("mean_s >= 0", name="mean"),)
 
 
 class JobEvent(Base):

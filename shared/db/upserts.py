@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, func
+from sqlalchemy import ColumnElement, Row, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
@@ -62,22 +62,27 @@ def replace_if(
 
 
 def upsert_of(
-    dialect: str, table: Table, values: Mapping[str, Any], changes: Mapping[str, Any]
+    dialect: str,
+    table: Table,
+    values: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    *,
+    where: ColumnElement[bool] | None = None,
 ) -> ReturningInsert[*tuple[Any, ...]]:
     """Return the statement that inserts a row, or changes the row with the same primary key.
 
     Args:
         values: those of a new row, SQL or parameters.
         changes: the columns of an existing row that change.
+        where: nothing is done unless this holds.
 
     Returns:
         The statement, which returns the row as it is then.
     """
-    statement = _insert(dialect, table).values(**values)
+    statement = _insert(dialect, table)
+    if where is None:
+        statement = statement.values(**values)
+    else:
+        statement = statement.from_select(list(values), select(*values.values()).where(where))
     changed = statement.on_conflict_do_update(index_elements=table.primary_key, set_=changes)
     return changed.returning(*table.c)
-
-
-def greatest(dialect: str, *values: ColumnElement[float]) -> ColumnElement[float]:
-    """Return SQL for the greatest of several numbers."""
-    return func.max(*values) if dialect == "sqlite" else func.greatest(*values)

@@ -29,7 +29,7 @@ _Weight = Annotated[
     Field(
         ge=0.01,
         le=100,
-        description="How many of its jobs start for one of a key of weight 1 while both wait.",
+        description="How many seconds of the slots it gets for one of a key of weight 1 while both wait.",
     ),
     StrictNumber,
 ]

@@ -84,7 +84,7 @@ class Job(Response):
     model_id: UUID | None
     sweep_id: UUID | None = None
     tenant: str | None = Field(
-        default=None, description="Whose turn it takes: `sweep ID`, `key ID`, or `address ADDRESS`."
+        default=None, description="Whose turn it takes: `team NAME`, `key ID`, or `address ADDRESS`."
     )
     api_key_id: UUID | None = Field(
         default=None, description="The API key that submitted it; null if it was one of `API_KEYS`, or none."

@@ -86,7 +86,7 @@ class TenantLoad(Response):
     """The unfinished jobs of a tenant in a queue.
 
     Attributes:
-        tenant: such as `sweep ID`, `key ID` or `address ADDRESS`; None for jobs of old versions.
+        tenant: such as `team NAME`, `key ID` or `address ADDRESS`; None if it is unknown.
         name: of the sweep or the key, if it has one.
         longest_wait_s: how long the oldest of its queued jobs has waited; None if none is queued.
     """

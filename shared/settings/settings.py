@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     after the request: one that is repeated later submits another job. 0: for ever."""
 
     urgent_head_start_s: float = Field(default=86_400.0, ge=0)
-    """Seconds by which `urgent` jobs are ahead of `normal` ones; a tenant's jobs follow by one second."""
+    """Seconds by which `urgent` jobs are ahead of `normal` ones, of waiting and of what tenants used."""
     high_head_start_s: float = Field(default=3_600.0, ge=0)
     """Seconds by which `high` jobs are ahead of `normal` ones."""
     low_delay_s: float = Field(default=3_600.0, ge=0)

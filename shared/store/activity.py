@@ -1,5 +1,6 @@
 """What happens now, for people: which jobs are next, which ended last, and how many ended lately."""
 
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -12,7 +13,7 @@ from shared import schemas
 from shared.db.clock import Now, database_now
 from shared.db.tables import IS_QUEUED, Job
 from shared.lifecycle import TERMINAL, JobState
-from shared.store import job_queries, places
+from shared.store import job_queries, turns
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,19 @@ def read_now(session: Session, *, now: Now = database_now) -> datetime:
 
 
 def next_to_start(session: Session, *, limit: int) -> list[UUID]:
-    """Return the ids of up to `limit` queued jobs in the order in which they start, those of all queues."""
+    """Return the ids of up to `limit` queued jobs in the order in which they start, those of all queues.
+
+    Those that nothing but a free slot holds up come first.
+    """
     queues = session.scalars(select(Job.queue).where(IS_QUEUED).distinct()).all()
-    first: list[tuple[float, UUID]] = []
-    for queue in queues:  # an index has the order of each queue
-        of_queue = select(Job.place, Job.id).where(IS_QUEUED, Job.queue == queue).order_by(*places.ORDER)
-        first += [(place or 0.0, job_id) for place, job_id in session.execute(of_queue.limit(limit))]
-    return [job_id for _, job_id in sorted(first)[:limit]]
+    ahead = [deque(turns.upcoming(session, queue, limit=limit)) for queue in queues]
+    found: list[UUID] = []
+    while len(found) < limit and (waiting := [of_queue for of_queue in ahead if of_queue]):
+        found.append(min(waiting, key=lambda of_queue: of_queue[0]).popleft()[1])
+    if len(found) < limit:
+        others = select(Job.id).where(IS_QUEUED, Job.id.not_in(found)).order_by(Job.place, Job.id)
+        found += session.scalars(others.limit(limit - len(found)))
+    return found
 
 
 def last_finished(session: Session, *, limit: int) -> list[schemas.Job]:

@@ -1,9 +1,10 @@
 """Claims: a worker takes the next job of a queue and starts an attempt at it.
 
-The statements are built once: that costs ten times their execution.
+`shared.store.turns` says which tenant is next, and an UPDATE takes the first of its jobs. The statements are
+built once: that costs ten times their execution.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -16,16 +17,18 @@ from shared.db.clock import Now, database_now
 from shared.db.prepared import Prepared
 from shared.db.tables import IS_RUNNING, Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
-from shared.store import limits, places, results
+from shared.store import limits, places, results, turns
+from shared.store.known_turns import KnownTurns, Started
 from shared.store.transitions import AttemptId, NewEvent, apply, update_of
+from shared.store.turns import Turn
 from shared.store.workers import WorkerInfo, may_claim
 
 _JOBS, _ATTEMPTS = (Base.metadata.tables[mapped.__tablename__] for mapped in (Job, Attempt))
 _OF_CLAIM = tuple(
     _JOBS.c[name]
     for name in (
-        *("kind", "spec", "queue", "max_runtime_s", "failures", "next_epoch"),
-        *("request_id", "sweep_id", "traceparent"),
+        *("kind", "spec", "queue", "tenant", "place", "head_start_s", "max_runtime_s", "failures"),
+        *("next_epoch", "request_id", "sweep_id", "traceparent"),
     )
 )
 # no index has the owner: among the running jobs
@@ -47,6 +50,7 @@ class Claim:
     attempt: AttemptId
     kind: JobKind
     queue: str
+    tenant: str
     spec: dict[str, Any]
     max_runtime_s: float | None
     checkpoint: results.StoredCheckpoint | None
@@ -54,6 +58,11 @@ class Claim:
     request_id: str | None
     sweep_id: UUID | None
     traceparent: str | None
+
+    @property
+    def started(self) -> Started:
+        """Whose slot it takes."""
+        return Started(self.attempt.job_id, self.queue, self.tenant)
 
 
 def claim(
@@ -65,9 +74,12 @@ def claim(
     lease_s: float,
     before_all: UUID | None = None,
     again: bool = True,
+    known: KnownTurns | None = None,
     now: Now = database_now,
 ) -> Claim | None:
-    """Claim the next job of the first of these queues that has one, with a lease of `lease_s` seconds.
+    """Claim the next job of these queues, with a lease of `lease_s` seconds.
+
+    That of the least place among the queues' next ones: it has waited longest.
 
     The attempt names the worker's versions by their hash only: `shared.store.environments.store` stores them.
 
@@ -75,23 +87,27 @@ def claim(
         before_all: a job that is claimed instead if it can start: an urgent one that gets another's slot.
         owner: unique for each claim, so that a transaction that is run again finds its own.
         again: whether it may have been run before, so that a commit that was not confirmed has claimed a job.
+        known: what this process knows of whose turn it is; None: what is stored.
 
     Returns:
         None if no job is queued and due, the queues that have some are paused, or this worker is draining.
     """
+    known = known or KnownTurns(stale_s=0.0)
     start = partial(_start_attempt, session, worker=worker, owner=owner, now=now)
     job = _SELECT_BY_OWNER.one_or_none(session, {"of_owner": owner}) if again else None
     if job is None and before_all:
         job = _start_urgent(session, before_all, start, lease_s, now)
-    job = job or _first(start(queue, _update(lease_s, now)) for queue in queues)
+    if job is None:
+        job = _start_next(session, queues, known, start, lease_s, now)
     if job is None and limits.take_turn(session):
-        job = _first(start(queue, _update_within_limits(lease_s, now)) for queue in queues)
+        job = _start_within_limits(session, queues, known, start, lease_s, now)
     if job is None:
         return None
     return Claim(
         attempt=AttemptId(job.id, job.attempt),
         kind=JobKind(job.kind),
         queue=job.queue,
+        tenant=job.tenant,
         spec=job.spec,
         max_runtime_s=job.max_runtime_s,
         checkpoint=_checkpoint(session, job.id, job.next_epoch) if job.next_epoch else None,
@@ -102,8 +118,49 @@ def claim(
     )
 
 
-def _first(started: Iterable[Any]) -> Any:
+def _start_next(
+    session: Session,
+    queues: Sequence[str],
+    known: KnownTurns,
+    start: Callable[..., Any],
+    lease_s: float,
+    now: Now,
+) -> Any:
+    update = _update(lease_s, now)
+    ahead = {queue: known.in_order(session, queue, now=now) for queue in queues}
+    for queue, turn in _in_order(ahead):
+        job = start(queue, update, of_tenant=turn.tenant, of_floor=turn.place)
+        if job is not None:
+            known.found(turn, job.place, job.head_start_s, job.now)
+            return job
+        known.found_none(queue, turn)
+    return None
+
+
+def _start_within_limits(
+    session: Session,
+    queues: Sequence[str],
+    known: KnownTurns,
+    start: Callable[..., Any],
+    lease_s: float,
+    now: Now,
+) -> Any:
+    """Start the next job that the limits let start, while nobody else claims any."""
+    update = _update_of_job(lease_s, now)
+    within_limits = partial(turns.within_limits, session, rules=known.rules, now=now)
+    ahead = {queue: iter(within_limits(queue)) for queue in queues}
+    started = (start(queue, update, of_job=turn.job_id) for queue, turn in _in_order(ahead))
     return next((job for job in started if job is not None), None)
+
+
+def _in_order(ahead: Mapping[str, Iterator[Turn]]) -> Iterator[tuple[str, Turn]]:
+    """Yield the next of several queues' turns: that with the least place, which has waited longest."""
+    firsts = {queue: turn for queue, following in ahead.items() if (turn := next(following, None))}
+    while firsts:
+        queue = min(firsts, key=lambda name: firsts[name].place)
+        yield queue, firsts.pop(queue)
+        if (turn := next(ahead[queue], None)) is not None:
+            firsts[queue] = turn
 
 
 def _start_urgent(session: Session, job_id: UUID, start: Callable[..., Any], lease_s: float, now: Now) -> Any:
@@ -134,16 +191,13 @@ def _start_attempt(
 
 @lru_cache
 def _update(lease_s: float, now: Now) -> Prepared:
-    """UPDATE of the next job of a queue, unless a limit is set."""
+    """UPDATE of the next job of a tenant whose place is a floor or greater, unless a limit is set."""
     due = places.due(bindparam("of_queue"), now=now).where(~limits.ARE_SET).with_only_columns(Job.id)
-    next_job = due.order_by(*places.ORDER).limit(1)
+    # without the floor it would visit each job that was done since the oldest snapshot that anybody holds
+    of_tenant = due.where(Job.tenant == bindparam("of_tenant"), Job.place >= bindparam("of_floor"))
+    next_job = of_tenant.order_by(*places.ORDER).limit(1)
     # another claim may have locked the next job: then the one after it is next
     return _update_of(next_job.with_for_update(key_share=True, skip_locked=True), lease_s, now)
-
-
-@lru_cache
-def _update_within_limits(lease_s: float, now: Now) -> Prepared:
-    return _update_of(limits.next_job(bindparam("of_queue"), now=now), lease_s, now)
 
 
 @lru_cache

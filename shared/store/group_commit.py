@@ -35,7 +35,7 @@ _MAX_WAITING = 2_048
 _CLOSE_TIMEOUT_S = 5.0
 _MAX_ASIDE = 512
 _ASIDE_S = 0.05  # between two tries of all that are set aside
-# a process that is stopped amid a group holds the clocks of its queues, which all others wait for
+# a process that is stopped amid a group holds the keys and the jobs that its submissions name
 _MAX_IDLE_S, _MAX_LOCK_S, _MAX_TRANSACTION_S = 1.5, 2.0, 5.0
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import ApiKey, EndedPredecessor, Job, JobTag, Model, ModelAlias
+from shared.db.tables import EndedPredecessor, Job, JobTag, Model, ModelAlias
 from shared.errors import (
     JobAlreadyFinished,
     JobNotQueued,
@@ -23,10 +23,9 @@ from shared.errors import (
 from shared.lifecycle import TERMINAL, EventType, JobState
 from shared.schemas import Priority
 from shared.store import preemption
-from shared.store.places import DEFAULT_RULES, Rules
+from shared.store.places import DEFAULT_RULES, Applicant, Place, Rules, take_places
 from shared.store.rights import LOCAL, Actor, lock_job, require_urgent
 from shared.store.submit import add_tags
-from shared.store.tenants import Applicant, Tenant, take_places
 from shared.store.transitions import change, note_changed
 
 
@@ -64,7 +63,7 @@ def edit(
     if changed.get("priority") == Priority.URGENT:
         require_urgent(actor)
     if changed.keys() & {"queue", "priority"}:
-        columns["place"] = _new_place(session, job, changed, rules, now)
+        columns |= vars(_new_place(session, job, changed, rules, now))
     change(session, EventType.EDITED, job_id, data={**changed, **actor.by}, now=now, **columns)
     if "tags" in changed:
         session.execute(delete(JobTag).where(JobTag.job_id == job_id))
@@ -73,15 +72,13 @@ def edit(
         preemption.request(session, [changed.get("queue", job.queue)], min_run_s=rules.min_run_s, now=now)
 
 
-def _new_place(session: Session, job: Job, changed: dict[str, Any], rules: Rules, now: Now) -> float:
+def _new_place(session: Session, job: Job, changed: dict[str, Any], rules: Rules, now: Now) -> Place:
     if job.state != JobState.QUEUED:
         raise JobNotQueued(f"job {job.id} is {job.state}: its queue and priority can change until it starts")
     queue, priority = changed.get("queue", job.queue), Priority(changed.get("priority", job.priority))
-    key = session.get(ApiKey, job.api_key_id) if job.api_key_id else None
-    tenant = Tenant(job.tenant or "", key.weight if key else 1.0)
     at = session.execute(select(now())).scalar_one()
-    places = take_places(session, [Applicant(job.id, queue, priority, tenant)], at, rules=rules, now=now)
-    return max(places[job.id], rules.place_at(job.earliest_at, priority))
+    applicant = Applicant(job.id, queue, job.tenant, priority, job.sweep_id, job.earliest_at)
+    return take_places(session, [applicant], at, rules=rules)[job.id]
 
 
 def delete_job(session: Session, job_id: UUID, *, actor: Actor = LOCAL) -> None:

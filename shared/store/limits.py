@@ -76,25 +76,18 @@ def _lock(session: Session, mode: str) -> None:
         session.execute(text("SET LOCAL lock_timeout = DEFAULT"))
 
 
-def next_job(queue: BindParameter[str], *, now: Now) -> Select[UUID]:
-    """Return a SELECT of the id of the queue's next job that the limits let start.
-
-    It looks at one job of each API key, so that its time does not depend on how many jobs wait for limits.
-    """
-    due = places.due(queue, now=now).order_by(*places.ORDER).limit(1)
-    firsts = union_all(
-        _id_and_place(due.where(Job.api_key_id == ApiKey.id)).where(ApiKey.id.not_in(_full_keys())),
-        _id_and_place(due.where(Job.api_key_id.is_(None))),
-    ).subquery()
-    next_first = select(firsts.c.id).where(firsts.c.place.is_not(None), ~_is_full(queue))
-    return next_first.order_by(firsts.c.place, firsts.c.id).limit(1)
+def full_keys(session: Session) -> set[UUID]:
+    """Return the API keys of which as many jobs run as may run."""
+    return set(session.scalars(_full_keys()))
 
 
-def _id_and_place(first: Select[float]) -> Select[Any]:
+def first_of_keys(session: Session, queue: str, tenant: str, *, now: Now) -> list[UUID]:
+    """Return the next job of a tenant, such as a team, of each key whose limit lets it start one."""
+    of_key = places.due(queue, now=now).where(Job.api_key_id == ApiKey.id, Job.tenant == tenant)
     # not a join, for which PostgreSQL might choose to read all jobs that wait
-    of_key = first.correlate(ApiKey)
-    ids, place = of_key.with_only_columns(Job.id).scalar_subquery(), of_key.scalar_subquery()
-    return select(ids.label("id"), place.label("place"))
+    first = of_key.with_only_columns(Job.id).order_by(*places.ORDER).limit(1).correlate(ApiKey)
+    firsts = select(first.scalar_subquery()).where(ApiKey.id.not_in(_full_keys()))
+    return [job_id for job_id in session.scalars(firsts) if job_id is not None]
 
 
 def count_due(session: Session, queue: str, *, limit: int, now: Now) -> int:

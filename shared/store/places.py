@@ -1,26 +1,44 @@
-"""The order in which queued jobs start: each has a place, and the least place of a queue is next.
+"""The order of a tenant's queued jobs: each has a place, and the least is the tenant's next.
 
-A place is a number, fixed when the job is submitted; a retried or released job keeps its place. Its unit is
-the second: `shared.store.tenants` says which place a job gets, and `Rules` by how many seconds priorities
-differ.
+`shared.store.turns` says which tenant is next. A place is fixed when a job is submitted; a retried or
+released job keeps it. Within a tenant its sweeps and its single jobs take turns: this is start-time fair
+queueing (Goyal, Vin and Cheng, SIGCOMM 1996), whose clock is the place of the tenant's first job that waits.
+Its unit is the second: a job stands a second behind the one before it of its sweep, or of the single jobs,
+and a priority is a head start in seconds. A submission reads two entries of an index, locks nothing and
+writes no clock.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from math import inf
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Select, UnaryExpression, bindparam, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    UnaryExpression,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now
-from shared.db.tables import IS_QUEUED, Job, Queue
+from shared.db.tables import IS_QUEUED, IS_WAITING, Job, Queue
 from shared.schemas import Priority
 from shared.settings import Settings
 
+JOB_S = 1.0
+"""By how much the place of a job is greater than that of the job before it."""
+
 ORDER: tuple[UnaryExpression[Any], ...] = (Job.place.asc(), Job.id.asc())
-"""ORDER BY of queued jobs. Ids, which sort by creation time, decide between equal places."""
+"""ORDER BY of a tenant's jobs. Ids, which sort by creation time, decide between equal places."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,8 @@ class Rules:
     Attributes:
         urgent_s, high_s: the head start of these priorities over `normal`, in seconds.
         low_s: that of `normal` over `low`.
-        passed_s: for how long a job may be passed by jobs that are submitted after its turn.
+        passed_s: for how long a tenant that waits may be passed by others, and how old the place of a new job
+            may be.
         min_run_s: for how long a preempted job runs before it is preempted again.
     """
 
@@ -57,23 +76,74 @@ class Rules:
             priority, 0.0
         )
 
-    def place_at(self, time: datetime | None, priority: Priority) -> float:
-        """Return the place of a job whose turn is at this time; None: long ago."""
-        return 0.0 if time is None else time.timestamp() - self.head_start_s(priority)
-
 
 DEFAULT_RULES = Rules()
 """Those of the settings' defaults."""
 
 
+@dataclass(frozen=True)
+class Applicant:
+    """A job that is given a place.
+
+    Attributes:
+        earliest_at: when it may start at the earliest; None: at once.
+    """
+
+    job_id: UUID
+    queue: str
+    tenant: str
+    priority: Priority
+    sweep_id: UUID | None
+    earliest_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job stands among those of its tenant: the columns of its row."""
+
+    place: float
+    head_start_s: float
+
+
+def take_places(
+    session: Session, jobs: Sequence[Applicant], at: datetime, *, rules: Rules
+) -> dict[UUID, Place]:
+    """Give new jobs their places, in their order within each sweep, and among the single jobs of a tenant.
+
+    Args:
+        at: the time of the submission.
+    """
+    groups: defaultdict[tuple[str, str, Priority], defaultdict[UUID | None, list[Applicant]]]
+    groups = defaultdict(lambda: defaultdict(list))
+    for job in jobs:
+        groups[job.queue, job.tenant, job.priority][job.sweep_id].append(job)
+    given: dict[UUID, Place] = {}
+    for (queue, tenant, priority), of_sweeps in groups.items():
+        known = {"of_queue": queue, "of_tenant": tenant, "of_priority": priority}
+        row, head_start_s = session.connection().execute(_COME_TO, known).one(), rules.head_start_s(priority)
+        clock_s = now_s = at.timestamp()
+        if row.turn is not None:
+            # a job that is to start later, or has been put off, says nothing of those that can start now
+            clock_s = min(now_s, max(row.turn, now_s - rules.passed_s))
+        for sweep_id, group in of_sweeps.items():
+            behind = row.last + JOB_S if sweep_id is None and row.last is not None else -inf
+            given |= _in_turn(group, max(clock_s - head_start_s, behind), head_start_s)
+    return given
+
+
+def _in_turn(group: Sequence[Applicant], first: float, head_start_s: float) -> Iterator[tuple[UUID, Place]]:
+    for number, job in enumerate(group):
+        place = first + number * JOB_S
+        if job.earliest_at is not None:
+            # it has its turn then, and those that can start now need not pass it
+            place = max(place, job.earliest_at.timestamp() - head_start_s)
+        yield job.job_id, Place(place, head_start_s)
+
+
 def waiting(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
     """Return a SELECT of the jobs of a queue that can start as soon as the queue is not paused."""
     return select(Job.place).where(
-        IS_QUEUED,
-        Job.queue == queue,
-        Job.scheduled_at <= now(),
-        Job.cancel_requested_at.is_(None),
-        Job.pending_predecessors == 0,
+        IS_WAITING, Job.queue == queue, Job.scheduled_at <= now(), Job.cancel_requested_at.is_(None)
     )
 
 
@@ -84,30 +154,32 @@ def due(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
 
 def is_paused(queue: str | BindParameter[str]) -> ColumnElement[bool]:
     """Return SQL for whether a queue is paused."""
-    return select(Queue.name).where(Queue.name == queue, Queue.paused_at.is_not(None)).exists()
+    return exists(select(Queue.name).where(Queue.name == queue, Queue.paused_at.is_not(None)))
 
+
+OF_TENANT: ColumnElement[bool] = (Job.queue == bindparam("of_queue")) & (Job.tenant == bindparam("of_tenant"))
+"""SQL for the jobs of a tenant in a queue; they are the parameters `of_tenant` and `of_queue`."""
+
+ANY_PRIORITY: ColumnElement[bool] = Job.priority.in_([literal_column(f"'{each}'") for each in Priority])
+"""True, in words that let the index of unfinished jobs, which has the priority first, find a tenant's."""
 
 IS_BEFORE: ColumnElement[bool] = (
-    IS_QUEUED
-    & (Job.queue == bindparam("of_queue"))
+    IS_WAITING
+    & OF_TENANT
     & (
         tuple_(Job.place, Job.id)
         < tuple_(bindparam("of_place", type_=Job.place.type), bindparam("of_job", type_=Job.id.type))
     )
 )
-"""SQL for the queued jobs that start before a queued job; the parameters are that job's."""
+"""SQL for the jobs of a tenant that start before one of its queued jobs; the parameters are that job's."""
 
-
-def by_next_place(session: Session, queues: Sequence[str], *, now: Now) -> list[str]:
-    """Return those of the queues in which a job can start now, that of the least place first."""
-    if len(queues) == 1:
-        return list(queues)
-    first = {queue: session.scalar(_first_place(now), {"of_queue": queue}) for queue in queues}
-    return [
-        queue for _, queue in sorted((place, queue) for queue, place in first.items() if place is not None)
-    ]
-
-
-@lru_cache
-def _first_place(now: Now) -> Select[float]:
-    return due(bindparam("of_queue"), now=now).order_by(*ORDER).limit(1)
+_FIRST = select(Job.place + Job.head_start_s).where(IS_WAITING, OF_TENANT).order_by(*ORDER).limit(1)
+_LAST_SINGLE = (
+    select(Job.place)
+    .where(IS_QUEUED, OF_TENANT, Job.priority == bindparam("of_priority"), Job.sweep_id.is_(None))
+    .where(Job.earliest_at.is_(None))
+    .order_by(Job.place.desc())
+    .limit(1)
+)
+# how far a tenant has come: its next job's place without the head start, and its last single job's place
+_COME_TO = select(_FIRST.scalar_subquery().label("turn"), _LAST_SINGLE.scalar_subquery().label("last"))

@@ -59,7 +59,7 @@ def request(
 
 def _without_slot(session: Session, queue: str, now: Now) -> Iterator[Job]:
     """Yield the urgent jobs of a queue that are due, find no free slot and have no victim."""
-    due = places.due(queue, now=now).with_only_columns(Job).where(Job.priority == Priority.URGENT)
+    due = places.due(queue, now=now).with_only_columns(Job).where(IS_QUEUED, Job.priority == Priority.URGENT)
     has_victim = select(Preemption.victim_id).where(Preemption.urgent_id == Job.id, _is_open()).exists()
     waiting = due.where(~has_victim).order_by(*places.ORDER).limit(_MAX_REQUESTS)
     if urgent := session.scalars(waiting).all():

@@ -15,7 +15,6 @@ from shared.schemas import Priority
 from shared.store.dependencies import Refusal
 from shared.store.idempotency import Idempotency
 from shared.store.rights import Actor, require_urgent
-from shared.store.tenants import UNKNOWN, Tenant
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,12 @@ class Submitter:
     """Who submits jobs.
 
     Attributes:
-        tenant: whose jobs they are, outside of sweeps.
+        tenant: whose turn the jobs take: a key or team, or an address.
         api_key_id: None for a key of the setting `API_KEYS`, and without a key.
         actor: whom the jobs' first events name; None: nobody.
     """
 
-    tenant: Tenant = UNKNOWN
+    tenant: str = ""
     api_key_id: UUID | None = None
     actor: Actor | None = None
 
@@ -116,12 +115,6 @@ class NewJobs:
         actor = self.submitter.actor
         if actor is not None and any(job.priority is Priority.URGENT for job in self.jobs):
             require_urgent(actor)
-
-    @property
-    def tenant(self) -> Tenant:
-        """Whose turn the jobs take: a sweep is a tenant of its own."""
-        own = self.submitter.tenant
-        return own if self.sweep is None else Tenant(f"sweep {self.sweep.id}", own.weight)
 
     @property
     def id(self) -> UUID:

@@ -27,9 +27,8 @@ from shared.store.idempotency import (
     release_keys,
     reused,
 )
-from shared.store.places import DEFAULT_RULES, Rules
+from shared.store.places import DEFAULT_RULES, Applicant, Place, Rules, take_places
 from shared.store.submissions import ANYONE, NewJob, NewJobs, Outcome, Receipt, Submitter, WouldWait
-from shared.store.tenants import Applicant, take_places
 from shared.store.transitions import log_submitted
 
 _JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
@@ -81,8 +80,7 @@ def submit_jobs(
     the commit was not confirmed. Of several requests with one idempotency key the first one is stored.
 
     Args:
-        waits: whether to wait for jobs and keys that other transactions have locked. The clocks of a queue
-            are waited for in any case: all submissions to it need them.
+        waits: whether to wait for jobs and keys that other transactions have locked.
 
     Returns:
         For each request its receipt, or the error that its key was used for a different request, that a job
@@ -105,7 +103,7 @@ def submit_jobs(
     refused = _refused(session, first, named)
     release_keys(session, [new.idempotency for new in first if new.id in refused and new.idempotency])
     accepted = [new for new in first if new.id not in refused]
-    _insert(session, accepted, _places(session, accepted, at, rules, now), named.predecessors, at)
+    _insert(session, accepted, _places(session, accepted, at, rules), named.predecessors, at)
     _preempt_others(session, accepted, rules, now)
     created_at = {new.id: at for new in accepted} | stored
     return [_outcome(new, owners, {**refused, **blocked}, created_at) for new in requests]
@@ -205,14 +203,13 @@ def _outcome(
     return error or WouldWait("another request with its idempotency key is being stored")
 
 
-def _places(
-    session: Session, requests: Sequence[NewJobs], at: datetime, rules: Rules, now: Now
-) -> dict[UUID, float]:
-    jobs = [(job, new.tenant) for new in requests for job in new.jobs]
-    applicants = [Applicant(job.id, job.queue, job.priority, tenant) for job, tenant in jobs]
-    given = take_places(session, applicants, at, rules=rules, now=now)
-    # a job that starts later has its turn then, and those that can start now need not pass it
-    return {job.id: max(given[job.id], rules.place_at(job.earliest_at, job.priority)) for job, _ in jobs}
+def _places(session: Session, requests: Sequence[NewJobs], at: datetime, rules: Rules) -> dict[UUID, Place]:
+    applicants = [
+        Applicant(job.id, job.queue, new.submitter.tenant, job.priority, job.sweep_id, job.earliest_at)
+        for new in requests
+        for job in new.jobs
+    ]
+    return take_places(session, applicants, at, rules=rules)
 
 
 def _preempt_others(session: Session, requests: Sequence[NewJobs], rules: Rules, now: Now) -> None:
@@ -226,7 +223,7 @@ def _preempt_others(session: Session, requests: Sequence[NewJobs], rules: Rules,
 def _insert(
     session: Session,
     requests: Sequence[NewJobs],
-    places: Mapping[UUID, float],
+    places: Mapping[UUID, Place],
     predecessors: Mapping[UUID, JobState],
     at: datetime,
 ) -> None:
@@ -241,7 +238,7 @@ def _insert(
 
 
 def _row(
-    job: NewJob, new: NewJobs, place: float, predecessors: Mapping[UUID, JobState], at: datetime
+    job: NewJob, new: NewJobs, place: Place, predecessors: Mapping[UUID, JobState], at: datetime
 ) -> dict[str, Any]:
     return {
         **{name: value for name, value in vars(job).items() if name != "after"},
@@ -254,10 +251,10 @@ def _row(
         "next_epoch": 0,
         "spec": job.spec.model_dump(mode="json"),
         "tags": list(job.tags),
-        "tenant": new.tenant.name,
+        "tenant": new.submitter.tenant,
         "api_key_id": new.submitter.api_key_id,
         "traceparent": new.traceparent,
-        "place": place,
+        **vars(place),
         "scheduled_at": job.scheduled_at(at),
         "created_at": at,
     }

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared import schemas
 from shared.db.clock import Now, database_now
-from shared.db.tables import IS_UNFINISHED, ApiKey, Job, Sweep
+from shared.db.tables import IS_UNFINISHED, ApiKey, Job
 from shared.lifecycle import JobState
 
 
@@ -35,12 +35,12 @@ def loads(
         .limit(limit)
     )
     rows = session.execute(statement if queue is None else statement.where(Job.queue == queue)).all()
-    names = _names(session, {row.tenant for row in rows if row.tenant is not None})
+    names = _names(session, {row.tenant for row in rows})
     return [
         (
             row.queue,
             schemas.TenantLoad(
-                tenant=row.tenant,
+                tenant=row.tenant or None,
                 name=names.get(row.tenant),
                 queued=row.queued,
                 running=row.jobs - row.queued,
@@ -52,14 +52,12 @@ def loads(
 
 
 def _names(session: Session, tenants: Collection[str]) -> dict[str, str | None]:
-    """Return the names of the sweeps and keys among these tenants."""
-    ids: dict[str, dict[UUID, str]] = {"sweep": {}, "key": {}}
+    """Return the names of the keys among these tenants."""
+    ids: dict[UUID, str] = {}
     for tenant in tenants:
         kind, _, text = tenant.partition(" ")
-        with suppress(KeyError, ValueError):
-            ids[kind][UUID(text)] = tenant
-    return {
-        ids[kind][row.id]: row.name
-        for kind, table in (("sweep", Sweep), ("key", ApiKey))
-        for row in session.execute(select(table.id, table.name).where(table.id.in_(ids[kind])))
-    }
+        if kind == "key":
+            with suppress(ValueError):  # a key of the settings, which has a number
+                ids[UUID(text)] = tenant
+    named = session.execute(select(ApiKey.id, ApiKey.name).where(ApiKey.id.in_(ids)))
+    return {ids[row.id]: row.name for row in named}

@@ -1,200 +1,145 @@
-"""Tenants: whose turn it is. Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over tenants.
+"""Tenants: whose jobs take turns in a queue, and what each of them has used of it.
 
-Tenants share the workers of a queue: a sweep is one, else an API key with its other jobs, else an address
-without a key. The jobs of a priority have a clock, which never goes back: the place of the one that starts
-next. A new job gets that place, or a later one if its tenant has waiting jobs: it follows the last of them
-by a second divided by the tenant's weight. While no job of a priority waits, its clock follows that of the
-whole queue. `docs/architecture.md` states what follows from this, with the proof.
-
-Only submissions write the clocks: a claim takes the least place, whatever has led to it.
+A tenant is a team, else an API key, else an address without one. Its virtual time in a queue is the
+slot-seconds that its jobs have used, divided by its weight. One that begins to wait gets a row with the least
+virtual time of the queue: nobody gets credit for what it did not use.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Double, Select, bindparam, delete, func, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Double,
+    String,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
-from shared.db.clock import Now
-from shared.db.tables import IS_RUNNING, Base, Job, QueueClock, TenantClock
-from shared.db.upserts import greatest, upsert_of
-from shared.schemas import Priority
+from shared.db.clock import Now, database_now
+from shared.db.tables import IS_UNFINISHED, ApiKey, Base, Job, Tenant
+from shared.db.upserts import upsert_of
 from shared.store import places
-from shared.store.places import Rules
 
-JOB_S = 1.0
-"""By how much the place of a job is greater than that of the job before it, of a tenant of weight 1."""
+TENANTS = Base.metadata.tables[Tenant.__tablename__]
+"""The table."""
 
-_GRID_S = 2.0**-20  # places are multiples of it, so that sums of them are exact until the year 2106
-_TENANTS, _QUEUES = (Base.metadata.tables[table.__tablename__] for table in (TenantClock, QueueClock))
-
-
-@dataclass(frozen=True)
-class Tenant:
-    """Whose a job is, for the order of its queue.
-
-    Attributes:
-        name: such as `sweep <id>` or `key <id>`.
-        weight: how many jobs it starts for each one of a tenant of weight 1 while both wait.
-    """
-
-    name: str = ""
-    weight: float = 1.0
-
-    @property
-    def job_s(self) -> float:
-        """By how much the place of a job is greater than that of the job before it."""
-        return max(on_grid(JOB_S / self.weight), _GRID_S)
+_LOCK_SPACE = 0x7261696F  # of advisory locks; an arbitrary number that no other program should use
+_KEPT = 0.8  # of the mean of a tenant's attempts, with each that ends
 
 
-UNKNOWN = Tenant()
-"""The tenant of jobs of which none is known."""
+def name_of(team: str | None, key_id: UUID | None) -> str:
+    """Return the name of the tenant of a team, or of a key that is of no team."""
+    return f"key {key_id}" if team is None else f"team {team}"
 
 
-@dataclass(frozen=True)
-class Applicant:
-    """A job that is given a place."""
-
-    job_id: UUID
-    queue: str
-    priority: Priority
-    tenant: Tenant
+def weights(session: Session) -> dict[str, float]:
+    """Return the weights that are not 1, by tenant: that of a key, or the greatest of the keys of a team."""
+    of_no_team, greatest = case((ApiKey.team.is_(None), ApiKey.id)), func.max(ApiKey.weight)
+    found = select(ApiKey.team, of_no_team, greatest).group_by(ApiKey.team, of_no_team).having(greatest != 1)
+    return {name_of(team, key_id): weight for team, key_id, weight in session.execute(found)}
 
 
-def take_places(
-    session: Session, jobs: Sequence[Applicant], at: datetime, *, rules: Rules, now: Now
-) -> dict[UUID, float]:
-    """Give new jobs their places, in their order within each tenant.
-
-    Args:
-        at: the time of the submission.
-    """
-    groups: defaultdict[tuple[str, Priority], defaultdict[Tenant, list[UUID]]]
-    groups = defaultdict(lambda: defaultdict(list))
-    for job in jobs:
-        groups[job.queue, job.priority][job.tenant].append(job.job_id)
-    given: dict[UUID, float] = {}
-    # in one order in all transactions, which could otherwise wait for each other's rows
-    in_order = sorted(groups.items())
-    clocks = [_read_clock(session, *of, at, rules, now) for of, _ in in_order]
-    for clock, (_, by_tenant) in zip(clocks, in_order, strict=True):
-        last = clock.place
-        for tenant, job_ids in sorted(by_tenant.items(), key=lambda group: group[0].name):
-            first = _reserve(session, clock, tenant, len(job_ids))
-            given |= {job_id: first + number * tenant.job_s for number, job_id in enumerate(job_ids)}
-            last = max(last, first + len(job_ids) * tenant.job_s)
-        _move(session, clock, last)
-    return given
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """The clock of a queue's jobs of a priority.
+@dataclass
+class Use:
+    """What a tenant has used of a queue.
 
     Attributes:
-        place: the least that a new job gets.
-        served: the place that the queue has come to: that of its next job, or of the last that started.
+        time_s: virtual time.
+        ended, ended_s: the number of attempts that have ended, and their seconds.
     """
 
-    queue: str
-    priority: Priority
-    place: float
-    served: float
+    time_s: float = 0.0
+    ended: int = 0
+    ended_s: float = 0.0
+
+    def add(self, other: "Use") -> None:
+        """Add another use."""
+        self.time_s += other.time_s
+        self.ended += other.ended
+        self.ended_s += other.ended_s
 
 
-def _read_clock(
-    session: Session, queue: str, priority: Priority, at: datetime, rules: Rules, now: Now
-) -> _Clock:
-    parameters = {"of_queue": queue, "of_priority": priority}
-    rows = session.connection().execute(_select_clocks(now), parameters).all()
-    row, clocks = rows[0], [each for each in rows if each.priority is not None]
-    stored = next((clock for clock in clocks if clock.priority == priority), None)
-    earliest_s, head_start_s = at.timestamp() - rules.passed_s, rules.head_start_s(priority)
-    served = [clock.served for clock in clocks] or [at.timestamp()]
-    if row.next is None and row.running is None:
-        served += [clock.last for clock in clocks]
-    elif row.running is not None:
-        served.append(row.running)
-    # a low job that is next has waited for its turn only if it has started
-    if row.next is not None and row.next_priority != Priority.LOW:
-        served.append(row.next)
-    served_s = max(*served, earliest_s)
-    known = [earliest_s - head_start_s, stored.place if stored else 0.0]
-    if row.alike is not None:
-        known.append(row.alike)
-    else:
-        known += [served_s - head_start_s, row.running_alike or (stored.last if stored else 0.0)]
-    return _Clock(queue, priority, on_grid(max(known)), served_s)
+def add(
+    session: Session, uses: Mapping[tuple[str, str], Use], *, now: Now = database_now
+) -> set[tuple[str, str]]:
+    """Add to the rows of tenants, by queue and tenant, what they have used; return which rows.
 
-
-def forget_past(session: Session, *, limit: int) -> int:
-    """Delete up to `limit` clocks of tenants that have passed; return their number.
-
-    No place depends on them: the next job of such a tenant gets the place of its priority's clock.
+    Those that another transaction is writing are left out: a claim waits for no other.
     """
-    key = (_TENANTS.c.queue, _TENANTS.c.priority, _TENANTS.c.tenant)
-    clock = (_QUEUES.c.queue == _TENANTS.c.queue) & (_QUEUES.c.priority == _TENANTS.c.priority)
-    passed = select(*key).join(_QUEUES, clock).where(_TENANTS.c.next <= _QUEUES.c.place).order_by(*key)
-    rows = session.execute(passed.limit(limit).with_for_update(of=_TENANTS, skip_locked=True)).all()
-    session.execute(delete(_TENANTS).where(tuple_(*key).in_([tuple(row) for row in rows])))
+    statement = _add(session.get_bind().dialect.name, now)
+    written = set()
+    for (queue, tenant), use in uses.items():
+        mean_s = use.ended_s / use.ended if use.ended else 0.0
+        values = {"queue": queue, "name": tenant, "used_s": use.time_s, "mean_s": mean_s}
+        kept = {"kept": _KEPT**use.ended}
+        if session.connection().execute(statement, {**values, **kept}).one_or_none() is not None:
+            written.add((queue, tenant))
+    return written
+
+
+@lru_cache
+def _add(dialect: str, now: Now) -> ReturningInsert[Any]:
+    queue, name = (bindparam(each, type_=String()) for each in ("queue", "name"))
+    numbers: list[BindParameter[float]]
+    numbers = [bindparam(each, type_=Double()) for each in ("used_s", "mean_s", "kept")]
+    used, mean, kept = numbers
+    others = TENANTS.alias()
+    least = select(func.min(others.c.time_s)).where(others.c.queue == queue).scalar_subquery()
+    new = {"queue": queue, "name": name, "mean_s": mean, "served_at": now()}
+    before = case((TENANTS.c.mean_s == 0, mean), else_=TENANTS.c.mean_s)
+    changes = {
+        "time_s": TENANTS.c.time_s + used,
+        "mean_s": before * kept + mean * (1 - kept),
+        "served_at": now(),
+    }
+    values = {**new, "time_s": func.coalesce(least, 0.0) + used}
+    return upsert_of(dialect, TENANTS, values, changes, where=_is_nobody_writing(dialect, queue, name))
+
+
+def _is_nobody_writing(
+    dialect: str, queue: ColumnElement[str], name: ColumnElement[str]
+) -> ColumnElement[bool]:
+    """SQL that locks a tenant, which need have no row, until the transaction ends; false if others have."""
+    if dialect == "sqlite":  # it has one writer at a time
+        return true()
+    return func.pg_try_advisory_xact_lock(_LOCK_SPACE, func.hashtext(queue + " " + name))
+
+
+def forget_idle(session: Session, *, limit: int) -> int:
+    """Delete up to `limit` rows of tenants that have no unfinished job and are behind all that have some.
+
+    If a queue has no unfinished job, all of its rows go: nobody waited while they were used.
+
+    Returns:
+        The number of rows that are deleted.
+    """
+    key, others = (TENANTS.c.queue, TENANTS.c.name), TENANTS.alias()
+    least = select(func.min(others.c.time_s)).where(others.c.queue == TENANTS.c.queue, _is_busy(others))
+    is_behind = TENANTS.c.time_s <= least.correlate(TENANTS).scalar_subquery()
+    is_anyone = select(Job.id).where(IS_UNFINISHED, Job.queue == TENANTS.c.queue).correlate(TENANTS).exists()
+    is_free = _is_nobody_writing(session.get_bind().dialect.name, *key)
+    is_idle = and_(~_is_busy(TENANTS), or_(is_behind, ~is_anyone), is_free)
+    rows = session.execute(select(*key).where(is_idle).order_by(*key).limit(limit)).all()
+    session.execute(delete(TENANTS).where(tuple_(*key).in_([tuple(row) for row in rows])))
     return len(rows)
 
 
-def on_grid(seconds: float) -> float:
-    """Return the nearest number of seconds that sums of places are exact with."""
-    return round(seconds / _GRID_S) * _GRID_S
-
-
-_OF_QUEUE: BindParameter[str] = bindparam("of_queue")
-
-
-@lru_cache
-def _select_clocks(now: Now) -> Select[Any]:
-    """SELECT of a queue's clocks, each with the places of the next job and of the last one that started."""
-    following = places.waiting(_OF_QUEUE, now=now).order_by(*places.ORDER).limit(1)
-    running = select(func.max(Job.place)).where(IS_RUNNING, Job.queue == _OF_QUEUE)
-    is_alike = Job.priority == bindparam("of_priority")
-    jobs = select(
-        following.scalar_subquery().label("next"),
-        following.with_only_columns(Job.priority).scalar_subquery().label("next_priority"),
-        following.where(is_alike).scalar_subquery().label("alike"),
-        running.scalar_subquery().label("running"),
-        running.where(is_alike).scalar_subquery().label("running_alike"),
-    ).subquery()
-    return select(jobs, _QUEUES).select_from(jobs.outerjoin(_QUEUES, _QUEUES.c.queue == _OF_QUEUE))
-
-
-def _reserve(session: Session, clock: _Clock, tenant: Tenant, jobs: int) -> float:
-    """Reserve consecutive places for jobs of a tenant, and return the first."""
-    seconds = jobs * tenant.job_s
-    key = {"queue": clock.queue, "priority": clock.priority, "tenant": tenant.name}
-    values = {**key, "seconds": seconds, "next": clock.place + seconds}
-    statement = _update_of_tenant(session.get_bind().dialect.name)
-    after: float = session.connection().execute(statement, values).one().next
-    return after - seconds
-
-
-@lru_cache
-def _update_of_tenant(dialect: str) -> ReturningInsert[Any]:
-    values = {column.name: bindparam(column.name, type_=column.type) for column in _TENANTS.c}
-    following = _TENANTS.c.next + bindparam("seconds", type_=Double())
-    return upsert_of(dialect, _TENANTS, values, {"next": greatest(dialect, following, values["next"])})
-
-
-def _move(session: Session, clock: _Clock, last: float) -> None:
-    statement = _update_of_queue(session.get_bind().dialect.name)
-    session.connection().execute(statement, {**vars(clock), "last": last})
-
-
-@lru_cache
-def _update_of_queue(dialect: str) -> ReturningInsert[Any]:
-    values = {column.name: bindparam(column.name, type_=column.type) for column in _QUEUES.c}
-    moved = ("place", "served", "last")
-    later = {name: greatest(dialect, _QUEUES.c[name], values[name]) for name in moved}
-    return upsert_of(dialect, _QUEUES, values, later)
+def _is_busy(table: Table | Any) -> ColumnElement[bool]:
+    """SQL for whether a tenant of the table has unfinished jobs."""
+    of_tenant = (Job.queue == table.c.queue) & (Job.tenant == table.c.name) & places.ANY_PRIORITY
+    return select(Job.id).where(IS_UNFINISHED, of_tenant).correlate(table).exists()

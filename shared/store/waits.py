@@ -10,10 +10,11 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, sel
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now, seconds_between
-from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_UNFINISHED, Job
+from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_WAITING, Job
 from shared.schemas import MAX_POSITION, WaitingFor
-from shared.store import limits, places, queues
+from shared.store import limits, places, queues, turns
 from shared.store.queues import Slots
+from shared.store.turns import Turn
 
 _RECENT_JOBS = 20  # whose duration is expected of those that wait
 
@@ -51,15 +52,14 @@ def of_jobs(session: Session, jobs: Iterable[Job], *, now: Now = database_now) -
     waits = []
     for job in jobs:
         queue = queue_of(job.queue)
-        place = {"of_queue": job.queue, "of_place": job.place, "of_job": job.id, "at_most": MAX_POSITION - 1}
-        position = 1 + (session.scalar(_JOBS_BEFORE, place) or 0)
+        position = queue.position(job)
         reason = _reason(job, queue)
         starts_in_s = queue.starts_in_s(position) if reason is WaitingFor.ALL_BUSY else None
         waits.append(Wait(position, reason, *load_of(job.queue, job.tenant), starts_in_s))
     return waits
 
 
-def _load(session: Session, queue: str, tenant: str | None) -> tuple[int, int]:
+def _load(session: Session, queue: str, tenant: str) -> tuple[int, int]:
     """Return how many jobs of a tenant wait in a queue, and how many of them run."""
     row = session.execute(_LOAD, {"of_queue": queue, "of_tenant": tenant, "at_most": MAX_POSITION}).one()
     return row.queued, row.running
@@ -72,12 +72,13 @@ def _count(condition: ColumnElement[bool]) -> ScalarSelect[int]:
 
 
 # the statements of a poll are built once: that takes ten times as long as to execute them
-_OF_TENANT = IS_UNFINISHED & (Job.queue == bindparam("of_queue")) & (Job.tenant == bindparam("of_tenant"))
+_OF_TENANT = places.OF_TENANT & places.ANY_PRIORITY
 _LOAD = select(
     _count(_OF_TENANT & IS_QUEUED).label("queued"),
     _count(_OF_TENANT & IS_RUNNING).label("running"),
 )
 _JOBS_BEFORE = select(_count(places.IS_BEFORE))
+_WAITING = select(_count(IS_WAITING & places.OF_TENANT))
 _LAST_ENDED = (
     select(Job.duration_s)
     .where(Job.finished_at.is_not(None), Job.duration_s.is_not(None))
@@ -102,6 +103,11 @@ class _Queue:
         self._now = now
         self._name = name
         self.limit_of_key = cache(partial(limits.reached, session, name))
+        self.waiting = cache(self._waiting)
+
+    def _waiting(self, tenant: str) -> int:
+        parameters = {"of_queue": self._name, "of_tenant": tenant, "at_most": MAX_POSITION}
+        return self._session.scalar(_WAITING, parameters) or 0
 
     @cached_property
     def state(self) -> Any:
@@ -111,6 +117,21 @@ class _Queue:
     @cached_property
     def slots(self) -> Slots:
         return queues.slots(self._session, self._name, now=self._now)
+
+    @cached_property
+    def turns(self) -> list[Turn]:
+        """The tenants that wait."""
+        return turns.read(self._session, self._name, now=self._now)
+
+    def position(self, job: Job) -> int:
+        """Return the position of a queued job, if all goes on as it did: at most `MAX_POSITION`."""
+        of_job = {"of_queue": self._name, "of_tenant": job.tenant, "of_place": job.place, "of_job": job.id}
+        ahead = self._session.scalar(_JOBS_BEFORE, {**of_job, "at_most": MAX_POSITION - 1}) or 0
+        own = next((turn for turn in self.turns if turn.tenant == job.tenant), None)
+        if own is None:
+            return 1 + ahead
+        position = turns.position(self.turns, own, ahead, self.waiting, expected_s=self._mean_s or 1.0)
+        return min(position, MAX_POSITION)
 
     def starts_in_s(self, position: int) -> float | None:
         """Return about how long the job at a position waits that all slots are busy for.

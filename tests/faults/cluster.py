@@ -154,7 +154,7 @@ class Cluster:
                 output=output,
                 pulse=pulse,
             )
-            runner.run_jobs(process, self.settings.queues[0])
+            runner.run_jobs(process)
 
     def wait_until_ready(self, program: Program, *, slots: int = 1, timeout: float = 60) -> None:
         """Wait until a worker is registered and each of its pool processes takes jobs."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from shared.lifecycle import TERMINAL
 from shared.store import environments
 
 Row = dict[str, Any]
+_HEAD_STARTS_S = {"urgent": 86_400.0, "high": 3_600.0, "normal": 0.0, "low": -3_600.0}
 Contents = dict[str, list[Row]]
 
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -42,7 +44,7 @@ def moved(old: Contents) -> Contents:
             if row["state"] in TERMINAL
             for name, value in _last_values(row, old).items()
         ],
-        "tenant_clocks": list(map(_renamed, old["share_clocks"])),
+        "tenants": [],
         "preemptions": list(map(_renamed, old["yields"])),
         "job_events": [{**row, **_event(row)} for row in old["job_events"]],
         "epochs": list(map(_epoch, old["epochs"])),
@@ -93,7 +95,15 @@ def _job(row: Row, old: Contents) -> Row:
     return {
         **_renamed(_without(row, *_LAST)),
         **{"last_values": _last_values(row, old), "traceparent": None},
+        **{"tenant": _tenant(row), "head_start_s": _HEAD_STARTS_S[row["priority"]]},
     }
+
+
+def _tenant(row: Row) -> str:
+    """A sweep was one of its own, and its key is now."""
+    if row["share"] is None or not row["share"].startswith("sweep "):
+        return row["share"] or ""
+    return "" if row["api_key_id"] is None else f"key {UUID(row['api_key_id'])}"
 
 
 def _last_values(row: Row, old: Contents) -> dict[str, float]:

@@ -102,17 +102,21 @@ def _of_job(number: int, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from _results(number, job_id)
 
 
+_SHARES = ("address 127.0.0.1", "sweep 1", None)
+
+
 def _job(number: int, jobs: int, state: str) -> dict[str, Any]:
     at = _AT + timedelta(seconds=number)
     is_running, has_ended = state == "running", state not in ("queued", "running")
     numbers = {"attempt": 2, "failures": 0, "crashes": 1, "max_attempts": 3, "version": 1, "next_epoch": 1}
     return {
         **{"id": _id(1, number), "kind": "train", "state": state, "spec": {"epochs": 3, "seed": number}},
-        **{"name": f"job {number}", "tags": ["ünïcode"], "queue": "default", "priority": "normal"},
+        **{"name": f"job {number}", "tags": ["ünïcode"], "queue": "default"},
+        "priority": ("normal", "low", "high", "urgent")[number % 4],
         # a clock that lags behind has given the repeated job the greater id
         **{"retry_of": _id(1, number + 1) if number % 7 == 0 and number + 1 < jobs else None},
         **{"model_id": _id(1, number) if state == "succeeded" else None, "sweep_id": _id(3, 0)},
-        **{"share": f"key:{_id(4, 0)}", "api_key_id": _id(4, 0)},
+        **{"share": _SHARES[number % 3], "api_key_id": _id(4, 0) if number % 2 else None},
         **{"place": number / 3, "waits_for": 0, "has_dependents": True, "duration_s": 0.1 + number},
         **{"phase": "training" if is_running else None, "lease_owner": "w/1/2" if is_running else None},
         **{"lease_expires_at": at if is_running else None, "scheduled_at": at, "created_at": at},

@@ -21,13 +21,13 @@ from shared.store import attempts, claims, dispatch, environments, job_edits, jo
 from shared.store.claims import Claim as Claim
 from shared.store.dispatch import Waker
 from shared.store.job_logs import Line
+from shared.store.known_turns import KnownTurns
 from shared.store.progress import NO_PROGRESS, Progress
 from shared.store.recovery import WORKER_LOST as WORKER_LOST
 from shared.store.submissions import ANYONE as ANYONE
 from shared.store.submissions import NewJob as NewJob
 from shared.store.submissions import NewJobs, NewSweep, Submitter
 from shared.store.submit import submit_jobs
-from shared.store.tenants import Tenant
 from shared.store.transitions import AttemptFailure as AttemptFailure
 from shared.store.transitions import AttemptId as AttemptId
 from tests.support import stored
@@ -54,9 +54,7 @@ def submit(
     **overrides: Any,
 ) -> UUID:
     """Submit a job, for a tenant and with an API key; return its id."""
-    [job_id] = submit_all(
-        database, [make_new_job(**overrides)], submitter=Submitter(Tenant(tenant, 1.0), key_id), now=now
-    )
+    [job_id] = submit_all(database, [make_new_job(**overrides)], submitter=Submitter(tenant, key_id), now=now)
     return job_id
 
 
@@ -111,6 +109,7 @@ def claim_next(
     lease_s: float = LEASE_S,
     before_all: UUID | None = None,
     versions: Mapping[str, str] | None = None,
+    known: KnownTurns | None = None,
     now: Now = database_now,
 ) -> Claim | None:
     """Have a worker claim the next job of the queues, by default `default`, or an urgent one before all.
@@ -125,6 +124,7 @@ def claim_next(
         owner=owner or f"{worker}/{uuid7()}",
         lease_s=lease_s,
         before_all=before_all,
+        known=known,
         now=now,
     )
 
@@ -138,9 +138,7 @@ def claim_next(
 
 def claim(database: Database, job_id: UUID, **overrides: Any) -> Claim:
     """Have a worker claim a job as if it were the first of its queue, with overrides of `claim_next`."""
-    queue = stored.job(database, job_id).queue
-    stored.set_columns(database, job_id, place=0.0)
-    claim = claim_next(database, queue, **overrides)
+    claim = claim_next(database, before_all=job_id, **overrides)
     assert claim is not None, f"job {job_id} could not be claimed"
     assert claim.attempt.job_id == job_id, f"job {claim.attempt.job_id} was claimed before job {job_id}"
     return claim

@@ -34,21 +34,30 @@ from shared.db.tables import (
     Job,
     Model,
     Queue,
-    QueueClock,
-    TenantClock,
+    Tenant,
     Worker,
 )
 from shared.errors import IdempotencyKeyReused, JobAlreadyFinished, StaleAttempt
 from shared.formats.classification import classification
 from shared.lifecycle import TERMINAL, Phase
 from shared.schemas import ApiKeyUpdate, Priority, Scope
-from shared.store import api_keys, attempts, claims, dispatch, job_edits, limits, preemption, recovery
+from shared.store import (
+    api_keys,
+    attempts,
+    claims,
+    dispatch,
+    job_edits,
+    limits,
+    preemption,
+    recovery,
+    tenants,
+)
 from shared.store.claims import Claim
 from shared.store.idempotency import Idempotency
+from shared.store.known_turns import KnownTurns
 from shared.store.progress import Progress
 from shared.store.submissions import Submitter
 from shared.store.submit import submit_job
-from shared.store.tenants import Tenant
 from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support.factories import (
     make_epoch,
@@ -81,7 +90,8 @@ _FAILURE = AttemptFailure("internal", "it broke")
 
 # a transaction runs once; or is committed and run again; or is rolled back and run again
 _RUNS = st.sampled_from(("once", "once", "twice", "after a rollback"))
-_TENANTS = (Tenant("a"), Tenant("b", 2.0), Tenant("c", 0.5))
+_TEAM, _WEIGHT = "t", 2.0
+_USED_S = st.sampled_from((0.5, 3.0, 20.0))
 _LIMITS = st.sampled_from((None, None, None, 1, 2, 3))
 _SECONDS = st.sampled_from((0, 1, 4.999, 8.001, 30, 31, 31))
 _WRITES = st.sampled_from(
@@ -114,9 +124,10 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.database = database
         self.clock = FrozenClock()
-        keys = [api_keys.NewApiKey.draw() for _ in _TENANTS[1:]]
-        # the jobs of the first tenant have no key
-        self.keys_of = dict(zip(_TENANTS, [None, *(key.id for key in keys)], strict=True))
+        keys = [api_keys.NewApiKey.draw() for _ in range(3)]
+        alone, *of_team = (key.id for key in keys)
+        self.submitters = [Submitter("address a"), Submitter(f"key {alone}", alone)]
+        self.submitters += [Submitter(f"team {_TEAM}", key) for key in of_team]
         database.write(partial(_start_again, keys=keys, now=self.clock))
         self.model = StoreModel(self.clock.moment)
         self.workers: list[_Held | None] = [None] * len(WORKERS)
@@ -146,7 +157,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         for number in range(_MAX_UNFINISHED):
-            self._submit(max(1, 3 - number), None, "a", Priority.NORMAL, _TENANTS[0], "once")
+            self._submit(max(1, 3 - number), None, "a", Priority.NORMAL, self.submitters[0], "once")
 
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
@@ -163,6 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
             "stall": 2 * any(self.workers),
             "hand_over": 6 * bool(self._victims()),
             "limit": 1,
+            "use": 3,
             "urge": 5 * (all(self.workers) and not self._is_urged()),
             "submit": 2
             * (self.model.count_unfinished() < _MAX_UNFINISHED and len(self.model.jobs) < _MAX_JOBS),
@@ -180,7 +192,7 @@ class StoreMachine(RuleBasedStateMachine):
             data.draw(st.sampled_from((None, None, "k", "l")), label="key"),
             data.draw(st.sampled_from("ab"), label="request"),
             data.draw(st.sampled_from(Priority), label="priority"),
-            data.draw(st.sampled_from(_TENANTS), label="tenant"),
+            data.draw(st.sampled_from(self.submitters), label="submitter"),
             data.draw(_RUNS),
         )
 
@@ -191,11 +203,28 @@ class StoreMachine(RuleBasedStateMachine):
 
     def urge(self, data: st.DataObject) -> None:
         """An urgent job is submitted while all workers are busy."""
-        tenant = data.draw(st.sampled_from(_TENANTS), label="tenant")
-        self._submit(1, None, "a", Priority.URGENT, tenant, data.draw(_RUNS))
+        submitter = data.draw(st.sampled_from(self.submitters), label="submitter")
+        self._submit(1, None, "a", Priority.URGENT, submitter, data.draw(_RUNS))
+
+    def use(self, data: st.DataObject) -> None:
+        """A worker writes what a tenant has used."""
+        tenant, seconds = (
+            data.draw(st.sampled_from(self.submitters), label="submitter").tenant,
+            data.draw(_USED_S, label="seconds"),
+        )
+        weight = _WEIGHT if tenant.startswith("team") else 1.0
+        used = {("default", tenant): tenants.Use(seconds / weight)}
+        self.database.write(lambda session: tenants.add(session, used, now=self.clock))
+        self.model.order.use(tenant, seconds, weight, self.clock.moment)
 
     def _submit(
-        self, max_attempts: int, key: str | None, request: str, priority: Priority, tenant: Tenant, run: str
+        self,
+        max_attempts: int,
+        key: str | None,
+        request: str,
+        priority: Priority,
+        submitter: Submitter,
+        run: str,
     ) -> None:
         new = make_new_job(max_attempts=max_attempts, priority=priority)
         idempotency = None if key is None else Idempotency(key, request * 64)
@@ -206,7 +235,7 @@ class StoreMachine(RuleBasedStateMachine):
                     session,
                     new,
                     idempotency=idempotency,
-                    submitter=Submitter(tenant, self.keys_of[tenant]),
+                    submitter=submitter,
                     rules=RULES,
                     now=self.clock,
                 )
@@ -217,7 +246,7 @@ class StoreMachine(RuleBasedStateMachine):
         first_request, first_id = self.keys.setdefault(key, (request, new.id)) if key else (request, new.id)
         assert result == ((first_id, first_id == new.id) if request == first_request else None)
         if first_id == new.id:
-            self.model.submit(new.id, max_attempts, tenant, priority, self.keys_of[tenant])
+            self.model.submit(new.id, max_attempts, submitter.tenant, priority, submitter.api_key_id)
 
     def request_cancel(self, data: st.DataObject) -> None:
         unfinished = [job_id for job_id, job in self.model.jobs.items() if job.state not in TERMINAL]
@@ -234,7 +263,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     def limit(self, data: st.DataObject) -> None:
         """Limit how many jobs run at the same time, of the queue or of a key."""
-        key, max_running = data.draw(st.sampled_from([*self.keys_of.values()])), data.draw(_LIMITS)
+        key, max_running = (
+            data.draw(st.sampled_from([each.api_key_id for each in self.submitters])),
+            data.draw(_LIMITS),
+        )
         if key is None:
             change = partial(limits.limit_queue, queue="default", max_running=max_running)
             self.model.slots.queue_limit = max_running
@@ -329,7 +361,8 @@ class StoreMachine(RuleBasedStateMachine):
     def _claim_in(
         self, session: Session, worker: str, owner: str, before_all: UUID | None = None
     ) -> Claim | None:
-        claim = partial(claims.claim, lease_s=LEASE_S, before_all=before_all, now=self.clock)
+        known = KnownTurns(RULES, stale_s=0.0)
+        claim = partial(claims.claim, lease_s=LEASE_S, before_all=before_all, known=known, now=self.clock)
         return claim(session, ["default"], worker=make_worker_info(name=worker), owner=owner)
 
     def _draw_write(self, data: st.DataObject, held: _Held) -> bool:
@@ -459,10 +492,11 @@ def _progress(epoch: int, shape: str) -> Progress:
 
 def _start_again(session: Session, keys: Sequence[api_keys.NewApiKey], now: FrozenClock) -> None:
     """Delete all rows; store idle workers and API keys."""
-    for table in (IdempotencyKey, QueueClock, TenantClock, Queue, ApiKey, Worker, Model, Job):
+    for table in (IdempotencyKey, Tenant, Queue, ApiKey, Worker, Model, Job):
         session.execute(delete(table))
-    for key in keys:
-        api_keys.create(session, key, name="a key", scope=Scope.SUBMIT)
+    for number, key in enumerate(keys):
+        team, weight = (_TEAM, _WEIGHT) if number else (None, 1.0)
+        api_keys.create(session, key, name="a key", scope=Scope.SUBMIT, team=team, weight=weight)
     for name in WORKERS:
         session.add(make_worker(id=name, heartbeat_at=now(), lost_after_s=1e9))
 

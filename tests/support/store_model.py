@@ -15,11 +15,10 @@ from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
 from shared.schemas import Priority
 from shared.store.places import Rules
 from shared.store.progress import Progress
-from shared.store.tenants import Tenant
 from shared.store.transitions import AttemptId
 from tests.support.factories import make_epoch
 from tests.support.slots_model import MIN_RUN_S, Request, SlotsModel
-from tests.support.turns import Placed, QueueOrder
+from tests.support.turns import QueueOrder
 
 LEASE_S = 30.0
 WORKERS = ("worker-0", "worker-1", "worker-2")
@@ -45,6 +44,7 @@ class JobModel:
     priority: str
     scheduled_at: datetime
     place: float = 0.0
+    tenant: str = ""
     key: UUID | None = None
     state: str = JobState.QUEUED
     attempt: int = 0
@@ -95,10 +95,6 @@ class JobModel:
         assert self.checkpoint in (checkpoint, None)
 
     @property
-    def placed(self) -> Placed:
-        return Placed(self.place, Priority(self.priority))
-
-    @property
     def is_running(self) -> bool:
         return self.state == JobState.RUNNING
 
@@ -120,12 +116,11 @@ class StoreModel:
         return sum(job.state not in TERMINAL for job in self.jobs.values())
 
     def submit(
-        self, job_id: UUID, max_attempts: int, tenant: Tenant, priority: Priority, key: UUID | None
+        self, job_id: UUID, max_attempts: int, tenant: str, priority: Priority, key: UUID | None
     ) -> None:
-        waiting = [job.placed for job in self.jobs.values() if self._is_due(job)]
-        running = [job.placed for job in self.jobs.values() if job.is_running]
-        [place] = self.order.submit(tenant, priority, 1, self.moment.timestamp(), waiting, running)
-        self.jobs[job_id] = JobModel(max_attempts, priority, self.moment, place, key)
+        queued = [job for job in self.jobs.values() if job.state == JobState.QUEUED]
+        place = self.order.place(tenant, priority, self.moment, queued)
+        self.jobs[job_id] = JobModel(max_attempts, priority, self.moment, place, tenant, key)
         if priority is Priority.URGENT:
             self.request_preemptions()
 
@@ -134,9 +129,9 @@ class StoreModel:
         return is_queued and job.scheduled_at <= self.moment
 
     def next_job(self) -> UUID | None:
-        """The job that is claimed next: of those that may start, that of the least place."""
-        due = [(job.place, job_id) for job_id, job in self.jobs.items() if self._can_start(job)]
-        return min(due)[1] if due else None
+        """The job that is claimed next, of those that may start."""
+        can_start = {job_id: job for job_id, job in self.jobs.items() if self._can_start(job)}
+        return self.order.next(can_start, self.moment)
 
     def _can_start(self, job: JobModel) -> bool:
         return self._is_due(job) and self.slots.let_start(self.jobs, job)
@@ -160,6 +155,9 @@ class StoreModel:
     def claim(self, worker: str, owner: str, before_all: UUID | None = None) -> AttemptId | None:
         first = before_all is not None and self._can_start(self.jobs[before_all])
         job_id = before_all if first else self.next_job()
+        if not first and not self.slots.is_queue_full(self.jobs):
+            for tenant in {job.tenant for job in self.jobs.values() if self._is_due(job)}:
+                self.order.enter(tenant, self.moment)
         if job_id is None:
             return None
         self.slots.started[AttemptId(job_id, self.jobs[job_id].attempt + 1)] = self.moment
@@ -299,6 +297,7 @@ def stored_jobs(database: Database) -> dict[UUID, JobModel]:
             priority=job.priority,
             scheduled_at=job.scheduled_at,
             place=job.place,
+            tenant=job.tenant,
             key=job.api_key_id,
             state=job.state,
             attempt=job.attempt,

@@ -49,6 +49,7 @@ USERS_OF_THE_QUEUE = {
     "tests/support/queue_driver.py": "the driver",
     "tests/support/registry.py": "stores what stands beside jobs",
     "tests/support/schema_text.py": "prints the tables as SQL",
+    "tests/support/slots.py": "slots on a clock that is moved, for the tests of whose turn it is",
     "tests/support/store_machine.py": "tests the store",
     "tests/support/store_model.py": "tests the store",
     "tests/support/stored.py": "reads what is stored",

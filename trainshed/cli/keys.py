@@ -25,7 +25,7 @@ Days = Annotated[
     float | None, typer.Option("--days", min=0.001, help="Days until it expires.", show_default="never")
 ]
 _weight = typer.Option(
-    "--weight", min=0.01, max=100, help="How many of its jobs start for one of another key."
+    "--weight", min=0.01, max=100, help="Its part of the slots' time, beside 1 of another key."
 )
 Weight = Annotated[float, _weight]
 NewWeight = Annotated[float | None, _weight]

@@ -76,7 +76,7 @@ CREATE TABLE jobs (
     retry_of UUID,
     model_id UUID,
     sweep_id UUID,
-    tenant VARCHAR(128),
+    tenant VARCHAR(128) DEFAULT '' NOT NULL,
     api_key_id UUID,
     request_id VARCHAR(128),
     traceparent VARCHAR(55),
@@ -89,6 +89,7 @@ CREATE TABLE jobs (
     lease_owner VARCHAR(200),
     lease_expires_at TIMESTAMP WITH TIME ZONE,
     place DOUBLE PRECISION DEFAULT 0 NOT NULL,
+    head_start_s DOUBLE PRECISION DEFAULT 0 NOT NULL,
     scheduled_at TIMESTAMP WITH TIME ZONE NOT NULL,
     earliest_at TIMESTAMP WITH TIME ZONE,
     pending_predecessors INTEGER DEFAULT 0 NOT NULL,
@@ -125,21 +126,12 @@ CREATE INDEX ix_jobs_by_duration_s ON jobs (duration_s, id, state, kind, queue, 
 CREATE INDEX ix_jobs_by_sweep ON jobs (sweep_id, state, id) WHERE sweep_id IS NOT NULL
 CREATE INDEX ix_jobs_finished_at ON jobs (finished_at, state) WHERE finished_at IS NOT NULL
 CREATE INDEX ix_jobs_model_id ON jobs (model_id) WHERE model_id IS NOT NULL
-CREATE INDEX ix_jobs_next ON jobs (queue, place, id, scheduled_at) WHERE state = 'queued'
+CREATE INDEX ix_jobs_next ON jobs (queue, tenant, place, id, scheduled_at) WHERE state = 'queued' AND
+        pending_predecessors = 0
 CREATE INDEX ix_jobs_of_key ON jobs (api_key_id, state, queue, place, id, scheduled_at) WHERE state =
         'queued' OR api_key_id IS NOT NULL
-CREATE INDEX ix_jobs_tenant ON jobs (state, queue, tenant, created_at) WHERE state IN ('queued', 'running')
-CREATE INDEX ix_jobs_unfinished ON jobs (state, queue, priority, place, id, scheduled_at, created_at) WHERE
+CREATE INDEX ix_jobs_unfinished ON jobs (state, queue, priority, tenant, sweep_id, place, created_at) WHERE
         state IN ('queued', 'running')
-
-CREATE TABLE queue_clocks (
-    queue VARCHAR(64) NOT NULL,
-    priority VARCHAR(16) NOT NULL,
-    place DOUBLE PRECISION NOT NULL,
-    served DOUBLE PRECISION NOT NULL,
-    last DOUBLE PRECISION NOT NULL,
-    CONSTRAINT pk_queue_clocks PRIMARY KEY (queue, priority)
-)
 
 CREATE TABLE queues (
     name VARCHAR(64) NOT NULL,
@@ -159,12 +151,14 @@ CREATE TABLE sweeps (
 )
 CREATE INDEX ix_sweeps_created_at_id ON sweeps (created_at, id)
 
-CREATE TABLE tenant_clocks (
+CREATE TABLE tenants (
     queue VARCHAR(64) NOT NULL,
-    priority VARCHAR(16) NOT NULL,
-    tenant VARCHAR(128) NOT NULL,
-    next DOUBLE PRECISION NOT NULL,
-    CONSTRAINT pk_tenant_clocks PRIMARY KEY (queue, priority, tenant)
+    name VARCHAR(128) NOT NULL,
+    time_s DOUBLE PRECISION NOT NULL,
+    mean_s DOUBLE PRECISION NOT NULL,
+    served_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_tenants PRIMARY KEY (queue, name),
+    CONSTRAINT ck_tenants_mean CHECK (mean_s >= 0)
 )
 
 CREATE TABLE version_floor (
@@ -449,6 +443,7 @@ _OLD = (
 _JOBS = "id > :after AND id <= :upto"
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _STEP_NAMES = json.dumps(["loss", "accuracy"]).encode().ljust(24)
+_HEAD_STARTS_S = {"urgent": 86_400.0, "high": 3_600.0, "low": -3_600.0}  # by default
 _CHANGED = ("phase_entered", "epochs_recorded", "released")  # types of events
 _COPIED = ("state", "kind", "queue", "sweep_id")  # from a job to its values
 _NEW_NAMES = {
@@ -489,12 +484,21 @@ def _jobs(batch: Batch) -> None:
         if row["id"] in losses:
             last["evaluation_loss"] = losses[row["id"]]
         kept = _renamed(_without(row, *_METRICS, "evaluation_accuracy"))
-        rows.append(kept | {"last_values": last})
+        head_start_s = _HEAD_STARTS_S.get(row["priority"], 0.0)
+        rows.append(kept | {"last_values": last, "tenant": _tenant(row), "head_start_s": head_start_s})
         if row["finished_at"] is not None:
             of_job = {"job_id": row["id"], **{name: row[name] for name in _COPIED}}
             values += [{**of_job, "name": name, "value": value} for name, value in last.items()]
     batch.insert("jobs", rows)
     batch.insert("job_values", values)
+
+
+def _tenant(row: Mapping[str, Any]) -> str:
+    """Return whose turn a job takes; the jobs of a sweep took turns of their own."""
+    share = row["share"] or ""
+    if not share.startswith("sweep "):
+        return share
+    return f"key {row['api_key_id']}" if row["api_key_id"] else ""
 
 
 def _artifacts(batch: Batch) -> None:
@@ -570,7 +574,7 @@ def _written(at: datetime) -> str:
     return f"{in_utc:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-_WHOLE = ("sweeps", "idempotency_keys", "webhooks", "workers", "queue_clocks", "model_aliases")
+_WHOLE = ("sweeps", "idempotency_keys", "webhooks", "workers", "model_aliases")
 _OF_JOBS = ("job_dependencies", "job_tags", "epoch_weights", "checkpoints", "class_results", "job_logs")
 PLAN = Plan(
     version=revision,
@@ -580,7 +584,6 @@ PLAN = Plan(
     whole=(
         *(Copy(table, where="") for table in _WHOLE),
         Copy("api_keys", where="", values={"may_urgent": "scope = 'admin'"}),
-        Copy("share_clocks", where="", values={"tenant": "share"}, new="tenant_clocks"),
         Each("webhook_deliveries", _delivery, where="true"),
         *(_queues, _environments),
     ),

@@ -27,6 +27,7 @@ def make_claim(number: int = 1, **overrides: Any) -> Claim:
         "attempt": AttemptId(JOB, number),
         "kind": JobKind.TRAIN,
         "queue": "gpu",
+        "tenant": "",
         "spec": {},
         "max_runtime_s": None,
         "checkpoint": None,

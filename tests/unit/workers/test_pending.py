@@ -285,7 +285,7 @@ def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
     commits: list[object] = []
     event.listen(process.database.engine, "commit", commits.append)
     with recorded_statements(process.database) as statements:
-        run_jobs(process, "default")
+        run_jobs(process)
     assert len(commits) == 1 + len(job_ids)
     sent = [statement.sql for statement in statements if not statement.is_boundary]
     assert len(sent) <= 14 * len(job_ids) + 3, sent

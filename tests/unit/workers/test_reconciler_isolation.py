@@ -102,9 +102,9 @@ def test_a_step_that_fails_is_named_and_the_others_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     submit(database)
-    _execute(database, "ALTER TABLE tenant_clocks RENAME TO elsewhere")
+    _execute(database, "ALTER TABLE tenants RENAME TO elsewhere")
     reconciler.reconcile()
-    _execute(database, "ALTER TABLE elsewhere RENAME TO tenant_clocks")
+    _execute(database, "ALTER TABLE elsewhere RENAME TO tenants")
     assert waker.woken == [{"default": 1}]
     [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "forget_tenants" in str(vars(record))

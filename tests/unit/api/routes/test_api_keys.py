@@ -1,13 +1,8 @@
-from functools import partial
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
 from uuid_utils.compat import uuid7
-
-from shared.db.engine import Database
-from tests.support import stored
 
 
 def make(client: httpx.Client, **request: Any) -> httpx.Response:
@@ -108,17 +103,14 @@ def test_an_unknown_key_is_not_changed(admin: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/api-key-not-found")
 
 
-def test_the_new_weight_decides_the_places_of_later_jobs(admin: httpx.Client, database: Database) -> None:
-    made = make(admin, name="Eve", scope="submit").json()
-    admin.patch(f"/v1/api-keys/{made['id']}", json={"weight": 4})
-    submit = partial(
-        admin.post,
-        "/v1/jobs",
-        json={"kind": "train", "spec": {}},
-        headers={"Authorization": f"Bearer {made['key']}"},
-    )
-    first, second = (UUID(submit().json()["id"]) for _ in range(2))
-    assert stored.job(database, second).place - stored.job(database, first).place == 0.25
+def test_the_jobs_of_a_team_are_one_tenants_and_of_other_keys_their_own(admin: httpx.Client) -> None:
+    tenants = []
+    for team in ("red", "red", None):
+        made = make(admin, name="Eve", scope="submit", team=team).json()
+        headers = {"Authorization": f"Bearer {made['key']}"}
+        job = admin.post("/v1/jobs", json={"kind": "train", "spec": {}}, headers=headers).json()
+        tenants.append(job["tenant"])
+    assert tenants == ["team red", "team red", f"key {made['id']}"]
 
 
 def test_a_job_tells_the_key_that_submitted_it(admin: httpx.Client) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from uuid_utils.compat import uuid7
 
 from shared.db.engine import Database
-from shared.db.tables import Base, Job, JobEvent, Preemption, UtcDateTime, WebhookDelivery, Worker
+from shared.db.tables import Base, Job, JobEvent, Preemption, Tenant, UtcDateTime, WebhookDelivery, Worker
 from shared.lifecycle import TERMINAL, TRANSITIONS, EventType, JobState
 from shared.schemas import Scope
 from shared.store import api_keys, limits
@@ -65,6 +65,7 @@ _BAD_UPDATES = [
     ("ck_epoch_weights_floats", "UPDATE epoch_weights SET content = 'abcde'"),
     ("ck_class_results_counts", "UPDATE class_results SET rejected = count"),
     ("ck_workers_state", "UPDATE workers SET state = 'tired'"),
+    ("ck_tenants_mean", "UPDATE tenants SET mean_s = -1"),
     ("ck_queues_max_running", "UPDATE queues SET max_running = 0"),
     ("ck_queues_says_something", "UPDATE queues SET max_running = NULL"),
     ("ck_preemptions_others", "UPDATE preemptions SET urgent_id = victim_id"),
@@ -112,6 +113,8 @@ def test_invalid_rows_of_other_tables_are_refused_by_their_constraints(database:
     record(database, running(database), 1, keep_weights=True)
     succeeded(database)
     database.write(lambda session: api_keys.create(session, NewApiKey.draw(), name="key", scope=Scope.READ))
+    tenant = {"queue": "default", "name": "t", "time_s": 0.0, "mean_s": 0.0, "served_at": _MOMENT}
+    database.write(lambda session: session.execute(insert(Tenant), tenant))
     worker = {"id": "w", "host": "h", "pid": 1, "queues": [], "devices": [], "slots": 1, "versions": {}}
     moments = {"started_at": _MOMENT, "heartbeat_at": _MOMENT}
     database.write(lambda session: session.execute(insert(Worker), {**worker, **moments, "state": "online"}))

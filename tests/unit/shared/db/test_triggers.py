@@ -11,8 +11,8 @@ from tests.support.databases import trigger_definitions
 
 # a database gets a changed text with the next migration: add one, which may be empty, and then these
 _DIGESTS = {
-    "sqlite": "a0258b798072a8a7c1ec549230a1e1bff392789db91beb8dcbb9f1d08b20ee41",
-    "postgresql": "229bea9afacb76b12fa48d61127007e7adfcacc92ce0b0e5277d259b77de94c9",
+    "sqlite": "b0a7d492f925004c3c82c726677ee0cb933398ebbd19d2bfe8aafd1b8f616184",
+    "postgresql": "5deac3917323fbd8fae52cf9b5dcee2ce554c6eedd1d9ddbfebba60b0c2051e3",
 }
 _STALE = {
     "sqlite": ["CREATE TRIGGER {name} AFTER DELETE ON jobs BEGIN SELECT 1; END"],

@@ -1,10 +1,8 @@
 """INSERTs into tables that may have the row already."""
 
-from sqlalchemy import literal
-
 from shared.db.engine import Database
-from shared.db.tables import Base, Checkpoint, TenantClock
-from shared.db.upserts import greatest, insert_or_ignore, upsert, upsert_of
+from shared.db.tables import Base, Checkpoint, Queue
+from shared.db.upserts import insert_or_ignore, upsert, upsert_of
 from tests.support.queue_driver import submit
 
 
@@ -29,13 +27,12 @@ def test_upsert_replaces_the_existing_row(database: Database) -> None:
 
 
 def test_upsert_of_changes_the_existing_row_and_returns_it(database: Database) -> None:
-    table = Base.metadata.tables[TenantClock.__tablename__]
+    table = Base.metadata.tables[Queue.__tablename__]
     dialect = database.engine.dialect.name
-    key = {"queue": "default", "priority": "low", "tenant": "a"}
 
-    def write(following: float) -> float:
-        change = {"next": greatest(dialect, table.c.next, literal(following))}
-        statement = upsert_of(dialect, table, {**key, "next": following}, change)
-        return database.write(lambda session: float(session.execute(statement).one().next))
+    def write(by: int) -> int:
+        values = {"name": "default", "max_running": by}
+        statement = upsert_of(dialect, table, values, {"max_running": table.c.max_running + by})
+        return database.write(lambda session: int(session.execute(statement).one().max_running))
 
-    assert [write(following) for following in (2.0, 1.0, 3.0)] == [2.0, 2.0, 3.0]
+    assert [write(by) for by in (2, 1, 3)] == [2, 3, 6]

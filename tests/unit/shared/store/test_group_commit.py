@@ -127,13 +127,13 @@ def test_submissions_that_wait_are_stored_together_in_their_order(
     assert _stored(database) == [n.id for n in new]
     inserts = Counter(s.sql.split()[2] for s in statements if s.sql.startswith("INSERT"))
     # the first job's, and the others': of each queue and each tenant of it
-    assert inserts == {"jobs": 2, "job_events": 2, "queue_clocks": 1 + 2, "tenant_clocks": 1 + 2}
+    assert inserts == {"jobs": 2, "job_events": 2}
     wait_until(lambda: workers.woken[1:] == [{"queue-0": 10, "queue-1": 10}], "they are woken at once")
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("jobs", [1, 50])
-def test_a_group_takes_seven_statements_and_one_more_for_keys_however_many_jobs_it_has(
+def test_a_group_takes_five_statements_and_one_more_for_keys_however_many_jobs_it_has(
     database: Database, workers: _Workers, jobs: int
 ) -> None:
     with closing(GroupCommit(database, workers.wake)) as submissions:
@@ -146,7 +146,7 @@ def test_a_group_takes_seven_statements_and_one_more_for_keys_however_many_jobs_
             workers.may_return.set()
             assert not any(result.result().replayed for result in results)
     sent = [statement.sql for statement in statements if not statement.sql.startswith("PRAGMA")]
-    assert len(sent) == 9, sent  # one of them begins the transaction
+    assert len(sent) == 7, sent  # one of them begins the transaction
 
 
 def test_a_thousand_submissions_of_one_key_store_one_job(database: Database, workers: _Workers) -> None:
@@ -185,9 +185,7 @@ def test_a_thousand_submissions_of_one_key_in_one_group_store_one_job(
     assert {receipt.job_id for receipt in receipts} == set(_stored(database))
     assert [receipt.replayed for receipt in receipts] == [False] + [True] * 999
     inserts = Counter(s.sql.split()[2] for s in statements if s.sql.startswith("INSERT"))
-    assert inserts == dict.fromkeys(
-        ("idempotency_keys", "jobs", "job_events", "queue_clocks", "tenant_clocks"), 1
-    )
+    assert inserts == dict.fromkeys(("idempotency_keys", "jobs", "job_events"), 1)
 
 
 def test_a_key_that_is_reused_in_a_group_fails_alone(

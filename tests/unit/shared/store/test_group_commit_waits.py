@@ -131,11 +131,12 @@ def test_a_process_that_stops_amid_a_group_holds_up_others_for_less_than_their_p
         closing(GroupCommit(postgresql, lambda _queues: None)) as submissions,
         Session(postgresql.engine) as stopped,
     ):
-        group_commit._store(stopped, [group_commit._Waiting(_new())], DEFAULT_RULES)  # and does not commit
-        receipt = submissions.submit(_new())
+        group_commit._store(stopped, [group_commit._Waiting(_new(KEY))], DEFAULT_RULES)  # and does not commit
+        other = submissions.submit(_new())  # needs nothing of it
+        receipt = submissions.submit(_new(KEY))
         with pytest.raises(OperationalError, match="server closed the connection"):
             stopped.execute(text("SELECT 1"))
-    assert stored.job_ids(postgresql) == [receipt.job_id]
+    assert {*stored.job_ids(postgresql)} == {other.job_id, receipt.job_id}
 
 
 def test_what_is_set_aside_is_told_when_it_is_closed(postgresql: Database) -> None:

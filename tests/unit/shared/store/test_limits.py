@@ -33,7 +33,7 @@ def _key(database: Database, *, max_running: int | None = None) -> UUID:
 
 def _submit(database: Database, key: UUID | None = None, queue: str = "default") -> UUID:
     new = factories.make_new_job(queue=queue)
-    database.write(lambda session: submit_job(session, new, submitter=Submitter(api_key_id=key)))
+    database.write(lambda session: submit_job(session, new, submitter=Submitter(f"key {key}", key)))
     return new.id
 
 
@@ -184,12 +184,16 @@ def test_no_worker_is_wanted_for_jobs_beyond_the_limit(
 
 @ON_SQLITE
 def test_the_next_job_within_limits_is_found_by_an_index_of_the_keys(database: Database) -> None:
-    key = _key(database, max_running=1)
-    _submit(database, key)
+    for max_running in (1, None):
+        key = _key(database, max_running=max_running)
+        for _ in range(2):
+            submit = partial(submit_job, new=factories.make_new_job(), submitter=Submitter("team red", key))
+            database.write(submit)
+    assert queue_driver.claim_next(database) is not None
     with recorded_statements(database) as statements:
-        queue_driver.claim_next(database)
-    [within_limits] = [each for each in statements if "UPDATE" in each.sql and "max_running <=" in each.sql]
-    found = plan(database, within_limits)
+        assert queue_driver.claim_next(database) is not None
+    [of_keys] = [each for each in statements if "FROM api_keys \nWHERE (api_keys.id NOT IN" in each.sql]
+    found = plan(database, of_keys)
     assert "SEARCH jobs USING INDEX ix_jobs_of_key (api_key_id=? AND state=? AND queue=?)" in found
     assert "SCAN jobs" not in found
 

@@ -8,7 +8,6 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from shared.db.clock import database_now
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.schemas import Priority
@@ -19,7 +18,7 @@ from shared.store.submit import submit_job, submit_jobs
 from shared.store.transitions import AttemptFailure
 from tests.support import factories, queue_driver, stored
 from tests.support.fakes import FrozenClock
-from tests.support.statements import ON_SQLITE, plan, selects
+from tests.support.statements import ON_SQLITE, plan, recorded_statements, selects
 
 
 def _submit(database: Database, clock: FrozenClock, **overrides: object) -> UUID:
@@ -104,19 +103,16 @@ def test_a_retried_a_released_and_a_lost_job_keep_their_place(database: Database
     assert _claim_all(database, clock) == job_ids
 
 
-def test_the_next_job_is_that_of_the_first_queue_that_has_one(database: Database, clock: FrozenClock) -> None:
-    default, gpu = _submit(database, clock), _submit(database, clock, queue="gpu")
-    assert _claim_all(database, clock, "empty", "gpu", "default") == [gpu, default]
-
-
-def test_queues_are_ordered_by_the_place_of_their_next_job(database: Database, clock: FrozenClock) -> None:
-    for queue, priority in (("a", "normal"), ("b", "low"), ("c", "high"), ("paused", "high")):
-        _submit(database, clock, queue=queue, priority=Priority(priority))
-    _submit(database, clock, queue="a", priority=Priority.LOW)
+def test_of_several_queues_the_job_that_has_waited_longest_is_next(
+    database: Database, clock: FrozenClock
+) -> None:
+    names = (("a", "normal"), ("b", "low"), ("c", "high"), ("paused", "high"))
+    a, b, c, _ = [_submit(database, clock, queue=queue, priority=Priority(name)) for queue, name in names]
+    other = _submit(database, clock, queue="a", priority=Priority.LOW)
     database.write(lambda session: queues.pause(session, "paused"))
-    names = ["empty", "a", "paused", "b", "c"]
-    ordered = database.read(lambda session: places.by_next_place(session, names, now=clock))
-    assert ordered == ["c", "a", "b"]
+    claimed = _claim_all(database, clock, "empty", "paused", "a", "b", "c")
+    assert claimed[:2] == [c, a]
+    assert {*claimed[2:]} == {b, other}  # with the same place
 
 
 def test_a_claim_that_is_run_again_finds_its_own_job(database: Database, clock: FrozenClock) -> None:
@@ -146,10 +142,12 @@ def test_the_place_of_the_first_job_of_a_queue_is_the_time_of_its_submission(dat
 
 @ON_SQLITE
 def test_the_next_job_is_found_by_an_index(database: Database) -> None:
-    due = places.due("default", now=database_now).with_only_columns(Job.id).order_by(*places.ORDER).limit(1)
-    [statement] = selects(database, lambda session: session.execute(due))
-    assert "USING INDEX ix_jobs_next (queue=?)" in plan(database, statement)
-    assert "TEMP B-TREE" not in plan(database, statement)
+    queue_driver.submit(database)
+    with recorded_statements(database) as statements:
+        queue_driver.claim_next(database)
+    [claim] = [each for each in statements if each.sql.startswith("UPDATE jobs")]
+    assert "USING INDEX ix_jobs_next (queue=? AND tenant=? AND place>?)" in plan(database, claim)
+    assert "TEMP B-TREE" not in plan(database, claim)
 
 
 @ON_SQLITE
@@ -159,7 +157,7 @@ def test_a_position_is_counted_in_an_index(database: Database) -> None:
         database,
         lambda session: waits.of_job(session, session.scalars(select(Job).where(Job.id == job_id)).one()),
     )[1:]
-    assert "COVERING INDEX ix_jobs_next (queue=?" in plan(database, statement)
+    assert "COVERING INDEX ix_jobs_next (queue=? AND tenant=?" in plan(database, statement)
 
 
 def test_a_job_that_is_to_start_later_starts_then_and_not_before(

@@ -27,7 +27,7 @@ from tests.support import factories, queue_driver, stored
 from tests.support.statements import ON_SQLITE, plan, selects
 from tests.support.waiting import wait_until
 
-_NOT_OF_JOBS = ("queue_clocks", "tenant_clocks", "version_floor")
+_NOT_OF_JOBS = ("tenants", "version_floor")
 
 
 def _rows(database: Database) -> dict[str, int]:

@@ -20,7 +20,6 @@ from shared.store.rights import LOCAL, Actor
 from shared.store.submissions import NewJobs, Submitter
 from shared.store.submit import submit_jobs
 from shared.store.sweeps import Objective
-from shared.store.tenants import Tenant
 from tests.support import factories, queue_driver, stored
 from tests.support.statements import ON_SQLITE, plan, recorded_statements
 
@@ -43,7 +42,7 @@ def _key(
 
 def _queued(database: Database, owner: Actor, **overrides: object) -> UUID:
     new = factories.make_new_job(**overrides)
-    submitter = Submitter(Tenant(f"key {owner.key_id}"), owner.key_id, owner)
+    submitter = Submitter(f"key {owner.key_id}", owner.key_id, owner)
     database.write(lambda session: submit_jobs(session, [NewJobs([new], submitter=submitter)]))
     return new.id
 

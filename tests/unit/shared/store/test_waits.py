@@ -17,7 +17,6 @@ from shared.schemas import Priority, WaitingFor
 from shared.store import attempts, limits, queues, waits
 from shared.store.submissions import NewJobs, Submitter
 from shared.store.submit import submit_job, submit_jobs
-from shared.store.tenants import Tenant
 from tests.support import factories, queue_driver, registry, stored
 from tests.support.fakes import FrozenClock
 from tests.support.statements import selects
@@ -84,7 +83,7 @@ def test_a_paused_queue_is_the_first_reason_to_wait(database: Database) -> None:
 def test_a_job_tells_what_its_tenant_has_waiting_and_running(database: Database) -> None:
     def submit(tenant: str, jobs: int) -> list[UUID]:
         new = [factories.make_new_job() for _ in range(jobs)]
-        request = NewJobs(new, submitter=Submitter(Tenant(tenant)))
+        request = NewJobs(new, submitter=Submitter(tenant))
         database.write(lambda session: submit_jobs(session, [request]))
         return [job.id for job in new]
 
