@@ -23,7 +23,7 @@ from bench.timing import machine
 
 _MODULES = (
     *("train", "gpu_slots", "start", "latency", "accept", "drain", "poll", "watchers", "sprite"),
-    *("metrics_written", "curves", "growth", "memory", "fair", "footprint"),
+    *("metrics_written", "curves", "growth", "memory", "fair", "footprint", "snapshot"),
 )
 
 

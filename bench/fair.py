@@ -1,13 +1,12 @@
-"""B14: whose turn it is: how long a tenant waits behind another, how evenly they are served, and `low` jobs.
+"""B14: whose turn it is: how evenly tenants share the slots' time, how long one waits, and `low` jobs.
 
     python -m bench.fair
 
-The store's own submissions, claims and reports on a clock that is moved: each job takes one second of it, so
-that waits are exact, in job lengths. The peer is strict order: the same jobs, all of one tenant.
+The store's own submissions, claims and reports on a clock that is moved, so that times are exact. The peer of
+a wait is strict order: the same jobs, all of one tenant.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,67 +20,25 @@ from uuid import UUID
 from bench.databases import durable_postgres
 from bench.rows import Row, Unit, compared, judged, run
 from shared.db.engine import Database
-from shared.db.tables import Job
-from shared.schemas import Priority
-from shared.store import attempts
-from shared.store.places import DEFAULT_RULES, Rules
-from shared.store.submissions import NewJobs, Submitter
-from shared.store.submit import submit_jobs
-from shared.store.tenants import Tenant
-from tests.support import factories, queue_driver
+from shared.schemas import Priority, Scope
+from shared.store import api_keys
+from shared.store.places import Rules
 from tests.support.databases import migrate, open_database
 from tests.support.fakes import FrozenClock
+from tests.support.slots import Slots, jain
 
 _LENGTHS = Unit("job lengths", smaller_is_better=True)
 _AT_MOST = 2.0
-_JAIN_ABOVE = 0.95
+_JAIN_ABOVE, _WITHIN = 0.95, 0.05
 _RULES_OF_LOW = Rules(urgent_s=60.0, high_s=30.0, low_s=30.0, passed_s=120.0)  # seen within some minutes
-
-
-class _Queue:
-    """A queue with one slot, whose jobs take a second each.
-
-    Attributes:
-        submitted_at, started_at: of each job, in seconds of the clock.
-    """
-
-    def __init__(self, database: Database, rules: Rules = DEFAULT_RULES) -> None:
-        self._database, self._rules, self._clock = database, rules, FrozenClock()
-        self.submitted_at: dict[UUID, float] = {}
-        self.started_at: dict[UUID, float] = {}
-
-    @property
-    def time(self) -> float:
-        return self._clock.moment.timestamp()
-
-    def submit(self, tenant: str, jobs: int = 1, priority: Priority = Priority.NORMAL) -> list[UUID]:
-        new = [factories.make_new_job(priority=priority) for _ in range(jobs)]
-        request = NewJobs(new, submitter=Submitter(Tenant(tenant)))
-        submit = partial(submit_jobs, requests=[request], rules=self._rules, now=self._clock)
-        self._database.write(submit)
-        job_ids = [job.id for job in new]
-        self.submitted_at |= dict.fromkeys(job_ids, self.time)
-        return job_ids
-
-    def run_one(self, meanwhile_after_s: float = 0.0) -> UUID:
-        """Run the next job, stop the clock after a part of it, and return the job's id."""
-        claim = queue_driver.claim_next(self._database, now=self._clock)
-        assert claim is not None
-        self.started_at[claim.attempt.job_id] = self.time
-        self._clock.advance(meanwhile_after_s)
-        self._running = claim.attempt
-        return claim.attempt.job_id
-
-    def end_one(self, after_s: float = 1.0) -> None:
-        """Let the running job end."""
-        self._clock.advance(after_s)
-        self._database.write(partial(attempts.cancel_attempt, attempt=self._running, now=self._clock))
-
-    def place(self, job_id: UUID) -> float:
-        return self._database.read(lambda session: session.get_one(Job, job_id).place)
-
-    def waited(self, job_id: UUID) -> float:
-        return self.started_at[job_id] - self.submitted_at[job_id]
+_SLOTS = 4
+_CASES: Mapping[str, list[tuple[float, float]]] = {  # weights and job lengths of tenants
+    "lengths 10:1": [(1, 600), (1, 60)],
+    "lengths 1:100": [(1, 10), (1, 1_000)],
+    "weights 3:1, lengths 1:10": [(3, 60), (1, 600)],
+    "weights 1:3, lengths 1:10": [(1, 60), (3, 600)],
+    "five tenants, lengths 1:3:9:27:81": [(1, 30 * 3**power) for power in range(5)],
+}
 
 
 def measure(scale: float) -> Iterator[Row]:
@@ -100,10 +57,12 @@ def measure(scale: float) -> Iterator[Row]:
 
         for kind in ("SQLite", "PostgreSQL"):
             jobs = max(20, round(1_000 * scale))
-            ours, strict = (_wait_behind(_Queue(new_database(kind)), jobs, tenant) for tenant in ("b", "a"))
+            ours, strict = (_wait_behind(new_database(kind), jobs, tenant) for tenant in ("b", "a"))
             yield _behind(f"{kind}, one job behind {jobs:,} of another tenant", ours, strict)
-            yield _evenness(kind, _Queue(new_database(kind)), max(20, round(100 * scale)))
-            yield _low(kind, _Queue(new_database(kind), _RULES_OF_LOW), max(60, round(1_500 * scale)))
+            for case, of_tenants in _CASES.items():
+                yield _evenness(f"{kind}, {case}", new_database(kind), of_tenants)
+            yield _one_job_sweeps(kind, new_database(kind), max(50, round(400 * scale)))
+            yield _low(kind, new_database(kind), max(60, round(1_500 * scale)))
 
 
 def _behind(case: str, ours: float, strict: float) -> Row:
@@ -111,60 +70,77 @@ def _behind(case: str, ours: float, strict: float) -> Row:
     return replace(row, target=f"<= {_AT_MOST:g} job lengths", verdict=judged(ours <= _AT_MOST))
 
 
-def _wait_behind(queue: _Queue, jobs: int, tenant: str) -> float:
+def _wait_behind(database: Database, jobs: int, tenant: str) -> float:
     """Return how long a job waits that a tenant submits in the middle of a job of `a`, which has many."""
-    queue.submit("a", jobs)
-    for _ in range(jobs // 20):
-        queue.run_one()
-        queue.end_one()
-    queue.run_one(meanwhile_after_s=0.01)
-    [job_id] = queue.submit(tenant)
-    queue.end_one(after_s=0.99)
-    while queue.run_one() != job_id:
-        queue.end_one()
-    return queue.waited(job_id)
+    slots = Slots(database, FrozenClock(), 1)
+    slots.submit("a", jobs, 1)
+    slots.run(jobs // 20 + 0.01)
+    [job_id] = slots.submit(tenant, 1, 1)
+    while job_id not in slots.waited_s:
+        slots.run(10)
+    return slots.waited_s[job_id]
 
 
-def _evenness(kind: str, queue: _Queue, jobs: int) -> Row:
-    """Ten tenants, each of which comes a while after the one before it."""
-    owners: dict[UUID, int] = {}
-    for tenant in range(10):
-        owners |= dict.fromkeys(queue.submit(str(tenant), jobs), tenant)
-        for _ in range(jobs // 10):
-            queue.run_one()
-            queue.end_one()
-    started = Counter[int]()
-    for _ in range(5 * jobs):
-        started[owners[queue.run_one()]] += 1
-        queue.end_one()
-    jain = sum(started.values()) ** 2 / (10 * sum(value**2 for value in started.values()))
-    case = f"{kind}, Jain's index of 10 tenants while all wait"
-    return Row("B14", case, f"{jain:.4f}", target=f"> {_JAIN_ABOVE:g}", verdict=judged(jain > _JAIN_ABOVE))
+def _evenness(case: str, database: Database, of_tenants: list[tuple[float, float]]) -> Row:
+    """Tenants that always wait, for ten of the longest jobs."""
+    slots, until_s = Slots(database, FrozenClock(), _SLOTS), 10 * max(length for _, length in of_tenants)
+    weights = {}
+    for weight, length in of_tenants:
+        key = api_keys.NewApiKey.draw()
+        database.write(
+            partial(api_keys.create, key=key, name="a key", scope=Scope.SUBMIT, weight=float(weight))
+        )
+        weights[f"key {key.id}"] = weight
+        slots.submit(f"key {key.id}", round(_SLOTS * until_s / length), length)
+    slots.run(until_s)
+    used = slots.use()
+    shares = [used[tenant] / weight for tenant, weight in weights.items()]
+    mean, index = sum(shares) / len(shares), jain(shares)
+    off = max(abs(share / mean - 1) for share in shares)
+    return Row(
+        "B14",
+        f"{case}: Jain's index of slot-seconds / weight, and the farthest from its part",
+        f"{index:.4f}, {off:.1%}",
+        target=f"> {_JAIN_ABOVE:g}, within {_WITHIN:.0%}",
+        verdict=judged(index > _JAIN_ABOVE and off <= _WITHIN),
+    )
 
 
-def _low(kind: str, queue: _Queue, seconds: int) -> Row:
+def _one_job_sweeps(kind: str, database: Database, jobs: int) -> Row:
+    slots = Slots(database, FrozenClock(), _SLOTS)
+    slots.submit("a", jobs, 10, is_sweep=True)
+    for _ in range(jobs):
+        slots.submit("b", 1, 10, is_sweep=True)
+    slots.run(10 * jobs / _SLOTS)
+    used = slots.use()
+    index = jain([used["a"], used["b"]])
+    case = f"{kind}, a sweep of {jobs} jobs beside {jobs} sweeps of one: Jain's index"
+    return Row("B14", case, f"{index:.4f}", target=f"> {_JAIN_ABOVE:g}", verdict=judged(index > _JAIN_ABOVE))
+
+
+def _low(kind: str, database: Database, seconds: int) -> Row:
     """A queue that gets more jobs than it can run, each of a new tenant, and now and then a low one."""
-    random, names, low = Random(1), count(), list[UUID]()
+    slots = Slots(database, FrozenClock(), 1, rules=_RULES_OF_LOW)
+    random, names, low, submitted_at = Random(1), count(), list[UUID](), dict[UUID, float]()
+    started_at: dict[UUID, float] = {}
     for second in range(seconds):
         for _ in range(1 + (random.random() < 0.1)):
-            queue.submit(f"tenant {next(names)}")
+            submitted_at |= dict.fromkeys(slots.submit(f"tenant {next(names)}", 1, 1), slots.now_s)
         if second % 20 == 0:
-            low += queue.submit("low", priority=Priority.LOW)
-        queue.run_one()
-        queue.end_one()
-    waits, late = [], 0
-    for job_id in low:
-        if job_id not in queue.started_at:
-            continue
-        waits.append(queue.waited(job_id))
-        bound = queue.place(job_id) + _RULES_OF_LOW.passed_s + _RULES_OF_LOW.urgent_s
-        started = queue.started_at[job_id]
+            low += slots.submit("low", 1, 1, priority=Priority.LOW)
+        slots.run(1)
+        started_at |= dict.fromkeys(slots.started[len(started_at) :], slots.now_s)
+    late, waits_since = 0, 0.0
+    for job_id in (each for each in low if each in started_at):
+        since = max(waits_since, started_at[job_id] - slots.waited_s[job_id])
+        waits_since = started_at[job_id]
         late += sum(
-            at > bound and queue.started_at.get(other, started) < started
-            for other, at in queue.submitted_at.items()
+            since + _RULES_OF_LOW.passed_s + 1 < started_at.get(other, 0.0) < waits_since and at > since
+            for other, at in submitted_at.items()
         )
-    longest = quantiles(waits, n=1_000)[-1]
+    waits = [slots.waited_s[job_id] for job_id in low if job_id in started_at]
     case = f"{kind}, low behind new tenants: p99.9 of {len(waits)} waits, and passed after the bound by"
+    longest = quantiles(waits, n=1_000)[-1] if len(waits) > 1 else sum(waits)
     return Row(
         "B14", case, f"{longest:.0f} job lengths, {late} jobs", target="0 jobs", verdict=judged(not late)
     )

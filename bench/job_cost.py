@@ -91,7 +91,7 @@ def submit(database: Database, count: int) -> list[UUID]:
 
 def run_submitted(process: PoolProcess, job_ids: list[UUID]) -> None:
     """Run all jobs of the queue, which are those with these ids."""
-    run_jobs(process, "default")
+    run_jobs(process)
     states = (stored.job(process.database, job_id).state for job_id in (job_ids[0], job_ids[-1]))
     assert set(states) == {JobState.SUCCEEDED}
 
