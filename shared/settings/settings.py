@@ -173,7 +173,7 @@ class Settings(BaseSettings):
     low_delay_s: float = Field(default=3_600.0, ge=0)
     """Seconds by which `low` jobs are behind `normal` ones."""
     max_passed_s: float = Field(default=7 * 86_400.0, gt=0)
-    """Seconds for which later jobs may pass a waiting one. Increase it where jobs wait for longer."""
+    """Seconds for which a tenant that waits may be passed. Increase it where jobs wait for longer."""
     min_run_s: float = Field(default=60.0, ge=0)
     """Seconds for which a job that has given its slot to an `urgent` one runs before it does so again."""
 

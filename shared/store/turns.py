@@ -6,7 +6,7 @@ has waited for `Rules.passed_s` since it last had a slot is next whatever the ot
 `docs/architecture.md` says what follows from this, with the proof.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -14,7 +14,18 @@ from math import ceil
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, BindParameter, Select, and_, bindparam, func, literal_column, select, true
+from sqlalchemy import (
+    CTE,
+    BindParameter,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session, aliased
 
 from shared.db.clock import Now, database_now
@@ -39,6 +50,7 @@ class Turn:
         is_overdue: whether that is too long ago.
         is_new: whether it has no row yet, so that its virtual time is the least of the queue.
         job_id, key_id, place, head_start_s: of the job.
+        jobs: how many of its jobs wait, at most as many as were counted.
     """
 
     tenant: str
@@ -52,6 +64,7 @@ class Turn:
     key_id: UUID | None
     place: float
     head_start_s: float
+    jobs: int
 
     @property
     def order(self) -> Order:
@@ -79,6 +92,7 @@ def read(
     queue: str,
     *,
     unless_limited: bool = False,
+    count: int = 0,
     rules: Rules = DEFAULT_RULES,
     now: Now = database_now,
 ) -> list[Turn]:
@@ -86,8 +100,10 @@ def read(
 
     Args:
         unless_limited: return none while any limit is set, which is not looked at otherwise.
+        count: up to how many jobs of each are counted.
     """
-    rows = session.connection().execute(_select(unless_limited, now), {"of_queue": queue}).all()
+    statement = _select(unless_limited, count, now)
+    rows = session.connection().execute(statement, {"of_queue": queue}).all()
     of_tenants = weights(session) if rows else {}
     turns = []
     for row in rows:
@@ -104,6 +120,7 @@ def read(
             key_id=row.api_key_id,
             place=row.place,
             head_start_s=row.head_start_s,
+            jobs=row.jobs,
         )
         turns.append(turn)
     return turns
@@ -118,7 +135,7 @@ def enter(session: Session, queue: str, *, unless_limited: bool, rules: Rules, n
 
 
 @lru_cache
-def _select(unless_limited: bool, now: Now) -> Select[Any]:
+def _select(unless_limited: bool, count: int, now: Now) -> Select[Any]:
     """SELECT of the tenants that wait, each with its first job that can start, and its row.
 
     An index finds each by one look, the last one first: at its last job, which is there, however many before
@@ -135,12 +152,15 @@ def _select(unless_limited: bool, now: Now) -> Select[Any]:
     due = places.due(_OF_QUEUE, now=now).with_only_columns(Job.id).where(Job.tenant == found.c.tenant)
     first_id = due.order_by(*places.ORDER).limit(1).correlate(found).scalar_subquery()
     least = select(func.min(TENANTS.c.time_s)).where(TENANTS.c.queue == _OF_QUEUE).scalar_subquery()
+    counted = select(others.queue).where(is_waiting, others.queue == _OF_QUEUE)
+    counted = counted.where(others.tenant == found.c.tenant).limit(count).correlate(found)
+    jobs = select(func.count()).select_from(counted.subquery()).scalar_subquery() if count else literal(0)
     own = TENANTS.alias()
     of_job = (first.id, first.api_key_id, first.place, first.head_start_s, first.scheduled_at)
     return (
         select(
             *(found.c.tenant, func.coalesce(own.c.time_s, least).label("time_s")),
-            *(own.c.mean_s, own.c.served_at, *of_job, now().label("at")),
+            *(own.c.mean_s, own.c.served_at, *of_job, now().label("at"), jobs.label("jobs")),
         )
         .select_from(found)
         .join(first, first.id == first_id)
@@ -173,15 +193,12 @@ def _of_other_keys(session: Session, queue: str, turn: Turn, now: Now) -> Turn |
     return row and replace(turn, job_id=row.id, place=row.place, head_start_s=row.head_start_s)
 
 
-def position(
-    turns: Sequence[Turn], own: Turn, ahead: int, waiting: Callable[[str], int], *, expected_s: float
-) -> int:
+def position(turns: Sequence[Turn], own: Turn, ahead: int, *, expected_s: float) -> int:
     """Return the position of a job in its queue, if all goes on as it did: 1 is next.
 
     Args:
         turns: of the tenants that wait in the queue; `own` is that of the job's tenant.
         ahead: how many jobs of its tenant start before it.
-        waiting: returns how many jobs of a tenant wait.
         expected_s: how long a job takes if that is unknown.
     """
     if own.is_overdue and not ahead:
@@ -193,7 +210,7 @@ def position(
             earlier = max(turn.is_overdue, ceil(jobs - 1e-6))
             if abs(earlier - jobs) < 1e-6 and (turn.place, turn.tenant) < (own.place, own.tenant):
                 earlier += 1  # both start at the same virtual time
-            before += min(earlier, waiting(turn.tenant)) if earlier > 0 else 0
+            before += max(0, min(earlier, turn.jobs))
     return 1 + before
 
 

@@ -4,19 +4,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
 from heapq import heapreplace
+from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now, seconds_between
-from shared.db.tables import IS_QUEUED, IS_RUNNING, IS_WAITING, Job
+from shared.db.tables import IS_QUEUED, IS_RUNNING, Job
 from shared.schemas import MAX_POSITION, WaitingFor
 from shared.store import limits, places, queues, turns
 from shared.store.queues import Slots
 from shared.store.turns import Turn
 
 _RECENT_JOBS = 20  # whose duration is expected of those that wait
+
+# to read many tenants takes milliseconds: what was read is kept, so that it takes a part of the time at most
+_MANY, _READ_SHARE = 100, 20
+_KEPT: WeakKeyDictionary[Any, dict[str, tuple[list[Turn], float]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,6 @@ _LOAD = select(
     _count(_OF_TENANT & IS_RUNNING).label("running"),
 )
 _JOBS_BEFORE = select(_count(places.IS_BEFORE))
-_WAITING = select(_count(IS_WAITING & places.OF_TENANT))
 _LAST_ENDED = (
     select(Job.duration_s)
     .where(Job.finished_at.is_not(None), Job.duration_s.is_not(None))
@@ -103,11 +108,6 @@ class _Queue:
         self._now = now
         self._name = name
         self.limit_of_key = cache(partial(limits.reached, session, name))
-        self.waiting = cache(self._waiting)
-
-    def _waiting(self, tenant: str) -> int:
-        parameters = {"of_queue": self._name, "of_tenant": tenant, "at_most": MAX_POSITION}
-        return self._session.scalar(_WAITING, parameters) or 0
 
     @cached_property
     def state(self) -> Any:
@@ -120,17 +120,26 @@ class _Queue:
 
     @cached_property
     def turns(self) -> list[Turn]:
-        """The tenants that wait."""
-        return turns.read(self._session, self._name, now=self._now)
+        """The tenants that wait, with up to `MAX_POSITION` jobs of each."""
+        kept = _KEPT.setdefault(self._session.get_bind(), {})
+        found, until = kept.get(self._name, ([], 0.0))
+        if (began_at := monotonic()) < until:
+            return found
+        found = turns.read(self._session, self._name, count=MAX_POSITION, now=self._now)
+        if len(found) >= _MANY:
+            kept[self._name] = found, monotonic() + _READ_SHARE * (monotonic() - began_at)
+        return found
 
     def position(self, job: Job) -> int:
         """Return the position of a queued job, if all goes on as it did: at most `MAX_POSITION`."""
         of_job = {"of_queue": self._name, "of_tenant": job.tenant, "of_place": job.place, "of_job": job.id}
         ahead = self._session.scalar(_JOBS_BEFORE, {**of_job, "at_most": MAX_POSITION - 1}) or 0
+        if ahead == MAX_POSITION - 1:
+            return MAX_POSITION
         own = next((turn for turn in self.turns if turn.tenant == job.tenant), None)
         if own is None:
             return 1 + ahead
-        position = turns.position(self.turns, own, ahead, self.waiting, expected_s=self._mean_s or 1.0)
+        position = turns.position(self.turns, own, ahead, expected_s=self._mean_s or 1.0)
         return min(position, MAX_POSITION)
 
     def starts_in_s(self, position: int) -> float | None:
