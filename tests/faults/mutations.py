@@ -166,8 +166,8 @@ MUTATIONS = [
     Mutation(
         "use that is lost with a transaction that failed",
         "shared/store/known_turns.py",
-        "                        self._owed[of].add(use)\n        if settlement",
-        "                        pass\n        if settlement",
+        "self._owed[of].add(settlement.taken[of])",
+        "pass",
         "tests/unit/shared/store/test_turns.py",
     ),
     Mutation(
