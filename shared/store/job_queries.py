@@ -194,6 +194,7 @@ def _fields(row: tables.Job, training: _Training | None) -> dict[str, Any]:
     return {
         **fields,
         "spec": spec or schemas.EvaluateSpec.model_validate(row.spec),
+        "tenant": row.tenant or None,
         "tags": tuple(row.tags),
         "progress": _progress(row.next_epoch, spec, training) if spec else None,
         "values": {name: values[name] for name in schemas.in_order(values)},

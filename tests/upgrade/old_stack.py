@@ -208,6 +208,8 @@ def in_new_words(answer: Any) -> Any:
         fields["values"] = {name: value for name, value in values.items() if value is not None}
     if "val_loss" in fields and "epoch" in fields:
         fields["values"] = {name: fields.pop(name) for name in _METRICS}
+    if (fields.get("tenant") or "").startswith("sweep "):  # a sweep took turns of its own
+        fields["tenant"] = f"key {fields['api_key_id']}" if fields["api_key_id"] else None
     if fields.get("type") in ("phase_entered", "epochs_recorded"):
         at = datetime.fromisoformat(fields["at"]).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         data = fields["data"]
