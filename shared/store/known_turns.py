@@ -104,6 +104,7 @@ class KnownTurns:
         self._known: dict[str, _Known] = {}
         self._running: dict[UUID, _Running] = {}
         self._owed: Uses = defaultdict(Use)
+        self._settlements: list[Settlement] = []
         self._settled_at = monotonic()
         self._lock = Lock()
 
@@ -127,9 +128,11 @@ class KnownTurns:
         if self._stale_s:
             until += max(self._stale_s, _READ_SHARE * (until - began_at))
         with self._lock:
-            for turn in found:
-                if use := self._owed.get((queue, turn.tenant)):
-                    turn.time_s += use.time_s
+            # what a settlement has taken is written after this, by the transaction that reads
+            for owed in (self._owed, *(settlement.taken for settlement in self._settlements)):
+                for turn in found:
+                    if use := owed.get((queue, turn.tenant)):
+                        turn.time_s += use.time_s
         return _Known({turn.tenant: turn for turn in found}, until)
 
     def found(self, turn: Turn, place: float, head_start_s: float, at: datetime) -> None:
@@ -149,6 +152,7 @@ class KnownTurns:
     def settling(self) -> Iterator["Settlement"]:
         """Write what is owed in a transaction of this block; it stays owed if that does not come to it."""
         settlement = Settlement(self, self._take())
+        self._settlements.append(settlement)
         try:
             yield settlement
         except BaseException:
@@ -156,6 +160,7 @@ class KnownTurns:
             raise
         finally:
             with self._lock:
+                self._settlements.remove(settlement)
                 for of in settlement.taken.keys() - settlement.written:
                     self._owed[of].add(settlement.taken[of])
         if settlement.started is not None:
@@ -217,7 +222,7 @@ class KnownTurns:
         return turn.mean_s if turn.mean_s and turn.mean_s >= _WORTH_S else 0.0, turn.weight
 
 
-@dataclass
+@dataclass(eq=False)
 class Settlement:
     """What a process owes, to be written in a transaction, which may be run again.
 

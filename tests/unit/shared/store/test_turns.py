@@ -252,6 +252,17 @@ def test_what_a_transaction_that_failed_has_not_written_stays_owed(
     assert _times(database) == {"a": 5.0}
 
 
+def test_the_claim_that_follows_a_job_knows_what_the_job_has_used(
+    database: Database, clock: FrozenClock
+) -> None:
+    slots = Slots(database, clock, 1, heartbeat_s=1e6)
+    slots.submit("a", 2, 100)
+    slots.run(50)
+    other = slots.submit("b", 2, 100)
+    slots.run(50)
+    assert slots.started[1] == other[0]
+
+
 def test_a_claim_waits_for_nobody_who_writes_what_a_tenant_has_used(
     postgresql: Database, clock: FrozenClock
 ) -> None:
