@@ -1,6 +1,6 @@
 """Slots that run jobs on the store itself and on a clock that is moved: how evenly tenants are served."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
 from heapq import heappop, heappush
@@ -28,7 +28,6 @@ class Slots:
     """Slots of a queue, each of a process of its own, as workers run them but for the work.
 
     Attributes:
-        used_s: the slot-seconds that each tenant has used.
         waited_s: how long each job that has started waited.
         started: the jobs, in order.
     """
@@ -51,7 +50,7 @@ class Slots:
         self._lengths: dict[UUID, tuple[str, float]] = {}
         self._began_at: dict[int, float] = {}
         self._submitted_at: dict[UUID, float] = {}
-        self.used_s: Counter[str] = Counter()
+        self._used_s: defaultdict[str, float] = defaultdict(float)
         self.waited_s: dict[UUID, float] = {}
         self.started: list[UUID] = []
 
@@ -97,11 +96,11 @@ class Slots:
                     self._claim(free)
         self._clock.advance(until - self.now_s)
 
-    def use(self, until_now: bool = True) -> Counter[str]:
+    def use(self) -> dict[str, float]:
         """Return the slot-seconds that each tenant has used, with those of the jobs that run."""
-        used = Counter(self.used_s)
-        for slot, attempt in self._running.items() if until_now else ():
-            used[self._lengths[attempt.job_id][0]] += self.now_s - self._began_at[slot]  # type: ignore[assignment]
+        used = self._used_s.copy()
+        for slot, attempt in self._running.items():
+            used[self._lengths[attempt.job_id][0]] += self.now_s - self._began_at[slot]
         return used
 
     def _claim(self, slot: int) -> None:
@@ -135,7 +134,7 @@ class Slots:
     def _end(self, slot: int, attempt: AttemptId) -> None:
         self._known[slot].ended(attempt.job_id)
         self._database.write(partial(attempts.cancel_attempt, attempt=attempt, now=self._clock))
-        self.used_s[self._lengths[attempt.job_id][0]] += self.now_s - self._began_at.pop(slot)  # type: ignore[assignment]
+        self._used_s[self._lengths[attempt.job_id][0]] += self.now_s - self._began_at.pop(slot)
         del self._running[slot]
         self._free.add(slot)
 
