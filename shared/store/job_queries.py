@@ -91,7 +91,7 @@ def newly_queued(new: NewJob, tenant: str, created_at: datetime, actor: Actor | 
     """Return a job as `summary` does right after it was stored, without reading it."""
     return schemas.Job(
         **vars(new),
-        tenant=tenant,
+        tenant=tenant or None,
         api_key_id=actor and actor.key_id,
         submitted_by=actor.name if actor and actor.key_id else None,
         state=JobState.QUEUED,
