@@ -252,10 +252,11 @@ IS_QUEUED: ColumnElement[bool] = and_(IS_UNFINISHED, Job.state == _IN_QUEUE)
 """SQL for whether a job is queued."""
 IS_RUNNING: ColumnElement[bool] = and_(IS_UNFINISHED, Job.state == _IN_WORK)
 """SQL for whether a job is running."""
-IS_WAITING: ColumnElement[bool] = and_(
-    Job.state == _IN_QUEUE, Job.pending_predecessors == literal_column("0")
-)
-"""SQL for whether a job is queued, and waits for no other job."""
+
+
+def is_waiting(job: type[Job] = Job) -> ColumnElement[bool]:
+    """Return SQL for whether a job, perhaps of an alias of the table, is queued and waits for no other."""
+    return and_(job.state == _IN_QUEUE, job.pending_predecessors == literal_column("0"))
 
 
 class Environment(Base):

@@ -98,9 +98,12 @@ def claim(
     if job is None and before_all:
         job = _start_urgent(session, before_all, start, lease_s, now)
     if job is None:
-        job = _start_next(session, queues, known, start, lease_s, now)
+        ahead = {queue: known.in_order(session, queue, now=now) for queue in queues}
+        job = _start_next(ahead, known, partial(start, update=_update(lease_s, now)))
     if job is None and limits.take_turn(session):
-        job = _start_within_limits(session, queues, known, start, lease_s, now)
+        within_limits = partial(turns.within_limits, session, rules=known.rules, now=now)
+        ahead = {queue: iter(within_limits(queue)) for queue in queues}
+        job = _start_chosen(ahead, partial(start, update=_update_of_job(lease_s, now)))
     if job is None:
         return None
     return Claim(
@@ -118,18 +121,9 @@ def claim(
     )
 
 
-def _start_next(
-    session: Session,
-    queues: Sequence[str],
-    known: KnownTurns,
-    start: Callable[..., Any],
-    lease_s: float,
-    now: Now,
-) -> Any:
-    update = _update(lease_s, now)
-    ahead = {queue: known.in_order(session, queue, now=now) for queue in queues}
+def _start_next(ahead: Mapping[str, Iterator[Turn]], known: KnownTurns, start: Callable[..., Any]) -> Any:
     for queue, turn in _in_order(ahead):
-        job = start(queue, update, of_tenant=turn.tenant, of_floor=turn.place)
+        job = start(queue, of_tenant=turn.tenant, of_floor=turn.place)
         if job is not None:
             known.found(turn, job.place, job.head_start_s, job.now)
             return job
@@ -137,19 +131,9 @@ def _start_next(
     return None
 
 
-def _start_within_limits(
-    session: Session,
-    queues: Sequence[str],
-    known: KnownTurns,
-    start: Callable[..., Any],
-    lease_s: float,
-    now: Now,
-) -> Any:
+def _start_chosen(ahead: Mapping[str, Iterator[Turn]], start: Callable[..., Any]) -> Any:
     """Start the next job that the limits let start, while nobody else claims any."""
-    update = _update_of_job(lease_s, now)
-    within_limits = partial(turns.within_limits, session, rules=known.rules, now=now)
-    ahead = {queue: iter(within_limits(queue)) for queue in queues}
-    started = (start(queue, update, of_job=turn.job_id) for queue, turn in _in_order(ahead))
+    started = (start(queue, of_job=turn.job_id) for queue, turn in _in_order(ahead))
     return next((job for job in started if job is not None), None)
 
 
@@ -166,7 +150,7 @@ def _in_order(ahead: Mapping[str, Iterator[Turn]]) -> Iterator[tuple[str, Turn]]
 def _start_urgent(session: Session, job_id: UUID, start: Callable[..., Any], lease_s: float, now: Now) -> Any:
     queue = session.scalar(select(Job.queue).where(Job.id == job_id))
     limits.take_turn(session)
-    return start(queue or "", _update_of_job(lease_s, now), of_job=job_id)
+    return start(queue or "", update=_update_of_job(lease_s, now), of_job=job_id)
 
 
 def _start_attempt(

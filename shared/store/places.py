@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now
-from shared.db.tables import IS_QUEUED, IS_WAITING, Job, Queue
+from shared.db.tables import IS_QUEUED, Job, Queue, is_waiting
 from shared.schemas import Priority
 from shared.settings import Settings
 
@@ -140,16 +140,10 @@ def _in_turn(group: Sequence[Applicant], first: float, head_start_s: float) -> I
         yield job.job_id, Place(place, head_start_s)
 
 
-def waiting(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
-    """Return a SELECT of the jobs of a queue that can start as soon as the queue is not paused."""
-    return select(Job.place).where(
-        IS_WAITING, Job.queue == queue, Job.scheduled_at <= now(), Job.cancel_requested_at.is_(None)
-    )
-
-
 def due(queue: str | BindParameter[str], *, now: Now) -> Select[float]:
     """Return a SELECT of the jobs of a queue that can start now: none while the queue is paused."""
-    return waiting(queue, now=now).where(~is_paused(queue))
+    can_start = is_waiting(), Job.scheduled_at <= now(), Job.cancel_requested_at.is_(None)
+    return select(Job.place).where(*can_start, Job.queue == queue, ~is_paused(queue))
 
 
 def is_paused(queue: str | BindParameter[str]) -> ColumnElement[bool]:
@@ -164,7 +158,7 @@ ANY_PRIORITY: ColumnElement[bool] = Job.priority.in_([literal_column(f"'{each}'"
 """True, in words that let the index of unfinished jobs, which has the priority first, find a tenant's."""
 
 IS_BEFORE: ColumnElement[bool] = (
-    IS_WAITING
+    is_waiting()
     & OF_TENANT
     & (
         tuple_(Job.place, Job.id)
@@ -173,7 +167,7 @@ IS_BEFORE: ColumnElement[bool] = (
 )
 """SQL for the jobs of a tenant that start before one of its queued jobs; the parameters are that job's."""
 
-_FIRST = select(Job.place + Job.head_start_s).where(IS_WAITING, OF_TENANT).order_by(*ORDER).limit(1)
+_FIRST = select(Job.place + Job.head_start_s).where(is_waiting(), OF_TENANT).order_by(*ORDER).limit(1)
 _LAST_SINGLE = (
     select(Job.place)
     .where(IS_QUEUED, OF_TENANT, Job.priority == bindparam("of_priority"), Job.sweep_id.is_(None))

@@ -22,14 +22,13 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
-    literal_column,
     select,
     true,
 )
 from sqlalchemy.orm import Session, aliased
 
 from shared.db.clock import Now, database_now
-from shared.db.tables import Job
+from shared.db.tables import Job, is_waiting
 from shared.store import limits, places
 from shared.store.places import DEFAULT_RULES, Rules
 from shared.store.tenants import TENANTS, Use, add, weights
@@ -142,18 +141,16 @@ def _select(unless_limited: bool, count: int, now: Now) -> Select[Any]:
     it are done and still seen by an old snapshot.
     """
     others, first = aliased(Job), aliased(Job)
-    is_waiting = and_(
-        others.state == literal_column("'queued'"), others.pending_predecessors == literal_column("0")
-    )
-    last = select(func.max(others.tenant)).where(is_waiting, others.queue == _OF_QUEUE)
+    waiting = is_waiting(others) & (others.queue == _OF_QUEUE)
+    last = select(func.max(others.tenant)).where(waiting)
     found: CTE = select(last.scalar_subquery().label("tenant")).cte("found", recursive=True)
     before = last.where(others.tenant < found.c.tenant).correlate(found).scalar_subquery()
     found = found.union_all(select(before).where(found.c.tenant.is_not(None)))
     due = places.due(_OF_QUEUE, now=now).with_only_columns(Job.id).where(Job.tenant == found.c.tenant)
     first_id = due.order_by(*places.ORDER).limit(1).correlate(found).scalar_subquery()
     least = select(func.min(TENANTS.c.time_s)).where(TENANTS.c.queue == _OF_QUEUE).scalar_subquery()
-    counted = select(others.queue).where(is_waiting, others.queue == _OF_QUEUE)
-    counted = counted.where(others.tenant == found.c.tenant).limit(count).correlate(found)
+    counted = select(others.queue).where(waiting, others.tenant == found.c.tenant)
+    counted = counted.limit(count).correlate(found)
     jobs = select(func.count()).select_from(counted.subquery()).scalar_subquery() if count else literal(0)
     own = TENANTS.alias()
     of_job = (first.id, first.api_key_id, first.place, first.head_start_s, first.scheduled_at)
@@ -223,5 +220,6 @@ def upcoming(
         jobs = places.due(queue, now=now).where(Job.tenant == turn.tenant).add_columns(Job.id)
         rows = session.execute(jobs.order_by(*places.ORDER).limit(limit)).all()
         for number, (place, job_id) in enumerate(rows):
-            found.append((turn.starts_at_s(number, 1.0), place, turn.tenant, job_id))
-    return [(place, job_id) for _, place, _, job_id in sorted(found)[:limit]]
+            order = (True, turn.starts_at_s(number, 1.0), place, turn.tenant) if number else turn.order
+            found.append((order, place, job_id))
+    return [(place, job_id) for _, place, job_id in sorted(found)[:limit]]
