@@ -35,8 +35,8 @@ quick: .venv/installed ## Run the unit tests that start no PostgreSQL and no Ten
 	@$(PYTEST) -n 3 --dist worksteal -m "$(QUICK)" tests/unit --ignore tests/unit/workers/mnist
 
 .PHONY: test
-test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 8 minutes on 2 cores
-	@echo "About 6,200 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 8 minutes on 2 cores"
+test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 10 minutes on 2 cores
+	@echo "About 6,500 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 10 minutes on 2 cores"
 	@$(PYTEST) -n 4 --dist worksteal -m "$(TEST)"
 
 .PHONY: kills
