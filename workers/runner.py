@@ -102,7 +102,7 @@ def _claim(
         claimed = claims.claim(
             session, settings.queues, worker=process.info, owner=owner, lease_s=lease_s, **options
         )
-        settlement.write(session, claimed.started if claimed else None)
+        settlement.write(session, [claimed.started] if claimed else [])
         return claimed
 
     return claim

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from shared.db.round_trips import execute_with_next, save_round_trips
+from shared.db.statements import execute_with_next, save_round_trips
 
 BINARY = "trainshed_binary"
 """Execution option: PostgreSQL sends the rows in binary, which halves the bytes of a blob (no hex digits)."""

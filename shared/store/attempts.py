@@ -5,6 +5,8 @@ not confirmed is run again, finds its own work done and changes nothing. Progres
 unchanged then: part of it, or more, would be refused.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,9 +25,11 @@ from shared.store.progress import (
     FENCE,
     LAST_VALUES,
     NO_PROGRESS,
+    End,
     Progress,
     apply_end,
     end_attempt,
+    end_attempts,
     fenced,
     record_progress,
 )
@@ -91,6 +95,41 @@ def record(
     return session.scalar(select(preemption.URGENT_ID), fenced(attempt))
 
 
+@dataclass(frozen=True)
+class Success:
+    """An attempt that has done all that its job asked for.
+
+    Attributes:
+        evaluated: the model that the job was to evaluate; None: a model that it has trained becomes its own.
+    """
+
+    attempt: AttemptId
+    produced: Produced
+    progress: Progress = NO_PROGRESS
+    evaluated: UUID | None = None
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it has trained a model."""
+        return self.evaluated is None and self.produced.has_model
+
+    def end(self) -> End:
+        """Return how the attempt ends."""
+        model_id, result = self.attempt.job_id if self.is_model else self.evaluated, self.produced.result
+        data = {"model_id": model_id and str(model_id), "accuracy": result and result.accuracy}
+        event_data = {name: value for name, value in data.items() if value is not None}
+        return End(
+            self.attempt,
+            NewEvent(EventType.SUCCEEDED, event_data),
+            AttemptOutcome.SUCCEEDED,
+            self.progress,
+            values={
+                f"{EVALUATION}{name}": value for name, value in (result.values if result else {}).items()
+            },
+            columns={"model_id": model_id},
+        )
+
+
 def succeed(
     session: Session,
     attempt: AttemptId,
@@ -103,27 +142,28 @@ def succeed(
     """Report that a job succeeded: store its progress and what it has produced, and end it.
 
     Args:
-        evaluated: the model that the job was to evaluate; None: a model that it has trained becomes its own.
+        evaluated: as `Success` has it.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    is_model = evaluated is None and produced.has_model
-    model_id = attempt.job_id if is_model else evaluated
-    result = produced.result
-    data = {"model_id": model_id and str(model_id), "accuracy": result and result.accuracy}
-    ended = end_attempt(
-        session,
-        NewEvent(EventType.SUCCEEDED, {name: value for name, value in data.items() if value is not None}),
-        attempt,
-        AttemptOutcome.SUCCEEDED,
-        progress,
-        model_id=model_id,
-        values={f"{EVALUATION}{name}": value for name, value in (result.values if result else {}).items()},
-        now=now,
-    )
-    if ended:
-        add_produced(session, attempt.job_id, produced, is_model=is_model, now=now)
+    success = Success(attempt, produced, progress, evaluated)
+    if succeed_each(session, [success], now=now):
+        raise StaleAttempt(f"{attempt} has ended: the job no longer runs under it")
+
+
+def succeed_each(
+    session: Session, successes: Sequence[Success], *, now: Now = database_now
+) -> set[AttemptId]:
+    """Do as `succeed` for attempts at different jobs; return those whose jobs no longer run under them."""
+    ended = end_attempts(session, [success.end() for success in successes], now=now)
+    of_jobs = [
+        (success.attempt.job_id, success.produced, success.is_model)
+        for success in successes
+        if ended.get(success.attempt)
+    ]
+    add_produced(session, of_jobs, now=now)
+    return {success.attempt for success in successes} - ended.keys()
 
 
 def fail(
@@ -156,19 +196,11 @@ def fail(
         guards, due_at = (*FENCE, *progress.guards, may_retry), now(retry_in_s)
         counted |= LAST_VALUES
         statement = update_of(event.type, *guards, **counted, scheduled_at=due_at, now=now)
-        if apply_end(session, statement, event, attempt, outcome, progress, failure=failure, now=now):
+        if apply_end(session, statement, End(attempt, event, outcome, progress, failure), now=now):
             return
-    end_attempt(
-        session,
-        NewEvent(EventType.FAILED, data),
-        attempt,
-        outcome,
-        progress,
-        error_code=failure.code,
-        error_message=failure.message,
-        failure=failure,
-        now=now,
-    )
+    error = {"error_code": failure.code, "error_message": failure.message}
+    failed = NewEvent(EventType.FAILED, data)
+    end_attempt(session, End(attempt, failed, outcome, progress, failure, columns=error), now=now)
 
 
 def _is_within(session: Session, attempt: AttemptId, code: str, outage_s: float, now: Now) -> bool:
@@ -188,7 +220,8 @@ def cancel_attempt(
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    end_attempt(session, NewEvent(EventType.CANCELLED), attempt, AttemptOutcome.CANCELLED, progress, now=now)
+    end = End(attempt, NewEvent(EventType.CANCELLED), AttemptOutcome.CANCELLED, progress)
+    end_attempt(session, end, now=now)
 
 
 def release(
@@ -208,5 +241,6 @@ def release(
         StaleAttempt: the job no longer runs under this attempt.
     """
     event = NewEvent(EventType.RELEASED, {} if preempted_by is None else {"preempted_by": str(preempted_by)})
-    if end_attempt(session, event, attempt, AttemptOutcome.RELEASED, progress, now=now) and preempted_by:
+    end = End(attempt, event, AttemptOutcome.RELEASED, progress)
+    if end_attempt(session, end, now=now) and preempted_by:
         preemption.note_preempted(session, attempt, now=now)

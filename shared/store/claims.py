@@ -10,16 +10,28 @@ from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Select, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    Integer,
+    ScalarSelect,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.prepared import Prepared
+from shared.db.statements import Statement
 from shared.db.tables import IS_RUNNING, Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
 from shared.store import limits, places, results, turns
 from shared.store.known_turns import KnownTurns, Started
-from shared.store.transitions import AttemptId, NewEvent, apply, update_of
+from shared.store.transitions import AttemptId, Change, NewEvent, apply_chosen, update_of
 from shared.store.turns import Turn
 from shared.store.workers import WorkerInfo, may_claim
 
@@ -32,11 +44,14 @@ _OF_CLAIM = tuple(
     )
 )
 # no index has the owner: among the running jobs
-_SELECT_BY_OWNER = Prepared(
+_SELECT_BY_OWNER = Statement(
     select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM).where(
         IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner")
     )
 )
+
+TOGETHER = "+"
+"""Ends the owner of jobs that may be claimed with others."""
 
 
 @dataclass(frozen=True)
@@ -65,47 +80,60 @@ class Claim:
         return Started(self.attempt.job_id, self.queue, self.tenant)
 
 
-def claim(
+def claim(session: Session, queues: Sequence[str], **options: Any) -> Claim | None:
+    """Claim the next job of these queues, as `claim_several` does; return None if none can start."""
+    return next(iter(claim_several(session, queues, **options)), None)
+
+
+def claim_several(
     session: Session,
     queues: Sequence[str],
     *,
     worker: WorkerInfo,
     owner: str,
     lease_s: float,
+    most: int = 1,
     before_all: UUID | None = None,
     again: bool = True,
     known: KnownTurns | None = None,
     now: Now = database_now,
-) -> Claim | None:
-    """Claim the next job of these queues, with a lease of `lease_s` seconds.
+) -> list[Claim]:
+    """Claim the next jobs of these queues, each with a lease of `lease_s` seconds.
 
-    That of the least place among the queues' next ones: it has waited longest.
+    The first is that of the least place among the queues' next ones: it has waited longest. Those after it of
+    its tenant are claimed with it for their first attempts only, so that one that ends its process runs alone
+    from then on, and while no limit is set; none is with an urgent one.
 
-    The attempt names the worker's versions by their hash only: `shared.store.environments.store` stores them.
+    The attempts name the worker's versions by their hash only: `shared.store.environments.store` stores them.
 
     Args:
+        most: how many jobs are claimed at most.
         before_all: a job that is claimed instead if it can start: an urgent one that gets another's slot.
-        owner: unique for each claim, so that a transaction that is run again finds its own.
-        again: whether it may have been run before, so that a commit that was not confirmed has claimed a job.
+        owner: unique for each call, so that a transaction that is run again finds its own jobs. It ends with
+            `TOGETHER` if `most` is greater than 1.
+        again: whether it may have been run before, so that a commit that was not confirmed has claimed jobs.
         known: what this process knows of whose turn it is; None: what is stored.
 
     Returns:
-        None if no job is queued and due, the queues that have some are paused, or this worker is draining.
+        In their order; none if no job is queued and due, the queues that have some are paused, or this worker
+        is draining.
     """
     known = known or KnownTurns(stale_s=0.0)
-    start = partial(_start_attempt, session, worker=worker, owner=owner, now=now)
-    job = _SELECT_BY_OWNER.one_or_none(session, {"of_owner": owner}) if again else None
-    if job is None and before_all:
-        job = _start_urgent(session, before_all, start, lease_s, now)
-    if job is None:
+    start = partial(_start_attempts, session, worker=worker, owner=owner, now=now)
+    jobs = _SELECT_BY_OWNER.all(session, {"of_owner": owner}) if again else []
+    if not jobs and before_all:
+        jobs = _start_urgent(session, before_all, start, lease_s, now)
+    if not jobs:
         ahead = {queue: known.in_order(session, queue, now=now) for queue in queues}
-        job = _start_next(ahead, known, partial(start, update=_update(lease_s, now)))
-    if job is None and limits.take_turn(session):
+        jobs = _start_next(ahead, known, start, most, partial(_update, lease_s, now))
+    if not jobs and limits.take_turn(session):
         within_limits = partial(turns.within_limits, session, rules=known.rules, now=now)
         ahead = {queue: iter(within_limits(queue)) for queue in queues}
-        job = _start_chosen(ahead, partial(start, update=_update_of_job(lease_s, now)))
-    if job is None:
-        return None
+        jobs = _start_chosen(ahead, partial(start, update=_update_of_job(lease_s, now)))
+    return [_claim(session, job) for job in jobs]
+
+
+def _claim(session: Session, job: Any) -> Claim:
     return Claim(
         attempt=AttemptId(job.id, job.attempt),
         kind=JobKind(job.kind),
@@ -121,20 +149,28 @@ def claim(
     )
 
 
-def _start_next(ahead: Mapping[str, Iterator[Turn]], known: KnownTurns, start: Callable[..., Any]) -> Any:
+def _start_next(
+    ahead: Mapping[str, Iterator[Turn]],
+    known: KnownTurns,
+    start: Callable[..., Any],
+    most: int,
+    update_of_next: Callable[[bool], Statement],
+) -> list[Any]:
     for queue, turn in _in_order(ahead):
-        job = start(queue, of_tenant=turn.tenant, of_floor=turn.place)
-        if job is not None:
-            known.found(turn, job.place, job.head_start_s, job.now)
-            return job
+        of_several = {"of_most": most} if most > 1 and not known.is_urgent(turn) else {}
+        next_jobs = {"update": update_of_next(bool(of_several)), **of_several}
+        jobs: list[Any] = start(queue, of_tenant=turn.tenant, of_floor=turn.place, **next_jobs)
+        if jobs:
+            known.found(turn, jobs[-1].place, jobs[-1].head_start_s, jobs[-1].now)
+            return jobs
         known.found_none(queue, turn)
-    return None
+    return []
 
 
-def _start_chosen(ahead: Mapping[str, Iterator[Turn]], start: Callable[..., Any]) -> Any:
+def _start_chosen(ahead: Mapping[str, Iterator[Turn]], start: Callable[..., Any]) -> list[Any]:
     """Start the next job that the limits let start, while nobody else claims any."""
     started = (start(queue, of_job=turn.job_id) for queue, turn in _in_order(ahead))
-    return next((job for job in started if job is not None), None)
+    return next((jobs for jobs in started if jobs), [])
 
 
 def _in_order(ahead: Mapping[str, Iterator[Turn]]) -> Iterator[tuple[str, Turn]]:
@@ -153,49 +189,65 @@ def _start_urgent(session: Session, job_id: UUID, start: Callable[..., Any], lea
     return start(queue or "", update=_update_of_job(lease_s, now), of_job=job_id)
 
 
-def _start_attempt(
+def _start_attempts(
     session: Session,
     queue: str,
-    update: Prepared,
+    update: Statement,
     *,
     worker: WorkerInfo,
     owner: str,
     now: Now,
     **parameters: Any,
-) -> Any:
+) -> list[Any]:
     event = NewEvent(EventType.CLAIMED, {"worker": worker.name})
     parameters |= {"of_queue": queue, "of_worker": worker.name, "of_owner": owner}
-    job = apply(session, update, [event], parameters, now=now)
-    if job is not None:
-        attempt = {"job_id": job.id, "number": job.attempt, "worker": worker.name}
-        runs_on = {"device": worker.device, "environment": worker.environment, "boot_id": worker.boot_id}
-        _insert(now).execute(session, {**attempt, **runs_on})
-    return job
+    jobs = apply_chosen(session, update, Change([event], parameters), now=now)
+    jobs.sort(key=lambda job: (job.place, job.id))
+    runs_on = {"device": worker.device, "environment": worker.environment, "boot_id": worker.boot_id}
+    attempts = [{"job_id": job.id, "number": job.attempt, "worker": worker.name, **runs_on} for job in jobs]
+    _insert(now).execute(session, *attempts)
+    return jobs
 
 
 @lru_cache
-def _update(lease_s: float, now: Now) -> Prepared:
-    """UPDATE of the next job of a tenant whose place is a floor or greater, unless a limit is set."""
+def _update(lease_s: float, now: Now, of_several: bool) -> Statement:
+    """UPDATE of the next jobs of a tenant whose place is a floor or greater, unless a limit is set.
+
+    That is the first one; of several those after it too, as far as neither it nor they were tried before.
+    """
+    if not of_several:
+        return _update_of(_of_tenant(now).limit(1).scalar_subquery(), lease_s, now)
+    # PostgreSQL may run a subquery with a LIMIT several times, but no CTE
+    ahead = _of_tenant(now).add_columns(Job.attempt, Job.place)
+    following = ahead.limit(bindparam("of_most", type_=Integer())).cte("following")
+    order = (following.c.place, following.c.id)
+    tried = func.sum(case((following.c.attempt > 0, 1), else_=0)).over(order_by=order, rows=(None, 0))
+    number = func.row_number().over(order_by=order)
+    ranked = select(following.c.id, tried.label("tried"), number.label("number")).subquery()
+    chosen = select(ranked.c.id).where(or_(ranked.c.tried == 0, ranked.c.number == 1))
+    return _update_of(chosen, lease_s, now)
+
+
+def _of_tenant(now: Now) -> Select[UUID]:
     due = places.due(bindparam("of_queue"), now=now).where(~limits.ARE_SET).with_only_columns(Job.id)
     # without the floor it would visit each job that was done since the oldest snapshot that anybody holds
     of_tenant = due.where(Job.tenant == bindparam("of_tenant"), Job.place >= bindparam("of_floor"))
-    next_job = of_tenant.order_by(*places.ORDER).limit(1)
     # another claim may have locked the next job: then the one after it is next
-    return _update_of(next_job.with_for_update(key_share=True, skip_locked=True), lease_s, now)
+    return of_tenant.order_by(*places.ORDER).with_for_update(key_share=True, skip_locked=True)
 
 
 @lru_cache
-def _update_of_job(lease_s: float, now: Now) -> Prepared:
+def _update_of_job(lease_s: float, now: Now) -> Statement:
     queue: BindParameter[str] = bindparam("of_queue")
     can_start = places.due(queue, now=now).where(Job.id == bindparam("of_job"), *limits.let_start(queue))
-    return _update_of(can_start.with_only_columns(Job.id), lease_s, now)
+    return _update_of(can_start.with_only_columns(Job.id).scalar_subquery(), lease_s, now)
 
 
-def _update_of(next_job: Select[UUID], lease_s: float, now: Now) -> Prepared:
+def _update_of(choice: ScalarSelect[UUID] | Select[UUID], lease_s: float, now: Now) -> Statement:
     update_of_next = update_of(
         EventType.CLAIMED,
         may_claim(bindparam("of_worker")),
-        choice=next_job.scalar_subquery(),
+        choice=choice,
         returning=_OF_CLAIM,
         attempt=_JOBS.c.attempt + 1,
         lease_owner=bindparam("of_owner"),
@@ -203,12 +255,12 @@ def _update_of(next_job: Select[UUID], lease_s: float, now: Now) -> Prepared:
         started_at=func.coalesce(_JOBS.c.started_at, now()),
         now=now,
     )
-    return Prepared(update_of_next)
+    return Statement(update_of_next)
 
 
 @lru_cache
-def _insert(now: Now) -> Prepared:
-    return Prepared(insert(_ATTEMPTS).values(started_at=now()))
+def _insert(now: Now) -> Statement:
+    return Statement(insert(_ATTEMPTS).values(started_at=now()))
 
 
 def _checkpoint(session: Session, job_id: UUID, next_epoch: int) -> results.StoredCheckpoint | None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import func, literal, select, update
 from sqlalchemy.orm import Session
 
-from shared.db.bulk_insert import insert_rows
+from shared.db.statements import insert_rows
 from shared.db.tables import Base, Id, Job, JobDependency
 from shared.errors import JobNotFound, ModelNotFound, PredecessorFailed, TooManyWait
 from shared.lifecycle import TERMINAL, JobState

@@ -13,7 +13,7 @@ the queue is read again.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -135,6 +135,10 @@ class KnownTurns:
                         turn.time_s += use.time_s
         return _Known({turn.tenant: turn for turn in found}, until)
 
+    def is_urgent(self, turn: Turn) -> bool:
+        """Return whether a tenant's next job is urgent, as far as this process knows."""
+        return turn.head_start_s >= self.rules.urgent_s
+
     def found(self, turn: Turn, place: float, head_start_s: float, at: datetime) -> None:
         """Note that a tenant's job starts."""
         turn.place, turn.head_start_s = place, head_start_s
@@ -163,8 +167,8 @@ class KnownTurns:
                 self._settlements.remove(settlement)
                 for of in settlement.taken.keys() - settlement.written:
                     self._owed[of].add(settlement.taken[of])
-        if settlement.started is not None:
-            self._note_started(settlement.started, settlement.written)
+        for started in settlement.started:
+            self._note_started(started, settlement.written)
 
     def _take(self) -> Uses:
         with self._lock:
@@ -183,6 +187,12 @@ class KnownTurns:
         with self._lock:
             self._running[started.job_id] = running
             self._charge(running, seconds)
+
+    def began(self, job_id: UUID) -> None:
+        """Note that a job uses a slot from now on: those that were claimed with others begin one by one."""
+        with self._lock:
+            if (running := self._running.get(job_id)) is not None:
+                running.began_at = self._monotonic()
 
     def ended(self, job_id: UUID) -> None:
         """Note that a job uses no slot any more."""
@@ -228,27 +238,27 @@ class Settlement:
 
     Attributes:
         taken: for jobs that have run.
-        started: the job that starts with the transaction.
+        started: the jobs that start with the transaction.
         written: the tenants, by queue, of which the transaction has written it.
     """
 
     known: KnownTurns
     taken: Uses
-    started: Started | None = None
+    started: Sequence[Started] = ()
     written: Set[tuple[str, str]] = frozenset()
 
-    def write(self, session: Session, started: Started | None = None, *, now: Now = database_now) -> None:
-        """Add what is owed to the rows, with the estimate of a job that this transaction has claimed."""
+    def write(self, session: Session, started: Sequence[Started] = (), *, now: Now = database_now) -> None:
+        """Add what is owed to the rows, with the estimates of jobs that this transaction has claimed."""
         self.started = started
         uses: Uses = defaultdict(Use)
         for of, use in self.taken.items():
             uses[of].add(use)
-        if started is not None:
-            seconds, weight = self.known.estimate(started)
+        for each in started:
+            seconds, weight = self.known.estimate(each)
             if seconds:
-                uses[started.of].add(Use(seconds / weight))
+                uses[each.of].add(Use(seconds / weight))
         self.written = tenants.add(session, uses, now=now)
 
     def undo(self) -> None:
         """Note that the transaction has failed."""
-        self.started, self.written = None, frozenset()
+        self.started, self.written = (), frozenset()

@@ -3,8 +3,9 @@
 Every write is fenced by the attempt. The UPDATEs are built once: that costs ten times their execution.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -14,14 +15,14 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.clock import Now
 from shared.db.json_merge import merged
-from shared.db.prepared import Prepared
+from shared.db.statements import Statement
 from shared.db.tables import Attempt, Base, Job
 from shared.errors import StaleAttempt
 from shared.formats.epochs import EpochMetrics, finite
-from shared.lifecycle import EVENTS, AttemptOutcome, EventType, JobState, Phase
+from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
 from shared.store import results
 from shared.store.preemption import URGENT_ID
-from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, apply, update_of
+from shared.store.transitions import AttemptFailure, AttemptId, Change, NewEvent, apply, apply_each, update_of
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
 
@@ -174,83 +175,107 @@ def record_progress(
     if events and not progress.epochs:
         guards, parameters["entered"] = (*guards, _IN_OTHER_PHASE), progress.phase
     statement = _update_of_record(guards, lease_s, now)
-    recorded = apply(session, statement, events, parameters, now=now)
+    recorded = apply(session, statement, Change(events, parameters), now=now)
     if recorded is not None:
         progress.store(session, attempt, resumable=True)
     return recorded
 
 
 @lru_cache
-def _update_of_record(guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now) -> Prepared:
+def _update_of_record(guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now) -> Statement:
     returning = [URGENT_ID.label("urgent_id")]
     values: dict[str, Any] = {"lease_expires_at": now(lease_s), **LAST_VALUES}
-    return Prepared(update_of(EventType.PROGRESS, *FENCE, *guards, returning=returning, now=now, **values))
+    return Statement(update_of(EventType.PROGRESS, *FENCE, *guards, returning=returning, now=now, **values))
 
 
-def end_attempt(
-    session: Session,
-    event: NewEvent,
-    attempt: AttemptId,
-    outcome: AttemptOutcome,
-    progress: Progress = NO_PROGRESS,
-    *,
-    now: Now,
-    **options: Any,
-) -> bool:
-    """Store progress, and apply an event that only this attempt may cause and that ends it. Idempotent.
+@dataclass(frozen=True)
+class End:
+    """How an attempt ends.
 
-    Args:
-        options: further arguments of `apply_end`.
+    Attributes:
+        event: that only this attempt may cause.
+        outcome: of the attempt.
+        progress: what it has done since its last write.
+        failure: why it failed.
+        values: of its result, which become last values of the job as those of an epoch do.
+        columns: values of further columns of the job that change.
+    """
 
-    Returns:
-        False if the attempt has already ended in this way, by a transaction whose commit was not confirmed.
+    attempt: AttemptId
+    event: NewEvent
+    outcome: AttemptOutcome
+    progress: Progress = NO_PROGRESS
+    failure: AttemptFailure | None = None
+    values: Mapping[str, float | None] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def change(self) -> Change:
+        """What happens to the job."""
+        parameters = {**fenced(self.attempt), **self.progress.parameters(), **self.columns}
+        if self.values:
+            parameters[NEW_VALUES] = {**parameters.get(NEW_VALUES, {}), **finite(self.values)}
+        return Change([*self.progress.events(), self.event], parameters, self.outcome, self.failure)
+
+    def store(self, session: Session) -> None:
+        """Store the progress."""
+        self.progress.store(session, self.attempt, resumable=self.change.target == JobState.QUEUED)
+
+
+def end_attempt(session: Session, end: End, *, now: Now) -> bool:
+    """Do as `end_attempts` for one; return False if it has ended in this way before.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    statement = _update_of_end(event.type, progress.guards, now)
-    if apply_end(session, statement, event, attempt, outcome, progress, now=now, **options):
-        return True
-    ended = select(Attempt.outcome).where(Attempt.job_id == attempt.job_id, Attempt.number == attempt.number)
-    if session.scalar(ended) != outcome:
-        raise StaleAttempt(f"{attempt} has ended: the job no longer runs under it")
-    return False
+    ended = end_attempts(session, [end], now=now).get(end.attempt)
+    if ended is None:
+        raise StaleAttempt(f"{end.attempt} has ended: the job no longer runs under it")
+    return ended
+
+
+def end_attempts(session: Session, ends: Sequence[End], *, now: Now) -> dict[AttemptId, bool]:
+    """End attempts at different jobs, each with its progress. Idempotent.
+
+    Returns:
+        Whether each attempt has ended now; False: a transaction whose commit was not confirmed has ended it
+        in this way. Those of jobs that no longer run under them are missing.
+    """
+    ended: dict[AttemptId, bool] = {}
+    alike = defaultdict(list)
+    for end in ends:
+        alike[end.event.type, end.progress.guards, tuple(end.change.parameters)].append(end)
+    for (event, guards, _names), group in alike.items():
+        statement = _update_of_end(event, guards, now)
+        rows = apply_each(session, statement, [end.change for end in group], now=now)
+        for end, row in zip(group, rows, strict=True):
+            if row is not None:
+                end.store(session)
+                ended[end.attempt] = True
+            elif _outcome(session, end.attempt) == end.outcome:
+                ended[end.attempt] = False
+    return ended
+
+
+def _outcome(session: Session, attempt: AttemptId) -> str | None:
+    of_attempt = (Attempt.job_id == attempt.job_id, Attempt.number == attempt.number)
+    return session.scalar(select(Attempt.outcome).where(*of_attempt))
 
 
 @lru_cache
-def _update_of_end(event: EventType, guards: tuple[ColumnElement[bool], ...], now: Now) -> Prepared:
+def _update_of_end(event: EventType, guards: tuple[ColumnElement[bool], ...], now: Now) -> Statement:
     counted: dict[str, Any] = {"failures": _JOBS.c.failures + 1} if event == EventType.FAILED else {}
-    return Prepared(update_of(event, *FENCE, *guards, now=now, **LAST_VALUES, **counted))
+    return Statement(update_of(event, *FENCE, *guards, now=now, **LAST_VALUES, **counted))
 
 
-def apply_end(
-    session: Session,
-    statement: ReturningUpdate[Any] | Prepared,
-    event: NewEvent,
-    attempt: AttemptId,
-    outcome: AttemptOutcome,
-    progress: Progress,
-    *,
-    now: Now,
-    failure: AttemptFailure | None = None,
-    values: Mapping[str, float] | None = None,
-    **columns: Any,
-) -> bool:
+def apply_end(session: Session, statement: ReturningUpdate[Any], end: End, *, now: Now) -> bool:
     """Store progress and apply an event that ends the attempt; return False if its UPDATE matched no row.
 
     Args:
         statement: what `update_of` returned for the event, `FENCE`, the guards of the progress and
             `LAST_VALUES`.
-        failure: why the attempt failed.
-        values: of the result, which become last values of the job as those of an epoch do.
-        columns: values of further columns that change.
     """
-    events = [*progress.events(), event]
-    parameters = {**fenced(attempt), **progress.parameters(), **columns}
-    if values:
-        parameters[NEW_VALUES] = {**parameters.get(NEW_VALUES, {}), **finite(values)}
-    options: dict[str, Any] = {"outcome": outcome, "failure": failure, "now": now}
-    if apply(session, statement, events, parameters, **options) is None:
+    if apply(session, statement, end.change, now=now) is None:
         return False
-    progress.store(session, attempt, resumable=EVENTS[event.type].target == JobState.QUEUED)
+    end.store(session)
     return True

@@ -21,6 +21,7 @@ from shared.lifecycle import AttemptOutcome, EventType, JobKind
 from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
 from shared.store import dependents, job_logs, transitions
+from shared.store.claims import TOGETHER
 from shared.store.transitions import AttemptFailure, AttemptId, change, note_changed
 from shared.texts import storable
 
@@ -47,7 +48,11 @@ SelectT = TypeVar("SelectT", bound=Select[*tuple[Any, ...]])
 
 @dataclass(frozen=True)
 class LostAttempt:
-    """An attempt that was lost with its worker or process, which cannot tell of it."""
+    """An attempt that was lost with its worker or process, which cannot tell of it.
+
+    Attributes:
+        began: whether its work may have begun; else the job has only lost time.
+    """
 
     attempt: AttemptId
     kind: JobKind
@@ -57,6 +62,7 @@ class LostAttempt:
     worker: str
     started_at: datetime
     reason: str
+    began: bool = True
 
 
 def expired(session: Session, *, now: Now = database_now) -> Sequence[UUID]:
@@ -76,7 +82,8 @@ def reap(
 
     A job returns to its queue at its last recorded epoch. It ends `cancelled` if a cancel was requested, and
     `failed` once `max_lost_attempts` of its attempts were lost since that epoch, or `MAX_LOST` times as many
-    in all. One that was lost with its machine counts only in all.
+    in all. One that was lost with its machine counts only in all, and the first one of a job that was claimed
+    with others not at all: most of these had not begun, and the job is claimed alone from then on.
 
     Args:
         lease_s: how long a lease is from its renewal on.
@@ -86,8 +93,11 @@ def reap(
     lost = []
     for job in session.scalars(_locked(jobs)).all():
         reason = f"worker {_worker(job)} stopped renewing its lease"
-        counts = _machine_is_alive(session, job, lease_s)
-        lost.append(_count_loss(session, job, reason, max_lost_attempts, now, counts=counts))
+        if _is_of_several(job):
+            lost.append(_put_back(session, job, reason, now))
+        else:
+            counts = _machine_is_alive(session, job, lease_s)
+            lost.append(_count_loss(session, job, reason, max_lost_attempts, now, counts=counts))
     return lost
 
 
@@ -101,25 +111,47 @@ def take_from(
     reason: str,
     *,
     max_lost_attempts: int,
+    begun: AttemptId | None = None,
     output: str = "",
     now: Now = database_now,
 ) -> list[LostAttempt]:
-    """Take the running job of a pool process that has ended from it, as `reap` does after the lease.
+    """Take the running jobs of a pool process that has ended from it, as `reap` does after the lease.
 
     This waits for the last transaction of the process if the database has not finished it yet.
 
     Args:
         process: the beginning of `lease_owner` of all that this process has claimed.
         reason: how it ended, for people.
+        begun: the attempt that ran then, if that is known: the others are not lost.
         output: the last lines that it printed, for the job's log.
 
     Returns:
-        The attempt at it; empty if the process ran none, or its last report was committed.
+        The attempts at them; empty if the process held none, or its last report was committed.
     """
     of_process = Job.lease_owner.startswith(f"{process}/", autoescape=True)
     running = select(Job).where(IS_RUNNING, of_process).order_by(Job.id).with_for_update(key_share=True)
     taken = session.scalars(running).all()
-    return [_count_loss(session, job, reason, max_lost_attempts, now, output=output) for job in taken]
+    return [
+        _put_back(session, job, reason, now)
+        if (AttemptId(job.id, job.attempt) != begun if begun else _is_of_several(job))
+        else _count_loss(session, job, reason, max_lost_attempts, now, output=output)
+        for job in taken
+    ]
+
+
+def _is_of_several(job: Job) -> bool:
+    """Return whether an attempt may not have begun: it was claimed with others, which are first ones."""
+    return job.attempt == 1 and (job.lease_owner or "").endswith(TOGETHER)
+
+
+def _put_back(session: Session, job: Job, reason: str, now: Now) -> LostAttempt:
+    """Return a job to its queue whose attempt had not begun, or cancel it if that was requested."""
+    lost = _lost(session, job, reason, began=False)
+    cancelled = job.cancel_requested_at is not None
+    event = EventType.CANCELLED if cancelled else EventType.RELEASED
+    outcome = AttemptOutcome.CANCELLED if cancelled else AttemptOutcome.RELEASED
+    change(session, event, job.id, Job.attempt == job.attempt, outcome=outcome, now=now)
+    return lost
 
 
 def _worker(job: Job) -> str:
@@ -143,6 +175,20 @@ def _attempt(session: Session, job: Job) -> Attempt:
     return session.get_one(Attempt, (job.id, job.attempt))
 
 
+def _lost(session: Session, job: Job, reason: str, *, began: bool = True) -> LostAttempt:
+    return LostAttempt(
+        attempt=AttemptId(job.id, job.attempt),
+        kind=JobKind(job.kind),
+        queue=job.queue,
+        sweep_id=job.sweep_id,
+        traceparent=job.traceparent,
+        worker=_worker(job),
+        started_at=_attempt(session, job).started_at,
+        reason=reason,
+        began=began,
+    )
+
+
 def _count_loss(
     session: Session,
     job: Job,
@@ -153,16 +199,7 @@ def _count_loss(
     counts: bool = True,
     output: str = "",
 ) -> LostAttempt:
-    lost = LostAttempt(
-        attempt=AttemptId(job.id, job.attempt),
-        kind=JobKind(job.kind),
-        queue=job.queue,
-        sweep_id=job.sweep_id,
-        traceparent=job.traceparent,
-        worker=_worker(job),
-        started_at=_attempt(session, job).started_at,
-        reason=reason,
-    )
+    lost = _lost(session, job, reason)
     in_all = 1 + session.execute(_LOST, {"of_job": job.id}).scalar_one()
     ended: dict[str, Any] = {"outcome": AttemptOutcome.LOST, "failure": AttemptFailure(WORKER_LOST, reason)}
     ended["lost_attempts"] = lost_attempts = job.lost_attempts + counts

@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from shared.db import tables
-from shared.db.prepared import Prepared
+from shared.db.statements import Statement
 from shared.db.upserts import replace_if, upsert
 from shared.formats.epochs import EpochMetrics
 
@@ -21,7 +21,7 @@ _EPOCHS, _EPOCH_WEIGHTS = (
     tables.Base.metadata.tables[mapped.__tablename__] for mapped in (tables.Epoch, tables.EpochWeights)
 )
 # rows with bytes, which no JSON document of `insert_rows` has
-_INSERT_EPOCH_WEIGHTS = Prepared(insert(_EPOCH_WEIGHTS))
+_INSERT_EPOCH_WEIGHTS = Statement(insert(_EPOCH_WEIGHTS))
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ def put_epochs(
         }
         for each in (*epochs, *([running] if running else []))
     ]
-    _put_epochs(session.get_bind().dialect.name).execute_many(session, rows)
+    _put_epochs(session.get_bind().dialect.name).execute(session, *rows)
 
 
 @lru_cache
-def _put_epochs(dialect: str) -> Prepared:
+def _put_epochs(dialect: str) -> Statement:
     # a complete one is never replaced
-    return Prepared(replace_if(dialect, _EPOCHS, _EPOCHS.c["values"].is_(None)))
+    return Statement(replace_if(dialect, _EPOCHS, _EPOCHS.c["values"].is_(None)))
 
 
 def add_weights(session: Session, job_id: UUID, weights: Mapping[int, bytes]) -> None:
     """Insert the weights after recorded epochs, by epoch."""
     rows = [{"job_id": job_id, "epoch": epoch, "content": content} for epoch, content in weights.items()]
-    _INSERT_EPOCH_WEIGHTS.execute_many(session, rows)
+    _INSERT_EPOCH_WEIGHTS.execute(session, *rows)
 
 
 def delete_epochs(session: Session, job_id: UUID) -> None:

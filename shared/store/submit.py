@@ -10,9 +10,9 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, database_now
 from shared.db.postgresql import unless_locked
+from shared.db.statements import insert_rows
 from shared.db.tables import Base, Job, JobTag, Sweep
 from shared.errors import JobNotFound, ModelNotFound
 from shared.lifecycle import JobState

@@ -18,6 +18,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     ScalarSelect,
+    Select,
     bindparam,
     delete,
     func,
@@ -29,9 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from shared.db.bulk_insert import insert_rows
 from shared.db.clock import Now, seconds_between
-from shared.db.prepared import Prepared
+from shared.db.statements import Statement, insert_rows
 from shared.db.tables import IS_QUEUED, Attempt, Base, Checkpoint, Job, JobEvent
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
 from shared.store import dependencies, dependents
@@ -41,7 +41,7 @@ from shared.texts import storable
 _JOBS, _ATTEMPTS, _EVENTS, _CHECKPOINTS = (
     Base.metadata.tables[mapped.__tablename__] for mapped in (Job, Attempt, JobEvent, Checkpoint)
 )
-_DELETE_CHECKPOINT = Prepared(delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id == bindparam("of_job")))
+_DELETE_CHECKPOINT = Statement(delete(_CHECKPOINTS).where(_CHECKPOINTS.c.job_id == bindparam("of_job")))
 # the time of the job's last event, as far as the UPDATE that returns it sees the events
 _LAST_EVENT_AT = (
     select(_EVENTS.c.at)
@@ -94,6 +94,33 @@ class NewEvent:
     gathered: Sequence[tuple[str, Mapping[str, Any], float]] = ()
 
 
+@dataclass(frozen=True)
+class Change:
+    """What happens to a job.
+
+    Attributes:
+        events: in order; only the last one may change the state. Without any, the job is only announced.
+        parameters: values of the parameters of the UPDATE, and of further columns that change.
+        outcome: how the job's attempt ended, for events that end it.
+        failure: why the attempt failed.
+    """
+
+    events: Sequence[NewEvent]
+    parameters: Mapping[str, Any]
+    outcome: AttemptOutcome | None = None
+    failure: AttemptFailure | None = None
+
+    @property
+    def target(self) -> JobState | None:
+        """The state that the job enters; None if it stays in its own."""
+        return EVENTS[self.events[-1].type].target if self.events else None
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The parameters of the UPDATE."""
+        return {"event_count": len(self.events), **self.parameters}
+
+
 def change(
     session: Session,
     event: EventType,
@@ -117,17 +144,15 @@ def change(
     Returns:
         Whether the job changed.
     """
-    statement, of_job = update_of(event, *guards, now=now, **values), {"of_job": job_id}
-    events = [NewEvent(event, data or {})]
-    return apply(session, statement, events, of_job, now=now, outcome=outcome, failure=failure) is not None
+    changed = Change([NewEvent(event, data or {})], {"of_job": job_id}, outcome, failure)
+    return apply(session, update_of(event, *guards, now=now, **values), changed, now=now) is not None
 
 
 def update_of(
     event: EventType,
     *guards: ColumnElement[bool],
     now: Now,
-    choice: ScalarSelect[UUID] | None = None,
-    job_ids: Sequence[UUID] = (),
+    choice: ScalarSelect[UUID] | Select[UUID] | None = None,
     returning: Sequence[ColumnElement[Any]] = (),
     **values: Any,
 ) -> ReturningUpdate[Any]:
@@ -137,12 +162,10 @@ def update_of(
 
     Args:
         guards: further conditions.
-        choice: the SELECT that chooses the job; None: the parameter `of_job` is its id.
-        job_ids: several jobs; none: the one that is chosen.
+        choice: the SELECT that chooses the job, or several; None: the parameter `of_job` is its id.
         returning: columns that are returned besides those that `apply` needs.
         values: further columns that change.
     """
-    job_id: ColumnElement[Any] = bindparam("of_job") if choice is None else choice
     edge = EVENTS[event]
     sources: list[ColumnElement[str]] = [literal_column(f"'{source}'") for source in sorted(edge.sources)]
     if edge.target is not None:
@@ -150,7 +173,7 @@ def update_of(
         values |= _columns_of(edge.target, now)
     return (
         update(_JOBS)
-        .where(_JOBS.c.id.in_(job_ids) if job_ids else _JOBS.c.id == job_id)
+        .where(_is_chosen(choice))
         .where(_JOBS.c.state.in_(sources), *guards)
         .values(version=_JOBS.c.version + bindparam("event_count"), **values)
         .returning(
@@ -161,46 +184,56 @@ def update_of(
     )
 
 
-def apply(
-    session: Session,
-    statement: ReturningUpdate[Any] | Prepared,
-    events: Sequence[NewEvent],
-    parameters: Mapping[str, Any],
-    *,
-    now: Now,
-    outcome: AttemptOutcome | None = None,
-    failure: AttemptFailure | None = None,
-) -> Any:
-    """Apply events to a job if the job's state allows the last of them and the guards of its UPDATE hold.
+def _is_chosen(choice: ScalarSelect[UUID] | Select[UUID] | None) -> ColumnElement[bool]:
+    if isinstance(choice, Select):
+        return _JOBS.c.id.in_(choice)
+    return _JOBS.c.id == (bindparam("of_job") if choice is None else choice)
+
+
+def apply(session: Session, statement: ReturningUpdate[Any] | Statement, change: Change, *, now: Now) -> Any:
+    """Apply a change to a job if the job's state allows its last event and the guards of its UPDATE hold.
 
     Args:
         statement: what `update_of` returned for the last event.
-        events: in order; only the last one may change the state. Without any, the job is only announced.
-        parameters: values of the statement's parameters, and of further columns that change.
-        outcome: how the job's attempt ended, for events that end it.
-        failure: why the attempt failed.
 
     Returns:
         The row that the UPDATE returned, by its columns' names; None if nothing changed.
     """
-    parameters = {"event_count": len(events), **parameters}
-    if isinstance(statement, Prepared):
-        row = statement.one_or_none(session, parameters)
-    else:
-        # on the connection: the session takes it for a bulk UPDATE of its ORM
-        row = session.connection().execute(statement, parameters).one_or_none()
-    if row is None:
-        return None
-    target = EVENTS[events[-1].type].target if events else None
-    if target in TERMINAL:
-        _DELETE_CHECKPOINT.execute(session, {"of_job": row.id})
-    insert_rows(session, _EVENTS, _rows(events, row))
-    note_changed(session, [row.id])
-    if outcome is not None:
-        _finish_attempt(session, AttemptId(row.id, row.attempt), outcome, failure, now)
-    if row.has_dependents and target in TERMINAL:
-        end_waits(session, {row.id: target}, limit=_AT_ONCE, now=now)
+    if isinstance(statement, Statement):
+        return apply_each(session, statement, [change], now=now)[0]
+    # on the connection: the session takes it for a bulk UPDATE of its ORM
+    row = session.connection().execute(statement, change.values).one_or_none()
+    if row is not None:
+        _log(session, [(row, change)], now)
     return row
+
+
+def apply_each(session: Session, statement: Statement, changes: Sequence[Change], *, now: Now) -> list[Any]:
+    """Do as `apply` for changes of different jobs, whose parameters have the same names."""
+    rows = statement.each(session, [change.values for change in changes])
+    pairs = zip(rows, changes, strict=True)
+    _log(session, [(row, change) for row, change in pairs if row is not None], now)
+    return rows
+
+
+def apply_chosen(session: Session, statement: Statement, change: Change, *, now: Now) -> list[Any]:
+    """Do as `apply` for each job that the UPDATE chooses itself; return the rows that it returned."""
+    rows = statement.all(session, change.values)
+    _log(session, [(row, change) for row in rows], now)
+    return rows
+
+
+def _log(session: Session, changed: Sequence[tuple[Any, Change]], now: Now) -> None:
+    """Insert the events of jobs that have changed, end their attempts, and what waits for their end."""
+    ended = {row.id: target for row, change in changed if (target := change.target) in TERMINAL}
+    _DELETE_CHECKPOINT.execute(session, *({"of_job": job_id} for job_id in ended))
+    insert_rows(session, _EVENTS, [each for row, change in changed for each in _rows(change.events, row)])
+    note_changed(session, [row.id for row, _ in changed])
+    attempts = [_end_of(row, change) for row, change in changed if change.outcome is not None]
+    _update_of_attempt(now).execute(session, *attempts)
+    awaited = {row.id: ended[row.id] for row, _ in changed if row.has_dependents and row.id in ended}
+    if awaited:
+        end_waits(session, awaited, limit=_AT_ONCE, now=now)
 
 
 def end_waits(session: Session, ended: Mapping[UUID, JobState], *, limit: int, now: Now) -> int:
@@ -226,7 +259,9 @@ def end_waits(session: Session, ended: Mapping[UUID, JobState], *, limit: int, n
 def _cancel_queued(session: Session, reasons: Mapping[UUID, dict[str, Any]], now: Now) -> list[UUID]:
     """Cancel queued jobs, each with these details of its event, by a statement a table; return their ids."""
     ids = dependents.lock_queued(session, reasons)
-    cancelled = update_of(EventType.CANCELLED, IS_QUEUED, job_ids=ids, now=now)
+    cancelled = update_of(
+        EventType.CANCELLED, IS_QUEUED, choice=select(Job.id).where(Job.id.in_(ids)), now=now
+    )
     rows = session.connection().execute(cancelled, {"event_count": 1}).all() if ids else []
     events = [_rows([NewEvent(EventType.CANCELLED, reasons[row.id])], row) for row in rows]
     session.execute(delete(Checkpoint).where(Checkpoint.job_id.in_(ids)))
@@ -247,19 +282,17 @@ def _columns_of(state: JobState, now: Now) -> dict[str, Any]:
     return values
 
 
-def _finish_attempt(
-    session: Session, attempt: AttemptId, outcome: AttemptOutcome, failure: AttemptFailure | None, now: Now
-) -> None:
+def _end_of(row: Any, change: Change) -> dict[str, Any]:
+    failure = change.failure
     code, message = (failure.code, failure.message) if failure else (None, None)
-    ended = {"outcome": outcome, "error_code": code, "error_message": message}
-    of_attempt = {"of_job": attempt.job_id, "of_number": attempt.number}
-    _update_of_attempt(now).execute(session, {**of_attempt, **ended})
+    ended = {"outcome": change.outcome, "error_code": code, "error_message": message}
+    return {"of_job": row.id, "of_number": row.attempt, **ended}
 
 
 @lru_cache
-def _update_of_attempt(now: Now) -> Prepared:
+def _update_of_attempt(now: Now) -> Statement:
     is_attempt = (_ATTEMPTS.c.job_id == bindparam("of_job"), _ATTEMPTS.c.number == bindparam("of_number"))
-    return Prepared(update(_ATTEMPTS).where(*is_attempt).values(finished_at=now()))
+    return Statement(update(_ATTEMPTS).where(*is_attempt).values(finished_at=now()))
 
 
 def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ class Slots:
             known=self._known[slot],
             now=self._clock,
         )
-        settlement.write(session, claim.started if claim else None, now=self._clock)
+        settlement.write(session, [claim.started] if claim else [], now=self._clock)
         return claim
 
     def _end(self, slot: int, attempt: AttemptId) -> None:

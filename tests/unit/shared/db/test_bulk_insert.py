@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from shared.db.bulk_insert import insert_rows
 from shared.db.engine import Database
+from shared.db.statements import insert_rows
 from shared.db.tables import Base
 from tests.support import factories, queue_driver
 from tests.support.statements import recorded_statements

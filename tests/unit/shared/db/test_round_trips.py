@@ -12,14 +12,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.prepared import Prepared
+from shared.db.statements import Statement
 from shared.db.tables import Base
 from tests.support.fakes import FrozenClock
 from tests.support.servers import PostgresServer
 
 _PAUSED = Base.metadata.tables["queues"]
-_INSERT = Prepared(insert(_PAUSED))
-_DELETE = Prepared(delete(_PAUSED).where(_PAUSED.c.name == bindparam("of_name")))
+_INSERT = Statement(insert(_PAUSED))
+_DELETE = Statement(delete(_PAUSED).where(_PAUSED.c.name == bindparam("of_name")))
 
 
 def _row(name: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_statements_are_sent_with_the_next_one_and_the_rest_with_the_commit(
         assert not _names(session)
         with _round_trips(session, tmp_path) as round_trips:
             _INSERT.execute(session, _row("a"))
-            _INSERT.execute_many(session, [_row("b"), _row("c")])
+            _INSERT.execute(session, _row("b"), _row("c"))
             _DELETE.execute(session, {"of_name": "b"})
             assert _names(session) == ["a", "c"]
             _INSERT.execute(session, _row("d"))
@@ -66,7 +66,7 @@ def test_they_are_executed_in_their_order_on_each_database(database: Database) -
     def work(session: Session) -> list[str]:
         _INSERT.execute(session, _row("a"))
         _DELETE.execute(session, {"of_name": "a"})
-        _INSERT.execute_many(session, [_row("a"), _row("b")])
+        _INSERT.execute(session, _row("a"), _row("b"))
         session.execute(delete(_PAUSED).where(_PAUSED.c.name == "b"))
         with session.begin_nested():
             _INSERT.execute(session, _row("c"))
@@ -82,7 +82,7 @@ def test_an_error_is_raised_by_the_commit_and_nothing_is_stored(
 ) -> None:
     def work(session: Session) -> None:
         _INSERT.execute(session, _row("first"))
-        _INSERT.execute_many(session, rows)
+        _INSERT.execute(session, *rows)
 
     with pytest.raises(IntegrityError, match="queues"):
         database.write(work)
@@ -92,7 +92,7 @@ def test_an_error_is_raised_by_the_commit_and_nothing_is_stored(
 
 def test_an_error_is_raised_by_the_next_statement(postgresql: Database) -> None:
     def work(session: Session) -> None:
-        _INSERT.execute_many(session, [_row("a"), _row("a")])
+        _INSERT.execute(session, _row("a"), _row("a"))
         with pytest.raises(IntegrityError, match="queues"):
             _names(session)
         session.rollback()

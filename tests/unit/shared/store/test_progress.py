@@ -11,7 +11,7 @@ from shared.db.engine import Database
 from shared.errors import StaleAttempt
 from shared.lifecycle import AttemptOutcome, EventType, Phase
 from shared.store import attempts, results
-from shared.store.progress import Milestone, Progress, end_attempt
+from shared.store.progress import End, Milestone, Progress, end_attempt
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent
 from tests.support import stored
@@ -99,7 +99,7 @@ def test_an_end_with_epochs_that_do_not_follow_the_last_one_is_refused(
 
 
 def _end(session: Session, attempt: AttemptId, event: EventType) -> bool:
-    return end_attempt(session, NewEvent(event), attempt, AttemptOutcome(event), now=_CLOCK)
+    return end_attempt(session, End(attempt, NewEvent(event), AttemptOutcome(event)), now=_CLOCK)
 
 
 def test_ending_an_attempt_again_returns_false_and_changes_nothing(database: Database) -> None:

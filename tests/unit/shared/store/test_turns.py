@@ -241,7 +241,7 @@ def test_what_a_transaction_that_failed_has_not_written_stays_owed(
     claim = queue_driver.claim_next(database, known=known, now=clock)
     assert claim is not None
     with known.settling() as settlement:
-        database.write(partial(settlement.write, started=claim.started, now=clock))
+        database.write(partial(settlement.write, started=[claim.started], now=clock))
     clock.advance(5)
     known.ended(claim.attempt.job_id)
     with pytest.raises(RuntimeError), known.settling():
@@ -273,7 +273,7 @@ def test_a_claim_waits_for_nobody_who_writes_what_a_tenant_has_used(
         claim = queue_driver.claim_next(postgresql, known=known, now=clock)
         assert claim is not None
         with known.settling() as settlement:
-            postgresql.write(partial(settlement.write, started=claim.started, now=clock))
+            postgresql.write(partial(settlement.write, started=[claim.started], now=clock))
         clock.advance(3)
         known.ended(first)
         with known.settling() as settlement:

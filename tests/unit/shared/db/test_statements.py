@@ -1,4 +1,4 @@
-"""A prepared statement does what SQLAlchemy would do with it, and is compiled once."""
+"""A statement of the hot path does what SQLAlchemy would do with it, and is compiled once."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.db.prepared import Prepared
+from shared.db.statements import Statement
 from shared.db.tables import Base
 from shared.store.submit import submit_job
 from tests.support.factories import make_new_job
@@ -38,16 +38,16 @@ def test_values_are_converted_in_both_directions(database: Database) -> None:
         "data": {"a": [1]},
     }
     columns = [_EVENTS.c[name] for name in event]
-    read = Prepared(select(*columns).where(_EVENTS.c.job_id == bindparam("of_job"), _EVENTS.c.seq == 2))
+    read = Statement(select(*columns).where(_EVENTS.c.job_id == bindparam("of_job"), _EVENTS.c.seq == 2))
     assert database.read(lambda session: read.one_or_none(session, {"of_job": new.id})) is None
-    database.write(lambda session: Prepared(insert(_EVENTS)).execute(session, event))
+    database.write(lambda session: Statement(insert(_EVENTS)).execute(session, event))
     row = database.read(lambda session: read.one_or_none(session, {"of_job": new.id}))
     assert vars(row) == event
 
 
 def test_an_update_returns_its_row_and_takes_further_columns(database: Database) -> None:
     job_id, other = submit(database), submit(database)
-    changed = Prepared(
+    changed = Statement(
         update(_JOBS).where(_JOBS.c.id == bindparam("of_job")).values(max_attempts=7).returning(_JOBS.c.id)
     )
 
@@ -61,11 +61,28 @@ def test_an_update_returns_its_row_and_takes_further_columns(database: Database)
     assert set(map(tuple, rows)) == {("new", 7), (None, 7)}
 
 
+def test_each_row_is_returned_in_its_order_and_what_waited_was_executed_before(database: Database) -> None:
+    job_ids = [submit(database) for _ in range(3)]
+    changed = Statement(
+        update(_JOBS).where(_JOBS.c.id == bindparam("of_job")).returning(_JOBS.c.id, _JOBS.c.max_attempts)
+    )
+
+    def change(session: Session) -> list[Any]:
+        Statement(update(_JOBS).values(max_attempts=7)).execute(session, {})
+        rows = [{"of_job": job_id, "name": "new"} for job_id in (job_ids[2], uuid4(), *job_ids[:2])]
+        return changed.each(session, rows)
+
+    third, unknown, first, second = database.write(change)
+    assert [third.id, first.id, second.id] == [job_ids[2], *job_ids[:2]]
+    assert {each.max_attempts for each in (first, second, third)} == {7}
+    assert unknown is None
+
+
 def test_rows_are_sent_together_and_none_sends_nothing(database: Database) -> None:
-    paused, forget = Prepared(insert(_PAUSED)), Prepared(delete(_PAUSED))
+    paused, forget = Statement(insert(_PAUSED)), Statement(delete(_PAUSED))
     with recorded_statements(database) as statements:
-        database.write(lambda session: paused.execute_many(session, []))
-        database.write(lambda session: paused.execute_many(session, [_row("a"), _row("b")]))
+        database.write(lambda session: paused.execute(session))
+        database.write(lambda session: paused.execute(session, _row("a"), _row("b")))
     assert len([sql for sql, _ in statements if sql.startswith("INSERT")]) == 1
     assert database.read(lambda session: session.execute(select(_PAUSED.c.name)).scalars().all()) == [
         "a",
@@ -77,7 +94,7 @@ def test_rows_are_sent_together_and_none_sends_nothing(database: Database) -> No
 
 def test_a_value_that_is_computed_at_execution_is_not_kept(database: Database) -> None:
     clock = FrozenClock()
-    present = Prepared(select(clock(1.0).label("now")))
+    present = Statement(select(clock(1.0).label("now")))
     for _ in range(2):
         read = database.read(lambda session: present.one_or_none(session, {}))
         assert read.now == clock.moment + timedelta(seconds=1)
@@ -85,20 +102,20 @@ def test_a_value_that_is_computed_at_execution_is_not_kept(database: Database) -
 
 
 def test_errors_of_the_driver_are_those_of_sqlalchemy(database: Database) -> None:
-    paused = Prepared(insert(_PAUSED))
+    paused = Statement(insert(_PAUSED))
     database.write(lambda session: paused.execute(session, _row("a")))
     with pytest.raises(IntegrityError):
         database.write(lambda session: paused.execute(session, _row("a")))
 
 
-def _use(session: Session, statement: Prepared) -> None:
+def _use(session: Session, statement: Statement) -> None:
     statement.execute(session, {})
 
 
 @pytest.mark.parametrize("use", [_use, lambda session, statement: statement.one_or_none(session, {})])
 def test_a_parameter_without_a_value_is_refused(
-    database: Database, use: Callable[[Session, Prepared], object]
+    database: Database, use: Callable[[Session, Statement], object]
 ) -> None:
-    statement = Prepared(select(_JOBS.c.id).where(_JOBS.c.id == bindparam("of_job")))
+    statement = Statement(select(_JOBS.c.id).where(_JOBS.c.id == bindparam("of_job")))
     with pytest.raises(AssertionError, match="of_job"):
         database.read(lambda session: use(session, statement))
