@@ -133,7 +133,7 @@ async def _lifespan(
         closing(Decoder()) as decoder,
     ):
         last.callback(tracing.stop)
-        watcher = JobWatcher(services.database, settings)
+        watcher = JobWatcher(services.database, settings, services.changes.id)
         callers, deliverer = Callers(services.database, settings), Deliverer(services.database, settings)
         open_streams = OpenStreams(callers)
         rate_limiter = RateLimiter(settings.rate_limit)

@@ -95,6 +95,8 @@ class Broker:
             waiting = self._count_waiting(list(jobs))
         counts = {queue: min(count, _MAX_WAITING - waiting[queue]) for queue, count in jobs.items()}
         messages = [queue for queue, count in counts.items() for _ in range(count)]
+        if not messages:
+            return
         with _unavailability_raised():
             # again at once, as the connection may have been lost unnoticed
             Retrying(stop=stop_after_attempt(2), reraise=True)(self._send, messages)

@@ -59,7 +59,7 @@ async def submit(services: Services, submitter: Submitter, request: JobCreate, k
         SubmissionDeleted: the job that was submitted with the key was deleted since.
         NotCommitted: the database takes too long.
     """
-    idempotency = Idempotency.of(key, text_of(request), submitter.api_key_id)
+    idempotency = Idempotency.of(key, text_of(request), submitter.api_key_id) if key else None
     try:
         if isinstance(request, TrainJobCreate) and _has_whole_ids(request):
             new = _new_training(services, request)

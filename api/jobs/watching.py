@@ -79,10 +79,15 @@ class JobWatcher:
         is_stopping: whether the process has been asked to stop, so that nothing may wait any longer.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        """Prepare to run in one event loop."""
+    def __init__(self, database: Database, settings: Settings, own: UUID | None = None) -> None:
+        """Prepare to run in one event loop.
+
+        Args:
+            own: the id of the publisher whose changes `announce` is told; its messages are ignored.
+        """
         self._database = database
         self._url = settings.effective_redis_url
+        self._own = str(own).encode()
         self._watches: dict[UUID | None, set[Watch]] = {}
         self._listeners: list[Callable[[Collection[UUID]], None]] = []
         self.is_stopping = False
@@ -188,7 +193,7 @@ class JobWatcher:
             elif message["type"] == "subscribe":
                 self._is_subscribed = True
                 self._wake(list(self._watches))  # for what was announced before
-            elif message["type"] == "message":
+            elif message["type"] == "message" and not message["data"].startswith(self._own):
                 with suppress(ValueError):
                     self._announce(change_feed.parse_message(message["data"]))
 

@@ -1,14 +1,15 @@
 """The change feed: the ids of changed jobs, announced after each commit.
 
 Listeners within the process are called before the write returns; other processes receive a message on a Redis
-channel. Messages may be lost, so their subscribers also poll the table.
+channel, whose first word is the publisher's id: who listened need not act on it again. Messages may be lost,
+so their subscribers also poll the table.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from redis import Redis
 from sqlalchemy.orm import Session
@@ -28,10 +29,14 @@ class ChangePublisher:
     """Calls the listeners of this process, and publishes to Redis from a background thread.
 
     A call takes microseconds whatever the state of Redis and never fails: `Database` calls it after commits.
+
+    Attributes:
+        id: the first word of its messages.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Prepare to publish; the thread and the connection are started by the first change."""
+        self.id = uuid4()
         self._redis: Redis = Redis.from_url(
             settings.effective_redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
         )
@@ -90,7 +95,7 @@ class ChangePublisher:
         if time.monotonic() < self._paused_until:
             return
         try:
-            self._redis.publish(CHANNEL, " ".join(map(str, ids)))
+            self._redis.publish(CHANNEL, " ".join(map(str, (self.id, *ids))))
         except Exception:
             # whatever the client raises: an error must not end the thread
             self._paused_until = time.monotonic() + _PAUSE_AFTER_FAILURE_S
@@ -102,4 +107,5 @@ def parse_message(message: bytes) -> frozenset[UUID]:
     Raises:
         ValueError: the message is malformed.
     """
-    return frozenset(UUID(word) for word in message.decode("ascii").split())
+    _publisher, *job_ids = map(UUID, message.decode("ascii").split())
+    return frozenset(job_ids)

@@ -49,11 +49,13 @@ class _Waiting:
 
     Attributes:
         until: when it is given up, by the monotonic clock: a little before its caller does, to say why.
+        was_tried: whether a transaction was to store it, whose commit may not have been confirmed.
     """
 
     new: NewJobs
     receipt: Future[Receipt] = field(default_factory=Future)
     until: float = field(default_factory=lambda: monotonic() + 0.9 * WAIT_S)
+    was_tried: bool = False
 
 
 class GroupCommit:
@@ -190,7 +192,11 @@ def _store(session: Session, group: Sequence[_Waiting], rules: Rules) -> list[tu
     if not waiting:
         return []
     bound_transaction(session, lock_s=_MAX_LOCK_S, idle_s=_MAX_IDLE_S, total_s=_MAX_TRANSACTION_S)
-    outcomes = submit_jobs(session, [entry.new for entry in waiting], rules=rules, waits=False)
+    again = any(entry.was_tried for entry in waiting)
+    for entry in waiting:
+        entry.was_tried = True
+    new = [entry.new for entry in waiting]
+    outcomes = submit_jobs(session, new, rules=rules, waits=False, again=again)
     return list(zip(waiting, outcomes, strict=True))
 
 

@@ -21,8 +21,15 @@ from shared.db.tables import Base, IdempotencyKey, Job
 from shared.db.upserts import insert_new
 from shared.errors import IdempotencyKeyReused, SubmissionDeleted
 
-_KEYS = Base.metadata.tables[IdempotencyKey.__tablename__]
+_KEYS, _JOBS = (Base.metadata.tables[mapped.__tablename__] for mapped in (IdempotencyKey, Job))
 _KEYS_LOCK = 0x7261696F  # with the hash of a key: beside the locks of `event_positions`
+
+# built once, which takes as long as running it
+_OF_OLD_VERSIONS = (
+    select(_KEYS.c.key, _JOBS.c.api_key_id, _KEYS.c.request_sha256, _KEYS.c.job_id)
+    .join(_JOBS, _JOBS.c.id == _KEYS.c.job_id)
+    .where(_KEYS.c.key.in_(bindparam("keys", expanding=True)))
+)
 
 
 @dataclass(frozen=True)
@@ -156,9 +163,7 @@ def _of_old_versions(session: Session, requests: Iterable[Idempotency]) -> dict[
     wanted = {(each.key, each.api_key_id): each for each in requests if each.api_key_id is not None}
     if not wanted:
         return {}
-    columns = IdempotencyKey.key, Job.api_key_id, IdempotencyKey.request_sha256, IdempotencyKey.job_id
-    stored = select(*columns).join(Job, Job.id == IdempotencyKey.job_id)
-    rows = session.execute(stored.where(IdempotencyKey.key.in_({key for key, _ in wanted}))).all()
+    rows = session.connection().execute(_OF_OLD_VERSIONS, {"keys": [*{key for key, _ in wanted}]}).all()
     return {
         wanted[row.key, row.api_key_id].stored_key: KeyOwner(row.request_sha256, row.job_id)
         for row in rows

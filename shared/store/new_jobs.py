@@ -62,7 +62,7 @@ def _train_spec(request: TrainRequest, dataset: DatasetInfo) -> TrainSpec:
         )
     }
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
-    spec = TrainSpec.model_validate({**request.model_dump(), **sizes, "seed": seed})
+    spec = TrainSpec.model_validate({**vars(request), **sizes, "seed": seed})
     if spec.epochs * spec.steps_per_epoch > MAX_STEPS:
         raise InvalidSpec(
             "epochs",

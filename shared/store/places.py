@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now
+from shared.db.statements import Statement
 from shared.db.tables import IS_QUEUED, Job, Queue, is_waiting
 from shared.schemas import Priority
 from shared.settings import Settings
@@ -120,7 +121,7 @@ def take_places(
     given: dict[UUID, Place] = {}
     for (queue, tenant, priority), of_sweeps in groups.items():
         known = {"of_queue": queue, "of_tenant": tenant, "of_priority": priority}
-        row, head_start_s = session.connection().execute(_COME_TO, known).one(), rules.head_start_s(priority)
+        row, head_start_s = _COME_TO.one_or_none(session, known), rules.head_start_s(priority)
         clock_s = now_s = at.timestamp()
         if row.turn is not None:
             # a job that is to start later, or has been put off, says nothing of those that can start now
@@ -176,4 +177,6 @@ _LAST_SINGLE = (
     .limit(1)
 )
 # how far a tenant has come: its next job's place without the head start, and its last single job's place
-_COME_TO = select(_FIRST.scalar_subquery().label("turn"), _LAST_SINGLE.scalar_subquery().label("last"))
+_COME_TO = Statement(
+    select(_FIRST.scalar_subquery().label("turn"), _LAST_SINGLE.scalar_subquery().label("last"))
+)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
 from shared.db.postgresql import unless_locked
-from shared.db.statements import insert_rows
+from shared.db.statements import Statement, insert_rows
 from shared.db.tables import Base, Job, JobTag, Sweep
 from shared.errors import JobNotFound, ModelNotFound
 from shared.lifecycle import JobState
@@ -73,6 +74,7 @@ def submit_jobs(
     rules: Rules = DEFAULT_RULES,
     now: Now = database_now,
     waits: bool = True,
+    again: bool = True,
 ) -> list[Outcome]:
     """Store the queued jobs of several requests, by one statement a table; the caller wakes the workers.
 
@@ -81,13 +83,15 @@ def submit_jobs(
 
     Args:
         waits: whether to wait for jobs and keys that other transactions have locked.
+        again: whether one of them may have been tried before, so that a commit that was not confirmed has
+            stored it.
 
     Returns:
         For each request its receipt, or the error that its key was used for a different request, that a job
         that it names does not exist, that one that it is to run after has not succeeded, or that it would
         have to wait.
     """
-    at = session.execute(select(now())).scalar_one()
+    at = _time(now).one_or_none(session, {}).at
     named = _lock_named(session, requests, waits=waits)
     blocked = {new.id: error for new in requests if (error := named.would_wait(new)) is not None}
     claims = [claim for new in requests if new.id not in blocked and (claim := _claim_of(new)) is not None]
@@ -95,7 +99,7 @@ def submit_jobs(
     if blocked:
         keyed = [new.idempotency for new in requests if new.id in blocked and new.idempotency is not None]
         owners |= find_owners(session, keyed)
-    stored = _stored(session, requests)  # by a commit that was not confirmed
+    stored = _stored(session, requests) if again else {}
     # a repeated request needs nothing of what the first one needed, such as a job that was deleted since
     first = [
         new for new in requests if new.id not in stored and new.id not in blocked and _is_first(new, owners)
@@ -165,6 +169,11 @@ def _refused(session: Session, requests: Sequence[NewJobs], named: _Named) -> di
     after = {new.id: Counter(job_id for job in new.jobs for job_id in job.after) for new in requests}
     refused |= dependencies.over_limit(session, after, named.predecessors)
     return refused | dependencies.refusals(after, named.predecessors)
+
+
+@lru_cache
+def _time(now: Now) -> Prepared:
+    return Statement(select(now().label("at")))
 
 
 def _stored(session: Session, requests: Sequence[NewJobs]) -> dict[UUID, datetime]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from itertools import count
 from time import monotonic
 from uuid import UUID, uuid4
@@ -12,8 +12,9 @@ import pytest
 from api.jobs.watching import JobWatcher, Watch
 from shared.db.engine import Database
 from shared.settings import Settings
-from shared.store.change_feed import CHANNEL
+from shared.store.change_feed import CHANNEL, ChangePublisher
 from shared.store.events import newest_position
+from tests.support.databases import open_database
 from tests.support.queue_driver import cancelled, claim, delete, submit
 from tests.support.servers import RedisServer
 
@@ -28,8 +29,10 @@ def database(sqlite_url: str) -> Iterator[Database]:
 
 
 @asynccontextmanager
-async def _running(database: Database, settings: Settings) -> AsyncIterator[JobWatcher]:
-    watcher = JobWatcher(database, settings)
+async def _running(
+    database: Database, settings: Settings, own: UUID | None = None
+) -> AsyncIterator[JobWatcher]:
+    watcher = JobWatcher(database, settings, own)
     async with watcher.running():
         yield watcher
 
@@ -141,7 +144,7 @@ def test_redis_wakes_the_watches_of_that_job_and_of_all_jobs(
             ):
                 await _publish(redis, "malformed")
                 await _consume_subscription_wake(watch, other, all_jobs)
-                await _publish(redis, str(first))
+                await _publish(redis, f"{uuid4()} {first}")
                 assert await watch.changed(TIMEOUT_S)
                 assert await all_jobs.changed(TIMEOUT_S)
                 assert not await other.changed(0)
@@ -220,6 +223,35 @@ def test_announcement_by_another_thread_wakes_and_is_passed_on_before_what_follo
                 assert not await other.changed(0)
 
     asyncio.run(work())
+
+
+def test_a_change_by_this_process_is_announced_once_here_and_once_in_another(
+    sqlite_url: str, settings: Settings, redis: RedisServer
+) -> None:
+    heard, heard_elsewhere, later = list[object](), list[object](), uuid4()
+    live = settings.model_copy(update={"redis_url": redis.url})
+
+    async def work(publisher: ChangePublisher, database: Database) -> UUID:
+        async with _running(database, live, publisher.id) as here, _running(database, live) as elsewhere:
+            publisher.listen(here.announce)
+            here.listen(heard.append)
+            elsewhere.listen(heard_elsewhere.append)
+            with here.watch(later) as watch, elsewhere.watch(None) as noticed:
+                assert await watch.changed(TIMEOUT_S)  # both are subscribed
+                assert await noticed.changed(TIMEOUT_S)
+                job_id = await here.run(lambda: submit(database))
+                assert await noticed.changed(TIMEOUT_S)
+                await _publish(redis, f"{uuid4()} {later}")
+                assert await watch.changed(TIMEOUT_S)  # its own message came before
+                assert await noticed.changed(TIMEOUT_S)
+            return job_id
+
+    with (
+        closing(ChangePublisher(live)) as publisher,
+        open_database(sqlite_url, committed=publisher) as database,
+    ):
+        job_id = asyncio.run(work(publisher, database))
+    assert heard == heard_elsewhere == [{job_id}, {later}]
 
 
 def test_announcement_after_the_end_of_the_event_loop_is_ignored(

@@ -22,6 +22,7 @@ from shared.store import group_commit
 from shared.store.group_commit import GroupCommit, NotCommitted
 from shared.store.idempotency import Idempotency
 from shared.store.submissions import NewJobs, Receipt
+from tests.support.databases import open_database
 from tests.support.factories import make_new_job
 from tests.support.statements import ON_SQLITE, recorded_statements
 from tests.support.waiting import wait_until
@@ -133,7 +134,7 @@ def test_submissions_that_wait_are_stored_together_in_their_order(
 
 @ON_SQLITE
 @pytest.mark.parametrize("jobs", [1, 50])
-def test_a_group_takes_five_statements_and_one_more_for_keys_however_many_jobs_it_has(
+def test_a_group_takes_four_statements_and_one_more_for_keys_however_many_jobs_it_has(
     database: Database, workers: _Workers, jobs: int
 ) -> None:
     with closing(GroupCommit(database, workers.wake)) as submissions:
@@ -146,7 +147,7 @@ def test_a_group_takes_five_statements_and_one_more_for_keys_however_many_jobs_i
             workers.may_return.set()
             assert not any(result.result().replayed for result in results)
     sent = [statement.sql for statement in statements if not statement.sql.startswith("PRAGMA")]
-    assert len(sent) == 7, sent  # one of them begins the transaction
+    assert len(sent) == 6, sent  # one of them begins the transaction
 
 
 def test_a_thousand_submissions_of_one_key_store_one_job(database: Database, workers: _Workers) -> None:
@@ -222,6 +223,40 @@ def test_a_submission_that_the_database_refuses_fails_alone(
     assert all(isinstance(receipt, Receipt) for receipt in receipts)
     assert _stored(database) == [n.id for n in new if n is not new[5]]
     assert not submissions.submit(_new(Idempotency("5", "a" * 64))).replayed  # its key is free
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("COMMIT", {}, psycopg.OperationalError("the server is gone")),
+        IntegrityError("COMMIT", {}, psycopg.IntegrityError("of whichever of them")),
+    ],
+    ids=["tried again together", "tried again one by one"],
+)
+def test_submissions_whose_commit_was_not_confirmed_are_found(
+    database_url: str, workers: _Workers, error: Exception
+) -> None:
+    lost: list[Exception] = []
+
+    def lose_reply(_session: Session) -> None:
+        if lost:
+            raise lost.pop()
+
+    with (
+        open_database(database_url, committed=lose_reply) as database,
+        closing(GroupCommit(database, workers.wake)) as submissions,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        workers.may_return.clear()
+        submissions.submit(_new(queue="first"))
+        new = [_new(), _new(KEY)]
+        receipts = [pool.submit(submissions.submit, request) for request in new]
+        _waiting(submissions, 2)
+        lost.append(error)
+        workers.may_return.set()
+        outcomes = [each.result() for each in receipts]
+        assert [(each.job_id, each.replayed) for each in outcomes] == [(n.id, False) for n in new]
+        assert sorted(_stored(database)) == sorted(n.id for n in new)
 
 
 def test_a_submission_that_is_cancelled_while_it_waits_is_not_stored(
