@@ -11,13 +11,15 @@ from typing import Any, Self
 
 from bench.servers import ROOT
 
-_PYTHON = Path(ROOT) / ".venv-bench" / "bin" / "python"
+PYTHON = Path(ROOT) / ".venv-bench" / "bin" / "python"
+"""The interpreter of the peers' environment."""
+
 MISSING = "the peers are not installed; `make bench` installs them"
 
 
 def installed() -> bool:
     """Return whether the peers' packages are installed."""
-    return _PYTHON.exists()
+    return PYTHON.exists()
 
 
 class Peer:
@@ -26,7 +28,7 @@ class Peer:
     def __init__(self, module: str, *arguments: str) -> None:
         environment = {**os.environ, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
-            [str(_PYTHON), "-m", f"bench.peers.{module}", *arguments],
+            [str(PYTHON), "-m", f"bench.peers.{module}", *arguments],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,

@@ -70,17 +70,21 @@ def starting_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
         yield process
 
 
-@contextmanager
-def _running(command: list[str], settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+def variables(settings: Settings) -> dict[str, str]:
+    """Return the environment variables with which a process has these settings."""
     values = settings.model_dump(mode="json", include=settings.model_fields_set)
-    variables = {
+    return {
         f"TRAINSHED_{name.upper()}": ",".join(value) if isinstance(value, list) else str(value)
         for name, value in values.items()
     }
+
+
+@contextmanager
+def _running(command: list[str], settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     with (settings.data_dir / "worker.log").open("ab") as log:
         output = log if "workers" in command else None
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **variables}, stdout=output, stderr=output
+            command, cwd=ROOT, env={**os.environ, **variables(settings)}, stdout=output, stderr=output
         )
     try:
         yield process

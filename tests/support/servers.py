@@ -28,6 +28,7 @@ from tests.support.waiting import wait_until
 from trainshed.local import redis
 
 _START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 60.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the certificate authorities takes 20 ms
 
 
@@ -173,7 +174,11 @@ class PostgresServer:
         """End it: SIGINT closes every connection and shuts down cleanly, SIGQUIT ends it as a crash would."""
         if self._process is not None:
             self._process.send_signal(with_signal)
-            self._process.wait()
+            try:
+                self._process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:  # no test is left with a server that does not end
+                self._process.send_signal(signal.SIGQUIT)
+                self._process.wait()
             self._process = None
 
     def _responds(self) -> bool:
