@@ -1,4 +1,4 @@
-"""Progress of an attempt that is not written yet. Two threads write it: the job's, and its heartbeat."""
+"""Progress of an attempt that is not written yet. Two threads write it: the job's, and the scribe."""
 
 import threading
 import time
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from typing import TypeVar
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -57,8 +56,6 @@ class PendingProgress:
         self._lease_s = lease_s
         self._interval_s = interval_s
         self._reached: list[_Reached] = []  # appended to without the lock, shortened with it
-        self.preempted_by: UUID | None = None
-        """The urgent job that preempts the attempt, as the last write has found."""
         self._dataset_sha256: str | None = None
         self._unconfirmed = 0  # how many of the first were sent in a write that was not confirmed
         self._last_epoch: _Reached | None = None
@@ -146,7 +143,7 @@ class PendingProgress:
         running = so_far() if so_far else None
         progress = partial(_progress, batch, sha256, running)
         began_at = time.monotonic()
-        self.preempted_by = database.write(lambda session: record(session, progress=progress()))
+        database.write(lambda session: record(session, progress=progress()))
         if self._dataset_sha256 is sha256:
             self._dataset_sha256 = None
         del self._reached[: len(batch)]

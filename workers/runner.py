@@ -10,7 +10,7 @@ from billiard.common import terminate_handler_fired  # type: ignore[attr-defined
 from sqlalchemy.orm import Session
 
 from shared import log
-from shared.db.outages import is_transient
+from shared.db.outages import is_unavailable
 from shared.errors import (
     AttemptError,
     CancelRequested,
@@ -29,7 +29,6 @@ from shared.store.transitions import AttemptFailure
 from workers import outcomes
 from workers.attempt_trace import AttemptTrace
 from workers.executor import Checkpoint, Monitor, StoredModel
-from workers.heartbeat import Heartbeat
 from workers.job_log_handler import REPEATS_EVENTS
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
@@ -58,22 +57,22 @@ def run_attempt(process: PoolProcess, claim: claims.Claim) -> claims.Claim | Non
             worker=worker.name,
             request_id=claim.request_id,
         ),
-        Heartbeat(
-            process, claim.attempt, pending, max_runtime_s=claim.max_runtime_s, ended=trace.end
-        ) as heartbeat,
+        process.pulse.holding([claim.attempt]),
+        process.scribe.writing(pending),
     ):
+        process.pulse.begin(0, claim.max_runtime_s)
         # the id of a trace is in no event
         (_log if trace.fields else _repeat).info(f"attempt {claim.attempt.number} started", **trace.fields)
-        with process.output.of_attempt(), process.pulse.of_attempt(claim.attempt):
-            outcome = execute(process, claim, Recorder(process, claim, pending, trace, heartbeat.check))
-        heartbeat.begin_report()
+        with process.output.of_attempt():
+            outcome = execute(process, claim, Recorder(process, claim, pending, trace))
+        process.pulse.reporting()
         trace.begin_report(outcomes.failure(outcome))
         return write_outcome(process, claim, outcome, pending, trace)
 
 
 def claim_next(process: PoolProcess) -> claims.Claim | None:
-    """Claim the next job; return None if no job can start, or this worker is being stopped."""
-    if process.stop.is_set():
+    """Claim the next job; return None if none can start, or this process takes none (`takes_jobs`)."""
+    if not process.takes_jobs:
         return None
     with process.turns.settling() as settlement:
         claim = process.database.write(_claim(process, settlement))
@@ -90,7 +89,7 @@ def _claim(
     runs = count()
 
     def claim(session: Session) -> claims.Claim | None:
-        if process.stop.is_set():
+        if not process.takes_jobs:
             return None
         if not process.registered.is_set():
             environments.store(session, process.info.versions)
@@ -138,7 +137,7 @@ def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outc
 
 
 def _unexpected(error: BaseException) -> outcomes.Released | outcomes.Failed:
-    if is_transient(error):
+    if is_unavailable(error):
         # the database has been unavailable for longer than its operations are retried
         _log.warning("attempt released", reason=str(error))
         return outcomes.Released()
@@ -218,7 +217,7 @@ def _store_outcome(
             return False, None
         except Exception as error:
             settlement.undo()
-            if is_transient(error):
+            if is_unavailable(error):
                 _log.warning("attempt outcome not written", error=outcomes.describe(error))
                 if process.stop.is_set():
                     return True, None

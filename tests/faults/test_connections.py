@@ -16,10 +16,8 @@ pytestmark = pytest.mark.faults
 
 CONNECTIONS = {  # as docs/operations.md says
     "trainshed-api": 15,
-    "trainshed-worker": 3,
+    "trainshed-worker": 2,
     "trainshed-job": 1,
-    "trainshed-heartbeat": 1,
-    "trainshed-job-log": 1,
 }
 SLOTS = 2
 _PRINTING = "tests.support.stub_executor:Printing"  # else a job has no log of its own

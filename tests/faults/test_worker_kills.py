@@ -226,7 +226,7 @@ def test_suspension_of_the_whole_machine_costs_no_attempt(cluster: Cluster) -> N
     for worker in workers:
         cluster.suspend(worker)
     pass_seconds(cluster.settings.lease_s + 1)
-    # the parents, which would reap the job, resume before the pool process that would renew its lease
+    # the parents, which would reap the job, resume before the pool process that runs it
     for worker in workers:
         worker.send(Signals.SIGCONT)
     pass_seconds(cluster.settings.reconcile_s * 3)

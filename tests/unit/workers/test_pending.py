@@ -26,7 +26,6 @@ from tests.support.statements import recorded_statements
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
-from workers.heartbeat import Heartbeat
 from workers.pending import PendingProgress
 from workers.runner import claim_next, run_jobs
 
@@ -131,7 +130,7 @@ def test_state_is_read_only_if_it_is_stored(database: Database) -> None:
     pending = new_pending(attempt)
     pending.add_epoch(make_epoch(0), no_state)
     pending.add_epoch(make_epoch(1), lambda: b"after 1")
-    assert not pending.write_if_due(database), "the heartbeat does not read the state"
+    assert not pending.write_if_due(database), "the scribe does not read the state"
     assert stored.job(database, attempt.job_id).next_epoch == 0
     pending.add_phase(Phase.EVALUATING)
     assert pending.write_if_due(database)
@@ -165,7 +164,7 @@ def test_steps_are_written_once_by_the_thread_that_trains_until_their_epoch_is(d
     pending = new_pending(attempt)
     for count in (1, 2):
         pending.add_steps(partial(begun, 0, count))
-    assert not pending.write_if_due(database), "the heartbeat does not read the steps"
+    assert not pending.write_if_due(database), "the scribe does not read the steps"
     assert write(pending, database)
     assert not write(pending, database), "nothing is pending"
     assert stored.begun_epochs(database, attempt.job_id) == [(0, 1, begun(0, 2).steps)]
@@ -228,11 +227,11 @@ def test_a_phase_becomes_visible_although_no_step_is_finished(make_process: Make
     process = make_process()
     attempt = running(process.database)
     pending = new_pending(attempt)
-    with Heartbeat(process, attempt, pending):
+    with process.scribe.writing(pending):
         pending.add_phase(Phase.LOADING_DATA)
         wait_until(
             lambda: stored.job(process.database, attempt.job_id).phase == Phase.LOADING_DATA,
-            "the heartbeat writes the phase",
+            "the scribe writes the phase",
         )
 
 
@@ -241,7 +240,7 @@ def test_a_phase_is_written_although_the_state_after_an_epoch_in_it_was_not_read
     pending = new_pending(attempt)
     pending.add_phase(Phase.TRAINING)
     pending.add_epoch(make_epoch(0), lambda: b"state")
-    assert pending.write_if_due(database), "the heartbeat writes the phase"
+    assert pending.write_if_due(database), "the scribe writes the phase"
     assert not pending.write_if_due(database)
     assert write(pending, database)
     job = stored.job(database, attempt.job_id)
@@ -249,11 +248,11 @@ def test_a_phase_is_written_although_the_state_after_an_epoch_in_it_was_not_read
     assert stored.event_types(database, attempt.job_id)[2:] == ["progress", "progress"]
 
 
-def test_heartbeat_and_job_write_each_event_once(make_process: MakeProcess) -> None:
-    process = make_process(cancel_poll_s=0.001)
+def test_scribe_and_job_write_each_event_once(make_process: MakeProcess) -> None:
+    process = make_process()
     attempt = running(process.database)
     pending = new_pending(attempt)
-    with Heartbeat(process, attempt, pending):
+    with process.scribe.writing(pending):
         for epoch in range(50):
             # another one each time: a write of the same phase alone is taken for a repetition
             pending.add_phase((Phase.TRAINING, Phase.EVALUATING)[epoch % 2])

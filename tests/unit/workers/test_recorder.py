@@ -15,7 +15,9 @@ from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, Priority, TrainSpec
 from tests.support import queue_driver, registry, stored
 from tests.support.factories import make_spec
+from tests.support.pool_processes import watched
 from tests.support.stub_executor import StubExecutor
+from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers import runner
 from workers.executor import Checkpoint, Monitor
@@ -39,6 +41,7 @@ class _UrgentDuring(StubExecutor):
         if epoch == self._epoch and self.urgent_id is None:
             spec = make_spec(epochs=1)
             self.urgent_id = queue_driver.submit(self._process.database, priority=Priority.URGENT, spec=spec)
+            wait_until(lambda: self._process.pulse.preempted_by, "the process is told")
 
 
 class _Submitting:
@@ -63,9 +66,10 @@ def _run_with_urgent_job(process: PoolProcess, job_id: UUID, epoch: int) -> UUID
     claim = claim_next(process)
     assert claim is not None
     assert claim.attempt.job_id == job_id
-    following = run_attempt(replace(process, executor=executor), claim)
-    while following is not None:
-        following = run_attempt(process, following)
+    with watched(process):
+        following = run_attempt(replace(process, executor=executor), claim)
+        while following is not None:
+            following = run_attempt(process, following)
     assert executor.urgent_id is not None
     return executor.urgent_id
 

@@ -23,6 +23,7 @@ from shared.schemas import EvaluateSpec, JobDetail, TrainSpec
 from tests.support import stored
 from tests.support.databases import open_database
 from tests.support.factories import make_evaluate_spec, make_regression, make_spec
+from tests.support.pool_processes import watched
 from tests.support.queue_driver import AttemptId, cancel, release, submit
 from tests.support.stored import set_columns
 from tests.support.stub_executor import DATA_SHA256, Behaviour, InterferingExecutor, StubExecutor
@@ -321,7 +322,8 @@ def test_job_that_is_cancelled_while_it_runs_ends_cancelled(make_process: MakePr
             cancel(canceller.database, job_id)
             return super().train(spec, start, monitor)
 
-    run_next(replace(process, executor=Cancelling(process.settings)))
+    with watched(process):
+        run_next(replace(process, executor=Cancelling(process.settings)))
     cancelled = job(process, job_id)
     assert cancelled.state == JobState.CANCELLED
     assert [attempt.outcome for attempt in cancelled.attempts] == [AttemptOutcome.CANCELLED]
