@@ -29,6 +29,7 @@ _TIMEOUT_GRACE_S = 5.0
 _CANCEL_GRACE_S = 0.7
 # how long a step may go on after the attempt was interrupted before its process is ended
 _INTERRUPTION_GRACE_S = 5.0
+_REPORT_INTERVAL_S = 0.5  # between two reports while the database is unavailable
 _MAX_LOOK_S = 1.0  # that one look adds to a time: this process may have been suspended with its pool
 # bounds of a report: the process may be stopped within a transaction, and others' leases are to be renewed
 _LOCK_S, _IDLE_S, _TRANSACTION_S = 0.5, 2.0, 5.0
@@ -53,6 +54,7 @@ class StepWatch:
         self._clock = clock
         self._looked_at = clock()
         self._mark = Mark()
+        self._next_report_at = clock()
         self._begin()
 
     def _begin(self) -> None:
@@ -115,11 +117,13 @@ class StepWatch:
         outcome: AttemptOutcome | None = None,
         failure: AttemptFailure | None = None,
     ) -> bool:
-        """Report in place of the process; return False if the database is unavailable.
+        """Report in place of the process; return False if the database is, or just was, unavailable.
 
         Args:
             outcome: of an attempt whose process is ended now, and cannot tell of its span.
         """
+        if self._clock() < self._next_report_at:
+            return False
 
         def work(session: Session) -> attempts.Origin | None:
             bound_transaction(session, lock_s=_LOCK_S, idle_s=_IDLE_S, total_s=_TRANSACTION_S)
@@ -130,8 +134,8 @@ class StepWatch:
             origin = self._database.write(work)
         except StaleAttempt as error:
             _log.info("hung attempt has ended already", reason=str(error))
-        except DBAPIError as error:
-            _log.warning("no report in place of a pool process", error=str(error.orig))
+        except DBAPIError:
+            self._next_report_at = self._clock() + _REPORT_INTERVAL_S
             return False
         else:
             if origin is not None and outcome is not None:
