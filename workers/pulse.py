@@ -43,7 +43,7 @@ class Pulse:
 
     The thread has nothing else to do: any other of the process may have to wait, for the database, for the
     disk or for whoever reads the log, for longer than a silence may last. It also ends the process when its
-    parent has died: nobody would renew a lease, nor end what hangs.
+    parent has died, as the kernel does on Linux: nobody would renew a lease, nor end what hangs.
 
     Attributes:
         stop: set when the worker is being stopped.

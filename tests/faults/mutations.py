@@ -240,7 +240,7 @@ MUTATIONS = [
         "workers/pulse.py",
         "                self._end()\n",
         "                pass\n",
-        "tests/faults/test_orphans.py",
+        "tests/unit/workers/test_pulse.py::test_a_process_ends_itself_when_its_parent_has_died",
     ),
     Mutation(
         "a report that is not idempotent",
