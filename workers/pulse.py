@@ -218,7 +218,7 @@ class PulseReader:
             self.look()
             self.orders = orders
             marks.write_orders(self._file, orders)
-            self._beat = os.fstat(self._file).st_mtime_ns  # this was no beat of the process
+            self._beat = os.fstat(self._file).st_mtime_ns  # this was not a beat of the process
 
     def close(self) -> None:
         """Close the file."""

@@ -19,7 +19,7 @@ from workers.pending import PendingProgress
 
 _log = log.get_logger(__name__)
 
-_INTERVAL_S = 0.5  # what comes within this time is written together
+_INTERVAL_S = 0.5  # progress and lines of this time are written together
 _JOB_LOG_PATIENCE_S = 2.0  # how long writes of job log lines are retried while the database is unavailable
 
 
@@ -83,7 +83,7 @@ class Scribe:
             self._pending = None
 
     def write(self) -> None:
-        """Write what there is to write now; what fails is tried again, but for lines of logs."""
+        """Write all that waits; a write that fails is tried again, but not that of a log's lines."""
         self._job_log.write(self._patient)
         try:
             if (pending := self._pending) is not None:

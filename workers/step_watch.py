@@ -87,7 +87,13 @@ class StepWatch:
             # the user need not wait for a step that ends late, such as a download that stalls
             self._is_cancelled = self._report(attempt, attempts.cancel_attempt)
         # the pool watch ends a process in which nothing runs, and says that of it
-        return "" if self._pulse.is_silent else self._reason(mark, attempt, cancelled=cancelled)
+        because = "" if self._pulse.is_silent else self._reason(mark, attempt, cancelled=cancelled)
+        return because if because and self._still_runs(attempt) else ""
+
+    def _still_runs(self, attempt: AttemptId) -> bool:
+        """Whether the step has not returned during the report: the process may run another job by now."""
+        mark = self._pulse.mark()
+        return mark is not None and mark.attempt == attempt and not mark.is_reporting
 
     def _reason(self, mark: Mark, attempt: AttemptId, *, cancelled: bool) -> str:
         if self._interrupted_s > _INTERRUPTION_GRACE_S:

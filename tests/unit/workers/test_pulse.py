@@ -69,7 +69,7 @@ def test_a_beat_ends_a_silence(own: Pulse, reader: PulseReader, moved: Monotonic
     wait_until(lambda: reader.look() == 0, "it beats")
 
 
-def test_what_the_parent_tells_is_no_beat(reader: PulseReader, moved: MonotonicClock) -> None:
+def test_a_word_of_the_parent_is_not_a_beat(reader: PulseReader, moved: MonotonicClock) -> None:
     moved.advance(0.5)
     reader.tell(Orders(renewed_at=1.0))
     moved.advance(0.5)

@@ -1,10 +1,11 @@
 """A worker's parent ends attempts whose step does not return, in place of their process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, JobState
@@ -15,6 +16,8 @@ from workers import attempt_trace, pulse
 from workers.marks import Orders
 from workers.pulse import Pulse, PulseReader
 from workers.step_watch import StepWatch
+
+T = TypeVar("T")
 
 NO_PROGRESS_S = 60.0
 INTERRUPTED = "its step went on after it was interrupted"
@@ -131,11 +134,23 @@ def test_steps_that_finish_in_time_are_left_alone(step: Step) -> None:
     assert step.state == JobState.RUNNING
 
 
-def test_a_long_report_is_no_hung_step(step: Step) -> None:
+def test_a_long_report_is_not_a_hung_step(step: Step) -> None:
     step.own.begin(0, 1.0)
     step.own.reporting()
     assert step.passes(2 * NO_PROGRESS_S, is_stopping=True) == ""
     assert step.state == JobState.RUNNING
+
+
+def test_a_step_that_returns_during_the_report_keeps_its_process(step: Step, database_url: str) -> None:
+    class Slow(Database):
+        def write(self, work: Callable[[Session], T]) -> T:
+            step.own.reporting()
+            return super().write(work)
+
+    with Slow(database_url) as slow:
+        step.watch = StepWatch(step.reader, slow, no_progress_s=NO_PROGRESS_S, clock=step.clock)
+        assert step.passes(2 * NO_PROGRESS_S) == ""
+    assert step.state == JobState.FAILED
 
 
 def test_an_attempt_that_has_not_begun_does_not_hang(database: Database, step: Step) -> None:
