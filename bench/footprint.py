@@ -25,7 +25,7 @@ from bench.rows import Row, Unit, judged, run
 from shared.db.engine import Database
 from shared.formats.results import Produced
 from shared.schemas import TrainSpec
-from shared.store import attempts
+from shared.store import leases
 from shared.store.transitions import AttemptId
 from tests.support import queue_driver, stored
 from tests.support.databases import migrate, open_database
@@ -115,7 +115,7 @@ def _heap_only(url: str, jobs: int) -> Row:
     with open_database(url) as database:
         running = [_start(database) for _ in range(jobs)]
         for epoch, attempt in product(range(_EPOCHS), running):
-            database.write(partial(attempts.renew, attempt=attempt, lease_s=queue_driver.LEASE_S))
+            database.write(partial(leases.renew, attempts=[attempt], lease_s=queue_driver.LEASE_S))
             queue_driver.record(database, attempt, 1, first=epoch)
         for attempt in running:
             queue_driver.succeed(database, attempt, make_model())

@@ -8,12 +8,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import event
 
@@ -28,12 +28,11 @@ from shared.schemas import TrainSpec
 from shared.store.submit import submit_job
 from tests.support import stored
 from tests.support.databases import migrate, open_database
-from tests.support.factories import make_new_job, make_settings, make_worker_info
+from tests.support.factories import make_new_job, make_settings
+from tests.support.pool_processes import running_pool_process, watched
 from tests.support.statements import recorded_statements
 from workers.job_log_handler import JobLogHandler
 from workers.pool_process import PoolProcess
-from workers.process_output import ProcessOutput
-from workers.pulse import Pulse
 from workers.runner import run_jobs
 
 JOBS = 300
@@ -110,31 +109,20 @@ def _commits(database: Database) -> Iterator[list[object]]:
 @contextmanager
 def pool_process(folder: Path, url: str, executor: type[NoOpExecutor]) -> Iterator[PoolProcess]:
     """Yield what `run_jobs` needs, with the logging of a pool process, whose lines are discarded."""
-    settings = make_settings(folder, database_url=url)
+    settings, handler = make_settings(folder, database_url=url), JobLogHandler()
     with (
         open(os.devnull, "w") as nowhere,
         redirect_stderr(nowhere),
         open_database(url) as database,
-        open_database(url, patience_s=0) as heartbeat_database,
-        open_database(url) as job_log_database,
-        closing(ProcessOutput(folder / f"output-{uuid4()}")) as output,
-        closing(Pulse(folder / f"pulse-{uuid4()}")) as pulse,
+        running_pool_process(
+            settings, database, folder, executor(settings), job_log=handler, interval_s=0.5
+        ) as process,
+        watched(process),
     ):
         log.configure("INFO")
-        handler = JobLogHandler(job_log_database)
         logging.getLogger().addHandler(handler)
-        yield PoolProcess(
-            settings,
-            executor(settings),
-            make_worker_info(),
-            "bench-1",
-            database,
-            heartbeat_database,
-            output,
-            pulse,
-        )
+        yield process
         logging.getLogger().removeHandler(handler)
-        handler.close()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from uuid import UUID
 from shared import tracing
 from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import AttemptOutcome, JobKind, Phase
+from shared.store.attempts import Origin
 from shared.store.claims import Claim
 from shared.store.recovery import WORKER_LOST, LostAttempt
 from shared.store.transitions import AttemptFailure, AttemptId
@@ -124,12 +125,22 @@ def record_lost(lost: LostAttempt, clock_ns: Callable[[], int] = time.time_ns) -
 
     A call has no effect where no traces are exported.
     """
+    record_ended(lost, AttemptOutcome.LOST, AttemptFailure(WORKER_LOST, lost.reason), clock_ns)
+
+
+def record_ended(
+    ended: LostAttempt | Origin,
+    outcome: AttemptOutcome,
+    failure: AttemptFailure | None,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> None:
+    """Record the span of an attempt that was ended in place of its process, as `record_lost` does."""
     if tracing.are_on():
-        now = clock_ns()
         # of the database's clock, which may be ahead of this one
-        span = _begin(lost, lost.worker, min(_nanoseconds(lost.started_at), now))
+        began_at = min(_nanoseconds(ended.started_at), clock_ns())
+        span = _begin(ended, ended.worker, began_at)
         if span is not None:
-            _end(span, AttemptOutcome.LOST, AttemptFailure(WORKER_LOST, lost.reason))
+            _end(span, outcome, failure)
 
 
 def _begin(job: _Attempted, worker: str, at_ns: int | None = None) -> "Span | None":

@@ -1,4 +1,4 @@
-"""Logging handler that stores what is logged during an attempt with its job, from a thread of its own."""
+"""Logging handler that keeps what is logged during an attempt, until it is stored with its job."""
 
 import logging
 import math
@@ -15,7 +15,7 @@ import structlog
 
 from shared import log
 from shared.db.engine import Database
-from shared.db.outages import is_transient
+from shared.db.outages import is_unavailable
 from shared.schemas import LogLevel
 from shared.store import job_logs
 from shared.store.transitions import AttemptId
@@ -23,7 +23,6 @@ from shared.texts import MAX_MESSAGE_CHARS, storable
 
 _log = log.get_logger(__name__)
 
-_WRITE_INTERVAL_S = 0.5  # lines logged within this time are written in one transaction
 _MAX_PENDING_LINES = 10_000  # further lines are dropped while the database is unavailable
 # fields that are columns of the table, or the same in every line of an attempt
 _OMITTED_FIELDS = frozenset(
@@ -40,24 +39,21 @@ _LEVELS = tuple(LogLevel)  # the standard library's numbers are 10, 20, ... 50
 
 
 class JobLogHandler(logging.Handler):
-    """Handler for the root logger that stores lines logged by an attempt's thread and ignores all others.
+    """Handler for the root logger that keeps lines logged by an attempt's thread and ignores all others.
 
-    Emitting a line costs microseconds. Lines of the last half second are lost if the process is killed.
+    Emitting a line costs microseconds. Another thread writes them: see `workers/scribe.py`.
     """
 
-    def __init__(self, database: Database, *, hide: Callable[[str], str] = str) -> None:
-        """Start the writing thread, the only user of `database`; `hide` replaces secrets in a text."""
+    def __init__(self, *, hide: Callable[[str], str] = str) -> None:
+        """Keep no line yet; `hide` replaces secrets in a text."""
         super().__init__()
-        self._database = database
+        self.logged: Callable[[], object] = lambda: None
+        """Called when a line is kept."""
         self._hide = hide
         self._pending: list[_AttemptLine] = []
         self._attempt: AttemptId | None = None
         self._line_count = 0
         self._pending_lock = threading.Lock()
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="job log", daemon=True)
-        self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a line for writing, if the thread that logs it runs an attempt."""
@@ -73,14 +69,17 @@ class JobLogHandler(logging.Handler):
             line = self._line_or_note(record)
             with self._pending_lock:
                 self._pending.append((attempt, line))
-            self._wake.set()
+            self.logged()
 
-    def close(self) -> None:
-        """Write the pending lines and end the thread."""
-        self._closing.set()
-        self._wake.set()
-        self._thread.join()
-        super().close()
+    def write(self, database: Database) -> None:
+        """Store the lines that are kept. If the database stays unavailable, they are lost."""
+        with self._pending_lock:
+            pending, self._pending = self._pending, []
+        try:
+            self._write(database, pending)
+        except Exception as error:  # whatever it is: the next job's lines need the thread
+            # that thread runs no attempt, so this line does not come back to this handler
+            _log.warning("job log lines lost", lines=len(pending), error=type(error).__name__)
 
     def _line_or_note(self, record: logging.LogRecord) -> job_logs.Line:
         try:
@@ -112,46 +111,32 @@ class JobLogHandler(logging.Handler):
         # cut first: hiding secrets takes as long as the text is
         return storable(self._hide(str(value)[: MAX_MESSAGE_CHARS + 1]))
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._wake.wait()
-            self._closing.wait(_WRITE_INTERVAL_S)
-            self._wake.clear()
-            self._write_pending()
-
-    def _write_pending(self) -> None:
-        with self._pending_lock:
-            pending, self._pending = self._pending, []
-        try:
-            self._write(pending)
-        except Exception as error:  # whatever it is: the next job's lines need this thread
-            # this thread runs no attempt, so this line does not come back to this handler
-            _log.warning("job log lines lost", lines=len(pending), error=type(error).__name__)
-
-    def _write(self, lines: Sequence[_AttemptLine]) -> None:
+    def _write(self, database: Database, lines: Sequence[_AttemptLine]) -> None:
         """Store lines. If the database refuses them, each is stored alone, or a note in its place."""
         try:
-            self._append(lines)
+            _append(database, lines)
         except Exception as error:
-            if is_transient(error):
+            if is_unavailable(error):
                 raise
             for attempt, line in lines:
-                self._write_line_or_note(attempt, line)
+                _append_line_or_note(database, attempt, line)
 
-    def _write_line_or_note(self, attempt: AttemptId, line: job_logs.Line) -> None:
-        try:
-            self._append([(attempt, line)])
-        except Exception as error:
-            if is_transient(error):
-                raise
-            self._append([(attempt, _note(line, error))])
 
-    def _append(self, lines: Sequence[_AttemptLine]) -> None:
-        lines_by_attempt = defaultdict(list)
-        for attempt, line in lines:
-            lines_by_attempt[attempt].append(line)
-        if lines:
-            self._database.write(partial(job_logs.append, lines=lines_by_attempt))
+def _append_line_or_note(database: Database, attempt: AttemptId, line: job_logs.Line) -> None:
+    try:
+        _append(database, [(attempt, line)])
+    except Exception as error:
+        if is_unavailable(error):
+            raise
+        _append(database, [(attempt, _note(line, error))])
+
+
+def _append(database: Database, lines: Sequence[_AttemptLine]) -> None:
+    lines_by_attempt = defaultdict(list)
+    for attempt, line in lines:
+        lines_by_attempt[attempt].append(line)
+    if lines:
+        database.write(partial(job_logs.append, lines=lines_by_attempt))
 
 
 def _note(line: job_logs.Line, error: Exception) -> job_logs.Line:

@@ -1,5 +1,6 @@
-"""Outcomes of an attempt, and the transaction that reports an outcome."""
+"""Outcomes of attempts, and what the transaction that reports them writes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from uuid import UUID
@@ -7,13 +8,13 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from shared.errors import DataUnavailable
+from shared.errors import DataUnavailable, StaleAttempt
 from shared.formats.results import Produced
 from shared.lifecycle import AttemptOutcome
 from shared.retry import OUTAGE_CAP_S, retry_delay_s
 from shared.store import attempts, claims
 from shared.store.progress import Progress
-from shared.store.transitions import AttemptFailure
+from shared.store.transitions import AttemptFailure, AttemptId
 
 
 @dataclass(frozen=True)
@@ -123,21 +124,45 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}"
 
 
-def report(
-    claim: claims.Claim, outcome: Outcome, session: Session, progress: Progress, *, data_outage_s: float = 0.0
-) -> None:
-    """Write how an attempt ended, with the progress that is not written yet, in one fenced transaction.
+@dataclass(frozen=True)
+class Ended:
+    """An attempt that has ended, with the progress that is not written yet."""
+
+    claim: claims.Claim
+    outcome: Outcome
+    progress: Progress
+
+
+def report(session: Session, ended: Sequence[Ended], *, data_outage_s: float = 0.0) -> set[AttemptId]:
+    """Write how attempts at different jobs ended, each fenced by itself.
 
     Args:
         data_outage_s: how long failures do not count whose reason is that the dataset is unavailable.
 
-    Raises:
-        StaleAttempt: the job no longer runs under this attempt.
+    Returns:
+        Those of which nothing was written: their jobs no longer run under them.
     """
+    successes, others = [], []
+    for each in ended:
+        if isinstance(each.outcome, Succeeded):
+            of = each.claim.attempt, each.outcome.produced, each.progress, each.outcome.evaluated
+            successes.append(attempts.Success(*of))
+        else:
+            others.append(each)
+    stale = attempts.succeed_each(session, successes)
+    for each in others:
+        try:
+            _report(session, each.claim, each.outcome, each.progress, data_outage_s)
+        except StaleAttempt:
+            stale.add(each.claim.attempt)
+    return stale
+
+
+def _report(
+    session: Session, claim: claims.Claim, outcome: Outcome, progress: Progress, data_outage_s: float
+) -> None:
     attempt = claim.attempt
     match outcome:
-        case Succeeded(produced, evaluated):
-            attempts.succeed(session, attempt, produced, progress, evaluated=evaluated)
         case Failed(failure, retryable):
             retry_in_s = _retry_in_s(claim, failure) if retryable else None
             outage_s = data_outage_s if failure.code == DataUnavailable.code else 0.0
@@ -148,7 +173,7 @@ def report(
             attempts.release(session, attempt, progress)
         case Preempted(urgent_id):
             attempts.release(session, attempt, progress, preempted_by=urgent_id)
-        case Superseded():
+        case _:  # it was superseded
             pass
 
 

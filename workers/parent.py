@@ -2,14 +2,15 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import billiard
 from celery.worker import state
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared import log, tracing
 from shared.broker import Broker
@@ -56,23 +57,22 @@ class ParentProcess:
         """
         self._settings = settings
         self._publisher = ChangePublisher(settings)
-        url = settings.effective_database_url
-        self._database = Database(url, committed=self._publisher, program="trainshed-worker")
+        # the pool watch has its own, so that nothing else delays a renewal of leases
+        database = partial(_database, settings, self._publisher)
+        self._database, self._watch_database = database(patience_s=10.0), database(patience_s=0.0)
         self._broker = Broker(settings)
         self._slots = slots
         self._reconciler = Reconciler(self._database, self._broker, settings, free_slots=self._free_slots)
-        pid = os.getpid()
-        name = worker_name(pid)
-        self._registration = Registration(
-            self._database,
+        name = worker_name(os.getpid())
+        self._registration = self._own_registration(name, gpus, processes)
+        self._pool_watch = PoolWatch(
+            self._watch_database,
+            self._broker,
             settings,
-            name=name,
-            pid=pid,
-            devices=gpus,
-            slots=slots,
-            memory=lambda: resident_bytes([pid, *(child.pid for child in processes() if child.pid)]),
+            worker=name,
+            processes=processes,
+            draining=self._note_draining,
         )
-        self._pool_watch = PoolWatch(self._database, self._broker, settings, worker=name, processes=processes)
         self._purge = Purge(self._database, settings)
         self._ready = ready
         self._end = end
@@ -82,7 +82,22 @@ class ParentProcess:
         self._is_refused = False
         self._reports = readiness.Reports()
         self._stop_requested = threading.Event()
+        self._next_round = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+
+    def _own_registration(
+        self, name: str, gpus: list[str], processes: Callable[[], Iterable[Any]]
+    ) -> Registration:
+        pid = os.getpid()
+        return Registration(
+            self._database,
+            self._settings,
+            name=name,
+            pid=pid,
+            devices=gpus,
+            slots=self._slots,
+            memory=lambda: resident_bytes([pid, *(child.pid for child in processes() if child.pid)]),
+        )
 
     def start(self) -> None:
         """Start the threads; the reconciler's first round that reaches the database registers the worker."""
@@ -104,6 +119,7 @@ class ParentProcess:
     def stop(self) -> None:
         """Wake others up for the jobs that the pool has released, mark the worker as stopped, disconnect."""
         self._stop_requested.set()
+        self._next_round.set()
         self._thread.join()
         self._pool_watch.stop()
         self._purge.stop()
@@ -112,11 +128,13 @@ class ParentProcess:
         self._health.report(can_train=False)
         try:
             self._registration.mark_stopped()
-        except DBAPIError as error:
-            _log.warning("not marked as stopped: it will be listed as lost", error=str(error.orig))
+        except (DBAPIError, PoolTimeout) as error:
+            reason = str(getattr(error, "orig", error))
+            _log.warning("not marked as stopped: it will be listed as lost", error=reason)
         self._publisher.close()
         self._broker.close()
         self._database.dispose()
+        self._watch_database.dispose()
         tracing.stop()
 
     def _free_slots(self) -> int:
@@ -124,21 +142,16 @@ class ParentProcess:
         return self._slots - len(state.reserved_requests)
 
     def _run(self) -> None:
-        next_round_at = time.monotonic()
-        while True:
-            # when draining begins or ends, a round at once wakes up those who can run what waits
-            if self._update_drain_state() or time.monotonic() >= next_round_at:
-                next_round_at = time.monotonic() + self._settings.reconcile_s
-                self._run_round()
-            if self._stop_requested.wait(min(self._settings.cancel_poll_s, self._settings.reconcile_s)):
-                return
+        while not self._stop_requested.is_set():
+            self._run_round()
+            self._next_round.wait(self._settings.reconcile_s)
+            self._next_round.clear()
 
-    def _update_drain_state(self) -> bool:
-        """Read whether this worker drains; return whether that has changed."""
-        before = DrainStep.draining
-        with suppress(SQLAlchemyError):
-            DrainStep.draining = self._registration.is_draining()
-        return DrainStep.draining != before
+    def _note_draining(self, drains: bool) -> None:
+        """When draining begins or ends, a round at once wakes up those who can run what waits."""
+        if DrainStep.draining != drains:
+            DrainStep.draining = drains
+            self._next_round.set()
 
     def _run_round(self) -> None:
         try:
@@ -154,7 +167,7 @@ class ParentProcess:
             self._reports.report([])
             self._health.report(can_train=self._ready() >= self._slots)
             self._deletion_cost.report(self._slots - self._free_slots())
-        except DBAPIError as error:
+        except (DBAPIError, PoolTimeout) as error:
             self._report(error)
             self._health.report(can_train=False)
         except Exception:
@@ -169,10 +182,21 @@ class ParentProcess:
             _log.error(f"cannot work: {refusal}")
             self._end(readiness.ExitCode.VERSION)
 
-    def _report(self, error: DBAPIError) -> None:
+    def _report(self, error: DBAPIError | PoolTimeout) -> None:
         """Log why the database refused a round, as long as it does once a minute."""
         obstacle = readiness.database_obstacle(self._database, self._settings)
         if obstacle is None:  # it was busy, or is back already
-            _log.warning("reconciler round failed", error=str(error.orig))
+            _log.warning("reconciler round failed", error=str(getattr(error, "orig", error)))
         else:
             self._reports.report([obstacle])
+
+
+def _database(settings: Settings, publisher: ChangePublisher, patience_s: float) -> Database:
+    """Return a database of one connection."""
+    return Database(
+        settings.effective_database_url,
+        patience_s=patience_s,
+        committed=publisher,
+        program="trainshed-worker",
+        connections=1,
+    )

@@ -1,18 +1,16 @@
-"""Progress of an attempt that is not written yet. Two threads write it: the job's, and its heartbeat."""
+"""Progress of an attempt that is not written yet. Two threads write it: the job's, and the scribe."""
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import TypeVar
-from uuid import UUID
-
-from sqlalchemy.orm import Session
 
 from shared import log
 from shared.db.engine import Database
+from shared.errors import StaleAttempt
 from shared.formats.epochs import EpochMetrics
 from shared.lifecycle import Phase
 from shared.store import attempts
@@ -20,8 +18,6 @@ from shared.store.progress import Milestone, Progress
 from shared.store.transitions import AttemptId
 
 _log = log.get_logger(__name__)
-
-T = TypeVar("T")
 
 _INTERVAL_S = 0.25  # a fast GPU finishes an epoch in 3 ms: what happens within this time is one transaction
 # a write that takes longer, as among those of many jobs, or that is larger, is followed by a longer interval
@@ -57,8 +53,6 @@ class PendingProgress:
         self._lease_s = lease_s
         self._interval_s = interval_s
         self._reached: list[_Reached] = []  # appended to without the lock, shortened with it
-        self.preempted_by: UUID | None = None
-        """The urgent job that preempts the attempt, as the last write has found."""
         self._dataset_sha256: str | None = None
         self._unconfirmed = 0  # how many of the first were sent in a write that was not confirmed
         self._last_epoch: _Reached | None = None
@@ -115,16 +109,16 @@ class PendingProgress:
         finally:
             self._writing.release()
 
-    def report(self, database: Database, report: Callable[[Session, Progress], T]) -> T:
-        """Run `report` in a transaction, with what is pending as its second argument; return its result."""
+    @contextmanager
+    def closing(self, database: Database) -> Iterator[Callable[[], Progress]]:
+        """Yield a function that returns what is pending; this block reports it in a transaction."""
         with self._writing:
             if self._unconfirmed:
-                self._write(database)
+                with suppress(StaleAttempt):  # the report finds that too
+                    self._write(database)
             self._read_state_or_drop()
-            sha256 = self._dataset_sha256
-            result = database.write(lambda session: report(session, _progress(self._reached, sha256)))
+            yield partial(_progress, self._reached, self._dataset_sha256)
             self._reached.clear()
-            return result
 
     def drop(self) -> None:
         """Forget what is pending: it cannot be stored."""
@@ -146,7 +140,7 @@ class PendingProgress:
         running = so_far() if so_far else None
         progress = partial(_progress, batch, sha256, running)
         began_at = time.monotonic()
-        self.preempted_by = database.write(lambda session: record(session, progress=progress()))
+        database.write(lambda session: record(session, progress=progress()))
         if self._dataset_sha256 is sha256:
             self._dataset_sha256 = None
         del self._reached[: len(batch)]

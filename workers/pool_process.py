@@ -1,4 +1,4 @@
-"""State that a pool process keeps between jobs: its executor, its database connections and its stop flag."""
+"""State that a pool process keeps between jobs: its executor, its database connection and its stop flag."""
 
 import gc
 import importlib
@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 
 from billiard.process import current_process
@@ -27,9 +26,11 @@ from workers import build, process_output, pulse
 from workers.executor import CPU_DEVICE, Executor
 from workers.gpus import select_gpu, visible_gpus
 from workers.job_log_handler import JobLogHandler
+from workers.pace import Pace
 from workers.process_output import ProcessOutput
 from workers.pulse import Pulse
 from workers.registration import boot_id
+from workers.scribe import Scribe
 
 _log = log.get_logger(__name__)
 
@@ -43,7 +44,6 @@ STOP_PATIENCE_S = 4.0
 
 _MAX_DEVICE_CHARS = 200
 _MAX_HOST_CHARS = 128  # so that a lease owner, which begins with it, fits into its column
-_JOB_LOG_PATIENCE_S = 2.0  # how long writes of job log lines are retried while the database is unavailable
 
 
 class NoGpu(RuntimeError):
@@ -57,12 +57,12 @@ class PoolProcess:
     Attributes:
         id: what `process_id` returns for it.
         database: for the thread that runs jobs; retries for long, since a failed write loses a job's work.
-        heartbeat_database: for the heartbeat thread, which tries again by itself; never retries.
         output: what this process prints.
-        pulse: shows its parent that it runs.
+        pulse: shows its parent that it runs, and which attempts it holds.
         turns: whose turn it is in the queues, as this process knows it.
-        stop: set when the worker is being stopped.
+        scribe: writes what the thread that runs jobs leaves behind.
         registered: set once the environment that its attempts name is stored.
+        pace: how many jobs it claims at once.
     """
 
     settings: Settings
@@ -70,12 +70,22 @@ class PoolProcess:
     info: WorkerInfo
     id: str
     database: Database
-    heartbeat_database: Database
     output: ProcessOutput
     pulse: Pulse
-    turns: KnownTurns = field(default_factory=KnownTurns)
-    stop: threading.Event = field(default_factory=threading.Event)
+    turns: KnownTurns
+    scribe: Scribe
     registered: threading.Event = field(default_factory=threading.Event)
+    pace: Pace = field(default_factory=Pace)
+
+    @property
+    def stop(self) -> threading.Event:
+        """It is set when the worker is being stopped."""
+        return self.pulse.stop
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether it may claim a job: the worker is not being stopped, and its parent renews leases."""
+        return not (self.stop.is_set() or self.pulse.is_alone())
 
 
 _current: PoolProcess | None = None
@@ -114,35 +124,48 @@ def start() -> None:
     loaded = time.monotonic()
     executor.warm_up()
     warm = time.monotonic()
-    info = _info(executor, settings)
-    database, publisher = partial(Database, settings.effective_database_url), ChangePublisher(settings)
-    process = PoolProcess(
-        settings=settings,
-        executor=executor,
-        info=info,
-        id=own_id,
-        database=database(program="trainshed-job", patience_s=settings.lease_s * 2 / 3, committed=publisher),
-        heartbeat_database=database(program="trainshed-heartbeat", patience_s=0, committed=publisher),
-        output=output,
-        pulse=Pulse(pulse.path(own_id)),
-        turns=KnownTurns(Rules.of(settings)),
-    )
-    job_log_database = database(program="trainshed-job-log", patience_s=_JOB_LOG_PATIENCE_S)
-    logging.getLogger().addHandler(JobLogHandler(job_log_database, hide=log.hide))
+    process = _prepared(settings, own_id, executor, output)
     _serve(process)
     gc.freeze()  # nor does any of it later, while jobs run
     gc.enable()
     _log.info(
         "ready for jobs",
-        device=info.device,
+        device=process.info.device,
         import_s=round(loaded - started, 2),
         warm_up_s=round(warm - loaded, 2),
+    )
+
+
+def _prepared(settings: Settings, own_id: str, executor: Executor, output: ProcessOutput) -> PoolProcess:
+    """Return the state of this process, and have the lines of its attempts kept for their logs."""
+    info = _info(executor, settings)
+    # the thread that runs jobs and the scribe share one connection
+    database = Database(
+        settings.effective_database_url,
+        patience_s=settings.lease_s * 2 / 3,
+        committed=ChangePublisher(settings),
+        program="trainshed-job",
+        connections=1,
+    )
+    job_log, turns = JobLogHandler(hide=log.hide), KnownTurns(Rules.of(settings))
+    logging.getLogger().addHandler(job_log)
+    return PoolProcess(
+        settings=settings,
+        executor=executor,
+        info=info,
+        id=own_id,
+        database=database,
+        output=output,
+        pulse=Pulse(pulse.path(own_id), lease_s=settings.lease_s),
+        turns=turns,
+        scribe=Scribe(database, turns, job_log, settle_s=settings.heartbeat_s),
     )
 
 
 def _serve(process: PoolProcess) -> None:
     global _current
     process.pulse.start()
+    process.scribe.start()
     signal.signal(STOP_SIGNAL, lambda *_: _stop(process))
     _current = process
 

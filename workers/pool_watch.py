@@ -1,13 +1,14 @@
-"""Ends pool processes in which nothing runs, and takes the job from each that has ended: it goes on at once.
+"""Watches the pool: keeps leases, ends processes that hang, and takes the job from each that has ended.
 
-If that is not possible, because the database is unavailable or this process is killed too, the job goes on
-when its lease has expired.
+Such a job goes on at once. If that is not possible, because the database is unavailable or this process is
+killed too, the job goes on when its lease has expired.
 """
 
 import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,12 +20,16 @@ from sqlalchemy.orm import Session
 
 from shared import log
 from shared.db.engine import Database
+from shared.db.postgresql import bound_transaction
 from shared.settings import Settings
 from shared.store import dispatch, job_logs, recovery
 from shared.store.transitions import AttemptId
 from workers import attempt_trace, process_output
+from workers.exits import exit_code, how_it_ended
+from workers.leases import Leases
 from workers.pool_process import process_id
 from workers.pulse import PulseReader
+from workers.step_watch import StepWatch
 
 _log = log.get_logger(__name__)
 
@@ -33,6 +38,8 @@ _INTERVAL_S = 0.1
 _LOOKS = 4
 _LOOK_INTERVAL_S = 0.5
 _STOP_TIMEOUT_S = 1.0
+# bounds of the transaction that takes a job, which waits for the last one of its process
+_LOCK_S, _IDLE_S, _TRANSACTION_S = 1.0, 2.0, 5.0
 # how long a process may be silent after its lease would have expired, and while the worker is being stopped
 _SILENCE_GRACE_S = 5.0
 
@@ -45,6 +52,7 @@ class _Running:
         process: billiard's.
         output: the file that it prints to, as soon as there is one.
         pulse: None until it is ready for jobs.
+        steps: those of its attempts; there as soon as there is a pulse.
         ended_because: why this has ended it, if it has.
         attempt: that it ran when this has ended it.
     """
@@ -52,14 +60,16 @@ class _Running:
     process: Any
     output: IO[bytes] | None = None
     pulse: PulseReader | None = None
+    steps: StepWatch | None = None
     ended_because: str = ""
     attempt: AttemptId | None = None
 
-    def adopt(self, clock: Callable[[], float]) -> None:
+    def adopt(self, clock: Callable[[], float], watch: Callable[[PulseReader], StepWatch]) -> None:
         """Open the files that the process has made."""
         own_id = process_id(self.process.name)
         self.output = self.output or process_output.adopt(own_id)
-        self.pulse = self.pulse or PulseReader.adopt(own_id, clock)
+        if self.pulse is None and (pulse := PulseReader.adopt(own_id, clock)) is not None:
+            self.pulse, self.steps = pulse, watch(pulse)
 
     def close(self) -> str:
         """Close the files; return what the process printed last."""
@@ -78,6 +88,7 @@ class _Ended:
     Attributes:
         output: the last lines that it printed.
         attempt: that it ran, if its parent has ended it, until the attempt's log says so.
+        begun: the attempt that ran when it ended, if it has said so.
         looks_left: how many more times its job is looked for; one that the database refuses does not count.
         next_look_at: the time of the next one.
         until: when its lease has expired, and every reconciler looks for the job.
@@ -87,6 +98,7 @@ class _Ended:
     reason: str
     output: str
     attempt: AttemptId | None
+    begun: AttemptId | None
     looks_left: int
     next_look_at: float
     until: float
@@ -95,8 +107,8 @@ class _Ended:
 class PoolWatch:
     """Thread of a worker's parent process that watches the pool.
 
-    It has a thread of its own because a round of the reconciler may wait long for a slow Redis, and Celery's
-    event loop does not run while Redis is unavailable.
+    It has a connection and a thread of its own because a round of the reconciler may take long, as with a
+    slow Redis, and Celery's event loop does not run while Redis is unavailable.
     """
 
     def __init__(
@@ -107,12 +119,19 @@ class PoolWatch:
         *,
         worker: str,
         processes: Callable[[], Iterable[Any]],
+        draining: Callable[[bool], None],
         clock: Callable[[], float] = time.monotonic,
         kill: Callable[[int, int], None] = os.kill,
     ) -> None:
-        """Prepare; `processes` returns billiard's processes that are in the pool now.
+        """Prepare; tests replace `clock` and `kill`.
 
-        Tests replace `clock` and `kill`.
+        Args:
+            database: of this thread only, which tries again by itself.
+            waker: wakes up whoever can run a job that was taken from its process.
+            settings: of this worker.
+            worker: its name.
+            processes: returns billiard's processes that are in the pool now.
+            draining: is called often with whether the worker drains.
         """
         self._database = database
         self._waker = waker
@@ -122,6 +141,9 @@ class PoolWatch:
         self._clock = clock
         self._send = kill
         self._is_stopping = False
+        self._leases = Leases(database, settings, worker=worker, draining=draining, clock=clock)
+        no_progress_s = settings.no_progress_s
+        self._watch = partial(StepWatch, database=database, no_progress_s=no_progress_s, clock=clock)
         self._running: dict[str, _Running] = {}
         self._noticed: set[str] = set()
         self._ended: list[_Ended] = []
@@ -147,9 +169,11 @@ class PoolWatch:
             self._notice()
 
     def check(self) -> None:
-        """Notice the processes that have ended since the last call, and take their jobs from them."""
+        """Keep the leases of the processes that run, end those that hang, and take the jobs of the ended."""
         self._notice()
         self._end_silent()
+        self._leases.keep([each.pulse for each in self._running.values() if each.pulse is not None])
+        self._end_hung()
         for ended in list(self._ended):
             if self._clock() >= ended.next_look_at and self._is_done(ended):
                 self._ended.remove(ended)
@@ -170,7 +194,7 @@ class PoolWatch:
             self._running[name] = _Running(in_pool[name])
         for name, running in list(self._running.items()):
             code = exit_code(running.process)
-            running.adopt(self._clock)
+            running.adopt(self._clock, self._watch)
             if code is None:
                 continue
             del self._running[name]
@@ -184,10 +208,20 @@ class PoolWatch:
         owner = f"{self._worker}/{process_id(running.process.name)}"
         how = running.ended_because or how_it_ended(code)
         reason = f"pool process {running.process.pid} {how}"
+        mark = running.pulse.mark() if running.pulse else None
         output = running.close()
         if output:
             _log.warning("last output of a process that has ended", reason=reason, output=output)
-        ended = _Ended(owner, reason, output, running.attempt, _LOOKS, next_look_at=now, until=now + lease_s)
+        ended = _Ended(
+            owner,
+            reason,
+            output,
+            attempt=running.attempt,
+            begun=mark.attempt if mark else None,
+            looks_left=_LOOKS,
+            next_look_at=now,
+            until=now + lease_s,
+        )
         self._ended.append(ended)
 
     def _end_silent(self) -> None:
@@ -200,13 +234,22 @@ class PoolWatch:
                 continue
             silence_s = running.pulse.look()
             if silence_s > limit_s and not running.ended_because:
-                running.attempt = running.pulse.attempt()
                 because = f"was ended, because it has not run for {silence_s:.0f} s"
                 self._end(running, f"{because}: it was stopped, or code that is not Python's blocks it")
 
+    def _end_hung(self) -> None:
+        """End the processes whose steps do not return, after the ends of their attempts were reported."""
+        for running in self._running.values():
+            if running.steps is not None and not running.ended_because:
+                because = running.steps.look(is_stopping=self._is_stopping)
+                if because:
+                    self._end(running, f"was ended, because {because}")
+
     def _end(self, running: _Running, because: str) -> None:
         running.ended_because = because
-        pid, attempt = running.process.pid, running.attempt
+        mark = running.pulse.mark() if running.pulse else None
+        running.attempt = attempt = mark.attempt if mark else None
+        pid = running.process.pid
         log_it = _log.info if self._is_stopping else _log.error
         log_it(f"pool process {pid} {because}", pid=pid, attempt=str(attempt) if attempt else None)
         self._kill(pid)  # it may have made no group yet
@@ -226,50 +269,25 @@ class PoolWatch:
             return self._clock() >= ended.until
         for lost in taken:
             _log.warning("job taken from its process", process=ended.owner, reason=ended.reason)
-            dispatch.wake(self._waker, {lost.queue: 1})
             attempt_trace.record_lost(lost)
+        if taken:
+            dispatch.wake(self._waker, Counter(lost.queue for lost in taken))
         ended.looks_left -= 1
         ended.attempt = None
         ended.next_look_at = self._clock() + _LOOK_INTERVAL_S
         return bool(taken) or ended.looks_left == 0
 
     def _take(self, session: Session, ended: _Ended) -> list[recovery.LostAttempt]:
+        # others' leases are to be renewed meanwhile
+        bound_transaction(session, lock_s=_LOCK_S, idle_s=_IDLE_S, total_s=_TRANSACTION_S)
         taken = recovery.take_from(
             session,
             process=ended.owner,
             reason=ended.reason,
             output=ended.output,
+            begun=ended.begun,
             max_lost_attempts=self._settings.max_lost_attempts,
         )
         if ended.attempt is not None and not taken:
             job_logs.append_if_lost(session, ended.attempt, f"its {ended.reason}")
         return taken
-
-
-def exit_code(process: Any) -> int | None:
-    """Return how a child process has ended, as `subprocess` does: less than 0 for a signal; None if it runs.
-
-    The process stays a zombie if it is one: Celery waits for it in another thread, and would miss its end.
-    """
-    code: int | None = process._popen.returncode if process._popen is not None else None
-    if code is not None:
-        return code
-    try:
-        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return None  # Celery has just waited for it, and is about to set the code
-    if ended is None:
-        return None
-    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-
-
-def how_it_ended(code: int) -> str:
-    """Return how a process with this exit code ended, for people."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    if code == -signal.SIGKILL:
-        return f"was killed by signal {-code} (out of memory?)"
-    try:
-        return f"was killed by signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from shared import log
@@ -113,8 +114,8 @@ class Purge:
                 deleted = self.purge()
                 if any(deleted.values()):
                     _log.info("purged", **deleted)
-            except DBAPIError as error:
-                _log.warning("purge interrupted", error=str(error.orig))
+            except (DBAPIError, PoolTimeout) as error:
+                _log.warning("purge interrupted", error=str(getattr(error, "orig", error)))
             except Exception:
                 # an unexpected error must not end this thread: the database would grow
                 _log.exception("purge failed")

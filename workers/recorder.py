@@ -23,18 +23,17 @@ class Recorder:
         claim: claims.Claim,
         pending: PendingProgress,
         trace: AttemptTrace,
-        raise_if_interrupted: Callable[[], None],
     ) -> None:
         self._database = process.database
         self._epochs = claim.spec.get("epochs", 0)
         self._pending = pending
         self._trace = trace
-        self._raise_if_interrupted = raise_if_interrupted
+        self._pulse = process.pulse
         self._noticed: set[str] = set()  # metrics that were not finite
 
     def phase(self, phase: Phase) -> None:
         """Note that the next phase begins."""
-        self._raise_if_interrupted()
+        self._pulse.check()
         self._trace.begin_phase(phase)
         self._pending.add_phase(phase)
         self._write_if_due()
@@ -45,9 +44,10 @@ class Recorder:
         self._pending.add_epoch(metrics, state, weights)
         self._trace.add_epoch(metrics)
         self._write_if_due()
-        self._raise_if_interrupted()
-        if self._pending.preempted_by is not None and metrics.epoch + 1 != self._epochs:
-            raise PreemptionRequested(self._pending.preempted_by)
+        self._pulse.check()
+        urgent_id = self._pulse.preempted_by
+        if urgent_id is not None and metrics.epoch + 1 != self._epochs:
+            raise PreemptionRequested(urgent_id)
 
     def data(self, sha256: str) -> None:
         """Note which data the attempt uses; this is written with the next phase."""
@@ -60,7 +60,7 @@ class Recorder:
 
     def check(self) -> None:
         """Note that the work goes on."""
-        self._raise_if_interrupted()
+        self._pulse.check()
         self._write_if_due()
 
     def _notice_not_finite(self, metrics: EpochMetrics) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
@@ -31,7 +31,7 @@ def boot_id() -> str | None:
 
 
 class Registration:
-    """Writes and reads a worker's own row."""
+    """Writes a worker's own row."""
 
     def __init__(
         self,
@@ -73,11 +73,6 @@ class Registration:
                 self._upsert(session, now)
 
         self._database.write(write)
-
-    def is_draining(self) -> bool:
-        """Return whether an operator has drained this worker."""
-        own_state = select(Worker.state).where(Worker.id == self._row["id"])
-        return self._database.read(lambda session: session.scalar(own_state)) == WorkerState.DRAINING
 
     def mark_stopped(self, *, now: Now = database_now) -> None:
         """Record that this worker has stopped."""

@@ -1,16 +1,16 @@
 """Runs jobs: each attempt from its claim to its report."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
-from typing import Any
 from uuid import UUID, uuid4
 
 from billiard.common import terminate_handler_fired  # type: ignore[attr-defined, unused-ignore]
 from sqlalchemy.orm import Session
 
 from shared import log
-from shared.db.outages import is_transient
+from shared.db.engine import Database
+from shared.db.outages import is_unavailable
 from shared.errors import (
     AttemptError,
     CancelRequested,
@@ -24,85 +24,120 @@ from shared.lifecycle import JobKind
 from shared.schemas import EvaluateSpec, TrainSpec
 from shared.store import artifacts, claims, environments, models
 from shared.store.known_turns import Settlement
-from shared.store.progress import Progress
-from shared.store.transitions import AttemptFailure
-from workers import outcomes
+from shared.store.transitions import AttemptFailure, AttemptId
+from workers import outcomes, reports
 from workers.attempt_trace import AttemptTrace
+from workers.bundle import Bundle, Ran
 from workers.executor import Checkpoint, Monitor, StoredModel
-from workers.heartbeat import Heartbeat
 from workers.job_log_handler import REPEATS_EVENTS
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
 from workers.recorder import Recorder
+from workers.reports import log_lines_of
 
 _log = log.get_logger(__name__)
 _repeat = log.get_logger(REPEATS_EVENTS)
 
 
 def run_jobs(process: PoolProcess) -> None:
-    """Run the next job of this worker's queues, again and again until none is due."""
-    claim = claim_next(process)
-    while claim is not None:
-        claim = run_attempt(process, claim)
+    """Run the next jobs of this worker's queues, again and again until none is due."""
+    claimed = claim_next(process)
+    while claimed:
+        claimed = run_claimed(process, claimed)
 
 
-def run_attempt(process: PoolProcess, claim: claims.Claim) -> claims.Claim | None:
-    """Run a claimed attempt, report its outcome and claim the next job; return None if no job can start."""
+def run_claimed(process: PoolProcess, claimed: Sequence[claims.Claim]) -> list[claims.Claim]:
+    """Run attempts that were claimed together, report their outcomes and claim the next jobs."""
+    bundle = Bundle(claimed)
+    with process.pulse.holding([claim.attempt for claim in claimed]):
+        while process.takes_jobs or not bundle.has_begun:
+            if (begun := bundle.begin_next()) is None:
+                break
+            number, claim = begun
+            process.pulse.begin(number, claim.max_runtime_s)
+            process.turns.began(claim.attempt.job_id)
+            process.pace.ended(bundle.ended(_run(process, claim, bundle)))
+            process.turns.ended(claim.attempt.job_id)
+        process.pulse.reporting()
+        return _report(process, *bundle.rest())
+
+
+def _run(process: PoolProcess, claim: claims.Claim, bundle: Bundle) -> Ran:
+    """Execute an attempt; meanwhile the scribe writes its progress, or unloads what waits for its end."""
     pending = PendingProgress(claim.attempt, lease_s=process.settings.lease_s)
-    worker = process.info
+    unload = partial(bundle.unload, partial(_unload, process))
     with (
-        AttemptTrace(claim, worker=worker.name, device=worker.device) as trace,
-        log.bound(
-            job_id=str(claim.attempt.job_id),
-            attempt=claim.attempt.number,
-            worker=worker.name,
-            request_id=claim.request_id,
-        ),
-        Heartbeat(
-            process, claim.attempt, pending, max_runtime_s=claim.max_runtime_s, ended=trace.end
-        ) as heartbeat,
+        AttemptTrace(claim, worker=process.info.name, device=process.info.device) as trace,
+        log_lines_of(process, claim),
+        process.scribe.writing(pending, unload),
     ):
-        # the id of a trace is in no event
-        (_log if trace.fields else _repeat).info(f"attempt {claim.attempt.number} started", **trace.fields)
-        with process.output.of_attempt(), process.pulse.of_attempt(claim.attempt):
-            outcome = execute(process, claim, Recorder(process, claim, pending, trace, heartbeat.check))
-        heartbeat.begin_report()
+        # the id of a trace is in no event; of a short attempt its end is the one line
+        if trace.fields or bundle.is_single:
+            log_of = _log if trace.fields else _repeat
+            log_of.info(f"attempt {claim.attempt.number} started", **trace.fields)
+        with process.output.of_attempt():
+            outcome = execute(process, claim, Recorder(process, claim, pending, trace))
         trace.begin_report(outcomes.failure(outcome))
-        return write_outcome(process, claim, outcome, pending, trace)
+    return Ran(claim, outcome, pending, trace)
 
 
-def claim_next(process: PoolProcess) -> claims.Claim | None:
-    """Claim the next job; return None if no job can start, or this worker is being stopped."""
-    if process.stop.is_set():
-        return None
+def _unload(
+    process: PoolProcess, database: Database, ran: Sequence[Ran], unbegun: Sequence[AttemptId]
+) -> bool:
+    try:
+        reports.report_once(process, database, ran, unbegun)
+    except Exception as error:  # whatever it is: the thread that runs the jobs reports them later
+        _log.warning("attempts that wait for another are not reported", error=outcomes.describe(error))
+        return False
+    return True
+
+
+def _report(process: PoolProcess, ran: Sequence[Ran], unbegun: Sequence[AttemptId]) -> list[claims.Claim]:
+    urgent = (each.outcome.urgent_id for each in ran if isinstance(each.outcome, outcomes.Preempted))
     with process.turns.settling() as settlement:
-        claim = process.database.write(_claim(process, settlement))
+        claim = _claim(process, settlement, before_all=next(urgent, None))
+        claimed = reports.report(process, ran, unbegun, settlement, claim)
+    return claim_next(process) if claimed is None else claimed
+
+
+def claim_next(process: PoolProcess) -> list[claims.Claim]:
+    """Claim the next jobs; return none if none can start, or this process takes none (`takes_jobs`)."""
+    if not process.takes_jobs:
+        return []
+    with process.turns.settling() as settlement:
+        claimed = process.database.write(_claim(process, settlement))
     process.registered.set()
-    return claim
+    return claimed
 
 
-def _claim(
-    process: PoolProcess, settlement: Settlement, before_all: UUID | None = None
-) -> Callable[[Session], claims.Claim | None]:
-    """Return the part of a transaction that claims the next job, or `before_all`; it may be run again."""
-    # with the id of this process, by which its parent takes the job from it if it is killed
-    settings, owner = process.settings, f"{process.info.name}/{process.id}/{uuid4()}"
+def _claim(process: PoolProcess, settlement: Settlement, before_all: UUID | None = None) -> reports.Claim:
+    """Return the part of a transaction that claims the next jobs, or `before_all`; it may be run again."""
+    settings, most = process.settings, process.pace.most
+    # with the id of this process, by which its parent takes the jobs from it if it is killed
+    owner = f"{process.info.name}/{process.id}/{uuid4()}{claims.TOGETHER if most > 1 else ''}"
     runs = count()
 
-    def claim(session: Session) -> claims.Claim | None:
-        if process.stop.is_set():
-            return None
+    def claim(session: Session) -> list[claims.Claim]:
+        if not process.takes_jobs:
+            return []
         if not process.registered.is_set():
             environments.store(session, process.info.versions)
         again = next(runs) > 0
         if again:
             process.turns.forget()
-        options: dict[str, Any] = {"before_all": before_all, "again": again, "known": process.turns}
-        lease_s = settings.lease_s
-        claimed = claims.claim(
-            session, settings.queues, worker=process.info, owner=owner, lease_s=lease_s, **options
+        claimed = claims.claim_several(
+            session,
+            settings.queues,
+            worker=process.info,
+            owner=owner,
+            lease_s=settings.lease_s,
+            most=most,
+            before_all=before_all,
+            again=again,
+            known=process.turns,
         )
-        settlement.write(session, [claimed.started] if claimed else [])
+        settlement.write(session, [each.started for each in claimed])
+        process.pace.found(len(claimed), most)
         return claimed
 
     return claim
@@ -138,7 +173,7 @@ def execute(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> outc
 
 
 def _unexpected(error: BaseException) -> outcomes.Released | outcomes.Failed:
-    if is_transient(error):
+    if is_unavailable(error):
         # the database has been unavailable for longer than its operations are retried
         _log.warning("attempt released", reason=str(error))
         return outcomes.Released()
@@ -164,69 +199,3 @@ def _evaluate(process: PoolProcess, claim: claims.Claim, monitor: Monitor) -> ou
 def _stored_model(session: Session, model_id: UUID) -> StoredModel:
     spec, files = models.spec(session, model_id), artifacts.of_model(session, model_id)
     return StoredModel(spec, {file.name: artifacts.content(session, model_id, file.name) for file in files})
-
-
-def write_outcome(
-    process: PoolProcess,
-    claim: claims.Claim,
-    outcome: outcomes.Outcome,
-    pending: PendingProgress,
-    trace: AttemptTrace,
-) -> claims.Claim | None:
-    """Report an outcome with the pending progress, and claim the next job in the same transaction.
-
-    While the database is unavailable, this retries until it is back or this worker is stopped. No reconciler
-    reaps the job before the database has been back for the length of a lease. So an outage loses no result,
-    and no attempt counts as lost.
-
-    A transaction that the database refuses is replaced by the report alone, as it may have refused the claim,
-    and then by a report that it can store: without any, the job would stay running until its lease expires,
-    again and again, and nobody would learn why.
-    """
-    process.turns.ended(claim.attempt.job_id)
-    with process.turns.settling() as settlement:
-        has_claimed, next_claim = _store_outcome(process, claim, outcome, pending, trace, settlement)
-    return next_claim if has_claimed else claim_next(process)
-
-
-def _store_outcome(
-    process: PoolProcess,
-    claim: claims.Claim,
-    outcome: outcomes.Outcome,
-    pending: PendingProgress,
-    trace: AttemptTrace,
-    settlement: Settlement,
-) -> tuple[bool, claims.Claim | None]:
-    """Report an outcome; return whether that has claimed the next job, if there was one, and its claim."""
-    urgent_id = outcome.urgent_id if isinstance(outcome, outcomes.Preempted) else None
-    claim_another = _claim(process, settlement, before_all=urgent_id)
-    is_alone = is_replaced = False
-
-    def report(session: Session, progress: Progress) -> claims.Claim | None:
-        outcomes.report(claim, outcome, session, progress, data_outage_s=process.settings.data_outage_s)
-        return None if is_alone else claim_another(session)
-
-    while True:
-        try:
-            next_claim = pending.report(process.database, report)
-            trace.end(outcomes.attempt_outcome(outcome), outcomes.failure(outcome))
-            _repeat.info(f"attempt {claim.attempt.number} {outcomes.in_words(outcome)}")
-            return not is_alone, next_claim
-        except StaleAttempt as error:
-            settlement.undo()
-            _log.warning(f"{claim.attempt} superseded, its outcome discarded", reason=str(error))
-            return False, None
-        except Exception as error:
-            settlement.undo()
-            if is_transient(error):
-                _log.warning("attempt outcome not written", error=outcomes.describe(error))
-                if process.stop.is_set():
-                    return True, None
-                continue
-            _log.exception("attempt outcome refused")
-            if is_replaced:
-                return False, None
-            if is_alone:
-                is_replaced, outcome = True, outcomes.instead_of(outcome, error)
-                pending.drop()
-            is_alone = True

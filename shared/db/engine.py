@@ -6,6 +6,7 @@ conflicts with it, so it must be idempotent, as the functions of `shared.store` 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from functools import partial
 from math import inf
 from threading import Lock
@@ -26,7 +27,7 @@ from tenacity import (
 
 from shared import log
 from shared.db import floor, migrating, moving, postgresql, sqlite
-from shared.db.outages import Outages, is_transient, replace_read_only_connections
+from shared.db.outages import Outages, is_transient, is_unavailable, replace_read_only_connections
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Database:
         patience_s: float = 10.0,
         committed: Callable[[Session], None] | None = None,
         program: str = "trainshed",
+        connections: int | None = None,
     ) -> None:
         """Prepare to connect.
 
@@ -67,18 +69,21 @@ class Database:
                 unavailable or busy, before its error is raised.
             committed: called with the session of every write after its commit; must neither fail nor block.
             program: what PostgreSQL calls its connections (`application_name`), unless the URL says.
+            connections: how many of them to PostgreSQL threads share at most; a transaction that has got none
+                in a few seconds is retried, as in an outage. None: SQLAlchemy's defaults, without a retry.
         """
         if make_url(url).get_backend_name() == "sqlite":
             self.engine = sqlite.create(url, reads=False)
             self.read_engine = sqlite.create(url, reads=True)
         else:
-            self.engine = postgresql.create(url, program)
+            self.engine = postgresql.create(url, program, connections)
             self.read_engine = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True, read_only=True
             )
         replace_read_only_connections(self.engine)
         self.outages = Outages()
         self._patience_s = patience_s
+        self._is_retried = is_transient if connections is None else is_unavailable
         self._give_up_at = inf
         self._refusal = ""
         self._write_lock = Lock()
@@ -107,6 +112,12 @@ class Database:
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a read-only transaction that sees one snapshot of the database."""
         return self._run(self._readers, work)
+
+    def with_patience(self, patience_s: float) -> "Database":
+        """Return this database, with the same connections, for a thread with another patience."""
+        other = copy(self)
+        other._patience_s = patience_s
+        return other
 
     def hurry(self, within_s: float) -> None:
         """Retry nothing after `within_s` seconds from now, nor what is being retried already: for a stop."""
@@ -147,7 +158,7 @@ class Database:
 
     def _patiently(self, once: Callable[[], T]) -> T:
         return Retrying(
-            retry=retry_if_exception(lambda error: is_transient(error) and monotonic() < self._give_up_at),
+            retry=retry_if_exception(lambda e: self._is_retried(e) and monotonic() < self._give_up_at),
             # at least one retry: an idle connection may have been closed unnoticed
             stop=stop_all(stop_after_attempt(2), stop_after_delay(self._patience_s)),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),

@@ -38,6 +38,7 @@ _SETTINGS = {
 }
 # a process may also be stopped within a pipeline: PostgreSQL waits for the rest of it, and is not idle then
 _TRANSACTION_LIMIT = {"transaction_timeout": "'20s'"}
+_POOL_TIMEOUT_S = 5.0  # where threads share few connections
 _KNOWS_TRANSACTION_LIMIT = 17  # PostgreSQL's version
 # the sessions of other roles are hidden in pg_stat_activity, but counted here
 _LOAD = """
@@ -69,10 +70,17 @@ def load(connection: Connection) -> Load:
     return Load(*connection.exec_driver_sql(_LOAD).one())
 
 
-def create(url: str, program: str) -> Engine:
-    """Return an engine whose connections have the settings, and are named after a program."""
+def create(url: str, program: str, connections: int | None = None) -> Engine:
+    """Return an engine whose connections have the settings, and are named after a program.
+
+    Args:
+        connections: how many there are at most; None: SQLAlchemy's defaults.
+    """
     options = {**_OPTIONS, "fallback_application_name": program}
-    engine = create_engine(url, connect_args=options)
+    pool: dict[str, Any] = {}
+    if connections is not None:
+        pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": _POOL_TIMEOUT_S}
+    engine = create_engine(url, connect_args=options, **pool)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: ConnectionPoolEntry) -> None:

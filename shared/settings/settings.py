@@ -137,12 +137,11 @@ class Settings(BaseSettings):
     returns to the queue after this time. Decrease it to recover sooner; increase it where workers or the
     database may stall for longer."""
     heartbeat_s: float = Field(default=10.0, gt=0)
-    """Seconds between two renewals of a lease; at most a third of `LEASE_S`, so that a failed renewal can be
-    repeated in time."""
+    """Seconds between two renewals of the leases of a worker's jobs; at most a third of `LEASE_S`, so that a
+    failed renewal can be repeated in time."""
     cancel_poll_s: float = Field(default=0.5, gt=0)
-    """Seconds between two checks of a running job for a cancel request, and of a worker for a drain request.
-    Each check is a query: increase it to relieve the database. What a job did before a step that lasts long
-    becomes visible after this time."""
+    """Seconds between two checks of a worker's running jobs for cancel requests and preemptions, and of the
+    worker for a drain request. Each check is one query of the worker: increase it to relieve the database."""
     reconcile_s: float = Field(default=5.0, gt=0)
     """Seconds between two rounds of each worker's reconciler, which requeues jobs of lost workers, and wakes
     the worker's free slots for jobs that wait although Redis has lost their messages."""

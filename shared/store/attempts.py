@@ -1,4 +1,4 @@
-"""The life of an attempt from its claim on: renew, record, report. Every write is fenced by the attempt.
+"""The life of an attempt from its claim on: record, report. Every write is fenced by the attempt.
 
 Every function takes an open transaction (`Database.write`) and is idempotent: a transaction whose commit was
 not confirmed is run again, finds its own work done and changes nothing. Progress must be passed again
@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select, true, update
+from sqlalchemy import func, select, true, update
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
 from shared.db.tables import Attempt, Base, Job
 from shared.errors import StaleAttempt
 from shared.formats.results import EVALUATION, Produced
-from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState
 from shared.store import preemption
 from shared.store.produced import add_produced
 from shared.store.progress import (
@@ -30,7 +30,6 @@ from shared.store.progress import (
     apply_end,
     end_attempt,
     end_attempts,
-    fenced,
     record_progress,
 )
 from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, update_of
@@ -38,61 +37,46 @@ from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, update
 _JOBS = Base.metadata.tables[Job.__tablename__]
 
 
-def renew(session: Session, attempt: AttemptId, *, lease_s: float, now: Now = database_now) -> bool:
-    """Extend the attempt's lease; return whether a cancel was requested.
+@dataclass(frozen=True)
+class Origin:
+    """An attempt, where it ran, and how its job was submitted."""
 
-    Raises:
-        StaleAttempt: the job no longer runs under this attempt.
-    """
-    renewed = (
-        update(_JOBS)
-        .where(*_fence(attempt))
-        .values(lease_expires_at=now(lease_s))
-        .returning(Job.cancel_requested_at)
+    attempt: AttemptId
+    kind: JobKind
+    queue: str
+    sweep_id: UUID | None
+    traceparent: str | None
+    worker: str
+    started_at: datetime
+
+
+def origin(session: Session, attempt: AttemptId) -> Origin:
+    """Return what the span of an attempt says; its process may be unable to tell."""
+    job, row = (
+        session.get_one(Job, attempt.job_id),
+        session.get_one(Attempt, (attempt.job_id, attempt.number)),
     )
-    return _is_cancel_requested(attempt, session.execute(renewed).one_or_none())
-
-
-def is_cancel_requested(session: Session, attempt: AttemptId) -> bool:
-    """Return whether a cancel was requested. Reads only.
-
-    Raises:
-        StaleAttempt: the job no longer runs under this attempt.
-    """
-    row = session.execute(select(Job.cancel_requested_at).where(*_fence(attempt))).one_or_none()
-    return _is_cancel_requested(attempt, row)
-
-
-def _fence(attempt: AttemptId) -> tuple[ColumnElement[bool], ...]:
-    return (Job.id == attempt.job_id, Job.attempt == attempt.number, Job.state == JobState.RUNNING)
-
-
-def _is_cancel_requested(attempt: AttemptId, row: Row[datetime | None] | None) -> bool:
-    if row is None:
-        raise StaleAttempt(f"{attempt} has ended: the job no longer runs under it")
-    return row.cancel_requested_at is not None
+    of_job = (JobKind(job.kind), job.queue, job.sweep_id, job.traceparent)
+    return Origin(attempt, *of_job, row.worker, row.started_at)
 
 
 def record(
     session: Session, attempt: AttemptId, progress: Progress, *, lease_s: float, now: Now = database_now
-) -> UUID | None:
+) -> None:
     """Store progress, with a checkpoint after its last epoch, and extend the lease.
-
-    Returns:
-        The urgent job that preempts the attempt; None if none does.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
     """
-    recorded = record_progress(session, attempt, progress, lease_s=lease_s, now=now)
-    if recorded is not None:
-        urgent_id: UUID | None = recorded.urgent_id
-        return urgent_id
-    renew(session, attempt, lease_s=lease_s, now=now)  # raises StaleAttempt
-    next_epoch = session.scalar(select(Job.next_epoch).where(Job.id == attempt.job_id))
+    if record_progress(session, attempt, progress, lease_s=lease_s, now=now):
+        return
+    fence = (Job.id == attempt.job_id, Job.attempt == attempt.number, Job.state == JobState.RUNNING)
+    renewal = update(_JOBS).where(*fence).values(lease_expires_at=now(lease_s)).returning(Job.next_epoch)
+    next_epoch = session.scalar(renewal)
+    if next_epoch is None:
+        raise StaleAttempt(f"{attempt} has ended: the job no longer runs under it")
     if progress.next_epoch not in (None, next_epoch):
         raise StaleAttempt(f"job {attempt.job_id} is not at epoch {progress.first_epoch}")
-    return session.scalar(select(preemption.URGENT_ID), fenced(attempt))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Whose turn it is, as a process that claims jobs knows it: read each second, with what its jobs have used.
 
 No claim updates a row of a tenant. A process keeps what it has read of a queue for a second, and writes what
-its jobs have used when that is worth a row: with a claim, a report or a renewal, at most once a second, and
-for jobs of seconds with each. A job is charged with the mean of its tenant's last ones when it starts, with
-what it has used beyond that while it runs, and with the difference when it ends. A process that is killed
-leaves an error of that mean at most.
+its jobs have used when that is worth a row: with a claim, a report or while one runs, at most once a second,
+and for jobs of seconds with each. A job is charged with the mean of its tenant's last ones when it starts,
+with what it has used beyond that while it runs, and with the difference when it ends. A killed process leaves
+an error of that mean at most.
 
 From the place of a job that a process has started, it looks for the tenant's next one: no claim visits what
 was done before it and is still seen by an old snapshot. A job that is placed before it later is found when
@@ -89,7 +89,7 @@ class _Known:
 
 
 class KnownTurns:
-    """What a process knows: see the module. A second thread may renew leases and settle meanwhile."""
+    """What a process knows: see the module. A second thread may settle meanwhile."""
 
     def __init__(
         self,

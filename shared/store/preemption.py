@@ -10,7 +10,7 @@ run for `min_run_s`, so that a stream of urgent jobs does not stop its progress.
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, bindparam, case, delete, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, delete, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from shared.db.clock import Now, database_now
@@ -28,11 +28,12 @@ _VICTIM, _URGENT = aliased(Job), aliased(Job)
 URGENT_ID: ScalarSelect[UUID] = (
     select(Preemption.urgent_id)
     .join(_URGENT, _URGENT.id == Preemption.urgent_id)
-    .where(Preemption.victim_id == bindparam("of_job"), Preemption.victim_attempt == bindparam("of_attempt"))
+    .where(Preemption.victim_id == Job.id, Preemption.victim_attempt == Job.attempt)
     .where(_URGENT.state == JobState.QUEUED)
+    .correlate(Job)
     .scalar_subquery()
 )
-"""SQL for the urgent job that preempts the attempt of the parameters; NULL: none does."""
+"""SQL for the urgent job that preempts the attempt of a job's row; NULL: none does."""
 
 
 def request(

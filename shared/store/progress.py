@@ -21,7 +21,6 @@ from shared.errors import StaleAttempt
 from shared.formats.epochs import EpochMetrics, finite
 from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
 from shared.store import results
-from shared.store.preemption import URGENT_ID
 from shared.store.transitions import AttemptFailure, AttemptId, Change, NewEvent, apply, apply_each, update_of
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
@@ -158,14 +157,13 @@ def fenced(attempt: AttemptId) -> dict[str, Any]:
 
 def record_progress(
     session: Session, attempt: AttemptId, progress: Progress, *, lease_s: float, now: Now
-) -> Any:
+) -> bool:
     """Store progress, with a checkpoint after its last epoch, and extend the lease.
 
     Steps alone are no event: the job keeps its version, and is only announced as changed.
 
     Returns:
-        A row whose `urgent_id` is the job that preempts the attempt, or None. None in place of the row
-        if nothing changed: the attempt is stale, or its progress has been stored already.
+        False if nothing changed: the attempt is stale, or its progress has been stored already.
     """
     events = progress.events()
     parameters = {**fenced(attempt), **progress.parameters()}
@@ -175,17 +173,16 @@ def record_progress(
     if events and not progress.epochs:
         guards, parameters["entered"] = (*guards, _IN_OTHER_PHASE), progress.phase
     statement = _update_of_record(guards, lease_s, now)
-    recorded = apply(session, statement, Change(events, parameters), now=now)
-    if recorded is not None:
-        progress.store(session, attempt, resumable=True)
-    return recorded
+    if apply(session, statement, Change(events, parameters), now=now) is None:
+        return False
+    progress.store(session, attempt, resumable=True)
+    return True
 
 
 @lru_cache
 def _update_of_record(guards: tuple[ColumnElement[bool], ...], lease_s: float, now: Now) -> Statement:
-    returning = [URGENT_ID.label("urgent_id")]
     values: dict[str, Any] = {"lease_expires_at": now(lease_s), **LAST_VALUES}
-    return Statement(update_of(EventType.PROGRESS, *FENCE, *guards, returning=returning, now=now, **values))
+    return Statement(update_of(EventType.PROGRESS, *FENCE, *guards, now=now, **values))
 
 
 @dataclass(frozen=True)

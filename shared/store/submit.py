@@ -172,7 +172,7 @@ def _refused(session: Session, requests: Sequence[NewJobs], named: _Named) -> di
 
 
 @lru_cache
-def _time(now: Now) -> Prepared:
+def _time(now: Now) -> Statement:
     return Statement(select(now().label("at")))
 
 

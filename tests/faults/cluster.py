@@ -28,16 +28,14 @@ from tests.faults import oracle
 from tests.faults.failpoints import FOLDER, Action, ArmedFailpoint, Failpoint, Moment, arm
 from tests.faults.programs import Api, Program, training
 from tests.support import queue_driver, stored
-from tests.support.factories import make_new_job, make_worker_info
+from tests.support.factories import make_new_job
 from tests.support.paths import ROOT
+from tests.support.pool_processes import running_pool_process, watched
 from tests.support.stored import Job, JobEvent
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
 from trainshed.local.ports import find_free
 from workers import runner
-from workers.pool_process import PoolProcess
-from workers.process_output import ProcessOutput
-from workers.pulse import Pulse
 
 STUB = "tests.support.stub_executor:StubExecutor"
 
@@ -142,18 +140,11 @@ class Cluster:
 
     def run_jobs(self) -> None:
         """Run every job that waits, in this process: where no worker is meant to fail, none is started."""
-        folder = Path(mkdtemp(dir=self.settings.data_dir))
-        with closing(ProcessOutput(folder / "output")) as output, closing(Pulse(folder / "pulse")) as pulse:
-            process = PoolProcess(
-                settings=self.settings,
-                executor=StubExecutor(self.settings),
-                info=make_worker_info(),
-                id="in-process-1",
-                database=self.database,
-                heartbeat_database=self.database,
-                output=output,
-                pulse=pulse,
-            )
+        folder, executor = Path(mkdtemp(dir=self.settings.data_dir)), StubExecutor(self.settings)
+        with (
+            running_pool_process(self.settings, self.database, folder, executor) as process,
+            watched(process),
+        ):
             runner.run_jobs(process)
 
     def wait_until_ready(self, program: Program, *, slots: int = 1, timeout: float = 60) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from billiard.process import current_process
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
@@ -41,7 +42,7 @@ class Action(StrEnum):
     """What a failpoint does."""
 
     KILL = "kill"  # SIGKILL to this process, as the kernel does when memory runs out
-    KILL_WORKER = "kill worker"  # SIGKILL to its parent first
+    KILL_WORKER = "kill worker"  # SIGKILL to the worker's parent process first, if it is not that itself
     STOP = "stop"  # SIGSTOP; the test sends SIGCONT
     DISCONNECT = "disconnect"  # the connection is lost, and with it the reply to the commit
     HOLD = "hold"  # the transaction stays open until the test releases it
@@ -53,8 +54,8 @@ class Failpoint:
 
     Attributes:
         transaction: the type of an event that the transaction writes; `phases` or `epochs` for progress that
-            tells of any; `steps` for those of an epoch that goes on; or `renewed` for one that only renews a
-            lease.
+            tells of any; `steps` for those of an epoch that goes on; or `renewed` for one that only renews
+            leases, which the worker's parent does.
         moment: before or after the commit.
         action: what happens.
         nth: which of the matching commits in one process, counted from 1.
@@ -200,7 +201,8 @@ def _fire(path: Path, action: Action) -> None:
         case Action.KILL:
             os.kill(os.getpid(), signal.SIGKILL)
         case Action.KILL_WORKER:
-            os.kill(os.getppid(), signal.SIGKILL)
+            if current_process().name != "MainProcess":
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         case Action.STOP:
             os.kill(os.getpid(), signal.SIGSTOP)

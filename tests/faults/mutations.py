@@ -221,10 +221,26 @@ MUTATIONS = [
     ),
     Mutation(
         "an attempt that continues although it cannot renew its lease",
-        "workers/heartbeat.py",
-        "            self._renew_or_raise()\n",
+        "workers/pulse.py",
+        "            self._await_renewal()\n",
         "            pass\n",
-        "tests/unit/workers/test_heartbeat.py::test_attempt_ends_itself_when_its_lease_cannot_be_renewed",
+        "tests/unit/workers/test_pulse.py"
+        "::test_an_attempt_ends_when_its_parent_has_renewed_nothing_for_two_thirds_of_a_lease",
+    ),
+    Mutation(
+        "a heartbeat that renews for a process that is dead",
+        "workers/leases.py",
+        "[pulse for pulse in pulses if not pulse.is_silent]",
+        "list(pulses)",
+        "tests/unit/workers/test_worker_leases.py"
+        "::test_a_process_that_is_silent_loses_its_lease_and_no_other_does",
+    ),
+    Mutation(
+        "pool processes that outlive their parent",
+        "workers/pulse.py",
+        "                self._end()\n",
+        "                pass\n",
+        "tests/unit/workers/test_pulse.py::test_a_process_ends_itself_when_its_parent_has_died",
     ),
     Mutation(
         "a report that is not idempotent",

@@ -16,10 +16,8 @@ pytestmark = pytest.mark.faults
 
 CONNECTIONS = {  # as docs/operations.md says
     "trainshed-api": 15,
-    "trainshed-worker": 3,
+    "trainshed-worker": 2,
     "trainshed-job": 1,
-    "trainshed-heartbeat": 1,
-    "trainshed-job-log": 1,
 }
 SLOTS = 2
 _PRINTING = "tests.support.stub_executor:Printing"  # else a job has no log of its own
@@ -73,3 +71,24 @@ def test_no_process_has_more_connections_than_is_documented(
         assert all(within.values()), most
         # this test's own
         assert most.keys() - CONNECTIONS.keys() <= {"trainshed"}
+
+
+def test_a_worker_of_8_slots_has_10_connections_idle_and_busy(
+    new_cluster: NewCluster, postgresql_url: str, redis: RedisServer
+) -> None:
+    with new_cluster(postgresql_url, redis.url) as cluster:
+        counts: list[int] = []
+
+        def count() -> bool:
+            rows = cluster.database.read(lambda session: session.execute(_COUNT).all())
+            counts.append(sum(connections for name, connections in rows if name != "trainshed"))
+            return max(counts) == 10
+
+        cluster.worker({"TRAINSHED_EXECUTOR": _PRINTING}, slots=8)
+        count()
+        jobs = [cluster.submit(epochs=10) for _ in range(16)]
+        wait_until(count, "each slot and the parent are connected", 30)
+        for job_id in jobs:
+            wait_until(lambda job_id=job_id: count() and cluster.job(job_id).finished_at, "it ends", 60)  # type: ignore[misc]
+        wait_until(lambda: count() and len(counts) > 100, "the worker is idle")
+        assert max(counts) == 10

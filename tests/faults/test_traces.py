@@ -173,7 +173,7 @@ def test_a_failed_attempt_and_a_hung_one_say_why(sqlite_cluster: Cluster, collec
     assert [(part.name, part.failed) for part in collector.within(failed)] == [
         ("training", True), ("report", False),
     ]  # fmt: skip
-    # its process was ended by the heartbeat, which waits until its spans are sent
+    # its process was ended by the parent, which records its span
     hung = attempt_of(collector, hanging, 1)
     assert (hung.failed, hung.attributes["error.type"]) == (True, "timeout")
     assert [span.attributes["trainshed.attempt"] for span in collector.named("attempt default")] == [1, 1]

@@ -38,6 +38,8 @@ def trigger_at_every_commit(cluster: Cluster, action: Action) -> list[UUID]:
     """Run a job for each commit of an attempt, and fire a failpoint at that commit."""
     job_ids: list[UUID] = []
     for transaction, nth, moment in BOUNDARIES:
+        if transaction == "renewed" and action is Action.KILL:
+            continue  # that is done by the parent, with which the worker ends
         job_id = uuid7()
         # the SQL of a renewal does not contain the id of its job
         only_job = None if transaction == "renewed" else job_id
@@ -129,6 +131,14 @@ def test_job_survives_the_kill_of_a_whole_worker_at_a_commit(
 ) -> None:
     cluster.workers(2)
     failpoint = cluster.arm(transaction, moment, Action.KILL_WORKER, nth=nth)
+    cluster.submit()
+    failpoint.wait()
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_job_survives_the_kill_of_a_parent_at_a_renewal(cluster: Cluster, moment: Moment) -> None:
+    cluster.workers(2)
+    failpoint = cluster.arm("renewed", moment)
     cluster.submit()
     failpoint.wait()
 
@@ -226,7 +236,7 @@ def test_suspension_of_the_whole_machine_costs_no_attempt(cluster: Cluster) -> N
     for worker in workers:
         cluster.suspend(worker)
     pass_seconds(cluster.settings.lease_s + 1)
-    # the parents, which would reap the job, resume before the pool process that would renew its lease
+    # the parents, which would reap the job, resume before the pool process that runs it
     for worker in workers:
         worker.send(Signals.SIGCONT)
     pass_seconds(cluster.settings.reconcile_s * 3)

@@ -20,7 +20,7 @@ from shared.db.engine import Database
 from shared.db.tables import Attempt, IdempotencyKey, Job, Model, Tenant
 from shared.errors import IdempotencyKeyReused, TrainshedError
 from shared.lifecycle import Phase
-from shared.store import attempts, claims, job_edits, recovery
+from shared.store import attempts, claims, job_edits, leases, recovery
 from shared.store.claims import Claim
 from shared.store.idempotency import Idempotency
 from shared.store.submissions import NewJob
@@ -57,7 +57,7 @@ def _record(session: Session, epoch: int, now: FrozenClock = _CLOCK) -> None:
 
 
 _WORKS: dict[str, Work] = {
-    "renew": lambda session: attempts.renew(session, _ATTEMPT, lease_s=30, now=_CLOCK),
+    "renew": lambda session: leases.renew(session, [_ATTEMPT], lease_s=30, now=_CLOCK),
     "record": lambda session: _record(session, 1),
     "succeed": lambda session: attempts.succeed(session, _ATTEMPT, _MODEL.produced, now=_CLOCK),
     "retry": lambda session: attempts.fail(session, _ATTEMPT, _FAILURE, retry_in_s=0, now=_CLOCK),
@@ -74,7 +74,13 @@ _WORKS: dict[str, Work] = {
 }
 
 
-_OF_SKIPPED: dict[str, Any] = {"reap": [], "end cancelled": [], "claim": None, "claim by another": None}
+_OF_SKIPPED: dict[str, Any] = {
+    "renew": set(),
+    "reap": [],
+    "end cancelled": [],
+    "claim": None,
+    "claim by another": None,
+}
 
 
 def _skipped(name: str) -> Work:

@@ -12,7 +12,7 @@ from shared.db.engine import Database
 from shared.errors import StaleAttempt
 from shared.formats.results import Produced
 from shared.lifecycle import Phase
-from shared.store import attempts, job_edits, recovery
+from shared.store import attempts, job_edits, leases, recovery
 from shared.store.idempotency import Idempotency
 from shared.store.progress import Progress
 from shared.store.submit import submit_job
@@ -52,6 +52,11 @@ def _record(session: Session, attempt: AttemptId, progress: Progress) -> None:
     attempts.record(session, attempt, progress, lease_s=30, now=_CLOCK)
 
 
+def _renew(session: Session, attempt: AttemptId) -> None:
+    if not leases.renew(session, [attempt], lease_s=30, now=_CLOCK):
+        raise StaleAttempt
+
+
 _ENDS: dict[str, Callable[..., Any]] = {
     "succeed": partial(attempts.succeed, produced=_MODEL.produced),
     "fail": partial(attempts.fail, failure=_FAILURE, retry_in_s=None),
@@ -62,8 +67,7 @@ _ENDS: dict[str, Callable[..., Any]] = {
 
 # what a worker writes under an attempt that has recorded one epoch
 _WRITES: dict[str, Write] = {
-    "renew": lambda session, attempt: attempts.renew(session, attempt, lease_s=30, now=_CLOCK),
-    "is_cancel_requested": attempts.is_cancel_requested,
+    "renew": _renew,
     **{
         f"record {name}": partial(_record, progress=progress)
         for name, progress in _PROGRESS.items()

@@ -47,6 +47,7 @@ from shared.store import (
     claims,
     dispatch,
     job_edits,
+    leases,
     limits,
     preemption,
     recovery,
@@ -392,7 +393,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _on_store(self, held: _Held, write: str, progress: Progress) -> Callable[[Session], Any]:
         model, failure = make_model(evaluation=_EVALUATION), _FAILURE
         works: dict[str, Callable[..., Any]] = {
-            "renew": partial(attempts.renew, lease_s=LEASE_S),
+            "renew": _renewed,
             "record": partial(attempts.record, progress=progress, lease_s=LEASE_S),
             "succeed": partial(attempts.succeed, produced=model.produced, progress=progress),
             "fail": partial(attempts.fail, failure=failure, progress=progress, retry_in_s=None),
@@ -482,6 +483,13 @@ class StoreMachine(RuleBasedStateMachine):
 
 def _held(claim: Claim) -> _Held:
     return _Held(claim.attempt, claim.checkpoint.next_epoch if claim.checkpoint else 0)
+
+
+def _renewed(session: Session, attempt: AttemptId, now: FrozenClock) -> leases.Standing:
+    """Renew a lease, and return what is asked of the attempt, as a worker's parent does."""
+    if attempt not in leases.renew(session, [attempt], lease_s=LEASE_S, now=now):
+        raise StaleAttempt
+    return leases.look(session, [attempt], WORKERS[0]).standings[attempt]
 
 
 def _progress(epoch: int, shape: str) -> Progress:

@@ -13,6 +13,7 @@ from shared.db.engine import Database
 from shared.db.tables import Attempt, Checkpoint, ClassResult, Epoch, Job, JobEvent, Model, Preemption
 from shared.lifecycle import EVENTS, TERMINAL, EventType, JobState, Phase
 from shared.schemas import Priority
+from shared.store.leases import Standing
 from shared.store.places import Rules
 from shared.store.progress import Progress
 from shared.store.transitions import AttemptId
@@ -176,16 +177,16 @@ class StoreModel:
         job = self.jobs[attempt.job_id]
         return job.is_running and job.attempt == attempt.number
 
-    def renew(self, job_id: UUID) -> bool:
-        self.jobs[job_id].lease_expires_at = self._from_now(LEASE_S)
-        return self.jobs[job_id].cancel_requested
+    def renew(self, job_id: UUID) -> Standing:
+        job = self.jobs[job_id]
+        job.lease_expires_at = self._from_now(LEASE_S)
+        return Standing(job.cancel_requested, self.urgent_of(AttemptId(job_id, job.attempt)))
 
-    def record(self, job_id: UUID, progress: Progress) -> UUID | None:
+    def record(self, job_id: UUID, progress: Progress) -> None:
         job = self.jobs[job_id]
         job.lease_expires_at = self._from_now(LEASE_S)
         if progress.epochs or progress.phase != job.phase:
             self._advance(job_id, progress)
-        return self.urgent_of(AttemptId(job_id, job.attempt))
 
     def _advance(self, job_id: UUID, progress: Progress) -> None:
         job = self.jobs[job_id]

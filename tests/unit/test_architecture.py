@@ -46,6 +46,7 @@ USERS_OF_THE_QUEUE = {
     "tests/support/databases.py": "creates and empties databases",
     "tests/support/factories.py": "makes the values that the driver stores",
     "tests/support/fakes.py": "a clock in place of the database's has the type of its columns",
+    "tests/support/pool_processes.py": "a pool process knows whose turn it is",
     "tests/support/queue_driver.py": "the driver",
     "tests/support/registry.py": "stores what stands beside jobs",
     "tests/support/schema_text.py": "prints the tables as SQL",
@@ -57,6 +58,7 @@ USERS_OF_THE_QUEUE = {
     "tests/unit/api/webhooks/test_sending.py": "the sender is called with a row",
     "tests/unit/workers/test_attempt_trace.py": "spans are made of claims and lost attempts",
     "tests/unit/api/monitoring/test_job_counters.py": "claims in a transaction that stays open",
+    "tests/unit/workers/test_scribe.py": "turns of a process on a clock that is moved",
     "tests/unit/workers/test_pending.py": "reports within the transaction that writes what is pending",
 }
 

@@ -147,7 +147,7 @@ def _postgresql(connection: Connection) -> Iterator[Finding]:
         yield error(_SUBJECT, "it is a read-only standby", advice)
     used, limit, _ = load(connection)
     if limit - used < _MIN_FREE_CONNECTIONS:
-        message = f"{used} of {limit} connections are used; a worker needs one and three for each slot"
+        message = f"{used} of {limit} connections are used; a worker needs two and one for each slot"
         yield warning(_SUBJECT, message, "increase `max_connections`, or run fewer processes")
     # a few megabytes go to its disk, and are gone at the end: an error says that they had no room
     connection.exec_driver_sql("SET LOCAL work_mem = '64kB'")

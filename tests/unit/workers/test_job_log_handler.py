@@ -20,7 +20,6 @@ from tests.support.factories import make_spec
 from tests.support.hostile_texts import TEXTS
 from tests.support.queue_driver import AttemptId, running, submit
 from tests.support.stub_executor import Behaviour, StubExecutor
-from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess, run_next
 from workers.job_log_handler import REPEATS_EVENTS, JobLogHandler
 
@@ -28,19 +27,15 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def job_log(database: Database) -> Iterator[JobLogHandler]:
+def job_log() -> Iterator[JobLogHandler]:
     """A handler attached to the root logger, as in a pool process."""
-    handler, root = (
-        JobLogHandler(database, hide=lambda text: text.replace("hunter2", "***")),
-        logging.getLogger(),
-    )
+    handler, root = JobLogHandler(hide=lambda text: text.replace("hunter2", "***")), logging.getLogger()
     before = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     yield handler
     root.setLevel(before)
     root.removeHandler(handler)
-    handler.close()
 
 
 def stored_lines(database: Database, attempt: AttemptId) -> list[Any]:
@@ -58,7 +53,7 @@ def test_only_lines_logged_during_an_attempt_are_stored(database: Database, job_
         library.warning("it says %d", 7)
         library.debug("too much")
     library.warning("after")
-    job_log.close()
+    job_log.write(database)
     assert [(row.attempt, row.number, row.level, row.message) for row in stored_lines(database, attempt)] == [
         (1, 1, "warning", "it says 7")
     ]
@@ -79,7 +74,7 @@ def test_fields_of_a_structured_line_are_stored_without_secrets_and_invalid_valu
     }
     with log.bound(job_id=str(attempt.job_id), attempt=attempt.number):
         job_log.handle(record)
-    job_log.close()
+    job_log.write(database)
     (row,) = stored_lines(database, attempt)
     assert (row.level, row.message) == (LogLevel.ERROR, "it broke?")
     assert row.fields == {"epoch": 3, "loss": "nan", "why": "***"}
@@ -96,7 +91,7 @@ def test_a_short_job_leaves_four_events_an_attempt_and_no_line(
     process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
     submit(database, spec=make_spec(epochs=1))
     run_next(process)
-    job_log.close()
+    job_log.write(database)
     logged = [vars(record)["msg"]["event"] for record in caplog.records if record.name == REPEATS_EVENTS]
     assert logged == ["attempt 1 started", "attempt 1 succeeded"], "the worker's own log has them"
     tables = ("jobs", "job_events", "attempts", "job_logs", "environments")
@@ -112,7 +107,7 @@ def test_why_an_attempt_failed_is_stored_with_its_traceback(
     process = make_process()
     attempt = AttemptId(submit(database, spec=make_spec(seed=Behaviour.RAISES)), 1)
     run_next(process)
-    job_log.close()
+    job_log.write(database)
     [line] = stored_lines(database, attempt)
     assert (line.level, line.message) == (LogLevel.ERROR, "attempt failed")
     assert "Traceback" in line.fields["exception"]
@@ -125,7 +120,7 @@ def test_an_unavailable_database_loses_lines_and_raises_nothing(
     database.write(lambda session: session.execute(text("ALTER TABLE job_logs RENAME TO elsewhere")))
     with log.bound(job_id=str(attempt.job_id), attempt=attempt.number):
         logging.getLogger("a.library").warning("nobody will read this")
-    job_log.close()
+    job_log.write(database)
     database.write(lambda session: session.execute(text("ALTER TABLE elsewhere RENAME TO job_logs")))
     assert stored_lines(database, attempt) == []
 
@@ -138,7 +133,7 @@ def test_lines_beyond_the_limit_of_a_job_are_dropped(
     with log.bound(job_id=str(attempt.job_id), attempt=attempt.number):
         for number in range(20):
             logging.getLogger("a.library").warning("line %d", number)
-    job_log.close()
+    job_log.write(database)
     assert len(stored_lines(database, attempt)) == 5
 
 
@@ -153,9 +148,9 @@ def _log_in(attempt: AttemptId, handler: JobLogHandler, event: Any, **fields: An
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS)
 def test_any_text_is_stored_and_can_be_read(database: Database, text: str) -> None:
-    attempt, handler = running(database), JobLogHandler(database)
+    attempt, handler = running(database), JobLogHandler()
     _log_in(attempt, handler, text, **{text: text, "of type": {text: [text]}})
-    handler.close()
+    handler.write(database)
     [row] = stored_lines(database, attempt)
     assert row.message == storable(text)
     assert row.fields[storable(text)] == storable(text)
@@ -176,7 +171,7 @@ def test_a_line_that_cannot_be_formatted_is_replaced_by_one_that_says_so(
     with log.bound(job_id=str(attempt.job_id), attempt=attempt.number):
         job_log.handle(logging.LogRecord("a.library", logging.INFO, "file", 1, "%d", ("x",), None))
     _log_in(attempt, job_log, "last")
-    job_log.close()
+    job_log.write(database)
     messages = [row.message for row in stored_lines(database, attempt)]
     assert messages == [
         "first",
@@ -194,7 +189,7 @@ def test_a_line_that_the_database_refuses_is_replaced_and_the_others_are_stored(
         _log_in(attempt, job_log, "before")
         _log_in(attempt, job_log, "with a number that JSON cannot hold", number=10**5_000)
         _log_in(attempt, job_log, "after")
-    job_log.close()
+    job_log.write(database)
     for attempt in attempts:
         first, second, third = (row.message for row in stored_lines(database, attempt))
         assert (first, third) == ("before", "after")
@@ -210,12 +205,11 @@ def test_the_next_jobs_lines_are_stored_after_an_error(database: Database) -> No
                 raise RuntimeError("whatever it is")
             return super().write(work)
 
-    failing = Failing(database.engine.url.render_as_string(hide_password=False))
-    handler, attempt = JobLogHandler(failing), running(database)
-    _log_in(attempt, handler, "lost")
-    wait_until(lambda: not handler._pending, "the thread takes the line")
-    failing.fails = False
-    _log_in(attempt, handler, "kept")
-    wait_until(lambda: "kept" in stored_messages(database, attempt), "the thread goes on")
-    handler.close()
-    failing.dispose()
+    with Failing(database.engine.url.render_as_string(hide_password=False)) as failing:
+        handler, attempt = JobLogHandler(), running(database)
+        _log_in(attempt, handler, "lost")
+        handler.write(failing)
+        failing.fails = False
+        _log_in(attempt, handler, "kept")
+        handler.write(failing)
+    assert stored_messages(database, attempt) == "kept"

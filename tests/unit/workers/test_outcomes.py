@@ -25,9 +25,8 @@ from tests.support.hostile_texts import TEXTS
 from tests.support.injected_errors import OUTAGES, injected
 from tests.support.queue_driver import AttemptId, release, submit
 from tests.support.stub_executor import InterferingExecutor, StubExecutor
-from tests.unit.workers.conftest import MakeProcess, run_next
+from tests.unit.workers.conftest import MakeProcess, claim_one, run_attempt, run_next
 from workers.executor import Checkpoint, Monitor
-from workers.runner import claim_next, run_attempt
 
 T = TypeVar("T")
 
@@ -79,7 +78,7 @@ def test_outage_during_training_releases_the_job_and_counts_no_lost_attempt(
 
     process = replace(make_process(), database=outage)
     job_id = submit(outage, spec=make_spec(epochs=100))
-    claim = claim_next(process)
+    claim = claim_one(process)
     assert claim is not None
     # the database is back: the process goes on with the job that it has released
     again = run_attempt(replace(process, executor=FailingWrites(process.settings)), claim)
@@ -97,7 +96,7 @@ def test_a_repeated_report_finds_the_claim_that_was_made_with_it(
 ) -> None:
     process = replace(make_process(), database=outage)
     job_ids = [submit(outage) for _ in range(2)]
-    claim = claim_next(process)
+    claim = claim_one(process)
     assert claim is not None
 
     def lose_the_reply() -> None:
@@ -122,7 +121,7 @@ def test_a_claim_that_is_refused_does_not_keep_the_job_before_it_from_its_report
 
     process = make_process()
     done, waiting = (submit(process.database) for _ in range(2))
-    claim = claim_next(process)
+    claim = claim_one(process)
     assert claim is not None
     with pytest.raises(IntegrityError, match="environment"):
         run_attempt(replace(process, executor=Spoiling(process.settings)), claim)
@@ -136,7 +135,7 @@ def test_a_report_that_is_refused_does_not_keep_the_next_job_from_being_claimed(
     process = make_process()
     job_ids = [submit(process.database) for _ in range(3)]
     unstorable = Unstorable(process.settings, {"layers": UnreadableLayers()})
-    claim = claim_next(process)
+    claim = claim_one(process)
     assert claim is not None
     second = run_attempt(replace(process, executor=unstorable), claim)
     assert stored.job(process.database, job_ids[0]).state == JobState.FAILED

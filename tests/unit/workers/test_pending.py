@@ -26,7 +26,6 @@ from tests.support.statements import recorded_statements
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
-from workers.heartbeat import Heartbeat
 from workers.pending import PendingProgress
 from workers.runner import claim_next, run_jobs
 
@@ -73,6 +72,11 @@ def write(pending: PendingProgress, database: Database) -> bool:
     return pending.write_if_due(database, read_state=True)
 
 
+def report(pending: PendingProgress, database: Database, work: Callable[[Session, Progress], object]) -> None:
+    with pending.closing(database) as progress:
+        database.write(lambda session: work(session, progress()))
+
+
 def test_progress_is_written_with_one_event_in_the_order_in_which_it_happened(database: Database) -> None:
     attempt = running(database)
     pending = new_pending(attempt)
@@ -102,7 +106,7 @@ def test_the_weights_after_each_epoch_are_written_and_not_only_the_last(database
         pending.add_epoch(make_epoch(epoch), lambda: b"state", make_epoch_weights(epoch))
     assert write(pending, database)
     pending.add_epoch(make_epoch(3), lambda: b"state", make_epoch_weights(3))
-    pending.report(database, lambda session, progress: succeed(session, progress, attempt))
+    report(pending, database, lambda session, progress: succeed(session, progress, attempt))
     kept = database.read(lambda session: stored.weights(session, attempt.job_id))
     assert kept == {epoch: make_epoch_weights(epoch) for epoch in range(4)}
 
@@ -131,7 +135,7 @@ def test_state_is_read_only_if_it_is_stored(database: Database) -> None:
     pending = new_pending(attempt)
     pending.add_epoch(make_epoch(0), no_state)
     pending.add_epoch(make_epoch(1), lambda: b"after 1")
-    assert not pending.write_if_due(database), "the heartbeat does not read the state"
+    assert not pending.write_if_due(database), "the scribe does not read the state"
     assert stored.job(database, attempt.job_id).next_epoch == 0
     pending.add_phase(Phase.EVALUATING)
     assert pending.write_if_due(database)
@@ -147,7 +151,7 @@ def test_a_write_that_was_not_confirmed_is_repeated_unchanged(lossy: LostReply) 
     with pytest.raises(OperationalError):
         write(pending, lossy)
     pending.add_epoch(make_epoch(1), lambda: b"after 1")
-    pending.report(lossy, lambda session, progress: succeed(session, progress, attempt))
+    report(pending, lossy, lambda session, progress: succeed(session, progress, attempt))
     assert stored.event_types(lossy, attempt.job_id)[2:] == [
         "progress",
         "progress",
@@ -165,7 +169,7 @@ def test_steps_are_written_once_by_the_thread_that_trains_until_their_epoch_is(d
     pending = new_pending(attempt)
     for count in (1, 2):
         pending.add_steps(partial(begun, 0, count))
-    assert not pending.write_if_due(database), "the heartbeat does not read the steps"
+    assert not pending.write_if_due(database), "the scribe does not read the steps"
     assert write(pending, database)
     assert not write(pending, database), "nothing is pending"
     assert stored.begun_epochs(database, attempt.job_id) == [(0, 1, begun(0, 2).steps)]
@@ -218,7 +222,7 @@ def test_epochs_whose_state_is_lost_are_not_stored(lossy: LostReply, confirmed: 
     pending.add_epoch(make_epoch(1), broken_state)
     with pytest.raises(RuntimeError):
         write(pending, lossy) and write(pending, lossy)
-    pending.report(lossy, lambda session, progress: attempts.release(session, attempt, progress))
+    report(pending, lossy, lambda session, progress: attempts.release(session, attempt, progress))
     job = stored.job(lossy, attempt.job_id)
     assert (job.state, job.next_epoch) == (JobState.QUEUED, 1)
     assert stored.checkpoint(lossy, attempt.job_id) == (1, b"after 0")
@@ -228,11 +232,11 @@ def test_a_phase_becomes_visible_although_no_step_is_finished(make_process: Make
     process = make_process()
     attempt = running(process.database)
     pending = new_pending(attempt)
-    with Heartbeat(process, attempt, pending):
+    with process.scribe.writing(pending):
         pending.add_phase(Phase.LOADING_DATA)
         wait_until(
             lambda: stored.job(process.database, attempt.job_id).phase == Phase.LOADING_DATA,
-            "the heartbeat writes the phase",
+            "the scribe writes the phase",
         )
 
 
@@ -241,7 +245,7 @@ def test_a_phase_is_written_although_the_state_after_an_epoch_in_it_was_not_read
     pending = new_pending(attempt)
     pending.add_phase(Phase.TRAINING)
     pending.add_epoch(make_epoch(0), lambda: b"state")
-    assert pending.write_if_due(database), "the heartbeat writes the phase"
+    assert pending.write_if_due(database), "the scribe writes the phase"
     assert not pending.write_if_due(database)
     assert write(pending, database)
     job = stored.job(database, attempt.job_id)
@@ -249,17 +253,17 @@ def test_a_phase_is_written_although_the_state_after_an_epoch_in_it_was_not_read
     assert stored.event_types(database, attempt.job_id)[2:] == ["progress", "progress"]
 
 
-def test_heartbeat_and_job_write_each_event_once(make_process: MakeProcess) -> None:
-    process = make_process(cancel_poll_s=0.001)
+def test_scribe_and_job_write_each_event_once(make_process: MakeProcess) -> None:
+    process = make_process()
     attempt = running(process.database)
     pending = new_pending(attempt)
-    with Heartbeat(process, attempt, pending):
+    with process.scribe.writing(pending):
         for epoch in range(50):
             # another one each time: a write of the same phase alone is taken for a repetition
             pending.add_phase((Phase.TRAINING, Phase.EVALUATING)[epoch % 2])
             pending.add_epoch(make_epoch(epoch), lambda: b"state")
             write(pending, process.database)
-        pending.report(process.database, lambda session, progress: succeed(session, progress, attempt))
+        report(pending, process.database, lambda session, progress: succeed(session, progress, attempt))
     job = stored.job(process.database, attempt.job_id)
     events = stored.event_types(process.database, attempt.job_id)
     assert (job.state, job.next_epoch, job.version) == (JobState.SUCCEEDED, 50, len(events))
@@ -280,7 +284,7 @@ def test_a_short_job_is_one_transaction_which_reports_it_and_claims_the_next(
 ) -> None:
     process = make_process()
     process = replace(process, executor=StubExecutor(process.settings, step_s=0.0))
-    assert claim_next(process) is None  # stores its environment, once
+    assert claim_next(process) == []  # stores its environment, once
     job_ids = [submit(process.database, spec=make_spec(epochs=10)) for _ in range(3)]
     commits: list[object] = []
     event.listen(process.database.engine, "commit", commits.append)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGABRT, SIGKILL, SIGSEGV, SIGTERM
 from types import SimpleNamespace
@@ -19,8 +20,9 @@ from tests.support.fakes import MonotonicClock, RecordingWaker
 from tests.support.queue_driver import AttemptId, claim, expire, submit, succeeded
 from tests.support.waiting import wait_until
 from workers import process_output, pulse
+from workers.exits import exit_code, how_it_ended
 from workers.pool_process import process_id
-from workers.pool_watch import PoolWatch, exit_code, how_it_ended
+from workers.pool_watch import PoolWatch
 from workers.pulse import Pulse
 
 
@@ -50,6 +52,7 @@ class Pool:
             settings,
             worker="host:1",
             processes=lambda: self.processes,
+            draining=lambda _: None,
             clock=self.clock,
             kill=lambda pid, _: self.killed.append(pid),
         )
@@ -270,10 +273,17 @@ class SilentPool(Pool):
     def __init__(self, database: Database, settings: Settings) -> None:
         super().__init__(database, settings)
         self.settings = settings
-        self.pulse = Pulse(pulse.path(process_id(self.processes[0].name)))
+        self.pulse = Pulse(pulse.path(process_id(self.processes[0].name)), lease_s=settings.lease_s)
         self.processes.pop().end(0)
         self.pass_seconds(0)
         self.killed.clear()
+
+    @contextmanager
+    def running(self, attempt: AttemptId) -> Iterator[None]:
+        """Have the process run an attempt."""
+        with self.pulse.holding([attempt]):
+            self.pulse.begin(0)
+            yield
 
     def pass_seconds(self, seconds: float, *, beats: bool = False) -> None:
         """Look each half second, as the thread does each tenth."""
@@ -295,7 +305,7 @@ def test_a_process_without_a_pulse_for_a_lease_and_5_s_is_killed_with_its_group(
     silent_pool: SilentPool, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempt = silent_pool.run(database, silent_pool.processes[0])
-    with silent_pool.pulse.of_attempt(attempt):
+    with silent_pool.running(attempt):
         silent_pool.pass_seconds(silent_pool.settings.lease_s * 2, beats=True)
         silent_pool.pass_seconds(silent_pool.settings.lease_s + 4)
         assert silent_pool.killed == []
@@ -315,7 +325,7 @@ def test_the_log_of_an_attempt_that_was_reaped_first_says_why_its_process_was_en
     silent_pool: SilentPool, database: Database
 ) -> None:
     attempt = silent_pool.run(database, silent_pool.processes[0])
-    with silent_pool.pulse.of_attempt(attempt):
+    with silent_pool.running(attempt):
         expire(database, attempt)
         silent_pool.pass_seconds(silent_pool.settings.lease_s + 6)
     silent_pool.processes[0].end(-SIGKILL)

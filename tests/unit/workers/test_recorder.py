@@ -15,13 +15,14 @@ from shared.lifecycle import AttemptOutcome, JobState
 from shared.schemas import JobDetail, Priority, TrainSpec
 from tests.support import queue_driver, registry, stored
 from tests.support.factories import make_spec
+from tests.support.pool_processes import watched
 from tests.support.stub_executor import StubExecutor
-from tests.unit.workers.conftest import MakeProcess, run_next
+from tests.support.waiting import wait_until
+from tests.unit.workers.conftest import MakeProcess, claim_one, run_attempt, run_next
 from workers import runner
 from workers.executor import Checkpoint, Monitor
 from workers.pending import PendingProgress
 from workers.pool_process import PoolProcess
-from workers.runner import claim_next, run_attempt
 
 
 class _UrgentDuring(StubExecutor):
@@ -39,6 +40,7 @@ class _UrgentDuring(StubExecutor):
         if epoch == self._epoch and self.urgent_id is None:
             spec = make_spec(epochs=1)
             self.urgent_id = queue_driver.submit(self._process.database, priority=Priority.URGENT, spec=spec)
+            wait_until(lambda: self._process.pulse.preempted_by, "the process is told")
 
 
 class _Submitting:
@@ -60,12 +62,13 @@ def _run_with_urgent_job(process: PoolProcess, job_id: UUID, epoch: int) -> UUID
     """Run the job; an urgent one is submitted during this epoch. Return the urgent one's id."""
     registry.worker(process.database)
     executor = _UrgentDuring(process, epoch)
-    claim = claim_next(process)
+    claim = claim_one(process)
     assert claim is not None
     assert claim.attempt.job_id == job_id
-    following = run_attempt(replace(process, executor=executor), claim)
-    while following is not None:
-        following = run_attempt(process, following)
+    with watched(process):
+        following = run_attempt(replace(process, executor=executor), claim)
+        while following is not None:
+            following = run_attempt(process, following)
     assert executor.urgent_id is not None
     return executor.urgent_id
 
@@ -140,7 +143,7 @@ def test_a_metric_of_any_name_is_recorded_and_noticed_once_if_it_is_not_finite(
 ) -> None:
     process = make_process()
     job_id = queue_driver.submit(process.database, spec=make_spec(epochs=3))
-    claim = claim_next(process)
+    claim = claim_one(process)
     assert claim is not None
 
     run_attempt(replace(process, executor=_NotFinite(process.settings)), claim)

@@ -50,13 +50,12 @@ def test_a_worker_is_draining_from_the_request_until_it_registers_again(
     database: Database, settings: Settings
 ) -> None:
     registration = Registration(database, settings, name="host:1", pid=1, devices=[], slots=1)
-    assert not registration.is_draining()
     registration.register()
     registry.drain(database, "host:1")
     registration.heartbeat()
-    assert registration.is_draining()
+    assert only_worker(database).state == "draining"
     registration.register()
-    assert not registration.is_draining()
+    assert only_worker(database).state == "online"
 
 
 def test_a_worker_is_lost_after_three_missed_heartbeats_and_a_lease(

@@ -23,13 +23,13 @@ from shared.schemas import EvaluateSpec, JobDetail, TrainSpec
 from tests.support import stored
 from tests.support.databases import open_database
 from tests.support.factories import make_evaluate_spec, make_regression, make_spec
+from tests.support.pool_processes import watched
 from tests.support.queue_driver import AttemptId, cancel, release, submit
 from tests.support.stored import set_columns
 from tests.support.stub_executor import DATA_SHA256, Behaviour, InterferingExecutor, StubExecutor
-from tests.unit.workers.conftest import MakeProcess, run_next
+from tests.unit.workers.conftest import MakeProcess, claim_one, run_attempt, run_next
 from workers.executor import Checkpoint, Monitor, StoredModel
 from workers.pool_process import PoolProcess
-from workers.runner import claim_next, run_attempt
 
 
 def job(process: PoolProcess, job_id: UUID) -> JobDetail:
@@ -49,7 +49,7 @@ def test_a_claim_whose_commit_was_not_confirmed_is_the_jobs_only_one(
         process = replace(make_process(), database=database)
         job_ids = [submit(database) for _ in range(2)]
         lost.append(OperationalError("", {}, psycopg.OperationalError("the connection is lost")))
-        claim = claim_next(process)
+        claim = claim_one(process)
         assert claim is not None
         assert claim.attempt.job_id == job_ids[0]
         jobs = [stored.job(database, job_id) for job_id in job_ids]
@@ -321,7 +321,8 @@ def test_job_that_is_cancelled_while_it_runs_ends_cancelled(make_process: MakePr
             cancel(canceller.database, job_id)
             return super().train(spec, start, monitor)
 
-    run_next(replace(process, executor=Cancelling(process.settings)))
+    with watched(process):
+        run_next(replace(process, executor=Cancelling(process.settings)))
     cancelled = job(process, job_id)
     assert cancelled.state == JobState.CANCELLED
     assert [attempt.outcome for attempt in cancelled.attempts] == [AttemptOutcome.CANCELLED]
@@ -408,7 +409,7 @@ def test_an_evaluation_after_its_training_evaluates_the_model_that_is_trained(
     trained = submit(process.database)
     spec = make_evaluate_spec(trained, evaluation_size=20)
     evaluated = submit(process.database, kind="evaluate", spec=spec, model_id=trained, after=(trained,))
-    claim = claim_next(process)
+    claim = claim_one(process)
     while claim is not None:
         claim = run_attempt(process, claim)
     assert [job(process, each).state for each in (trained, evaluated)] == [JobState.SUCCEEDED] * 2

@@ -8,7 +8,7 @@ from sqlalchemy import inspect, select
 
 from shared.db.engine import Database
 from shared.db.tables import Base, Job
-from shared.store import attempts
+from shared.store import leases
 from tests.support.queue_driver import LEASE_S, record, running
 
 JOBS = Base.metadata.tables[Job.__tablename__]
@@ -28,7 +28,7 @@ def test_jobs_have_at_most_nine_indexes_besides_the_primary_key(database: Databa
 def test_renewals_and_recorded_epochs_change_no_column_of_an_index(database: Database) -> None:
     attempt = running(database)
     before = _row(database, attempt.job_id)
-    database.write(partial(attempts.renew, attempt=attempt, lease_s=2 * LEASE_S))
+    database.write(partial(leases.renew, attempts=[attempt], lease_s=2 * LEASE_S))
     record(database, attempt, 1)
     after = _row(database, attempt.job_id)
     changed = {name for name, value in after.items() if value != before[name]}

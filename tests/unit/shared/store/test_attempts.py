@@ -33,22 +33,6 @@ from tests.support.stored import all_rows
 _FAILURE = AttemptFailure("internal", "it broke")
 
 
-def test_a_renewal_extends_the_lease_and_nothing_else(database: Database, clock: FrozenClock) -> None:
-    attempt = running(database)
-    version = stored.job(database, attempt.job_id).version
-    assert database.write(lambda session: attempts.renew(session, attempt, lease_s=20, now=clock)) is False
-    job = stored.job(database, attempt.job_id)
-    assert (job.lease_expires_at, job.version) == (clock.moment + timedelta(seconds=20), version)
-
-
-def test_a_renewal_and_a_check_report_a_cancel_request(database: Database) -> None:
-    attempt = running(database)
-    assert database.read(lambda session: attempts.is_cancel_requested(session, attempt)) is False
-    database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
-    assert database.write(lambda session: attempts.renew(session, attempt, lease_s=20)) is True
-    assert database.read(lambda session: attempts.is_cancel_requested(session, attempt)) is True
-
-
 def test_the_phase_is_cleared_when_the_attempt_ends(database: Database) -> None:
     attempt = running(database)
 

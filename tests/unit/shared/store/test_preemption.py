@@ -12,7 +12,7 @@ from shared.db.engine import Database
 from shared.db.tables import Attempt
 from shared.lifecycle import AttemptOutcome, EventType, JobState, WorkerState
 from shared.schemas import Priority
-from shared.store import attempts, claims, job_edits, limits, preemption, queues
+from shared.store import attempts, claims, job_edits, leases, limits, preemption, queues
 from shared.store.claims import Claim
 from shared.store.transitions import AttemptId
 from tests.support import factories, queue_driver, registry, stored
@@ -35,8 +35,9 @@ def _request(database: Database, *, min_run_s: float = 60.0, now: Now = database
 
 def _preempted_by(database: Database, attempt: AttemptId, epoch: int = 0) -> UUID | None:
     """Record an epoch, and return the urgent job that the attempt is told preempts it."""
-    progress = make_progress(make_epoch(epoch))
-    return database.write(partial(attempts.record, attempt=attempt, progress=progress, lease_s=30.0))
+    queue_driver.record_progress(database, attempt, make_progress(make_epoch(epoch)))
+    look = database.read(partial(leases.look, attempts=[attempt], worker="worker-1"))
+    return look.standings[attempt].urgent_id
 
 
 def _hand_over(database: Database, victim: AttemptId, urgent: UUID, worker: str = "worker-1") -> Claim | None:

@@ -10,7 +10,7 @@ from shared.db.engine import Database
 from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState
 from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
-from shared.store import attempts, claims, job_edits, job_logs, recovery, results
+from shared.store import attempts, claims, job_edits, job_logs, leases, recovery, results
 from shared.store.claims import Claim
 from shared.store.submit import submit_job
 from shared.store.transitions import AttemptFailure, AttemptId
@@ -68,7 +68,7 @@ def test_a_lease_is_valid_until_its_expiry_inclusive(database: Database, clock: 
     attempt = _running(database, clock)
     clock.advance(_LEASE_S)
     assert _reap(database, clock) == []
-    database.write(lambda session: attempts.renew(session, attempt, lease_s=_LEASE_S, now=clock))
+    database.write(lambda session: leases.renew(session, [attempt], lease_s=_LEASE_S, now=clock))
     clock.advance(_LEASE_S)
     assert _reap(database, clock) == []
     clock.advance(0.001)

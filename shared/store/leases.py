@@ -1,0 +1,96 @@
+"""Leases of the attempts that a worker runs: renewed together, and read together with what is asked of them.
+
+Jobs are found by their primary keys, and count only while they run under the attempt that is named.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, and_, literal, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from shared.db.clock import Now, database_now
+from shared.db.tables import Base, Job, Worker
+from shared.lifecycle import JobState, WorkerState
+from shared.store.preemption import URGENT_ID
+from shared.store.transitions import AttemptId
+
+_JOBS = Base.metadata.tables[Job.__tablename__]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is asked of an attempt that runs.
+
+    Attributes:
+        cancel_requested: a user has cancelled the job.
+        urgent_id: the urgent job that preempts the attempt.
+    """
+
+    cancel_requested: bool = False
+    urgent_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a worker's parent sees at once.
+
+    Attributes:
+        standings: of those of its attempts that run; any other has ended, or was taken from the worker.
+        drains: an operator has drained the worker.
+    """
+
+    standings: dict[AttemptId, Standing]
+    drains: bool
+
+
+def renew(
+    session: Session, attempts: Collection[AttemptId], *, lease_s: float, now: Now = database_now
+) -> set[AttemptId]:
+    """Extend the leases of attempts to `lease_s` seconds from now; return those whose leases were extended.
+
+    A job that another transaction has locked is passed over: its process may be stopped amid that, and the
+    other attempts must not wait for it.
+    """
+    of_attempts = (
+        select(_JOBS.c.id)
+        .where(_JOBS.c.id.in_([attempt.job_id for attempt in attempts]))
+        .where(tuple_(_JOBS.c.id, _JOBS.c.attempt).in_([(each.job_id, each.number) for each in attempts]))
+        .where(_JOBS.c.state == JobState.RUNNING)
+        .order_by(_JOBS.c.id)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    renewed = (
+        update(_JOBS)
+        .where(_JOBS.c.id.in_(of_attempts))
+        .values(lease_expires_at=now(lease_s))
+        .returning(_JOBS.c.id, _JOBS.c.attempt)
+    )
+    return {AttemptId(row.id, row.attempt) for row in session.execute(renewed)}
+
+
+def look(session: Session, attempts: Collection[AttemptId], worker: str) -> Look:
+    """Return what is asked of attempts, and of the worker of this name, by one statement that only reads."""
+    own_row = select(literal(1).label("one")).subquery()
+    columns: Select[Any] = select(Worker.state.label("worker_state")).select_from(own_row)
+    columns = columns.outerjoin(Worker, Worker.id == worker)
+    if attempts:
+        is_asked = and_(Job.id.in_([attempt.job_id for attempt in attempts]), Job.state == JobState.RUNNING)
+        columns = columns.outerjoin(Job, is_asked).add_columns(
+            Job.id, Job.attempt, Job.cancel_requested_at, URGENT_ID.label("urgent_id")
+        )
+    rows = session.execute(columns).all()
+    found = {AttemptId(row.id, row.attempt): row for row in rows if attempts and row.id is not None}
+    standings = {
+        attempt: _standing(found[attempt].cancel_requested_at, found[attempt].urgent_id)
+        for attempt in attempts
+        if attempt in found
+    }
+    return Look(standings, any(row.worker_state == WorkerState.DRAINING for row in rows))
+
+
+def _standing(cancel_requested_at: datetime | None, urgent_id: UUID | None) -> Standing:
+    return Standing(cancel_requested_at is not None, urgent_id)
