@@ -18,20 +18,18 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import text
 
+from bench import no_op
 from bench.databases import database_urls
 from bench.job_cost import CodelabExecutor, pool_process, run_submitted, submit
 from bench.no_op import NoOpExecutor
 from bench.rows import Row, Unit, judged, run
 from shared.db.engine import Database
-from shared.formats.results import Produced
-from shared.schemas import TrainSpec
 from shared.store import leases
 from shared.store.transitions import AttemptId
 from tests.support import queue_driver, stored
 from tests.support.databases import migrate, open_database
 from tests.support.factories import make_model
 from tests.support.waiting import wait_until
-from workers.executor import Checkpoint, Monitor
 from workers.pool_process import PoolProcess
 
 _BENCH = "B18"
@@ -40,24 +38,16 @@ _RUNNING_JOBS, _EPOCHS = 100, 10  # with a renewal before each epoch
 _UPDATES = text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'jobs'")
 
 
-class NothingKept(NoOpExecutor):
-    """An executor whose training enters no phase, reports no epoch and returns nothing to keep."""
-
-    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
-        """Return nothing."""
-        return Produced()
-
-
 def measure(scale: float) -> Iterator[Row]:
     """Measure each kind of database; at full scale, the WAL of 800 jobs, and 100 jobs that run at once."""
     with TemporaryDirectory(prefix="bench-") as name, database_urls(Path(name)) as urls:
         folder = Path(name)
         for kind, url in urls.items():
             migrate(url)
-            yield _rows_left(folder, kind, url, "a no-op job", NothingKept, 6)
+            yield _rows_left(folder, kind, url, "a no-op job", no_op.NothingKept, 6)
             yield _rows_left(folder, kind, url, "the codelab's job", CodelabExecutor, 45)
         jobs = max(20, round(_JOBS * scale))
-        with pool_process(folder, url, NothingKept) as process:
+        with pool_process(folder, url, no_op.NothingKept) as process:
             first, later = (_wal_of_a_job(process, jobs) for _ in range(2))
         yield _at_most(f"WAL of a no-op job, {jobs} after a checkpoint", Unit("B"), first)
         yield _at_most(f"WAL of a no-op job, the {jobs} after these", Unit("B"), later, 5_000)

@@ -17,6 +17,8 @@ SPEC = TrainSpec(dataset="digits", epochs=1, train_size=1, validation_size=1, ev
 """The smallest training job: one epoch of one batch."""
 
 NAME = "bench.no_op:NoOpExecutor"
+NOTHING_KEPT = "bench.no_op:NothingKept"
+"""The name of an executor whose jobs do nothing and leave nothing, as the peers' do."""
 
 _LAYER = LayerSummary(name="stub", type="Stub", output_shape=(10,), parameters=1, trainable=True)
 _MODEL = Produced(
@@ -61,6 +63,14 @@ class NoOpExecutor:
     def evaluate(self, spec: EvaluateSpec, model: StoredModel, monitor: Monitor) -> Produced:
         """Return the evaluation that a training job stores too."""
         return Produced(result=self.model.result)
+
+
+class NothingKept(NoOpExecutor):
+    """An executor whose training enters no phase, reports no epoch and returns nothing to keep."""
+
+    def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
+        """Return nothing."""
+        return Produced()
 
 
 def make_metrics(epoch: int, batches: int) -> EpochMetrics:

@@ -108,6 +108,12 @@ class PostgresServer:
     def socket(self) -> Path:
         return self._folder / ".s.PGSQL.5432"
 
+    @property
+    def pid(self) -> int:
+        """The id of its first process, which has started the others."""
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str = "postgres", address: str = "") -> str:
         """The SQLAlchemy URL of one of its databases: by its socket, or `host:port` that it listens on."""
         query = "" if address else f"?host={self._folder}"
