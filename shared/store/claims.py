@@ -18,7 +18,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     or_,
     select,
     update,
@@ -26,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from shared.db.clock import Now, database_now
-from shared.db.statements import Statement
+from shared.db.statements import Statement, insert_rows
 from shared.db.tables import IS_RUNNING, Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
 from shared.store import limits, places, results, turns
@@ -40,12 +39,12 @@ _OF_CLAIM = tuple(
     _JOBS.c[name]
     for name in (
         *("kind", "spec", "queue", "tenant", "place", "head_start_s", "max_runtime_s", "failures"),
-        *("next_epoch", "request_id", "sweep_id", "traceparent"),
+        *("request_id", "sweep_id", "traceparent"),
     )
 )
 # no index has the owner: among the running jobs
 _SELECT_BY_OWNER = Statement(
-    select(_JOBS.c.id, _JOBS.c.attempt, *_OF_CLAIM).where(
+    select(_JOBS.c.id, _JOBS.c.attempt, _JOBS.c.next_epoch, *_OF_CLAIM).where(
         IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner")
     )
 )
@@ -204,8 +203,14 @@ def _start_attempts(
     jobs = apply_chosen(session, update, Change([event], parameters), now=now)
     jobs.sort(key=lambda job: (job.place, job.id))
     runs_on = {"device": worker.device, "environment": worker.environment, "boot_id": worker.boot_id}
-    attempts = [{"job_id": job.id, "number": job.attempt, "worker": worker.name, **runs_on} for job in jobs]
-    _insert(now).execute(session, *attempts)
+    insert_rows(
+        session,
+        _ATTEMPTS,
+        [
+            {"job_id": job.id, "number": job.attempt, "worker": worker.name, "started_at": job.now, **runs_on}
+            for job in jobs
+        ],
+    )
     return jobs
 
 
@@ -256,11 +261,6 @@ def _update_of(choice: ScalarSelect[UUID] | Select[UUID], lease_s: float, now: N
         now=now,
     )
     return Statement(update_of_next)
-
-
-@lru_cache
-def _insert(now: Now) -> Statement:
-    return Statement(insert(_ATTEMPTS).values(started_at=now()))
 
 
 def _checkpoint(session: Session, job_id: UUID, next_epoch: int) -> results.StoredCheckpoint | None:

@@ -177,7 +177,8 @@ def update_of(
         .where(_JOBS.c.state.in_(sources), *guards)
         .values(version=_JOBS.c.version + bindparam("event_count"), **values)
         .returning(
-            *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, _JOBS.c.has_dependents, now().label("now")),
+            *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, _JOBS.c.next_epoch, _JOBS.c.has_dependents),
+            now().label("now"),
             (_LAST_EVENT_AT if choice is None else null()).label("last_event_at"),
             *returning,
         )
@@ -226,7 +227,9 @@ def apply_chosen(session: Session, statement: Statement, change: Change, *, now:
 def _log(session: Session, changed: Sequence[tuple[Any, Change]], now: Now) -> None:
     """Insert the events of jobs that have changed, end their attempts, and what waits for their end."""
     ended = {row.id: target for row, change in changed if (target := change.target) in TERMINAL}
-    _DELETE_CHECKPOINT.execute(session, *({"of_job": job_id} for job_id in ended))
+    # one that has recorded no epoch has no checkpoint
+    resumable = [row.id for row, _ in changed if row.id in ended and row.next_epoch]
+    _DELETE_CHECKPOINT.execute(session, *({"of_job": job_id} for job_id in resumable))
     insert_rows(session, _EVENTS, [each for row, change in changed for each in _rows(change.events, row)])
     note_changed(session, [row.id for row, _ in changed])
     attempts = [_end_of(row, change) for row, change in changed if change.outcome is not None]
