@@ -7,7 +7,6 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.db.json_merge import SQLITE_FUNCTION, merge_json
-from shared.db.statements import return_each
 
 BUSY_S = 1.0
 """How long SQLite waits for another writer; then the transaction is retried while the patience lasts."""
@@ -43,7 +42,6 @@ def create(url: str | URL, *, reads: bool) -> Engine:
         # one wrote in between; so write transactions take the lock at their start
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
-    return_each(engine)
     return engine
 
 

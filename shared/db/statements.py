@@ -11,13 +11,13 @@ error is raised by what they were sent with: it names the table itself.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import psycopg
 from sqlalchemy import (
     JSON,
     BindParameter,
@@ -26,6 +26,7 @@ from sqlalchemy import (
     Dialect,
     Engine,
     Insert,
+    Integer,
     Select,
     Table,
     Text,
@@ -40,9 +41,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.orm import Session
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 
-_MAY_WAIT, _EACH = "trainshed_may_wait", "trainshed_each"  # execution options
+_MAY_WAIT = "trainshed_may_wait"  # execution option
+_NUMBER = "row_number"
 
 Parameters = Mapping[str, Any]
 _Convert = Callable[[Any], Any]
@@ -58,6 +61,7 @@ class Statement:
         """Take a statement; it is compiled for each kind of database, and each set of parameters, once."""
         self._statement = statement
         self._compiled: dict[tuple[str, ...], _Compiled] = {}
+        self._joined: dict[tuple[str, ...], Statement] = {}
 
     def execute(self, session: Session, *rows: Parameters) -> None:
         """Execute it with each of these, which have the same names, and read no result."""
@@ -83,14 +87,24 @@ class Statement:
         return rows[0] if rows else None
 
     def each(self, session: Session, rows: Sequence[Parameters]) -> list[Any]:
-        """Execute it with each of these in one round trip; return the row of each, or None."""
-        if len(rows) < 2:
+        """Execute it with each of these, which have the same names; return the row of each, or None.
+
+        On PostgreSQL that is one execution, for which it gets all rows as one JSON document: to begin an
+        UPDATE takes longer there than to change a row.
+        """
+        if len(rows) < 2 or session.get_bind().dialect.name == "sqlite":
             return [self.one_or_none(session, row) for row in rows]
-        connection = session.connection()
-        compiled = self._for(connection.dialect, rows[0])
-        found, values = _Found(), [compiled.bind(row) for row in rows]
-        connection.exec_driver_sql(compiled.sql, values, execution_options={_EACH: found}).close()
-        return [None if row is None else compiled.row(row, found.types) for row in found.rows]
+        document = json.dumps([{**row, _NUMBER: number} for number, row in enumerate(rows)], default=_text)
+        together = self._together(tuple(rows[0]))
+        found = together.all(session, {"rows": document, "row_count": len(rows)})
+        by_number = {getattr(row, _NUMBER): row for row in found}
+        return [by_number.get(number) for number in range(len(rows))]
+
+    def _together(self, names: tuple[str, ...]) -> "Statement":
+        statement = self._joined.get(names)
+        if statement is None:
+            statement = self._joined[names] = Statement(_joined(self._statement, names))
+        return statement
 
     def _for(self, dialect: Dialect, parameters: Parameters) -> "_Compiled":
         key = (dialect.name, *parameters)
@@ -147,6 +161,33 @@ def _value(bind: BindParameter[Any], names: Sequence[str], dialect: Dialect) -> 
     return lambda _: constant
 
 
+def _joined(statement: Any, names: Sequence[str]) -> Any:
+    """Return an UPDATE whose parameters are the columns of rows in a JSON document, the parameter `rows`.
+
+    Names that are no parameters of it are those of columns that change.
+    """
+    table, binds = statement.table, dict[str, Any]()
+    visitors.traverse(statement, {}, {"bindparam": lambda bind: binds.setdefault(bind.key, bind.type)})
+    changed = {name: table.c[name].type for name in names if name not in binds}
+    statement = statement.values({name: bindparam(name, type_=type_) for name, type_ in changed.items()})
+    statement = statement.returning(bindparam(_NUMBER, type_=Integer()).label(_NUMBER))
+    typed = [column(name, (binds | changed)[name]) for name in names]
+    document = cast(bindparam("rows", type_=Text()), JSON)
+    recordset = func.json_to_recordset(document).table_valued(*typed, column(_NUMBER, Integer()), name="r")
+    # by the limit the planner knows that they are few
+    few = bindparam("row_count", type_=Integer())
+    rows = select(recordset.render_derived(with_types=True)).limit(few).subquery()
+
+    def replace(element: Any, **_: Any) -> Any:
+        is_given = isinstance(element, BindParameter) and element.key in (*names, _NUMBER)
+        return rows.c[element.key] if is_given else None
+
+    joined = visitors.replacement_traverse(statement, {}, replace)
+    for name in ("_all_selected_columns", "exported_columns"):
+        vars(joined).pop(name, None)  # SQLAlchemy copies those that the statement was seen to return
+    return joined
+
+
 def insert_rows(session: Session, table: Table, rows: Sequence[Parameters]) -> None:
     """Insert rows that have the same columns; values that differ from JSON's types are sent as texts.
 
@@ -191,33 +232,6 @@ def execute_with_next(connection: Connection, sql: str, values: Any) -> None:
     connection.exec_driver_sql(sql, values, execution_options={_MAY_WAIT: True})
 
 
-@dataclass
-class _Found:
-    """The rows that a statement has returned for several sets of values, and the types of their columns."""
-
-    rows: list[Any] = field(default_factory=list)
-    types: list[Any] = field(default_factory=list)
-
-    def add(self, cursor: Any) -> None:
-        """Add the row, or None, of the result that a driver's cursor has."""
-        self.types = self.types or [each[1] for each in cursor.description]
-        self.rows.append((cursor.fetchall() or [None])[0])
-
-
-def return_each(engine: Engine) -> None:
-    """Let the connections of an engine for SQLite run `Statement.each`."""
-
-    @event.listens_for(engine, "do_executemany")
-    def _many(cursor: Any, sql: str, values: Any, context: ExecutionContext) -> bool:
-        found: _Found | None = context.execution_options.get(_EACH)
-        if found is None:
-            return False
-        for each in values:
-            cursor.execute(sql, each)
-            found.add(cursor)
-        return True
-
-
 def save_round_trips(engine: Engine) -> None:
     """Have statements of `execute_with_next` wait on the connections of an engine for PostgreSQL."""
 
@@ -248,23 +262,18 @@ def _send_or_wait(cursor: Any, statement: _Statement, context: ExecutionContext)
         _waiting.setdefault(cursor.connection, []).append(statement)
         return True
     waiting = _waiting.pop(cursor.connection, None)
-    found: _Found | None = context.execution_options.get(_EACH)
-    if not waiting and found is None:
+    if not waiting:
         return False
     with cursor.connection.pipeline():
-        for each in waiting or ():
+        for each in waiting:
             _execute(cursor.connection.cursor(), each)
-        _execute(cursor, statement, returning=found is not None)
-    while found is not None:
-        found.add(cursor)
-        if not cursor.nextset():
-            break
+        _execute(cursor, statement)
     return True
 
 
-def _execute(cursor: Any, statement: _Statement, *, returning: bool = False) -> None:
+def _execute(cursor: psycopg.Cursor[Any], statement: _Statement) -> None:
     sql, values, are_many = statement
     if are_many:
-        cursor.executemany(sql, values, returning=returning)
+        cursor.executemany(sql, values)
     else:
         cursor.execute(sql, values)

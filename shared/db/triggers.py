@@ -103,11 +103,16 @@ def _postgresql() -> list[str]:
         END $$""",
         f"{trigger} jobs_finished BEFORE UPDATE ON jobs FOR EACH ROW "
         f"WHEN ({_FINISHED} AND ({old}) IS DISTINCT FROM ({new})) EXECUTE FUNCTION jobs_finished()",
-        # without the lock, a webhook that is deleted meanwhile would break the foreign key, and so the end
+        # without the lock, a webhook that is deleted meanwhile would break the foreign key, and so the end;
+        # to begin an INSERT that finds nothing takes three times as long as to see that there is nothing
         f"""{function} jobs_ended() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            {outbox} FOR KEY SHARE;
-            {values};
+            IF EXISTS (SELECT FROM webhooks) THEN
+                {outbox} FOR KEY SHARE;
+            END IF;
+            IF NEW.last_values::text <> '{{}}' THEN
+                {values};
+            END IF;
             RETURN NULL;
         END $$""",
         f"{trigger} jobs_ended AFTER UPDATE OF state ON jobs FOR EACH ROW WHEN ({_ENDS}) "

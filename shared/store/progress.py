@@ -25,8 +25,12 @@ from shared.store.transitions import AttemptFailure, AttemptId, Change, NewEvent
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
 
-# the state as well: a job that was taken from the attempt keeps its number until the next claim
-FENCE = (_JOBS.c.attempt == bindparam("of_attempt"), _JOBS.c.state == JobState.RUNNING)
+FENCE = (_JOBS.c.attempt == bindparam("of_attempt"),)
+"""SQL for whether a job has the attempt of the parameters.
+
+The event of the UPDATE requires that it runs, too: a job that was taken from its attempt keeps the number
+until the next claim."""
+
 # what holds until progress is written, with and without epochs
 _AT_EPOCH = _JOBS.c.next_epoch == bindparam("at_epoch")
 _IN_OTHER_PHASE = _JOBS.c.phase.is_distinct_from(bindparam("entered"))

@@ -174,7 +174,8 @@ def update_of(
     return (
         update(_JOBS)
         .where(_is_chosen(choice))
-        .where(_JOBS.c.state.in_(sources), *guards)
+        # not by an index of the state, in which it would visit each job that was done under an old snapshot
+        .where(func.coalesce(_JOBS.c.state, "").in_(sources), *guards)
         .values(version=_JOBS.c.version + bindparam("event_count"), **values)
         .returning(
             *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, _JOBS.c.next_epoch, _JOBS.c.has_dependents),

@@ -72,6 +72,7 @@ def test_each_row_is_returned_in_its_order_and_what_waited_was_executed_before(d
         rows = [{"of_job": job_id, "name": "new"} for job_id in (job_ids[2], uuid4(), *job_ids[:2])]
         return changed.each(session, rows)
 
+    database.write(lambda session: changed.one_or_none(session, {"of_job": job_ids[0], "name": "old"}))
     third, unknown, first, second = database.write(change)
     assert [third.id, first.id, second.id] == [job_ids[2], *job_ids[:2]]
     assert {each.max_attempts for each in (first, second, third)} == {7}
