@@ -78,9 +78,7 @@ def _sqlite() -> dict[str, str]:
 
 
 def _postgresql() -> list[str]:
-    # JSON has no equality: its text does
-    names = [f"{column.name}::text" if isinstance(column.type, JSON) else column.name for column in _KEPT]
-    old, new = (", ".join(f"{row}.{name}" for name in names) for row in ("OLD", "NEW"))
+    old, new = (", ".join(f"{row}.{name}" for name in _kept_names()) for row in ("OLD", "NEW"))
     outbox = _insert_deliveries("gen_random_uuid()", "strpos(states::text, ")
     values = _insert_values("json_each_text(NEW.last_values) WHERE value IS NOT NULL", "value::float8")
     function, trigger = "CREATE OR REPLACE FUNCTION", "CREATE OR REPLACE TRIGGER"
@@ -118,6 +116,11 @@ def _postgresql() -> list[str]:
         f"{trigger} jobs_ended AFTER UPDATE OF state ON jobs FOR EACH ROW WHEN ({_ENDS}) "
         "EXECUTE FUNCTION jobs_ended()",
     ]
+
+
+def _kept_names() -> list[str]:
+    # JSON has no equality: its text does
+    return [f"{column.name}::text" if isinstance(column.type, JSON) else column.name for column in _KEPT]
 
 
 def _insert_deliveries(new_id: str, listed: str) -> str:

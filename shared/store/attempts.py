@@ -20,6 +20,7 @@ from shared.errors import StaleAttempt
 from shared.formats.results import EVALUATION, Produced
 from shared.lifecycle import AttemptOutcome, EventType, JobKind, JobState
 from shared.store import preemption
+from shared.store.event_log import NewEvent
 from shared.store.produced import add_produced
 from shared.store.progress import (
     FENCE,
@@ -32,7 +33,7 @@ from shared.store.progress import (
     end_attempts,
     record_progress,
 )
-from shared.store.transitions import AttemptFailure, AttemptId, NewEvent, update_of
+from shared.store.transitions import AttemptFailure, AttemptId, update_of
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
 

@@ -15,7 +15,7 @@ from redis import Redis
 from sqlalchemy.orm import Session
 
 from shared.settings import Settings
-from shared.store.transitions import changed_jobs
+from shared.store.event_log import changed_jobs
 
 CHANNEL = "trainshed:changed"
 

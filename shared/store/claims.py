@@ -29,8 +29,9 @@ from shared.db.statements import Statement, insert_rows
 from shared.db.tables import IS_RUNNING, Attempt, Base, Job
 from shared.lifecycle import EventType, JobKind
 from shared.store import limits, places, results, turns
+from shared.store.event_log import NewEvent
 from shared.store.known_turns import KnownTurns, Started
-from shared.store.transitions import AttemptId, Change, NewEvent, apply_chosen, update_of
+from shared.store.transitions import AttemptId, Change, apply_chosen, update_of
 from shared.store.turns import Turn
 from shared.store.workers import WorkerInfo, may_claim
 

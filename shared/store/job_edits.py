@@ -23,10 +23,11 @@ from shared.errors import (
 from shared.lifecycle import TERMINAL, EventType, JobState
 from shared.schemas import Priority
 from shared.store import preemption
+from shared.store.event_log import note_changed
 from shared.store.places import DEFAULT_RULES, Applicant, Place, Rules, take_places
 from shared.store.rights import LOCAL, Actor, lock_job, require_urgent
 from shared.store.submit import add_tags
-from shared.store.transitions import change, note_changed
+from shared.store.transitions import change
 
 
 def edit(

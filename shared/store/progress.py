@@ -21,16 +21,21 @@ from shared.errors import StaleAttempt
 from shared.formats.epochs import EpochMetrics, finite
 from shared.lifecycle import AttemptOutcome, EventType, JobState, Phase
 from shared.store import results
-from shared.store.transitions import AttemptFailure, AttemptId, Change, NewEvent, apply, apply_each, update_of
+from shared.store.event_log import NewEvent
+from shared.store.transitions import (
+    AttemptFailure,
+    AttemptId,
+    Change,
+    apply,
+    apply_each,
+    in_states,
+    update_of,
+)
 
 _JOBS = Base.metadata.tables[Job.__tablename__]
 
-FENCE = (_JOBS.c.attempt == bindparam("of_attempt"),)
-"""SQL for whether a job has the attempt of the parameters.
-
-The event of the UPDATE requires that it runs, too: a job that was taken from its attempt keeps the number
-until the next claim."""
-
+# the state as well: a job that was taken from the attempt keeps its number until the next claim
+FENCE = (_JOBS.c.attempt == bindparam("of_attempt"), in_states([JobState.RUNNING]))
 # what holds until progress is written, with and without epochs
 _AT_EPOCH = _JOBS.c.next_epoch == bindparam("at_epoch")
 _IN_OTHER_PHASE = _JOBS.c.phase.is_distinct_from(bindparam("entered"))

@@ -22,7 +22,8 @@ from shared.retry import MAX_DELAY_S
 from shared.schemas import LogLevel
 from shared.store import dependents, job_logs, transitions
 from shared.store.claims import TOGETHER
-from shared.store.transitions import AttemptFailure, AttemptId, change, note_changed
+from shared.store.event_log import note_changed
+from shared.store.transitions import AttemptFailure, AttemptId, change
 from shared.texts import storable
 
 WORKER_LOST = "worker_lost"

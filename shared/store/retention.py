@@ -25,7 +25,7 @@ from shared.db.tables import (
     ModelAlias,
     Sweep,
 )
-from shared.store.transitions import note_changed
+from shared.store.event_log import note_changed
 
 EndKey = tuple[datetime, UUID]
 """The sort key of finished jobs: when a job ended, and its id."""

@@ -20,6 +20,7 @@ from shared.lifecycle import JobState
 from shared.schemas import Priority
 from shared.store import dependencies, models, preemption
 from shared.store.dependencies import Refusal
+from shared.store.event_log import log_submitted
 from shared.store.idempotency import (
     Idempotency,
     KeyOwner,
@@ -30,7 +31,6 @@ from shared.store.idempotency import (
 )
 from shared.store.places import DEFAULT_RULES, Applicant, Place, Rules, take_places
 from shared.store.submissions import ANYONE, NewJob, NewJobs, Outcome, Receipt, Submitter, WouldWait
-from shared.store.transitions import log_submitted
 
 _JOBS, _TAGS, _SWEEPS = (Base.metadata.tables[table.__tablename__] for table in (Job, JobTag, Sweep))
 _MAX_PREEMPTION_LOCK_S = 0.1

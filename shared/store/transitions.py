@@ -6,12 +6,9 @@ one event, whose sequence number is the job's new version. Events that happened 
 yet are recorded with it, in the same UPDATE: the version rises by their number.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -31,10 +28,11 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.clock import Now, seconds_between
-from shared.db.statements import Statement, insert_rows
+from shared.db.statements import Statement
 from shared.db.tables import IS_QUEUED, Attempt, Base, Checkpoint, Job, JobEvent
 from shared.lifecycle import EVENTS, TERMINAL, AttemptOutcome, EventType, JobState
 from shared.store import dependencies, dependents
+from shared.store.event_log import NewEvent, note_changed, record
 from shared.texts import storable
 
 # tables, not mapped classes: in SQLAlchemy's Core a statement costs a third of what it costs in its ORM
@@ -51,7 +49,6 @@ _LAST_EVENT_AT = (
     .correlate(_JOBS)
     .scalar_subquery()
 )
-_CHANGED = "changed jobs"  # key of `Session.info`
 _AT_ONCE = 100  # jobs whose wait ends in the transaction of their predecessor's end
 
 
@@ -75,23 +72,6 @@ class AttemptFailure:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", storable(self.message))
-
-
-@dataclass(frozen=True)
-class NewEvent:
-    """An event that is to be recorded.
-
-    Attributes:
-        data: its details.
-        age_s: how many seconds before it is written it happened.
-        gathered: items of lists in its details, in order: the list's name, the item, to which its time `at`
-            is added, and its age.
-    """
-
-    type: EventType
-    data: dict[str, Any] = field(default_factory=dict)
-    age_s: float = 0.0
-    gathered: Sequence[tuple[str, Mapping[str, Any], float]] = ()
 
 
 @dataclass(frozen=True)
@@ -167,15 +147,13 @@ def update_of(
         values: further columns that change.
     """
     edge = EVENTS[event]
-    sources: list[ColumnElement[str]] = [literal_column(f"'{source}'") for source in sorted(edge.sources)]
     if edge.target is not None:
         values["state"] = edge.target
         values |= _columns_of(edge.target, now)
     return (
         update(_JOBS)
         .where(_is_chosen(choice))
-        # not by an index of the state, in which it would visit each job that was done under an old snapshot
-        .where(func.coalesce(_JOBS.c.state, "").in_(sources), *guards)
+        .where(in_states(edge.sources), *guards)
         .values(version=_JOBS.c.version + bindparam("event_count"), **values)
         .returning(
             *(_JOBS.c.id, _JOBS.c.version, _JOBS.c.attempt, _JOBS.c.next_epoch, _JOBS.c.has_dependents),
@@ -184,6 +162,16 @@ def update_of(
             *returning,
         )
     )
+
+
+def in_states(states: Iterable[JobState]) -> ColumnElement[bool]:
+    """Return SQL for whether a job that is found by its id is in one of these states.
+
+    No index helps with it: in one of the state, the entry of each job that was done under an old snapshot
+    would be visited.
+    """
+    names: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in sorted(states)]
+    return func.coalesce(_JOBS.c.state, literal_column("''")).in_(names)
 
 
 def _is_chosen(choice: ScalarSelect[UUID] | Select[UUID] | None) -> ColumnElement[bool]:
@@ -231,8 +219,7 @@ def _log(session: Session, changed: Sequence[tuple[Any, Change]], now: Now) -> N
     # one that has recorded no epoch has no checkpoint
     resumable = [row.id for row, _ in changed if row.id in ended and row.next_epoch]
     _DELETE_CHECKPOINT.execute(session, *({"of_job": job_id} for job_id in resumable))
-    insert_rows(session, _EVENTS, [each for row, change in changed for each in _rows(change.events, row)])
-    note_changed(session, [row.id for row, _ in changed])
+    record(session, [(row, change.events) for row, change in changed])
     attempts = [_end_of(row, change) for row, change in changed if change.outcome is not None]
     _update_of_attempt(now).execute(session, *attempts)
     awaited = {row.id: ended[row.id] for row, _ in changed if row.has_dependents and row.id in ended}
@@ -267,10 +254,8 @@ def _cancel_queued(session: Session, reasons: Mapping[UUID, dict[str, Any]], now
         EventType.CANCELLED, IS_QUEUED, choice=select(Job.id).where(Job.id.in_(ids)), now=now
     )
     rows = session.connection().execute(cancelled, {"event_count": 1}).all() if ids else []
-    events = [_rows([NewEvent(EventType.CANCELLED, reasons[row.id])], row) for row in rows]
     session.execute(delete(Checkpoint).where(Checkpoint.job_id.in_(ids)))
-    insert_rows(session, _EVENTS, [*chain.from_iterable(events)])
-    note_changed(session, ids)
+    record(session, [(row, [NewEvent(EventType.CANCELLED, reasons[row.id])]) for row in rows])
     return ids
 
 
@@ -297,41 +282,3 @@ def _end_of(row: Any, change: Change) -> dict[str, Any]:
 def _update_of_attempt(now: Now) -> Statement:
     is_attempt = (_ATTEMPTS.c.job_id == bindparam("of_job"), _ATTEMPTS.c.number == bindparam("of_number"))
     return Statement(update(_ATTEMPTS).where(*is_attempt).values(finished_at=now()))
-
-
-def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
-    """Return the rows of events; none happens before the one above it, unless the database's clock is set."""
-    now: datetime = changed.now
-    latest = changed.last_event_at or datetime.min.replace(tzinfo=UTC)
-
-    def moment(age_s: float) -> datetime:
-        nonlocal latest
-        latest = max(latest, now - timedelta(seconds=age_s))
-        return min(latest, now)
-
-    rows = []
-    for seq, event in enumerate(events, changed.version - len(events) + 1):
-        lists = defaultdict(list)
-        for name, item, age_s in event.gathered:
-            lists[name].append({**item, "at": f"{moment(age_s):%Y-%m-%dT%H:%M:%S.%fZ}"})
-        row = {"job_id": changed.id, "seq": seq, "at": moment(event.age_s), "type": event.type}
-        rows.append({**row, "attempt": changed.attempt, "data": event.data | lists})
-    return rows
-
-
-def log_submitted(session: Session, jobs: Mapping[UUID, Mapping[str, Any]], at: datetime) -> None:
-    """Insert the first event of each of these jobs, which are given with the event's data."""
-    first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "at": at}
-    note_changed(session, jobs)
-    rows = [{"job_id": job_id, "data": data, **first} for job_id, data in jobs.items()]
-    insert_rows(session, _EVENTS, rows)
-
-
-def note_changed(session: Session, job_ids: Iterable[UUID]) -> None:
-    """Have these jobs announced as changed after the commit; changes that have an event need no such call."""
-    session.info.setdefault(_CHANGED, set()).update(job_ids)
-
-
-def changed_jobs(session: Session) -> frozenset[UUID]:
-    """Return the ids of the jobs that this session has changed or deleted."""
-    return frozenset(session.info.get(_CHANGED, ()))

@@ -14,8 +14,18 @@ _MIGRATIONS = "shared/migrations/versions/"
 _UNIT = "tests/unit"
 _OF_THE_QUEUE = tuple(f"{_UNIT}/shared/{folder}/" for folder in ("store", "db", "migrations"))
 _STORE = (
-    *("attempts", "claims", "dependencies", "dependents", "dispatch", "group_commit", "idempotency"),
-    *("job_edits", "known_turns", "limits", "new_jobs", "places", "preemption", "progress", "recovery"),
+    *("attempts", "claims", "dependencies", "dependents", "dispatch", "event_log", "group_commit"),
+    *(
+        "idempotency",
+        "job_edits",
+        "known_turns",
+        "limits",
+        "new_jobs",
+        "places",
+        "preemption",
+        "progress",
+        "recovery",
+    ),
     *("results", "submissions", "submit", "tenant_loads", "tenants", "transitions", "turns", "waits"),
 )
 _QUEUE = re.compile(rf"shared\.(db\.tables|store\.({'|'.join(_STORE)}))\b")

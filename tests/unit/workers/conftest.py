@@ -10,8 +10,8 @@ import pytest
 
 from shared.db.engine import Database
 from shared.settings import Settings
-from shared.store.claims import Claim
 from tests.support.pool_processes import running_pool_process
+from tests.support.queue_driver import Claim
 from tests.support.stub_executor import StubExecutor
 from workers.pace import Pace
 from workers.pool_process import PoolProcess

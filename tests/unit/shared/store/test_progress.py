@@ -11,9 +11,10 @@ from shared.db.engine import Database
 from shared.errors import StaleAttempt
 from shared.lifecycle import AttemptOutcome, EventType, Phase
 from shared.store import attempts, results
+from shared.store.event_log import NewEvent
 from shared.store.progress import End, Milestone, Progress, end_attempt
 from shared.store.submit import submit_job
-from shared.store.transitions import AttemptFailure, AttemptId, NewEvent
+from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support import stored
 from tests.support.factories import make_epoch, make_model, make_new_job, make_progress
 from tests.support.fakes import FrozenClock

@@ -18,11 +18,12 @@ from shared.errors import ModelNotFound
 from shared.lifecycle import JobState
 from shared.schemas import LogLevel, ModelPatch
 from shared.store import attempts, job_edits, job_logs, models, retention
+from shared.store.event_log import changed_jobs
 from shared.store.idempotency import Idempotency
 from shared.store.job_logs import Line
 from shared.store.submissions import NewJob, NewJobs
 from shared.store.submit import submit_job, submit_jobs
-from shared.store.transitions import AttemptId, changed_jobs
+from shared.store.transitions import AttemptId
 from tests.support import factories, queue_driver, stored
 from tests.support.statements import ON_SQLITE, plan, selects
 from tests.support.waiting import wait_until

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from shared.db.engine import Database
 from shared.errors import StaleAttempt
 from shared.store import attempts
-from shared.store.transitions import changed_jobs
+from shared.store.event_log import changed_jobs
 from tests.support import stored
 from tests.support.factories import make_epoch, make_progress
 from tests.support.fakes import FrozenClock
