@@ -89,13 +89,20 @@ def _unload(
     except Exception as error:  # whatever it is: the thread that runs the jobs reports them later
         _log.warning("attempts that wait for another are not reported", error=outcomes.describe(error))
         return False
+    _note_unbegun(process, unbegun)
     return True
+
+
+def _note_unbegun(process: PoolProcess, unbegun: Sequence[AttemptId]) -> None:
+    for attempt in unbegun:
+        process.turns.not_begun(attempt.job_id)
 
 
 def _report(process: PoolProcess, ran: Sequence[Ran], unbegun: Sequence[AttemptId]) -> list[claims.Claim]:
     urgent = (each.outcome.urgent_id for each in ran if isinstance(each.outcome, outcomes.Preempted))
     with process.turns.settling() as settlement:
         claim = _claim(process, settlement, before_all=next(urgent, None))
+        _note_unbegun(process, unbegun)
         claimed = reports.report(process, ran, unbegun, settlement, claim)
     return claim_next(process) if claimed is None else claimed
 

@@ -202,6 +202,13 @@ class KnownTurns:
                 seconds = self._monotonic() - running.began_at
                 self._owe(running, Use((seconds - running.charged_s) / running.weight, 1, seconds))
 
+    def not_begun(self, job_id: UUID) -> None:
+        """Note that a job that was claimed with others has used nothing, and goes back to its queue."""
+        with self._lock:
+            running = self._running.pop(job_id, None)
+            if running is not None and running.charged_s:
+                self._owe(running, Use(-running.charged_s / running.weight))
+
     def grow(self) -> None:
         """Charge what the jobs that run have used beyond what was charged."""
         with self._lock:
