@@ -11,6 +11,7 @@ The table is in `docs/architecture.md` between two markers, where `--write` puts
 
 import argparse
 import os
+import platform
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,6 @@ from bench import no_op
 from bench.drain import cpu_s
 from bench.job_cost import SPEC, CodelabExecutor, pool_process
 from bench.no_op import NoOpExecutor
-from bench.timing import machine
 from shared.schemas import TrainSpec
 from shared.store.submissions import NewJobs
 from shared.store.submit import submit_jobs
@@ -142,7 +142,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Print what a job costs PostgreSQL.")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     options = parser.parse_args()
-    tables = "\n\n".join([*_tables(), f"{machine()}, {_JOBS} jobs each."])
+    of_run = f"{os.cpu_count()} cores, Python {platform.python_version()}, {_JOBS} jobs each."
+    tables = "\n\n".join([*_tables(), of_run])
     print(tables)
     print(f"load average {os.getloadavg()[0]:.1f}")
     if options.write:
