@@ -5,8 +5,8 @@ build must not depend on it. The last line has the number of FAILs; the exit sta
 could not be run to its end. Each runs in a process of its own, so that none inherits another's memory.
 
 Not included, because they take long, have no peer or need a browser: `bench.chaos`, `bench.frames`,
-`bench.job_lists`, `bench.load`, `bench.long_poll`, `bench.metrics_series`, `bench.moving`, `bench.pages` and
-`bench.predict`, each of which runs alone.
+`bench.job_lists`, `bench.load`, `bench.long_poll`, `bench.metrics_series`, `bench.moving`, `bench.pages`,
+`bench.predict` and `bench.statements`, each of which runs alone.
 """
 
 import argparse

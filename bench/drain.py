@@ -161,16 +161,16 @@ def _drain(
     for start in range(0, jobs, _JOBS_PER_INSERT):
         new = [make_new_job(spec=spec) for _ in range(min(_JOBS_PER_INSERT, jobs - start))]
         database.write(partial(submit_jobs, requests=[NewJobs(new)]))
-    started_at, before_s = perf_counter(), _cpu_s(pids)
+    started_at, before_s = perf_counter(), cpu_s(pids)
     database.write(partial(queues.resume, queue=_QUEUE))
     dispatch.wake(broker, {_QUEUE: jobs})
     wait_until(lambda: not database.read(_is_unfinished), "all jobs are finished", _TIMEOUT_S)
     ended_at = perf_counter()
-    cpu_ms.append(1_000 * (_cpu_s(pids) - before_s) / jobs)
+    cpu_ms.append(1_000 * (cpu_s(pids) - before_s) / jobs)
     return jobs / (ended_at - started_at)
 
 
-def _cpu_s(pids: Sequence[int]) -> float:
+def cpu_s(pids: Sequence[int]) -> float:
     """Return the CPU time of processes and of all that they have started, in seconds."""
     roots = [psutil.Process(pid) for pid in pids]
     processes = [*roots, *(child for root in roots for child in root.children(recursive=True))]

@@ -38,7 +38,9 @@ from workers.runner import run_jobs
 JOBS = 300
 _WARM_UP_JOBS = 30  # for compiled statements, and the statements that psycopg prepares after their fifth use
 _COUNTED_JOBS = 10
-_SPEC = TrainSpec(epochs=10, train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1)
+SPEC = TrainSpec(epochs=10, train_size=5_500, validation_size=1_000, evaluation_size=500, seed=1)
+"""A training job of the codelab's size."""
+
 _FILES = (
     NewArtifact(KERAS_FILE, os.urandom(50_000), MODEL),
     NewArtifact(ONNX_FILE, os.urandom(25_000), MODEL),
@@ -82,7 +84,7 @@ def _measure(process: PoolProcess) -> str:
 
 def submit(database: Database, count: int) -> list[UUID]:
     """Submit training jobs of the codelab's size; return their ids."""
-    new = [make_new_job(spec=_SPEC) for _ in range(count)]
+    new = [make_new_job(spec=SPEC) for _ in range(count)]
     for job in new:
         database.write(partial(submit_job, new=job))
     return [job.id for job in new]
