@@ -77,9 +77,11 @@ class Bundle:
             return self._clock() - self._began_at
 
     def rest(self) -> tuple[list[Ran], list[AttemptId]]:
-        """Return what is to be reported, and what has not begun."""
+        """Return what is to be reported, and what has not begun; nothing of it is unloaded from now on."""
         with self._lock:
-            return self._ran, [claim.attempt for claim in self._claims[self._begun :]]
+            ran, waiting = self._ran, [claim.attempt for claim in self._claims[self._begun :]]
+            self._ran, self._claims = [], self._claims[: self._begun]
+            return ran, waiting
 
     def unload(self, unload: Unload, database: Database) -> None:
         """Unload what the attempt that runs holds up, if it takes long; the next one waits meanwhile."""

@@ -94,6 +94,27 @@ def _patiently(
                 return []
 
 
+def unload(
+    process: PoolProcess, database: Database, ran: Sequence[Ran], unbegun: Sequence[AttemptId]
+) -> None:
+    """Do as `report` without a claim, but raise what an unavailable database raises."""
+    try:
+        report_once(process, database, ran, unbegun)
+    except Exception as refusal:
+        if is_unavailable(refusal):
+            raise
+        for each in ran:
+            try:
+                report_once(process, database, [each], ())
+            except Exception as error:
+                if is_unavailable(error):
+                    raise
+                with log_lines_of(process, each.claim):
+                    _log.exception("attempt outcome refused")
+                report_once(process, database, [each.instead(error)], ())
+        report_once(process, database, (), unbegun)
+
+
 def report_once(
     process: PoolProcess,
     database: Database,

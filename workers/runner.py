@@ -85,7 +85,7 @@ def _unload(
     process: PoolProcess, database: Database, ran: Sequence[Ran], unbegun: Sequence[AttemptId]
 ) -> bool:
     try:
-        reports.report_once(process, database, ran, unbegun)
+        reports.unload(process, database, ran, unbegun)
     except Exception as error:  # whatever it is: the thread that runs the jobs reports them later
         _log.warning("attempts that wait for another are not reported", error=outcomes.describe(error))
         return False

@@ -98,8 +98,8 @@ class Scribe:
         self._job_log.write(self._patient)
         try:
             if (pending := self._pending) is not None:
+                self._unload(self._database)  # also if the database refuses what follows
                 self._write_of_attempt(pending)
-                self._unload(self._database)
             self._is_failing = False
         except StaleAttempt:
             pass  # the thread that runs the job learns of it from the parent, or when it reports

@@ -36,6 +36,8 @@ class Mutation:
 
 
 _KILLS = "tests/faults/test_worker_kills.py"
+_BUNDLES = "tests/faults/test_bundle_kills.py"
+_SEVERAL = "tests/unit/shared/store/test_several.py"
 _BROKER = "tests/faults/test_broker_faults.py"
 _BORDER = "tests/faults/test_broker_border.py"
 _RESUME = "tests/faults/test_keras_resume.py"
@@ -47,9 +49,16 @@ MUTATIONS = [
     Mutation(
         "the fence without the attempt",
         "shared/store/progress.py",
-        'FENCE = (_JOBS.c.attempt == bindparam("of_attempt"), ',
-        'FENCE = (_JOBS.c.attempt >= bindparam("of_attempt"), ',
+        'FENCE = (_JOBS.c.attempt == bindparam("of_attempt"),)',
+        'FENCE = (_JOBS.c.attempt >= bindparam("of_attempt"),)',
         "tests/integration/test_store_repeats.py",
+    ),
+    Mutation(
+        "a report of several jobs without the fence",
+        "shared/store/progress.py",
+        "Statement(update_of(event, *FENCE, *guards",
+        'Statement(update_of(event, _JOBS.c.attempt >= bindparam("of_attempt"), *guards',
+        f"{_SEVERAL}::test_one_that_runs_again_elsewhere_is_not_ended_by_a_late_report",
     ),
     Mutation(
         "epochs at the end of an attempt without the weights that the job keeps",
@@ -68,8 +77,8 @@ MUTATIONS = [
     Mutation(
         "events in states that do not allow them",
         "shared/store/transitions.py",
-        "_JOBS.c.state.in_(sources), *guards",
-        "*guards",
+        '.where(func.coalesce(_JOBS.c.state, "").in_(sources), *guards)',
+        ".where(*guards)",
         "tests/unit/shared/store/test_transitions.py::test_each_event_is_accepted_only_in_its_source_states",
     ),
     Mutation(
@@ -96,8 +105,8 @@ MUTATIONS = [
     Mutation(
         "a victim's slot for whichever job is next",
         "shared/store/claims.py",
-        "job = _start_urgent(session, before_all, start, lease_s, now)",
-        "job = None",
+        "jobs = _start_urgent(session, before_all, start, lease_s, now)",
+        "jobs = []",
         "tests/unit/shared/store/test_preemption.py",
     ),
     Mutation(
@@ -245,8 +254,8 @@ MUTATIONS = [
     Mutation(
         "a report that is not idempotent",
         "shared/store/progress.py",
-        "    if session.scalar(ended) != outcome:\n",
-        "    if True:\n",
+        "elif _outcome(session, end.attempt) == end.outcome:",
+        "elif False:",
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
@@ -259,7 +268,7 @@ MUTATIONS = [
     Mutation(
         "a released job without a checkpoint after its last epochs",
         "shared/store/progress.py",
-        "resumable=EVENTS[event.type].target == JobState.QUEUED",
+        "resumable=self.change.target == JobState.QUEUED",
         "resumable=False",
         "tests/unit/shared/store/test_progress.py",
     ),
@@ -277,6 +286,34 @@ MUTATIONS = [
         "elif lost_attempts < max_lost_attempts",
         "elif True",
         f"{_KILLS}::test_job_that_kills_its_workers_fails_and_the_next_job_succeeds",
+    ),
+    Mutation(
+        "a reconciler that counts first attempts of jobs that were claimed together",
+        "shared/store/recovery.py",
+        "        if _is_of_several(job):\n",
+        "        if False:\n",
+        f"{_BUNDLES}::test_a_killed_worker_loses_no_first_attempt_of_jobs_claimed_together",
+    ),
+    Mutation(
+        "a parent that counts attempts that had not begun",
+        "shared/store/recovery.py",
+        "if (AttemptId(job.id, job.attempt) != begun if begun else _is_of_several(job))",
+        "if (False if begun else _is_of_several(job))",
+        f"{_BUNDLES}::test_a_job_that_kills_its_process_costs_the_jobs_claimed_with_it_no_attempt",
+    ),
+    Mutation(
+        "a long job that holds up those that were claimed with it",
+        "workers/scribe.py",
+        "                self._unload(self._database)",
+        "                pass",
+        "tests/unit/workers/test_together.py::test_a_long_job_holds_up_none_that_was_claimed_with_it",
+    ),
+    Mutation(
+        "claims of several jobs with one that was tried before",
+        "shared/store/claims.py",
+        "or_(ranked.c.tried == 0, ranked.c.number == 1)",
+        "ranked.c.number > 0",
+        f"{_SEVERAL}::test_a_job_that_was_tried_before_is_claimed_alone",
     ),
     Mutation(
         "a killed pool process that keeps its job",
@@ -303,10 +340,9 @@ MUTATIONS = [
     ),
     Mutation(
         "results discarded in an outage",
-        "workers/runner.py",
-        "                if process.stop.is_set():\n                    return True, None\n"
-        "                continue\n",
-        "                return True, None\n",
+        "workers/reports.py",
+        "            if process.stop.is_set():\n                return []\n",
+        "            return []\n",
         "tests/unit/workers/test_outcomes.py::test_result_is_reported_after_an_outage_of_the_database",
     ),
     Mutation(

@@ -113,6 +113,13 @@ class SlowToStart(StubExecutor):
         threading.Event().wait(WARM_UP_S)
 
 
+class QuickExecutor(StubExecutor):
+    """Takes 1 ms per step, so that a process claims several jobs of a few steps at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, step_s=0.001)
+
+
 class Printing(StubExecutor):
     """Trains, and prints a line, which the job's log gets."""
 

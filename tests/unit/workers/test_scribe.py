@@ -133,3 +133,19 @@ def test_progress_of_an_attempt_that_has_ended_is_dropped_in_silence(
     with scribe.writing(pending):
         scribe.write()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_waits_for_an_attempt_is_unloaded_although_its_progress_is_refused(
+    shared_connection: Database,
+) -> None:
+    attempt = running(shared_connection)
+    scribe, pending = (
+        _scribe(shared_connection, JobLogHandler()),
+        PendingProgress(attempt, lease_s=30.0, interval_s=0.0),
+    )
+    pending.add_phase(Phase.TRAINING)
+    unloaded: list[Database] = []
+    with scribe.writing(pending, unloaded.append), injected("53100", "lease_expires_at"):
+        scribe.write()
+    assert len(unloaded) == 1
