@@ -7,6 +7,7 @@ result, and no attempt counts as lost.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -27,6 +28,7 @@ _repeat = log.get_logger(REPEATS_EVENTS)
 
 Claim = Callable[[Session], list[claims.Claim]]
 """The part of a transaction that claims the next jobs."""
+_Store = Callable[[Sequence[Ran], Sequence[AttemptId]], object]
 
 
 def log_lines_of(process: PoolProcess, claim: claims.Claim) -> AbstractContextManager[None]:
@@ -54,32 +56,56 @@ def report(
         What was claimed; None if the claim is to be made by itself.
     """
     try:
-        return _patiently(process, ran, unbegun, settlement, claim)
+        return _patiently(process, settlement, ran, unbegun, claim)
     except Exception:
-        for each in ran:
-            _report_alone(process, each, settlement)
-        _patiently(process, (), unbegun, settlement)
+        _report_each(process, partial(_patiently, process, settlement), ran, unbegun)
         return None
 
 
-def _report_alone(process: PoolProcess, ran: Ran, settlement: Settlement) -> None:
-    with log_lines_of(process, ran.claim):
-        _log.exception("attempt outcome refused")
-        try:
-            _patiently(process, [ran], (), settlement)
-        except Exception as error:
+def unload(
+    process: PoolProcess, database: Database, ran: Sequence[Ran], unbegun: Sequence[AttemptId]
+) -> None:
+    """Do as `report` without a claim, but raise what an unavailable database raises."""
+    once = partial(report_once, process, database)
+    try:
+        once(ran, unbegun)
+    except Exception as error:
+        if is_unavailable(error):
+            raise
+        _report_each(process, once, ran, unbegun)
+
+
+def _report_each(
+    process: PoolProcess, store: _Store, ran: Sequence[Ran], unbegun: Sequence[AttemptId]
+) -> None:
+    """Report each attempt by a transaction of its own, as it ended or as the database can store it."""
+    for each in ran:
+        with log_lines_of(process, each.claim):
             _log.exception("attempt outcome refused")
             try:
-                _patiently(process, [ran.instead(error)], (), settlement)
-            except Exception:
+                store([each], ())
+            except Exception as error:
+                if is_unavailable(error):
+                    raise
                 _log.exception("attempt outcome refused")
+                _report_instead(store, each.instead(error))
+    store((), unbegun)
+
+
+def _report_instead(store: _Store, ran: Ran) -> None:
+    try:
+        store([ran], ())
+    except Exception as error:
+        if is_unavailable(error):
+            raise
+        _log.exception("attempt outcome refused")
 
 
 def _patiently(
     process: PoolProcess,
+    settlement: Settlement,
     ran: Sequence[Ran],
     unbegun: Sequence[AttemptId],
-    settlement: Settlement,
     claim: Claim = lambda _: [],
 ) -> list[claims.Claim]:
     while True:
@@ -92,27 +118,6 @@ def _patiently(
             _log.warning("attempt outcome not written", error=outcomes.describe(error))
             if process.stop.is_set():
                 return []
-
-
-def unload(
-    process: PoolProcess, database: Database, ran: Sequence[Ran], unbegun: Sequence[AttemptId]
-) -> None:
-    """Do as `report` without a claim, but raise what an unavailable database raises."""
-    try:
-        report_once(process, database, ran, unbegun)
-    except Exception as refusal:
-        if is_unavailable(refusal):
-            raise
-        for each in ran:
-            try:
-                report_once(process, database, [each], ())
-            except Exception as error:
-                if is_unavailable(error):
-                    raise
-                with log_lines_of(process, each.claim):
-                    _log.exception("attempt outcome refused")
-                report_once(process, database, [each.instead(error)], ())
-        report_once(process, database, (), unbegun)
 
 
 def report_once(

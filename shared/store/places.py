@@ -173,7 +173,8 @@ _LAST_SINGLE = (
     select(Job.place)
     .where(IS_QUEUED, OF_TENANT, Job.priority == bindparam("of_priority"), Job.sweep_id.is_(None))
     .where(Job.earliest_at.is_(None))
-    .order_by(Job.place.desc())
+    # PostgreSQL does not see that all have the same sweep, and would read every job that waits
+    .order_by(Job.sweep_id.desc(), Job.place.desc())
     .limit(1)
 )
 # how far a tenant has come: its next job's place without the head start, and its last single job's place
