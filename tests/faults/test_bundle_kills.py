@@ -5,22 +5,27 @@ Those that had not begun lose no attempt, and start again at once.
 
 from datetime import datetime, timedelta
 from itertools import pairwise
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from shared.lifecycle import AttemptOutcome, EventType, JobState
+from shared.settings import Settings
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
 from tests.faults.failpoints import Action, Moment
-from tests.faults.test_pool_kills import DEFAULTS, start_worker
 from tests.support import stored
 from tests.support.servers import RedisServer
 from tests.support.stub_executor import Behaviour
 
 pytestmark = pytest.mark.faults
 
+DEFAULTS: dict[str, Any] = {
+    name: Settings.model_fields[name].default
+    for name in ("lease_s", "heartbeat_s", "reconcile_s", "cancel_poll_s")
+}
 QUICK: dict[str, Any] = {"executor": "tests.support.stub_executor:QuickExecutor"}
 JOBS, CHOSEN = 60, 24  # a process that claims 1, 2, 4, 8, 16 has several when it comes to the chosen one
 
@@ -31,6 +36,13 @@ def submit_quick(cluster: Cluster, **chosen: Any) -> list[UUID]:
     specs = [{**of_others, "seed": number} for number in range(JOBS)]
     specs[CHOSEN] |= chosen
     return [cluster.submit(send=False, **spec) for spec in specs]
+
+
+def start_worker(cluster: Cluster) -> float:
+    """Start a worker with one slot; return how long that took, which measures the load of this machine."""
+    started_at = monotonic()
+    cluster.worker()
+    return monotonic() - started_at
 
 
 def outcomes(cluster: Cluster, job_ids: list[UUID]) -> dict[UUID, list[str | None]]:

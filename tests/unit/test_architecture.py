@@ -57,6 +57,7 @@ USERS_OF_THE_QUEUE = {
     "tests/support/turns.py": "a model of the order of jobs, for the tests of the store",
     "tests/unit/api/webhooks/test_sending.py": "the sender is called with a row",
     "tests/unit/workers/test_attempt_trace.py": "spans are made of claims and lost attempts",
+    "tests/unit/workers/test_bundle.py": "what was claimed together is made of claims",
     "tests/unit/api/monitoring/test_job_counters.py": "claims in a transaction that stays open",
     "tests/unit/workers/test_scribe.py": "turns of a process on a clock that is moved",
     "tests/unit/workers/test_pending.py": "reports within the transaction that writes what is pending",

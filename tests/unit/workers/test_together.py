@@ -1,6 +1,6 @@
 """Jobs that a process has claimed together: one that is refused or takes long costs the others nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ import pytest
 from shared.db.engine import Database
 from shared.formats.results import Produced
 from shared.lifecycle import AttemptOutcome, JobState
-from shared.schemas import TrainSpec
+from shared.schemas import LayerSummary, TrainSpec
 from shared.settings import Settings
 from tests.support import stored
 from tests.support.factories import make_evaluation, make_spec
@@ -18,13 +18,17 @@ from tests.support.queue_driver import submit
 from tests.support.stub_executor import QuickExecutor
 from tests.support.waiting import wait_until
 from tests.unit.workers.conftest import MakeProcess
-from tests.unit.workers.test_outcomes import UnreadableLayers
 from workers.executor import Checkpoint, Monitor
 from workers.pace import Pace
 from workers.pool_process import PoolProcess
 from workers.runner import claim_next, run_claimed
 
 _REFUSED, _LONG = 77, 78  # seeds
+
+
+class _UnreadableLayers(tuple[LayerSummary, ...]):
+    def __iter__(self) -> Iterator[LayerSummary]:
+        raise ValueError("the summary cannot be read")
 
 
 class _Mixed(QuickExecutor):
@@ -72,7 +76,7 @@ def _run(process: PoolProcess) -> int:
 @pytest.mark.parametrize(
     "refused",
     [
-        pytest.param({"layers": UnreadableLayers()}, id="by this process"),
+        pytest.param({"layers": _UnreadableLayers()}, id="by this process"),
         pytest.param({"result": replace(make_evaluation(), type=None)}, id="by the database"),  # type: ignore[arg-type]
     ],
 )
@@ -103,7 +107,7 @@ def test_a_long_job_holds_up_none_that_was_claimed_with_it(
     def wait_for_the_others() -> None:
         wait_until(lambda: _states(database, job_ids) == unloaded, "they wait no longer", timeout=5)
 
-    process = _process(make_process, {"layers": UnreadableLayers()}, wait_for_the_others)
+    process = _process(make_process, {"layers": _UnreadableLayers()}, wait_for_the_others)
     job_ids += _submit(database, first, 2, _LONG, 3)
     claimed = claim_next(process)
     assert len(claimed) == 4
