@@ -49,8 +49,8 @@ MUTATIONS = [
     Mutation(
         "the fence without the attempt",
         "shared/store/progress.py",
-        'FENCE = (_JOBS.c.attempt == bindparam("of_attempt"),)',
-        'FENCE = (_JOBS.c.attempt >= bindparam("of_attempt"),)',
+        'FENCE = (_JOBS.c.attempt == bindparam("of_attempt"), ',
+        'FENCE = (_JOBS.c.attempt >= bindparam("of_attempt"), ',
         "tests/integration/test_store_repeats.py",
     ),
     Mutation(
@@ -77,7 +77,7 @@ MUTATIONS = [
     Mutation(
         "events in states that do not allow them",
         "shared/store/transitions.py",
-        '.where(func.coalesce(_JOBS.c.state, "").in_(sources), *guards)',
+        ".where(in_states(edge.sources), *guards)",
         ".where(*guards)",
         "tests/unit/shared/store/test_transitions.py::test_each_event_is_accepted_only_in_its_source_states",
     ),
