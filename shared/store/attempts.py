@@ -115,32 +115,14 @@ class Success:
         )
 
 
-def succeed(
-    session: Session,
-    attempt: AttemptId,
-    produced: Produced,
-    progress: Progress = NO_PROGRESS,
-    *,
-    evaluated: UUID | None = None,
-    now: Now = database_now,
-) -> None:
-    """Report that a job succeeded: store its progress and what it has produced, and end it.
-
-    Args:
-        evaluated: as `Success` has it.
-
-    Raises:
-        StaleAttempt: the job no longer runs under this attempt.
-    """
-    success = Success(attempt, produced, progress, evaluated)
-    if succeed_each(session, [success], now=now):
-        raise StaleAttempt(f"{attempt} has ended: the job no longer runs under it")
-
-
 def succeed_each(
     session: Session, successes: Sequence[Success], *, now: Now = database_now
 ) -> set[AttemptId]:
-    """Do as `succeed` for attempts at different jobs; return those whose jobs no longer run under them."""
+    """Report that jobs succeeded: store their progress and what they have produced, and end them.
+
+    Returns:
+        The attempts whose jobs no longer run under them: nothing of these is written.
+    """
     ended = end_attempts(session, [success.end() for success in successes], now=now)
     of_jobs = [
         (success.attempt.job_id, success.produced, success.is_model)

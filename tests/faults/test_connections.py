@@ -88,7 +88,6 @@ def test_a_worker_of_8_slots_has_10_connections_idle_and_busy(
         count()
         jobs = [cluster.submit(epochs=10) for _ in range(16)]
         wait_until(count, "each slot and the parent are connected", 30)
-        for job_id in jobs:
-            wait_until(lambda job_id=job_id: count() and cluster.job(job_id).finished_at, "it ends", 60)  # type: ignore[misc]
+        wait_until(lambda: count() and all(cluster.job(each).finished_at for each in jobs), "they end", 60)
         wait_until(lambda: count() and len(counts) > 100, "the worker is idle")
         assert max(counts) == 10

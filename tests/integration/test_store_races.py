@@ -30,7 +30,7 @@ from tests.support import queue_driver
 from tests.support.databases import TABLES
 from tests.support.factories import make_epoch, make_model, make_new_job, make_progress, make_worker_info
 from tests.support.fakes import FrozenClock
-from tests.support.queue_driver import claim_next
+from tests.support.queue_driver import claim_next, succeed_attempt
 from tests.support.stored import all_rows
 
 Work = Callable[[Session], Any]
@@ -59,7 +59,7 @@ def _record(session: Session, epoch: int, now: FrozenClock = _CLOCK) -> None:
 _WORKS: dict[str, Work] = {
     "renew": lambda session: leases.renew(session, [_ATTEMPT], lease_s=30, now=_CLOCK),
     "record": lambda session: _record(session, 1),
-    "succeed": lambda session: attempts.succeed(session, _ATTEMPT, _MODEL.produced, now=_CLOCK),
+    "succeed": lambda session: succeed_attempt(session, _ATTEMPT, _MODEL.produced, now=_CLOCK),
     "retry": lambda session: attempts.fail(session, _ATTEMPT, _FAILURE, retry_in_s=0, now=_CLOCK),
     "cancel": lambda session: attempts.cancel_attempt(session, _ATTEMPT, now=_CLOCK),
     "release": lambda session: attempts.release(session, _ATTEMPT, now=_CLOCK),

@@ -26,7 +26,7 @@ from tests.support.factories import (
     make_progress,
 )
 from tests.support.fakes import FrozenClock
-from tests.support.queue_driver import claim, record, running, submit, succeeded
+from tests.support.queue_driver import claim, record, running, submit, succeed_attempt, succeeded
 from tests.support.stored import all_rows
 
 Write = Callable[[Session, AttemptId], Any]
@@ -58,7 +58,7 @@ def _renew(session: Session, attempt: AttemptId) -> None:
 
 
 _ENDS: dict[str, Callable[..., Any]] = {
-    "succeed": partial(attempts.succeed, produced=_MODEL.produced),
+    "succeed": partial(succeed_attempt, produced=_MODEL.produced),
     "fail": partial(attempts.fail, failure=_FAILURE, retry_in_s=None),
     "retry": partial(attempts.fail, failure=_FAILURE, retry_in_s=5),
     "cancel_attempt": attempts.cancel_attempt,
@@ -121,7 +121,7 @@ def _cancelled_by_the_reaper(database: Database, attempt: AttemptId) -> None:
 def _reclaimed_and_succeeded(database: Database, attempt: AttemptId) -> None:
     _reaped(database, attempt)
     second = claim(database, attempt.job_id, owner="worker-2/1").attempt
-    database.write(lambda session: attempts.succeed(session, second, make_model().produced))
+    database.write(lambda session: succeed_attempt(session, second, make_model().produced))
 
 
 def _reclaimed_and_released(database: Database, attempt: AttemptId) -> None:
@@ -205,7 +205,7 @@ def test_storing_an_evaluation_again_is_idempotent(database: Database) -> None:
     attempt = running(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
 
     def write(session: Session) -> None:
-        attempts.succeed(session, attempt, Produced(result=make_evaluation()), evaluated=model.id)
+        succeed_attempt(session, attempt, Produced(result=make_evaluation()), evaluated=model.id)
 
     database.write(write)
     once = database.read(all_rows)

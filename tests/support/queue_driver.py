@@ -15,9 +15,11 @@ from uuid_utils.compat import uuid7
 
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
+from shared.errors import StaleAttempt
 from shared.formats.results import NewResult, Produced
 from shared.lifecycle import JobState
 from shared.store import attempts, claims, dispatch, environments, job_edits, job_logs, recovery
+from shared.store.attempts import Success
 from shared.store.claims import Claim as Claim
 from shared.store.dispatch import Waker
 from shared.store.job_logs import Line
@@ -175,6 +177,21 @@ def succeed_evaluation(database: Database, attempt: AttemptId, model_id: UUID, e
     report(database, attempt, Produced(result=evaluation), evaluated=model_id)
 
 
+def succeed_attempt(
+    session: Session,
+    attempt: AttemptId,
+    produced: Produced,
+    progress: Progress = NO_PROGRESS,
+    *,
+    evaluated: UUID | None = None,
+    now: Now = database_now,
+) -> None:
+    """Report in a transaction that an attempt has succeeded; raise StaleAttempt if its job has left it."""
+    success = Success(attempt, produced, progress, evaluated)
+    if attempts.succeed_each(session, [success], now=now):
+        raise StaleAttempt(str(attempt))
+
+
 def report(
     database: Database,
     attempt: AttemptId,
@@ -184,7 +201,7 @@ def report(
     now: Now = database_now,
 ) -> None:
     """Report that an attempt has succeeded, with whatever it has produced."""
-    succeed = partial(attempts.succeed, produced=produced, evaluated=evaluated, now=now)
+    succeed = partial(succeed_attempt, produced=produced, evaluated=evaluated, now=now)
     database.write(partial(succeed, attempt=attempt))
 
 

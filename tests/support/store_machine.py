@@ -69,6 +69,7 @@ from tests.support.factories import (
     make_worker_info,
 )
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import succeed_attempt
 from tests.support.slots_model import MIN_RUN_S
 from tests.support.store_model import (
     LEASE_S,
@@ -395,7 +396,7 @@ class StoreMachine(RuleBasedStateMachine):
         works: dict[str, Callable[..., Any]] = {
             "renew": _renewed,
             "record": partial(attempts.record, progress=progress, lease_s=LEASE_S),
-            "succeed": partial(attempts.succeed, produced=model.produced, progress=progress),
+            "succeed": partial(succeed_attempt, produced=model.produced, progress=progress),
             "fail": partial(attempts.fail, failure=failure, progress=progress, retry_in_s=None),
             "retry": partial(attempts.fail, failure=failure, progress=progress, retry_in_s=RETRY_S),
             "release": partial(attempts.release, progress=progress),

@@ -21,7 +21,7 @@ from shared.store import attempts
 from shared.store.progress import Progress
 from tests.support import stored
 from tests.support.factories import make_epoch, make_epoch_weights, make_model, make_spec
-from tests.support.queue_driver import AttemptId, running, submit
+from tests.support.queue_driver import AttemptId, running, submit, succeed_attempt
 from tests.support.statements import recorded_statements
 from tests.support.stub_executor import StubExecutor
 from tests.support.waiting import wait_until
@@ -65,7 +65,7 @@ def broken_state() -> bytes:
 
 
 def succeed(session: Session, progress: Progress, attempt: AttemptId) -> None:
-    attempts.succeed(session, attempt, make_model().produced, progress)
+    succeed_attempt(session, attempt, make_model().produced, progress)
 
 
 def write(pending: PendingProgress, database: Database) -> bool:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -40,16 +41,17 @@ def _scribe(database: Database, job_log: JobLogHandler) -> Scribe:
     return Scribe(database, KnownTurns(), job_log, settle_s=10.0, interval_s=0.01)
 
 
+def _has_lines(database: Database, attempt: AttemptId, number: int) -> bool:
+    return len(stored.log_lines(database, attempt.job_id)) == number
+
+
 def test_lines_are_stored_while_no_attempt_runs_too(shared_connection: Database) -> None:
     attempt, handler = running(shared_connection), JobLogHandler()
     with closing(_scribe(shared_connection, handler)) as scribe:
         scribe.start()
         for number in (1, 2):
             _log(handler, attempt, f"line {number}")
-            wait_until(
-                lambda number=number: len(stored.log_lines(shared_connection, attempt.job_id)) == number,  # type: ignore[misc]
-                "it is stored",
-            )
+            wait_until(partial(_has_lines, shared_connection, attempt, number), "it is stored")
         _log(handler, attempt, "the last one")
     assert [line.message for line in stored.log_lines(shared_connection, attempt.job_id)][
         -1

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -77,7 +77,7 @@ def _run(process: PoolProcess) -> int:
     "refused",
     [
         pytest.param({"layers": _UnreadableLayers()}, id="by this process"),
-        pytest.param({"result": replace(make_evaluation(), type=None)}, id="by the database"),  # type: ignore[arg-type]
+        pytest.param({"result": replace(make_evaluation(), type=cast(Any, None))}, id="by the database"),
     ],
 )
 def test_a_result_that_is_refused_fails_its_job_and_none_that_is_reported_with_it(

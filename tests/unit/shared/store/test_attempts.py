@@ -27,7 +27,15 @@ from tests.support.factories import (
     make_regression,
 )
 from tests.support.fakes import FrozenClock
-from tests.support.queue_driver import claim, record, record_progress, running, succeed_evaluation, succeeded
+from tests.support.queue_driver import (
+    claim,
+    record,
+    record_progress,
+    running,
+    succeed_attempt,
+    succeed_evaluation,
+    succeeded,
+)
 from tests.support.stored import all_rows
 
 _FAILURE = AttemptFailure("internal", "it broke")
@@ -84,7 +92,7 @@ def test_success_of_a_training_job_stores_its_model_and_its_evaluation(
 ) -> None:
     attempt, model = running(database), make_model()
     record(database, attempt, 3)
-    database.write(lambda session: attempts.succeed(session, attempt, model.produced, now=clock))
+    database.write(lambda session: succeed_attempt(session, attempt, model.produced, now=clock))
     job, row = stored.job(database, attempt.job_id), stored.attempt(database, attempt.job_id, 1)
     assert (job.state, job.finished_at, job.model_id) == (JobState.SUCCEEDED, clock.moment, job.id)
     evaluated = {f"evaluation_{name}": value for name, value in model.evaluation.values.items()}
@@ -108,7 +116,7 @@ def test_a_model_that_cannot_be_stored_leaves_the_job_running(database: Database
     produced = make_model(evaluation=impossible).produced
     before = database.read(all_rows)
     with pytest.raises(Exception, match="ck_class_results_counts"):
-        database.write(lambda session: attempts.succeed(session, attempt, produced))
+        database.write(lambda session: succeed_attempt(session, attempt, produced))
     assert database.read(all_rows) == before
     with pytest.raises(ModelNotFound):
         database.read(lambda session: models.file(session, attempt.job_id, ONNX_FILE))
@@ -130,7 +138,7 @@ def test_a_job_may_produce_anything_and_nothing(
     database: Database, produced: Produced, has_model: bool
 ) -> None:
     attempt = running(database)
-    database.write(lambda session: attempts.succeed(session, attempt, produced))
+    database.write(lambda session: succeed_attempt(session, attempt, produced))
     job = stored.job(database, attempt.job_id)
     assert (job.state, job.model_id) == (JobState.SUCCEEDED, job.id if has_model else None)
     assert "evaluation_accuracy" not in job.last_values
@@ -146,7 +154,7 @@ def test_a_model_of_an_evaluation_job_is_a_file_of_the_job(database: Database) -
     _, model = succeeded(database)
     attempt = running(database, kind="evaluate", spec=make_evaluate_spec(model.id), model_id=model.id)
     produced = Produced(artifacts=(NewArtifact("model.pt", b"a model", MODEL),))
-    database.write(lambda session: attempts.succeed(session, attempt, produced, evaluated=model.id))
+    database.write(lambda session: succeed_attempt(session, attempt, produced, evaluated=model.id))
     assert stored.job(database, attempt.job_id).model_id == model.id
     with pytest.raises(ModelNotFound):
         database.read(lambda session: models.find(session, attempt.job_id))

@@ -12,7 +12,7 @@ from shared.store import attempts, job_edits
 from tests.support import stored
 from tests.support.factories import make_model
 from tests.support.fakes import FrozenClock
-from tests.support.queue_driver import cancelled, failed, running, submit, succeeded
+from tests.support.queue_driver import cancelled, failed, running, submit, succeed_attempt, succeeded
 from tests.support.stored import all_rows
 
 
@@ -38,7 +38,7 @@ def test_a_running_job_ends_when_its_worker_sees_the_request(database: Database,
 def test_a_success_reported_before_the_worker_noticed_the_request_is_stored(database: Database) -> None:
     attempt = running(database)
     database.write(lambda session: job_edits.request_cancel(session, attempt.job_id))
-    database.write(lambda session: attempts.succeed(session, attempt, make_model().produced))
+    database.write(lambda session: succeed_attempt(session, attempt, make_model().produced))
     assert stored.job(database, attempt.job_id).state == JobState.SUCCEEDED
 
 

@@ -27,6 +27,7 @@ from tests.support.queue_driver import (
     record,
     running,
     submit,
+    succeed_attempt,
     succeeded,
 )
 from tests.support.registry import webhook, webhook_test
@@ -154,7 +155,7 @@ def test_a_jobs_end_costs_no_statement_more(database: Database) -> None:
         record(database, attempt, 3)
         hook = lambda *_: count.append(1)  # noqa: E731
         event.listen(database.engine, "before_cursor_execute", hook)
-        database.write(lambda session: attempts.succeed(session, attempt, make_model().produced))
+        database.write(lambda session: succeed_attempt(session, attempt, make_model().produced))
         event.remove(database.engine, "before_cursor_execute", hook)
         return len(count)
 

@@ -18,7 +18,7 @@ from shared.store.transitions import AttemptFailure, AttemptId
 from tests.support import stored
 from tests.support.factories import make_epoch, make_model, make_new_job, make_progress
 from tests.support.fakes import FrozenClock
-from tests.support.queue_driver import claim_next, record, running
+from tests.support.queue_driver import claim_next, record, running, succeed_attempt
 from tests.support.stored import all_rows
 
 _CLOCK = FrozenClock()
@@ -70,7 +70,7 @@ def test_an_end_stores_progress_and_a_checkpoint_only_if_the_job_goes_on(
         "retry": partial(attempts.fail, failure=_FAILURE, retry_in_s=0.0),
         "fail": partial(attempts.fail, failure=_FAILURE, retry_in_s=None),
         "cancel": attempts.cancel_attempt,
-        "succeed": partial(attempts.succeed, produced=make_model().produced),
+        "succeed": partial(succeed_attempt, produced=make_model().produced),
     }
     database.write(lambda session: ends[outcome](session, attempt, progress=progress))
     job = stored.job(database, attempt.job_id)

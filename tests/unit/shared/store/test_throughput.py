@@ -8,6 +8,7 @@ from shared.store import attempts, job_edits, throughput
 from shared.store.transitions import AttemptFailure
 from tests.support import factories, queue_driver
 from tests.support.fakes import FrozenClock
+from tests.support.queue_driver import succeed_attempt
 
 _FAILURE = AttemptFailure("internal", "it broke")
 
@@ -18,7 +19,7 @@ def _by_minute(database: Database, clock: FrozenClock, minutes: int) -> Throughp
 
 def _succeed(database: Database, clock: FrozenClock) -> None:
     attempt, model = queue_driver.running(database), factories.make_model()
-    database.write(lambda session: attempts.succeed(session, attempt, model.produced, now=clock))
+    database.write(lambda session: succeed_attempt(session, attempt, model.produced, now=clock))
 
 
 def _fail(database: Database, clock: FrozenClock) -> None:

@@ -13,6 +13,7 @@ from shared.store import attempts, job_edits, results, weights
 from shared.store.transitions import AttemptId
 from tests.support import factories, queue_driver, stored
 from tests.support.factories import make_epoch, make_epoch_weights, make_progress, make_spec
+from tests.support.queue_driver import succeed_attempt
 
 
 def _kept(database: Database, job_id: object) -> KeptWeights:
@@ -63,7 +64,7 @@ def test_epochs_at_the_end_of_an_attempt_keep_their_weights(database: Database) 
     progress = make_progress(make_epoch(1), make_epoch(2), keep_weights=True)
 
     database.write(
-        lambda session: attempts.succeed(session, attempt, factories.make_model().produced, progress)
+        lambda session: succeed_attempt(session, attempt, factories.make_model().produced, progress)
     )
 
     assert _kept(database, attempt.job_id).epochs == (0, 1, 2)
