@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from shared.schemas import DatasetSummary
 from trainshed.cli import options
-from trainshed.cli.fitting import FittedTable, number, prose, text
+from trainshed.cli.fitting import FittedTable, Row, number, prose
 from trainshed.cli.formatting import cell
 from trainshed.cli.output import write_result
 
@@ -16,22 +16,18 @@ def datasets(server: options.Server, as_json: options.Json = False) -> None:
 
 def dataset_table(datasets: Iterable[DatasetSummary]) -> FittedTable:
     """Return datasets, one per row; "By default" are the images of a job that does not say how many."""
-    table = FittedTable(
-        *(text("Dataset"), number("Training"), number("Test"), prose("By default", 1)),
-        *(prose("Classes", 2), text("Cached", 3)),
+    rows: Iterable[Row] = (
+        {
+            "Dataset": cell(dataset.name),
+            "Training": number(f"{dataset.train_rows:,}"),
+            "Test": number(f"{dataset.test_rows:,}"),
+            "By default": prose(
+                f"{dataset.default_train_size:,} training, {dataset.default_validation_size:,} validation, "
+                f"{dataset.default_evaluation_size:,} evaluation"
+            ),
+            "Classes": prose(", ".join(dataset.class_names)),
+            "Cached": "yes" if dataset.is_cached else "not yet",
+        }
+        for dataset in datasets
     )
-    for dataset in datasets:
-        sizes = (
-            f"{dataset.default_train_size:,} training",
-            f"{dataset.default_validation_size:,} validation",
-            f"{dataset.default_evaluation_size:,} evaluation",
-        )
-        table.add_row(
-            cell(dataset.name),
-            f"{dataset.train_rows:,}",
-            f"{dataset.test_rows:,}",
-            ", ".join(sizes),
-            cell(", ".join(dataset.class_names)),
-            "yes" if dataset.is_cached else "not yet",
-        )
-    return table
+    return FittedTable(rows, optional=("Cached", "Classes", "By default"))

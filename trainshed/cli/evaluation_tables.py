@@ -16,7 +16,7 @@ from shared.schemas import (
     Predictions,
     in_order,
 )
-from trainshed.cli.fitting import FittedTable, number, text
+from trainshed.cli.fitting import FittedTable, Row, number
 from trainshed.cli.formatting import cell, decimal, metric, printable, short_id, state
 
 _NO_DIGIT = {
@@ -53,10 +53,9 @@ def _summary(evaluation: Evaluation) -> str:
 
 def value_table(values: Mapping[str, float | None]) -> FittedTable:
     """Return named values, one per row."""
-    table = FittedTable(text("Name"), number("Value"))
-    for name, value in values.items():
-        table.add_row(cell(name), decimal(value))
-    return table
+    return FittedTable(
+        {"Name": cell(name), "Value": number(decimal(value))} for name, value in values.items()
+    )
 
 
 def _matrix(evaluation: Evaluation) -> RenderableType:
@@ -72,22 +71,20 @@ def _matrix(evaluation: Evaluation) -> RenderableType:
 
 def class_table(evaluation: Evaluation) -> FittedTable:
     """Return the results of each class, one per row."""
-    table = FittedTable(
-        *(text("Class"), number("Accuracy"), number("# Samples"), number("Correct", 4)),
-        *(number("Rejected", 5), number("Precision", 1), number("Recall", 2), number("F1", 3)),
+    rows: Iterable[Row] = (
+        {
+            "Class": cell(_name(result)),
+            "Accuracy": number(decimal(result.accuracy)),
+            "# Samples": number(f"{result.count:,}"),
+            "Correct": number(f"{result.correct:,}"),
+            "Rejected": number(f"{result.rejected:,}"),
+            "Precision": number(decimal(result.precision)),
+            "Recall": number(decimal(result.recall)),
+            "F1": number(decimal(result.f1)),
+        }
+        for result in evaluation.per_class
     )
-    for result in evaluation.per_class:
-        table.add_row(
-            cell(_name(result)),
-            decimal(result.accuracy),
-            f"{result.count:,}",
-            f"{result.correct:,}",
-            f"{result.rejected:,}",
-            decimal(result.precision),
-            decimal(result.recall),
-            decimal(result.f1),
-        )
-    return table
+    return FittedTable(rows, optional=("Rejected", "Correct", "F1", "Recall", "Precision"))
 
 
 def _name(result: ClassResult) -> str:
@@ -144,21 +141,29 @@ def _matrix_cell(count: int, row_total: int, width: int) -> Text:
 
 def misclassified_table(images: Iterable[Misclassified]) -> FittedTable:
     """Return misclassified images, one per row."""
-    table = FittedTable(*map(number, ("Image", "Class", "Predicted", "Probability")))
-    for image in images:
-        table.add_row(str(image.index), str(image.label), str(image.predicted), decimal(image.probability))
-    return table
+    return FittedTable(
+        {
+            "Image": number(str(image.index)),
+            "Class": number(str(image.label)),
+            "Predicted": number(str(image.predicted)),
+            "Probability": number(decimal(image.probability)),
+        }
+        for image in images
+    )
 
 
 def comparison_table(comparison: Comparison) -> FittedTable:
     """Return jobs, one per column, with their states, differing parameters and last metrics."""
-    table = FittedTable(text(""), *(number(short_id(job.id)) for job in comparison.jobs), continued=True)
-    table.add_row("state", *(state(job.state) for job in comparison.jobs))
+    facts: dict[str, Iterable[str | Text]] = {"state": (state(job.state) for job in comparison.jobs)}
     for field, values in comparison.differing.items():
-        table.add_row(field, *(cell(None if value is None else str(value)) for value in values))
+        facts[field] = (cell(None if value is None else str(value)) for value in values)
     for name in in_order({name for job in comparison.jobs for name in job.values}):
-        table.add_row(cell(name), *(metric(job.values.get(name)) for job in comparison.jobs))
-    return table
+        facts[name] = [metric(job.values.get(name)) for job in comparison.jobs]
+    heads = [short_id(job.id) for job in comparison.jobs]
+    return FittedTable(
+        {"": cell(name), **dict(zip(heads, map(number, values), strict=True))}
+        for name, values in facts.items()
+    )
 
 
 def prediction(predictions: Predictions, class_names: Sequence[str] = ()) -> Group:
@@ -166,9 +171,14 @@ def prediction(predictions: Predictions, class_names: Sequence[str] = ()) -> Gro
     [result] = predictions.data
     is_named = len(class_names) == len(result.probabilities)
     names = class_names if is_named else [str(label) for label in range(len(result.probabilities))]
-    table = FittedTable(text("Class"), number("Probability"), text("", 1), with_note=False)
-    for name, probability in zip(names, result.probabilities, strict=True):
-        table.add_row(cell(name), decimal(probability), ProgressBar(total=1, completed=probability, width=30))
+    rows: Iterable[Row] = (
+        {
+            "Class": cell(name),
+            "Probability": number(decimal(probability)),
+            "": ProgressBar(total=1, completed=probability, width=30),
+        }
+        for name, probability in zip(names, result.probabilities, strict=True)
+    )
     found = "" if result.prediction is None else printable(names[result.prediction])
     head = f"No digit found: {_NO_DIGIT[result.reason]}" if result.reason else found
-    return Group(Text(head, "bold"), Text(f"by model {predictions.model_id}", "dim"), table)
+    return Group(Text(head, "bold"), Text(f"by model {predictions.model_id}", "dim"), FittedTable(rows))

@@ -1,15 +1,14 @@
 """The command that shows jobs' training metrics: `trainshed metrics`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.text import Text
 
 from shared.lifecycle import JobKind
 from shared.schemas import JobDetail, JobMetrics, Resolution
 from trainshed.cli import options
-from trainshed.cli.fitting import FittedTable, number, text
+from trainshed.cli.fitting import FittedTable, Row, number
 from trainshed.cli.formatting import cell, metric, short_id
 from trainshed.cli.output import say, show, write_json
 from trainshed.cli.references import find_job
@@ -89,17 +88,21 @@ def _why_none(job: JobDetail) -> str:
 
 
 def _table(metrics: Sequence[JobMetrics]) -> FittedTable:
-    table = FittedTable(
-        *(text("Job"), text("Metric"), text("Curve", 3), number("First", 2), number("Last")),
-        *(number("Min", 1), number("Max", 1)),
+    rows: Iterable[Row] = (
+        {
+            "Job": short_id(job.job_id),
+            "Metric": cell(series.name),
+            "Curve": sparkline(y),
+            "First": number(metric(y[0])),
+            "Last": number(metric(y[-1])),
+            "Min": number(metric(min(_numbers(series.min or y)))),
+            "Max": number(metric(max(_numbers(series.max or y)))),
+        }
+        for job in metrics
+        for series in job.series
+        if (y := _numbers(series.y))
     )
-    for job in metrics:
-        for series in job.series:
-            if y := _numbers(series.y):
-                ends = min(_numbers(series.min or y)), max(_numbers(series.max or y))
-                values = map(metric, (y[0], y[-1], *ends))
-                table.add_row(short_id(job.job_id), cell(series.name), Text(sparkline(y)), *values)
-    return table
+    return FittedTable(rows, optional=("Curve", "First", "Max", "Min"))
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:

@@ -1,6 +1,6 @@
 """Tables of jobs, models, sweeps, workers, queues and keys."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,7 +17,7 @@ from shared.schemas import (
     Sweep,
     SweepDetail,
 )
-from trainshed.cli.fitting import Column, FittedTable, number, prose, text
+from trainshed.cli.fitting import FittedTable, Row, number, prose
 from trainshed.cli.formatting import (
     NOTHING,
     cell,
@@ -33,31 +33,32 @@ from trainshed.cli.formatting import (
 )
 from trainshed.cli.progress import EVALUATED, activity, last_metrics, queue_position, steps
 
+Submitted = Job | ModelSummary | Sweep
+
 
 def job_table(jobs: Sequence[Job], shown_metric: str = EVALUATED) -> FittedTable:
     """Return jobs, one per row, each by the end of its id, with their last value of a metric."""
-    by, title = _by(jobs), "Accuracy" if shown_metric == EVALUATED else shown_metric
-    table = FittedTable(
-        *(text("Job"), text("Kind", 3), text("State"), prose("Name")),
-        *(number("Epochs", 2), number(title), number("Submitted", 1), *by),
+    title, by = "Accuracy" if shown_metric == EVALUATED else shown_metric, _by(jobs)
+    rows: Iterable[Row] = (
+        {
+            "Job": short_id(job.id),
+            "Kind": job.kind,
+            "State": state(job.state),
+            "Name": prose(job.name),
+            "Epochs": number(f"{job.progress.epoch}/{job.progress.epochs}" if job.progress else NOTHING),
+            title: number(metric(job.values.get(shown_metric))),
+            "Submitted": number(minute(job.created_at)),
+            **by(job),
+        }
+        for job in jobs
     )
-    for job in jobs:
-        table.add_row(
-            short_id(job.id),
-            job.kind,
-            state(job.state),
-            cell(job.name),
-            f"{job.progress.epoch}/{job.progress.epochs}" if job.progress else NOTHING,
-            metric(job.values.get(shown_metric)),
-            minute(job.created_at),
-            *([cell(job.submitted_by)] if by else []),
-        )
-    return table
+    return FittedTable(rows, optional=("Kind", "By", "Epochs", "Submitted"))
 
 
-def _by(submitted: Iterable[Job | ModelSummary | Sweep]) -> list[Column]:
-    """Return the column of who submitted something, unless nobody is known to have done so."""
-    return [prose("By", 2)] if any(each.submitted_by for each in submitted) else []
+def _by(submitted: Iterable[Submitted]) -> Callable[[Submitted], Row]:
+    """Return what makes the cell of who submitted something, none if nobody is known to have done so."""
+    is_known = any(each.submitted_by for each in submitted)
+    return lambda each: {"By": prose(each.submitted_by)} if is_known else {}
 
 
 def job_details(job: JobDetail) -> Group:
@@ -107,41 +108,36 @@ def _ran_with(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
 
 
 def _attempts(attempts: Sequence[Attempt]) -> FittedTable:
-    table = FittedTable(
-        *(text("#"), text("Worker"), text("Device", 2), number("Seconds", 1), text("Outcome"), text("Error")),
+    rows: Iterable[Row] = (
+        {
+            "#": str(attempt.number),
+            "Worker": cell(attempt.worker),
+            "Device": cell(attempt.device),
+            "Seconds": number(took(attempt.started_at, attempt.finished_at)),
+            "Outcome": attempt.outcome or JobState.RUNNING,
+            "Error": cell(attempt.error_code),
+        }
+        for attempt in attempts
     )
-    for attempt in attempts:
-        table.add_row(
-            str(attempt.number),
-            cell(attempt.worker),
-            cell(attempt.device),
-            took(attempt.started_at, attempt.finished_at),
-            attempt.outcome or JobState.RUNNING,
-            cell(attempt.error_code),
-        )
-    return table
+    return FittedTable(rows, optional=("Device", "Seconds"))
 
 
 def key_table(keys: Iterable[ApiKey]) -> FittedTable:
     """Return API keys, one per row, each by the end of its id."""
-    table = FittedTable(
-        *(
-            text("Key"),
-            prose("Name"),
-            text("Scope"),
-            text("Valid"),
-            number("Weight", 2),
-            number("May run", 1),
-            *(prose("Team", 3), text("Urgent", 4)),
-        ),
+    rows: Iterable[Row] = (
+        {
+            "Key": short_id(key.id),
+            "Name": prose(key.name),
+            "Scope": key.scope,
+            "Valid": _validity(key),
+            "Weight": number(f"{key.weight:g}"),
+            "May run": number(f"{key.max_running:,}" if key.max_running else NOTHING),
+            "Team": prose(key.team),
+            "Urgent": "yes" if key.may_urgent else NOTHING,
+        }
+        for key in keys
     )
-    for key in keys:
-        at_most = f"{key.max_running:,}" if key.max_running else NOTHING
-        rights = (cell(key.team), "yes" if key.may_urgent else NOTHING)
-        table.add_row(
-            short_id(key.id), cell(key.name), key.scope, _validity(key), f"{key.weight:g}", at_most, *rights
-        )
-    return table
+    return FittedTable(rows, optional=("Urgent", "Team", "Weight", "May run"))
 
 
 def _validity(key: ApiKey) -> Text:
@@ -156,14 +152,17 @@ def _validity(key: ApiKey) -> Text:
 
 def model_details(model: ModelDetail) -> Group:
     """Return everything about a model, and its layers, if they are known, in tfjs-vis's four columns."""
-    table = FittedTable(
-        *(text("Layer Name"), text("Type", 1), text("Output Shape"), number("# Of Params")),
-        number("Trainable", 2),
+    layers: Iterable[Row] = (
+        {
+            "Layer Name": cell(layer.name),
+            "Type": layer.type,
+            "Output Shape": Text(f"[{', '.join(['batch', *map(str, layer.output_shape)])}]"),
+            "# Of Params": number(f"{layer.parameters:,}"),
+            "Trainable": number("yes" if layer.trainable else "no"),
+        }
+        for layer in model.layers
     )
-    for layer in model.layers:
-        shape = ", ".join(["batch", *map(str, layer.output_shape)])
-        trainable = "yes" if layer.trainable else "no"
-        table.add_row(cell(layer.name), layer.type, Text(f"[{shape}]"), f"{layer.parameters:,}", trainable)
+    table = FittedTable(layers, optional=("Trainable", "Type"))
     parameters = "" if model.parameters is None else f"{model.parameters:,} parameters"
     facts: list[tuple[str, RenderableType]] = [
         ("Model", str(model.id)),
@@ -184,44 +183,52 @@ def model_details(model: ModelDetail) -> Group:
 def model_table(models: Sequence[ModelSummary]) -> FittedTable:
     """Return models, one per row, each by the end of its id."""
     by = _by(models)
-    table = FittedTable(
-        *(text("Model"), text("Alias"), text("Kind", 4), text("Dataset", 2), number("Accuracy")),
-        *(number("Trained", 1), text("Job", 3), *by),
+    rows: Iterable[Row] = (
+        {
+            "Model": short_id(model.id),
+            "Alias": cell(model.alias),
+            "Kind": cell(model.kind),
+            "Dataset": cell(model.dataset),
+            "Accuracy": number(decimal(model.accuracy)),
+            "Trained": number(minute(model.created_at)),
+            "Job": short_id(model.job_id),
+            **by(model),
+        }
+        for model in models
     )
-    for model in models:
-        table.add_row(
-            short_id(model.id),
-            cell(model.alias),
-            cell(model.kind),
-            cell(model.dataset),
-            decimal(model.accuracy),
-            minute(model.created_at),
-            short_id(model.job_id),
-            *([cell(model.submitted_by)] if by else []),
-        )
-    return table
+    return FittedTable(rows, optional=("Kind", "Job", "By", "Dataset", "Trained"))
 
 
 def sweep_table(sweeps: Sequence[Sweep]) -> FittedTable:
     """Return sweeps, one per row, each by the end of its id."""
     by = _by(sweeps)
-    table = FittedTable(text("Sweep"), prose("Name"), prose("Jobs", 1), number("Best"), *by)
-    for sweep in sweeps:
-        best = metric(sweep.best.value if sweep.best else None)
-        who = [cell(sweep.submitted_by)] if by else []
-        table.add_row(short_id(sweep.id), cell(sweep.name), job_counts(sweep), best, *who)
-    return table
+    rows: Iterable[Row] = (
+        {
+            "Sweep": short_id(sweep.id),
+            "Name": prose(sweep.name),
+            "Jobs": prose(job_counts(sweep)),
+            "Best": number(metric(sweep.best.value if sweep.best else None)),
+            **by(sweep),
+        }
+        for sweep in sweeps
+    )
+    return FittedTable(rows, optional=("By", "Jobs"))
 
 
 def sweep_details(sweep: SweepDetail) -> Group:
     """Return a sweep's jobs, one per row, the best first."""
-    # the last ones first, and the state before the first: that is what a sweep's jobs differ by
-    parameters = (text(name, 2 * place) for place, name in enumerate(sweep.parameters))
-    objective = number(sweep.objective.replace("_", " "))
-    table = FittedTable(text("Job"), text("State", 1), *parameters, objective)
-    for job in sweep.jobs:
-        values = (cell(str(job.parameters[name])) for name in sweep.parameters)
-        table.add_row(short_id(job.job_id), state(job.state), *values, metric(job.value))
+    rows: Iterable[Row] = (
+        {
+            "Job": short_id(job.job_id),
+            "State": state(job.state),
+            **{name: cell(str(job.parameters[name])) for name in sweep.parameters},
+            sweep.objective.replace("_", " "): number(metric(job.value)),
+        }
+        for job in sweep.jobs
+    )
+    # the last parameters leave first, the state before the first one: by parameters a sweep's jobs differ
+    first, *others = sweep.parameters
+    table = FittedTable(rows, optional=(*reversed(others), "State", first))
     head = Text(printable(f"Sweep {sweep.id} {sweep.name or ''}"), "bold")
     return Group(head, Text(job_counts(sweep)), Text(), table)
 

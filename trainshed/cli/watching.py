@@ -15,7 +15,7 @@ from rich.text import Text
 from shared.lifecycle import TERMINAL, JobState
 from shared.schemas import Job, JobDetail
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
-from trainshed.cli.fitting import FittedTable, number, prose, text
+from trainshed.cli.fitting import FittedTable, Row, number, prose
 from trainshed.cli.formatting import NOTHING, duration, metrics_line, printable, short_id
 from trainshed.cli.output import say, stdout, while_read
 from trainshed.cli.progress import (
@@ -186,21 +186,20 @@ class LiveTable:
 
 def watch_table(jobs: Iterable[Job], epochs: EpochTimes) -> FittedTable:
     """Return jobs, one per row, as far in their epochs as they are likely to be."""
-    table = FittedTable(
-        *(text("Job"), text("State"), text("Progress", 2), number("Epochs"), number("Elapsed", 1)),
-        *(number("Left"), prose("About")),
-        with_note=False,
+    rows: Iterable[Row] = (
+        {
+            "Job": short_id(job.id),
+            "State": activity(job),
+            "Progress": progress_bar(job, since_s := epochs.since_s(job), _BAR_WIDTH),
+            "Epochs": number(epochs_done(job).removeprefix("epoch ") or NOTHING),
+            "Elapsed": number(_duration(elapsed_s(job))),
+            "Left": number(_duration(seconds_left(job, since_s))),
+            "About": prose("; ".join(filter(None, (job.name, waiting_reason(job))))),
+        }
+        for job in jobs
     )
-    for job in jobs:
-        since_s = epochs.since_s(job)
-        spent = (elapsed_s(job), seconds_left(job, since_s))
-        about = "; ".join(filter(None, (job.name, waiting_reason(job))))
-        table.add_row(
-            short_id(job.id),
-            activity(job),
-            progress_bar(job, since_s, _BAR_WIDTH),
-            epochs_done(job).removeprefix("epoch ") or NOTHING,
-            *(NOTHING if seconds is None else duration(seconds) for seconds in spent),
-            Text(printable(about)),
-        )
-    return table
+    return FittedTable(rows, optional=("Progress", "Elapsed"))
+
+
+def _duration(seconds: float | None) -> str:
+    return NOTHING if seconds is None else duration(seconds)

@@ -12,8 +12,8 @@ import typer
 from shared.lifecycle import JobKind, JobState
 from shared.schemas import CreatedWebhook, DeliveryState, Webhook, WebhookDelivery
 from trainshed.cli import completion, options
-from trainshed.cli.fitting import FittedTable, number, prose, text
-from trainshed.cli.formatting import NOTHING, cell, minute
+from trainshed.cli.fitting import FittedTable, Row, number, prose
+from trainshed.cli.formatting import NOTHING, minute
 from trainshed.cli.output import confirm, say, write_json, write_result
 from trainshed.client import Client
 
@@ -184,38 +184,40 @@ def _wait_for(server: Client, delivery: WebhookDelivery) -> WebhookDelivery:
 
 def _webhook_table(webhooks: Iterable[Webhook]) -> FittedTable:
     """Return webhooks, one per row, by their whole ids, which the commands require."""
-    table = FittedTable(
-        *(text("Webhook"), prose("URL"), prose("Jobs", 1), text("State", 2)),
-        *(number("Last accepted", 3), number("Pending"), number("Dead")),
+    rows: Iterable[Row] = (
+        {
+            "Webhook": str(webhook.id),
+            "URL": prose(webhook.url),
+            "Jobs": prose(_jobs(webhook)),
+            "State": _state(webhook),
+            "Last accepted": number(
+                minute(webhook.last_delivered_at) if webhook.last_delivered_at else NOTHING
+            ),
+            "Pending": number(f"{webhook.pending:,}"),
+            "Dead": number(f"{webhook.dead:,}"),
+        }
+        for webhook in webhooks
     )
-    for webhook in webhooks:
-        jobs = [webhook.queue or "", webhook.kind or "", *(webhook.states if len(webhook.states) < 3 else ())]
-        table.add_row(
-            str(webhook.id),
-            cell(webhook.url),
-            cell(" ".join(filter(None, jobs)) or "all"),
-            _state(webhook),
-            minute(webhook.last_delivered_at) if webhook.last_delivered_at else NOTHING,
-            f"{webhook.pending:,}",
-            f"{webhook.dead:,}",
-        )
-    return table
+    return FittedTable(rows, optional=("Last accepted", "State", "Jobs"))
+
+
+def _jobs(webhook: Webhook) -> str:
+    ends = webhook.states if len(webhook.states) < len(End) else ()
+    return " ".join(filter(None, (webhook.queue, webhook.kind, *ends))) or "all"
 
 
 def _delivery_table(deliveries: Iterable[WebhookDelivery]) -> FittedTable:
     """Return deliveries, one per row."""
-    table = FittedTable(
-        *(text("Delivery"), text("Event", 1), text("Job", 4), text("State")),
-        *(number("Attempts", 2), number("Next", 3), prose("Last error")),
+    rows: Iterable[Row] = (
+        {
+            "Delivery": str(delivery.id),
+            "Event": delivery.type,
+            "Job": str(delivery.job_id or NOTHING),
+            "State": delivery.state,
+            "Attempts": number(f"{delivery.attempts:,}"),
+            "Next": number(minute(delivery.next_at) if delivery.next_at else NOTHING),
+            "Last error": prose(delivery.last_error),
+        }
+        for delivery in deliveries
     )
-    for delivery in deliveries:
-        table.add_row(
-            str(delivery.id),
-            delivery.type,
-            str(delivery.job_id or NOTHING),
-            delivery.state,
-            f"{delivery.attempts:,}",
-            minute(delivery.next_at) if delivery.next_at else NOTHING,
-            cell(delivery.last_error),
-        )
-    return table
+    return FittedTable(rows, optional=("Job", "Next", "Attempts", "Event"))

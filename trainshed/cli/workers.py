@@ -103,7 +103,7 @@ def undrain(worker: WorkerId, server: options.Server, as_json: options.Json = Fa
 def queues(ctx: typer.Context, server: options.Server, as_json: options.Json = False) -> None:
     """List queues and whose jobs they hold; pause a queue, or limit how many of its jobs run."""
     if not ctx.invoked_subcommand:
-        write_result(server.queues(), queue_table, as_json=as_json)
+        write_result(server.queues(), queue_table, as_json=as_json, if_empty="No queues.")
 
 
 def _known(server: Client, queue: str) -> str:
