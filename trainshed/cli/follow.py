@@ -1,31 +1,28 @@
 """Following a job until it is finished: a live display in a terminal, lines elsewhere; then its outcome."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import accumulate
 from typing import Any, TypeVar
 from uuid import UUID
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
-from shared.lifecycle import TERMINAL, AttemptOutcome, JobKind, JobState, Phase
+from shared.lifecycle import TERMINAL, JobKind, JobState, Phase
 from shared.schemas import Job, JobDetail, JobEvaluation, WaitingFor
 from trainshed.cli.evaluation_tables import evaluation_tables
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
 from trainshed.cli.formatting import metrics_line, short_id
 from trainshed.cli.output import say, show, stdout, while_read, write_json
-from trainshed.cli.progress import EpochTimes, LiveProgress, activity, ended_attempt, waiting_reason
+from trainshed.cli.progress import activity, ended_attempts, waiting_reason
 from trainshed.cli.references import if_exists
+from trainshed.cli.watching import Round, show_live
 from trainshed.client import Client
 from trainshed.errors import ClientError
 
 M = TypeVar("M", bound=BaseModel)
-
-_REFRESH_HZ = 8
 
 
 def follow_submitted(server: Client, job: Job, *, detach: bool, as_json: bool) -> None:
@@ -68,26 +65,26 @@ def follow_to_end(server: Client, job_id: UUID, *, as_json: bool) -> None:
 
 def follow(server: Client, job_id: UUID, console: Console) -> JobDetail:
     """Show a job's progress on the console until it is finished, and return the finished job."""
-    return _follow_live(server, job_id, console) if console.is_terminal else _log(server, job_id, console)
-
-
-def _follow_live(server: Client, job_id: UUID, console: Console) -> JobDetail:
-    reported, epochs = 0, EpochTimes()
-    with Live(console=console, refresh_per_second=_REFRESH_HZ) as live:
-        for job in server.watch(job_id):
-            ended = _ended_attempts(job)
-            for line in ended[reported:]:
-                live.console.print(line)
-            reported = len(ended)
-            live.update(LiveProgress(job, epochs))
+    if not console.is_terminal:
+        return _log(server, job_id, console)
+    [job] = show_live(_rounds(server, job_id), console).jobs
+    assert isinstance(job, JobDetail)
     return job
+
+
+def _rounds(server: Client, job_id: UUID) -> Iterator[Round]:
+    reported = 0
+    for job in server.watch(job_id):
+        ended = ended_attempts(job)
+        yield Round((job,), lines=ended[reported:])
+        reported = len(ended)
 
 
 def _log(server: Client, job_id: UUID, console: Console) -> JobDetail:
     """Print a line for each ended attempt, phase and epoch."""
     attempts, epochs, phase = 0, 0, ""
     for job in server.watch(job_id):
-        ended, now = _ended_attempts(job), ": ".join(filter(None, (activity(job).plain, waiting_reason(job))))
+        ended, now = ended_attempts(job), ": ".join(filter(None, (activity(job).plain, waiting_reason(job))))
         new_epochs = _epochs(server, job, epochs) if job.progress and job.progress.epoch > epochs else []
         new_phase = [Text(now)] if now != phase and job.state not in TERMINAL else []
         trained = job.phase in (Phase.EVALUATING, Phase.SAVING)
@@ -106,21 +103,6 @@ def _epochs(server: Client, job: JobDetail, printed: int) -> list[Text]:
         Text(f"epoch {number:>{len(total)}}/{total}  {metrics_line(dict(zip(metrics, values, strict=True)))}")
         for number, values in enumerate(zip(*metrics.values(), strict=True), start=1)
         if number > printed
-    ]
-
-
-def _ended_attempts(job: JobDetail) -> list[Text]:
-    """Return a line for each attempt that ended without ending the job."""
-    ended = [
-        attempt
-        for attempt in job.attempts
-        if attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.LOST, AttemptOutcome.RELEASED)
-        and not (attempt.number == job.attempt and job.state in TERMINAL)
-    ]
-    failures = accumulate(attempt.outcome is AttemptOutcome.FAILED for attempt in ended)
-    return [
-        ended_attempt(attempt, count, job.max_attempts)
-        for attempt, count in zip(ended, failures, strict=True)
     ]
 
 

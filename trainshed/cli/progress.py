@@ -1,24 +1,19 @@
 """A job's progress, for a live display or a list of facts."""
 
-import time
-from collections.abc import Callable, Iterator
-from uuid import UUID
-
 from rich.columns import Columns
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from shared.lifecycle import AttemptOutcome, JobState
-from shared.schemas import Attempt, Job, JobDetail, Progress, WaitingFor, main_metric
+from shared.lifecycle import TERMINAL, AttemptOutcome, JobState
+from shared.schemas import Job, JobDetail, WaitingFor, main_metric
 from trainshed.cli.formatting import duration, metrics_line, printable, seconds_since, state
 
 EVALUATED = "evaluation_accuracy"
 """The metric that a list of jobs shows by default."""
 
-_ALMOST = 0.95  # of an epoch: where the bar waits for the record of one that takes longer than the last ones
-
+_RESUMED = (AttemptOutcome.FAILED, AttemptOutcome.LOST, AttemptOutcome.RELEASED)
 _WAITING_FOR = {
     WaitingFor.PAUSED: "the queue is paused",
     WaitingFor.PREDECESSORS: "it runs after another job",
@@ -30,76 +25,28 @@ _WAITING_FOR = {
 }
 
 
-class EpochTimes:
-    """How long ago jobs recorded their last steps: since this program has seen them there."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._seen: dict[UUID, tuple[object, float]] = {}
-
-    def since_s(self, job: Job) -> float:
-        """Return the seconds since a job was first seen at its present step."""
-        step = (job.attempt, job.progress and job.progress.step)
-        if self._seen.get(job.id, (None,))[0] != step:
-            self._seen[job.id] = step, self._clock()
-        return self._clock() - self._seen[job.id][1]
-
-
-class LiveProgress:
-    """A job's progress, which moves on between two of its states whenever it is redrawn."""
-
-    def __init__(self, job: JobDetail, epochs: EpochTimes) -> None:
-        self._job, self._epochs = job, epochs
-
-    def __rich_console__(self, _console: object, _options: object) -> Iterator[Group]:
-        yield live_progress(self._job, self._epochs.since_s(self._job))
-
-
-def live_progress(job: JobDetail, since_s: float = 0.0) -> Group:
-    """Return a job's bar, times and metrics in up to three lines, `since_s` seconds after its last step."""
+def live_progress(job: JobDetail) -> Group:
+    """Return a job's bar, times and metrics in up to three lines."""
     line = Table.grid(padding=(0, 2), expand=True)
     line.add_column(width=14)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
-    line.add_row(activity(job), progress_bar(job, since_s), recorded(job))
+    line.add_row(activity(job), progress_bar(job), recorded(job))
     attempt = f"attempt {job.attempt}" if job.attempt > 1 else ""
-    details = (
-        "  ".join(filter(None, (times(job, since_s), attempt))),
-        queue_position(job),
-        last_metrics(job),
-    )
+    details = ("  ".join(filter(None, (times(job), attempt))), queue_position(job), last_metrics(job))
     return Group(line, *(_wrapped(detail) for detail in details if detail))
 
 
-def _wrapped(facts: str) -> RenderableType:
+def _wrapped(facts: str) -> Columns:
     """Return facts that are two spaces apart, with a line's end only between them where they are too long."""
-    parts = facts.split("  ")
-    return Text(facts) if len(parts) == 1 else Columns(map(Text, parts), padding=(0, 2))
+    return Columns(map(Text, facts.split("  ")), padding=(0, 2))
 
 
-def progress_bar(job: Job, since_s: float, width: int | None = None) -> ProgressBar:
-    """Return a bar of a job's steps, as epochs.
-
-    Between two records of steps it moves at the pace of the last ones, but for the end of the epoch. While
-    none is recorded there is no pace, and the bar only pulses.
-    """
-    progress = job.progress
-    if progress is None or (job.state is JobState.RUNNING and not progress.step):
-        return ProgressBar(total=None if job.state is JobState.RUNNING else 1, width=width)
-    done, epoch_s = _epochs(progress), _epoch_s(progress)
-    within = min(since_s / epoch_s, _ALMOST * (progress.epoch + 1 - done)) if epoch_s else 0.0
-    return ProgressBar(total=progress.epochs, completed=done + within, width=width)
-
-
-def _epochs(progress: Progress) -> float:
-    """Return how many epochs are done, with the part of the one that goes on."""
-    return progress.step / progress.steps * progress.epochs
-
-
-def _epoch_s(progress: Progress) -> float | None:
-    """Return the seconds of an epoch at the pace of the last ones; None if unknown, or none is left."""
-    left = progress.epochs - _epochs(progress)
-    return progress.eta_s / left if progress.eta_s and left else None
+def progress_bar(job: Job, width: int | None = None) -> ProgressBar:
+    """Return a bar of a job's steps, which only pulses while the job runs and none is recorded."""
+    step, steps = (job.progress.step, job.progress.steps) if job.progress else (0, 1)
+    is_unknown = job.state is JobState.RUNNING and not step
+    return ProgressBar(total=None if is_unknown else steps, completed=step, width=width)
 
 
 def activity(job: Job) -> Text:
@@ -125,12 +72,11 @@ def epochs_done(job: Job) -> str:
     return f"epoch {job.progress.epoch}/{job.progress.epochs}" if job.progress else ""
 
 
-def times(job: Job, since_s: float = 0.0) -> str:
+def times(job: Job) -> str:
     """Return how long a job has run since its first start, and the estimated time left."""
-    ran_s, left_s = elapsed_s(job), seconds_left(job, since_s)
     return "  ".join(
         f"{duration(seconds)} {word}"
-        for seconds, word in ((ran_s, "elapsed"), (left_s, "left"))
+        for seconds, word in ((elapsed_s(job), "elapsed"), (seconds_left(job), "left"))
         if seconds is not None
     )
 
@@ -144,12 +90,9 @@ def elapsed_s(job: Job) -> float | None:
     )
 
 
-def seconds_left(job: Job, since_s: float = 0.0) -> float | None:
+def seconds_left(job: Job) -> float | None:
     """Return the estimated seconds until a job's last epoch; None if unknown."""
-    progress = job.progress
-    if progress is None or not progress.eta_s or job.state is not JobState.RUNNING:
-        return None
-    return max(0.0, progress.eta_s - min(since_s, _epoch_s(progress) or 0.0))
+    return (job.progress and job.progress.eta_s) or None if job.state is JobState.RUNNING else None
 
 
 def waiting_reason(job: Job) -> str:
@@ -184,15 +127,18 @@ def headline(job: Job) -> dict[str, float | None]:
     return {} if name is None else {name.removeprefix("evaluation_"): job.values[name]}
 
 
-def ended_attempt(attempt: Attempt, failures: int, max_failures: int) -> Text:
-    """Return why an attempt ended that was not the job's last.
-
-    Args:
-        failures: how many attempts have failed so far.
-        max_failures: after which the job fails.
-    """
-    reason = f" ({attempt.error_code}: {attempt.error_message})" if attempt.error_code else ""
-    failed = attempt.outcome is AttemptOutcome.FAILED
-    next_one = f"will be retried (failure {failures} of {max_failures})" if failed else "will be resumed"
-    text = f"attempt {attempt.number} {attempt.outcome}{reason}; {next_one}"
-    return Text(printable(text), "yellow")
+def ended_attempts(job: JobDetail) -> list[Text]:
+    """Return a line for each attempt that ended without ending the job: why, and how it goes on."""
+    lines, failures = [], 0
+    for attempt in job.attempts:
+        is_last = attempt.number == job.attempt and job.state in TERMINAL
+        if is_last or attempt.outcome not in _RESUMED:
+            continue
+        reason = f" ({attempt.error_code}: {attempt.error_message})" if attempt.error_code else ""
+        next_one = "will be resumed"
+        if attempt.outcome is AttemptOutcome.FAILED:
+            failures += 1
+            next_one = f"will be retried (failure {failures} of {job.max_attempts})"
+        text = f"attempt {attempt.number} {attempt.outcome}{reason}; {next_one}"
+        lines.append(Text(printable(text), "yellow"))
+    return lines

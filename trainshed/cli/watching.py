@@ -1,14 +1,13 @@
-"""Watching many jobs: a table that updates itself in a terminal, a line for each change elsewhere."""
+"""A view of jobs that updates itself in a terminal; elsewhere, of many jobs, a line for each change."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -19,12 +18,12 @@ from trainshed.cli.fitting import FittedTable, Row, number, prose
 from trainshed.cli.formatting import NOTHING, duration, metrics_line, printable, short_id
 from trainshed.cli.output import say, stdout, while_read
 from trainshed.cli.progress import (
-    EpochTimes,
     activity,
     elapsed_s,
     epochs_done,
     headline,
     last_metrics,
+    live_progress,
     progress_bar,
     seconds_left,
     times,
@@ -43,17 +42,35 @@ Sleep = Callable[[float], None]
 
 
 class Round(NamedTuple):
-    """What one look at the server has seen.
+    """What one look at the server has seen, and the view of it, whose times go on until the next one.
 
     Attributes:
-        jobs: those that are shown, with their attempts and reasons where they wait.
+        jobs: those that are shown; one alone has its metrics and its position in the queue.
         ended: those that have ended since the last round.
-        head: a line above the table; empty for none.
+        lines: what else is written above the view.
+        head: a line above a table of jobs; empty for none.
     """
 
     jobs: Sequence[Job]
     ended: Sequence[JobDetail] = ()
+    lines: Sequence[Text] = ()
     head: str = ""
+
+    def __rich__(self) -> Group:
+        if len(self.jobs) == 1 and isinstance(job := self.jobs[0], JobDetail) and not self.head:
+            return live_progress(job)
+        return Group(*([Text(self.head), Text()] if self.head else []), watch_table(self.jobs))
+
+
+def show_live(rounds: Iterable[Round], console: Console) -> Round:
+    """Show each round in place of the one before, and return the last."""
+    last = Round(())
+    with Live(console=console, refresh_per_second=_REFRESH_HZ) as live:
+        for last in rounds:
+            for line in (*last.lines, *map(job_line, last.ended)):
+                console.print(line)
+            live.update(last)
+    return last
 
 
 def watch_many(
@@ -70,9 +87,10 @@ def watch_many(
     else:
         rows = max(1, console.height - _OTHER_LINES) if console.is_terminal else _ROWS_ELSEWHERE
         rounds = rounds_of_unfinished(server, rows, sleep)
+    is_live = console.is_terminal and not as_json
     try:
         with while_read():
-            last = _show(rounds, console, as_json=as_json)
+            last = show_live(rounds, console) if is_live else _write(rounds, console, as_json=as_json)
     except KeyboardInterrupt:
         if not as_json:
             say("The jobs continue.", "yellow")
@@ -106,50 +124,33 @@ def rounds_of_unfinished(server: Client, rows: int, sleep: Sleep) -> Iterator[Ro
         running, queued = counts.get(JobState.RUNNING, 0), counts.get(JobState.QUEUED, 0)
         hidden = max(0, running + queued - len(jobs))
         more = f"; {hidden:,} more not shown" if hidden else ""
-        yield Round(jobs, ended, f"{running:,} running, {queued:,} queued{more}")
+        yield Round(jobs, ended, head=f"{running:,} running, {queued:,} queued{more}")
         before = now
         sleep(_INTERVAL_S)
 
 
 def _unfinished(server: Client, rows: int) -> list[Job]:
-    def oldest(job_state: JobState, limit: int) -> list[Job]:
-        if limit <= 0:
-            return []
-        return list(server.jobs(state=job_state, sort="created_at", limit=limit))
-
-    running = oldest(JobState.RUNNING, rows)
-    queued = oldest(JobState.QUEUED, rows - len(running))
+    running = list(server.jobs(state=JobState.RUNNING, sort="created_at", limit=rows))
+    queued = server.jobs(state=JobState.QUEUED, sort="created_at", limit=rows - len(running))
     # a list does not say why a job waits
     detailed = (if_exists(partial(server.job, job.id)) for job in queued)
     return [*running, *(job for job in detailed if job)]
 
 
-def _show(rounds: Iterable[Round], console: Console, *, as_json: bool) -> Round:
-    """Show each round as it comes, and return the last."""
+def _write(rounds: Iterable[Round], console: Console, *, as_json: bool) -> Round:
+    """Write a line for each change of a job, and return the last round."""
     shown: dict[UUID, object] = {}
-    last, epochs = Round(()), EpochTimes()
-    live = (
-        None if as_json or not console.is_terminal else Live(console=console, refresh_per_second=_REFRESH_HZ)
-    )
-    with live or nullcontext():
-        for last in rounds:
-            if live:
-                for ended in last.ended:
-                    live.console.print(job_line(ended))
-                live.update(LiveTable(last, epochs))
+    last = Round(())
+    for last in rounds:
+        for job in (*last.jobs, *last.ended):
+            if shown.get(job.id) == _news(job):
                 continue
-            for job in (*last.jobs, *last.ended):
-                if shown.get(job.id) != _news(job):
-                    shown[job.id] = _news(job)
-                    _write(job, console, as_json=as_json)
+            shown[job.id] = _news(job)
+            if as_json:
+                typer.echo(job.model_dump_json())
+            else:
+                console.print(job_line(job), soft_wrap=True)
     return last
-
-
-def _write(job: Job, console: Console, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(job.model_dump_json())
-    else:
-        console.print(job_line(job), soft_wrap=True)
 
 
 def _news(job: Job) -> object:
@@ -171,29 +172,16 @@ def job_line(job: Job) -> Text:
     return Text.assemble(short_id(job.id), "  ", activity(job), "  " if rest else "", rest)
 
 
-class LiveTable:
-    """A table of jobs whose bars and times move on until the next round."""
-
-    def __init__(self, seen: Round, epochs: EpochTimes) -> None:
-        self._round, self._epochs = seen, epochs
-
-    def __rich_console__(self, _console: Console, _options: object) -> Iterator[FittedTable | Text]:
-        if self._round.head:
-            yield Text(self._round.head)
-            yield Text()
-        yield watch_table(self._round.jobs, self._epochs)
-
-
-def watch_table(jobs: Iterable[Job], epochs: EpochTimes) -> FittedTable:
-    """Return jobs, one per row, as far in their epochs as they are likely to be."""
+def watch_table(jobs: Iterable[Job]) -> FittedTable:
+    """Return jobs, one per row, with how far they are."""
     rows: Iterable[Row] = (
         {
             "Job": short_id(job.id),
             "State": activity(job),
-            "Progress": progress_bar(job, since_s := epochs.since_s(job), _BAR_WIDTH),
+            "Progress": progress_bar(job, _BAR_WIDTH),
             "Epochs": number(epochs_done(job).removeprefix("epoch ") or NOTHING),
             "Elapsed": number(_duration(elapsed_s(job))),
-            "Left": number(_duration(seconds_left(job, since_s))),
+            "Left": number(_duration(seconds_left(job))),
             "About": prose("; ".join(filter(None, (job.name, waiting_reason(job))))),
         }
         for job in jobs

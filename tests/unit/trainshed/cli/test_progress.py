@@ -6,13 +6,11 @@ from shared.lifecycle import AttemptOutcome, JobState, Phase
 from tests.support.command_line import rendered_lines
 from tests.support.fake_api import T0, make_attempt, make_job, make_progress
 from trainshed.cli.progress import (
-    EpochTimes,
     activity,
-    ended_attempt,
+    ended_attempts,
     live_progress,
     progress_bar,
     queue_position,
-    recorded,
 )
 
 
@@ -61,45 +59,22 @@ def test_a_running_job_before_its_first_phase_is_running() -> None:
 def test_an_ended_attempt_is_described_with_its_error() -> None:
     released = make_attempt(outcome=AttemptOutcome.RELEASED)
     failed = make_attempt(2, outcome=AttemptOutcome.FAILED, error_code="gpu_oom", error_message="too big")
-    assert ended_attempt(released, 0, 3).plain == "attempt 1 released; will be resumed"
-    text = "attempt 2 failed (gpu_oom: too big); will be retried (failure 1 of 3)"
-    assert ended_attempt(failed, 1, 3).plain == text
+    assert [line.plain for line in ended_attempts(make_job(attempts=(released, failed)))] == [
+        "attempt 1 released; will be resumed",
+        "attempt 2 failed (gpu_oom: too big); will be retried (failure 1 of 3)",
+    ]
 
 
 def test_before_the_first_epoch_ends_the_bar_claims_nothing() -> None:
     running = make_job(state=JobState.RUNNING, phase=Phase.TRAINING, progress=make_progress(0))
-    assert progress_bar(running, 100.0).total is None
-    assert progress_bar(make_job(), 0.0).total == 3
+    assert progress_bar(running).total is None
+    assert progress_bar(make_job()).total == 6
 
 
-def test_within_an_epoch_the_bar_moves_at_the_pace_of_the_last_ones_and_waits_for_its_end() -> None:
-    progress = make_progress(1).model_copy(update={"eta_s": 100.0})
-    job = make_job(state=JobState.RUNNING, phase=Phase.TRAINING, progress=progress)
-    assert [progress_bar(job, since_s).completed for since_s in (0.0, 25.0, 1_000.0)] == [1.0, 1.5, 1.95]
-
-
-def test_within_an_epoch_the_bar_goes_on_from_its_last_steps() -> None:
-    progress = make_progress(0).model_copy(update={"step": 1, "eta_s": 250.0})  # 1 of 6, 100 s an epoch
-    job = make_job(state=JobState.RUNNING, phase=Phase.TRAINING, progress=progress)
-    moved = [progress_bar(job, since_s).completed for since_s in (0.0, 25.0, 1_000.0)]
-    assert moved == [pytest.approx(done) for done in (0.5, 0.75, 0.975)]
-    assert "step 1/6" in recorded(job)
-
-
-def test_an_epoch_is_timed_from_its_first_sight_until_the_next_or_another_attempt() -> None:
-    now = [0.0]
-    epochs = EpochTimes(clock=lambda: now[0])
-    first = make_job(state=JobState.RUNNING, progress=make_progress(1), attempt=1)
-    times = []
-    for now[0], job in (
-        (0.0, first),
-        (7.0, first.model_copy(update={"phase": Phase.TRAINING, "version": 9})),
-        (9.0, first.model_copy(update={"progress": make_progress(2)})),
-        (10.0, first.model_copy(update={"progress": make_progress(2)})),
-        (12.0, first.model_copy(update={"progress": make_progress(2), "attempt": 2})),
-    ):
-        times.append(epochs.since_s(job))
-    assert times == [0.0, 7.0, 0.0, 1.0, 0.0]
+def test_within_an_epoch_the_bar_goes_on_with_its_steps() -> None:
+    progress = make_progress(0).model_copy(update={"step": 1})  # of 6
+    bar = progress_bar(make_job(state=JobState.RUNNING, phase=Phase.TRAINING, progress=progress))
+    assert bar.completed / (bar.total or 0) == pytest.approx(1 / 6)
 
 
 def test_the_tenant_of_a_queued_job_is_told_only_where_others_wait_before_it() -> None:
