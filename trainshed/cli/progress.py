@@ -33,7 +33,7 @@ def live_progress(job: JobDetail) -> Group:
     line.add_column(no_wrap=True)
     line.add_row(activity(job), progress_bar(job), recorded(job))
     attempt = f"attempt {job.attempt}" if job.attempt > 1 else ""
-    details = ("  ".join(filter(None, (times(job), attempt))), queue_position(job), last_metrics(job))
+    details = ("  ".join(filter(None, (times(job), attempt))), queue_position(job), metrics_line(job.values))
     return Group(line, *(_wrapped(detail) for detail in details if detail))
 
 
@@ -54,11 +54,6 @@ def activity(job: Job) -> Text:
     if job.state is JobState.RUNNING and job.cancel_requested_at:
         return state(JobState.CANCELLED, "cancelling")
     return state(job.state, (job.phase or "").replace("_", " ") if job.state is JobState.RUNNING else "")
-
-
-def steps(job: Job) -> str:
-    """Return a job's epochs and steps so far, and the times."""
-    return "  ".join(filter(None, (recorded(job), times(job))))
 
 
 def recorded(job: Job) -> str:
@@ -114,11 +109,6 @@ def queue_position(job: JobDetail) -> str:
         jobs = job.tenant_queued + job.tenant_running
         turns = f"; {job.tenant_running:,} of its tenant's {jobs:,} jobs run"
     return f"position {job.queue_position:,} in the queue{reason}{turns}{soon}"
-
-
-def last_metrics(job: Job) -> str:
-    """Return the last value of each of a job's metrics in one line."""
-    return metrics_line(job.values)
 
 
 def headline(job: Job) -> dict[str, float | None]:

@@ -23,6 +23,7 @@ from trainshed.cli.formatting import (
     cell,
     decimal,
     metric,
+    metrics_line,
     minute,
     printable,
     second,
@@ -31,7 +32,7 @@ from trainshed.cli.formatting import (
     state,
     took,
 )
-from trainshed.cli.progress import EVALUATED, activity, last_metrics, queue_position, steps
+from trainshed.cli.progress import EVALUATED, activity, queue_position, recorded, times
 
 Submitted = Job | ModelSummary | Sweep
 
@@ -79,7 +80,7 @@ def _grid(facts: Iterable[tuple[str, RenderableType]]) -> Table:
 def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
     """Yield the names and values of a job's facts; a value may be empty."""
     spec = job.spec.model_dump(mode="json", exclude_none=True)
-    times = (("Submitted", job.created_at), ("Started", job.started_at), ("Ended", job.finished_at))
+    moments = (("Submitted", job.created_at), ("Started", job.started_at), ("Ended", job.finished_at))
     yield "Job", str(job.id)
     yield "State", state(job.state)
     yield "Phase", activity(job) if job.state is JobState.RUNNING else ""
@@ -89,13 +90,13 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
     yield "Queue", f"{job.queue}, priority {job.priority}"
     yield job.kind.capitalize(), Text(printable("  ".join(f"{name}={value}" for name, value in spec.items())))
     yield "Waiting", queue_position(job)
-    yield "Progress", steps(job)
-    yield "Metrics", last_metrics(job)
+    yield "Progress", "  ".join(filter(None, (recorded(job), times(job))))
+    yield "Metrics", metrics_line(job.values)
     yield "Model", str(job.model_id or "")
     yield from _ran_with(job)
     yield "Retry of", str(job.retry_of or "")
     yield "Submitted by", Text(printable(job.submitted_by or ""))
-    yield from ((name, second(at)) for name, at in times if at)
+    yield from ((name, second(at)) for name, at in moments if at)
 
 
 def _ran_with(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:

@@ -22,7 +22,6 @@ from trainshed.cli.progress import (
     elapsed_s,
     epochs_done,
     headline,
-    last_metrics,
     live_progress,
     progress_bar,
     seconds_left,
@@ -161,7 +160,7 @@ def _news(job: Job) -> object:
 def job_line(job: Job) -> Text:
     """Return a job's state in one line."""
     if job.state is JobState.RUNNING:
-        facts = [epochs_done(job), times(job), last_metrics(job)]
+        facts = [epochs_done(job), times(job), metrics_line(job.values)]
     elif job.state is JobState.FAILED and job.error:
         facts = [f"{job.error.code}: {job.error.message}"]
     elif job.state is JobState.SUCCEEDED:
