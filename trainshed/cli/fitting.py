@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.measure import Measurement
+from rich.measure import measure_renderables
 from rich.table import Table
 from rich.text import Text
 
 from trainshed.cli.formatting import NOTHING, printable
 
+_GAP = 2  # columns of the terminal between two columns of a table: the cell's padding, and the box's divider
 _UNBOUNDED = 10_000
 _LEAST_PROSE = 16  # to which prose is folded before another column is left out
 
@@ -39,11 +40,11 @@ class FittedTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
         def fits(heads: Sequence[str]) -> bool:
-            table = self._table(heads, most=_LEAST_PROSE)
-            return Measurement.get(console, unbounded, table).maximum <= options.max_width
+            return sum(widths[head] for head in heads) + _GAP * (len(heads) - 1) <= options.max_width
 
         unbounded = options.update(width=_UNBOUNDED)
         heads, missing = list(self._rows[0]) if self._rows else [], []
+        widths = {head: self._least_width(head, console, unbounded) for head in heads}
         for head in (head for head in self._optional if head in heads):
             if fits(heads):
                 break
@@ -51,33 +52,36 @@ class FittedTable:
             missing.append(head)
         while heads:
             part = next(heads[:end] for end in range(len(heads), 0, -1) if end <= 2 or fits(heads[:end]))
-            yield self._table(part, fits=fits(part))
+            yield self._table(part, fold_all=not fits(part))
             heads = [heads[0], *heads[len(part) :]] if len(part) < len(heads) else []
             yield from [Text()] if heads else []
         if missing:
             yield Text(f"Left out to fit: {', '.join(missing)} (see --json).", "dim")
 
-    def _table(self, heads: Sequence[str], *, most: int | None = None, fits: bool = True) -> Table:
-        """Return a table of these columns, with `most` columns of prose; all are folded unless it fits."""
+    def _format(self, head: str) -> Text:
+        """Return a cell that is formatted as those of a column are."""
+        cell = self._rows[0][head]
+        return cell if isinstance(cell, Text) else Text()
+
+    def _least_width(self, head: str, console: Console, unbounded: ConsoleOptions) -> int:
+        cells = [Text(head), *(row[head] for row in self._rows)]
+        width = measure_renderables(console, unbounded, cells).maximum
+        return min(width, _LEAST_PROSE) if self._format(head).overflow == "fold" else width
+
+    def _table(self, heads: Sequence[str], *, fold_all: bool) -> Table:
         table = Table(
             box=SIMPLE_HEAD,
             show_edge=False,
             pad_edge=False,
-            padding=(0, 1, 0, 0),
+            padding=(0, _GAP - 1, 0, 0),
             title=self._title or None,
             title_justify="left",
         )
         for head in heads:
-            cell = self._rows[0][head]
-            format = cell if isinstance(cell, Text) else Text()
-            folds = format.overflow == "fold"
-            table.add_column(
-                Text(printable(head)),
-                justify=format.justify or "left",
-                overflow="fold",
-                no_wrap=fits and not folds,
-                max_width=most if folds else None,
-            )
+            format = self._format(head)
+            whole = format.overflow != "fold" and not fold_all
+            justify = format.justify or "left"
+            table.add_column(Text(printable(head)), justify=justify, overflow="fold", no_wrap=whole)
         for row in self._rows:
             table.add_row(*(row[head] for head in heads))
         return table
