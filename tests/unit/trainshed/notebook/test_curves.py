@@ -17,9 +17,10 @@ def parsed(*lines: Line) -> ElementTree.Element:
 
 def test_a_chart_is_xml_with_a_line_and_a_legend_for_each_curve() -> None:
     tree = parsed(*lines_of(make_metrics()))
-    assert len(tree.findall(f"{SVG}polyline")) == 4
-    texts = [text.text for text in tree.findall(f"{SVG}text")]
-    assert {"loss", "accuracy", "val_loss", "val_accuracy", "epoch"} <= set(texts)
+    assert len(tree.findall(f".//{SVG}polyline")) == 4
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "epoch"} <= set(
+        "\n".join(tree.itertext()).split()
+    )
 
 
 @pytest.mark.parametrize(("resolution", "first"), [(Resolution.EPOCH, 1), (Resolution.STEP, 0)])
@@ -28,27 +29,22 @@ def test_epochs_count_from_1_as_elsewhere(resolution: Resolution, first: int) ->
 
 
 def test_the_points_span_the_chart_with_the_greatest_value_at_the_top() -> None:
-    line = parsed(Line("a", "step", (0, 1, 2), (1.0, 3.0, 2.0))).find(f"{SVG}polyline")
+    line = parsed(Line("a", "step", (0, 1, 2), (1.0, 3.0, 2.0))).find(f".//{SVG}polyline")
     assert line is not None
-    assert line.attrib["points"] == "48.0,180.0 200.0,24.0 352.0,102.0"
+    assert line.attrib["points"] == "48.0,160.0 200.0,4.0 352.0,82.0"
 
 
 def test_one_point_and_a_constant_are_drawn_too() -> None:
-    assert parsed(Line("a", "epoch", (1,), (0.5,))).find(f"{SVG}circle") is not None
-    assert parsed(Line("a", "epoch", (1, 2), (0.5, 0.5))).find(f"{SVG}polyline") is not None
+    assert parsed(Line("a", "epoch", (1,), (0.5,))).find(f".//{SVG}circle") is not None
+    assert parsed(Line("a", "epoch", (1, 2), (0.5, 0.5))).find(f".//{SVG}polyline") is not None
 
 
 def test_text_has_the_colour_of_the_page() -> None:
-    assert parsed(Line("a", "epoch", (1,), (0.5,))).attrib["fill"] == "currentColor"
+    svg = parsed(Line("a", "epoch", (1,), (0.5,))).find(f"{SVG}svg")
+    assert svg is not None
+    assert svg.attrib["fill"] == "currentColor"
 
 
 def test_a_hostile_name_stays_text() -> None:
     tree = parsed(Line("<script>&", "epoch", (1,), (0.5,)))
-    assert "<script>&" in [text.text for text in tree.findall(f"{SVG}text")]
-
-
-def test_the_legend_of_many_curves_has_rows() -> None:
-    few, many = (parsed(*[Line(str(index), "epoch", (1,), (0.5,)) for index in range(n)]) for n in (2, 7))
-    assert float(many.attrib["height"]) == float(few.attrib["height"]) + 3 * 16
-    rows = {rect.attrib["y"] for rect in many.findall(f"{SVG}rect")}
-    assert len(rows) == 4
+    assert "<script>&" in "".join(tree.itertext())
