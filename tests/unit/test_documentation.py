@@ -82,3 +82,26 @@ def test_contributing_describes_every_folder_of_tests() -> None:
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
     described = re.findall(r"`tests/(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text())
     assert folders == set(described)
+
+
+def test_every_decision_is_once_in_the_index_and_on_the_page_that_it_names() -> None:
+    folder = ROOT / "docs" / "decisions"
+    readme = (folder / "README.md").read_text()
+    pages = {path.name: path.read_text() for path in folder.glob("*.md") if path.name != "README.md"}
+    index = readme.partition("## Index")[2]
+    listed = [
+        (page, int(number))
+        for page, numbers in re.findall(r"\]\(([a-z-]+\.md)\)\s+([\d,\s]+)", index)
+        for number in re.findall(r"\d+", numbers)
+    ]
+    told_with = re.findall(r"(\d+) → (\d+)\b(?!`)", index)
+
+    written = [(page, int(n)) for page in pages for n in re.findall(r"\((\d+), \d{4}-", pages[page])]
+    assert sorted(listed) == sorted(written)
+    beside = [
+        (n, by) for page in pages.values() for by, n in re.findall(r"\((\d+), [\d-]+, with (\d+)\)", page)
+    ]
+    assert sorted(told_with) == sorted(beside)
+    numbers = sorted([number for _, number in listed] + [int(number) for number, _ in told_with])
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert sorted(pages) == sorted(re.findall(r"^\* \[([a-z-]+\.md)\]", readme, flags=re.MULTILINE))
