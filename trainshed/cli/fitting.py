@@ -58,15 +58,15 @@ class FittedTable:
         if missing:
             yield Text(f"Left out to fit: {', '.join(missing)} (see --json).", "dim")
 
-    def _format(self, head: str) -> Text:
-        """Return a cell that is formatted as those of a column are."""
+    def _look(self, head: str) -> Text:
+        """Return a cell that looks as those of a column do."""
         cell = self._rows[0][head]
         return cell if isinstance(cell, Text) else Text()
 
     def _least_width(self, head: str, console: Console, unbounded: ConsoleOptions) -> int:
         cells = [Text(head), *(row[head] for row in self._rows)]
         width = measure_renderables(console, unbounded, cells).maximum
-        return min(width, _LEAST_PROSE) if self._format(head).overflow == "fold" else width
+        return min(width, _LEAST_PROSE) if self._look(head).overflow == "fold" else width
 
     def _table(self, heads: Sequence[str], *, fold_all: bool) -> Table:
         table = Table(
@@ -78,10 +78,10 @@ class FittedTable:
             title_justify="left",
         )
         for head in heads:
-            format = self._format(head)
-            whole = format.overflow != "fold" and not fold_all
-            justify = format.justify or "left"
-            table.add_column(Text(printable(head)), justify=justify, overflow="fold", no_wrap=whole)
+            look = self._look(head)
+            is_whole = look.overflow != "fold" and not fold_all
+            justify = look.justify or "left"
+            table.add_column(Text(printable(head)), justify=justify, overflow="fold", no_wrap=is_whole)
         for row in self._rows:
             table.add_row(*(row[head] for head in heads))
         return table

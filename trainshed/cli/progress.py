@@ -87,7 +87,9 @@ def elapsed_s(job: Job) -> float | None:
 
 def seconds_left(job: Job) -> float | None:
     """Return the estimated seconds until a job's last epoch; None if unknown."""
-    return (job.progress and job.progress.eta_s) or None if job.state is JobState.RUNNING else None
+    if job.progress is None or job.state is not JobState.RUNNING:
+        return None
+    return job.progress.eta_s or None
 
 
 def waiting_reason(job: Job) -> str:

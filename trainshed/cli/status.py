@@ -63,7 +63,7 @@ def _identity(me: Me) -> str:
 def _tables(status: _Status) -> Group:
     counts = ", ".join(f"{count:,} {state}" for state, count in status.jobs.states.items() if count)
     head = f"{status.url}: {_identity(status.me)}\nJobs: {counts or 'none'}"
-    tables: list[RenderableType] = [queue_table(status.queues)]
+    tables: list[RenderableType] = [queue_table(status.queues) if status.queues else "No queues."]
     tables += [tenant_table(loads, f"Tenants of the queue {name}") for name, loads in status.tenants.items()]
     tables.append(worker_table(status.workers) if status.workers else "No workers.")
     return Group(Text(head), *(part for table in tables for part in ("", table)))

@@ -41,7 +41,7 @@ Sleep = Callable[[float], None]
 
 
 class Round(NamedTuple):
-    """What one look at the server has seen, and the view of it, whose times go on until the next one.
+    """The jobs as one look at the server has found them; their view, whose times go on until the next one.
 
     Attributes:
         jobs: those that are shown; one alone has its metrics and its position in the queue.

@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 def lines_of(metrics: Metrics) -> list[Line]:
-    """Return the curves of a job's metrics; epochs count from 1, and what is no number is left out."""
+    """Return the curves of a job's metrics; epochs count from 1; only numbers are drawn."""
     return [
         Line(series.name, str(series.resolution), *zip(*points, strict=True))
         for series in metrics.series
