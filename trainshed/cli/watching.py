@@ -34,7 +34,7 @@ from trainshed.client import Client
 _INTERVAL_S = 1.0
 _REFRESH_HZ = 4
 _ROWS_ELSEWHERE = 50  # where there is no terminal whose lines limit them
-_OTHER_LINES = 5  # of a terminal: the line above the table, its head, and the prompt
+_OTHER_LINES = 6  # of a terminal: the line above the table, its head, the note below it, and the prompt
 _BAR_WIDTH = 12
 
 Sleep = Callable[[float], None]
