@@ -45,9 +45,9 @@ _OF_CLAIM = tuple(
 )
 # no index has the owner: among the running jobs
 _SELECT_BY_OWNER = Statement(
-    select(_JOBS.c.id, _JOBS.c.attempt, _JOBS.c.next_epoch, *_OF_CLAIM).where(
-        IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner")
-    )
+    select(_JOBS.c.id, _JOBS.c.attempt, _JOBS.c.next_epoch, *_OF_CLAIM)
+    .where(IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner"))
+    .order_by(*places.ORDER)
 )
 
 TOGETHER = "+"
