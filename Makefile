@@ -1,12 +1,12 @@
-# The tasks of this checkout. Needs Python 3.11, 3.12 or 3.13, and make.
+# The tasks of this checkout. Needs Python 3.11, 3.12, 3.13 or 3.14, and make.
 
 .DEFAULT_GOAL := help
 
 # Debian's Python can make environments only with a package of its own, or uv
 USABLE := 'import shutil, sys; shutil.which("uv") or __import__("ensurepip"); \
-	sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+	sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1
 # the first usable Python of these; PYTHON=... chooses another
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c $(USABLE) && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do $$p -c $(USABLE) && echo $$p && break; done)
 BIN := .venv/bin
 # tests' files are in memory, where it has room for them: on a disk SQLite waits at each commit
 MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 2000000 ] 2>/dev/null && echo /dev/shm)
@@ -94,7 +94,7 @@ bench: .venv/installed .venv-bench/installed ## Run the benchmarks against their
 
 # uv, where it is installed, is faster than pip
 .venv/installed: pyproject.toml constraints.txt
-	@$(or $(PYTHON),false) -c $(USABLE) || { echo "Trainshed needs Python 3.11, 3.12 or 3.13 with its module ensurepip:" \
+	@$(or $(PYTHON),false) -c $(USABLE) || { echo "Trainshed needs Python 3.11, 3.12, 3.13 or 3.14 with its module ensurepip:" \
 		"install one (on Debian and Ubuntu: apt-get install python3-venv), or choose one with PYTHON=..." >&2; exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version), about 90 seconds the first time" >&2
 	@{ if command -v uv >/dev/null; then \

@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.slow  # they start programs
 
 NO_PYTHON = (
-    "Trainshed needs Python 3.11, 3.12 or 3.13 with its module ensurepip: install one (on Debian and Ubuntu: "
+    "Trainshed needs Python 3.11, 3.12, 3.13 or 3.14 with its module ensurepip: install one (on Debian and Ubuntu: "
     "apt-get install python3-venv), or choose one with PYTHON=..."
 )
 
@@ -64,7 +64,7 @@ def test_debians_python_without_its_package_for_environments_is_not_used(path: P
 
 
 def test_a_python_that_is_too_old_or_too_new_is_passed_over(path: Path) -> None:
-    for name, version in (("python3", "3, 14"), ("python3.13", "3, 10")):
+    for name, version in (("python3", "3, 15"), ("python3.13", "3, 10")):
         code = f"import sys; sys.version_info = ({version}, 0); exec(sys.argv[2])"
         add_python(path, name, f"exec {sys.executable} -c '{code}'")
     add_python(path, "python3.11", f"echo used >&2; exec {sys.executable}")

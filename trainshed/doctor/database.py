@@ -127,10 +127,9 @@ def file_system(path: Path) -> str:
         return ""
     path = path.resolve()
     # the last one of those that were mounted at the nearest parent
-    found = max(
-        (len(at), number, kind) for number, (at, kind) in enumerate(mounts) if path.is_relative_to(at)
-    )
-    return found[2]
+    found = ((len(at), number, kind) for number, (at, kind) in enumerate(mounts) if path.is_relative_to(at))
+    # in a chroot "/" may be mounted nowhere
+    return max(found, default=(0, 0, ""))[2]
 
 
 def _postgresql(connection: Connection) -> Iterator[Finding]:

@@ -218,8 +218,8 @@ def test_announcement_by_another_thread_wakes_and_is_passed_on_before_what_follo
             ):
                 await asyncio.to_thread(watcher.announce, [job_id])
                 assert heard == [[job_id]]
-                assert await watch.changed(0.1)
-                assert await all_jobs.changed(0.1)
+                assert await watch.changed(TIMEOUT_S)
+                assert await all_jobs.changed(TIMEOUT_S)
                 assert not await other.changed(0)
 
     asyncio.run(work())

@@ -126,7 +126,15 @@ def test_a_file_on_a_network_file_system(
 
 def test_this_hosts_file_systems_are_known() -> None:
     assert database_check.file_system(Path("/proc/self")) == "proc"
-    assert database_check.file_system(Path("/no/such/folder")) != ""
+
+
+def test_a_file_system_whose_mount_is_not_listed_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text("proc /proc proc rw 0 0\n")  # as in a chroot
+    monkeypatch.setattr(database_check, "_MOUNTS", mounts)
+    assert database_check.file_system(tmp_path) == ""
 
 
 def test_a_database_that_may_lose_commits(settings: Settings, found: Found, postgresql_url: str) -> None:
