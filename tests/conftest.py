@@ -22,6 +22,7 @@ from shared.store.change_feed import ChangePublisher
 from tests.support.databases import EMPTYING, migrate, open_database
 from tests.support.factories import make_settings
 from tests.support.fakes import FrozenClock
+from tests.support.lacking import environment_lacks
 from tests.support.paths import MNIST
 from tests.support.servers import PostgresServer, RedisServer, running_app, running_postgres, running_redis
 from tests.support.trace_collector import Collector, running_collector
@@ -116,10 +117,7 @@ def real_mnist(_environment: dict[str, str]) -> dict[str, str]:
     if all(configured.values()):
         return {name: str(url) for name, url in configured.items()}
     if not (MNIST / "mnist_images.png").exists():
-        reason = f"no MNIST sprite: neither TRAINSHED_MNIST_IMAGES_URL and _LABELS_URL nor {MNIST}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        environment_lacks(f"no MNIST sprite: neither TRAINSHED_MNIST_IMAGES_URL and _LABELS_URL nor {MNIST}")
     return urls
 
 

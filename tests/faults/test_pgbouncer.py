@@ -1,6 +1,5 @@
 """The API and a worker reach PostgreSQL through PgBouncer in transaction mode, which has few connections."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from tests.faults.conftest import NewCluster
 from tests.support.databases import open_database
+from tests.support.lacking import environment_lacks
 from tests.support.pgbouncer import PgBouncer, find, running_pgbouncer
 from tests.support.servers import PostgresServer, RedisServer
 from trainshed import Client
@@ -30,10 +30,7 @@ SETTINGS = {
 def program() -> str:
     """PgBouncer's path; it is needed where `.ci/run` runs."""
     if (found := find()) is None:
-        reason = "no pgbouncer: apt-get install pgbouncer"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        environment_lacks("no pgbouncer: apt-get install pgbouncer")
     return found
 
 

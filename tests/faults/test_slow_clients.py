@@ -15,6 +15,7 @@ import pytest
 from tests.faults.cluster import Cluster
 from tests.faults.programs import Api
 from tests.support import factories
+from tests.support.lacking import environment_lacks
 from tests.support.servers import NO_TLS, RedisServer
 from tests.support.waiting import wait_until
 from trainshed.local.ports import find_free
@@ -36,6 +37,8 @@ BODY = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\
 def _many_descriptors() -> Iterator[None]:
     """This process, which has the other end of each connection, may open as many."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < READERS + 500:
+        environment_lacks(f"the hard limit of descriptors is {before[1]}: ulimit -Hn {READERS + 500}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)

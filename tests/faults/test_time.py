@@ -9,6 +9,7 @@ import pytest
 from shared.lifecycle import JobState
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import NewCluster
+from tests.support.lacking import environment_lacks
 from tests.support.servers import RedisServer
 from tests.support.stub_executor import Behaviour
 
@@ -51,7 +52,7 @@ def shifted_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library for LD_PRELOAD that shifts the process's wall clock by CLOCK_SHIFT_S."""
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler for the library that shifts a clock")
+        environment_lacks("no C compiler for the library that shifts a clock: apt-get install gcc libc6-dev")
     folder = tmp_path_factory.mktemp("clock")
     source, library = folder / "clock.c", folder / "clock.so"
     source.write_text(_SHIFTED_CLOCK)

@@ -1,6 +1,5 @@
 """Fixtures of the integration tests: TensorFlow.js, and threads."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import tfjs
+from tests.support.lacking import environment_lacks
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +16,7 @@ def tensorflow_js() -> Path:
     try:
         return tfjs.install()
     except tfjs.NoNpm as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        environment_lacks(str(error))
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 from signal import SIGQUIT, SIGTERM, Signals
 
 import httpx
-import pytest
 
+from tests.support.lacking import environment_lacks
 from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
 from trainshed.local import ports
@@ -145,8 +145,7 @@ def _write(
 def _program(name: str) -> str:
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin")
     if path is None:
-        reason = f"no {name}: apt-get install {name}"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+        environment_lacks(f"no {name}: apt-get install {name}")
     return path
 
 

@@ -12,8 +12,8 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.slow  # they start programs
 
 NO_PYTHON = (
-    "Trainshed needs Python 3.11, 3.12, 3.13 or 3.14 with its module ensurepip: install one (on Debian and Ubuntu: "
-    "apt-get install python3-venv), or choose one with PYTHON=..."
+    "Trainshed needs Python 3.11, 3.12, 3.13 or 3.14 with its module ensurepip: install one (on Debian and "
+    "Ubuntu: apt-get install python3-venv), or choose one with PYTHON=..."
 )
 
 

@@ -1,6 +1,5 @@
 """Fixtures of the pages' tests: a real stack, Chromium, and pages that fail if anything goes wrong."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from playwright.sync_api import Browser, Page
 
 from shared.db.engine import Database
 from tests.support.browsing import CHROMIUM, WatchedPages, event_loop_of, running_chromium
+from tests.support.lacking import environment_lacks
 from tests.support.web_stack import WebStack, running_web_stack
 
 ADMIN_KEY = "the administrator's key"
@@ -24,10 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def browser() -> Iterator[Browser]:
     """Chromium, one for all tests."""
     if CHROMIUM is None:
-        reason = "the pages' tests need Chromium: apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        environment_lacks("the pages' tests need Chromium: apt-get install chromium")
     with running_chromium() as browser:
         yield browser
 
