@@ -201,13 +201,16 @@ async def _ended_job(watcher: JobWatcher, job_id: UUID, wait_s: float) -> Marked
     """Return a job when it has finished, or the time has passed, or the API stops."""
     read, deadline = partial(job_queries.get_marked, job_id=job_id), monotonic() + wait_s
     with watcher.watch(job_id) as watch:
-        # most requests come before the end, and need no more than the state until then
-        state, watch.seen = await watcher.read(partial(job_queries.state_and_version, job_id=job_id))
-        while not (state in TERMINAL or watcher.is_stopping) and await watch.changed(deadline - monotonic()):
-            marked = await watcher.read(read)
-            if marked[0].state in TERMINAL:
-                return marked
-        return await watcher.read(read)
+
+        def read_ended(session: Session) -> Marked | None:
+            # most changes come before the end, and need no more than the state until then
+            state, watch.seen = job_queries.state_and_version(session, job_id)
+            return read(session) if state in TERMINAL else None
+
+        while (ended := await watcher.read(read_ended)) is None:
+            if watcher.is_stopping or not await watch.changed(deadline - monotonic()):
+                return await watcher.read(read)
+        return ended
 
 
 async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_s: float) -> Marked:
