@@ -84,8 +84,8 @@ MUTATIONS = [
     Mutation(
         "claims that ignore the order",
         "shared/store/claims.py",
-        ".order_by(*places.ORDER)",
-        ".order_by(Job.id.desc())",
+        "of_tenant.order_by(*places.ORDER)",
+        "of_tenant.order_by(Job.id.desc())",
         "tests/unit/shared/store/test_places.py",
     ),
     Mutation(
