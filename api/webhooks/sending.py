@@ -78,7 +78,7 @@ class Sender:
         except InvalidWebhookUrl as error:
             return Answer(None, str(error))
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            return Answer(None, f"the request failed: {error or type(error).__name__}")
+            return Answer(None, f"the request failed: {str(error) or type(error).__name__}")
 
     async def _send(self, claimed: Claimed) -> Answer:
         url = check_url(claimed.url, allow_private=self._allow_private)

@@ -191,6 +191,15 @@ def test_a_receiver_that_is_down_or_silent_is_an_answer(
     assert send(make_claim(receiver.url)) == Answer(None, "there was no answer within 0.2 s")
 
 
+def test_a_receiver_that_accepts_no_connection_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):  # the only one that may wait
+            answer = send(make_claim(f"http://127.0.0.1:{port}/"))
+    assert answer == Answer(None, "the request failed: ConnectTimeout")
+
+
 def test_a_name_that_does_not_exist_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_args: Any, **_options: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
