@@ -88,9 +88,12 @@ def _server(receiver: Receiver, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = False  # so that `server_close` waits for them
-    return server
+    return _Server(("127.0.0.1", port), Handler)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that `server_close` waits for them
+    request_queue_size = 256  # connections that wait for this busy host are not refused
 
 
 class _Journal(Receiver):
