@@ -8,6 +8,7 @@ import pytest
 from packaging.version import Version
 from typer.main import get_command
 
+from shared.lifecycle import EVENTS, TERMINAL
 from shared.settings import Settings
 from tests.support import client_page
 from tests.support.paths import ROOT
@@ -49,6 +50,18 @@ def test_the_changelog_begins_with_the_packages_version_which_is_unreleased_in_d
         assert version > newest
     else:
         assert version == newest
+
+
+def test_the_diagram_of_a_jobs_life_is_the_state_machine() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = re.findall(r"^    (\S+) --> (\S+?)(?:: (\w+))?$", page, flags=re.MULTILINE)
+    changes = {
+        (str(source), str(edge.target), str(event))
+        for event, edge in EVENTS.items()
+        for source in edge.sources or {"[*]"}
+        if edge.target is not None
+    }
+    assert sorted(drawn) == sorted(changes | {(str(state), "[*]", "") for state in TERMINAL})
 
 
 @pytest.mark.parametrize("page", PAGES)
