@@ -193,7 +193,7 @@ def test_nobody_is_passed_for_longer_than_the_bound(
     waits_since = slots.now_s
     submitted_at: dict[UUID, float] = {}
     started_at: dict[UUID, float] = {}
-    for number in range(300):
+    for number in range(100):
         new = slots.submit(f"new {number}", 1, 5, priority=Priority.URGENT)
         submitted_at |= dict.fromkeys(new, slots.now_s)
         slots.run(5)
