@@ -169,7 +169,7 @@ def test_sqlite_is_nobody_elses_while_rows_are_moved(old_sqlite_url: str) -> Non
     old_rows.create(old_sqlite_url, JOBS)
     refused = []
 
-    def look(subject: str, done: int, total: int) -> None:
+    def look(subject: str, *_: int) -> None:
         if subject != "jobs":  # a look takes a second
             return
         with (
