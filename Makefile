@@ -39,8 +39,8 @@ unit: .venv/installed ## Run all unit tests: 4 minutes
 	@$(PYTEST) -n 3 --dist worksteal tests/unit
 
 .PHONY: test
-test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 9 minutes on 2 cores
-	@echo "About 6,500 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 9 minutes on 2 cores"
+test: .venv/installed ## Run the tests on a real Redis, SQLite and a real PostgreSQL: about 10 minutes on 2 cores
+	@echo "About 6,500 tests on a real Redis, SQLite, a real PostgreSQL and Chromium: 10 minutes on 2 cores"
 	@$(PYTEST) -n 4 --dist worksteal -m "$(TEST)"
 
 .PHONY: kills

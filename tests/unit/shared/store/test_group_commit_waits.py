@@ -65,10 +65,7 @@ def test_one_that_waits_for_a_row_holds_up_no_other_and_is_stored_when_the_row_i
         assert result.result(1.0).job_id == waiting.id
 
 
-def test_one_that_waits_for_a_row_too_long_is_told_which(
-    postgresql: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_commit, "WAIT_S", 0.5)
+def test_one_that_waits_for_a_row_too_long_is_told_which(postgresql: Database) -> None:
     job_id = submit(postgresql)
     with closing(GroupCommit(postgresql, lambda _queues: None)) as submissions, _locked(postgresql, job_id):
         with pytest.raises(NotCommitted, match=f"another transaction has locked job {job_id}"):
