@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from shared.broker import Broker
 from shared.db.engine import Database
 from shared.settings import Settings, get_settings
 from shared.store.change_feed import ChangePublisher
+from tests.support import old_rows
 from tests.support.databases import EMPTYING, migrate, open_database
 from tests.support.factories import make_settings
 from tests.support.fakes import FrozenClock
@@ -179,6 +181,27 @@ def postgresql_url(postgres_server: PostgresServer, _migrated_postgresql: str) -
         _migrated_postgresql,
     )
     return postgres_server.url(_migrated_postgresql)
+
+
+@pytest.fixture
+def old_sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite database that does not exist yet, for tables of before 0.2.0."""
+    return f"sqlite:///{tmp_path}/old.db"
+
+
+@pytest.fixture
+def old_postgresql_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a new PostgreSQL database without any table."""
+    name = f"old_{uuid4().hex}"
+    postgres_server.execute(f"CREATE DATABASE {name}")
+    yield postgres_server.url(name)
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def old_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database with rows in each table of 0.1.0; the test runs once for each kind."""
+    return old_rows.create(str(request.getfixturevalue(f"old_{request.param}_url")))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

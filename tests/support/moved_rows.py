@@ -1,5 +1,6 @@
 """The rows of 0.2.0 that those of 0.1.0 become, as `tests.support.old_rows.contents` has both."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -7,6 +8,7 @@ from uuid import UUID
 
 import numpy as np
 
+from shared.db.tables import Base
 from shared.formats.epochs import pack_steps
 from shared.lifecycle import TERMINAL
 from shared.store import environments
@@ -29,6 +31,30 @@ _NEW: dict[str, Row] = {
     "webhooks": dict.fromkeys(("paused_at", "previous_secret", "previous_secret_until")),
     "workers": {"boot_id": None},
 }
+
+
+def check(before: Contents, after: Contents) -> None:
+    """Check that all rows of a database of `old_rows` are there, and in queues what stood in two tables."""
+    assert all(before.values())
+    both, paused = [row["paused_at"] for row in before["paused_queues"]]
+    expected = {
+        **before,
+        **moved(before),
+        "queues": [
+            {"name": "both", "paused_at": both, "max_running": 2},
+            {"name": "limited", "paused_at": None, "max_running": 3},
+            {"name": "paused", "paused_at": paused, "max_running": None},
+        ],
+        "version_floor": [{"id": 1, "version": "0.2.0"}],
+        "alembic_version": [{"version_num": "0028"}],
+    }
+    for name, rows in after.items():
+        assert _sorted(rows) == _sorted(expected[name]), name
+    assert set(Base.metadata.tables) == after.keys() - {"alembic_version"}
+
+
+def _sorted(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: json.dumps(row, default=str, sort_keys=True))
 
 
 def moved(old: Contents) -> Contents:

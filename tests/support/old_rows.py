@@ -18,9 +18,11 @@ Rows = list[dict[str, Any]]
 _AT = datetime(2026, 11, 28, 12, 0, 0, 123_456, tzinfo=UTC)
 _STATES = ("succeeded", "failed", "queued", "running", "cancelled")
 _EPOCHS = 2
+JOBS = 23
+"""Jobs of a small database."""
 
 
-def create(url: str, jobs: int) -> str:
+def create(url: str, jobs: int = JOBS) -> str:
     """Create a database with the tables of 0.1.0, and so many jobs; return its URL."""
     with open_database(url) as database, database.engine.begin() as connection:
         old_schema.create(connection)

@@ -1,12 +1,9 @@
 """The rows of 0.1.0 are moved into the tables of 0.2.0, whatever interrupts that, and while nobody looks."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -16,37 +13,11 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from shared.db import floor, moving
 from shared.db.engine import Database
 from shared.db.moving import DatabaseInUse, RowsMissing
-from shared.db.tables import Base
 from tests.support import old_rows
 from tests.support.databases import open_database, trigger_definitions
-from tests.support.killed_migration import kill_migration
-from tests.support.moved_rows import Contents, Row, moved
-from tests.support.servers import PostgresServer
-
-JOBS = 23
-AGAIN = "run `trainshed migrate` again"
-_KILLS = (9, 1, 2, 3, 4, 2, 5, 4, 8, 9)
+from tests.support.moved_rows import check
 
 Progress = list[tuple[str, int, int]]
-
-
-@pytest.fixture
-def old_sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/old.db"
-
-
-@pytest.fixture
-def old_postgresql_url(postgres_server: PostgresServer) -> Iterator[str]:
-    name = f"old_{uuid4().hex}"
-    postgres_server.execute(f"CREATE DATABASE {name}")
-    yield postgres_server.url(name)
-    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def old_url(request: pytest.FixtureRequest) -> str:
-    """A database with rows in each table of before the move; the test runs once for each kind."""
-    return old_rows.create(str(request.getfixturevalue(f"old_{request.param}_url")), JOBS)
 
 
 @pytest.fixture
@@ -61,30 +32,6 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moving, "_BATCH", 4)
 
 
-def check(before: Contents, after: Contents) -> None:
-    """Check that all rows are there, and in queues what stood in two tables."""
-    assert all(before.values())
-    both, paused = [row["paused_at"] for row in before["paused_queues"]]
-    expected = {
-        **before,
-        **moved(before),
-        "queues": [
-            {"name": "both", "paused_at": both, "max_running": 2},
-            {"name": "limited", "paused_at": None, "max_running": 3},
-            {"name": "paused", "paused_at": paused, "max_running": None},
-        ],
-        "version_floor": [{"id": 1, "version": "0.2.0"}],
-        "alembic_version": [{"version_num": "0028"}],
-    }
-    for name, rows in after.items():
-        assert _sorted(rows) == _sorted(expected[name]), name
-    assert set(Base.metadata.tables) == after.keys() - {"alembic_version"}
-
-
-def _sorted(rows: list[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: json.dumps(row, default=str, sort_keys=True))
-
-
 @pytest.mark.usefixtures("small_batches")
 def test_all_rows_are_there_afterwards(old: Database) -> None:
     before, progress = old_rows.contents(old.engine), Progress()
@@ -96,24 +43,9 @@ def test_all_rows_are_there_afterwards(old: Database) -> None:
         for table, column in (("jobs", "last_values"), ("webhook_deliveries", "last_values")):
             null = f"SELECT count(*) FROM {table} WHERE CAST({column} AS TEXT) = 'null'"
             assert connection.scalar(text(null)) == 0  # which SQL takes for a value
-    jobs = [done for subject, done, total in progress if (subject, total) == ("jobs", JOBS)]
-    assert jobs == [*range(0, JOBS, 4), JOBS]
+    jobs = [done for subject, done, total in progress if (subject, total) == ("jobs", old_rows.JOBS)]
+    assert jobs == [*range(0, old_rows.JOBS, 4), old_rows.JOBS]
     assert progress[-1][1] == progress[-1][2]
-
-
-@pytest.mark.slow
-def test_a_move_that_is_killed_ten_times_has_the_same_end(old_url: str) -> None:
-    with open_database(old_url) as database:
-        before = old_rows.contents(database.engine)
-    for commits in _KILLS:
-        kill_migration(old_url, commits)
-        with open_database(old_url) as database:
-            assert database.missing_step() == AGAIN
-            assert not inspect(database.engine).has_table("jobs")
-    with open_database(old_url) as database:
-        database.migrate()
-        check(before, old_rows.contents(database.engine))
-        assert not database.missing_step()
 
 
 def test_while_it_is_under_way_older_versions_are_refused_and_nobody_finds_a_table(
@@ -124,7 +56,7 @@ def test_while_it_is_under_way_older_versions_are_refused_and_nobody_finds_a_tab
 
     with pytest.raises(KeyboardInterrupt):
         old.migrate(progress=look)
-    assert old.missing_step() == AGAIN
+    assert old.missing_step() == "run `trainshed migrate` again"
     assert old.version_refusal() == ""
     assert not {"jobs", "old_queues", "new_alembic_version"} & set(inspect(old.engine).get_table_names())
     with old.engine.connect() as connection:
@@ -150,7 +82,7 @@ def test_a_row_that_refers_to_nothing_is_found_while_the_old_tables_are_complete
 
 
 def test_sqlite_is_refused_while_others_have_it_open(old_sqlite_url: str) -> None:
-    old_rows.create(old_sqlite_url, JOBS)
+    old_rows.create(old_sqlite_url)
     with open_database(old_sqlite_url) as database, open_database(old_sqlite_url) as other:
         with other.read_engine.connect() as connection:
             connection.execute(text("SELECT count(*) FROM jobs"))
@@ -166,7 +98,7 @@ def test_sqlite_is_refused_while_others_have_it_open(old_sqlite_url: str) -> Non
 
 
 def test_sqlite_is_nobody_elses_while_rows_are_moved(old_sqlite_url: str) -> None:
-    old_rows.create(old_sqlite_url, JOBS)
+    old_rows.create(old_sqlite_url)
     refused = []
 
     def look(_subject: str, done: int, total: int) -> None:
@@ -197,7 +129,7 @@ def test_on_postgresql_programs_that_use_it_are_named(
     old_postgresql_url: str, monkeypatch: pytest.MonkeyPatch, name: str, active_s: float, users: str
 ) -> None:
     monkeypatch.setattr(moving, "_ACTIVE_S", active_s)
-    parts = make_url(old_rows.create(old_postgresql_url, JOBS))
+    parts = make_url(old_rows.create(old_postgresql_url))
     with (
         psycopg.connect(
             host=str(parts.query["host"]), user=parts.username, dbname=parts.database, application_name=name

@@ -198,6 +198,8 @@ def test_nobody_is_passed_for_longer_than_the_bound(
         submitted_at |= dict.fromkeys(new, slots.now_s)
         slots.run(5)
         started_at |= {job_id: slots.now_s for job_id in slots.started if job_id not in started_at}
+        if started_at.keys() >= set(waiting):
+            break
     for job_id in waiting:
         bound, started = waits_since + rules.passed_s + 5, started_at[job_id]
         passed_by = [other for other in submitted_at if bound < started_at.get(other, 0.0) < started]
