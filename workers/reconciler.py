@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from shared import log
 from shared.db.clock import Now, database_now
 from shared.db.engine import Database
-from shared.db.outages import is_unavailable
+from shared.db.outages import concerns_one_transaction, is_unavailable
 from shared.settings import Settings
 from shared.store import dispatch, preemption, recovery, tenants, workers
 from workers import attempt_trace
@@ -156,6 +156,6 @@ def _isolated(failed: str, **fields: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if is_unavailable(error):
+        if is_unavailable(error) and not concerns_one_transaction(error):
             raise
         _log.exception(failed, **fields)

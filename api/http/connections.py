@@ -28,7 +28,7 @@ MAX_CONNECTIONS = 10_000
 
 _CHECK_S = 5.0  # one timer a connection, which reaches each bound this late at most
 _MAX_PIPELINED = 16  # requests that wait for the response to an earlier one; no usual client sends any
-_RESERVED_DESCRIPTORS = 128  # for the database, Redis, webhooks and files
+_RESERVED_DESCRIPTORS = 384  # 256 for webhooks, the others for the database, Redis and files
 _PROBLEM_HEADERS = b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: "
 
 _log = log.get_logger(__name__)

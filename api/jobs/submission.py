@@ -85,10 +85,10 @@ def retry(services: Services, submitter: Submitter, job_id: UUID, key: str | Non
     """
     idempotency = Idempotency.of(key, f"retry {job_id}", submitter.api_key_id)
     try:
-        new = _retry_of(_finished(services, job_id))
+        jobs = NewJobs([_retry_of(_finished(services, job_id))], idempotency, submitter=submitter)
     except RequestError as refusal:
         return _replayed(services, earlier_or_raise(services, idempotency, refusal).job_id)
-    return _store(services, submitter, new, idempotency)
+    return _store(services, jobs)
 
 
 def clone(
@@ -106,9 +106,10 @@ def clone(
     try:
         job = services.database.read(lambda session: job_queries.summary(session, job_id))
         new = complete(services, request_like(job, overrides))
+        jobs = NewJobs([new], idempotency, submitter=submitter)
     except RequestError as refusal:
         return _replayed(services, earlier_or_raise(services, idempotency, refusal).job_id)
-    return _store(services, submitter, new, idempotency)
+    return _store(services, jobs)
 
 
 def earlier_or_raise(services: Services, idempotency: Idempotency | None, refusal: RequestError) -> KeyOwner:
@@ -245,10 +246,7 @@ def _retry_of(job: Job) -> NewJob:
     )
 
 
-def _store(
-    services: Services, submitter: Submitter, new: NewJob, idempotency: Idempotency | None
-) -> Submission:
-    jobs = NewJobs([new], idempotency, submitter=submitter)
+def _store(services: Services, jobs: NewJobs) -> Submission:
     receipt = services.submissions.submit(jobs)
     if receipt.created_at is not None:
         return _stored(jobs, receipt.created_at)

@@ -69,7 +69,7 @@ class JobTotals:
         attempts: those that failed or were lost, by outcome.
         finished: by kind, state and error code, which is empty if there is none.
         waits: from submission to the first claim, by kind.
-        durations: from the first claim to the end, by kind.
+        durations: of jobs that have ended, the sum over their attempts, by kind.
     """
 
     submitted: Counter[str] = field(default_factory=Counter)

@@ -110,7 +110,7 @@ def _families(session: Session, counters: JobCounters, upto: int, now: Now) -> I
         "trainshed_queue_wait_seconds", "Seconds from submission to the first claim.", totals.waits
     )
     yield _histogram(
-        "trainshed_duration_seconds", "Seconds from the first claim to the end.", totals.durations
+        "trainshed_duration_seconds", "Seconds for which the attempts of a job ran.", totals.durations
     )
     by_state = GaugeMetricFamily("trainshed_workers", "Workers in each state.", labels=("state",))
     counts = workers.count_by_state(session, now=now)

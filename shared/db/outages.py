@@ -34,6 +34,8 @@ _TRANSIENT_SQLSTATES = (
     "58000",  # an error of the operating system
     "58030",  # an I/O error
 )
+# of those, errors of one transaction: another one may succeed meanwhile
+_SQLSTATES_OF_A_TRANSACTION = ("25P04", "40", "55P03", "57014")
 _TRANSIENT_SQLITE_CODES = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -175,6 +177,13 @@ def is_transient(error: BaseException) -> bool:
 def is_unavailable(error: BaseException) -> bool:
     """Return whether the database could not be used: in an outage, or because all connections were in use."""
     return is_transient(error) or isinstance(error, PoolTimeout)
+
+
+def concerns_one_transaction(error: BaseException) -> bool:
+    """Return whether an outage on PostgreSQL concerns one transaction, and not the server."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    sqlstate = cause.sqlstate if isinstance(cause, psycopg.Error) else None
+    return (sqlstate or "").startswith(_SQLSTATES_OF_A_TRANSACTION)
 
 
 def reason_of(error: BaseException) -> Reason:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from shared import log
 from shared.errors import IdempotencyKeyReused
-from shared.lifecycle import JobKind
+from shared.lifecycle import JobKind, JobState
 from shared.schemas import Priority
 from shared.store.dependencies import Refusal
 from shared.store.idempotency import Idempotency
@@ -136,11 +136,18 @@ class NewJobs:
         """The jobs that any of them is to run after."""
         return {job_id for job in self.jobs for job_id in job.after}
 
-    @property
-    def evaluated(self) -> set[UUID]:
-        """The models that any of them evaluates, but for that of a job in `after`, which is to come."""
-        evaluating = ((job.model_id, job.after) for job in self.jobs)
-        return {model for model, after in evaluating if model is not None and model not in after}
+    def evaluated(self, predecessors: Mapping[UUID, JobState]) -> set[UUID]:
+        """Return the models that any of them evaluates, but for those that are to come.
+
+        Args:
+            predecessors: the states of the jobs in `after`; a training that has succeeded has its model.
+        """
+        return {
+            job.model_id
+            for job in self.jobs
+            if job.model_id is not None
+            and (job.model_id not in job.after or predecessors.get(job.model_id) == JobState.SUCCEEDED)
+        }
 
 
 @dataclass(frozen=True)

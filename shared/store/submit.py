@@ -57,6 +57,7 @@ def submit_job(
     Raises:
         IdempotencyKeyReused: the key was used for a different request.
         JobNotFound: the job that it retries, or that it is to run after, does not exist.
+        ModelNotFound: the model that it evaluates was deleted.
         PredecessorFailed: a job that it is to run after has failed or was cancelled.
         TooManyWait: too many jobs wait for it, or for each other.
     """
@@ -117,21 +118,22 @@ class _Named(NamedTuple):
     """The jobs and models that requests name, locked: predecessors' states, and which others exist.
 
     Attributes:
-        held: those that other transactions have locked.
+        held_jobs, held_models: those that other transactions have locked.
     """
 
     predecessors: Mapping[UUID, JobState]
     retried: AbstractSet[UUID]
     evaluated: AbstractSet[UUID]
-    held: AbstractSet[UUID]
+    held_jobs: AbstractSet[UUID]
+    held_models: AbstractSet[UUID]
 
     def would_wait(self, new: NewJobs) -> WouldWait | None:
         """Return the error that a request would have to wait for one of them; None if not."""
-        held = self.held & (new.after | new.retried | new.evaluated)
-        if not held:
-            return None
-        noun = "model" if min(held) in new.evaluated else "job"
-        return WouldWait(f"another transaction has locked {noun} {min(held)}")
+        if held := self.held_jobs & (new.after | new.retried):
+            return WouldWait(f"another transaction has locked job {min(held)}")
+        if held := self.held_models & new.evaluated(self.predecessors):
+            return WouldWait(f"another transaction has locked model {min(held)}")
+        return None
 
 
 def _lock_named(session: Session, requests: Sequence[NewJobs], *, waits: bool) -> _Named:
@@ -144,14 +146,14 @@ def _lock_named(session: Session, requests: Sequence[NewJobs], *, waits: bool) -
         retried |= set(
             session.scalars(lock.with_for_update(read=True, key_share=True, skip_locked=not waits))
         )
-    needed = {model_id for new in requests for model_id in new.evaluated}
+    needed = {model_id for new in requests for model_id in new.evaluated(predecessors)}
     evaluated = models.lock_stored(session, needed, waits=waits)
-    held: set[UUID] = set()
+    held_jobs, held_models = set[UUID](), set[UUID]()
     if not waits:
-        absent = (after - predecessors.keys()) | (wanted - retried)
-        held |= set(session.scalars(select(Job.id).where(Job.id.in_(absent)))) if absent else set()
-        held |= models.stored(session, needed - evaluated)
-    return _Named(predecessors, retried, evaluated, held)
+        if absent := (after - predecessors.keys()) | (wanted - retried):
+            held_jobs |= set(session.scalars(select(Job.id).where(Job.id.in_(absent))))
+        held_models |= models.stored(session, needed - evaluated)
+    return _Named(predecessors, retried, evaluated, held_jobs, held_models)
 
 
 def _refused(session: Session, requests: Sequence[NewJobs], named: _Named) -> dict[UUID, Refusal]:
@@ -164,7 +166,7 @@ def _refused(session: Session, requests: Sequence[NewJobs], named: _Named) -> di
     refused |= {
         new.id: ModelNotFound(f"there is no model {min(absent)}: it was deleted")
         for new in requests
-        if (absent := new.evaluated - named.evaluated)
+        if (absent := new.evaluated(named.predecessors) - named.evaluated)
     }
     after = {new.id: Counter(job_id for job in new.jobs for job_id in job.after) for new in requests}
     refused |= dependencies.over_limit(session, after, named.predecessors)

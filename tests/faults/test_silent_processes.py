@@ -12,7 +12,7 @@ import pytest
 
 from shared.lifecycle import AttemptOutcome, JobState
 from tests.faults.cluster import Cluster
-from tests.faults.conftest import NewCluster
+from tests.faults.conftest import KILLS_ON_SQLITE, NewCluster
 from tests.faults.programs import Api, Program, pass_seconds
 from tests.support import stored
 from tests.support.databases import migrate
@@ -127,6 +127,7 @@ def test_a_process_that_waits_for_the_database_is_not_ended(
         assert process.is_running()
 
 
+@KILLS_ON_SQLITE
 def test_what_a_killed_process_has_started_ends_with_it(
     new_cluster: NewCluster, redis: RedisServer, database_url: str
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_worker_whose_process_does_not_run_ends_within_10_s(
         assert cluster.wait_for(job_id, JobState.FAILED).error_code == "worker_lost"
 
 
+@KILLS_ON_SQLITE
 @pytest.mark.parametrize("slots", [1, 2])
 def test_a_worker_that_warms_up_and_was_woken_up_ends_within_10_s(
     new_cluster: NewCluster, redis: RedisServer, database_url: str, slots: int

@@ -1,6 +1,7 @@
 """Workers are killed, suspended and shut down at every moment; each job ends as in its golden run."""
 
 from itertools import product
+from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 from time import monotonic
 from uuid import UUID
@@ -90,6 +91,8 @@ def test_worker_whose_pool_process_was_killed_resumes_the_job(sqlite_cluster: Cl
     ended = sqlite_cluster.wait_for(job_id, JobState.SUCCEEDED)
     assert (ended.attempt, sqlite_cluster.lost(ended.id)) == (2, 1)
     assert worker.code is None
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert [each.boot_id for each in stored.attempts(sqlite_cluster.database, job_id)] == [boot_id] * 2
 
 
 @pytest.mark.kills

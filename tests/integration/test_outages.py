@@ -12,6 +12,7 @@ import pytest
 from api import services
 from api.app import create_app
 from shared.db.engine import Database
+from shared.db.outages import MEANINGS
 from shared.settings import Settings
 from tests.support import queue_driver, registry
 from tests.support.injected_errors import OUTAGES, injected
@@ -19,6 +20,7 @@ from tests.support.servers import PostgresServer, running_app
 
 _REASONS = {"53100": "full", "53300": "connections", **dict.fromkeys(("25P04", "55P03", "57014"), "locked")}
 _REASONS |= {sqlstate: "locked" for sqlstate in OUTAGES if sqlstate.startswith("40")}
+_SAID = {str(reason): meaning for reason, meaning in MEANINGS.items()}
 _SAVED = {"kind": "train", "spec": {"dataset": "digits"}}
 
 
@@ -99,8 +101,15 @@ def test_each_operation_is_unavailable_in_an_outage_and_available_after_it(
     assert {impatient_api.get(path).status_code for path in reads} <= {200, 404}
 
 
+def _database_check(api: httpx.Client, status: int) -> Any:
+    """What `/readyz` says about the database, with this status."""
+    answer = api.get("/readyz")
+    assert answer.status_code == status
+    return answer.json()["checks"]["database"]["detail"]
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_each_error_of_an_outage_is_answered_with_503(
+def test_each_error_of_an_outage_is_answered_with_503_and_shown_by_the_readiness(
     impatient_api: httpx.Client, database: Database
 ) -> None:
     job = f"/v1/jobs/{queue_driver.failed(database)}"
@@ -111,6 +120,10 @@ def test_each_error_of_an_outage_is_answered_with_503(
             _assert_unavailable(impatient_api.get(job), why)
             _assert_unavailable(impatient_api.patch(job, json={"name": sqlstate}), why)
             _assert_unavailable(impatient_api.post("/v1/jobs", json=_SAVED), why)
+            assert _database_check(impatient_api, 503) == _SAID[why]
+        assert (
+            _database_check(impatient_api, 200) == f"requests failed in the last minute, since {_SAID[why]}"
+        )
     assert impatient_api.post("/v1/jobs", json=_SAVED).status_code == 202
 
 

@@ -46,6 +46,7 @@ USERS_OF_THE_QUEUE = {
     "tests/support/databases.py": "creates and empties databases",
     "tests/support/factories.py": "makes the values that the driver stores",
     "tests/support/fakes.py": "a clock in place of the database's has the type of its columns",
+    "tests/support/moved_rows.py": "compares the rows of all tables",
     "tests/support/pool_processes.py": "a pool process knows whose turn it is",
     "tests/support/queue_driver.py": "the driver",
     "tests/support/registry.py": "stores what stands beside jobs",

@@ -319,9 +319,17 @@ def test_a_worker_may_patch_the_deletion_cost_of_workers_and_nothing_else() -> N
     [cost] = [each["expression"] for each in policy["variables"] if each["name"] == "cost"]
     assert cost == f'"{pod_deletion_cost._ANNOTATION}"'
     labels = base()["Deployment", "trainshed-worker"]["spec"]["template"]["metadata"]["labels"]
-    checks = " ".join(each["expression"] for each in policy["validations"])
-    assert f'oldObject.metadata.labels["app"] == "{labels["app"]}"' in checks
-    assert "object.spec == oldObject.spec" in checks
+    clauses = {clause for each in policy["validations"] for clause in each["expression"].split(" && ")}
+    assert f'oldObject.metadata.labels["app"] == "{labels["app"]}"' in clauses
+    assert {"object.spec == oldObject.spec", "object.metadata.labels == oldObject.metadata.labels"} <= clauses
+    for field in ("ownerReferences", "finalizers"):
+        new, old = f"object.metadata.{field}", f"oldObject.metadata.{field}"
+        assert {f"has({new}) == has({old})", f"(!has({new}) || {new} == {old})"} <= clauses
+    assert {
+        "variables.after.all(name, name == variables.cost || (name in variables.before",
+        "variables.after[name] == variables.before[name]))",
+        "variables.before.all(name, name == variables.cost || name in variables.after)",
+    } <= clauses
 
 
 def test_the_settings_that_the_manifests_name_exist() -> None:
@@ -339,7 +347,11 @@ def test_probes_of_the_api_and_the_health_file_of_a_worker_exist() -> None:
     [worker] = base()["Deployment", "trainshed-worker"]["spec"]["template"]["spec"]["containers"]
     assert "livenessProbe" not in worker
     [command] = re.findall(r"CMD (find .*)", (ROOT / "deploy" / "Dockerfile").read_text())
-    assert worker["readinessProbe"]["exec"]["command"][-1] == command.strip()
+    assert " -newermt '-20 seconds' " in command
+    for probe in ("startup", "readiness"):
+        assert worker[f"{probe}Probe"]["exec"]["command"][-1] == command.strip()
+    # ten minutes, for the import of TensorFlow on a busy host
+    assert worker["startupProbe"]["periodSeconds"] * worker["startupProbe"]["failureThreshold"] == 600
 
 
 def test_what_images_copy_from_the_checkout_is_sent_to_the_builder() -> None:

@@ -10,6 +10,7 @@ import pytest
 from shared.settings import Settings
 from tests.faults.cluster import Cluster, fast_settings
 from tests.support.lacking import environment_lacks
+from tests.support.paths import ROOT
 from tests.support.servers import PostgresServer, RedisServer
 from tests.upgrade.rollout import Rollout
 from tests.upgrade.switch import Switch
@@ -22,33 +23,36 @@ _LEASES = {"lease_s": 15.0, "heartbeat_s": 3.0}
 
 @pytest.fixture(scope="session")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the last release's code, if an upgrade from it is rolled out."""
-    return _installed(last_release, tmp_path_factory, by_a_stop=False)
+    """The folder of the last release's code; this checkout's, if that release is left by a stop."""
+    release = _found()
+    return ROOT if release.is_left_by_a_stop else _installed(release, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def stopped_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the last release's code, if all of its processes are stopped before an upgrade."""
-    return _installed(last_release, tmp_path_factory, by_a_stop=True)
+    release = _found()
+    if not release.is_left_by_a_stop:
+        pytest.skip(f"an upgrade from {release.version} is rolled out")
+    return _installed(release, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def release_of_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the code of 0.1.0, whose rows are moved."""
-    return _installed(partial(last_release, version=r"0\.1\.0"), tmp_path_factory)
+    return _installed(_found(partial(last_release, version=r"0\.1\.0")), tmp_path_factory)
 
 
-def _installed(
-    find: Callable[[], Release], tmp_path_factory: pytest.TempPathFactory, *, by_a_stop: bool | None = None
-) -> Path:
+def _found(find: Callable[[], Release] = last_release) -> Release:
     try:
-        release = find()
+        return find()
     except NoRelease as error:
         if error.is_expected:
             pytest.skip(str(error))
         environment_lacks(str(error))
-    if by_a_stop not in (None, release.is_left_by_a_stop):
-        pytest.skip(f"an upgrade from {release.version} is {'rolled out' if by_a_stop else 'a stop'}")
+
+
+def _installed(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install_release(release, tmp_path_factory.mktemp("release"))
 
 

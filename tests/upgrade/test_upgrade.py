@@ -114,10 +114,10 @@ def test_an_upgrade_of_workers_then_apis_on_a_schema_that_is_not_migrated_yet(
 
 
 def test_a_backup_beside_the_migration_fails_no_request(
-    cluster: Cluster, rollout: Rollout, release: Path, next_release: Path
+    cluster: Cluster, rollout: Rollout, next_release: Path
 ) -> None:
-    rollout.migrate(release)
-    rollout.start(release)
+    rollout.migrate(ROOT)
+    rollout.start(ROOT)
     with load(cluster, rollout) as users:
         with backup(cluster) as pid:
             migration = rollout.start_migrating(next_release)

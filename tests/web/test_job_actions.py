@@ -72,7 +72,7 @@ def test_a_refused_edit_is_open_again_with_what_was_entered(pages: WatchedPages,
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_what_an_action_asks_is_within_the_window(
+def test_what_an_action_asks_is_within_the_window_and_closes_by_escape_or_a_click_outside(
     pages: WatchedPages, database: Database, width: int
 ) -> None:
     page = pages.open(viewport={"width": width, "height": 900})
@@ -84,6 +84,10 @@ def test_what_an_action_asks_is_within_the_window(
         assert box["x"] >= 0, name
         assert box["x"] + box["width"] <= width, name
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.get_by_role("button", name=name, exact=True).click()
+        page.mouse.click(5, 5)
+        expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 @pytest.mark.parametrize("has_scripts", [True, False], ids=["with scripts", "without"])

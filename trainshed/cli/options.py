@@ -8,10 +8,11 @@ from functools import partial
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from shared.schemas import ModelKind, Optimizer, Priority, SpecChanges, TrainJobCreate, TrainRequest
 from shared.schemas.limits import number_limits, properties
+from shared.schemas.refusals import told
 from trainshed.cli import completion
 from trainshed.cli.formatting import seconds_until
 from trainshed.cli.output import say
@@ -254,7 +255,9 @@ def typed(command: Any, path: Sequence[int | str]) -> str:
 
 
 def advise(error: Any) -> None:
-    """Have a parser's error about an option of `train` that a clone has not say how to set the field."""
+    """Reword a parser's error: our text for an invalid value, `--set` for a field that a clone changes."""
+    if isinstance(error.__cause__, ValidationError):
+        error.message = told("", error.__cause__.errors()[0])
     field = getattr(error, "option_name", "").removeprefix("--").replace("-", "_")
     command = error.ctx.command if getattr(error, "ctx", None) else None
     if field in SpecChanges.model_fields and typed(command, [field]) == f"--set {field}":

@@ -227,9 +227,9 @@ def sweep_details(sweep: SweepDetail) -> Group:
         }
         for job in sweep.jobs
     )
-    # the last parameters leave first, the state before the first one: by parameters a sweep's jobs differ
-    first, *others = sweep.parameters
-    table = FittedTable(rows, optional=(*reversed(others), "State", first))
+    # the last parameters leave first; the first one stays, since by parameters a sweep's jobs differ
+    _, *others = sweep.parameters
+    table = FittedTable(rows, optional=(*reversed(others), "State"))
     head = Text(printable(f"Sweep {sweep.id} {sweep.name or ''}"), "bold")
     return Group(head, Text(job_counts(sweep)), Text(), table)
 

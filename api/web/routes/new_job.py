@@ -68,10 +68,10 @@ async def submit_form(
     try:
         job = fields.parse(kind, fields.of_kind(kind), form)
         submitted = await submission.submit(services, submitter, job, _key(form, job))
-    except (ValidationError, InvalidSpec, ModelNotFound, AmbiguousId):
+    except (ValidationError, InvalidSpec, AmbiguousId):
         return await run_in_threadpool(_page, request, services, kind, form, is_submitted=True)
-    except (JobNotFound, PredecessorFailed, TooManyWait) as error:
-        refused = {"after": str(error)}
+    except (JobNotFound, ModelNotFound, PredecessorFailed, TooManyWait) as error:
+        refused = {"model_id" if isinstance(error, ModelNotFound) else "after": str(error)}
         return await run_in_threadpool(
             _page, request, services, kind, form, is_submitted=True, refused=refused
         )

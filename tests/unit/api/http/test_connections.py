@@ -235,7 +235,7 @@ def test_connections_beyond_the_limit_are_closed_and_logged_once_an_outage(
 
 
 def test_connections_leave_descriptors_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {1_024: 896, 100: 50, resource.RLIM_INFINITY: 10_000, 10**6: 10_000}
+    limits = {1_024: 640, 100: 50, resource.RLIM_INFINITY: 10_000, 10**6: 10_000}
     for soft, most in limits.items():
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
         capacity = connections._Capacity()

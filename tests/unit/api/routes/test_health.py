@@ -18,7 +18,7 @@ from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support.databases import newer_schema, other_schema
 from tests.support.queue_driver import submit
-from tests.support.servers import RedisServer, running_app
+from tests.support.servers import PostgresServer, RedisServer, running_app
 from tests.support.waiting import wait_until
 
 
@@ -164,6 +164,20 @@ def test_it_is_not_ready_without_a_database_and_does_not_show_its_password(setti
     assert "TRAINSHED_DATABASE_URL" in answer.json()["checks"]["database"]["detail"]
     assert not answer.json()["checks"]["migrations"]["ok"]
     assert "hunter2" not in answer.text
+
+
+def test_it_says_that_all_connections_to_the_database_are_used(
+    settings: Settings, postgres_server: PostgresServer
+) -> None:
+    postgres_server.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")
+    url = postgres_server.url().replace("postgres@", "crowded@")
+    with running_app(create_app(settings.model_copy(update={"database_url": url}))) as client:
+        answer = client.get("/readyz")
+    postgres_server.execute("DROP ROLE crowded")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["database"]["detail"].startswith(
+        "all connections to the database are used: "
+    )
 
 
 def test_the_version_is_the_packages(client: httpx.Client) -> None:

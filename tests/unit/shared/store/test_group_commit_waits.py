@@ -22,7 +22,7 @@ from shared.store.idempotency import Idempotency, KeyOwner, claim_keys
 from shared.store.places import DEFAULT_RULES
 from shared.store.submissions import NewJobs, Receipt
 from tests.support import queue_driver, registry, stored
-from tests.support.factories import make_new_job
+from tests.support.factories import make_evaluate_spec, make_new_job
 from tests.support.queue_driver import cancelled, submit
 from tests.support.waiting import wait_until
 
@@ -33,12 +33,16 @@ def _new(key: Idempotency | None = None, **options: Any) -> NewJobs:
     return NewJobs([make_new_job(**options)], key)
 
 
+def _evaluation(model_id: UUID, *after: UUID) -> NewJobs:
+    spec = make_evaluate_spec(model_id)
+    return _new(KEY, kind="evaluate", spec=spec, model_id=model_id, after=after)
+
+
 @contextmanager
-def _locked(database: Database, *job_ids: UUID, how: str = "UPDATE") -> Iterator[Session]:
-    """Another transaction that has locked jobs, as that of a cancel or of a stopped worker."""
+def _locked(database: Database, row_id: UUID, table: str = "jobs") -> Iterator[Session]:
+    """Another transaction that has locked a job or a model, as that of a cancel or of a stopped worker."""
     with Session(database.engine) as other:
-        for job_id in job_ids:
-            other.execute(text(f"SELECT 1 FROM jobs WHERE id = :id FOR {how}"), {"id": str(job_id)})
+        other.execute(text(f"SELECT 1 FROM {table} WHERE id = :id FOR UPDATE"), {"id": str(row_id)})
         yield other
 
 
@@ -51,25 +55,37 @@ def _go_on(submissions: GroupCommit, database: Database) -> None:
     assert {new.id for new in others} <= set(stored.job_ids(database))
 
 
-@pytest.mark.parametrize("named", ["after", "retry_of"])
+def _naming(database: Database, how: str) -> tuple[NewJobs, UUID]:
+    """A submission that names a row of a job or a model in this way, and the row's id."""
+    if how == "model_id":
+        row_id = queue_driver.succeeded(database)[0]
+        return _evaluation(row_id), row_id
+    row_id = cancelled(database) if how == "retry_of" else submit(database)
+    return _new(KEY, **{how: row_id if how == "retry_of" else (row_id,)}), row_id
+
+
+@pytest.mark.parametrize(("how", "table"), [("after", "jobs"), ("retry_of", "jobs"), ("model_id", "models")])
 def test_one_that_waits_for_a_row_holds_up_no_other_and_is_stored_when_the_row_is_free(
-    postgresql: Database, named: str
+    postgresql: Database, how: str, table: str
 ) -> None:
-    job_id = cancelled(postgresql) if named == "retry_of" else submit(postgresql)
-    waiting = _new(KEY, **{named: job_id if named == "retry_of" else (job_id,)})
+    waiting, row_id = _naming(postgresql, how)
     with closing(GroupCommit(postgresql, lambda _queues: None)) as submissions, ThreadPoolExecutor(1) as pool:
-        with _locked(postgresql, job_id):
+        with _locked(postgresql, row_id, table):
             result = pool.submit(submissions.submit, waiting)
             _go_on(submissions, postgresql)
             assert not result.done()
         assert result.result(1.0).job_id == waiting.id
 
 
-def test_one_that_waits_for_a_row_too_long_is_told_which(postgresql: Database) -> None:
-    job_id = submit(postgresql)
-    with closing(GroupCommit(postgresql, lambda _queues: None)) as submissions, _locked(postgresql, job_id):
-        with pytest.raises(NotCommitted, match=f"another transaction has locked job {job_id}"):
-            submissions.submit(_new(KEY, after=(job_id,)))
+@pytest.mark.parametrize("noun", ["job", "model"])
+def test_one_that_waits_for_a_row_too_long_is_told_which(postgresql: Database, noun: str) -> None:
+    job_id, model = queue_driver.succeeded(postgresql)
+    with (
+        closing(GroupCommit(postgresql, lambda _queues: None)) as submissions,
+        _locked(postgresql, job_id, f"{noun}s"),
+    ):
+        with pytest.raises(NotCommitted, match=f"another transaction has locked {noun} {job_id}"):
+            submissions.submit(_evaluation(model.id, job_id))
         _go_on(submissions, postgresql)
         assert not submissions.submit(_new(KEY)).replayed  # its key is free
 

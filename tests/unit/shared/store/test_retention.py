@@ -260,16 +260,20 @@ def test_deleted_jobs_are_announced(database: Database) -> None:
     assert database.write(delete_and_tell) == {job_id}
 
 
-def _evaluation(model_id: UUID) -> NewJob:
+def _evaluation(model_id: UUID, *after: UUID) -> NewJob:
     spec = factories.make_evaluate_spec(model_id)
-    return factories.make_new_job(kind="evaluate", spec=spec, model_id=model_id)
+    return factories.make_new_job(kind="evaluate", spec=spec, model_id=model_id, after=after)
 
 
-def test_a_job_that_is_to_evaluate_a_model_that_was_purged_meanwhile_is_refused(database: Database) -> None:
+@pytest.mark.parametrize("is_after", [False, True], ids=["the model", "the model, after its training"])
+def test_a_job_that_is_to_evaluate_a_model_that_was_purged_meanwhile_is_refused(
+    database: Database, is_after: bool
+) -> None:
     job_id, model = queue_driver.succeeded(database)
+    new = _evaluation(model.id, *[job_id] * is_after)
     assert database.write(partial(retention.delete_models, job_ids=[job_id])) == 1
     with pytest.raises(ModelNotFound, match=f"no model {model.id}"):
-        database.write(partial(submit_job, new=_evaluation(model.id)))
+        database.write(partial(submit_job, new=new))
 
 
 @pytest.mark.parametrize("delete", [retention.delete_models, retention.delete_jobs])

@@ -1,5 +1,6 @@
 """Each expected error is one line and an exit code. (Invalid requests: test_submit.py.)"""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,16 @@ from shared.lifecycle import TERMINAL
 from tests.support.command_line import CommandLine
 from tests.support.fake_api import FakeApi
 from trainshed.cli.exit_codes import EXIT_CODES, ExitCode
+
+THREE_NAMES = json.dumps(
+    {
+        "x": {
+            "images_url": "https://x.org/i.png",
+            "labels_url": "https://x.org/l",
+            "class_names": ["a", "b", "c"],
+        }
+    }
+)
 
 
 def test_every_final_state_has_an_exit_code_of_its_own() -> None:
@@ -24,6 +35,7 @@ def test_every_final_state_has_an_exit_code_of_its_own() -> None:
         ("TRAINSHED_PORT", "99999", "TRAINSHED_PORT: must be at most 65,535, not 99999"),
         ("TRAINSHED_HEARTBEAT_S", "20", "HEARTBEAT_S (20) must be at most a third of LEASE_S (30)"),
         ("TRAINSHED_DATASETS", "{", "TRAINSHED_DATASETS is not JSON: "),
+        ("TRAINSHED_DATASETS", THREE_NAMES, "TRAINSHED_DATASETS: x.class_names: must have at least 10"),
     ],
 )
 def test_an_invalid_setting_is_named_in_the_error(

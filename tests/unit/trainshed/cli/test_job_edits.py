@@ -83,6 +83,11 @@ def test_a_mistake_in_what_a_clone_changes_is_explained(
         (("webhooks", "create", "nope"), "URL: must be an http or https address"),
         (("keys", "create", ""), "NAME: must have at least 1 character"),
         (("model", "champion", "--alias", "Bad Alias"), "--alias: must have only lower-case letters"),
+        (("jobs", "--limit", "0"), "Invalid value for '--limit': must be at least 1, not 0"),
+        (
+            ("train", "--model", "resnet"),
+            "Invalid value for '--model': 'resnet' is not one of 'cnn', 'dense'.",
+        ),
         (("clone", "last", "--set", "epochs=-1"), "--set epochs: must be 1 to 1,000, not -1"),
     ],
 )

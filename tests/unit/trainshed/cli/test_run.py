@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.http.connections import MAX_HEAD_BYTES
 from shared.db.engine import Database
 from shared.settings import Settings
 from tests.support import old_rows
@@ -59,6 +61,22 @@ def test_the_api_serves_until_it_is_terminated(tmp_path: Path) -> None:
         out, err = api.communicate(timeout=30)
     assert out == ""
     assert all(json.loads(line)["level"] for line in err.splitlines())
+
+
+@pytest.mark.slow
+def test_the_served_api_bounds_heads_and_has_as_many_descriptors_as_the_system_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))  # which the API inherits
+    try:
+        with served_api(tmp_path) as (api, url):
+            limits = resource.prlimit(api.pid, resource.RLIMIT_NOFILE)
+            with socket.create_connection((HOST, httpx.URL(url).port or 0), timeout=10) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * MAX_HEAD_BYTES)
+                answer = connection.recv(2**16)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert limits == (hard, hard)
+    assert answer.startswith(b"HTTP/1.1 431 ")
 
 
 @pytest.mark.slow

@@ -71,10 +71,14 @@ def test_a_sweep_is_named_by_the_end_of_its_id_or_as_the_last(url: str) -> None:
         (("epoch=1,2",), "--param epoch is not a parameter: did you mean `epochs`?"),
         (("colour=1,2",), "--param colour is not a parameter: the parameters are dataset, model, "),
         (("learning_rate=a,b",), "--param learning_rate: must be a number, more than 0, up to 10, not a"),
+        (
+            ("learning_rate=log:0..1 --count 3",),
+            "--param learning_rate: must have min <= max, and with log 0 < min",
+        ),
         (("learning_rate=0.1..0.2",), "--param learning_rate=0.1..0.2 is a range, which needs --count"),
     ],
 )
 def test_a_mistake_in_parameters_is_explained(url: str, params: tuple[str, ...], message: str) -> None:
-    result = _run(url, "submit", *(word for param in params for word in ("-p", param)))
+    result = _run(url, "submit", *(word for param in params for word in ("-p", *param.split())))
     assert message in result.stderr
     assert result.exit_code == 2

@@ -89,6 +89,7 @@ def test_tensorflow_that_cannot_be_imported(
 def test_tensorflow_that_does_not_start_in_time_is_not_waited_for(
     settings: Settings, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert gpus._IMPORT_S == 20
     monkeypatch.setattr(gpus, "_IMPORT_S", 0.2)
     monkeypatch.setattr(gpus, "_TENSORFLOW", "import threading; threading.Event().wait()")
     [(severity, message, advice)] = found(gpus.check, settings)

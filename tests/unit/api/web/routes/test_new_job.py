@@ -86,6 +86,19 @@ def test_what_is_refused_is_said_beside_its_field_and_what_was_typed_stays(
     assert jobs(database) == 0
 
 
+def test_the_deleted_model_of_a_job_in_after_is_refused_beside_the_field(
+    client: httpx.Client, database: Database
+) -> None:
+    job_id = str(queue_driver.succeeded(database)[0])
+    assert client.delete(f"/v1/models/{job_id}").status_code == 204
+    answer = submit(client, kind="evaluate", model_id=job_id, after=job_id)
+
+    note = re.search(r'id="model_id-note"[^>]*>([^<]*)<', answer.text)
+    assert (answer.status_code, jobs(database)) == (422, 1)
+    assert note is not None
+    assert f"There is no model {job_id}" in unescape(note[1])
+
+
 def test_a_job_after_one_that_failed_is_refused_beside_the_field(
     client: httpx.Client, database: Database
 ) -> None:
