@@ -66,14 +66,14 @@ _DESCRIPTION = (
     "A queue of training and evaluation jobs. Every error is a problem document (RFC 9457) whose `type` is "
     "a path of this API that explains it."
 )
-# in the order of the documentation
+# /docs lists the routes in this order
 _JOB_ROUTES = (jobs, job_edits, events, evaluations, artifacts, logs, metrics, job_images, weights)
 _OTHER_ROUTES = (models, tfjs, sweeps, datasets, workers, queues, api_keys, webhooks, health, problems)
 _ROUTES = (*_JOB_ROUTES, *_OTHER_ROUTES)
 
 _OPEN_THREADS = 4
-# Python's defaults, 700, 10 and 10, have all objects of thousands of connections looked at every few seconds,
-# which stops the process for up to two; most garbage is freed without that
+# with Python's defaults (700, 10, 10) the collector traverses all objects of thousands of connections every
+# few seconds, which stops the process for up to 2 s; most garbage is freed without a full collection
 _GC_THRESHOLDS = (5_000, 10, 200)
 
 _CONDITIONAL_HEADERS = ("If-Match", "If-None-Match", "Last-Event-ID")
@@ -184,7 +184,8 @@ def _middleware(settings: Settings, request_times: RequestTimes) -> list[Middlew
         allow_headers=_CORS_REQUEST_HEADERS,
         expose_headers=_CORS_RESPONSE_HEADERS,
     )
-    # the headers stay: a request that a proxy forwards is none of this host, whatever address they name
+    # uvicorn's middleware keeps the forwarding headers, by which `callers.is_local` sees that a request was
+    # forwarded, whatever address they name
     proxies = Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     return [
         *([proxies] if settings.trusted_proxies else []),

@@ -1,4 +1,4 @@
-"""Tasks of an API process that run beside its requests, or for several of them."""
+"""Background tasks of an API process, and slow calls that several requests share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -27,20 +27,23 @@ async def running_tasks(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator
 
 
 class SharedCall(Generic[T]):
-    """A slow function of which at most one call runs, for all who ask meanwhile. For one event loop."""
+    """The single running call of a slow function, shared by all concurrent callers. For one event loop."""
 
     def __init__(self) -> None:
         self._running: asyncio.Task[T] | None = None
 
     async def result(self, function: Callable[[], T]) -> T:
-        """Return the result of the call that runs, or call the function in a thread; raise what it raises."""
+        """Return the result of the running call or, if none runs, of a new one in a thread.
+
+        An exception of the function is raised to each caller.
+        """
         if self._running is None:
             self._running = asyncio.create_task(to_thread.run_sync(function))
             self._running.add_done_callback(self._ended)
-        # one who asked and leaves must not end the call of the others
+        # cancelling one caller must not cancel the call for the others
         return await asyncio.shield(self._running)
 
     def _ended(self, call: asyncio.Task[T]) -> None:
         self._running = None
         if not call.cancelled():
-            call.exception()  # seen, whether or not someone still waits for it
+            call.exception()  # marks it as retrieved, for a call whose callers have all been cancelled

@@ -32,7 +32,7 @@ from shared.store import job_queries, recovery, references
 from shared.store.events import CURSOR_PATTERN, Cursor, Watermark, end
 from shared.store.sweeps import Objective
 
-_END_WAITS_S = 2.0  # between two looks whether the process is to end
+_END_WAITS_S = 2.0  # seconds between two checks whether the process is stopping
 
 _log = log.get_logger(__name__)
 
@@ -58,7 +58,7 @@ ScrapeDep = Annotated[SharedCall[bytes], from_state("scrape")]
 RequestTimesDep = Annotated[RequestTimes, from_state("request_times")]
 DelivererDep = Annotated[Deliverer, from_state("deliverer")]
 OpenThreadsDep = Annotated[CapacityLimiter, from_state("open_threads")]
-"""The threads of open operations, which slow requests of other operations cannot occupy."""
+"""The threads for operations that need no API key, which slow requests of other operations cannot occupy."""
 
 
 def _end_waits(services: Services, watcher: JobWatcher) -> None:
@@ -74,35 +74,35 @@ def _end_waits_afterwards(services: ServicesDep, watcher: WatcherDep, tasks: Bac
 
 
 ENDS_WAITS = Depends(_end_waits_afterwards)
-"""Of routes that cancel: all that waits for the cancelled jobs is cancelled after the response.
+"""A dependency of routes that cancel jobs: the jobs that wait for them are cancelled after the response.
 
-No worker need run for that; if this process ends meanwhile, the next worker's reconciler goes on."""
+That needs no running worker. If this process ends meanwhile, the next worker's reconciler continues."""
 
 
 class _IdConvertor(Convertor[str]):
-    """The part of a path that is an id or a part of one; nothing else is at that place."""
+    """A path parameter that is an id or a part of an id; any other text does not match the route."""
 
     regex = "[0-9a-fA-F-]{4,36}"
 
     def convert(self, value: str) -> str:
-        """Return it as it is: `id_in_path` parses it."""
+        """Return the text unchanged; `id_in_path` parses it."""
         return value
 
     def to_string(self, value: str) -> str:
-        """Return it as it is."""
+        """Return the text unchanged."""
         return value
 
 
-register_url_convertor("id", _IdConvertor())  # as in `/v1/jobs/{job_id:id}`
+register_url_convertor("id", _IdConvertor())  # for paths such as `/v1/jobs/{job_id:id}`
 
 
 def id_in_path(name: str, noun: str, find: Callable[[Session, UUID | str], UUID]) -> Any:
-    """Return a dependency on the id that a parameter of the path stands for: a whole one needs no database.
+    """Return a dependency that resolves a path parameter to an id; a whole id is not looked up.
 
     Args:
-        name: of the parameter.
-        noun: whose id it is.
-        find: looks up a part of an id; from `shared.store.references`.
+        name: the parameter's name.
+        noun: the kind of the object that has the id, such as `job`.
+        find: a function of `shared.store.references` that looks up an id by a part of it.
     """
     described = f"The {noun}'s id, or at least 4 of its first or last digits."
 
@@ -139,8 +139,8 @@ IfNoneMatch = Annotated[
     Header(alias="If-None-Match", description="An earlier ETag. If nothing has changed since: 304."),
 ]
 
-OPENING_S = 2.5  # a request is answered within 3 s
-POLL_UNSETTLED_S = 0.02  # between two reads while a transaction holds back events
+OPENING_S = 2.5  # seconds; a request must be answered within 3 s
+POLL_UNSETTLED_S = 0.02  # seconds between two reads while an open transaction holds back events
 
 _MAX_SEQ = 2**31 - 1
 
@@ -184,10 +184,12 @@ async def _feed_start(
 
 
 async def _end_of_events(services: ServicesDep, watcher: WatcherDep) -> Cursor:
-    """Return the end of all events: before the response begins, so that jobs listed later miss nothing.
+    """Return the current end of all jobs' events.
+
+    The end is read before the response begins, so that a client that then lists the jobs misses no event.
 
     Raises:
-        PoolTimeout: a transaction that writes events has been open for so long that the end is not known.
+        PoolTimeout: after `OPENING_S` an open transaction that writes events still hides the end.
     """
     observe = partial(end, services.database, Watermark())
     try:
@@ -207,13 +209,13 @@ def _split(values: Any) -> Any:
 
 
 COMMA_SEPARATED = BeforeValidator(_split)
-"""Of a list in the query: its items may be separated by commas, or be given one by one."""
+"""A validator of a list in the query, whose items may be separated by commas or be given one by one."""
 
 ExistingJobId = Annotated[UUID, Depends(_existing_job)]
 ResumeAfterDep = Annotated[int, Depends(_resume_after)]
 FeedStartDep = Annotated[Cursor, Depends(_feed_start)]
 EndOfEventsDep = Annotated[Cursor, Depends(_end_of_events)]
-"""The end of all jobs' events when the request came: what is read afterwards shows all events up to it."""
+"""The end of all jobs' events when the request came; data read afterwards reflects every event before it."""
 
 
 async def _objective(

@@ -18,8 +18,8 @@ class Services:
     """The settings, the database and the broker. Thread-safe.
 
     Attributes:
-        submissions: stores jobs, many at a time.
-        changes: announces the jobs that `database` has changed.
+        submissions: the group commit, which stores many jobs at a time.
+        changes: the publisher that announces the jobs that `database` has changed.
     """
 
     settings: Settings
@@ -31,7 +31,7 @@ class Services:
 
 @contextmanager
 def open_services(settings: Settings) -> Iterator[Services]:
-    """Open the services, and close them at the end. Neither the database nor the broker needs to be up."""
+    """Open the services until the end of the block. Neither the database nor the broker needs to be up."""
     with closing(ChangePublisher(settings)) as publisher, closing(Broker(settings)) as broker:
         url = settings.effective_database_url
         database = Database(url, committed=publisher, program="trainshed-api")

@@ -1,8 +1,9 @@
 """Runs every benchmark that has a target, and prints one table: `python -m bench [--scale 1] [NAME ...]`.
 
 A benchmark that misses its target prints FAIL and does not fail the command: the machine may be busy, and a
-build must not depend on it. The last line has the number of FAILs; the exit status is 1 only if a benchmark
-could not be run to its end. Each runs in a process of its own, so that none inherits another's memory.
+build must not depend on its load. The last line has the number of FAILs; the exit status is 1 only if a
+benchmark could not be run to its end. Each runs in a process of its own, so that none inherits another's
+memory.
 
 Not included, because they take long, have no peer or need a browser: `bench.chaos`, `bench.frames`,
 `bench.job_lists`, `bench.load`, `bench.long_poll`, `bench.metrics_series`, `bench.moving`, `bench.pages`,

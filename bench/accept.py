@@ -1,7 +1,8 @@
 """B5: jobs that the API accepts a second, compared with Celery's `delay`: `python -m bench.accept`.
 
-Ours over HTTP, each job durable before its response: one by one from 16 keep-alive connections, and by a
-sweep of 1,000. The peer is a loop of `delay` on the same Redis with the same JSON, which is not durable.
+Trainshed gets jobs over HTTP, and each job is durable before its response: one by one from 16 keep-alive
+connections, and by a sweep of 1,000. The peer is a loop of `delay` on the same Redis with the same JSON,
+which is not durable.
 """
 
 import json
@@ -57,19 +58,19 @@ def measure(scale: float) -> Iterator[Row]:
 
 
 def _cases(api: str, redis: str, jobs: int, latencies_ms: list[float]) -> Cases:
-    """Return functions that submit jobs and return how many were accepted a second."""
+    """Return functions that submit jobs and return the number accepted per second."""
     celery = Celery("peer", broker=redis.replace("unix://", "redis+socket://", 1))
     numbers = count()
 
     @celery.task(ignore_result=True)
     def train(_spec: dict[str, object]) -> None:
-        """Never run: no worker consumes the messages."""
+        """Do nothing; no worker consumes the messages."""
 
     def delay() -> float:
         return _rate(jobs, lambda: [train.delay(_SPEC) for _ in range(jobs)])
 
     def one_by_one() -> float:
-        # a queue for each round: the position in a queue, which a response has, costs more in a long one
+        # a new queue for each round: a response has the position in the queue, which costs more in a long one
         body = {"kind": "train", "queue": f"round-{next(numbers)}", "spec": _SPEC}
 
         def submit(connection: HTTPConnection) -> None:

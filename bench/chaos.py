@@ -3,19 +3,19 @@
 The scenarios are those of hardbyte/postgresql-job-queue-benchmarking, scaled down: one of two replicas is
 killed (`crash_recovery`), killed again and again (`repeated_kills`), PostgreSQL is shut down for some seconds
 (`postgres_restart`), loses connections (`pg_backend_kill`) or has few left (`pool_exhaustion`). 8 jobs a
-second are offered, each of which waits 0.1 s. Ours (API, Redis, two workers), Procrastinate and awa have a
-new PostgreSQL each, whose commits wait for the disk, and their own defaults for leases and heartbeats.
+second are submitted, each of which waits 0.1 s. Trainshed (API, Redis, two workers), Procrastinate and awa
+each have a new PostgreSQL, whose commits wait for the disk, and their own defaults for leases and heartbeats.
 
 The systems run at the same time: a scenario is mostly waiting, at this rate two cores are enough for all, and
 other load on the machine affects all alike. One after another would take three times as long.
 
-A replica that ends by itself is started again, as a supervisor does, and counted; the suite starts none
-again. Procrastinate retries jobs of vanished workers by a periodic task of the user's, which the suite does
-not have.
+A replica that ends by itself is counted and started again, as by a supervisor; the suite does not restart
+replicas. Procrastinate retries jobs of vanished workers by a periodic task of the user's, which the suite
+does not have.
 
-A job is lost if it was accepted and was not executed 100 s after the last was offered. Execution is at least
-once: a kill after the work and before its report repeats it. Of ours it is required that none is lost and
-none has an effect twice, and that the fault tests' oracle finds nothing; what the peers do is stated.
+A job is lost if it was accepted and was not executed within 100 s after the last submission. Execution is at
+least once: a kill between the work and its report repeats the work. Trainshed passes if no job is lost, no
+job has an effect twice, and the fault tests' oracle finds nothing; the peers' figures are stated only.
 """
 
 import sys
@@ -48,7 +48,7 @@ _SCENARIOS: dict[str, tuple[Fault, float]] = {
     "pg_backend_kill": (chaos_faults.end_backends, 1),
     "pool_exhaustion": (chaos_faults.exhaust_connections, 1),
 }
-"""Each scenario's fault, and how many times as long as others it takes."""
+"""The fault of each scenario, and its length as a multiple of `_FAULT_S`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _run_all(scenario: str, names: Sequence[str], folder: Path, scale: float) ->
         }
         try:
             return {name: future.result() for name, future in running.items()}
-        except BaseException:  # also a signal's: the systems must end, whose threads are waited for
+        except BaseException:  # also a signal's: the executor waits for its threads, so the systems must end
             cancelled.set()
             raise
 
@@ -120,7 +120,7 @@ def _are_up(system: System) -> bool:
 
 
 def _keeps_up(system: System) -> bool:
-    """Return whether some seconds' jobs are executed, and the first do not wait any more."""
+    """Return whether `_FIRST_S` seconds' jobs are executed, and fewer than half a second's jobs wait."""
     if not system.submitted.exists():
         return False
     submissions, executions = read_submissions(system.submitted), read_executions(system.executions)

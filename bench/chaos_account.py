@@ -1,4 +1,4 @@
-"""What `bench.chaos` finds in the records of a run: jobs lost, jobs executed twice, and times."""
+"""The account of a run of `bench.chaos`, from its records: jobs lost, jobs executed twice, and times."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -14,7 +14,7 @@ _RECOVERED = 0.9
 
 @dataclass(frozen=True)
 class Submission:
-    """A job that was offered, and the answer; times are of the monotonic clock."""
+    """The submission of a job and the system's answer; times are of the monotonic clock."""
 
     number: int
     sent_at: float
@@ -24,7 +24,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Span:
-    """A time from its start to its end."""
+    """An interval of the monotonic clock."""
 
     start: float
     end: float
@@ -32,14 +32,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the jobs of a run.
+    """The outcome of a run's jobs.
 
     Attributes:
         lost: jobs that were accepted and not executed.
         twice: jobs that were executed more than once.
-        gap_s: the longest time without an execution from the fault's start until no more jobs were offered.
-        recovery_s: from the fault's end until two seconds in which 90 % as many jobs were executed as in
-            two seconds before the fault; None if there were none.
+        gap_s: the longest time without an execution, from the fault's start to the end of the submissions.
+        recovery_s: the time from the fault's end to the first two seconds in which 90 % as many jobs were
+            executed as in two seconds before the fault; None without such seconds.
         slowest_s: the longest time from the sending of an accepted job to its first execution.
     """
 
@@ -53,13 +53,13 @@ class Account:
 
 
 def read_submissions(path: Path) -> list[Submission]:
-    """Read what a producer has recorded."""
+    """Read the record of a producer."""
     lines = (line.split() for line in path.read_text().splitlines())
     return [Submission(int(a), float(b), float(c), d == "1") for a, b, c, d in lines]
 
 
 def read_executions(paths: Iterable[Path]) -> list[tuple[float, int]]:
-    """Read what executors have recorded: when each execution was done, and its job's number, in order."""
+    """Read executors' records: the time and the job's number of each execution, in order of time."""
     lines = [line.split() for path in paths if path.exists() for line in path.read_text().splitlines()]
     return sorted((float(at), int(number)) for number, at in lines)
 
@@ -76,7 +76,7 @@ def account(
     fault: Span,
     end: float,
 ) -> Account:
-    """Account for a run whose producer was told to stop at `end`."""
+    """Return the account of a run whose producer was stopped at `end`."""
     accepted = [each for each in submissions if each.accepted]
     first = {number: at for at, number in reversed(executions)}
     waits = [first[each.number] - each.sent_at for each in accepted if each.number in first]

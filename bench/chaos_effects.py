@@ -1,4 +1,4 @@
-"""What our database has of the jobs of `bench.chaos`: one effect of each, whatever was executed."""
+"""Stored effects of `bench.chaos`'s jobs in Trainshed's database: one each, however often a job ran."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,17 +16,17 @@ from tests.faults import oracle
 from tests.support.databases import open_database
 from tests.support.waiting import wait_until
 
-_END_S = 60.0  # of the last reports, and of what was stored although its submission was refused
+_END_S = 60.0  # for the last reports, and for jobs stored although their submission was refused
 
 
 @dataclass(frozen=True)
 class Effects:
-    """What is stored.
+    """The stored effects of jobs.
 
     Attributes:
         twice: jobs with more than one terminal event, or more than one attempt that succeeded.
-        violations: what the fault tests' oracle finds: jobs that are missing or have not succeeded, and
-            events, attempts or results that contradict each other; empty if there is nothing.
+        violations: the findings of the fault tests' oracle: jobs that are missing or have not succeeded, and
+            events, attempts or results that contradict each other; empty if there are none.
     """
 
     twice: int
@@ -34,17 +34,17 @@ class Effects:
 
 
 def stored_effects(url: str, accepted: Iterable[int]) -> Effects:
-    """Wait until every job has ended, and check what is stored of all of them.
+    """Wait until every job has ended, and check the stored effects of all jobs.
 
     Args:
         url: the database.
-        accepted: the seeds of the jobs that were accepted; others may be stored whose submission was not
-            answered.
+        accepted: the seeds of the jobs that were accepted; jobs whose submission was not answered may be
+            stored too.
     """
     executor = NoOpExecutor(Settings())
     with open_database(url) as database:
         jobs = {job_id: spec["seed"] for job_id, spec in database.read(_jobs)}
-        with suppress(AssertionError):  # the oracle names those that have not ended
+        with suppress(AssertionError):  # the oracle names jobs that have not ended
             wait_until(
                 lambda: not database.read(lambda session: oracle.count_unfinished(session, jobs)),
                 "all jobs have ended",

@@ -11,13 +11,13 @@ from bench.chaos_systems import CONNECTIONS, OPTIONS, System
 from bench.programs import Program
 
 Fault = Callable[[System, float], str]
-"""Injects a fault for a number of seconds, and ends it; returns what was done."""
+"""A function that injects a fault for a number of seconds, ends it, and returns its description."""
 
 _KILL_EACH_S = 6.0
 _DOWN_S = 1.0
 _END_BACKEND_EACH_S = 0.5
 _TAKEN = 3 * CONNECTIONS // 4
-# those at work first; all of them are idle most of the time at the rate of this benchmark
+# busy backends first; at the rate of this benchmark, all backends are idle most of the time
 _END_BACKEND = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -35,7 +35,7 @@ def crash(system: System, seconds: float) -> str:
 
 
 def repeated_kills(system: System, seconds: float) -> str:
-    """Kill the replica that has executed the last job again and again; start it a second later each time."""
+    """Repeatedly kill the replica that has executed the last job, and start it again a second later."""
     deadline, kills = monotonic() + seconds, 0
     while not kills or monotonic() < deadline:
         replica = _at_work(system)
@@ -68,7 +68,7 @@ def end_backends(system: System, seconds: float) -> str:
 
 
 def exhaust_connections(system: System, seconds: float) -> str:
-    """Hold three quarters of the connections that PostgreSQL allows, and do nothing with them."""
+    """Hold three quarters of the connections that PostgreSQL allows, without using them."""
     with ExitStack() as stack:
         taken = 0
         while taken < _TAKEN:
@@ -79,7 +79,7 @@ def exhaust_connections(system: System, seconds: float) -> str:
 
 
 def _at_work(system: System) -> Program:
-    """Return the replica that has executed the last job: one of awa's executes all while it has room."""
+    """Return the replica that has executed the last job: one of awa's executes all while it has capacity."""
     last = max(system.executions, key=lambda file: file.stat().st_mtime_ns)
     return system.replicas[system.executions.index(last)]
 

@@ -1,4 +1,4 @@
-"""The two ends of our jobs in `bench.chaos`: who submits them over REST, and the executor that runs them.
+"""Trainshed's side of `bench.chaos`: the producer, which submits jobs over REST, and the jobs' executor.
 
 python -m bench.chaos_ours URL FILE
 """
@@ -22,14 +22,14 @@ EXECUTIONS = "executions"
 
 
 class RecordingExecutor(no_op.NoOpExecutor):
-    """Takes `WORK_S`, and records each execution with the number of the job, which is its seed."""
+    """An executor that takes `WORK_S` and records each execution with the job's number, which is its seed."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._log = Log(settings.data_dir / EXECUTIONS)
 
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
-        """Do what a no-op job does, wait, and record it."""
+        """Run a no-op job, wait, and record the execution."""
         produced = super().train(spec, start, monitor)
         sleep(WORK_S)
         self._log.executed(spec.seed or 0)

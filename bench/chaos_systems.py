@@ -23,7 +23,7 @@ OURS, PROCRASTINATE, AWA = "ours", "Procrastinate", "awa"
 CONNECTIONS = 100
 _OPTIONS = {
     "fsync": "on",
-    "max_connections": str(CONNECTIONS),  # the suite has 400, and takes the same share of them
+    "max_connections": str(CONNECTIONS),  # the suite has 400, and holds the same share of them
     "shared_buffers": "256MB",
     "autovacuum_naptime": "60s",
     "autovacuum_vacuum_scale_factor": "0.2",
@@ -38,7 +38,7 @@ _END_S = 15.0
 
 
 class Cancelled(Exception):
-    """The benchmark is ended before its time."""
+    """The benchmark is being ended early."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class System:
     """A system under load.
 
     Attributes:
-        executions: the file of each replica that has what it has executed.
-        cancelled: whether the benchmark is being ended.
-        effects: takes the accepted jobs when all is over, and returns what is stored; None for a peer.
+        executions: each replica's file of the jobs that it has executed.
+        cancelled: set when the benchmark is being ended.
+        effects: returns the stored effects after the run, given the accepted jobs; None for a peer.
     """
 
     name: str
@@ -61,9 +61,9 @@ class System:
     effects: Callable[[Iterable[int]], Effects] | None = None
 
     def pause(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Let time pass, or less if a condition becomes true; return whether it did.
+        """Wait some seconds, or until a condition is true; return whether it is.
 
-        Programs that end by themselves meanwhile are started again, as a supervisor does on a real host.
+        Replicas that end by themselves meanwhile are started again, as by a supervisor on a real host.
         """
         deadline = monotonic() + seconds
         while not (met := until()) and monotonic() < deadline:
@@ -80,7 +80,7 @@ class System:
 
 @contextmanager
 def running(name: str, folder: Path, cancelled: Event) -> Iterator[System]:
-    """Run a system, whose replicas are started, for the length of a `with` block."""
+    """Run a system, with its replicas but not its producer started, for the length of a `with` block."""
     folder.mkdir()
     with ExitStack() as stack:
         postgres = stack.enter_context(running_postgres(*OPTIONS))
@@ -117,7 +117,7 @@ def _ours(stack: ExitStack, postgres: PostgresServer, folder: Path, cancelled: E
     submitted = folder / "submitted"
 
     def worker(of: Settings) -> Program:
-        # a killed worker leaves its processes' files there
+        # a killed worker leaves its processes' temporary files behind
         environment = {**variables(of), "TMPDIR": str(of.data_dir)}
         return Program(["-m", "workers"], environment, of.data_dir / "worker.log")
 
@@ -149,7 +149,7 @@ def _peer(name: str, postgres: PostgresServer, folder: Path, cancelled: Event) -
         cwd=ROOT,
         env={**os.environ, **environment},
         check=True,
-        stderr=subprocess.DEVNULL,  # Procrastinate warns of an app of a main module
+        stderr=subprocess.DEVNULL,  # Procrastinate warns about an app in a main module
         timeout=_CREATE_S,
     )
     files = [f"executed{number}" for number in range(_REPLICAS)]

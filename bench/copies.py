@@ -1,6 +1,6 @@
 """Copies of a stored job, by the hundred thousand: one INSERT ... SELECT for each table.
 
-Drawing a million jobs in Python would take longer than what is measured with them.
+Drawing a million jobs in Python would take longer than the benchmarks that use them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ def store_copies(
     """Store copies of a job, whose ids are the numbers 1 to `count`, and update the database's statistics.
 
     Args:
-        parts: tables with a column `job_id` of which the job's rows are copied too.
+        parts: tables with a column `job_id`, whose rows of the job are copied too, with their changes.
     """
     dialect = database.engine.dialect.name
     tables: list[tuple[type[Base], str, Changes]] = [
@@ -57,7 +57,7 @@ def _insert(dialect: str, table: type[Base], key: str, changes: Changes) -> str:
     columns = [column.name for column in table.__table__.columns]
     values = ", ".join(changes.get(column, column) for column in columns)
     name = table.__tablename__
-    # SQLite's WITH comes before INSERT too
+    # SQLite, too, accepts WITH before INSERT
     return (
         f"{_NUMBERS[dialect]} INSERT INTO {name} ({', '.join(columns)}) "
         f"SELECT {values} FROM {name}, numbers WHERE {key} = :template"

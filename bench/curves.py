@@ -1,7 +1,7 @@
-"""B11: milliseconds to read a curve of 100,000 points as a chart's 500: `python -m bench.curves`.
+"""B11: milliseconds to read a curve of 100,000 points as 500 points of a chart: `python -m bench.curves`.
 
-Ours over HTTP, with authentication and JSON; MLflow's store samples the same number of points by its own
-query, without a server in between.
+Trainshed's curve is read over HTTP, with authentication and JSON; MLflow's store samples the same number of
+points by its own query, without a server in between.
 """
 
 from collections.abc import Iterator

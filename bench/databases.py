@@ -19,7 +19,7 @@ Times = dict[str, list[float]]
 
 
 def durable_postgres() -> AbstractContextManager[PostgresServer]:
-    """Run a PostgreSQL whose commits wait for the disk, as those of our SQLite do."""
+    """Run a PostgreSQL whose commits wait for the disk, as Trainshed's commits to SQLite do."""
     return running_postgres("-c", "fsync=on")
 
 
@@ -42,11 +42,11 @@ def sqlite_settings(**options: Any) -> Iterator[Settings]:
 def measure_api(
     prepare: Callable[[Database], T], measure: Callable[[httpx.Client, T], Times]
 ) -> dict[str, Times]:
-    """Measure requests to an API in this process, on each kind of database; return the times by its name.
+    """Measure requests to an API in this process, on each kind of database; return the times by kind.
 
     Args:
         prepare: fills the migrated database.
-        measure: sends requests to the API; gets what `prepare` returned, and returns the times by case.
+        measure: sends requests to the API, given the result of `prepare`, and returns the times by case.
     """
     times = {}
     with TemporaryDirectory(prefix="bench-") as name, database_urls(Path(name)) as urls:

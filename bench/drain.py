@@ -1,11 +1,11 @@
 """B6: no-op jobs that two warm processes run a second, from a queue that is full: `python -m bench.drain`.
 
-Ours on SQLite and on PostgreSQL, at the default log level: every step of a job is durable. Those that keep
-nothing are like the peers'; the others keep a model and an evaluation. The CPU time is that of the worker,
-its pool and PostgreSQL, from the claim on. Celery keeps results in Redis and is not durable; Procrastinate
-and awa use the same PostgreSQL and are durable. Ours: the queue is paused while it is filled, and the time
-runs from its resumption until no job is unfinished. awa's time ends with the last call of its task, which is
-before the last commit.
+Trainshed runs on SQLite and on PostgreSQL, at the default log level: every step of a job is durable. Jobs
+that keep nothing are like the peers'; the others keep a model and an evaluation. The CPU time is that of the
+worker, its pool and PostgreSQL, from the claim on. Celery keeps results in Redis and is not durable;
+Procrastinate and awa use the same PostgreSQL and are durable. Trainshed's queue is paused while it is filled,
+and its time runs from the queue's resumption until no job is unfinished. awa's time ends with the last call
+of its task, which is before the last commit.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -133,13 +133,13 @@ def warm_workers(
     cpu_ms: list[float] | None = None,
     **options: Any,
 ) -> Iterator[Drain]:
-    """Run a worker for the length of a `with` block; yields a function that drains a queue of these jobs.
+    """Run a worker for the length of a `with` block; yield a function that drains a queue of these jobs.
 
     Args:
         folder: a new folder, for the worker's data.
         url: an empty database.
         servers: the ids of processes whose CPU time counts beside the worker's.
-        cpu_ms: gets the CPU time of a job with each drain, in ms.
+        cpu_ms: a list to which each drain appends the CPU time of a job, in ms.
         options: settings of the worker, its `slots` among them.
     """
     folder.mkdir()
@@ -190,7 +190,7 @@ def _celery(jobs: int) -> Iterator[Drain]:
 
 
 def _work(jobs: int, *processes: Peer) -> list[Any]:
-    """Have the first process submit the jobs and all of them work; return what each says at its end."""
+    """Have the first process submit the jobs and all processes work; return the result of each."""
     processes[0].ask("submit", jobs=jobs)
     for process in processes:
         process.tell("work")

@@ -1,9 +1,9 @@
-"""B14: whose turn it is: how evenly tenants share the slots' time, how long one waits, and `low` jobs.
+"""B14: fair turns: how evenly tenants share the slots' time, and how long tenants and `low` jobs wait.
 
     python -m bench.fair
 
-The store's own submissions, claims and reports on a clock that is moved, so that times are exact. The peer of
-a wait is strict order: the same jobs, all of one tenant.
+The store's own submissions, claims and reports run on a simulated clock, so that times are exact. A wait is
+compared with the wait in strict order: the same jobs, all of one tenant.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,9 +30,9 @@ from tests.support.slots import Slots, jain
 _LENGTHS = Unit("job lengths", smaller_is_better=True)
 _AT_MOST = 2.0
 _JAIN_ABOVE, _WITHIN = 0.95, 0.05
-_RULES_OF_LOW = Rules(urgent_s=60.0, high_s=30.0, low_s=30.0, passed_s=120.0)  # seen within some minutes
+_RULES_OF_LOW = Rules(urgent_s=60.0, high_s=30.0, low_s=30.0, passed_s=120.0)  # take effect within minutes
 _SLOTS = 4
-_CASES: Mapping[str, list[tuple[float, float]]] = {  # weights and job lengths of tenants
+_CASES: Mapping[str, list[tuple[float, float]]] = {  # weight and job length in s of each tenant
     "lengths 10:1": [(1, 600), (1, 60)],
     "lengths 1:100": [(1, 10), (1, 1_000)],
     "weights 3:1, lengths 1:10": [(3, 60), (1, 600)],
@@ -71,7 +71,7 @@ def _behind(case: str, ours: float, strict: float) -> Row:
 
 
 def _wait_behind(database: Database, jobs: int, tenant: str) -> float:
-    """Return how long a job waits that a tenant submits in the middle of a job of `a`, which has many."""
+    """Return the wait in s of a job of `tenant`, submitted while one of many jobs of the tenant `a` runs."""
     slots = Slots(database, FrozenClock(), 1)
     slots.submit("a", jobs, 1)
     slots.run(jobs // 20 + 0.01)
@@ -82,7 +82,7 @@ def _wait_behind(database: Database, jobs: int, tenant: str) -> float:
 
 
 def _evenness(case: str, database: Database, of_tenants: list[tuple[float, float]]) -> Row:
-    """Tenants that always wait, for ten of the longest jobs."""
+    """Measure tenants that always have waiting jobs, over the length of ten of the longest jobs."""
     slots, until_s = Slots(database, FrozenClock(), _SLOTS), 10 * max(length for _, length in of_tenants)
     weights = {}
     for weight, length in of_tenants:
@@ -119,7 +119,7 @@ def _one_job_sweeps(kind: str, database: Database, jobs: int) -> Row:
 
 
 def _low(kind: str, database: Database, seconds: int) -> Row:
-    """A queue that gets more jobs than it can run, each of a new tenant, and now and then a low one."""
+    """Measure the occasional low jobs of an overloaded queue, whose other jobs each have a new tenant."""
     slots = Slots(database, FrozenClock(), 1, rules=_RULES_OF_LOW)
     random, names, low, submitted_at = Random(1), count(), list[UUID](), dict[UUID, float]()
     started_at: dict[UUID, float] = {}

@@ -1,12 +1,12 @@
-"""B18: what a job leaves: its rows, the bytes of PostgreSQL's WAL, and how its row of `jobs` is updated.
+"""B18: the footprint of a job: its rows, the bytes of PostgreSQL's WAL, and the updates of its `jobs` row.
 
     python -m bench.footprint
 
 Jobs are run by `run_jobs` in this process, as by `bench.job_cost`. Rows are counted in all tables, before and
 after one job, which is submitted without an idempotency key. The WAL is that from the submissions of jobs to
-the last report: of some right after a checkpoint, when the first change of a page logs an image of it, and of
-as many after these, when few pages are new. Heap-only updates are counted of jobs that run at the same time,
-from their claims to their reports.
+the last report: first of jobs right after a checkpoint, when the first change of a page logs an image of the
+page, then of as many further jobs, when few pages are new. Heap-only updates are counted for jobs that run at
+the same time, from their claims to their reports.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ from workers.pool_process import PoolProcess
 
 _BENCH = "B18"
 _WARM_UP_JOBS, _JOBS = 50, 400
-_RUNNING_JOBS, _EPOCHS = 100, 10  # with a renewal before each epoch
+_RUNNING_JOBS, _EPOCHS = 100, 10  # the lease is renewed before each epoch
 _UPDATES = text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'jobs'")
 
 
@@ -64,7 +64,7 @@ def _at_most(case: str, unit: Unit, value: float, at_most: float | None = None) 
 def _rows_left(
     folder: Path, kind: str, url: str, case: str, executor: type[NoOpExecutor], at_most: int
 ) -> Row:
-    _run(folder, url, executor)  # it leaves what every job needs
+    _run(folder, url, executor)  # leaves the rows that all jobs share
     before = _rows_by_table(url)
     _run(folder, url, executor)
     left = Counter(_rows_by_table(url))
@@ -74,7 +74,7 @@ def _rows_left(
 
 
 def _run(folder: Path, url: str, executor: type[NoOpExecutor]) -> None:
-    with pool_process(folder, url, executor) as process:  # its end writes the last lines of the log
+    with pool_process(folder, url, executor) as process:  # the process's end writes the log's last lines
         run_submitted(process, submit(process.database, 1))
 
 
@@ -84,7 +84,7 @@ def _rows_by_table(url: str) -> dict[str, int]:
 
 
 def _wal_of_a_job(process: PoolProcess, jobs: int) -> float:
-    """Return the bytes of WAL of each of some jobs, the first time after a checkpoint."""
+    """Return the bytes of WAL per job; the first call measures right after a checkpoint."""
     written = partial(_scalar, process.database, "SELECT pg_current_wal_insert_lsn() - '0/0'")
     if not process.registered.is_set():
         run_submitted(process, submit(process.database, _WARM_UP_JOBS))
@@ -109,7 +109,7 @@ def _heap_only(url: str, jobs: int) -> Row:
             queue_driver.record(database, attempt, 1, first=epoch)
         for attempt in running:
             queue_driver.succeed(database, attempt, make_model())
-    expected = jobs * (2 * _EPOCHS + 2)  # a process of the server tells of its updates when it ends
+    expected = jobs * (2 * _EPOCHS + 2)  # a backend reports its updates when it ends
     wait_until(lambda: _updates(url)[0] - before[0] >= expected, "all updates are counted")
     updates, heap_only = (after - earlier for after, earlier in zip(_updates(url), before, strict=True))
     case = f"heap-only of {updates:,} updates of {jobs} running jobs"

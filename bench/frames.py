@@ -1,9 +1,9 @@
-"""Whether a chart stays smooth: five curves with a history of 100,000 points grow for 30 seconds.
+"""Smoothness of a chart whose five curves with a history of 100,000 points grow for 30 seconds.
 
     python -m bench.frames [--seconds 30] [--plotly PATH/plotly.min.js]
 
 For each case: the longest tasks of the page's main thread, from a trace of Chromium's, by CPU time and by
-wall time; while a task runs no frame is made, so none may take 50 ms. With `--plotly`, plotly.js (from the
+wall time; while a task runs no frame is made, so no task may take 50 ms. With `--plotly`, plotly.js (from the
 wheel `plotly`, file `package_data/plotly.min.js`) draws the same curves. Other load lengthens wall times.
 """
 

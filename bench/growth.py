@@ -1,8 +1,8 @@
-"""B12: what a claim, a submit, a list and a poll cost in a queue of up to a million jobs.
+"""B12: the cost of a claim, a submit, a list and a poll in a queue of up to a million jobs.
 
     python -m bench.growth
 
-Each figure is compared with our own at 1,000 queued jobs, in turn within one run. Claim and submit are
+Each figure is compared with that at 1,000 queued jobs, in turn within one run. Claim and submit are
 transactions of the store; list (the newest page of queued jobs) and poll (of a job that nobody polled before,
 with its position) are requests over HTTP to an API in this process.
 """
@@ -70,9 +70,9 @@ def _rows(case: str, samples: Samples) -> Iterator[Row]:
 
 
 def _operations(stack: ExitStack, settings: Settings, size: int) -> Operations:
-    """Return functions that return the median milliseconds of some operations on a queue of this size."""
+    """Return a function for each operation, which returns its median milliseconds in a queue of this size."""
     database = stack.enter_context(open_database(settings.database_url))
-    # a second between their places
+    # the copies' places are a second apart
     changes = {"place": f"place - {size} + n", "tenant": f"'tenant ' || (n % {_TENANTS})"}
     store_copies(database, queue_driver.submit(database), size, changes)
     api, random = stack.enter_context(running_app(create_app(settings))), Random(1)

@@ -1,7 +1,7 @@
-"""What a job costs the queue: a training job that trains nothing, from its claim to its report.
+"""The cost of a job to the queue: a training job that trains nothing, from its claim to its report.
 
-It has 10 epochs of 11 batches and a model of 75 kB, as the codelab's job has, and is run by `run_jobs` in
-this process, whose logs are configured as a pool process's.
+The job has 10 epochs of 11 batches and a model of 75 kB, as the codelab's job has, and is run by `run_jobs`
+in this process, whose logs are configured as a pool process's.
 """
 
 import logging
@@ -55,7 +55,7 @@ class CodelabExecutor(NoOpExecutor):
 
 
 def main() -> None:
-    """Run the jobs on each kind of database and print what one of them cost."""
+    """Run the jobs on each kind of database and print the cost of one."""
     print(f"a job that trains nothing, one process, {JOBS} jobs")
     with TemporaryDirectory(prefix="bench-") as name, database_urls(Path(name)) as urls:
         for kind, url in urls.items():
@@ -91,7 +91,7 @@ def submit(database: Database, count: int) -> list[UUID]:
 
 
 def run_submitted(process: PoolProcess, job_ids: list[UUID]) -> None:
-    """Run all jobs of the queue, which are those with these ids."""
+    """Run all jobs of the queue, which must be these, and check that the first and the last succeeded."""
     run_jobs(process)
     states = (stored.job(process.database, job_id).state for job_id in (job_ids[0], job_ids[-1]))
     assert set(states) == {JobState.SUCCEEDED}
@@ -110,7 +110,7 @@ def _commits(database: Database) -> Iterator[list[object]]:
 
 @contextmanager
 def pool_process(folder: Path, url: str, executor: type[NoOpExecutor]) -> Iterator[PoolProcess]:
-    """Yield what `run_jobs` needs, with the logging of a pool process, whose lines are discarded."""
+    """Yield a process for `run_jobs`, with the logging of a pool process, whose lines are discarded."""
     settings, handler = make_settings(folder, database_url=url), JobLogHandler()
     with (
         open(os.devnull, "w") as nowhere,

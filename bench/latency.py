@@ -1,9 +1,9 @@
 """B4: milliseconds from the submission of a job that does nothing to its result: `python -m bench.latency`.
 
-Ours over REST, as the Python client does it: a POST, then a long poll until the job's end; each step is
-durable. One job keeps nothing, as the peers' do; the other keeps a model and an evaluation of the codelab's
-shape. The peers are Celery, RQ and Dramatiq on the same Redis, each with its own warm worker and with
-its own way to wait for a result; none is durable. All have one process that works.
+Trainshed is used over REST, as by the Python client: a POST, then a long poll until the job's end; each step
+is durable. One job keeps nothing, as the peers' do; the other keeps a model and an evaluation of the
+codelab's shape. The peers are Celery, RQ and Dramatiq on the same Redis, each with its own warm worker and
+with its own way to wait for a result; none is durable. Each case has one worker process.
 """
 
 import json
@@ -32,7 +32,7 @@ _PEERS = {"Celery": "celery_app", "RQ": "rq_app", "Dramatiq": "dramatiq_app"}
 _MOST_MS = 12.0
 _OURS, _AGAIN, _CODELAB = "ours", "again", "ours, codelab-shaped"
 _QUEUES = {_OURS: ("nothing-kept", no_op.NOTHING_KEPT), _CODELAB: ("codelab-shaped", no_op.NAME)}
-"""Where the jobs of a case are submitted to, and the executor of the worker that serves the queue."""
+"""The queue of each case's jobs, and the executor of the worker that serves the queue."""
 
 
 def measure(scale: float) -> Iterator[Row]:
@@ -70,7 +70,7 @@ def _measure(kind: str, settings: Settings, rounds: int, jobs: int) -> Iterator[
         cases = {name: partial(ours, name) for name in _QUEUES}
         peers = _PEERS if peer.installed() else {}
         for name, module in peers.items():
-            # a Redis of its own: each of them expects to be alone
+            # a Redis of its own: each peer expects to be its only user
             socket = str(stack.enter_context(running_redis()).socket)
             running = stack.enter_context(Peer(module, socket, *(["1"] if name == "Celery" else [])))
             cases[name] = partial(_median_ms, running, jobs)

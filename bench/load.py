@@ -2,13 +2,13 @@
 
     python -m bench.load [--minutes 10] [--finished 1000000]
 
-On PostgreSQL, whose commits wait for the disk. 8 clients submit a job, wait for its end and submit the next;
-200 others read the status of a recent job once a second; 20 watch the events of all jobs. The jobs train on
-`digits` with TensorFlow. After a third of the time a second worker starts, which runs no job but has a
-retention, so that what is measured before is without a purge. The load goes on until the purge has ended. It
-passes if no response is an error and no connection breaks, the p99 of a status read is below 100 ms and
-not much higher while the purge runs, no process grows, every job has succeeded, and each watcher has seen
-the end of each.
+The load runs on PostgreSQL, whose commits wait for the disk. 8 clients submit a job, wait for its end and
+submit the next; 200 others read the status of a recent job once a second; 20 watch the events of all jobs.
+The jobs train on `digits` with TensorFlow. After a third of the time a second worker starts, which runs no
+job but has a retention, so that the time before is without a purge. The load goes on until the purge has
+ended. The benchmark passes if no response is an error and no connection breaks, the p99 of a status read is
+below 100 ms and not much higher while the purge runs, no process grows, every job has succeeded, and each
+watcher has seen the end of each job.
 
 The finished jobs are copies of a failed one with its attempt and events; a model's files would be 75 GB.
 """
@@ -46,7 +46,7 @@ from tests.support.servers import running_redis
 
 _SLOTS = 2
 _MOST_P99_MS = 100.0
-# "unmoved": two halves of the time before the purge differ by as much
+# growth up to this factor is noise: two halves of the time before the purge differ by as much
 _MOST_P99_GROWTH = 1.5
 _MOST_MEMORY_GROWTH = 0.05
 _WARM_UP_S = 60.0
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="at least; the purge may take longer")
     parser.add_argument("--finished", type=int, default=1_000_000, help="jobs that are to be purged")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what it started, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # started processes end too
     print(f"{machine()}, load average {os.getloadavg()[0]:.1f}", flush=True)
     rows = list(_measure(60 * options.minutes, options.finished))
     print_table(rows)
@@ -90,7 +90,7 @@ def _measure(seconds: float, finished: int) -> Iterator[Row]:
 
 
 def _store_finished(database: Database, count: int) -> None:
-    """Store jobs that ended ten days ago, a millisecond after one another."""
+    """Store jobs that ended ten days ago, a millisecond apart."""
     day = "10 * interval '1 day' - n * interval '1 millisecond'"
     times = {name: f"{name} - ({day})" for name in ("created_at", "started_at", "finished_at")}
     parts = {
@@ -110,11 +110,11 @@ def _processes(api: int, worker: int) -> dict[str, psutil.Process]:
 
 @dataclass
 class _Times:
-    """Seconds since the start of the load.
+    """Two periods of the load: start and end in seconds since its start.
 
     Attributes:
-        before: the time without a purge: its start and its end.
-        purge: the purge: when the first finished jobs were missing, and when none was left.
+        before: the time without a purge.
+        purge: the purge, from the first missing finished job until none was left.
     """
 
     before: tuple[float, float]

@@ -1,4 +1,4 @@
-"""The clients of `bench.load`: they submit, read statuses and watch events, and note what they see."""
+"""The clients of `bench.load`: they submit, read statuses and watch events, and record the results."""
 
 import asyncio
 import json
@@ -24,12 +24,12 @@ _REQUEST_TIMEOUT = httpx.Timeout(60.0)
 
 @dataclass
 class Seen:
-    """What the clients have seen.
+    """The records of the clients.
 
     Attributes:
-        polls: when each status read was sent, in seconds since the start, and its milliseconds.
-        bad: responses that are a server's error, and broken connections, with their number.
-        ended: for each watcher, the jobs whose end it has seen, and how many ends.
+        polls: the time of each status read, in seconds since the start, and its milliseconds.
+        bad: the numbers of error responses and broken connections, by kind.
+        ended: for each watcher, the number of ends that it has seen of each job.
     """
 
     started_at: float = field(default_factory=perf_counter)
@@ -49,7 +49,7 @@ class Seen:
 
 
 class Clients:
-    """The clients of one API, until they are told to stop."""
+    """The clients of one API."""
 
     def __init__(self, url: str, seen: Seen) -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
@@ -61,7 +61,7 @@ class Clients:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the clients for the length of a `with` block; at its end every job has ended."""
+        """Run the clients for the length of a `with` block, whose exit waits until every job has ended."""
         async with self._http:
             watchers = [asyncio.create_task(self._watch(number)) for number in range(WATCHERS)]
             await self._until(lambda: self._open_streams == WATCHERS)
@@ -126,7 +126,7 @@ class Clients:
                     self._seen.ended[number][json.loads(line[6:])["job_id"]] += 1
 
     async def _request(self, method: str, address: str, **options: Any) -> dict[str, Any] | None:
-        """Return a response's JSON; None if there is none."""
+        """Return a response's JSON, or None after an error or a broken connection."""
         try:
             response = await self._http.request(method, address, **options)
         except httpx.TransportError as error:

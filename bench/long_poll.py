@@ -4,8 +4,8 @@
 
 The API has its own process; the clients and the writer that changes jobs share another. Each client waits for
 its own job, and the jobs are changed in turn while all others wait. The time starts after the commit, and
-ends when the response has been read. It is measured with Redis and without: then the API polls the database
-every 250 ms.
+ends when the response has been read. The time is measured with Redis and without Redis, where the API polls
+the database every 250 ms.
 """
 
 import argparse

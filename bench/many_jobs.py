@@ -18,10 +18,10 @@ from shared.store import environments
 from tests.support import factories, registry
 
 FIRST_AT = datetime(2026, 1, 1, tzinfo=UTC)
-"""When the first job was submitted; the others follow one second apart."""
+"""The time of the first job's submission; the others follow one second apart."""
 
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "evaluation_accuracy", "evaluation_loss")
-"""Of each job that has succeeded; a failed or running one has the first four."""
+"""The metrics of each succeeded job; a failed or running job has the first four."""
 
 _END_WEIGHTS = {JobState.SUCCEEDED: 80, JobState.FAILED: 12, JobState.CANCELLED: 8}
 _RUNNING_JOBS = 8
@@ -42,7 +42,7 @@ def store_jobs(database: Database, count: int) -> None:
         for start in range(0, count, _JOBS_PER_INSERT):
             for table, rows in _rows(random, range(start, min(start + _JOBS_PER_INSERT, count)), count):
                 connection.execute(insert(table), rows)
-    if database.engine.dialect.name == "postgresql":  # which autovacuum does within minutes
+    if database.engine.dialect.name == "postgresql":  # as autovacuum does within minutes
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
 

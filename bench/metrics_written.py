@@ -1,10 +1,10 @@
 """B10: jobs whose metrics are written in a second, compared with MLflow: `python -m bench.metrics_written`.
 
-A job has 10 epochs of 11 batches, 260 values. Ours writes them as a worker does, under the attempt's fence
-and with an event and a small checkpoint; MLflow's `log_batch` writes the values only. "Each epoch" is a
-commit an epoch, as of a job on a CPU; "each job" is one commit, as of a job that takes less than 0.25 s. Both
-write to one kind of database, and call their stores without a server in between. "A commit" is a transaction
-with one row of 2 kB, by the driver alone: what each epoch costs at least on this disk.
+A job has 10 epochs of 11 batches, 260 values. Trainshed writes them as a worker does, under the attempt's
+fence and with an event and a small checkpoint; MLflow's `log_batch` writes the values only. "Each epoch" is a
+commit per epoch, as for a job on a CPU; "each job" is one commit, as for a job that takes less than 0.25 s.
+Both write to the same kind of database, and call their stores without a server in between. "A commit" is a
+transaction with one row of 2 kB, by the driver alone: the least cost of an epoch on this disk.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,13 +27,13 @@ from tests.support.databases import migrate, open_database
 
 _EPOCHS, _BATCHES = 10, 11
 _LEAST = 20.0
-_PEER_SHARE = 10  # MLflow writes a tenth of the jobs: it would take minutes
+_PEER_SHARE = 10  # MLflow writes a tenth of the jobs: all would take minutes
 _METRICS = [make_metrics(epoch, _BATCHES) for epoch in range(_EPOCHS)]
 _CASES = {"each epoch": 1, "each job": _EPOCHS}
 
 
 def measure(scale: float) -> Iterator[Row]:
-    """Measure rounds of jobs, 1,000 of ours in all at full scale."""
+    """Measure rounds of jobs, 1,000 of Trainshed's in all at full scale."""
     if not peer.installed():
         yield not_measured("B10", "MLflow", peer.MISSING)
         return
@@ -84,7 +84,7 @@ def _write(database: Database, jobs: int, epochs_each: int) -> float:
 
 
 def _commit_ms(database: Database) -> float:
-    """Return the median milliseconds of a transaction with one row, on a connection of the driver's."""
+    """Return the median milliseconds of a transaction with one row, on the driver's own connection."""
     value = "x" * 2_000
     times = []
     with database.engine.connect() as connection:

@@ -1,9 +1,9 @@
-"""B19: how long `trainshed migrate` moves the rows of 0.1.0 to the tables of 0.2.
+"""B19: the time that `trainshed migrate` takes to move the rows of 0.1.0 to the tables of 0.2.
 
     python -m bench.moving
 
-At full scale 100,000 finished jobs of the codelab, which need 30 GB of the disk for each kind of database.
-One job's rows are written out here; those of the others are copies of them with other ids.
+At full scale, 100,000 finished jobs of the codelab are moved; they need 30 GB of the disk for each kind of
+database. One job's rows are written out here; the other jobs' rows are copies of these with other ids.
 """
 
 import os
@@ -29,7 +29,7 @@ _JOBS = 100_000
 _EPOCHS, _BATCHES, _IMAGES, _WRONG = 10, 11, 500, 15
 _FILE_SIZES = {"keras": 88_000, "onnx": 27_000}
 _AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
-_PREFIX = "01a20000000070008000"  # of the digits of an id; the last twelve are the job's number
+_PREFIX = "01a20000000070008000"  # first digits of each id; the last twelve are the job's number
 _OF_JOB = ("id", "job_id", "model_id")  # the columns with a job's id
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers "
@@ -79,7 +79,7 @@ def _fill(connection: Connection, jobs: int) -> None:
 
 
 def _copies(table: Table) -> str:
-    """Return the statement that copies the one job's rows of a table for each of the others."""
+    """Return the statement that copies the one job's rows of a table for each other job."""
     values = {column.name: f'one."{column.name}"' for column in table.columns}
     values |= dict.fromkeys(values.keys() & set(_OF_JOB), "others.id")
     if table.name == "job_events":

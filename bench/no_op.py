@@ -1,6 +1,6 @@
-"""An executor whose training job reports what a real one does, and computes nothing.
+"""An executor whose training job reports as a real one does, and computes nothing.
 
-Selected by `TRAINSHED_EXECUTOR=bench.no_op:NoOpExecutor`. What is left of a job is what the queue costs.
+`TRAINSHED_EXECUTOR=bench.no_op:NoOpExecutor` selects it. The remaining cost of a job is that of the queue.
 """
 
 from typing import ClassVar
@@ -33,10 +33,10 @@ _MODEL = Produced(
 
 
 class NoOpExecutor:
-    """Enters every phase and reports every epoch of a training job.
+    """An executor that enters every phase and reports every epoch of a training job.
 
     Attributes:
-        model: what every training job returns; its files are a few bytes.
+        model: the result of every training job; its files are a few bytes.
     """
 
     model = _MODEL
@@ -44,7 +44,7 @@ class NoOpExecutor:
     versions: ClassVar = {"none": "1"}
 
     def __init__(self, settings: Settings) -> None:
-        """Take the settings as every executor does."""
+        """Accept the settings, as every executor does."""
 
     def warm_up(self) -> None:
         """Do nothing."""

@@ -1,9 +1,10 @@
-"""How soon each page shows something, and what it weighs: `python -m bench.pages [--rounds 5]`.
+"""The time to the first paint of each page, and its weight: `python -m bench.pages [--rounds 5]`.
 
-On a stack of its own (SQLite, Redis, the API in a process), in Chromium, each time without a cache. For
-each page: the time from the request to the first contentful paint, as Chromium reports it, median and
-greatest; the compressed bytes of all bodies, without those of models' weights; the number of requests. No
-median may be 300 ms, and no page weigh 60 kB. Other load lengthens the times.
+Pages come from a stack of their own (SQLite, Redis, the API in a process), and are shown in Chromium, each
+time without a cache. For each page: the time from the request to the first contentful paint, as Chromium
+reports it, median and greatest; the compressed bytes of all bodies, without those of models' weights; the
+number of requests. Every median must be below 300 ms, and every page below 60 kB. Other load lengthens the
+times.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def _verdict(is_within: bool) -> str:
 
 def _measure(page: Page, weight: Weight, address: str, rounds: int) -> tuple[list[float], int, int]:
     """Return the times of the first contentful paint in ms, and the bytes and requests of one visit."""
-    page.goto(address)  # the server's first time: templates are compiled, statements are planned
+    page.goto(address)  # warms the server up: templates are compiled, statements are planned
     times = []
     for _ in range(rounds):
         page.goto("about:blank")

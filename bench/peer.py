@@ -44,7 +44,7 @@ class Peer:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()  # which ends it
+        self._process.stdin.close()  # ends the peer
         self._process.wait()
 
     def ask(self, command: str, **arguments: Any) -> Any:

@@ -2,11 +2,11 @@
 
     python -m bench.poll
 
-Ours authenticates each request by an API key and counts it against a rate limit. The peer does neither: it is
-a FastAPI route that reads the same job of the same database by SQLAlchemy's ORM and returns it as a pydantic
-model. Each runs in uvicorn, in a process of its own, whose CPU time is compared; 64 keep-alive connections
-poll without a pause. "again" is a second process of ours. Then 2,000 pollers poll once a second each, and
-their latency is measured.
+Trainshed authenticates each request by an API key and counts the request against a rate limit. The peer does
+neither: it is a FastAPI route that reads the same job of the same database by SQLAlchemy's ORM and returns
+the job as a pydantic model. Each runs in uvicorn, in a process of its own, whose CPU time is compared; 64
+keep-alive connections poll without a pause. "again" is a second process of Trainshed's API. Then 2,000
+pollers poll once a second each, and their latency is measured.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 Request = Callable[[], bytes]
 Responded = Callable[[int, float, float], None]
-"""Called with a response's status, when its request was sent by `perf_counter`, and its milliseconds.
+"""Called with a response's status, the time of its request by `perf_counter`, and its milliseconds.
 
 The status is 0 if the connection was closed instead.
 """
@@ -30,7 +30,7 @@ async def polling(
 
     Args:
         requests: functions that return the next request of a connection.
-        period_s: seconds between two requests of a connection; 0: each is sent after the last response.
+        period_s: seconds between two requests of a connection; if 0, each is sent after the last response.
     """
     loop, (host, _, port) = asyncio.get_running_loop(), urlsplit(url).netloc.partition(":")
     pollers = []
@@ -53,7 +53,7 @@ class _Poller(asyncio.Protocol):
         self._received, self._is_stopped, self._sent_at = b"", False, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
 
     def connection_lost(self, _error: Exception | None) -> None:
         if not self._is_stopped:

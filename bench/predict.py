@@ -1,4 +1,4 @@
-"""Benchmark of one prediction in the API process, warm, over a kept connection, on SQLite and on PostgreSQL.
+"""Benchmark of a warm prediction in the API process, over a keep-alive connection, on both databases.
 
     python -m bench.predict [--requests 500]
 

@@ -1,4 +1,4 @@
-"""Programs that a benchmark kills and starts again, and that it restarts if they end by themselves."""
+"""Programs that a benchmark kills and starts again, and that are restarted if they end by themselves."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ class Program:
     """A program in a process group of its own, so that its children are killed with it.
 
     Attributes:
-        restarts: how often it had ended by itself, and was started again.
+        restarts: how often the program has ended by itself and was started again.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
@@ -29,7 +29,7 @@ class Program:
         self._started_at = 0.0
 
     def start(self) -> None:
-        """Start it; its output is appended to its log."""
+        """Start the program; its output is appended to its log."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -43,22 +43,22 @@ class Program:
         self._started_at = monotonic()
 
     def supervise(self) -> None:
-        """Start it again if it has ended by itself, a second after its start at the earliest."""
+        """Start the program again if it has ended by itself, a second after its start at the earliest."""
         ended = self._process is not None and self._process.poll() is not None
         if ended and monotonic() > self._started_at + _RESTART_S:
-            self._signal(SIGKILL)  # children that it has left
+            self._signal(SIGKILL)  # children left behind
             self.restarts += 1
             self.start()
 
     def kill(self) -> None:
-        """End it at once, with its children."""
+        """End the program at once, with its children."""
         if self._process is not None:
             self._signal(SIGKILL)
             self._process.wait()
             self._process = None
 
     def end(self, within_s: float) -> None:
-        """Ask it to end, and kill what is left of it after a time."""
+        """Terminate the program, and kill it with its children after `within_s` seconds at the latest."""
         if self._process is None:
             return
         self._process.send_signal(SIGTERM)
@@ -68,5 +68,5 @@ class Program:
 
     def _signal(self, number: Signals) -> None:
         assert self._process is not None
-        with suppress(ProcessLookupError):  # none is left
+        with suppress(ProcessLookupError):  # no process is left
             os.killpg(self._process.pid, number)

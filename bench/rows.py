@@ -1,4 +1,4 @@
-"""The rows of the table that `make bench` prints: figures of ours and of a peer's, and a verdict.
+"""The rows of the table that `make bench` prints: figures of Trainshed and of a peer, and a verdict.
 
 The cases that a row compares take turns within each round of one run, so that other load on the machine
 affects all of them, and a ratio is the median of the rounds' ratios. A row named `again` is the null test:
@@ -20,7 +20,7 @@ from bench.timing import machine
 PASS, FAIL, STATED, NULL_TEST = "PASS", "FAIL", "stated", "null test"
 
 Samples = dict[str, list[float]]
-"""The figures of each case, one a round."""
+"""The figures of each case, one per round."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Unit:
         return f"{_digits(median(values))} ({_digits(min(values))}..{_digits(max(values))}) {self.name}"
 
     def ratios(self, ours: Sequence[float], peer: Sequence[float]) -> list[float]:
-        """Return how many times as good ours are, round by round."""
+        """Return how many times as good Trainshed's figures are as the peer's, round by round."""
         pairs = zip(peer, ours, strict=True) if self.smaller_is_better else zip(ours, peer, strict=True)
         return [above / below for above, below in pairs]
 
@@ -67,7 +67,7 @@ SECONDS = Unit("s", smaller_is_better=True)
 
 
 def interleave(cases: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: int = 1) -> Samples:
-    """Measure the cases in turn, and return their figures without those of the rounds that warm up."""
+    """Measure the cases in turn, and return their figures without those of the warm-up rounds."""
     samples: Samples = {name: [] for name in cases}
     for number in range(warm_up + rounds):
         for name, run in cases.items():
@@ -126,7 +126,7 @@ def run(measure: Callable[[float], Iterator[Row]]) -> None:
     )
     parser.add_argument("--rows", type=Path, help="append the rows to this file as lines of JSON")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what it started, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # started processes end too
     print(f"{machine()}, load average {os.getloadavg()[0]:.1f}", flush=True)
     rows = list(measure(options.scale))
     print_table(rows)

@@ -1,4 +1,4 @@
-"""Processes of ours for benchmarks: the API or another app, and workers."""
+"""Trainshed's processes for benchmarks: the API or another app, and workers."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from shared.settings import Settings
 from tests.support.waiting import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
-"""The folder of the source tree, from which every process imports it."""
+"""The folder of the source tree, from which every process imports the packages."""
 
 
 _START_TIMEOUT_S = 300.0  # with TensorFlow on a busy machine
@@ -29,7 +29,7 @@ class Server(NamedTuple):
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
-    """Run the API with these settings for the length of a `with` block; yields its URL."""
+    """Run the API with these settings for the length of a `with` block; yield its URL."""
     with running_server("api.app:create_app", settings) as server:
         yield server.url
 

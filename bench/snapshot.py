@@ -1,10 +1,10 @@
-"""B20: a claim while somebody holds an old snapshot of PostgreSQL, as a dump or an analyst does.
+"""B20: the cost of a claim while a dump or an analyst's query holds an old snapshot of PostgreSQL.
 
     python -m bench.snapshot
 
-Jobs of six tenants that end at once, of which some always wait. Each job that is done leaves an entry in the
-index of those that wait, which PostgreSQL keeps for as long as anybody may see the job as it was. A claim is
-the transaction by which a worker takes a job; its blocks are those of the UPDATE, by EXPLAIN.
+Six tenants have jobs that end at once, and some always wait. Each finished job leaves an entry in the index
+of waiting jobs, which PostgreSQL keeps for as long as a snapshot may see the job as it was. A claim is the
+transaction by which a worker takes a job; its blocks are those of its UPDATE, by EXPLAIN.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from tests.support.factories import make_new_job
 from tests.support.statements import Statement, recorded_statements
 
 _TENANTS = [f"tenant {number}" for number in range(6)]
-_WAITING = 100  # of each tenant
+_WAITING = 100  # jobs of each tenant
 _ROUND = 600  # jobs
 _AT_MOST = 1.5
 
@@ -53,7 +53,7 @@ def measure(scale: float) -> Iterator[Row]:
 
 
 def _run(database: Database, known: KnownTurns) -> tuple[float, float]:
-    """Run a round of jobs; return the median of some claims' blocks, and the p95 of all in ms."""
+    """Run a round of jobs; return the median blocks of every 60th claim, and the p95 of all claims in ms."""
     _submit(database, _ROUND // len(_TENANTS))
     times, blocks = [], []
     for number in range(_ROUND):
@@ -76,8 +76,8 @@ def _submit(database: Database, jobs: int) -> None:
 
 
 def _blocks(database: Database, update: Statement) -> float:
-    """Return how many blocks a claim looks at that is made as another one was."""
-    with database.engine.connect() as connection:  # never committed
+    """Return the number of blocks that a recorded claim reads when it is executed again."""
+    with database.engine.connect() as connection:  # without a commit
         explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {update.sql}"
         [plan] = connection.exec_driver_sql(explain, update.parameters).scalar_one()
         return float(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])

@@ -1,8 +1,8 @@
-"""B9: a dataset's sprite, first use and cached, compared with Pillow and NumPy: `python -m bench.sprite`.
+"""B9: loading a dataset's sprite, first and cached, compared with Pillow and NumPy: `python -m bench.sprite`.
 
 Needs the codelab's sprite: TRAINSHED_MNIST_IMAGES_URL and TRAINSHED_MNIST_LABELS_URL as `file://` addresses.
 Each use has a new process with everything imported, and ends when the images and labels of a training job of
-5,500 rows are arrays. First use: ours verifies the files, decodes them and writes the cache; cached: ours
+5,500 rows are arrays. At first use Trainshed verifies the files, decodes them and writes the cache; later it
 maps the cache. The peer decodes the PNG with Pillow, as a script does each time. Memory is the growth of the
 process's peak.
 """

@@ -1,9 +1,9 @@
 """B3: seconds from the start of a process to the first result of the codelab's job: `python -m bench.start`.
 
-Ours is `python -m workers` with a job in its queue, until the job's result, with its evaluation, its `.keras`
-and its ONNX file, is stored; the dataset is in the host's cache, as after the first job. The peer is a plain
-script: it imports Keras and Pillow, decodes the sprite, fits for 10 epochs, evaluates and saves the model.
-The sprite is the configured one if it is a local file, and else noise of the same size.
+Trainshed runs `python -m workers` with a job in its queue, until the job's result, with its evaluation, its
+`.keras` and its ONNX file, is stored; the dataset is in the host's cache, as after the first job. The peer is
+a plain script: it imports Keras and Pillow, decodes the sprite, fits for 10 epochs, evaluates and saves the
+model. The sprite is the configured one if it is a local file, and else noise of the same size.
 """
 
 import subprocess

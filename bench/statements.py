@@ -1,10 +1,10 @@
-"""What a job costs PostgreSQL, statement by statement: `python -m bench.statements [--write]`.
+"""The cost of a job to PostgreSQL, statement by statement: `python -m bench.statements [--write]`.
 
 Jobs are submitted and run in this process, as by `bench.job_cost`, one at a time and up to 16 together, on a
 durable PostgreSQL with pg_stat_statements. A statement's time is that of its planning and execution, with the
-triggers and checks that it runs. Parsing, the commit and whatever runs beside are in the CPU time of the
-server's processes only, which is below the sum; a commit's wait for the disk is in neither. There is a COMMIT
-for each BEGIN; as pg_stat_statements counts those alone that are not prepared, they are left out.
+triggers and checks that it runs. Parsing, commits and background work are only in the CPU time of the
+server's processes, a row under the table's sum; a commit's wait for the disk is in neither. There is a COMMIT
+for each BEGIN; COMMITs are left out, since pg_stat_statements counts only those that are not prepared.
 
 The table is in `docs/architecture.md` between two markers, where `--write` puts it.
 """
@@ -50,7 +50,7 @@ _USED = text(
 )
 _WAL = text("SELECT pg_current_wal_insert_lsn() - '0/0'")
 
-# in the order of the table; the first that the text matches from its beginning on
+# in the order of the table; a statement has the first name whose pattern matches its beginning
 _NAMES = {
     "begin of a transaction": r"BEGIN",
     "the time": r"SELECT \(clock_timestamp\(\)",
@@ -84,7 +84,7 @@ _WORDS_OF_OTHERS = 6
 
 
 def name_of(sql: str) -> str:
-    """Return the short name of a statement, or its first words, so that none is hidden."""
+    """Return the short name of a statement, or else its first words, so that no statement is hidden."""
     words = sql.split()
     normal = " ".join(words)
     named = (name for name, pattern in _PATTERNS.items() if pattern.match(normal))
@@ -93,14 +93,14 @@ def name_of(sql: str) -> str:
 
 @dataclass
 class Cost:
-    """What a statement costs a job: its calls, the rows that it returns or changes, and its time."""
+    """The cost of a statement per job: its calls, the rows that it returns or changes, and its time."""
 
     calls: float = 0.0
     rows: float = 0.0
     us: float = 0.0
 
     def add(self, calls: float, rows: float, us: float) -> None:
-        """Add another statement's."""
+        """Add the cost of another statement."""
         self.calls += calls
         self.rows += rows
         self.us += us
@@ -108,12 +108,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a job costs in one of the ways in which it is run.
+    """The cost of a job in one of the ways to run it.
 
     Attributes:
-        statements: by name.
-        cpu_us: of all processes of the server.
-        wal: bytes.
+        statements: the cost of each statement, by name.
+        cpu_us: the CPU time of all processes of the server.
+        wal: the bytes of WAL.
     """
 
     statements: dict[str, Cost]
@@ -172,14 +172,14 @@ def _tables() -> Iterator[str]:
 def _costs(
     server: PostgresServer, database: str, folder: Path, executor: type[NoOpExecutor], spec: TrainSpec
 ) -> tuple[list[Costs], list[Costs]]:
-    """Return what the submission of a job costs, and its run, each in both ways."""
+    """Return the costs of a job's submission and of its run, each one at a time and together."""
     server.execute(f"CREATE DATABASE {database}")
     url, submitted, run = server.url(database), list[Costs](), list[Costs]()
     reader = create_engine(server.url(), isolation_level="AUTOCOMMIT")
     with pool_process(folder, migrate(url), executor) as process:
         submit(process, spec, _WARM_UP_JOBS, together=MAX_ATTEMPTS)
         run_jobs(process)
-        server.execute("ANALYZE", database)  # autovacuum comes to it in a minute only
+        server.execute("ANALYZE", database)  # autovacuum would do it only after a minute
         for pace, together in ((_Alone(), 1), (Pace(), MAX_ATTEMPTS)):
             submits = partial(submit, process, spec, _JOBS, together=together)
             submitted.append(_measure(server, reader, database, submits))
@@ -189,7 +189,7 @@ def _costs(
 
 
 def submit(process: PoolProcess, spec: TrainSpec, jobs: int, *, together: int) -> None:
-    """Submit jobs as the API does, so many requests in each transaction."""
+    """Submit jobs as the API does, `together` requests in each transaction."""
     new = [NewJobs([make_new_job(spec=spec)]) for _ in range(jobs)]
     for start in range(0, jobs, together):
         requests = new[start : start + together]

@@ -1,8 +1,8 @@
-"""B1: one warm codelab job, our compiled program compared with `keras.Model.fit`: `python -m bench.train`.
+"""B1: one warm codelab job, Trainshed's program compared with `keras.Model.fit`: `python -m bench.train`.
 
-Each side has its own process and its fastest configuration: ours deterministic, as in a worker, Keras with
-its defaults. TensorFlow is imported, the data is in memory, and one job has run before the measurement.
-Images are random, which does not affect the times.
+Each side has its own process and its fastest configuration: Trainshed's compiled program deterministic, as in
+a worker, Keras with its defaults. TensorFlow is imported, the data is in memory, and one job has run before
+the measurement. Images are random, which does not affect the times.
 """
 
 import multiprocessing
@@ -56,7 +56,7 @@ class _Side:
         self.device: str = self._pipe.recv()
 
     def run(self) -> float:
-        """Run a job of the next seed; return its seconds."""
+        """Run a job with the next seed; return its seconds."""
         self._pipe.send(next(self._seeds))
         seconds: float = self._pipe.recv()
         return seconds

@@ -37,7 +37,7 @@ _CONNECTING_AT_ONCE = 100
 _TIMEOUT_S = 30.0
 
 Times = dict[tuple[UUID, int], float]
-"""When the event of a job's version happened, by `perf_counter`."""
+"""The time of the event of a job's version, by `perf_counter`."""
 
 
 def measure(scale: float) -> Iterator[Row]:
@@ -138,7 +138,7 @@ class _Watcher(asyncio.Protocol):
     """A client that reads the stream of a job.
 
     Attributes:
-        received: when the event of each version arrived, by `perf_counter`.
+        received: the arrival time of each version's event, by `perf_counter`.
     """
 
     def __init__(self, job_id: UUID) -> None:
@@ -147,7 +147,7 @@ class _Watcher(asyncio.Protocol):
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
         self._transport.write(
             f"GET /v1/jobs/{self.job_id}/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         )

@@ -1,1 +1,1 @@
-"""What the API and the workers agree on."""
+"""Modules that the API, the workers and the client share."""

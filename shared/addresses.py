@@ -1,4 +1,4 @@
-"""Addresses of hosts and URLs: which are of this host only, and which parts of a URL are secret."""
+"""Addresses of hosts and URLs: loopback addresses, and the secret parts of URLs."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or IP address can be reached from its own host only."""
+    """Return whether a host name or IP address can be reached from its own host only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -30,7 +30,7 @@ def passwords(url: str) -> Iterator[str]:
 
 
 def with_password(url: str, password: str) -> str:
-    """Return a URL of a server with this password for its user, in place of the one that it may have."""
+    """Return a server's URL with this password for its user, in place of any password that it has."""
     parts = urlsplit(url)
     if not parts.netloc:
         return url

@@ -16,9 +16,9 @@ from shared.settings import Settings
 
 RUN_JOBS = "workers.tasks.run_jobs"
 
-# A submit must be answered within 3 s even if Redis hangs, and kombu may wait for three of these in a row.
+# A submit must be answered within 3 s even if Redis hangs, and kombu may wait three times as long as this.
 _SEND_TIMEOUT_S = 0.5
-# more messages than this in a queue's list would wake nobody: a process that is awake runs all jobs that wait
+# more messages than this in a queue's list would wake nobody: a process that is awake runs all waiting jobs
 _MAX_WAITING = 100
 
 
@@ -46,7 +46,7 @@ def celery_app(settings: Settings) -> Celery:
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
         task_serializer="json",
         accept_content=["json"],
-        # a Redis list for each, of the same name
+        # each queue has a Redis list of the same name
         task_queues=[
             Queue(name, Exchange(name, type="direct"), routing_key=name) for name in settings.queues
         ],
@@ -98,7 +98,7 @@ class Broker:
         if not messages:
             return
         with _unavailability_raised():
-            # again at once, as the connection may have been lost unnoticed
+            # one retry at once, as the connection may have been lost unnoticed
             Retrying(stop=stop_after_attempt(2), reraise=True)(self._send, messages)
 
     def _send(self, queues: list[str]) -> None:
@@ -119,7 +119,7 @@ class Broker:
         """Check within half a second that messages could be sent and taken, without sending one.
 
         Raises:
-            BrokerUnavailable: they could not; the text says what to do.
+            BrokerUnavailable: messages could not be sent or taken; the text says what to do.
         """
         with _unavailability_raised():
             redis_check.check_sending(self._redis, self._queues)
@@ -137,5 +137,5 @@ def _unavailability_raised() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # whatever the client raises: if a reply is not of Redis, errors of its parser too; kombu's wrap them
+        # any error of the client, also of its parser if another server replies; kombu's errors wrap these
         raise BrokerUnavailable(redis_check.explain(error.__cause__ or error)) from error

@@ -1,7 +1,7 @@
 """Errors of requests and of attempts, in one tree.
 
-A `RequestError` says why a request cannot be carried out. An `AttemptError` is why an attempt failed: it has
-a code, and may be worth a retry. By an `AttemptInterrupted` an attempt ends without a result.
+A `RequestError` says why a request cannot be carried out. An `AttemptError` says why an attempt failed: it
+has a code, and may be worth a retry. An `AttemptInterrupted` ends an attempt without a result.
 """
 
 from typing import ClassVar
@@ -73,15 +73,15 @@ class DeliveryNotFound(NotFound):
 
 
 class AmbiguousId(RequestError):
-    """A part of an id was given, and several ids have it."""
+    """The given part of an id occurs in several ids."""
 
 
 class UnknownMetric(RequestError):
-    """No metric of the requested name was recorded; the message has the nearest name, or all of them."""
+    """No metric of the requested name was recorded; the message has the nearest name, or all names."""
 
 
 class InvalidSpec(RequestError):
-    """The job's spec does not fit its dataset or model, such as more images than there are.
+    """The job's spec does not fit its dataset or model, such as more images than the dataset has.
 
     Attributes:
         field: the name of the invalid field.
@@ -95,7 +95,7 @@ class InvalidSpec(RequestError):
 
 
 class NotPermitted(RequestError):
-    """The sender's API key may not do this: to another's job, sweep or model, or with this priority."""
+    """The sender's API key does not permit this: a change of another's job, sweep or model, or a priority."""
 
 
 class ModelInUse(RequestError):
@@ -103,7 +103,7 @@ class ModelInUse(RequestError):
 
 
 class ModelNotRunnable(RequestError):
-    """The API cannot run the model: it is not one of the networks that it knows."""
+    """The API cannot run the model, because it does not know the model's network."""
 
 
 class UnreadableImage(RequestError):
@@ -115,11 +115,11 @@ class ImageTooLarge(RequestError):
 
 
 class UnsupportedImage(RequestError):
-    """The body's media type is not one of an image, nor JSON."""
+    """The body's media type is neither that of an image nor JSON."""
 
 
 class DecoderBusy(RequestError):
-    """Images wait to be decoded for too long."""
+    """The request's images have waited too long to be decoded."""
 
 
 class InvalidCursor(RequestError):
@@ -151,7 +151,7 @@ class PredecessorFailed(RequestError):
 
 
 class TooManyWait(RequestError):
-    """A job was to run after one that too many jobs are to run after, or at the end of too long a chain."""
+    """A job was to run after one that has too many dependents, or at the end of too long a chain."""
 
 
 class JobAlreadyFinished(RequestError):
@@ -163,7 +163,7 @@ class NoAdministrator(RequestError):
 
 
 class InvalidWebhookUrl(RequestError):
-    """Deliveries cannot be sent to this URL, or may not: it may be of an internal address."""
+    """Deliveries cannot or may not be sent to this URL; its address may be an internal one."""
 
 
 class IdempotencyKeyReused(RequestError):
@@ -171,7 +171,7 @@ class IdempotencyKeyReused(RequestError):
 
 
 class SubmissionDeleted(RequestError):
-    """What was submitted with the idempotency key has been deleted since, so the request is not repeated."""
+    """The job or sweep submitted with the idempotency key was deleted, so the request is not repeated."""
 
 
 class AttemptError(TrainshedError):
@@ -194,7 +194,7 @@ class DataUnavailable(AttemptError):
 
 
 class DataCorrupt(AttemptError):
-    """The dataset's files are not what they should be."""
+    """The dataset's files are damaged, or do not have the expected content."""
 
     code = "data_corrupt"
 
@@ -236,10 +236,10 @@ class StopRequested(AttemptInterrupted):
 
 
 class PreemptionRequested(AttemptInterrupted):
-    """An urgent job preempts this one, which gives its slot.
+    """An urgent job preempts this one, which gives up its slot.
 
     Attributes:
-        urgent_id: that job.
+        urgent_id: the urgent job.
     """
 
     def __init__(self, urgent_id: UUID) -> None:

@@ -9,12 +9,12 @@ from enum import StrEnum
 
 
 class JobKind(StrEnum):
-    """What a job does."""
+    """The kind of work that a job does."""
 
     TRAIN = "train"  # trains a model and evaluates it
     EVALUATE = "evaluate"  # evaluates a stored model
 
-    __repr__ = str.__repr__  # pydantic's error messages show it
+    __repr__ = str.__repr__  # shown in pydantic's error messages
 
 
 class JobState(StrEnum):
@@ -31,7 +31,7 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class Phase(StrEnum):
-    """What a running job is doing; for display only."""
+    """The phase of a running job, for display only."""
 
     LOADING_DATA = "loading_data"
     BUILDING_MODEL = "building_model"
@@ -77,8 +77,8 @@ EVENTS: dict[EventType, Edge] = {
     EventType.CLAIMED: Edge(_QUEUED, JobState.RUNNING),
     EventType.PROGRESS: Edge(_RUNNING, None),
     EventType.CANCEL_REQUESTED: Edge(_RUNNING, None),
-    EventType.EDITED: Edge(frozenset(JobState), None),  # its name or tags
-    EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # the worker was stopped, or it was preempted
+    EventType.EDITED: Edge(frozenset(JobState), None),  # the job's name or tags
+    EventType.RELEASED: Edge(_RUNNING, JobState.QUEUED),  # the worker was stopped, or the job preempted
     EventType.LEASE_EXPIRED: Edge(_RUNNING, JobState.QUEUED),  # the worker or its process was lost
     EventType.RETRY_SCHEDULED: Edge(_RUNNING, JobState.QUEUED),  # a transient error
     EventType.SUCCEEDED: Edge(_RUNNING, JobState.SUCCEEDED),
@@ -105,7 +105,7 @@ class AttemptOutcome(StrEnum):
 
 
 class WorkerState(StrEnum):
-    """What a worker does with new jobs."""
+    """The state of a worker, which says whether it takes new jobs."""
 
     ONLINE = "online"  # takes jobs
     DRAINING = "draining"  # finishes its running jobs and takes no more

@@ -33,7 +33,7 @@ def _add_further_fields(
     return line
 
 
-# of a request, which `api.http.access_log` adds
+# fields of a request, which `api.http.access_log` adds
 _EXTRA = ("client", "method", "path", "status", "ms", "key", "key_id")
 
 _PROCESSORS: list[Any] = [
@@ -103,7 +103,7 @@ def configure(level: str, *, secrets: Iterable[str] = (), stream: TextIO | None 
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    # it logs two lines at INFO whenever the schema's version is read
+    # Alembic logs two lines at INFO whenever the schema's version is read
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
@@ -124,7 +124,7 @@ def handling_request(request_id: str) -> None:
 
 
 def add_fields(fields: Callable[[], Mapping[str, str]] | None) -> None:
-    """Add to each line of this process what `fields` returns where it is logged; None: no longer."""
+    """Add the fields that `fields` returns to each log line of this process; None stops this."""
     global _further_fields
     _further_fields = fields
 

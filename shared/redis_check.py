@@ -1,6 +1,7 @@
-"""Whether Redis can carry wake-ups, and what to do if it cannot.
+"""Checks whether Redis can carry wake-ups, and explains its errors.
 
-A Redis that responds may still refuse its commands: a demoted master, a full memory, a key of another type.
+A Redis that responds may still refuse commands: it may be a demoted master or out of memory, or a key may
+have another type.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ _MAX_REPLY = 200  # characters of a reply that are quoted
 
 _REFUSED_LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
 _LOGIN_CODES = ("NOAUTH", "WRONGPASS", "NOPERM")
-# what the client raises, besides its own errors, if a reply does not follow Redis's protocol
+# errors that the client raises, besides its own, if a reply does not follow Redis's protocol
 PARSER_ERRORS = (InvalidResponse, ValueError, AttributeError, TypeError, LookupError)
 
 
@@ -55,7 +56,7 @@ def _try_commands(client: Redis, lists: Iterable[str], *, sends: bool) -> None:
 
 
 def explain(error: BaseException) -> str:
-    """Return what an error of Redis means and what to do about it, without any secret."""
+    """Return the meaning of an error of Redis and its remedy, without any secret."""
     reply = str(error)[:_MAX_REPLY]
     if isinstance(error, _REFUSED_LOGIN) or reply.startswith(_LOGIN_CODES):
         return "Redis refuses the user or password in TRAINSHED_REDIS_URL: correct it"

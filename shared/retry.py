@@ -5,7 +5,7 @@ from random import Random
 BACKOFF_BASE_S = 1.0
 BACKOFF_CAP_S = 300.0
 OUTAGE_CAP_S = 60.0
-"""The longest delay while something that all jobs need is away: they are to go on soon after it is back."""
+"""The longest delay while a shared resource is unavailable, so that jobs go on soon after it is back."""
 JITTER = 0.25
 MAX_DELAY_S = BACKOFF_CAP_S * (1 + JITTER)
 

@@ -21,7 +21,7 @@ _MAX_LONG_POLL_S = 30.0  # the longest `wait` that the server accepts
 class AsyncClient(Following, Results, Models, Workers, Webhooks, Administration):
     """A client of a Trainshed server, for programs with an event loop.
 
-    It has the methods of `Client`, to be awaited, or iterated over by `async for`.
+    Its methods are those of `Client`, to be awaited, or iterated over by `async for`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AsyncClient(Following, Results, Models, Workers, Webhooks, Administration)
 
 
 def server_and_key(url: str | None, api_key: str | None) -> tuple[str, str]:
-    """Return the server of a client with these arguments, and the key that it sends; empty for none."""
+    """Return a client's URL and API key, from its arguments or the settings; the key is empty for none."""
     # imported here, since `import trainshed` should be quick
     from shared.settings import get_settings
 

@@ -1,4 +1,4 @@
-"""Whose certificates the client trusts: public authorities, or those that the environment names."""
+"""Certificate authorities that the client trusts: the public ones, or those of the environment."""
 
 import ssl
 
@@ -8,20 +8,20 @@ from trainshed.errors import UsageError
 
 
 def trusted() -> ssl.SSLContext:
-    """Return what trusts the authorities of SSL_CERT_FILE or SSL_CERT_DIR, or else the public ones.
+    """Return a context that trusts the authorities of SSL_CERT_FILE or SSL_CERT_DIR, or else the public ones.
 
     Raises:
-        UsageError: there is no such file, or it has no certificates.
+        UsageError: the file does not exist or has no certificates.
     """
     try:
         return httpx.create_ssl_context()
-    except OSError as error:  # of the ssl module too
+    except OSError as error:  # including ssl.SSLError
         reason = error.strerror or str(error)
         raise UsageError(f"SSL_CERT_FILE must name a file of certificates in PEM format: {reason}") from error
 
 
 def untrusted(error: httpx.TransportError) -> str:
-    """Return what is wrong with a server's certificate, and what to do; empty if the error is another one."""
+    """Return the fault of a server's certificate and its remedy; empty if the error has another cause."""
     _, failed, why = str(error).partition("certificate verify failed: ")
     if not failed:
         return ""

@@ -1,6 +1,6 @@
 """The Python client: Trainshed's REST API as typed methods.
 
-Each method is that of `AsyncClient`, run without an event loop: its code, types and docstring are there.
+Each method runs its namesake of `AsyncClient` without an event loop; its types and docstring are there too.
 """
 
 import time
@@ -44,8 +44,8 @@ def _iterating(
 class Client(AbstractContextManager["Client"]):
     """A client of a Trainshed server.
 
-    Every request is retried while the server cannot be reached or is busy. Retries are safe: whatever creates
-    jobs carries an idempotency key.
+    Every request is retried while the server cannot be reached or is busy. Retries are safe: every request
+    that creates jobs carries an idempotency key.
 
     Every method raises:
         ServerUnreachable: no response, after all retries.
@@ -66,14 +66,13 @@ class Client(AbstractContextManager["Client"]):
         """Prepare to connect.
 
         Args:
-            url: of the server, such as `http://127.0.0.1:8000`. None: the setting `URL`, or if that is empty
-                the API of these settings on this host.
-            patience_s: seconds during which a request is retried: three times as many while a job is
-                followed, so that a restart of the server is outlasted, and at most two until the server has
-                responded for the first time.
+            url: the server's URL, such as `http://127.0.0.1:8000`; if None, the setting `URL`, or if that is
+                empty, the API of these settings on this host.
+            patience_s: seconds for which a request is retried: three times as long while a job is followed,
+                to outlast a restart of the server, and at most two seconds until the server's first response.
             timeout_s: seconds that each try may wait for a response.
-            api_key: sent with every request. None: the setting `API_KEY`, or for this host's own API also
-                the first of `API_KEYS`.
+            api_key: the key sent with every request; if None, the setting `API_KEY`, or else, for this host's
+                own API only, the first of `API_KEYS`.
             transport, sleep: replaced by tests.
         """
         url, api_key = server_and_key(url, api_key)

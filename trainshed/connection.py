@@ -1,6 +1,6 @@
 """An HTTP connection to one server, which retries requests and validates responses.
 
-It is written once, as coroutines, for both clients: with a `BlockingTransport` they never suspend.
+The code serves both clients as coroutines; with a `BlockingTransport` the coroutines never suspend.
 """
 
 import logging
@@ -27,8 +27,8 @@ M = TypeVar("M", bound=BaseModel)
 CONNECT_TIMEOUT_S = 3.0
 
 _FIRST_CONTACT_S = 2.0
-_TOLD_AFTER_S = 2.0  # of waiting: then it is logged, once for each request
-_FOLLOWERS_PATIENCE = 3  # times that of other requests: a job may take hours, and a restart a minute
+_TOLD_AFTER_S = 2.0  # a longer wait is logged, once for each request
+_FOLLOWERS_PATIENCE = 3  # factor of the patience while a job is followed: a restart may take a minute
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 _TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 _PROBLEM = "application/problem+json"
@@ -37,16 +37,19 @@ _log = logging.getLogger("trainshed")
 
 
 class Transport(Protocol):
-    """Sends requests and passes time."""
+    """The means by which a connection sends requests and waits."""
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Request:
-        """Return a request, with the options of `httpx.Client.build_request`."""
+        """Build a request without sending it; the options are those of `httpx.Client.build_request`."""
 
     async def send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
-        """Return the response; with `stream`, the caller must read and close one that is a success."""
+        """Send a request and return the response.
+
+        With `stream`, the caller must read and close a successful response.
+        """
 
     def events(self, response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
-        """Yield a response's server-sent events as they arrive, and close it at the end."""
+        """Yield a response's server-sent events as they arrive, then close the response."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -63,18 +66,18 @@ class BlockingTransport:
         self._sleep = sleep
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Request:
-        """Return a request."""
+        """Build a request without sending it."""
         return self._http.build_request(method, path, **options)
 
     async def send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
-        """Return the response, read unless it is to be streamed."""
+        """Send a request and return the response; its body is read unless it is to be streamed."""
         response = self._http.send(request, stream=True)
         if not (stream and response.is_success):
             response.read()
         return response
 
     async def events(self, response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
-        """Yield a response's events, and close it."""
+        """Yield a response's events, then close the response."""
         try:
             for event in EventSource(response).iter_sse():
                 yield event
@@ -97,25 +100,25 @@ class AsyncTransport:
         self, http: httpx.AsyncClient, sleep: Callable[[float], Awaitable[None]] | None = None
     ) -> None:
         if sleep is None:
-            import asyncio  # imported here, since who has no event loop does not need it
+            import asyncio  # imported here, since the blocking client does not need it
 
             sleep = asyncio.sleep
         self._http = http
         self._sleep = sleep
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Request:
-        """Return a request."""
+        """Build a request without sending it."""
         return self._http.build_request(method, path, **options)
 
     async def send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
-        """Return the response, read unless it is to be streamed."""
+        """Send a request and return the response; its body is read unless it is to be streamed."""
         response = await self._http.send(request, stream=True)
         if not (stream and response.is_success):
             await response.aread()
         return response
 
     async def events(self, response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
-        """Yield a response's events, and close it."""
+        """Yield a response's events, then close the response."""
         try:
             async for event in EventSource(response).aiter_sse():
                 yield event
@@ -137,13 +140,13 @@ class Connection:
     A request is retried when the server cannot be reached, is busy, or was stopped while it responded: for
     `patience_s` seconds once the server has responded to anything, for three times as long while a job is
     followed, and for two seconds before the first response, so that a wrong address is noticed soon. The
-    server may thus execute it more than once, so every request must be idempotent. A wait of more than two
-    seconds is logged as a warning, which Python writes to stderr where logging is not configured.
+    server may thus execute a request more than once, so every request must be idempotent. A wait of more
+    than two seconds is logged as a warning, which Python writes to stderr where logging is not configured.
     """
 
     def __init__(self, url: str, transport: Transport, *, patience_s: float) -> None:
         """Prepare to connect; `patience_s` is as in `trainshed.Client`."""
-        self.url = public(url).rstrip("/")  # it is shown
+        self.url = public(url).rstrip("/")  # without secrets, since people see it
         self.transport = transport
         self._patience_s = patience_s
         self._reached = False
@@ -155,7 +158,7 @@ class Connection:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """In this block, requests are retried for longer: what follows a job outlasts a restart."""
+        """Retry the requests of this block for longer, so that following a job outlasts a restart."""
         self._followers += 1
         try:
             yield
@@ -173,7 +176,7 @@ class Connection:
         """Return a response's body as an instance of the schema.
 
         Raises:
-            UnexpectedResponse: it does not match the schema.
+            UnexpectedResponse: the body does not match the schema.
         """
         try:
             return schema.model_validate_json(response.content)
@@ -212,7 +215,7 @@ class Connection:
         self, method: str, path: str, stream: bool, options: dict[str, Any]
     ) -> httpx.Response | httpx.TransportError:
         request = self.transport.request(method, path, **options)
-        if "opentelemetry.trace" in sys.modules:  # of the caller: its trace goes on in the server
+        if "opentelemetry.trace" in sys.modules:  # the caller is traced: the server continues its trace
             import_module("opentelemetry.propagate").inject(request.headers)
         try:
             response = await self.transport.send(request, stream=stream)
@@ -226,7 +229,7 @@ class Connection:
         return patience_s if self._reached else min(patience_s, _FIRST_CONTACT_S)
 
     def _why(self, outcome: httpx.Response | httpx.TransportError) -> str:
-        """Return why a request is tried again."""
+        """Return why a request is retried."""
         if isinstance(outcome, httpx.TransportError):
             return _reason(outcome)
         try:
@@ -252,7 +255,7 @@ def http_options(url: str, api_key: str, timeout_s: float) -> dict[str, Any]:
     """Return the options of the httpx client for a server.
 
     Raises:
-        UsageError: it is not the URL of a server, or the environment names no file of certificates.
+        UsageError: the URL is not a server's, or the certificates that the environment names cannot be read.
     """
     address = _parse(url.rstrip("/"))
     return {
@@ -260,7 +263,8 @@ def http_options(url: str, api_key: str, timeout_s: float) -> dict[str, Any]:
         "verify": certificates.trusted() if address.scheme == "https" else True,
         "headers": {"Authorization": f"Bearer {api_key}"} if api_key else None,
         "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
-        # a proxy that the environment names leads away from this host; httpx then ignores SSL_CERT_FILE too
+        # a proxy that the environment names would lead away from this host; without the environment httpx
+        # ignores SSL_CERT_FILE too, but `verify` contains it
         "trust_env": not is_loopback(address.host),
     }
 
@@ -268,7 +272,7 @@ def http_options(url: str, api_key: str, timeout_s: float) -> dict[str, Any]:
 def _is_transient(outcome: httpx.Response | httpx.TransportError) -> bool:
     if isinstance(outcome, httpx.TransportError) or outcome.status_code in _TRANSIENT_STATUSES:
         return True
-    # an error that the API did not explain: it was stopped before it could, or a proxy responded
+    # a server error without the API's explanation: the API was stopped while responding, or a proxy responded
     return outcome.is_server_error and _media_type(outcome) != _PROBLEM
 
 

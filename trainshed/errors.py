@@ -2,7 +2,7 @@
 
 ClientError
 ├── ServerUnreachable      no response
-├── UnexpectedResponse       a response that is not Trainshed's
+├── UnexpectedResponse     a response that is not Trainshed's
 ├── TrainshedApiError      the server refused the request, or failed
 ├── UsageError             an invalid option, value or reference
 │   ├── InvalidArgument    values of a wrong type, or out of their range
@@ -46,7 +46,7 @@ class TrainshedApiError(ClientError):
 
     def __init__(self, problem: Problem) -> None:
         text = problem.detail or problem.title
-        by_id = problem.status >= 500 and problem.request_id  # under which the server's log says more
+        by_id = problem.status >= 500 and problem.request_id  # the id of the details in the server's log
         super().__init__(f"{text} (request {problem.request_id})" if by_id else text)
         self.problem = problem
 
@@ -59,7 +59,7 @@ class InvalidArgument(UsageError, ValueError):
     """Arguments are of a wrong type, or out of their range.
 
     Attributes:
-        details: what is wrong with each, by pydantic.
+        details: pydantic's error for each invalid argument.
     """
 
     def __init__(self, error: ValidationError) -> None:
@@ -71,7 +71,7 @@ class InvalidArgument(UsageError, ValueError):
 
 
 class UnknownField(UsageError, TypeError):
-    """A job has no such field."""
+    """A keyword argument is not a field of the job."""
 
 
 class StackError(ClientError):
@@ -82,7 +82,7 @@ class StackRunning(StackError):
     """Another stack runs on the same data.
 
     Attributes:
-        url: of its API.
+        url: the URL of the running stack's API.
     """
 
     def __init__(self, data_dir: Path, url: str, pid: int) -> None:

@@ -1,6 +1,6 @@
-"""Images to classify, in the forms in which people have them, as bodies of requests.
+"""Bodies of requests that classify images: files, Pillow images or arrays.
 
-NumPy and Pillow are not needed: an image or an array of theirs is recognized by its methods.
+NumPy and Pillow are not imported: their arrays and images are recognized by their methods.
 """
 
 from base64 import b64encode
@@ -17,38 +17,38 @@ _JPEG_SIGNATURE = b"\xff\xd8"
 
 @runtime_checkable
 class PilImage(Protocol):
-    """An image of Pillow."""
+    """A Pillow image."""
 
     def save(self, fp: IO[bytes], format: str) -> Any:
-        """Write it to a file."""
+        """Write the image to a file."""
 
 
 @runtime_checkable
 class Array(Protocol):
-    """An array of NumPy, or a tensor that has its methods."""
+    """A NumPy array, or a tensor with the same methods."""
 
     @property
     def shape(self) -> Any:
-        """Its dimensions."""
+        """The array's dimensions."""
 
     @property
     def dtype(self) -> Any:
-        """The type of its values."""
+        """The type of the array's values."""
 
     def tolist(self) -> Any:
-        """Return its values as lists."""
+        """Return the array's values as nested lists."""
 
 
 Rows = Sequence[Sequence[float]]
 ImageLike = str | PathLike[str] | bytes | PilImage | Array | tuple[Sequence[float], ...]
-"""An image: the path or the bytes of a file, an image of Pillow, or 28x28 values."""
+"""An image: the path or the bytes of a file, a Pillow image, or 28x28 values."""
 
 
 def body_of(images: "ImageLike | Sequence[ImageLike | Rows]") -> dict[str, Any]:
-    """Return the options of the request that classifies one image or a list of images.
+    """Return httpx's options for a request that classifies one image or a list of images.
 
     Raises:
-        UsageError: something is not an image, or a file cannot be read.
+        UsageError: an item is not an image, or a file cannot be read.
     """
     if isinstance(images, list):
         return {"json": {"images": [_encoded(image) for image in images]}}
@@ -90,10 +90,10 @@ def _file_or_rows(image: Any) -> Any:
 
 
 def _rows(array: Array) -> Any:
-    """Return an array's values as lists, those of whole numbers divided by 255.
+    """Return an array's values as nested lists; integers are divided by 255.
 
     Raises:
-        UsageError: it is not 28x28, or a stack of such.
+        UsageError: the array is neither 28x28 nor a stack of 28x28 images.
     """
     shape = tuple(array.shape)
     if shape[-2:] != (28, 28) or len(shape) > 3:

@@ -16,10 +16,10 @@ R = TypeVar("R")
 
 
 class AsyncItems(AsyncIterator[T], Generic[T]):
-    """An iterator over a list of the server's."""
+    """An asynchronous iterator over a list or a stream from the server."""
 
     def __init__(self, source: AsyncGenerator[T, None], limit: int | None = None) -> None:
-        """Iterate over what a generator fetches, up to `limit` items."""
+        """Iterate over the items of a generator, at most `limit`."""
         self._source = source
         self._left = inf if limit is None else limit
 
@@ -34,20 +34,20 @@ class AsyncItems(AsyncIterator[T], Generic[T]):
         return "<AsyncItems: iterate by `async for`, or await to_list() or to_frame()>"
 
     async def close(self) -> None:
-        """Fetch nothing more, and end a stream."""
+        """Stop fetching, and close a stream."""
         await self._source.aclose()
 
     async def to_list(self) -> list[T]:
-        """Return all items that are left."""
+        """Return all remaining items."""
         return [item async for item in self]
 
     async def to_frame(self) -> "pandas.DataFrame":
-        """Return all items that are left as a DataFrame, one a row; needs pandas."""
+        """Return all remaining items as a DataFrame, one per row; needs pandas."""
         return frame_of(await self.to_list())
 
 
 class Items(Iterator[T], Generic[T]):
-    """An iterator over a list of the server's."""
+    """An iterator over a list or a stream from the server."""
 
     def __init__(self, items: AsyncItems[T]) -> None:
         self._items = items
@@ -62,20 +62,20 @@ class Items(Iterator[T], Generic[T]):
         return "<Items: iterate, or call to_list() or to_frame()>"
 
     def close(self) -> None:
-        """Fetch nothing more, and end a stream."""
+        """Stop fetching, and close a stream."""
         run(self._items.close())
 
     def to_list(self) -> list[T]:
-        """Return all items that are left."""
+        """Return all remaining items."""
         return list(self)
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Return all items that are left as a DataFrame, one a row; needs pandas."""
+        """Return all remaining items as a DataFrame, one per row; needs pandas."""
         return frame_of(list(self))
 
 
 def run(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Run a coroutine that never suspends, as those of a client whose transport blocks; return its result."""
+    """Return the result of a coroutine that never suspends, such as one over a `BlockingTransport`."""
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -11,7 +11,7 @@ from trainshed.connection import CONNECT_TIMEOUT_S, Connection
 
 _READ_TIMEOUT_S = 40.0  # the server sends at least a comment every 15 seconds
 _RECONNECT_DELAY_S = 0.5
-_MAX_LOST = 5  # connections in a row that are lost before anything arrives, as while a server is restarted
+_MAX_LOST = 5  # consecutive connections lost before a message arrives, as while a server restarts
 
 
 class EventStream:
@@ -19,11 +19,11 @@ class EventStream:
 
     Attributes:
         last_event_id: the id of the last event received.
-        ended: whether the server has ended the stream for good; if not, no stream gets through from it.
+        ended: whether the server has ended the stream for good; if it has not, no stream gets through.
     """
 
     def __init__(self, connection: Connection, path: str, after: str) -> None:
-        """Prepare to resume after the event with the id `after`; empty: begin where the server does."""
+        """Prepare to resume after the event with the id `after`; if empty, begin where the server does."""
         self.last_event_id = after
         self.ended = False
         self._connection = connection
@@ -47,9 +47,9 @@ class EventStream:
                         self.last_event_id = message.id or self.last_event_id
                         if message.data and message.event not in ("reset", "steps"):
                             yield JobEvent.model_validate_json(message.data)
-                if lost:  # the response has ended, and was empty
+                if lost:  # the response has ended without a message
                     return
-            except (httpx.ReadTimeout, SSEError):  # a proxy keeps what arrives, or responds itself
+            except (httpx.ReadTimeout, SSEError):  # a proxy buffers the stream, or responds itself
                 if lost:
                     return
             except httpx.TransportError:
@@ -57,10 +57,10 @@ class EventStream:
             await self._connection.transport.sleep(_RECONNECT_DELAY_S * 2 ** max(lost - 1, 0))
 
     async def _connect(self) -> AsyncGenerator[ServerSentEvent, None]:
-        """Yield what one connection receives until it ends.
+        """Yield the messages of one connection until it ends.
 
         Raises:
-            httpx.TransportError: it was lost, or the response is not a stream.
+            httpx.TransportError: the connection was lost, or the response is not a stream.
         """
         response = await self._connection.call(
             "GET",

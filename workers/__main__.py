@@ -1,19 +1,20 @@
 """Run a worker in the foreground, until SIGTERM or Ctrl-C: `python -m workers`.
 
-With `--check` it runs nothing, and its exit code says what a worker lacks.
+With `--check` it runs no worker: it checks the worker's dependencies, and its exit code names the first one
+that is missing.
 """
 
 import gc
 import sys
 
 _USUAL_THRESHOLDS = gc.get_threshold()
-# to look for garbage among what is imported takes a sixth of the start, of a pool process too
+# collecting garbage during the imports takes a sixth of the start-up time, in pool processes too
 gc.set_threshold(100_000)
 
 
 def main() -> None:
-    """Wait until everything is there that a worker needs, and run it."""
-    # imported here: a pool process imports this module too, and needs neither these nor the command line
+    """Wait for the worker's dependencies, then run the worker."""
+    # imported here, because a pool process imports this module too and does not need these modules
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
     from sqlalchemy.exc import SQLAlchemyError
@@ -40,16 +41,16 @@ def main() -> None:
 
     from workers.app import app
 
-    # not Celery's command line, which imports a prompt with completion
+    # not by Celery's command line, which imports a prompt with completion
     worker = app.Worker(quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True)
-    gc.freeze()  # what is imported is no garbage later either
+    gc.freeze()  # imported objects do not become garbage later
     gc.set_threshold(*_USUAL_THRESHOLDS)
     worker.start()
     sys.exit(worker.exitcode)
 
 
 def _refused(*lines: str) -> int:
-    """Write why the settings are invalid, as every command does, and return its exit code."""
+    """Print why the settings are invalid, as every command does, and return the exit code 2."""
     for line in lines:
         sys.stderr.write(f"Error: {line}\n")
     return 2

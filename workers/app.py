@@ -23,7 +23,7 @@ from workers.parent import ParentProcess
 
 _log = log.get_logger(__name__)
 
-_NICENESS = 10  # of pool processes, above the worker's own
+_NICENESS = 10  # niceness of pool processes, added to the worker's own
 
 settings = get_settings()
 gpus = visible_gpus()
@@ -31,8 +31,8 @@ slots = slot_count(gpus, slots=settings.slots, slots_per_gpu=settings.slots_per_
 
 transport.install()
 notices.install()
-# Celery looks at its pool when a process has closed its files, a moment before it has ended, and then only
-# every 5 s: by chance a killed process was replaced that much later
+# Celery checks its pool when a process closes its files, a moment before the process ends, and otherwise only
+# every 5 s: a killed process could be replaced up to 5 s late
 AsynPool.timers = property(lambda pool: {pool.maintain_pool: 0.5})  # type: ignore[method-assign, assignment, unused-ignore]
 app = celery_app(settings)
 app.conf.update(include=["workers.app", "workers.tasks"], worker_concurrency=slots)
@@ -44,7 +44,7 @@ _parent: ParentProcess | None = None
 @signals.setup_logging.connect  # type: ignore[untyped-decorator, unused-ignore]
 def _configure_logging(**_: Any) -> None:
     log.configure(settings.log_level, secrets=settings.secrets)
-    get_logger().propagate = True  # billiard's lines would be printed as they are
+    get_logger().propagate = True  # otherwise billiard's lines would be printed as plain text
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator, unused-ignore]
@@ -55,13 +55,13 @@ def _handle_failed_starts(**_: Any) -> None:
 @signals.worker_ready.connect  # type: ignore[untyped-decorator, unused-ignore]
 def _start_parent(sender: Any, **_: Any) -> None:
     global _parent
-    pool = sender.pool  # its own pool is None once it has stopped
+    pool = sender.pool  # its attribute `_pool` becomes None when it stops
     _parent = ParentProcess(
         settings,
         gpus,
         slots,
         processes=lambda: list(getattr(pool._pool, "_pool", ())),
-        # Celery writes to the processes that have said that they have started, and only to them
+        # Celery lists here the processes that have reported their start, and writes only to these
         ready=lambda: len(getattr(pool._pool, "_fileno_to_inq", ())),
         end=_end,
     )
@@ -82,7 +82,7 @@ def _stop_parent(**_: Any) -> None:
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator, unused-ignore]
 def _start_pool_process(**_: Any) -> None:
-    # what computes gives way to what answers: the parent, and an API and a database on the same host
+    # processes that answer others come first: the parent, and an API and a database on the same host
     os.nice(_NICENESS)
     pool_process.lead_group()
     try:

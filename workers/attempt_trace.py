@@ -1,12 +1,13 @@
 """The spans of an attempt: one for the attempt, and within it one for each phase and for the report.
 
-The first attempt at a job is a child of the span that submitted the job: the request, the wait and the work
-are one trace. A later attempt begins a trace of its own, and so does each attempt at a job of a sweep, of
-which a trace would have thousands of spans; they link to that span, and to the attempt before.
+The span of a job's first attempt is a child of the span that submitted the job, so the request, the wait and
+the work are one trace. A later attempt begins a trace of its own, and so does each attempt at a job of a
+sweep, whose common trace would have thousands of spans. These attempts link to the submitting span and to the
+previous attempt.
 
-The ids of an attempt's span follow from the job's id and the attempt's number. So the next attempt can link
-to it without a column of the database, and whoever ends an attempt in the database can record its span, in
-the place of a process that was killed: the process itself, its parent, or any reconciler.
+The ids of an attempt's span are derived from the job's id and the attempt's number. So the next attempt can
+link to the span although the database does not store its ids, and any process that ends an attempt in the
+database can record the span: the pool process itself or, if that was killed, its parent or any reconciler.
 """
 
 import time
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, Span, SpanContext
 
 SERVICE = "trainshed-worker"
-"""The name of the service that a worker's processes are, in traces."""
+"""The service name of a worker's processes in traces."""
 
 _REPORT = "report"
 
@@ -50,14 +51,14 @@ class _Attempted(Protocol):
 
 
 class AttemptTrace:
-    """The spans of an attempt while it runs; within a `with` block its span is the current one.
+    """The spans of a running attempt; within a `with` block the attempt's span is the current one.
 
-    It does nothing where no traces are exported. It ends with `end`, and not with the block: an attempt that
-    was taken from this process is recorded by whoever took it.
+    Does nothing where no traces are exported. The span ends with `end`, and not with the block: if the
+    attempt was taken from this process, the process that took it records the span.
     """
 
     def __init__(self, claim: Claim, *, worker: str, device: str) -> None:
-        """Begin."""
+        """Begin the attempt's span."""
         self._span = _begin(claim, worker) if tracing.are_on() else None
         self._part: Span | None = None
         self._stack = ExitStack()
@@ -75,32 +76,33 @@ class AttemptTrace:
 
     @property
     def fields(self) -> dict[str, str]:
-        """The id of its trace, as a field of a log line; none without a trace that is exported."""
+        """The trace id as a field of a log line; empty if the trace is not exported."""
         context = None if self._span is None else self._span.get_span_context()
         if context is None or not context.trace_flags.sampled:
             return {}
         return {"trace": f"{context.trace_id:032x}"}
 
     def begin_phase(self, phase: Phase) -> None:
-        """Note that a phase begins, and the one before ends."""
+        """End the span of the previous phase, and begin the span of this one."""
         self._begin_part(phase.value)
 
     def add_epoch(self, metrics: EpochMetrics) -> None:
-        """Note a finished epoch, as an event of its phase, which keeps the last 128 of them."""
+        """Add a finished epoch to the span of its phase, as an event; a span keeps its last 128 events."""
         if self._part is not None:
             values = {name: value for name, value in metrics.values.items() if value is not None}
             self._part.add_event("epoch", {**values, "epoch": metrics.epoch + 1, "seconds": metrics.seconds})
 
     def begin_report(self, failure: AttemptFailure | None = None) -> None:
-        """Note that the work has ended, by a failure of its last phase if one is given."""
+        """End the span of the last phase, as failed if a failure is given, and begin that of the report."""
         if failure is not None and self._part is not None:
             tracing.fail(self._part, failure.code, failure.message)
         self._begin_part(_REPORT)
 
     def end(self, outcome: AttemptOutcome | None, failure: AttemptFailure | None = None) -> None:
-        """Note how the attempt has ended, as the database says; None: another process says how.
+        """End the attempt's span; only the first call has an effect.
 
-        The first call has an effect, and no other.
+        Args:
+            outcome: the outcome that the database stored; None if another process records the span.
         """
         span, self._span = self._span, None
         if span is None or outcome is None:
@@ -121,9 +123,9 @@ class AttemptTrace:
 
 
 def record_lost(lost: LostAttempt, clock_ns: Callable[[], int] = time.time_ns) -> None:
-    """Record the span of an attempt that was lost; its phases are known as far as its process has sent them.
+    """Record the span of a lost attempt; its phases have the spans that its process has exported.
 
-    A call has no effect where no traces are exported.
+    Does nothing where no traces are exported.
     """
     record_ended(lost, AttemptOutcome.LOST, AttemptFailure(WORKER_LOST, lost.reason), clock_ns)
 
@@ -134,9 +136,9 @@ def record_ended(
     failure: AttemptFailure | None,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> None:
-    """Record the span of an attempt that was ended in place of its process, as `record_lost` does."""
+    """Record the span of an attempt that another process ended, as `record_lost` does."""
     if tracing.are_on():
-        # of the database's clock, which may be ahead of this one
+        # the start is a time of the database's clock, which may be ahead of this host's
         began_at = min(_nanoseconds(ended.started_at), clock_ns())
         span = _begin(ended, ended.worker, began_at)
         if span is not None:
@@ -181,7 +183,7 @@ def _is_child(job: _Attempted, number: int) -> bool:
 
 
 def _links(job: _Attempted) -> "list[Link]":
-    """Return links to the submission, and to the attempt before."""
+    """Return links to the submission and to the previous attempt."""
     from opentelemetry.trace import Link
 
     number, links = job.attempt.number, []
@@ -199,7 +201,7 @@ def _submission(job: _Attempted) -> "SpanContext":
 
 
 def _ids(job: _Attempted, number: int) -> "SpanContext":
-    """Return the context of an attempt's span, which every process computes alike."""
+    """Return the context of an attempt's span; every process computes the same one."""
     from opentelemetry.trace import SpanContext
 
     digest = sha256(f"{job.attempt.job_id}/{number}".encode()).digest()

@@ -1,4 +1,4 @@
-"""Which Trainshed runs: its version, and the commit that it was built from if that is known."""
+"""The version of the running Trainshed, and the commit that it was built from, if known."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ _GIT_TIMEOUT_S = 5.0
 
 @cache
 def versions() -> dict[str, str]:
-    """Return `trainshed`, its version, and `commit`: its commit, if it is known."""
+    """Return the version as `trainshed`, and the commit, if known, as `commit`."""
     installed = distribution(_NAME)
     commit = commit_of(installed)
     return {"trainshed": installed.version, **({"commit": commit} if commit else {})}
@@ -22,8 +22,9 @@ def versions() -> dict[str, str]:
 def commit_of(installed: Distribution) -> str:
     """Return the commit of an installed distribution; empty if it is not known.
 
-    An image's build has written it beside the metadata, pip has for an address of Git (PEP 610), and an
-    editable installation has the state of its checkout, with `-dirty` appended if files were changed.
+    The build of an image writes the commit beside the metadata, and pip records it for a Git URL (PEP 610).
+    For an editable installation, the commit is that of the checkout, with `-dirty` appended if files were
+    changed.
     """
     if written := (installed.read_text("COMMIT") or "").strip():
         return written
@@ -39,6 +40,6 @@ def _checked_out(folder: str) -> str:
     command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         described = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S)
-    except (OSError, subprocess.SubprocessError):  # there is no Git
+    except (OSError, subprocess.SubprocessError):  # Git is missing, or took too long
         return ""
     return described.stdout.strip() if described.returncode == 0 else ""

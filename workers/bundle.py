@@ -1,7 +1,7 @@
 """Short jobs that a pool process has claimed together: run one by one, and reported together.
 
-If one of them turns out to be long, the scribe reports those that have ended and gives back those that have
-not begun: no job waits behind another for longer than two of its rounds.
+If one job turns out to be long, the scribe reports those that have ended and releases those that have not
+begun, so that no job waits behind another for longer than two rounds of the scribe.
 """
 
 import time
@@ -18,12 +18,12 @@ from workers.outcomes import Outcome
 from workers.pace import MOMENT_S
 from workers.pending import PendingProgress
 
-_LONG_S = 5 * MOMENT_S  # one that takes longer holds up the others
+_LONG_S = 5 * MOMENT_S  # an attempt that takes longer holds up the others
 
 
 @dataclass(frozen=True)
 class Ran:
-    """An attempt that has been executed, and is to be reported."""
+    """An executed attempt that is not reported yet."""
 
     claim: claims.Claim
     outcome: Outcome
@@ -31,17 +31,17 @@ class Ran:
     trace: AttemptTrace
 
     def instead(self, error: Exception) -> "Ran":
-        """Return what is reported in place of this, without progress, when the database has refused it."""
+        """Drop the pending progress; return a replacement to report after the database refused this one."""
         self.pending.drop()
         return replace(self, outcome=outcomes.instead_of(self.outcome, error))
 
 
 Unload = Callable[[Database, Sequence[Ran], Sequence[AttemptId]], bool]
-"""Reports attempts that have ended and gives back those that have not begun; returns whether it did."""
+"""Reports attempts that have ended and releases those that have not begun; returns whether it succeeded."""
 
 
 class Bundle:
-    """Attempts that were claimed together. Two threads use it: that of the jobs, and the scribe."""
+    """Attempts that were claimed together. The thread that runs jobs and the scribe share the bundle."""
 
     def __init__(self, claimed: Sequence[claims.Claim], clock: Callable[[], float] = time.monotonic) -> None:
         self._claims = list(claimed)
@@ -53,16 +53,20 @@ class Bundle:
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one attempt only."""
+        """Whether the bundle has one attempt only."""
         return len(self._claims) == 1
 
     @property
     def has_begun(self) -> bool:
-        """Whether an attempt of it has begun."""
+        """Whether an attempt of the bundle has begun."""
         return self._begun > 0
 
     def begin_next(self) -> tuple[int, claims.Claim] | None:
-        """Return the number and the claim of the next attempt, which begins; None: none may begin."""
+        """Begin the next attempt.
+
+        Returns:
+            The attempt's index in the bundle and its claim, or None if no further attempt may begin.
+        """
         with self._lock:
             is_late = self._begun > 0 and self._clock() - self._claimed_at > _LONG_S
             if is_late or self._begun == len(self._claims):
@@ -71,20 +75,20 @@ class Bundle:
             return self._begun - 1, self._claims[self._begun - 1]
 
     def ended(self, ran: Ran) -> float:
-        """Add an attempt that has ended; return the seconds that it took."""
+        """Add an ended attempt; return its duration in seconds."""
         with self._lock:
             self._ran.append(ran)
             return self._clock() - self._began_at
 
     def rest(self) -> tuple[list[Ran], list[AttemptId]]:
-        """Return what is to be reported, and what has not begun; nothing of it is unloaded from now on."""
+        """Remove and return the attempts to report and those that have not begun; `unload` skips them."""
         with self._lock:
             ran, waiting = self._ran, [claim.attempt for claim in self._claims[self._begun :]]
             self._ran, self._claims = [], self._claims[: self._begun]
             return ran, waiting
 
     def unload(self, unload: Unload, database: Database) -> None:
-        """Unload what the attempt that runs holds up, if it takes long; the next one waits meanwhile."""
+        """Unload the attempts that a long-running one holds up; the next attempt cannot begin meanwhile."""
         with self._lock:
             waiting = [claim.attempt for claim in self._claims[self._begun :]]
             if not (self._ran or waiting) or self._clock() - self._began_at < _LONG_S:

@@ -1,7 +1,7 @@
 """Interface between the queue and the training code: plain values and callbacks, no heavy imports.
 
-The runner passes an `Executor` a `Monitor`, which the training code calls. The training code knows no job,
-no database and no broker. Tests use a fake on either side.
+The runner passes an `Executor` a `Monitor`, which the training code calls. The training code does not know
+jobs, the database or the broker. Tests use a fake on either side.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,8 +35,8 @@ class StoredModel:
     """A model that an evaluation job evaluates.
 
     Attributes:
-        spec: of its training.
-        files: their contents by name.
+        spec: the spec of its training.
+        files: the contents of its files, by name.
     """
 
     spec: TrainSpec
@@ -56,12 +56,13 @@ class Monitor(Protocol):
         """Report a finished epoch.
 
         Args:
-            metrics: under any names, as `EpochMetrics.of` takes them. A value that is not a finite number is
-                recorded as none, with a notice in the job's log.
-            state: returns the state after it. It is called at most once, by the thread that calls this: now,
-                or later while training goes on or after it has ended. So it must not depend on what training
-                changes.
-            weights: those after it, as `shared.formats.weights` has them, if the spec says `keep_weights`.
+            metrics: under any names, as `EpochMetrics.of` accepts them. A value that is not a finite number
+                is recorded as None, with a notice in the job's log.
+            state: returns the state after the epoch. It is called at most once, in the calling thread: now,
+                or later while training goes on or after it has ended. So it must not depend on variables that
+                training changes.
+            weights: the weights after the epoch, in the layout of `shared.formats.weights`, if the spec says
+                `keep_weights`.
         """
 
     def data(self, sha256: str) -> None:
@@ -70,12 +71,12 @@ class Monitor(Protocol):
     def step(self, so_far: Callable[[], EpochMetrics]) -> None:
         """Report that steps of an epoch are finished, so that people see them before its end.
 
-        Each call is a `check` too, and as cheap: it may come after each step, instead of one.
+        Each call is also a `check`, and as cheap: it may replace `check` after each step.
 
         Args:
-            so_far: returns the epoch with the values of all its steps until now, for which `EpochMetrics.of`
-                needs no other values. It is called at most once, by the thread that calls this: now, or
-                before the epoch is reported.
+            so_far: returns the epoch with the values of all its steps so far, from `EpochMetrics.of` without
+                values of the epoch. It is called at most once, in the calling thread: now, or before the
+                epoch is reported.
         """
 
     def check(self) -> None:
@@ -89,7 +90,7 @@ class SilentMonitor:
         """Ignore the phase."""
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
-        """Ignore the epoch; its state is not made."""
+        """Ignore the epoch, without reading its state."""
 
     def data(self, sha256: str) -> None:
         """Ignore the dataset."""
@@ -109,14 +110,14 @@ class Executor(Protocol):
 
     @property
     def device(self) -> str:
-        """The device that jobs run on: `CPU_DEVICE`, or such as `NVIDIA H100 80GB HBM3`."""
+        """The device that jobs run on: `CPU_DEVICE`, or a GPU's name such as `NVIDIA H100 80GB HBM3`."""
 
     @property
     def versions(self) -> dict[str, str]:
         """Versions of the software that results depend on."""
 
     def warm_up(self) -> None:
-        """Import, compile and load in advance what the first job would otherwise wait for."""
+        """Import, compile and load everything for which the first job would otherwise wait."""
 
     def train(self, spec: TrainSpec, start: Checkpoint | None, monitor: Monitor) -> Produced:
         """Train, from the beginning or from a checkpoint; return a model, results, both or neither."""

@@ -1,4 +1,4 @@
-"""How child processes have ended, as numbers and in words."""
+"""Exit codes of child processes, and their meanings in words."""
 
 import os
 import signal
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def exit_code(process: Any) -> int | None:
-    """Return how a child process has ended, as `subprocess` does: less than 0 for a signal; None if it runs.
+    """Return the exit code of a child process: negative for a signal, as in `subprocess`; None if it runs.
 
-    The process stays a zombie if it is one: Celery waits for it in another thread, and would miss its end.
+    A zombie is not reaped: Celery waits for the process in another thread, and would miss its end.
     """
     code: int | None = process._popen.returncode if process._popen is not None else None
     if code is not None:
@@ -16,14 +16,14 @@ def exit_code(process: Any) -> int | None:
     try:
         ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return None  # Celery has just waited for it, and is about to set the code
+        return None  # Celery has just reaped the process, and is about to set the code
     if ended is None:
         return None
     return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
 def how_it_ended(code: int) -> str:
-    """Return how a process with this exit code ended, for people."""
+    """Return in words how a process with this exit code ended."""
     if code >= 0:
         return f"ended with exit code {code}"
     if code == -signal.SIGKILL:

@@ -8,9 +8,9 @@ _MIG_UUID = re.compile(r"MIG-[0-9A-Za-z/-]+(?=\))")
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this worker may use, as CUDA names them; empty if there is none."""
+    """Return the GPUs that this worker may use, as CUDA names them; empty if there are none."""
     configured = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 (CUDA's setting, not ours)
-    # "all" is meant for NVIDIA's container toolkit: CUDA would find none
+    # "all" is meant for NVIDIA's container toolkit: CUDA would recognize no GPU
     if configured is not None and configured != "all":
         return [name for name in configured.split(",") if name and name != "-1"]
     try:
@@ -21,7 +21,7 @@ def visible_gpus() -> list[str]:
 
 
 def _listed(listing: str) -> list[str]:
-    """Return the GPUs that `nvidia-smi -L` lists: their indexes, and the UUIDs of the parts of a MIG one."""
+    """Return the GPUs that `nvidia-smi -L` lists: indexes, or for a GPU in MIG mode its instances' UUIDs."""
     gpus: dict[int, list[str]] = {}
     for line in listing.splitlines():
         if line.startswith("GPU "):
@@ -32,7 +32,7 @@ def _listed(listing: str) -> list[str]:
 
 
 def slot_count(gpus: list[str], *, slots: int, slots_per_gpu: int) -> int:
-    """Return how many jobs a worker runs at once: `slots` without GPUs, else `slots_per_gpu` each."""
+    """Return how many jobs a worker runs at once: `slots` without GPUs, else `slots_per_gpu` for each GPU."""
     return len(gpus) * slots_per_gpu if gpus else slots
 
 

@@ -1,4 +1,4 @@
-"""A file that says whether a worker can train, for health checks that must cost nothing."""
+"""A file that shows whether a worker can train, for health checks that must be cheap."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ _log = log.get_logger(__name__)
 
 
 class HealthFile:
-    """The file of the setting `HEALTH_FILE`: touched lately while the worker can train, else absent."""
+    """The file of the setting `HEALTH_FILE`: touched regularly while the worker can train, else absent."""
 
     def __init__(self, path: str) -> None:
-        """Delete what an earlier worker has left; an empty path means that there is no such file."""
+        """Delete the file of an earlier worker; an empty path means that there is no file."""
         self._path = Path(path) if path else None
         self.report(can_train=False)
 

@@ -1,4 +1,4 @@
-"""Logging handler that keeps what is logged during an attempt, until it is stored with its job."""
+"""Logging handler that collects the log lines of attempts until they are stored with their jobs."""
 
 import logging
 import math
@@ -33,7 +33,7 @@ _OMITTED_FIELDS = frozenset(
 )
 _AttemptLine = tuple[AttemptId, job_logs.Line]
 REPEATS_EVENTS = "trainshed.events"
-"""The logger of lines that say what a job's events say: they are not stored with the job."""
+"""The logger of lines that repeat a job's events; these lines are not stored with the job."""
 
 _LEVELS = tuple(LogLevel)  # the standard library's numbers are 10, 20, ... 50
 
@@ -41,14 +41,14 @@ _LEVELS = tuple(LogLevel)  # the standard library's numbers are 10, 20, ... 50
 class JobLogHandler(logging.Handler):
     """Handler for the root logger that keeps lines logged by an attempt's thread and ignores all others.
 
-    Emitting a line costs microseconds. Another thread writes them: see `workers/scribe.py`.
+    Emitting a line takes microseconds. Another thread writes the lines: see `workers/scribe.py`.
     """
 
     def __init__(self, *, hide: Callable[[str], str] = str) -> None:
-        """Keep no line yet; `hide` replaces secrets in a text."""
+        """Start without lines; `hide` replaces secrets in a text."""
         super().__init__()
         self.logged: Callable[[], object] = lambda: None
-        """Called when a line is kept."""
+        """Called for each line that is queued."""
         self._hide = hide
         self._pending: list[_AttemptLine] = []
         self._attempt: AttemptId | None = None
@@ -72,13 +72,13 @@ class JobLogHandler(logging.Handler):
             self.logged()
 
     def write(self, database: Database) -> None:
-        """Store the lines that are kept. If the database stays unavailable, they are lost."""
+        """Store the queued lines. If the database stays unavailable, they are lost."""
         with self._pending_lock:
             pending, self._pending = self._pending, []
         try:
             self._write(database, pending)
-        except Exception as error:  # whatever it is: the next job's lines need the thread
-            # that thread runs no attempt, so this line does not come back to this handler
+        except Exception as error:  # any error: the next job's lines need the calling thread
+            # the calling thread runs no attempt, so this line does not come back to this handler
             _log.warning("job log lines lost", lines=len(pending), error=type(error).__name__)
 
     def _line_or_note(self, record: logging.LogRecord) -> job_logs.Line:
@@ -108,11 +108,11 @@ class JobLogHandler(logging.Handler):
         return value if is_json else self._text(value)
 
     def _text(self, value: object) -> str:
-        # cut first: hiding secrets takes as long as the text is
+        # cut first: the time for hiding secrets grows with the length of the text
         return storable(self._hide(str(value)[: MAX_MESSAGE_CHARS + 1]))
 
     def _write(self, database: Database, lines: Sequence[_AttemptLine]) -> None:
-        """Store lines. If the database refuses them, each is stored alone, or a note in its place."""
+        """Store lines. If the database refuses them, store each alone, or a note in its place."""
         try:
             _append(database, lines)
         except Exception as error:
@@ -140,6 +140,6 @@ def _append(database: Database, lines: Sequence[_AttemptLine]) -> None:
 
 
 def _note(line: job_logs.Line, error: Exception) -> job_logs.Line:
-    """Return what is stored in place of a line that cannot be."""
+    """Return the note that is stored in place of a line that cannot be stored."""
     message = f"a line that could not be stored, {type(error).__name__}: the worker's own log may have it"
     return replace(line, message=message, fields={})

@@ -1,6 +1,6 @@
-"""The heartbeat of a worker: its parent renews the leases of all its slots, and tells them what is asked.
+"""The heartbeat of a worker: its parent renews the leases of all its slots, and passes requests on to them.
 
-It renews by one statement each `HEARTBEAT_S`, and reads by one statement each `CANCEL_POLL_S`.
+One statement renews the leases every `HEARTBEAT_S`, and one reads the requests every `CANCEL_POLL_S`.
 """
 
 import time
@@ -25,7 +25,7 @@ _Held = list[tuple[PulseReader, tuple[AttemptId, ...]]]
 
 
 class Leases:
-    """Renews the leases of what pool processes hold, and tells them of cancels, preemptions and losses."""
+    """Renews the leases of the pool processes' attempts; passes on cancels, preemptions and losses."""
 
     def __init__(
         self,
@@ -36,11 +36,12 @@ class Leases:
         draining: Callable[[bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; `draining` is called after each look with whether the worker drains.
+        """Prepare to renew.
 
         Args:
-            database: is used by one thread, and retries nothing for long.
+            database: used by one thread only; retries nothing for long.
             worker: the name of this worker.
+            draining: called after each look, with whether the worker drains.
         """
         self._database = database
         self._settings = settings
@@ -51,7 +52,7 @@ class Leases:
         self._is_failing = False
 
     def keep(self, pulses: Sequence[PulseReader]) -> None:
-        """Renew and read what is due, for the pool processes that run; call this often."""
+        """Renew leases and read requests when due, for the running pool processes; call this often."""
         if self._clock() < self._next_look_at:
             return
         self._next_look_at = self._clock() + self._settings.cancel_poll_s
@@ -60,17 +61,17 @@ class Leases:
             self._look(pulses)
             self._is_failing = False
         except DBAPIError as error:
-            if not self._is_failing:  # once an outage, which may be a full disk
+            if not self._is_failing:  # one line an outage, which may be a full disk
                 _log.warning("heartbeats fail", error=str(error.orig))
             self._is_failing = True
 
     def _renew(self, pulses: Iterable[PulseReader]) -> None:
         now, heartbeat_s = self._clock(), self._settings.heartbeat_s
-        # nothing runs in a process that is silent, so its lease is left to expire
+        # nothing runs in a silent process, so its lease is left to expire
         alive = [pulse for pulse in pulses if not pulse.is_silent]
         if not any(now - pulse.orders.renewed_at >= heartbeat_s for pulse in alive):
             return
-        # those that are due soon too, so that all are renewed at the same time
+        # also leases that are due soon, so that all are renewed at the same time
         held = _held(pulse for pulse in alive if now - pulse.orders.renewed_at >= heartbeat_s / 2)
         due = [each for pulse, attempts in held for each in attempts if each not in pulse.orders.stale]
         renew = partial(leases.renew, attempts=due, lease_s=self._settings.lease_s)
@@ -89,7 +90,7 @@ class Leases:
 
 
 def _held(pulses: Iterable[PulseReader]) -> _Held:
-    """Return what the processes hold, but those that are writing it: they are asked again soon."""
+    """Return each process's attempts, except for processes that are just writing them: these are next."""
     read = [(pulse, pulse.mark()) for pulse in pulses]
     return [(pulse, mark.attempts) for pulse, mark in read if mark is not None]
 

@@ -1,7 +1,7 @@
-"""What a pool process and its parent write into the file that they share: a mark, and orders.
+"""The file that a pool process and its parent share, with the process's mark and the parent's orders.
 
-Each is a text of a fixed size with a checksum. A reader that meets a torn one gets None and comes again.
-Times are those of CLOCK_MONOTONIC, which the processes of a machine share.
+Each is a text of a fixed size with a checksum, by which a reader recognizes a partly written text and reads
+again later. Times are those of CLOCK_MONOTONIC, which the processes of a machine share.
 """
 
 import json
@@ -16,23 +16,23 @@ from shared.errors import MaxRuntimeExceeded
 from shared.store.transitions import AttemptId
 
 MAX_ATTEMPTS = 16
-"""That a process holds at once."""
+"""The maximum number of attempts that a process holds at once."""
 
-_SIZE = 4_096  # of each text: 16 attempts have 2.5 kB at most
+_SIZE = 4_096  # bytes of each text; 16 attempts take 2.5 kB at most
 _MARK_AT, _ORDERS_AT = 0, _SIZE
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a pool process says of its attempts.
+    """A pool process's statement about its attempts.
 
     Attributes:
-        attempts: those that it holds.
-        current: the index of the one that runs; None: none has begun.
-        max_runtime_s: for how long that one may run.
-        deadline: when that time is over.
-        stepped_at: when it finished its last step, or began.
-        is_reporting: it takes no more steps.
+        attempts: the attempts that the process holds.
+        current: the index of the running attempt; None if none has begun.
+        max_runtime_s: the time limit of the running attempt.
+        deadline: the time at which the limit is reached.
+        stepped_at: when the running attempt finished its last step, or began.
+        is_reporting: whether the attempts are being reported, so that no more steps follow.
     """
 
     attempts: tuple[AttemptId, ...] = ()
@@ -44,7 +44,7 @@ class Mark:
 
     @property
     def attempt(self) -> AttemptId | None:
-        """The attempt that has begun; None: none has."""
+        """The running attempt; None if none has begun."""
         return None if self.current is None else self.attempts[self.current]
 
     def exceeded(self) -> MaxRuntimeExceeded:
@@ -57,13 +57,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Orders:
-    """What a parent says to a pool process about its attempts.
+    """A parent's orders to a pool process about its attempts.
 
     Attributes:
-        renewed_at: when the last renewal of the leases of all that the process held began.
+        renewed_at: when the last renewal of the leases of all attempts of the process began.
         cancelled: attempts whose cancel a user has requested.
         stale: attempts that have ended: their jobs no longer run under them.
-        preempted: for attempts that are preempted, the urgent job that gets the slot.
+        preempted: the preempted attempts, each with the urgent job that gets its slot.
     """
 
     renewed_at: float = 0.0
@@ -73,19 +73,19 @@ class Orders:
 
 
 def allocate(file: int) -> None:
-    """Take the room that the texts need, so that a full disk refuses none of them later."""
+    """Allocate the space for both texts, so that a full disk refuses neither of them later."""
     with suppress(OSError):
         os.pwrite(file, bytes(2 * _SIZE), 0)
 
 
 def write_mark(file: int, mark: Mark) -> None:
-    """Write what a pool process says."""
+    """Write a pool process's mark."""
     own = vars(mark) | {"attempts": [_fields(attempt) for attempt in mark.attempts]}
     _write(file, _MARK_AT, own)
 
 
 def read_mark(file: int) -> Mark | None:
-    """Return what a pool process says; None if that is being written."""
+    """Return a pool process's mark; None if it is being written."""
     text = os.pread(file, _SIZE, _MARK_AT)
     if not text.strip(b"\0"):
         return Mark()
@@ -96,7 +96,7 @@ def read_mark(file: int) -> Mark | None:
 
 
 def write_orders(file: int, orders: Orders) -> None:
-    """Write what a parent says."""
+    """Write a parent's orders."""
     texts: dict[str, Any] = {"renewed_at": orders.renewed_at}
     texts["cancelled"] = [_fields(attempt) for attempt in orders.cancelled]
     texts["stale"] = [_fields(attempt) for attempt in orders.stale]
@@ -105,7 +105,7 @@ def write_orders(file: int, orders: Orders) -> None:
 
 
 class OrdersReader:
-    """What a parent says, parsed again only when it has changed: a process looks after each step."""
+    """A reader of a parent's orders that parses only changed ones, since a process reads after each step."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -113,7 +113,7 @@ class OrdersReader:
         self._orders = Orders()
 
     def read(self) -> Orders:
-        """Return what the parent says; what it said before, if that is being written."""
+        """Return the parent's orders; the previous ones if new ones are being written."""
         text = os.pread(self._file, _SIZE, _ORDERS_AT)
         if text != self._text and (fields := _parsed(text)) is not None:
             self._text = text
@@ -128,7 +128,7 @@ class OrdersReader:
 
 def _write(file: int, offset: int, fields: dict[str, Any]) -> None:
     text = json.dumps(fields).encode()
-    with suppress(OSError):  # a full disk, where a file is copied to be changed
+    with suppress(OSError):  # a full disk, on a copy-on-write file system
         os.pwrite(file, (b"%08x" % zlib.crc32(text) + text).ljust(_SIZE), offset)
 
 

@@ -1,4 +1,4 @@
-"""How much memory processes hold, as Linux counts it."""
+"""The resident memory of processes, as Linux counts it."""
 
 import os
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes(pids: Iterable[int]) -> int | None:
-    """Return the bytes of memory that processes hold together; None where the system does not tell.
+    """Return the resident memory of all these processes in bytes; None where the system does not report it.
 
-    Pages that they share count once for each of them.
+    A shared page counts once for each process.
     """
     pages = []
     for pid in pids:
-        with suppress(OSError):  # it has just ended, or this is no Linux
+        with suppress(OSError):  # the process has just ended, or this is not Linux
             pages.append(int((_PROC / str(pid) / "statm").read_text().split()[1]))
     return sum(pages) * _PAGE_BYTES if pages else None

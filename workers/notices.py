@@ -1,4 +1,4 @@
-"""Lines of the log in place of what Celery prints when it is told to stop."""
+"""Log lines in place of the messages that Celery prints when it is asked to stop."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from celery.apps import worker as celery_worker
 
 _STDERR = 2
 _IN_OUR_WORDS = {
-    # Celery would end jobs that run; ours return to their queues (`workers.parent`), and resume
+    # omitted: it says that running jobs would be ended; ours return to their queues (`workers.parent`)
     "worker: Hitting Ctrl+C again": "",
     "worker: Warm shutdown": "stopping: jobs that run return to their queues; Ctrl-C again ends them at once",
     "worker: Cold shutdown": "stopping at once: jobs that still run resume when their leases have expired",
@@ -17,16 +17,17 @@ _IN_OUR_WORDS = {
 
 def install() -> None:
     """Replace the function by which Celery prints in signal handlers."""
-    vars(celery_worker)["safe_say"] = say  # its type hints do not have it
+    vars(celery_worker)["safe_say"] = say  # Celery's type hints lack it
 
 
 def say(message: str, _stream: object = None) -> None:
     """Write a message as a line of the log, in our words if it is about the end of jobs.
 
-    In a signal handler, which may interrupt a write to a buffered stream: so directly to the file.
+    This runs in signal handlers, which may interrupt a write to a buffered stream, so it writes to the file
+    descriptor directly.
     """
     words = next((ours for theirs, ours in _IN_OUR_WORDS.items() if message.startswith(theirs)), message)
     if words:
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 (as in each line of the log)
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 (as in every log line)
         line = {"event": words, "level": "info", "logger": __name__, "timestamp": now}
         os.write(_STDERR, f"{json.dumps(line)}\n".encode())

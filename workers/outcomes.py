@@ -1,4 +1,4 @@
-"""Outcomes of attempts, and what the transaction that reports them writes."""
+"""Outcomes of attempts, and the part of a transaction that reports them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Succeeded:
     """The job has succeeded.
 
     Attributes:
-        evaluated: the model that it was to evaluate; None: it was to train.
+        evaluated: the model that an evaluation job evaluated; None for a training job.
     """
 
     produced: Produced
@@ -44,7 +44,7 @@ class Cancelled:
 
 @dataclass(frozen=True)
 class Released:
-    """The job returns to the queue: the worker is being stopped, or the database was unavailable too long."""
+    """The job returns to the queue: the worker is stopping, or the database was unavailable for too long."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ Outcome = Succeeded | Failed | Cancelled | Released | Preempted | Superseded
 
 
 def in_words(outcome: Outcome) -> str:
-    """Return how an attempt with this outcome ended, after the word "attempt 1"."""
+    """Return an outcome in words, to be read after a subject such as "attempt 1"."""
     match outcome:
         case Succeeded():
             return "succeeded"
@@ -80,7 +80,7 @@ def in_words(outcome: Outcome) -> str:
 
 
 def attempt_outcome(outcome: Outcome) -> AttemptOutcome | None:
-    """Return what the report of an outcome stores as that of the attempt; None if it stores nothing."""
+    """Return the outcome that the report stores for the attempt; None if it stores nothing."""
     match outcome:
         case Succeeded():
             return AttemptOutcome.SUCCEEDED
@@ -95,7 +95,7 @@ def attempt_outcome(outcome: Outcome) -> AttemptOutcome | None:
 
 
 def failure(outcome: Outcome) -> AttemptFailure | None:
-    """Return why an attempt with this outcome has failed, if it has."""
+    """Return why an attempt with this outcome has failed, or None if it has not."""
     return outcome.failure if isinstance(outcome, Failed) else None
 
 
@@ -105,9 +105,9 @@ def unexpected_failure(error: BaseException) -> Failed:
 
 
 def instead_of(outcome: Outcome, error: Exception) -> Outcome:
-    """Return what to report, without progress, when the database has refused the report of an outcome.
+    """Return the outcome to report, without progress, after the database refused the report of another one.
 
-    A result that was refused fails the job at once: another attempt would compute the same.
+    A refused result fails the job at once: another attempt would compute the same.
     """
     if isinstance(outcome, Succeeded):
         reason = f"the result could not be stored: {describe(error)}"
@@ -116,10 +116,10 @@ def instead_of(outcome: Outcome, error: Exception) -> Outcome:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's class and message, of a database's error without the statement and its values."""
+    """Return an error's class and message; for a database's error, without the statement and its values."""
     try:
         message = str(error.orig if isinstance(error, DBAPIError) else error)
-    except Exception:  # the error's own code
+    except Exception:  # raised by the error's own code
         message = "its message cannot be read"
     return f"{type(error).__name__}: {message}"
 
@@ -137,10 +137,10 @@ def report(session: Session, ended: Sequence[Ended], *, data_outage_s: float = 0
     """Write how attempts at different jobs ended, each fenced by itself.
 
     Args:
-        data_outage_s: how long failures do not count whose reason is that the dataset is unavailable.
+        data_outage_s: seconds for which failures do not count if their reason is an unavailable dataset.
 
     Returns:
-        Those of which nothing was written: their jobs no longer run under them.
+        The stale attempts: their jobs no longer run under them, so nothing was written about them.
     """
     successes, others = [], []
     for each in ended:
@@ -173,7 +173,7 @@ def _report(
             attempts.release(session, attempt, progress)
         case Preempted(urgent_id):
             attempts.release(session, attempt, progress, preempted_by=urgent_id)
-        case _:  # it was superseded
+        case _:  # the attempt was superseded
             pass
 
 

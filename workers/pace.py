@@ -1,18 +1,18 @@
-"""How many jobs a pool process claims at once: as many as take a moment, if its last ones were that short."""
+"""The number of jobs that a pool process claims at once, so that short jobs share transactions."""
 
 from collections import deque
 
 from workers.marks import MAX_ATTEMPTS
 
 MOMENT_S = 0.05
-"""How long jobs that are claimed together take, as far as the last ones tell."""
+"""Seconds that jobs claimed together take in all, if each takes as long as the last ones did on average."""
 
 
 class Pace:
-    """What the last jobs of a process took, and how many it found at once.
+    """Decides how many jobs a process claims next, from the durations of its last jobs and its last claim.
 
-    The number at most doubles from claim to claim, and is 1 after one that found fewer than it asked for: so
-    processes that wait share the few jobs that are there.
+    The number at most doubles from claim to claim, and is 1 after a claim that returned fewer jobs than it
+    requested, so that waiting processes share the few jobs that are queued.
     """
 
     def __init__(self) -> None:
@@ -21,16 +21,16 @@ class Pace:
 
     @property
     def most(self) -> int:
-        """How many jobs are claimed next, at most."""
+        """The maximum number of jobs in the next claim."""
         if not self._seconds:
             return 1
         mean_s = sum(self._seconds) / len(self._seconds)
         return max(1, min(int(MOMENT_S / max(mean_s, 1e-6)), 2 * self._found, MAX_ATTEMPTS))
 
     def found(self, jobs: int, of: int) -> None:
-        """Note how many jobs a claim has found, of so many that it asked for."""
+        """Note how many jobs a claim returned, and how many (`of`) it requested."""
         self._found = jobs if jobs == of else 0
 
     def ended(self, seconds: float) -> None:
-        """Note how long a job took."""
+        """Note the duration of a job."""
         self._seconds.append(seconds)

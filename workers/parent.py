@@ -48,16 +48,16 @@ class ParentProcess:
         """Prepare.
 
         Args:
-            settings: of this worker.
-            gpus: that it may use, as CUDA names them.
-            slots: how many jobs it runs at the same time.
+            settings: the settings of this worker.
+            gpus: the GPUs that the worker may use, as CUDA names them.
+            slots: how many jobs the worker runs at the same time.
             processes: returns billiard's processes that are in the pool now.
-            ready: returns how many of them can run a job.
+            ready: returns how many of these processes can run a job.
             end: stops the worker with an exit code.
         """
         self._settings = settings
         self._publisher = ChangePublisher(settings)
-        # the pool watch has its own, so that nothing else delays a renewal of leases
+        # the pool watch has its own connection, so that nothing else delays a renewal of leases
         database = partial(_database, settings, self._publisher)
         self._database, self._watch_database = database(patience_s=10.0), database(patience_s=0.0)
         self._broker = Broker(settings)
@@ -107,7 +107,10 @@ class ParentProcess:
         self._purge.start()
 
     def stop_jobs(self) -> None:
-        """Have each pool process release its job, end those that cannot; wait for no database any more."""
+        """Have each pool process release its job, and end the processes that cannot.
+
+        From now on nothing waits for the database for longer than `STOP_PATIENCE_S`.
+        """
         self._database.hurry(STOP_PATIENCE_S)
         self._pool_watch.end_what_cannot_stop()
         for child in billiard.active_children():
@@ -117,7 +120,7 @@ class ParentProcess:
                     os.kill(child.pid, STOP_SIGNAL)
 
     def stop(self) -> None:
-        """Wake others up for the jobs that the pool has released, mark the worker as stopped, disconnect."""
+        """Wake other workers up for the released jobs, mark this worker as stopped, and disconnect."""
         self._stop_requested.set()
         self._next_round.set()
         self._thread.join()
@@ -138,7 +141,7 @@ class ParentProcess:
         tracing.stop()
 
     def _free_slots(self) -> int:
-        # a request of Celery is a pool process that runs jobs, or is about to
+        # each of Celery's requests is a pool process that runs jobs, or is about to run some
         return self._slots - len(state.reserved_requests)
 
     def _run(self) -> None:
@@ -148,7 +151,7 @@ class ParentProcess:
             self._next_round.clear()
 
     def _note_draining(self, drains: bool) -> None:
-        """When draining begins or ends, a round at once wakes up those who can run what waits."""
+        """Store whether the worker drains; after a change, a round at once wakes workers for waiting jobs."""
         if DrainStep.draining != drains:
             DrainStep.draining = drains
             self._next_round.set()
@@ -175,7 +178,7 @@ class ParentProcess:
             _log.exception("reconciler round failed")
 
     def _refuse(self, refusal: str) -> None:
-        """End this worker, which is too old for the database: its jobs go on elsewhere."""
+        """End this worker, which is too old for the database: its jobs continue on other workers."""
         self._health.report(can_train=False)
         if not self._is_refused:
             self._is_refused = True
@@ -183,16 +186,16 @@ class ParentProcess:
             self._end(readiness.ExitCode.VERSION)
 
     def _report(self, error: DBAPIError | PoolTimeout) -> None:
-        """Log why the database refused a round, as long as it does once a minute."""
+        """Log why a round could not use the database; a lasting obstacle is logged once a minute."""
         obstacle = readiness.database_obstacle(self._database, self._settings)
-        if obstacle is None:  # it was busy, or is back already
+        if obstacle is None:  # the database was busy, or is available again
             _log.warning("reconciler round failed", error=str(getattr(error, "orig", error)))
         else:
             self._reports.report([obstacle])
 
 
 def _database(settings: Settings, publisher: ChangePublisher, patience_s: float) -> Database:
-    """Return a database of one connection."""
+    """Return a database with one connection."""
     return Database(
         settings.effective_database_url,
         patience_s=patience_s,

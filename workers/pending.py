@@ -1,4 +1,4 @@
-"""Progress of an attempt that is not written yet. Two threads write it: the job's, and the scribe."""
+"""Progress of an attempt that is not written yet. Two threads write it: the job's thread and the scribe."""
 
 import threading
 import time
@@ -19,18 +19,18 @@ from shared.store.transitions import AttemptId
 
 _log = log.get_logger(__name__)
 
-_INTERVAL_S = 0.25  # a fast GPU finishes an epoch in 3 ms: what happens within this time is one transaction
-# a write that takes longer, as among those of many jobs, or that is larger, is followed by a longer interval
-# until the next one of steps alone, in proportion, but not by one of more than 5 s
+_INTERVAL_S = 0.25  # progress within this time is one transaction: a fast GPU finishes an epoch in 3 ms
+# after a write of steps that takes longer than this, as while many jobs write, or that is larger, the
+# interval until the next write of steps alone is longer in proportion, up to 20 intervals, which are 5 s
 _WRITE_S, _WRITE_BYTES, _MAX_INTERVALS = 0.025, 2**16, 20
 
 
 @dataclass
 class _Reached:
-    """A phase or epoch, when it was reached, and for an epoch the state after it as soon as it was read.
+    """A phase or epoch with the time when it was reached, and for an epoch the state after it, once read.
 
     Attributes:
-        weights: those after the epoch, if the job keeps them.
+        weights: the weights after the epoch, if the job keeps them.
     """
 
     milestone: Phase | EpochMetrics
@@ -54,27 +54,32 @@ class PendingProgress:
         self._interval_s = interval_s
         self._reached: list[_Reached] = []  # appended to without the lock, shortened with it
         self._dataset_sha256: str | None = None
-        self._unconfirmed = 0  # how many of the first were sent in a write that was not confirmed
+        self._unconfirmed = 0  # how many of the first items are in an unconfirmed write
         self._last_epoch: _Reached | None = None
-        self._so_far: Callable[[], EpochMetrics] | None = None  # only of the thread that trains
+        self._so_far: Callable[[], EpochMetrics] | None = None  # used by the thread that trains only
         self._writing = threading.Lock()
         self._written_at = self._steps_due_at = time.monotonic()
 
     def add_dataset(self, sha256: str) -> None:
-        """Add the checksum of the attempt's dataset; this is written with the next phase or epoch."""
+        """Add the checksum of the attempt's dataset, which is written with the next phase or epoch."""
         self._dataset_sha256 = sha256
 
     def add_phase(self, phase: Phase) -> None:
-        """Add a phase. It may last long, so the state is read now that the last epoch needs to be written."""
+        """Add a phase, and read the state after the last epoch now, since the phase may last long.
+
+        The epoch cannot be written without that state.
+        """
         self._read_state()
         self._reached.append(_Reached(phase, time.monotonic()))
 
     def add_epoch(
         self, metrics: EpochMetrics, read_state: Callable[[], bytes], weights: bytes | None = None
     ) -> None:
-        """Add an epoch; `read_state` returns the state after it, and is called only if that is stored.
+        """Add an epoch.
 
-        `weights` are those after it if the job keeps them.
+        Args:
+            read_state: returns the state after the epoch; called only if that state is stored.
+            weights: the weights after the epoch, if the job keeps them.
         """
         self._so_far = None
         if self._last_epoch is not None:
@@ -83,18 +88,18 @@ class PendingProgress:
         self._reached.append(self._last_epoch)
 
     def add_steps(self, so_far: Callable[[], EpochMetrics]) -> None:
-        """Add steps of an epoch; `so_far` returns all of them until now, and is called if they are stored."""
+        """Add steps of an epoch; `so_far` returns all its steps so far, and is called only to store them."""
         self._so_far = so_far
 
     def write_if_due(self, database: Database, *, read_state: bool = False) -> bool:
-        """Write what is pending if the last write was long enough ago; return whether it was written.
+        """Write the pending progress if the last write was long enough ago; return whether it was written.
 
-        Nothing is written while another thread writes, or if the state after the last epoch is needed and was
-        not read yet.
+        Nothing is written while another thread writes. Epochs are not written until the state after the last
+        one has been read.
 
         Args:
-            read_state: read it, and the steps. Only the thread that trains may do that: it waits for the
-                device.
+            read_state: whether to read that state and the steps first. Only the thread that trains may do
+                so, because the reading waits for the device.
         """
         now = time.monotonic()
         so_far = self._so_far if read_state and now >= self._steps_due_at else None
@@ -111,17 +116,17 @@ class PendingProgress:
 
     @contextmanager
     def closing(self, database: Database) -> Iterator[Callable[[], Progress]]:
-        """Yield a function that returns what is pending; this block reports it in a transaction."""
+        """Yield a function that returns the pending progress, which the block reports in a transaction."""
         with self._writing:
             if self._unconfirmed:
-                with suppress(StaleAttempt):  # the report finds that too
+                with suppress(StaleAttempt):  # the report meets the same
                     self._write(database)
             self._read_state_or_drop()
             yield partial(_progress, self._reached, self._dataset_sha256)
             self._reached.clear()
 
     def drop(self) -> None:
-        """Forget what is pending: it cannot be stored."""
+        """Discard the pending progress, which cannot be stored."""
         with self._writing:
             self._reached.clear()
             self._unconfirmed = 0
@@ -129,9 +134,9 @@ class PendingProgress:
     def _write(self, database: Database, so_far: Callable[[], EpochMetrics] | None = None) -> bool:
         batch = self._reached[: self._unconfirmed or None]
         if not _is_complete(batch):
-            batch = list(takewhile(_is_phase, batch))  # so that a step that lasts long is seen
+            batch = list(takewhile(_is_phase, batch))  # so that a long step's phase is seen
         if so_far and (self._unconfirmed or len(batch) < len(self._reached)):
-            so_far = None  # steps come after all that was before them
+            so_far = None  # steps are written after everything before them
         if not (batch or so_far):
             return False
         self._unconfirmed = len(batch)
@@ -161,7 +166,7 @@ class PendingProgress:
         try:
             self._read_state()
         except Exception as error:
-            # such as a GPU that failed: these epochs will be trained again
+            # for example, the GPU has failed; these epochs will be trained again
             _log.warning("progress lost with the state after it", error=str(error))
             self._reached.clear()
 
@@ -178,7 +183,7 @@ def _is_complete(batch: Sequence[_Reached]) -> bool:
 def _progress(
     batch: Sequence[_Reached], dataset_sha256: str | None, running: EpochMetrics | None = None
 ) -> Progress:
-    """Return what was reached, with its age at this moment."""
+    """Return the reached phases and epochs, each with its age at this moment."""
     now = time.monotonic()
     states = [each.state for each in batch if isinstance(each.milestone, EpochMetrics)]
     milestones = tuple(Milestone(each.milestone, now - each.at, each.weights) for each in batch)

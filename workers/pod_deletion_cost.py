@@ -1,4 +1,4 @@
-"""Tells Kubernetes how many jobs a worker's Pod runs, so that fewer workers means fewer idle ones first."""
+"""Reports the number of a worker's running jobs to Kubernetes, which then removes idle Pods first."""
 
 import ssl
 from pathlib import Path
@@ -16,15 +16,15 @@ _TIMEOUT_S = 2.0
 
 
 class PodDeletionCost:
-    """The annotation of a Pod by which a ReplicaSet chooses what it removes: the least cost first.
+    """The annotation of a Pod by which a ReplicaSet chooses the Pods to remove: the least cost first.
 
-    It needs a service account that may patch the Pod.
+    Writing it needs a service account that may patch the Pod.
     """
 
     def __init__(
         self, pod: str, *, account: Path = _ACCOUNT, transport: httpx.BaseTransport | None = None
     ) -> None:
-        """Prepare; `pod` is `namespace/name`, or empty outside of Kubernetes: then nothing is done."""
+        """Prepare; `pod` is `namespace/name`, or empty outside of Kubernetes, where nothing is done."""
         namespace, _, name = pod.partition("/")
         self._url = f"{_API}/api/v1/namespaces/{namespace}/pods/{name}" if pod else ""
         self._account = account
@@ -46,7 +46,7 @@ class PodDeletionCost:
             self._written, self._refused = jobs, False
 
     def _write(self, cost: str) -> None:
-        # both files are replaced from time to time
+        # Kubernetes replaces both files from time to time
         headers = {
             "Authorization": f"Bearer {(self._account / 'token').read_text().strip()}",
             "Content-Type": "application/merge-patch+json",

@@ -40,10 +40,10 @@ STOP_SIGNAL = signal.SIGUSR2
 START_FAILED_SIGNAL = signal.SIGUSR2
 
 STOP_PATIENCE_S = 4.0
-"""Seconds for which a worker that is stopped waits for its database: it would be killed in the end."""
+"""Seconds for which a stopping worker waits for its database: if it waited longer, it would be killed."""
 
 _MAX_DEVICE_CHARS = 200
-_MAX_HOST_CHARS = 128  # so that a lease owner, which begins with it, fits into its column
+_MAX_HOST_CHARS = 128  # so that a lease owner, which begins with the host name, fits into its column
 
 
 class NoGpu(RuntimeError):
@@ -55,14 +55,14 @@ class PoolProcess:
     """State of a pool process.
 
     Attributes:
-        id: what `process_id` returns for it.
+        id: the process's id, from `process_id`.
         database: for the thread that runs jobs; retries for long, since a failed write loses a job's work.
-        output: what this process prints.
-        pulse: shows its parent that it runs, and which attempts it holds.
+        output: the output of the process.
+        pulse: shows the parent that the process runs, and which attempts it holds.
         turns: whose turn it is in the queues, as this process knows it.
-        scribe: writes what the thread that runs jobs leaves behind.
-        registered: set once the environment that its attempts name is stored.
-        pace: how many jobs it claims at once.
+        scribe: writes progress, used time and log lines for the thread that runs jobs.
+        registered: set once the environment to which the attempts refer is stored.
+        pace: decides how many jobs the process claims at once.
     """
 
     settings: Settings
@@ -79,12 +79,12 @@ class PoolProcess:
 
     @property
     def stop(self) -> threading.Event:
-        """It is set when the worker is being stopped."""
+        """The event that is set when the worker is being stopped."""
         return self.pulse.stop
 
     @property
     def takes_jobs(self) -> bool:
-        """Whether it may claim a job: the worker is not being stopped, and its parent renews leases."""
+        """Whether the process may claim jobs: the worker is not stopping, and its parent renews leases."""
         return not (self.stop.is_set() or self.pulse.is_alone())
 
 
@@ -99,7 +99,7 @@ def current() -> PoolProcess:
 
 
 def lead_group() -> None:
-    """Make this process the head of a group of its own: what it starts ends with it, however it ends.
+    """Make this process the leader of a group of its own, so that its children end with it, however it ends.
 
     The group stays in the worker's session, where the local stack finds it (`trainshed/local/guardian.py`).
     """
@@ -110,12 +110,12 @@ def lead_group() -> None:
 
 def start() -> None:
     """Make this process ready for jobs: select its GPU, warm up its executor, open its databases."""
-    gc.disable()  # nothing of what is imported and traced becomes garbage: to look for it takes half a second
+    gc.disable()  # imports and tracing leave no garbage, and looking for it takes half a second
     settings = get_settings()
     # billiard numbers the processes of its pool; the replacement of a dead process gets the same number
     gpus, own_id = visible_gpus(), process_id(current_process().name)
     select_gpu(gpus, int(getattr(current_process(), "index", 0)))
-    # before what prints: TensorFlow does when it is imported
+    # before TensorFlow, which prints when it is imported
     output = ProcessOutput(process_output.path(own_id), has_gpu=bool(gpus))
     log.configure(settings.log_level, secrets=settings.secrets, stream=output.redirect())
     output.follow()
@@ -126,7 +126,7 @@ def start() -> None:
     warm = time.monotonic()
     process = _prepared(settings, own_id, executor, output)
     _serve(process)
-    gc.freeze()  # nor does any of it later, while jobs run
+    gc.freeze()  # these objects do not become garbage later either, while jobs run
     gc.enable()
     _log.info(
         "ready for jobs",
@@ -137,7 +137,7 @@ def start() -> None:
 
 
 def _prepared(settings: Settings, own_id: str, executor: Executor, output: ProcessOutput) -> PoolProcess:
-    """Return the state of this process, and have the lines of its attempts kept for their logs."""
+    """Create the state of this process, and collect the log lines of its attempts from now on."""
     info = _info(executor, settings)
     # the thread that runs jobs and the scribe share one connection
     database = Database(
@@ -186,7 +186,7 @@ def check_device(settings: Settings, device: str) -> None:
     """Refuse to run jobs on the CPU if a GPU is required.
 
     Raises:
-        NoGpu: TensorFlow uses the CPU.
+        NoGpu: a GPU is required, and TensorFlow uses the CPU.
     """
     if settings.require_gpu and device == CPU_DEVICE:
         raise NoGpu("TensorFlow can use no GPU: correct the driver or the image, or TRAINSHED_REQUIRE_GPU")
@@ -200,10 +200,10 @@ def load_executor(settings: Settings) -> Executor:
 
 
 def process_id(name: str) -> str:
-    """Return an id that no other pool process of any worker has; both the process and its parent know it.
+    """Return an id that is unique among all workers' pool processes; the process and its parent compute it.
 
     Args:
-        name: billiard's name of the process, which it gives to one process of a worker only.
+        name: billiard's name of the process, which is unique within a worker.
     """
     # neither process ids nor host names are unique: containers have the same ones
     family = sha256(bytes(current_process().authkey)).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Watches the pool: keeps leases, ends processes that hang, and takes the job from each that has ended.
+"""Watches the pool: renews leases, ends hung processes, and takes the jobs from processes that have ended.
 
-Such a job goes on at once. If that is not possible, because the database is unavailable or this process is
-killed too, the job goes on when its lease has expired.
+A job that was taken can be claimed again at once. If it cannot be taken, because the database is unavailable
+or this process is killed too, it can be claimed again when its lease has expired.
 """
 
 import os
@@ -38,7 +38,7 @@ _INTERVAL_S = 0.1
 _LOOKS = 4
 _LOOK_INTERVAL_S = 0.5
 _STOP_TIMEOUT_S = 1.0
-# bounds of the transaction that takes a job, which waits for the last one of its process
+# bounds of the transaction that takes a job, which waits for the last transaction of the job's process
 _LOCK_S, _IDLE_S, _TRANSACTION_S = 1.0, 2.0, 5.0
 # how long a process may be silent after its lease would have expired, and while the worker is being stopped
 _SILENCE_GRACE_S = 5.0
@@ -49,12 +49,12 @@ class _Running:
     """A process of the pool.
 
     Attributes:
-        process: billiard's.
-        output: the file that it prints to, as soon as there is one.
-        pulse: None until it is ready for jobs.
-        steps: those of its attempts; there as soon as there is a pulse.
-        ended_because: why this has ended it, if it has.
-        attempt: that it ran when this has ended it.
+        process: billiard's process object.
+        output: the file that the process prints to, as soon as it exists.
+        pulse: None until the process is ready for jobs.
+        steps: watches the steps of the process's attempts; set together with `pulse`.
+        ended_because: why the pool watch has ended the process; empty if it has not.
+        attempt: the attempt that the process ran when the pool watch ended it.
     """
 
     process: Any
@@ -72,7 +72,7 @@ class _Running:
             self.pulse, self.steps = pulse, watch(pulse)
 
     def close(self) -> str:
-        """Close the files; return what the process printed last."""
+        """Close the files; return the last lines that the process printed."""
         if self.pulse is not None:
             self.pulse.close()
         if self.output is None:
@@ -87,11 +87,11 @@ class _Ended:
 
     Attributes:
         output: the last lines that it printed.
-        attempt: that it ran, if its parent has ended it, until the attempt's log says so.
-        begun: the attempt that ran when it ended, if it has said so.
-        looks_left: how many more times its job is looked for; one that the database refuses does not count.
-        next_look_at: the time of the next one.
-        until: when its lease has expired, and every reconciler looks for the job.
+        attempt: the attempt that it ran, if its parent has ended it, until the attempt's log says so.
+        begun: the attempt that it ran when it ended, if its mark names one.
+        looks_left: how many more looks for its job there are; one that the database refuses does not count.
+        next_look_at: the time of the next look.
+        until: the time when its lease has expired, so that every reconciler looks for the job.
     """
 
     owner: str
@@ -126,12 +126,12 @@ class PoolWatch:
         """Prepare; tests replace `clock` and `kill`.
 
         Args:
-            database: of this thread only, which tries again by itself.
-            waker: wakes up whoever can run a job that was taken from its process.
-            settings: of this worker.
-            worker: its name.
+            database: used by this thread only, which tries again by itself.
+            waker: wakes workers up for jobs that were taken from their processes.
+            settings: the settings of this worker.
+            worker: the worker's name.
             processes: returns billiard's processes that are in the pool now.
-            draining: is called often with whether the worker drains.
+            draining: called often, with whether the worker drains.
         """
         self._database = database
         self._waker = waker
@@ -157,19 +157,19 @@ class PoolWatch:
     def end_what_cannot_stop(self) -> None:
         """From now on, end each process that is not ready for jobs, and each that is silent for seconds.
 
-        The signal that asks to stop reaches neither, and Celery replaces what that ends for a moment longer.
+        The stop signal reaches neither kind, and Celery still replaces ended processes for a moment.
         """
         self._is_stopping = True
 
     def stop(self) -> None:
-        """End the thread, unless it waits for the database, and what ended processes have left running."""
+        """End the thread, unless it waits for the database, and processes that ended ones left running."""
         self._stop_requested.set()
         self._thread.join(_STOP_TIMEOUT_S)
         if not self._thread.is_alive():
             self._notice()
 
     def check(self) -> None:
-        """Keep the leases of the processes that run, end those that hang, and take the jobs of the ended."""
+        """Renew the leases of running processes, end hung processes, and take the jobs of ended ones."""
         self._notice()
         self._end_silent()
         self._leases.keep([each.pulse for each in self._running.values() if each.pulse is not None])
@@ -199,11 +199,11 @@ class PoolWatch:
                 continue
             del self._running[name]
             self._noticed.add(name)
-            self._kill(-running.process.pid)  # its group: what it has started
+            self._kill(-running.process.pid)  # its group: the processes that it has started
             self._remember(running, code)
 
     def _remember(self, running: _Running, code: int) -> None:
-        """Have the job of a process that has ended looked for."""
+        """Register a process that has ended, so that its job is looked for."""
         now, lease_s = self._clock(), self._settings.lease_s
         owner = f"{self._worker}/{process_id(running.process.name)}"
         how = running.ended_because or how_it_ended(code)
@@ -225,7 +225,7 @@ class PoolWatch:
         self._ended.append(ended)
 
     def _end_silent(self) -> None:
-        """End the processes in which nothing runs: no thread of theirs can notice that, nor obey a signal."""
+        """End the processes in which nothing runs: they cannot notice that themselves, nor obey a signal."""
         limit_s = _SILENCE_GRACE_S + (0.0 if self._is_stopping else self._settings.lease_s)
         for running in self._running.values():
             if running.pulse is None:
@@ -238,7 +238,7 @@ class PoolWatch:
                 self._end(running, f"{because}: it was stopped, or code that is not Python's blocks it")
 
     def _end_hung(self) -> None:
-        """End the processes whose steps do not return, after the ends of their attempts were reported."""
+        """End the processes whose steps do not return, after reporting the ends of their attempts."""
         for running in self._running.values():
             if running.steps is not None and not running.ended_because:
                 because = running.steps.look(is_stopping=self._is_stopping)
@@ -252,11 +252,11 @@ class PoolWatch:
         pid = running.process.pid
         log_it = _log.info if self._is_stopping else _log.error
         log_it(f"pool process {pid} {because}", pid=pid, attempt=str(attempt) if attempt else None)
-        self._kill(pid)  # it may have made no group yet
+        self._kill(pid)  # it may not have a group of its own yet
         self._kill(-pid)
 
     def _kill(self, pid: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # there is none any more
+        with suppress(ProcessLookupError, PermissionError):  # the process or group has ended
             self._send(pid, signal.SIGKILL)
 
     def _is_done(self, ended: _Ended) -> bool:
@@ -278,7 +278,7 @@ class PoolWatch:
         return bool(taken) or ended.looks_left == 0
 
     def _take(self, session: Session, ended: _Ended) -> list[recovery.LostAttempt]:
-        # others' leases are to be renewed meanwhile
+        # bounded, because this thread also renews the leases of the other processes
         bound_transaction(session, lock_s=_LOCK_S, idle_s=_IDLE_S, total_s=_TRANSACTION_S)
         taken = recovery.take_from(
             session,

@@ -1,4 +1,4 @@
-"""What a pool process and its libraries print: lines of its log, with the attempt that printed them."""
+"""The output of a pool process and its libraries, as log lines with the attempt that printed them."""
 
 import faulthandler
 import logging
@@ -19,26 +19,30 @@ from shared import log
 _log = log.get_logger(__name__)
 
 _INTERVAL_S = 0.5
-_MAX_BACKLOG_BYTES = 256 * 1024  # of output that was not read yet; older bytes are left out
+_MAX_BACKLOG_BYTES = 256 * 1024  # limit of unread output; older bytes are left out
 _MAX_FILE_BYTES = 1024 * 1024
-_MAX_LINES = 500  # of an attempt; those that follow are in the worker's own log only
+_MAX_LINES = 500  # lines logged with an attempt; further ones are in the worker's own log only
 _TAIL_BYTES = 3_500
 # how lines of absl and TensorFlow begin: `I0000 00:00:...`, or `2026-11-28 10:00:00.000000: I tensorflow/...`
 _LEVEL = re.compile(r"(?:[\d-]{10} [\d:.]+: )?([IWEF])(?:\d{4} | \w+/)")
-_NO_GPU = "failed call to cuInit"  # TensorFlow's words where there is no driver
+_NO_GPU = "failed call to cuInit"  # in TensorFlow's message if there is no driver
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 
 
 class ProcessOutput:
-    """The file that stdout and stderr of this process write to, and what reads it.
+    """The file that stdout and stderr of this process write to, and the thread that reads it.
 
-    It is a file and not a pipe: a full pipe blocks whoever writes, and a thread of the same process can not
-    empty it while C code that writes holds the interpreter. The parent of this process reads the end of the
-    file when this process was killed.
+    A file, and not a pipe: a full pipe blocks its writer, and a thread of the same process cannot empty it
+    while C code that writes holds the interpreter lock. If this process is killed, its parent reads the end
+    of the file.
     """
 
     def __init__(self, file: Path, *, has_gpu: bool = True) -> None:
-        """Create a file, which only this user may read; without a GPU, that CUDA finds none is no error."""
+        """Create the file, which only this user may read.
+
+        Args:
+            has_gpu: if not, CUDA's message that there is no GPU is not logged as an error.
+        """
         self._has_gpu = has_gpu
         self._file = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         self._lock = threading.Lock()
@@ -47,33 +51,33 @@ class ProcessOutput:
         self._attempt = Context()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="process output", daemon=True)
-        self._lines_left = 0  # that are logged with the attempt
+        self._lines_left = 0  # lines that may still be logged with the attempt
 
     def close(self) -> None:
-        """End the thread, and close the file, which nothing may write to any more."""
+        """End the thread, and close the file; nothing may write to the file any more."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
         os.close(self._file)
 
     def redirect(self) -> TextIO:
-        """Lead stdout and stderr of this process to the file; return a stream to what stderr was before."""
+        """Redirect stdout and stderr of this process to the file; return a stream to the former stderr."""
         former = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(self._file, stream.fileno())
-            if isinstance(stream, TextIOWrapper):  # to a file, Python would write 8 KiB at a time
+            if isinstance(stream, TextIOWrapper):  # else Python would write 8 KiB at a time
                 stream.reconfigure(line_buffering=True)
-        faulthandler.enable(all_threads=False)  # tells where a process was that crashes in C code
+        faulthandler.enable(all_threads=False)  # prints the traceback of a crash in C code
         return former
 
     def follow(self) -> None:
-        """Log what is printed, from now on, each half second, by a thread."""
+        """Start the thread, which logs the new output every half second."""
         self._thread.start()
 
     @contextmanager
     def of_attempt(self) -> Iterator[None]:
-        """Log what is printed meanwhile with the attempt that is bound to the calling thread's log lines."""
+        """Log the block's output with the attempt that is bound to the calling thread's log lines."""
         self._begin(copy_context(), _MAX_LINES)
         try:
             yield
@@ -129,7 +133,7 @@ class ProcessOutput:
 
     def _log(self, level: int, text: str) -> None:
         if self._lines_left == 0:
-            # the calling thread may run an attempt that has not printed it
+            # in an empty context: the calling thread may run an attempt, which has not printed this line
             Context().run(_log.log, level, text)
             return
         self._attempt.run(_log.log, level, text)
@@ -139,15 +143,15 @@ class ProcessOutput:
 
 
 def path(process_id: str) -> Path:
-    """Return the file of a pool process with this id, which nobody outside of its worker can guess."""
+    """Return the path of a pool process's output, which nobody outside of its worker can guess."""
     return Path(tempfile.gettempdir()) / f"trainshed-{process_id}.output"
 
 
 def adopt(process_id: str) -> IO[bytes] | None:
-    """Open the file of a pool process and remove its name, so that no file is left however both end.
+    """Open the output of a pool process and unlink it, so that no file is left however both processes end.
 
     Returns:
-        None if the process has not made it yet.
+        The open file, or None if the process has not made it yet.
     """
     try:
         file = path(process_id).open("rb", buffering=0)
@@ -158,14 +162,14 @@ def adopt(process_id: str) -> IO[bytes] | None:
 
 
 def tail(file: IO[bytes]) -> str:
-    """Return the last lines of a file that `adopt` opened, of 3,500 bytes together at most."""
+    """Return the last lines, together at most 3,500 bytes, of a file that `adopt` opened."""
     left_out = max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES)
     lines = os.pread(file.fileno(), _TAIL_BYTES, left_out).split(b"\n")
     if left_out:
-        del lines[0]  # the end of a line
+        del lines[0]  # only the end of a line
     return "\n".join(text for line in lines if (text := _as_shown(line)))
 
 
 def _as_shown(line: bytes) -> str:
-    """Return a line as a terminal shows it: of a progress bar, its last state."""
+    """Return a line as a terminal shows it: a progress bar in its last state."""
     return line.decode(errors="backslashreplace").rstrip().rpartition("\r")[-1]

@@ -1,9 +1,9 @@
-"""The pulse of a pool process: shows its parent that Python runs in it, and what they tell each other.
+"""The pulse of a pool process: shows the parent that Python runs in the process, and carries their messages.
 
-A step may hold Python's lock for ever (a deadlock in C code), and a process may be stopped (SIGSTOP): then no
-thread of it can notice that, so its parent does. The pulse is the time of a file's last change, which depends
-on no clock: the parent only sees that it changes. In the file the process says which attempts it holds, and
-its parent whose leases it has renewed and what is asked of them (`workers/marks.py`).
+A step may hold Python's interpreter lock for ever (a deadlock in C code), and a process may be stopped
+(SIGSTOP). No thread of the process can notice that then, so the parent does. The pulse is the modification
+time of a file. No clocks are compared: the parent only sees that the time changes. Into the file the process
+writes the attempts that it holds, and the parent its lease renewals and orders (`workers/marks.py`).
 """
 
 import os
@@ -24,10 +24,10 @@ from workers import marks
 from workers.marks import Mark, Orders, OrdersReader
 
 _INTERVAL_S = 1.0
-_MAX_LOOK_S = 1.0  # that one look adds to a silence: the parent may have been suspended with its pool
-_MAX_SILENCE_S = 5.0  # of a process in which something runs
-_STEP_S = 0.1  # between two steps that the parent is told of
-# how long a process that was suspended with its parent waits for this one's first renewal
+_MAX_LOOK_S = 1.0  # most that one look adds to a silence: the parent may have been suspended with its pool
+_MAX_SILENCE_S = 5.0  # longest silence of a process in which something runs
+_STEP_S = 0.1  # least time between two steps that are marked for the parent
+# how long a process that was suspended with its parent waits for the parent's first renewal
 _RENEWALS_AWAITED, _RENEWAL_S = 20, 0.05
 
 
@@ -39,11 +39,12 @@ def end_group() -> None:
 
 
 class Pulse:
-    """The file that a pool process touches each second, from its start on, and marks its attempts in.
+    """The file that a pool process touches every second from its start, and in which it marks its attempts.
 
-    The thread has nothing else to do: any other of the process may have to wait, for the database, for the
-    disk or for whoever reads the log, for longer than a silence may last. It also ends the process when its
-    parent has died, as the kernel does on Linux: nobody would renew a lease, nor end what hangs.
+    The thread that touches the file has no other work: any other thread of the process may have to wait for
+    the database, the disk or the reader of the log for longer than a silence may last. It also ends the
+    process when the parent has died, as the kernel does on Linux: nobody would renew a lease or end a hung
+    step.
 
     Attributes:
         stop: set when the worker is being stopped.
@@ -72,7 +73,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def start(self) -> None:
-        """Beat from now on."""
+        """Start the thread that touches the file."""
         self._thread.start()
 
     def close(self) -> None:
@@ -84,10 +85,10 @@ class Pulse:
 
     @contextmanager
     def holding(self, attempts: Sequence[AttemptId]) -> Iterator[None]:
-        """Have the leases of these attempts renewed for as long as the block lasts; none of them begins.
+        """Have the leases of these attempts renewed while the block lasts; no attempt begins by this.
 
         Args:
-            attempts: at most `marks.MAX_ATTEMPTS`, which this process has just claimed.
+            attempts: the attempts that this process has just claimed, at most `marks.MAX_ATTEMPTS`.
         """
         self._held_at = self._clock()
         self._write(Mark(attempts=tuple(attempts)))
@@ -97,17 +98,21 @@ class Pulse:
             self._write(Mark())
 
     def begin(self, index: int, max_runtime_s: float | None = None) -> None:
-        """Note that one of the attempts begins, which may run for so many seconds; None: without an end."""
+        """Mark that an attempt begins, which may run for `max_runtime_s` seconds, or without a limit if None.
+
+        Args:
+            index: the attempt's index among those of `holding`.
+        """
         now = self._clock()
         deadline = None if max_runtime_s is None else now + max_runtime_s
         self._write(Mark(self._mark.attempts, index, max_runtime_s, deadline, stepped_at=now))
 
     def reporting(self) -> None:
-        """Expect no more steps: a report that lasts as long as an outage of the database is not a hang."""
+        """Mark that no more steps follow: a report that lasts as long as a database outage is not a hang."""
         self._write(replace(self._mark, is_reporting=True))
 
     def check(self) -> None:
-        """Record that a step is finished, and raise if the attempt that runs must end.
+        """Record that a step is finished, and raise if the running attempt must end.
 
         Raises:
             AttemptInterrupted: a user cancelled the job, the worker is being stopped, or the lease is lost.
@@ -130,7 +135,7 @@ class Pulse:
 
     @property
     def preempted_by(self) -> UUID | None:
-        """The urgent job that preempts the attempt that runs; None: none does."""
+        """The urgent job that preempts the running attempt; None if there is none."""
         return dict(self._orders.read().preempted).get(self._mark.attempt) if self._mark.attempt else None
 
     def is_alone(self) -> bool:
@@ -141,7 +146,7 @@ class Pulse:
         return self._clock() - max(self._orders.read().renewed_at, self._held_at)
 
     def _await_renewal(self) -> None:
-        # both were suspended, or the machine was too busy: the job may still be this attempt's
+        # both processes were suspended, or the machine was too busy: the job may still be this attempt's
         for _ in range(_RENEWALS_AWAITED):
             self._closing.wait(_RENEWAL_S)
             if not self.is_alone():
@@ -161,11 +166,11 @@ class Pulse:
 
 
 class PulseReader:
-    """What a parent sees of the pulse of a pool process, and tells this one.
+    """The parent's side of a pool process's pulse: reads the pulse and the mark, and writes orders.
 
     Attributes:
-        orders: what the process was told last.
-        silence_s: for how many seconds it has been silent at the last look.
+        orders: the orders that were written last.
+        silence_s: the seconds for which the process had been silent at the last look.
     """
 
     def __init__(self, file: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -179,9 +184,9 @@ class PulseReader:
 
     @classmethod
     def adopt(cls, process_id: str, clock: Callable[[], float] = time.monotonic) -> Self | None:
-        """Open the file of a pool process and remove its name; return None while there is none.
+        """Open the pulse of a pool process and unlink its file; return None if it does not exist yet.
 
-        A process that has no pulse yet is not ready for jobs.
+        A process without a pulse is not ready for jobs.
         """
         try:
             file = os.open(path(process_id), os.O_RDWR)
@@ -193,7 +198,7 @@ class PulseReader:
     def look(self) -> float:
         """Return for how many seconds the process has been silent; call this often.
 
-        Time counts only while it is looked at, so that of a suspension of this host no second is counted.
+        A look adds at most a second, so that a suspension of this host is not counted as a silence.
         """
         now, beat = self._clock(), os.fstat(self._file).st_mtime_ns
         if beat == self._beat:
@@ -209,16 +214,16 @@ class PulseReader:
         return self.silence_s > _MAX_SILENCE_S
 
     def mark(self) -> Mark | None:
-        """Return what the process says of its attempts; None if it is writing that."""
+        """Return the process's mark; None if it is being written."""
         return marks.read_mark(self._file)
 
     def tell(self, orders: Orders) -> None:
-        """Tell the process something new."""
+        """Write orders for the process, if they are new."""
         if orders != self.orders:
             self.look()
             self.orders = orders
             marks.write_orders(self._file, orders)
-            self._beat = os.fstat(self._file).st_mtime_ns  # this was not a beat of the process
+            self._beat = os.fstat(self._file).st_mtime_ns  # this change was not the process's
 
     def close(self) -> None:
         """Close the file."""
@@ -226,5 +231,5 @@ class PulseReader:
 
 
 def path(process_id: str) -> Path:
-    """Return the file of a pool process with this id, which nobody outside of its worker can guess."""
+    """Return the path of a pool process's pulse, which nobody outside of its worker can guess."""
     return Path(tempfile.gettempdir()) / f"trainshed-{process_id}.pulse"

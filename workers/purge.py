@@ -1,4 +1,4 @@
-"""Deletes what is past its retention, in small transactions, from a thread of the worker's parent process."""
+"""Deletes data past its retention, in small transactions, in a thread of the worker's parent process."""
 
 import threading
 import time
@@ -21,13 +21,13 @@ from shared.store import retention
 _log = log.get_logger(__name__)
 
 _INTERVAL_S = 60.0
-# jobs that were kept for their model are looked at again after this time: it may be unwanted now
+# jobs that were kept for their model are looked at again after this time: the model may be unneeded now
 _FROM_BEGINNING_S = 3_600.0
 TRANSACTION_S = {"sqlite": 0.02, "postgresql": 0.5}
-"""What a transaction is to take: SQLite has one writer at a time; on PostgreSQL nobody waits for it."""
-# jobs in a transaction; fewer than 20 would hardly shorten it, since its commit takes a time of its own
+"""The intended duration of a transaction: SQLite has one writer at a time; on PostgreSQL nobody waits."""
+# rows in a transaction; fewer than 20 would hardly shorten it, since its commit takes a time of its own
 _MIN_BATCH, _MAX_BATCH = 20, 1_000
-_REST = 3.0  # between two transactions, times what the last one took
+_REST = 3.0  # the pause between two transactions, as a multiple of the duration of the last one
 _STOP_TIMEOUT_S = 1.0
 
 Next = Callable[..., list[Any]]
@@ -36,13 +36,13 @@ Delete = Callable[[Session, Sequence[Any]], int]
 
 @dataclass
 class _Kind:
-    """One of the things that are deleted.
+    """A kind of data that is deleted.
 
     Attributes:
-        delete: what is given the things of a batch, as `next` returns them.
-        retention_s: how long after the end of its job it is kept; 0: for ever.
-        next: returns the next batch of what may be past its retention, such as `retention.finished`.
-        after: the last thing that was looked at.
+        delete: deletes the items of a batch, as `next` returns them, and returns their number.
+        retention_s: seconds for which an item is kept after the end of its job; 0 means for ever.
+        next: returns the next batch of items that may be past their retention, such as `retention.finished`.
+        after: the last item that was looked at.
     """
 
     name: str
@@ -53,7 +53,7 @@ class _Kind:
 
 
 class Purge:
-    """Thread that deletes what is past its retention.
+    """Thread that deletes data past its retention.
 
     Between two transactions it waits for three times as long as the last one took, so that others get at
     least three quarters of the database's time.
@@ -97,7 +97,7 @@ class Purge:
             self._thread.join(_STOP_TIMEOUT_S)
 
     def purge(self) -> dict[str, int]:
-        """Delete what is past its retention now; return how many of each kind were deleted.
+        """Delete the data that is past its retention now; return the number of deleted items by kind.
 
         Raises:
             DBAPIError: the database is unavailable.
@@ -138,11 +138,11 @@ class Purge:
 
 
 def _of_jobs(delete: Callable[[Session, Sequence[UUID]], int]) -> Delete:
-    """Return a function of a batch of finished jobs from one of their ids."""
+    """Turn a function of job ids into one of a batch of `retention.finished`."""
     return lambda session, ended: delete(session, [job_id for _, job_id in ended])
 
 
 def _delete(session: Session, kind: _Kind, limit: int, now: Now) -> tuple[list[Any], int]:
-    """Delete what is past its retention in the next batch; return the batch and how many were deleted."""
+    """Delete the items of the next batch that are past their retention; return the batch and their number."""
     batch = kind.next(session, retention_s=kind.retention_s, after=kind.after, limit=limit, now=now)
     return batch, kind.delete(session, batch) if batch else 0

@@ -1,4 +1,4 @@
-"""What a worker needs to work: a database with its schema, Redis, a GPU if required. Says what is missing."""
+"""Checks a worker's dependencies: a database with its schema, Redis, and a GPU if one is required."""
 
 import signal
 import sys
@@ -21,10 +21,10 @@ from workers.gpus import visible_gpus
 
 _log = log.get_logger(__name__)
 
-_TIMEOUT_S = 2.0  # of Redis
+_TIMEOUT_S = 2.0  # for connecting to Redis, and for each of its replies
 _POLL_INTERVAL_S = 1.0
 _REPORT_INTERVAL_S = 60.0
-_MAX_REASON = 200  # characters of a driver's message
+_MAX_REASON = 200  # characters that are shown of a driver's message
 
 
 class ExitCode(IntEnum):
@@ -43,8 +43,8 @@ class Obstacle:
     """Why a worker cannot work.
 
     Attributes:
-        code: what is missing.
-        text: the same for people, and what to do.
+        code: the missing dependency, as an exit code.
+        text: the reason in words, and its remedy.
     """
 
     code: ExitCode
@@ -58,8 +58,8 @@ class Dependencies:
         """Prepare.
 
         Raises:
-            SQLAlchemyError, ImportError: no database can have this URL.
-            ValueError: no Redis can have this URL.
+            SQLAlchemyError, ImportError: the database's URL is invalid, or its driver is missing.
+            ValueError: the URL of Redis is invalid.
         """
         self._settings = settings
         url = settings.effective_database_url
@@ -69,7 +69,7 @@ class Dependencies:
         )
 
     def obstacles(self) -> list[Obstacle]:
-        """Return everything that is missing now, in the order in which it is needed."""
+        """Return the obstacles that exist now, in the order in which a worker needs its dependencies."""
         database = database_obstacle(self._database, self._settings)
         obstacles = (database, self._redis_obstacle(), gpu_obstacle(self._settings))
         return [each for each in obstacles if each is not None]
@@ -88,7 +88,7 @@ class Dependencies:
 
 
 def database_obstacle(database: Database, settings: Settings) -> Obstacle | None:
-    """Return what is missing of the database; None if it can be used."""
+    """Return why the database cannot be used, or None if it can."""
     url = make_url(settings.effective_database_url)
     # not the whole URL: a password may be anywhere in it
     place = "/".join(part for part in (url.host, url.database) if part)
@@ -107,7 +107,7 @@ def database_obstacle(database: Database, settings: Settings) -> Obstacle | None
 
 
 def gpu_obstacle(settings: Settings) -> Obstacle | None:
-    """Return that no GPU is visible if one is required."""
+    """Return an obstacle if a GPU is required and none is visible, else None."""
     if not settings.require_gpu or visible_gpus():
         return None
     advice = "give it one (docker run --gpus all, nvidia.com/gpu), or unset TRAINSHED_REQUIRE_GPU"
@@ -115,7 +115,7 @@ def gpu_obstacle(settings: Settings) -> Obstacle | None:
 
 
 class Reports:
-    """Logs what is missing: when that changes, and each minute while it does not."""
+    """Logs the obstacles: when they change, and every minute while they do not."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -123,7 +123,7 @@ class Reports:
         self._reported_at = 0.0
 
     def report(self, obstacles: list[Obstacle]) -> None:
-        """Log what is missing now, if that has changed or the last line about it is old enough."""
+        """Log the present obstacles, if they have changed or the last line about them is old enough."""
         codes, now = [each.code for each in obstacles], self._clock()
         if codes != self._codes or now - self._reported_at >= _REPORT_INTERVAL_S:
             if obstacles:
@@ -134,7 +134,7 @@ class Reports:
 
 
 def check(dependencies: Dependencies) -> ExitCode:
-    """Log what is missing now, and return the code of the first of it."""
+    """Log the present obstacles; return the exit code of the first one, or `READY` if there are none."""
     obstacles = dependencies.obstacles()
     Reports().report(obstacles)
     if not obstacles:
@@ -143,11 +143,11 @@ def check(dependencies: Dependencies) -> ExitCode:
 
 
 def wait(dependencies: Dependencies) -> None:
-    """Wait until nothing is missing; log what is.
+    """Wait until there are no obstacles, and log those that there are.
 
     Raises:
-        SystemExit: the worker was stopped meanwhile (SIGTERM, Ctrl-C), or waits in vain, since it is too old
-            for the database; the code says what is missing.
+        SystemExit: the worker was stopped meanwhile (SIGTERM, Ctrl-C), or would wait in vain because it is
+            too old for the database. The exit code is that of the first obstacle.
     """
     reports, pause = Reports(), threading.Event()
     missing: list[Obstacle] = []

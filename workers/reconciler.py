@@ -22,12 +22,12 @@ from workers import attempt_trace
 
 _log = log.get_logger(__name__)
 
-_MAX_FORGOTTEN = 1_000  # rows of tenants, in one round
-_MAX_PULLED_BACK = 1_000  # in one round, since SQLite has one writer at a time
+_MAX_FORGOTTEN = 1_000  # tenants' rows that one round deletes
+_MAX_PULLED_BACK = 1_000  # jobs that one round corrects, since SQLite has one writer at a time
 
 
 class Reconciler:
-    """Reaps expired leases, ends jobs and waits, corrects times, wakes free slots up, prunes what is over."""
+    """Reaps expired leases, ends jobs and waits, corrects times, wakes free slots up, prunes old rows."""
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class Reconciler:
         self._last_round_at: datetime | None = None
         self._observing_since: datetime | None = None
         self._clock_may_have_stepped_back = True  # while no worker ran
-        self._requeued = 0  # in this round
+        self._requeued = 0  # jobs requeued in this round
 
     def reconcile(self) -> None:
-        """Run one round: every step, whatever becomes of the others.
+        """Run one round: every step, even if others fail.
 
-        An outage of the database ends it early, and the next round does the rest.
+        An outage of the database ends the round early, and the next round does the rest.
 
         Raises:
             DBAPIError: the database is unavailable.
@@ -105,8 +105,8 @@ class Reconciler:
         """Return whether rounds have followed each other closely for the length of a lease.
 
         After an outage of the database, a suspension of this machine or a step of the clock every lease seems
-        expired although its holder is about to renew it. Each of them is a gap in the database's time between
-        two rounds, and no lease is reaped before its holder has had a full lease to renew it.
+        expired although its holder is about to renew it. Each of these shows as a gap in the database's time
+        between two rounds; after a gap, no lease is reaped until its holder has had a full lease to renew it.
         """
         moment = session.execute(select(self._now())).scalar_one()
         lease = timedelta(seconds=self._settings.lease_s)
@@ -134,7 +134,7 @@ class Reconciler:
         self._database.write(partial(tenants.forget_idle, limit=_MAX_FORGOTTEN))
 
     def _request_preemptions(self) -> None:
-        """Do so again: a victim may have been lost, or another job have taken the slot that was free."""
+        """Request them again: a victim may have been lost, or another job may have taken the freed slot."""
         request = partial(preemption.request, min_run_s=self._settings.min_run_s, now=self._now)
         victims = self._database.write(partial(request, queue_names=self._settings.queues))
         if victims:

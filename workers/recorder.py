@@ -29,7 +29,7 @@ class Recorder:
         self._pending = pending
         self._trace = trace
         self._pulse = process.pulse
-        self._noticed: set[str] = set()  # metrics that were not finite
+        self._noticed: set[str] = set()  # metrics whose non-finite values have been logged
 
     def phase(self, phase: Phase) -> None:
         """Note that the next phase begins."""
@@ -39,7 +39,7 @@ class Recorder:
         self._write_if_due()
 
     def epoch(self, metrics: EpochMetrics, state: Callable[[], bytes], weights: bytes | None = None) -> None:
-        """Note a finished epoch. Those that finish within 0.25 s are written together."""
+        """Note a finished epoch. Epochs that finish within 0.25 s are written together."""
         self._notice_not_finite(metrics)
         self._pending.add_epoch(metrics, state, weights)
         self._trace.add_epoch(metrics)
@@ -50,11 +50,11 @@ class Recorder:
             raise PreemptionRequested(urgent_id)
 
     def data(self, sha256: str) -> None:
-        """Note which data the attempt uses; this is written with the next phase."""
+        """Note the checksum of the attempt's dataset, which is written with the next phase."""
         self._pending.add_dataset(sha256)
 
     def step(self, so_far: Callable[[], EpochMetrics]) -> None:
-        """Note that steps of an epoch are finished. They are read and written at most four times a second."""
+        """Note finished steps of an epoch. Steps are read and written at most four times a second."""
         self._pending.add_steps(so_far)
         self.check()
 

@@ -23,7 +23,7 @@ _MISSED_ROUNDS = 3  # heartbeats that a worker may miss before it counts as lost
 
 
 def boot_id() -> str | None:
-    """Return the id that this machine's kernel has until it is started again; None if it is unknown."""
+    """Return the kernel's id for the time since this machine was started; None if it is unknown."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -44,7 +44,7 @@ class Registration:
         slots: int,
         memory: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """Prepare; `memory` returns how many bytes the worker's processes hold now, if that is known."""
+        """Prepare; `memory` returns the resident bytes of the worker's processes, or None if unknown."""
         self._database = database
         self._memory = memory
         self._row = {

@@ -1,8 +1,8 @@
-"""Reports how attempts ended, in one transaction, whatever the database does meanwhile.
+"""Reports the outcomes of attempts, in one transaction, through outages of the database.
 
-While the database is unavailable, a report is tried again until it is back or this worker is stopped. No
-reconciler reaps the jobs before the database has been back for the length of a lease. So an outage loses no
-result, and no attempt counts as lost.
+While the database is unavailable, a report is tried again until the database is back or this worker is
+stopped. No reconciler reaps the jobs before the database has been back for the length of a lease. So an
+outage loses no result, and no attempt counts as lost.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ _Store = Callable[[Sequence[Ran], Sequence[AttemptId]], object]
 
 
 def log_lines_of(process: PoolProcess, claim: claims.Claim) -> AbstractContextManager[None]:
-    """Return the context in which log lines say that they are an attempt's."""
+    """Return a context manager that adds an attempt's fields to all log lines."""
     attempt, worker = claim.attempt, process.info.name
     return log.bound(
         job_id=str(attempt.job_id), attempt=attempt.number, worker=worker, request_id=claim.request_id
@@ -46,14 +46,14 @@ def report(
     settlement: Settlement,
     claim: Claim,
 ) -> list[claims.Claim] | None:
-    """Report attempts, give those back that have not begun, and claim the next jobs in the same transaction.
+    """Report attempts, release those that have not begun, and claim the next jobs, in the same transaction.
 
-    A transaction that the database refuses is replaced by reports of each attempt alone, as it may have
-    refused the claim or another's report, and then by one that it can store: without any, the job would stay
-    running until its lease expires, again and again, and nobody would learn why.
+    If the database refuses the transaction, each attempt is reported alone, since the claim or another report
+    may be the cause. If it refuses that too, an outcome is reported that it can store: without any report the
+    job would stay running until its lease expires, again and again, and nobody would learn why.
 
     Returns:
-        What was claimed; None if the claim is to be made by itself.
+        The claimed jobs, or None if the claim must be made separately.
     """
     try:
         return _patiently(process, settlement, ran, unbegun, claim)
@@ -65,7 +65,7 @@ def report(
 def unload(
     process: PoolProcess, database: Database, ran: Sequence[Ran], unbegun: Sequence[AttemptId]
 ) -> None:
-    """Do as `report` without a claim, but raise what an unavailable database raises."""
+    """Report and release like `report`, without a claim; raise the error of an unavailable database."""
     once = partial(report_once, process, database)
     try:
         once(ran, unbegun)
@@ -78,7 +78,7 @@ def unload(
 def _report_each(
     process: PoolProcess, store: _Store, ran: Sequence[Ran], unbegun: Sequence[AttemptId]
 ) -> None:
-    """Report each attempt by a transaction of its own, as it ended or as the database can store it."""
+    """Report each attempt in its own transaction: its outcome, or one that the database can store."""
     for each in ran:
         with log_lines_of(process, each.claim):
             _log.exception("attempt outcome refused")
@@ -127,7 +127,7 @@ def report_once(
     unbegun: Sequence[AttemptId],
     claim: Claim = lambda _: [],
 ) -> list[claims.Claim]:
-    """Report attempts by one transaction, with its claim; raise whatever the database raises."""
+    """Report attempts and claim in one transaction; raise any error of the database."""
     with ExitStack() as stack:
         progress = [stack.enter_context(each.pending.closing(database)) for each in ran]
 

@@ -63,7 +63,7 @@ def run_claimed(process: PoolProcess, claimed: Sequence[claims.Claim]) -> list[c
 
 
 def _run(process: PoolProcess, claim: claims.Claim, bundle: Bundle) -> Ran:
-    """Execute an attempt; meanwhile the scribe writes its progress, or unloads what waits for its end."""
+    """Execute an attempt; meanwhile the scribe writes its progress, and unloads attempts that it holds up."""
     pending = PendingProgress(claim.attempt, lease_s=process.settings.lease_s)
     unload = partial(bundle.unload, partial(_unload, process))
     with (
@@ -71,7 +71,7 @@ def _run(process: PoolProcess, claim: claims.Claim, bundle: Bundle) -> Ran:
         log_lines_of(process, claim),
         process.scribe.writing(pending, unload),
     ):
-        # the id of a trace is in no event; of a short attempt its end is the one line
+        # a trace's id is in no event, so it is logged; otherwise only the end of a short attempt is logged
         if trace.fields or bundle.is_single:
             log_of = _log if trace.fields else _repeat
             log_of.info(f"attempt {claim.attempt.number} started", **trace.fields)
@@ -86,7 +86,7 @@ def _unload(
 ) -> bool:
     try:
         reports.unload(process, database, ran, unbegun)
-    except Exception as error:  # whatever it is: the thread that runs the jobs reports them later
+    except Exception as error:  # any error: the thread that runs the jobs reports them later
         _log.warning("attempts that wait for another are not reported", error=outcomes.describe(error))
         return False
     _note_unbegun(process, unbegun)
@@ -118,9 +118,9 @@ def claim_next(process: PoolProcess) -> list[claims.Claim]:
 
 
 def _claim(process: PoolProcess, settlement: Settlement, before_all: UUID | None = None) -> reports.Claim:
-    """Return the part of a transaction that claims the next jobs, or `before_all`; it may be run again."""
+    """Return the part of a transaction that claims `before_all`, or the next jobs; it may be run again."""
     settings, most = process.settings, process.pace.most
-    # with the id of this process, by which its parent takes the jobs from it if it is killed
+    # contains the id of this process, by which its parent takes the jobs if this process is killed
     owner = f"{process.info.name}/{process.id}/{uuid4()}{claims.TOGETHER if most > 1 else ''}"
     runs = count()
 

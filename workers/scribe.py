@@ -1,6 +1,7 @@
-"""The scribe: the thread of a pool process that writes what the thread of its job leaves behind.
+"""The scribe: a thread of a pool process that writes progress, used time and log lines of the running job.
 
-Both use the one connection of the process. While the job's thread has it, the scribe waits, or comes again.
+It shares the one connection of the process with the job's thread. While the job's thread uses the connection,
+the scribe waits or tries again later.
 """
 
 import threading
@@ -19,18 +20,18 @@ from workers.pending import PendingProgress
 
 _log = log.get_logger(__name__)
 
-_INTERVAL_S = 0.5  # progress and lines of this time are written together
+_INTERVAL_S = 0.5  # progress and log lines within this time are written together
 _JOB_LOG_PATIENCE_S = 2.0  # how long writes of job log lines are retried while the database is unavailable
 
 
 def _nothing(_database: Database) -> None:
-    """Nothing waits for the attempt that runs."""
+    """Do nothing: no attempt waits for the running one."""
 
 
 class Scribe:
-    """Writes progress while a step lasts long, what the job has used of its tenant's turn, and its log.
+    """Writes a job's progress during long steps, the slot time that it has used, and its log.
 
-    It sleeps while no attempt runs and nothing is logged.
+    Sleeps while no attempt runs and nothing is logged.
     """
 
     def __init__(
@@ -46,8 +47,8 @@ class Scribe:
         """Prepare; tests replace `interval_s` and `clock`.
 
         Args:
-            database: of the process, whose connection this borrows.
-            settle_s: seconds between two writes of what the job has used.
+            database: the database of the process, whose connection the scribe shares.
+            settle_s: seconds between two writes of the slot time that the job has used.
         """
         self._database = database.with_patience(0)
         self._patient = database.with_patience(_JOB_LOG_PATIENCE_S)
@@ -70,7 +71,7 @@ class Scribe:
         self._thread.start()
 
     def close(self) -> None:
-        """Write the log's lines and end the thread."""
+        """End the thread, and write the remaining log lines."""
         self._closing.set()
         self._has_work.set()
         if self._thread.is_alive():
@@ -81,10 +82,10 @@ class Scribe:
     def writing(
         self, pending: PendingProgress, unload: Callable[[Database], object] = _nothing
     ) -> Iterator[None]:
-        """Write this progress, and settle, for as long as the block lasts.
+        """Write this progress and the used slot time while the block lasts.
 
         Args:
-            unload: is called as often as this writes, and must not fail.
+            unload: called before each write; must not fail.
         """
         self._pending, self._unload, self._settled_at = pending, unload, self._clock()
         self._has_work.set()
@@ -94,11 +95,11 @@ class Scribe:
             self._pending, self._unload = None, _nothing
 
     def write(self) -> None:
-        """Write all that waits; a write that fails is tried again, but not that of a log's lines."""
+        """Write everything that is pending; a failed write is tried again later, except one of log lines."""
         self._job_log.write(self._patient)
         try:
             if (pending := self._pending) is not None:
-                self._unload(self._database)  # also if the database refuses what follows
+                self._unload(self._database)  # first: the database may refuse the progress
                 self._write_of_attempt(pending)
             self._is_failing = False
         except StaleAttempt:

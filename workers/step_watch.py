@@ -1,6 +1,6 @@
-"""Ends attempts whose step does not return: reports how they end in place of their pool process.
+"""Ends attempts whose step does not return: reports their outcome in place of their pool process.
 
-There is no other way to end a computation that hangs than to end its process, which the pool watch does then.
+A hung computation can only be ended by ending its process, which the pool watch does then.
 """
 
 import time
@@ -30,15 +30,15 @@ _CANCEL_GRACE_S = 0.7
 # how long a step may go on after the attempt was interrupted before its process is ended
 _INTERRUPTION_GRACE_S = 5.0
 _REPORT_INTERVAL_S = 0.5  # between two reports while the database is unavailable
-_MAX_LOOK_S = 1.0  # that one look adds to a time: this process may have been suspended with its pool
-# bounds of a report: the process may be stopped within a transaction, and others' leases are to be renewed
+_MAX_LOOK_S = 1.0  # most that one look adds to a time: this process may have been suspended with its pool
+# bounds of a report: the process may be stopped within a transaction, and other leases must be renewed
 _LOCK_S, _IDLE_S, _TRANSACTION_S = 0.5, 2.0, 5.0
 
 _Report = Callable[[Session, AttemptId], None]
 
 
 class StepWatch:
-    """What a worker's parent knows of the steps of a pool process."""
+    """Watches the steps of a pool process, in the worker's parent."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class StepWatch:
         self._begin()
 
     def _begin(self) -> None:
-        """Count anew: another attempt runs."""
+        """Reset the times, because another attempt runs."""
         self._stepless_s = self._interrupted_s = self._overdue_s = 0.0
         self._is_cancelled = False
 
     def look(self, *, is_stopping: bool) -> str:
-        """Return why the process must be ended now, empty: it need not; call this often.
+        """Return why the process must be ended now, empty if it need not; call this often.
 
         Args:
-            is_stopping: the worker is being stopped.
+            is_stopping: whether the worker is being stopped.
         """
         now = self._clock()
         passed_s, self._looked_at = min(now - self._looked_at, _MAX_LOOK_S), now
@@ -86,12 +86,12 @@ class StepWatch:
         if cancelled and self._interrupted_s > _CANCEL_GRACE_S and not self._is_cancelled:
             # the user need not wait for a step that ends late, such as a download that stalls
             self._is_cancelled = self._report(attempt, attempts.cancel_attempt)
-        # the pool watch ends a process in which nothing runs, and says that of it
+        # the pool watch ends a process in which nothing runs, and reports that as the reason
         because = "" if self._pulse.is_silent else self._reason(mark, attempt, cancelled=cancelled)
         return because if because and self._still_runs(attempt) else ""
 
     def _still_runs(self, attempt: AttemptId) -> bool:
-        """Whether the step has not returned during the report: the process may run another job by now."""
+        """Return whether the step has not returned during the report: the process may run another job now."""
         mark = self._pulse.mark()
         return mark is not None and mark.attempt == attempt and not mark.is_reporting
 
@@ -99,7 +99,7 @@ class StepWatch:
         if self._interrupted_s > _INTERRUPTION_GRACE_S:
             report = attempts.cancel_attempt if cancelled else attempts.release
             outcome = AttemptOutcome.CANCELLED if cancelled else AttemptOutcome.RELEASED
-            # while the database is unavailable, it may be what the step waits for: this is tried again
+            # while the database is unavailable, the step may wait for it: the report is tried again
             is_reported = self._report(attempt, report, outcome)
             return "its step went on after it was interrupted" if is_reported else ""
         if self._overdue_s > _TIMEOUT_GRACE_S:
@@ -126,7 +126,7 @@ class StepWatch:
         """Report in place of the process; return False if the database is, or just was, unavailable.
 
         Args:
-            outcome: of an attempt whose process is ended now, and cannot tell of its span.
+            outcome: the outcome of an attempt whose process is ended now and cannot record its span.
         """
         if self._clock() < self._next_report_at:
             return False

@@ -1,9 +1,9 @@
-"""A worker's border to Redis: what it takes from its lists, and what it does about a Redis that refuses.
+"""A worker's transport from Redis: validates messages, and treats a refused command as an outage of Redis.
 
-kombu and Celery obey a message. It may name any registered task, delay it for a year or limit its time, and
-one that they cannot decode ends the worker, which puts it back for the next one. So nothing is kept of a
-message here but its arguments; a message that is not one of ours is rejected with a line in the log.
-Messages are wake-ups, which may be lost: none is stored until it is acknowledged, and none is restored.
+kombu and Celery obey a message. It may name any registered task, delay it for a year or limit its time. A
+message that they cannot decode ends the worker, which puts it back for the next worker. So only the arguments
+of a message are kept here, and a message that is not one of ours is rejected with a line in the log. Messages
+are wake-ups, which may be lost: none is stored until it is acknowledged, and none is restored.
 """
 
 import json
@@ -21,7 +21,7 @@ from shared.broker import RUN_JOBS
 
 _log = log.get_logger(__name__)
 
-_MAX_BYTES = 10_000  # of a message; ours have less than 1,000
+_MAX_BYTES = 10_000  # largest message; ours have less than 1,000 bytes
 
 Argument = Annotated[str, Field(max_length=200)]
 
@@ -42,7 +42,7 @@ class _Message(BaseModel):
     body: Base64Bytes
 
 
-# positional arguments, keyword arguments and what else Celery would run afterwards
+# positional arguments, keyword arguments and the tasks that Celery would run afterwards
 _BODY: TypeAdapter[tuple[list[Argument], dict[str, Any], Any]] = TypeAdapter(
     tuple[list[Argument], Annotated[dict[str, Any], Field(max_length=0)], Any]
 )
@@ -52,7 +52,7 @@ def read_arguments(item: bytes) -> list[str]:
     """Return the task's arguments in an item of a Redis list.
 
     Raises:
-        ValueError: it is none of our messages; the text says why without quoting it.
+        ValueError: the item is not one of our messages; the text says why without quoting it.
     """
     if len(item) > _MAX_BYTES:
         raise ValueError(f"longer than {_MAX_BYTES:,} bytes")
@@ -68,10 +68,10 @@ def read_arguments(item: bytes) -> list[str]:
 
 
 def accept(reply: Sequence[bytes] | None) -> tuple[bytes, bytes] | None:
-    """Return the name of the list in a reply to BRPOP, and a message with the arguments of its item.
+    """Turn a reply to BRPOP into a message that has only the arguments of the item.
 
     Returns:
-        None if the reply has no item, or one that is rejected.
+        The name of the list and the message, or None if there is no item or it is rejected.
     """
     if not reply:
         return None
@@ -100,7 +100,7 @@ def _message(list_name: str, arguments: list[str]) -> dict[str, Any]:
 
 
 class Channel(redis.Channel):
-    """Consumes the lists of a worker; writes nothing to Redis to do so."""
+    """Consumes the lists of a worker, without writing to Redis."""
 
     ack_emulation = False  # else each message is written to a hash and a sorted set, and deleted again
     do_restore = False  # no message goes back when the channel is closed
@@ -117,13 +117,13 @@ class Channel(redis.Channel):
         redis_check.check_taking(self.client, self.lists)
 
     def _restore(self, *_: object, **__: object) -> None:
-        """Put no message back; kombu would put one that arrives while the worker stops."""
+        """Put no message back; kombu would put back a message that arrives while the worker stops."""
 
     def _queue_bind(self, *_: object) -> None:
         """Store no binding: each list has the name of its routing key."""
 
     def _size(self, _queue: str) -> int:
-        """Return 0: only a declaration asks, ignores it, and would need a transaction, which takes memory."""
+        """Return 0: only a declaration asks, and ignores it; a real size needs a transaction, thus memory."""
         return 0
 
     def _lookup(self, _exchange: str, routing_key: str, _default: str | None = None) -> list[str]:
@@ -131,7 +131,7 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """Redis as Celery's broker; a Redis that refuses a command counts as one that is unavailable.
+    """Redis as Celery's broker; a Redis that refuses a command counts as unavailable.
 
     Celery then logs the error and connects again, after 2 to 30 s, until Redis can be used.
     """
@@ -143,13 +143,13 @@ class Transport(redis.Transport):
         """Connect, and check that wake-ups can be taken.
 
         Raises:
-            redis.exceptions.ConnectionError: they cannot; the text says what to do.
+            redis.exceptions.ConnectionError: wake-ups cannot be taken; the text says what to do.
         """
         try:
-            transport: Any = super().establish_connection()  # itself: it is its own connection
+            transport: Any = super().establish_connection()  # returns `self`, its own connection
             transport.channels[-1].check()
         except Exception as error:
-            # whatever the client raises: if a reply is not of Redis, errors of its parser too
+            # any error of the client, also of its parser if another server replies
             self.close_connection(self)  # type: ignore[arg-type]
             raise RedisConnectionError(redis_check.explain(error)) from error
         return transport

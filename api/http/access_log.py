@@ -1,11 +1,11 @@
-"""Lines of uvicorn's access log: their parts as fields, whose request, when the response began, no probes."""
+"""Uvicorn's access log with structured fields, the API key and the response time, and without probes."""
 
 import logging
 from contextvars import ContextVar
 from uuid import UUID
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-"""Paths that are asked for again and again, by programs that watch this one."""
+"""Paths that monitoring programs request again and again."""
 
 _FIELDS = ("client", "method", "path", "http", "status")
 
@@ -14,12 +14,12 @@ _caller: ContextVar[tuple[str, UUID | None] | None] = ContextVar("caller", defau
 
 
 def response_begins(after_s: float) -> None:
-    """Note how long the request took, for the line that is logged when its response begins."""
+    """Record the seconds from the request to the beginning of its response, for its line in the log."""
     _response_s.set(after_s)
 
 
 def made_by(name: str, key_id: UUID | None) -> None:
-    """Note whose API key a request has, for the line that is logged when its response begins."""
+    """Record the name and the id of the request's API key, for its line in the log."""
     _caller.set((name, key_id))
 
 
@@ -27,7 +27,7 @@ class AccessLog(logging.Filter):
     """Filter for the logger `uvicorn.access`, whose records have client, method, path, HTTP and status."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Give a record its parts as fields; return whether it is logged: successful probes are not."""
+        """Add the parts of a record as its fields; return whether to log it: successful probes are not."""
         if not isinstance(record.args, tuple) or len(record.args) != len(_FIELDS):
             return True
         fields = dict(zip(_FIELDS, record.args, strict=True))

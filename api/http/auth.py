@@ -32,7 +32,7 @@ _CHALLENGE = 'Bearer realm="trainshed"'
 
 
 class Refusal(TrainshedError):
-    """The request's sender may not make it, or not this often; `headers` are added to the response."""
+    """The caller may not make the request, or not this often; `headers` are added to the response."""
 
     def __init__(self, kind: ProblemType, detail: str, headers: Mapping[str, str]) -> None:
         super().__init__(detail)
@@ -61,10 +61,10 @@ async def authorize(
     limiter: RateLimiterDep,
     _documented: _Credentials,
 ) -> Caller:
-    """Return the sender of a request if it may make it.
+    """Check that the caller of a request may make it, and return the caller.
 
     Raises:
-        Refusal: its key is missing, invalid or lacks the needed scope, or it exceeds the rate limit.
+        Refusal: the key is missing, invalid or lacks the needed scope, or the caller exceeds the rate limit.
         SQLAlchemyError: the database is unavailable.
     """
     if outage := request.scope["state"].get("outage"):
@@ -74,7 +74,7 @@ async def authorize(
     _limit_rate(limiter, caller, request.scope)
     if caller is None:
         raise _unauthenticated(has_key=bool(sent_key(request.scope)))
-    request.state.caller = caller  # for pages, which show who is signed in
+    request.state.caller = caller  # pages show the signed-in user
     access_log.made_by(caller.actor.name, caller.key_id)
     if not caller.scope.includes(scope):
         raise _forbidden(caller, scope)
@@ -82,7 +82,7 @@ async def authorize(
 
 
 async def authenticate(key: bytes, request: Request) -> Caller | None:
-    """Return whose key someone signs in with; None if it is not valid.
+    """Return the caller whose key was entered to sign in, or None if the key is invalid.
 
     Raises:
         Refusal: too many tries.
@@ -94,9 +94,10 @@ async def authenticate(key: bytes, request: Request) -> Caller | None:
 
 
 async def admits_reader(request: RequestScope) -> bool:
-    """Return whether `authorize` would accept a request that needs the scope `read`; if so, it is counted.
+    """Return whether `authorize` would accept a request that needs the scope `read`.
 
-    If not, `authorize` gives the reason: a request that exceeds the rate limit is not counted.
+    An accepted request counts towards the rate limit. Any other goes on to `authorize`, which gives the
+    reason; one that exceeds the rate limit is not counted here.
     """
     state = request["state"]
     try:
@@ -111,7 +112,7 @@ async def admits_reader(request: RequestScope) -> bool:
 
 
 def report_later(request: RequestScope, outage: SQLAlchemyError) -> None:
-    """Have `authorize` raise an error of the database, so that the request does not wait for it again."""
+    """Make `authorize` raise this database error, so that the request does not wait for another one."""
     request["state"]["outage"] = outage
 
 
@@ -128,7 +129,7 @@ CallerDep = Annotated[Caller, READ]
 
 
 async def client_of(request: Request) -> str:
-    """Return the name of who sends a request that was authorized: its key, or without one its address."""
+    """Return the name of an authorized request's client: its key, or its address if it needs no key."""
     caller: Caller = request.state.caller
     return f"address {address(request.scope)}" if caller is LOCAL_CALLER else caller.limited_as
 
@@ -137,7 +138,7 @@ ClientDep = Annotated[str, Depends(client_of)]
 
 
 async def submitter_of(request: Request) -> Submitter:
-    """Return who submits jobs by a request; whose turn they take: its team, key or, without one, address."""
+    """Return the submitter of a request's jobs. The tenant is the caller's team, else its key or address."""
     caller: Caller = request.state.caller
     tenant = await client_of(request) if caller.team is None else name_of(caller.team, caller.key_id)
     return Submitter(tenant, caller.key_id, caller.actor)
@@ -152,11 +153,11 @@ async def _actor_of(request: Request) -> Actor:
 
 
 ActorDep = Annotated[Actor, Depends(_actor_of)]
-"""Who makes a request that changes something: what the store's functions let change nothing of others'."""
+"""The caller of a request that changes something; the store's functions check its rights."""
 
 
 def whose(submitted_by: str | None, caller: Caller) -> str | None:
-    """Return a filter `submitted_by` in which `me` is replaced by the caller's key."""
+    """Return the filter `submitted_by`, with `me` replaced by the id of the caller's key."""
     return str(caller.key_id or NONE) if submitted_by == "me" else submitted_by
 
 
@@ -167,14 +168,14 @@ async def _submitted_by(
 
 
 SubmittedByDep = Annotated[str | None, Depends(_submitted_by)]
-"""Whose sweeps or models a list has; None: all."""
+"""The submitter to whose sweeps or models a list is restricted, or None for all."""
 
 
 async def refuse_undeclared(request: Request) -> None:
     """Refuse an operation that declares no scope; a dependency of the whole app.
 
     Raises:
-        RuntimeError: it declares none, which is a defect of the API.
+        RuntimeError: the operation declares none, which is a defect of the API.
     """
     route = request.scope["route"]
     if {authorize, _allow_anyone}.isdisjoint(dependency.dependency for dependency in route.dependencies):
@@ -192,7 +193,7 @@ def _limit_rate(limiter: RateLimiter, caller: Caller | None, request: RequestSco
 
 
 def _stranger(request: RequestScope) -> str:
-    """Return the name under which requests of an address that are not authenticated are counted."""
+    """Return the name by which the rate limit counts the unauthenticated requests of an address."""
     return f"{address(request)} with {'invalid keys' if sent_key(request) else 'no key'}"
 
 

@@ -26,14 +26,14 @@ def validation_error(error: ValidationError, body: object) -> RequestValidationE
 
 
 async def _inputs(request: Request, decoder: DecoderDep, client: ClientDep) -> Inputs:
-    """Return the images in the body: one file, or those of a `PredictRequest`.
+    """Return the images in the body, which is one image file or a `PredictRequest`.
 
     Raises:
         UnsupportedImage: the body has another media type.
-        RequestValidationError: the body is JSON, and not a `PredictRequest`.
+        RequestValidationError: the body is JSON, but not a `PredictRequest`.
         UnreadableImage: a file is damaged, or is not an image.
         ImageTooLarge: the images have too many pixels.
-        DecoderBusy: too many others wait.
+        DecoderBusy: other requests' images kept the decoder busy for too long.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in IMAGE_TYPES:
@@ -49,7 +49,7 @@ async def _inputs(request: Request, decoder: DecoderDep, client: ClientDep) -> I
 
 
 async def _receive(request: Request) -> bytes:
-    # not `request.body()`, which would keep it until the response
+    # `request.body()` would keep the body in memory until the response
     return b"".join([chunk async for chunk in request.stream()])
 
 

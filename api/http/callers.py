@@ -1,7 +1,7 @@
-"""The senders of requests, as their API keys identify them; remembered, so that few read the database.
+"""The callers of requests: identified by their API keys, and remembered to save reads of the database.
 
-A caller is remembered for a second. So a key that was revoked through another process is accepted for at most
-a second more, and so are requests without a key after the first key was created there.
+A caller is remembered for a second. After a change through another process, a revoked key is therefore
+accepted for up to a second, and so are requests without a key after the first key was created.
 """
 
 import asyncio
@@ -28,22 +28,22 @@ from shared.store import api_keys
 from shared.store.rights import LOCAL, Actor
 
 REMEMBERED_S = 1.0
-"""How long a caller is remembered, unless its key expires earlier."""
+"""Seconds for which a caller is remembered, unless its key expires earlier."""
 
-_MAX_CALLERS = 10_000  # remembered at the same time
+_MAX_CALLERS = 10_000  # callers remembered at the same time
 
-_Key = tuple[bytes, bool]  # the SHA-256 of what the caller sent, and whether it is on this host
+_Key = tuple[bytes, bool]  # the SHA-256 of the key that was sent, and whether the caller is on this host
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The sender of a request, as its API key identifies it.
+    """The sender of a request, as identified by its API key.
 
     Attributes:
         key_id: None for a key of the settings, and while no key is needed.
-        number: of a key of the settings among those of its kind, from 1; 0 of others.
-        team: of the key.
-        may_urgent: whether it may give jobs the priority `urgent`.
+        number: the position, from 1, of a key of the settings among those of its kind; 0 for other callers.
+        team: the key's team; None if it has none.
+        may_urgent: whether the caller may give jobs the priority `urgent`.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Caller:
 
     @cached_property
     def actor(self) -> Actor:
-        """It, as whoever changes something."""
+        """The caller as the store's functions know it, with its rights to change something."""
         if self is LOCAL_CALLER:
             return LOCAL
         name = self.name if self.key_id else self.limited_as
@@ -64,19 +64,19 @@ class Caller:
 
     @cached_property
     def may_read(self) -> bool:
-        """Whether its scope includes `read`."""
+        """Whether the caller's scope includes `read`."""
         return self.scope.includes(Scope.READ)
 
     @cached_property
     def limited_as(self) -> str:
-        """Its name for the rate limit."""
+        """The caller's name for the rate limit."""
         if self.key_id is None:
             return self.name.replace("a key", f"key {self.number}")
         return f"key {self.key_id}"
 
 
 LOCAL_CALLER = Caller(WITHOUT_KEY, Scope.ADMIN, may_urgent=True)
-"""The sender of a request that needs no key."""
+"""The caller of a request that needs no key."""
 
 KEY_COOKIE = b"trainshed_key"
 """The name of the cookie that holds the API key of someone who has signed in on a page."""
@@ -85,9 +85,9 @@ _FORWARDING_HEADERS = frozenset({b"forwarded", b"x-forwarded-for"})
 
 
 class Callers:
-    """Identifies the senders of requests. For one event loop.
+    """The lookup of callers by their API keys, with a cache. For one event loop.
 
-    Only those who may make requests are remembered: a wrong key costs a read of the database each time.
+    Only valid callers are remembered: an invalid key costs a read of the database each time.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -99,11 +99,11 @@ class Callers:
             *(_configured("API_KEYS", Scope.ADMIN, number) for number, _ in enumerate(settings.api_keys, 1)),
             *(_configured("READ_KEYS", Scope.READ, number) for number, _ in enumerate(settings.read_keys, 1)),
         ]
-        self._known: dict[_Key, tuple[Caller, float]] = {}  # with the end of its validity
+        self._known: dict[_Key, tuple[Caller, float]] = {}  # each with the `monotonic` time of its expiry
         self._reads: dict[_Key, asyncio.Task[Caller | None]] = {}
 
     async def identify(self, request: RequestScope) -> Caller | None:
-        """Return the sender of a request; None if it needs a valid key and sent none.
+        """Return the caller of a request, or None if it needs a valid key and sent none.
 
         Raises:
             SQLAlchemyError: the database is unavailable.
@@ -111,7 +111,7 @@ class Callers:
         return await self.identify_key(sent_key(request), request)
 
     async def identify_key(self, text: bytes, request: RequestScope) -> Caller | None:
-        """Return the sender of a request by a key that it sent, wherever that was; None if it is invalid.
+        """Return the caller of a request by a key in any part of it, or None if the key is invalid.
 
         Raises:
             SQLAlchemyError: the database is unavailable.
@@ -122,11 +122,11 @@ class Callers:
             return caller
         if key not in self._reads:
             self._reads[key] = asyncio.create_task(self._read(key, text.decode("latin-1")))
-        # a request that is cancelled must not cancel the read of the others
+        # a request that is cancelled must not cancel the read for the others
         return await asyncio.shield(self._reads[key])
 
     def forget(self) -> None:
-        """Forget every caller, since keys have changed; what is being read now is not remembered either."""
+        """Forget all callers after a change of keys; callers being read now are not remembered either."""
         self._known.clear()
         self._reads.clear()
 
@@ -144,7 +144,7 @@ class Callers:
         return caller
 
     def _authenticate(self, text: str, is_local: bool) -> tuple[Caller | None, float]:
-        """Return the caller, and the seconds until its key expires."""
+        """Return the caller, or None, and the seconds for which at most it may be remembered."""
         # all keys are compared, so that the time taken reveals nothing
         same = [api_keys.same_secret(text, key) for key in self._configured_keys]
         if text and any(same):
@@ -161,9 +161,9 @@ def _configured(setting: str, scope: Scope, number: int) -> Caller:
 
 
 def sent_key(request: RequestScope) -> bytes:
-    """Return the API key that a request sent as `Authorization: Bearer`, or in a page's cookie; else empty.
+    """Return the API key in the header `Authorization` or in the pages' cookie, or empty bytes.
 
-    A cookie, which browsers add to requests by themselves, allows changes to this API's own pages only.
+    Browsers add the cookie to requests by themselves, so it allows changes only from this API's own pages.
     """
     sent = first_header(request, b"authorization")
     if sent is None:
@@ -174,7 +174,7 @@ def sent_key(request: RequestScope) -> bytes:
 
 
 def cookie_key(request: RequestScope) -> bytes:
-    """Return the API key in the cookie of someone who has signed in; empty if there is none."""
+    """Return the API key in the cookie of a signed-in user, or empty bytes if there is none."""
     cookies = first_header(request, b"cookie") or b""
     for cookie in cookies.split(b";"):
         name, _, value = cookie.strip().partition(b"=")
@@ -190,7 +190,7 @@ def as_cookie(key: bytes) -> str:
 
 
 def address(request: RequestScope) -> str:
-    """Return the address that a request came from: that of the proxy if there is one that is not trusted."""
+    """Return the client's address, which behind an untrusted proxy is the proxy's."""
     return request["client"][0] if request["client"] else "a socket"
 
 
@@ -201,7 +201,7 @@ def _is_loopback(host: str) -> bool:
 
 def is_local(request: RequestScope) -> bool:
     """Return whether a request comes from this host."""
-    # a proxy on this host forwards the requests of others
+    # a proxy on this host may forward requests from other hosts
     is_forwarded = any(name in _FORWARDING_HEADERS for name, _ in request["headers"])
     return not is_forwarded and (not request["client"] or _is_loopback(request["client"][0]))
 

@@ -1,7 +1,7 @@
-"""The connections of clients, bounded in bytes, time and number, so that no proxy is needed for that.
+"""Client connections with limits of bytes, time and number, so that no proxy is needed for these limits.
 
-uvicorn's protocol reads the head of a request, its line and its headers, however long it is and however long
-it takes, and the requests that follow one that is being answered, however many there are.
+Uvicorn's protocol limits neither the length nor the duration of a request's head (its line and headers), nor
+the number of pipelined requests.
 """
 
 import resource
@@ -15,33 +15,33 @@ from api.http.problems import unexplained
 from shared import log
 
 MAX_HEAD_BYTES = 32 * 2**10
-"""Bytes of a request's line and headers; browsers and proxies send 8 KiB at most by default."""
+"""The maximum bytes of a request's line and headers; browsers and proxies send 8 KiB at most by default."""
 
 MAX_HEAD_S = 10.0
-"""Seconds for a request's head to arrive, from the opening of the connection or the response before."""
+"""Seconds for a request's head to arrive, counted from the connection's opening or the previous response."""
 
 MAX_UNREAD_S = 60.0
-"""Seconds for which a client may take nothing of a response that waits for it, as nginx's `send_timeout`."""
+"""Seconds for which a client may read nothing of a pending response, like nginx's `send_timeout`."""
 
 MAX_CONNECTIONS = 10_000
-"""Connections of a process, whose heads are half a gigabyte at worst."""
+"""The maximum number of connections of a process; their heads take half a gigabyte at worst."""
 
-_CHECK_S = 5.0  # one timer a connection, which reaches each bound this late at most
-_MAX_PIPELINED = 16  # requests that wait for the response to an earlier one; no usual client sends any
-_RESERVED_DESCRIPTORS = 384  # 256 for webhooks, the others for the database, Redis and files
+_CHECK_S = 5.0  # seconds between a connection's checks, and so the greatest delay in enforcing a time limit
+_MAX_PIPELINED = 16  # requests that wait for the response to an earlier one; usual clients do not pipeline
+_RESERVED_DESCRIPTORS = 384  # file descriptors: 256 for webhooks, the others for the database, Redis and files
 _PROBLEM_HEADERS = b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: "
 
 _log = log.get_logger(__name__)
 
 
 class _Capacity:
-    """How many connections this process accepts; it logs once that it refuses some, until many have ended."""
+    """The limit of this process's connections; refusals are logged once until many connections have ended."""
 
     def __init__(self) -> None:
         self._is_full = False
 
     def admits(self, connections: int) -> bool:
-        """Return whether there may be this many."""
+        """Return whether this process may have this many connections."""
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         limit = MAX_CONNECTIONS
         if soft != resource.RLIM_INFINITY:
@@ -60,11 +60,11 @@ _capacity = _Capacity()
 
 
 class Connection(HttpToolsProtocol):
-    """A client's connection, which ends where a client sends too much, or nothing for too long."""
+    """A client's connection, closed when the client sends too much or does nothing for too long."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._unparsed = 0  # bytes since a head was complete, or a part of a body came
+        self._unparsed = 0  # bytes received since the last complete head or part of a body
         self._check_timer: TimerHandle | None = None
         self._checked_cycle: Any = None
         self._head_awaited_at = self._progress_at = self.loop.time()
@@ -79,13 +79,13 @@ class Connection(HttpToolsProtocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what waits for the client."""
+        """Stop the connection's timer and end its requests."""
         if self._check_timer is not None:
             self._check_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, and refuse the connection if a head is too long."""
+        """Parse received bytes; refuse the connection if a head is too long or too many requests wait."""
         if len(data) <= MAX_HEAD_BYTES:
             self._parse(data)
             return
@@ -100,7 +100,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Pass a part of a body on."""
+        """Pass on a part of a body."""
         self._unparsed = 0
         super().on_body(body)
 
@@ -114,7 +114,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_answering:
-            self.transport.abort()  # nothing can be said amid the response
+            self.transport.abort()  # an error cannot be sent in the middle of a response
             return
         status, what = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "line and headers have"
         if not self.headers:
@@ -140,5 +140,5 @@ class Connection(HttpToolsProtocol):
         if unsent == 0 or unsent != self._unsent:
             self._unsent, self._progress_at = unsent, now
         elif now - self._progress_at >= MAX_UNREAD_S:
-            self.transport.abort()  # `close` would wait until all is sent
+            self.transport.abort()  # `close` would wait until everything is sent
         self._check_timer = self.loop.call_later(_CHECK_S, self._check)

@@ -18,27 +18,27 @@ from api.http.problem_type import ProblemType
 from shared.addresses import is_loopback
 from shared.settings import Settings
 
-_REMEMBERED_HOSTS = 1_024  # `Host` headers that need not be parsed again
+_REMEMBERED_HOSTS = 1_024  # `Host` headers whose check is cached
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """The methods that change nothing."""
 
 _OWN_SITES = frozenset({"same-origin", "none"})  # none: the user entered the URL
-_API_PREFIX = "/v1/"  # takes JSON from programs; forms belong to pages
+_API_PREFIX = "/v1/"  # these paths take JSON from programs; the other paths are pages with forms
 _FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")  # only HTML forms send these
 
 
 def is_from_own_page(request: Scope) -> bool:
-    """Return whether a browser says that a page of this API made the request; programs say nothing."""
+    """Return whether a page of this API made a request, by a browser's headers; False for programs."""
     site = first_header(request, b"sec-fetch-site")
     if site is not None:
         return site == b"same-origin"
-    # browsers omit that header where a host is reached by plain HTTP
+    # browsers omit `Sec-Fetch-Site` where a host is reached by plain HTTP
     origin, host = first_header(request, b"origin"), first_header(request, b"host")
     return bool(origin) and urlsplit((origin or b"").decode("latin-1")).netloc.lower().encode() == host
 
 
 class CrossSiteGuard:
-    """ASGI middleware that refuses requests from pages of other web sites. Needs `RequestContext` outside."""
+    """ASGI middleware that refuses requests from pages of other web sites. Runs inside `RequestContext`."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Problem types of a database that cannot be used: why, and what its operator does."""
+"""Problem types of a database that cannot be used, with the reason and the operator's remedy."""
 
 from collections.abc import Mapping
 
@@ -44,4 +44,4 @@ OF_OUTAGE: Mapping[Reason, ProblemType] = {
     ),
     Reason.UNAVAILABLE: DATABASE_UNAVAILABLE,
 }
-"""The problem of a request that met an outage of the database."""
+"""The problem type for each kind of outage of the database."""

@@ -16,7 +16,7 @@ from api.http.auth import OPEN
 from api.http.docs_schemas import Schema, body_tables, fields_table, paragraphs, schema_details, text
 
 _PROBLEM = "application/problem+json"
-_SUCCESS = "Successful Response"  # FastAPI's, which says nothing
+_SUCCESS = "Successful Response"  # FastAPI's default description, which the page omits
 
 
 class _Error(NamedTuple):
@@ -37,7 +37,7 @@ class _Operation(NamedTuple):
 
     @property
     def errors(self) -> list[_Error]:
-        """The problems that it may be answered with."""
+        """The operation's possible error responses."""
         return [
             _Error(status, slug, example["summary"], example["value"]["detail"])
             for status, response in sorted(self.content["responses"].items())
@@ -90,7 +90,7 @@ def render(document: Mapping[str, Any]) -> str:
 
 
 def _common_errors(operations: Iterable[_Operation]) -> list[_Error]:
-    """Return the errors of most requests, and of most requests with a body: they are explained once."""
+    """Return the errors of most operations, and of most with a body, which the page explains only once."""
     found: list[_Error] = []
     for group in (list(operations), [each for each in operations if "requestBody" in each.content]):
         counts = Counter(error for operation in group for error in operation.errors)
@@ -159,7 +159,7 @@ def _article(operation: _Operation, common: Iterable[_Error], schemas: Mapping[s
 
 
 def _place(parameter: Mapping[str, Any]) -> str:
-    """Return where a parameter belongs; of one of the query, whether it is required."""
+    """Return the note on a parameter: its place or, for one of the query, whether it is required."""
     if parameter["in"] == "query":
         return "required" if parameter.get("required") else ""
     return {"path": "in the path", "header": "a header"}[parameter["in"]]
@@ -181,6 +181,6 @@ def _examples(title: str, examples: Mapping[str, Mapping[str, Any]]) -> Iterator
         value = example.get("value", example.get("externalValue"))
         shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         summary = text(example.get("summary", ""))
-        # what may scroll can be reached by the keyboard
+        # scrollable elements must be reachable by keyboard
         pre = f'<pre tabindex="0">{escape(shown)}</pre>'
         yield f"<details><summary>{title}: {summary}</summary>{pre}</details>"

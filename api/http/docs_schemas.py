@@ -11,11 +11,11 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 _NULL = {"type": "null"}
 _TYPES = {"string": "text", "boolean": "true or false", "object": "object", "null": "null"}
 _FORMATS = {"uuid": "UUID", "date-time": "time", "binary": "bytes"}
-_MAX_VALUE = 60  # characters of a default that fits into a table
+_MAX_VALUE = 60  # characters of a default value that fits into a table
 
 
 def schema_details(name: str, schema: Schema, schemas: Mapping[str, Schema]) -> str:
-    """Return a named schema that can be opened: its values, or a table of its fields."""
+    """Return a collapsible section on a named schema, with its values or a table of its fields."""
     content = paragraphs(schema.get("description", "")) + "".join(_content(schema, schemas))
     return f'<details id="{name}"><summary><code>{name}</code></summary>{content}</details>'
 
@@ -32,7 +32,7 @@ def _content(schema: Schema, schemas: Mapping[str, Schema]) -> Iterator[str]:
 
 
 def body_tables(schema: Schema, schemas: Mapping[str, Schema]) -> Iterator[str]:
-    """Yield a table of the fields of a request's body, or of each kind of body that it may have."""
+    """Yield a table of fields for each kind of body that a request may have."""
     for kind in schema.get("oneOf", [schema]):
         resolved = _resolved(kind, schemas)
         if "$ref" in kind:
@@ -42,7 +42,7 @@ def body_tables(schema: Schema, schemas: Mapping[str, Schema]) -> Iterator[str]:
 
 
 def fields_table(title: str, rows: Iterable[tuple[str, str, Schema]], schemas: Mapping[str, Schema]) -> str:
-    """Return a table of fields or parameters: of each its name, a note such as `required`, and its schema."""
+    """Return a table of fields or parameters; each row is a name, a note such as `required`, and a schema."""
     return (
         f"<table><thead><tr><th>{title}</th><th>Type</th><th>Default</th><th>Description</th></tr></thead>"
         f"<tbody>{''.join(_row(*row, schemas) for row in rows)}</tbody></table>"
@@ -66,7 +66,7 @@ def _short(value: Any) -> str:
 
 
 def _description(schema: Schema) -> str:
-    """Return a schema's description, or that of its part that is not null."""
+    """Return the description of a schema, or of its first alternative that has one."""
     described = [schema, *schema.get("anyOf", ())]
     return next((str(part["description"]) for part in described if "description" in part), "")
 
@@ -107,7 +107,7 @@ def _words(schema: Schema) -> Iterator[str]:
 
 
 def _range(schema: Schema, least: str, greatest: str) -> str:
-    """Return limits in words; empty without any."""
+    """Return limits in words, or an empty text if there are none."""
     low, high, above = schema.get(least), schema.get(greatest), schema.get("exclusiveMinimum")
     if above is not None and least == "minimum":
         return f"more than {above:,g}" + (f", up to {high:,.12g}" if high is not None else "")

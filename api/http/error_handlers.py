@@ -65,7 +65,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
 
 
 def _outage(request: Request, error: Exception) -> tuple[ProblemType, str]:
-    """Return the problem of an outage, and its detail: never the server's words, which the log has."""
+    """Return an outage's problem type and a detail without the server's message, which is only logged."""
     services = getattr(request.state, "services", None)
     outages = Outages() if services is None else services.database.outages
     reason = outages.explain(error)
@@ -109,15 +109,15 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _client_left(_request: Request, _error: Exception) -> Response:
-    """Return the response to a client that left before its body had arrived: nobody reads it."""
+    """Return a response, which nobody reads, to a client that left before its body had arrived."""
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 def _unsupported_json(error: BaseException | None) -> str:
-    """Return what is wrong with JSON that is valid and that Python does not read; empty of other errors."""
+    """Return the reason why Python cannot read some valid JSON, or an empty text for other errors."""
     if isinstance(error, RecursionError):
         return "Its arrays and objects are nested too deeply"
-    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):  # the limit of `int`
+    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):  # the digit limit of `int`
         return "A number has too many digits"
     return ""
 
@@ -134,7 +134,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     if first["type"] == "json_invalid":
         detail = f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
         return problems.respond(request, problems.MALFORMED_JSON, detail)
-    if isinstance(error.body, bytes):  # FastAPI has not parsed it
+    if isinstance(error.body, bytes):  # FastAPI has not parsed the body
         media_type = request.headers.get("content-type", "missing")
         detail = f"the body's media type is {media_type}. {problems.NOT_JSON.advice}"
         return problems.respond(request, problems.NOT_JSON, detail)
@@ -164,7 +164,7 @@ def _explain(error: Mapping[str, Any], body: Any) -> dict[str, str]:
 
 
 def _path_in_body(path: Sequence[str | int], error: Mapping[str, Any], body: Any) -> Iterator[str | int]:
-    """Yield the parts of an error's path that exist in the body: pydantic adds the union member it tried."""
+    """Yield the parts of an error's path that exist in the body; pydantic adds the union member it tried."""
     is_absent = error["type"] in ("missing", *_UNION_TAG_ERRORS)
     for position, part in enumerate(path):
         is_key = isinstance(body, dict) and part in body

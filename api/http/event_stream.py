@@ -1,4 +1,4 @@
-"""Responses that stream server-sent events: bytes that were rendered once go to any number of clients."""
+"""Responses that stream server-sent events: each is rendered once, for any number of clients."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -7,13 +7,14 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
-# not FastAPI's `EventSourceResponse`, which renders each event for each client, in four tasks with two queues
+# FastAPI's `EventSourceResponse` is not used: it renders each event for each client, in four tasks with two
+# queues
 
 PING = b": ping\n\n"
-"""What is sent in silence, so that no proxy takes a stream for dead."""
+"""The frame that is sent after a silence, so that proxies keep the stream open."""
 
 PING_S = 15.0
-"""After how much silence."""
+"""Seconds of silence after which a ping is sent."""
 
 _FRAME = {
     "type": "object",
@@ -27,7 +28,7 @@ _FRAME = {
 
 
 class EventStream(StreamingResponse):
-    """A response of server-sent events, from an iterator of bytes that are one or several frames."""
+    """A response of server-sent events, from an iterator whose chunks are one or several frames each."""
 
     media_type = "text/event-stream"
 
@@ -36,12 +37,12 @@ class EventStream(StreamingResponse):
         self.frames = frames
 
     async def stream_response(self, send: Send) -> None:
-        """Send the frames until they end, or the client has gone."""
+        """Send the frames until they end or the client disconnects."""
         async with aclosing(self.frames):
             await super().stream_response(send)
 
 
 def documented_stream(*lines: str) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI document of such a response, with an example of these lines."""
+    """Return OpenAPI's `responses` of an operation that streams events, with these lines as the example."""
     content = {"itemSchema": _FRAME, "example": "\n".join(lines) + "\n\n"}
     return {200: {"content": {EventStream.media_type: content}}}

@@ -12,11 +12,11 @@ from shared.schemas import Job, JobDetail
 
 _JOB_TAG = re.compile(r'(?:^|,)\s*"(\d{1,9})(?:\.[^"]*)?"(?=\s*(?:,|$))')
 _CONDITIONS = (b"if-none-match", b"if-match")
-# of a `JobDetail` too: both have the same tag once the job has started
+# these fields for a `JobDetail` too: it has the same tag as the `Job` once the job has started
 _CHECKED = set(Job.model_fields)
 _ESTIMATES = {
     "progress": {"eta_s"}
-}  # the order in which the database adds numbers up may change its last digit
+}  # the last digit of an estimate depends on the order in which the database adds numbers
 _POLL_AGAIN = {"Retry-After": "1"}
 
 REPLAYED = {"Idempotency-Replayed": "true"}
@@ -24,7 +24,7 @@ REPLAYED = {"Idempotency-Replayed": "true"}
 
 
 def first_header(request: Scope, name: bytes) -> bytes | None:
-    """Return the first header of a request with this lower-case name: faster than Starlette's `Headers`."""
+    """Return a request's first header of this lower-case name, or None. Faster than Starlette's `Headers`."""
     for key, value in request["headers"]:
         if key == name:
             return bytes(value)
@@ -32,7 +32,7 @@ def first_header(request: Scope, name: bytes) -> bytes | None:
 
 
 def join_conditions(request: Scope) -> None:
-    """Join the lines of a request that has several of `If-None-Match` or of `If-Match`, which are lists."""
+    """Join repeated `If-None-Match` or `If-Match` headers of a request, whose values are lists, into one."""
     for name in _CONDITIONS:
         lines = [value for key, value in request["headers"] if key == name]
         if len(lines) > 1:
@@ -52,11 +52,11 @@ def is_current(if_none_match: str | None, tag: str) -> bool:
 
 
 def job_etag(job: Job) -> str:
-    """Return a job's entity tag: its version, while it is queued how it waits, and a checksum of its fields.
+    """Return a job's entity tag: its version, its place in the queue while it waits, and a checksum.
 
-    Without the estimate of how long it waits, which is another one at each moment. After a restore from a
-    backup, versions are counted again: the checksum tells the states apart that have the same one. The first
-    version of a job is always the same.
+    The tag leaves out the estimate of the waiting time, which changes all the time. After a restore from a
+    backup, versions are counted again: the checksum of the fields distinguishes states with the same version.
+    The first version of a job needs no checksum, since its state is always the same.
     """
     wait: tuple[object, ...] = ()
     if isinstance(job, JobDetail):
@@ -68,14 +68,14 @@ def job_etag(job: Job) -> str:
 
 
 def job_versions(if_match: str | None) -> frozenset[int] | None:
-    """Return the job versions that an If-Match header names by strong tags; None if any version will do."""
+    """Return the job versions that an If-Match header names by strong tags, or None for any version."""
     if if_match is None or if_match.strip() == "*":
         return None
     return frozenset(int(version) for version in _JOB_TAG.findall(if_match))
 
 
 def job_headers(job: Job) -> dict[str, str]:
-    """Return the headers of a response that holds a job: its tag and, if it is unfinished, when to poll."""
+    """Return the headers of a response with a job: its entity tag and, if unfinished, `Retry-After`."""
     return {"ETag": job_etag(job), **({} if job.state in TERMINAL else _POLL_AGAIN)}
 
 

@@ -17,11 +17,11 @@ from api.monitoring.prometheus import RequestTimes
 from shared import log
 
 MAX_BODY_BYTES = 2**20
-MAX_IMAGES_BYTES = 5 * 2**20  # of a body that holds images to classify
-MAX_RECEIVE_S = 30.0  # for a body to arrive: the largest does by a line of 1.4 Mbit/s
+MAX_IMAGES_BYTES = 5 * 2**20  # for a body with images to classify
+MAX_RECEIVE_S = 30.0  # for a body to arrive; enough for the largest one at 1.4 Mbit/s
 
 _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
-_MAX_DIGITS = 20  # of a length that are read: a number of thousands of digits is an error of Python's
+_MAX_DIGITS = 20  # digits of a length that are parsed; Python refuses numbers of thousands of digits
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 _SECURITY_HEADERS = (
     # pages show images of digits as data: URLs, and drawn or exported ones as blob: URLs
@@ -31,7 +31,7 @@ _SECURITY_HEADERS = (
         b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (b"cross-origin-resource-policy", b"same-origin"),
-    # not no-referrer: browsers would then hide the origin of the pages' own forms from the cross-site guard
+    # with no-referrer, browsers would hide the origin of the pages' own forms from the cross-site guard
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 )
@@ -42,11 +42,11 @@ _log = log.get_logger(__name__)
 class RequestContext:
     """The outermost ASGI middleware: request ids, security headers, body size limits, unexpected errors.
 
-    Gives each response and log line an `X-Request-ID`, the client's if it is well-formed. Refuses a
-    compressed body with 415, and one of more than `MAX_BODY_BYTES`, or `MAX_IMAGES_BYTES`, with 413: before
-    it is received if the client states its size, else as soon as the limit is passed; and with 408 one that
-    has not arrived within `MAX_RECEIVE_S`. Logs an unexpected error, and responds with a 500 that reveals
-    nothing of it.
+    Each response and log line gets an `X-Request-ID`, the client's if it is well-formed. A compressed body is
+    refused with 415, a body that has not arrived within `MAX_RECEIVE_S` with 408, and a body of more than
+    `MAX_BODY_BYTES`, or `MAX_IMAGES_BYTES`, with 413: before it is received if the client states its size,
+    otherwise as soon as it exceeds the limit. An unexpected error is logged, and answered with a 500 that
+    does not reveal it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -92,7 +92,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _refusal(scope: Scope, max_bytes: int) -> tuple[ProblemType, str] | None:
-    """Return the problem, and its details, of a body that need not be received; None if there is none."""
+    """Return the problem type and detail for a body that is refused before its arrival, or None."""
     if scope["method"] in _METHODS_WITHOUT_BODY:
         return None
     for name, value in scope["headers"]:
@@ -116,7 +116,7 @@ def _limited(scope: Scope, receive: Receive, max_bytes: int) -> Receive:
 
     async def receive_limited() -> Message:
         nonlocal size, more, until
-        if not more:  # what comes is that the client has gone, at any time
+        if not more:  # the only message still to come is the client's disconnection, at any time
             return await receive()
         loop = asyncio.get_running_loop()
         until = until or loop.time() + MAX_RECEIVE_S
@@ -125,7 +125,7 @@ def _limited(scope: Scope, receive: Receive, max_bytes: int) -> Receive:
                 message = await receive()
         except TimeoutError as error:
             detail = f"the body has not arrived within {MAX_RECEIVE_S:g} s"
-            # what comes of it later is not received either
+            # the connection is closed because the rest of the body is not received either
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from error
         size += len(message.get("body", b""))
         if size > max_bytes:

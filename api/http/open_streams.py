@@ -1,8 +1,8 @@
-"""Open streams end within seconds after their sender may not read any more.
+"""Regular checks of open streams, which end a stream within seconds after its client may no longer read.
 
-Its key was revoked or has expired, or it sent none and the first key was created since. A request is admitted
-once, at its start; a stream may stay open for days. All streams are checked by one task: once a second, and
-once for all streams of a key.
+A client loses that right when its key is revoked or expires or, if it sent no key, when the first key is
+created. A request is authorized only at its start, but a stream may stay open for days. One task checks all
+streams once a second, with a single check for all streams of a key.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from api.http.callers import LOCAL_CALLER, REMEMBERED_S, Callers, is_local, sent
 from api.http.problems import TOO_MANY_REQUESTS
 
 MAX_OF_CLIENT = 200
-"""Streams that a key may have open in this process: of as many pages, or watching programs."""
+"""The maximum number of a client's open streams in this process; a page or watching program needs one."""
 
 _CHECK_S = REMEMBERED_S
 _RETRY_S = 10
@@ -32,7 +32,7 @@ class Admission:
     """A stream's permission to stay open.
 
     Attributes:
-        is_over: whether its sender may not read any more.
+        is_over: whether the stream's client may no longer read.
     """
 
     def __init__(self, streams: "OpenStreams", request: RequestScope) -> None:
@@ -43,13 +43,13 @@ class Admission:
 
     @contextmanager
     def checked(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Have it checked in this block; `wake` is called when it is over."""
+        """Check this admission regularly during the block; `wake` is called when the admission ends."""
         self._wake = wake
         with self._streams.holding(self):
             yield
 
     def end(self) -> None:
-        """Let the stream end."""
+        """Mark the admission as over and wake its stream."""
         self.is_over = True
         self._wake()
 
@@ -70,7 +70,7 @@ class OpenStreams:
 
     @contextmanager
     def holding(self, admission: Admission) -> Iterator[None]:
-        """Check an admission in this block."""
+        """Include an admission in the regular checks during the block."""
         key = (sent_key(admission.request), is_local(admission.request))
         self._admissions[key].add(admission)
         try:
@@ -82,10 +82,10 @@ class OpenStreams:
 
     @contextmanager
     def counting(self, client: str) -> Iterator[None]:
-        """Count a stream of a client in this block.
+        """Count an open stream of a client during the block.
 
         Raises:
-            Refusal: it has as many as it may have.
+            Refusal: the client already has `MAX_OF_CLIENT` open streams.
         """
         if self._counts[client] >= MAX_OF_CLIENT:
             detail = f"{client} has {MAX_OF_CLIENT} open streams: close some, or use another key"
@@ -102,12 +102,12 @@ class OpenStreams:
         while True:
             await asyncio.sleep(_CHECK_S)
             for admissions in list(self._admissions.values()):
-                with suppress(SQLAlchemyError):  # whoever could read before the outage still may
+                with suppress(SQLAlchemyError):  # during an outage, streams stay open
                     await self._check(admissions)
 
     async def _check(self, admissions: set[Admission]) -> None:
         request = next((admission.request for admission in admissions), None)
-        if request is None:  # the last one was closed meanwhile
+        if request is None:  # the key's last stream was closed meanwhile
             return
         caller = await self._callers.identify(request)
         if caller is None or not caller.may_read:
@@ -119,7 +119,7 @@ async def _admission(
     request: Request, streams: Annotated[OpenStreams, from_state("open_streams")], client: ClientDep
 ) -> AsyncIterator[Admission]:
     admission = Admission(streams, request.scope)
-    if request.state.caller is LOCAL_CALLER:  # programs of this host, as for the rate limit
+    if request.state.caller is LOCAL_CALLER:  # programs on this host have no limit, as with the rate limit
         yield admission
         return
     with streams.counting(client):

@@ -1,6 +1,6 @@
 """Pages of lists: query parameters, cursors, and cutting rows into a page.
 
-A list's store function returns up to `limit` items with their sort keys, those after the key `after`. A
+A list's store function returns up to `limit` items that follow the sort key `after`, each with its own key. A
 cursor is the key of a page's last item, so that the next page skips and repeats nothing when items are added
 or deleted.
 """
@@ -56,8 +56,8 @@ class Cursors(Generic[K]):
         """Define the cursors of a list.
 
         Args:
-            order: identifies the list and its order; cursors of another one are refused.
-            key: the type of its sort keys, a tuple that pydantic can validate.
+            order: a name for the list and its order; cursors of other lists or orders are refused.
+            key: the type of the list's sort keys, a tuple that pydantic can validate.
         """
         self._order = order
         self._key = TypeAdapter(key)
@@ -68,9 +68,9 @@ class Cursors(Generic[K]):
         """Read a page in a transaction; `rows` is called with a session, `after` and `limit`.
 
         Raises:
-            InvalidCursor: the query's cursor is not one of this list.
+            InvalidCursor: the query's cursor does not belong to this list.
         """
-        after, limit = self.parse(query.cursor), query.limit + 1  # one more, to know whether there are more
+        after, limit = self.parse(query.cursor), query.limit + 1  # the extra row shows whether there are more
         return self.page(database.read(partial(rows, after=after, limit=limit)), query.limit)
 
     def format(self, key: K) -> str:
@@ -78,10 +78,10 @@ class Cursors(Generic[K]):
         return urlsafe_b64encode(_CURSOR.dump_json((self._order, key))).decode().rstrip("=")
 
     def parse(self, cursor: str | None) -> K | None:
-        """Return the key of a cursor; None for None, which stands for the beginning of the list.
+        """Return the key of a cursor; None stands for the beginning of the list in both.
 
         Raises:
-            InvalidCursor: it was not made by `format`, or for another list or order.
+            InvalidCursor: `format` did not make the cursor, or made it for another list or order.
         """
         if cursor is None:
             return None
@@ -101,8 +101,8 @@ class Cursors(Generic[K]):
         Args:
             rows: the items with their keys, up to `limit` + 1 of them.
             limit: maximum number of items in the page.
-            start: for a list that grows at its end, the key after which `rows` begin: its last page has a
-                cursor too, with which it can be followed.
+            start: for a list that grows at its end, the key after which `rows` begin. The last page then has
+                a cursor too, from which a client can follow the list.
         """
         key = rows[:limit][-1][0] if rows else start
         has_more = len(rows) > limit

@@ -1,4 +1,4 @@
-"""A kind of error that the API responds with."""
+"""The type of a problem document: a kind of error response of the API."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,10 @@ class ProblemType:
     """A kind of error.
 
     Attributes:
-        slug: identifies it, as the end of its `type`.
+        slug: the identifier at the end of `type`; empty for `about:blank`.
         status: the HTTP status.
         title: a summary, the same for each occurrence.
-        advice: what a client can do about it.
+        advice: the remedy, for the client.
     """
 
     slug: str

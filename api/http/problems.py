@@ -1,4 +1,4 @@
-"""Problem types (RFC 9457): every error that the API responds with, its status and its remedy.
+"""Problem types (RFC 9457): every error response of the API, with its status and its remedy.
 
 A problem's `type` is a path of this API, `/problems/{slug}`, that explains it.
 """
@@ -89,7 +89,7 @@ INTERNAL = ProblemType(
     "Internal server error",
     "Report it with the `request_id`: the server's log has the details under that id.",
 )
-# of each of Trainshed's own errors; one that is missing here is a 500
+# the problem type of each of Trainshed's own errors; an error that is missing here causes a 500
 OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.JobNotFound: _not_found("job"),
     errors.ModelNotFound: _not_found("model"),
@@ -238,7 +238,7 @@ class _ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
     def render(self, content: Any) -> bytes:
-        # in ASCII: what a client sent, and a detail quotes, may hold characters that UTF-8 cannot encode
+        # in ASCII, since a detail may quote characters from the request that UTF-8 cannot encode
         return json.dumps(content, allow_nan=False).encode("ascii")
 
 
@@ -250,7 +250,7 @@ def respond(
     errors: Sequence[Mapping[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the response to a request that met a problem; `detail` explains what happened this time.
+    """Return the response with a problem of this kind; `detail` explains this occurrence.
 
     Args:
         errors: the invalid parts of the request.
@@ -262,9 +262,9 @@ def respond(
 
 
 def documented(*kinds: ProblemType | type[errors.TrainshedError]) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI's `responses` of an operation: the given problems, and those common to all."""
+    """Return OpenAPI's `responses` of an operation: the given problems, and those of all operations."""
     responses: dict[int | str, dict[str, Any]] = {}
-    short = () if _BY_ID.isdisjoint(kinds) else (errors.AmbiguousId,)  # some digits of an id will do
+    short = () if _BY_ID.isdisjoint(kinds) else (errors.AmbiguousId,)  # ids may be abbreviated
     types = (OF_ERROR[kind] if isinstance(kind, type) else kind for kind in (*kinds, *short))
     media_type = _ProblemResponse.media_type
     for kind in sorted((*types, *_COMMON), key=attrgetter("status")):

@@ -1,6 +1,6 @@
 """The rate limit of each client: a leaky bucket (GCRA, ITU-T I.371), in memory.
 
-`api.http.shared_rate_limit` adds what other API processes have let through.
+`api.http.shared_rate_limit` adds the requests that other API processes have let through.
 """
 
 import asyncio
@@ -10,18 +10,18 @@ from time import monotonic
 from typing import NamedTuple
 
 _BURST_S = 10.0  # a client may send this many seconds' worth of requests at once
-_UNSHARED_S = 1.0  # seconds' worth of a client's requests of which other processes are told at once
-_MAX_CLIENTS = 10_000  # of each kind that are remembered; the others share one limit
+_UNSHARED_S = 1.0  # seconds' worth of a client's requests after which its count is shared at once
+_MAX_CLIENTS = 10_000  # clients of each kind that have limits of their own; the others share one
 _PRUNE_INTERVAL_S = 1.0
 _OTHERS = "others"
 
 
 class Taken(NamedTuple):
-    """What a client was let through since the last look.
+    """The requests of a client that were let through between two calls of `take`.
 
     Attributes:
-        seconds: the time that its requests take at the rate of the limit.
-        at: on the limiter's clock, when this was counted.
+        seconds: the time that the requests take at the rate of the limit.
+        at: the time of the later call, by the limiter's clock.
     """
 
     client: str
@@ -31,14 +31,14 @@ class Taken(NamedTuple):
 
 
 class RateLimiter:
-    """Limits the requests of each client to this process. For one event loop.
+    """The limit of each client's requests to this process. For one event loop.
 
-    Those who are known, by a valid key, and strangers have nothing in common: no number of strangers takes a
-    known client's requests.
+    Known clients, which have a valid key, and strangers are counted separately: no number of strangers can
+    use up the requests of a known client.
 
     Attributes:
         per_second: requests a client may send on average; 0 is unlimited.
-        burst_s: how many seconds' worth of requests may come at once.
+        burst_s: seconds' worth of requests that may come at once.
     """
 
     def __init__(self, per_second: float, *, now: Callable[[], float] = monotonic) -> None:
@@ -50,7 +50,7 @@ class RateLimiter:
         self._has_much_taken = asyncio.Event()
 
     def acquire(self, client: str, *, is_known: bool) -> float:
-        """Count a request and return 0, or the seconds to wait if the client is over its limit."""
+        """Count a request and return 0; if the client is over its limit, only return the seconds to wait."""
         if not self.per_second:
             return 0.0
         now = self._now()
@@ -66,13 +66,13 @@ class RateLimiter:
         return 0.0
 
     async def much_taken(self, timeout_s: float) -> None:
-        """Wait until some client was let through a second's worth since the last look, or for so long."""
+        """Wait until a client's requests since the last `take` are a second's worth, or for `timeout_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._has_much_taken.wait()
 
     def take(self) -> list[Taken]:
-        """Return what each client was let through since the last look."""
+        """Return the requests of each client that were let through since the last call."""
         self._has_much_taken.clear()
         now = self._now()
         return [
@@ -82,16 +82,17 @@ class RateLimiter:
         ]
 
     def share(self, taken: Taken, debt_s: float) -> None:
-        """Count for a client what other processes have let through.
+        """Count the requests of a client that other processes have let through.
 
         Args:
-            taken: what was taken here, and when.
-            debt_s: the seconds, from then on, in which all that was let through anywhere is worked off.
+            taken: the client's requests to this process, from `take`.
+            debt_s: the seconds from `taken.at` until the limit's rate has worked off the client's requests
+                to all processes.
         """
         arrivals = self._known if taken.is_known else self._strangers
         if taken.client in arrivals.next:
             since = arrivals.taken.get(taken.client, 0) / self.per_second
-            # never earlier than before: a Redis that was emptied does not know what was let through
+            # never earlier than before, because Redis may have lost its data
             arrival = max(arrivals.next[taken.client], taken.at + debt_s + since)
             arrivals.next[taken.client] = arrival
 
@@ -100,8 +101,8 @@ class _Arrivals:
     """GCRA's theoretical arrival time of the next request of each client of a kind.
 
     Attributes:
-        next: these times.
-        taken: how many requests of each client were let through since the last look.
+        next: the arrival times, by client.
+        taken: the number of requests that were let through since the last `take`, by client.
     """
 
     def __init__(self) -> None:
@@ -110,15 +111,15 @@ class _Arrivals:
         self._pruned_at = float("-inf")
 
     def name_for(self, client: str, now: float) -> str:
-        """Return the name under which a client is counted: its own if there is room for it."""
+        """Return the name under which a client is counted: its own if there is room, else a shared one."""
         if client in self.next or len(self.next) < _MAX_CLIENTS:
             return client
-        if now - self._pruned_at >= _PRUNE_INTERVAL_S:  # which takes a millisecond
+        if now - self._pruned_at >= _PRUNE_INTERVAL_S:  # pruning takes a millisecond
             self._pruned_at = now
             self.next = {name: time for name, time in self.next.items() if time > now}
         return client if len(self.next) < _MAX_CLIENTS else _OTHERS
 
     def take(self) -> list[tuple[str, int]]:
-        """Return what was let through since the last look."""
+        """Return the number of requests of each client that were let through since the last call."""
         taken, self.taken = self.taken, {}
         return list(taken.items())

@@ -1,7 +1,8 @@
-"""Polls of unchanged jobs, answered from kept bytes: ASGI middleware in front of FastAPI.
+"""ASGI middleware in front of FastAPI that answers polls of unchanged jobs from cached responses.
 
-A poll costs microseconds here, where FastAPI and the database need milliseconds. FastAPI renders what is not
-kept, and responds to all that is not a plain request of a caller who may make it: no error comes from here.
+A poll costs microseconds here, where FastAPI and the database need milliseconds. FastAPI renders responses
+that are not cached, and handles every request that is not a plain and permitted poll, so that all errors come
+from FastAPI.
 """
 
 import re
@@ -19,7 +20,7 @@ from api.jobs.rendered import Rendered, RenderedResponses, Source
 
 _PATH = re.compile(rb"/v1/jobs/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(/metrics|/evaluation)?")
 _METRICS_QUERY = re.compile(rb"(?:(?:^|&)(?:resolution|names|max_points|format)=[\w,]*)+")
-_VERSIONS = re.compile(rb'"(\d{1,9})[".]')  # in the strong and weak tags of an If-None-Match header
+_VERSIONS = re.compile(rb'"(\d{1,9})[".]')  # a job's version in a strong or weak tag of If-None-Match
 _HEADERS_OF_304 = frozenset({b"etag", b"retry-after"})
 
 Keep = Callable[[Source], None]
@@ -33,17 +34,17 @@ async def _keep(request: Request) -> Keep:
 
 
 KeepDep = Annotated[Keep, Depends(_keep)]
-"""What a route calls to allow that its response is kept, with the job that it was rendered from."""
+"""A function that a route calls, with the source of its response, to let the response be cached."""
 
 
 def keep_finished(keep: Keep, job_id: UUID, version: int | None) -> None:
-    """Allow that the response is kept if the job has finished, and so has a version here."""
+    """Let the response be cached if the job has finished, in which case `version` is not None."""
     if version is not None:
         keep(Source(job_id, version, is_lasting=True))
 
 
 class RenderedJobs:
-    """ASGI middleware that answers polls of jobs from kept bytes. Uses the state of the app's lifespan."""
+    """ASGI middleware that answers polls of jobs from cached responses. Needs the app's lifespan state."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,7 +61,7 @@ class RenderedJobs:
         if rendered is None or _is_outdated(rendered, tags):
             await self._render(scope, receive, send, target, tags)
         elif await auth.admits_reader(scope):
-            scope["route"] = rendered.route  # for the request metrics
+            scope["route"] = rendered.route  # the request metrics name it
             request_traces.note_route(scope)
             await _respond(send, rendered, tags)
         else:
@@ -69,13 +70,13 @@ class RenderedJobs:
     async def _render(
         self, scope: Scope, receive: Receive, send: Send, target: bytes, tags: bytes | None
     ) -> None:
-        """Have FastAPI respond, and keep its response if its route allows that."""
+        """Let FastAPI respond, and cache its response if its route allows that."""
         messages: list[Message] = []
 
         async def collect(message: Message) -> None:
             messages.append(message)
 
-        # so that the response has a body, which others need, whatever this client knows
+        # without this header the response always has a body, which other clients need
         scope["headers"] = [header for header in scope["headers"] if header[0] != b"if-none-match"]
         job_id = UUID(target[len("/v1/jobs/") :][:36].decode())
         responses: RenderedResponses = scope["state"]["rendered"]
@@ -95,7 +96,7 @@ class RenderedJobs:
 
 
 def _target(scope: Scope) -> bytes | None:
-    """Return the target of a plain GET of a job, its metrics or evaluation; None of another request."""
+    """Return the target of a plain GET of a job, its metrics or evaluation, or None for other requests."""
     if scope["type"] != "http" or scope["method"] != "GET":
         return None
     path, query = scope["raw_path"], scope["query_string"]
@@ -117,7 +118,7 @@ async def _checked(scope: Scope, target: bytes) -> Rendered | None:
 
 
 def _is_outdated(rendered: Rendered, tags: bytes | None) -> bool:
-    """Whether the client knows a newer version of the job, as from the response to its own change."""
+    """Return whether the client knows a newer version of the job, such as by the response to its change."""
     if tags is None or tags == rendered.etag:
         return False
     return any(int(version) > rendered.source.version for version in _VERSIONS.findall(tags))

@@ -1,4 +1,4 @@
-"""Spans of requests: FastAPI makes them, where traces are exported."""
+"""Trace spans of requests, which FastAPI creates if traces are exported."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ _ASSETS = "/static/"
 
 
 def telemetry() -> TelemetryConfig:
-    """Return what FastAPI is to trace: requests, without their parts; nothing if no spans are exported."""
+    """Return FastAPI's tracing configuration: requests, not their parts, or nothing without an exporter."""
     provider = tracing.provider()
     config = TelemetryConfig(metrics=False, logs=False, operation_spans=False, auto_configure=False)
-    if provider is None:  # looking for one takes 10 us a request
+    if provider is None:  # FastAPI's search for a provider would take 10 us a request
         return {**config, "tracing": False}
     return {**config, "tracing": True, "tracer_provider": provider, "exclude": _is_left_out}
 
@@ -26,7 +26,7 @@ def _is_left_out(scope: Any) -> bool:
 
 
 def note_route(scope: Scope) -> None:
-    """Name the span of a request that is answered in front of FastAPI by the route that its scope names."""
+    """Name the span of a request that is answered in front of FastAPI, after the route in its scope."""
     path = getattr(scope["route"], "path_format", None)
     if path is not None and tracing.are_on():
         from opentelemetry.trace import get_current_span

@@ -1,8 +1,8 @@
-"""One rate limit over all API processes: a few times a second each adds to Redis what it has let through.
+"""One rate limit for all API processes: a few times a second, each adds its counts of requests to Redis.
 
-No request waits for Redis. Between two exchanges a process lets a client through by what it knows; what was
-too much then counts afterwards, so that the average is that of one limit. Without Redis each process limits
-by itself.
+No request waits for Redis. Between two exchanges a process decides by the counts that it knows; requests that
+were too many count afterwards, so that the average rate is that of a single limit. Without Redis, each
+process limits by itself.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from shared.redis_check import explain
 from shared.settings import Settings
 
 _PREFIX = "trainshed:rate:"
-_EXCHANGE_S = 0.25  # between two exchanges
-_PAUSE_S = 0.01  # at least
+_EXCHANGE_S = 0.25  # seconds until the next exchange, or less if a client sends many requests
+_PAUSE_S = 0.01  # the least seconds until the next exchange
 _TIMEOUT_S = 0.5
-_RETRY_S = 1.0  # after an exchange that failed
-_MAX_CLIENTS = 200  # in an exchange, which keeps Redis busy for less than a millisecond
+_RETRY_S = 1.0  # seconds until the next exchange after one that failed
+_MAX_CLIENTS = 200  # clients in a call of Redis, which keeps it busy for less than a millisecond
 
-# GCRA by Redis's clock; the theoretical arrival time of a client's next request is kept until then
+# GCRA by Redis's clock; a key has the theoretical arrival time of a client's next request, and expires then
 _ADD = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -46,10 +46,10 @@ _log = log.get_logger(__name__)
 
 
 class SharedRateLimit:
-    """Exchanges with Redis what a limiter has let through. For one event loop."""
+    """The exchange of a limiter's counts with other processes, through Redis. For one event loop."""
 
     def __init__(self, limiter: RateLimiter, settings: Settings) -> None:
-        """Prepare; Redis need not be up."""
+        """Prepare the exchange without connecting; Redis need not be up."""
         self._limiter = limiter
         self._url = settings.effective_redis_url
         self._is_shared = True
@@ -65,12 +65,12 @@ class SharedRateLimit:
             self._url,
             socket_timeout=_TIMEOUT_S,
             socket_connect_timeout=_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),  # what was added may not be added again
+            retry=Retry(NoBackoff(), 0),  # a retry could add the same counts twice
             decode_responses=True,
         )
         add, task = client.register_script(_ADD), asyncio.current_task()
         async with client:
-            with suppress(Exception):  # whatever the client raises
+            with suppress(Exception):  # the client may raise any error
                 await add([], [0])  # connects, so that the first exchange is as quick as later ones
             # an error that the client raises as it closes a connection may replace the task's cancellation
             while task is not None and not task.cancelling():
@@ -78,7 +78,7 @@ class SharedRateLimit:
                 await asyncio.sleep(await self._exchange(add))
 
     async def _exchange(self, add: AsyncScript) -> float:
-        """Exchange what was taken since the last time; return the seconds to wait before the next one."""
+        """Exchange the counts since the last exchange; return the seconds to wait before the next one."""
         taken = self._limiter.take()
         try:
             for start in range(0, len(taken), _MAX_CLIENTS):
@@ -88,8 +88,8 @@ class SharedRateLimit:
                 for each, debt in zip(part, debts, strict=True):
                     self._limiter.share(each, float(debt))
         except Exception as error:
-            # whatever the client raises must not end the task. What was taken is forgotten: added after an
-            # outage, all of it at once would have clients wait although none was ever over the limit
+            # the client may raise any error, and none may end the task. The counts are dropped: added after
+            # an outage, all at once, they would make clients wait that were never over the limit
             if self._is_shared:
                 _log.warning(
                     "Redis is unavailable: each API process limits the rate of requests by itself",

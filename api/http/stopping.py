@@ -1,4 +1,4 @@
-"""Noticing that the process is asked to stop, before its server waits for the requests that it serves."""
+"""Notification of a signal to stop the process, before its server waits for the requests in progress."""
 
 import asyncio
 import signal
@@ -12,10 +12,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_noticed(callback: Callable[[], None]) -> Iterator[None]:
-    """In this block, call `callback` in the event loop when the server is asked to stop by a signal.
+    """During the block, call `callback` in the event loop when a signal asks the server to stop.
 
-    The server's own handlers, which are installed before an app's lifespan begins, are called as well. Where
-    none are, or in a thread, the server is stopped in another way, and nothing is noticed.
+    The server's own handlers, which are installed before an app's lifespan begins, are called as well. If
+    there are none, or outside the main thread, the server is stopped in another way, and nothing is called.
     """
     loop = asyncio.get_running_loop()
     is_main = threading.current_thread() is threading.main_thread()

@@ -29,7 +29,7 @@ def apply(
     """Apply a batch's action to one of its jobs.
 
     Args:
-        key: the idempotency key of the batch, with which the job is not retried twice.
+        key: the idempotency key of the batch; a repeated batch does not retry the job again.
 
     Raises:
         RequestError: the action is refused.
@@ -49,10 +49,10 @@ def apply(
 
 
 def delete(services: Services, actor: Actor, job_id: UUID) -> None:
-    """Delete a finished job, and log who did so: its events are gone with it.
+    """Delete a finished job with its events, and log the actor, whom no event can name any more.
 
     Raises:
-        RequestError: it is refused.
+        RequestError: the deletion is refused.
     """
     services.database.write(lambda session: job_edits.delete_job(session, job_id, actor=actor))
     _log.info("deleted a job", job_id=str(job_id), **actor.by)

@@ -16,7 +16,7 @@ from shared.store import evaluations, job_queries, metrics
 
 
 def compare(session: Session, job_ids: Sequence[UUID]) -> Comparison:
-    """Compare jobs: how their specifications differ, their metrics over the same epochs, their evaluations.
+    """Compare jobs: the differences of their specifications, their metrics by epoch, their evaluations.
 
     Raises:
         JobNotFound: one of the jobs does not exist.

@@ -1,4 +1,4 @@
-"""The newest events of jobs, read and rendered once for all streams that wait for the same ones."""
+"""The newest events of jobs, read and rendered once for all streams that wait for the same events."""
 
 import asyncio
 from collections import defaultdict
@@ -25,10 +25,10 @@ class EventPage:
     """Events of a job, in order, and the state and version that the job had when they were read.
 
     Attributes:
-        frames: the events as a stream sends them, whoever reads it.
-        steps: how far its present epoch is, as a stream sends it; empty before its first steps.
-        end: the number of the last event, or the one that was asked for.
-        is_last: whether the job had no further event then.
+        frames: the events as frames of a stream, the same for all clients.
+        steps: the progress of the present epoch as a frame of a stream; empty before its first steps.
+        end: the number of the last event or, without events, the requested number.
+        is_last: whether the job had no further event at that time.
     """
 
     frames: bytes
@@ -44,9 +44,9 @@ class FeedPage:
     """Events of all jobs, in order.
 
     Attributes:
-        frames: the events as a stream sends them, whoever reads it.
-        end: the place after the last event, or the one that was asked for.
-        is_last: whether there was no further event then.
+        frames: the events as frames of a stream, the same for all clients.
+        end: the place of the last event or, without events, the requested place.
+        is_last: whether there was no further event at that time.
         is_pending: whether there may be events that could not be read yet.
     """
 
@@ -57,14 +57,14 @@ class FeedPage:
 
 
 class EventPages:
-    """Reads pages of events. A read that has begun is shared, until a job of it is announced as changed."""
+    """The reader of event pages. Streams share a running read until a job in it is announced as changed."""
 
     def __init__(self, watcher: JobWatcher, database: Database) -> None:
         """Prepare to read in the watcher's event loop."""
         self._watcher = watcher
         self._database = database
         self._feed = Feed(database)
-        # by the job; None: of all jobs
+        # running reads by job, or by None for reads of all jobs
         self._reads: defaultdict[UUID | None, dict[Hashable, asyncio.Task[Any]]] = defaultdict(dict)
         watcher.listen(self._forget)
 
@@ -91,12 +91,12 @@ class EventPages:
         if task is None:
             task = self._reads[of][key] = asyncio.create_task(self._watcher.run(read))
             task.add_done_callback(partial(self._done, of, key))
-        # shielded, because a stream whose client leaves must not end the read of the others
+        # shielded, because a stream whose client disconnects must not cancel the read for the others
         return await asyncio.shield(task)
 
     def _done(self, of: UUID | None, key: Hashable, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
-            task.exception()  # seen, whether or not a stream still waits for it
+            task.exception()  # marks it as retrieved, for a read whose streams have all ended
         reads = self._reads.get(of)
         if reads is not None and reads.get(key) is task:
             del reads[key]
@@ -104,7 +104,7 @@ class EventPages:
                 del self._reads[of]
 
     def _forget(self, job_ids: Collection[UUID]) -> None:
-        """Share no read of these jobs that began before their change."""
+        """Stop sharing the reads of these jobs that began before their change."""
         for of in (*job_ids, None):
             self._reads.pop(of, None)
 

@@ -1,4 +1,4 @@
-"""Which images of its dataset a job uses: they follow from its spec, and are stored nowhere."""
+"""The images of its dataset that a job uses, which follow from its specification and are not stored."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -14,11 +14,12 @@ from shared.store import job_queries, models
 
 @dataclass(frozen=True)
 class UsedImages:
-    """The images that a job uses for something.
+    """The images that a job uses for one purpose.
 
     Attributes:
-        training: the spec of the job, or of the one that trained the model which it evaluates.
-        evaluation: the spec of a job that evaluates.
+        part: the purpose: training, validation or evaluation.
+        training: the specification of the training job; for an evaluation job, of its model's training.
+        evaluation: the specification of the evaluation job; None for a training job.
     """
 
     part: Part
@@ -27,7 +28,7 @@ class UsedImages:
 
     @property
     def total(self) -> int:
-        """How many they are."""
+        """The number of images."""
         match self.part:
             case Part.TRAINING:
                 return self.training.train_size
@@ -37,7 +38,7 @@ class UsedImages:
                 return (self.evaluation or self.training).evaluation_size
 
     def rows(self, info: DatasetInfo) -> splits.Rows:
-        """Return their rows among the images of the part's split, in the order in which they were drawn.
+        """Return the images' rows in the dataset's split for this part, in the order of their drawing.
 
         Raises:
             DataUnavailable: the dataset has fewer images now than when the job was submitted.
@@ -55,11 +56,13 @@ class UsedImages:
 
 
 def used(session: Session, job_id: UUID, part: Part) -> UsedImages:
-    """Return the images that a job uses, those of training and validation also of a job that evaluates.
+    """Return the images that a job uses for one purpose.
+
+    For an evaluation job, the images of training and validation are those of its model's training.
 
     Raises:
         JobNotFound: there is no such job.
-        ModelNotFound: the model that it evaluates was deleted.
+        ModelNotFound: the model that the job evaluates was deleted.
     """
     spec = job_queries.summary(session, job_id).spec
     if isinstance(spec, TrainSpec):

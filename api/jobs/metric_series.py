@@ -61,7 +61,7 @@ def _series(name: str, resolution: Resolution, y: NDArray[np.float64], max_point
 
 
 def _numbers(values: NDArray[Any]) -> tuple[Any, ...]:
-    """Return the values of an array, with None for what is not a finite number."""
+    """Return the values of an array, with None for each value that is not finite."""
     if np.isfinite(values).all():
         return tuple(values.tolist())
     return tuple(value if math.isfinite(value) else None for value in values.tolist())

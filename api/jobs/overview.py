@@ -1,4 +1,4 @@
-"""The overview: what runs, what waits and why, what ended, and the workers, read in one transaction."""
+"""The overview: running jobs, queued jobs with the reasons, finished jobs, workers; in one transaction."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,14 +12,14 @@ from shared.schemas import Job, JobCounts, JobDetail, JobListQuery, Resolution, 
 from shared.store import activity, job_lists, job_queries, metrics, workers
 from shared.store.activity import Finished
 
-_RUNNING, _WAITING, _RESULTS, _WORKERS = 20, 8, 8, 50  # rows of each at most
+_RUNNING, _WAITING, _RESULTS, _WORKERS = 20, 8, 8, 50  # the maximum numbers of rows
 _PERIODS, _PERIOD_S = 12, 300.0
-_CURVE_POINTS = 60  # of a sparkline, the last ones
+_CURVE_POINTS = 60  # the last points of a metric, which its sparkline shows
 
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A running job, the worker that runs it, and a metric over its last epochs, if it has recorded any."""
+    """A running job, its worker, and a metric over its last epochs if the job has recorded any."""
 
     job: Job
     worker: Worker | None
@@ -35,8 +35,8 @@ class Overview:
         now: the database's time.
         waiting: the queued jobs that start next.
         results: the jobs that ended last.
-        workers: those that have not stopped, lost ones included.
-        finished: the jobs that ended in each five minutes of the last hour.
+        workers: the workers that have not stopped, lost ones included.
+        finished: the numbers of jobs that ended in each five minutes of the last hour.
     """
 
     now: datetime

@@ -1,7 +1,7 @@
-"""Responses about jobs as bytes, kept while the jobs do not change.
+"""A cache of rendered responses about jobs, valid while the jobs do not change.
 
-What is kept is forgotten when its job is announced as changed (`api.jobs.watching`), and in any case compared
-with the job's version before it is used after `JobWatcher.check_s`.
+A cached response is dropped when its job is announced as changed (`api.jobs.watching`). In any case, after
+`JobWatcher.check_s` its version is compared with the job's before it is used again.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ from api.jobs.watching import JobWatcher
 T = TypeVar("T")
 
 MAX_BYTES = 64 * 2**20
-"""The memory of all responses that a process keeps; one that needs more than a sixteenth is not kept."""
+"""The memory of all cached responses of a process; one that needs more than a sixteenth is not cached."""
 
-# what changes without an event, and was not announced
+# bounds the age of data that changes without an event and without an announcement
 _MAX_AGE_S = 60.0
-_MAX_JOINS = 3  # renderings by others that a request waits for
-_OVERHEAD_BYTES = 1_000  # of an entry's objects
+_MAX_JOINS = 3  # the most renderings by other requests that a request waits for
+_OVERHEAD_BYTES = 1_000  # the memory of an entry besides its body
 
 
 @dataclass(frozen=True)
 class Source:
-    """The job that a response was rendered from.
+    """The job, its version and its lease at the time when a response was rendered.
 
     Attributes:
-        is_lasting: whether the response is right as long as the job has this version and its lease this end.
-            That of a queued job is not: it has the job's position in the queue.
-        lease_ends_at: None if it has none.
+        is_lasting: whether the response is valid as long as the job has this version and its lease this end.
+            A queued job's response is not, because it has the job's position in the queue.
+        lease_ends_at: None if the job has no lease.
     """
 
     job_id: UUID
@@ -51,8 +51,8 @@ class Rendered:
     Attributes:
         headers: the HTTP headers, names in lower case.
         route: the route that rendered it.
-        began_at: when its rendering began, by the monotonic clock: before the job was read.
-        fresh_until: when the job's version has to be checked again.
+        began_at: the time when the rendering began, before the job was read; by the monotonic clock.
+        fresh_until: the time after which the job's version has to be checked again; by the same clock.
     """
 
     source: Source
@@ -68,21 +68,21 @@ class Rendered:
 
     @property
     def may_be_checked(self) -> bool:
-        """Whether it is still right if the job has the same version and lease."""
+        """Whether the response is still valid if the job has the same version and lease."""
         return self.source.is_lasting and not self.is_expired
 
     @property
     def is_expired(self) -> bool:
-        """Whether it has to be rendered again, whatever the job's version is."""
+        """Whether the response has to be rendered again, whatever the job's version is."""
         return monotonic() >= self.began_at + _MAX_AGE_S
 
 
 class _Rendering:
-    """A response that a request renders and others wait for.
+    """The rendering of a response by one request, during which other requests wait.
 
     Attributes:
-        is_outdated: whether the job was announced as changed meanwhile: it may have been read before.
-        is_useful: whether those who wait should look for a kept response again.
+        is_outdated: whether the job was announced as changed meanwhile, perhaps after it was read.
+        is_useful: whether the waiting requests should look for a cached response again.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class _Rendering:
 
 
 class RenderedResponses:
-    """Keeps responses by request target, the least recently used ones no longer, nor expired ones.
+    """The cache of responses by request target, which drops expired and least recently used ones.
 
     For one event loop.
     """
@@ -103,14 +103,14 @@ class RenderedResponses:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._kept: OrderedDict[bytes, Rendered] = OrderedDict()
-        self._targets: defaultdict[UUID, set[bytes]] = defaultdict(set)  # by job
+        self._targets: defaultdict[UUID, set[bytes]] = defaultdict(set)  # cached targets by job
         self._renderings: dict[bytes, _Rendering] = {}
         self._renderings_of: defaultdict[UUID, set[_Rendering]] = defaultdict(set)
         self._queue_changes = 0
         watcher.listen(self.forget)
 
     def fresh(self, target: bytes) -> Rendered | None:
-        """Return the response to a target if it needs no check."""
+        """Return the cached response to a target, or None if there is none that needs no check."""
         rendered = self._kept.get(target)
         if rendered is None or monotonic() >= rendered.fresh_until:
             return None
@@ -118,9 +118,10 @@ class RenderedResponses:
         return rendered
 
     async def checked(self, target: bytes) -> Rendered | None:
-        """Return the response to a target, after a check or another request's rendering if need be.
+        """Return the cached response to a target, after a check or another request's rendering if needed.
 
-        None: there is none, and the caller has to render it.
+        Returns:
+            The response, or None if the caller has to render it.
 
         Raises:
             SQLAlchemyError: the database is unavailable.
@@ -140,7 +141,7 @@ class RenderedResponses:
 
     @contextmanager
     def rendering(self, target: bytes, job_id: UUID) -> Iterator[Callable[[Rendered], None]]:
-        """Have other requests wait while one renders the response; yields what keeps it."""
+        """Make other requests wait while the caller renders the response; yield a function that caches it."""
         rendering = self._renderings[target] = _Rendering()
         self._renderings_of[job_id].add(rendering)
         began_at, queue_changes = monotonic(), self._queue_changes
@@ -160,7 +161,7 @@ class RenderedResponses:
             rendering.done.set()
 
     def forget(self, job_ids: Collection[UUID]) -> None:
-        """Forget the responses about these jobs."""
+        """Drop the responses about these jobs."""
         for job_id in job_ids:
             for rendering in self._renderings_of.get(job_id, ()):
                 rendering.is_outdated = True
@@ -168,7 +169,7 @@ class RenderedResponses:
                 self._drop(target)
 
     def forget_queued(self) -> None:
-        """Forget the responses about queued jobs, since this process has changed a queue."""
+        """Drop the responses about queued jobs, since this process has changed a queue."""
         self._queue_changes += 1
         for target in [target for target, kept in self._kept.items() if not kept.source.is_lasting]:
             self._drop(target)
@@ -207,7 +208,7 @@ class RenderedResponses:
 
 
 def _discard(sets: dict[UUID, set[T]], job_id: UUID, element: T) -> None:
-    """Remove an element from a job's set, and an empty set."""
+    """Remove an element from a job's set, and the set if it is then empty."""
     sets[job_id].remove(element)
     if not sets[job_id]:
         del sets[job_id]

@@ -39,7 +39,7 @@ class Submission:
     """A submitted job.
 
     Attributes:
-        replayed: an earlier request with the same idempotency key has submitted it.
+        replayed: whether an earlier request with the same idempotency key has submitted the job.
     """
 
     job: Job
@@ -50,11 +50,11 @@ async def submit(services: Services, submitter: Submitter, request: JobCreate, k
     """Store and dispatch the job that a client requests.
 
     Raises:
-        InvalidSpec: the dataset does not exist, or has fewer images.
+        InvalidSpec: the dataset does not exist, or has fewer images than the job needs.
         ModelNotFound: the model to evaluate does not exist.
-        NotPermitted: it is urgent, which the submitter's jobs may not be.
-        JobNotFound: a job to run after does not exist.
-        AmbiguousId: the request names one of several jobs or models.
+        NotPermitted: the job is urgent, and the submitter may not submit urgent jobs.
+        JobNotFound: a job in `after` does not exist.
+        AmbiguousId: a part of an id in the request matches several jobs or models.
         IdempotencyKeyReused: the key was used for a different request.
         SubmissionDeleted: the job that was submitted with the key was deleted since.
         NotCommitted: the database takes too long.
@@ -80,7 +80,7 @@ def retry(services: Services, submitter: Submitter, job_id: UUID, key: str | Non
 
     Raises:
         JobNotFound: the job does not exist.
-        JobNotTerminal: it is not finished.
+        JobNotTerminal: the job is not finished.
         IdempotencyKeyReused, SubmissionDeleted: as in `submit`.
     """
     idempotency = Idempotency.of(key, f"retry {job_id}", submitter.api_key_id)
@@ -113,10 +113,10 @@ def clone(
 
 
 def earlier_or_raise(services: Services, idempotency: Idempotency | None, refusal: RequestError) -> KeyOwner:
-    """Return what an earlier request with the same key has submitted; raise the refusal if none has.
+    """Return the submission of an earlier request with the same key, or raise the refusal if there is none.
 
-    For a request that was refused before the store looked its key up: a repeated one needs nothing of what
-    the first one needed, such as a job or a model that was deleted since.
+    For a request that was refused before the store looked up its key. A repeated request does not need the
+    objects that the first one needed, such as a job or a model that was deleted since.
     """
     if idempotency is not None:
         earlier = services.database.read(partial(find_replay, idempotency=idempotency))
@@ -126,9 +126,9 @@ def earlier_or_raise(services: Services, idempotency: Idempotency | None, refusa
 
 
 def text_of(request: TrainJobCreate | EvaluateJobCreate) -> str:
-    """Return a request as the text by which a repetition is recognized, the same in all versions.
+    """Return the text by which a repetition of a request is recognized, the same in all versions of the API.
 
-    So a field that earlier versions did not have is left out if it has its default.
+    A field that earlier versions did not have is therefore left out if it has its default.
     """
     later: dict[str, Any] = {}
     if isinstance(request, TrainJobCreate) and not request.spec.keep_weights:
@@ -151,7 +151,7 @@ def request_like(job: Job, overrides: JobClone | None = None) -> JobCreate:
 
 
 def complete(services: Services, request: JobCreate) -> NewJob:
-    """Return the job that a request describes, with all that it leaves out, without storing it.
+    """Return the job that a request describes, with omitted fields filled in, without storing it.
 
     Raises:
         InvalidSpec, ModelNotFound, JobNotFound, AmbiguousId: as in `submit`.
@@ -163,7 +163,7 @@ def complete(services: Services, request: JobCreate) -> NewJob:
 
 
 def with_whole_ids(services: Services, request: R) -> R:
-    """Return a request with the whole ids of the jobs that it is to run after.
+    """Return a request with whole ids in `after`, instead of parts of ids.
 
     Raises:
         JobNotFound, AmbiguousId: as in `submit`.
@@ -212,7 +212,7 @@ def _new_evaluation(services: Services, request: EvaluateJobCreate) -> NewJob:
 
 
 def _model_to_evaluate(session: Session, request: EvaluateJobCreate) -> tuple[UUID, TrainSpec]:
-    """Return the id of a model and its training's specification; the model of a job in `after` is to come."""
+    """Return the id and training specification of a model, which a job in `after` may still have to train."""
     reference = request.spec.model_id
     if trainer := _named_of(request.after, reference):
         job = job_queries.summary(session, trainer)
@@ -223,7 +223,7 @@ def _model_to_evaluate(session: Session, request: EvaluateJobCreate) -> tuple[UU
 
 
 def _named_of(after: Sequence[UUID | str], reference: UUID | str) -> UUID | None:
-    """Return the job among those to run after that a reference to a model names; None if it names none."""
+    """Return the job in `after` that a reference to a model names, or None if it names none of them."""
     for job_id in after:
         if isinstance(job_id, UUID) and (job_id == reference or is_part(str(reference), job_id)):
             return job_id

@@ -1,4 +1,4 @@
-"""Sweeps: from a client's request to stored and dispatched jobs; cancelling all of them."""
+"""Sweeps: from a client's request to stored and dispatched jobs, and the cancellation of a sweep's jobs."""
 
 import math
 import secrets
@@ -47,7 +47,7 @@ def submit(
     """Store a sweep and all its jobs in one transaction, and dispatch them.
 
     Returns:
-        The sweep's id, and whether this call stored it: not if an earlier request used the same key.
+        The sweep's id, and whether this call stored the sweep: False if an earlier request used the same key.
 
     Raises:
         InvalidSpec: a combination of parameters is impossible, or there are more than `MAX_SWEEP_JOBS`.
@@ -73,7 +73,7 @@ def cancel(services: Services, actor: Actor, sweep_id: UUID) -> None:
 
     Raises:
         SweepNotFound: there is no such sweep.
-        NotPermitted: it belongs to others.
+        NotPermitted: the sweep belongs to others.
     """
     unfinished = services.database.read(lambda session: sweeps.cancellable(session, sweep_id, actor))
     for start in range(0, len(unfinished), _MAX_CANCELS_PER_TRANSACTION):
@@ -85,7 +85,7 @@ def combinations(request: SweepCreate) -> Iterator[Parameters]:
     """Yield the parameters of each job, in an order that depends on the request alone.
 
     Raises:
-        InvalidSpec: there are more than `MAX_SWEEP_JOBS`, or equal ones, or a range is empty.
+        InvalidSpec: there are more than `MAX_SWEEP_JOBS` jobs, or equal ones, or a range is empty.
     """
     if isinstance(request, GridSweepCreate):
         for name, choices in request.parameters.items():
@@ -110,7 +110,7 @@ def combinations(request: SweepCreate) -> Iterator[Parameters]:
 
 
 def _replayed(services: Services, job_id: UUID, sweep_id: UUID | None) -> UUID:
-    """Return the id of the sweep that a key stands for; versions before 0.2 noted its first job only."""
+    """Return the id of the sweep that a key submitted; versions before 0.2 stored only its first job's id."""
 
     def find(session: Session) -> UUID:
         found = sweep_id or job_queries.summary(session, job_id).sweep_id
@@ -165,5 +165,5 @@ def _new_job(
 
 def _cancel(session: Session, job_ids: Sequence[UUID], actor: Actor) -> None:
     for job_id in job_ids:
-        with suppress(JobAlreadyFinished, JobNotFound):  # since the read
+        with suppress(JobAlreadyFinished, JobNotFound):  # the job ended or was deleted since the read
             job_edits.request_cancel(session, job_id, actor=actor)

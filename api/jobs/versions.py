@@ -1,4 +1,4 @@
-"""The marks of jobs at this moment: requests that ask at the same time share one query."""
+"""The present marks of jobs (version and end of lease), read by one query for all concurrent requests."""
 
 import asyncio
 from functools import partial
@@ -10,7 +10,7 @@ from shared.store.job_queries import Mark
 
 
 class JobVersions:
-    """Reads the marks of jobs, by one query at a time. For one event loop."""
+    """The reader of jobs' marks, which runs one query at a time. For one event loop."""
 
     def __init__(self, watcher: JobWatcher) -> None:
         self._watcher = watcher
@@ -19,7 +19,7 @@ class JobVersions:
         self._next: asyncio.Task[dict[UUID, Mark]] | None = None
 
     async def newest(self, job_id: UUID) -> Mark:
-        """Return the mark of a job, read after this call; without a version if it does not exist.
+        """Return the mark of a job, read after this call. Its version is None if the job does not exist.
 
         Raises:
             SQLAlchemyError: the database is unavailable.
@@ -27,10 +27,10 @@ class JobVersions:
         self._job_ids.add(job_id)
         if self._next is None:
             self._next = asyncio.create_task(self._read())
-        # a request that is cancelled must not cancel the query of the others
+        # a request that is cancelled must not cancel the query for the others
         return (await asyncio.shield(self._next))[job_id]
 
     async def _read(self) -> dict[UUID, Mark]:
-        async with self._turn:  # who asks while a query runs shares the next one
+        async with self._turn:  # calls during a query share the next one
             job_ids, self._job_ids, self._next = self._job_ids, set(), None
             return await self._watcher.read(partial(job_queries.marks, job_ids=job_ids))

@@ -1,7 +1,8 @@
-"""Noticing that jobs change: a request that waits for it uses neither a thread nor a connection.
+"""Notification of changes of jobs, for which a request waits without a thread or a database connection.
 
-Changes by this process are announced at once, those by others by Redis (`shared.store.change_feed`). As it
-may be unavailable and messages may be lost, one query for all waiting requests polls the database as well.
+This process announces its own changes at once; Redis announces those of other processes
+(`shared.store.change_feed`). Because Redis may be unavailable and messages may be lost, one query for all
+waiting requests polls the database as well.
 """
 
 import asyncio
@@ -26,14 +27,14 @@ from shared.store import change_feed, events, job_queries
 
 T = TypeVar("T")
 
-_CHECK_S = 1.0  # between two checks of the database, while Redis announces changes
+_CHECK_S = 1.0  # seconds between two polls of the database while Redis announces changes
 _CHECK_WITHOUT_REDIS_S = 0.25
-_CONNECT_TIMEOUT_S = 1.0  # to Redis
+_CONNECT_TIMEOUT_S = 1.0  # for a connection to Redis
 _RECONNECT_INTERVAL_S = 1.0
-_PING_AFTER_S = 5.0  # without a message, to notice a dead connection
-_COLLECT_S = 0.05  # changes of any job that follow another within this time wake together
-_COLLECT_EACH_S = 0.0005  # or this for each who waits: to serve them takes a fifth of the time
-_MAX_CONCURRENT_READS = 8  # beside the threads of routes that are not coroutines
+_PING_AFTER_S = 5.0  # seconds without a message before a ping, which detects a dead connection
+_COLLECT_S = 0.05  # changes within this time wake the requests that watch all jobs only once
+_COLLECT_EACH_S = 0.0005  # or within this time for each such request: serving them takes a fifth of it
+_MAX_CONCURRENT_READS = 8  # in threads besides those of routes that are not coroutines
 _MAX_IDS_PER_QUERY = 500
 
 _log = log.get_logger(__name__)
@@ -44,8 +45,8 @@ class Watch:
 
     Attributes:
         seen: the newest version of the job that the request has read or was woken for; if it waits for any
-            job, the newest position of an event. None until it has read any: a poll does not wake it.
-        renewed: the end of the job's lease at the last poll: each write of steps moves it, without an event.
+            job, the newest position of an event. None until the first read: a poll does not wake the request.
+        renewed: the end of the job's lease at the last poll; each write of steps moves it, without an event.
     """
 
     def __init__(self, seen: int | None) -> None:
@@ -54,7 +55,7 @@ class Watch:
         self._event = asyncio.Event()
 
     def is_outdated(self, version: int | None, renewed: datetime | None) -> bool:
-        """Return whether there may be more than the request has seen, such as steps before the first poll."""
+        """Return whether there may be changes that the request has not seen, such as steps before a poll."""
         return self.seen is not None and (self.seen, self.renewed) != (version, renewed)
 
     def wake(self) -> None:
@@ -73,17 +74,17 @@ class Watch:
 
 
 class JobWatcher:
-    """Announces changes of jobs in this process, with one subscription and one poll for all that waits.
+    """The announcer of jobs' changes in this process, with one subscription and one poll for all requests.
 
     Attributes:
-        is_stopping: whether the process has been asked to stop, so that nothing may wait any longer.
+        is_stopping: whether the process has been asked to stop, so that no request may wait any longer.
     """
 
     def __init__(self, database: Database, settings: Settings, own: UUID | None = None) -> None:
         """Prepare to run in one event loop.
 
         Args:
-            own: the id of the publisher whose changes `announce` is told; its messages are ignored.
+            own: the id of the publisher whose changes are passed to `announce`; its messages are ignored.
         """
         self._database = database
         self._url = settings.effective_redis_url
@@ -109,7 +110,7 @@ class JobWatcher:
 
     @contextmanager
     def watch(self, job_id: UUID | None, seen: int | None = None) -> Iterator[Watch]:
-        """Watch a job, or all jobs: what changes from here on, or is newer than `seen`, wakes the request.
+        """Watch a job, or all jobs: changes from now on, and those newer than `seen`, wake the request.
 
         Args:
             job_id: None for all jobs.
@@ -126,7 +127,7 @@ class JobWatcher:
 
     @property
     def check_s(self) -> float:
-        """Seconds after which what was read is compared with the database again."""
+        """Seconds after which data that was read has to be compared with the database again."""
         return _CHECK_S if self._is_subscribed else _CHECK_WITHOUT_REDIS_S
 
     def listen(self, listener: Callable[[Collection[UUID]], None]) -> None:
@@ -136,18 +137,18 @@ class JobWatcher:
     def announce(self, job_ids: Collection[UUID]) -> None:
         """Announce changes that another thread of this process has committed.
 
-        What that thread passes to the event loop afterwards, such as the response to its request, arrives
-        there after the announcement.
+        Anything that the thread passes to the event loop afterwards, such as the response to its request,
+        arrives there after the announcement.
         """
-        with suppress(RuntimeError):  # the event loop is closed: nothing waits
+        with suppress(RuntimeError):  # the event loop is closed, so no request waits
             self._loop.call_soon_threadsafe(self._announce, job_ids)
 
     async def read(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in a read transaction, in a thread of the watcher's limited number."""
+        """Run `work` in a read transaction, in one of the watcher's few threads."""
         return await self.run(partial(self._database.read, work))
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread of the watcher's limited number."""
+        """Run `work` in one of the watcher's few threads."""
         return await to_thread.run_sync(work, limiter=self._limiter)
 
     def _announce(self, job_ids: Collection[UUID]) -> None:
@@ -174,7 +175,7 @@ class JobWatcher:
         async with client:
             # an error that the client raises as it closes a connection may replace the task's cancellation
             while task is not None and not task.cancelling():
-                with suppress(Exception):  # whatever the client raises must not end the task
+                with suppress(Exception):  # the client may raise any error, and none may end the task
                     async with client.pubsub() as pubsub:
                         await pubsub.subscribe(change_feed.CHANNEL)
                         await self._receive(pubsub)
@@ -192,7 +193,7 @@ class JobWatcher:
                 await pubsub.ping()
             elif message["type"] == "subscribe":
                 self._is_subscribed = True
-                self._wake(list(self._watches))  # for what was announced before
+                self._wake(list(self._watches))  # earlier announcements were missed
             elif message["type"] == "message" and not message["data"].startswith(self._own):
                 with suppress(ValueError):
                     self._announce(change_feed.parse_message(message["data"]))
@@ -210,7 +211,7 @@ class JobWatcher:
     async def _wake_outdated(
         self, read: Callable[[Session], Mapping[Any, tuple[int | None, datetime | None]]]
     ) -> None:
-        # while the database is unavailable, a request could not read what has changed either
+        # while the database is unavailable, a request could not read the changes either
         with suppress(SQLAlchemyError):
             for job_id, (version, renewed) in (await self.read(read)).items():
                 watches = self._watches.get(job_id, ())

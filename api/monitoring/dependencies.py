@@ -1,6 +1,7 @@
-"""What the API depends on, for Prometheus: errors and sessions of the database, Redis, the workers' purges.
+"""Prometheus's metrics of the API's dependencies: database errors and sessions, Redis, workers' purges.
 
-Errors and Redis are what this process meets; the rest is the same in every API process.
+The errors and the state of Redis are as this process observes them; the other metrics are the same in every
+API process.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from shared.store import retention
 
 
 def dependencies_exposition(services: Services, *, now: Now = database_now) -> bytes:
-    """Return these metrics in Prometheus's text format."""
+    """Return the metrics of the dependencies in Prometheus's text format."""
     read = services.database.read(
         lambda session: [*_sessions(session), _purges(session, services.settings, now)]
     )

@@ -1,7 +1,7 @@
 """Monotonic job counters for Prometheus, which follow the log of events.
 
-A process counts all events at its first scrape, and then only what is new: those beyond the watermark, below
-which no event can appear any more, are counted anew at each scrape. A counter does not fall when jobs are
+A process counts all events at its first scrape, and only new ones later. Events above the watermark, below
+which no event can appear any more, are counted again at each scrape. A counter does not fall when jobs are
 deleted.
 """
 
@@ -62,14 +62,14 @@ def _histograms() -> defaultdict[str, DurationHistogram]:
 
 @dataclass
 class JobTotals:
-    """Counts of what happened to jobs.
+    """Counts of jobs' events.
 
     Attributes:
-        submitted: by kind.
-        attempts: those that failed or were lost, by outcome.
-        finished: by kind, state and error code, which is empty if there is none.
-        waits: from submission to the first claim, by kind.
-        durations: of jobs that have ended, the sum over their attempts, by kind.
+        submitted: the submitted jobs, by kind.
+        attempts: the attempts that failed or were lost, by outcome.
+        finished: the finished jobs, by kind, state and error code, which is empty if there is none.
+        waits: the times from submission to the first claim, by kind.
+        durations: of each finished job, the sum of its attempts' durations, by kind.
     """
 
     submitted: Counter[str] = field(default_factory=Counter)
@@ -96,7 +96,7 @@ class JobCounters:
 
     def __init__(self) -> None:
         self._watermark = events.Watermark()
-        self._settled = (JobTotals(), 0)  # up to a position
+        self._settled = (JobTotals(), 0)  # the totals up to a position, and that position
 
     def settle(self, database: Database) -> int:
         """Return the position up to which a transaction that begins afterwards sees all events."""
@@ -107,11 +107,11 @@ class JobCounters:
         """Return the totals as of the session's snapshot.
 
         Args:
-            upto: what `settle` returned before the snapshot was taken.
+            upto: the position that `settle` returned before the snapshot was taken.
         """
         settled, position = self._settled
         if not position:
-            lift_time_limit(session.connection())  # all events are counted
+            lift_time_limit(session.connection())  # counting all events may take long
         if position < upto:
             settled, position = settled + _count(session, position, upto), upto
             self._settled = settled, position
@@ -119,7 +119,7 @@ class JobCounters:
 
 
 def _count(session: Session, after: int, upto: int | None) -> JobTotals:
-    """Count what events tell beyond one position, and up to another."""
+    """Count the events after one position, up to and including another if it is given."""
     events_between = _counted().where(JobEvent.position > after)
     if upto is not None:
         events_between = events_between.where(JobEvent.position <= upto)
@@ -139,9 +139,9 @@ def _count(session: Session, after: int, upto: int | None) -> JobTotals:
 
 
 def _counted() -> Select[*tuple[Any, ...]]:
-    """SELECT of the events that are counted, each with its job, and with the attempt that it ended badly."""
+    """Return the SELECT of counted events, each with its job and the unsuccessful attempt that it ended."""
     earlier = aliased(JobEvent)
-    # of a job that is cancelled in its queue an earlier event has ended, and counted, the last attempt
+    # if a job is cancelled in its queue, an earlier event has already ended and counted the last attempt
     ended_before = select(earlier.seq).where(
         earlier.job_id == JobEvent.job_id,
         earlier.seq < JobEvent.seq,

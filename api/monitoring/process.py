@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, genera
 
 
 class ProcessMetrics:
-    """What Prometheus is told about this process. Thread-safe."""
+    """The metrics of this process for Prometheus. Thread-safe."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)  # on Linux; elsewhere it has no metrics
+        ProcessCollector(registry=self._registry)  # has metrics on Linux only
         build = Gauge(
             "trainshed_build_info",
             "The version that runs; always 1.",

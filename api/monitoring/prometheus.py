@@ -1,9 +1,9 @@
 """Metrics in Prometheus's text format.
 
-Jobs, workers and what webhooks wait for are counted in the database, so every API process reports the same,
-except for deleted jobs (`api.monitoring.job_counters`). Requests and deliveries are counted by the process
-that handles them. No label is an id, and of the queues, which anyone who submits a job can name, a bounded
-number has series of its own, so that the number of time series is bounded.
+Jobs, workers and pending deliveries are counted in the database, so every API process reports the same
+numbers, except for deleted jobs (`api.monitoring.job_counters`). Requests and attempts to deliver are counted
+by the process that handles them. The number of time series is bounded: no label is an id, and only a limited
+number of queues, which anyone who submits a job can name, have time series of their own.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ MAX_QUEUES = 100
 
 OTHER_QUEUES = "other"
 
-# they would be a series more for each histogram
+# each would add a time series to every histogram
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _REQUEST_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -37,7 +37,7 @@ _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"
 
 
 class RequestTimes:
-    """A histogram of how long this process took to begin each response. Thread-safe."""
+    """A histogram of the times that this process took to begin its responses. Thread-safe."""
 
     def __init__(self) -> None:
         self._histogram = Histogram(
@@ -47,10 +47,10 @@ class RequestTimes:
             registry=None,
             buckets=_REQUEST_BUCKETS_S,
         )
-        self._series: dict[tuple[str, str, int], Histogram] = {}  # finding one by its labels takes longer
+        self._series: dict[tuple[str, str, int], Histogram] = {}  # faster than the library's search by labels
 
     def observe(self, route: str | None, method: str, status: int, seconds: float) -> None:
-        """Record a request; `route` is the template of its path, None if no route matched."""
+        """Record a request; `route` is the template of its path, or None if no route matched."""
         # a client may send any path and any method: unknown ones share one time series
         known_method = method if method in _METHODS else "other"
         labels = (route or "none", known_method, status)
@@ -72,20 +72,20 @@ def jobs_exposition(database: Database, counters: JobCounters, *, now: Now = dat
 
 
 class Families(Collector):
-    """Metrics that were computed already."""
+    """A collector of metrics that are already computed."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """Return them."""
+        """Return the metrics."""
         return self._families
 
 
 def _families(session: Session, counters: JobCounters, upto: int, now: Now) -> Iterator[Metric]:
     yield from _jobs(session, now)
     totals = counters.totals(session, upto)
-    # with zeros, so that a rate is known from the first one on
+    # zeros are reported too, so that a rate is known from the first job on
     submitted = CounterMetricFamily("trainshed_jobs_submitted", "Submitted jobs.", labels=("kind",))
     for kind in JobKind:
         submitted.add_metric((kind,), totals.submitted[kind])
@@ -173,7 +173,7 @@ def _webhooks(session: Session, now: Now) -> Iterator[Metric]:
 
 
 def deliveries_exposition(outcomes: Mapping[outbox.Outcome, int]) -> bytes:
-    """Return what came of this process's attempts to deliver, in Prometheus's text format."""
+    """Return the outcomes of this process's attempts to deliver, in Prometheus's text format."""
     family = CounterMetricFamily(
         "trainshed_webhook_deliveries",
         "Attempts to deliver that were accepted or failed, and deliveries that were given up.",
@@ -185,7 +185,7 @@ def deliveries_exposition(outcomes: Mapping[outbox.Outcome, int]) -> bytes:
 
 
 def _queues_with_series(unfinished: Mapping[str, int], served: Container[str]) -> set[str]:
-    """Return the queues that have time series of their own: first those with workers, then the longest."""
+    """Return the queues with time series of their own: first those with workers, then the longest ones."""
     order = sorted(unfinished, key=lambda queue: (queue not in served, -unfinished[queue], queue))
     return set(order[:MAX_QUEUES])
 

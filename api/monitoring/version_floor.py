@@ -1,4 +1,4 @@
-"""Notices that the database needs a newer version than this API: nothing uses the database any more then."""
+"""Regular checks of the database's version floor: an API that is older stops using the database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ _log = log.get_logger(__name__)
 
 @asynccontextmanager
 async def obeyed(database: Database) -> AsyncIterator[None]:
-    """In this block, have a database refuse every transaction while its floor is above this version."""
+    """During the block, refuse every transaction while the database's floor is above this version."""
     async with running_tasks(_check(database)):
         yield
 
@@ -26,7 +26,7 @@ async def obeyed(database: Database) -> AsyncIterator[None]:
 async def _check(database: Database) -> None:
     known, thread = "", CapacityLimiter(1)  # slow requests may occupy all other threads
     while True:
-        with suppress(SQLAlchemyError, OSError):  # it is away: what was known still holds
+        with suppress(SQLAlchemyError, OSError):  # during an outage, the last result still holds
             refusal = await to_thread.run_sync(
                 database.version_refusal, limiter=thread, abandon_on_cancel=True
             )

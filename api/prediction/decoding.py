@@ -1,4 +1,4 @@
-"""Decoding of uploaded images, one upload at a time, so that the memory it takes is bounded and given back.
+"""Decoding of uploaded images, one upload at a time, so that its memory is bounded and released.
 
 A file of 75 kB can hold 16 megapixels, which take 64 MiB once they are decoded, and for a moment up to three
 times as much.
@@ -16,13 +16,13 @@ from shared.errors import DecoderBusy
 
 T = TypeVar("T")
 
-_MAX_UPLOADS = 16  # that are received, or wait to be decoded: 80 MiB
-_MAX_OF_CLIENT = 4  # of these, so that one whose uploads do not arrive leaves room for the others
+_MAX_UPLOADS = 16  # uploads being received or waiting to be decoded; 80 MiB in all
+_MAX_OF_CLIENT = 4  # of these for each client, so that a client with stalled uploads leaves room for others
 _MAX_WAIT_S = 10.0
 
 
 class Decoder:
-    """Decodes uploads in a thread of its own. For one event loop."""
+    """A decoder of uploads, with a thread of its own. For one event loop."""
 
     def __init__(
         self,
@@ -34,20 +34,20 @@ class Decoder:
         """Prepare to decode.
 
         Args:
-            max_uploads: uploads that are held in memory; the others are not received yet.
-            max_of_client: of these, the ones of a client.
-            max_wait_s: seconds that an upload waits until it is received, and until it is decoded.
+            max_uploads: the most uploads in memory; further ones are not received yet.
+            max_of_client: the most uploads of one client among them.
+            max_wait_s: the most seconds that an upload waits to be received, and then to be decoded.
         """
         self._max_wait_s = max_wait_s
         self._max_of_client = max_of_client
         self._uploads = asyncio.Semaphore(max_uploads)
-        # each for as long as a request of the client holds it
+        # an entry lasts as long as a request of the client refers to its semaphore
         self._uploads_of = WeakValueDictionary[str, asyncio.Semaphore]()
         self._turn = asyncio.Semaphore(1)
         self._thread = ThreadPoolExecutor(1, "decoder")
 
     def close(self) -> None:
-        """End the thread, after what it decodes."""
+        """End the thread, after the upload that it is decoding."""
         self._thread.shutdown(cancel_futures=True)
 
     async def decode(
@@ -56,7 +56,7 @@ class Decoder:
         """Receive an upload of a client, call `decode` with it, and return the result.
 
         Raises:
-            DecoderBusy: too many others wait.
+            DecoderBusy: other uploads kept this one waiting for longer than `max_wait_s`.
         """
         own = self._uploads_of.get(client)
         if own is None:

@@ -14,13 +14,13 @@ from shared.datasets.mnist_form import SIDE, to_mnist_form
 from shared.errors import ImageTooLarge, UnreadableImage
 from shared.schemas import Sample, Split
 
-MAX_PIXELS = 2**24  # of all images of one request: one photograph of 16 megapixels, or 64 images of 512x512
+MAX_PIXELS = 2**24  # in all images of one request: one photograph of 16 megapixels, or 64 images of 512x512
 
 _MAX_SIDE = 1024  # a longer side is reduced by averaging, so that no stroke is lost
-# of the parts that are converted and reduced one by one: the copies of the whole would take 192 MB
+# a large image is converted and reduced in tiles, since copies of the whole would take 192 MB
 _TILE_SIDE = 1024
-_MIN_CONTRAST = 32  # of 255: an image with less is blank
-_MIN_INK = 0.1  # of the darkest ink: fainter marks are the paper's grain or JPEG artefacts
+_MIN_CONTRAST = 32  # out of 255; an image with less contrast is blank
+_MIN_INK = 0.1  # a fraction of the darkest ink; fainter marks are the paper's grain or JPEG artefacts
 
 _FORMATS = ("PNG", "JPEG")
 
@@ -29,8 +29,8 @@ class Decoded(NamedTuple):
     """A decoded file.
 
     Attributes:
-        image: smaller than the file says if it is a large JPEG.
-        pixels: of the file.
+        image: the decoded image; that of a large JPEG is smaller than the file says.
+        pixels: the number of pixels that the file says.
     """
 
     image: Image.Image
@@ -41,8 +41,8 @@ def decode(file: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode a PNG or JPEG file.
 
     Raises:
-        UnreadableImage: it is not such a file, or it is damaged.
-        ImageTooLarge: it has more than `max_pixels` pixels; this is checked before they are decoded.
+        UnreadableImage: the file is not a PNG or JPEG, or it is damaged.
+        ImageTooLarge: the image has more than `max_pixels` pixels; this is checked before decoding.
     """
     try:
         image = Image.open(BytesIO(file), formats=_FORMATS)
@@ -53,7 +53,7 @@ def decode(file: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
                 f"have {MAX_PIXELS:,} together: send fewer or smaller images"
             )
         if max(image.size) > _MAX_SIDE:
-            # only a JPEG: decoded in grey, at a fraction of its size
+            # affects a JPEG only, which is then decoded in grey, at a fraction of its size
             image.draft("L", (_MAX_SIDE, _MAX_SIDE))
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -82,7 +82,7 @@ def convert(image: Image.Image) -> NDArray[np.uint8]:
 
 # in bytes, not floats: a canvas has 80,000 pixels, and memory traffic costs more than arithmetic
 def _grey(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the luminance, on paper of the colour, black or white, that contrasts with the drawing."""
+    """Return the luminance; transparent parts become black or white, in contrast to the drawing."""
     rgba = _reduced(image)
     grey, alpha = np.asarray(rgba.convert("L")), rgba.getchannel("A")
     if alpha.getextrema() == (255, 255):
@@ -99,7 +99,7 @@ def _reduced(image: Image.Image) -> Image.Image:
     if factor == 1:
         return _rgba(image)
     reduced = Image.new("RGBA", (-(-image.width // factor), -(-image.height // factor)))
-    side = factor * max(1, _TILE_SIDE // factor)  # so that no tile ends within what becomes one pixel
+    side = factor * max(1, _TILE_SIDE // factor)  # so that no tile ends within a pixel of the result
     for top in range(0, image.height, side):
         for left in range(0, image.width, side):
             right, bottom = min(left + side, image.width), min(top + side, image.height)
@@ -115,7 +115,7 @@ def _rgba(image: Image.Image) -> Image.Image:
 
 
 def _ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return each pixel's difference from the paper, which is most of the image, on the side of the ink."""
+    """Return each pixel's difference from the paper, the median grey, in the direction of the ink."""
     paper = np.uint8(np.median(grey))
     lighter, darker = np.maximum(grey, paper) - paper, paper - np.minimum(grey, paper)
     return lighter if lighter.sum() > darker.sum() else darker

@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-_MAX_MODELS = 32  # a megabyte or two each
+_MAX_MODELS = 32  # models of a megabyte or two each
 
 
 class OnnxModels:
@@ -26,7 +26,7 @@ class OnnxModels:
         """Return the probability of each class, shape (n, classes), for images of shape (n, 28, 28, 1).
 
         Args:
-            load: returns its ONNX file; called if the model is not in the cache.
+            load: a function that returns the model's ONNX file; called if the model is not in the cache.
             images: pixels from 0 to 1.
         """
         session = self._session(model_id, load)
@@ -59,6 +59,6 @@ def _open(model: bytes) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # a digit is too small to divide, and requests share the cores
+    options.intra_op_num_threads = 1  # a digit is too small for several threads, and requests share the cores
     options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from shared.formats.weights import ARRAYS, Weights
 from shared.schemas import ModelKind
 
-_GRAPH = 7  # of ModelProto
-_INITIALIZER = 5  # of GraphProto
-_DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9  # of TensorProto
-_FLOAT = 1  # a data type
+_GRAPH = 7  # field of ModelProto
+_INITIALIZER = 5  # field of GraphProto
+_DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9  # fields of TensorProto
+_FLOAT = 1  # value of the field _DATA_TYPE
 
-_VARINT, _EIGHT_BYTES, _WITH_LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # how a field is encoded
+_VARINT, _EIGHT_BYTES, _WITH_LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # encodings of fields
 _SIZES = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}
 
 
@@ -26,7 +26,7 @@ def read_weights(kind: ModelKind, onnx: bytes) -> Weights:
     """Return the weights of a model in the order of `shared.formats.weights`.
 
     Raises:
-        ValueError: the file is damaged, or not one of this architecture.
+        ValueError: the file is damaged, or its model has another architecture.
     """
     try:
         arrays = dict(_arrays(memoryview(onnx)))

@@ -34,11 +34,11 @@ ImageInput = PixelRows | EncodedImage | bytes
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a request as a model takes them.
+    """The images of a request, as the input of a model.
 
     Attributes:
         pixels: shape (n, 28, 28), from 0 to 1; a blank image is 0 everywhere.
-        seconds: how long it took to decode them.
+        seconds: the time that their decoding took.
     """
 
     pixels: NDArray[np.float32]
@@ -76,12 +76,12 @@ def predict(
 
     Args:
         reference: the model's id or alias.
-        threshold: predictions with a lower probability count as "no digit found"; None: the threshold that
-            the model was trained with.
+        threshold: predictions with a lower probability count as "no digit found"; None for the threshold
+            of the model's training.
 
     Raises:
         ModelNotFound: there is no such model.
-        ModelNotRunnable: the API cannot run it.
+        ModelNotRunnable: the API cannot run the model.
     """
     model_id, own = database.read(partial(_model, reference=reference))
     started = perf_counter()
@@ -94,7 +94,7 @@ def predict(
 
 
 def _model(session: Session, reference: ModelReference) -> tuple[UUID, float | None]:
-    """Return a model's id, and the threshold that it was trained with."""
+    """Return a model's id, and the threshold of its training."""
     model, _ = models.runnable(session, reference)
     return model.id, TrainSpec.model_validate(model.spec).threshold
 

@@ -1,7 +1,7 @@
 """Models as files of TensorFlow.js, which `tf.loadLayersModel` reads: `model.json` and a file of weights.
 
-The weights file is `shared.formats.weights`. The layers are described as Keras 2 does, whose format
-TensorFlow.js reads; they are those of `workers.mnist.model`.
+The format of the weights file is `shared.formats.weights`. The layers, those of `workers.mnist.model`, are
+described in the format of Keras 2, which TensorFlow.js reads.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def model_json(kind: ModelKind, weights_path: str) -> dict[str, Any]:
     """Return the content of `model.json` for an architecture.
 
     Args:
-        weights_path: of the weights file, relative to `model.json`.
+        weights_path: the path of the weights file, relative to `model.json`.
     """
     weights = [{"name": array.name, "shape": list(array.shape), "dtype": "float32"} for array in ARRAYS[kind]]
     return {

@@ -1,4 +1,4 @@
-"""API keys: create, list, change, revoke; and the caller's own."""
+"""API keys: create, list, change and revoke them; get the caller's own."""
 
 from functools import partial
 from typing import Annotated
@@ -46,7 +46,7 @@ def create_api_key(
     request: Annotated[schemas.ApiKeyCreate, Body(openapi_examples=_EXAMPLES)],
     response: Response,
 ) -> schemas.CreatedApiKey:
-    """Create an API key. Only this response holds its text. Once a key exists, every request needs one."""
+    """Create an API key. Only this response contains its text. Once a key exists, every request needs one."""
     key, bootstrap_keys = api_keys.NewApiKey.draw(), services.settings.api_keys
 
     def create(session: Session) -> schemas.ApiKey:
@@ -85,10 +85,10 @@ def update_api_key(
     key_id: KeyId,
     request: Annotated[schemas.ApiKeyUpdate, Body(openapi_examples=_CHANGES)],
 ) -> schemas.ApiKey:
-    """Change the weight of a key's jobs that are submitted later, how many run at the same time, its rights.
+    """Change a key's weight, its limit of running jobs, its team, or its right to submit urgent jobs.
 
-    Jobs that run already continue. A revoked key's team may change too, whose keys then change its jobs.
-    Idempotent.
+    A new weight applies to jobs that are submitted later. Jobs that are running continue, even above a new
+    limit. A revoked key can get another team, so that the team's keys may change its jobs. Idempotent.
     """
     changed = services.database.write(partial(api_keys.change, key_id=key_id, changes=request))
     from_thread.run_sync(callers.forget)

@@ -1,4 +1,4 @@
-"""The files that jobs have made: list, download."""
+"""The files that jobs have made: list and download them."""
 
 from functools import partial
 from uuid import UUID
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 
 @router.get("/{job_id:id}/artifacts", responses=documented(JobNotFound))
 def list_artifacts(services: ServicesDep, job_id: JobId) -> Artifacts:
-    """List the files that a job has made, those of its model among them."""
+    """List the files that a job has made, including the files of its model."""
     return Artifacts(data=services.database.read(partial(artifacts.of_job, job_id=job_id)))
 
 
@@ -49,10 +49,10 @@ def artifact_response(
     *,
     is_lasting: bool,
 ) -> Response:
-    """Return a response with a file of a job, or none if the client has it: bytes, whatever they are.
+    """Return a response with a file of a job, as bytes of no particular type, or 304 if the client has it.
 
     Args:
-        saved_as: the name that a browser gives it.
+        saved_as: the name under which a browser saves the file.
         is_lasting: whether the URL has this file for ever.
     """
     headers = file_headers(file.sha256, is_lasting=is_lasting)

@@ -39,7 +39,7 @@ Indices = Annotated[
 
 @router.get("", responses=documented())
 def list_datasets(services: ServicesDep) -> Datasets:
-    """List the datasets that jobs may use: their classes, their sizes, and how much of them a job uses."""
+    """List the datasets that jobs may use, with their classes, sizes, and default numbers of images."""
     settings = services.settings
     return Datasets(
         data=tuple(

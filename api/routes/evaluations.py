@@ -1,4 +1,4 @@
-"""Evaluations of models: their results, and what they predicted for each test image."""
+"""Evaluations of models: their results, and their prediction for each test image."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -32,7 +32,7 @@ from shared.store import evaluations, job_queries
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[READ])
 
 _CURSORS = Cursors("misclassified images", evaluations.ImageKey)
-_MAX_INT = 2**31 - 1  # of PostgreSQL
+_MAX_INT = 2**31 - 1  # PostgreSQL's greatest integer
 Label = Annotated[int | None, Query(ge=0, le=_MAX_INT)]
 
 _PREDICTIONS = Cursors("predictions", evaluations.ImageKey)
@@ -60,7 +60,7 @@ _PREDICTIONS_RESPONSES: dict[int | str, dict[str, Any]] = {
 def list_misclassified(
     services: ServicesDep, job_id: JobId, query: PageDep, label: Label = None, predicted: Label = None
 ) -> Page[MisclassifiedImage]:
-    """List the misclassified images, by default those of every `label` and every `predicted` class."""
+    """List the misclassified test images: by default all, else those of the given classes."""
     after = _CURSORS.parse(query.cursor)
 
     limit = query.limit + 1
@@ -72,7 +72,7 @@ def list_misclassified(
 
 
 def _images(services: Services, dataset: str | None) -> Callable[[int], str | None]:
-    """Return a function of an index that returns a dataset's test image, or None without the dataset."""
+    """Return a function from an index to a dataset's test image, or to None without the dataset."""
     try:
         pixels = catalog.cached(dataset or "", services.settings).test_images
     except DatasetNotFound:
@@ -82,7 +82,7 @@ def _images(services: Services, dataset: str | None) -> Callable[[int], str | No
 
 @router.get("/{job_id:id}/evaluation", responses=documented(JobNotFound, NotReady, EvaluationNotFound))
 def get_evaluation(services: ServicesDep, keep: KeepDep, job_id: JobId) -> JobEvaluation:
-    """Get the results of a job that has succeeded: values, and of a classification what each class got."""
+    """Get the results of a job that has succeeded: values and, for a classification, results by class."""
 
     def read(session: Session) -> tuple[JobEvaluation, int | None]:
         return evaluations.get(session, job_id), job_queries.final_version(session, job_id)
@@ -117,7 +117,7 @@ def list_predictions(
     ] = PredictionFormat.JSON,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """List what an evaluation predicted for each test image, by index; with filters, only some of them."""
+    """List an evaluation's prediction for each test image, by index; filters select some of the images."""
     only = evaluations.PredictionFilter(label, predicted, correct)
     if format_ is PredictionFormat.BINARY:
         images = services.database.read(lambda session: evaluations.predictions(session, job_id, only))

@@ -1,4 +1,4 @@
-"""Events: a job's in pages, and a job's or all jobs' as streams of server-sent events."""
+"""Events: pages of a job's events, and streams (server-sent events) of a job's or all jobs' events."""
 
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -38,14 +38,14 @@ from shared.store.events import Cursor
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[READ])
 
 _CURSORS = Cursors("events of a job", tuple[AfterSeq])
-_RECONNECT_MS = 1_000  # after which a browser connects again
+_RECONNECT_MS = 1_000  # the delay after which a browser connects again
 _MAX_EVENTS_PER_READ = 200
-# the end of a stream that a client should resume: `end` would say that there is no more
+# ends a stream that the client should resume; `event: end` would mean that no more events follow
 _STOPPING = format_sse_event(comment="the API is stopping: connect again", retry=_RECONNECT_MS)
 _NOT_ADMITTED = format_sse_event(
     comment="the key of this stream was revoked or has expired", retry=_RECONNECT_MS
 )
-# end a stream; the response to the client's next connection explains why
+# these errors end a stream; the response to the client's next connection explains the reason
 _DATABASE_ERRORS = (DBAPIError, PoolTimeout, VersionOutdated)
 
 
@@ -53,9 +53,9 @@ _DATABASE_ERRORS = (DBAPIError, PoolTimeout, VersionOutdated)
 async def list_events(
     watcher: WatcherDep, job_id: JobId, query: LongPageDep, after: AfterSeq = 0
 ) -> Page[JobEvent]:
-    """List a job's events, oldest first. Every page has a `next_cursor`, with which the job can be followed.
+    """List a job's events, oldest first. Every page, even the last, has a `next_cursor` to follow the job.
 
-    `after` starts after an event; `cursor` takes precedence.
+    `after` starts after the event with this `seq`; `cursor` takes precedence.
     """
     start = _CURSORS.parse(query.cursor) or (after,)
     page = await watcher.read(partial(events.page, job_id=job_id, after=start[0], limit=query.limit + 1))
@@ -84,14 +84,15 @@ async def stream_job(
     job_id: ExistingJobId,
     after: ResumeAfterDep,
 ) -> EventStream:
-    """Stream a job's events from the first one, or after `Last-Event-ID` or `after`, as they happen.
+    """Stream a job's events as they happen, from the first one, or after `Last-Event-ID` or `after`.
 
-    Each is named by its type, and its id is its `seq`. Within an epoch, `event: steps`, without an id, says
-    how many of its steps have been recorded so far. When the job has finished, `event: end` follows: close a
-    browser's `EventSource` then, or it connects again. A stream without it is to be resumed.
+    An event's name is its type, and its id is its `seq`. Within an epoch, `event: steps`, which has no id,
+    gives the number of the epoch's steps that have been recorded so far. When the job has finished,
+    `event: end` follows: close a browser's `EventSource` then, or it connects again. Resume a stream that
+    ends without `event: end`.
 
-    To resume after an event that the job does not have means that the database was restored from an earlier
-    backup: `event: reset` follows, and then the job's events from the first one.
+    If the stream is resumed after an event that the job does not have, the database was restored from an
+    earlier backup: `event: reset` follows, and then the job's events from the first one.
     """
     return EventStream(_of_job(watcher, pages, admission, job_id, after))
 
@@ -113,9 +114,10 @@ async def stream_job(
 async def stream_all(
     watcher: WatcherDep, pages: EventPagesDep, admission: AdmissionDep, after: FeedStartDep
 ) -> EventStream:
-    """Stream all jobs' events from now on, or after `Last-Event-ID` or `after`, as they happen.
+    """Stream all jobs' events as they happen, from now on, or after `Last-Event-ID` or `after`.
 
-    Each event comes once, and a job's events in order. To miss nothing, connect first and list the jobs then.
+    Each event comes once, and a job's events come in order. To miss no event, connect first and then list the
+    jobs.
     """
     return EventStream(_of_all(watcher, pages, admission, after))
 

@@ -46,9 +46,10 @@ async def livez() -> Live:
 async def readyz(services: ServicesDep, threads: OpenThreadsDep, response: Response) -> Readiness:
     """Check that the database is available and migrated, and that Redis can be used.
 
-    A schema of a newer version serves this one too, so that an upgrade can begin with the database. Without
-    Redis requests are served too, only jobs start later: its check fails, and the API is still ready. It is,
-    too, while some requests fail, as on a full disk: the database's check says why, for a minute.
+    The schema of a newer version is accepted, so that an upgrade can begin with the database. Without Redis
+    its check fails, but the API is still ready: requests are served, and only jobs start later. The API is
+    also ready while some requests fail, for example because of a full disk: for a minute, the check of the
+    database gives the reason.
     """
     readiness = await to_thread.run_sync(_check, services, limiter=threads)
     response.status_code = 200 if readiness.ready else 503
@@ -65,7 +66,7 @@ def _check(services: Services) -> Readiness:
     required = _check_database(services.database)
     ready = all(check.ok for check in required.values())
     if ready and (reason := services.database.outages.lately()):
-        # others are served, such as those that only read: without any replica none would be
+        # still ready: other requests succeed, such as reads, but would fail if no replica were ready
         detail = f"requests failed in the last minute, since {MEANINGS[reason]}"
         required[Dependency.DATABASE] = Check(ok=False, detail=detail)
     return Readiness(ready=ready, checks={**required, Dependency.REDIS: _check_redis(services.broker)})
@@ -112,7 +113,7 @@ async def scrape(
 ) -> Response:
     """Get metrics of jobs, workers, webhooks, requests and this process for Prometheus.
 
-    Requests that overlap are answered from one reading.
+    Overlapping requests share one reading of the metrics.
     """
 
     def read() -> bytes:

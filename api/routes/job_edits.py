@@ -81,14 +81,14 @@ def edit_job(
     response: Response,
     if_match: IfMatch = None,
 ) -> Job:
-    """Change the name or the tags of a job in any state, its queue or priority while it is queued."""
+    """Change a job's name or tags in any state, or its queue or priority while it is queued."""
     changes = patch.model_dump(mode="json", exclude_unset=True)
     versions = job_versions(if_match)
 
     def edit(session: Session) -> Job:
         rules = Rules.of(services.settings)
         job_edits.edit(session, job_id, changes, versions=versions, rules=rules, actor=actor)
-        session.expire_all()  # the rows that the edit has read
+        session.expire_all()  # else the session would return the rows as they were before the edit
         return job_queries.summary(session, job_id)
 
     job = services.database.write(edit)
@@ -119,7 +119,7 @@ def clone_job(
     response: Response,
     key: IdempotencyKey = None,
 ) -> Job:
-    """Submit a new job like an existing one, whatever its state; the body names the differences."""
+    """Submit a copy of a job in any state; the body names the fields that differ, with their values."""
     try:
         return accept(response, submission.clone(services, submitter, job_id, overrides, key))
     except ValidationError as error:
@@ -134,9 +134,10 @@ def change_jobs(
     request: Annotated[JobBatch, Body(openapi_examples=_BATCHES)],
     key: IdempotencyKey = None,
 ) -> BatchResults:
-    """Cancel, retry or delete up to 200 jobs, each independently; with a key, no job is retried twice.
+    """Cancel, retry or delete up to 200 jobs, each independently.
 
-    Nothing is done if digits that stand for an id are those of no job, or of several.
+    A repeated request with the same `Idempotency-Key` retries no job again. No job is changed if a part of an
+    id matches no job, or several jobs.
     """
     results: list[BatchResult] = []
     ids = _whole_ids(services, request.ids)
@@ -146,7 +147,7 @@ def change_jobs(
         except SQLAlchemyError as error:
             if not results:
                 raise  # nothing was done, so the client may repeat the request
-            # each would wait for the end of the outage
+            # each further job would wait for the end of the outage
             kind = OF_OUTAGE[services.database.outages.explain(error)]
             results += (_failed(untried, kind) for untried in ids[len(results) :])
             break

@@ -1,4 +1,4 @@
-"""The images that a job trains, validates and evaluates on."""
+"""The images that a job uses for training, validation and evaluation."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ def get_job_images(
 ) -> JobImages:
     """Get the first images that a job uses, with their labels.
 
-    An evaluation job has the training and validation images of its model's training.
+    For an evaluation job, the images of training and validation are those of its model's training.
     """
     used = services.database.read(lambda session: job_images.used(session, job_id, part))
     dataset = catalog.cached(used.training.dataset, services.settings)

@@ -1,4 +1,4 @@
-"""Jobs: submit, get, list, count, cancel, retry; how many finish."""
+"""Jobs: submit, get, list, count, cancel and retry them; count the finished ones by minute."""
 
 import re
 from collections.abc import Callable, Coroutine
@@ -57,7 +57,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
 class Until(StrEnum):
-    """What a long poll waits for."""
+    """The event that ends a long poll."""
 
     CHANGE = "change"
     END = "end"
@@ -69,7 +69,7 @@ def _cursors(order: str) -> Cursors[job_lists.JobKey]:
 
 
 _BODY: TypeAdapter[TrainJobCreate | EvaluateJobCreate] = TypeAdapter(JobCreate)
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")  # as `IdempotencyKey` has it
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")  # the values that `IdempotencyKey` allows
 _NEEDED = SecurityScopes([Scope.SUBMIT])
 
 _EXAMPLES = {
@@ -100,7 +100,7 @@ async def submit_job(
     request: Annotated[JobCreate, Body(openapi_examples=_EXAMPLES)],
     key: IdempotencyKey = None,
 ) -> Response:
-    """Submit a job. The response means that it is stored; poll `Location` for its progress."""
+    """Submit a job. The response confirms that the job is stored; poll `Location` for its progress."""
     submitted = await submission.submit(services, submitter, request, key)
     # rendered here, because FastAPI would validate the job again
     response = Response(submitted.job.model_dump_json(), 202, media_type="application/json")
@@ -109,9 +109,9 @@ async def submit_job(
 
 
 class _SubmitRoute(APIRoute):
-    """Takes valid requests past FastAPI's dependency solver, which costs more than the submission does.
+    """A route that bypasses FastAPI's dependency solver, which costs more than the submission does.
 
-    All other requests take FastAPI's way, which explains what is wrong with them.
+    Only valid requests bypass it; FastAPI handles all others, and explains their errors.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -130,7 +130,7 @@ class _SubmitRoute(APIRoute):
 
 
 async def _parse(request: Request) -> TrainJobCreate | EvaluateJobCreate | None:
-    """Return the job that a request's body describes; None if it is not valid."""
+    """Return the job that a request's body describes, or None if the body is invalid."""
     if request.headers.get("Content-Type") != "application/json":
         return None
     try:
@@ -177,11 +177,11 @@ async def get_job(
         Until, Query(description="What to wait for: any change of the ETag, or the job's end.")
     ] = Until.CHANGE,
 ) -> JobDetail | Response:
-    """Get a job with its attempts. The ETag changes whenever the job does.
+    """Get a job with its attempts. The ETag changes whenever the job changes.
 
     With `wait`, the response comes as soon as the job's ETag differs from `If-None-Match` (without that
     header: from the present ETag), or the job has finished, or the time has passed, or the API stops. With
-    `until=end`, it does not come for other changes than the job's end.
+    `until=end`, changes other than the job's end do not end the wait.
     """
     if until == Until.END:
         job, (_, lease_ends_at) = await _ended_job(watcher, job_id, wait)
@@ -190,7 +190,7 @@ async def get_job(
     headers = job_headers(job)
     if is_current(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    # its place in the queue changes without an event
+    # a queued job's place in the queue changes without an event
     is_lasting = job.state is not JobState.QUEUED
     keep(Source(job_id, job.version, is_lasting=is_lasting, lease_ends_at=lease_ends_at))
     response.headers.update(headers)
@@ -198,12 +198,12 @@ async def get_job(
 
 
 async def _ended_job(watcher: JobWatcher, job_id: UUID, wait_s: float) -> Marked:
-    """Return a job when it has finished, or the time has passed, or the API stops."""
+    """Wait until a job has finished, the time has passed, or the API stops; return the job."""
     read, deadline = partial(job_queries.get_marked, job_id=job_id), monotonic() + wait_s
     with watcher.watch(job_id) as watch:
 
         def read_ended(session: Session) -> Marked | None:
-            # most changes come before the end, and need no more than the state until then
+            # most changes come before the end, and for those it is enough to read the state
             state, watch.seen = job_queries.state_and_version(session, job_id)
             return read(session) if state in TERMINAL else None
 
@@ -224,7 +224,7 @@ async def _changed_job(watcher: JobWatcher, job_id: UUID, tag: str | None, wait_
             if not wait_s or is_awaited or watcher.is_stopping:
                 return job, mark
             if not await watch.changed(deadline - monotonic()):
-                return await watcher.read(read)  # its place in the queue changes without an event
+                return await watcher.read(read)  # a job's place in the queue changes without an event
 
 
 @router.post(

@@ -44,10 +44,10 @@ def get_logs(
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Page[JobLogLine] | Response:
-    """Get a job's log, oldest line first. Every page has a `next_cursor`, with which the log can be followed.
+    """Get a job's log, oldest line first. Every page, even the last, has a `next_cursor` to follow the log.
 
     `cursor` takes precedence over `after`. With `Accept: text/plain`, the response is a download of all
-    lines.
+    matching lines.
     """
     start = _CURSORS.parse(after if query.cursor is None else query.cursor) or (0, 0)
     as_text = "text/plain" in accept
@@ -66,7 +66,7 @@ def get_logs(
 
 
 def to_schema(row: tables.JobLog) -> JobLogLine:
-    """Return a line as the API does."""
+    """Return a stored line as the API's schema."""
     return JobLogLine(
         cursor=cursor_after((row.attempt, row.number)),
         attempt=row.attempt,
@@ -78,7 +78,7 @@ def to_schema(row: tables.JobLog) -> JobLogLine:
 
 
 def cursor_after(key: job_logs.LineKey) -> str:
-    """Return the cursor with which the lines after one are read."""
+    """Return the cursor that continues after a line."""
     return _CURSORS.format(key)
 
 

@@ -35,7 +35,7 @@ def _distinct(values: Any) -> Any:
     return list(dict.fromkeys(values)) if isinstance(values, list) else values
 
 
-_DISTINCT = BeforeValidator(_distinct)  # of two such validators, the last one that is named comes first
+_DISTINCT = BeforeValidator(_distinct)  # named before COMMA_SEPARATED, which therefore runs first
 
 
 Names = Annotated[
@@ -136,13 +136,13 @@ def get_many_metrics(
 def compare_jobs(
     services: ServicesDep, jobs: Annotated[JobIds, Field(min_length=2, max_length=10)]
 ) -> Comparison:
-    """Compare two to ten jobs: how their specifications differ, their metrics, their evaluations."""
+    """Compare two to ten jobs: the differences in their specifications, their metrics, their evaluations."""
     return services.database.read(lambda session: compare(session, references.find_jobs(session, jobs)))
 
 
 @dataclass(frozen=True)
 class _Selection:
-    """Which metrics are requested, and how many points of each."""
+    """The requested metrics, their range of epochs or steps, and the maximum number of points of each."""
 
     resolution: Resolution
     names: tuple[Metric, ...]

@@ -1,4 +1,4 @@
-"""Trained models: list, get, name, delete, download, predict."""
+"""Trained models: list, get, change, delete and download them; predict by them."""
 
 from base64 import b64encode
 from functools import partial
@@ -101,11 +101,11 @@ def patch_model(
     model_id: ModelId,
     changes: Annotated[ModelPatch, Body(openapi_examples=_PATCHES)],
 ) -> ModelDetail:
-    """Change a model's alias or description. If another model has the alias, it moves here at once."""
+    """Change a model's alias or description. An alias of another model moves to this one at once."""
 
     def patch(session: Session) -> ModelDetail:
         changed_id = models.patch(session, model_id, changes, actor=actor)
-        session.expire_all()  # the rows that the patch has read
+        session.expire_all()  # else the session would return the rows as they were before the patch
         return models.detail(session, changed_id)
 
     return services.database.write(patch)
@@ -134,7 +134,7 @@ def download_model(
     ] = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Download a file of a model, which lists them as `artifacts`. The ETag is the SHA-256 of the file."""
+    """Download one of the files that a model lists as `artifacts`. The ETag is the SHA-256 of the file."""
     wanted = name or (format_ and f"model.{format_}")
 
     def read(session: Session) -> Response:

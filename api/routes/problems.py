@@ -16,6 +16,6 @@ async def get_problem_type(
     request: Request,
     slug: Annotated[str, Path(description="The end of a problem's `type`.", examples=["job-not-found"])],
 ) -> ProblemType | Response:
-    """Explain a problem type, and what to do about it."""
+    """Get the explanation of a problem type, and its remedy."""
     detail = f"there is no problem type {slug!r}; there are: {', '.join(TYPES)}"
     return TYPES.get(slug) or respond(request, PROBLEM_NOT_FOUND, detail)

@@ -1,4 +1,4 @@
-"""Queues: list, pause, resume, limit; and their load, for autoscalers."""
+"""Queues: list, pause, resume and limit them; get their load, for autoscalers."""
 
 from functools import partial
 from typing import Annotated
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["queues"])
 _CURSORS = Cursors("queues", queues.QueueKey)
 
 MAX_TENANTS = 100
-"""Tenants of a queue that are listed."""
+"""The maximum number of a queue's tenants that are listed."""
 
 QueueName = Annotated[str, Path(pattern=QUEUE_PATTERN, description="The queue's name, such as `default`.")]
 
@@ -33,7 +33,7 @@ _LIMITS = {
 
 @router.get("/queues", dependencies=[READ], responses=documented(InvalidCursor))
 def list_queues(services: ServicesDep, query: PageDep) -> Page[Queue]:
-    """List the queues by name: waiting jobs by priority, the age of the oldest, running jobs, workers."""
+    """List the queues by name, with waiting jobs by priority, the oldest one's age, running jobs, workers."""
     return _CURSORS.read(services.database, query, partial(queues.page, named=services.settings.queues))
 
 
@@ -41,8 +41,8 @@ def list_queues(services: ServicesDep, query: PageDep) -> Page[Queue]:
 def list_tenants(services: ServicesDep, name: QueueName) -> QueueTenants:
     """List up to 100 tenants of a queue, those with the most waiting jobs first.
 
-    A sweep is a tenant, and so are all other jobs of an API key, or of an address without a key. Tenants take
-    turns.
+    Each sweep is a tenant. All other jobs of a team, of an API key without a team, or of an address without a
+    key form one tenant. Tenants take turns.
     """
     read = partial(tenant_loads.loads, queue=name, limit=MAX_TENANTS)
     return QueueTenants(data=tuple(load for _, load in services.database.read(read)))
@@ -50,14 +50,14 @@ def list_tenants(services: ServicesDep, name: QueueName) -> QueueTenants:
 
 @router.get("/autoscaling", dependencies=[READ], responses=documented())
 def get_autoscaling(services: ServicesDep) -> Autoscaling:
-    """Get the load of each queue, and the number of workers that it needs."""
+    """Get the load of each queue, and the number of workers that the queue needs."""
     rows = services.database.read(lambda session: queues.page(session, services.settings.queues))
     return Autoscaling(queues={queue.name: queues.load(queue) for _, queue in rows})
 
 
 @router.post("/queues/{name}/pause", dependencies=[ADMIN], responses=documented())
 def pause_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Queue:
-    """Start no more jobs of a queue. Running jobs continue, and jobs may still be submitted. Idempotent."""
+    """Pause a queue: its jobs no longer start. Running jobs continue; jobs can be submitted. Idempotent."""
     services.database.write(lambda session: queues.pause(session, name))
     from_thread.run_sync(rendered.forget_queued)
     return _queue(services, name)
@@ -65,7 +65,7 @@ def pause_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -
 
 @router.post("/queues/{name}/resume", dependencies=[ADMIN], responses=documented())
 def resume_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Queue:
-    """Start jobs of a paused queue again, beginning with those that wait. Idempotent."""
+    """Resume a paused queue: its jobs start again, beginning with the waiting ones. Idempotent."""
     services.database.write(lambda session: queues.resume(session, name))
     return _woken(services, rendered, name)
 
@@ -77,7 +77,7 @@ def update_queue(
     name: QueueName,
     request: Annotated[QueueUpdate, Body(openapi_examples=_LIMITS)],
 ) -> Queue:
-    """Limit how many jobs of a queue run at the same time. Jobs that run already continue. Idempotent."""
+    """Limit the number of a queue's jobs that run at the same time. Running jobs continue. Idempotent."""
     services.database.write(partial(limits.limit_queue, queue=name, max_running=request.max_running))
     return _woken(services, rendered, name)
 

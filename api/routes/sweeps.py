@@ -80,7 +80,7 @@ def submit_sweep(
     response: Response,
     key: IdempotencyKey = None,
 ) -> SweepDetail:
-    """Submit up to 1,000 training jobs, all or none. They share one seed, unless the seed is swept."""
+    """Submit a sweep of up to 1,000 training jobs, all or none. They share one seed, unless it is swept."""
     sweep_id, stored = submit(services, submitter, request, key)
     response.headers.update({"Location": f"/v1/sweeps/{sweep_id}", **({} if stored else REPLAYED)})
     return _detail(services, sweep_id, Objective.of())

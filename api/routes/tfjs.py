@@ -47,7 +47,8 @@ _MODEL_JSON: dict[str, Any] = {
 def get_tfjs_model(services: ServicesDep, model_id: ModelId, if_none_match: IfNoneMatch = None) -> Response:
     """Get a model for TensorFlow.js: `tf.loadLayersModel` of this URL loads it with its weights.
 
-    Its input is (n, 28, 28, 1) from 0 to 1, its output the ten probabilities.
+    The model's input has the shape (n, 28, 28, 1) and values from 0 to 1; its output is the probabilities of
+    the ten classes.
     """
     model, kind = services.database.read(partial(models.runnable, reference=model_id))
     content = json.dumps(model_json(kind, _weights_path(model_id, model.id)))
@@ -83,5 +84,5 @@ def _weights(session: Session, model: Model, kind: ModelKind) -> bytes:
 
 
 def _weights_path(requested: ModelReference, model_id: UUID) -> str:
-    """Return the path of the weights from `model.json`, by the model's id: its alias may move meanwhile."""
+    """Return the weights' path relative to `model.json`, with the model's id because an alias may move."""
     return WEIGHTS_FILE if isinstance(requested, UUID) else f"../../{model_id}/tfjs/{WEIGHTS_FILE}"

@@ -53,9 +53,9 @@ def create_webhook(
     request: Annotated[schemas.WebhookCreate, Body(openapi_examples=_EXAMPLES)],
     response: Response,
 ) -> schemas.CreatedWebhook:
-    """Create a webhook: its URL is sent a signed POST for each job that ends from now on.
+    """Create a webhook: from now on, its URL gets a signed POST for each matching job that ends.
 
-    Only this response holds the secret, with which the receiver verifies signatures (Standard Webhooks).
+    Only this response contains the secret, with which the receiver verifies signatures (Standard Webhooks).
     """
     check_url(request.url, allow_private=services.settings.webhooks_allow_private)
     webhook_id, secret = uuid7(), webhooks.draw_secret()
@@ -67,7 +67,7 @@ def create_webhook(
 
 @router.get("", responses=documented(InvalidCursor))
 def list_webhooks(services: ServicesDep, query: PageDep) -> schemas.Page[schemas.Webhook]:
-    """List the webhooks without their secrets, newest first, with what is pending and what was given up."""
+    """List the webhooks without their secrets, newest first, with counts of pending and dead deliveries."""
     return _CURSORS.read(services.database, query, webhooks.page)
 
 
@@ -77,9 +77,9 @@ def update_webhook(
     webhook_id: WebhookId,
     request: Annotated[schemas.WebhookUpdate, Body(openapi_examples=_CHANGES)],
 ) -> schemas.Webhook:
-    """Change a webhook's URL, which jobs it is for, or pause it. Omitted fields stay unchanged.
+    """Change a webhook's URL or the jobs that it reports, or pause it. Omitted fields stay unchanged.
 
-    What is pending is sent to the present URL. While a webhook is paused, it waits, and nothing is lost.
+    Pending deliveries are sent to the present URL. While a webhook is paused, they wait, and none is lost.
     """
     if "url" in request.model_fields_set:
         check_url(request.url, allow_private=services.settings.webhooks_allow_private)
@@ -88,9 +88,9 @@ def update_webhook(
 
 @router.post("/{webhook_id}/rotate-secret", responses=documented(WebhookNotFound))
 def rotate_secret(services: ServicesDep, webhook_id: WebhookId, response: Response) -> schemas.CreatedWebhook:
-    """Replace a webhook's secret. Only this response holds the new one.
+    """Replace a webhook's secret. Only this response contains the new one.
 
-    For a day each delivery has two signatures, by the new secret and by the one before.
+    For a day each delivery has two signatures, by the new secret and by the previous one.
     """
     secret = webhooks.draw_secret()
     rotate = partial(webhooks.rotate_secret, webhook_id=webhook_id, secret=secret)
@@ -100,13 +100,13 @@ def rotate_secret(services: ServicesDep, webhook_id: WebhookId, response: Respon
 
 @router.delete("/{webhook_id}", status_code=204, responses=documented(WebhookNotFound))
 def delete_webhook(services: ServicesDep, webhook_id: WebhookId) -> None:
-    """Delete a webhook and its deliveries; what is being sent at this moment may still arrive."""
+    """Delete a webhook and its deliveries; a delivery that is being sent may still arrive."""
     services.database.write(partial(webhooks.delete, webhook_id=webhook_id))
 
 
 @router.post("/{webhook_id}/test", status_code=202, responses=documented(WebhookNotFound))
 def test_webhook(services: ServicesDep, webhook_id: WebhookId) -> schemas.WebhookDelivery:
-    """Send an event of the type `webhook.test`. A webhook that was disabled is enabled if it is accepted."""
+    """Send an event of the type `webhook.test`. If it is accepted, a disabled webhook is enabled again."""
     add = partial(webhooks.add_test, webhook_id=webhook_id, delivery_id=uuid7())
     return services.database.write(add)
 
@@ -120,7 +120,7 @@ def list_deliveries(
         schemas.DeliveryState | None, Query(description="Only deliveries in this state.")
     ] = None,
 ) -> schemas.Page[schemas.WebhookDelivery]:
-    """List the deliveries of a webhook, newest first: accepted ones for 3 days, dead ones for 30."""
+    """List a webhook's deliveries, newest first. Delivered ones are kept for 3 days, dead ones for 30."""
     read = partial(webhooks.deliveries, webhook_id=webhook_id, state=state)
     return _DELIVERY_CURSORS.read(services.database, query, read)
 
@@ -133,6 +133,6 @@ def list_deliveries(
 def redeliver(
     services: ServicesDep, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> schemas.WebhookDelivery:
-    """Send a delivery again, at once and with the same id, whether it was accepted, given up, or waits."""
+    """Send a delivery again, at once and with the same id, whatever its state is."""
     again = partial(webhooks.redeliver, webhook_id=webhook_id, delivery_id=delivery_id)
     return services.database.write(again)

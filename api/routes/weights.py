@@ -22,7 +22,7 @@ Epoch = Annotated[int, Path(ge=0, le=_MAX_EPOCHS - 1, description="The epoch, fr
 
 @router.get("/{job_id:id}/weights", responses=documented(JobNotFound))
 def list_weights(services: ServicesDep, job_id: JobId) -> KeptWeights:
-    """List the epochs whose weights a job has kept so far: all that it has recorded, with `keep_weights`."""
+    """List the epochs whose weights a job has kept so far: with `keep_weights`, all recorded epochs."""
     return services.database.read(lambda session: weights.kept(session, job_id))
 
 
@@ -34,9 +34,9 @@ def list_weights(services: ServicesDep, job_id: JobId) -> KeptWeights:
 def get_weights(
     services: ServicesDep, job_id: JobId, epoch: Epoch, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Get the weights after an epoch: the float32 arrays of the list, one after the other, little-endian.
+    """Get the weights after an epoch: the arrays in the list of weights, in order, as little-endian float32.
 
-    They are laid out as in the `weights.bin` of a model for TensorFlow.js.
+    The layout is the same as in the `weights.bin` of a model for TensorFlow.js.
     """
 
     def read(session: Session) -> tuple[bytes, bool]:

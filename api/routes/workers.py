@@ -1,4 +1,4 @@
-"""Workers: list, history, drain, undrain."""
+"""Workers: list, drain and undrain them; list their attempts."""
 
 from functools import partial
 from typing import Annotated
@@ -32,7 +32,7 @@ def list_workers(services: ServicesDep, query: PageDep) -> Page[Worker]:
 
 @router.get("/{worker_id}/attempts", dependencies=[READ], responses=documented(InvalidCursor, WorkerNotFound))
 def list_attempts(services: ServicesDep, worker_id: WorkerId, query: PageDep) -> Page[WorkerAttempt]:
-    """List a worker's attempts to run jobs, the last started first; also after the worker is gone."""
+    """List a worker's attempts to run jobs, the last started first; also after the worker's deletion."""
     return _ATTEMPTS.read(services.database, query, partial(workers.history, worker_id=worker_id))
 
 

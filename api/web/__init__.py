@@ -1,1 +1,1 @@
-"""The web pages: what people see in a browser, made from the same functions as the REST API."""
+"""The web pages, which people use in a browser; made from the same functions as the REST API."""

@@ -14,13 +14,13 @@ from shared.addresses import is_loopback
 from shared.lifecycle import JobKind
 from shared.schemas import JobCreate, SweepCreate
 
-# the fields that `trainshed sweep submit` has options for
+# the fields with an option of `trainshed sweep submit`
 _OF_SWEEPS = frozenset(
     ("dataset", "model", "epochs", "batch_size", "learning_rate", "optimizer", "seed", "name", "tags")
 ) | {"queue", "priority", "count"}
-# the options of fields; of the others, the field's name
+# the options whose names differ from their fields' names
 _FLAGS = {"tags": "--tag", "max_runtime_s": "--max-runtime", "scheduled_at": "--at"}
-_WIDTH = 88  # of a line of Python
+_WIDTH = 88  # characters of a line of Python
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class _Site:
     """The API that serves a page, as its visitor reaches it.
 
     Attributes:
-        elsewhere: its address if clients do not find it without; else empty.
+        elsewhere: the URL if clients must be given it, because it is not a loopback address; else empty.
     """
 
     url: str
@@ -53,7 +53,7 @@ class _Site:
 
 
 def of_request(page: Request, job: JobCreate) -> Commands:
-    """Return the commands that submit a job to the API that serves a page, as its visitor may."""
+    """Return the commands with which the visitor of a page submits a job to the API that serves the page."""
     site = _Site.of(page)
     body = {"kind": job.kind.value, **job.model_dump(mode="json", exclude_defaults=True)}
     words = ["trainshed", body["kind"]]
@@ -71,7 +71,7 @@ def of_request(page: Request, job: JobCreate) -> Commands:
 
 
 def of_sweep(page: Request, sweep: SweepCreate) -> Commands:
-    """Return the commands that submit a sweep; the command line's is empty if it lacks an option for it."""
+    """Return the commands that submit a sweep; `command` is empty if `trainshed` lacks an option for it."""
     site = _Site.of(page)
     body = {"strategy": sweep.strategy, **sweep.model_dump(mode="json", exclude_defaults=True)}
     options = {name: value for name, value in _fields(body).items() if name not in ("strategy", "parameters")}
@@ -115,18 +115,18 @@ def _command(words: Sequence[str], options: Mapping[str, Any], site: _Site) -> s
 def _option(flag: str, value: Any) -> Iterator[str]:
     for item in value if isinstance(value, list) else [value]:
         yield flag
-        if item is not True:  # a flag without a value
+        if item is not True:  # True stands for a flag without a value
             yield str(item)
 
 
 def _python(call: str, types: tuple[str, str], fields: Mapping[str, Any], result: str, site: _Site) -> str:
-    """Return a program.
+    """Return a Python program that submits a request.
 
     Args:
-        call: what is called with the request.
-        types: of the request, and of its `spec`.
-        fields: the request's.
-        result: what is printed.
+        call: the code in front of the request, up to the name of the client's method.
+        types: the types of the request and of its `spec`.
+        fields: the request's fields.
+        result: the expression that is printed.
     """
     request, spec = types
     arguments = [f"{name}={value!r}" for name, value in fields.items() if name != "spec"]

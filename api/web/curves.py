@@ -1,4 +1,4 @@
-"""Curves and parallel coordinates as points of SVG polylines, in a square of 100 that is stretched."""
+"""Curves and parallel coordinates as points of SVG polylines, in a stretchable square with sides of 100."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from shared.schemas import AlignedSeries, SweepResult
 
 _SIDE = 100.0
 _MARGIN = 2.0  # so that a line at the border is drawn in its whole width
-_LOG_RATIO = 50.0  # values that differ by more are told apart on a logarithmic axis only
+_LOG_RATIO = 50.0  # values with a greater ratio can be distinguished on a logarithmic axis only
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Axis:
     """An axis of parallel coordinates.
 
     Attributes:
-        name: what it shows.
-        x: where it stands, from 0 to 100.
+        name: the parameter or objective that the axis shows.
+        x: the position of the axis, from 0 to 100.
         top, bottom: the values at its ends.
         is_log: whether it is logarithmic.
-        words: the values of an axis of words from top to bottom; empty of numbers.
+        words: the values of an axis of words, from top to bottom; empty for an axis of numbers.
     """
 
     name: str
@@ -79,7 +79,7 @@ def parallel(
     """Return the parallel coordinates of a sweep: an axis for each parameter, and one for the objective.
 
     Args:
-        minimized: whether a smaller value of the objective is better; better values are above.
+        minimized: whether a smaller value of the objective is better; better values are placed higher.
     """
     valued = [result for result in results if result.value is not None]
     columns = {name: [result.parameters[name] for result in valued] for name in names}
@@ -124,6 +124,6 @@ def _places(values: Sequence[Any]) -> tuple[_Ends, list[float]]:
 
 
 def _place(value: float, low: float, high: float) -> float:
-    """Return where a value lies between two others that are at the ends of the side."""
+    """Return the position of a value on a side of the square, with `low` and `high` at its ends."""
     share = 0.5 if high == low else (value - low) / (high - low)
     return _MARGIN + (_SIDE - 2 * _MARGIN) * share

@@ -1,6 +1,6 @@
 """Errors on pages: a browser that asks for a page gets a problem as a page, or the sign-in page for a 401.
 
-As middleware it sees every problem document, also those of the cross-site guard and of unexpected errors.
+The middleware sees every problem document, including those of the cross-site guard and of unexpected errors.
 """
 
 import json
@@ -21,7 +21,7 @@ _REPLACED = frozenset({b"content-type", b"content-length", b"www-authenticate"})
 
 
 class PageErrors:
-    """ASGI middleware that turns problem documents into pages. Goes outside `RequestContext`."""
+    """ASGI middleware that turns problem documents into pages. Runs outside `RequestContext`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

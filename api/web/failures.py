@@ -1,15 +1,15 @@
-"""Why jobs fail, in plain words, and what to do about it: for each code of a job's error."""
+"""Explanations of failed jobs in plain words, with remedies, for each code of a job's error."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What an error code means for people.
+    """The explanation of an error code for people.
 
     Attributes:
-        happened: what happened.
-        remedy: what to do.
+        happened: the reason why the job failed.
+        remedy: the advice to the job's submitter.
     """
 
     happened: str
@@ -56,9 +56,9 @@ FAILURES = {
         "otherwise it is a defect.",
     ),
 }
-"""By the code of the error."""
+"""The explanations, by error code."""
 
 
 def explain(code: str) -> Failure:
-    """Return what an error code means."""
+    """Return the explanation of an error code."""
     return FAILURES.get(code, _UNKNOWN)

@@ -1,4 +1,4 @@
-"""Fields of the form for a new job, made from the request's schema: its limits and defaults are the same."""
+"""Fields of the form for a new job, made from the request's schema, with the same limits and defaults."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ _SCHEMAS: dict[JobKind, type[TrainJobCreate] | type[EvaluateJobCreate]] = {
 _STRUCTURE = ("kind", "spec")
 
 Values = Mapping[str, str]
-"""What a form's fields contain, by name; fields may be missing."""
+"""The contents of a form's fields, by name; fields may be missing."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Field:
     """A field of a form.
 
     Attributes:
-        name: of the field, also in the request; no two parts of a request have fields of the same name.
-        in_spec: whether it belongs to the job's `spec`.
+        name: the field's name in the form and in the request, unique among all parts of the request.
+        in_spec: whether the field belongs to the job's `spec`.
         type: JSON's `string`, `integer`, `number` or `boolean`, or `array` for texts separated by commas.
-        default: what holds if it is left empty, as text; empty if nothing is.
-        choices: the only possible values; empty: any.
+        default: the value if the field is left empty, as text; empty if there is no default.
+        choices: the only possible values; empty if any value is possible.
         suggestions: some of the possible values.
-        minimum, maximum: of a number, as text; empty: none.
-        above: of which number it must be more, as text.
+        minimum, maximum: the limits of a number, as text; empty if there is no limit.
+        above: the exclusive lower limit of a number, as text; empty if there is no limit.
         length: the largest number of characters of a text, or of texts in an array.
     """
 
@@ -76,7 +76,11 @@ def of_kind(kind: JobKind) -> tuple[Field, ...]:
 
 
 def with_sizes(fields: tuple[Field, ...], sizes: Mapping[str, tuple[int, int]]) -> tuple[Field, ...]:
-    """Return the fields with the greatest and the default number of images that a dataset has."""
+    """Return the fields with the maximum and the default numbers of images of a dataset.
+
+    Args:
+        sizes: the maximum and the default, by the field's name.
+    """
     return tuple(
         replace(field, maximum=str(sizes[field.name][0]), default=str(sizes[field.name][1]))
         if field.name in sizes
@@ -103,7 +107,7 @@ def with_choices(
 
 
 def parse(kind: JobKind, fields: tuple[Field, ...], values: Values) -> JobCreate:
-    """Return the request that a form's values describe; empty ones are left out.
+    """Return the request that a form's values describe; empty values are left out.
 
     Raises:
         ValidationError: a value is not possible.
@@ -123,7 +127,7 @@ def unparse(fields: tuple[Field, ...], request: JobCreate) -> dict[str, str]:
 
 
 def errors(fields: tuple[Field, ...], error: ValidationError, *, missing: bool) -> dict[str, str]:
-    """Return what is wrong with each field, by name; what belongs to none has the name "".
+    """Return the error of each field, by name; an error that belongs to no field has the name "".
 
     Args:
         missing: whether to mention required fields that are empty.

@@ -39,7 +39,7 @@ def clock(time: datetime) -> str:
 
 
 def ago(time: datetime, now: datetime) -> str:
-    """Return how long ago a moment is, or in how long it comes, in its largest unit: `3 min ago`."""
+    """Return the time since a moment, or until it, in the largest unit: `3 min ago`, `in 2 h`."""
     seconds = int((now - time).total_seconds())
     for unit, name in _AGES:
         if abs(seconds) >= unit:
@@ -106,7 +106,7 @@ def size(count: int | None) -> str:
 
 
 def word(value: Any) -> str:
-    """Return the word for a state or a phase; of a metric or any other text, itself with a capital."""
+    """Return the word for a state or a phase, or a metric or any other text in words with a capital."""
     if (known := _WORDS.get(value)) is not None:
         return known
     text = str(value).replace("_", " ")
@@ -115,7 +115,7 @@ def word(value: Any) -> str:
 
 
 def reason(waiting_for: WaitingFor | None) -> str:
-    """Return why a queued job waits."""
+    """Return the reason why a queued job waits."""
     return "it starts within seconds" if waiting_for is None else _REASONS[waiting_for]
 
 

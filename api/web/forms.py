@@ -1,4 +1,4 @@
-"""HTML forms of the pages, and where they lead afterwards. They work without JavaScript."""
+"""HTML forms of the pages, and the redirects after them. The forms work without JavaScript."""
 
 import re
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ async def _read(request: Request) -> Mapping[str, str]:
 
 
 FormDep = Annotated[Mapping[str, str], Depends(_read)]
-"""The fields of a form; of a repeated one the last value."""
+"""The fields of a form, by name; a repeated field has its last value."""
 
 
 def number(text: str) -> int | float | str | None:
-    """Return the number in a field; None if the field is empty, and the text itself if it is no number."""
+    """Return the number in a field, None if the field is empty, or the text itself if it is not a number."""
     text = text.strip()
     if re.fullmatch(r"[+-]?\d{1,18}", text):
         return int(text)
@@ -37,12 +37,12 @@ def texts(text: str) -> list[str]:
 
 
 def errors(error: ValidationError) -> dict[str, str]:
-    """Return what is wrong with each field, by name."""
+    """Return the errors of the fields, by name."""
     return {str(item["loc"][0]): in_words(item) for item in error.errors()}
 
 
 def own_path(text: str) -> str:
-    """Return a path of this site from what a request names as its target; `/` if it leads elsewhere."""
+    """Return the target that a request names if it is a path of this site, else `/`."""
     is_path = text.startswith("/") and text.isprintable() and "\\" not in text
     if not is_path or text.startswith("//"):
         return "/"
@@ -54,5 +54,5 @@ def own_path(text: str) -> str:
 
 
 def see_other(path: str) -> RedirectResponse:
-    """Return the response to a form that has been carried out: the browser shows a page by GET."""
+    """Return the response to a successful form, after which the browser gets the page at this path."""
     return RedirectResponse(path, 303)

@@ -1,4 +1,4 @@
-"""Metrics on pages: which are shown first, and which share a chart."""
+"""Metrics on pages: their order, and their grouping into charts."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from itertools import chain
 from shared.schemas import Resolution, main_metric
 
 VALIDATION = "val_"
-"""What the names of metrics of validation begin with; the rest is the name of the training's."""
+"""The prefix of the names of validation metrics; the rest is the name of the training metric."""
 DEFAULTS = ("loss", "accuracy", "val_loss", "val_accuracy")
 """The metrics of the codelab, shown where a job has not recorded any yet."""
 COLUMNS = ("val_accuracy", "evaluation_accuracy")
 """The metrics that a list of jobs shows besides the one by which it is sorted."""
 
-_MAX_CHARTS = 48  # of a page
+_MAX_CHARTS = 48  # charts on a page
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Group:
     """The metrics of one chart: one of training and one of validation, or one alone.
 
     Attributes:
-        id: of its element.
-        title: the name that they share.
+        id: the id of the chart's HTML element.
+        title: the name that the metrics share.
     """
 
     id: str
@@ -32,13 +32,13 @@ class Group:
 
 
 def headline(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return the last values of a job that tell most: those of the default columns, or else one."""
+    """Return the most important last values of a job: those of the default columns, or else one."""
     names: Iterable[str | None] = [name for name in COLUMNS if name in values] or [main_metric(values)]
     return {name: values[name] for name in names if name is not None}
 
 
 def groups(of_steps: Collection[str], of_epochs: Collection[str]) -> tuple[Group, ...]:
-    """Return the charts of a job's metrics, those of its steps first; of very many metrics the first ones."""
+    """Return the charts of a job's metrics, those of its steps first, up to a maximum number of charts."""
     if not of_steps and not of_epochs:
         of_steps, of_epochs = DEFAULTS[:2], DEFAULTS
     charts = chain(_of(Resolution.STEP, "batch", of_steps), _of(Resolution.EPOCH, "epoch", of_epochs))

@@ -1,4 +1,4 @@
-"""Pages as HTML: Jinja templates, always escaped, with what each page has: caller, theme, event stream."""
+"""Pages as HTML: escaped Jinja templates, with the variables of every page: caller, theme, event stream."""
 
 import gzip
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from shared.schemas import Scope
 THEME_COOKIE = "trainshed_theme"
 THEMES = ("system", "light", "dark")
 
-# what has changed since is fetched again
+# a browser must request a page again before it shows the page again
 _HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
-_COMPRESSION = 4  # most of what a higher level saves, in a third of its time
+_COMPRESSION = 4  # saves most of the bytes that a higher level saves, in a third of its time
 NAVIGATION = (
     ("/", "Overview"),
     ("/jobs", "Jobs"),
@@ -45,18 +45,18 @@ class Stream:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What the caller may do, so that a page offers nothing else."""
+    """The caller's permissions; a page offers no actions beyond them."""
 
     scope: Scope | None
 
     @property
     def submit(self) -> bool:
-        """Whether it may submit and change jobs."""
+        """Whether the caller may submit and change jobs."""
         return self.scope is not None and self.scope.includes(Scope.SUBMIT)
 
     @property
     def admin(self) -> bool:
-        """Whether it may administer keys, workers and queues."""
+        """Whether the caller may administer keys, workers and queues."""
         return self.scope is not None and self.scope.includes(Scope.ADMIN)
 
 
@@ -84,11 +84,11 @@ def render(
     status: int = 200,
     **context: Any,
 ) -> HTMLResponse:
-    """Return a template as the response to a request.
+    """Render a template as the response to a request.
 
     Args:
         now: the database's time when the facts were read; a template that shows times needs it.
-        stream: what `live.js` follows; None: the page is not live.
+        stream: the event stream that `live.js` follows; None for a page that is not live.
         context: the template's variables.
     """
     caller: Caller | None = getattr(request.state, "caller", None)
@@ -109,7 +109,7 @@ def render(
     )
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return HTMLResponse(html, status, _HEADERS)
-    # pages have no secrets whose length could be guessed from it: a form's key is drawn for each response
+    # the compressed length reveals no secret of a page: a form's key is drawn anew for each response
     compressed = gzip.compress(html.encode(), _COMPRESSION, mtime=0)
     return HTMLResponse(compressed, status, {**_HEADERS, "Content-Encoding": "gzip"})
 
@@ -127,6 +127,6 @@ def list_address(request: Request, cursor: str | None = None, **changes: str) ->
 
 
 def theme(request: Request) -> str:
-    """Return the theme that a visitor has chosen, `system` if none."""
+    """Return the theme that a visitor has chosen, or `system`."""
     chosen = request.cookies.get(THEME_COOKIE, "")
     return chosen if chosen in THEMES else THEMES[0]

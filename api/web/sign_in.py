@@ -15,7 +15,7 @@ _YEAR_S = 365 * 86_400
 
 @router.get("/sign-in")
 async def show_sign_in(request: Request, callers: CallersDep, next: str = "/") -> Response:
-    """Show the form to sign in, or who is signed in."""
+    """Show the form to sign in, or the signed-in user."""
     caller = request.state.caller = await callers.identify(request.scope)
     has_expired = caller is None and bool(cookie_key(request.scope))
     error = "Your key was revoked or has expired: sign in with another one." if has_expired else ""
@@ -24,7 +24,7 @@ async def show_sign_in(request: Request, callers: CallersDep, next: str = "/") -
 
 @router.post("/sign-in")
 async def sign_in(request: Request, form: FormDep) -> Response:
-    """Remember a key in a cookie, if it is valid."""
+    """Store a key in a cookie, if the key is valid."""
     key, target = form.get("key", "").strip().encode(), own_path(form.get("next", "/"))
     if not key:
         return _form(request, target, status=422, error="Enter an API key.")
@@ -45,7 +45,7 @@ async def sign_in(request: Request, form: FormDep) -> Response:
 
 @router.post("/sign-out")
 async def sign_out() -> Response:
-    """Forget the key."""
+    """Delete the cookie with the key."""
     response = see_other("/sign-in")
     response.delete_cookie(KEY_COOKIE.decode())
     return response
@@ -53,7 +53,7 @@ async def sign_out() -> Response:
 
 @router.post("/theme")
 async def choose_theme(form: FormDep) -> Response:
-    """Remember a theme in a cookie, which `theme.js` sets too: so each page has it before its first paint."""
+    """Store a theme in a cookie, so that each page has it before its first paint; so does `theme.js`."""
     response = see_other(own_path(form.get("next", "/")))
     chosen = form.get("theme", "")
     if chosen in THEMES:
@@ -66,6 +66,6 @@ def _form(request: Request, target: str, *, error: str = "", status: int = 200) 
 
 
 def _came_by_https(request: Request) -> bool:
-    """Return whether the browser uses HTTPS, which a proxy may have ended: it sends the key by HTTPS only."""
+    """Return whether the browser uses HTTPS, directly or to a proxy: it then sends the key by HTTPS only."""
     origin, forwarded = request.headers.get("origin", ""), request.headers.get("x-forwarded-proto", "")
     return request.url.scheme == "https" or origin.startswith("https://") or forwarded == "https"

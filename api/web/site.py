@@ -1,4 +1,4 @@
-"""The pages of an app: all of their routes."""
+"""The routes of all pages."""
 
 from fastapi import FastAPI
 
@@ -35,6 +35,6 @@ _MODULES = (
 
 
 def install(app: FastAPI) -> None:
-    """Serve the pages."""
+    """Add the pages to an app."""
     for module in _MODULES:
         app.include_router(module.router)

@@ -72,7 +72,7 @@ def static_files() -> StaticFiles:
 
 @router.get("/{digest}/{name}")
 async def get_static_file(request: Request, digest: str, name: str) -> Response:
-    """Get a static file of this version; another version's would not fit to its other files."""
+    """Get a static file of this version; a file of another version would not fit the other files."""
     static = static_files()
     file = static.files.get(name)
     if file is None or digest != static.digest:

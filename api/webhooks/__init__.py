@@ -1,1 +1,1 @@
-"""Webhooks: where deliveries may be sent, how, and when."""
+"""Webhooks: the permitted destinations of deliveries, their sending, and their order."""

@@ -1,7 +1,7 @@
-"""The loop that delivers what is in the outbox of webhooks, in each API process.
+"""The loop in each API process that sends the deliveries in the outbox of webhooks.
 
-Not in the workers, of which none may be running: they are scaled to zero when no job waits, which is when the
-last job has ended.
+The workers do not run this loop, because there may be none: they are scaled to zero when no job waits, which
+is when the last job has ended.
 """
 
 import asyncio
@@ -29,21 +29,21 @@ from shared.store.outbox import Claimed, Outcome
 T = TypeVar("T")
 _Step = Callable[[], Awaitable[None]]
 
-_POLL_S = 1.0  # between two looks at the outbox, while no delivery ends
-_PAUSE_S = 0.05  # at least, so that the results of several deliveries come together
+_POLL_S = 1.0  # seconds between two reads of the outbox while no delivery ends
+_PAUSE_S = 0.05  # the least seconds between two reads, so that several deliveries end in between
 _PURGE_S = 60.0
-_PURGED = 500  # deliveries in a transaction
+_PURGED = 500  # deliveries that a transaction purges
 _MAX_JITTER = 1.2
-_STOP_S = 1.0  # for deliveries that are being sent; what is interrupted is sent again after its lease
+_STOP_S = 1.0  # seconds for deliveries in progress; an interrupted one is sent again after its lease
 
 _log = log.get_logger(__name__)
 
 
 class Deliverer:
-    """Delivers what is due, several at a time; several processes share the work by claiming deliveries.
+    """The sender of due deliveries, several at a time; processes share the work by claiming deliveries.
 
     Attributes:
-        outcomes: of the attempts of this process, and how many deliveries it has given up.
+        outcomes: the numbers of this process's attempts by outcome, and of the deliveries it has given up.
     """
 
     def __init__(self, database: Database, settings: Settings, *, now: Now = database_now) -> None:
@@ -78,7 +78,7 @@ class Deliverer:
                 await step()
                 fails = False
             except SQLAlchemyError as error:
-                if not fails:  # once for each outage
+                if not fails:  # log an outage only once
                     _log.warning("webhooks wait for the database", error=str(error))
                 fails = True
             except Exception:
@@ -95,7 +95,7 @@ class Deliverer:
             return
 
     async def _round(self) -> None:
-        """Begin to send what is due, as far as there is room."""
+        """Begin to send the due deliveries, as far as there is room."""
         self._has_ended.clear()
         for webhook_id in self._turns.in_order(await self._read(partial(outbox.due, now=self._now))):
             if free := self._turns.free(webhook_id):
@@ -138,7 +138,7 @@ class Deliverer:
                 given_up = await self._write(partial(refused, jitter=jitter))
             self.outcomes[Outcome.GIVEN_UP] += given_up
         except SQLAlchemyError as error:
-            # it is sent again after its lease
+            # the delivery is sent again after its lease
             _log.warning("the result of a delivery was not recorded", error=str(error), **about)
 
     async def _purge(self) -> None:

@@ -1,7 +1,7 @@
-"""Where deliveries may be sent: not to internal addresses, which the API reaches and its callers should not.
+"""The permitted destinations of deliveries: no internal addresses, which callers must not reach by the API.
 
-A name is resolved for each delivery, which is then sent to the address that was checked: what the name
-resolves to a moment later does not matter.
+A name is resolved for each delivery, which is then sent to the address that was checked: a later change of
+the name's address has no effect.
 """
 
 import socket
@@ -15,24 +15,25 @@ from shared.errors import InvalidWebhookUrl
 
 _MAX_PORT = 65_535
 _NAT64 = IPv6Network("64:ff9b::/96")
-_GLOBAL_UNICAST = IPv6Network("2000::/3")  # of which all public IPv6 addresses are, but those of NAT64
-_ISATAP = (0x00005EFE, 0x02005EFE)  # what comes before an IPv4 address in the lower half
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # has all public IPv6 addresses except those of NAT64
+_ISATAP = (0x00005EFE, 0x02005EFE)  # the 32 bits before an IPv4 address in the lower half
 _REMEDY = "use a public address, or let webhooks reach internal ones by TRAINSHED_WEBHOOKS_ALLOW_PRIVATE=true"
 
 
 def check_url(url: str, *, allow_private: bool) -> httpx.URL:
-    """Return the URL of a webhook. Names are not resolved; what they stand for is checked for each delivery.
+    """Parse and check the URL of a webhook. Names are not resolved; each delivery checks their addresses.
 
     Args:
-        allow_private: whether it may be of an internal address.
+        allow_private: whether the URL may have an internal address.
 
     Raises:
-        InvalidWebhookUrl: it is no URL of http or https, has a user or password, or its address is internal.
+        InvalidWebhookUrl: the URL is not valid for http or https, has a user or password, or its address is
+            internal.
     """
     try:
         parsed = httpx.URL(url)
         host = parsed.host
-    except (httpx.InvalidURL, UnicodeError) as error:  # of IDNA, which decodes the host when it is asked for
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: `host` decodes IDNA
         raise InvalidWebhookUrl(f"the URL is invalid: {error}") from error
     if parsed.scheme not in ("http", "https") or not host:
         raise InvalidWebhookUrl(
@@ -55,10 +56,10 @@ async def resolve(
     """Return the addresses of a URL's host.
 
     Args:
-        threads: of those in which names are resolved, which may take long; None: those of all of asyncio.
+        threads: the limit of the threads that resolve names, which may take long; None for the default one.
 
     Raises:
-        InvalidWebhookUrl: one of them is internal, and may not be.
+        InvalidWebhookUrl: an address is internal, and `allow_private` is False.
         OSError: the name cannot be resolved.
     """
     port = url.port or {"http": 80, "https": 443}[url.scheme]
@@ -72,7 +73,7 @@ async def resolve(
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the internet, and so is an IPv4 address that it contains."""
+    """Return whether an IP address is public, and so is any IPv4 address that it contains."""
     parsed = ip_address(address)
     if isinstance(parsed, IPv4Address):
         return parsed.is_global and not parsed.is_multicast
@@ -89,5 +90,5 @@ def is_public(address: str) -> bool:
 def _is_internal(host: str) -> bool:
     try:
         return not is_public(host)
-    except ValueError:  # a name
+    except ValueError:  # the host is a name
         return host == "localhost" or host.endswith(".localhost")

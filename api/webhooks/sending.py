@@ -22,16 +22,16 @@ from shared.store.webhooks import SECRET_PREFIX, event_type
 
 _CONNECT_S = 5.0
 _TOTAL_S = 10.0
-_MAX_RESOLVING = 256  # as many as are sent: a name that is not resolved holds up no other
+_MAX_RESOLVING = 256  # one thread for each delivery being sent, so that a slow name delays no other
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of an attempt.
+    """The result of an attempt.
 
     Attributes:
-        status: of the response; None: there was none.
-        detail: for people.
+        status: the HTTP status of the response; None if there was no response.
+        detail: a description for people.
     """
 
     status: int | None
@@ -39,7 +39,7 @@ class Answer:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the receiver has the delivery."""
+        """Whether the receiver has accepted the delivery."""
         return self.status is not None and 200 <= self.status < 300
 
     @property
@@ -49,18 +49,18 @@ class Answer:
 
 
 class Sender:
-    """Sends deliveries: without redirects, proxies, or connections that are used again.
+    """The sender of single deliveries, without redirects, proxies or reuse of connections.
 
-    A connection belongs to an address, and several names may have the same one.
+    The client would reuse connections by address, and several names may have the same address.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare; nothing is loaded before the first delivery."""
+        """Prepare to send; the HTTP client is created at the first delivery."""
         self._allow_private = settings.webhooks_allow_private
         self._base_url = settings.url.rstrip("/")
         self._client: httpx.AsyncClient | None = None
         self._threads = CapacityLimiter(_MAX_RESOLVING)
-        # it logs each request's URL, which may hold a token
+        # httpx logs each request's URL, which may contain a token
         logging.getLogger("httpx").setLevel(logging.WARNING)
 
     async def close(self) -> None:
@@ -69,7 +69,7 @@ class Sender:
             await self._client.aclose()
 
     async def send(self, claimed: Claimed) -> Answer:
-        """Send a delivery once; never raises for what the receiver does."""
+        """Send a delivery once, and return the result; failures of the receiver are not raised."""
         try:
             async with asyncio.timeout(_TOTAL_S):
                 return await self._send(claimed)
@@ -100,12 +100,12 @@ class Sender:
             trust_env=False,
         )
         at_address = url.copy_with(host=address)
-        # the certificate must be that of the name
+        # the certificate must be valid for the name, not for the address
         extensions = {"sni_hostname": url.host}
         async with client.stream(
             "POST", at_address, headers=headers, content=body, extensions=extensions
         ) as response:
-            return Answer(response.status_code, _explained(response))  # its body is not read
+            return Answer(response.status_code, _explained(response))  # the response's body is not read
 
 
 def _explained(response: httpx.Response) -> str:
@@ -114,7 +114,7 @@ def _explained(response: httpx.Response) -> str:
 
 
 def headers_of(claimed: Claimed, body: bytes) -> dict[str, str]:
-    """Return the headers of an attempt; its time is that of the database."""
+    """Return the headers of an attempt, with its time by the database's clock."""
     message_id, sent_at = str(claimed.delivery.id), int(claimed.claimed_at.timestamp())
     return {
         "Content-Type": "application/json",
@@ -138,7 +138,7 @@ def body_of(delivery: WebhookDelivery, base_url: str) -> bytes:
     """Return the body of a delivery, the same in each attempt.
 
     Args:
-        base_url: what its URLs begin with; empty: they are paths of the API.
+        base_url: the beginning of the URLs in the body; if empty, they are paths of the API.
     """
     is_test = delivery.job_id is None
     event = {

@@ -1,8 +1,8 @@
-"""Whose turn it is: which webhooks deliveries are sent to next, and how many at the same time.
+"""The turns of webhooks: the order in which they get deliveries, and how many at the same time.
 
-Receivers that are slow, or do not answer, share slots of their own, so that they hold up each other only. A
-receiver is slow if its last attempt was, or one that goes on is; of one that is not known yet, one delivery
-tells.
+Receivers that are slow, or do not answer, share separate slots, so that they delay only each other. A
+receiver is slow if its last attempt was slow, or one in progress is. A receiver that is not known yet gets
+only one delivery at first, which shows whether it is slow.
 """
 
 from collections import defaultdict
@@ -15,10 +15,10 @@ QUICK_S = 0.5
 """Seconds within which a quick receiver answers."""
 
 MAX_SENT_TO_ONE = 4
-"""Deliveries that are sent to a receiver at the same time."""
+"""The maximum number of deliveries that are sent to a receiver at the same time."""
 
 _MAX_QUICK, _MAX_SLOW = 32, 48
-_MAX_SENT = 256  # in all: a quick one that becomes slow has a slot of those until it ends
+_MAX_SENT = 256  # deliveries in all; ones that become slow may exceed `_MAX_SLOW`, but not this number
 _MAX_KNOWN = 10_000  # receivers that are remembered
 
 
@@ -27,7 +27,7 @@ class Attempt:
     """A delivery that is being sent.
 
     Attributes:
-        answered_at: when its receiver has answered, or the attempt was given up.
+        answered_at: the time when the receiver answered, or the attempt was given up; None before that.
     """
 
     webhook_id: UUID
@@ -35,12 +35,12 @@ class Attempt:
     answered_at: float | None = None
 
     def is_slow(self, now: float) -> bool:
-        """Return whether it has taken longer than a quick one."""
+        """Return whether the attempt has taken longer than `QUICK_S`."""
         return (self.answered_at or now) - self.began_at > QUICK_S
 
 
 class Turns:
-    """Whose turn it is in this process. For one event loop."""
+    """The turns of webhooks in this process. For one event loop."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -53,7 +53,7 @@ class Turns:
         return sorted(webhooks, key=lambda webhook_id: self._tried_at.get(webhook_id, 0.0))
 
     def free(self, webhook_id: UUID) -> int:
-        """Return how many deliveries may be sent to a webhook now."""
+        """Return the number of deliveries that may be sent to a webhook now."""
         slow, total = 0, 0
         for each, attempts in self._sent.items():
             total += len(attempts)
@@ -64,7 +64,7 @@ class Turns:
         return max(0, min(room, _MAX_SENT - total, to_one - len(self._sent.get(webhook_id, ()))))
 
     def begin(self, webhook_id: UUID) -> Attempt:
-        """Note that a delivery is sent; `answered` and then `end` must follow."""
+        """Record that a delivery is being sent; `answered` and then `end` must follow."""
         attempt = Attempt(webhook_id, self._clock())
         if len(self._tried_at) >= _MAX_KNOWN:
             self._tried_at.clear()
@@ -74,7 +74,7 @@ class Turns:
         return attempt
 
     def answered(self, attempt: Attempt) -> None:
-        """Note that the receiver has answered, or that its time is over."""
+        """Record that the receiver has answered, or that its time is over."""
         attempt.answered_at = self._clock()
         self._was_slow[attempt.webhook_id] = attempt.is_slow(attempt.answered_at)
 

@@ -44,7 +44,7 @@ def main() -> None:
             await client.enqueue_many_copy([Nothing(number) for number in range(jobs)], queue="peer")
 
     async def work() -> tuple[int, float]:
-        """Work until no job has come for a second; return how many this ran, and when the last ended."""
+        """Work until no job has come for a second; return the number of jobs run, and when the last ended."""
         nonlocal finished
         client = AsyncClient(sys.argv[1])
         client.task(Nothing, queue="peer")(handle)

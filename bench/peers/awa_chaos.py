@@ -39,7 +39,7 @@ async def _work(client: AsyncClient, log: Log) -> None:
 
 
 async def main() -> None:
-    """Do what the command line says."""
+    """Run the command that the command line names."""
     async with AsyncClient(sys.argv[2]) as client:
         match sys.argv[1]:
             case "create":

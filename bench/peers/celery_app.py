@@ -1,6 +1,6 @@
 """Celery on Redis: prefork, acknowledged early, the default prefetch, results in Redis. Not durable.
 
-python -m bench.peers.celery_app [REDIS SOCKET] [PROCESSES]
+python -m bench.peers.celery_app [REDIS_SOCKET] [PROCESSES]
 """
 
 import os
@@ -12,10 +12,10 @@ from redis import Redis
 
 from bench.peers.lines import milliseconds, running, serve
 
-_SOCKET = os.environ.setdefault("PEER_REDIS", sys.argv[1])  # its worker has other arguments
+_SOCKET = os.environ.setdefault("PEER_REDIS", sys.argv[1])  # the worker, a child process, has other arguments
 _QUEUE = "peer"
 _TIMEOUT_S = 300.0
-_RESULTS = 1  # the Redis database that has the results and nothing else
+_RESULTS = 1  # the Redis database that has only the results
 
 app = Celery(
     "peer", broker=f"redis+socket://{_SOCKET}", backend=f"redis+socket://{_SOCKET}?virtual_host={_RESULTS}"
@@ -41,7 +41,7 @@ def _roundtrip() -> float:
 
 
 def drain(jobs: int) -> float:
-    """Return the jobs a second of a warm worker that finds this many in its queue."""
+    """Return the jobs a second of a warm worker that starts with this many in its queue."""
     app.control.cancel_consumer(_QUEUE, reply=True, limit=1, timeout=10)
     _redis.flushdb()
     with app.producer_or_acquire() as producer:

@@ -14,7 +14,7 @@ from dramatiq.results.backends import RedisBackend
 
 from bench.peers.lines import milliseconds, running, serve
 
-_URL = f"unix://{os.environ.setdefault('PEER_REDIS', sys.argv[1])}"  # its worker has other arguments
+_URL = f"unix://{os.environ.setdefault('PEER_REDIS', sys.argv[1])}"  # the worker has other arguments
 
 broker = RedisBroker(url=_URL)
 broker.add_middleware(Results(backend=RedisBackend(url=_URL)))

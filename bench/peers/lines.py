@@ -10,9 +10,9 @@ from typing import Any
 
 
 def serve(**commands: Callable[..., Any]) -> None:
-    """Say that this peer is ready, and run commands until the input ends."""
+    """Report that this peer is ready, and run commands until the input ends."""
     results = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not come between the results
+    os.dup2(2, 1)  # output of libraries must not mix with the results
     print(json.dumps("ready"), file=results, flush=True)
     for line in sys.stdin:
         name, arguments = json.loads(line)

@@ -12,7 +12,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from bench.peers.lines import milliseconds, serve
 
-_METRICS_PER_WRITE = 1_000  # the most that MLflow takes
+_METRICS_PER_WRITE = 1_000  # MLflow's maximum
 
 
 def main() -> None:

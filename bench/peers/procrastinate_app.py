@@ -14,7 +14,7 @@ from procrastinate.exceptions import ConnectorException
 
 from bench.peers.lines import serve
 
-logging.disable()  # it warns that its command line cannot import an app of a main module
+logging.disable()  # Procrastinate warns that its command line cannot import an app of a main module
 
 _CONCURRENCY = 10
 _JOBS_PER_INSERT = 1_000
@@ -33,7 +33,7 @@ def main() -> None:
 
     async def create() -> None:
         await app.open_async()
-        with suppress(ConnectorException):  # the other process was first
+        with suppress(ConnectorException):  # the other process has applied it
             await app.schema_manager.apply_schema_async()
 
     async def submit(jobs: int) -> None:

@@ -2,8 +2,8 @@
 
 python -m bench.peers.procrastinate_chaos {create | submit | work} CONNECTION_STRING [FILE]
 
-It polls as often as awa. Jobs of workers that have vanished are retried as its documentation advises: by a
-periodic task of the user's.
+Procrastinate polls as often as awa. Jobs of workers that have vanished are retried as its documentation
+advises: by a periodic task of the user's.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ app = App(connector=PsycopgConnector(conninfo=sys.argv[2]))
 
 @app.task(queue=_QUEUE, name="work")
 async def work(number: int) -> None:
-    """Wait, and record it."""
+    """Wait, and record the execution."""
     await asyncio.sleep(WORK_S)
     log.executed(number)
 
@@ -38,7 +38,7 @@ async def retry_stalled(_context: JobContext, **_: int) -> None:
 
 
 async def main() -> None:
-    """Do what the command line says."""
+    """Run the command that the command line names."""
     async with app.open_async():
         match sys.argv[1]:
             case "create":

@@ -1,4 +1,4 @@
-"""RQ on Redis, with its worker that forks no process for each job. Not durable.
+"""RQ on Redis, with its worker that does not fork a process for each job. Not durable.
 
 python -m bench.peers.rq_app REDIS_SOCKET
 """

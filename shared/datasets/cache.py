@@ -1,7 +1,7 @@
 """A dataset's cache entry: a folder with its decoded images, its labels and their checksums.
 
-It is built in another folder and renamed, so it is never incomplete. Every process maps its arrays into its
-memory, after it has verified their checksums once.
+The entry is built in another folder and renamed, so it is never incomplete. Every process maps the arrays
+into its memory, after it has verified their checksums once.
 """
 
 import json
@@ -41,7 +41,7 @@ _verified: set[tuple[tuple[int, int, int], ...]] = set()
 def mapped(folder: Path, min_rows: int) -> Arrays | None:
     """Return the cached arrays, or None if there are none, or if they are damaged or too short."""
     try:
-        # before they are mapped: if they are replaced meanwhile, this is not found later, and means nothing
+        # read before mapping: if the files are replaced meanwhile, this identity never occurs again
         identity = tuple(_identity(folder / name) for name in (_IMAGES, _LABELS))
         images = npy.open_memmap(folder / _IMAGES, mode="r")
         labels = npy.open_memmap(folder / _LABELS, mode="r")
@@ -62,11 +62,11 @@ def store(folder: Path, decode: Callable[[Path], Decoded]) -> Arrays:
     """Build the entry in `folder`, whose lock the caller holds, and return its arrays.
 
     Args:
-        decode: returns what is stored; is given a folder on the same disk for its temporary files.
+        decode: returns the arrays to store; gets a folder on the same disk for its temporary files.
 
     Raises:
         OSError: the disk cannot keep it.
-        Exception: that of `decode`. The entry is then as before.
+        Exception: the error of `decode`; the entry is then unchanged.
     """
     work = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(work, ignore_errors=True)  # left behind by a process that was killed
@@ -93,7 +93,7 @@ def locked(name: str, folder: Path, patience: Patience) -> AcquireReturnProxy[Fi
 
     Raises:
         DataUnavailable: another process has held it for too long.
-        Exception: that of the waiting caller's check.
+        Exception: the error of the waiting caller's check.
     """
     lock, pause = FileLock(f"{folder}.lock"), threading.Event()
     while True:

@@ -3,7 +3,7 @@
 A dataset is downloaded and decoded once per host, and again if its cache entry in `DATA_DIR/datasets` is
 damaged. To download it again, delete its folder there.
 
-Workers download datasets; the API reads those that are in the cache, and downloads none.
+Workers download datasets; the API reads the datasets that are in the cache, and downloads none.
 """
 
 import json
@@ -35,10 +35,10 @@ _EVALUATION_SIZE = 500
 
 _CACHE_FORMAT = 1  # part of each folder's name: increment it when the same files decode to other arrays
 
-_SOURCE = "source.json"  # in a cache entry: the fingerprints of the files that it was made from
+_SOURCE = "source.json"  # in a cache entry: the fingerprints of its source files
 
 HEAD_BYTES = 2**16
-"""How many bytes of a file its fingerprint covers."""
+"""The number of bytes, from a file's beginning, that its fingerprint covers."""
 
 _decoded_digits: list[Arrays] = []  # at most one item
 _decoding_digits = threading.Lock()
@@ -46,7 +46,7 @@ _decoding_digits = threading.Lock()
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """By which a changed file is told without reading all of it.
+    """The size and the head of a file, which reveal most changes without reading the whole file.
 
     Attributes:
         size: in bytes; None if it is not known.
@@ -58,7 +58,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, file: BinaryIO) -> Self:
-        """Return that of a file which is open at its first byte, and return there."""
+        """Return the fingerprint of a file that is open at its first byte, and seek back to that byte."""
         head = file.read(HEAD_BYTES)
         size = file.seek(0, SEEK_END)
         file.seek(0)
@@ -90,7 +90,7 @@ class DatasetInfo:
 class Dataset:
     """A dataset's images and labels: read-only arrays, mapped from the cache and shared by processes.
 
-    Only those of `digits` may be in the memory of one process.
+    Only the arrays of `digits` may be in the memory of one process instead.
 
     Attributes:
         train_images: (train_rows, 784), a 28x28 image a row, row by row; 0 is black, 255 white.
@@ -217,10 +217,10 @@ def is_cached(name: str, settings: Settings) -> bool:
 
 
 def fingerprints(name: str, settings: Settings) -> list[Fingerprint] | None:
-    """Return those of the files that a sprite's cache entry was made from, images and labels.
+    """Return the fingerprints of the source files of a sprite's cache entry: images and labels.
 
     Returns:
-        None if they are not known: earlier versions have stored none.
+        The fingerprints, or None if they are not known, since earlier versions stored none.
     """
     try:
         stored = json.loads((entry_folder(name, settings) / _SOURCE).read_bytes())

@@ -1,7 +1,7 @@
 """Download of a dataset's files, with retries and resume; `file://` URLs are opened in place.
 
 Whatever a server does, a download ends soon after its caller is interrupted, and at the latest after a time
-limit. So it runs in an event loop, where each wait can be broken off.
+limit. So it runs in an event loop, where each wait can be cancelled.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ CHECK_S = 0.1
 """Seconds between two checks of a waiting caller for an interruption."""
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})  # below 500; a retry may succeed
-# of a server that compresses nevertheless: one of the others, or two of these, may turn 64 kB into gigabytes
+# accepted if a server compresses unasked: another encoding, or two of these, may turn 64 kB into gigabytes
 _ENCODINGS = ("", "identity", "gzip", "deflate")
 _ADVICE = (
     "Check the address (of `mnist`: TRAINSHED_MNIST_IMAGES_URL and TRAINSHED_MNIST_LABELS_URL), and that "
@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
 
 
 class Patience:
-    """What ends the wait for a dataset: its caller is interrupted, or a time limit has passed."""
+    """Ends the wait for a dataset when the caller is interrupted or a time limit has passed."""
 
     def __init__(self, settings: Settings, check: Callable[[], None]) -> None:
         """Begin to wait; `check` raises if the caller is interrupted."""
@@ -69,7 +69,7 @@ class Patience:
 
         Raises:
             DataUnavailable: the time limit has passed; the message says what was waited for.
-            Exception: that of the caller's check.
+            Exception: the error of the caller's check.
         """
         self._check()
         if time.monotonic() > self._deadline:
@@ -93,7 +93,7 @@ def open_url(url: str, folder: Path, settings: Settings, patience: Patience) -> 
         DataUnavailable: the file cannot be downloaded or read in time; the message has URL and reason.
         DataCorrupt: the file is larger than `MAX_BYTES`.
         OSError: the disk did not take the download.
-        Exception: that of the caller's check, at most 0.1 s after it is due.
+        Exception: the error of the caller's check, at most 0.1 s after it is due.
     """
     patience.check(f"what preceded {public(url)}")
     if url.startswith("file:"):
@@ -196,23 +196,23 @@ async def _download(url: str, copy: BinaryIO, settings: Settings) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what an error that was translated several times says about its cause."""
+    """Return the message of the first cause of an error that was translated several times."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     if isinstance(error, BaseExceptionGroup):  # one for each address of the host
         return _reason(error.exceptions[0])
-    if type(error) is OSError or isinstance(error, ConnectionError):  # with words of asyncio's
+    if type(error) is OSError or isinstance(error, ConnectionError):  # asyncio has reworded it
         return os.strerror(error.errno) if error.errno else str(error)
     return str(error) or type(error).__name__
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that can end while a name server does not answer: no executor waits for its thread."""
+    """An event loop that can end while a name server does not answer: no executor waits for the look-up."""
 
     async def getaddrinfo(self, *args: Any, **options: Any) -> list[Any]:
         """Look an address up."""
         found: Future[list[Any]] = Future()
-        found.set_running_or_notify_cancel()  # it cannot be cancelled
+        found.set_running_or_notify_cancel()  # a look-up cannot be cancelled
 
         def look_up() -> None:
             try:
@@ -231,10 +231,10 @@ class _Download:
         self._url = url
         self._file = file
         self._timeout_s = timeout_s
-        self._etag: str | None = None  # of the bytes in `file`
+        self._etag: str | None = None  # the ETag of the bytes in `file`
 
     async def resume(self, client: httpx.AsyncClient) -> None:
-        """Request the missing bytes and write them to the file; a transient error is a `_TransientError`."""
+        """Request the missing bytes and append them to the file; `_TransientError` if a retry may help."""
         try:
             async with asyncio.timeout(self._timeout_s) as timeout:
                 await self._receive(client, timeout)
@@ -246,7 +246,7 @@ class _Download:
             raise _TransientError(_reason(error)) from error
 
     async def _receive(self, client: httpx.AsyncClient, timeout: asyncio.Timeout) -> None:
-        received = 0  # since the timeout began
+        received = 0  # bytes since the timeout began
         async with client.stream("GET", self._url, headers=self._range()) as response:
             self._accept(response)
             async for chunk in response.aiter_bytes():

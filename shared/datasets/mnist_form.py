@@ -42,7 +42,7 @@ def to_mnist_form(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _offset(mass: NDArray[np.uint64]) -> int:
-    """Return where the first line goes so that the centre of mass is in the middle and every line inside.
+    """Return the place of the first line at which the centre of mass is in the middle and all lines inside.
 
     Args:
         mass: the sum of each line's pixels (rows or columns).

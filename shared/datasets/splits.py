@@ -32,8 +32,8 @@ def validation_rows(seed: int, size: int, available: int) -> Rows:
 def evaluation_rows(seed: int, size: int, available: int, validation_size: int) -> Rows:
     """Return the rows of an evaluation's test images: of all, shuffled, those after the validation images.
 
-    At the end it wraps around, as the codelab's `nextTestBatch` does: no image is selected twice, and
-    validation images only if no others are left.
+    At the end the selection wraps around, as the codelab's `nextTestBatch` does: no image is selected twice,
+    and validation images are selected only if no others are left.
 
     Raises:
         DataCorrupt: the dataset has fewer images.

@@ -21,13 +21,13 @@ MAX_ROWS = 300_000  # Pillow needs 940 MB for that many rows of RGBA
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by the PNG's colour type
-# of Adam7, the interlacing of PNG: the first column and row of each pass, and the distances to the next ones
+# the passes of Adam7, PNG's interlacing: the first column and row, and the distances to the next ones
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
-_SIZE_END = 24  # where the PNG's columns and rows, 4 bytes each, end
+_SIZE_END = 24  # the end of the PNG's numbers of columns and rows, 4 bytes each
 
 HEAD_BYTES = 64
-"""Bytes at the beginning of a file that say which kind it is, and how large an image."""
+"""The number of first bytes from which the kind of a file, and the size of an image, can be read."""
 
 _BAND_ROWS = 1_024
 _CHUNK_BYTES = 2**20
@@ -60,8 +60,8 @@ def verify_sha256(file: BinaryIO, source: str, expected: str) -> None:
 class Bands:
     """The images of a sprite, decoded but not all converted at once: 51 MB for MNIST, and 1 MB for a band.
 
-    Its length is their number; iterating yields arrays of (up to 1,024, 784): grey values or the red channel,
-    of 16 bits the upper 8.
+    The length is the number of images. Iterating yields arrays of shape (up to 1,024, 784) with the grey
+    values or the red channel; of 16-bit values, the upper 8 bits.
     """
 
     png: Image.Image
@@ -78,8 +78,8 @@ class Bands:
 def decode_images(file: BinaryIO, source: str, min_rows: int) -> Bands:
     """Return the images of a sprite.
 
-    A truncated PNG is refused, and one whose compressed data is complete but has fewer pixels than its header
-    declares: Pillow does not report that, and the missing pixels would be black.
+    A truncated PNG is refused, and so is a PNG whose compressed data is complete but has fewer pixels than
+    its header declares: Pillow does not report the missing pixels, and they would be black.
 
     Args:
         file: a PNG of any colour type and depth, open at its first byte.
@@ -87,7 +87,7 @@ def decode_images(file: BinaryIO, source: str, min_rows: int) -> Bands:
         min_rows: the least number of rows.
 
     Raises:
-        DataCorrupt: it is not such a PNG, or it is damaged.
+        DataCorrupt: the file is not such a PNG, or is damaged.
     """
     expected = _expected_images(min_rows)
     head = file.read(HEAD_BYTES)
@@ -108,13 +108,13 @@ def decode_images(file: BinaryIO, source: str, min_rows: int) -> Bands:
 
 
 def check_head(head: bytes, source: str, min_rows: int) -> int:
-    """Return how many rows a sprite has, by its first bytes alone; the rest of it may be wrong.
+    """Return the number of rows of a sprite from its first bytes alone; the rest of the file is not checked.
 
     Args:
         head: the first `HEAD_BYTES`, or all if there are fewer.
 
     Raises:
-        DataCorrupt: `decode_images` would refuse it.
+        DataCorrupt: `decode_images` would refuse the file.
     """
     if not head.startswith(_SIGNATURE) or len(head) < _SIZE_END:
         raise _corrupt(source, _expected_images(min_rows), _kind(head))
@@ -135,7 +135,7 @@ def _expected_images(min_rows: int) -> str:
 
 
 def check_labels_size(size: int, source: str, rows: int, classes: int) -> None:
-    """Check how many bytes the labels of a sprite have.
+    """Check the number of bytes of a sprite's labels.
 
     Raises:
         DataCorrupt: `decode_labels` would refuse them.

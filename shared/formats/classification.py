@@ -1,4 +1,4 @@
-"""Classifications: what follows from the predictions of images, by class and image by image."""
+"""Classifications: the results that follow from the predictions of images, by class and by image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from shared.formats.results import NewResult
 from shared.schemas import ClassResult, Misclassified
 
 TYPE = "classification"
-"""The type of these results."""
+"""The type of the results of a classification."""
 
 MAX_BODY_BYTES = 64 * 2**20
 """Larger predictions are not kept, so that reading them needs little memory."""
@@ -28,7 +28,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Classified:
-    """Images as a threshold decides them: predictions with a lower probability are rejected."""
+    """Predicted images and a threshold: predictions with a lower probability are rejected."""
 
     images: PredictedImages
     threshold: float | None = None
@@ -80,7 +80,7 @@ class Classified:
         """Return the first images, by index, that are predicted incorrectly and not rejected.
 
         Args:
-            chosen: only of these images; None: of all.
+            chosen: a mask of the images to consider; None for all images.
         """
         wrong = self.is_wrong if chosen is None else self.is_wrong & chosen
         rows = np.flatnonzero(wrong)[:limit]
@@ -132,8 +132,8 @@ def classification(
     Args:
         probabilities: (n, classes); the prediction is the most probable class, on a tie the first.
         labels: (n,), the true classes.
-        indices: (n,), the images' rows among the dataset's test images; None: 0, 1, 2, ...
-        names: of the classes, in label order; None: they have none.
+        indices: (n,), the images' rows among the dataset's test images; None means 0, 1, 2, ...
+        names: the names of the classes, in label order; None if they have none.
         threshold: predictions with a lower probability are rejected; None rejects none.
         values: further numbers by name, such as `loss`; `accuracy` is added.
 

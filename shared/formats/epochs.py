@@ -2,7 +2,7 @@
 
 The bytes of the steps, little-endian: the number of steps and the length of the names, each a uint32; the
 names, a JSON list in UTF-8, padded with spaces to a multiple of 8 bytes; then for each name a float64 a step.
-No bytes: no names.
+Without names there are no bytes.
 """
 
 import json
@@ -19,9 +19,9 @@ import numpy.typing as npt
 from shared.texts import PRINTABLE
 
 MAX_METRICS = 256
-"""Names of an epoch's values, and of those of its steps."""
+"""The maximum number of an epoch's values, and of metrics with a value for each step."""
 MAX_NAME = 128
-"""Characters of a metric's name."""
+"""The maximum length of a metric's name, in characters."""
 
 _COUNTS, _DOUBLE = np.dtype("<u4"), np.dtype("<f8")
 _HEADER = 2 * _COUNTS.itemsize
@@ -35,10 +35,10 @@ class EpochMetrics:
     """The metrics of one training epoch.
 
     Attributes:
-        epoch: from 0.
+        epoch: the number of the epoch, from 0.
         seconds: wall time.
-        values: of each metric, by name; None: not a finite number.
-        steps: of each metric that has a value a step, as bytes of this module.
+        values: the value of each metric, by name; None for a number that is not finite.
+        steps: the values of the metrics that have one for each step, in the byte layout of this module.
         not_finite: the names of the metrics with a value that is not a finite number.
     """
 
@@ -50,7 +50,7 @@ class EpochMetrics:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """All but the values of the steps, as events have it."""
+        """The metrics without the values of the steps, as events contain them."""
         return {"epoch": self.epoch, "seconds": self.seconds, "values": self.values}
 
     @classmethod
@@ -64,7 +64,7 @@ class EpochMetrics:
         """Return an epoch's metrics, from numbers and arrays of any kind.
 
         Args:
-            steps: of each metric an array of shape (steps,), all of the same length.
+            steps: for each metric an array of shape (steps,), all of the same length.
 
         Raises:
             ValueError: a name is not 1 to 128 printable characters, or begins with `-`; there are more than
@@ -81,7 +81,7 @@ class EpochMetrics:
 
 
 def finite(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return numbers of any kind as floats, with None for what is none, or not finite."""
+    """Return numbers of any kind as floats, with None for a value that is None or not finite."""
     return {
         name: None if value is None or not math.isfinite(value) else float(value)
         for name, value in values.items()
@@ -109,7 +109,7 @@ def pack_steps(steps: StepValues) -> bytes:
 
 
 def unpack_steps(content: bytes) -> StepValues:
-    """Return the values of an epoch's steps from their bytes; the arrays are views of these.
+    """Return the values of an epoch's steps from their bytes; the arrays are views of the bytes.
 
     Raises:
         ValueError: the bytes are not such values.
@@ -122,12 +122,12 @@ def unpack_steps(content: bytes) -> StepValues:
 
 
 def count_steps(content: bytes) -> int:
-    """Return how many steps an epoch has, from the bytes of their values, of which the first 4 will do."""
+    """Return how many steps an epoch has, from the bytes of their values; the first 4 bytes suffice."""
     return int(np.frombuffer(content, _COUNTS, 1)[0]) if content else 0
 
 
 def _read_header(content: bytes) -> tuple[int, int, Sequence[str]]:
-    """Return the number of steps, where their values begin, and the names."""
+    """Return the number of steps, the offset of their values, and the names."""
     if len(content) >= _HEADER:
         count, length = map(int, np.frombuffer(content, _COUNTS, 2))
         begin = _HEADER + length

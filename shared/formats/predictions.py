@@ -2,8 +2,8 @@
 
 First the probabilities, (n, classes) as float32; then the images' rows among the dataset's test images, (n,)
 as uint32; then their labels, (n,) as uint8, or as uint16 where there are more than 256 classes. So each array
-begins where its type may begin, JavaScript reads them without a copy, and their size says how many classes
-there are: 45 bytes an image are ten.
+is aligned for its type, JavaScript reads the arrays without a copy, and the number of classes follows from
+the size: 45 bytes an image mean ten classes.
 """
 
 from typing import Any, NamedTuple
@@ -58,10 +58,10 @@ class PredictedImages(NamedTuple):
     def of(
         cls, probabilities: npt.ArrayLike, indices: npt.ArrayLike, labels: npt.ArrayLike
     ) -> "PredictedImages":
-        """Return images that are in any order. A probability that is not a number counts as 0.
+        """Return images, which may be given in any order. A probability that is not a number counts as 0.
 
         Raises:
-            ValueError: there are no images, their numbers differ, or a label is not that of a class.
+            ValueError: there are no images, the arrays differ in length, or a label is not that of a class.
         """
         table = np.nan_to_num(np.asarray(probabilities, _PROBABILITY), nan=0.0)
         if table.ndim != 2 or not 0 < table.shape[1] <= MAX_CLASSES or not len(table):
@@ -79,7 +79,7 @@ class PredictedImages(NamedTuple):
         """Return `count` images from their bytes, without a copy.
 
         Raises:
-            ValueError: the bytes are not those of so many images.
+            ValueError: the bytes are not those of `count` images.
         """
         size, rest = divmod(len(content), max(count, 1))
         label_size = size % _PROBABILITY.itemsize

@@ -1,4 +1,4 @@
-"""What a job leaves behind, as a worker hands it over to be stored: files, and its results."""
+"""The products of a job, in the form in which a worker passes them on to be stored: files and results."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ KERAS_FILE, ONNX_FILE = "model.keras", "model.onnx"
 VALUES = "values"
 """The type of results that are named values only."""
 EVALUATION = "evaluation_"
-"""What the names of a result's values begin with among the metrics of its job."""
+"""The prefix of the names of a result's values among the metrics of its job."""
 
 MAX_ARTIFACT_BYTES = 256 * 2**20
 
@@ -26,7 +26,7 @@ class NewArtifact:
     """A file that a job has made.
 
     Attributes:
-        name: of the file, unique within its job, such as `model.onnx`.
+        name: the name of the file, unique within its job, such as `model.onnx`.
         role: `MODEL` if it is a file of the model that the job has trained.
     """
 
@@ -36,7 +36,7 @@ class NewArtifact:
     media_type: str = "application/octet-stream"
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a name that is not one of a file, and a content that is too large."""
+        """Raise ValueError for an invalid file name or a content that is too large."""
         if not _FILE_NAME.fullmatch(self.name):
             raise ValueError(f"an artifact needs the name of a file, such as model.onnx, not {self.name!r}")
         if len(self.content) > MAX_ARTIFACT_BYTES:
@@ -51,10 +51,10 @@ class NewResult:
     Attributes:
         type: `VALUES`, or `shared.formats.classification.TYPE`.
         values: finite numbers by name; None for one that is not finite.
-        size: how many examples they are of.
+        size: the number of examples on which they are based.
         threshold: predictions with a lower probability are rejected.
         per_class: the results of each class.
-        body: what else the type has, in its own layout.
+        body: further data of the type, in its own layout.
     """
 
     values: Mapping[str, float | None]
@@ -66,13 +66,13 @@ class NewResult:
     body: bytes | None = None
 
     def __post_init__(self) -> None:
-        """Make the values storable; raise ValueError for a name that is not, and for too many of them."""
+        """Make the values storable; raise ValueError for an invalid name, or too many values."""
         require_names([name and EVALUATION + name for name in self.values])
         object.__setattr__(self, "values", finite(self.values))
 
     @property
     def accuracy(self) -> float | None:
-        """The value of this name; None if there is none."""
+        """The value named `accuracy`; None if there is none."""
         return self.values.get("accuracy")
 
 
@@ -83,8 +83,8 @@ class Produced:
     Attributes:
         artifacts: its files; those with the role `MODEL` are the model that it has trained.
         kind: the network of that model, if it is one that the API can run by its file `ONNX_FILE`.
-        layers: of the model.
-        weights_sha256: of the weights' bytes in layer order; equal for equal models.
+        layers: the layers of the model.
+        weights_sha256: the SHA-256 of the weights' bytes in layer order; equal for equal models.
     """
 
     artifacts: tuple[NewArtifact, ...] = ()
@@ -95,7 +95,7 @@ class Produced:
 
     @property
     def has_model(self) -> bool:
-        """Whether it has files of a model."""
+        """Whether the job has produced files of a model."""
         return any(artifact.role == MODEL for artifact in self.artifacts)
 
     @property

@@ -1,7 +1,7 @@
 """The weights of both architectures as bytes: float32, little-endian, one array after the other.
 
-A model's `weights_sha256` is the SHA-256 of these bytes. They are also its weights file for TensorFlow.js,
-and what a job with `keep_weights` stores after each epoch.
+A model's `weights_sha256` is the SHA-256 of these bytes. The same bytes are the model's weights file for
+TensorFlow.js, and a job with `keep_weights` stores them after each epoch.
 """
 
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def split(kind: ModelKind, weights: Weights) -> list[Weights]:
 
 
 def offsets(kind: ModelKind) -> Iterator[tuple[WeightArray, int]]:
-    """Yield each array of the architecture with the place of its first byte."""
+    """Yield each array of the architecture with the offset of its first byte."""
     place = 0
     for array in ARRAYS[kind]:
         yield array, place

@@ -1,7 +1,7 @@
 """Indexes of tables that may be large and in use: PostgreSQL builds them while others write.
 
-A migration that creates such an index does nothing else, since it has no transaction: so it can be repeated
-after it was interrupted.
+A migration that creates such an index does nothing else, since it runs without a transaction. So it can be
+repeated after an interruption.
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ _LIMIT = sa.text("SELECT current_setting('transaction_timeout', true)")  # NULL 
 def create(name: str, table: str, columns: list[Any], **options: Any) -> None:
     """Create an index, with the options of `op.create_index`, while others write to its table.
 
-    What an interrupted attempt has left of it is replaced. On a new database, and on SQLite, it is part of
-    the transaction of all migrations.
+    An incomplete index that an interrupted attempt has left is replaced. On a new database, and on SQLite,
+    the index is created in the transaction of all migrations.
     """
     context = op.get_context()
     assert context.config is not None

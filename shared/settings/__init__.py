@@ -1,4 +1,4 @@
-"""Settings of a process, for import from here."""
+"""The settings of a process; other packages import them from here."""
 
 from shared.settings.environment import invalid_settings, unknown_variables
 from shared.settings.settings import ExposedApi, LogLevel, Settings, get_settings

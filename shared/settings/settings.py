@@ -43,8 +43,8 @@ class ExposedApi(ValueError):
 class Settings(BaseSettings):
     """Settings of one process; each is read from the variable `TRAINSHED_` and its name in capitals.
 
-    What the environment lacks, or has empty, is read from a file of that name in /run/secrets, where
-    containers have their secrets. The text below each is its description in `docs/operations.md`.
+    If the variable is missing or empty, it is read from a file of the same name in /run/secrets, where
+    containers have their secrets. The text below each setting is its description in `docs/operations.md`.
     """
 
     model_config = SettingsConfigDict(
@@ -223,7 +223,7 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        # other processes of the stack, which may run in other folders, are given this value
+        # other processes of the stack, which may run in other folders, get this value
         return value.expanduser().absolute()
 
     @model_validator(mode="after")

@@ -1,1 +1,1 @@
-"""The store: one module a noun, each a set of functions that run inside one transaction."""
+"""The store: one module per noun, with functions that run inside a transaction of their caller."""

@@ -1,4 +1,4 @@
-"""What happens now, for people: which jobs are next, which ended last, and how many ended lately."""
+"""Current activity, for people: the next jobs to start, the last finished jobs, and recent counts."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from shared.store import job_queries, turns
 
 @dataclass(frozen=True)
 class Finished:
-    """The jobs that ended within a period.
+    """The number of jobs that ended within a period.
 
     Attributes:
         since: the beginning of the period.
-        states: their number by final state.
+        states: the number of jobs in each final state.
     """
 
     since: datetime
@@ -30,7 +30,7 @@ class Finished:
 
     @property
     def total(self) -> int:
-        """The number of all of them."""
+        """The number of jobs in all final states."""
         return sum(self.states.values())
 
 
@@ -40,9 +40,9 @@ def read_now(session: Session, *, now: Now = database_now) -> datetime:
 
 
 def next_to_start(session: Session, *, limit: int) -> list[UUID]:
-    """Return the ids of up to `limit` queued jobs in the order in which they start, those of all queues.
+    """Return the ids of up to `limit` queued jobs of all queues, in the order in which they will start.
 
-    Those that nothing but a free slot holds up come first.
+    Due jobs of queues that are not paused come first.
     """
     queues = session.scalars(select(Job.queue).where(IS_QUEUED).distinct()).all()
     ahead = [deque(turns.upcoming(session, queue, limit=limit)) for queue in queues]
@@ -56,13 +56,13 @@ def next_to_start(session: Session, *, limit: int) -> list[UUID]:
 
 
 def last_finished(session: Session, *, limit: int) -> list[schemas.Job]:
-    """Return up to `limit` finished jobs, the one that ended last first."""
+    """Return up to `limit` finished jobs, most recently finished first."""
     ended = select(Job).where(Job.finished_at.is_not(None)).order_by(Job.finished_at.desc(), Job.id.desc())
     return job_queries.describe(session, session.scalars(ended.limit(limit)).all())
 
 
 def finished_lately(session: Session, *, until: datetime, period_s: float, periods: int) -> list[Finished]:
-    """Return the number of jobs that ended in each of some consecutive periods, the oldest first.
+    """Return the number of jobs that ended in each of `periods` consecutive periods, oldest first.
 
     Args:
         until: the end of the last period.

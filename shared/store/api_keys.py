@@ -29,7 +29,7 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class NewApiKey:
-    """The parts of a key's text.
+    """The id and the secret that make up the text of a key.
 
     Attributes:
         id: identifies the key; not secret.
@@ -52,7 +52,7 @@ class NewApiKey:
 
 
 def parse(text: str) -> NewApiKey | None:
-    """Parse the text of a key; None if it is malformed."""
+    """Parse the text of a key. Return None if it is malformed."""
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
     if prefix != _PREFIX or not secret:
@@ -76,14 +76,14 @@ def create(
     may_urgent: bool = False,
     now: Now = database_now,
 ) -> ApiKey:
-    """Store a key, without its secret. Idempotent.
+    """Store a key with the hash of its secret. Idempotent.
 
     Args:
-        lifetime_s: seconds until it expires; None for never.
-        weight: that of its jobs' tenants.
-        max_running: how many of its jobs run at the same time; None: not limited.
-        team: whose keys change each other's jobs; None: none.
-        may_urgent: whether it may give jobs the priority `urgent`; one of the scope `admin` always may.
+        lifetime_s: seconds until the key expires; None if it never does.
+        weight: the weight of the key's tenant; a team has the greatest weight of its keys.
+        max_running: the most jobs of the key that may run at the same time; None if not limited.
+        team: the key's team, whose keys may change each other's jobs; None if it has none.
+        may_urgent: whether the key may give jobs the priority `urgent`; one of the scope `admin` always may.
     """
     row = session.get(ApiKey, key.id)
     if row is None:
@@ -114,7 +114,9 @@ def page(
 
 
 def change(session: Session, key_id: UUID, changes: schemas.ApiKeyUpdate) -> schemas.ApiKey:
-    """Change a key's weight, for jobs that are submitted later, its limit, or what it may. Idempotent.
+    """Change a key's weight, limit, team or rights. Idempotent.
+
+    A new weight applies to jobs that start afterwards.
 
     Raises:
         ApiKeyNotFound: there is no such key.
@@ -150,7 +152,7 @@ def _not_found(key_id: UUID) -> ApiKeyNotFound:
 
 
 def find(session: Session, key: NewApiKey, *, now: Now = database_now) -> ApiKey | None:
-    """Return the row of a key; None if it is unknown, revoked or expired, or its secret is wrong."""
+    """Return the row of a key, or None if it is unknown, revoked or expired, or its secret is wrong."""
     unexpired = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now())
     valid = select(ApiKey).where(ApiKey.id == key.id, ApiKey.revoked_at.is_(None), unexpired)
     row = session.scalars(valid).one_or_none()
@@ -160,7 +162,7 @@ def find(session: Session, key: NewApiKey, *, now: Now = database_now) -> ApiKey
 
 
 def seconds_left(session: Session, key: ApiKey, *, now: Now = database_now) -> float:
-    """Return the seconds until a key expires, by the database's clock; infinity if it never does."""
+    """Return the seconds until a key expires, by the database's clock, or infinity if it never does."""
     if key.expires_at is None:
         return inf
     left = session.scalar(select(seconds_between(now(), ApiKey.expires_at)).where(ApiKey.id == key.id))

@@ -14,7 +14,7 @@ from shared.store import job_queries
 
 
 def of_job(session: Session, job_id: UUID) -> tuple[schemas.Artifact, ...]:
-    """Return a job's files by name, without reading them.
+    """Return the descriptions of a job's files, sorted by name, without their content.
 
     Raises:
         JobNotFound: there is no such job.
@@ -27,16 +27,16 @@ def of_job(session: Session, job_id: UUID) -> tuple[schemas.Artifact, ...]:
 
 
 def of_model(session: Session, model_id: UUID) -> tuple[schemas.Artifact, ...]:
-    """Return the files of a model by name, without reading them."""
+    """Return the descriptions of a model's files, sorted by name, without their content."""
     return tuple(artifact for artifact in of_job(session, model_id) if artifact.role == MODEL)
 
 
 def find(session: Session, job_id: UUID, name: str) -> schemas.Artifact:
-    """Return what is known of a job's file, without reading it.
+    """Return the description of a job's file, without its content.
 
     Raises:
         JobNotFound: there is no such job.
-        ArtifactNotFound: it has no file of this name; the message lists those that it has.
+        ArtifactNotFound: the job has no file of this name; the message lists the files that it has.
     """
     files = {artifact.name: artifact for artifact in of_job(session, job_id)}
     if name not in files:
@@ -46,10 +46,14 @@ def find(session: Session, job_id: UUID, name: str) -> schemas.Artifact:
 
 
 def content(session: Session, job_id: UUID, name: str) -> bytes:
-    """Return a job's file; raises as `find` does."""
+    """Return the content of a job's file.
+
+    Raises:
+        JobNotFound, ArtifactNotFound: as in `find`.
+    """
     chosen = select(Artifact.content).where(Artifact.job_id == job_id, Artifact.name == name)
     found = session.scalar(chosen.execution_options(**{BINARY: True}))
     if found is None:
-        find(session, job_id, name)  # raises the reason
+        find(session, job_id, name)  # raises JobNotFound or ArtifactNotFound
         raise AssertionError(f"file {name} of job {job_id} was absent a moment ago")
     return found

@@ -1,8 +1,8 @@
-"""The life of an attempt from its claim on: record, report. Every write is fenced by the attempt.
+"""Writes of an attempt after its claim: its progress and its outcome. Each is fenced by the attempt.
 
 Every function takes an open transaction (`Database.write`) and is idempotent: a transaction whose commit was
-not confirmed is run again, finds its own work done and changes nothing. Progress must be passed again
-unchanged then: part of it, or more, would be refused.
+not confirmed is run again, finds its own work done and changes nothing. The repeated call must pass the same
+progress: a part of it, or more, would be refused.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ _JOBS = Base.metadata.tables[Job.__tablename__]
 
 @dataclass(frozen=True)
 class Origin:
-    """An attempt, where it ran, and how its job was submitted."""
+    """The data of an attempt's trace span: its job, its worker and its start."""
 
     attempt: AttemptId
     kind: JobKind
@@ -52,7 +52,7 @@ class Origin:
 
 
 def origin(session: Session, attempt: AttemptId) -> Origin:
-    """Return what the span of an attempt says; its process may be unable to tell."""
+    """Return the data of an attempt's trace span, for an attempt whose process cannot record the span."""
     job, row = (
         session.get_one(Job, attempt.job_id),
         session.get_one(Attempt, (attempt.job_id, attempt.number)),
@@ -82,10 +82,11 @@ def record(
 
 @dataclass(frozen=True)
 class Success:
-    """An attempt that has done all that its job asked for.
+    """The success of an attempt.
 
     Attributes:
-        evaluated: the model that the job was to evaluate; None: a model that it has trained becomes its own.
+        evaluated: the model that an evaluation job has evaluated; None for a training job, whose model is the
+            one that it has trained.
     """
 
     attempt: AttemptId
@@ -95,11 +96,11 @@ class Success:
 
     @property
     def is_model(self) -> bool:
-        """Whether it has trained a model."""
+        """Whether the attempt has trained a model."""
         return self.evaluated is None and self.produced.has_model
 
     def end(self) -> End:
-        """Return how the attempt ends."""
+        """Return the end of the attempt."""
         model_id, result = self.attempt.job_id if self.is_model else self.evaluated, self.produced.result
         data = {"model_id": model_id and str(model_id), "accuracy": result and result.accuracy}
         event_data = {name: value for name, value in data.items() if value is not None}
@@ -118,10 +119,10 @@ class Success:
 def succeed_each(
     session: Session, successes: Sequence[Success], *, now: Now = database_now
 ) -> set[AttemptId]:
-    """Report that jobs succeeded: store their progress and what they have produced, and end them.
+    """Report that jobs succeeded: store their progress, files, models and results, and end them.
 
     Returns:
-        The attempts whose jobs no longer run under them: nothing of these is written.
+        The stale attempts, whose jobs no longer run under them; nothing is written for these.
     """
     ended = end_attempts(session, [success.end() for success in successes], now=now)
     of_jobs = [
@@ -146,7 +147,7 @@ def fail(
     """Report that an attempt failed; the job is queued again if `retry_in_s` is given and attempts are left.
 
     Args:
-        outage_s: seconds, from the first failure with this code on, in which such failures do not count.
+        outage_s: seconds after the first failure with this code during which such failures do not count.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.
@@ -171,7 +172,7 @@ def fail(
 
 
 def _is_within(session: Session, attempt: AttemptId, code: str, outage_s: float, now: Now) -> bool:
-    """Return whether a job began to fail with this code less than `outage_s` seconds ago, or does so now."""
+    """Return whether a job's first failure with this code is this one or less than `outage_s` seconds old."""
     if not outage_s:
         return False
     of_job = Attempt.job_id == attempt.job_id, Attempt.error_code == code
@@ -202,7 +203,7 @@ def release(
     """Return a running job to its queue after its last epoch; the attempt counts as neither failed nor lost.
 
     Args:
-        preempted_by: the urgent job that gets its slot.
+        preempted_by: the urgent job that gets the slot of a preempted attempt; None if it is not preempted.
 
     Raises:
         StaleAttempt: the job no longer runs under this attempt.

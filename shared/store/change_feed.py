@@ -1,8 +1,8 @@
 """The change feed: the ids of changed jobs, announced after each commit.
 
 Listeners within the process are called before the write returns; other processes receive a message on a Redis
-channel, whose first word is the publisher's id: who listened need not act on it again. Messages may be lost,
-so their subscribers also poll the table.
+channel. The first word of a message is the publisher's id, so that a process can ignore its own messages,
+whose changes its listeners already know. Messages may be lost, so subscribers also poll the table.
 """
 
 import threading
@@ -19,23 +19,24 @@ from shared.store.event_log import changed_jobs
 
 CHANNEL = "trainshed:changed"
 
-_TIMEOUT_S = 0.5  # of a connection to Redis and of a command
-_PAUSE_AFTER_FAILURE_S = 2.0  # nothing is sent for so long after Redis failed
+_TIMEOUT_S = 0.5  # for a connection to Redis, and for each command
+_PAUSE_AFTER_FAILURE_S = 2.0  # time without messages after a failure of Redis
 _CLOSE_TIMEOUT_S = 1.0
 _MAX_IDS_PER_MESSAGE = 500
 
 
 class ChangePublisher:
-    """Calls the listeners of this process, and publishes to Redis from a background thread.
+    """A publisher of changed jobs: to the listeners of this process, and to Redis from a background thread.
 
-    A call takes microseconds whatever the state of Redis and never fails: `Database` calls it after commits.
+    A call never fails and takes microseconds whatever the state of Redis, because `Database` makes one after
+    each commit.
 
     Attributes:
-        id: the first word of its messages.
+        id: the publisher's id, the first word of its messages.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare to publish; the thread and the connection are started by the first change."""
+        """Prepare to publish; the first change starts the thread and opens the connection."""
         self.id = uuid4()
         self._redis: Redis = Redis.from_url(
             settings.effective_redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
@@ -47,9 +48,9 @@ class ChangePublisher:
         self._listeners: list[Callable[[frozenset[UUID]], None]] = []
 
     def listen(self, listener: Callable[[frozenset[UUID]], None]) -> None:
-        """Call `listener` with the ids of changed jobs, in the writer's thread, before its write returns.
+        """Have `listener` called with the ids of changed jobs, in the writer's thread, before the write ends.
 
-        It must neither fail nor block.
+        The listener must neither fail nor block.
         """
         self._listeners.append(listener)
 
@@ -63,7 +64,7 @@ class ChangePublisher:
                 self._start()
 
     def close(self) -> None:
-        """Publish what is queued, for at most a second, and end the thread."""
+        """Publish the queued changes, for at most a second, and end the thread."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(_CLOSE_TIMEOUT_S)
@@ -97,7 +98,7 @@ class ChangePublisher:
         try:
             self._redis.publish(CHANNEL, " ".join(map(str, (self.id, *ids))))
         except Exception:
-            # whatever the client raises: an error must not end the thread
+            # any exception of the client: none must end the thread
             self._paused_until = time.monotonic() + _PAUSE_AFTER_FAILURE_S
 
 

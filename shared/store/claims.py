@@ -1,7 +1,7 @@
 """Claims: a worker takes the next job of a queue and starts an attempt at it.
 
-`shared.store.turns` says which tenant is next, and an UPDATE takes the first of its jobs. The statements are
-built once: that costs ten times their execution.
+`shared.store.turns` determines which tenant is next, and an UPDATE takes the first of its jobs. Each
+statement is built once, because building it takes ten times as long as executing it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ _OF_CLAIM = tuple(
         *("request_id", "sweep_id", "traceparent"),
     )
 )
-# no index has the owner: among the running jobs
+# no index has the owner, so all running jobs are searched
 _SELECT_BY_OWNER = Statement(
     select(_JOBS.c.id, _JOBS.c.attempt, _JOBS.c.next_epoch, *_OF_CLAIM)
     .where(IS_RUNNING, _JOBS.c.lease_owner == bindparam("of_owner"))
@@ -51,15 +51,15 @@ _SELECT_BY_OWNER = Statement(
 )
 
 TOGETHER = "+"
-"""Ends the owner of jobs that may be claimed with others."""
+"""The end of `lease_owner` for jobs that may have been claimed together with others."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claimed job: the attempt that holds the lease, and what it needs to run.
+    """A claimed job: the attempt that holds its lease, and the data that the attempt needs to run.
 
     Attributes:
-        traceparent: the span of its submission, where traces are exported.
+        traceparent: the trace context of the job's submission; None if no traces were exported then.
     """
 
     attempt: AttemptId
@@ -76,7 +76,7 @@ class Claim:
 
     @property
     def started(self) -> Started:
-        """Whose slot it takes."""
+        """The job, and the queue and tenant that are charged for its slot."""
         return Started(self.attempt.job_id, self.queue, self.tenant)
 
 
@@ -100,23 +100,26 @@ def claim_several(
 ) -> list[Claim]:
     """Claim the next jobs of these queues, each with a lease of `lease_s` seconds.
 
-    The first is that of the least place among the queues' next ones: it has waited longest. Those after it of
-    its tenant are claimed with it for their first attempts only, so that one that ends its process runs alone
-    from then on, and while no limit is set; none is with an urgent one.
+    Of the next job of each queue, the one with the least place is claimed: it has waited longest. The jobs
+    after it of the same tenant are claimed with it, up to `most` in all, unless the first job is urgent or a
+    limit is set. Only jobs that were never attempted are claimed together, so that a job that kills its
+    process runs alone from then on.
 
-    The attempts name the worker's versions by their hash only: `shared.store.environments.store` stores them.
+    The attempts refer to the worker's versions by hash; `shared.store.environments.store` stores these.
 
     Args:
-        most: how many jobs are claimed at most.
-        before_all: a job that is claimed instead if it can start: an urgent one that gets another's slot.
-        owner: unique for each call, so that a transaction that is run again finds its own jobs. It ends with
-            `TOGETHER` if `most` is greater than 1.
-        again: whether it may have been run before, so that a commit that was not confirmed has claimed jobs.
-        known: what this process knows of whose turn it is; None: what is stored.
+        most: the most jobs to claim.
+        before_all: an urgent job that gets the slot of a preempted one; if it can start, it is claimed
+            instead of the next jobs.
+        owner: the lease owner, unique for each call, so that a transaction that is run again finds its own
+            jobs. It ends with `TOGETHER` if `most` is greater than 1.
+        again: whether this transaction may have been run before, so that an unconfirmed commit may have
+            claimed jobs.
+        known: the turns that this process has cached; None to read them from the database.
 
     Returns:
-        In their order; none if no job is queued and due, the queues that have some are paused, or this worker
-        is draining.
+        The claimed jobs in their order; empty if no job is queued and due, the queues with due jobs are
+        paused, limits hold the jobs up, or this worker is draining.
     """
     known = known or KnownTurns(stale_s=0.0)
     start = partial(_start_attempts, session, worker=worker, owner=owner, now=now)
@@ -168,13 +171,13 @@ def _start_next(
 
 
 def _start_chosen(ahead: Mapping[str, Iterator[Turn]], start: Callable[..., Any]) -> list[Any]:
-    """Start the next job that the limits let start, while nobody else claims any."""
+    """Start the next job that the limits let start; `limits.take_turn` has kept other claims out."""
     started = (start(queue, of_job=turn.job_id) for queue, turn in _in_order(ahead))
     return next((jobs for jobs in started if jobs), [])
 
 
 def _in_order(ahead: Mapping[str, Iterator[Turn]]) -> Iterator[tuple[str, Turn]]:
-    """Yield the next of several queues' turns: that with the least place, which has waited longest."""
+    """Merge the turns of several queues: the one with the least place is next, having waited longest."""
     firsts = {queue: turn for queue, following in ahead.items() if (turn := next(following, None))}
     while firsts:
         queue = min(firsts, key=lambda name: firsts[name].place)
@@ -217,13 +220,14 @@ def _start_attempts(
 
 @lru_cache
 def _update(lease_s: float, now: Now, of_several: bool) -> Statement:
-    """UPDATE of the next jobs of a tenant whose place is a floor or greater, unless a limit is set.
+    """Return the UPDATE that claims a tenant's next jobs, from a least place on, unless a limit is set.
 
-    That is the first one; of several those after it too, as far as neither it nor they were tried before.
+    It claims the first job; with `of_several` also the jobs after it, as long as neither these nor the first
+    one were attempted before.
     """
     if not of_several:
         return _update_of(_of_tenant(now).limit(1).scalar_subquery(), lease_s, now)
-    # PostgreSQL may run a subquery with a LIMIT several times, but no CTE
+    # a CTE, because PostgreSQL may run a subquery with a LIMIT several times
     ahead = _of_tenant(now).add_columns(Job.attempt, Job.place)
     following = ahead.limit(bindparam("of_most", type_=Integer())).cte("following")
     order = (following.c.place, following.c.id)
@@ -236,9 +240,9 @@ def _update(lease_s: float, now: Now, of_several: bool) -> Statement:
 
 def _of_tenant(now: Now) -> Select[UUID]:
     due = places.due(bindparam("of_queue"), now=now).where(~limits.ARE_SET).with_only_columns(Job.id)
-    # without the floor it would visit each job that was done since the oldest snapshot that anybody holds
+    # without the floor, the scan would visit each job that has left the queue since the oldest open snapshot
     of_tenant = due.where(Job.tenant == bindparam("of_tenant"), Job.place >= bindparam("of_floor"))
-    # another claim may have locked the next job: then the one after it is next
+    # if another claim has locked the next job, the one after it is taken
     return of_tenant.order_by(*places.ORDER).with_for_update(key_share=True, skip_locked=True)
 
 
@@ -265,7 +269,10 @@ def _update_of(choice: ScalarSelect[UUID] | Select[UUID], lease_s: float, now: N
 
 
 def _checkpoint(session: Session, job_id: UUID, next_epoch: int) -> results.StoredCheckpoint | None:
-    """Return the valid checkpoint of a job, or have the job trained from its start, from the same seeds."""
+    """Return the checkpoint of a job; if it is not valid, delete the job's epochs and return None.
+
+    The training then begins again, from the same seeds.
+    """
     checkpoint = results.checkpoint(session, job_id)
     if checkpoint is not None and checkpoint.next_epoch == next_epoch:
         return checkpoint

@@ -1,8 +1,8 @@
 """Dependencies: jobs that start only after others, their predecessors, have succeeded.
 
-A job counts those that it still waits for. The end of a predecessor counts it off, or cancels the jobs that
-wait for it (`shared.store.dependents`), and finds its row locked while a job that names it is stored: so
-neither misses the other.
+The row of a job has the number of predecessors that have not succeeded yet. The success of a predecessor
+decreases this number; any other end of it cancels the jobs that wait for it (`shared.store.dependents`). A
+submission locks the rows of the predecessors that it names, so that none ends unnoticed meanwhile.
 """
 
 from collections import Counter
@@ -18,20 +18,20 @@ from shared.errors import JobNotFound, ModelNotFound, PredecessorFailed, TooMany
 from shared.lifecycle import TERMINAL, JobState
 
 MAX_WAITING = 20_000
-"""How many jobs may be submitted to run after the same one, and how many in a row may wait for each other: so
-there is a bound to what the end of a job has to do."""
+"""The most jobs that may be submitted to run after the same job, and the length of the longest chain of jobs
+that wait for each other. It bounds the work that the end of a job causes."""
 
 Refusal = JobNotFound | ModelNotFound | PredecessorFailed | TooManyWait
-"""The error of a request that names a job or a model."""
+"""The error of a request because of a job or a model that it names."""
 
 _DEPENDENCIES = Base.metadata.tables[JobDependency.__tablename__]
 
 
 def lock(session: Session, job_ids: Collection[UUID], *, waits: bool = True) -> dict[UUID, JobState]:
-    """Lock jobs that new ones are to run after until this transaction ends; return their states by id.
+    """Lock the predecessors of new jobs until this transaction ends; return their states by id.
 
     Args:
-        waits: whether to wait for jobs that other transactions have locked; else they are left out.
+        waits: whether to wait for jobs that other transactions have locked; otherwise these are left out.
     """
     if not job_ids:
         return {}
@@ -41,11 +41,11 @@ def lock(session: Session, job_ids: Collection[UUID], *, waits: bool = True) -> 
 
 
 def refusals(after: Mapping[UUID, Collection[UUID]], states: Mapping[UUID, JobState]) -> dict[UUID, Refusal]:
-    """Return the errors of requests whose jobs could never start, by request.
+    """Return the errors of requests whose jobs could never start, by the request's id.
 
     Args:
         after: the predecessors that each request names.
-        states: what `lock` returned.
+        states: the states that `lock` returned.
     """
     errors: dict[UUID, Refusal] = {}
     for request_id, after_ids in after.items():
@@ -64,11 +64,11 @@ def refusals(after: Mapping[UUID, Collection[UUID]], states: Mapping[UUID, JobSt
 def over_limit(
     session: Session, after: Mapping[UUID, Counter[UUID]], states: Mapping[UUID, JobState]
 ) -> dict[UUID, Refusal]:
-    """Return the errors of requests with which more jobs than `MAX_WAITING` would wait, by request.
+    """Return the errors of requests that would make more than `MAX_WAITING` jobs wait, by the request's id.
 
     Args:
-        after: the predecessors that each request names, and how many of its jobs do.
-        states: what `lock` returned.
+        after: the predecessors of each request, each with the number of the request's jobs that name it.
+        states: the states that `lock` returned.
     """
     awaited = {job_id for job_id, state in states.items() if state not in TERMINAL}
     if not awaited:
@@ -97,9 +97,9 @@ def over_limit(
 
 
 def _depths(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Return how many jobs in a row at most are to end before each of these, by id, where any is.
+    """Return the length of the longest chain of predecessors of each of these jobs that has one, by id.
 
-    That is what was true when it was submitted; only where that is too many, the chain is counted again.
+    The length is that at the job's submission; only if it is too great, the chain is counted again.
     """
     if not job_ids:
         return {}
@@ -114,7 +114,7 @@ def _depths(session: Session, job_ids: Collection[UUID]) -> dict[UUID, int]:
 
 
 def _length(session: Session, job_id: UUID) -> int:
-    """Return how many unfinished jobs in a row a job waits for, by way of those of the greatest depth."""
+    """Return the length of a job's chain of unfinished predecessors, along those of the greatest depth."""
     chain = select(literal(job_id, Id()).label("job_id"), literal(0).label("length")).cte(
         "chain", recursive=True
     )
@@ -136,22 +136,22 @@ def _length(session: Session, job_id: UUID) -> int:
 
 
 def ended(state: JobState) -> str:
-    """Return how a job has ended, to be read after `has`."""
+    """Return the words for the end of a job that follow `has` in a message."""
     return "been cancelled" if state == JobState.CANCELLED else state
 
 
 def reason(predecessor: UUID, state: JobState) -> dict[str, str]:
-    """Return the details of the event by which a job is cancelled because another one has ended so."""
+    """Return the details of the event that cancels a job because its predecessor has ended in this state."""
     message = f"job {predecessor}, which it was to run after, has {ended(state)}"
     return {"code": "predecessor", "message": message}
 
 
 def add(session: Session, after: Mapping[UUID, Sequence[UUID]], states: Mapping[UUID, JobState]) -> None:
-    """Have new jobs wait for those of their predecessors that have not ended.
+    """Store the dependencies of new jobs on those of their predecessors that have not ended.
 
     Args:
         after: the predecessors of each new job.
-        states: what `lock` returned.
+        states: the states that `lock` returned.
     """
     depths = _depths(session, {after_id for after_ids in after.values() for after_id in after_ids})
     pending = [
@@ -169,11 +169,11 @@ def add(session: Session, after: Mapping[UUID, Sequence[UUID]], states: Mapping[
 
 
 def pending(after: Sequence[UUID], states: Mapping[UUID, JobState]) -> int:
-    """Return for how many of its predecessors a new job waits."""
+    """Return how many of a new job's predecessors have not ended."""
     return sum(states[after_id] not in TERMINAL for after_id in after)
 
 
 def predecessors(session: Session, job_id: UUID) -> list[UUID]:
-    """Return the ids of the jobs that had not ended when a job was submitted to run after them."""
+    """Return the ids of a job's predecessors that had not ended when the job was submitted."""
     named = select(JobDependency.after_id).where(JobDependency.job_id == job_id)
     return list(session.scalars(named.order_by(JobDependency.after_id)))

@@ -1,8 +1,8 @@
-"""The end of a job for those that wait for it: a success counts it off, any other end cancels them.
+"""Dependents of an ended job: its success lets them wait for one job fewer, any other end cancels them.
 
-Both are done for some of them at a time, however many there are, and wait for no row that somebody else has
-locked. A job that has ended while others still wait for it is noted in the table `ended_predecessors`, and
-any process goes on with it: what is left to do follows from the rows of the jobs.
+Dependents are updated in batches, and rows that another transaction has locked are skipped. A job that has
+ended while others still wait for it is recorded in the table `ended_predecessors`. Any process can continue
+from there, because the remaining work follows from the rows of the jobs.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ _PREDECESSOR = aliased(Job)
 
 
 def _awaited() -> ScalarSelect[int]:
-    """SQL for how many of its predecessors have not succeeded, of a job in the enclosing statement."""
+    """Return SQL for the number of predecessors that have not succeeded, of the enclosing statement's job."""
     named = select(func.count()).join_from(
         JobDependency, _PREDECESSOR, _PREDECESSOR.id == JobDependency.after_id
     )
@@ -28,24 +28,24 @@ def _awaited() -> ScalarSelect[int]:
 
 
 def _state_of_waiting() -> ScalarSelect[str]:
-    """SQL for the state of the job that waits, of a dependency in the enclosing statement.
+    """Return SQL for the state of the waiting job, of the enclosing statement's dependency.
 
-    Not a join: PostgreSQL might begin it with all queued jobs, again for each job of a chain.
+    Not a join, which PostgreSQL might begin with all queued jobs, again for each job of a chain.
     """
     return select(Job.state).where(Job.id == JobDependency.job_id).correlate(JobDependency).scalar_subquery()
 
 
 def count_off(session: Session, succeeded: Collection[UUID], limit: int) -> list[UUID]:
-    """Note in up to `limit` jobs that wait for jobs that have succeeded how many they still wait for.
+    """Count the pending predecessors again of up to `limit` jobs that wait for jobs that have succeeded.
 
     Returns:
-        The ids of the jobs that wait for fewer now.
+        The ids of the jobs that now wait for fewer predecessors.
     """
     if not succeeded:
         return []
     waiting = select(JobDependency.job_id).where(JobDependency.after_id.in_(succeeded))
     behind = select(Job.id).where(Job.id.in_(waiting), IS_QUEUED, Job.pending_predecessors > _awaited())
-    # counted after they are locked: a statement sees what has been committed before it begins
+    # counted by a statement after the lock, because a statement sees only commits before its own beginning
     ids = session.scalars(_locked(behind).limit(limit)).all()
     counted = update(Job).where(Job.id.in_(ids)).values(pending_predecessors=_awaited())
     session.execute(counted, execution_options=_AS_IT_IS)
@@ -53,14 +53,14 @@ def count_off(session: Session, succeeded: Collection[UUID], limit: int) -> list
 
 
 def doomed(session: Session, ended: Collection[UUID], limit: int) -> dict[UUID, UUID]:
-    """Return jobs that can never start: a job that they are to run after has not succeeded, or is doomed too.
+    """Return jobs that can never start: a predecessor has ended without success, or can never start either.
 
     Args:
         ended: jobs that have ended without success.
-        limit: how many are returned at most; a chain is followed from its first job on.
+        limit: the most jobs to return; a chain is followed from its first job on.
 
     Returns:
-        The jobs, each with the one that it waits for in vain.
+        The ids of the jobs, each with the id of the predecessor that keeps it from starting.
     """
     if not ended:
         return {}
@@ -73,12 +73,12 @@ def doomed(session: Session, ended: Collection[UUID], limit: int) -> dict[UUID, 
 
 
 def lock_queued(session: Session, job_ids: Collection[UUID]) -> list[UUID]:
-    """Lock those of some jobs that are queued and that nobody else has locked; return their ids."""
+    """Lock those of these jobs that are queued and not locked by other transactions; return their ids."""
     return list(session.scalars(_locked(select(Job.id).where(Job.id.in_(job_ids), IS_QUEUED))))
 
 
 def note_left(session: Session, ended: Collection[UUID]) -> None:
-    """Note which of these jobs have ended while others still wait for them, or have begun to meanwhile."""
+    """Record the ended jobs for which others still wait, including jobs that were submitted meanwhile."""
     predecessor = aliased(Job)
     is_behind = select(Job.pending_predecessors > _awaited()).where(Job.id == JobDependency.job_id, IS_QUEUED)
     is_doomed = (predecessor.state != JobState.SUCCEEDED) & (_state_of_waiting() == JobState.QUEUED)
@@ -91,9 +91,9 @@ def note_left(session: Session, ended: Collection[UUID]) -> None:
 
 
 def take_left(session: Session, limit: int) -> dict[UUID, JobState]:
-    """Return up to `limit` of the jobs that are noted, with their states; they are noted no more.
+    """Remove up to `limit` jobs from the table `ended_predecessors`; return their states by id.
 
-    Those that another transaction has taken are left to it.
+    Rows that another transaction has locked are skipped.
     """
     noted = select(EndedPredecessor.job_id, Job.state).join(Job, Job.id == EndedPredecessor.job_id)
     ours = noted.order_by(EndedPredecessor.job_id).limit(limit)
@@ -104,11 +104,11 @@ def take_left(session: Session, limit: int) -> dict[UUID, JobState]:
 
 
 def are_left(session: Session) -> bool:
-    """Return whether a job has ended while others still wait for it."""
+    """Return whether jobs still wait for a job that has ended."""
     return session.scalar(select(EndedPredecessor.job_id).limit(1)) is not None
 
 
-_AS_IT_IS = {"synchronize_session": False}  # no job of the session is looked at afterwards
+_AS_IT_IS = {"synchronize_session": False}  # the session's own job objects are not read afterwards
 
 
 def _locked(jobs: Select[UUID]) -> Select[UUID]:

@@ -1,4 +1,4 @@
-"""Dispatch: waking up workers for jobs that wait. The database, not the message, says which job is next."""
+"""Dispatch: wake-up messages to workers. The database, not the message, determines which job is next."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from shared.db.clock import Now, database_now
 from shared.store import limits, places
 
 MAX_WOKEN = 100
-"""Processes that are woken up when a queue's waiting jobs may start again: each runs all jobs that it can."""
+"""The most processes to wake up when a queue's jobs may start again; each runs all jobs that it can."""
 
 _CLOSE_TIMEOUT_S = 2.0
 
@@ -23,10 +23,14 @@ _log = log.get_logger(__name__)
 
 
 class Waker(Protocol):
-    """Wakes workers up: the broker, or a fake."""
+    """The means of waking workers up: the broker, or a fake."""
 
     def wake(self, jobs: Mapping[str, int]) -> None:
-        """Wake workers up for this many jobs of each queue; raises BrokerUnavailable."""
+        """Wake workers up for this many jobs of each queue.
+
+        Raises:
+            BrokerUnavailable: the broker cannot be reached, or refuses the message.
+        """
 
 
 def wake(waker: Waker, jobs: Mapping[str, int]) -> bool:
@@ -43,9 +47,9 @@ def wake(waker: Waker, jobs: Mapping[str, int]) -> bool:
 
 
 class WakeUps:
-    """Wakes workers up from a thread of its own, so that nobody waits for the broker.
+    """A thread that wakes workers up, so that no caller waits for the broker.
 
-    Jobs that are added while the broker is busy are one call of it.
+    Jobs that are added while the broker is busy are combined into one call.
     """
 
     def __init__(self, waker: Waker) -> None:
@@ -56,11 +60,11 @@ class WakeUps:
         self._thread.start()
 
     def add(self, jobs: Mapping[str, int]) -> None:
-        """Have workers woken up for this many jobs of each queue; takes microseconds and never fails."""
+        """Queue a wake-up for this many jobs of each queue; takes microseconds and never fails."""
         self._added.put(jobs)
 
     def close(self) -> None:
-        """Wake workers up for what was added, for at most 2 s, and end the thread."""
+        """Send the queued wake-ups, for at most 2 s, and end the thread."""
         self._added.put(None)
         self._thread.join(_CLOSE_TIMEOUT_S)
 
@@ -87,7 +91,7 @@ class WakeUps:
 
 
 def due(session: Session, queues: Sequence[str], *, limit: int, now: Now = database_now) -> dict[str, int]:
-    """Return how many jobs can start now, at most `limit`, of each of these queues that has any."""
+    """Return how many jobs of each queue can start now, at most `limit`; queues without any are left out."""
     counts = {queue: _count_due(session, queue, limit, now) for queue in queues}
     return {queue: count for queue, count in counts.items() if count}
 

@@ -1,4 +1,4 @@
-"""Environments: the versions that attempts run with, each combination stored once, and found by its hash."""
+"""Environments: the software versions of attempts, each combination stored once under its hash."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Reads of the results of jobs: values, the results of each class, what was predicted for each image."""
+"""Reads of the results of jobs: values, results of each class, predictions of each image."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -63,7 +63,7 @@ def _row(session: Session, job_id: UUID) -> Result:
 
 
 def _images(session: Session, row: Result) -> PredictedImages | None:
-    """Return what was predicted for each image; None if this is not stored."""
+    """Return the predictions of an evaluation's images, or None if they are not stored."""
     if row.type != TYPE or not row.size:
         return None
     stored = select(Result.body).where(Result.job_id == row.job_id)
@@ -73,12 +73,12 @@ def _images(session: Session, row: Result) -> PredictedImages | None:
 
 @dataclass(frozen=True)
 class PredictionFilter:
-    """Which images of an evaluation are meant: those that match each field that is not None.
+    """A filter of an evaluation's images, which must match each field that is not None.
 
     Attributes:
         label: the true class.
         predicted: the most probable class.
-        correct: whether these two are equal, whatever the evaluation's threshold is.
+        correct: whether the two classes are equal, whatever the evaluation's threshold is.
     """
 
     label: int | None = None
@@ -101,7 +101,7 @@ _ALL = PredictionFilter()
 
 
 def predictions(session: Session, job_id: UUID, only: PredictionFilter = _ALL) -> PredictedImages:
-    """Return what a job's evaluation predicted for each image, by index.
+    """Return the predictions of a job's evaluation for each image, in the order of their indices.
 
     Raises:
         JobNotFound: there is no such job.
@@ -128,10 +128,10 @@ def page_of_predictions(
     after: ImageKey | None = None,
     limit: int,
 ) -> list[tuple[ImageKey, schemas.ImagePrediction]]:
-    """Return up to `limit` predictions of a job's evaluation with their keys, by index.
+    """Return up to `limit` predictions of a job's evaluation with their keys, in the order of their indices.
 
     Args:
-        after: the key of the last image of the page before; None: from the beginning.
+        after: the key of the last image of the previous page; None for the first page.
 
     Raises:
         JobNotFound, NotReady, EvaluationNotFound, PredictionsNotStored: as in `predictions`.
@@ -164,10 +164,10 @@ def misclassified(
     label: int | None = None,
     predicted: int | None = None,
 ) -> tuple[str | None, list[tuple[ImageKey, schemas.Misclassified]]]:
-    """Return up to `limit` images that a job's evaluation misclassified, with their keys, by index.
+    """Return up to `limit` images that a job's evaluation misclassified, with their keys, in order of index.
 
     Args:
-        after: the key of the last image of the page before; None: from the beginning.
+        after: the key of the last image of the previous page; None for the first page.
         label: only images of this class.
         predicted: only images predicted to be of this class.
 

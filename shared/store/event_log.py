@@ -1,4 +1,4 @@
-"""Writes of the event log: what happened to jobs, in the transaction in which it happened."""
+"""Writes of the event log: each change of a job is recorded in the transaction that makes it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,10 +22,10 @@ class NewEvent:
     """An event that is to be recorded.
 
     Attributes:
-        data: its details.
-        age_s: how many seconds before it is written it happened.
-        gathered: items of lists in its details, in order: the list's name, the item, to which its time `at`
-            is added, and its age.
+        data: the details of the event.
+        age_s: seconds from the event until it is written.
+        gathered: items of lists in the details, in order: the name of the list, the item, to which its time
+            is added as `at`, and the seconds from that time until the event is written.
     """
 
     type: EventType
@@ -35,7 +35,7 @@ class NewEvent:
 
 
 def record(session: Session, changed: Sequence[tuple[Any, Sequence[NewEvent]]]) -> None:
-    """Insert the events of jobs that have changed, which are announced after the commit.
+    """Insert the events of changed jobs, and have these jobs announced after the commit.
 
     Args:
         changed: for each job the row that its UPDATE (`shared.store.transitions.update_of`) has returned, and
@@ -46,7 +46,7 @@ def record(session: Session, changed: Sequence[tuple[Any, Sequence[NewEvent]]]) 
 
 
 def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
-    """Return the rows of events; none happens before the one above it, unless the database's clock is set."""
+    """Return the rows of a job's events; their times never decrease unless the database's clock does."""
     now: datetime = changed.now
     latest = changed.last_event_at or datetime.min.replace(tzinfo=UTC)
 
@@ -66,7 +66,12 @@ def _rows(events: Sequence[NewEvent], changed: Any) -> list[dict[str, Any]]:
 
 
 def log_submitted(session: Session, jobs: Mapping[UUID, Mapping[str, Any]], at: datetime) -> None:
-    """Insert the first event of each of these jobs, which are given with the event's data."""
+    """Insert the first event of each new job.
+
+    Args:
+        jobs: the data of each job's event, by the job's id.
+        at: the time of the events.
+    """
     first = {"seq": 1, "type": EventType.SUBMITTED, "attempt": 0, "at": at}
     note_changed(session, jobs)
     rows = [{"job_id": job_id, "data": data, **first} for job_id, data in jobs.items()]
@@ -74,7 +79,7 @@ def log_submitted(session: Session, jobs: Mapping[UUID, Mapping[str, Any]], at: 
 
 
 def note_changed(session: Session, job_ids: Iterable[UUID]) -> None:
-    """Have these jobs announced as changed after the commit; changes that have an event need no such call."""
+    """Have these jobs announced as changed after the commit. Recording an event does so anyway."""
     session.info.setdefault(_CHANGED, set()).update(job_ids)
 
 

@@ -49,7 +49,7 @@ def page(session: Session, job_id: UUID, *, after: int = 0, limit: int) -> JobEv
 
 
 def steps_so_far(session: Session, job_id: UUID) -> schemas.StreamSteps | None:
-    """Return how far the epoch is that a job's last attempt has begun; None before its first steps."""
+    """Return the steps so far of the epoch that a job's last attempt has begun, or None before the first."""
     begun = select(Epoch.attempt, Epoch.epoch, STEP_COUNT.label("header")).join(
         Job, and_(Job.id == Epoch.job_id, Job.next_epoch == Epoch.epoch, Job.attempt == Epoch.attempt)
     )
@@ -60,7 +60,7 @@ def steps_so_far(session: Session, job_id: UUID) -> schemas.StreamSteps | None:
 
 
 class Cursor(NamedTuple):
-    """A place in the order of all jobs' events: after one event, or after all events of a position."""
+    """A point in the order of all jobs' events: after one event, or after all events of a position."""
 
     position: int
     job_id: UUID = UUID(int=2**128 - 1)
@@ -86,11 +86,11 @@ class Cursor(NamedTuple):
 
 
 class Watermark:
-    """The position up to which all events are visible: none with a lower or equal one can appear later.
+    """The position up to which all events are visible: no event at or below it can appear later.
 
     Every position below a visible one was drawn before it, by a writer that has ended or still holds the
-    writers' lock (`shared.db.event_positions`). So once all writers that held the lock at that moment have
-    ended, each event up to that position is visible or was rolled back.
+    writers' lock (`shared.db.event_positions`). So once all writers have ended that held the lock when the
+    position was seen, each event up to that position is visible or was rolled back.
 
     Attributes:
         settled: the position; None until the first one is known.
@@ -120,7 +120,7 @@ class Watermark:
 
 
 class Feed:
-    """All jobs' events as they are committed: each once, a job's in order. Thread-safe."""
+    """A stream of all jobs' committed events: each event once, and those of a job in order. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         """Prepare to read the events of this database."""
@@ -134,7 +134,7 @@ class Feed:
         return self._watermark.pending
 
     def read(self, after: Cursor, limit: int) -> list[tuple[Cursor, schemas.JobEvent]]:
-        """Return up to `limit` events after a place, each with its place; fewer if there are no more."""
+        """Return up to `limit` events after a cursor, each with its own cursor; fewer if no more exist."""
         with self._observing:
             settled = end(self._database, self._watermark)
         if settled is None or settled <= after:
@@ -143,16 +143,17 @@ class Feed:
 
 
 def end(database: Database, watermark: Watermark) -> Cursor | None:
-    """Raise a watermark to what is visible now, and return the place after the events up to it.
+    """Raise a watermark as far as possible now, and return the cursor after the events up to it.
 
-    None if a new one is not known yet, because a transaction that writes events goes on.
+    Returns:
+        The cursor; None if no watermark is known yet, because a transaction that writes events is still open.
     """
     watermark.advance(*database.read(_observe))
     return None if watermark.settled is None else Cursor(watermark.settled)
 
 
 def newest_position(session: Session) -> int:
-    """Return the greatest visible position; 0 if there is none."""
+    """Return the greatest visible position, or 0 if there is none."""
     return session.scalar(select(func.max(tables.JobEvent.position))) or 0
 
 

@@ -1,9 +1,9 @@
 """Group commit: concurrent submissions of a process share a transaction and the message to the workers.
 
-One thread commits whatever waits, and then whatever has come meanwhile: a lone submission waits for no
-timer, and the more there are at once, the less each costs. A submission that would have to wait for a row,
-as of a job that another transaction has locked, is set aside and tried again with later groups: no other
-submission waits for that row.
+One thread commits all submissions that wait, then all that have arrived meanwhile. So no timer delays a lone
+submission, and the more arrive at once, the less each costs. A submission that would have to wait for a row,
+such as that of a job that another transaction has locked, is set aside and tried again with later groups, so
+that the other submissions do not wait for that row.
 """
 
 import asyncio
@@ -28,14 +28,15 @@ from shared.store.submission_trace import traced
 from shared.store.submissions import NewJobs, Outcome, Receipt, WouldWait
 from shared.store.submit import submit_jobs
 
-WAIT_S = 2.5  # a submit is answered within 3 s
+WAIT_S = 2.5  # so that a submit request is answered within 3 s
 
-_MAX_JOBS = 256  # in a group, unless one submission has more
+_MAX_JOBS = 256  # jobs in a group, unless a single submission has more
 _MAX_WAITING = 2_048
 _CLOSE_TIMEOUT_S = 5.0
 _MAX_ASIDE = 512
-_ASIDE_S = 0.05  # between two tries of all that are set aside
-# a process that is stopped amid a group holds the keys and the jobs that its submissions name
+_ASIDE_S = 0.05  # pause between two tries of the submissions that are set aside
+# short limits: a process that is stopped within a group's transaction holds locks on the keys and the jobs
+# that its submissions name
 _MAX_IDLE_S, _MAX_LOCK_S, _MAX_TRANSACTION_S = 1.5, 2.0, 5.0
 
 
@@ -48,8 +49,9 @@ class _Waiting:
     """A submission that is to be committed.
 
     Attributes:
-        until: when it is given up, by the monotonic clock: a little before its caller does, to say why.
-        was_tried: whether a transaction was to store it, whose commit may not have been confirmed.
+        until: the time by the monotonic clock at which it is given up: a little before its caller gives up,
+            so that the caller gets the reason.
+        was_tried: whether a transaction has included it before, whose commit may have gone unconfirmed.
     """
 
     new: NewJobs
@@ -59,7 +61,7 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Stores submissions in groups, from a thread of its own, and wakes the workers after each commit."""
+    """A thread that stores submissions in groups and wakes the workers after each commit."""
 
     def __init__(
         self,
@@ -77,14 +79,14 @@ class GroupCommit:
         self._database = database
         self._wake = wake
         self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._aside: list[_Waiting] = []  # this and the next one are the thread's own
+        self._aside: list[_Waiting] = []  # used by the thread only, like `_try_aside_at`
         self._try_aside_at = 0.0
         self._is_open = True
         self._thread = Thread(target=self._run, name="group commit", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Commit what waits, for at most 5 s, and refuse further submissions."""
+        """Commit the waiting submissions, for at most 5 s, and refuse further ones."""
         self._is_open = False
         self._waiting.put(None)
         self._thread.join(_CLOSE_TIMEOUT_S)
@@ -100,8 +102,8 @@ class GroupCommit:
         Raises:
             IdempotencyKeyReused: the key was used for a different request.
             JobNotFound: the job that is retried does not exist.
-            NotCommitted: too many submissions wait, or this one has waited for `WAIT_S`, as for a job that
-                another transaction has locked.
+            NotCommitted: too many submissions wait, or this one has waited for `WAIT_S`, such as for a job
+                that another transaction has locked.
             SQLAlchemyError: the database refuses these jobs, or is unavailable.
         """
         with traced(new) as jobs:
@@ -136,7 +138,7 @@ class GroupCommit:
         _complete([(entry, NotCommitted("the API ends")) for entry in self._aside])
 
     def _next_group(self) -> list[_Waiting | None]:
-        """Wait for a submission, or until those that were set aside are to be tried again; return them."""
+        """Wait for a submission, or for the next try of those that were set aside; return the next group."""
         wait_s = max(0.0, self._try_aside_at - monotonic()) if self._aside else None
         group: list[_Waiting | None] = []
         with suppress(Empty):
@@ -149,7 +151,7 @@ class GroupCommit:
         return group
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
-        """Commit a group. If the database refuses it, its halves are tried, until the culprit is alone."""
+        """Commit a group; if the database refuses it, bisect it until the refused submission is alone."""
         try:
             outcomes = self._database.write(partial(_store, group=group, rules=self._rules))
         except Exception as error:
@@ -167,7 +169,7 @@ class GroupCommit:
         self._wake_workers(outcomes)
 
     def _set_aside(self, entry: _Waiting, reason: WouldWait) -> None:
-        """Have a submission tried again, unless its time is over then."""
+        """Keep a submission for the next try, unless that would be too late or too many are set aside."""
         if not self._aside:
             self._try_aside_at = monotonic() + _ASIDE_S
         if self._try_aside_at < entry.until and len(self._aside) < _MAX_ASIDE:
@@ -187,7 +189,7 @@ class GroupCommit:
 
 
 def _store(session: Session, group: Sequence[_Waiting], rules: Rules) -> list[tuple[_Waiting, Outcome]]:
-    # those who have given up meanwhile were told so, and may submit again
+    # a caller that has given up has received an error, and may submit again
     waiting = [entry for entry in group if not entry.receipt.cancelled()]
     if not waiting:
         return []
@@ -202,7 +204,7 @@ def _store(session: Session, group: Sequence[_Waiting], rules: Rules) -> list[tu
 
 def _complete(outcomes: Sequence[tuple[_Waiting, Receipt | Exception]]) -> None:
     for entry, outcome in outcomes:
-        with suppress(InvalidStateError):  # it has given up
+        with suppress(InvalidStateError):  # the caller has given up
             if isinstance(outcome, Receipt):
                 entry.receipt.set_result(outcome)
             else:

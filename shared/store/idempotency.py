@@ -1,6 +1,6 @@
 """Idempotency keys: a request that is repeated with its key submits nothing again.
 
-A key is its caller's own, and belongs to the request: it stays when the job that was submitted is deleted.
+Each caller has keys of its own. A key belongs to the request: it remains when the submitted job is deleted.
 """
 
 import json
@@ -22,9 +22,9 @@ from shared.db.upserts import insert_new
 from shared.errors import IdempotencyKeyReused, SubmissionDeleted
 
 _KEYS, _JOBS = (Base.metadata.tables[mapped.__tablename__] for mapped in (IdempotencyKey, Job))
-_KEYS_LOCK = 0x7261696F  # with the hash of a key: beside the locks of `event_positions`
+_KEYS_LOCK = 0x7261696F  # advisory lock space of key hashes; not that of `event_positions`
 
-# built once, which takes as long as running it
+# built once, because building it takes as long as executing it
 _OF_OLD_VERSIONS = (
     select(_KEYS.c.key, _JOBS.c.api_key_id, _KEYS.c.request_sha256, _KEYS.c.job_id)
     .join(_JOBS, _JOBS.c.id == _KEYS.c.job_id)
@@ -37,9 +37,9 @@ class Idempotency:
     """An idempotency key and the request that it stands for.
 
     Attributes:
-        key: the client's.
-        request_sha256: of the request, to notice a key that is used for two things.
-        api_key_id: of the caller. Callers without one, who are administrators, have their keys in common.
+        key: the key as the client sent it.
+        request_sha256: the hash of the request, to detect a key that is used for different requests.
+        api_key_id: the API key of the caller. Callers without one, who are administrators, share their keys.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Idempotency:
 
     @classmethod
     def of(cls, key: str | None, request: str, api_key_id: UUID | None = None) -> "Idempotency | None":
-        """Return the idempotency of a request, given as text; None if the client sent no key."""
+        """Return the idempotency of a request, given as text, or None if the client sent no key."""
         return None if key is None else cls(key, sha256(request.encode()).hexdigest(), api_key_id)
 
     @property
@@ -58,11 +58,11 @@ class Idempotency:
 
 
 class KeyOwner(NamedTuple):
-    """The request that an idempotency key stands for, and what it stored.
+    """The request that an idempotency key stands for, and the jobs that it stored.
 
     Attributes:
         job_id: the first job, which may have been deleted since.
-        sweep_id: the sweep that the jobs belong to; None: none, or a version before 0.2 stored it.
+        sweep_id: the sweep of the jobs; None if they have none, or if a version before 0.2 stored the key.
     """
 
     request_sha256: str
@@ -71,7 +71,7 @@ class KeyOwner(NamedTuple):
 
 
 def find_replay(session: Session, idempotency: Idempotency) -> KeyOwner | None:
-    """Return what an earlier request with the same idempotency key has stored; None: there was none.
+    """Return the owner of an idempotency key, or None if no earlier request used the key.
 
     Raises:
         IdempotencyKeyReused: the key was used for a different request.
@@ -83,19 +83,19 @@ def find_replay(session: Session, idempotency: Idempotency) -> KeyOwner | None:
 
 
 def find_owners(session: Session, requests: Collection[Idempotency]) -> dict[str, KeyOwner]:
-    """Return who owns those keys of the requests that are stored, by `stored_key`."""
+    """Return the owners of those keys of the requests that are stored, by `stored_key`."""
     return _of_old_versions(session, requests) | _owners(session, [each.stored_key for each in requests])
 
 
 def claim_keys(
     session: Session, requests: Sequence[tuple[Idempotency, KeyOwner]], at: datetime, *, waits: bool = True
 ) -> dict[str, KeyOwner]:
-    """Store the idempotency keys that are new, and return who owns each key of the requests.
+    """Store the idempotency keys that are new, and return the owner of each key of the requests.
 
     Args:
-        requests: the idempotency of each, and the owner that its key has if it is new.
+        requests: the idempotency of each request, and the owner that its key gets if the key is new.
         at: the time of the submission.
-        waits: whether to wait for keys that other transactions are storing; else they are left out.
+        waits: whether to wait for keys that other transactions are storing; otherwise these are left out.
 
     Returns:
         The owners, by `stored_key`.
@@ -105,7 +105,7 @@ def claim_keys(
         owners.setdefault(idempotency.stored_key, owner)
     earlier = _of_old_versions(session, [idempotency for idempotency, _ in requests])
     unclaimed = owners.keys() - earlier.keys()
-    # in one order in all transactions, which could otherwise wait for each other's keys
+    # in the same order in all transactions, which could otherwise deadlock on each other's keys
     rows = [{"key": key, **owners[key]._asdict(), "created_at": at} for key in sorted(unclaimed)]
     if rows:
         unclaimed -= _insert_free(session, rows) if not waits else _insert(session, rows)
@@ -121,7 +121,7 @@ def _insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[str]:
 
 def _insert_free(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """Insert the keys that are new and that no other transaction is inserting; return them."""
-    if session.get_bind().dialect.name == "sqlite":  # which has one writer at a time
+    if session.get_bind().dialect.name == "sqlite":  # SQLite has one writer at a time
         return _insert(session, rows)
     document = json.dumps(rows, default=str)
     return set(session.connection().scalars(_insert_of_free(), {"rows": document}))
@@ -129,11 +129,12 @@ def _insert_free(session: Session, rows: Sequence[Mapping[str, Any]]) -> set[str
 
 @cache
 def _insert_of_free() -> ReturningInsert[str]:
-    """INSERT of rows, given as JSON, whose keys it can lock: who inserts a key locks it before.
+    """Return the INSERT of those rows, given as JSON, whose keys it can lock without waiting.
 
-    Else it would wait for the other transaction, to know whether the key will be stored.
+    It locks each key before the insertion. Otherwise it would wait for another transaction that inserts the
+    same key, to learn whether that transaction stores it.
     """
-    typed = [column(name, _KEYS.c[name].type) for name in _KEYS.c.keys()]  # noqa: SIM118 (it has no other)
+    typed = [column(name, _KEYS.c[name].type) for name in _KEYS.c.keys()]  # noqa: SIM118 (not a mapping)
     document = cast(bindparam("rows", type_=Text()), JSON)
     rows = func.json_to_recordset(document).table_valued(*typed, name="r").render_derived(with_types=True)
     is_free = func.pg_try_advisory_xact_lock(_KEYS_LOCK, func.hashtext(rows.c.key))
@@ -150,15 +151,15 @@ def release_keys(session: Session, requests: Iterable[Idempotency]) -> None:
 
 
 def _owners(session: Session, keys: Collection[str]) -> dict[str, KeyOwner]:
-    """Return who owns each of the keys that are stored."""
+    """Return the owner of each of these keys that is stored."""
     key, *owner = (getattr(IdempotencyKey, name) for name in ("key", *KeyOwner._fields))
     return {row[0]: KeyOwner(*row[1:]) for row in session.execute(select(key, *owner).where(key.in_(keys)))}
 
 
 def _of_old_versions(session: Session, requests: Iterable[Idempotency]) -> dict[str, KeyOwner]:
-    """Return who owns those keys that a version before 0.2 has stored, by `stored_key`.
+    """Return the owners of those keys that a version before 0.2 has stored, by `stored_key`.
 
-    It stored a key as the client sent it, whoever that was: the job tells.
+    Such a version stored a key as the client sent it, without the caller, whose API key is in the job's row.
     """
     wanted = {(each.key, each.api_key_id): each for each in requests if each.api_key_id is not None}
     if not wanted:
@@ -172,12 +173,12 @@ def _of_old_versions(session: Session, requests: Iterable[Idempotency]) -> dict[
 
 
 def reused(key: str) -> IdempotencyKeyReused:
-    """Return the error that a key was used for a different request."""
+    """Return the error of a request whose key was used for a different request."""
     return IdempotencyKeyReused(f"idempotency key {key!r} was used for a different request: send a new key")
 
 
 def deleted(noun: str) -> SubmissionDeleted:
-    """Return the error that what a key has submitted, such as `job`, was deleted since."""
+    """Return the error of a key whose submission, such as a `job`, was deleted since."""
     return SubmissionDeleted(
         f"the {noun} that was submitted with this idempotency key was deleted: send a new key to submit it "
         "again"

@@ -46,12 +46,12 @@ def edit(
 
     Args:
         values: new values by column: `name`, `tags`, `queue`, `priority`. Equal values change nothing.
-        versions: the change is made only if the job has one of these versions; None: whatever its version.
+        versions: the change is made only if the job has one of these versions; None for any version.
 
     Raises:
         JobNotFound: there is no such job.
-        NotPermitted: the job belongs to others, or may not become urgent.
-        JobNotQueued: it has started, and its queue or priority was to change.
+        NotPermitted: the job belongs to others, or the actor may not make it urgent.
+        JobNotQueued: the job has started, and its queue or priority was to change.
         VersionMismatch: the job has another version.
     """
     job = lock_job(session, job_id, actor, key_share=True)
@@ -90,9 +90,9 @@ def delete_job(session: Session, job_id: UUID, *, actor: Actor = LOCAL) -> None:
 
     Raises:
         JobNotFound: there is no such job.
-        NotPermitted: it belongs to others.
-        JobNotTerminal: it is queued or running, or jobs that wait for it do not know yet that it has ended.
-        ModelInUse: its model has an alias, or other jobs evaluate or have evaluated it.
+        NotPermitted: the job belongs to others.
+        JobNotTerminal: the job is queued or running, or its end has not reached all its dependents yet.
+        ModelInUse: the job's model has an alias, or other jobs evaluate or have evaluated the model.
     """
     job = lock_job(session, job_id, actor)
     if job.state not in TERMINAL:
@@ -128,7 +128,7 @@ def request_cancel(session: Session, job_id: UUID, *, actor: Actor = LOCAL, now:
 
     Raises:
         JobNotFound: there is no such job.
-        NotPermitted: it belongs to others.
+        NotPermitted: the job belongs to others.
         JobAlreadyFinished: the job has succeeded or failed.
     """
     # locked, so that the state cannot change between this read and the request

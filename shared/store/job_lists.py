@@ -24,7 +24,7 @@ _LOOKUP_LIMIT = {"sqlite": 5_000, "postgresql": 1_000}
 
 _BY_TIME = ("-created_at", "created_at")
 _COLUMNS: dict[str, InstrumentedAttribute[Any]] = {"created_at": Job.created_at, "duration": Job.duration_s}
-"""The orders that are none by a metric."""
+"""The sort orders other than by a metric."""
 
 JobKey = tuple[UtcTime | FiniteFloat | None, UUID]
 """The sort key of a job: the value that the list is sorted by, or None if the job has none, and its id."""
@@ -38,13 +38,15 @@ def key_type(order: str) -> type[JobKey]:
 def page(
     session: Session, query: JobListQuery, *, after: JobKey | None = None, limit: int
 ) -> list[tuple[JobKey, schemas.Job]]:
-    """Return up to `limit` jobs that match the query, with their keys. Its `limit` and `cursor` are ignored.
+    """Return up to `limit` jobs that match the query, with their keys.
+
+    The query's own `limit` and `cursor` are ignored.
 
     Args:
-        after: the key of the last job of the page before; None: from the beginning.
+        after: the key of the last job of the previous page; None for the first page.
 
     Raises:
-        UnknownMetric: no job has recorded the metric by which they are to be sorted.
+        UnknownMetric: no job has recorded the metric by which the jobs are to be sorted.
     """
     keys = _keys(session, query, after, limit)
     of_page = select(Job).where(Job.id.in_(job_id for _, job_id in keys))
@@ -54,13 +56,13 @@ def page(
 
 
 def of_ids(session: Session, ids: Collection[UUID]) -> Sequence[schemas.Job]:
-    """Return those of some jobs that exist, newest first."""
+    """Return the jobs with these ids that exist, newest first."""
     rows = session.scalars(select(Job).where(Job.id.in_(ids)).order_by(Job.created_at.desc(), Job.id.desc()))
     return job_queries.describe(session, rows.all())
 
 
 def matching(session: Session, query: JobListQuery, ids: Collection[UUID]) -> Sequence[UUID]:
-    """Return the ids of those of some jobs that match the query."""
+    """Return those of these ids whose jobs match the query."""
     members = (each.condition for each in _memberships(session, query))
     matched = select(Job.id).where(Job.id.in_(ids), *_conditions(session, query), *members)
     return session.scalars(matched).all()
@@ -78,7 +80,7 @@ def counts(session: Session) -> schemas.JobCounts:
 
 
 def _keys(session: Session, query: JobListQuery, after: JobKey | None, limit: int) -> list[JobKey]:
-    """Return the keys of the next jobs: those that have a value to sort by, and then those that have none."""
+    """Return the keys of the next jobs: first jobs that have a value of the order, then those without one."""
     order = _order(session, query)
     members = [each.condition for each in order.memberships]
     keys: list[JobKey] = []
@@ -95,19 +97,23 @@ def _keys(session: Session, query: JobListQuery, after: JobKey | None, limit: in
 
 
 class _Membership(NamedTuple):
-    """Whether a job is one of some, and whether these are so few that they are looked up, and then sorted."""
+    """A condition that a job belongs to a set of jobs.
+
+    Attributes:
+        is_narrow: whether the set is so small that its jobs are looked up and then sorted.
+    """
 
     condition: ColumnElement[bool]
     is_narrow: bool
 
 
 class _Order(NamedTuple):
-    """What a list is sorted by.
+    """The order of a list: the value by which jobs are sorted, and their ids.
 
     Attributes:
         row: the table of the values.
         having: selects the values and ids of the jobs that have a value.
-        lacking: SQL for whether a job has none; None if each has one.
+        lacking: SQL for whether a job has no value; None if every job has one.
     """
 
     row: type[Job | JobValue]
@@ -120,7 +126,7 @@ class _Order(NamedTuple):
     def continued(
         self, statement: Select[Any, UUID], after: JobKey | None, *, descending: bool
     ) -> Select[Any, UUID]:
-        """Return what `having` selects in order, after a key."""
+        """Return a statement such as `having` with this order, from after a key on."""
         if after is not None:
             key = tuple_(self.value, self.job_id)
             statement = statement.where(key < after if descending else key > after)
@@ -140,7 +146,7 @@ def _order(session: Session, query: JobListQuery) -> _Order:
     other = aliased(Job)
     if filters := [*_conditions(session, query, other)]:
         memberships += [each for each in (_is_among(session, other.id, and_(*filters)),) if each.is_narrow]
-    # few are looked up by their ids, so the index by the name must not be used
+    # the jobs of a small set are looked up by their ids, so the index by name must not be used
     is_narrow = any(each.is_narrow for each in memberships)
     is_named = (func.coalesce(JobValue.name, "") if is_narrow else JobValue.name) == name
     lacking = ~exists().where(JobValue.job_id == Job.id, JobValue.name == name)
@@ -154,7 +160,11 @@ def _read(session: Session, statement: Select[Any, UUID]) -> list[JobKey]:
 def _conditions(
     session: Session, query: JobListQuery, job: type[Job] = Job, values: type[Job | JobValue] | None = None
 ) -> Iterator[ColumnElement[bool]]:
-    """Yield SQL for the filters by columns of a job's row, some of which are in the row of its value too."""
+    """Yield SQL for the filters by columns of a job's row.
+
+    Args:
+        values: the table of the values by which jobs are sorted, which has copies of some of these columns.
+    """
     row = values or job
     if query.state:
         # not the bare column: SQLite would use the index on the state, and sort most of the jobs
@@ -182,22 +192,22 @@ def _memberships(session: Session, query: JobListQuery) -> Iterator[_Membership]
 
 
 def _is_by(session: Session, query: JobListQuery) -> _Membership:
-    """SQL for whether a job was submitted by the keys that a query names."""
+    """Return the filter of jobs that were submitted by a key that the query names."""
     keys = rights.keys_named(session, query.submitted_by or "")
     if keys == [None]:
         return _Membership(Job.api_key_id.is_(None), is_narrow=False)
     other = aliased(Job)
     among = _is_among(session, other.id, rights.is_one_of(other.api_key_id, keys))
-    # not the bare column: where they are many, jobs are read in order, and not by the index of the keys
+    # not the bare column: if there are many jobs, they are read in order, and not by the index of the keys
     are_many = _Membership(func.coalesce(Job.api_key_id, Job.id).in_(keys), is_narrow=False)
     return among if among.is_narrow else are_many
 
 
 def _contains(session: Session, name: InstrumentedAttribute[str | None], part: str) -> ColumnElement[bool]:
-    """SQL for whether a job's name contains a text, ignoring case."""
-    if session.get_bind().dialect.name == "sqlite":  # its LIKE ignores the case of ASCII letters
+    """Return SQL for whether a job's name contains a text, ignoring case."""
+    if session.get_bind().dialect.name == "sqlite":  # SQLite's LIKE ignores the case of ASCII letters
         return name.contains(part, autoescape=True)
-    # twice as fast as ILIKE, and as a pattern that is computed for each row
+    # twice as fast as ILIKE, and as computing the pattern for each row
     pattern = select(func.lower("%" + re.sub(r"([\\%_])", r"\\\1", part) + "%")).scalar_subquery()
     return func.lower(name).like(pattern)
 
@@ -205,15 +215,15 @@ def _contains(session: Session, name: InstrumentedAttribute[str | None], part: s
 def _is_among(
     session: Session, job_id: InstrumentedAttribute[UUID], condition: ColumnElement[bool]
 ) -> _Membership:
-    """SQL for whether a job is referred to by a row of another table that meets a condition.
+    """Return the filter of jobs to which a row of another table refers that meets a condition.
 
-    A few such jobs are looked up and then sorted; many are collected, and jobs are read in order until the
-    page is full. Neither database can choose: SQLite has no statistics, and PostgreSQL assumes that these
-    jobs are evenly distributed among the others.
+    A few such jobs are looked up and then sorted. If there are many, their ids are collected, and jobs are
+    read in order until the page is full. Neither database can make this choice: SQLite has no statistics, and
+    PostgreSQL assumes that these jobs are evenly distributed among the others.
     """
     ids = select(job_id).where(condition)
     limit = _LOOKUP_LIMIT[session.get_bind().dialect.name]
     number = session.scalar(select(func.count()).select_from(ids.limit(limit).subquery())) or 0
     among, is_narrow = Job.id.in_(ids), number < limit
-    # where they are many, no join, which would determine the order
+    # if there are many jobs, the condition must not become a join, which would determine the order
     return _Membership(among if is_narrow else func.coalesce(among, False), is_narrow)

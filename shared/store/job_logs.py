@@ -18,7 +18,7 @@ from shared.lifecycle import AttemptOutcome
 from shared.schemas import LogLevel
 from shared.store.transitions import AttemptId
 
-MAX_LINES = 2_000  # of one job; the worker's own log has the rest
+MAX_LINES = 2_000  # kept lines of one job; the worker's own log has the rest
 
 _JOB_LOGS = Base.metadata.tables[JobLog.__tablename__]
 _FULL = f"a job keeps {MAX_LINES:,} lines: what follows is in the worker's own log"
@@ -33,7 +33,7 @@ class Line:
     """A line of an attempt's log.
 
     Attributes:
-        number: from 1 in each attempt.
+        number: the line's number in its attempt, from 1.
         at: the time by the worker's clock.
     """
 
@@ -47,7 +47,7 @@ class Line:
 def append(session: Session, lines: Mapping[AttemptId, Sequence[Line]]) -> None:
     """Store lines of attempts, except those stored already. Lines of deleted jobs are dropped.
 
-    There is no fence: a stale attempt changes nothing else by it, and may still log why it ended.
+    The write is not fenced: a stale attempt may still log why it ended, which changes nothing else.
     """
     job_ids = {attempt.job_id for attempt in lines}
     # locked, so that no job is deleted before its lines are inserted
@@ -72,7 +72,7 @@ def _row(attempt: AttemptId, line: Line) -> dict[str, Any]:
 def append_last(
     session: Session, attempt: AttemptId, level: LogLevel, message: str, *, now: Now = database_now
 ) -> None:
-    """Store a line after those of an attempt that can no longer write its own, even if the log is full."""
+    """Append a line to the log of an attempt that can no longer write its own, even if the log is full."""
     numbers = select(func.max(JobLog.number)).where(
         JobLog.job_id == attempt.job_id, JobLog.attempt == attempt.number
     )
@@ -83,7 +83,7 @@ def append_last(
 
 
 def append_if_lost(session: Session, attempt: AttemptId, message: str, *, now: Now = database_now) -> None:
-    """Store a line after those of an attempt, as `append_last` does, if it is known to be lost."""
+    """Append a line to the log of an attempt, as `append_last` does, if the attempt was lost."""
     outcome = select(Attempt.outcome).where(
         Attempt.job_id == attempt.job_id, Attempt.number == attempt.number
     )
@@ -92,7 +92,7 @@ def append_if_lost(session: Session, attempt: AttemptId, message: str, *, now: N
 
 
 def _stored(session: Session, job_ids: AbstractSet[UUID]) -> tuple[Counter[AttemptId], Counter[UUID]]:
-    """Return the number of the last stored line of each attempt, and how many lines each job has."""
+    """Return the number of each attempt's last stored line, and the count of stored lines of each job."""
     by_attempt = (
         select(JobLog.job_id, JobLog.attempt, func.max(JobLog.number), func.count())
         .where(JobLog.job_id.in_(job_ids))
@@ -107,7 +107,7 @@ def _stored(session: Session, job_ids: AbstractSet[UUID]) -> tuple[Counter[Attem
 
 
 def _limited(lines: Sequence[Line], room: int) -> list[Line]:
-    """Return the lines for which a job has room; the last one for which it has says so."""
+    """Return the lines that fit into a job's log; a notice replaces the line that makes the log full."""
     kept = list(lines[: max(0, room)])
     if kept and len(kept) == room:
         kept[-1] = replace(kept[-1], level=LogLevel.WARNING, message=_FULL, fields={})
@@ -126,7 +126,7 @@ def lines(
     """Return up to `limit` lines of a job, oldest first.
 
     Args:
-        after: the key of the last line of the page before.
+        after: the key of the last line of the previous page.
         level: only lines of this severity or a greater one.
         text: only lines whose message contains it, ignoring case.
     """

@@ -22,15 +22,15 @@ from shared.store import rights, waits
 from shared.store.rights import Actor
 from shared.store.submissions import NewJob
 
-_RECENT_EPOCHS = 5  # the ETA is computed from these: a job's first epoch includes compilation
+_RECENT_EPOCHS = 5  # only the last epochs count for the ETA: a job's first epoch includes compilation
 
 
 Mark = tuple[int | None, datetime | None]
-"""A job's version, and when its lease ends, which each write of its steps moves, without a new version."""
+"""A job's version, and the end of its lease, which a write of steps moves without a new version."""
 
 
 def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.JobDetail:
-    """Return a job with its attempts and, while it is queued, its position and why it waits.
+    """Return a job with its attempts and, while it is queued, its position and the reason why it waits.
 
     Raises:
         JobNotFound: there is no such job.
@@ -39,7 +39,7 @@ def get(session: Session, job_id: UUID, *, now: Now = database_now) -> schemas.J
 
 
 def get_marked(session: Session, job_id: UUID, *, now: Now = database_now) -> tuple[schemas.JobDetail, Mark]:
-    """Return a job as `get` does, and the mark by which it is seen whether it is still the same."""
+    """Return a job as `get` does, and its mark, which differs once the job has changed."""
     row = session.get(tables.Job, job_id, options=[selectinload(tables.Job.attempts)])
     if row is None:
         raise JobNotFound(f"there is no job {job_id}")
@@ -47,7 +47,7 @@ def get_marked(session: Session, job_id: UUID, *, now: Now = database_now) -> tu
 
 
 def details(session: Session, job_ids: Sequence[UUID], *, now: Now = database_now) -> list[schemas.JobDetail]:
-    """Return those of the jobs that exist as `get` does, in the order of their ids."""
+    """Return the jobs that exist as `get` does, in the order in which their ids are given."""
     named = select(Job).where(Job.id.in_(job_ids)).options(selectinload(Job.attempts))
     rows = {row.id: row for row in session.scalars(named)}
     return _details(session, [rows[job_id] for job_id in job_ids if job_id in rows], now)
@@ -82,13 +82,13 @@ def summary(session: Session, job_id: UUID) -> schemas.Job:
 
 
 def summaries(session: Session, job_ids: Collection[UUID]) -> dict[UUID, schemas.Job]:
-    """Return those of the jobs that exist, by id, as lists do."""
+    """Return the jobs that exist as `summary` does, by id."""
     rows = session.scalars(select(Job).where(Job.id.in_(job_ids))).all()
     return {job.id: job for job in describe(session, rows)}
 
 
 def newly_queued(new: NewJob, tenant: str, created_at: datetime, actor: Actor | None = None) -> schemas.Job:
-    """Return a job as `summary` does right after it was stored, without reading it."""
+    """Return a new job as `summary` would right after its submission, without reading it."""
     return schemas.Job(
         **vars(new),
         tenant=tenant or None,
@@ -111,7 +111,7 @@ def newly_queued(new: NewJob, tenant: str, created_at: datetime, actor: Actor | 
 
 
 def state(session: Session, job_id: UUID) -> JobState:
-    """Return the state that a job is in.
+    """Return the state of a job.
 
     Raises:
         JobNotFound: there is no such job.
@@ -120,7 +120,7 @@ def state(session: Session, job_id: UUID) -> JobState:
 
 
 def state_and_version(session: Session, job_id: UUID) -> tuple[JobState, int]:
-    """Return the state that a job is in, and its version.
+    """Return the state and the version of a job.
 
     Raises:
         JobNotFound: there is no such job.
@@ -132,12 +132,12 @@ def state_and_version(session: Session, job_id: UUID) -> tuple[JobState, int]:
 
 
 def final_version(session: Session, job_id: UUID) -> int | None:
-    """Return the version of a job that has finished; None if it has not, or does not exist."""
+    """Return the version of a finished job, or None if the job has not finished or does not exist."""
     return session.scalar(select(Job.version).where(Job.id == job_id, Job.state.in_(TERMINAL)))
 
 
 def marks(session: Session, job_ids: Collection[UUID]) -> dict[UUID, Mark]:
-    """Return the mark of each job; it has no version if the job does not exist."""
+    """Return the mark of each job; the mark has no version if the job does not exist."""
     rows = session.execute(select(Job.id, Job.version, Job.lease_expires_at).where(Job.id.in_(job_ids)))
     found = {row.id: (row.version, row.lease_expires_at) for row in rows}
     return {job_id: found.get(job_id, (None, None)) for job_id in job_ids}
@@ -150,14 +150,14 @@ def describe(session: Session, rows: Sequence[tables.Job]) -> list[schemas.Job]:
 
 @dataclass
 class _Training:
-    """The pace of a running job: the seconds of its last epochs, and of the steps so far of the next one."""
+    """The pace of a running job: seconds of its last epochs; number and seconds of the next epoch's steps."""
 
     epochs_s: list[float] = field(default_factory=list)
     steps: int = 0
     steps_s: float = 0.0
 
     def epoch_s(self, steps_per_epoch: int) -> float | None:
-        """Return the estimated seconds of an epoch; None before the first steps."""
+        """Return the estimated seconds of an epoch, or None before the first steps."""
         if self.epochs_s:
             return fmean(self.epochs_s)
         return self.steps_s / self.steps * steps_per_epoch if self.steps else None
@@ -175,7 +175,7 @@ def _training(session: Session, rows: Sequence[tables.Job]) -> dict[UUID, _Train
     if not running:
         return {}
     recent = and_(Epoch.job_id == Job.id, Epoch.epoch >= Job.next_epoch - _RECENT_EPOCHS)
-    header = case((~IS_COMPLETE, STEP_COUNT)).label("header")  # no other epoch's steps are looked at
+    header = case((~IS_COMPLETE, STEP_COUNT)).label("header")  # steps are counted of incomplete epochs only
     known = or_(IS_COMPLETE, Epoch.attempt == Job.attempt)
     found: defaultdict[UUID, _Training] = defaultdict(_Training)
     epochs = select(Job.id, Epoch.seconds, header).join(Epoch, recent).where(Job.id.in_(running), known)
@@ -207,7 +207,7 @@ def _fields(row: tables.Job, training: _Training | None) -> dict[str, Any]:
 def _progress(epoch: int, spec: schemas.TrainSpec, training: _Training | None = None) -> schemas.Progress:
     training, in_epoch = training or _Training(), spec.steps_per_epoch
     steps, epoch_s = spec.epochs * in_epoch, training.epoch_s(in_epoch)
-    # code that trains may count its steps otherwise
+    # the training code may count its steps differently
     step = epoch * in_epoch + min(training.steps, in_epoch) if epoch < spec.epochs else steps
     return schemas.Progress(
         epoch=epoch,

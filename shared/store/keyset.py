@@ -22,7 +22,7 @@ def newest_first(
 
     Args:
         statement: selects rows of `table`; without order or limit.
-        after: the key of the last row of the page before; None: from the beginning.
+        after: the key of the last row of the previous page; None for the first page.
     """
     key = (table.created_at, table.id)
     if after is not None:

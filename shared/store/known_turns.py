@@ -1,14 +1,14 @@
-"""Whose turn it is, as a process that claims jobs knows it: read each second, with what its jobs have used.
+"""The turns of tenants as a claiming process caches them: read each second, and updated by its own jobs.
 
-No claim updates a row of a tenant. A process keeps what it has read of a queue for a second, and writes what
-its jobs have used when that is worth a row: with a claim, a report or while one runs, at most once a second,
-and for jobs of seconds with each. A job is charged with the mean of its tenant's last ones when it starts,
-with what it has used beyond that while it runs, and with the difference when it ends. A killed process leaves
-an error of that mean at most.
+A claim need not update the row of a tenant. A process caches the turns of a queue for a second, and collects
+the slot time that its jobs have used. It writes this use with a claim or a report, or while a job runs: at
+most once a second, but without delay if a tenant has used a second or more of virtual time. A job is charged
+with the mean duration of its tenant's last attempts when it starts, with the time beyond that while it runs,
+and with the difference when it ends. So a killed process leaves an error of at most that mean.
 
-From the place of a job that a process has started, it looks for the tenant's next one: no claim visits what
-was done before it and is still seen by an old snapshot. A job that is placed before it later is found when
-the queue is read again.
+A process looks for a tenant's next job from the place of the last job that it has started. So no claim visits
+earlier jobs that have left the queue but that an old snapshot still sees. A job that gets a lesser place
+afterwards is found when the queue is read again.
 """
 
 import time
@@ -30,18 +30,18 @@ from shared.store.tenants import Use
 from shared.store.turns import Order, Turn
 
 STALE_S = 1.0
-"""For how long a process goes by what it has read of a queue: so long it may take until it sees a new job."""
+"""Seconds for which a process uses the turns that it has read of a queue, and may not see a new job."""
 
-_READ_SHARE = 20  # the greatest part of the time that goes to reading is one of these
-_WORTH_S = 1.0  # of virtual time is written at once
+_READ_SHARE = 20  # reading takes at most 1 / `_READ_SHARE` of the time
+_WORTH_S = 1.0  # seconds of use that are written at once
 
 Uses = defaultdict[tuple[str, str], Use]
-"""What tenants have used, by queue and tenant."""
+"""The use of tenants, by queue and tenant."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A job that was claimed, and whose it is."""
+    """A claimed job with its queue and tenant."""
 
     job_id: UUID
     queue: str
@@ -55,7 +55,11 @@ class Started:
 
 @dataclass
 class _Running:
-    """A job that runs in this process; `charged_s` is what its tenant was charged for it."""
+    """A job that runs in this process.
+
+    Attributes:
+        charged_s: the seconds that its tenant has been charged for it.
+    """
 
     of: tuple[str, str]
     weight: float
@@ -65,7 +69,11 @@ class _Running:
 
 @dataclass
 class _Known:
-    """The turns of a queue by tenant, in a heap, and until when this process goes by them."""
+    """The cached turns of a queue, by tenant and in a heap.
+
+    Attributes:
+        until: the time by the monotonic clock at which the cache expires.
+    """
 
     turns: dict[str, Turn]
     until: float
@@ -81,7 +89,7 @@ class _Known:
             turn = self.turns.get(tenant)
             if turn is None:
                 heappop(self.heap)
-            elif turn.order != order:  # it has used more since
+            elif turn.order != order:  # the tenant has used more since
                 heapreplace(self.heap, (turn.order, tenant))
             else:
                 return turn
@@ -89,7 +97,7 @@ class _Known:
 
 
 class KnownTurns:
-    """What a process knows: see the module. A second thread may settle meanwhile."""
+    """The turns that a process has cached: see the module. A second thread may use it meanwhile."""
 
     def __init__(
         self,
@@ -98,7 +106,12 @@ class KnownTurns:
         stale_s: float = STALE_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Know nothing yet; tests read each time, with `stale_s` 0, and move the clock."""
+        """Begin without cached turns.
+
+        Args:
+            stale_s: seconds for which turns are cached; 0 to read them each time.
+            monotonic: the clock, which tests replace.
+        """
         self.rules = rules
         self._stale_s, self._monotonic = stale_s, monotonic
         self._known: dict[str, _Known] = {}
@@ -109,9 +122,9 @@ class KnownTurns:
         self._lock = Lock()
 
     def in_order(self, session: Session, queue: str, *, now: Now) -> Iterator[Turn]:
-        """Yield the next turn of a queue, as often as that is asked; nobody's is next while limits are set.
+        """Yield the next turn of a queue, again and again; no turn while limits are set.
 
-        Whoever has asked says by `found` or `found_none` whether the tenant had a job.
+        After each turn, the caller says by `found` or `found_none` whether the tenant had a job.
         """
         known = self._known.get(queue)
         if known is not None and self._monotonic() < known.until:
@@ -128,7 +141,7 @@ class KnownTurns:
         if self._stale_s:
             until += max(self._stale_s, _READ_SHARE * (until - began_at))
         with self._lock:
-            # what a settlement has taken is written after this, by the transaction that reads
+            # the use that a settlement has taken is not in the rows yet: this transaction writes it later
             for owed in (self._owed, *(settlement.taken for settlement in self._settlements)):
                 for turn in found:
                     if use := owed.get((queue, turn.tenant)):
@@ -140,7 +153,7 @@ class KnownTurns:
         return turn.head_start_s >= self.rules.urgent_s
 
     def found(self, turn: Turn, place: float, head_start_s: float, at: datetime) -> None:
-        """Note that a tenant's job starts."""
+        """Note that a job of a tenant starts."""
         turn.place, turn.head_start_s = place, head_start_s
         turn.waits_since, turn.is_overdue = at, False
 
@@ -149,12 +162,12 @@ class KnownTurns:
         del self._known[queue].turns[turn.tenant]
 
     def forget(self) -> None:
-        """Read all queues again: the transaction that was noted is run again."""
+        """Drop all cached turns, because the transaction that has changed them is run again."""
         self._known.clear()
 
     @contextmanager
     def settling(self) -> Iterator["Settlement"]:
-        """Write what is owed in a transaction of this block; it stays owed if that does not come to it."""
+        """Yield a settlement to be written by a transaction of this block; unwritten use stays owed."""
         settlement = Settlement(self, self._take())
         self._settlements.append(settlement)
         try:
@@ -189,13 +202,13 @@ class KnownTurns:
             self._charge(running, seconds)
 
     def began(self, job_id: UUID) -> None:
-        """Note that a job uses a slot from now on: those that were claimed with others begin one by one."""
+        """Note that a job uses a slot from now on: jobs that were claimed together begin one by one."""
         with self._lock:
             if (running := self._running.get(job_id)) is not None:
                 running.began_at = self._monotonic()
 
     def ended(self, job_id: UUID) -> None:
-        """Note that a job uses no slot any more."""
+        """Note that a job no longer uses a slot."""
         with self._lock:
             running = self._running.pop(job_id, None)
             if running is not None:
@@ -210,7 +223,7 @@ class KnownTurns:
                 self._owe(running, Use(-running.charged_s / running.weight))
 
     def grow(self) -> None:
-        """Charge what the jobs that run have used beyond what was charged."""
+        """Charge the running jobs for the time that they have used beyond their charges."""
         with self._lock:
             for running in self._running.values():
                 seconds = self._monotonic() - running.began_at
@@ -231,22 +244,22 @@ class KnownTurns:
         return known.turns.get(tenant) if known else None
 
     def estimate(self, started: Started) -> tuple[float, float]:
-        """Return the seconds that a tenant is charged with when a job of it starts, and its weight."""
+        """Return the seconds that a tenant is charged when its job starts, and the tenant's weight."""
         turn = self._turn(*started.of)
         if turn is None:
             return 0.0, 1.0
-        # shorter ones are charged when they have ended
+        # shorter jobs are charged when they have ended
         return turn.mean_s if turn.mean_s and turn.mean_s >= _WORTH_S else 0.0, turn.weight
 
 
 @dataclass(eq=False)
 class Settlement:
-    """What a process owes, to be written in a transaction, which may be run again.
+    """The unwritten use of tenants, to be written in a transaction, which may be run again.
 
     Attributes:
-        taken: for jobs that have run.
+        taken: the use by jobs that have run.
         started: the jobs that start with the transaction.
-        written: the tenants, by queue, of which the transaction has written it.
+        written: the queues and tenants whose use the transaction has written.
     """
 
     known: KnownTurns
@@ -255,7 +268,7 @@ class Settlement:
     written: Set[tuple[str, str]] = frozenset()
 
     def write(self, session: Session, started: Sequence[Started] = (), *, now: Now = database_now) -> None:
-        """Add what is owed to the rows, with the estimates of jobs that this transaction has claimed."""
+        """Add the taken use, and estimates for jobs that the transaction claims, to the tenants' rows."""
         self.started = started
         uses: Uses = defaultdict(Use)
         for of, use in self.taken.items():

@@ -1,6 +1,6 @@
-"""Leases of the attempts that a worker runs: renewed together, and read together with what is asked of them.
+"""Leases of a worker's attempts: renewed together, and read together with the requests to stop attempts.
 
-Jobs are found by their primary keys, and count only while they run under the attempt that is named.
+Jobs are found by their primary keys, and count only while they run under the named attempt.
 """
 
 from collections.abc import Collection
@@ -23,11 +23,11 @@ _JOBS = Base.metadata.tables[Job.__tablename__]
 
 @dataclass(frozen=True)
 class Standing:
-    """What is asked of an attempt that runs.
+    """The requests to a running attempt.
 
     Attributes:
-        cancel_requested: a user has cancelled the job.
-        urgent_id: the urgent job that preempts the attempt.
+        cancel_requested: whether a user has cancelled the job.
+        urgent_id: the urgent job that preempts the attempt; None if none does.
     """
 
     cancel_requested: bool = False
@@ -36,11 +36,12 @@ class Standing:
 
 @dataclass(frozen=True)
 class Look:
-    """What a worker's parent sees at once.
+    """The requests to a worker and to its attempts.
 
     Attributes:
-        standings: of those of its attempts that run; any other has ended, or was taken from the worker.
-        drains: an operator has drained the worker.
+        standings: the requests to the attempts that still run; any other attempt has ended, or was taken from
+            the worker.
+        drains: whether an operator has drained the worker.
     """
 
     standings: dict[AttemptId, Standing]
@@ -52,8 +53,8 @@ def renew(
 ) -> set[AttemptId]:
     """Extend the leases of attempts to `lease_s` seconds from now; return those whose leases were extended.
 
-    A job that another transaction has locked is passed over: its process may be stopped amid that, and the
-    other attempts must not wait for it.
+    A job that another transaction has locked is skipped: the process of that transaction may be stopped, and
+    the other attempts must not wait for it.
     """
     of_attempts = (
         select(_JOBS.c.id)
@@ -73,7 +74,7 @@ def renew(
 
 
 def look(session: Session, attempts: Collection[AttemptId], worker: str) -> Look:
-    """Return what is asked of attempts, and of the worker of this name, by one statement that only reads."""
+    """Return the requests to attempts, and to the worker of this name, by a single SELECT."""
     own_row = select(literal(1).label("one")).subquery()
     columns: Select[Any] = select(Worker.state.label("worker_state")).select_from(own_row)
     columns = columns.outerjoin(Worker, Worker.id == worker)

@@ -1,9 +1,9 @@
-"""Limits: how many jobs of a queue, and of an API key, run at the same time; they may change at any time.
+"""Limits of how many jobs of a queue, or of an API key, run at the same time; they may change at any time.
 
 No claim exceeds a limit after its change was committed. A claim reads `queues`, so on PostgreSQL it
-holds a lock on that table until it is committed; who changes a limit waits for that lock, and so for all
-claims that do not know of the change. While any limit is set, claims are made one after another, since each
-counts the jobs that run. SQLite has one writer at a time anyway.
+holds a lock on that table until it is committed. A change of a limit waits for that lock, and so for all
+claims that do not see the change. While any limit is set, claims are made one after another, since each
+counts the running jobs. SQLite has one writer at a time anyway.
 """
 
 from functools import lru_cache
@@ -42,9 +42,12 @@ ARE_SET: ColumnElement[bool] = (
 
 
 def limit_queue(session: Session, queue: str, max_running: int | None) -> None:
-    """Let at most `max_running` jobs of a queue run at the same time; None: no limit. Idempotent.
+    """Limit how many jobs of a queue run at the same time. Idempotent.
 
     Jobs that run already continue.
+
+    Args:
+        max_running: the most running jobs; None for no limit.
     """
     lock_for_change(session)
     if max_running is None:
@@ -56,12 +59,12 @@ def limit_queue(session: Session, queue: str, max_running: int | None) -> None:
 
 
 def lock_for_change(session: Session) -> None:
-    """Wait for the claims that are being made, and hold up others, until this transaction ends."""
+    """Wait for the claims that are being made, and block others until this transaction ends."""
     _lock(session, "ACCESS EXCLUSIVE")
 
 
 def take_turn(session: Session) -> bool:
-    """Return whether any limit is set; if so, no one else claims a job until this transaction ends."""
+    """Return whether any limit is set; if so, block other claims until this transaction ends."""
     if not session.scalar(select(ARE_SET)):
         return False
     _lock(session, "SHARE ROW EXCLUSIVE")
@@ -70,30 +73,34 @@ def take_turn(session: Session) -> bool:
 
 def _lock(session: Session, mode: str) -> None:
     if session.get_bind().dialect.name == "postgresql":
-        # a process that was suspended in a claim holds its lock for up to 10 s: then this is tried again
+        # a process that was suspended in a claim holds its lock for up to 10 s: after this timeout the
+        # transaction is run again
         session.execute(text("SET LOCAL lock_timeout = '2s'"))
         session.execute(text(f"LOCK TABLE queues IN {mode} MODE"))
         session.execute(text("SET LOCAL lock_timeout = DEFAULT"))
 
 
 def full_keys(session: Session) -> set[UUID]:
-    """Return the API keys of which as many jobs run as may run."""
+    """Return the API keys that have reached their limits."""
     return set(session.scalars(_full_keys()))
 
 
 def first_of_keys(session: Session, queue: str, tenant: str, *, now: Now) -> list[UUID]:
-    """Return the next job of a tenant, such as a team, of each key whose limit lets it start one."""
+    """Return a tenant's next job of each key below its limit; a team is a tenant with several keys."""
     of_key = places.due(queue, now=now).where(Job.api_key_id == ApiKey.id, Job.tenant == tenant)
-    # not a join, for which PostgreSQL might choose to read all jobs that wait
+    # not a join, for which PostgreSQL might read all waiting jobs
     first = of_key.with_only_columns(Job.id).order_by(*places.ORDER).limit(1).correlate(ApiKey)
     firsts = select(first.scalar_subquery()).where(ApiKey.id.not_in(_full_keys()))
     return [job_id for job_id in session.scalars(firsts) if job_id is not None]
 
 
 def count_due(session: Session, queue: str, *, limit: int, now: Now) -> int:
-    """Return how many jobs of a queue the limits let start, at most `limit`; of each key all or none."""
+    """Return how many due jobs of a queue the limits let start, at most `limit`.
+
+    This is an upper bound: all due jobs of a key below its limit are counted.
+    """
     parameters = {"of_queue": queue, "at_most": limit}
-    # on PostgreSQL a sum of counts is a Decimal, which is no number of messages
+    # on PostgreSQL a sum of counts is a Decimal, but the caller needs an integer
     return min(limit, int(session.scalar(_count_due(now), parameters) or 0))
 
 
@@ -114,7 +121,7 @@ def _count_due(now: Now) -> Select[int]:
 
 
 def reached(session: Session, queue: str, key_id: UUID | None) -> WaitingFor | None:
-    """Return the limit that the jobs of a queue and an API key wait for; None if they wait for none."""
+    """Return the limit that holds up the jobs of a queue and an API key, or None if none does."""
     full = session.execute(_FULL, {"of_queue": queue, "of_key": key_id}).one()
     if full.queue:
         return WaitingFor.QUEUE_LIMIT
@@ -122,12 +129,12 @@ def reached(session: Session, queue: str, key_id: UUID | None) -> WaitingFor | N
 
 
 def is_queue_full(session: Session, queue: str) -> bool:
-    """Return whether as many jobs of a queue run as may run."""
+    """Return whether a queue has reached its limit."""
     return bool(session.scalar(select(_is_full(queue))))
 
 
 def is_key_full(session: Session, key_id: UUID | None) -> bool:
-    """Return whether as many jobs of an API key run as may run; None: jobs without a key."""
+    """Return whether an API key has reached its limit; False for None, since jobs without a key have none."""
     return session.scalar(_full_keys().where(ApiKey.id == key_id)) is not None
 
 
@@ -137,20 +144,20 @@ def let_start(queue: BindParameter[str]) -> tuple[ColumnElement[bool], ...]:
 
 
 def _is_full(queue: str | BindParameter[str]) -> ColumnElement[bool]:
-    """SQL for whether as many jobs of a queue run as may run."""
+    """Return SQL for whether a queue has reached its limit."""
     running = select(func.count()).where(IS_RUNNING, Job.queue == queue).scalar_subquery()
     return select(Queue.name).where(Queue.name == queue, Queue.max_running <= running).exists()
 
 
 def _full_keys() -> Select[UUID]:
-    """SELECT of the ids of the API keys of which as many jobs run as may run."""
+    """Return a SELECT of the ids of the API keys that have reached their limits."""
     of_key = select(Job.api_key_id, func.count().label("jobs")).where(IS_RUNNING).group_by(Job.api_key_id)
     running = of_key.subquery()
     full = (running.c.api_key_id == ApiKey.id) & (running.c.jobs >= ApiKey.max_running)
     return select(ApiKey.id).where(_IS_LIMITED).join(running, full)
 
 
-# built once: that takes ten times as long as to execute it
+# built once, because building it takes ten times as long as executing it
 _FULL = select(
     _is_full(bindparam("of_queue")).label("queue"),
     _full_keys().where(ApiKey.id == bindparam("of_key")).exists().label("key"),

@@ -13,7 +13,7 @@ _LISTED = 20  # names in the message of an error
 
 
 def recorded(session: Session, sweep_id: UUID | None = None) -> list[str]:
-    """Return the names of the last values of ended and running jobs, of all or of a sweep's, in order."""
+    """Return the sorted names of the last values of ended and running jobs: of all jobs, or of a sweep's."""
     of_running = select(Job.last_values).where(IS_RUNNING)
     if sweep_id is not None:
         of_running = of_running.where(Job.sweep_id == sweep_id)
@@ -22,7 +22,7 @@ def recorded(session: Session, sweep_id: UUID | None = None) -> list[str]:
 
 
 def require(session: Session, name: str) -> None:
-    """Raise UnknownMetric if jobs have recorded metrics, and none of this name."""
+    """Raise UnknownMetric if jobs have recorded metrics, but none of this name."""
     if session.scalar(select(exists().where(JobValue.name == name))):
         return
     known = recorded(session)
@@ -31,7 +31,7 @@ def require(session: Session, name: str) -> None:
 
 
 def unknown(name: str, known: list[str]) -> UnknownMetric:
-    """Return the error of a name that is not one of the known ones, of which there are any."""
+    """Return the error of a name that is not among the known ones, of which there must be at least one."""
     nearest = get_close_matches(name, known, n=1)
     hint = f": did you mean `{nearest[0]}`?" if nearest else "."
     more = f" and {len(known) - _LISTED:,} more" if len(known) > _LISTED else ""
@@ -41,7 +41,7 @@ def unknown(name: str, known: list[str]) -> UnknownMetric:
 
 
 def _of_ended(session: Session, sweep_id: UUID | None) -> list[str]:
-    """Return the names in the index of values, by a seek for each: neither database skips by itself."""
+    """Return the names in the index of values, by a seek for each: neither database does so by itself."""
 
     def least(after: ColumnElement[str] | None = None) -> ScalarSelect[str]:
         value = aliased(JobValue)

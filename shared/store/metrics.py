@@ -18,7 +18,7 @@ from shared.store import job_queries, metric_names
 MetricArrays = dict[str, NDArray[np.float64]]
 """For each metric an array of shape (epochs,) or (steps,), in order; NaN where it has no finite value."""
 
-_ALL_STEPS = 2**31  # more than a job has
+_ALL_STEPS = 2**31  # more steps than any job has
 
 
 def read(
@@ -32,11 +32,12 @@ def read(
 ) -> MetricArrays:
     """Return a job's recorded metrics, all or those of `names` that exist at this resolution.
 
-    By step they go on to the steps so far of the epoch that is being trained, or was when its attempt ended.
+    Arrays by step include the steps so far of the epoch that is being trained, or that was being trained when
+    the last attempt ended.
 
     Args:
-        first: the epoch or step, by the resolution, at which the arrays begin. What is before it is not read.
-        last: the one at which they end; None: the last that is recorded.
+        first: the epoch or step, by the resolution, at which the arrays begin. Earlier values are not read.
+        last: the epoch or step at which the arrays end; None for the last that is recorded.
 
     Raises:
         JobNotFound: there is no such job.
@@ -48,7 +49,7 @@ def read(
 
 
 def require(session: Session, job_ids: Sequence[UUID], names: Collection[str]) -> None:
-    """Raise UnknownMetric if the jobs have recorded metrics, and none of one of these names."""
+    """Raise UnknownMetric if the jobs have recorded metrics, but none under one of these names."""
     of_jobs = session.scalars(select(Job.last_values).where(Job.id.in_(job_ids)))
     known = {name for values in of_jobs for name in values}
     if not known.issuperset(names):
@@ -70,7 +71,7 @@ def _by_epoch(
 ) -> MetricArrays:
     values = select(Epoch.values).where(IS_COMPLETE)
     epochs = session.scalars(_in_order(values, job_id, first, last)).all()
-    # an empty range has the metrics of the job
+    # the names for an empty range are those of the job's first epoch
     sample = epochs or session.scalars(_in_order(values, job_id, 0, 0)).all()
     return {
         name: np.array([values.get(name) for values in epochs], np.float64) for name in _found(sample, names)
@@ -101,7 +102,7 @@ def _steps(values: StepValues, name: str, count: int) -> NDArray[np.float64]:
 
 
 def _found(epochs: Iterable[Collection[str]], names: Collection[str]) -> list[str]:
-    """Return the names that some of the epochs have, all or those of `names`, in their order."""
+    """Return the names that any of the epochs has, in their order: all of them, or only those in `names`."""
     found = dict.fromkeys(name for epoch in epochs for name in epoch)
     return [name for name in found if not names or name in names]
 
@@ -117,13 +118,13 @@ def _in_order(
 
 
 def _is_of_last_attempt(job_id: UUID) -> ColumnElement[bool]:
-    """SQL for whether an epoch is complete, or has been begun by the job's last attempt."""
+    """Return SQL for whether an epoch is complete, or was begun by the job's last attempt."""
     last_attempt = select(Job.attempt).where(Job.id == job_id).scalar_subquery()
     return or_(IS_COMPLETE, Epoch.attempt == last_attempt)
 
 
 def _steps_per_epoch(session: Session, job_id: UUID) -> int:
-    """Return how many steps each epoch of a job has, by its first one; 1 if that has none."""
+    """Return the number of steps of a job's first epoch, at least 1; `_ALL_STEPS` if it is not complete."""
     first = select(STEP_COUNT).where(Epoch.job_id == job_id, Epoch.epoch == 0, IS_COMPLETE)
     count = session.scalar(first)
     return _ALL_STEPS if count is None else count_steps(count) or 1

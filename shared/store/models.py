@@ -38,8 +38,8 @@ def page(
     """Return up to `limit` models with their keys, newest first.
 
     Args:
-        submitted_by: those of the API keys with this id or name, `none` for no key; None: all.
-        runnable: only those that the API can run.
+        submitted_by: only models of the API keys with this id or name, or `none` for no key; None for all.
+        runnable: only models that the API can run.
     """
     statement = _LISTED
     if submitted_by is not None:
@@ -52,13 +52,13 @@ def page(
 
 
 def named(session: Session) -> list[schemas.ModelSummary]:
-    """Return the models that have an alias, by alias."""
+    """Return the models that have an alias, sorted by alias."""
     by_alias = _LISTED.join(ModelAlias, ModelAlias.model_id == Model.id).order_by(ModelAlias.alias)
     return _summaries(session, session.scalars(by_alias).all())
 
 
 def best(session: Session) -> schemas.ModelSummary | None:
-    """Return the most accurate model that the API can run, of several the newest; None if there is none."""
+    """Return the most accurate model that the API can run, on a tie the newest, or None if there is none."""
     accurate = _LISTED.join(JobValue, JobValue.job_id == Model.id).where(
         JobValue.name == _ACCURACY, Model.kind.is_not(None)
     )
@@ -98,11 +98,11 @@ def patch(
 ) -> UUID:
     """Change a model and return its id. An alias is taken from the model that has it. Idempotent.
 
-    What has changed is an event of the job that trained the model.
+    The changes are recorded as an event of the job that trained the model.
 
     Raises:
         ModelNotFound: there is no such model.
-        NotPermitted: it belongs to others, or the model that has the alias does.
+        NotPermitted: the model belongs to others, or the model that has the alias does.
     """
     model = _locked(session, reference, actor)
     old = {"alias": model.alias.alias if model.alias else None, "description": model.description}
@@ -137,12 +137,14 @@ def _take_alias(session: Session, alias: str, model_id: UUID, actor: Actor, now:
 def delete_model(
     session: Session, reference: schemas.ModelReference, *, actor: Actor = LOCAL, now: Now = database_now
 ) -> None:
-    """Delete a model and its files; its job and the job's evaluation stay. An event of that job says so.
+    """Delete a model and its files; its job and the job's evaluation stay.
+
+    The deletion is recorded as an event of the job.
 
     Raises:
         ModelNotFound: there is no such model.
-        NotPermitted: it belongs to others.
-        ModelInUse: it has an alias, or an evaluation job uses or has used it.
+        NotPermitted: the model belongs to others.
+        ModelInUse: the model has an alias, or an evaluation job uses or has used it.
     """
     model = _locked(session, reference, actor)
     if model.alias is not None:
@@ -159,7 +161,7 @@ def delete_model(
 def _locked(session: Session, reference: schemas.ModelReference, actor: Actor) -> Model:
     """Find a model, and lock it and the job that trained it until the end of the transaction."""
     model = find(session, reference)
-    # the job first, as its deletion does
+    # the job first, in the order in which a job's deletion locks
     owner = select(Job.api_key_id, actor.may_change(Job.api_key_id)).where(Job.id == model.id)
     row = session.execute(owner.with_for_update(of=Job, key_share=True)).one_or_none()
     if row is not None and not row[1]:
@@ -190,7 +192,9 @@ def spec(session: Session, reference: schemas.ModelReference) -> schemas.TrainSp
 
 
 def runnable(session: Session, reference: schemas.ModelReference) -> tuple[Model, schemas.ModelKind]:
-    """Return a model that the API can run, with its spec, and its network. One statement, if its id is known.
+    """Return a model with its spec, and the kind of network as which the API runs it.
+
+    It takes one statement if the reference is an id.
 
     Raises:
         ModelNotFound: there is no such model.
@@ -208,11 +212,11 @@ def runnable(session: Session, reference: schemas.ModelReference) -> tuple[Model
 def file(
     session: Session, reference: schemas.ModelReference, name: str | None = None
 ) -> tuple[UUID, schemas.Artifact]:
-    """Return a model's id, and what is known of a file: by default of its `.keras` file, else of its first.
+    """Return a model's id and the description of a file: by default its `.keras` file, else its first file.
 
     Raises:
         ModelNotFound: there is no such model.
-        ArtifactNotFound: it has no file of this name.
+        ArtifactNotFound: the model has no file of this name.
     """
     model_id = find(session, reference).id
     if name is None:
@@ -222,7 +226,7 @@ def file(
 
 
 def find(session: Session, reference: schemas.ModelReference, *, with_spec: bool = False) -> tables.Model:
-    """Return the model with an id or alias; of an id, some digits will do.
+    """Return the model with this id or alias; the first or last digits of an id suffice.
 
     Args:
         with_spec: whether to read the spec of its training by the same statement.
@@ -247,7 +251,7 @@ def lock_stored(session: Session, model_ids: Collection[UUID], *, waits: bool = 
     """Keep models from being deleted until this transaction ends; return the ids of those that are stored.
 
     Args:
-        waits: whether to wait for models that other transactions have locked; else they are left out.
+        waits: whether to wait for models that other transactions have locked; otherwise these are left out.
     """
     if not model_ids:
         return set()

@@ -1,7 +1,7 @@
-"""New jobs: completes a request to a full specification.
+"""New jobs: completion of a request to a full specification.
 
-What the client left out is filled in here and stored, a drawn seed too, so that every job can be run again
-exactly.
+Settings that the client left out are filled in and stored, including a random seed, so that every job can be
+run again exactly.
 """
 
 import secrets
@@ -16,15 +16,15 @@ from shared.schemas import EvaluateJobCreate, EvaluateSpec, TrainJobCreate, Trai
 from shared.store.submissions import NewJob
 
 MAX_STEPS = 1_000_000  # optimizer updates of one job
-MAX_KEPT_BYTES = 32 * 2**20  # of the weights that a job keeps
+MAX_KEPT_BYTES = 32 * 2**20  # of all weights that one job keeps
 
 
 def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
     """Complete a request for a training job with the defaults of its dataset and a drawn seed.
 
     Raises:
-        InvalidSpec: the dataset has fewer images, the job would take more than `MAX_STEPS` steps, or it would
-            keep more than `MAX_KEPT_BYTES` of weights.
+        InvalidSpec: the dataset has fewer images than requested, the job would take more than `MAX_STEPS`
+            steps, or it would keep more than `MAX_KEPT_BYTES` of weights.
     """
     return _new_job(request, _train_spec(request.spec, dataset))
 
@@ -32,15 +32,15 @@ def new_training(request: TrainJobCreate, dataset: DatasetInfo) -> NewJob:
 def new_evaluation(
     request: EvaluateJobCreate, model_id: UUID, model: TrainSpec, dataset: DatasetInfo
 ) -> NewJob:
-    """Complete a request for an evaluation job with the settings that the model was trained with.
+    """Complete a request for an evaluation job with the settings of the model's training.
 
     Args:
         model_id: id of the model that the request names by id or alias.
-        model: the specification that the model was trained with.
-        dataset: the dataset that the model was trained on.
+        model: the specification of the model's training.
+        dataset: the dataset of the model's training.
 
     Raises:
-        InvalidSpec: the dataset has fewer images.
+        InvalidSpec: the dataset has fewer images than requested.
     """
     given, rows = request.spec, dataset.test_rows
     spec = EvaluateSpec(

@@ -1,8 +1,8 @@
-"""The outbox of webhooks: which deliveries are due, who sends them, and what came of it.
+"""The outbox of webhooks: deliveries that are due, their claims by senders, and the results.
 
-The trigger `jobs_ended` inserts a delivery for each webhook that a job's end is for, in the transaction
-that ends the job. A sender claims it for `LEASE_S`: if it is killed, another one sends it afterwards. The
-number of the attempt fences what a sender records.
+The trigger `jobs_ended` inserts a delivery for each webhook that matches the end of a job, in the transaction
+that ends the job. A sender claims a delivery for `LEASE_S`: if the sender is killed, another one sends the
+delivery afterwards. The number of the attempt fences the results that a sender records.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ LEASE_S = 30.0
 """Seconds after which a claimed delivery whose result was not recorded is sent again."""
 
 RETRY_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
-"""Seconds between the attempts, as the Standard Webhooks specification suggests; then a delivery is dead."""
+"""Seconds between the attempts, as the Standard Webhooks specification suggests; a further failure makes the
+delivery dead."""
 
 KEEP_DELIVERED_S = 3 * 86_400.0
 """Seconds for which a delivery is listed after it was accepted."""
@@ -33,11 +34,11 @@ KEEP_DEAD_S = 30 * 86_400.0
 
 _MAX_ERROR = 500  # characters of `last_error`
 _PENDING = IS_IN[DeliveryState.PENDING]
-_IS_TEST = WebhookDelivery.job_id.is_(None)  # sent although its webhook is paused
+_IS_TEST = WebhookDelivery.job_id.is_(None)  # a test is sent even if its webhook is paused
 
 
 class Outcome(StrEnum):
-    """What came of an attempt to deliver; a delivery is given up after its last one."""
+    """The outcome of an attempt to deliver; a delivery is given up after its last attempt."""
 
     ACCEPTED = "accepted"
     FAILED = "failed"
@@ -46,7 +47,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Claimed:
-    """A delivery that this process is to send now, with its webhook's address and secrets, newest first."""
+    """A delivery that this process is to send now, with its webhook's address and, newest first, secrets."""
 
     delivery: WebhookDelivery
     url: str
@@ -54,7 +55,7 @@ class Claimed:
 
     @property
     def claimed_at(self) -> datetime:
-        """When it was claimed, by the database's clock."""
+        """The time of the claim, by the database's clock."""
         return self.delivery.next_at - timedelta(seconds=LEASE_S)
 
     def __repr__(self) -> str:
@@ -62,14 +63,14 @@ class Claimed:
 
 
 def due(session: Session, *, now: Now = database_now) -> list[UUID]:
-    """Return the webhooks that have deliveries to be sent now."""
+    """Return the ids of the webhooks that have deliveries to be sent now."""
     may_be_sent = Webhook.paused_at.is_(None) | _IS_TEST
     is_due = exists().where(WebhookDelivery.webhook_id == Webhook.id, _is_due(now), may_be_sent)
     return list(session.scalars(select(Webhook.id).where(is_due)))
 
 
 def has_old(session: Session, *, now: Now = database_now) -> list[UUID]:
-    """Return the webhooks that have deliveries which ended long ago."""
+    """Return the ids of the webhooks that have deliveries past their retention."""
     is_old = exists().where(WebhookDelivery.webhook_id == Webhook.id, _ended_long_ago(now))
     return list(session.scalars(select(Webhook.id).where(is_old)))
 
@@ -87,7 +88,7 @@ def claim(session: Session, webhook_id: UUID, *, limit: int, now: Now = database
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    # two statements: PostgreSQL may run a subquery with a LIMIT several times, and would claim more than that
+    # two statements: PostgreSQL may run a subquery with a LIMIT several times, and claim more than `limit`
     ids = session.scalars(chosen).all()
     rows = session.scalars(
         update(WebhookDelivery)
@@ -112,10 +113,11 @@ def _secrets(webhook: Webhook, at: datetime) -> tuple[str, ...]:
 
 
 class Backlog(NamedTuple):
-    """What is still to be sent, except to webhooks that are paused.
+    """The pending deliveries of all webhooks that are not paused.
 
     Attributes:
-        oldest_s: how many seconds ago the oldest of it came in; 0 if there is none.
+        pending: their number.
+        oldest_s: the age of the oldest of them in seconds; 0 if there is none.
     """
 
     pending: int
@@ -123,7 +125,7 @@ class Backlog(NamedTuple):
 
 
 def backlog(session: Session, *, now: Now = database_now) -> Backlog:
-    """Return how much is still to be sent, and for how long it has waited."""
+    """Return the number of pending deliveries and the age of the oldest."""
     measures = (func.count(), func.min(WebhookDelivery.created_at), type_coerce(now(), UtcDateTime()))
     pending = select(*measures).join(Webhook).where(_PENDING, Webhook.paused_at.is_(None))
     count, oldest, at = session.execute(pending).one()
@@ -131,7 +133,7 @@ def backlog(session: Session, *, now: Now = database_now) -> Backlog:
 
 
 class Waiting(NamedTuple):
-    """A pending delivery: how long ago it came in, how often it was sent, and why the last time failed."""
+    """A pending delivery: its age in seconds, the number of attempts, and the error of the last attempt."""
 
     age_s: float
     attempts: int
@@ -139,7 +141,7 @@ class Waiting(NamedTuple):
 
 
 def oldest_pending(session: Session, webhook_id: UUID, *, now: Now = database_now) -> Waiting | None:
-    """Return the oldest pending delivery of a webhook; None if there is none."""
+    """Return the oldest pending delivery of a webhook, or None if there is none."""
     pending = (
         select(WebhookDelivery, type_coerce(now(), UtcDateTime()))
         .where(WebhookDelivery.webhook_id == webhook_id, _PENDING)
@@ -165,10 +167,11 @@ def refused(
 ) -> bool:
     """Record that an attempt has failed: the delivery is sent again later, or given up after the last one.
 
-    Returns whether it was given up.
-
     Args:
-        jitter: what the time until the next attempt is multiplied by.
+        jitter: the factor by which the time until the next attempt is multiplied.
+
+    Returns:
+        Whether the delivery was given up.
     """
     values = {"last_error": storable(error)[:_MAX_ERROR]}
     if sent.attempts > len(RETRY_S):
@@ -178,9 +181,10 @@ def refused(
 
 
 def gone(session: Session, sent: WebhookDelivery, error: str, *, now: Now = database_now) -> int:
-    """Record that a receiver wants no more deliveries: disable its webhook, give up what is pending.
+    """Record that a receiver wants no more deliveries: disable its webhook, give up the pending deliveries.
 
-    Returns how many deliveries were given up.
+    Returns:
+        The number of deliveries that were given up.
     """
     # the webhook first, in the order in which its deletion locks
     session.execute(update(Webhook).where(Webhook.id == sent.webhook_id).values(disabled_at=now()))
@@ -194,7 +198,7 @@ def gone(session: Session, sent: WebhookDelivery, error: str, *, now: Now = data
 
 
 def purge(session: Session, webhook_id: UUID, *, limit: int, now: Now = database_now) -> int:
-    """Delete up to `limit` deliveries of a webhook that ended long ago; return how many there were."""
+    """Delete up to `limit` deliveries of a webhook that are past their retention; return their number."""
     old = (
         select(WebhookDelivery.id)
         .where(WebhookDelivery.webhook_id == webhook_id, _ended_long_ago(now))
@@ -212,7 +216,7 @@ def _ended_long_ago(now: Now) -> ColumnElement[bool]:
 
 
 def _record(session: Session, sent: WebhookDelivery, **values: object) -> bool:
-    """Record what came of an attempt, unless another one has been made since; return whether it was."""
+    """Record the outcome of an attempt unless a later one was made; return whether it was recorded."""
     changed = session.scalar(
         update(WebhookDelivery)
         .where(WebhookDelivery.id == sent.id, WebhookDelivery.attempts == sent.attempts, _PENDING)

@@ -1,11 +1,11 @@
-"""The order of a tenant's queued jobs: each has a place, and the least is the tenant's next.
+"""The order of a tenant's queued jobs: each job has a place, and the job of the least place is next.
 
-`shared.store.turns` says which tenant is next. A place is fixed when a job is submitted; a retried or
-released job keeps it. Within a tenant its sweeps and its single jobs take turns: this is start-time fair
-queueing (Goyal, Vin and Cheng, SIGCOMM 1996), whose clock is the place of the tenant's first job that waits.
-Its unit is the second: a job stands a second behind the one before it of its sweep, or of the single jobs,
-and a priority is a head start in seconds. A submission reads two entries of an index, locks nothing and
-writes no clock.
+`shared.store.turns` determines which tenant is next. A place is fixed when a job is submitted; a retried or
+released job keeps it. Within a tenant, its sweeps and its single jobs take turns: this is start-time fair
+queueing (Goyal, Vin and Cheng, SIGCOMM 1996), whose clock is the place of the tenant's first waiting job.
+The unit of places is the second: a job is placed a second behind the previous one of its sweep, or of the
+single jobs, and a priority is a head start in seconds. A submission reads two entries of an index, locks
+nothing and writes no clock.
 """
 
 from collections import defaultdict
@@ -36,7 +36,7 @@ from shared.schemas import Priority
 from shared.settings import Settings
 
 JOB_S = 1.0
-"""By how much the place of a job is greater than that of the job before it."""
+"""The distance between the places of consecutive jobs of a sweep, or of the single jobs, in seconds."""
 
 ORDER: tuple[UnaryExpression[Any], ...] = (Job.place.asc(), Job.id.asc())
 """ORDER BY of a tenant's jobs. Ids, which sort by creation time, decide between equal places."""
@@ -44,14 +44,14 @@ ORDER: tuple[UnaryExpression[Any], ...] = (Job.place.asc(), Job.id.asc())
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings that the order depends on.
+    """The settings that determine the order of jobs.
 
     Attributes:
         urgent_s, high_s: the head start of these priorities over `normal`, in seconds.
-        low_s: that of `normal` over `low`.
-        passed_s: for how long a tenant that waits may be passed by others, and how old the place of a new job
-            may be.
-        min_run_s: for how long a preempted job runs before it is preempted again.
+        low_s: the head start of `normal` over `low`, in seconds.
+        passed_s: seconds for which a waiting tenant may be passed by others, and the greatest age of a new
+            job's place.
+        min_run_s: seconds for which a preempted job runs before it can be preempted again.
     """
 
     urgent_s: float = 86_400.0
@@ -62,7 +62,7 @@ class Rules:
 
     @classmethod
     def of(cls, settings: Settings) -> "Rules":
-        """Return those of a process."""
+        """Return the rules of a process with these settings."""
         return cls(
             settings.urgent_head_start_s,
             settings.high_head_start_s,
@@ -79,15 +79,15 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
-"""Those of the settings' defaults."""
+"""The rules of the default settings."""
 
 
 @dataclass(frozen=True)
 class Applicant:
-    """A job that is given a place.
+    """A job that is to be given a place.
 
     Attributes:
-        earliest_at: when it may start at the earliest; None: at once.
+        earliest_at: the earliest time at which it may start; None if it may start at once.
     """
 
     job_id: UUID
@@ -100,7 +100,7 @@ class Applicant:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job stands among those of its tenant: the columns of its row."""
+    """A job's place among those of its tenant, and its head start: columns of the job's row."""
 
     place: float
     head_start_s: float
@@ -109,7 +109,7 @@ class Place:
 def take_places(
     session: Session, jobs: Sequence[Applicant], at: datetime, *, rules: Rules
 ) -> dict[UUID, Place]:
-    """Give new jobs their places, in their order within each sweep, and among the single jobs of a tenant.
+    """Return the places of new jobs, which keep their order within each sweep and among the single jobs.
 
     Args:
         at: the time of the submission.
@@ -124,7 +124,7 @@ def take_places(
         row, head_start_s = _COME_TO.one_or_none(session, known), rules.head_start_s(priority)
         clock_s = now_s = at.timestamp()
         if row.turn is not None:
-            # a job that is to start later, or has been put off, says nothing of those that can start now
+            # not after now: a first job that is to start later must not put off jobs that can start now
             clock_s = min(now_s, max(row.turn, now_s - rules.passed_s))
         for sweep_id, group in of_sweeps.items():
             behind = row.last + JOB_S if sweep_id is None and row.last is not None else -inf
@@ -136,7 +136,7 @@ def _in_turn(group: Sequence[Applicant], first: float, head_start_s: float) -> I
     for number, job in enumerate(group):
         place = first + number * JOB_S
         if job.earliest_at is not None:
-            # it has its turn then, and those that can start now need not pass it
+            # the job has its turn at that time, and jobs that can start now need not pass it
             place = max(place, job.earliest_at.timestamp() - head_start_s)
         yield job.job_id, Place(place, head_start_s)
 
@@ -153,10 +153,11 @@ def is_paused(queue: str | BindParameter[str]) -> ColumnElement[bool]:
 
 
 OF_TENANT: ColumnElement[bool] = (Job.queue == bindparam("of_queue")) & (Job.tenant == bindparam("of_tenant"))
-"""SQL for the jobs of a tenant in a queue; they are the parameters `of_tenant` and `of_queue`."""
+"""SQL for whether a job is of a tenant in a queue: the parameters `of_tenant` and `of_queue`."""
 
 ANY_PRIORITY: ColumnElement[bool] = Job.priority.in_([literal_column(f"'{each}'") for each in Priority])
-"""True, in words that let the index of unfinished jobs, which has the priority first, find a tenant's."""
+"""SQL that is always true. With it, a tenant's jobs are found by the index of unfinished jobs, in which the
+priority precedes the tenant."""
 
 IS_BEFORE: ColumnElement[bool] = (
     is_waiting()
@@ -166,18 +167,19 @@ IS_BEFORE: ColumnElement[bool] = (
         < tuple_(bindparam("of_place", type_=Job.place.type), bindparam("of_job", type_=Job.id.type))
     )
 )
-"""SQL for the jobs of a tenant that start before one of its queued jobs; the parameters are that job's."""
+"""SQL for whether a job starts before a queued job of the same tenant, whose values are the parameters."""
 
 _FIRST = select(Job.place + Job.head_start_s).where(is_waiting(), OF_TENANT).order_by(*ORDER).limit(1)
 _LAST_SINGLE = (
     select(Job.place)
     .where(IS_QUEUED, OF_TENANT, Job.priority == bindparam("of_priority"), Job.sweep_id.is_(None))
     .where(Job.earliest_at.is_(None))
-    # PostgreSQL does not see that all have the same sweep, and would read every job that waits
+    # the sweep is in the order because PostgreSQL, which does not see that it is always NULL, would otherwise
+    # read every waiting job
     .order_by(Job.sweep_id.desc(), Job.place.desc())
     .limit(1)
 )
-# how far a tenant has come: its next job's place without the head start, and its last single job's place
+# the place of a tenant's next job, without its head start, and the place of the tenant's last single job
 _COME_TO = Statement(
     select(_FIRST.scalar_subquery().label("turn"), _LAST_SINGLE.scalar_subquery().label("last"))
 )

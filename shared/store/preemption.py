@@ -1,10 +1,10 @@
-"""Preemption: an urgent job that finds no free slot gets that of a running training job.
+"""Preemption: an urgent job that finds no free slot gets the slot of a running training job.
 
-A request names the attempt that is preempted, the victim: of the training jobs that run where the urgent job
-could, that of the lowest priority, and among those the one whose turn is last. At its next epoch the victim
+A request names the attempt to be preempted, the victim. Of the training jobs that run on workers of the
+urgent job's queue, the victim has the lowest priority and, on a tie, the greatest place. At its next epoch it
 returns to the queue, from which it resumes bit for bit, and the transaction that releases it claims the
-urgent job. An urgent job has one victim at a time, and none twice. A job is preempted again only after it has
-run for `min_run_s`, so that a stream of urgent jobs does not stop its progress.
+urgent job. An urgent job has one victim at a time, and never preempts the same job twice. A job is preempted
+again only after it has run for `min_run_s`, so that a stream of urgent jobs does not stop its progress.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from shared.schemas import Priority
 from shared.store import limits, places, queues, workers
 from shared.store.transitions import AttemptId
 
-_MAX_REQUESTS = 32  # for a queue, in one transaction
+_MAX_REQUESTS = 32  # requests for one queue in one transaction
 
 _VICTIM, _URGENT = aliased(Job), aliased(Job)
 
@@ -33,7 +33,7 @@ URGENT_ID: ScalarSelect[UUID] = (
     .correlate(Job)
     .scalar_subquery()
 )
-"""SQL for the urgent job that preempts the attempt of a job's row; NULL: none does."""
+"""SQL for the id of the urgent job that preempts the present attempt at a job; NULL if none does."""
 
 
 def request(
@@ -44,10 +44,10 @@ def request(
     Idempotent: an urgent job whose victim has not ended yet gets no other.
 
     Args:
-        min_run_s: for how long a preempted job runs before it is preempted again.
+        min_run_s: seconds for which a preempted job runs before it can be preempted again.
 
     Returns:
-        The attempts that are asked now to give their slots.
+        The attempts that this call asks to give up their slots.
     """
     requested = []
     for queue in queue_names:
@@ -73,7 +73,7 @@ def _without_slot(session: Session, queue: str, now: Now) -> Iterator[Job]:
 
 
 def _is_open() -> ColumnElement[bool]:
-    """SQL for whether the victim of a request still runs."""
+    """Return SQL for whether the victim of a request still runs."""
     is_victim = (_VICTIM.id == Preemption.victim_id) & (_VICTIM.attempt == Preemption.victim_attempt)
     return select(_VICTIM.id).where(is_victim, _VICTIM.state == JobState.RUNNING).exists()
 
@@ -93,7 +93,7 @@ def _victim(session: Session, urgent: Job, min_run_s: float, now: Now) -> Attemp
         .where(~select(of_job).where(was_preempted, Preemption.urgent_id == urgent.id).exists())
         .where(or_(Attempt.started_at <= now(-min_run_s), ~select(of_job).where(was_preempted).exists()))
     )
-    # a limit that is reached lets the urgent job start if the victim counts for it too
+    # if a limit of the urgent job is reached, only a victim that counts for the same limit lets it start
     if limits.is_queue_full(session, urgent.queue):
         candidates = candidates.where(Job.queue == urgent.queue)
     if limits.is_key_full(session, urgent.api_key_id):
@@ -116,6 +116,6 @@ def _insert(session: Session, victim: AttemptId, urgent: Job, now: Now) -> bool:
 
 
 def note_preempted(session: Session, victim: AttemptId, *, now: Now = database_now) -> None:
-    """Record that an attempt has given its slot to the urgent job of its request. Idempotent."""
+    """Record that an attempt has given up its slot to the urgent job of its request. Idempotent."""
     of_victim = (Preemption.victim_id == victim.job_id) & (Preemption.victim_attempt == victim.number)
     session.execute(update(Preemption).where(of_victim).values(preempted_at=now()))

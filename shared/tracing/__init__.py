@@ -1,4 +1,4 @@
-"""Traces of OpenTelemetry, if the environment asks for them; else nothing of it is imported here."""
+"""OpenTelemetry traces, if the environment asks for them; otherwise OpenTelemetry is not imported here."""
 
 from shared.tracing.spans import are_on, begin, current, fail, provider, remote, start, stop, traceparent
 

@@ -1,12 +1,13 @@
-"""What OpenTelemetry's environment variables say about traces: whether they are wanted, and are possible.
+"""Reads from OpenTelemetry's environment variables whether traces are wanted, and whether they are possible.
 
 The variables are OpenTelemetry's own, as its specification defines them, so that one configuration serves
-all programs of a host. Its SDK reads the others: samplers, limits, headers, certificates, resources.
+all programs of a host. OpenTelemetry's SDK reads the other variables: samplers, limits, headers, certificates
+and resources.
 """
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from os import environ  # noqa: TID251 (OpenTelemetry's variables are no settings of this system)
+from os import environ  # noqa: TID251 (OpenTelemetry's variables are not settings of this system)
 from urllib.parse import urlsplit
 
 from shared.addresses import public
@@ -17,7 +18,7 @@ _EXPORTER = "OTEL_TRACES_EXPORTER"
 
 
 def are_wanted(variables: Mapping[str, str] = environ) -> bool:
-    """Return whether traces are to be exported: an endpoint or an exporter is named, and they are not off."""
+    """Return whether to export traces: an endpoint or an exporter is named, and traces are not disabled."""
     exporter = _value(variables, _EXPORTER)
     if _value(variables, "OTEL_SDK_DISABLED") == "true" or exporter == "none":
         return False
@@ -25,7 +26,7 @@ def are_wanted(variables: Mapping[str, str] = environ) -> bool:
 
 
 def shown_endpoint(variables: Mapping[str, str] = environ) -> str:
-    """Return the URL of the collector for people: without a password, and as it is configured."""
+    """Return the URL of the collector as it is configured, but without a password, for display."""
     return public(_endpoint(variables) or "http://localhost:4318").rstrip("/")
 
 

@@ -25,10 +25,10 @@ _EXPORTING_LOGGERS = (
 
 
 class Exporter:
-    """Exports the spans of this process in batches, from a thread of its own, which nobody waits for.
+    """Exports the spans of this process in batches, in a thread of its own, for which nobody waits.
 
-    If the collector is away or slow, as many spans as `OTEL_BSP_MAX_QUEUE_SIZE` wait for it; the oldest ones
-    are dropped then.
+    If the collector is unavailable or slow, up to `OTEL_BSP_MAX_QUEUE_SIZE` spans wait for it; further spans
+    displace the oldest ones.
     """
 
     def __init__(self, service: str) -> None:
@@ -42,18 +42,18 @@ class Exporter:
         """
         _limit_log_lines()
         self._ids = _ChosenIds()
-        # the environment's attributes take precedence, which they do not over arguments of `create`
+        # the environment's attributes take precedence over ours, which arguments of `create` do not allow
         own = {"service.name": service, "service.version": version("trainshed")}
         resource = Resource.create(own).merge(OTELResourceDetector().detect())
         self.provider = TracerProvider(
             resource=resource, id_generator=self._ids, shutdown_on_exit=False
-        )  # `stop` does that, in bounded time
+        )  # `stop` shuts it down, in bounded time
         self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self.tracer = self.provider.get_tracer("trainshed", version("trainshed"))
 
     @contextmanager
     def choosing(self, ids: SpanContext) -> Iterator[None]:
-        """Have the span that is started within this block get these ids; its trace's, if it has no parent."""
+        """Give these ids to the span that starts in this block; the trace's id only without a parent."""
         token = self._ids.chosen.set(ids)
         try:
             yield
@@ -61,7 +61,7 @@ class Exporter:
             self._ids.chosen.reset(token)
 
     def stop(self) -> None:
-        """Export what waits, for at most 2 s, and end."""
+        """Export the waiting spans, for at most 2 s, and end the thread."""
         # the SDK would wait for as long as the collector lets each request wait
         thread = Thread(target=self.provider.shutdown, name="last spans", daemon=True)
         thread.start()
@@ -69,7 +69,7 @@ class Exporter:
 
 
 class _ChosenIds(RandomIdGenerator):
-    """Generates random ids, unless some are chosen."""
+    """Generates random ids, unless ids have been chosen."""
 
     def __init__(self) -> None:
         self.chosen: ContextVar[SpanContext | None] = ContextVar("chosen span", default=None)
@@ -90,7 +90,7 @@ class _ChosenIds(RandomIdGenerator):
 
 
 class _LineLimit(logging.Filter):
-    """Passes one line a minute, of whatever a collector that is away makes the SDK log."""
+    """Passes one line a minute of those that the SDK logs while the collector is unavailable."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class _LineLimit(logging.Filter):
         self._suppressed = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is logged; it says how many were not since the last one."""
+        """Return whether a record is logged; a logged record says how many were suppressed before it."""
         now = self._clock()
         if now < self._next_at:
             self._suppressed += 1

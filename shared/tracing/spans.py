@@ -1,4 +1,4 @@
-"""Spans of this process: none, at no cost, unless it exports them.
+"""Spans of this process; unless it exports them, none are created, at no cost.
 
 A process calls `start` once, after it was forked, and `stop` at its end. Nothing here fails, or waits for
 the collector, except for `stop`, which waits for two seconds at most.
@@ -27,7 +27,7 @@ Attributes = Mapping[str, str | int | float]
 def start(service: str) -> None:
     """Export the spans of this process from now on, if the environment asks for that.
 
-    If that is not possible, a line in the log says why and what to do, and the process goes without.
+    If that is not possible, a line in the log says why and what to do, and the process runs without traces.
 
     Args:
         service: the name of the service, unless `OTEL_SERVICE_NAME` names it.
@@ -41,7 +41,7 @@ def start(service: str) -> None:
             from shared.tracing.exporting import Exporter
 
             _exporter = Exporter(service)
-        except Exception as error:  # of the SDK, for a value of a variable: no reason to do no work
+        except Exception as error:  # the SDK refuses a variable's value: the process works without
             reason = f"{type(error).__name__}: {error}: correct OpenTelemetry's variables (OTEL_...)"
     if reason is not None:
         _log.warning("traces are off", reason=reason)
@@ -50,7 +50,7 @@ def start(service: str) -> None:
 
 
 def stop() -> None:
-    """Export the last spans, for at most 2 s, and no others."""
+    """Export the last spans, for at most 2 s, and none after that."""
     global _exporter
     exporter, _exporter = _exporter, None
     if exporter is not None:
@@ -59,7 +59,7 @@ def stop() -> None:
 
 
 def provider() -> "TracerProvider | None":
-    """Return what libraries create their spans with; None if this process exports none."""
+    """Return the provider by which libraries create spans; None if this process exports none."""
     return None if _exporter is None else _exporter.provider
 
 
@@ -81,12 +81,12 @@ def begin(
     """Begin a span, which the caller ends; return None if this process exports none.
 
     Args:
-        kind: of OpenTelemetry's kinds, in small letters.
-        parent: the context of the parent; by default what is current.
-        ids: what the span is known by elsewhere; by default random.
-        at_ns: when it began, if not now: nanoseconds since 1970.
+        kind: one of OpenTelemetry's span kinds, in lower case.
+        parent: the context of the parent; by default the current context.
+        ids: the ids by which other processes refer to the span; by default random ones.
+        at_ns: when the span began, in nanoseconds since 1970; by default now.
     """
-    exporter = _exporter  # another thread may end it meanwhile
+    exporter = _exporter  # another thread may stop it meanwhile
     if exporter is None:
         return None
     from opentelemetry.trace import SpanKind
@@ -101,7 +101,7 @@ def begin(
 
 @contextmanager
 def current(span: "Span | None") -> Iterator[None]:
-    """Have a span be the current one within the block; it does not end with it."""
+    """Make a span the current one within the block; the span does not end with the block."""
     if span is None:
         yield
         return
@@ -120,7 +120,7 @@ def fail(span: "Span", error_type: str, message: str | None = None) -> None:
 
 
 def traceparent(span: "Span | None") -> str | None:
-    """Return the context of a span as W3C Trace Context has it, which `remote` reads."""
+    """Return the context of a span in the format of W3C Trace Context, which `remote` reads."""
     if span is None:
         return None
     context = span.get_span_context()
@@ -128,7 +128,7 @@ def traceparent(span: "Span | None") -> str | None:
 
 
 def remote(parent: str | None) -> "Context":
-    """Return the context that a `traceparent` describes; one without a span if there is none."""
+    """Return the context that a `traceparent` describes, or a context without a span for None."""
     from opentelemetry.context import Context
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 

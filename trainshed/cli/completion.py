@@ -1,4 +1,4 @@
-"""What a shell may complete: ids, names and aliases that the server knows; nothing when it is away."""
+"""Shell completion of ids, names and aliases that the server knows; none if the server is unavailable."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -12,7 +12,7 @@ from trainshed.cli.formatting import printable, short_id
 from trainshed.client import Client
 from trainshed.errors import ClientError
 
-_TRY_S = 0.5  # to connect, and again to respond: whoever presses Tab waits a second at most
+_TRY_S = 0.5  # to connect, and again to respond: Tab takes a second at most
 _NEWEST = 50
 
 

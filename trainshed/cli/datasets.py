@@ -15,7 +15,7 @@ def datasets(server: options.Server, as_json: options.Json = False) -> None:
 
 
 def dataset_table(datasets: Iterable[DatasetSummary]) -> FittedTable:
-    """Return datasets, one per row; "By default" are the images of a job that does not say how many."""
+    """Return datasets, one per row; the column "By default" has the default sizes of a job."""
     rows: Iterable[Row] = (
         {
             "Dataset": cell(dataset.name),

@@ -56,7 +56,7 @@ def run_demo(settings: Settings, *, report: Callable[[str], None], as_json: bool
 
 
 def _run_on(url: str, settings: Settings, as_json: bool) -> tuple[ExitCode, str]:
-    """Run the job, and return how it went and the path of its page."""
+    """Run the demo's job, and return its exit code and the path of its page."""
     with Client(url, api_key=local_api_key(settings)) as server:
         job = _train(server, _MNIST, as_json)
         if job.error and job.error.code == DataUnavailable.code:
@@ -109,7 +109,7 @@ def _summary(evaluation: JobEvaluation, metrics: Mapping[Resolution, Metrics]) -
 def inconsistencies(
     job: JobDetail, evaluation: JobEvaluation, metrics: Mapping[Resolution, Metrics]
 ) -> Iterator[str]:
-    """Yield what in a training job's results contradicts its specification or another result."""
+    """Yield the contradictions between a training job's results and its specification or each other."""
     assert isinstance(job.spec, TrainSpec)
     points = {Resolution.EPOCH: job.spec.epochs, Resolution.STEP: job.spec.epochs * job.spec.steps_per_epoch}
     for resolution, names in _EXPECTED_METRICS.items():

@@ -24,12 +24,12 @@ _NO_DIGIT = {
     NoDigitReason.BELOW_THRESHOLD: "no class is probable enough",
 }
 _SUMMARIZED = ("accuracy", "loss")
-_MAX_CLASSES = 30  # a matrix of more fits no terminal
+_MAX_CLASSES = 30  # a larger matrix does not fit a terminal
 _FREQUENT_CONFUSION = 0.05  # the share of a class's images that makes a wrong cell bold
 
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
-    """Return an evaluation's summary and values, and of a classification its classes and confusion matrix."""
+    """Return an evaluation's summary and values; for a classification also classes and confusion matrix."""
     parts: list[RenderableType] = [Text(_summary(evaluation), "bold")]
     if others := {name: evaluation.values[name] for name in evaluation.values if name not in _SUMMARIZED}:
         parts += [Text(), value_table(others)]
@@ -39,7 +39,7 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
 
 
 def _summary(evaluation: Evaluation) -> str:
-    """Return how many examples were evaluated, and the accuracy and loss if there are some."""
+    """Return the number of evaluated examples, and the accuracy and loss if known."""
     noun = "images" if evaluation.per_class else "examples"
     text = "Evaluation" if evaluation.size is None else f"Evaluation on {evaluation.size:,} {noun}"
     known = [
@@ -59,7 +59,7 @@ def value_table(values: Mapping[str, float | None]) -> FittedTable:
 
 
 def _matrix(evaluation: Evaluation) -> RenderableType:
-    """Return the confusion matrix, or in words why there is none."""
+    """Return the confusion matrix, or a text that says why it is not shown."""
     if not evaluation.has_predictions:
         return Text("No confusion matrix: the predictions of single images are not stored.", "dim")
     if evaluation.confusion_matrix is None or len(evaluation.per_class) > _MAX_CLASSES:
@@ -95,7 +95,8 @@ def _name(result: ClassResult) -> str:
 class ConfusionMatrix:
     """The confusion matrix: true classes in rows, predictions in columns, the diagonal in brackets.
 
-    Where it is too wide, rows have only the number of their class; then the diagonal has no brackets.
+    Where the matrix is too wide, rows have only the number of their class; if it is still too wide, the
+    diagonal has no brackets.
     """
 
     def __init__(self, evaluation: Evaluation) -> None:
@@ -124,7 +125,7 @@ class ConfusionMatrix:
 
 
 def _aligned(value: object, width: int) -> str:
-    """Return a value at the right, before the place of a closing bracket."""
+    """Return a value aligned to the right, with a space in place of a closing bracket."""
     return f"{value} ".rjust(width)
 
 

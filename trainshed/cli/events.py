@@ -48,7 +48,7 @@ def events(
 
 
 def describe(event: JobEvent, *, with_job: bool = False) -> Text:
-    """Return an event as a line, progress as several; with `with_job`, they begin with the end of its id."""
+    """Return an event as a line, progress as several; with `with_job`, each begins with the id's end."""
     job = f"{short_id(event.job_id)}  " if with_job else ""
     is_progress = event.type is EventType.PROGRESS
     happened = _progress(event.data) if is_progress else [(event.at, _details(event.data))]
@@ -60,7 +60,7 @@ def describe(event: JobEvent, *, with_job: bool = False) -> Text:
 
 
 def _progress(data: Mapping[str, Any]) -> Iterator[tuple[datetime, str]]:
-    """Yield each phase, and the epochs between two phases together, with the time of the last of them."""
+    """Yield each phase, and the epochs between two phases together, with the time of the last epoch."""
     reached = sorted([*data["phases"], *data["epochs"]], key=lambda each: str(each["at"]))
     for phase, group in groupby(reached, lambda each: each.get("phase")):
         together = list(group)
@@ -68,7 +68,7 @@ def _progress(data: Mapping[str, Any]) -> Iterator[tuple[datetime, str]]:
 
 
 def _epochs(epochs: Sequence[Mapping[str, Any]]) -> str:
-    # counted from 1, as everywhere people see them
+    # epochs are shown to people from 1
     first, last = epochs[0]["epoch"] + 1, epochs[-1]["epoch"] + 1
     recorded = f"epoch {last}" if first == last else f"epochs {first} to {last}; the last:"
     return f"{recorded}  {metrics_line(epochs[-1]['values'])}"
@@ -79,6 +79,6 @@ def _details(data: Mapping[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
-    if isinstance(value, dict) and "name" in value:  # who caused it
+    if isinstance(value, dict) and "name" in value:  # the actor
         value = value["name"]
     return decimal(value) if isinstance(value, float) else " ".join(str(value).split())

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and its error messages."""
+"""Exit codes and error messages of commands."""
 
 import errno
 import json
@@ -77,7 +77,7 @@ class CommandGroup(TyperGroup):
                 for message in messages:
                     say(f"Error: {message}", "red")
             raise typer.Exit(_exit_code(error)) from error
-        except TyperException as error:  # a usage error of the parser's
+        except TyperException as error:  # a usage error from the parser
             options.advise(error)
             if not as_json:
                 raise
@@ -88,14 +88,14 @@ class CommandGroup(TyperGroup):
 
 
 def _hide_types_of_switches(command: Any, ctx: Any) -> None:
-    """Have a command's help show no type after its switches, as if they took a value."""
+    """Hide the type that a command's help shows after each switch, as if the switch took a value."""
     for parameter in command.get_params(ctx):
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
 
 
 def _with_those_of_all_commands_first(args: list[str]) -> list[str]:
-    """Move the options that may be given anywhere before the command."""
+    """Move the options that may be given anywhere to the front, before the command."""
     first, rest = [], []
     own = _before_separator(args)
     arguments = iter(own)
@@ -114,7 +114,7 @@ def _before_separator(args: list[str]) -> list[str]:
 
 
 def _write_error(error: Exception, messages: list[str]) -> None:
-    """Write an error on one line of stderr as JSON: that of the server, or one of the same form."""
+    """Write an error as one line of JSON to stderr: the server's problem document, or one of its form."""
     if isinstance(error, TrainshedApiError):
         document = error.problem.model_dump(mode="json", exclude_none=True)
     else:
@@ -129,12 +129,12 @@ def _write_error(error: Exception, messages: list[str]) -> None:
 
 
 def _output_failed(error: OSError) -> Exception:
-    """Return how a command ends whose output could not be written."""
+    """Return the exception that ends a command whose output could not be written."""
     if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename:
         return error
     discard()
     if error.errno == errno.EPIPE:
-        return typer.Exit(ExitCode.DONE)  # the reader, such as `head`, has had enough
+        return typer.Exit(ExitCode.DONE)  # the reader, such as `head`, has ended
     say(f"Error: the output cannot be written: {error.strerror}", "red")
     return typer.Exit(ExitCode.FAILED)
 

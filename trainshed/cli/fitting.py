@@ -1,4 +1,4 @@
-"""Tables that fit the width where they are shown, and in which no value is ever cut."""
+"""Tables that fit the width of the terminal without cutting any value."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -12,7 +12,7 @@ from trainshed.cli.formatting import NOTHING, printable
 
 _GAP = 2  # columns of the terminal between two columns of a table: the cell's padding, and the box's divider
 _UNBOUNDED = 10_000
-_LEAST_PROSE = 16  # to which prose is folded before another column is left out
+_LEAST_PROSE = 16  # columns to which prose is folded before another column is left out
 
 Row = Mapping[str, RenderableType]
 """The cells of a row by the heads of their columns."""
@@ -24,15 +24,16 @@ def number(text: str | Text) -> Text:
 
 
 def prose(text: str | None) -> Text:
-    """Return a cell that may take several lines: a name or an explanation, nothing that commands take."""
+    """Return a cell that may take several lines: a name or an explanation, not an argument of commands."""
     return Text(printable(text or NOTHING), overflow="fold")
 
 
 class FittedTable:
-    """Rows with the same heads, laid out when the width is known; the first one says how columns look.
+    """Rows with the same heads, laid out when the width is known; the first row decides the columns' look.
 
-    Where they are too wide, prose is folded; then the optional columns are left out, one after the other,
-    which a note below names. Others without room follow in a table below, which begins with the first column.
+    If the rows are too wide, prose is folded; then optional columns are left out, one after the other, and a
+    note below names them. If the rest is too wide, its last columns follow in a table below, after a copy of
+    the first column.
     """
 
     def __init__(self, rows: Iterable[Row], optional: Sequence[str] = (), title: str = "") -> None:
@@ -59,7 +60,7 @@ class FittedTable:
             yield Text(f"Left out to fit: {', '.join(missing)} (see --json).", "dim")
 
     def _look(self, head: str) -> Text:
-        """Return a cell that looks as those of a column do."""
+        """Return a cell that has the look of a column."""
         cell = self._rows[0][head]
         return cell if isinstance(cell, Text) else Text()
 

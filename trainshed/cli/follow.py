@@ -26,7 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def follow_submitted(server: Client, job: Job, *, detach: bool, as_json: bool) -> None:
-    """Follow a job that was just submitted to its end, or with `detach` say how to."""
+    """Follow a newly submitted job to its end, or with `detach` only say how to follow it."""
     if detach and as_json:
         write_json(job)
     elif detach:
@@ -81,7 +81,7 @@ def _rounds(server: Client, job_id: UUID) -> Iterator[Round]:
 
 
 def _log(server: Client, job_id: UUID, console: Console) -> JobDetail:
-    """Print a line for each ended attempt, phase and epoch."""
+    """Print a line for each ended attempt, phase and epoch of a job, and return the finished job."""
     attempts, epochs, phase = 0, 0, ""
     for job in server.watch(job_id):
         ended, now = ended_attempts(job), ": ".join(filter(None, (activity(job).plain, waiting_reason(job))))
@@ -112,7 +112,7 @@ def write_lines(items: Iterable[M], line: Callable[[M], Text], *, as_json: bool,
     Ctrl-C ends the command, not the job.
 
     Returns:
-        How many items were written.
+        The number of items written.
     """
     if as_json and not follow:
         listed = list(items)

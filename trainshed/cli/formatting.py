@@ -15,7 +15,7 @@ from shared.lifecycle import JobState
 NOTHING = "-"
 
 _SHORT_ID_LENGTH = 8
-_MAX_METRICS = 8  # of a line
+_MAX_METRICS = 8  # on one line
 _AGE_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _STATE_STYLES = {
     JobState.QUEUED: "yellow",
@@ -27,7 +27,7 @@ _STATE_STYLES = {
 
 
 def program() -> str:
-    """Return what to type to run the command line: `trainshed`, or its path where it is not on PATH."""
+    """Return the command to type: `trainshed`, or its path if it is not on PATH."""
     return "trainshed" if shutil.which("trainshed") else sys.argv[0]
 
 
@@ -47,7 +47,7 @@ def state(job_state: JobState, text: str = "") -> Text:
 
 
 def short_id(job_id: UUID) -> str:
-    """Return the end of a job's id, which every command accepts in place of the whole."""
+    """Return the end of a job's id, which every command accepts in place of the whole id."""
     return str(job_id)[-_SHORT_ID_LENGTH:]  # a UUIDv7 begins with the time, so its end tells jobs apart
 
 
@@ -57,20 +57,20 @@ def decimal(value: float | None) -> str:
 
 
 def metric(value: float | None) -> str:
-    """Return the value of a metric: four decimals, of a very small or great number its exponent."""
+    """Return a metric's value: four decimals, or four significant digits if it is very small or large."""
     is_usual = not value or 1e-3 <= abs(value) < 1e7
     return decimal(value) if is_usual else f"{value:.4g}"
 
 
 def metrics_line(values: Mapping[str, float | None]) -> str:
-    """Return the values of metrics in one line, the first of very many."""
+    """Return the values of metrics on one line: the first `_MAX_METRICS`, and the number of the others."""
     shown = [f"{name} {metric(value)}" for name, value in islice(values.items(), _MAX_METRICS)]
     more = len(values) - len(shown)
     return "  ".join([*shown, *([f"and {more:,} more"] if more else [])])
 
 
 def minute(at: datetime) -> str:
-    """Return a time to the minute, in this host's time zone, which it names."""
+    """Return a time to the minute, in this host's time zone and with the zone's name."""
     return f"{at.astimezone():%Y-%m-%d %H:%M %Z}"
 
 
@@ -86,13 +86,13 @@ def millisecond(at: datetime) -> str:
 
 
 def seconds_since(at: datetime) -> float:
-    """Return the seconds since a time of the server's, by this host's clock; negative if it is to come."""
-    # only shown: nothing is decided by it
+    """Return the seconds since a time of the server's, by this host's clock; negative for a future time."""
+    # only shown: no decision depends on it
     return (datetime.now(UTC) - at).total_seconds()  # noqa: TID251
 
 
 def seconds_until(at: datetime | None) -> float:
-    """Return the seconds until a time of the server's, negative if it is over; infinity for None, never."""
+    """Return the seconds until a time of the server's: negative if it is past, infinity for None (never)."""
     return inf if at is None else -seconds_since(at)
 
 

@@ -111,7 +111,7 @@ def _change(
     as_json: bool,
     follow: bool = False,
 ) -> None:
-    """Do it to all jobs that are chosen, and exit with the code of the result."""
+    """Apply an action to all chosen jobs, and exit with the code of the result."""
     chosen = selection.choose(server, action, references, filters)
     if not chosen and not as_json:
         say("No jobs match.")

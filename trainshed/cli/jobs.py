@@ -17,8 +17,8 @@ from trainshed.cli.tables import job_details, job_table
 from trainshed.cli.watching import watch_many
 from trainshed.operations.base import LAST
 
-_MAX_PAGE_SIZE = 200  # of the server
-_BY_TIME = ("created_at", "duration")  # orders by no metric
+_MAX_PAGE_SIZE = 200  # the server's limit
+_BY_TIME = ("created_at", "duration")  # orders that are not by a metric
 
 
 def _filter(text: str, autocompletion: Callable[..., Any] | None = None) -> Any:

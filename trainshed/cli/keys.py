@@ -155,14 +155,14 @@ def revoke(key: KeyReference, server: options.Server, as_json: options.Json = Fa
 
 
 def _warn(me: Me, before: Sequence[ApiKey], now: Sequence[ApiKey]) -> None:
-    """Warn if keys are such that nobody, or anybody on the server's host, can create others."""
+    """Warn if nobody, or anybody on the server's host, can create keys."""
     by_setting = me.key_id is None and any(not key.revoked_at for key in before)
     if not by_setting and (warning := _danger(now)):
         say(f"Warning: {warning}", "yellow")
 
 
 def _danger(keys: Sequence[ApiKey]) -> str:
-    """Return what is wrong with these keys, if the server's setting API_KEYS has none; empty if nothing."""
+    """Return a warning about these keys, which assumes that API_KEYS has none; empty if all is well."""
     unrevoked = [key for key in keys if not key.revoked_at]
     if not unrevoked:
         return (

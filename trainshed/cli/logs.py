@@ -1,4 +1,4 @@
-"""The command that shows what a job's attempts logged: `trainshed logs`."""
+"""The command that shows the log of a job's attempts: `trainshed logs`."""
 
 from typing import Annotated
 

@@ -63,7 +63,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in _COMMANDS:
     app.command()(command)
-app.command("open")(jobs.open_job)  # `open` is Python's
+app.command("open")(jobs.open_job)  # `open` is a built-in function of Python
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(workers.workers_app, name="workers")
 app.add_typer(workers.queues_app, name="queues")
@@ -73,7 +73,7 @@ app.add_typer(webhooks.app, name="webhooks")
 
 def main() -> None:
     """Run the command that the arguments name."""
-    app(prog_name="trainshed")  # also where Python runs this module
+    app(prog_name="trainshed")  # the same name if Python runs this module
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def _numbers(values: Sequence[float | None]) -> list[float]:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Return values as a line of bars, downsampled to its width, the least value as the lowest bar."""
+    """Return values as a line of at most `_SPARKLINE_WIDTH` bars; the lowest bar is the least value."""
     width = min(_SPARKLINE_WIDTH, len(values))
     samples = [values[(index + 1) * len(values) // width - 1] for index in range(width)]
     least, span = min(samples), max(samples) - min(samples)

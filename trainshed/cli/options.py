@@ -50,9 +50,9 @@ def _option(
 _spec = partial(_option, TrainRequest, "Training and evaluation")
 _job = partial(_option, TrainJobCreate, "Job")
 
-COMMAND = f"{__name__}.command"  # the entry of the context's `meta` with the command that runs
-API_KEY = f"{__name__}.api_key"  # the entry of the context's `meta` with the value of `--api-key`
-URL = f"{__name__}.url"  # likewise, of `--url`
+COMMAND = f"{__name__}.command"  # key of the running command in the context's `meta`
+API_KEY = f"{__name__}.api_key"  # key of the value of `--api-key` in the context's `meta`
+URL = f"{__name__}.url"  # key of the value of `--url` in the context's `meta`
 ANYWHERE = ("--url", "--api-key")
 """Options that may be given before or after the command."""
 Url = Annotated[
@@ -161,7 +161,7 @@ def time_of(text: str) -> datetime:
     """Parse a date or a time, in this host's time zone unless it names another.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the text is neither.
     """
     try:
         return datetime.fromisoformat(text).astimezone()
@@ -170,7 +170,7 @@ def time_of(text: str) -> datetime:
 
 
 def note_past(at: datetime | None) -> None:
-    """Say that a job starts at once if the time before which it must not start is over."""
+    """Print a note if the time of --at is past, so that the job may start at once."""
     if at is not None and seconds_until(at) < 0:
         say(f"--at {at.isoformat(timespec='minutes')} is in the past: the job may start at once.", "yellow")
 
@@ -198,7 +198,7 @@ After = Annotated[
 
 
 def whose(submitted_by: str | None, *, mine: bool) -> str | None:
-    """Return the filter `submitted_by` of a list.
+    """Return a list's filter `submitted_by` from the options --mine and --submitted-by.
 
     Raises:
         UsageError: both options are given.
@@ -209,10 +209,10 @@ def whose(submitted_by: str | None, *, mine: bool) -> str | None:
 
 
 def at_most(text: str) -> int | str:
-    """Parse how many jobs may run at the same time: a number from 1, or `none`.
+    """Parse a limit of running jobs: a number from 1, or `none`.
 
     Raises:
-        typer.BadParameter: it is neither.
+        typer.BadParameter: the text is neither.
     """
     if text == NO_LIMIT:
         return text
@@ -223,7 +223,7 @@ def at_most(text: str) -> int | str:
 
 
 NO_LIMIT = "none"
-"""Given in place of a number, it removes a limit."""
+"""The argument that removes a limit, in place of a number."""
 
 
 def given(schema: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,15 +231,15 @@ def given(schema: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]
     return {name: options[name] for name in schema.model_fields if options.get(name) is not None}
 
 
-_NAMES = {"tags": "tag", "expires_in_s": "days", "model_id": "model"}  # of parameters, by other fields
+_NAMES = {"tags": "tag", "expires_in_s": "days", "model_id": "model"}  # parameters, by fields of other names
 
 
 def typed(command: Any, path: Sequence[int | str]) -> str:
-    """Return how a command names the field at a path: an option or an argument, or else the field; or "".
+    """Return a command's name for the field at a path: its option or argument, or else the field; or "".
 
     Args:
-        command: that of the parser; None if none has run.
-        path: within the request, or a parameter of the query; it may end with indexes of a list.
+        command: the parser's command; None if no command has run.
+        path: the path within the request, or a parameter of the query; it may end with indexes of a list.
     """
     names = [str(part) for part in path if not str(part).isdigit()]
     name = names[-1] if names else ""

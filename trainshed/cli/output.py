@@ -19,7 +19,7 @@ from rich.text import Text
 from trainshed.cli.formatting import printable
 
 _UNBOUNDED = 10_000  # columns
-_LOOK_S = 0.5  # at whether stdout is still read
+_LOOK_S = 0.5  # between checks that stdout is still read
 
 R = TypeVar("R", bound=BaseModel | Sequence[BaseModel])
 
@@ -27,27 +27,27 @@ R = TypeVar("R", bound=BaseModel | Sequence[BaseModel])
 def stdout() -> Console:
     """Return the console for results.
 
-    Outside a terminal it is as wide as any line: each row of a table is one line there, and nothing is left
-    out.
+    Outside a terminal the console is as wide as any line: each row of a table is one line, and no column is
+    left out.
     """
     return _Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED)
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the group of commands, for which it is no failure: rich would exit with 1."""
+        """Raise the error for `CommandGroup`, which exits with 0; rich would exit with 1."""
         raise
 
 
 @contextmanager
 def while_read() -> Iterator[None]:
-    """In this block, the program ends with exit code 0 soon after the reader of its stdout, such as `head`.
+    """In this block, end the program with exit code 0 soon after the reader of its stdout, such as `head`.
 
-    Who waits for something to write would otherwise not notice before it writes.
+    A program that waits for output would otherwise not notice the reader's end before its next write.
     """
     try:
         output = sys.stdout.fileno()
-    except io.UnsupportedOperation:  # it is no file
+    except io.UnsupportedOperation:  # stdout is not a file
         yield
         return
     poll = select.poll()
@@ -56,7 +56,7 @@ def while_read() -> Iterator[None]:
     def look(_number: int, _frame: FrameType | None) -> None:
         if poll.poll(0):
             discard()
-            sys.exit(0)  # not an OSError, at which the client would connect again
+            sys.exit(0)  # not an OSError, after which the client would reconnect
 
     before = signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
@@ -68,7 +68,7 @@ def while_read() -> Iterator[None]:
 
 
 def discard() -> None:
-    """Discard further output: what Python still holds of it would raise once more at the exit."""
+    """Discard further output; Python's buffered output would otherwise raise the error again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -80,7 +80,7 @@ def show(*results: RenderableType) -> None:
 
 
 def show_on_stderr(result: RenderableType) -> None:
-    """Show people what a question is about, on stderr."""
+    """Show people the subject of a question, on stderr."""
     Console(file=sys.stderr, highlight=False).print(result)
 
 
@@ -98,7 +98,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
     if not console.is_terminal:
         yield None
         return
-    # imported here, since one command needs it
+    # imported here, since only one command needs it
     from rich.progress import MofNCompleteColumn, Progress, TaskID
 
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bars:
@@ -126,7 +126,7 @@ def write_json(document: BaseModel | Sequence[BaseModel] | Mapping[str, object])
 def write_result(
     result: R, rendered: Callable[[R], RenderableType], *, as_json: bool, if_empty: str = ""
 ) -> None:
-    """Write what a command has read: as JSON, or for people; instead of an empty list, say `if_empty`."""
+    """Write a command's result as JSON, or for people; instead of an empty list, say `if_empty`."""
     if as_json:
         write_json(result)
     elif result or not if_empty:
@@ -136,7 +136,7 @@ def write_result(
 
 
 def confirm(result: BaseModel | Mapping[str, object], message: str, *, as_json: bool) -> None:
-    """Write what a command has changed, as JSON, or say the message."""
+    """Write the result of a command's change as JSON, or say the message."""
     if as_json:
         write_json(result)
     else:

@@ -38,19 +38,19 @@ def live_progress(job: JobDetail) -> Group:
 
 
 def _wrapped(facts: str) -> Columns:
-    """Return facts that are two spaces apart, with a line's end only between them where they are too long."""
+    """Return facts, which two spaces separate, as a text that wraps only between facts."""
     return Columns(map(Text, facts.split("  ")), padding=(0, 2))
 
 
 def progress_bar(job: Job, width: int | None = None) -> ProgressBar:
-    """Return a bar of a job's steps, which only pulses while the job runs and none is recorded."""
+    """Return a bar of a job's steps, which only pulses while the job runs without a recorded step."""
     step, steps = (job.progress.step, job.progress.steps) if job.progress else (0, 1)
     is_unknown = job.state is JobState.RUNNING and not step
     return ProgressBar(total=None if is_unknown else steps, completed=step, width=width)
 
 
 def activity(job: Job) -> Text:
-    """Return what a job is doing, in one or two words."""
+    """Return a job's phase or state in one or two words."""
     if job.state is JobState.RUNNING and job.cancel_requested_at:
         return state(JobState.CANCELLED, "cancelling")
     return state(job.state, (job.phase or "").replace("_", " ") if job.state is JobState.RUNNING else "")
@@ -77,7 +77,7 @@ def times(job: Job) -> str:
 
 
 def elapsed_s(job: Job) -> float | None:
-    """Return the seconds from a job's first start to its end or until now; None unless it runs or has run."""
+    """Return the seconds from a job's first start to its end or until now; None if queued or never run."""
     if job.finished_at and job.started_at:
         return (job.finished_at - job.started_at).total_seconds()
     return (
@@ -86,14 +86,14 @@ def elapsed_s(job: Job) -> float | None:
 
 
 def seconds_left(job: Job) -> float | None:
-    """Return the estimated seconds until a job's last epoch; None if unknown."""
+    """Return the estimated seconds until a job's last epoch, or None if unknown."""
     if job.progress is None or job.state is not JobState.RUNNING:
         return None
     return job.progress.eta_s or None
 
 
 def waiting_reason(job: Job) -> str:
-    """Return why a job is not running yet; empty if it is not known, or it does not wait."""
+    """Return why a job is not running yet; empty if the reason is unknown, or the job does not wait."""
     reason = job.waiting_for if isinstance(job, JobDetail) else None
     return _WAITING_FOR[reason] if reason else ""
 
@@ -105,7 +105,7 @@ def queue_position(job: JobDetail) -> str:
     reason = f"; {waiting_reason(job)}" if job.waiting_for else ""
     soon = "" if job.starts_in_s is None else f"; starts in about {job.starts_in_s:,.0f} s"
     turns = ""
-    # a position beyond the jobs of its own tenant: those of others wait before it
+    # with a position beyond the number of its tenant's jobs, jobs of other tenants are ahead of it
     is_behind = job.tenant_queued is not None and job.queue_position > job.tenant_queued
     if is_behind and job.tenant_queued is not None and job.tenant_running is not None:
         jobs = job.tenant_queued + job.tenant_running
@@ -114,13 +114,13 @@ def queue_position(job: JobDetail) -> str:
 
 
 def headline(job: Job) -> dict[str, float | None]:
-    """Return the metric of a job that tells most: the accuracy of its evaluation, or another one."""
+    """Return a job's main metric by name: the accuracy of its evaluation, or another one."""
     name = EVALUATED if EVALUATED in job.values else main_metric(job.values)
     return {} if name is None else {name.removeprefix("evaluation_"): job.values[name]}
 
 
 def ended_attempts(job: JobDetail) -> list[Text]:
-    """Return a line for each attempt that ended without ending the job: why, and how it goes on."""
+    """Return a line for each attempt that ended without ending the job: the reason and the next step."""
     lines, failures = [], 0
     for attempt in job.attempts:
         is_last = attempt.number == job.attempt and job.state in TERMINAL

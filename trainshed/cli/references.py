@@ -1,4 +1,4 @@
-"""References to jobs, sweeps, models and keys, as people type them: `last`, or what the server looks up."""
+"""References to jobs, sweeps, models and keys, as people type them: ids, ends of ids, aliases, `last`."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -23,7 +23,7 @@ def find_job(server: Client, reference: str) -> UUID:
 
     Raises:
         UsageError: the reference is none of these, or there is no job.
-        TrainshedApiError: the digits are those of no job, or of several.
+        TrainshedApiError: no job, or several jobs, have these digits.
     """
     text = reference.strip().lower()
     if text == LAST:
@@ -46,7 +46,7 @@ def find_sweep(server: Client, reference: str) -> UUID:
 
 
 def find_key(keys: Iterable[ApiKey], reference: str) -> UUID:
-    """Return the id of the only one of the API keys that a reference names: its id, or some digits of it.
+    """Return the id of the one API key that a reference names: its id, or some digits of it.
 
     Raises:
         UsageError: the reference names no key or several.
@@ -68,7 +68,7 @@ def find_model(server: Client, reference: str) -> UUID:
 
     Raises:
         UsageError: the reference names nothing, or a job without a model.
-        TrainshedApiError: digits are those of several.
+        TrainshedApiError: several models or jobs have these digits.
     """
     text = reference.strip()
     if text.lower() == LAST:
@@ -86,7 +86,7 @@ def find_model(server: Client, reference: str) -> UUID:
 
 
 def if_exists(get: Callable[[], T]) -> T | None:
-    """Return what a request gets, or None if the server has no such thing."""
+    """Return the result of a request, or None if the server responds with 404."""
     try:
         return get()
     except TrainshedApiError as error:

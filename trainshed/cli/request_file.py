@@ -33,11 +33,11 @@ def read_train_request(path: Path, spec: Mapping[str, Any], job: Mapping[str, An
         fields = read(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # of both formats, and of text that is not UTF-8
+    except ValueError as error:  # from either parser, or for text that is not UTF-8
         raise UsageError(f"{path} is not {path.suffix[1:].upper()}: {error}") from error
     if not isinstance(fields, dict):
         raise UsageError(f'{path} must hold an object, such as {{"spec": {{"epochs": 20}}}}')
-    TrainJobCreate(spec=TrainRequest(**spec), **job)  # what is invalid now is an option, not the file
+    TrainJobCreate(spec=TrainRequest(**spec), **job)  # an error here is an option's, not the file's
     of_file = fields.get("spec", {})
     merged = {**of_file, **spec} if isinstance(of_file, dict) else of_file
     try:

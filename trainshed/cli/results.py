@@ -22,7 +22,7 @@ from trainshed.errors import UsageError
 from trainshed.operations.base import valid
 from trainshed.operations.fields import ModelChanges
 
-_MAX_PAGE_SIZE = 100  # of the server
+_MAX_PAGE_SIZE = 100  # the server's limit
 _STDOUT = Path("-")
 _TFJS = "tfjs"  # a model for TensorFlow.js, in two files
 
@@ -99,7 +99,7 @@ def model(
         changes["alias"] = alias or None
     if description is not None:
         changes["description"] = description or None
-    valid(ModelPatch, changes)  # before an alias is looked up that cannot be one
+    valid(ModelPatch, changes)  # before an invalid alias is looked up
     detail = server.model(find_model(server, model))
     if changes:
         detail, moves = _change(server, detail, changes)

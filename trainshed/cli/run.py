@@ -78,7 +78,7 @@ def api() -> None:
     ports.require_free(settings.host, settings.port)
     database.require_version(settings)
     log.configure(settings.log_level, secrets=settings.secrets)
-    # until the app sets its own; to look for garbage among what is imported takes a sixth of the start
+    # until the app sets its own threshold; garbage collection during imports takes a sixth of the start
     gc.set_threshold(100_000)
     _raise_descriptor_limit()
     try:
@@ -93,7 +93,7 @@ def api() -> None:
             http="api.http.connections:Connection",
             timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
         )
-    except SystemExit as error:  # uvicorn's code of a failed start is that of a cancelled job
+    except SystemExit as error:  # uvicorn's code of a failed start, 3, means CANCELLED here
         raise typer.Exit(ExitCode.FAILED if error.code else ExitCode.DONE) from error
 
 
@@ -109,7 +109,7 @@ def worker(
     require("worker")
     get_settings()  # reports invalid settings
     arguments = ["--check"] if check else []
-    # in place of this process, so that signals reach it; -P as in trainshed.local.stack
+    # the worker replaces this process, so that signals reach it; -P as in trainshed.local.stack
     os.execv(sys.executable, [sys.executable, "-P", "-m", "workers", *arguments])
 
 
@@ -129,7 +129,7 @@ def migrate(as_json: options.Json = False) -> None:
 
 
 def _raise_descriptor_limit() -> None:
-    """Allow this process as many connections as the system does: the usual limit of descriptors is 1,024."""
+    """Raise the limit of file descriptors, usually 1,024, to the hard limit, to allow more connections."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(OSError, ValueError):  # macOS refuses "unlimited"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -137,7 +137,7 @@ def _raise_descriptor_limit() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """In this block, SIGTERM and a closed terminal raise KeyboardInterrupt, as Ctrl-C does."""
+    """Raise KeyboardInterrupt in this block at SIGTERM and a closed terminal, as at Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

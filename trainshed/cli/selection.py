@@ -1,4 +1,4 @@
-"""Choosing several jobs by ids or by filters, and cancelling, retrying or deleting them after a question."""
+"""Choosing several jobs by ids or by filters, and cancelling, retrying or deleting them after a prompt."""
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,7 +18,7 @@ from trainshed.client import Client
 from trainshed.errors import UsageError
 
 _BATCH_SIZE = 200  # the server's limit of a batch, and of a page
-_SHOWN = 10  # jobs above a question
+_SHOWN = 10  # jobs listed above the prompt
 _DONE = {BatchAction.CANCEL: "cancelled", BatchAction.RETRY: "retried", BatchAction.DELETE: "deleted"}
 _APPLIES_TO: dict[BatchAction, Collection[JobState]] = {
     BatchAction.CANCEL: frozenset(JobState) - TERMINAL,
@@ -55,10 +55,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 
 
 class Filters(NamedTuple):
-    """What chooses jobs in place of ids; a job must match every filter that is given.
+    """Filters that choose jobs in place of ids; a job must match every given filter.
 
     Attributes:
-        state: empty: the states in which the action is of use.
+        state: the states of the jobs; if empty, those to which the action applies.
     """
 
     tag: str | None = None
@@ -100,10 +100,10 @@ def _of_sweep(server: Client, jobs: Iterator[Job], reference: str) -> Iterator[J
 
 
 def confirm(action: BatchAction, jobs: Sequence[Job], *, yes: bool) -> None:
-    """Show the jobs and ask whether to do it, unless `yes`.
+    """Show the jobs and ask whether to apply the action, unless `yes`.
 
     Raises:
-        UsageError: there is no terminal to answer from.
+        UsageError: there is no terminal for an answer.
         typer.Abort: the answer is no.
     """
     if yes:
@@ -117,7 +117,7 @@ def confirm(action: BatchAction, jobs: Sequence[Job], *, yes: bool) -> None:
 
 
 def has_terminal() -> bool:
-    """Return whether a question can be answered."""
+    """Return whether a prompt can be answered."""
     return sys.stdin.isatty()
 
 
@@ -131,10 +131,11 @@ def apply(server: Client, action: BatchAction, job_ids: Sequence[UUID]) -> list[
 def report(
     action: BatchAction, results: Sequence[BatchResult], *, by_filter: bool, as_json: bool
 ) -> ExitCode:
-    """Write what was done and what failed, and return the exit code.
+    """Write the successes and the failures of an action, and return the exit code.
 
     Args:
-        by_filter: the jobs were not named: that others' stay as they are is no failure.
+        by_filter: whether the jobs were chosen by filters; then jobs that belong to others are left as they
+            are, without a failure.
     """
     done = [result for result in results if result.problem is None]
     left = [result for result in results if by_filter and result.status == HTTPStatus.FORBIDDEN]

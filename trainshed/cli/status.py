@@ -19,8 +19,8 @@ class _Status(BaseModel):
 
     Attributes:
         ready: whether the server serves requests.
-        lacks: what it lacks; empty if nothing.
-        tenants: whose jobs wait and run, of each queue that has any.
+        lacks: the services that the server lacks, in words; empty if none.
+        tenants: the tenants whose jobs wait or run, by queue.
     """
 
     url: str

@@ -101,7 +101,7 @@ def _ids(server: Client, jobs: Sequence[str] | None) -> list[str] | None:
 def _model_id(server: Client, model: str, after: Sequence[str]) -> UUID:
     """Return the id of a model, or of the job among those of --after that is to train it."""
     if after:
-        with suppress(UsageError, TrainshedApiError):  # it is no job
+        with suppress(UsageError, TrainshedApiError):  # the reference is not a job
             job_id = find_job(server, model)
             if str(job_id) in after:
                 return job_id

@@ -57,7 +57,7 @@ def job_table(jobs: Sequence[Job], shown_metric: str = EVALUATED) -> FittedTable
 
 
 def _by(submitted: Iterable[Submitted]) -> Callable[[Submitted], Row]:
-    """Return what makes the cell of who submitted something, none if nobody is known to have done so."""
+    """Return a function that makes the cell with the submitter, or no cell if no submitter is known."""
     is_known = any(each.submitted_by for each in submitted)
     return lambda each: {"By": prose(each.submitted_by)} if is_known else {}
 
@@ -100,7 +100,7 @@ def _facts(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
 
 
 def _ran_with(job: JobDetail) -> Iterator[tuple[str, RenderableType]]:
-    """Yield which program and which data the last attempt ran with, as far as it is known."""
+    """Yield the version of Trainshed and the data's checksum of the last attempt; empty if unknown."""
     last = job.attempts[-1] if job.attempts else None
     versions = last.versions if last else {}
     commit = f", commit {versions['commit']}" if "commit" in versions else ""
@@ -152,7 +152,7 @@ def _validity(key: ApiKey) -> Text:
 
 
 def model_details(model: ModelDetail) -> Group:
-    """Return everything about a model, and its layers, if they are known, in tfjs-vis's four columns."""
+    """Return everything about a model; its layers, if known, are in tfjs-vis's four columns, with a type."""
     layers: Iterable[Row] = (
         {
             "Layer Name": cell(layer.name),
@@ -227,7 +227,7 @@ def sweep_details(sweep: SweepDetail) -> Group:
         }
         for job in sweep.jobs
     )
-    # the last parameters leave first; the first one stays, since by parameters a sweep's jobs differ
+    # the last parameters are left out first; the first parameter stays, since the jobs of a sweep differ by it
     _, *others = sweep.parameters
     table = FittedTable(rows, optional=(*reversed(others), "State"))
     head = Text(printable(f"Sweep {sweep.id} {sweep.name or ''}"), "bold")

@@ -1,4 +1,4 @@
-"""A view of jobs that updates itself in a terminal; elsewhere, of many jobs, a line for each change."""
+"""A live view of jobs in a terminal; elsewhere, for several jobs, a line for each change."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,20 +33,20 @@ from trainshed.client import Client
 
 _INTERVAL_S = 1.0
 _REFRESH_HZ = 4
-_ROWS_ELSEWHERE = 50  # where there is no terminal whose lines limit them
-_OTHER_LINES = 6  # of a terminal: the line above the table, its head, the note below it, and the prompt
+_ROWS_ELSEWHERE = 50  # outside a terminal, whose height does not limit them
+_OTHER_LINES = 6  # beside the rows: the line above the table, its head, the note below it, and the prompt
 _BAR_WIDTH = 12
 
 Sleep = Callable[[float], None]
 
 
 class Round(NamedTuple):
-    """The jobs as one look at the server has found them; their view, whose times go on until the next one.
+    """The jobs at one poll of the server, and their view, whose times advance until the next round.
 
     Attributes:
-        jobs: those that are shown; one alone has its metrics and its position in the queue.
-        ended: those that have ended since the last round.
-        lines: what else is written above the view.
+        jobs: the shown jobs; a single job has its metrics and its position in the queue.
+        ended: the jobs that have ended since the last round.
+        lines: other lines to write above the view.
         head: a line above a table of jobs; empty for none.
     """
 
@@ -75,10 +75,10 @@ def show_live(rounds: Iterable[Round], console: Console) -> Round:
 def watch_many(
     server: Client, job_ids: Sequence[UUID], *, as_json: bool, sleep: Sleep = time.sleep
 ) -> typer.Exit:
-    """Watch these jobs until all are finished, or without any those that run and wait until Ctrl-C.
+    """Watch these jobs until all are finished; if none are given, watch all unfinished jobs until Ctrl-C.
 
     Returns:
-        The exit of the command: the code of the worst final state, or that of an interruption.
+        The command's exit, with the code of the worst final state or of an interruption.
     """
     console = stdout()
     if job_ids:
@@ -100,7 +100,7 @@ def watch_many(
 
 
 def rounds_of(server: Client, job_ids: Sequence[UUID], sleep: Sleep) -> Iterator[Round]:
-    """Look at these jobs, again and again until all are finished."""
+    """Poll these jobs until all are finished, and yield a round each time."""
     jobs = {job_id: server.job(job_id) for job_id in job_ids}
     while True:
         yield Round(tuple(jobs.values()))
@@ -112,7 +112,7 @@ def rounds_of(server: Client, job_ids: Sequence[UUID], sleep: Sleep) -> Iterator
 
 
 def rounds_of_unfinished(server: Client, rows: int, sleep: Sleep) -> Iterator[Round]:
-    """Look at up to `rows` jobs that run or wait, the running ones first, without end."""
+    """Poll up to `rows` jobs that run or wait, the running ones first, without end."""
     before: set[UUID] = set()
     while True:
         jobs = _unfinished(server, rows)
@@ -153,7 +153,7 @@ def _write(rounds: Iterable[Round], console: Console, *, as_json: bool) -> Round
 
 
 def _news(job: Job) -> object:
-    """Return what has changed when a job is worth a line."""
+    """Return the values of a job whose change is worth a line."""
     return job.state, job.phase, job.attempt, epochs_done(job), waiting_reason(job), job.cancel_requested_at
 
 
@@ -172,7 +172,7 @@ def job_line(job: Job) -> Text:
 
 
 def watch_table(jobs: Iterable[Job]) -> FittedTable:
-    """Return jobs, one per row, with how far they are."""
+    """Return jobs, one per row, with their progress."""
     rows: Iterable[Row] = (
         {
             "Job": short_id(job.id),

@@ -66,7 +66,7 @@ def create(
         description=description,
         queue=queue,
         kind=kind,
-        states=states or None,  # type: ignore[arg-type]  # the same texts
+        states=states or None,  # type: ignore[arg-type]  # the same values
     )
     _show_secret(created, as_json=as_json)
 
@@ -171,7 +171,7 @@ def _state(webhook: Webhook) -> str:
 
 
 def _wait_for(server: Client, delivery: WebhookDelivery) -> WebhookDelivery:
-    """Return a delivery when its first attempt has ended, or after a time."""
+    """Wait until a delivery's first attempt has ended, `_TEST_S` seconds at most, and return the delivery."""
     deadline = time.monotonic() + _TEST_S
     while delivery.state is DeliveryState.PENDING and not delivery.last_error:
         if time.monotonic() > deadline:

@@ -107,10 +107,10 @@ def queues(ctx: typer.Context, server: options.Server, as_json: options.Json = F
 
 
 def _known(server: Client, queue: str) -> str:
-    """Return the name of a queue.
+    """Return the name of a known queue.
 
     Raises:
-        UsageError: no job and no worker names such a queue, so that the name must be mistyped.
+        UsageError: no job and no worker names such a queue, so the name must be mistyped.
     """
     known = [each.name for each in server.queues()]
     if queue not in known:

@@ -1,1 +1,1 @@
-"""What `trainshed doctor` finds wrong with a host, its settings and what they name, and what to do."""
+"""The checks of `trainshed doctor`: a host, its settings, and the services and files that they name."""

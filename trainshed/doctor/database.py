@@ -18,7 +18,7 @@ from trainshed.doctor.disk import NEEDED_BYTES
 from trainshed.doctor.findings import Finding, error, ok, warning
 
 _SUBJECT = "database"
-_OLDEST_POSTGRESQL = 14  # what the tests run on is newer
+_OLDEST_POSTGRESQL = 14  # the tests run on a newer version
 _MAX_SKEW_S = 2.0
 _MIN_FREE_CONNECTIONS = 10
 _MAX_REASON = 200  # characters of a driver's message
@@ -50,7 +50,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 
 def _advice(refused: Exception, reason: str, settings: Settings) -> tuple[str, str]:
-    """Return what a database does that cannot be used, and what to do about that."""
+    """Return the fault of a database that cannot be used, as a predicate, and the remedy."""
     if reason_of(refused) is not Reason.UNAVAILABLE:
         meaning, _, advice = MEANINGS[reason_of(refused)].partition(": ")
         return f"cannot be used, since {meaning}", advice
@@ -96,7 +96,7 @@ def _version(connection: Connection) -> str:
 
 
 def _clock(connection: Connection) -> Iterator[Finding]:
-    before = datetime.now(UTC)  # noqa: TID251 (it is compared with the database's)
+    before = datetime.now(UTC)  # noqa: TID251 (compared with the database's clock)
     theirs = connection.execute(select(database_now())).scalar_one()
     after = datetime.now(UTC)  # noqa: TID251
     skew_s = max((theirs - after).total_seconds(), (before - theirs).total_seconds())
@@ -120,15 +120,15 @@ def _sqlite(file: Path) -> Iterator[Finding]:
 
 
 def file_system(path: Path) -> str:
-    """Return the type of the file system on which a path is; empty if it cannot be found out."""
+    """Return the type of a path's file system; empty if unknown."""
     try:
         mounts = [line.split()[1:3] for line in _MOUNTS.read_text().splitlines()]
     except OSError:
         return ""
     path = path.resolve()
-    # the last one of those that were mounted at the nearest parent
+    # the mount at the nearest parent; of several there, the last hides the others
     found = ((len(at), number, kind) for number, (at, kind) in enumerate(mounts) if path.is_relative_to(at))
-    # in a chroot "/" may be mounted nowhere
+    # in a chroot, "/" may be missing from the mounts
     return max(found, default=(0, 0, ""))[2]
 
 
@@ -148,6 +148,6 @@ def _postgresql(connection: Connection) -> Iterator[Finding]:
     if limit - used < _MIN_FREE_CONNECTIONS:
         message = f"{used} of {limit} connections are used; a worker needs two and one for each slot"
         yield warning(_SUBJECT, message, "increase `max_connections`, or run fewer processes")
-    # a few megabytes go to its disk, and are gone at the end: an error says that they had no room
+    # the sort writes a few temporary megabytes to the server's disk, and fails if they have no room
     connection.exec_driver_sql("SET LOCAL work_mem = '64kB'")
     connection.exec_driver_sql(_SORT)

@@ -21,14 +21,14 @@ class _UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class _Head:
-    """The beginning of a file, and its size if that is known without reading it."""
+    """The beginning of a file, and its size if known without reading all of it."""
 
     head: bytes
     size: int | None
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check every sprite dataset; `digits` is always there."""
+    """Check every sprite dataset; `digits` is always available."""
     for name, source in settings.sprites.items():
         subject = f"dataset {name}"
         if catalog.is_cached(name, settings) and _is_whole(name, settings):
@@ -58,7 +58,7 @@ def _heads(*urls: str) -> tuple[list[_Head], list[str]]:
 
 
 def _compared(subject: str, name: str, settings: Settings) -> Finding:
-    """Compare a cache entry with the files at the dataset's addresses, as far as that costs little."""
+    """Compare a cache entry with the heads and sizes of the files at the dataset's addresses."""
     source, cached = settings.sprites[name], catalog.fingerprints(name, settings)
     found, problems = _heads(source.images_url, source.labels_url) if cached else ([], [])
     if cached and not problems:

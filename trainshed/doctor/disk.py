@@ -1,4 +1,4 @@
-"""Checks of the disks: folders that can be written to, with room."""
+"""Checks of the disks: writable folders with room."""
 
 import shutil
 import tempfile
@@ -10,13 +10,13 @@ from trainshed.doctor.findings import Finding, error, ok, warning
 
 _SUBJECT = "disk"
 NEEDED_BYTES = 200_000_000
-"""Room for a sprite's download, its cache, and some logs; or for a thousand jobs."""
+"""Room for a sprite dataset's download and cache, and some logs; or for a thousand jobs."""
 
 _COMFORTABLE_BYTES = 1_000_000_000
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check the folder of the data, and that of temporary files."""
+    """Check the data folder and the folder of temporary files."""
     for name, folder in (
         ("TRAINSHED_DATA_DIR", settings.data_dir),
         ("TMPDIR", Path(tempfile.gettempdir())),

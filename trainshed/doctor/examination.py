@@ -20,11 +20,11 @@ CHECKS: Sequence[Check] = (
 
 
 def examine(configured: Settings) -> Iterator[Finding]:
-    """Run every check, and return what each has found as soon as it has."""
+    """Run every check, and yield each finding as soon as it is made."""
     for check in CHECKS:
         try:
             yield from check(configured)
-        except Exception as failed:  # the other checks are to be run too
+        except Exception as failed:  # the other checks must still run
             name = check.__module__.rpartition(".")[-1]
             message = f"the check itself failed: {type(failed).__name__}: {failed}"
             yield error(name, message, "report this to the authors of Trainshed")

@@ -1,4 +1,4 @@
-"""Findings of an examination, and what they are found with."""
+"""Findings of an examination, and the type of the checks that make them."""
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -8,23 +8,23 @@ from pydantic import BaseModel, ConfigDict
 from shared.settings import Settings
 
 TIMEOUT_S = 5.0
-"""How long each check waits for a server."""
+"""Seconds for which a check waits for a server."""
 
 
 class Severity(StrEnum):
-    """How bad a finding is, best first."""
+    """The severity of a finding, in ascending order."""
 
     OK = "ok"
-    WARNING = "warning"  # jobs run, but something is to be expected
+    WARNING = "warning"  # jobs run, but something needs attention
     ERROR = "error"  # jobs do not run, or are lost
 
 
 class Finding(BaseModel):
-    """What a check has found.
+    """A result of a check.
 
     Attributes:
-        subject: what was checked, such as `database`.
-        advice: what to do; empty if nothing is to be done.
+        subject: the checked component, such as `database`.
+        advice: the remedy; empty if none is needed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,19 +36,19 @@ class Finding(BaseModel):
 
 
 Check = Callable[[Settings], Iterator[Finding]]
-"""A check: it waits at most for a few times `TIMEOUT_S`, and raises nothing for what it is to find."""
+"""A check, which waits a few times `TIMEOUT_S` at most, and yields faults as findings, not as exceptions."""
 
 
 def ok(subject: str, message: str) -> Finding:
-    """Return that nothing is wrong."""
+    """Return a finding that nothing is wrong."""
     return Finding(subject=subject, severity=Severity.OK, message=message)
 
 
 def warning(subject: str, message: str, advice: str) -> Finding:
-    """Return something that an operator should know."""
+    """Return a finding that an operator should know."""
     return Finding(subject=subject, severity=Severity.WARNING, message=message, advice=advice)
 
 
 def error(subject: str, message: str, advice: str) -> Finding:
-    """Return something that keeps jobs from running, or may lose them."""
+    """Return a finding of a fault that keeps jobs from running, or may lose them."""
     return Finding(subject=subject, severity=Severity.ERROR, message=message, advice=advice)

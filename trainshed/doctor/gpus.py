@@ -1,4 +1,4 @@
-"""Checks of the GPUs: the driver sees them, TensorFlow too, and they have memory left."""
+"""Checks of the GPUs: whether the driver and TensorFlow see them, and whether they have free memory."""
 
 import json
 import subprocess
@@ -11,10 +11,10 @@ from shared.settings import Settings
 from trainshed.doctor.findings import TIMEOUT_S, Finding, error, ok, warning
 
 _SUBJECT = "gpu"
-_IMPORT_S = 20.0  # three to five on an idle host
-_MIN_FREE_MIB = 2_000  # what a slot needs
+_IMPORT_S = 20.0  # an idle host takes three to five
+_MIN_FREE_MIB = 2_000  # the need of a slot
 _QUERY = ["nvidia-smi", "--query-gpu=index,name,driver_version,memory.free", "--format=csv,noheader,nounits"]
-# in a process of its own, which gives back the memory that it takes from a GPU
+# run in a process of its own, whose end frees the GPU memory that TensorFlow takes
 _TENSORFLOW = """
 import json, tensorflow
 gpus = tensorflow.config.list_physical_devices("GPU")
@@ -23,8 +23,8 @@ print(json.dumps({"version": tensorflow.__version__, "cuda": cuda, "gpus": len(g
 """
 
 
-def check(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001 (all checks have one form)
-    """Check what a worker on this host would find."""
+def check(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001 (all checks have one signature)
+    """Check the GPUs and TensorFlow as a worker on this host would see them."""
     if find_spec("tensorflow") is None:
         yield ok(_SUBJECT, "TensorFlow is not installed, so no worker runs here")
         return
@@ -61,7 +61,7 @@ def check(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001 (all checks 
 
 
 def _gpus() -> list[list[str]]:
-    """Return index, name, driver and free memory in MiB of each GPU of this host."""
+    """Return index, name, driver version and free memory in MiB of each GPU of this host."""
     try:
         listing = subprocess.run(_QUERY, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -70,10 +70,10 @@ def _gpus() -> list[list[str]]:
 
 
 def _tensorflow() -> dict[str, Any] | None:
-    """Return what TensorFlow says of itself in a new process; None if it cannot be imported.
+    """Return TensorFlow's version, CUDA version and GPU count, from a new process; None if the import fails.
 
     Raises:
-        TimeoutExpired: it takes too long.
+        TimeoutExpired: the process takes longer than `_IMPORT_S`.
     """
     command = [sys.executable, "-c", _TENSORFLOW]
     try:

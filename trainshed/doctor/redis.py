@@ -1,4 +1,4 @@
-"""Checks of Redis: reachable, usable, and not one that evicts messages."""
+"""Checks of Redis: whether it is reachable and usable, and never evicts messages."""
 
 import time
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def _check(client: Redis, settings: Settings) -> Iterator[Finding]:
     client.ping()
     took_s = time.perf_counter() - started_at
     facts = client.info()
-    version = str(facts["redis_version"])  # of Valkey, the Redis that it is compatible with
+    version = str(facts["redis_version"])  # for Valkey, the version of the compatible Redis
     name = f"Valkey {facts['valkey_version']}" if "valkey_version" in facts else f"Redis {version}"
     yield ok(_SUBJECT, f"it answers within {1_000 * took_s:.1f} ms: {name}")
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:

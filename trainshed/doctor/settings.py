@@ -13,7 +13,7 @@ _SUBJECT = "settings"
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check the settings without asking anyone."""
+    """Check the settings by themselves, without connecting to any service."""
     findings = [*_unknown(), *_contradictions(settings)]
     yield from findings or [ok(_SUBJECT, "no setting is unknown or contradicts another")]
 
@@ -66,6 +66,6 @@ def _is_sqlite(settings: Settings) -> bool:
 
 
 def _host_of(url: str) -> str:
-    """Return the host that a URL names, if it is another one."""
+    """Return the host that a URL names; empty if that is this host or none."""
     host = make_url(url).host if "://" in url else None
     return "" if host is None or is_loopback(host) else host

@@ -1,4 +1,4 @@
-"""Checks of the export of traces, where it is asked for: possible, and accepted by the collector."""
+"""Checks of the export of traces, if enabled: whether it is possible, and the collector accepts spans."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _LOGGER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 
 def check(_settings: Settings) -> Iterator[Finding]:
-    """Check that spans could be sent, by sending none. Without them everything else works."""
+    """Check the export with an empty batch of spans. Without traces everything else works."""
     if not environment.are_wanted():
         return
     if (obstacle := environment.obstacle()) is not None:
@@ -35,7 +35,7 @@ def check(_settings: Settings) -> Iterator[Finding]:
 
 @contextmanager
 def _logged() -> Iterator[list[str]]:
-    """Collect the SDK's log lines, which say why an export has failed, in place of writing them."""
+    """Collect the SDK's log lines, which say why an export has failed, instead of writing them."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

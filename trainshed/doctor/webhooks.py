@@ -1,4 +1,4 @@
-"""Checks of the webhooks: deliveries that wait for long or were given up, receivers that want no more."""
+"""Checks of the webhooks: late deliveries, dead deliveries, and receivers that refuse further ones."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +19,7 @@ _LATE_S = 3_600.0
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Check what the database says about the webhooks. Their URLs, which may hold tokens, are not shown."""
+    """Check the webhooks in the database. Their URLs, which may hold tokens, are not shown."""
     try:
         with Database(settings.effective_database_url, patience_s=0) as database:
             listed = [webhook for _, webhook in database.read(partial(webhooks.page, limit=_MAX_LISTED))]

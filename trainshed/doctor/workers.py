@@ -59,7 +59,7 @@ def _not_started(waiting: list[Queue]) -> Iterator[Finding]:
 
 
 def _processes(online: list[Worker]) -> Iterator[Finding]:
-    """Check that the workers of this host run, with a process for each slot; only Linux tells."""
+    """Check that this host's workers run, with a process for each slot; without /proc, check nothing."""
     for worker in online:
         if worker.host != socket.gethostname() or not _PROC.is_dir():
             continue
@@ -76,7 +76,7 @@ def _processes(online: list[Worker]) -> Iterator[Finding]:
 def _children(pid: int) -> list[int]:
     try:
         listed = (_PROC / str(pid) / "task" / str(pid) / "children").read_text()
-    except OSError:  # it has just ended
+    except OSError:  # the process has just ended
         return []
     return [int(child) for child in listed.split()]
 

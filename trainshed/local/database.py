@@ -1,4 +1,4 @@
-"""The database that the settings name: its migration, which versions it admits, and who has registered."""
+"""The database that the settings name: its migration, a check of its version, and registered workers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LINE_S = 5.0
 
 Progress = Callable[[str, int, int], object]
-"""Is told what is being moved, how much of it has been, and how much there is."""
+"""A function called with the subject of a move, the number of rows moved, and the number of all rows."""
 
 
 def migrate(
@@ -24,11 +24,12 @@ def migrate(
     report: Callable[[str], object] = lambda _: None,
     progress: Progress | None = None,
 ) -> str:
-    """Migrate the database's schema to this version, unless it is newer; return what there was to do.
+    """Migrate the database's schema to this version, unless it is newer; return the outcome.
 
     Args:
-        report: told, each few seconds, for whom a migration waits.
-        progress: told how far a migration is that moves rows; without it, `report` is, each few seconds.
+        report: called every few seconds with a line about the processes for which a migration waits.
+        progress: called with the progress of a migration that moves rows; if None, `report` is called with
+            it, every few seconds.
 
     Raises:
         UsageError: this version of Trainshed is too old for the database.
@@ -57,7 +58,7 @@ def migrate(
 
 
 def _lines(report: Callable[[str], object]) -> Progress:
-    """Return progress that is reported at most once in some seconds."""
+    """Return a function that reports progress as a line, at most once in `_LINE_S` seconds."""
     next_at = 0.0
 
     def show(subject: str, done: int, total: int) -> None:
@@ -70,7 +71,7 @@ def _lines(report: Callable[[str], object]) -> Progress:
 
 
 def require_version(settings: Settings) -> None:
-    """Refuse what this version of Trainshed must not use; a database that does not answer is not looked at.
+    """Refuse a database that this version of Trainshed must not use; ignore a database that does not answer.
 
     Raises:
         UsageError: this version of Trainshed is too old for the database.
@@ -81,7 +82,7 @@ def require_version(settings: Settings) -> None:
     try:
         url = make_url(settings.effective_database_url)
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-            return  # to connect would create it
+            return  # connecting would create the file
         with opened(settings) as database:
             refusal = database.version_refusal()
     except (SQLAlchemyError, ImportError, OSError, ValueError):
@@ -101,7 +102,7 @@ def unregistered(database: "Database", pid: int, age_s: float) -> str:
     """Return why a worker takes no job yet; empty if it has registered.
 
     Args:
-        database: with the schema of this version.
+        database: a database with the schema of this version.
         pid: the worker's process on this host.
         age_s: seconds since the process was started: the row of a killed worker may have the same process id.
     """

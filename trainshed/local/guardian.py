@@ -1,4 +1,4 @@
-"""Stops the programs of a local stack if the stack's own process is killed.
+"""The guardian of a local stack, which stops the stack's programs if the stack's own process is killed.
 
 The guardian is a process of its own. It reads the programs' process ids from a pipe whose other end only the
 stack holds, so it sees the stack's death as the end of its input. It also holds the stack's lock on the data
@@ -18,7 +18,7 @@ _HAS_PROC = os.path.isdir("/proc/self")
 
 
 class Guardian:
-    """The stack's handle of its guardian process."""
+    """The stack's handle for its guardian process."""
 
     def __init__(self, lock_fd: int) -> None:
         """Start the guardian, which inherits the file descriptor of the stack's lock."""
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process exists that is not a zombie."""
+    """Return whether a process exists and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -64,7 +64,7 @@ def is_running(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:  # it has just ended, or this system has no /proc
+    except OSError:  # the process has just ended, or this system has no /proc
         return not _HAS_PROC
 
 
@@ -78,7 +78,7 @@ def _stop(pid: int) -> None:
 
 
 def kill_session(leader: int) -> None:
-    """Kill the process group that a program heads, and the other groups of its session: a worker has some."""
+    """Kill a program's process group and the other groups of its session, which a worker has."""
     with suppress(ProcessLookupError, PermissionError):  # the group is empty
         os.killpg(leader, signal.SIGKILL)
     for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()) if _HAS_PROC else ():

@@ -1,4 +1,4 @@
-"""The programs of a local stack: child processes, stopped together with what they started."""
+"""The programs of a local stack: child processes, stopped together with the processes that they started."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _SECRET_FIELDS = {
     "api_keys",
     "database_password",
     "read_keys",
-}  # which Settings dumps as asterisks
+}  # dumped by Settings as asterisks
 
 
 class Program:
@@ -33,15 +33,15 @@ class Program:
     Thus Ctrl-C in the terminal does not reach it, and the processes that it starts can be killed with it.
 
     Attributes:
-        name: for messages.
-        log: the file that its output goes to; those of the last runs are kept with `.1`, the newest, to `.5`
-            appended to the name.
+        name: the program's name in messages.
+        log: the file of the program's output; the logs of the last five runs are kept with `.1`, the newest,
+            to `.5` appended to the name.
     """
 
     def __init__(
         self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str], grace_s: float
     ) -> None:
-        """Prepare to start with these variables only; `grace_s` is the time from SIGTERM to SIGKILL."""
+        """Prepare to start with only these variables; `grace_s` is the time from SIGTERM to SIGKILL."""
         self.name = name
         self.log = log
         self._command = command
@@ -52,17 +52,17 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The id of its process, and of its session."""
+        """The id of the program's process, and of its session."""
         assert self._process is not None, f"the {self.name} was not started"
         return self._process.pid
 
     @property
     def age_s(self) -> float:
-        """Seconds since it was started."""
+        """Seconds since the program was started."""
         return monotonic() - self._started_at
 
     def start(self) -> None:
-        """Start it, with a new log."""
+        """Start the program, with a new log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         logs = [self.log, *(self.log.with_name(f"{self.log.name}.{age}") for age in range(1, _OLD_LOGS + 1))]
         for newer, older in reversed(list(pairwise(logs))):
@@ -71,19 +71,19 @@ class Program:
         self._launch()
 
     def restart(self) -> None:
-        """Start it again after it ended, and kill the processes that it left behind."""
+        """Start the program again after it ended, and kill the processes that it left behind."""
         self._kill()
         self._launch()
 
     def exit_reason(self) -> str:
-        """Return how it ended, such as `exit code 1`; empty while it runs."""
+        """Return how the program ended, such as `exit code 1`; empty while it runs."""
         code = self._process.poll() if self._process else None
         if code is None:
             return ""
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:
-        """Terminate it; after the grace period, or at once on Ctrl-C, kill its whole session."""
+        """Terminate the program; after the grace period, or at once on Ctrl-C, kill its whole session."""
         if self._process is None:
             return
         self._process.terminate()
@@ -94,7 +94,7 @@ class Program:
             self._kill()
 
     def tail(self) -> str:
-        """Return the last lines of its log, indented."""
+        """Return the last lines of the program's log, indented."""
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
             text = file.read().decode(errors="replace")

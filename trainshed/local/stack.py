@@ -25,7 +25,7 @@ _RESTARTS_WINDOW_S = 60.0
 
 
 class LocalStack(AbstractContextManager["LocalStack"]):
-    """Everything that jobs need on this host, for the duration of a `with` block.
+    """All the services that jobs need, run on this host for the duration of a `with` block.
 
     With a `REDIS_URL`, no Redis is started. A program that ends by itself is restarted. The programs' logs
     are in `DATA_DIR/logs`.
@@ -34,7 +34,7 @@ class LocalStack(AbstractContextManager["LocalStack"]):
     def __init__(self, settings: Settings, *, report: Callable[[str], None] = lambda _: None) -> None:
         """Prepare to start; `report` is called with a line for people at each step."""
         self.url = local_url(settings)
-        # who tries it out is told at once that the dataset cannot be downloaded
+        # a failed download of the dataset counts at once, so that a new user soon sees the error
         at_once = {} if "data_outage_s" in settings.model_fields_set else {"data_outage_s": 0.0}
         self._settings = settings.model_copy(update=at_once)
         self._report = report
@@ -68,14 +68,14 @@ class LocalStack(AbstractContextManager["LocalStack"]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop every program, the worker first, which releases its job."""
+        """Stop every program, first the worker, which releases its job."""
         self._cleanup.close()
 
     def wait(self) -> None:
         """Wait until a program cannot be kept running.
 
         Raises:
-            StackError: which program; the message quotes its log.
+            StackError: a program keeps ending; the message names it and quotes its log.
         """
         self._supervisor.join()
         if self._failure:
@@ -96,7 +96,7 @@ class LocalStack(AbstractContextManager["LocalStack"]):
         with Client(self.url, api_key="", patience_s=0) as server:
             self._wait_while(lambda: server.health().lacks)
         self._report("waiting for the worker")
-        # not from the API, which may need a key that a user has made
+        # read from the database, since the API may require a key that a user has created
         with database.opened(self._settings) as opened:
             self._wait_while(lambda: database.unregistered(opened, worker.pid, worker.age_s))
 
@@ -110,7 +110,7 @@ class LocalStack(AbstractContextManager["LocalStack"]):
         return program
 
     def _wait_while(self, obstacle: Callable[[], str]) -> None:
-        """Wait until `obstacle` describes none, while every program runs."""
+        """Wait until `obstacle` returns an empty text; fail if a program ends or the time is up."""
         began, noticed = monotonic(), False
         while reason := obstacle():
             waited_s = monotonic() - began

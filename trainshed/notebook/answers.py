@@ -1,4 +1,4 @@
-"""The server's answers, with what notebooks ask of them: HTML, and DataFrames."""
+"""The server's answers with the representations that notebooks use: HTML and DataFrames."""
 
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class JobEvaluation(schemas.JobEvaluation):
     """The evaluation that a job made, with its model and dataset."""
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Return a DataFrame of the results for each class, by label, or without classes of the values."""
+        """Return a DataFrame of the results of each class, by label; without classes, of the values."""
         if self.per_class:
             return frames.frame((result.model_dump() for result in self.per_class), "label")
         return frames.frame(({"name": name, "value": value} for name, value in self.values.items()), "name")
@@ -77,7 +77,7 @@ class Comparison(schemas.Comparison):
 
 
 class Predictions(schemas.Predictions):
-    """The predictions for the images of a request, and which model made them."""
+    """The predictions for the images of a request, and the model that made them."""
 
     def _repr_html_(self) -> str:
         return html.predictions(self)

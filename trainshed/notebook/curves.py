@@ -1,4 +1,4 @@
-"""Curves as SVG, which has the page's text colour, and lines that are seen on light and dark pages."""
+"""Curves as SVG, with text in the page's colour and lines that are visible on light and dark pages."""
 
 from collections.abc import Sequence
 from html import escape
@@ -9,7 +9,7 @@ from shared.schemas import Comparison, Metrics
 
 _WIDTH, _HEIGHT = 360, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 4, 20
-_OTHERS = 2  # metrics that are drawn where none is of validation
+_OTHERS = 2  # metrics drawn if none is of the validation
 _COLOURS = (
     "#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444",
     "#14b8a6", "#eab308", "#ec4899", "#84cc16", "#6366f1",
@@ -20,7 +20,7 @@ class Line(NamedTuple):
     """A curve.
 
     Attributes:
-        name: what the legend calls it.
+        name: the name in the legend.
         axis: the unit of x: epoch or step.
     """
 
@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 def lines_of(metrics: Metrics) -> list[Line]:
-    """Return the curves of a job's metrics; epochs count from 1; only numbers are drawn."""
+    """Return the curves of a job's metrics; epochs count from 1, and missing values are left out."""
     return [
         Line(series.name, str(series.resolution), *zip(*points, strict=True))
         for series in metrics.series
@@ -40,7 +40,7 @@ def lines_of(metrics: Metrics) -> list[Line]:
 
 
 def aligned_lines(comparison: Comparison) -> list[Line]:
-    """Return the validation curves of compared jobs, or some others, named by the ends of the jobs' ids."""
+    """Return compared jobs' validation curves, or else their first curves, named by the ends of their ids."""
     validation = [series for series in comparison.series if series.name.startswith("val_")]
     return [
         Line(f"{series.name} {str(job.id)[-6:]}", "epoch", *zip(*points, strict=True))

@@ -1,4 +1,4 @@
-"""Answers as DataFrames. pandas is imported only here, and only when a DataFrame is asked for."""
+"""Answers as DataFrames. pandas is imported only here, and only when a DataFrame is requested."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ def frame(rows: Iterable[Mapping[str, Any]], index: str | None = None) -> "panda
 
 
 def frame_of(items: Iterable[BaseModel]) -> "pandas.DataFrame":
-    """Return a DataFrame with a row for each item of a list; a job's has its specification and results."""
+    """Return a DataFrame with a row for each item; a job's row has its specification and results."""
     return frame(job_row(item) if isinstance(item, Job) else item.model_dump() for item in items)
 
 
@@ -65,12 +65,12 @@ def sweep_frame(sweep: schemas.SweepDetail) -> "pandas.DataFrame":
 
 
 def comparison_frame(comparison: schemas.Comparison) -> "pandas.DataFrame":
-    """Return compared jobs, one a row: the fields that differ, and the last value of each metric."""
+    """Return compared jobs, one per row: the fields that differ, and the last value of each metric."""
     return frame(comparison_rows(comparison), "job_id")
 
 
 def comparison_rows(comparison: schemas.Comparison) -> list[dict[str, Any]]:
-    """Return compared jobs, one a row."""
+    """Return compared jobs, one per row."""
     return [
         {
             "job_id": job.id,

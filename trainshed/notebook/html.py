@@ -1,4 +1,4 @@
-"""Answers as HTML. Colours work on light and dark pages: text has the page's own."""
+"""Answers as HTML. Colours work on light and dark pages, and text has the page's own colour."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -9,7 +9,7 @@ from shared.schemas import Evaluation, Job, Predictions, Sweep, SweepDetail
 from trainshed.notebook import curves
 from trainshed.notebook.curves import Line
 
-_MAX_CLASSES = 50  # a matrix of more has too many cells to read
+_MAX_CLASSES = 50  # a larger matrix has too many cells to read
 _CELL = "padding:2px 8px;border-bottom:1px solid #8884;text-align:"
 _STATE_COLOURS = {
     JobState.QUEUED: "#b8860b",
@@ -38,7 +38,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1)
 
 
 def cell(value: Any) -> str:
-    """Return a value of a table: four decimals of a ratio or a loss, a dash for None."""
+    """Return the text of a table's cell: a float from 0.001 with four decimals, a dash for None."""
     if isinstance(value, _Markup):
         return value
     if value is None:
@@ -142,7 +142,7 @@ def sweep(shown: Sweep) -> str:
 
 
 def predictions(shown: Predictions) -> str:
-    """Return predictions, each with the image as the model saw it, and which model it was."""
+    """Return the model's id, and the predictions, each with the image as the model saw it."""
     rows = [
         [
             _Markup(

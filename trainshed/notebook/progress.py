@@ -1,4 +1,4 @@
-"""Progress while a program waits: in a notebook, or in a terminal."""
+"""A display of progress while a program waits, in a notebook or in a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,10 +14,11 @@ Show = Callable[[Job | Sweep], None]
 
 @contextmanager
 def live_view(wanted: bool | None) -> Iterator[Show | None]:
-    """Yield a function that shows a job or a sweep in place of what it showed before; None to show nothing.
+    """Yield a function that shows a job or a sweep in place of the previous one, or None to show nothing.
 
     Args:
-        wanted: None: where a person waits, in a notebook or in interactive Python.
+        wanted: whether to show progress; if None, only where a person waits, in a notebook or in interactive
+            Python.
     """
     display = _notebook_display()
     if wanted is False or (wanted is None and not display and not hasattr(sys, "ps1")):
@@ -30,7 +31,7 @@ def live_view(wanted: bool | None) -> Iterator[Show | None]:
 
 
 def _notebook_display() -> Callable[..., Any] | None:
-    """Return IPython's function that displays an object, in a notebook."""
+    """Return IPython's function that displays an object, or None outside a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is None or not hasattr(shell, "kernel"):
@@ -41,7 +42,7 @@ def _notebook_display() -> Callable[..., Any] | None:
 
 
 class _View:
-    """What a notebook displays."""
+    """A job or a sweep with its HTML, for a notebook to display."""
 
     def __init__(self, shown: Job | Sweep) -> None:
         self._shown = shown
@@ -80,7 +81,7 @@ def _in_terminal() -> Iterator[Show]:
 
 
 def _summary(shown: Job | Sweep) -> tuple[str, int, int | None]:
-    """Return what is shown in words, and how much of it is done."""
+    """Return a description of a job or a sweep, and its done and total numbers of epochs or jobs."""
     if isinstance(shown, Job):
         now = shown.progress
         return f"{shown.phase or shown.state}", now.epoch if now else 0, now.epochs if now else None

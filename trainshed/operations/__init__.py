@@ -1,1 +1,1 @@
-"""The REST API as methods of the asynchronous client, one class a noun."""
+"""The REST API as methods of the asynchronous client, one class per resource."""

@@ -1,4 +1,4 @@
-"""What all operations share: requests, pages, and the ways to name a job, a model or a sweep."""
+"""The base of all operations: requests, pages, and references to jobs, models and sweeps."""
 
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -18,24 +18,24 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T", bound=BaseModel)
 
 JobLike = schemas.Job | schemas.SweepResult | UUID | str
-"""A job: itself, a result of a sweep, its id or the end of it, or `last` for the newest one."""
+"""A reference to a job: the job, a result of a sweep, an id or the end of it, or `last`, the newest."""
 ModelLike = schemas.ModelSummary | schemas.Job | UUID | str
-"""A model: itself, the job that trained it, its id or the end of it, its alias, or `last`."""
+"""A reference to a model: the model, its training job, an id or the end of it, an alias, or `last`."""
 SweepLike = schemas.Sweep | UUID | str
-"""A sweep: itself, its id or the end of it, or `last` for the newest one."""
+"""A reference to a sweep: the sweep, an id or the end of it, or `last`, the newest."""
 
 LAST = "last"
 PAGE_SIZE = 100
 
 
 class _Identified(BaseModel):
-    """What has an id."""
+    """A resource with an id."""
 
     id: UUID
 
 
 class Operations:
-    """Base of the operations; it sends requests."""
+    """Base of the operations, which sends requests."""
 
     _connection: Connection
 
@@ -54,7 +54,7 @@ class Operations:
         return (await self._connection.call("GET", path, params=without_none(**query))).content
 
     async def _pages(self, schema: type[Page[T]], path: str, **query: Any) -> AsyncGenerator[Page[T], None]:
-        """Yield every page of a list, as needed."""
+        """Yield every page of a list, fetched as needed."""
         query = {"limit": PAGE_SIZE, **query}
         while True:
             page = await self._get(schema, path, **query)
@@ -72,7 +72,7 @@ class Operations:
     async def _job_items(
         self, schema: type[Page[T]], job: JobLike, path: str, **query: Any
     ) -> AsyncGenerator[T, None]:
-        """Yield every item of a list of a job's."""
+        """Yield every item of a list that belongs to a job."""
         async for item in self._items(schema, f"/v1/jobs/{await self._job_id(job)}/{path}", **query):
             yield item
 
@@ -114,11 +114,11 @@ class Operations:
             raise UsageError(f"{reference!r} is not a {noun}: give its id, the end of its id, or `{LAST}`")
         if isinstance(parsed, UUID):
             return parsed
-        return (await self._get(_Identified, f"{path}/{parsed}")).id  # which the server finds
+        return (await self._get(_Identified, f"{path}/{parsed}")).id  # the server looks up the id's end
 
 
 def valid(schema: type[M], fields: Mapping[str, Any]) -> M:
-    """Return a request of these fields.
+    """Return a validated request with these fields.
 
     Raises:
         InvalidArgument: a field is invalid.
@@ -135,7 +135,7 @@ def to_json(body: BaseModel) -> dict[str, Any]:
 
 
 def comma_separated(values: Sequence[object]) -> str:
-    """Return values as one parameter of a query."""
+    """Return values as one query parameter."""
     return ",".join(map(str, values))
 
 

@@ -1,4 +1,4 @@
-"""The fields of requests as keyword arguments: typed, and told apart."""
+"""The fields of requests as typed keyword arguments, and their assignment to a job or its specification."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ from shared.schemas import (
 )
 from trainshed.errors import UnknownField
 
-# by their names, or as members of the enumerations
+# each value by its name, or as a member of the enumeration
 AnyState = JobState | Literal["queued", "running", "succeeded", "failed", "cancelled"]
 AnyKind = JobKind | Literal["train", "evaluate"]
 AnyModelKind = ModelKind | Literal["cnn", "dense"]
@@ -79,13 +79,13 @@ class EvaluateFields(JobFields, total=False):
 
 
 class CloneFields(TrainFields, total=False):
-    """Fields in which a copy differs from its job; `model_id` is an evaluation's."""
+    """Fields in which a copy differs from its job; `model_id` is only for an evaluation."""
 
     model_id: UUID | str
 
 
 class JobChanges(TypedDict, total=False):
-    """Fields of a job that can be changed, the last two while it is queued; a name of None is removed."""
+    """Fields of a job that can be changed, the last two only while it is queued; None removes the name."""
 
     name: str | None
     tags: Sequence[str]
@@ -119,7 +119,7 @@ class ModelChanges(TypedDict, total=False):
 
 
 class WebhookChanges(TypedDict, total=False):
-    """Fields of a webhook that can be changed; None removes the value, and a filter lets all jobs through."""
+    """Fields of a webhook that can be changed; None removes the value; without a filter, all jobs match."""
 
     url: str
     description: str | None
@@ -133,7 +133,7 @@ def with_spec(fields: Mapping[str, Any], spec: type[BaseModel], request: type[Ba
     """Return the fields of a request, with those of its specification under `spec`.
 
     Raises:
-        UnknownField: neither has such a field.
+        UnknownField: a field belongs neither to the request nor to its specification.
     """
     known = [*spec.model_fields, *request.model_fields]
     for name in fields:

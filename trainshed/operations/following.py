@@ -26,7 +26,7 @@ _JOB_POLL_S = (0.2, 1.0)  # for a server that does not long-poll: the first inte
 
 
 class Following(Jobs, Sweeps):
-    """Follow jobs."""
+    """Following jobs."""
 
     _long_poll_s: float
 
@@ -37,8 +37,9 @@ class Following(Jobs, Sweeps):
 
         Args:
             job: the job.
-            timeout_s: seconds to wait at most; None: for as long as it takes.
-            progress: whether to show its progress meanwhile; None: in a notebook, and in interactive Python.
+            timeout_s: seconds to wait at most; no limit if None.
+            progress: whether to show the job's progress meanwhile; if None, only in a notebook and in
+                interactive Python.
 
         Raises:
             TimeoutError: the job is not finished after `timeout_s`.
@@ -57,7 +58,7 @@ class Following(Jobs, Sweeps):
         """Wait until every job of a sweep is finished, and return the sweep; arguments as in `wait`.
 
         Raises:
-            TimeoutError: it is not finished after `timeout_s`.
+            TimeoutError: the sweep is not finished after `timeout_s`.
         """
         deadline = inf if timeout_s is None else time.monotonic() + timeout_s
         now = await self.sweep(sweep)
@@ -76,7 +77,7 @@ class Following(Jobs, Sweeps):
         return now
 
     def watch(self, job: JobLike, *, timeout_s: float | None = None) -> AsyncItems[JobDetail]:
-        """Iterate over a job's states: the one now, and one after each change until it is finished.
+        """Iterate over a job's states: the current one, then one after each change until the job is finished.
 
         Raises:
             TimeoutError: the job is not finished after `timeout_s`.
@@ -118,21 +119,24 @@ class Following(Jobs, Sweeps):
     async def _poll(
         self, job_id: UUID, etag: str, wait_s: float, until: Literal["change", "end"]
     ) -> httpx.Response:
-        """GET a job after its end or, with an ETag, a change of it; in any case after `wait_s` seconds."""
+        """GET a job; wait at most `wait_s` seconds for its end or, with an ETag, for a change.
+
+        With neither, the server responds at once.
+        """
         headers = {"If-None-Match": etag} if etag else {}
         params = {"wait": wait_s, "until": until} if etag or until == "end" else {}
         return await self._connection.call("GET", f"/v1/jobs/{job_id}", headers=headers, params=params)
 
     def events(self, job: JobLike, *, after: int = 0) -> AsyncItems[JobEvent]:
-        """Iterate over a job's events so far, after the event with that number."""
+        """Iterate over a job's events so far, after the event with the number `after`."""
         return AsyncItems(self._job_items(Page[JobEvent], job, "events", after=after))
 
     def stream(self, job: JobLike, *, after: int = 0) -> AsyncItems[JobEvent]:
-        """Iterate over a job's events as they happen, after the event with that number, until it is finished.
+        """Iterate over a job's events as they happen, after event number `after`, until the job is finished.
 
         Each event is yielded once, however often the connection is lost or the server restarts. Where streams
         do not get through, as behind some proxies, the server is polled instead. If the server's database is
-        restored from a backup that has not all of them, they come again from the first one.
+        restored from a backup that lacks some events, all events come again from the first one.
         """
         return AsyncItems(self._stream(job, after))
 
@@ -157,7 +161,7 @@ class Following(Jobs, Sweeps):
         server restarts.
 
         Args:
-            after: the id of the event to resume after; `0`: from the first event on; empty: from now on.
+            after: the id of the last event received; `0` to begin with the first event, empty to begin now.
 
         Raises:
             UnexpectedResponse: streams do not get through, as behind some proxies.
@@ -178,7 +182,7 @@ class Following(Jobs, Sweeps):
     def logs(
         self, job: JobLike, *, level: AnyLevel = LogLevel.DEBUG, text: str = "", follow: bool = False
     ) -> AsyncItems[JobLogLine]:
-        """Iterate over the lines that a job's attempts logged, oldest first; with `follow`, until its end.
+        """Iterate over the log lines of a job's attempts, oldest first; with `follow`, until the job's end.
 
         Only lines of at least this level are yielded, and only those whose message contains `text`.
         """
@@ -196,5 +200,5 @@ class Following(Jobs, Sweeps):
                 if finished:
                     return
                 finished = (await self.job(job_id)).state in TERMINAL
-                # also when it is finished: its last lines arrive within a second
+                # also after the job's end: its last lines arrive within a second
                 await self._connection.transport.sleep(_LOG_POLL_S)

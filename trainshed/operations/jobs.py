@@ -23,7 +23,7 @@ class Jobs(Operations):
     """Jobs."""
 
     async def train(self, *, idempotency_key: str | None = None, **fields: Unpack[TrainFields]) -> Job:
-        """Submit a training job; without any field it is the codelab's.
+        """Submit a training job; the defaults are those of the TensorFlow.js codelab.
 
         Calls with the same idempotency key create one job; by default the key is random.
         """
@@ -37,7 +37,7 @@ class Jobs(Operations):
         idempotency_key: str | None = None,
         **fields: Unpack[EvaluateFields],
     ) -> Job:
-        """Submit an evaluation of a model; fields left out are those of its training."""
+        """Submit an evaluation of a model; omitted fields of its specification are those of the training."""
         request = with_spec(fields, schemas.EvaluateRequest, schemas.EvaluateJobCreate)
         request["spec"]["model_id"] = await self._model_reference(model)
         return await self.submit(valid(schemas.EvaluateJobCreate, request), idempotency_key=idempotency_key)
@@ -46,7 +46,7 @@ class Jobs(Operations):
         self, job: schemas.TrainJobCreate | schemas.EvaluateJobCreate, *, idempotency_key: str | None = None
     ) -> Job:
         """Submit a job from a request, as `train` and `evaluate` do from fields."""
-        # what the client sends are the fields that were set, and `kind` selects the request's schema
+        # only fields that were set are sent, and `kind` selects the request's schema
         return await self._create(Job, "/v1/jobs", idempotency_key, job.model_copy(update={"kind": job.kind}))
 
     async def job(self, job: JobLike = LAST) -> JobDetail:
@@ -83,7 +83,7 @@ class Jobs(Operations):
         return await self._get(schemas.Throughput, "/v1/jobs/throughput", minutes=minutes)
 
     async def edit(self, job: JobLike, **changes: Unpack[JobChanges]) -> Job:
-        """Change a job's name or tags, in any state."""
+        """Change a job's name or tags in any state, or its queue or priority while it is queued."""
         patch = valid(schemas.JobPatch, changes)
         return await self._request(Job, "PATCH", f"/v1/jobs/{await self._job_id(job)}", json=to_json(patch))
 
@@ -100,7 +100,7 @@ class Jobs(Operations):
     ) -> Job:
         """Submit a copy of a job, in any state, with these fields changed.
 
-        A field of None restores its default, and draws a new `seed`; `idempotency_key` is as in `train`.
+        None restores a field's default, and draws a new `seed`; `idempotency_key` is as in `train`.
         """
         overrides = with_spec(changes, schemas.SpecChanges, schemas.JobClone)
         body = valid(schemas.JobClone, overrides)

@@ -27,13 +27,13 @@ class Models(Operations):
         return await self._get(schemas.ModelDetail, await self._model_path(model))
 
     async def change_model(self, model: ModelLike, **changes: Unpack[ModelChanges]) -> schemas.ModelDetail:
-        """Change a model's alias or description; the alias is taken from the model that has it."""
+        """Change a model's alias or description; another model with the alias loses it."""
         patch = to_json(valid(schemas.ModelPatch, changes))
         path = await self._model_path(model)
         return await self._request(schemas.ModelDetail, "PATCH", path, json=patch)
 
     async def delete_model(self, model: ModelLike) -> None:
-        """Delete a model that has no alias and that no evaluation job refers to."""
+        """Delete a model that has neither an alias nor an evaluation job."""
         await self._connection.call("DELETE", await self._model_path(model))
 
     async def download(
@@ -42,8 +42,8 @@ class Models(Operations):
         """Return a file of a model, by default its `.keras` file.
 
         Args:
-            file_format: `onnx` is short for the name `model.onnx`, and so on.
-            name: of the file, as the model's `artifacts` list it.
+            file_format: an abbreviation of the name: `onnx` for `model.onnx`, and so on.
+            name: the file's name in the model's `artifacts`.
         """
         query = without_none(format=file_format, name=name)
         return await self._bytes(f"{await self._model_path(model)}/download", **query)
@@ -66,11 +66,11 @@ class Models(Operations):
         """Predict the digit in an image, or in each of up to 64 images.
 
         Args:
-            images: each the path or the bytes of a PNG or JPEG file, a PIL image, or an array of 28x28
-                values from 0 (black) to 1 (white), or to 255 as uint8, the digit white on black. A list is
-                several images.
-            model: which model; by default the newest. The answer's `model_id` says which it was.
-            threshold: the least probability of a prediction; None: the threshold of the model's training.
+            images: an image or a list of images: each the path or the bytes of a PNG or JPEG file, a PIL
+                image, or an array of 28x28 values from 0 (black) to 1 (white), or to 255 as uint8, the digit
+                white on black.
+            model: the model, by default the newest; the answer's `model_id` is its id.
+            threshold: the least probability of a prediction; if None, the threshold of the model's training.
         """
         path = f"{await self._model_path(model)}/predict"
         body: dict[str, Any] = encoding.body_of(images)

@@ -69,12 +69,12 @@ class Results(Operations):
     async def job_images(
         self, job: JobLike, part: AnyPart = Part.TRAINING, *, count: int = 20
     ) -> schemas.JobImages:
-        """Return the first images, up to 200, that a job trains, validates or evaluates on."""
+        """Return the first images, up to 200, of a job's training, validation or evaluation."""
         path = f"/v1/jobs/{await self._job_id(job)}/images"
         return await self._get(schemas.JobImages, path, part=part, count=count)
 
     async def weights(self, job: JobLike) -> schemas.KeptWeights:
-        """Return the epochs whose weights a job has kept (`keep_weights`), and what their bytes are."""
+        """Return the epochs whose weights a job has kept (`keep_weights`), and the layout of their bytes."""
         return await self._get(schemas.KeptWeights, f"/v1/jobs/{await self._job_id(job)}/weights")
 
     async def weights_after(self, job: JobLike, epoch: int) -> bytes:
@@ -82,11 +82,11 @@ class Results(Operations):
         return await self._bytes(f"/v1/jobs/{await self._job_id(job)}/weights/{epoch}")
 
     async def evaluation(self, job: JobLike = LAST) -> JobEvaluation:
-        """Return the evaluation of a succeeded job, which may have none: then this is a 404."""
+        """Return the evaluation of a succeeded job; the server responds with 404 if the job has none."""
         return await self._get(JobEvaluation, f"/v1/jobs/{await self._job_id(job)}/evaluation")
 
     async def artifacts(self, job: JobLike = LAST) -> tuple[schemas.Artifact, ...]:
-        """Return what is known of the files that a job has made, those of its model among them."""
+        """Return descriptions of the files that a job has made, including its model's files."""
         return (await self._get(schemas.Artifacts, f"/v1/jobs/{await self._job_id(job)}/artifacts")).data
 
     async def artifact(self, job: JobLike, name: str) -> bytes:
@@ -96,7 +96,7 @@ class Results(Operations):
     def misclassified(
         self, job: JobLike = LAST, *, label: int | None = None, predicted: int | None = None
     ) -> AsyncItems[schemas.MisclassifiedImage]:
-        """Iterate over the images that a job misclassified: of one class, or predicted as one class."""
+        """Iterate over the images that a job misclassified: all, of one class, or predicted as one class."""
         schema = Page[schemas.MisclassifiedImage]
         return AsyncItems(self._job_items(schema, job, "misclassified", label=label, predicted=predicted))
 
@@ -108,13 +108,13 @@ class Results(Operations):
         predicted: int | None = None,
         correct: bool | None = None,
     ) -> AsyncItems[schemas.ImagePrediction]:
-        """Iterate over what a job's evaluation predicted for each image that matches, by index."""
+        """Iterate over the predictions of a job's evaluation for the images that match, by index."""
         schema, query = Page[schemas.ImagePrediction], {"label": label, "predicted": predicted}
         path = "evaluation/predictions"
         return AsyncItems(self._job_items(schema, job, path, correct=correct, **query))
 
     async def predictions_file(self, job: JobLike = LAST) -> bytes:
-        """Return all predictions of a job's evaluation: n images, by index, as bytes, little-endian.
+        """Return all predictions of a job's evaluation as little-endian bytes, for n images by index.
 
         First the probabilities, (n, classes) as float32; then the images' indices, (n,) as uint32; then
         their labels, (n,) as uint8, or as uint16 of more than 256 classes.

@@ -15,16 +15,16 @@ class Sweeps(Operations):
         self, sweep: schemas.SweepCreate, *, idempotency_key: str | None = None
     ) -> SweepDetail:
         """Submit up to 1,000 jobs in one transaction; `idempotency_key` is as in `train`."""
-        body = sweep.model_copy(update={"strategy": sweep.strategy})  # what is sent are the fields set
+        body = sweep.model_copy(update={"strategy": sweep.strategy})  # only fields that were set are sent
         return await self._create(SweepDetail, "/v1/sweeps", idempotency_key, body)
 
     async def sweep(
         self, sweep: SweepLike = LAST, metric: str = DEFAULT_OBJECTIVE, *, mode: AnyMode | None = None
     ) -> SweepDetail:
-        """Return a sweep and its jobs, the best by this metric first: any that they record.
+        """Return a sweep and its jobs, the best first by a metric, which may be any that the jobs record.
 
-        `mode` says whether its least or its greatest value is the best; by default its name does: the least
-        of a loss or an error.
+        `mode` says whether the metric's least or greatest value is the best; by default the metric's name
+        decides: the least of a loss or an error.
         """
         query = without_none(metric=metric, mode=mode)
         return await self._get(SweepDetail, f"/v1/sweeps/{await self._sweep_id(sweep)}", **query)

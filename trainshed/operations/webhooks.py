@@ -12,7 +12,7 @@ from trainshed.operations.fields import AnyDeliveryState, AnyEndState, AnyKind, 
 
 
 class Webhooks(Operations):
-    """Webhooks: what is told about jobs that have ended."""
+    """Webhooks: notifications of ended jobs."""
 
     async def create_webhook(
         self,
@@ -23,10 +23,10 @@ class Webhooks(Operations):
         kind: AnyKind | None = None,
         states: Sequence[AnyEndState] | None = None,
     ) -> schemas.CreatedWebhook:
-        """Have a URL sent a signed POST for each job that ends. Not idempotent.
+        """Create a webhook, which sends a signed POST to a URL for each job that ends. Not idempotent.
 
-        The filters are a queue, a kind of job, and the states in which jobs end; None: all. Only this answer
-        has the secret, with which the receiver verifies signatures.
+        The filters are a queue, a kind of job, and the states in which jobs end; None admits all. Only this
+        answer has the secret, with which the receiver verifies signatures.
         """
         filters = without_none(description=description, queue=queue, kind=kind, states=states)
         request = valid(WebhookCreate, {"url": url, **filters})
@@ -37,14 +37,14 @@ class Webhooks(Operations):
         return tuple([hook async for hook in self._items(Page[schemas.Webhook], "/v1/webhooks")])
 
     async def change_webhook(self, webhook_id: UUID, **changes: Unpack[WebhookChanges]) -> schemas.Webhook:
-        """Change a webhook: its URL, which jobs it is for, or whether it is `paused`, so that all waits."""
+        """Change a webhook's URL, description or filters, or whether it is `paused`: then deliveries wait."""
         change = to_json(valid(WebhookUpdate, changes))
         return await self._request(schemas.Webhook, "PATCH", f"/v1/webhooks/{webhook_id}", json=change)
 
     async def rotate_webhook_secret(self, webhook_id: UUID) -> schemas.CreatedWebhook:
         """Replace a webhook's secret and return it with the new one. Not idempotent.
 
-        For a day each delivery is also signed by the secret before.
+        For a day each delivery is also signed with the previous secret.
         """
         path = f"/v1/webhooks/{webhook_id}/rotate-secret"
         return await self._request(schemas.CreatedWebhook, "POST", path)
@@ -54,7 +54,7 @@ class Webhooks(Operations):
         await self._connection.call("DELETE", f"/v1/webhooks/{webhook_id}")
 
     async def test_webhook(self, webhook_id: UUID) -> schemas.WebhookDelivery:
-        """Have an event of the type `webhook.test` sent; `webhook_deliveries` tells what came of it."""
+        """Send an event of the type `webhook.test`; `webhook_deliveries` shows the outcome."""
         path = f"/v1/webhooks/{webhook_id}/test"
         return await self._request(schemas.WebhookDelivery, "POST", path)
 
@@ -67,6 +67,6 @@ class Webhooks(Operations):
         return AsyncItems(self._items(Page[schemas.WebhookDelivery], path, **query))
 
     async def redeliver(self, webhook_id: UUID, delivery_id: UUID) -> schemas.WebhookDelivery:
-        """Have a delivery sent again, at once and with the same id."""
+        """Send a delivery again, at once and with the same id."""
         path = f"/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"
         return await self._request(schemas.WebhookDelivery, "POST", path)

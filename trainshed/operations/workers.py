@@ -13,12 +13,12 @@ from trainshed.operations.base import Operations, to_json, valid
 
 
 class Health(NamedTuple):
-    """What a server reports about itself.
+    """The health that a server reports.
 
     Attributes:
-        ready: whether it serves requests.
-        lacks: what is missing and what to do, for people; empty if nothing is. Without Redis it is ready,
-            but jobs start late, or wait.
+        ready: whether the server serves requests.
+        lacks: the missing services and the remedies, for people; empty if nothing is missing. Without Redis
+            the server is ready, but jobs start late, or wait.
     """
 
     ready: bool
@@ -62,7 +62,7 @@ class Workers(Operations):
         return await self._request(schemas.Queue, "POST", f"/v1/queues/{_quoted(queue)}/resume")
 
     async def limit_queue(self, queue: str, max_running: int | None) -> schemas.Queue:
-        """Let at most `max_running` jobs of a queue run at the same time; None: no limit."""
+        """Let at most `max_running` jobs of a queue run at the same time; None removes the limit."""
         change = valid(schemas.QueueUpdate, {"max_running": max_running})
         return await self._request(
             schemas.Queue, "PATCH", f"/v1/queues/{_quoted(queue)}", json=to_json(change)
@@ -85,7 +85,7 @@ class Administration(Operations):
         return tuple([key async for key in self._items(Page[schemas.ApiKey], "/v1/api-keys")])
 
     async def change_api_key(self, key_id: UUID, changes: schemas.ApiKeyUpdate) -> schemas.ApiKey:
-        """Change the weight of a key's later jobs, how many run at the same time, or its rights."""
+        """Change the weight of a key's later jobs, the limit of its running jobs, or its rights."""
         return await self._request(schemas.ApiKey, "PATCH", f"/v1/api-keys/{key_id}", json=to_json(changes))
 
     async def revoke_api_key(self, key_id: UUID) -> None:
@@ -93,7 +93,7 @@ class Administration(Operations):
         await self._connection.call("DELETE", f"/v1/api-keys/{key_id}")
 
     async def health(self) -> Health:
-        """Return whether the server is ready, and what it lacks. One request, which never raises."""
+        """Return the server's health, by one request, which never raises."""
         url = self._connection.url
         response = await self._connection.probe("/readyz")
         if response is None:

@@ -1,4 +1,4 @@
-"""Training, evaluation and export of the digit classifier. Knows no database and no broker."""
+"""Training, evaluation and export of the digit classifier. Uses neither the database nor the broker."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # noqa: TID251
 
 # Keras imports scikit-learn, if it is installed, for wrappers that nothing here uses: a second and 60 MB
 if "sklearn" not in sys.modules:
-    sys.modules["sklearn"] = None  # type: ignore[assignment]  # how Python marks what cannot be imported
+    sys.modules["sklearn"] = None  # type: ignore[assignment]  # makes Python refuse the import
     import keras  # noqa: F401
 
     del sys.modules["sklearn"]

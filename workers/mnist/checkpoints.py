@@ -26,7 +26,7 @@ def unpack(state: bytes, count: int, length: int, step: int) -> list[Weights]:
     """Decode a checkpoint that must hold `count` vectors of `length` numbers after `step` training steps.
 
     Raises:
-        AttemptError: it is damaged, or belongs to another job.
+        AttemptError: the checkpoint is damaged, or belongs to another job.
     """
     expected = _HEADER.pack(_MAGIC, count, length, step)
     if state[: _HEADER.size] != expected:

@@ -139,7 +139,7 @@ class MnistExecutor:
         return self._datasets[name]
 
     def _map_mnist(self) -> None:
-        # also if another process is downloading it: a new worker is soon ready for jobs that do not need it
+        # also while another process downloads MNIST: a new worker is soon ready for jobs that do not need it
         quickly = {"download_attempts": 1, "download_timeout_s": 2.0, "download_deadline_s": 5.0}
         try:
             self._datasets["mnist"] = load("mnist", self._settings.model_copy(update=quickly))

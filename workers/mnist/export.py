@@ -21,14 +21,17 @@ _METADATA_MEMBER = "metadata.json"
 
 
 class _KerasTemplate(NamedTuple):
-    """The members of a `.keras` file as Keras writes it, and where each array of weights begins."""
+    """The members of a `.keras` file as Keras writes it, and the offset of each array of weights."""
 
     members: dict[str, bytes]
     places: tuple[int, ...]
 
 
 def to_keras(kind: ModelKind, weights: Weights) -> bytes:
-    """Return the model as a `.keras` file: what Keras writes in 25 ms, made once, with these weights."""
+    """Return the model as a `.keras` file.
+
+    Keras needs 25 ms to write one, so it writes a template once, into which the weights are copied.
+    """
     template = _keras_template(kind)
     arrays = bytearray(template.members[_WEIGHTS_MEMBER])
     for place, array in zip(template.places, split(kind, weights), strict=True):
@@ -45,7 +48,7 @@ def to_keras(kind: ModelKind, weights: Weights) -> bytes:
 
 @cache
 def _keras_template(kind: ModelKind) -> _KerasTemplate:
-    # each weight is its own number, so that every array can be found in the file
+    # the weights are consecutive numbers, so that every array can be located in the file
     numbered = split(kind, np.arange(1, parameter_count(kind) + 1, dtype=LAYOUT))
     model = keras_model(kind)
     model.set_weights(numbered)

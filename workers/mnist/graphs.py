@@ -64,7 +64,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         steps_done: training steps before the first one of this call, as a float.
-        learning_rate: of these steps.
+        learning_rate: the learning rate of these steps.
         images: the job's images, on the device.
         order: rows of the training images to train on, in this order; their number is static.
     """
@@ -98,7 +98,7 @@ def train(shape: Shape, backend: Backend, variables: Variables, inputs: Inputs) 
 
 
 def validate(shape: Shape, backend: Backend, weights: Tensor, images: Images) -> Tensor:
-    """Evaluate a model on the validation images; return a row as of `train` for each `VALIDATION_BATCH`."""
+    """Evaluate a model on the validation images; return a row, as `train` does, for each batch of them."""
 
     def step(nothing: Variables, first: Tensor, size: int) -> tuple[Variables, Tensor]:
         labels = tf.slice(images.validation_labels, [first], [size])

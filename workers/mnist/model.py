@@ -38,8 +38,8 @@ def _kernel(random: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[
 def intensities(images: npt.NDArray[np.uint8]) -> Tensor:
     """Return images of bytes (n, 784) as float32 from 0 to 1, on the device.
 
-    They are copied as bytes, and divided here once instead of in each step: a compiled program would multiply
-    by 1/255, whose result differs in the last bit.
+    The images are copied as bytes, and divided here once instead of in each step: a compiled program would
+    multiply by 1/255, whose result differs in the last bit.
     """
     return tf.cast(tf.constant(images), tf.float32) / 255
 

@@ -1,4 +1,4 @@
-"""The ONNX file of a trained model, from which the API serves it. Needs no TensorFlow."""
+"""The ONNX file of a trained model, from which the API serves the model. Does not need TensorFlow."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shared.formats.weights import CLASSES, IMAGE_SHAPE, Weights, split
 from shared.schemas import ModelKind
 
-# old enough for the ONNX runtimes of recent years
+# versions that are old enough for the ONNX runtimes of recent years
 OPSET = 17
 IR_VERSION = 8
 INPUT = "images"

@@ -18,7 +18,7 @@ ADAM_BETA_2 = 0.999
 RMSPROP_RHO = 0.9
 
 SLOTS = {Optimizer.ADAM: 2, Optimizer.SGD: 0, Optimizer.RMSPROP: 1}
-"""How many slots, vectors besides the weights, an optimizer keeps; each starts as zeros."""
+"""The number of slots that each optimizer keeps: vectors besides the weights, which start as zeros."""
 
 
 def update(

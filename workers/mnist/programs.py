@@ -79,10 +79,10 @@ class EpochProgram:
 
         Args:
             step: number of training steps before this epoch.
-            images: on the device.
+            images: the job's images, on the device.
             order: rows of the training images, in the order in which they are used.
-            report: called after each call of a program but the last, with rows as of `BatchMetrics.train` of
-                all batches so far, whose list grows.
+            report: called after each call of a program but the last, with the rows of all batches so far, as
+                in `BatchMetrics.train`; it is the same list each time, which grows.
         """
         train_rows: list[Floats] = []
         for cut in self._cuts[:-1]:

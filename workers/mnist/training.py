@@ -27,9 +27,9 @@ def train(
 
     Args:
         spec: determines every result, together with the images and the device.
-        images: on the host.
+        images: the job's images, on the host.
         start: the checkpoint to resume from; the results are, bit for bit, those of an uninterrupted run.
-        monitor: receives each epoch, and is told of the steps about twice a second.
+        monitor: receives each epoch, and the steps so far about twice a second.
 
     Raises:
         NonFiniteLoss: the loss became infinite or not a number.
@@ -78,7 +78,7 @@ def _on_host(variables: Variables) -> list[Weights]:
 def _so_far(
     spec: TrainSpec, batch_size: int, epoch: int, started_at: float, rows: list[Floats]
 ) -> EpochMetrics:
-    """Return an epoch with the values of its steps until now."""
+    """Return an epoch with the values of its steps so far."""
     steps = _steps(np.concatenate(rows), _batch_sizes(spec.train_size, batch_size))
     return EpochMetrics.of(epoch, perf_counter() - started_at, {}, steps)
 
@@ -94,7 +94,7 @@ def _epoch_metrics(
 
 
 def _steps(rows: Floats, sizes: npt.NDArray[np.float64]) -> dict[str, npt.ArrayLike]:
-    """Return the metrics of an epoch's first batches, of which there may be fewer than sizes."""
+    """Return the metrics of an epoch's first batches, which may be fewer than `sizes`."""
     return {"loss": rows[:, 0], "accuracy": rows[:, 1] / sizes[: len(rows)]}
 
 

@@ -1,4 +1,4 @@
-"""Jobs side by side: what differs between them, their curves, their results for each class."""
+"""Jobs side by side: their differences, their curves, their results for each class."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ router = APIRouter(include_in_schema=False, dependencies=[READ])
 
 MAX_JOBS = 10
 
-_MAX_METRICS = 48  # of the page
+_MAX_METRICS = 48  # metrics on the page
 
 _Ids = Annotated[tuple[IdReference, ...], COMMA_SEPARATED, Query(alias="job")]
 _IdsOfApi = Annotated[tuple[IdReference, ...], COMMA_SEPARATED, Query(alias="jobs")]
@@ -32,9 +32,9 @@ _IdsOfApi = Annotated[tuple[IdReference, ...], COMMA_SEPARATED, Query(alias="job
 def show_comparison(
     request: Request, services: ServicesDep, end: EndOfEventsDep, chosen: _Ids = (), named: _IdsOfApi = ()
 ) -> Response:
-    """Show two to ten jobs side by side; of fewer or more, how to choose them.
+    """Show two to ten jobs side by side or, for fewer or more, an explanation of how to choose them.
 
-    They are named as a form's checkboxes do, `job=a&job=b`, or as `/v1/compare` wants it, `jobs=a,b`.
+    The address names the jobs as a form's checkboxes do, `job=a&job=b`, or as for `/v1/compare`, `jobs=a,b`.
     """
     ids = tuple(dict.fromkeys((*chosen, *named)))
     if not 2 <= len(ids) <= MAX_JOBS:
@@ -64,14 +64,14 @@ def show_comparison(
 
 
 def _last(jobs: Sequence[Job]) -> list[str]:
-    """Return the metrics of which a job has a last value, the most telling one first."""
+    """Return the metrics for which any job has a last value, the most important one first."""
     names = {name for job in jobs for name in job.values}
     first = [name for name in COLUMNS[::-1] if name in names]
     return list(dict.fromkeys([*first, *in_order(names)]))[:_MAX_METRICS]
 
 
 def _classes(evaluations: tuple[JobEvaluation | None, ...]) -> dict[str, list[float | None]]:
-    """Return the accuracy of each job by the name of the class; None where there is none."""
+    """Return the accuracy of each job, or None if it has none, by the name of the class."""
     names = dict.fromkeys(result.title for item in evaluations if item for result in item.per_class)
     of_jobs = [
         {result.title: result.accuracy for result in item.per_class} if item else {} for item in evaluations

@@ -49,7 +49,7 @@ _FACTS: dict[str, Callable[[Services, JobDetail, QueryParams], dict[str, Any]]] 
     "timeline": timeline.read,
     "training": training.read,
 }
-"""What a tab's template needs besides the job, by the job and the page's query."""
+"""The function of each tab that returns the template's variables, for the job and the page's query."""
 
 
 @router.get("", dependencies=[READ])
@@ -64,7 +64,7 @@ def show_job(
     """Show a job: its state, its actions and one of its tabs.
 
     Args:
-        part: not empty: without what a module of the tab keeps up to date itself, as curves.
+        part: if not empty, leave out the content that a script of the tab updates itself, such as curves.
     """
     return _show(request, services, end, job_id, tab, part)
 
@@ -80,10 +80,11 @@ def _show(
     entered: Mapping[str, str] | None = None,
     wrong: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the page.
+    """Return the page of a job.
 
     Args:
-        entered: the changes of the job that were refused; `wrong` tells what is wrong with each field.
+        entered: the changes of the job that were refused, by field.
+        wrong: the errors of these fields.
     """
 
     read = partial(_read, job_id=job_id, actor=request.state.caller.actor)
@@ -114,7 +115,7 @@ def _show(
 
 
 def _read(session: Session, job_id: UUID, actor: Actor) -> tuple[JobDetail, list[Job], datetime, bool]:
-    """Return a job, those that it runs after, the time, and whether the visitor may change the job."""
+    """Return a job, its predecessors, the time, and whether the visitor may change the job."""
     before = job_queries.summaries(session, dependencies.predecessors(session, job_id))
     job = job_queries.get(session, job_id)
     may_change = bool(rights.changeable(session, actor, [job.api_key_id]))
@@ -136,9 +137,9 @@ def change_job(
     job_id: JobId,
     form: FormDep,
 ) -> Response:
-    """Change the name and the tags of a job, its queue and priority while it is queued; show it."""
+    """Change a job's name and tags, and its queue and priority while it is queued; show the job."""
     old = _editable(services.database.read(lambda session: job_queries.get(session, job_id)))
-    # a tag may have a comma in it, so what was not changed is not split
+    # a tag may contain a comma, so unchanged tags are not split
     changed = {name: text.strip() for name, text in form.items() if text.strip() != old.get(name)}
     values: dict[str, Any] = dict(changed)
     if "name" in changed:
@@ -154,7 +155,7 @@ def change_job(
 
 
 def _editable(job: JobDetail) -> dict[str, str]:
-    """Return what a form may change of a job, as text."""
+    """Return the fields of a job that a form may change, as text."""
     fields = {"name": job.name or "", "tags": ", ".join(job.tags)}
     return fields | {"queue": job.queue, "priority": job.priority.value}
 
@@ -173,7 +174,7 @@ def cancel_job(services: ServicesDep, actor: ActorDep, job_id: JobId) -> Respons
 @router.post("/retry", dependencies=[SUBMIT])
 def retry_job(services: ServicesDep, submitter: SubmitterDep, job_id: JobId, form: FormDep) -> Response:
     """Submit a finished job again, and show the new one."""
-    key = form.get("idempotency_key") or None  # with which a second click submits nothing
+    key = form.get("idempotency_key") or None  # so that a second click submits nothing
     return see_other(f"/jobs/{submission.retry(services, submitter, job_id, key).job.id}")
 
 

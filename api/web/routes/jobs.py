@@ -24,7 +24,7 @@ from shared.store import activity, job_lists, metric_names, queues, rights
 router = APIRouter(include_in_schema=False, dependencies=[READ])
 
 _REPEATABLE = "state"  # the only field of `JobListQuery` with several values
-_MAX_ROWS = 200  # of a request for some rows: no page has more
+_MAX_ROWS = 200  # rows in one request; no page has more
 
 _SomeIds = Annotated[tuple[UUID, ...], Query(max_length=_MAX_ROWS)]
 
@@ -76,9 +76,9 @@ def list_rows(
     shown: _SomeIds = (),
     new: _SomeIds = (),
 ) -> Response:
-    """Show the rows of some jobs as they are now, and which of some others match the filters.
+    """Show the present rows of the jobs in `shown`, and the jobs in `new` that match the filters.
 
-    A page that is open asks for what has changed since, so that its rows stay where they are.
+    An open page requests only the changed rows, so that its rows keep their places.
     """
     fields = request.query_params.multi_items()
     query = _parse([(name, value) for name, value in fields if name not in ("shown", "new")])
@@ -105,7 +105,7 @@ def _parse(fields: Sequence[tuple[str, str]]) -> JobListQuery:
     """Return the filters that an address names.
 
     Raises:
-        RequestValidationError: one is unknown or invalid.
+        RequestValidationError: a filter is unknown or invalid.
     """
     repeated = [value for name, value in fields if name == _REPEATABLE]
     values = {**dict(fields), **({_REPEATABLE: repeated} if repeated else {})}
@@ -117,13 +117,13 @@ def _parse(fields: Sequence[tuple[str, str]]) -> JobListQuery:
 
 
 def _columns(sort: str) -> list[str]:
-    """Return the metrics that a list shows: those by default, and the one by which it is sorted."""
+    """Return the metrics that a list shows: the default ones, and the one by which the list is sorted."""
     metric = [] if sort in _BY_TIME else [sort.removeprefix("-")]
     return list(dict.fromkeys([*COLUMNS, *metric]))
 
 
 def _orders(known: Sequence[str]) -> dict[str, str]:
-    """Return the orders of a list by their names."""
+    """Return the orders of a list, with their names on the page."""
     return {
         **_BY_TIME,
         **{order: f"{word(name)}, {end} first" for name in known for order, end in _ends(name)},
@@ -131,13 +131,13 @@ def _orders(known: Sequence[str]) -> dict[str, str]:
 
 
 def _ends(name: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return the orders by a metric with what comes first; the best one first."""
+    """Return the two orders by a metric, each with the word for its first value; best value first."""
     least, greatest = (name, "least"), (f"-{name}", "greatest")
     return (least, greatest) if mode_of(name) is Mode.MIN else (greatest, least)
 
 
 def _sorts(request: Request, sort: str, known: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return what the head of each sortable column says and leads to: `aria-sort`, and another order."""
+    """Return `aria-sort` and the address of the other order, for the head of each sortable column."""
     heads = {}
     for name in ("created_at", "duration", *known):
         other = name if sort == f"-{name}" else f"-{name}"

@@ -29,7 +29,7 @@ _MAX_ANCESTORS = 10
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a model's page shows.
+    """The facts that a model's page shows.
 
     Attributes:
         lineage: the job that trained the model, the one that it was retried from, and so on.

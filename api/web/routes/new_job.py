@@ -47,7 +47,7 @@ _SMOKE_TEST = {
 
 @router.get("")
 def show_form(request: Request, services: ServicesDep) -> Response:
-    """Show the form, filled with what the address says: fields, or `from`, a job to start from."""
+    """Show the form, filled with the fields in the address, or with those of the job that `from` names."""
     values = dict(request.query_params)
     kind = _kind(values)
     if source := parse_id(values.pop("from", "")):
@@ -63,7 +63,7 @@ def show_form(request: Request, services: ServicesDep) -> Response:
 async def submit_form(
     request: Request, services: ServicesDep, submitter: SubmitterDep, form: FormDep
 ) -> Response:
-    """Submit the job that the form describes and show it; or show what is wrong, beside the fields."""
+    """Submit the job that the form describes and show it, or show the errors beside the fields."""
     kind = _kind(form)
     try:
         job = fields.parse(kind, fields.of_kind(kind), form)
@@ -87,11 +87,11 @@ def _page(
     is_submitted: bool = False,
     refused: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the page.
+    """Return the page of the form.
 
     Args:
         is_submitted: whether the form was submitted, and refused.
-        refused: errors that only a submission finds, by field.
+        refused: errors that only a submission detects, by field.
     """
     form = _fields(services, kind, values.get("dataset", ""))
     job, new = None, None
@@ -105,7 +105,7 @@ def _page(
         wrong = {error.field: str(error)}
     except ModelNotFound as error:
         wrong = {"model_id": str(error)}
-    except JobNotFound as error:  # of which the model is to come
+    except JobNotFound as error:  # a job in `after`, which may have to train the model
         wrong = {"after": str(error)}
     except AmbiguousId as error:
         wrong = {"": str(error)}
@@ -125,7 +125,7 @@ def _page(
 
 
 def _presets(services: Services) -> dict[str, str]:
-    """Return the addresses of the form filled for what people often start from, by name."""
+    """Return the addresses of the form with frequent starting values, by name."""
     train = catalog.describe("mnist", services.settings).train_rows
     return {
         "The codelab's": "/jobs/new",
@@ -142,7 +142,7 @@ def _fields(services: Services, kind: JobKind, dataset: str) -> tuple[Field, ...
         suggestions={"queue": names, "model_id": aliases},
     )
     if kind is JobKind.EVALUATE:
-        return form  # the dataset is the model's
+        return form  # an evaluation uses the dataset of its model
     default = next(field.default for field in form if field.name == "dataset")
     try:
         info = catalog.describe(dataset or default, services.settings)
@@ -174,6 +174,6 @@ def _kind(values: Mapping[str, str]) -> JobKind:
 
 
 def _key(form: Mapping[str, str], job: JobCreate) -> str | None:
-    """Return a key with which a second click submits nothing, and a changed form another job."""
+    """Return an idempotency key, so that a second click submits nothing, and a changed form another job."""
     key = form.get("idempotency_key")
     return sha256(f"{key} {job.model_dump_json()}".encode()).hexdigest() if key else None

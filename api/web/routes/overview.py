@@ -12,7 +12,7 @@ router = APIRouter(include_in_schema=False, dependencies=[READ])
 
 @router.get("/")
 def show_overview(request: Request, services: ServicesDep, end: EndOfEventsDep) -> Response:
-    """Show what runs, what waits and why, the workers and the last results."""
+    """Show the running jobs, the waiting jobs with the reasons, the workers and the last results."""
     facts = services.database.read(overview.read)
     stream = Stream("/v1/stream", end)
     jobs = {str(item.job.id): item.job for item in facts.running}

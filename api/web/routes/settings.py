@@ -1,4 +1,4 @@
-"""Settings: API keys, the theme, and what runs here."""
+"""Settings: API keys, the theme, and the versions that run here."""
 
 import platform
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/settings", include_in_schema=False)
 
 _KEYS_AN_OPEN_PAGE = 50
 LIFETIMES = {"": "never", "86400": "after a day", "2592000": "after 30 days", "31536000": "after a year"}
-"""When a new key expires, in seconds, as the form offers it."""
+"""The lifetimes of a new key that the form offers, by their seconds."""
 
 _NUMBERS = ("weight", "max_running")
 
@@ -40,13 +40,13 @@ _LIBRARIES = {
 
 @router.get("", dependencies=[READ])
 def show_settings(request: Request, services: ServicesDep, query: PageDep) -> Response:
-    """Show the keys to an administrator; to everyone the theme, the versions and where to read more."""
+    """Show the theme, the versions and links to documentation; to an administrator, also the keys."""
     return _render(request, services, query)
 
 
 @router.post("/keys", dependencies=[ADMIN])
 def create_key(request: Request, services: ServicesDep, callers: CallersDep, form: FormDep) -> Response:
-    """Create a key, and show it this once."""
+    """Create a key, and show it only this once."""
     answer = Response()
     try:
         new = ApiKeyCreate.model_validate(_fields(form))
@@ -56,7 +56,7 @@ def create_key(request: Request, services: ServicesDep, callers: CallersDep, for
     except NoAdministrator as error:
         return _render(request, services, wrong={"scope": str(error)}, form=form, status=409)
     page = _render(request, services, created=created)
-    page.headers["Cache-Control"] = answer.headers["Cache-Control"]  # no copy of the key is kept
+    page.headers["Cache-Control"] = answer.headers["Cache-Control"]  # so that no cache keeps the key
     return page
 
 
@@ -69,7 +69,7 @@ def change_key(
     key_id: UUID,
     form: FormDep,
 ) -> Response:
-    """Change the weight of a key, how many of its jobs run at the same time, and its rights."""
+    """Change a key's weight, its limit of running jobs, and its rights."""
     try:
         numbers = {name: number(form.get(name, "")) for name in _NUMBERS}
         changes = ApiKeyUpdate.model_validate({**numbers, **_rights(form)})
@@ -81,7 +81,7 @@ def change_key(
 
 @router.post("/keys/{key_id:uuid}/revoke", dependencies=[ADMIN])
 def revoke_key(services: ServicesDep, callers: CallersDep, key_id: UUID) -> Response:
-    """Revoke a key, at once and for good."""
+    """Revoke a key, at once and permanently."""
     key_routes.revoke_api_key(services, callers, key_id)
     return see_other("/settings#keys")
 
@@ -110,12 +110,12 @@ def _render(
     form: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    """Return the page.
+    """Return the page of settings.
 
     Args:
-        created: a new key, to be shown this once.
-        changed: the key that `form` changes; None: it creates one.
-        wrong: what is wrong with each of the form's fields.
+        created: a new key, which is shown only this once.
+        changed: the key that `form` changes; None if `form` creates one.
+        wrong: the errors of the form's fields.
     """
     is_admin = request.state.caller.scope.includes(Scope.ADMIN)
     query = query or PageQuery(_KEYS_AN_OPEN_PAGE, None)

@@ -1,4 +1,4 @@
-"""Sweeps: their list, and one with its jobs, ranked and as parallel coordinates."""
+"""The list of sweeps, and the page of one with its jobs, ranked and as parallel coordinates."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ from shared.store.sweeps import Objective
 
 router = APIRouter(prefix="/sweeps", include_in_schema=False)
 
-_ROWS = 200  # of the table, unless all are asked for; the chart has as many lines
+_ROWS = 200  # rows of the table, unless the address has another number; lines of the chart
 _BY_VALUE = "value"
 
 EXAMPLE = "trainshed sweep submit --param learning_rate=0.0003,0.001,0.003 --param batch_size=128,512"
@@ -69,7 +69,7 @@ def show_sweep(
     """Show a sweep's jobs.
 
     Args:
-        sort: `value`, with the best first, or a parameter; with `-` the other way round.
+        sort: `value`, for the best job first, or a parameter; a leading `-` reverses the order.
     """
     actor = request.state.caller.actor
 
@@ -106,7 +106,7 @@ def show_sweep(
 
 @router.post("/{sweep_id}/cancel", dependencies=[SUBMIT, ENDS_WAITS])
 def cancel_sweep(services: ServicesDep, actor: ActorDep, sweep_id: SweepId) -> Response:
-    """Cancel the unfinished jobs of a sweep, and show it."""
+    """Cancel the unfinished jobs of a sweep, and show the sweep."""
     cancel(services, actor, sweep_id)
     return see_other(f"/sweeps/{sweep_id}")
 
@@ -118,7 +118,7 @@ def _chart(sweep: SweepDetail) -> Parallel:
 
 
 def _sorted(results: Sequence[SweepResult], sort: str) -> list[SweepResult]:
-    """Return the jobs by a parameter, or best first; those without a value stay last."""
+    """Return the jobs sorted by a parameter, or by value, with jobs without a value always last."""
     name, is_reversed = sort.removeprefix("-"), sort.startswith("-")
     if name == _BY_VALUE:
         valued = [result for result in results if result.value is not None]

@@ -1,4 +1,4 @@
-"""Draw a digit and have a model read it, in the browser; `try.js` does the work."""
+"""The page where a visitor draws a digit, and a model in the browser recognizes it (`try.js`)."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from shared.store import models
 router = APIRouter(include_in_schema=False, dependencies=[READ])
 
 _CHAMPION = "champion"  # the alias that the documents propose for the model in use
-_NEWEST = 100  # models that are offered beside those with an alias
+_NEWEST = 100  # newest models that are offered besides those with an alias
 
 
 @router.get("/try")
@@ -25,13 +25,13 @@ def try_models(
     model: ModelReference | None = None,
     compared: Annotated[ModelReference | None, Query(alias="with")] = None,
 ) -> Response:
-    """Show the pad, and one or two models; without a choice the champion, else the best one."""
+    """Show the drawing pad and one or two models; without a choice the champion, else the best one."""
     return _show(request, services, model, compared)
 
 
 @router.get("/models/{model_id}/try")
 def try_model(request: Request, services: ServicesDep, model_id: ModelId) -> Response:
-    """Show the pad and a model."""
+    """Show the drawing pad and a model."""
     return _show(request, services, model_id, None)
 
 
@@ -63,7 +63,7 @@ def _show(
 
 
 def _chosen(session: Session, reference: ModelReference | None) -> ModelSummary | None:
-    """Return the model that the address names, if it names one; raises as `models.runnable` does."""
+    """Return the model that the address names, or None; raise the same errors as `models.runnable`."""
     if reference is None:
         return None
     return models.detail(session, models.runnable(session, reference)[0].id)

@@ -1,4 +1,4 @@
-"""Webhooks: create, change, test, delete; the deliveries that were given up."""
+"""Webhooks: create, change, test and delete them; show their dead deliveries, and send these again."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -21,20 +21,20 @@ from shared.store import activity
 router = APIRouter(prefix="/settings/webhooks", include_in_schema=False, dependencies=[ADMIN])
 
 _AN_OPEN_PAGE = 50
-_KEEP = "keep"  # two ends, which the form cannot name
-_DEAD = 20  # deliveries of a webhook that are shown
+_KEEP = "keep"  # the choice for a webhook with two end states, which the form cannot express
+_DEAD = 20  # dead deliveries of a webhook that are shown
 ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 @router.get("")
 def show_webhooks(request: Request, services: ServicesDep, query: PageDep) -> Response:
-    """Show the webhooks, and of each the newest deliveries that were given up."""
+    """Show the webhooks, each with its newest dead deliveries."""
     return _render(request, services, query)
 
 
 @router.post("")
 def create_webhook(request: Request, services: ServicesDep, form: FormDep) -> Response:
-    """Create a webhook, and show its secret this once."""
+    """Create a webhook, and show its secret only this once."""
     try:
         new = WebhookCreate.model_validate(_fields(form))
         created = webhook_routes.create_webhook(services, new, Response())
@@ -47,7 +47,7 @@ def create_webhook(request: Request, services: ServicesDep, form: FormDep) -> Re
 
 @router.post("/{webhook_id:uuid}/change")
 def change_webhook(request: Request, services: ServicesDep, webhook_id: UUID, form: FormDep) -> Response:
-    """Change where a webhook leads, and which jobs it is for."""
+    """Change a webhook's URL, and the jobs that it reports."""
     try:
         fields = {"states": ENDS, **_fields(form)}
         if form.get("state") == _KEEP:
@@ -63,27 +63,27 @@ def change_webhook(request: Request, services: ServicesDep, webhook_id: UUID, fo
 
 @router.post("/{webhook_id:uuid}/pause")
 def pause(services: ServicesDep, webhook_id: UUID) -> Response:
-    """Send nothing for now."""
+    """Pause a webhook; its deliveries wait."""
     webhook_routes.update_webhook(services, webhook_id, WebhookUpdate(paused=True))
     return see_other("/settings/webhooks")
 
 
 @router.post("/{webhook_id:uuid}/resume")
 def resume(services: ServicesDep, webhook_id: UUID) -> Response:
-    """Send what has waited."""
+    """Resume a webhook, and send the deliveries that have waited."""
     webhook_routes.update_webhook(services, webhook_id, WebhookUpdate(paused=False))
     return see_other("/settings/webhooks")
 
 
 @router.post("/{webhook_id:uuid}/rotate-secret")
 def rotate_secret(request: Request, services: ServicesDep, webhook_id: UUID) -> Response:
-    """Replace a webhook's secret, and show the new one this once."""
+    """Replace a webhook's secret, and show the new one only this once."""
     return _show_secret(request, services, webhook_routes.rotate_secret(services, webhook_id, Response()))
 
 
 @router.post("/{webhook_id:uuid}/test")
 def send_test(services: ServicesDep, webhook_id: UUID) -> Response:
-    """Send a test."""
+    """Send a test delivery."""
     webhook_routes.test_webhook(services, webhook_id)
     return see_other("/settings/webhooks")
 
@@ -104,7 +104,7 @@ def redeliver(services: ServicesDep, webhook_id: UUID, delivery_id: UUID) -> Res
 
 def _show_secret(request: Request, services: Services, created: CreatedWebhook) -> Response:
     page = _render(request, services, created=created)
-    page.headers["Cache-Control"] = "no-store"  # no copy of the secret is kept
+    page.headers["Cache-Control"] = "no-store"  # so that no cache keeps the secret
     return page
 
 
@@ -125,12 +125,12 @@ def _render(
     form: Mapping[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    """Return the page.
+    """Return the page of webhooks.
 
     Args:
-        created: a webhook, whose new secret is to be shown this once.
-        changed: the webhook that `form` changes; None: it creates one.
-        wrong: what is wrong with each of the form's fields.
+        created: a webhook whose new secret is shown, only this once.
+        changed: the webhook that `form` changes; None if `form` creates one.
+        wrong: the errors of the form's fields.
     """
     page = webhook_routes.list_webhooks(services, query or PageQuery(_AN_OPEN_PAGE, None))
     newest = PageQuery(_DEAD, None)

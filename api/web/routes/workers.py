@@ -54,7 +54,9 @@ def _show(
     """Return the page of all workers and queues.
 
     Args:
-        limited: the queue whose new limit was refused; `entered` is that limit, `wrong` tells why.
+        limited: the queue whose new limit was refused.
+        entered: that limit, as it was entered.
+        wrong: the errors of the form's fields.
     """
     page = worker_routes.list_workers(services, query)
     named = services.settings.queues
@@ -87,7 +89,7 @@ def _show(
 def show_worker(
     request: Request, services: ServicesDep, end: EndOfEventsDep, worker_id: WorkerId, query: PageDep
 ) -> Response:
-    """Show a worker: its state, what it runs, and what it ran; of one that is gone, what it ran."""
+    """Show a worker: its state, its running jobs and its attempts; after its deletion the attempts only."""
 
     def read(session: Session) -> tuple[Worker | None, dict[str, Job]]:
         with suppress(WorkerNotFound):
@@ -125,14 +127,14 @@ def undrain_worker(services: ServicesDep, worker_id: WorkerId, back: Back = "/wo
 
 @router.post("/queues/{name}/pause", dependencies=[ADMIN])
 def pause_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Response:
-    """Start no more jobs of a queue."""
+    """Pause a queue, so that no more of its jobs start."""
     queue_routes.pause_queue(services, rendered, name)
     return see_other("/workers#queues")
 
 
 @router.post("/queues/{name}/resume", dependencies=[ADMIN])
 def resume_queue(services: ServicesDep, rendered: RenderedDep, name: QueueName) -> Response:
-    """Start jobs of a paused queue again."""
+    """Resume a paused queue, so that its jobs start again."""
     queue_routes.resume_queue(services, rendered, name)
     return see_other("/workers#queues")
 
@@ -146,7 +148,7 @@ def limit_queue(
     name: QueueName,
     form: FormDep,
 ) -> Response:
-    """Limit how many jobs of a queue run at the same time; an empty field removes the limit."""
+    """Limit the number of a queue's jobs that run at the same time; an empty field removes the limit."""
     entered = form.get("max_running", "")
     try:
         update = QueueUpdate.model_validate({"max_running": number(entered)})
@@ -164,5 +166,5 @@ def _running(session: Session) -> dict[str, Job]:
 
 
 def _oldest(waiting_s: float | None, now: datetime) -> datetime | None:
-    """Return since when a job has waited that has waited for so long; None if none waits."""
+    """Return the moment since which a job has waited for `waiting_s`, or None if no job waits."""
     return None if waiting_s is None else now - timedelta(seconds=waiting_s)

@@ -1,1 +1,1 @@
-"""What the tabs of a job's page show, read from the database: a module each."""
+"""The contents of the tabs of a job's page, read from the database; one module for each tab."""

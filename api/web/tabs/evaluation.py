@@ -1,4 +1,4 @@
-"""The tab `evaluation` of a job's page: values, and of a classification its matrix and predictions."""
+"""The tab `evaluation` of a job's page: values and, for a classification, its matrix and predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from shared.schemas.sprite_sources import DIGIT_NAMES
 from shared.store import evaluations
 
 MAX_SHADE = 9
-"""The strongest of the shades of a matrix's cells; 0 is none."""
+"""The strongest shade of a matrix's cells; 0 is the absence of shade."""
 
 NO_DIGIT = "none"
-"""In place of a predicted class: the probability is below the threshold."""
+"""The value in place of a predicted class if the probability is below the threshold."""
 
 MAX_SHOWN_CLASSES = 50
-"""A page shows no confusion matrix of more classes: it would have too many cells to read."""
+"""The maximum number of classes of a confusion matrix on a page; more would be too many cells to read."""
 
-_SHOWN = 100  # predictions, as in the codelab's demonstration
+_SHOWN = 100  # predictions, as many as in the codelab's demonstration
 _OWN_FACTS = ("accuracy", "loss")
 _NO_DATASET = "the evaluation names no dataset that they are of."
 
@@ -35,9 +35,11 @@ class Cell:
     """A cell of a confusion matrix.
 
     Attributes:
-        share: of its row's images, 0 to 1, those without a digit found included; None in an empty row.
-        shade: 0 to `MAX_SHADE`, for the share.
-        error_shade: likewise, in proportion to the largest share off the diagonal; 0 on the diagonal.
+        share: the cell's share of its row's images, including those without a digit found, 0 to 1; None in an
+            empty row.
+        shade: the shade for the share, 0 to `MAX_SHADE`.
+        error_shade: the shade for the share in proportion to the largest one off the diagonal; 0 on the
+            diagonal.
     """
 
     predicted: int
@@ -49,10 +51,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Shot:
-    """An image with what was predicted for it.
+    """An image with its prediction.
 
     Attributes:
-        probability: of the prediction, 0 to 1.
+        probability: the probability of the predicted class, 0 to 1.
         verdict: `correct`, `wrong`, or `rejected` if the probability is below the threshold.
     """
 
@@ -75,7 +77,7 @@ def read(services: Services, job: JobDetail, query: Mapping[str, str]) -> dict[s
     """Return the template's variables.
 
     Args:
-        query: of the page's address: `label` and `predicted` choose a cell of the matrix.
+        query: the query of the page's address; `label` and `predicted` choose a cell of the matrix.
     """
     try:
         evaluation = services.database.read(partial(evaluations.get, job_id=job.id, misclassified=False))
@@ -127,7 +129,7 @@ def matrix(counts: Sequence[Sequence[int]], totals: Sequence[int]) -> list[list[
 
 
 def _shade(share: float) -> int:
-    """Return the shade for a share of 0 to 1. By its root, so that a few errors can be seen."""
+    """Return the shade for a share of 0 to 1, by its square root so that a few errors are visible."""
     return ceil(MAX_SHADE * sqrt(share))
 
 
@@ -140,7 +142,7 @@ def _chosen(query: Mapping[str, str], classes: int) -> Chosen | None:
 
 
 def _shots(services: Services, evaluation: JobEvaluation, chosen: Chosen | None) -> list[Shot]:
-    """Return the first images, by default of all cells."""
+    """Return the first images of the chosen cell, or of all cells."""
     images = services.database.read(partial(evaluations.predictions, job_id=evaluation.job_id))
     decided = Classified(images, evaluation.threshold)
     verdicts = np.where(decided.is_rejected, "rejected", np.where(decided.is_correct, "correct", "wrong"))

@@ -20,18 +20,19 @@ from shared.datasets.catalog import Dataset
 from shared.errors import DatasetNotFound, DataUnavailable
 from shared.schemas import JobDetail, Part
 
-_EXAMPLES = 20  # as the codelab shows
-_SHOWN = 60  # of the job's images
+_EXAMPLES = 20  # as many as the codelab shows
+_SHOWN = 60  # images of the job that are shown
 _MAX_DRAW = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The first images that a job uses for something.
+    """The first images that a job uses for one purpose.
 
     Attributes:
-        images: the index and the label of each.
-        counts: how many of all of them each class has.
+        total: the number of all images that the job uses for it.
+        images: the index and the label of each shown image.
+        counts: the number of images of each class, among all of them.
     """
 
     total: int
@@ -44,8 +45,8 @@ def read(services: Services, job: JobDetail, query: Mapping[str, str]) -> dict[s
     """Return the template's variables.
 
     Args:
-        query: of the page's address: the number `draw` chooses other examples than the job's seed does, and
-            `images` which of the job's images are shown, by default those that it trains on.
+        query: the query of the page's address. The number `draw` chooses other examples than the job's seed;
+            `images` is the part of the job's images that is shown, by default the training images.
     """
     part = _part(query.get("images"))
     used = services.database.read(partial(job_images.used, job_id=job.id, part=part))

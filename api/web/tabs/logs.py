@@ -18,7 +18,7 @@ def read(services: Services, job: JobDetail, query: QueryParams) -> dict[str, An
     """Return the template's variables.
 
     Args:
-        query: of the page's address: `attempt`, `level` (the lowest), `q` (a part of the message), `all`.
+        query: the page's query: `attempt`, `level` (the lowest), `q` (a part of the message), `all`.
     """
     level, number = query.get("level", ""), query.get("attempt", "")
     attempt = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0

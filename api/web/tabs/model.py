@@ -12,9 +12,9 @@ from shared.store import models
 
 
 def read(services: Services, job: JobDetail, _query: Mapping[str, str]) -> dict[str, Any]:
-    """Return the tab's variables: `model`, None without one, and `layers`, empty if they are not known.
+    """Return the template's variables: `model`, or None, and `layers`, which are empty if unknown.
 
-    A training job without a model has the layers that it trains.
+    For a training job without a model, the layers are those of the network that it trains.
     """
     model_id = job.model_id
     try:

@@ -14,7 +14,7 @@ class Strip:
     """Some images in one PNG, one below the other.
 
     Attributes:
-        address: its path.
+        address: the path of the PNG.
         count: number of images.
     """
 
@@ -29,7 +29,7 @@ def strip(dataset: str, indices: Sequence[int], split: Split = Split.TEST) -> St
 
 
 def missing(dataset: str, settings: Settings) -> str | None:
-    """Return why the images of a dataset cannot be shown; None if they can."""
+    """Return the reason why the images of a dataset cannot be shown, or None if they can."""
     try:
         catalog.cached(dataset, settings)
     except (DatasetNotFound, DataUnavailable) as error:

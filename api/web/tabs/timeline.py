@@ -1,4 +1,4 @@
-"""The tab `timeline` of a job's page: what happened when, as bars over a common axis and as a list."""
+"""The tab `timeline` of a job's page: its course in time, as bars over a common axis and as a list."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,10 +55,10 @@ _DETAILS = {
 
 @dataclass(frozen=True)
 class Axis:
-    """The span of time that the bars lie on.
+    """The time axis of the bars.
 
     Attributes:
-        ticks: places in percent, each with the time since the job was submitted.
+        ticks: positions in percent, each with the time since the job was submitted.
     """
 
     start: datetime
@@ -66,18 +66,18 @@ class Axis:
     ticks: tuple[tuple[float, str], ...] = ()
 
     def place(self, at: datetime) -> float:
-        """Return where a moment lies, in percent."""
+        """Return the position of a moment, in percent."""
         share = (at - self.start) / (self.end - self.start)
         return 100 * min(1.0, max(0.0, share))
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Something that lasted.
+    """A bar for a period of a job.
 
     Attributes:
         kind: `waiting`, `starting` or a phase.
-        start, width: in percent of the axis.
+        start, width: the bar's left end and width, in percent of the axis.
     """
 
     kind: str
@@ -91,8 +91,8 @@ class Lane:
     """A row of bars: the queue, or an attempt.
 
     Attributes:
-        outcome: how the attempt ended; None while it runs, and of the queue.
-        notes: of an attempt: where it resumed, what it recorded.
+        outcome: the outcome of the attempt; None while it runs, and for the queue.
+        notes: texts about an attempt, such as the epoch after which it resumed and the epochs it recorded.
     """
 
     title: str
@@ -108,8 +108,8 @@ class Entry:
 
     Attributes:
         since_s: seconds since the job was submitted.
-        type: of the event, or `phase` or `epochs`.
-        until: the end of what lasted, such as the epochs of an attempt.
+        type: the type of the event, or `phase` or `epochs`.
+        until: the end of an entry with a duration, such as the epochs of an attempt; None for the others.
     """
 
     at: datetime
@@ -132,7 +132,7 @@ def read(services: Services, job: JobDetail, _query: QueryParams) -> dict[str, A
 
 
 def entries(course: Timeline) -> list[Entry]:
-    """Return the events for people, oldest first; the epochs of an attempt are one entry."""
+    """Return the entries of the list, oldest first; the epochs of an attempt are one entry."""
     submitted = course.events[0].at
 
     def entry(at: datetime, type_: str, attempt: int, text: str, until: datetime | None = None) -> Entry:
@@ -187,7 +187,7 @@ def _axis(job: JobDetail, course: Timeline, end: datetime) -> Axis:
 
 
 def _queue_lane(course: Timeline, axis: Axis, end: datetime) -> Lane:
-    """Return when the job waited: from each event that queued it to the one that took it from the queue."""
+    """Return the lane of waits: from each event that queued the job to the event that ended the wait."""
     bars, since = [], None
     for event in course.events:
         target = EVENTS[event.type].target

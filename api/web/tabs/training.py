@@ -23,12 +23,12 @@ from shared.store.metrics import MetricArrays
 from shared.store.references import find_job
 
 MAX_OVERLAID = 4
-"""The most jobs that are drawn over a job; more curves cannot be told apart."""
+"""The maximum number of jobs that are drawn over a job; more curves cannot be distinguished."""
 
-_STILL_POINTS = 120  # of a curve without JavaScript
-_MAX_STILL_STEPS = 50_000  # more are not read for a picture that a script replaces at once
+_STILL_POINTS = 120  # points of a curve without JavaScript
+_MAX_STILL_STEPS = 50_000  # more steps are not read for a picture that a script replaces at once
 _OFFERED = 30
-_SHOWN_EPOCHS, _SHOWN_METRICS = 10, 12  # of the table
+_SHOWN_EPOCHS, _SHOWN_METRICS = 10, 12  # rows and columns of the table
 _WIDTH, _HEIGHT = 600.0, 200.0
 
 
@@ -61,7 +61,7 @@ def read(services: Services, job: JobDetail, query: QueryParams) -> dict[str, An
     """Return the template's variables.
 
     Args:
-        query: of the page's address; `with`: ids of the jobs to overlay, each a value or with commas between.
+        query: the page's query; `with` has the ids of the jobs to overlay, repeated or separated by commas.
     """
     if not isinstance(job.spec, TrainSpec):
         return {"curves": (), "trains": False}
@@ -92,7 +92,7 @@ def _read(session: Session, job: JobDetail, query: QueryParams) -> dict[str, Any
 
 
 def _overlaid(session: Session, job_id: UUID, text: str) -> list[Job]:
-    """Return the training jobs that an address names; what is no such job is left out."""
+    """Return the training jobs that an address names; texts that name no such job are left out."""
     jobs: dict[UUID, Job] = {}
     for part in text.split(","):
         with suppress(JobNotFound, AmbiguousId):

@@ -1,9 +1,9 @@
 """The tables of release 0.2.0, into which `shared.db.moving` moves the rows of 0.1.0.
 
-In 0.1.0 a model has the id of its job already.
+In 0.1.0 a model already has the id of its job.
 
-A new database begins with them. `python -m tests.support.schema_text` prints the text, for as long as 0.2.0
-is not released.
+A new database begins with these tables. Until 0.2.0 is released, `python -m tests.support.schema_text` prints
+the text of `_SCHEMA`.
 """
 
 import json
@@ -26,7 +26,7 @@ depends_on = None
 
 _Row = dict[str, Any]
 
-# a line that is indented twice goes on the one before
+# a line that is indented twice continues the line before it
 _SCHEMA = """
 CREATE TABLE api_keys (
     id UUID NOT NULL,
@@ -433,7 +433,7 @@ CREATE TABLE model_aliases (
     CONSTRAINT fk_model_aliases_model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE CASCADE
 )
 """
-# each before those that it refers to
+# each table comes before those that it refers to
 _OLD = (
     *("epoch_weights", "epochs", "checkpoints", "job_logs", "job_events", "job_tags", "job_dependencies"),
     *("idempotency_keys", "yields", "attempts", "class_results", "confusion", "misclassified"),
@@ -443,9 +443,9 @@ _OLD = (
 _JOBS = "id > :after AND id <= :upto"
 _METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 _STEP_NAMES = json.dumps(["loss", "accuracy"]).encode().ljust(24)
-_HEAD_STARTS_S = {"urgent": 86_400.0, "high": 3_600.0, "low": -3_600.0}  # by default
-_CHANGED = ("phase_entered", "epochs_recorded", "released")  # types of events
-_COPIED = ("state", "kind", "queue", "sweep_id")  # from a job to its values
+_HEAD_STARTS_S = {"urgent": 86_400.0, "high": 3_600.0, "low": -3_600.0}  # of 0.2.0's default settings
+_CHANGED = ("phase_entered", "epochs_recorded", "released")  # types of events whose data changes
+_COPIED = ("state", "kind", "queue", "sweep_id")  # columns that are copied from a job to its values
 _NEW_NAMES = {
     **{"share": "tenant", "crashes": "lost_attempts", "waits_for": "pending_predecessors"},
     "yielded_to": "preempted_by",
@@ -494,7 +494,7 @@ def _jobs(batch: Batch) -> None:
 
 
 def _tenant(row: Mapping[str, Any]) -> str:
-    """Return whose turn a job takes; the jobs of a sweep took turns of their own."""
+    """Return the tenant of a job; in 0.1.0 each sweep took turns of its own."""
     share = row["share"] or ""
     if not share.startswith("sweep "):
         return share
