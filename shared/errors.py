@@ -45,7 +45,7 @@ class WeightsNotFound(NotFound):
 
 
 class EvaluationNotFound(NotFound):
-    """The job has succeeded and evaluated nothing."""
+    """The job has succeeded without an evaluation."""
 
 
 class PredictionsNotStored(NotFound):

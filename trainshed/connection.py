@@ -43,10 +43,7 @@ class Transport(Protocol):
         """Build a request without sending it; the options are those of `httpx.Client.build_request`."""
 
     async def send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
-        """Send a request and return the response.
-
-        With `stream`, the caller must read and close a successful response.
-        """
+        """Send a request and return the response; with `stream`, the caller reads and closes a success."""
 
     def events(self, response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
         """Yield a response's server-sent events as they arrive, then close the response."""
@@ -263,8 +260,7 @@ def http_options(url: str, api_key: str, timeout_s: float) -> dict[str, Any]:
         "verify": certificates.trusted() if address.scheme == "https" else True,
         "headers": {"Authorization": f"Bearer {api_key}"} if api_key else None,
         "timeout": httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
-        # a proxy that the environment names would lead away from this host; without the environment httpx
-        # ignores SSL_CERT_FILE too, but `verify` contains it
+        # a proxy that the environment names would lead away from this host
         "trust_env": not is_loopback(address.host),
     }
 

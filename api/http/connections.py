@@ -28,7 +28,9 @@ MAX_CONNECTIONS = 10_000
 
 _CHECK_S = 5.0  # seconds between a connection's checks, and so the greatest delay in enforcing a time limit
 _MAX_PIPELINED = 16  # requests that wait for the response to an earlier one; usual clients do not pipeline
-_RESERVED_DESCRIPTORS = 384  # file descriptors: 256 for webhooks, the others for the database, Redis and files
+_RESERVED_DESCRIPTORS = (
+    384  # file descriptors: 256 for webhooks, the others for the database, Redis and files
+)
 _PROBLEM_HEADERS = b"content-type: application/problem+json\r\nconnection: close\r\ncontent-length: "
 
 _log = log.get_logger(__name__)

@@ -99,9 +99,7 @@ OF_ERROR: Mapping[type[errors.TrainshedError], ProblemType] = {
     errors.WeightsNotFound: _not_found(
         "weights", "`GET /v1/jobs/{id}/weights` lists the epochs whose weights a job has kept."
     ),
-    errors.EvaluationNotFound: _not_found(
-        "evaluation", "The job has evaluated nothing: it has other results."
-    ),
+    errors.EvaluationNotFound: _not_found("evaluation", "The job has no evaluation; it has other results."),
     errors.PredictionsNotStored: ProblemType(
         "predictions-not-stored",
         404,

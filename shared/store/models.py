@@ -137,9 +137,7 @@ def _take_alias(session: Session, alias: str, model_id: UUID, actor: Actor, now:
 def delete_model(
     session: Session, reference: schemas.ModelReference, *, actor: Actor = LOCAL, now: Now = database_now
 ) -> None:
-    """Delete a model and its files; its job and the job's evaluation stay.
-
-    The deletion is recorded as an event of the job.
+    """Delete a model and its files, with an event of its job; the job and the job's evaluation stay.
 
     Raises:
         ModelNotFound: there is no such model.

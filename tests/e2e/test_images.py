@@ -1,6 +1,10 @@
-"""The container images: small, without root, quick to rebuild and to stop. Run by `make e2e-compose`."""
+"""The container images: small, without root, quick to rebuild and to stop. Run by `make e2e-compose`.
+
+And README's first command in a container that has Python and make only.
+"""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +159,20 @@ def test_compose_names_what_an_operator_must_set(source: Path, missing: str) -> 
 
 def _lines(variables: dict[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in variables.items())
+
+
+def test_the_first_command_needs_python_and_make_only(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {BASE}\nRUN apt-get update -q && apt-get install -qy make\n")
+    image = docker("build", "-q", str(tmp_path))
+    urls = {name: url for name, url in os.environ.items() if name.startswith("TRAINSHED_MNIST_")}
+    files = [url.removeprefix("file://") for url in urls.values() if url.startswith("file://")]
+    given = [f"--env={name}={url}" for name, url in urls.items()] + [f"-v={path}:{path}:ro" for path in files]
+    try:
+        copied = f"cp -r {source} /clone && cd /clone && make demo"
+        output = docker("run", "--rm", *given, f"-v={source}:{source}:ro", image, "sh", "-c", copied)
+    finally:
+        docker("image", "rm", "-f", image)
+    assert "consistent with each other" in output
 
 
 def test_every_setting_in_the_env_file_reaches_the_api_and_the_workers(source: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -10,6 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from api.http.callers import KEY_COOKIE, as_cookie
+from shared.db.engine import Database
+from tests.support import queue_driver
+from tests.support.factories import make_model
 from trainshed import Client
 from trainshed.cli.main import app
 from trainshed.errors import TrainshedApiError
@@ -113,6 +117,14 @@ def test_urgent_jobs_are_for_those_to_whom_an_administrator_gives_the_right(peop
         people.eve.server.edit(waiting, priority="urgent")
     with pytest.raises(TrainshedApiError, match="urgent"):
         people.eve.server.clone(waiting, priority="urgent")
+    sweep = people.eve.try_("sweep", "submit", "-p", "seed=1,2", "--priority", "urgent")
+    assert (sweep.exit_code != 0, "`urgent`" in sweep.output) == (True, True)
+    graces = people.grace.json(*_TRAIN, "--priority", "urgent")["id"]
+    people.grace.run("cancel", graces)
+    with pytest.raises(TrainshedApiError, match="urgent"):
+        people.eve.server.retry(graces)
+    [in_batch] = people.eve.server.batch("retry", [graces])
+    assert (in_batch.status, in_batch.new_id) == (403, None)
 
     key_id = people.eve.server.me().key_id
     assert "submit urgent jobs" in people.grace.run("keys", "change", key_id, "--urgent")
@@ -121,11 +133,27 @@ def test_urgent_jobs_are_for_those_to_whom_an_administrator_gives_the_right(peop
     assert people.grace.json(*_TRAIN, "--priority", "urgent")["submitted_by"] == "Grace"
 
 
+def test_a_repeated_request_for_an_urgent_job_is_answered_with_it_after_its_key_lost_the_right(
+    people: _People,
+) -> None:
+    graces, key_id = people.grace.json(*_TRAIN, "--priority", "urgent")["id"], people.eve.server.me().key_id
+    people.grace.run("cancel", graces)
+    requests = [
+        partial(people.eve.server.retry, graces, idempotency_key="retry"),
+        partial(people.eve.server.clone, graces, idempotency_key="clone"),
+    ]
+    people.grace.run("keys", "change", key_id, "--urgent")
+    first = [request().id for request in requests]
+    people.grace.run("keys", "change", key_id, "--no-urgent")
+    assert [request().id for request in requests] == first
+
+
 def test_others_jobs_can_be_built_upon(people: _People) -> None:
     anns = people.ann.json(*_TRAIN)["id"]
     people.ann.run("cancel", anns)
     retried, cloned = people.eve.server.retry(anns), people.eve.server.clone(anns, epochs=2)
     assert {retried.submitted_by, cloned.submitted_by} == {"Eve"}
+    assert _who(people.ann, str(retried.id)) == [("submitted", "Eve")]
     people.eve.run("cancel", retried.id)
     after = people.ann.json(*_TRAIN, "--after", cloned.id)
     assert after["submitted_by"] == "Ann"
@@ -143,6 +171,30 @@ def test_sweeps_are_their_submitters(people: _People) -> None:
     assert "Cancel all" not in people.bob.browser.get(f"/sweeps/{eves}").text
     page = people.eve.browser.get("/sweeps?submitted_by=me").text
     assert (f"/sweeps/{eves}" in page, f"/sweeps/{anns}" in page) == (True, False)
+
+
+def test_models_are_changed_by_those_who_trained_them(people: _People, database: Database) -> None:
+    attempt, model = queue_driver.running(database, key_id=people.ann.server.me().key_id), make_model()
+    queue_driver.succeed(database, attempt, model)
+    assert people.eve.try_("model", model.id, "--alias", "champion").exit_code != 0
+    for form in ("edit", "delete"):
+        answer = people.eve.browser.post(f"/models/{model.id}/{form}", data={"alias": "champion"})
+        assert answer.status_code == 403, form
+    assert people.ann.server.model(model.id).alias is None
+
+    people.bob.run("model", model.id, "--alias", "champion")
+    assert people.ann.server.model("champion").id == model.id
+    assert people.bob.browser.post(f"/models/{model.id}/edit", data={"alias": ""}).status_code == 303
+    assert people.bob.browser.post(f"/models/{model.id}/delete").status_code == 303
+
+
+def test_the_log_names_the_key_that_deleted_a_job(people: _People, caplog: pytest.LogCaptureFixture) -> None:
+    job_id = people.ann.json(*_TRAIN)["id"]
+    people.ann.run("cancel", job_id)
+    with caplog.at_level("INFO"):
+        people.bob.run("delete", job_id, "--yes")
+    [line] = [record for record in caplog.records if "deleted a job" in record.getMessage()]
+    assert (job_id in line.getMessage(), "Bob" in line.getMessage()) == (True, True)
 
 
 def test_pages_offer_and_do_what_the_key_may(people: _People) -> None:

@@ -85,8 +85,8 @@ asyncio.run(main())
 * In a notebook jobs, metrics, evaluations, sweeps, comparisons and predictions are shown as tables and
   curves. `to_frame()` of lists, metrics, evaluations (by class), sweeps and comparisons returns a
   DataFrame, if pandas is installed.
-* Every request is retried while the server cannot be reached or is busy. What creates jobs carries an
-  idempotency key, so that a repeated request creates nothing twice.
+* Every request is retried while the server cannot be reached or is busy. A request that creates jobs carries
+  an idempotency key, so that a repeated request creates nothing twice.
 * Every method may raise `ServerUnreachable` (no response, after all retries), `TrainshedApiError` (the
   server refused the request; its `problem` says why), `UnexpectedResponse` (another program responded) and
   `UsageError` (an argument is wrong): all are `ClientError`.

@@ -36,11 +36,11 @@ own host only and lets it do everything; the table is for an API that has keys.
 
 A job, a sweep and a model belong to the key that submitted them. *own* is that key, *team's* another
 one of its team, *others'* any other key with the scope `submit`. Reading is open to all keys:
-everybody may follow, clone, retry and evaluate others' jobs, and run jobs `after` them, which makes
-jobs of one's own. What belongs to no key, as it was submitted with one of `API_KEYS`, or before there
-were keys, only administrators change. `urgent` needs a key of the scope `admin`, or one made with
+everybody may follow, clone, retry and evaluate others' jobs, and run jobs `after` them; the new jobs
+are their own. Only administrators change a job, sweep or model without a key: it was submitted with one
+of `API_KEYS`, or before there were keys. `urgent` needs a key of the scope `admin`, or one made with
 `--urgent`, in each operation that submits a job or changes its priority. A refusal has the status
-403 and the type `/problems/forbidden`, and says whose it is and who may.
+403 and the type `/problems/forbidden`, and names the owner and who may.
 """
 
 
@@ -64,7 +64,7 @@ def allowed(operation: str, scope: Scope | None) -> Mapping[str, bool]:
 def render() -> str:
     """Return the page."""
     table = scopes()
-    head = f"| operation | scope | {' | '.join(KEYS)} | whose it must be |\n|{'---|' * (len(KEYS) + 3)}\n"
+    head = f"| operation | scope | {' | '.join(KEYS)} | the caller must own |\n|{'---|' * (len(KEYS) + 3)}\n"
     rows = [
         f"| `{operation}` | {f'`{scope}`' if scope else 'none'} | "
         f"{' | '.join('yes' if may else '' for may in allowed(operation, scope).values())} | "

@@ -20,7 +20,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 def doctor(as_json: options.Json = False) -> None:
-    """Examine this host, its settings and what they name; exit code 1 if jobs cannot run."""
+    """Check this host, its settings and the services that they name; exit code 1 if jobs cannot run."""
     require("server")
     # imported here, since an installation of the client alone lacks its dependencies
     from trainshed.doctor.examination import examine

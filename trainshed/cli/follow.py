@@ -142,7 +142,7 @@ def show_outcome(job: JobDetail, evaluation: JobEvaluation | None) -> None:
     elif job.state is JobState.CANCELLED:
         say(f"Job {job.id} was cancelled.", "magenta")
     else:
-        none = "" if evaluation else " It has evaluated nothing."
+        none = "" if evaluation else " It has no evaluation."
         follow_up = f" Show its model with `trainshed model {short_id(job.id)}`."
         shows_model = job.kind is JobKind.TRAIN and job.model_id is not None
         say(f"Job {job.id} succeeded.{none}{follow_up if shows_model else ''}", "green")

@@ -49,7 +49,7 @@ def cancel(
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Cancel jobs: at once those that are queued, within seconds those that are running."""
+    """Cancel jobs: queued ones at once, running ones within seconds."""
     if jobs and len(jobs) == 1 and not any((tag, state, queue, sweep, mine)):
         cancelled = server.cancel(find_job(server, jobs[0]))
         now = cancelled.state if cancelled.state in TERMINAL else "being cancelled"

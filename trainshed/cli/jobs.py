@@ -89,7 +89,7 @@ def show(job: options.JobReference, server: options.Server, as_json: options.Jso
     if evaluation:
         output.show("", evaluation_tables(evaluation))
     elif detail.state is JobState.SUCCEEDED:
-        output.show("", "The job has evaluated nothing.")
+        output.show("", "The job has no evaluation.")
 
 
 def watch(

@@ -17,7 +17,7 @@ _DAY_S = 86_400
 
 app = typer.Typer(help="Create, list, change and revoke API keys.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Who or what the key is for.")]
+Name = Annotated[str, typer.Argument(help="The user or program of the key.")]
 ScopeName = Annotated[
     Scope, typer.Option("--scope", help="What the key permits; each scope includes the ones before it.")
 ]
@@ -110,9 +110,9 @@ def change(
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Change the weight of a key's later jobs, how many run at the same time, and its rights.
+    """Change a key's team and rights, the weight of its later jobs, and how many run at the same time.
 
-    A key that was revoked may get a team too: its keys then change what the revoked one has submitted.
+    A revoked key may get a team too: the keys of the team may then change its jobs, sweeps and models.
     """
     changes: dict[str, Any] = {"weight": weight} if weight is not None else {}
     if max_running is not None:
@@ -123,7 +123,7 @@ def change(
         changes["may_urgent"] = urgent
     if not changes:
         raise typer.BadParameter(
-            "say what to change: --weight, --max-running, --team, --urgent or --no-urgent"
+            "name at least one change: --weight, --max-running, --team, --urgent or --no-urgent"
         )
     changed = server.change_api_key(find_key(server.api_keys(), key), ApiKeyUpdate.model_validate(changes))
     at_most = f"at most {changed.max_running}" if changed.max_running else "any number"

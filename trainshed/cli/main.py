@@ -57,9 +57,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     *(status.status, jobs.jobs, jobs.show, jobs.watch, events.events, metrics.metrics, logs.logs),
     *(job_edits.cancel, job_edits.retry, job_edits.edit, job_edits.clone, job_edits.delete),
     *(results.models, results.model, results.predict, results.compare, results.misclassified),
-    *(run.api, run.worker, run.migrate, doctor.doctor),
     datasets.datasets,
-    *(run.api, run.worker, run.migrate),
+    *(run.api, run.worker, run.migrate, doctor.doctor),
 )
 for command in _COMMANDS:
     app.command()(command)

@@ -161,7 +161,7 @@ def report(
 
 
 def _now(action: BatchAction) -> str:
-    return "; what runs ends within seconds" if action is BatchAction.CANCEL else ""
+    return "; running jobs end within seconds" if action is BatchAction.CANCEL else ""
 
 
 def _count(jobs: int) -> str:

@@ -227,7 +227,7 @@ def sweep_details(sweep: SweepDetail) -> Group:
         }
         for job in sweep.jobs
     )
-    # the last parameters are left out first; the first parameter stays, since the jobs of a sweep differ by it
+    # the last parameters are left out first; the first one stays, since the jobs of a sweep differ by it
     _, *others = sweep.parameters
     table = FittedTable(rows, optional=(*reversed(others), "State"))
     head = Text(printable(f"Sweep {sweep.id} {sweep.name or ''}"), "bold")

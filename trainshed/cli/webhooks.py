@@ -47,7 +47,7 @@ def webhooks(ctx: typer.Context, server: options.Server, as_json: options.Json =
 def create(
     *,
     url: Annotated[str, typer.Argument(metavar="URL", help="Where deliveries are sent, by POST.")],
-    description: Annotated[str | None, typer.Option("--description", help="What it is for.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="Its purpose.")] = None,
     queue: Annotated[
         str | None,
         typer.Option("--queue", help="Only jobs of this queue.", autocompletion=completion.queues),
@@ -77,7 +77,7 @@ def change(
     webhook: WebhookId,
     url: Annotated[str | None, typer.Option("--url", help="Where deliveries are sent, by POST.")] = None,
     description: Annotated[
-        str | None, typer.Option("--description", help="What it is for; empty: none.")
+        str | None, typer.Option("--description", help="Its purpose; empty: none.")
     ] = None,
     queue: Annotated[
         str | None,
@@ -98,20 +98,22 @@ def change(
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """Change a webhook: its URL, which jobs it is for, or whether it sends."""
+    """Change a webhook's URL or filters, or pause or resume it."""
     given = {"description": description, "queue": queue, "kind": kind}
     changes: dict[str, Any] = {name: value or None for name, value in given.items() if value is not None}
     others = {"url": url, "states": states or None, "paused": paused}
     changes |= {name: value for name, value in others.items() if value is not None}
     if not changes:
-        raise typer.BadParameter("say what to change: --url, --queue, --kind, --state, --pause or --resume")
+        raise typer.BadParameter(
+            "name at least one change: --url, --queue, --kind, --state, --pause or --resume"
+        )
     changed = server.change_webhook(webhook, **changes)
     confirm(changed, f"Webhook {webhook} is changed, and {_state(changed)}.", as_json=as_json)
 
 
 @app.command("rotate-secret")
 def rotate_secret(webhook: WebhookId, server: options.Server, as_json: options.Json = False) -> None:
-    """Replace a webhook's secret and print the new one; the one before signs too for a day."""
+    """Replace a webhook's secret and print the new one; the old one also signs for a day."""
     _show_secret(server.rotate_webhook_secret(webhook), as_json=as_json)
 
 

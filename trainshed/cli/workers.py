@@ -74,7 +74,7 @@ def history(
     server: options.Server,
     as_json: options.Json = False,
 ) -> None:
-    """List what a worker has run, the last started first."""
+    """List a worker's attempts, the most recent first."""
     attempts = list(islice(server.worker_attempts(worker), limit))
     write_result(attempts, history_table, as_json=as_json, if_empty=f"Worker {worker} has run nothing yet.")
 
@@ -120,7 +120,7 @@ def _known(server: Client, queue: str) -> str:
 
 @queues_app.command()
 def tenants(queue: QueueName, server: options.Server, as_json: options.Json = False) -> None:
-    """List whose jobs wait in a queue and run; tenants take turns."""
+    """List a queue's tenants, who take turns, with their waiting and running jobs."""
     loads = server.tenants(_known(server, queue))
     write_result(loads, tenant_table, as_json=as_json, if_empty="Nothing is waiting or running.")
 

@@ -23,7 +23,7 @@ def _unknown() -> Iterator[Finding]:
     for name in unknown_variables():
         nearest = get_close_matches(name, known, n=1, cutoff=0.8)
         advice = f"did you mean {nearest[0]}?" if nearest else "docs/operations.md lists all settings"
-        yield warning(_SUBJECT, f"{name} is no setting and has no effect", advice)
+        yield warning(_SUBJECT, f"{name} is not a setting and has no effect", advice)
 
 
 def _contradictions(settings: Settings) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ def require_free(host: str, port: int) -> None:
     """Raise a StackError that suggests another port unless a server can listen on this port."""
     if (error := _bind(host, port)) is not None:
         raise StackError(
-            f"port {port} on {host} cannot be listened on ({error.strerror}): stop the program that uses it, "
+            f"port {port} on {host} cannot be used ({error.strerror}): stop the program that uses it, "
             f"or choose another port, such as TRAINSHED_PORT={find_free(host)}"
         )
 

@@ -172,7 +172,7 @@ def test_results_of_other_code_are_shown(url: str, regression: UUID, database: D
         ["r2", "-0.2500"]
     ]
     assert json.loads(_run(url, "show", regression, "--json").stdout)["evaluation"]["values"]["mae"] == 1.5
-    assert "evaluated nothing" in _run(url, "show", nothing.job_id).stdout
+    assert "has no evaluation" in _run(url, "show", nothing.job_id).stdout
     assert json.loads(_run(url, "show", nothing.job_id, "--json").stdout)["evaluation"] is None
 
     compared = _run(url, "compare", regression, nothing.job_id).stdout.splitlines()

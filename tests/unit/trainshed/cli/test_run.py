@@ -106,7 +106,7 @@ def test_a_port_that_is_used_is_one_line_and_exit_code_1(
         port = used.getsockname()[1]
         monkeypatch.setenv("TRAINSHED_PORT", str(port))
         result = cli.run("api")
-    assert result.stderr.startswith(f"Error: port {port} on {HOST} cannot be listened on")
+    assert result.stderr.startswith(f"Error: port {port} on {HOST} cannot be used")
     assert (result.stdout, result.exit_code) == ("", 1)
 
 

@@ -71,7 +71,7 @@ def test_a_webhook_is_created_tested_listed_and_deleted(url: str, receiver: Rece
 def test_a_webhook_is_changed_paused_and_resumed(url: str, receiver: Receiver, database: Database) -> None:
     webhook_id = created(url, receiver.url, "--queue", "slow", "--kind", "train")
     nothing = run(url, "change", webhook_id)
-    assert (nothing.exit_code, "say what to change" in nothing.stderr) == (2, True)
+    assert (nothing.exit_code, "name at least one change" in nothing.stderr) == (2, True)
     assert "is changed, and paused" in run(url, "change", webhook_id, "--pause", "--queue", "").stderr
     assert "paused" in run(url).stdout
     cancelled(database)

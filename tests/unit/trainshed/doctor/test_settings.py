@@ -21,7 +21,7 @@ def test_an_unknown_variable_is_named_with_the_nearest_setting(
     first, second = found(settings_check.check, settings)
     assert first == (
         "warning",
-        "TRAINSHED_REDIS_ULR is no setting and has no effect",
+        "TRAINSHED_REDIS_ULR is not a setting and has no effect",
         "did you mean TRAINSHED_REDIS_URL?",
     )
     assert second[2] == "docs/operations.md lists all settings"

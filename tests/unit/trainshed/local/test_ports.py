@@ -28,9 +28,7 @@ def test_a_port_in_use_is_not_free(port_in_use: int) -> None:
 
 
 def test_a_port_in_use_is_refused_with_another_suggested(port_in_use: int) -> None:
-    message = (
-        rf"port {port_in_use} on {HOST} cannot be listened on \(Address already in use\).*TRAINSHED_PORT=\d+$"
-    )
+    message = rf"port {port_in_use} on {HOST} cannot be used \(Address already in use\).*TRAINSHED_PORT=\d+$"
     with pytest.raises(StackError, match=message):
         ports.require_free(HOST, port_in_use)
 

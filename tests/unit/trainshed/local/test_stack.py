@@ -72,7 +72,7 @@ def test_an_exposed_api_without_a_key_is_refused(settings: Settings) -> None:
 
 def test_a_port_in_use_is_refused(settings: Settings) -> None:
     with socket.create_server((HOST, settings.port)):
-        assert f"port {settings.port} on {HOST} cannot be listened on" in refusal(settings)
+        assert f"port {settings.port} on {HOST} cannot be used" in refusal(settings)
 
 
 def test_a_second_stack_on_the_same_data_is_refused(settings: Settings) -> None:
